@@ -1,0 +1,322 @@
+//! The way of a packet through the node: here, to a group, or on to a neighbour.
+
+use std::net::Ipv4Addr;
+
+use super::icmp::Complaint;
+use super::Engine;
+use crate::link::{Sent, NO_LINK};
+use crate::stats::DropCause;
+use crate::wire::ip;
+use crate::{FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, SESSION_PORT};
+
+/// Where a packet came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The application's TUN.
+    Tun,
+    /// The engine itself: messages, sessions, ICMP.
+    Own,
+    /// A neighbour.
+    Link(LinkId),
+}
+
+/// Whom an address belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Node(NodeId),
+    /// A node's address on the Python side.
+    User(NodeId),
+    Group,
+    Nobody,
+}
+
+/// The address plan as numbers, since every packet asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AddressMap {
+    base: u32,
+    hosts: u32,
+    user_base: Option<u32>,
+    group_base: u32,
+    group_mask: u32,
+}
+
+impl AddressMap {
+    pub(super) fn new(plan: &crate::AddressPlan) -> Self {
+        let group_mask = u32::from(plan.multicast_mask);
+        Self {
+            base: u32::from(plan.base_addr),
+            hosts: !u32::from(plan.net_mask),
+            user_base: plan.user_base_addr.map(u32::from),
+            group_base: u32::from(plan.multicast_base) & group_mask,
+            group_mask,
+        }
+    }
+
+    #[inline]
+    fn owner(&self, addr: u32) -> Owner {
+        let node = addr.wrapping_sub(self.base);
+        if node <= self.hosts {
+            return Owner::Node(node);
+        }
+        if addr & self.group_mask == self.group_base {
+            return Owner::Group;
+        }
+        match self.user_base.map(|base| addr.wrapping_sub(base)) {
+            Some(node) if node <= self.hosts => Owner::User(node),
+            _ => Owner::Nobody,
+        }
+    }
+
+    /// The node that an address of either kind belongs to.
+    pub(super) fn node_of(&self, addr: u32) -> Option<NodeId> {
+        match self.owner(addr) {
+            Owner::Node(node) | Owner::User(node) => Some(node),
+            Owner::Group | Owner::Nobody => None,
+        }
+    }
+
+    pub(super) fn is_group(&self, addr: u32) -> bool {
+        self.owner(addr) == Owner::Group
+    }
+}
+
+impl Engine {
+    /// Counts a packet that arrived, checks it, and sends it on its way.
+    #[inline]
+    pub(super) fn admit(&mut self, now: Instant, mut packet: Packet, origin: Origin, io: &mut Io) {
+        if let Err(error) = packet.parse(self.config.mtu) {
+            let cause =
+                if error == PacketError::NotIpv4 { DropCause::Unsupported } else { DropCause::Malformed };
+            self.drop_packet(packet, origin, cause, io);
+            return;
+        }
+        let (segments, bytes) = (packet.segments(), packet.wire_bytes());
+        match origin {
+            Origin::Link(link) => {
+                if let Some(link) = self.links.get_mut(link) {
+                    link.rx.count(segments, bytes);
+                }
+            }
+            _ => {
+                self.tun_rx.count(segments, bytes);
+                self.flows.count(&packet);
+            }
+        }
+        self.dispatch(now, packet, origin, io);
+    }
+
+    /// Sends a parsed packet on its way. Returns how many copies left for neighbours.
+    #[inline]
+    pub(super) fn dispatch(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        match self.map.owner(packet.meta().dst) {
+            Owner::Node(node) | Owner::User(node) if node == self.config.node_id => {
+                self.deliver(now, packet, None, origin, io);
+                0
+            }
+            Owner::Node(node) | Owner::User(node) => self.forward(now, packet, node, origin, io),
+            Owner::Group => self.fan_out(now, packet, origin, io),
+            Owner::Nobody => {
+                self.refuse(now, packet, origin, DropCause::NoRoute, Some(Complaint::NetUnreachable), io);
+                0
+            }
+        }
+    }
+
+    #[inline]
+    fn forward(&mut self, now: Instant, mut packet: Packet, dst: NodeId, origin: Origin, io: &mut Io) -> u32 {
+        if !self.take_hop(&mut packet, origin) {
+            self.refuse(now, packet, origin, DropCause::Ttl, Some(Complaint::TimeExceeded), io);
+            return 0;
+        }
+        if self.routes.has_explicit() {
+            let src = self.map.node_of(packet.meta().src).unwrap_or(0);
+            if let Some(links) = self.routes.explicit(src, dst, || packet.flow_hash()) {
+                if let [link] = *links {
+                    return self.send(now, link, packet, origin, io);
+                }
+                self.hops.clear();
+                self.hops.extend_from_slice(links);
+                return self.send_copies(now, packet, origin, io);
+            }
+        }
+        let link = self.routes.towards(dst);
+        if link == NO_LINK {
+            self.refuse(now, packet, origin, DropCause::NoRoute, Some(Complaint::NetUnreachable), io);
+            return 0;
+        }
+        self.send(now, link, packet, origin, io)
+    }
+
+    /// A group's packet: a copy for every child in the tree, and one for us.
+    fn fan_out(&mut self, now: Instant, mut packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        let dst = packet.meta().dst;
+        let (mut known, mut member) = (false, false);
+        self.hops.clear();
+        if let Some(group) = self.groups.by_addr(dst) {
+            member = group.member;
+            if let Some(branch) = group.branch() {
+                known = true;
+                self.hops.extend_from_slice(&branch.links);
+            }
+        }
+        let here = matches!(origin, Origin::Link(_)) && self.group_packet_is_for_us(&packet, member);
+        if !known && !here {
+            self.refuse(now, packet, origin, DropCause::NoRoute, None, io);
+            return 0;
+        }
+        if here {
+            let copy = packet.clone_ref();
+            self.deliver(now, copy, Some(Ipv4Addr::from(dst)), origin, io);
+        }
+        if self.hops.is_empty() {
+            io.pool.put(packet);
+            return 0;
+        }
+        if !self.take_hop(&mut packet, origin) {
+            self.refuse(now, packet, origin, DropCause::Ttl, None, io);
+            return 0;
+        }
+        self.send_copies(now, packet, origin, io)
+    }
+
+    fn group_packet_is_for_us(&self, packet: &Packet, member: bool) -> bool {
+        if member {
+            return true;
+        }
+        if packet.meta().protocol != ip::UDP {
+            return false;
+        }
+        packet.ports() == (SESSION_PORT, SESSION_PORT)
+            || self
+                .flow_filter(packet, Some(Ipv4Addr::from(packet.meta().dst)))
+                .is_some_and(|filter| self.receivers.wants(&filter))
+    }
+
+    /// A relay takes one from the TTL; the node a packet starts at is a host and does not.
+    #[inline]
+    fn take_hop(&self, packet: &mut Packet, origin: Origin) -> bool {
+        !matches!(origin, Origin::Link(_)) || packet.spend_hop(self.config.ttl_mode == TtlMode::Uniform)
+    }
+
+    #[inline]
+    fn send(&mut self, now: Instant, link: LinkId, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        match self.links.send(now, link, packet, io) {
+            Sent::Taken => 1,
+            Sent::Dropped => 0,
+            Sent::TooLong(packet, mtu) => {
+                self.complain_about_length(now, packet, mtu, origin, io);
+                0
+            }
+        }
+    }
+
+    /// Sends a copy over every link in `self.hops`; they share the buffer.
+    fn send_copies(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        // Taken out, because a complaint about a copy may need the list for itself.
+        let hops = std::mem::take(&mut self.hops);
+        let mut sent = 0;
+        for &link in &hops {
+            sent += self.send(now, link, packet.clone_ref(), origin, io);
+        }
+        self.hops = hops;
+        io.pool.put(packet);
+        sent
+    }
+
+    /// Hands a packet to whoever it is for on this node: a session, a receiver, or TUN.
+    fn deliver(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        group: Option<Ipv4Addr>,
+        origin: Origin,
+        io: &mut Io,
+    ) {
+        let meta = *packet.meta();
+        if meta.protocol == ip::UDP && !meta.fragment {
+            if packet.ports() == (SESSION_PORT, SESSION_PORT) {
+                self.deliver_to_session(now, packet, io);
+                return;
+            }
+            if !self.receivers.is_empty() {
+                if let Some(filter) = self.flow_filter(&packet, group) {
+                    if self.receivers.wants(&filter) {
+                        self.flows.count(&packet);
+                        self.receivers.deliver(&filter, packet, io);
+                        return;
+                    }
+                }
+            }
+        }
+        if matches!(self.map.owner(meta.dst), Owner::User(_)) {
+            self.drop_packet(packet, origin, DropCause::NoReceiver, io);
+            return;
+        }
+        self.flows.count(&packet);
+        self.tun_tx.count(packet.segments(), packet.wire_bytes());
+        io.tun.push(packet);
+    }
+
+    fn flow_filter(&self, packet: &Packet, group: Option<Ipv4Addr>) -> Option<FlowFilter> {
+        let (src_port, dst_port) = packet.ports();
+        let src_node = self.map.node_of(packet.meta().src)?;
+        Some(FlowFilter { src_node, group, src_port, dst_port })
+    }
+
+    fn deliver_to_session(&mut self, now: Instant, packet: Packet, io: &mut Io) {
+        if let Some(source) = self.map.node_of(packet.meta().src) {
+            self.sessions.handle_packet(now, source, &packet, io);
+            self.flush_sessions(now, io);
+        }
+        io.pool.put(packet);
+    }
+
+    /// Drops a packet, counts it and tells its sender where that is due.
+    fn refuse(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        origin: Origin,
+        cause: DropCause,
+        complaint: Option<Complaint>,
+        io: &mut Io,
+    ) {
+        if let Some(complaint) = complaint {
+            self.complain(now, &packet, complaint, origin, io);
+        }
+        self.drop_packet(packet, origin, cause, io);
+    }
+
+    fn complain_about_length(&mut self, now: Instant, packet: Packet, mtu: u16, origin: Origin, io: &mut Io) {
+        let dont_fragment = packet.bytes()[6] & 0x40 != 0;
+        if dont_fragment {
+            self.complain(now, &packet, Complaint::FragmentationNeeded(mtu), origin, io);
+        }
+        io.pool.put(packet);
+    }
+
+    fn complain(&mut self, now: Instant, packet: &Packet, complaint: Complaint, origin: Origin, io: &mut Io) {
+        if origin == Origin::Own {
+            return;
+        }
+        let from = self.config.addresses.node_addr(self.config.node_id);
+        if let Some(mut answer) = self.icmp.complain(now, from, packet, complaint, &mut io.pool) {
+            if answer.parse(self.config.mtu).is_ok() {
+                self.dispatch(now, answer, Origin::Own, io);
+            }
+        }
+    }
+
+    fn drop_packet(&mut self, packet: Packet, origin: Origin, cause: DropCause, io: &mut Io) {
+        let segments = u64::from(packet.segments());
+        match origin {
+            Origin::Link(link) => {
+                if let Some(link) = self.links.get_mut(link) {
+                    link.rx.drops.add(cause, segments);
+                }
+            }
+            Origin::Tun | Origin::Own => self.tun_rx.drops.add(cause, segments),
+        }
+        io.pool.put(packet);
+    }
+}

@@ -1,0 +1,137 @@
+//! The engine alone: nonsense in, and the limits of what it says back.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::stats::DropCause;
+use crate::{LinkSpec, Pool, VnetHeader};
+
+fn engine(io: &mut Io) -> Engine {
+    let mut engine = Engine::new(NodeConfig::new(1));
+    let added = Command::AddLink { remote: 2, remote_name: "n2".into(), spec: LinkSpec::default() };
+    engine.handle_command(Instant::ZERO, added, io).expect("a link");
+    engine.handle_link_state(Instant::ZERO, 0, true, io);
+    let table = Some(vec![0, 0, 2, 2]);
+    engine
+        .handle_command(Instant::ZERO, Command::InstallRoutes { table, routes: vec![], removed: vec![] }, io)
+        .expect("routes");
+    engine
+}
+
+fn packet(io: &mut Io, bytes: &[u8], vnet: VnetHeader) -> Packet {
+    let mut packet = io.pool.get();
+    packet.fill(bytes, vnet).expect("a fresh buffer");
+    packet
+}
+
+/// A UDP packet from an address to another.
+fn udp(src: [u8; 4], dst: [u8; 4], ttl: u8) -> Vec<u8> {
+    let mut bytes = vec![0; 32];
+    crate::wire::ip::emit(&mut bytes, u32::from_be_bytes(src), u32::from_be_bytes(dst), 17, 32);
+    bytes[8] = ttl;
+    crate::wire::ip::seal(&mut bytes[..20]);
+    bytes[24..26].copy_from_slice(&12u16.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn complaints_are_limited_and_never_about_complaints() {
+    let mut io = Io::new(Pool::standalone());
+    let mut engine = engine(&mut io);
+    for _ in 0..1000 {
+        let lost = packet(&mut io, &udp([10, 0, 0, 2], [10, 0, 0, 3], 1), VnetHeader::default());
+        engine.handle_link(Instant::ZERO, 0, lost, &mut io);
+    }
+    let answers = io.transmits.len();
+    assert!((200..400).contains(&answers), "{answers}");
+    let (_, answer) = io.transmits.pop().expect("an answer");
+    let mut about = answer.bytes().to_vec();
+    about[8] = 1;
+    crate::wire::ip::seal(&mut about[..20]);
+    about[16..20].copy_from_slice(&[10, 0, 0, 3]);
+    crate::wire::ip::seal(&mut about[..20]);
+    io.transmits.clear();
+    let complaint = packet(&mut io, &about, VnetHeader::default());
+    engine.handle_link(Instant(1 << 40), 0, complaint, &mut io);
+    assert!(io.transmits.is_empty());
+}
+
+#[test]
+fn a_packet_that_is_none_is_counted_by_cause() {
+    let mut io = Io::new(Pool::standalone());
+    let mut engine = engine(&mut io);
+    let bad = [
+        (vec![], DropCause::Malformed),
+        (vec![0x60; 60], DropCause::Unsupported),
+        (vec![0x45; 19], DropCause::Malformed),
+    ];
+    for (bytes, cause) in bad {
+        let bad = packet(&mut io, &bytes, VnetHeader::default());
+        engine.handle_tun(Instant::ZERO, bad, &mut io);
+        assert!(engine.stats().tun_rx.drops.get(cause) > 0, "{cause:?}");
+    }
+    assert!(io.is_empty());
+}
+
+#[test]
+fn a_loop_ends_in_either_mode() {
+    for ttl_mode in [crate::TtlMode::Uniform, crate::TtlMode::Pipe] {
+        let mut io = Io::new(Pool::standalone());
+        let mut engine = engine(&mut io);
+        engine.config.ttl_mode = ttl_mode;
+        let first = packet(&mut io, &udp([10, 0, 0, 2], [10, 0, 0, 3], 255), VnetHeader::default());
+        engine.handle_link(Instant::ZERO, 0, first, &mut io);
+        let mut rounds = 0;
+        while let Some((_, packet)) = io.transmits.pop() {
+            if packet.meta().protocol == 1 {
+                break;
+            }
+            rounds += 1;
+            engine.handle_link(Instant::ZERO, 0, packet, &mut io);
+        }
+        let limit = if ttl_mode == crate::TtlMode::Uniform { 254 } else { 4095 };
+        assert_eq!(rounds, limit);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nonsense_never_panics(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        first in prop_oneof![Just(0x45u8), Just(0x4f), any::<u8>()],
+        protocol in prop_oneof![Just(6u8), Just(17), Just(1), any::<u8>()],
+        dst in prop_oneof![Just([10u8, 0, 0, 1]), Just([10, 0, 0, 3]), Just([239, 255, 0, 1]), any::<[u8; 4]>()],
+        header in any::<[u8; 10]>(),
+        good_length in any::<bool>(),
+    ) {
+        let mut io = Io::new(Pool::standalone());
+        let mut engine = engine(&mut io);
+        let mut bytes = bytes;
+        if bytes.len() >= 20 {
+            bytes[0] = first;
+            bytes[9] = protocol;
+            bytes[16..20].copy_from_slice(&dst);
+            if good_length {
+                let len = (bytes.len() as u16).to_be_bytes();
+                bytes[2..4].copy_from_slice(&len);
+            }
+        }
+        let spec = LinkSpec { loss: 0.3, rate_bps: Some(1_000_000), ..LinkSpec::default() };
+        for now in 0..2u64 {
+            let vnet = VnetHeader::from_bytes(&header);
+            let one = packet(&mut io, &bytes, vnet);
+            engine.handle_tun(Instant(now), one, &mut io);
+            let one = packet(&mut io, &bytes, vnet);
+            engine.handle_link(Instant(now), 0, one, &mut io);
+            engine.handle_timeout(Instant(1_000_000_000), &mut io);
+            for packet in io.tun.drain(..).chain(io.transmits.drain(..).map(|(_, packet)| packet)) {
+                let mut out = Vec::new();
+                crate::segment::segment(packet, &mut io.pool, &mut out);
+            }
+            let set = Command::SetLink { remote: 2, spec: spec.clone() };
+            engine.handle_command(Instant(now), set, &mut io).expect("a link");
+        }
+    }
+}

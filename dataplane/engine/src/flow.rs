@@ -1,0 +1,87 @@
+//! Flows that enter or leave the overlay at this node, counted in a table that never grows past its bound.
+
+use std::net::Ipv4Addr;
+
+use crate::{FlowStats, Packet};
+
+/// Flows that one node remembers. The oldest entry of a crowded place gives way to a new one.
+const SLOTS: usize = 256;
+/// Places that a flow may take: few, so that a look-up stays in one or two cache lines.
+const WAYS: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    ends: u64,
+    ports: u32,
+    protocol: u8,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    key: Key,
+    packets: u64,
+    bytes: u64,
+    last_use: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Flows {
+    /// Empty until the first packet, then [`SLOTS`] places in groups of [`WAYS`].
+    slots: Vec<Option<Entry>>,
+    /// Counts packets; serves as the age of entries.
+    uses: u64,
+    pub forgotten: u64,
+}
+
+impl Flows {
+    pub(crate) fn count(&mut self, packet: &Packet) {
+        if self.slots.is_empty() {
+            self.slots.resize(SLOTS, None);
+        }
+        self.uses += 1;
+        let meta = packet.meta();
+        let (src_port, dst_port) = packet.ports();
+        let key = Key {
+            ends: u64::from(meta.src) << 32 | u64::from(meta.dst),
+            ports: u32::from(src_port) << 16 | u32::from(dst_port),
+            protocol: meta.protocol,
+        };
+        let (segments, bytes) = (u64::from(packet.segments()), packet.wire_bytes());
+        let place =
+            crate::rng::mix(key.ends ^ u64::from(key.ports).rotate_left(21) ^ u64::from(key.protocol));
+        let start = place as usize % (SLOTS / WAYS) * WAYS;
+        let ways = &mut self.slots[start..start + WAYS];
+        let found = ways.iter_mut().flatten().find(|entry| entry.key == key);
+        if let Some(entry) = found {
+            entry.packets += segments;
+            entry.bytes += bytes;
+            entry.last_use = self.uses;
+            return;
+        }
+        let Some(slot) = ways.iter_mut().min_by_key(|slot| slot.map_or(0, |entry| entry.last_use)) else {
+            return;
+        };
+        self.forgotten += u64::from(slot.is_some());
+        *slot = Some(Entry { key, packets: segments, bytes, last_use: self.uses });
+    }
+
+    pub(crate) fn stats(&self) -> Vec<FlowStats> {
+        let mut flows: Vec<FlowStats> = self.slots.iter().flatten().map(Entry::stats).collect();
+        flows.sort_by_key(|flow| (flow.src, flow.dst, flow.protocol, flow.src_port, flow.dst_port));
+        flows
+    }
+}
+
+impl Entry {
+    fn stats(&self) -> FlowStats {
+        FlowStats {
+            src: Ipv4Addr::from((self.key.ends >> 32) as u32),
+            dst: Ipv4Addr::from(self.key.ends as u32),
+            protocol: self.key.protocol,
+            src_port: (self.key.ports >> 16) as u16,
+            dst_port: self.key.ports as u16,
+            packets: self.packets,
+            bytes: self.bytes,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Multicast groups: the directory, our membership, and our place in their trees.
+
+use std::collections::BTreeMap;
+
+use crate::link::Links;
+use crate::{GroupId, GroupInfo, GroupRoute, LinkId, TreeId};
+
+/// Our place in one tree.
+#[derive(Debug)]
+pub(crate) struct Branch {
+    pub tree_id: TreeId,
+    pub links: Vec<LinkId>,
+}
+
+/// A group as this node knows it.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub info: Option<GroupInfo>,
+    pub member: bool,
+    /// Ordered by tree id.
+    pub branches: Vec<Branch>,
+}
+
+impl Group {
+    /// The tree that packets take.
+    pub(crate) fn branch(&self) -> Option<&Branch> {
+        self.branches.first()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.info.is_none() && !self.member && self.branches.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: BTreeMap<GroupId, Group>,
+    by_addr: BTreeMap<u32, GroupId>,
+}
+
+impl Groups {
+    pub(crate) fn install(&mut self, info: GroupInfo) {
+        self.forget_addr(info.group_id);
+        self.by_addr.insert(u32::from(info.group_ip), info.group_id);
+        let group = self.groups.entry(info.group_id).or_default();
+        group.info = Some(info);
+    }
+
+    /// Takes a group out of the directory, with its routes. True when it was there.
+    pub(crate) fn uninstall(&mut self, id: GroupId) -> bool {
+        self.forget_addr(id);
+        let Some(group) = self.groups.get_mut(&id) else {
+            return false;
+        };
+        let known = group.info.take().is_some();
+        group.branches.clear();
+        self.sweep(id);
+        known
+    }
+
+    pub(crate) fn set_routes(&mut self, id: GroupId, routes: Vec<GroupRoute>, links: &mut Links) -> u32 {
+        let group = self.groups.entry(id).or_default();
+        group.branches = routes
+            .into_iter()
+            .map(|route| Branch {
+                tree_id: route.tree_id,
+                links: route.next_hops.iter().map(|&node| links.slot_for(node)).collect(),
+            })
+            .collect();
+        group.branches.sort_by_key(|branch| branch.tree_id);
+        let count = group.branches.len() as u32;
+        self.sweep(id);
+        count
+    }
+
+    /// True when the membership changed.
+    pub(crate) fn set_member(&mut self, id: GroupId, member: bool) -> bool {
+        let group = self.groups.entry(id).or_default();
+        let changed = group.member != member;
+        group.member = member;
+        self.sweep(id);
+        changed
+    }
+
+    pub(crate) fn by_addr(&self, addr: u32) -> Option<&Group> {
+        self.groups.get(self.by_addr.get(&addr)?)
+    }
+
+    pub(crate) fn get(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(&id)
+    }
+
+    fn forget_addr(&mut self, id: GroupId) {
+        if let Some(info) = self.groups.get(&id).and_then(|group| group.info.as_ref()) {
+            self.by_addr.remove(&u32::from(info.group_ip));
+        }
+    }
+
+    fn sweep(&mut self, id: GroupId) {
+        if self.groups.get(&id).is_some_and(Group::is_empty) {
+            self.groups.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The pure core of a node: packets, commands and time go in; packets, messages, events and one deadline come out.
+//!
+//! One [`Engine`] is one node. It owns no socket, thread or clock, so a driver can run a thousand of them in a
+//! few threads, and a simulator can run them in virtual time. The verbs are always the same: `handle_*` for
+//! what arrives, `poll_*` for what wants to leave.
+//!
+//! ```text
+//!             handle_tun ──▶ ┌───────────────────────────────┐ ──▶ Io::tun         to the application
+//!            handle_link ──▶ │ local?  receivers · sessions  │ ──▶ Io::deliveries  to Python
+//!         handle_command ──▶ │ group?  fan-out by tree       │ ──▶ Io::events
+//!         handle_timeout ──▶ │ else    route → link → lenses │ ──▶ Io::transmits   to a neighbour
+//!          poll_transmit ──▶ └───────────────────────────────┘ ──▶ poll_deadline
+//! ```
+//!
+//! A packet that only passes through costs a table look-up, a TTL step and a counter per hop, and allocates
+//! nothing. Impairments are lenses on the outgoing side of a link and cost nothing where there are none.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod config;
+mod engine;
+mod flow;
+mod group;
+mod io;
+mod link;
+mod packet;
+mod pool;
+mod receiver;
+mod rng;
+mod route;
+pub mod segment;
+mod session;
+mod stats;
+mod time;
+pub mod vnet;
+pub mod wire;
+
+/// A node of the lab; node *n* has address `base_addr + n`.
+pub type NodeId = u32;
+/// The link to one neighbour, both directions: an index local to one engine.
+pub type LinkId = u32;
+/// A multicast group.
+pub type GroupId = u32;
+/// A tree of a group.
+pub type TreeId = u32;
+/// A registered receiver, local to one engine.
+pub type ReceiverId = u64;
+/// A lossless session: equal on both sides, see [`session_id`].
+pub type SessionId = u64;
+
+pub use command::{
+    Command, CommandError, CommandOutput, FlowFilter, GroupInfo, GroupRoute, PairRoute, SharedBytes, Target,
+};
+pub use config::{
+    AddressPlan, LinkSpec, NodeConfig, SessionConfig, TtlMode, DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT,
+    SESSION_PORT,
+};
+pub use engine::{Engine, MAX_MESSAGE};
+pub use io::{Delivery, Event, Io};
+pub use packet::{Packet, PacketError, MAX_IP_HEADER};
+pub use pool::{Depot, Pool, HEADROOM, LARGE, SMALL};
+pub use session::report::{PeerReport, Role, SessionReport, SessionState};
+pub use session::{session_id, SinkAllocator};
+pub use stats::{DropCause, DropCounters, FlowStats, LinkStats, NodeStats, Traffic};
+pub use time::Instant;
+pub use vnet::VnetHeader;

@@ -1,0 +1,100 @@
+//! What every impairment of a link has in common.
+
+use crate::stats::{DropCause, DropCounters};
+use crate::{Instant, LinkSpec, Packet, Pool};
+
+/// A run of consecutive segments of one packet: the unit in which a link queues and loses.
+///
+/// The packet itself is only cut when the run leaves the link, so a super-packet that survives whole is never
+/// copied, and a long queue holds references.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub packet: Packet,
+    pub first: u32,
+    pub count: u32,
+}
+
+impl Piece {
+    pub(crate) fn whole(packet: Packet) -> Self {
+        let count = packet.segments();
+        Self { packet, first: 0, count }
+    }
+
+    /// Whether the run may be cut. A large message is one IP packet: losing a part of it loses it all.
+    pub(crate) fn divisible(&self) -> bool {
+        self.packet.vnet().is_super()
+    }
+
+    /// Bytes on the wire: payload, and the headers of every segment.
+    pub(crate) fn wire_bytes(&self) -> u64 {
+        if !self.divisible() || self.count == self.packet.segments() {
+            return self.packet.wire_bytes();
+        }
+        let size = u64::from(self.packet.vnet().gso_size);
+        let header = u64::from(self.packet.meta().header);
+        let payload = self.packet.len() as u64 - header;
+        let start = u64::from(self.first) * size;
+        let end = payload.min(u64::from(self.first + self.count) * size);
+        end - start + u64::from(self.count) * header
+    }
+
+    /// Takes the first `count` segments off, leaving the rest. `count` must be less than there are.
+    pub(crate) fn split_front(&mut self, count: u32) -> Piece {
+        let front = Piece { packet: self.packet.clone_ref(), first: self.first, count };
+        self.first += count;
+        self.count -= count;
+        front
+    }
+
+    /// The run as a packet that can be sent.
+    pub(crate) fn into_packet(self, pool: &mut Pool) -> Packet {
+        if !self.divisible() || self.count == self.packet.segments() {
+            return self.packet;
+        }
+        let run = crate::segment::cut(&self.packet, self.first, self.count, pool);
+        pool.put(self.packet);
+        run
+    }
+}
+
+/// Where a lens puts what it lets through and what it does not.
+#[derive(Debug, Default)]
+pub(crate) struct Outlet {
+    /// Pieces with the instant at which they left the lens: the emulated one, which a late timer does not shift.
+    pub passed: Vec<(Instant, Piece)>,
+    pub drops: DropCounters,
+    pub waste: Vec<Packet>,
+}
+
+impl Outlet {
+    pub(crate) fn pass(&mut self, at: Instant, piece: Piece) {
+        self.passed.push((at, piece));
+    }
+
+    pub(crate) fn discard(&mut self, piece: Piece, cause: DropCause) {
+        self.drops.add(cause, u64::from(piece.count));
+        self.waste.push(piece.packet);
+    }
+}
+
+/// One impairment. Lenses stand in a row; what one passes the next one takes, in order.
+pub(crate) trait Lens: std::fmt::Debug + Send {
+    /// Takes a piece that reaches the lens at `at`.
+    fn push(&mut self, at: Instant, piece: Piece, out: &mut Outlet);
+
+    /// Lets go of what is due.
+    fn release(&mut self, _now: Instant, _out: &mut Outlet) {}
+
+    /// When [`Lens::release`] has something to do, if it holds anything.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Takes over a new specification. What it holds keeps its order.
+    fn change(&mut self, now: Instant, spec: &LinkSpec);
+
+    /// Segments and bytes that it holds.
+    fn backlog(&self) -> (u64, u64) {
+        (0, 0)
+    }
+}

@@ -1,0 +1,268 @@
+//! Links to neighbours: their state, their counters and what they do to packets that leave.
+
+mod delay;
+mod lens;
+mod loss;
+mod rate;
+mod shaper;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::rng::Rng;
+use crate::stats::{DropCause, Traffic};
+use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
+use shaper::Shaper;
+
+/// Marks the absence of a link in tables.
+pub(crate) const NO_LINK: LinkId = LinkId::MAX;
+
+/// One neighbour. Made at the first mention of the neighbour, be it by a route or by the link itself.
+#[derive(Debug)]
+pub(crate) struct Link {
+    remote: NodeId,
+    /// Whether the controller told us about the link (and has not taken it away).
+    known: bool,
+    up: bool,
+    congested: bool,
+    spec: LinkSpec,
+    shaper: Option<Box<Shaper>>,
+    /// The random stream of this direction, while no lens uses it.
+    rng: Rng,
+    pub tx: Traffic,
+    pub rx: Traffic,
+}
+
+impl Link {
+    fn new(remote: NodeId) -> Self {
+        Self {
+            remote,
+            known: false,
+            up: false,
+            congested: false,
+            spec: LinkSpec::default(),
+            shaper: None,
+            rng: Rng::new(0, &[]),
+            tx: Traffic::default(),
+            rx: Traffic::default(),
+        }
+    }
+
+    fn blocked(&self) -> Option<DropCause> {
+        if !self.known || !self.up {
+            Some(DropCause::LinkDown)
+        } else if self.congested {
+            Some(DropCause::Congested)
+        } else {
+            None
+        }
+    }
+
+    fn too_long(&self, packet: &Packet) -> bool {
+        self.spec.mtu.is_some_and(|mtu| packet.segment_len() > usize::from(mtu))
+    }
+}
+
+/// What became of a packet that was handed to a link.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Taken,
+    Dropped,
+    /// Larger than the link's MTU, which is given. Counted as dropped, and handed back to be complained about.
+    TooLong(Packet, u16),
+}
+
+/// All links of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    slots: Vec<Link>,
+    by_node: BTreeMap<NodeId, LinkId>,
+    /// Links that have lenses at the moment.
+    shaped: Vec<LinkId>,
+}
+
+impl Links {
+    /// The slot of a neighbour, made when it has none yet.
+    pub(crate) fn slot_for(&mut self, remote: NodeId) -> LinkId {
+        *self.by_node.entry(remote).or_insert_with(|| {
+            self.slots.push(Link::new(remote));
+            (self.slots.len() - 1) as LinkId
+        })
+    }
+
+    /// The slot of a neighbour whose link is known.
+    pub(crate) fn find(&self, remote: NodeId) -> Option<LinkId> {
+        self.by_node.get(&remote).copied().filter(|&id| self.slots[id as usize].known)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.slots.get_mut(id as usize)
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        now: Instant,
+        remote: NodeId,
+        rng: Rng,
+        spec: LinkSpec,
+        io: &mut Io,
+    ) -> LinkId {
+        let id = self.slot_for(remote);
+        let link = &mut self.slots[id as usize];
+        if !link.known {
+            link.known = true;
+            link.rng = rng;
+        }
+        self.set(now, id, spec, io);
+        id
+    }
+
+    pub(crate) fn set(&mut self, now: Instant, id: LinkId, spec: LinkSpec, io: &mut Io) {
+        let link = &mut self.slots[id as usize];
+        link.spec = spec;
+        match &mut link.shaper {
+            Some(shaper) => {
+                shaper.change(now, &link.spec);
+            }
+            None if link.spec.is_plain() => return,
+            None => {
+                link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
+                self.shaped.push(id);
+            }
+        }
+        self.emit(id, &mut io.pool, &mut io.transmits);
+        self.retire_idle_shaper(id);
+    }
+
+    pub(crate) fn remove(&mut self, id: LinkId) {
+        self.set_up(id, false);
+        self.slots[id as usize].known = false;
+    }
+
+    pub(crate) fn set_up(&mut self, id: LinkId, up: bool) {
+        let Some(link) = self.slots.get_mut(id as usize) else {
+            return;
+        };
+        link.up = up;
+        link.congested = false;
+        if up || link.shaper.is_none() {
+            return;
+        }
+        // What was on the way is lost with the link; the lenses start afresh.
+        if let Some(shaper) = link.shaper.take() {
+            link.tx.drops.add(DropCause::LinkDown, shaper.backlog().0);
+            link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
+        }
+        self.retire_idle_shaper(id);
+    }
+
+    pub(crate) fn set_congested(&mut self, id: LinkId, congested: bool) {
+        if let Some(link) = self.slots.get_mut(id as usize) {
+            link.congested = congested;
+        }
+    }
+
+    /// Whether the link is up but its transport is full.
+    pub(crate) fn is_congested(&self, id: LinkId) -> bool {
+        self.slots.get(id as usize).is_some_and(|link| link.blocked() == Some(DropCause::Congested))
+    }
+
+    /// Hands a packet to a link. Without lenses it goes straight to the transmits.
+    #[inline]
+    pub(crate) fn send(&mut self, now: Instant, id: LinkId, packet: Packet, io: &mut Io) -> Sent {
+        let Some(link) = self.slots.get_mut(id as usize) else {
+            io.pool.put(packet);
+            return Sent::Dropped;
+        };
+        if let Some(cause) = link.blocked() {
+            link.tx.drops.add(cause, u64::from(packet.segments()));
+            io.pool.put(packet);
+            return Sent::Dropped;
+        }
+        if link.too_long(&packet) {
+            link.tx.drops.add(DropCause::Mtu, u64::from(packet.segments()));
+            return Sent::TooLong(packet, link.spec.mtu.unwrap_or(0));
+        }
+        let Some(shaper) = &mut link.shaper else {
+            link.tx.count(packet.segments(), packet.wire_bytes());
+            io.transmits.push((id, packet));
+            return Sent::Taken;
+        };
+        shaper.push(now, packet, &mut io.pool);
+        self.emit(id, &mut io.pool, &mut io.transmits);
+        Sent::Taken
+    }
+
+    /// Lets every link's lenses go on.
+    pub(crate) fn release(&mut self, now: Instant, io: &mut Io) {
+        let mut index = 0;
+        while let Some(&id) = self.shaped.get(index) {
+            if let Some(shaper) = &mut self.slots[id as usize].shaper {
+                shaper.release(now);
+            }
+            self.emit(id, &mut io.pool, &mut io.transmits);
+            if !self.retire_idle_shaper(id) {
+                index += 1;
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.shaped.iter().filter_map(|&id| self.slots[id as usize].shaper.as_ref()?.deadline()).min()
+    }
+
+    pub(crate) fn stats(&self) -> Vec<LinkStats> {
+        let known = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, link)| link.known || link.tx.frames + link.rx.frames > 0);
+        known
+            .map(|(index, link)| {
+                let (queued_packets, queued_bytes) =
+                    link.shaper.as_ref().map_or((0, 0), |shaper| shaper.backlog());
+                LinkStats {
+                    link: index as LinkId,
+                    remote: link.remote,
+                    up: link.known && link.up,
+                    congested: link.congested,
+                    spec: link.spec.clone(),
+                    tx: link.tx.clone(),
+                    rx: link.rx.clone(),
+                    queued_packets,
+                    queued_bytes,
+                }
+            })
+            .collect()
+    }
+
+    /// Sends what has come out of a link's lenses and counts what has not.
+    fn emit(&mut self, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
+        let link = &mut self.slots[id as usize];
+        let Some(shaper) = &mut link.shaper else {
+            return;
+        };
+        for piece in shaper.ready() {
+            link.tx.count(piece.count, piece.wire_bytes());
+            transmits.push((id, piece.into_packet(pool)));
+        }
+        let (waste, drops) = shaper.lost();
+        for packet in waste.drain(..) {
+            pool.put(packet);
+        }
+        link.tx.drops.take(drops);
+    }
+
+    /// Removes lenses that no longer do anything and hold nothing. True when it did.
+    fn retire_idle_shaper(&mut self, id: LinkId) -> bool {
+        let link = &mut self.slots[id as usize];
+        let idle =
+            link.spec.is_plain() && link.shaper.as_ref().is_some_and(|shaper| shaper.deadline().is_none());
+        if idle {
+            link.shaper = None;
+            self.shaped.retain(|&shaped| shaped != id);
+        }
+        idle
+    }
+}

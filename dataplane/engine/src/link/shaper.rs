@@ -1,0 +1,85 @@
+//! The row of lenses on the outgoing side of a link: loss, queue limit and rate, delay — in this order.
+
+use super::delay::Delay;
+use super::lens::{Lens, Outlet, Piece};
+use super::loss::Loss;
+use super::rate::Rate;
+use crate::rng::Rng;
+use crate::stats::DropCounters;
+use crate::{Instant, LinkSpec, Packet, Pool};
+
+#[derive(Debug)]
+pub(crate) struct Shaper {
+    lenses: [Box<dyn Lens>; 3],
+    /// Between two lenses; what they drop collects here.
+    outlet: Outlet,
+    stage: Vec<(Instant, Piece)>,
+    /// Behind the last lens.
+    ready: Vec<Piece>,
+}
+
+impl Shaper {
+    pub(crate) fn new(spec: &LinkSpec, rng: Rng) -> Self {
+        let lenses: [Box<dyn Lens>; 3] =
+            [Box::new(Loss::new(rng, spec.loss)), Box::new(Rate::new(spec)), Box::new(Delay::new(spec))];
+        Self { lenses, outlet: Outlet::default(), stage: Vec::new(), ready: Vec::new() }
+    }
+
+    /// Sends a packet into the row.
+    pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool) {
+        self.release(now);
+        let packet = pool.compact(packet);
+        self.stage.push((now, Piece::whole(packet)));
+        self.pass_through(0);
+    }
+
+    /// Lets everything move on that is due.
+    pub(crate) fn release(&mut self, now: Instant) {
+        for index in 0..self.lenses.len() {
+            self.lenses[index].release(now, &mut self.outlet);
+            std::mem::swap(&mut self.stage, &mut self.outlet.passed);
+            self.pass_through(index + 1);
+        }
+    }
+
+    pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec) {
+        self.release(now);
+        for lens in &mut self.lenses {
+            lens.change(now, spec);
+        }
+        self.release(now);
+    }
+
+    /// What has come out of the row since the last call, in order.
+    pub(crate) fn ready(&mut self) -> std::vec::Drain<'_, Piece> {
+        self.ready.drain(..)
+    }
+
+    /// What got lost in the row since the last call.
+    pub(crate) fn lost(&mut self) -> (&mut Vec<Packet>, &mut DropCounters) {
+        (&mut self.outlet.waste, &mut self.outlet.drops)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.lenses.iter().filter_map(|lens| lens.deadline()).min()
+    }
+
+    /// Segments and bytes inside.
+    pub(crate) fn backlog(&self) -> (u64, u64) {
+        self.lenses.iter().map(|lens| lens.backlog()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    /// Moves what is on the stage through the lenses from `from` on.
+    fn pass_through(&mut self, from: usize) {
+        if self.stage.is_empty() {
+            return;
+        }
+        for lens in &mut self.lenses[from..] {
+            for (at, piece) in self.stage.drain(..) {
+                lens.push(at, piece, &mut self.outlet);
+            }
+            std::mem::swap(&mut self.stage, &mut self.outlet.passed);
+        }
+        self.ready.extend(self.stage.drain(..).map(|(_, piece)| piece));
+    }
+}

@@ -1,0 +1,264 @@
+//! Lenses in virtual time: what leaves, when, in which order, and what is counted.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::rng::Rng;
+use crate::vnet::{F_NEEDS_CSUM, GSO_UDP_L4};
+use crate::VnetHeader;
+
+/// Payload of one segment; with 28 bytes of headers it makes 1500.
+const SEGMENT: usize = 1472;
+
+/// One link, and everything that has left it.
+struct Bench {
+    links: Links,
+    io: Io,
+    now: Instant,
+    sent: u32,
+    left: Vec<(Instant, Packet)>,
+}
+
+impl Bench {
+    fn new(seed: u64, names: [&str; 2], spec: LinkSpec) -> Self {
+        let mut bench = Self {
+            links: Links::default(),
+            io: Io::new(Pool::standalone()),
+            now: Instant::ZERO,
+            sent: 0,
+            left: Vec::new(),
+        };
+        let rng = Rng::new(seed, &names);
+        let id = bench.links.add(Instant::ZERO, 2, rng, spec, &mut bench.io);
+        bench.links.set_up(id, true);
+        bench
+    }
+
+    /// Sends a super-packet of `segments`; its number is the first two bytes of every segment's payload.
+    fn send(&mut self, segments: usize) {
+        let mut payload = vec![0u8; segments * SEGMENT];
+        for chunk in payload.chunks_mut(SEGMENT) {
+            chunk[..4].copy_from_slice(&self.sent.to_be_bytes());
+            self.sent += 1;
+        }
+        let mut bytes = vec![0; 28];
+        bytes.extend_from_slice(&payload);
+        let (len, udp_len) = (bytes.len() as u16, payload.len() as u16 + 8);
+        crate::wire::ip::emit(&mut bytes, 0x0a00_0001, 0x0a00_0002, 17, len);
+        bytes[24..26].copy_from_slice(&udp_len.to_be_bytes());
+        let vnet = VnetHeader {
+            flags: F_NEEDS_CSUM,
+            gso_type: if segments > 1 { GSO_UDP_L4 } else { 0 },
+            hdr_len: 28,
+            gso_size: if segments > 1 { SEGMENT as u16 } else { 0 },
+            csum_start: 20,
+            csum_offset: 6,
+        };
+        let mut packet = self.io.pool.get();
+        packet.fill(&bytes, vnet).expect("a fresh buffer");
+        packet.parse(1500).expect("a good packet");
+        self.links.send(self.now, 0, packet, &mut self.io);
+        self.collect();
+    }
+
+    fn set(&mut self, spec: LinkSpec) {
+        self.links.set(self.now, 0, spec, &mut self.io);
+        self.collect();
+    }
+
+    /// Goes from deadline to deadline up to `end`.
+    fn run_until(&mut self, end: Instant) {
+        while let Some(at) = self.links.deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.links.release(self.now, &mut self.io);
+            self.collect();
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn drain(&mut self) {
+        while let Some(at) = self.links.deadline() {
+            self.run_until(at);
+        }
+    }
+
+    fn collect(&mut self) {
+        let now = self.now;
+        self.left.extend(self.io.transmits.drain(..).map(|(_, packet)| (now, packet)));
+    }
+
+    /// Numbers of the segments that have left, in order.
+    fn numbers(&self) -> Vec<u32> {
+        let packets = self.left.iter().map(|(_, packet)| packet.payload().chunks(SEGMENT));
+        packets.flatten().map(|part| u32::from_be_bytes([part[0], part[1], part[2], part[3]])).collect()
+    }
+
+    fn stats(&self) -> LinkStats {
+        self.links.stats().remove(0)
+    }
+}
+
+fn rate(bps: u64) -> LinkSpec {
+    LinkSpec { rate_bps: Some(bps), limit_bytes: Some(u64::MAX), ..LinkSpec::default() }
+}
+
+#[test]
+fn loss_lies_in_its_binomial_interval_and_hits_segments_not_super_packets() {
+    let mut bench = Bench::new(7, ["a", "b"], LinkSpec { loss: 0.01, ..LinkSpec::default() });
+    for _ in 0..2500 {
+        bench.send(40);
+    }
+    let lost = bench.stats().tx.drops.get(DropCause::Loss);
+    let sigma = (1e5_f64 * 0.01 * 0.99).sqrt();
+    assert!((lost as f64 - 1000.0).abs() < 1.96 * sigma, "{lost} of 100000");
+    assert_eq!(bench.numbers().len() as u64, 100_000 - lost);
+    assert!(bench.numbers().is_sorted());
+    let pieces = bench.left.len() as u64;
+    assert!(pieces <= 2500 + lost, "{pieces} pieces: runs between losses stay whole");
+}
+
+#[test]
+fn losses_depend_on_seed_and_names_only() {
+    let lost = |seed, names| {
+        let mut bench = Bench::new(seed, names, LinkSpec { loss: 0.1, ..LinkSpec::default() });
+        (0..50).for_each(|_| bench.send(20));
+        bench.numbers()
+    };
+    assert_eq!(lost(1, ["a", "b"]), lost(1, ["a", "b"]));
+    assert_ne!(lost(1, ["a", "b"]), lost(1, ["b", "a"]));
+    assert_ne!(lost(1, ["a", "b"]), lost(2, ["a", "b"]));
+}
+
+#[test]
+fn certain_loss_loses_everything_and_no_loss_nothing() {
+    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { loss: 1.0, ..LinkSpec::default() });
+    bench.send(40);
+    assert!(bench.numbers().is_empty());
+    bench.set(LinkSpec::default());
+    bench.send(40);
+    assert_eq!(bench.numbers(), (40..80).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_rate_is_exact_with_headers_of_every_segment() {
+    for bps in [10_000_000, 100_000_000, 1_000_000_000, 7_777_777_777] {
+        let mut bench = Bench::new(1, ["a", "b"], rate(bps));
+        for _ in 0..100 {
+            bench.send(40);
+        }
+        bench.drain();
+        let ideal = 100.0 * 40.0 * 1500.0 * 8.0 * 1e9 / bps as f64;
+        let last = bench.left.last().expect("something left").0;
+        assert!((last.nanos() as f64 - ideal).abs() < 2.0, "{bps}: {last:?} for {ideal}");
+        let largest = bench.left.iter().map(|(_, packet)| packet.wire_bytes()).max().expect("something left");
+        assert!(largest <= (bps / 8000).clamp(1500, 60_000), "{bps}: {largest} bytes in one piece");
+    }
+}
+
+#[test]
+fn a_delay_shifts_every_packet_by_itself() {
+    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us: 20_000, ..LinkSpec::default() });
+    for at in 0..10 {
+        bench.run_until(Instant(at * 1_000_000));
+        bench.send(3);
+    }
+    bench.drain();
+    let times: Vec<u64> = bench.left.iter().map(|(at, _)| at.nanos()).collect();
+    assert_eq!(times, (0..10).map(|at| at * 1_000_000 + 20_000_000).collect::<Vec<_>>());
+    assert_eq!(bench.left[0].1.segments(), 3);
+}
+
+#[test]
+fn a_full_queue_drops_the_tail_segment_by_segment() {
+    let spec = LinkSpec { rate_bps: Some(12_000_000), limit_packets: Some(10), ..LinkSpec::default() };
+    let mut bench = Bench::new(1, ["a", "b"], spec);
+    bench.send(40);
+    bench.drain();
+    assert_eq!(bench.numbers(), (0..10).collect::<Vec<_>>());
+    assert_eq!(bench.stats().tx.drops.get(DropCause::QueueFull), 30);
+    bench.set(LinkSpec { rate_bps: Some(12_000_000), limit_bytes: Some(100), ..LinkSpec::default() });
+    bench.send(1);
+    bench.send(1);
+    bench.drain();
+    assert_eq!(bench.numbers().len(), 11, "an empty queue takes one packet, however small the limit");
+}
+
+#[test]
+fn a_new_rate_holds_at_once_even_for_what_waits() {
+    let mut bench = Bench::new(1, ["a", "b"], rate(12_000_000));
+    bench.send(40);
+    bench.run_until(Instant(10_500_000));
+    assert_eq!(bench.numbers().len(), 10);
+    bench.set(rate(120_000_000));
+    bench.drain();
+    // Half a segment at the old rate is left, a twentieth of the time at the new one; then 29 more.
+    let last = bench.left.last().expect("something left").0;
+    assert_eq!(last.nanos(), 10_500_000 + 50_000 + 29 * 100_000);
+}
+
+#[test]
+fn no_lens_is_left_when_nothing_is_asked_and_nothing_is_held() {
+    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
+    bench.send(2);
+    bench.set(LinkSpec::default());
+    bench.send(2);
+    assert!(bench.numbers().is_empty(), "the second must not overtake the first");
+    bench.run_until(Instant(1_000_000));
+    assert_eq!(bench.numbers(), [0, 1, 2, 3]);
+    bench.send(1);
+    assert_eq!(bench.numbers().len(), 5);
+    assert!(bench.links.shaped.is_empty() && bench.links.deadline().is_none());
+}
+
+#[test]
+fn a_link_that_goes_down_loses_what_it_holds() {
+    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
+    bench.send(5);
+    bench.links.set_up(0, false);
+    bench.send(2);
+    bench.drain();
+    assert!(bench.numbers().is_empty());
+    assert_eq!(bench.stats().tx.drops.get(DropCause::LinkDown), 7);
+    bench.links.set_up(0, true);
+    bench.send(1);
+    bench.drain();
+    assert_eq!(bench.numbers(), [7]);
+}
+
+fn specs() -> impl Strategy<Value = LinkSpec> {
+    let rates = prop_oneof![Just(None), (1_000_000u64..10_000_000_000).prop_map(Some)];
+    let limits = prop_oneof![Just(None), (1u64..200).prop_map(Some)];
+    let loss = prop_oneof![Just(0.0), 0.0..0.5f64];
+    (rates, 0u64..5_000, loss, limits).prop_map(|(rate_bps, delay_us, loss, limit_packets)| LinkSpec {
+        rate_bps,
+        delay_us,
+        loss,
+        limit_packets,
+        ..LinkSpec::default()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn live_changes_never_reorder_and_every_segment_is_accounted_for(
+        steps in proptest::collection::vec((specs(), 0u64..3_000_000, 1usize..44), 1..20),
+    ) {
+        let mut bench = Bench::new(3, ["a", "b"], LinkSpec::default());
+        for (spec, pause, segments) in steps {
+            bench.set(spec);
+            bench.send(segments);
+            bench.run_until(bench.now.plus_nanos(pause));
+            let stats = bench.stats();
+            let seen = stats.tx.packets + stats.tx.drops.total() + stats.queued_packets;
+            prop_assert_eq!(seen, u64::from(bench.sent));
+        }
+        bench.drain();
+        prop_assert!(bench.numbers().windows(2).all(|pair| pair[0] < pair[1]));
+        let stats = bench.stats();
+        prop_assert_eq!(stats.tx.packets + stats.tx.drops.total(), u64::from(bench.sent));
+        prop_assert_eq!((stats.queued_packets, stats.queued_bytes), (0, 0));
+        prop_assert_eq!(stats.tx.bytes, stats.tx.packets * 1500);
+    }
+}

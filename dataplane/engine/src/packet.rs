@@ -1,0 +1,365 @@
+//! One IP packet on its way, or one super-packet that stands for many.
+//!
+//! A packet is a view into a pooled buffer, with the virtio header by value and with the few facts that every
+//! hop asks for parsed once. Hops never write into the buffer: the TTL that they take is added up beside it and
+//! applied when the packet leaves for a wire ([`Packet::patched_ip_header`]). That is what lets multicast share
+//! one buffer among all its copies.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::pool::{self, Buffer, HEADROOM};
+use crate::vnet::{self, VnetHeader};
+use crate::wire::ip;
+
+/// Bytes of the longest IPv4 header (RFC 791, section 3.1).
+pub const MAX_IP_HEADER: usize = 60;
+
+/// Why bytes are no packet that the overlay carries.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum PacketError {
+    /// Not IPv4.
+    #[error("not an IPv4 packet")]
+    NotIpv4,
+    /// Lengths that contradict each other, or a header cut short.
+    #[error("truncated or contradictory headers")]
+    Malformed,
+    /// A super-packet of a kind that does not go with its protocol, or without a segment size.
+    #[error("segmentation that does not fit the packet")]
+    BadSegmentation,
+}
+
+/// What the engine knows about a packet after parsing it once.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Meta {
+    pub src: u32,
+    pub dst: u32,
+    /// Bytes of the payload plus the headers of every segment.
+    pub wire: u32,
+    /// MTU segments.
+    pub segments: u16,
+    /// IP and transport header bytes.
+    pub header: u16,
+    /// IP header bytes; 0 means not parsed yet.
+    pub ihl: u8,
+    pub protocol: u8,
+    pub ttl: u8,
+    /// More fragments, or a fragment offset.
+    pub fragment: bool,
+}
+
+/// One IP packet or super-packet. See the module's documentation.
+#[derive(Debug)]
+pub struct Packet {
+    buffer: Option<Arc<Buffer>>,
+    offset: u32,
+    len: u32,
+    meta: Meta,
+    vnet: VnetHeader,
+    hops: u16,
+    spent: u8,
+}
+
+impl Packet {
+    pub(crate) fn empty(buffer: Arc<Buffer>) -> Self {
+        Self {
+            buffer: Some(buffer),
+            offset: HEADROOM as u32,
+            len: 0,
+            meta: Meta::default(),
+            vnet: VnetHeader::default(),
+            hops: 0,
+            spent: 0,
+        }
+    }
+
+    /// The IP packet as it lies in the buffer: its TTL is the one it entered with.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let start = self.offset as usize;
+        &self.storage()[start..start + self.len as usize]
+    }
+
+    /// The same for writing, when nobody shares the buffer. What is parsed already stays as it was.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        let (start, len) = (self.offset as usize, self.len as usize);
+        self.storage_mut().map(|storage| &mut storage[start..start + len])
+    }
+
+    /// The whole buffer for a reader to fill, when nobody shares it. Follow with [`Packet::set_frame`].
+    ///
+    /// By convention the IP packet starts at [`HEADROOM`], so that a virtio header read in front of it lands
+    /// at `HEADROOM - VnetHeader::LEN`.
+    pub fn storage_mut(&mut self) -> Option<&mut [u8]> {
+        Arc::get_mut(self.buffer.as_mut()?).map(|buffer| &mut *buffer.bytes)
+    }
+
+    /// Says where in the buffer the IP packet lies. Whatever was known about an earlier content is forgotten.
+    ///
+    /// # Panics
+    ///
+    /// When the frame does not lie inside the buffer.
+    pub fn set_frame(&mut self, offset: usize, len: usize, vnet: VnetHeader) {
+        assert!(offset + len <= self.capacity(), "a frame outside its buffer");
+        self.offset = offset as u32;
+        self.len = len as u32;
+        self.vnet = vnet;
+        self.meta = Meta::default();
+        self.hops = 0;
+        self.spent = 0;
+    }
+
+    /// Copies an IP packet into the buffer, behind the headroom. `None` when it is shared or too small.
+    pub fn fill(&mut self, packet: &[u8], vnet: VnetHeader) -> Option<()> {
+        let target = self.storage_mut()?.get_mut(HEADROOM..HEADROOM + packet.len())?;
+        target.copy_from_slice(packet);
+        self.set_frame(HEADROOM, packet.len(), vnet);
+        Some(())
+    }
+
+    /// Another holder of the same bytes.
+    #[must_use]
+    pub fn clone_ref(&self) -> Packet {
+        Packet { buffer: self.buffer.clone(), ..*self }
+    }
+
+    /// Bytes of the IP packet.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether nothing was put into it yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of the whole buffer.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.storage().len()
+    }
+
+    /// The virtio header that belongs to the packet.
+    #[must_use]
+    pub const fn vnet(&self) -> VnetHeader {
+        self.vnet
+    }
+
+    /// Relays passed so far, in this process and, if the links carry it, before.
+    #[must_use]
+    pub const fn hops(&self) -> u16 {
+        self.hops
+    }
+
+    /// Restores the hop count of a packet that came over a wire. Call after [`Packet::set_frame`].
+    pub fn set_hops(&mut self, hops: u16) {
+        self.hops = hops;
+    }
+
+    /// MTU segments that the packet stands for (1 until an engine has seen it).
+    #[must_use]
+    pub fn segments(&self) -> u32 {
+        u32::from(self.meta.segments.max(1))
+    }
+
+    /// Bytes that those segments take on a wire: payload once, headers for each.
+    #[must_use]
+    pub fn wire_bytes(&self) -> u64 {
+        if self.meta.ihl == 0 {
+            return u64::from(self.len);
+        }
+        u64::from(self.meta.wire)
+    }
+
+    /// Writes the IP header as it has to leave: TTL less the relays passed, checksum updated (RFC 1624, eqn 3).
+    ///
+    /// Returns its length; the rest of the packet follows from there in [`Packet::bytes`]. Zero when no engine
+    /// has parsed the packet: then it leaves as it is.
+    pub fn patched_ip_header(&self, out: &mut [u8; MAX_IP_HEADER]) -> usize {
+        let len = usize::from(self.meta.ihl);
+        out[..len].copy_from_slice(&self.bytes()[..len]);
+        if self.spent > 0 && len > 0 {
+            ip::spend_ttl(&mut out[..len], self.spent);
+        }
+        len
+    }
+
+    /// Applies what [`Packet::patched_ip_header`] says to the bytes themselves. False when they are shared.
+    pub fn apply_ttl(&mut self) -> bool {
+        let (spent, len) = (self.spent, usize::from(self.meta.ihl));
+        if spent == 0 {
+            return true;
+        }
+        let Some(bytes) = self.bytes_mut() else {
+            return false;
+        };
+        ip::spend_ttl(&mut bytes[..len], spent);
+        self.meta.ttl -= spent;
+        self.spent = 0;
+        true
+    }
+
+    /// Parses the packet once; later calls cost a comparison.
+    ///
+    /// `mtu` decides how many fragments a packet would be that is larger than one segment without being a
+    /// super-packet.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no IPv4 packet, or lengths and segmentation contradict each other.
+    pub fn parse(&mut self, mtu: u16) -> Result<(), PacketError> {
+        if self.meta.ihl != 0 {
+            return Ok(());
+        }
+        let (meta, len) = parse(self.bytes(), self.vnet, mtu)?;
+        self.meta = meta;
+        self.len = len;
+        Ok(())
+    }
+
+    pub(crate) const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    pub(crate) const fn remaining_ttl(&self) -> u8 {
+        self.meta.ttl - self.spent
+    }
+
+    /// Takes one from the TTL. False when nothing would be left: the packet must not go on.
+    pub(crate) fn spend_hop(&mut self, take_ttl: bool) -> bool {
+        if take_ttl {
+            if self.remaining_ttl() <= 1 {
+                return false;
+            }
+            self.spent += 1;
+        }
+        self.hops = self.hops.saturating_add(1);
+        self.hops < MAX_HOPS
+    }
+
+    /// What follows the IP and transport headers.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes()[usize::from(self.meta.header)..]
+    }
+
+    /// Source and destination port of TCP and UDP; zeros for everything else and for fragments.
+    pub(crate) fn ports(&self) -> (u16, u16) {
+        if self.meta.fragment || !matches!(self.meta.protocol, ip::UDP | ip::TCP) {
+            return (0, 0);
+        }
+        let at = usize::from(self.meta.ihl);
+        let bytes = &self.bytes()[at..at + 4];
+        (u16::from_be_bytes([bytes[0], bytes[1]]), u16::from_be_bytes([bytes[2], bytes[3]]))
+    }
+
+    /// A number that is equal for packets of one flow.
+    pub(crate) fn flow_hash(&self) -> u64 {
+        let (src_port, dst_port) = self.ports();
+        let ends = u64::from(self.meta.src) << 32 | u64::from(self.meta.dst);
+        let rest = u64::from(self.meta.protocol) << 32 | u64::from(src_port) << 16 | u64::from(dst_port);
+        crate::rng::mix(ends ^ crate::rng::mix(rest))
+    }
+
+    /// Bytes of one segment with its headers. A large message counts as its fragments, which always fit.
+    pub(crate) fn segment_len(&self) -> usize {
+        if self.vnet.is_super() {
+            return usize::from(self.meta.header) + usize::from(self.vnet.gso_size);
+        }
+        if self.meta.segments > 1 {
+            0
+        } else {
+            self.len()
+        }
+    }
+
+    pub(crate) fn set_vnet(&mut self, vnet: VnetHeader) {
+        self.vnet = vnet;
+    }
+
+    /// Carries hops and spent TTL over to a packet that was made from this one.
+    pub(crate) fn inherit(&mut self, from: &Packet) {
+        self.hops = from.hops;
+        self.spent = from.spent;
+    }
+
+    pub(crate) fn release(&mut self) -> Option<Arc<Buffer>> {
+        let buffer = self.buffer.take()?;
+        (Arc::strong_count(&buffer) == 1).then_some(buffer)
+    }
+
+    pub(crate) fn copy_into(&self, buffer: Arc<Buffer>) -> Packet {
+        let mut copy = Packet { buffer: Some(buffer), offset: HEADROOM as u32, ..*self };
+        if let Some(bytes) = copy.bytes_mut() {
+            bytes.copy_from_slice(self.bytes());
+        }
+        copy
+    }
+
+    fn storage(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer.bytes)
+    }
+}
+
+impl Drop for Packet {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            pool::retire(buffer);
+        }
+    }
+}
+
+/// A packet that passed so many relays is in a loop. A line of 4,000 nodes has no longer path.
+const MAX_HOPS: u16 = 4096;
+
+fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, u32), PacketError> {
+    let header = ip::parse(bytes)?;
+    let (ihl, len) = (usize::from(header.header_len), usize::from(header.total_len));
+    let transport = match header.protocol {
+        _ if header.fragment => 0,
+        ip::TCP => usize::from(bytes.get(ihl + 12).ok_or(PacketError::Malformed)? >> 4) * 4,
+        ip::UDP | ip::ICMP => 8,
+        _ => 0,
+    };
+    let all = ihl + transport;
+    if all > len || (header.protocol == ip::TCP && !header.fragment && transport < 20) {
+        return Err(PacketError::Malformed);
+    }
+    if vnet.needs_checksum() && usize::from(vnet.csum_start) + usize::from(vnet.csum_offset) + 2 > len {
+        return Err(PacketError::Malformed);
+    }
+    let payload = len - all;
+    let (segments, wire) = match (vnet.kind(), header.protocol, vnet.gso_size) {
+        (vnet::GSO_NONE, ..) => as_fragments(len, ihl, usize::from(mtu)),
+        (_, _, 0) => return Err(PacketError::BadSegmentation),
+        (vnet::GSO_TCPV4, ip::TCP, size) | (vnet::GSO_UDP_L4, ip::UDP, size) if !header.fragment => {
+            let segments = payload.div_ceil(usize::from(size)).max(1);
+            (segments, payload + segments * all)
+        }
+        _ => return Err(PacketError::BadSegmentation),
+    };
+    let meta = Meta {
+        src: header.src,
+        dst: header.dst,
+        wire: wire as u32,
+        segments: segments as u16,
+        header: all as u16,
+        ihl: ihl as u8,
+        protocol: header.protocol,
+        ttl: header.ttl,
+        fragment: header.fragment,
+    };
+    Ok((meta, len as u32))
+}
+
+/// What a packet larger than one segment would be on a wire: fragments of a multiple of 8 bytes (RFC 791).
+fn as_fragments(len: usize, ihl: usize, mtu: usize) -> (usize, usize) {
+    let room = mtu.saturating_sub(ihl) & !7;
+    if len <= mtu || room == 0 {
+        return (1, len);
+    }
+    let fragments = (len - ihl).div_ceil(room);
+    (fragments, len + (fragments - 1) * ihl)
+}

@@ -1,0 +1,214 @@
+//! Buffers for packets: taken from the top of a stack, put back on the top, never allocated per packet.
+//!
+//! A [`Pool`] belongs to one shard and is used without a lock. Pools of one process share a [`Depot`], so that
+//! a flow that crosses shards in one direction only does not make one shard allocate for ever while the other
+//! frees: full pools hand batches to the depot, empty ones take batches from it, under one lock per batch. A
+//! packet that is dropped anywhere else (a Python thread that has read a message) finds its way to the depot too.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::packet::Packet;
+
+/// Free bytes in front of every packet, for a link's frame header and the virtio header.
+pub const HEADROOM: usize = 64;
+/// Bytes of a large buffer: the largest IPv4 packet with headroom, rounded to whole KiB.
+pub const LARGE: usize = 66 * 1024;
+/// Bytes of a small buffer: an ordinary MTU packet with headroom. Keeps queues of small packets small.
+pub const SMALL: usize = 2 * 1024;
+/// Buffers that move between a pool and the depot under one lock.
+const BATCH: usize = 32;
+
+/// The memory of one packet. Shared by clones of the packet.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: Box<[u8]>,
+    depot: Weak<Depot>,
+}
+
+/// Buffers that no pool holds at the moment. Shared by all pools of a process.
+#[derive(Debug)]
+pub struct Depot {
+    shelves: Mutex<Shelves>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shelves {
+    large: Vec<Arc<Buffer>>,
+    small: Vec<Arc<Buffer>>,
+}
+
+impl Shelves {
+    fn of(&mut self, size: usize) -> &mut Vec<Arc<Buffer>> {
+        if size == LARGE {
+            &mut self.large
+        } else {
+            &mut self.small
+        }
+    }
+}
+
+impl Depot {
+    /// A depot that keeps at most `limit` buffers of each size; what comes beyond is freed.
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { shelves: Mutex::default(), limit })
+    }
+
+    fn take(&self, size: usize, into: &mut Vec<Arc<Buffer>>) {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelf = shelves.of(size);
+        let from = shelf.len().saturating_sub(BATCH);
+        into.extend(shelf.drain(from..));
+    }
+
+    fn give(&self, size: usize, buffers: impl Iterator<Item = Arc<Buffer>>) {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelf = shelves.of(size);
+        shelf.extend(buffers);
+        shelf.truncate(self.limit);
+    }
+}
+
+/// The buffers of one shard.
+#[derive(Debug)]
+pub struct Pool {
+    large: Vec<Arc<Buffer>>,
+    small: Vec<Arc<Buffer>>,
+    depot: Arc<Depot>,
+    limit: usize,
+    allocated: u64,
+}
+
+impl Pool {
+    /// A pool that keeps at most `limit` buffers of each size before it hands some to the depot.
+    #[must_use]
+    pub fn new(depot: Arc<Depot>, limit: usize) -> Self {
+        let limit = limit.max(2 * BATCH);
+        // Room for the batch above the limit, so that the stacks themselves never grow on the fast path.
+        let stack = || Vec::with_capacity(limit + BATCH);
+        Self { large: stack(), small: stack(), depot, limit, allocated: 0 }
+    }
+
+    /// A pool with a depot of its own, for tests and for programs with one shard.
+    #[must_use]
+    pub fn standalone() -> Self {
+        Self::new(Depot::new(1024), 256)
+    }
+
+    /// An empty packet with a large buffer, good for any packet that IPv4 allows.
+    #[must_use]
+    pub fn get(&mut self) -> Packet {
+        Packet::empty(self.buffer(LARGE))
+    }
+
+    /// An empty packet whose buffer holds at least `len` bytes behind the headroom.
+    ///
+    /// # Panics
+    ///
+    /// When `len` is larger than a large buffer; callers check lengths against IPv4's 65,535 first.
+    #[must_use]
+    pub fn get_for(&mut self, len: usize) -> Packet {
+        assert!(len <= LARGE - HEADROOM, "no buffer holds {len} bytes");
+        Packet::empty(self.buffer(if len <= SMALL - HEADROOM { SMALL } else { LARGE }))
+    }
+
+    /// Takes a packet back. The buffer is kept when nobody else holds it.
+    pub fn put(&mut self, mut packet: Packet) {
+        let Some(buffer) = packet.release() else {
+            return;
+        };
+        let size = buffer.bytes.len();
+        let stack = if size == LARGE { &mut self.large } else { &mut self.small };
+        stack.push(buffer);
+        if stack.len() >= self.limit + BATCH {
+            let from = stack.len() - BATCH;
+            self.depot.give(size, stack.drain(from..));
+        }
+    }
+
+    /// The same packet in the smallest buffer that holds it. Worth it for packets that will wait in a queue.
+    #[must_use]
+    pub fn compact(&mut self, packet: Packet) -> Packet {
+        if packet.capacity() == SMALL || packet.len() > SMALL - HEADROOM {
+            return packet;
+        }
+        let copy = self.copy(&packet);
+        self.put(packet);
+        copy
+    }
+
+    /// A copy of `packet` in a buffer of its own.
+    #[must_use]
+    pub fn copy(&mut self, packet: &Packet) -> Packet {
+        let buffer = self.buffer(if packet.len() <= SMALL - HEADROOM { SMALL } else { LARGE });
+        packet.copy_into(buffer)
+    }
+
+    /// Buffers that this pool had to allocate since it was made.
+    #[must_use]
+    pub const fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    fn buffer(&mut self, size: usize) -> Arc<Buffer> {
+        let stack = if size == LARGE { &mut self.large } else { &mut self.small };
+        if let Some(buffer) = stack.pop() {
+            return buffer;
+        }
+        self.depot.take(size, stack);
+        if let Some(buffer) = stack.pop() {
+            return buffer;
+        }
+        self.allocated += 1;
+        let bytes = vec![0; size].into_boxed_slice();
+        Arc::new(Buffer { bytes, depot: Arc::downgrade(&self.depot) })
+    }
+}
+
+/// Sends a buffer whose packet was dropped outside a pool back to the depot, when it was the last reference.
+pub(crate) fn retire(buffer: Arc<Buffer>) {
+    if Arc::strong_count(&buffer) != 1 {
+        return;
+    }
+    if let Some(depot) = buffer.depot.upgrade() {
+        depot.give(buffer.bytes.len(), std::iter::once(buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_was_put_back_is_taken_again() {
+        let mut pool = Pool::standalone();
+        for _ in 0..1000 {
+            let packet = pool.get();
+            pool.put(packet);
+        }
+        assert_eq!(pool.allocated(), 1);
+    }
+
+    #[test]
+    fn a_flow_that_crosses_pools_one_way_stops_allocating() {
+        let depot = Depot::new(1024);
+        let mut source = Pool::new(depot.clone(), 64);
+        let mut sink = Pool::new(depot, 64);
+        for _ in 0..10_000 {
+            sink.put(source.get());
+        }
+        assert!(source.allocated() <= 64 + 2 * BATCH as u64, "{}", source.allocated());
+    }
+
+    #[test]
+    fn a_shared_buffer_comes_back_with_its_last_holder() {
+        let mut pool = Pool::standalone();
+        let packet = pool.get();
+        let other = packet.clone_ref();
+        pool.put(packet);
+        drop(other);
+        let _again = pool.get();
+        assert_eq!(pool.allocated(), 1);
+    }
+}

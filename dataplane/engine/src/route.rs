@@ -1,0 +1,104 @@
+//! Unicast routes: one next hop per destination, and explicit routes for chosen pairs.
+
+use std::collections::BTreeMap;
+
+use crate::link::{Links, NO_LINK};
+use crate::{LinkId, NodeId, PairRoute};
+
+/// Where unicast packets go from here.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    /// Link per destination id; [`NO_LINK`] where there is none.
+    table: Vec<LinkId>,
+    pairs: BTreeMap<(NodeId, NodeId), Pair>,
+}
+
+/// The explicit routes of a pair. `routes[i]` are the links of route `i` here, empty if it does not pass.
+#[derive(Debug, Default)]
+struct Pair {
+    routes: Vec<Vec<LinkId>>,
+}
+
+impl Routes {
+    pub(crate) fn install(
+        &mut self,
+        table: Option<Vec<NodeId>>,
+        routes: Vec<PairRoute>,
+        removed: &[(NodeId, NodeId)],
+        links: &mut Links,
+    ) {
+        if let Some(table) = table {
+            self.table =
+                table.iter().map(|&node| if node == 0 { NO_LINK } else { links.slot_for(node) }).collect();
+        }
+        for pair in removed {
+            self.pairs.remove(pair);
+        }
+        for route in routes {
+            let pair = self.pairs.entry((route.src, route.dst)).or_default();
+            pair.routes.resize_with(pair.routes.len().max(route.of.max(route.index + 1) as usize), Vec::new);
+            pair.routes[route.index as usize] =
+                route.next_hops.iter().map(|&node| links.slot_for(node)).collect();
+        }
+    }
+
+    /// Whether any pair has explicit routes here.
+    pub(crate) fn has_explicit(&self) -> bool {
+        !self.pairs.is_empty()
+    }
+
+    /// The links for a packet of a pair with explicit routes; `None` when the table decides.
+    ///
+    /// `flow` is only asked when there is a choice.
+    #[inline]
+    pub(crate) fn explicit(&self, src: NodeId, dst: NodeId, flow: impl FnOnce() -> u64) -> Option<&[LinkId]> {
+        let routes = &self.pairs.get(&(src, dst))?.routes;
+        let chosen = match routes.len() {
+            1 => 0,
+            len => (flow() % len as u64) as usize,
+        };
+        Some(&routes[chosen]).filter(|links| !links.is_empty()).map(Vec::as_slice)
+    }
+
+    /// Whether packets of ours to a node have somewhere to go.
+    pub(crate) fn reaches(&self, src: NodeId, dst: NodeId) -> bool {
+        let explicit =
+            self.pairs.get(&(src, dst)).is_some_and(|pair| pair.routes.iter().any(|links| !links.is_empty()));
+        explicit || self.towards(dst) != NO_LINK
+    }
+
+    /// The link towards a destination, or [`NO_LINK`].
+    #[inline]
+    pub(crate) fn towards(&self, dst: NodeId) -> LinkId {
+        self.table.get(dst as usize).copied().unwrap_or(NO_LINK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_names_neighbours_that_need_not_be_known_yet() {
+        let (mut routes, mut links) = (Routes::default(), Links::default());
+        routes.install(Some(vec![0, 0, 2, 3, 2]), vec![], &[], &mut links);
+        assert_eq!(routes.towards(4), links.slot_for(2));
+        assert_eq!(routes.towards(1), NO_LINK);
+        assert_eq!(routes.towards(99), NO_LINK);
+    }
+
+    #[test]
+    fn flows_of_a_pair_spread_over_its_routes_and_stay_on_theirs() {
+        let (mut routes, mut links) = (Routes::default(), Links::default());
+        let route = |index, hop| PairRoute { src: 1, dst: 4, index, of: 2, next_hops: vec![hop] };
+        routes.install(None, vec![route(0, 2), route(1, 3)], &[], &mut links);
+        for flow in 0..10 {
+            let links_of = |flow| routes.explicit(1, 4, || flow).map(<[u32]>::to_vec);
+            assert_eq!(links_of(flow), links_of(flow));
+            assert_ne!(links_of(flow), links_of(flow + 1));
+        }
+        assert_eq!(routes.explicit(4, 1, || 0), None);
+        routes.install(None, vec![], &[(1, 4)], &mut links);
+        assert_eq!(routes.explicit(1, 4, || 0), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! Super-packets taken apart: runs of segments for the links, single segments for those without offload.
+//!
+//! What the kernel or a network card would do with a super-packet is done here in the same way, header field by
+//! header field (Linux, Documentation/networking/segmentation-offloads.rst): lengths, IP identification,
+//! TCP sequence number, flags that belong to the first or the last segment only, and checksums.
+
+use crate::packet::Packet;
+use crate::pool::Pool;
+use crate::vnet::{self, VnetHeader};
+use crate::wire::{checksum, ip};
+
+const TCP_FIN_PSH: u8 = 0x01 | 0x08;
+const TCP_CWR: u8 = 0x80;
+/// Where TCP keeps its flags and its checksum (RFC 9293, section 3.1).
+const TCP_FLAGS: usize = 13;
+const TCP_CHECKSUM: usize = 16;
+/// Where UDP keeps its length and its checksum (RFC 768).
+const UDP_LENGTH: usize = 4;
+const UDP_CHECKSUM: usize = 6;
+
+/// Segments `first .. first + count` of a super-packet as a packet of their own.
+///
+/// More than one segment stay a super-packet with its checksum still to be completed; one alone is an ordinary
+/// packet. The packet must have been parsed and must have these segments.
+#[must_use]
+pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
+    let meta = packet.meta();
+    let (header, ihl) = (usize::from(meta.header), usize::from(meta.ihl));
+    let size = usize::from(packet.vnet().gso_size);
+    let payload = packet.payload();
+    let start = first as usize * size;
+    let end = payload.len().min(start + count as usize * size);
+    let len = header + end - start;
+
+    let mut run = pool.get_for(len);
+    let vnet = run_vnet(packet.vnet(), first, count);
+    let at = crate::pool::HEADROOM;
+    if let Some(storage) = run.storage_mut() {
+        let out = &mut storage[at..at + len];
+        out[..header].copy_from_slice(&packet.bytes()[..header]);
+        out[header..].copy_from_slice(&payload[start..end]);
+        patch_ip(&mut out[..ihl], first, len);
+        if meta.protocol == ip::TCP {
+            patch_tcp(&mut out[ihl..], first, start, end == payload.len());
+        } else {
+            out[ihl + UDP_LENGTH..ihl + UDP_LENGTH + 2].copy_from_slice(&((len - ihl) as u16).to_be_bytes());
+        }
+        patch_checksum(out, ihl, meta.protocol, packet.vnet().needs_checksum());
+    }
+    run.set_frame(at, len, vnet);
+    // The headers were checked when the super-packet was parsed; a run of it has the same ones.
+    let _ = run.parse(u16::MAX);
+    run.inherit(packet);
+    run
+}
+
+/// Whether a packet has to be worked on for a reader without offload.
+#[must_use]
+pub fn needs_work(packet: &Packet) -> bool {
+    packet.vnet().is_super() || packet.vnet().needs_checksum()
+}
+
+/// Takes a packet apart into ordinary packets with complete checksums, for a reader without offload.
+///
+/// A packet that is one already goes through as it is. The packet must have been parsed.
+pub fn segment(packet: Packet, pool: &mut Pool, out: &mut Vec<Packet>) {
+    if !packet.vnet().is_super() {
+        out.push(complete_checksum(packet, pool));
+        return;
+    }
+    for index in 0..packet.segments() {
+        let piece = cut(&packet, index, 1, pool);
+        out.push(complete_checksum(piece, pool));
+    }
+    pool.put(packet);
+}
+
+/// Completes the transport checksum of an ordinary packet that still needs it.
+#[must_use]
+pub fn complete_checksum(packet: Packet, pool: &mut Pool) -> Packet {
+    let vnet = packet.vnet();
+    if !vnet.needs_checksum() || vnet.is_super() {
+        return packet;
+    }
+    let mut packet = own(packet, pool);
+    let start = usize::from(vnet.csum_start);
+    let at = start + usize::from(vnet.csum_offset);
+    let udp = packet.meta().protocol == ip::UDP;
+    if let Some(bytes) = packet.bytes_mut() {
+        let value = checksum::of(&bytes[start..]);
+        // RFC 768: a computed zero is sent as all ones, since zero means "no checksum".
+        let value = if udp && value == 0 { 0xffff } else { value };
+        bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+    packet.set_vnet(VnetHeader::default());
+    packet
+}
+
+fn own(mut packet: Packet, pool: &mut Pool) -> Packet {
+    if packet.bytes_mut().is_some() {
+        return packet;
+    }
+    let copy = pool.copy(&packet);
+    pool.put(packet);
+    copy
+}
+
+fn run_vnet(vnet: VnetHeader, first: u32, count: u32) -> VnetHeader {
+    if count == 1 {
+        return VnetHeader { gso_type: vnet::GSO_NONE, gso_size: 0, ..vnet };
+    }
+    let gso_type = if first == 0 { vnet.gso_type } else { vnet.kind() };
+    VnetHeader { gso_type, ..vnet }
+}
+
+fn patch_ip(header: &mut [u8], first: u32, len: usize) {
+    header[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+    let id = u16::from_be_bytes([header[4], header[5]]).wrapping_add(first as u16);
+    header[4..6].copy_from_slice(&id.to_be_bytes());
+    ip::seal(header);
+}
+
+fn patch_tcp(transport: &mut [u8], first: u32, start: usize, last: bool) {
+    let seq = u32::from_be_bytes([transport[4], transport[5], transport[6], transport[7]]);
+    transport[4..8].copy_from_slice(&seq.wrapping_add(start as u32).to_be_bytes());
+    if !last {
+        transport[TCP_FLAGS] &= !TCP_FIN_PSH;
+    }
+    if first > 0 {
+        transport[TCP_FLAGS] &= !TCP_CWR;
+    }
+}
+
+/// Puts the pseudo-header sum of the new length where the checksum will be completed, or the whole checksum
+/// where the super-packet had a complete one. A UDP packet without a checksum stays without.
+fn patch_checksum(packet: &mut [u8], ihl: usize, protocol: u8, partial: bool) {
+    let offset = ihl + if protocol == ip::TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
+    if protocol == ip::UDP && !partial && packet[offset..offset + 2] == [0, 0] {
+        return;
+    }
+    let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
+    let pseudo = checksum::pseudo_header(word(12), word(16), protocol, (packet.len() - ihl) as u16);
+    let value = if partial {
+        checksum::fold(pseudo)
+    } else {
+        packet[offset..offset + 2].fill(0);
+        checksum::finish(checksum::sum(&packet[ihl..], pseudo))
+    };
+    packet[offset..offset + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests;

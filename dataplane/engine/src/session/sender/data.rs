@@ -1,0 +1,66 @@
+//! Data: when the next packet may go, and how its bytes come about.
+
+use super::{Phase, Sender};
+use crate::session::outbox::{emit_headers, Outbox, Outgoing, IP_UDP};
+use crate::session::wire::{self, Header};
+use crate::vnet::{GSO_NONE, GSO_UDP_L4};
+use crate::{Instant, Io, Packet, Pool, VnetHeader, HEADROOM};
+
+impl Sender {
+    /// When data could be sent by pace; `None` when there is none to send or the windows are full.
+    pub(in crate::session) fn next_data(&self) -> Option<Instant> {
+        if self.phase != Phase::Sending || self.plan.left() == 0 {
+            return None;
+        }
+        let mut counting = self.peers.iter().filter(|peer| peer.counts()).peekable();
+        counting.peek()?;
+        counting.all(|peer| self.pace.has_room(&peer.track, self.position)).then(|| self.pace.next_send())
+    }
+
+    /// The next super-packet. Call when [`Sender::next_data`] allows it.
+    pub(in crate::session) fn data(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+        let count = self.pace.quantum(self.per_packet).min(self.plan.left());
+        let Some(data) = &self.data else { return };
+        let data = data.clone();
+        let packet = self.build(count, data.as_slice(), outbox, &mut io.pool);
+        outbox.queue.push(Outgoing { packet, session: Some(self.id) });
+        self.position += u64::from(count);
+        self.pace.sent(now, count, self.position);
+        if self.plan.left() == 0 {
+            self.phase = Phase::Asking(now);
+            self.ask(outbox, &mut io.pool);
+            self.ask_again_after(now, self.ask_pause());
+        }
+    }
+
+    fn build(&mut self, count: u32, data: &[u8], outbox: &Outbox, pool: &mut Pool) -> Packet {
+        let step = self.unit + wire::HEADER;
+        let mut packet = pool.get_for(IP_UDP + count as usize * step);
+        let mut end = IP_UDP;
+        if let Some(storage) = packet.storage_mut() {
+            let out = &mut storage[HEADROOM..];
+            for _ in 0..count {
+                let Some(segment) = self.plan.next() else {
+                    break;
+                };
+                let start = segment as usize * self.unit;
+                let part = &data[start..data.len().min(start + self.unit)];
+                let header =
+                    Header { kind: wire::DATA, round: self.round as u8, tag: self.tag, offset: start as u64 };
+                header.write(&mut out[end..end + wire::HEADER]);
+                end += wire::HEADER;
+                out[end..end + part.len()].copy_from_slice(part);
+                end += part.len();
+            }
+            emit_headers(&mut out[..end], outbox.addr(outbox.node_id), self.dest);
+        }
+        let gso_type = if count > 1 { GSO_UDP_L4 } else { GSO_NONE };
+        let gso_size = if count > 1 { step as u16 } else { 0 };
+        packet.set_frame(
+            HEADROOM,
+            end,
+            VnetHeader { gso_type, gso_size, hdr_len: IP_UDP as u16, ..Default::default() },
+        );
+        packet
+    }
+}

@@ -1,0 +1,385 @@
+//! The sending side of a session.
+//!
+//! ```text
+//!  Inviting ──all ready, or grace over──▶ Sending ──round is out──▶ Asking ──▶ Done
+//!     │ Manifest ⟲   ◀ Ready                │ Data, Poll              │ SourceDone ⟲   ◀ Need
+//!     │                                     └──────◀── something is missing ──┘
+//! ```
+//!
+//! Every message that asks for an answer is repeated with growing pauses, and every pause has an end: a receiver
+//! that stays silent is reported by name, and the others go on. This file holds the state and its steps; `data`
+//! makes packets, `time` repeats questions and gives up.
+
+mod data;
+mod time;
+
+use super::bitmap::Bitmap;
+use super::cadence::Cadence;
+use super::outbox::{Envelope, Outbox, IP_UDP};
+use super::pace::Pace;
+use super::peer::Peer;
+use super::plan::Plan;
+use super::report::{Role, SessionReport, SessionState};
+use super::wire::{self, Message, Progress};
+use crate::{Event, Instant, Io, NodeId, SessionConfig, SessionId, SharedBytes};
+
+const MS: u64 = 1_000_000;
+/// How long receivers that have answered wait for those that have not, at least.
+const PATIENCE_NS: u64 = 30 * MS;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Inviting,
+    Sending,
+    /// Since when.
+    Asking(Instant),
+    Done,
+}
+
+/// What is fixed when a session starts.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub id: SessionId,
+    pub tag: u32,
+    pub dest: u32,
+    pub data: SharedBytes,
+    pub limits: SessionConfig,
+    /// Receivers, each with its count of transfers, in ascending order.
+    pub receivers: Vec<(NodeId, u16)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    id: SessionId,
+    tag: u32,
+    pub dest: u32,
+    data: Option<SharedBytes>,
+    total: u64,
+    /// Payload bytes of one segment, segments in all, and how many make a super-packet.
+    unit: usize,
+    segments: u32,
+    per_packet: u32,
+    cadence: Cadence,
+    limits: SessionConfig,
+    phase: Phase,
+    started: Instant,
+    data_started: Option<Instant>,
+    finished: Option<Instant>,
+    peers: Vec<Peer>,
+    round: u32,
+    plan: Plan,
+    /// Segments sent before this round, and so far.
+    round_base: u64,
+    position: u64,
+    /// What somebody misses after the current round.
+    missing: Bitmap,
+    pace: Pace,
+    /// When the pending question is repeated, and after which pause then.
+    next_ask: Instant,
+    pause: u64,
+    reason: String,
+    bytes_sent: u64,
+    repair_bytes: u64,
+}
+
+impl Sender {
+    pub(super) fn new(now: Instant, offer: Offer, outbox: &Outbox) -> Self {
+        let unit = outbox.unit();
+        let cadence = Cadence::for_receivers(offer.receivers.len());
+        let total = offer.data.as_slice().len() as u64;
+        let segments = total.div_ceil(unit as u64) as u32;
+        let per_packet = ((65_535 - IP_UDP) / (unit + wire::HEADER)) as u32;
+        let peers = offer.receivers.iter().map(|&(node, n)| Peer::new(node, n, now)).collect();
+        Self {
+            id: offer.id,
+            tag: offer.tag,
+            dest: offer.dest,
+            data: Some(offer.data),
+            total,
+            unit,
+            segments,
+            per_packet,
+            phase: Phase::Inviting,
+            started: now,
+            data_started: None,
+            finished: None,
+            peers,
+            round: 0,
+            plan: Plan::new(std::iter::once((0, segments))),
+            round_base: 0,
+            position: 0,
+            missing: Bitmap::new(segments),
+            pace: Pace::new((unit + wire::HEADER + IP_UDP) as u64, offer.limits.window_bytes, cadence),
+            cadence,
+            limits: offer.limits,
+            next_ask: now,
+            pause: time::INVITE_NS.0,
+            reason: String::new(),
+            bytes_sent: 0,
+            repair_bytes: 0,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    pub(super) fn finished(&self) -> Option<Instant> {
+        self.finished
+    }
+
+    pub(super) const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(super) const fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    /// Around a message of this session to an address.
+    fn envelope(&self, to: u32) -> Envelope {
+        Envelope { to, tag: self.tag, session: Some(self.id), ..Envelope::default() }
+    }
+
+    /// Notes that copies of a packet of ours left the node.
+    pub(super) fn account(&mut self, bytes: u64) {
+        self.bytes_sent += bytes;
+    }
+
+    // --------------------------------------------------------------------------------------------------------- messages
+
+    /// Takes a message of one of the receivers.
+    pub(super) fn handle(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        round: u8,
+        message: Message,
+        outbox: &mut Outbox,
+        io: &mut Io,
+    ) {
+        let Ok(index) = self.peers.binary_search_by_key(&from, |peer| peer.node) else {
+            return;
+        };
+        if let Message::Need { complete: true, .. } = message {
+            outbox.send(self.envelope(outbox.addr(from)), &Message::Ack, &mut io.pool);
+        }
+        if self.is_done() || self.peers[index].state.is_final() {
+            return;
+        }
+        self.peers[index].hear(now);
+        match message {
+            Message::Ready { capacity } => self.ready(now, index, capacity, io),
+            Message::Progress(progress) => {
+                self.progress(now, index, round, &progress);
+                return;
+            }
+            Message::Need { complete, last, bytes, runs } => {
+                self.peers[index].has_bytes(now, bytes);
+                if complete {
+                    self.end_peer(now, index, SessionState::Complete, String::new(), io);
+                } else if round == self.round as u8 && matches!(self.phase, Phase::Asking(_)) {
+                    self.need(index, last, &runs);
+                }
+            }
+            Message::Leave { failed, reason } => {
+                let state = if failed { SessionState::Failed } else { SessionState::Left };
+                self.end_peer(now, index, state, reason, io);
+            }
+            _ => return,
+        }
+        self.go_on(now, outbox, io);
+    }
+
+    fn ready(&mut self, now: Instant, index: usize, capacity: u64, io: &mut Io) {
+        if self.peers[index].state != SessionState::Waiting {
+            return;
+        }
+        if capacity < self.total {
+            let reason = format!("it has room for {capacity} bytes, the transfer has {}", self.total);
+            self.end_peer(now, index, SessionState::Failed, reason, io);
+            return;
+        }
+        self.peers[index].state = SessionState::Active;
+        let node = self.peers[index].node;
+        io.events.push(Event::SessionPeer { session: self.id, node, state: SessionState::Active });
+    }
+
+    fn progress(&mut self, now: Instant, index: usize, round: u8, progress: &Progress) {
+        let peer = &mut self.peers[index];
+        peer.has_bytes(now, progress.bytes);
+        // Reports of an earlier round name segments in that round's order; what they say is known by now.
+        if round != self.round as u8 || !peer.active() {
+            return;
+        }
+        let position = (self.round_base + u64::from(self.plan.below(progress.highest))).min(self.position);
+        peer.track.report(now, position, self.pace.sent_at(position), progress);
+        if !self.pace.is_due(now) {
+            return;
+        }
+        // Something moves, so should it stop moving we want to know soon.
+        self.pause = self.ask_pause();
+        self.next_ask = self.next_ask.min(now.plus_nanos(self.pause));
+        self.pace.adapt(now, self.peers.iter().filter(|peer| peer.counts()).map(|peer| &peer.track));
+        let oldest = self.peers.iter().filter(|peer| peer.counts()).map(|peer| peer.track.acked).min();
+        self.pace.forget_before(oldest.unwrap_or(self.position));
+    }
+
+    fn need(&mut self, index: usize, last: bool, runs: &[(u32, u32)]) {
+        for &(first, count) in runs {
+            self.missing.set_range(first, count);
+        }
+        let peer = &mut self.peers[index];
+        if last && !peer.answered {
+            peer.answered = true;
+            peer.repair_rounds += 1;
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------------- progress
+
+    /// Takes the step that has become possible.
+    fn go_on(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+        let waiting = self.peers.iter().any(|peer| peer.state == SessionState::Waiting);
+        if self.peers.iter().all(|peer| peer.state.is_final()) {
+            self.finish(now, outbox, io);
+        } else if self.phase == Phase::Inviting && !waiting {
+            self.start_data(now);
+        } else if let Phase::Asking(since) = self.phase {
+            self.repair(now, since);
+        }
+    }
+
+    fn start_data(&mut self, now: Instant) {
+        self.phase = Phase::Sending;
+        self.data_started = Some(now);
+        for peer in self.peers.iter_mut().filter(|peer| peer.active()) {
+            peer.hear(now);
+            peer.advanced = now;
+        }
+        self.ask_again_after(now, self.ask_pause());
+    }
+
+    /// Starts the next round when it is known what is missing.
+    fn repair(&mut self, now: Instant, since: Instant) {
+        let patience = PATIENCE_NS.max(4 * self.longest_rtt().unwrap_or(0));
+        let all = self.peers.iter().filter(|peer| peer.counts()).all(|peer| peer.answered);
+        if self.missing.ones() == 0 || !(all || now.nanos_since(since) >= patience) {
+            return;
+        }
+        self.plan = Plan::new(self.missing.runs(true));
+        self.missing = Bitmap::new(self.segments);
+        self.round += 1;
+        self.round_base = self.position;
+        self.repair_bytes += u64::from(self.plan.total()) * self.unit as u64;
+        for peer in &mut self.peers {
+            peer.answered = false;
+            peer.track.acked = self.position;
+        }
+        self.phase = Phase::Sending;
+        self.ask_again_after(now, self.ask_pause());
+    }
+
+    // ------------------------------------------------------------------------------------------------------------- ends
+
+    fn end_peer(&mut self, now: Instant, index: usize, state: SessionState, reason: String, io: &mut Io) {
+        let peer = &mut self.peers[index];
+        if state == SessionState::Complete {
+            peer.bytes = self.total;
+        }
+        peer.end(now, state, reason);
+        io.events.push(Event::SessionPeer { session: self.id, node: peer.node, state });
+    }
+
+    /// The controller says that a node is gone.
+    ///
+    /// Its word may overtake the node's own: a program that has every byte, says so and ends at once is complete.
+    /// So nobody waits for such a receiver any more, but what it said last may still arrive.
+    pub(super) fn node_gone(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        reason: &str,
+        outbox: &mut Outbox,
+        io: &mut Io,
+    ) {
+        let Ok(index) = self.peers.binary_search_by_key(&node, |peer| peer.node) else {
+            return;
+        };
+        if self.is_done() || self.peers[index].state.is_final() {
+            return;
+        }
+        let reason = format!("the node is gone: {reason}");
+        if self.peers[index].active() {
+            let peer = &mut self.peers[index];
+            peer.muted = true;
+            peer.gone.get_or_insert((now, reason));
+            self.next_ask = self.next_ask.min(now.plus_nanos(time::LAST_WORD_NS));
+        } else {
+            self.end_peer(now, index, SessionState::Failed, reason, io);
+        }
+        self.go_on(now, outbox, io);
+    }
+
+    /// Ends the session for everybody who is not through yet.
+    pub(super) fn cancel(&mut self, now: Instant, reason: &str, outbox: &mut Outbox, io: &mut Io) {
+        for index in 0..self.peers.len() {
+            if !self.peers[index].state.is_final() {
+                self.end_peer(now, index, SessionState::Failed, reason.to_owned(), io);
+            }
+        }
+        self.finish(now, outbox, io);
+    }
+
+    fn finish(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+        if self.is_done() {
+            return;
+        }
+        self.phase = Phase::Done;
+        self.finished = Some(now);
+        self.data = None;
+        let failed: Vec<&Peer> =
+            self.peers.iter().filter(|peer| peer.state != SessionState::Complete).collect();
+        for peer in &failed {
+            let abort = Message::Abort { reason: format!("the sender gave up: {}", peer.reason) };
+            outbox.send(self.envelope(outbox.addr(peer.node)), &abort, &mut io.pool);
+        }
+        if let Some(first) = failed.first() {
+            let (count, of) = (failed.len(), self.peers.len());
+            let (node, state) = (first.node, first.state.as_str());
+            self.reason =
+                format!("{count} of {of} receivers are incomplete: node {node} {state}: {}", first.reason);
+        }
+        io.events.push(Event::SessionFinished { session: self.id, state: self.state() });
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- reports
+
+    fn state(&self) -> SessionState {
+        match self.phase {
+            Phase::Inviting => SessionState::Waiting,
+            Phase::Sending | Phase::Asking(_) => SessionState::Active,
+            Phase::Done if self.peers.iter().all(|peer| peer.state == SessionState::Complete) => {
+                SessionState::Complete
+            }
+            Phase::Done => SessionState::Failed,
+        }
+    }
+
+    pub(super) fn report(&self, now: Instant, source: NodeId) -> SessionReport {
+        let end = self.finished.unwrap_or(now);
+        SessionReport {
+            session: self.id,
+            role: Role::Sender,
+            source,
+            state: self.state(),
+            reason: self.reason.clone(),
+            total_bytes: self.total,
+            seconds: self.data_started.map_or(0.0, |start| end.since(start).as_secs_f64()),
+            repair_rounds: self.round,
+            bytes_sent: self.bytes_sent,
+            repair_bytes: self.repair_bytes,
+            peers: self.peers.iter().map(|peer| peer.report(self.data_started, now)).collect(),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Questions that are repeated, and the patience with those who do not answer.
+
+use super::{Phase, Sender, MS};
+use crate::session::outbox::{Envelope, Outbox};
+use crate::session::peer::Peer;
+use crate::session::report::SessionState;
+use crate::session::wire::{Message, Terms};
+use crate::{Instant, Io, NodeId, Pool};
+
+/// First pause before a manifest is repeated, and the longest: short enough that a late receiver starts at once.
+pub(super) const INVITE_NS: (u64, u64) = (20 * MS, 500 * MS);
+/// Receivers in one manifest packet: 6 bytes each, so that it fits an MTU of 1500.
+const LISTED_PER_MANIFEST: usize = 200;
+/// Pause before a question is repeated: while no round trip was measured, the least, and the longest one.
+const ASK_NS: (u64, u64, u64) = (100 * MS, 10 * MS, 500 * MS);
+/// Every repetition waits this much longer, in eighths: gently, since a question is small and may just be lost.
+const ASK_GROWTH: u64 = 10;
+/// A receiver that is silent for this long, and for eight round trips, no longer holds up the others.
+const MUTE_NS: u64 = 1_000 * MS;
+/// How long what a gone receiver said last may take to arrive: the controller's word comes by another way, which may
+/// be faster than links with a queue and a delay.
+pub(super) const LAST_WORD_NS: u64 = 500 * MS;
+
+impl Sender {
+    /// `blocked`: the way out is full, so the pace is not what data waits for.
+    pub(in crate::session) fn deadline(&self, blocked: bool) -> Option<Instant> {
+        let pending = match self.phase {
+            Phase::Done => return None,
+            Phase::Sending if !blocked => self.next_data().map_or(self.next_ask, |at| at.min(self.next_ask)),
+            Phase::Inviting | Phase::Sending | Phase::Asking(_) => self.next_ask,
+        };
+        Some(pending)
+    }
+
+    /// Repeats questions and gives up receivers whose time is over.
+    pub(in crate::session) fn tick(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+        if self.is_done() {
+            return;
+        }
+        self.give_up(now, io);
+        if now >= self.next_ask {
+            self.ask(outbox, &mut io.pool);
+            let longest =
+                if self.phase == Phase::Inviting { INVITE_NS.1 } else { ASK_NS.2.max(self.ask_pause()) };
+            self.ask_again_after(now, (self.pause * ASK_GROWTH / 8).min(longest));
+        }
+        self.go_on(now, outbox, io);
+    }
+
+    pub(super) fn ask(&self, outbox: &mut Outbox, pool: &mut Pool) {
+        let envelope = Envelope { round: self.round as u8, ..self.envelope(self.dest) };
+        match self.phase {
+            Phase::Inviting => {
+                self.invite(self.dest, |peer| peer.state == SessionState::Waiting, outbox, pool)
+            }
+            Phase::Sending => {
+                let offset = self.plan.sent_end().into();
+                outbox.send(Envelope { offset, ..envelope }, &Message::Poll, pool);
+            }
+            Phase::Asking(_) => outbox.send(envelope, &Message::SourceDone, pool),
+            Phase::Done => {}
+        }
+    }
+
+    /// Sends a manifest to `to`, for the receivers that `which` picks.
+    fn invite(&self, to: u32, which: impl Fn(&Peer) -> bool, outbox: &mut Outbox, pool: &mut Pool) {
+        let listed: Vec<(NodeId, u16)> =
+            self.peers.iter().filter(|p| which(p)).map(|p| (p.node, p.n)).collect();
+        for part in listed.chunks(LISTED_PER_MANIFEST) {
+            let terms = Terms { total: self.total, unit: self.unit as u16, cadence: self.cadence };
+            let manifest = Message::Manifest { dest: self.dest, terms, listed: part.to_vec() };
+            outbox.send(self.envelope(to), &manifest, pool);
+        }
+    }
+
+    /// A receiver asks whether we have something for it.
+    pub(in crate::session) fn solicited(&self, by: NodeId, outbox: &mut Outbox, pool: &mut Pool) {
+        if self.phase == Phase::Inviting {
+            let waits = |peer: &Peer| peer.node == by && peer.state == SessionState::Waiting;
+            self.invite(outbox.addr(by), waits, outbox, pool);
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, io: &mut Io) {
+        let limits = self.limits.clone();
+        let rtt = self.longest_rtt();
+        for index in 0..self.peers.len() {
+            let peer = &mut self.peers[index];
+            let silent = now.nanos_since(peer.heard);
+            if let Some((_, reason)) = peer.gone.take_if(|(at, _)| now.nanos_since(*at) >= LAST_WORD_NS) {
+                if !peer.state.is_final() {
+                    self.end_peer(now, index, SessionState::Failed, reason, io);
+                }
+                continue;
+            }
+            let verdict = match peer.state {
+                SessionState::Waiting if now.nanos_since(self.started) >= limits.ready_grace_ms * MS => {
+                    let hint =
+                        if self.bytes_sent == 0 { "; nothing could leave this node towards it" } else { "" };
+                    Some(format!("not ready within {} ms{hint}", limits.ready_grace_ms))
+                }
+                SessionState::Active if self.phase == Phase::Inviting => None,
+                SessionState::Active if silent >= limits.peer_timeout_ms * MS => {
+                    Some(format!("silent for {} ms", limits.peer_timeout_ms))
+                }
+                SessionState::Active if now.nanos_since(peer.advanced) >= 4 * limits.peer_timeout_ms * MS => {
+                    Some(format!("answers, but got no data for {} ms", 4 * limits.peer_timeout_ms))
+                }
+                SessionState::Active => {
+                    peer.muted = peer.gone.is_some() || silent >= MUTE_NS.max(8 * rtt.unwrap_or(0));
+                    None
+                }
+                _ => None,
+            };
+            if let Some(reason) = verdict {
+                self.end_peer(now, index, SessionState::TimedOut, reason, io);
+            }
+        }
+    }
+
+    pub(super) fn ask_again_after(&mut self, now: Instant, pause: u64) {
+        self.pause = pause;
+        self.next_ask = now.plus_nanos(pause);
+    }
+
+    pub(super) fn longest_rtt(&self) -> Option<u64> {
+        let known = self.peers.iter().filter(|peer| peer.counts()).filter_map(|peer| peer.track.rtt());
+        known.map(|rtt| rtt as u64).max()
+    }
+
+    pub(super) fn ask_pause(&self) -> u64 {
+        let least = match self.phase {
+            // Reports come by themselves here; only their absence is worth a question.
+            Phase::Sending => ASK_NS.1.max(4 * self.cadence.nanos()),
+            _ => ASK_NS.1,
+        };
+        self.longest_rtt().map_or(ASK_NS.0, |rtt| (2 * rtt).max(least))
+    }
+}

@@ -1,0 +1,106 @@
+//! What a receiver has of a transfer, and how segments find their places.
+
+use super::bitmap::Bitmap;
+use super::cadence::Cadence;
+use super::wire::{self, Header, Terms};
+use crate::Instant;
+
+/// What a manifest promised.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub tag: u32,
+    pub total: u64,
+    pub unit: usize,
+    pub segments: u32,
+    pub cadence: Cadence,
+    pub have: Bitmap,
+    pub started: Option<Instant>,
+    pub round: u8,
+    /// Of this round: one more than the highest segment.
+    pub highest: u32,
+    /// Segments that arrived, all and since the last report.
+    pub received: u64,
+    pub unreported: u64,
+    pub last_arrival: Instant,
+    pub report_due: Option<Instant>,
+    pub bytes: u64,
+    pub repair_rounds: u32,
+    /// Whether this round's end was asked about already.
+    pub asked: bool,
+}
+
+impl Transfer {
+    /// `fits`: whether there is room for it; without, nothing but the refusal will be asked of it.
+    pub(super) fn new(now: Instant, tag: u32, terms: Terms, fits: bool) -> Self {
+        let (total, unit) = (terms.total, usize::from(terms.unit).max(1));
+        let segments = total.div_ceil(unit as u64).min(u64::from(u32::MAX)) as u32;
+        Self {
+            tag,
+            total,
+            unit,
+            segments,
+            cadence: terms.cadence,
+            have: Bitmap::new(if fits { segments } else { 0 }),
+            started: None,
+            round: 0,
+            highest: 0,
+            received: 0,
+            unreported: 0,
+            last_arrival: now,
+            report_due: None,
+            bytes: 0,
+            repair_rounds: 0,
+            asked: false,
+        }
+    }
+
+    /// A new round has begun, unless we are in it already.
+    pub(super) fn enter_round(&mut self, round: u8) {
+        if round != self.round {
+            self.round = round;
+            self.highest = 0;
+            self.asked = false;
+        }
+    }
+
+    /// Puts one segment where it belongs. Nonsense is ignored: offsets that no segment has, wrong lengths.
+    #[inline]
+    pub(super) fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) {
+        let Some((header, part)) = Header::read(segment) else {
+            return;
+        };
+        let offset = header.offset as usize;
+        let index = (offset / self.unit) as u32;
+        let expected = self.unit.min((self.total as usize).saturating_sub(offset));
+        if header.kind != wire::DATA
+            || offset % self.unit != 0
+            || part.len() != expected
+            || index >= self.segments
+        {
+            return;
+        }
+        self.received += 1;
+        self.unreported += 1;
+        // A straggler of an earlier round is data like any other, but says nothing about this round.
+        if header.round == self.round {
+            self.highest = self.highest.max(index + 1);
+        } else if header.round.wrapping_sub(self.round) < 128 {
+            self.enter_round(header.round);
+            self.highest = index + 1;
+        }
+        if !self.have.set(index) {
+            return;
+        }
+        self.bytes += part.len() as u64;
+        if offset == sink.len() {
+            sink.extend_from_slice(part);
+            return;
+        }
+        if offset > sink.len() {
+            sink.resize(offset, 0);
+            sink.extend_from_slice(part);
+            return;
+        }
+        sink[offset..offset + part.len()].copy_from_slice(part);
+    }
+}

@@ -1,0 +1,80 @@
+//! The IPv4 header (RFC 791).
+
+use crate::packet::PacketError;
+
+use super::checksum;
+
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+
+/// Bytes of a header without options.
+pub(crate) const HEADER: usize = 20;
+/// Time to live of packets that we make: the longest possible, since rings are long.
+const OUR_TTL: u8 = 255;
+
+/// The fields that forwarding needs.
+pub(crate) struct Ipv4 {
+    pub src: u32,
+    pub dst: u32,
+    pub header_len: u8,
+    pub total_len: u16,
+    pub protocol: u8,
+    pub ttl: u8,
+    pub fragment: bool,
+}
+
+/// Reads the header. Fails on anything else than IPv4 and on lengths that contradict each other.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Ipv4, PacketError> {
+    let Some(&first) = bytes.first() else {
+        return Err(PacketError::Malformed);
+    };
+    if first >> 4 != 4 {
+        return Err(PacketError::NotIpv4);
+    }
+    let Some(head) = bytes.first_chunk::<HEADER>() else {
+        return Err(PacketError::Malformed);
+    };
+    let header_len = usize::from(first & 15) * 4;
+    let total_len = u16::from_be_bytes([head[2], head[3]]);
+    if header_len < HEADER || usize::from(total_len) < header_len || usize::from(total_len) > bytes.len() {
+        return Err(PacketError::Malformed);
+    }
+    Ok(Ipv4 {
+        src: u32::from_be_bytes([head[12], head[13], head[14], head[15]]),
+        dst: u32::from_be_bytes([head[16], head[17], head[18], head[19]]),
+        header_len: header_len as u8,
+        total_len,
+        protocol: head[9],
+        ttl: head[8],
+        fragment: u16::from_be_bytes([head[6], head[7]]) & 0x3fff != 0,
+    })
+}
+
+/// Writes a 20-byte header with its checksum in front of `total_len - 20` bytes.
+pub(crate) fn emit(out: &mut [u8], src: u32, dst: u32, protocol: u8, total_len: u16) {
+    out[..HEADER].fill(0);
+    out[0] = 0x45;
+    out[2..4].copy_from_slice(&total_len.to_be_bytes());
+    out[8] = OUR_TTL;
+    out[9] = protocol;
+    out[12..16].copy_from_slice(&src.to_be_bytes());
+    out[16..20].copy_from_slice(&dst.to_be_bytes());
+    seal(&mut out[..HEADER]);
+}
+
+/// Computes the header's checksum anew.
+pub(crate) fn seal(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let value = checksum::of(header);
+    header[10..12].copy_from_slice(&value.to_be_bytes());
+}
+
+/// Takes `spent` from the TTL and mends the checksum (RFC 1624).
+pub(crate) fn spend_ttl(header: &mut [u8], spent: u8) {
+    let old = u16::from_be_bytes([header[8], header[9]]);
+    header[8] = header[8].saturating_sub(spent);
+    let new = u16::from_be_bytes([header[8], header[9]]);
+    let sum = u16::from_be_bytes([header[10], header[11]]);
+    header[10..12].copy_from_slice(&checksum::update(sum, old, new).to_be_bytes());
+}
