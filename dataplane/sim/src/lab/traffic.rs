@@ -1,0 +1,132 @@
+//! What tests do with a running lab: commands, packets, transfers, and looking at the outcome.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use nm_engine::{
+    Command, CommandError, CommandOutput, FlowFilter, Instant, NodeId, NodeStats, ReceiverId, SessionConfig,
+    SessionId, SessionReport, SharedBytes, VnetHeader,
+};
+
+use super::{Inbox, Lab};
+
+impl Lab {
+    /// Gives a node a command.
+    ///
+    /// # Errors
+    ///
+    /// When the engine refuses it.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not exist (any more).
+    pub fn command(&mut self, node: NodeId, command: Command) -> Result<CommandOutput, CommandError> {
+        let now = self.now;
+        self.with(node, |node, io| node.engine.handle_command(now, command, io)).expect("a living node")
+    }
+
+    /// Lets a node's application send an IP packet.
+    pub fn send_ip(&mut self, node: NodeId, bytes: &[u8], vnet: VnetHeader) {
+        let now = self.now;
+        self.with(node, |node, io| {
+            let mut packet = io.pool.get();
+            packet.fill(bytes, vnet).expect("a fresh buffer");
+            node.engine.handle_tun(now, packet, io);
+        });
+    }
+
+    /// Registers a receiver for the flow from a node with the default ports.
+    pub fn listen(&mut self, node: NodeId, src_node: NodeId, group: Option<Ipv4Addr>) -> ReceiverId {
+        let filter = FlowFilter { src_node, group, src_port: 45_535, dst_port: 8_888 };
+        match self.command(node, Command::RegisterReceiver { filter }) {
+            Ok(CommandOutput::Receiver(id)) => id,
+            other => panic!("a receiver, not {other:?}"),
+        }
+    }
+
+    /// Starts a lossless transfer.
+    pub fn send(&mut self, dest: Ipv4Addr, source: NodeId, receivers: &[NodeId], data: Vec<u8>) -> SessionId {
+        self.send_with(dest, source, receivers, data, None)
+    }
+
+    /// Starts a lossless transfer with limits of its own.
+    pub fn send_with(
+        &mut self,
+        dest: Ipv4Addr,
+        source: NodeId,
+        receivers: &[NodeId],
+        data: Vec<u8>,
+        limits: Option<SessionConfig>,
+    ) -> SessionId {
+        let data = SharedBytes::new(data);
+        let command = Command::SendData { dest, receivers: receivers.to_vec(), data, limits };
+        self.session(source, command)
+    }
+
+    /// Prepares one node to receive.
+    pub fn receive(&mut self, dest: Ipv4Addr, source: NodeId, node: NodeId, len: usize) -> SessionId {
+        let command = Command::ReceiveData { dest, source, expected_bytes: len as u64, limits: None };
+        self.session(node, command)
+    }
+
+    /// Prepares several nodes to receive.
+    pub fn receive_all(
+        &mut self,
+        dest: Ipv4Addr,
+        source: NodeId,
+        nodes: &[NodeId],
+        len: usize,
+    ) -> Vec<SessionId> {
+        nodes.iter().map(|&node| self.receive(dest, source, node, len)).collect()
+    }
+
+    fn session(&mut self, node: NodeId, command: Command) -> SessionId {
+        match self.command(node, command) {
+            Ok(CommandOutput::Session(id)) => id,
+            other => panic!("a session, not {other:?}"),
+        }
+    }
+
+    /// The virtual time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// How a session of a node stands.
+    pub fn report(&mut self, node: NodeId, session: SessionId) -> SessionReport {
+        match self.command(node, Command::SessionReport { session }) {
+            Ok(CommandOutput::Report(report)) => *report,
+            other => panic!("a report, not {other:?}"),
+        }
+    }
+
+    /// What a session of a node received.
+    pub fn data(&mut self, node: NodeId, session: SessionId) -> Arc<Vec<u8>> {
+        match self.command(node, Command::SessionData { session, consume: true }) {
+            Ok(CommandOutput::Data(data)) => data,
+            other => panic!("data, not {other:?}"),
+        }
+    }
+
+    /// Takes what a node has handed out so far.
+    pub fn take(&mut self, node: NodeId) -> Inbox {
+        self.nodes.get_mut(&node).map(|node| std::mem::take(&mut node.inbox)).unwrap_or_default()
+    }
+
+    /// A node's counters.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not exist.
+    #[must_use]
+    pub fn stats(&self, node: NodeId) -> NodeStats {
+        self.nodes[&node].engine.stats()
+    }
+
+    /// Bytes that the links of a node have sent.
+    #[must_use]
+    pub fn sent_bytes(&self, node: NodeId) -> u64 {
+        self.stats(node).links.iter().map(|link| link.tx.bytes).sum()
+    }
+}

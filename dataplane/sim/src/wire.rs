@@ -1,0 +1,59 @@
+//! What lies between two engines: a medium with faults of its own, apart from the links' lenses.
+
+use nm_engine::{segment, Packet, Pool};
+
+use crate::Chance;
+
+/// The medium between two neighbours, alike in both directions. The default is perfect and takes 10 µs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wire {
+    /// Constant delay in nanoseconds.
+    pub delay_ns: u64,
+    /// Probability that a segment vanishes.
+    pub loss: f64,
+    /// Probability that a segment arrives twice.
+    pub duplicate: f64,
+    /// Probability that a segment is held back …
+    pub reorder: f64,
+    /// … by up to this many nanoseconds.
+    pub reorder_ns: u64,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self { delay_ns: 10_000, loss: 0.0, duplicate: 0.0, reorder: 0.0, reorder_ns: 1_000_000 }
+    }
+}
+
+impl Wire {
+    /// A wire that loses.
+    #[must_use]
+    pub fn lossy(loss: f64) -> Self {
+        Self { loss, ..Self::default() }
+    }
+
+    fn is_perfect(&self) -> bool {
+        self.loss == 0.0 && self.duplicate == 0.0 && self.reorder == 0.0
+    }
+
+    /// What arrives of a packet, with the delay of each part. Faults strike single segments.
+    pub(crate) fn carry(&self, packet: Packet, chance: &mut Chance, pool: &mut Pool) -> Vec<(u64, Packet)> {
+        if self.is_perfect() {
+            return vec![(self.delay_ns, packet)];
+        }
+        let mut arrivals = Vec::new();
+        let whole = !packet.vnet().is_super();
+        let count = if whole { 1 } else { packet.segments() };
+        for index in 0..count {
+            let copies =
+                if chance.happens(self.loss) { 0 } else { 1 + u64::from(chance.happens(self.duplicate)) };
+            for _ in 0..copies {
+                let held = if chance.happens(self.reorder) { chance.below(self.reorder_ns) } else { 0 };
+                let part = if whole { packet.clone_ref() } else { segment::cut(&packet, index, 1, pool) };
+                arrivals.push((self.delay_ns + held, part));
+            }
+        }
+        pool.put(packet);
+        arrivals
+    }
+}

@@ -1,0 +1,176 @@
+//! Lossless transfers under every condition that a link can be in: alone, repeated, and side by side.
+
+use nm_engine::{LinkSpec, SessionReport};
+use nm_sim::{pattern, Lab, Wire};
+use proptest::prelude::*;
+
+/// Moves `len` bytes from node 1 to the receivers and checks every byte.
+fn transfer(lab: &mut Lab, receivers: &[u32], len: usize) -> SessionReport {
+    let group = lab.group(1, 1, receivers);
+    let data = pattern(len, 99);
+    let incoming = lab.receive_all(group, 1, receivers, len);
+    let outgoing = lab.send(group, 1, receivers, data.clone());
+    assert!(lab.run_until_finished(1, outgoing), "the session hangs: {:?}", lab.report(1, outgoing));
+    for (&node, &session) in receivers.iter().zip(&incoming) {
+        assert!(*lab.data(node, session) == data, "node {node} has other bytes");
+    }
+    let report = lab.report(1, outgoing);
+    assert!(report.complete(), "{report:?}");
+    assert!(report.peers.iter().all(|peer| peer.bytes == len as u64));
+    report
+}
+
+#[test]
+fn without_loss_a_sender_stays_within_the_wire_budget() {
+    for (mut lab, degree) in
+        [(Lab::ring(4, 1, &Wire::default()), 2.0), (Lab::star(9, 1, &Wire::default()), 8.0)]
+    {
+        let receivers: Vec<u32> = (2..=if degree > 2.0 { 9 } else { 4 }).collect();
+        let report = transfer(&mut lab, &receivers, 10_000_000);
+        let budget = 1.03 * 10_000_000.0 * degree;
+        assert!((lab.sent_bytes(1) as f64) < budget, "{} of {budget}", lab.sent_bytes(1));
+        assert_eq!(report.bytes_sent, lab.sent_bytes(1), "the report is what the links counted");
+        assert_eq!((report.repair_bytes, report.repair_rounds), (0, 0));
+    }
+}
+
+#[test]
+fn a_shaped_link_is_overrun_once_at_most_while_its_rate_is_looked_for() {
+    let mut lab = Lab::line(3, 1, &Wire::default());
+    lab.shape_all(&LinkSpec { rate_bps: Some(50_000_000), delay_us: 10_000, ..LinkSpec::default() });
+    let report = transfer(&mut lab, &[2, 3], 10_000_000);
+    assert!((report.bytes_sent as f64) < 1.15 * 10_000_000.0, "{}", report.bytes_sent);
+    let ideal = 10_000_000.0 * 8.0 * 1500.0 / 1460.0 / 50e6;
+    assert!(report.seconds < 1.15 * ideal, "{} s of {ideal} s", report.seconds);
+}
+
+#[test]
+fn five_percent_on_every_link_costs_no_more_than_it_must() {
+    let mut lab = Lab::line(4, 3, &Wire::default());
+    let spec = LinkSpec { rate_bps: Some(100_000_000), delay_us: 5_000, loss: 0.05, ..LinkSpec::default() };
+    lab.shape_all(&spec);
+    let report = transfer(&mut lab, &[4], 20_000_000);
+    let ideal = 20_000_000.0 * 8.0 * 1500.0 / 1460.0 / (100e6 * 0.95_f64.powi(3));
+    assert!(report.seconds < 1.5 * ideal, "{} s of {ideal} s", report.seconds);
+}
+
+#[test]
+fn the_slowest_branch_sets_the_pace_and_nothing_is_thrown_away_for_it() {
+    let mut lab = Lab::star(4, 1, &Wire::default());
+    lab.shape(1, 3, LinkSpec { rate_bps: Some(20_000_000), delay_us: 2_000, ..LinkSpec::default() });
+    let report = transfer(&mut lab, &[2, 3, 4], 5_000_000);
+    let ideal = 5_000_000.0 * 8.0 * 1500.0 / 1460.0 / 20e6;
+    assert!(report.seconds < 1.2 * ideal, "{} s of {ideal} s", report.seconds);
+    let repair = report.repair_bytes as f64 / 5_000_000.0;
+    assert!(repair < 0.1, "{repair} of the data was sent again");
+}
+
+#[test]
+fn a_path_that_gets_longer_does_not_strangle_the_session() {
+    let mut lab = Lab::line(2, 1, &Wire { delay_ns: 300_000, ..Wire::default() });
+    lab.shape_all(&LinkSpec { rate_bps: Some(1_000_000_000), ..LinkSpec::default() });
+    let group = lab.group(1, 1, &[2]);
+    let data = pattern(100_000_000, 1);
+    let incoming = lab.receive(group, 1, 2, data.len());
+    let outgoing = lab.send(group, 1, &[2], data.clone());
+    lab.run_for(200_000_000);
+    lab.set_wire(1, 2, Wire { delay_ns: 15_000_000, ..Wire::default() });
+    assert!(lab.run_until_finished(1, outgoing));
+    assert!(*lab.data(2, incoming) == data);
+    let seconds = lab.report(1, outgoing).seconds;
+    assert!(seconds < 1.7, "{seconds} s instead of 0.82 s");
+}
+
+#[test]
+fn a_queue_of_a_few_packets_is_enough() {
+    let mut lab = Lab::line(2, 1, &Wire::default());
+    let spec = LinkSpec { rate_bps: Some(100_000_000), limit_packets: Some(16), ..LinkSpec::default() };
+    lab.shape_all(&spec);
+    let report = transfer(&mut lab, &[2], 10_000_000);
+    let ideal = 10_000_000.0 * 8.0 * 1500.0 / 1460.0 / 100e6;
+    assert!(report.seconds < 1.3 * ideal, "{} s of {ideal} s", report.seconds);
+}
+
+#[test]
+fn transfers_in_a_row_and_at_once_never_mix() {
+    let mut lab = Lab::ring(5, 1, &Wire::lossy(0.03));
+    let members = [2, 3, 4, 5];
+    let (one, two) = (lab.group(1, 1, &members), lab.group(2, 1, &members));
+    let back = lab.group(3, 3, &[1, 2]);
+    let mut all = Vec::new();
+    for round in 0..3u64 {
+        for (dest, source, receivers) in
+            [(one, 1, &members[..]), (two, 1, &[2, 4]), (one, 1, &[3]), (back, 3, &[1, 2])]
+        {
+            let data = pattern(300_000 + 1000 * round as usize, all.len() as u64);
+            let incoming = lab.receive_all(dest, source, receivers, data.len());
+            let outgoing = lab.send(dest, source, receivers, data.clone());
+            all.push((source, outgoing, receivers.to_vec(), incoming, data));
+        }
+        if round == 1 {
+            lab.run_for(30_000_000);
+        }
+    }
+    for (source, outgoing, receivers, incoming, data) in all {
+        assert!(lab.report(source, outgoing).state.is_final() || lab.run_until_finished(source, outgoing));
+        for (node, session) in receivers.into_iter().zip(incoming) {
+            assert!(*lab.data(node, session) == data);
+        }
+    }
+}
+
+#[test]
+fn unicast_crosses_other_nodes_as_multicast_does() {
+    let mut lab = Lab::ring(5, 1, &Wire::lossy(0.02));
+    let data = pattern(1_000_000, 3);
+    let dest = [10, 0, 0, 4].into();
+    let incoming = lab.receive(dest, 2, 4, data.len() + 1000);
+    let outgoing = lab.send(dest, 2, &[4], data.clone());
+    assert!(lab.run_until_finished(2, outgoing));
+    assert_eq!(*lab.data(4, incoming), data);
+}
+
+#[test]
+fn one_byte_is_a_transfer_too() {
+    let mut lab = Lab::line(2, 1, &Wire::default());
+    transfer(&mut lab, &[2], 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_byte_arrives_whatever_the_wires_do(
+        seed in any::<u64>(),
+        shape in 0..4,
+        nodes in 2u32..9,
+        len in 1usize..400_000,
+        loss in 0.0..0.2f64,
+        duplicate in 0.0..0.3f64,
+        reorder in 0.0..0.5f64,
+        delay_ns in 0u64..5_000_000,
+        rate in prop_oneof![Just(None), (2_000_000u64..1_000_000_000).prop_map(Some)],
+        limit in prop_oneof![Just(None), (5u64..100).prop_map(Some)],
+    ) {
+        let wire = Wire { loss, duplicate, reorder, delay_ns, reorder_ns: 3_000_000 };
+        let mut lab = match shape {
+            0 => Lab::ring(nodes, seed, &wire),
+            1 => Lab::line(nodes, seed, &wire),
+            2 => Lab::star(nodes, seed, &wire),
+            _ => Lab::tree(nodes, seed, &wire),
+        };
+        lab.shape_all(&LinkSpec { rate_bps: rate, limit_packets: limit, ..LinkSpec::default() });
+        let receivers: Vec<u32> = (2..=nodes).collect();
+        transfer(&mut lab, &receivers, len);
+    }
+}
+
+#[test]
+fn two_runs_of_one_seed_are_equal() {
+    let run = || {
+        let mut lab = Lab::tree(6, 11, &Wire { loss: 0.1, reorder: 0.2, ..Wire::default() });
+        let report = transfer(&mut lab, &[2, 3, 4, 5, 6], 500_000);
+        (report, lab.now(), lab.sent_bytes(1))
+    };
+    assert_eq!(run(), run());
+}
