@@ -1,0 +1,198 @@
+//! Network, user and mount namespaces.
+//!
+//! A network namespace belongs to a thread, so making or visiting one happens on a short-lived thread of its own:
+//! the caller's view never changes unless it asks for that with [`enter`]. What was opened inside (a TUN device, a
+//! socket) stays in its namespace wherever it is used later.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::error::{check, KernelError, Result};
+use crate::interface;
+
+/// Where a thread finds its own network namespace.
+const OWN_NETWORK: &str = "/proc/thread-self/ns/net";
+
+/// What programs in a new namespace send with unless they choose; the calling thread's namespace has its own.
+const DEFAULT_TTL: &str = "/proc/sys/net/ipv4/ip_default_ttl";
+
+/// Makes an empty network namespace with its loopback interface up and the longest reach for its packets.
+///
+/// It lives as long as the descriptor, a thread inside, or a [`hold`] does.
+pub fn create() -> Result<OwnedFd> {
+    on_own_thread(|| {
+        unshare(libc::CLONE_NEWNET, "create a network namespace")?;
+        interface::bring_up("lo")?;
+        reach_far();
+        current()
+    })
+}
+
+/// Lets packets cross 254 relays instead of 63, because an emulated network may be larger than any real one.
+///
+/// Best effort: where `/proc/sys` is read-only, far nodes are out of reach and near ones are not.
+fn reach_far() {
+    let _ = fs::write(DEFAULT_TTL, "255");
+}
+
+/// A descriptor of the calling thread's network namespace.
+pub fn current() -> Result<OwnedFd> {
+    open(Path::new(OWN_NETWORK))
+}
+
+/// Opens a namespace by path, such as `/run/netns/NAME` or `/proc/PID/ns/net`.
+pub fn open(path: &Path) -> Result<OwnedFd> {
+    File::open(path)
+        .map(OwnedFd::from)
+        .map_err(|e| KernelError::from_io("open a namespace", path.display().to_string(), e))
+}
+
+/// Moves the calling thread, and what it starts from now on, into a network namespace.
+pub fn enter(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the descriptor is alive; the kernel checks that it is a network namespace.
+    let outcome = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+    check(outcome, "enter a network namespace", "namespace descriptor").map(|_| ())
+}
+
+/// Runs `work` inside `namespace` (the caller's own when `None`) and returns what it returns.
+pub fn run_in<T: Send>(
+    namespace: Option<BorrowedFd<'_>>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    match namespace {
+        None => work(),
+        Some(fd) => on_own_thread(|| {
+            enter(fd)?;
+            work()
+        }),
+    }
+}
+
+/// Whether two descriptors name the same namespace.
+pub fn same(a: impl AsFd, b: impl AsFd) -> Result<bool> {
+    Ok(identity(a.as_fd())? == identity(b.as_fd())?)
+}
+
+fn identity(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let failed = |e| KernelError::from_io("look at a namespace", "namespace descriptor", e);
+    let file = File::from(fd.try_clone_to_owned().map_err(failed)?);
+    let meta = file.metadata().map_err(failed)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// Gives a namespace a path, by a bind mount, so that it outlives its processes and other programs can find it.
+///
+/// Under `/run/netns` the path is what `ip netns exec` looks for. [`release`] undoes it.
+pub fn hold(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let place = path.display().to_string();
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(|e| KernelError::from_io("hold a namespace", place, e))?;
+    let source = format!("/proc/self/fd/{}", namespace.as_raw_fd());
+    bind_mount(Path::new(&source), path).inspect_err(|_| {
+        // The empty file is ours, and a leftover would make the next attempt say that the name is taken.
+        let _ = fs::remove_file(path);
+    })
+}
+
+/// Undoes [`hold`]: detaches the mount and removes the file. Nothing there is fine.
+pub fn release(path: &Path) -> Result<()> {
+    let place = path.display().to_string();
+    let target = c_path(path)?;
+    // SAFETY: a live NUL-terminated path. Detaching cannot wait for users of the mount.
+    let outcome = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    if outcome < 0 {
+        let error = io::Error::last_os_error();
+        // EINVAL: not a mount point, for instance after a crash between the file and the mount.
+        if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) {
+            return Err(KernelError::from_io("release a namespace", place, error));
+        }
+    }
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(KernelError::from_io("release a namespace", place, e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows `source` at `target` for everyone who sees this mount namespace.
+pub fn bind_mount(source: &Path, target: &Path) -> Result<()> {
+    mount(Some(source), target, libc::MS_BIND)
+}
+
+/// Gives the calling thread a mount table of its own; later mounts stay invisible to everyone else.
+pub fn unshare_mounts() -> Result<()> {
+    unshare(libc::CLONE_NEWNS, "create a mount namespace")?;
+    // Without this, mounts would travel back through shared propagation, which is the default under systemd.
+    mount(None, Path::new("/"), libc::MS_REC | libc::MS_SLAVE)
+}
+
+/// Moves the whole process into a new user namespace in which it is root, so that an ordinary user may make the
+/// other namespaces.
+///
+/// Must be called before the process has a second thread: the kernel refuses otherwise.
+pub fn enter_user_namespace() -> Result<()> {
+    // SAFETY: these calls only read the caller's identity.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    unshare(libc::CLONE_NEWUSER, "create a user namespace")?;
+    let write = |path: &str, text: String| {
+        fs::write(path, text)
+            .map_err(|e| KernelError::from_io("map the identities of a user namespace", path, e))
+    };
+    // An unprivileged process may map its group only after giving up setgroups (user_namespaces(7)).
+    write("/proc/self/setgroups", "deny".into())?;
+    write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    write("/proc/self/gid_map", format!("0 {gid} 1"))
+}
+
+fn unshare(flags: libc::c_int, what: &'static str) -> Result<()> {
+    // SAFETY: no pointers; it changes only what the calling thread sees.
+    check(unsafe { libc::unshare(flags) }, what, "unshare").map(|_| ())
+}
+
+fn mount(source: Option<&Path>, target: &Path, flags: libc::c_ulong) -> Result<()> {
+    let c_source = source.map(c_path).transpose()?;
+    let c_target = c_path(target)?;
+    let source_pointer = c_source.as_ref().map_or(std::ptr::null(), |s| s.as_ptr());
+    // SAFETY: both paths are live and NUL-terminated; type and data are not used by bind and propagation changes.
+    let outcome = unsafe {
+        libc::mount(
+            source_pointer,
+            c_target.as_ptr(),
+            std::ptr::null(),
+            flags,
+            std::ptr::null(),
+        )
+    };
+    check(outcome, "mount", &target.display().to_string()).map(|_| ())
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "a zero byte in the path");
+        KernelError::from_io("use a path", path.display().to_string(), source)
+    })
+}
+
+/// Runs `work` on a thread that ends with it, so that what it does to "the calling thread" is forgotten.
+fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            // 128 KB is plenty for a few system calls and keeps a thousand start-ups from touching fresh megabytes.
+            .stack_size(128 << 10)
+            .name("nm-namespace".into())
+            .spawn_scoped(scope, work)
+            .map_err(|e| KernelError::from_io("start a thread", "nm-namespace", e))?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
