@@ -1,0 +1,82 @@
+//! Texts in a settings file that have a form of their own.
+
+use std::net::Ipv4Addr;
+
+pub fn only(text: &str, supported: &str) -> Result<String, String> {
+    if text == supported {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{supported}`, the only one supported"))
+    }
+}
+
+pub fn parse_mask(text: &str) -> Result<Ipv4Addr, String> {
+    let expected = "an IPv4 network mask".to_owned();
+    let mask: Ipv4Addr = text.parse().map_err(|_| expected.clone())?;
+    let bits = mask.to_bits();
+    if bits.leading_ones() + bits.trailing_zeros().min(32) == 32 && bits != 0 {
+        Ok(mask)
+    } else {
+        Err(expected)
+    }
+}
+
+/// Completes `host:port` to `ws://host:port/control`; the address may be given whole.
+pub fn parse_controller(text: &str) -> Result<String, String> {
+    let expected = "`ws://HOST:PORT/control` or `HOST:PORT`".to_owned();
+    let rest = match text.split_once("://") {
+        Some(("ws", rest)) => rest,
+        Some(_) => return Err(expected),
+        None => text,
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (host, port) = authority.rsplit_once(':').ok_or_else(|| expected.clone())?;
+    let good_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    if host.is_empty() || !good_port || text.chars().any(char::is_whitespace) {
+        return Err(expected);
+    }
+    Ok(format!(
+        "ws://{authority}/{}",
+        if path.is_empty() { "control" } else { path }
+    ))
+}
+
+/// Linux allows 15 bytes and neither `/` nor white space in an interface name.
+pub fn parse_interface(text: &str) -> Result<String, String> {
+    let good = (1..=15).contains(&text.len())
+        && !matches!(text, "." | "..")
+        && text
+            .chars()
+            .all(|c| c.is_ascii_graphic() && c != '/' && c != ':');
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("an interface name of 1 to 15 characters".to_owned())
+    }
+}
+
+/// Joins the public address with its port, which may stand in either key.
+///
+/// # Errors
+///
+/// What is wrong, when they contradict each other or make no address.
+pub fn public_address(address: &str, port: u16) -> Result<String, String> {
+    if address.is_empty() {
+        return Ok(String::new());
+    }
+    match (address.rsplit_once(':'), port) {
+        (None, 0) => Err(format!(
+            "`public_network_addr` is {address:?}, expected `HOST:PORT` or nothing"
+        )),
+        (None, port) => Ok(format!("{address}:{port}")),
+        (Some((host, text)), port) => match text.parse::<u16>() {
+            Ok(found) if !host.is_empty() && (port == 0 || port == found) => Ok(address.to_owned()),
+            Ok(_) if !host.is_empty() => Err(format!(
+                "`public_network_port` is {port}, but `public_network_addr` is {address:?}"
+            )),
+            _ => Err(format!(
+                "`public_network_addr` is {address:?}, expected `HOST:PORT` or nothing"
+            )),
+        },
+    }
+}

@@ -1,0 +1,356 @@
+//! The settings of one node, read strictly from its TOML file.
+//!
+//! A mistyped key must not silently become a default: an unknown key, a missing one and a value of the wrong
+//! type or outside its range are all refused with file, line, column and key. What is accepted becomes one
+//! frozen structure; nothing reads the file again later.
+
+mod error;
+mod forms;
+mod nearest;
+mod reader;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub use error::{ConfigError, Problem};
+use forms::{only, parse_controller, parse_interface, parse_mask, public_address};
+pub use nearest::nearest;
+use reader::{place, Reader};
+
+/// A word that must not appear in logs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.0.is_empty() {
+            "Secret(none)"
+        } else {
+            "Secret(…)"
+        })
+    }
+}
+
+/// Whether TUN may carry super-packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffloadMode {
+    /// Try, and fall back to plain packets.
+    Auto,
+    /// Plain packets always.
+    Off,
+}
+
+/// What relays do with the TTL of packets that they pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TtlSetting {
+    /// Take one, as a router does.
+    Uniform,
+    /// Leave it, because the network is wider than a TTL reaches.
+    Pipe,
+}
+
+/// How lossless sessions wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LosslessSettings {
+    /// How long the sender waits for every receiver to say it is ready.
+    pub ready_grace: Duration,
+    /// How long a silent receiver is waited for.
+    pub peer_report_timeout: Duration,
+    /// The most bytes in flight of one session.
+    pub window_bytes: u64,
+}
+
+/// Everything a node is told by its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// The file, as named by the caller.
+    pub path: PathBuf,
+    /// The node's number.
+    pub node_id: u32,
+    /// The node's name in the topology.
+    pub name: String,
+    /// The lab it belongs to.
+    pub lab: String,
+    /// The lab's seed.
+    pub seed: u64,
+    /// Whether a user's own program is this node.
+    pub external: bool,
+    /// Websocket address of the controller, complete with scheme and path.
+    pub controller_addr: String,
+    /// The word that opens the control connection.
+    pub controller_token: Secret,
+    /// How long the first connection may take.
+    pub controller_connect_timeout: Duration,
+    /// Nodes with the same name here reach each other at their private addresses.
+    pub private_network_name: String,
+    /// The interface on that network.
+    pub private_network_interface: String,
+    /// Our address on it; `None` finds it out.
+    pub private_network_addr: Option<IpAddr>,
+    /// The port of our link listener; 0 takes any.
+    pub private_network_port: u16,
+    /// Where others reach us from outside, `host:port` or nothing.
+    pub public_network_addr: String,
+    /// Name of the TUN interface.
+    pub tun_interface_name: String,
+    /// Largest packet on the emulated network.
+    pub mtu: u16,
+    /// Whether to make a TUN interface.
+    pub enable_local_interface: bool,
+    /// Queues of the TUN interface.
+    pub num_tun_queues: u16,
+    /// Super-packets on TUN.
+    pub offload: OffloadMode,
+    /// The TUN clone device.
+    pub tun_device: PathBuf,
+    /// A network namespace in which TUN is made; `None` is the process's own.
+    pub network_namespace: Option<PathBuf>,
+    /// Messages kept for a Python receiver.
+    pub channel_capacity: usize,
+    /// Whether a full receiver blocks the node or loses messages.
+    pub channel_backpressure: bool,
+    /// Transport of links between processes.
+    pub protocol: String,
+    /// How packets are forwarded.
+    pub operating_mode: String,
+    /// What relays do with TTL.
+    pub ttl_mode: TtlSetting,
+    /// Source port where a caller names none.
+    pub user_space_client_port: u16,
+    /// Destination port where a caller names none.
+    pub user_space_server_port: u16,
+    /// Our address on the emulated network.
+    pub local_address: Ipv4Addr,
+    /// Mask of the emulated network.
+    pub net_mask: Ipv4Addr,
+    /// Node n has this address plus n.
+    pub base_addr: Ipv4Addr,
+    /// Whether to reconnect when the controller is lost.
+    pub restart_on_disconnect: bool,
+    /// Lossless sessions.
+    pub lossless: LosslessSettings,
+}
+
+impl NodeSettings {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every problem of the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            file: path.to_owned(),
+            problems: vec![whole_file(
+                "config.unreadable",
+                format!("cannot read the settings: {error}"),
+            )],
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks `text`, naming it `path` in complaints.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every problem of the text.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let fail = |problems| ConfigError {
+            file: path.to_owned(),
+            problems,
+        };
+        let document = DeTable::parse(text).map_err(|error| {
+            let mut problem = whole_file("config.syntax", error.message().to_owned());
+            if let Some(span) = error.span() {
+                let (line, column) = place(text, span.start);
+                (problem.line, problem.column) = (Some(line), Some(column));
+            }
+            fail(vec![problem])
+        })?;
+        let mut root = Reader::new(text, Some(document.get_ref()), "");
+        let mut lossless = root.table("lossless_runtime_config");
+        let lossless_settings = read_lossless(&mut lossless);
+        let settings = read_root(&mut root, path, lossless_settings);
+        let mut problems = root.finish();
+        problems.extend(lossless.finish());
+        match settings {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => {
+                problems.sort_by_key(|problem| (problem.line.unwrap_or(u32::MAX), problem.column));
+                Err(fail(problems))
+            }
+        }
+    }
+}
+
+/// Reads every key of the root; `None` stands for "some problem is recorded".
+fn read_root(
+    root: &mut Reader<'_>,
+    path: &Path,
+    lossless: LosslessSettings,
+) -> Option<NodeSettings> {
+    let node_id = root.integer("node_id", None, 1..=u32::MAX);
+    let base_addr = root.form("base_addr", Some("10.0.0.0"), IPV4);
+    let net_mask = root.parsed("net_mask", Some("255.255.0.0"), parse_mask);
+    let local_address = root.parsed("local_address", Some(""), |text| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| IPV4.to_owned()),
+    });
+    let name = root.string("name", Some(""));
+    let lab = root.string("lab", Some(""));
+    let seed = root.integer("seed", Some(0u64), 0..=i64::MAX as u64);
+    let external = root.boolean("external", false);
+    let controller_addr = root.parsed("controller_addr", None, parse_controller);
+    let controller_token = Secret(root.string("controller_token", Some("")));
+    let controller_connect_timeout = millis(root, "controller_connect_timeout_ms", 5_000);
+    let private_network_name = root.string("private_network_name", Some(""));
+    let private_network_interface = root.string("private_network_interface", Some(""));
+    let private_network_addr =
+        root.parsed("private_network_addr", Some("auto"), |text| match text {
+            "" | "auto" => Ok(None),
+            text => text
+                .parse()
+                .map(Some)
+                .map_err(|_| "`auto` or an address".to_owned()),
+        });
+    let private_network_port = root.integer("private_network_port", Some(0u16), 0..=u16::MAX);
+    let public_network_addr = root.string("public_network_addr", Some(""));
+    let public_network_port = root.integer("public_network_port", Some(0u16), 0..=u16::MAX);
+    let public_network_addr = public_address(&public_network_addr, public_network_port)
+        .map_err(|message| root.refuse_value("public_network_addr", message))
+        .ok();
+    let tun_interface_name = root.parsed("tun_interface_name", Some("utun"), parse_interface);
+    let mtu = root.integer("mtu", Some(1500u16), MIN_MTU..=u16::MAX);
+    let enable_local_interface = root.boolean("enable_local_interface", true);
+    let num_tun_queues = root.integer("num_tun_queues", Some(1u16), 1..=256);
+    let offload = root.parsed("offload", Some("auto"), |text| match text {
+        "auto" => Ok(OffloadMode::Auto),
+        "off" => Ok(OffloadMode::Off),
+        _ => Err("`auto` or `off`".to_owned()),
+    });
+    let tun_device = PathBuf::from(root.string("tun_device", Some("/dev/net/tun")));
+    let network_namespace =
+        Some(root.string("network_namespace", Some(""))).filter(|text| !text.is_empty());
+    let channel_capacity = root.integer("channel_capacity", Some(1_000u32), 1..=16_777_216);
+    let channel_backpressure = root.boolean("channel_backpressure", false);
+    let protocol = root.parsed("protocol", Some("tcp"), |text| only(text, "tcp"));
+    let operating_mode = root.parsed("operating_mode", Some("normal"), |text| {
+        only(text, "normal")
+    });
+    let ttl_mode = root.parsed("ttl_mode", Some("uniform"), |text| match text {
+        "uniform" => Ok(TtlSetting::Uniform),
+        "pipe" => Ok(TtlSetting::Pipe),
+        _ => Err("`uniform` or `pipe`".to_owned()),
+    });
+    let user_space_client_port =
+        root.integer("user_space_client_port", Some(45_535u16), 1..=u16::MAX);
+    let user_space_server_port =
+        root.integer("user_space_server_port", Some(8_888u16), 1..=u16::MAX);
+    let restart_on_disconnect = root.boolean("restart_on_disconnect", true);
+    let (base_addr, net_mask): (Ipv4Addr, Ipv4Addr) = (base_addr?, net_mask?);
+    let local_address = own_address(root, node_id, base_addr, net_mask, local_address?)?;
+    Some(NodeSettings {
+        path: path.to_owned(),
+        node_id,
+        name,
+        lab,
+        seed,
+        external,
+        controller_addr: controller_addr?,
+        controller_token,
+        controller_connect_timeout,
+        private_network_name,
+        private_network_interface,
+        private_network_addr: private_network_addr?,
+        private_network_port,
+        public_network_addr: public_network_addr?,
+        tun_interface_name: tun_interface_name?,
+        mtu,
+        enable_local_interface,
+        num_tun_queues,
+        offload: offload?,
+        tun_device,
+        network_namespace: network_namespace.map(PathBuf::from),
+        channel_capacity: channel_capacity as usize,
+        channel_backpressure,
+        protocol: protocol?,
+        operating_mode: operating_mode?,
+        ttl_mode: ttl_mode?,
+        user_space_client_port,
+        user_space_server_port,
+        local_address,
+        net_mask,
+        base_addr,
+        restart_on_disconnect,
+        lossless,
+    })
+}
+
+const IPV4: &str = "an IPv4 address";
+
+/// RFC 791: every host must take a datagram of 576 bytes, so nothing smaller is worth emulating.
+const MIN_MTU: u16 = 576;
+
+fn read_lossless(table: &mut Reader<'_>) -> LosslessSettings {
+    LosslessSettings {
+        ready_grace: millis(table, "ready_grace_ms", 10_000),
+        peer_report_timeout: millis(table, "peer_report_timeout_ms", 15_000),
+        window_bytes: table.integer("window_bytes", Some(8_388_608u64), 65_536..=1 << 32),
+    }
+}
+
+/// A duration in milliseconds, from 1 ms to a day.
+fn millis(table: &mut Reader<'_>, key: &'static str, default: u64) -> Duration {
+    Duration::from_millis(table.integer(key, Some(default), 1..=86_400_000))
+}
+
+/// Our address is the base plus our number; a file that says otherwise would make a node nobody finds.
+fn own_address(
+    root: &mut Reader<'_>,
+    node_id: u32,
+    base: Ipv4Addr,
+    mask: Ipv4Addr,
+    given: Option<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
+    let host_bits = !mask.to_bits();
+    let expected = base.to_bits().checked_add(node_id).map(Ipv4Addr::from_bits);
+    match expected.filter(|address| address.to_bits() & !host_bits == base.to_bits() & !host_bits) {
+        None => {
+            root.refuse_value(
+                "node_id",
+                format!("`node_id` is {node_id}, which does not fit into {base} with mask {mask}"),
+            );
+            None
+        }
+        Some(expected) => {
+            match given {
+                Some(given) if given != expected => {
+                    root.refuse_value(
+                    "local_address",
+                    format!("`local_address` is {given}, but node {node_id} of {base} has {expected}"),
+                );
+                    None
+                }
+                _ => Some(expected),
+            }
+        }
+    }
+}
+
+fn whole_file(id: &'static str, message: String) -> Problem {
+    Problem {
+        id,
+        line: None,
+        column: None,
+        key: None,
+        message,
+        hint: None,
+        nearest: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

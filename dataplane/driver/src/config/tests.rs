@@ -1,0 +1,160 @@
+use super::*;
+
+const GOOD: &str = r#"
+node_id = 2
+name = "b"
+controller_addr = "127.0.0.1:3000"
+controller_token = "word"
+"#;
+
+fn parse(text: &str) -> Result<NodeSettings, ConfigError> {
+    NodeSettings::parse(text, Path::new("node-2.toml"))
+}
+
+fn problem(text: &str) -> Problem {
+    parse(text)
+        .expect_err("the text has a problem")
+        .first()
+        .clone()
+}
+
+#[test]
+fn a_short_file_gets_the_defaults() {
+    let settings = parse(GOOD).expect("good");
+    assert_eq!(settings.local_address, Ipv4Addr::new(10, 0, 0, 2));
+    assert_eq!(settings.controller_addr, "ws://127.0.0.1:3000/control");
+    assert_eq!(settings.channel_capacity, 1000);
+    assert_eq!(settings.lossless.ready_grace, Duration::from_secs(10));
+    assert!(
+        !format!("{settings:?}").contains("word"),
+        "the token stays out of logs"
+    );
+}
+
+#[test]
+fn an_unknown_key_names_its_place_and_the_nearest_name() {
+    let text = format!("{GOOD}\nchanel_capacity = 5\n");
+    let error = parse(&text).expect_err("unknown key");
+    let first = error.first();
+    assert_eq!(
+        (first.id, first.line, first.column),
+        ("config.unknown_key", Some(7), Some(1))
+    );
+    assert_eq!(first.nearest.as_deref(), Some("channel_capacity"));
+    assert_eq!(
+        error.to_string(),
+        "node-2.toml:7:1: unknown key `chanel_capacity`; the nearest known name is `channel_capacity`"
+    );
+}
+
+#[test]
+fn an_unknown_key_of_the_table_is_named_with_the_table() {
+    let found = problem(&format!(
+        "{GOOD}\n[lossless_runtime_config]\nwindow_byte = 1\n"
+    ));
+    assert_eq!(
+        found.key.as_deref(),
+        Some("lossless_runtime_config.window_byte")
+    );
+    assert_eq!(
+        found.nearest.as_deref(),
+        Some("lossless_runtime_config.window_bytes")
+    );
+}
+
+#[test]
+fn a_missing_key_is_named() {
+    let error = parse("node_id = 1\n").expect_err("no controller");
+    assert_eq!(error.first().id, "config.missing_key");
+    assert_eq!(
+        error.to_string(),
+        "node-2.toml: key `controller_addr` is missing"
+    );
+}
+
+#[test]
+fn wrong_types_and_ranges_have_a_place() {
+    let found = problem(&format!("{GOOD}mtu = \"big\"\n"));
+    assert_eq!(
+        (found.id, found.line, found.column),
+        ("config.type", Some(6), Some(7))
+    );
+    assert_eq!(found.message, "`mtu` is a string, expected a whole number");
+    let found = problem(&format!("{GOOD}mtu = 100\n"));
+    assert_eq!(found.message, "`mtu` is 100, not in 576..=65535");
+    let found = problem(&format!("{GOOD}num_tun_queues = -1\n"));
+    assert_eq!(found.id, "config.value");
+    let found = problem(&format!("{GOOD}lossless_runtime_config = 3\n"));
+    assert_eq!(
+        found.message,
+        "`lossless_runtime_config` is a whole number, expected a table"
+    );
+}
+
+#[test]
+fn every_problem_is_told_in_the_order_of_the_file() {
+    let error = parse(&format!(
+        "{GOOD}mtu = true\nnode = 3\noffload = \"maybe\"\n"
+    ))
+    .expect_err("three problems");
+    let keys: Vec<_> = error
+        .problems
+        .iter()
+        .filter_map(|p| p.key.as_deref())
+        .collect();
+    assert_eq!(keys, ["mtu", "node", "offload"]);
+}
+
+#[test]
+fn broken_syntax_has_a_place() {
+    let found = problem("node_id = \n");
+    assert_eq!((found.id, found.line), ("config.syntax", Some(1)));
+}
+
+#[test]
+fn an_address_that_does_not_follow_from_the_number_is_refused() {
+    let found = problem(&format!("{GOOD}local_address = \"10.0.0.7\"\n"));
+    assert_eq!(
+        found.message,
+        "`local_address` is 10.0.0.7, but node 2 of 10.0.0.0 has 10.0.0.2"
+    );
+    let found = problem("node_id = 70000\ncontroller_addr = \"h:1\"\n");
+    assert_eq!(found.key.as_deref(), Some("node_id"));
+}
+
+#[test]
+fn controller_addresses_are_completed_or_refused() {
+    for (given, whole) in [
+        ("h:1", "ws://h:1/control"),
+        ("ws://h:1", "ws://h:1/control"),
+        ("ws://h:1/x", "ws://h:1/x"),
+    ] {
+        assert_eq!(forms::parse_controller(given).as_deref(), Ok(whole));
+    }
+    for bad in ["", "h", "h:0", "http://h:1", ":3000", "h:99999"] {
+        assert!(forms::parse_controller(bad).is_err(), "{bad} was accepted");
+    }
+}
+
+#[test]
+fn the_public_port_may_stand_in_either_key_but_not_differ() {
+    for (address, port, whole) in [
+        ("", 0, ""),
+        ("", 5, ""),
+        ("h:5", 0, "h:5"),
+        ("h:5", 5, "h:5"),
+        ("h", 5, "h:5"),
+    ] {
+        assert_eq!(forms::public_address(address, port).as_deref(), Ok(whole));
+    }
+    for (address, port) in [("h", 0), ("h:5", 6), (":5", 5), ("h:x", 0)] {
+        assert!(
+            forms::public_address(address, port).is_err(),
+            "{address} {port} was accepted"
+        );
+    }
+    let found = problem(&format!(
+        "{GOOD}public_network_addr = \"h:5\"\npublic_network_port = 6\n"
+    ));
+    assert_eq!((found.id, found.line), ("config.value", Some(6)));
+}

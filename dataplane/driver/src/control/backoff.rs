@@ -1,0 +1,58 @@
+//! How long to wait before the next attempt to connect.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(50);
+/// A controller that comes back should find its nodes again within about a second.
+const LONGEST: Duration = Duration::from_millis(1_000);
+
+/// Waits that double up to a limit, each drawn from its upper half, so that the processes of a lab do not come
+/// back in step.
+#[derive(Debug)]
+pub struct Backoff {
+    next: Duration,
+    state: u64,
+}
+
+impl Backoff {
+    /// Starts short; `seed` decides the draws.
+    pub fn new(seed: u64) -> Self {
+        Backoff {
+            next: FIRST,
+            state: seed | 1,
+        }
+    }
+
+    /// Starts short again.
+    pub fn reset(&mut self) {
+        self.next = FIRST;
+    }
+
+    /// The wait before the next attempt.
+    pub fn draw(&mut self) -> Duration {
+        // xorshift64: any spread will do here.
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        let half = self.next / 2;
+        let drawn = half + half.mul_f64((self.state >> 11) as f64 / (1u64 << 53) as f64);
+        self.next = (self.next * 2).min(LONGEST);
+        drawn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_limit_and_differ() {
+        let mut backoff = Backoff::new(4);
+        let waits: Vec<_> = (0..12).map(|_| backoff.draw()).collect();
+        assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
+        assert!(waits[11] >= LONGEST / 2 && waits[11] <= LONGEST);
+        assert_ne!(waits[10], waits[11]);
+        backoff.reset();
+        assert!(backoff.draw() <= FIRST);
+    }
+}

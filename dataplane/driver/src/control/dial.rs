@@ -1,0 +1,123 @@
+//! Opening the websocket and getting past the door.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use nm_messages::{
+    decode_frames, encode, Frame, Hello, Role, ToController, ToNode, MAX_MESSAGE, VERSION,
+};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{client_async_with_config, WebSocketStream};
+
+use super::{ControlError, Door, UNKNOWN_ADDRESS};
+
+/// An open, greeted connection.
+pub(super) struct Line {
+    pub socket: WebSocketStream<TcpStream>,
+    /// Our address on it.
+    pub local: IpAddr,
+}
+
+/// Why there is none.
+pub(super) enum Failure {
+    /// Not yet, or not reachable: worth another attempt.
+    Again(String),
+    /// The controller does not want us.
+    Refused(ControlError),
+}
+
+/// A step of the way in that takes longer than this is given up.
+const STEP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Connects and says hello.
+pub(super) async fn dial(door: &Door) -> Result<Line, Failure> {
+    match tokio::time::timeout(STEP_LIMIT, open(door)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::Again(format!(
+            "no answer within {} s",
+            STEP_LIMIT.as_secs()
+        ))),
+    }
+}
+
+async fn open(door: &Door) -> Result<Line, Failure> {
+    let rest = door.addr.trim_start_matches("ws://");
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let stream = TcpStream::connect(authority)
+        .await
+        .map_err(|error| Failure::Again(error.to_string()))?;
+    // Orders and requests are small and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    let local = stream
+        .local_addr()
+        .map_or(UNKNOWN_ADDRESS, |address| address.ip());
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    let (mut socket, _) = client_async_with_config(door.addr.as_str(), stream, Some(config))
+        .await
+        .map_err(|error| Failure::Again(format!("no websocket there: {error}")))?;
+    let hello = Hello {
+        token: door.token.0.clone(),
+        protocol: u16::from(VERSION),
+        role: Role::Node,
+        software: concat!("nm/", env!("CARGO_PKG_VERSION")).to_owned(),
+        process: door.process,
+    };
+    let frame = Frame {
+        id: 1,
+        node: 0,
+        message: ToController::Hello(hello),
+    };
+    let bytes = encode(&frame).map_err(|error| Failure::Again(error.to_string()))?;
+    socket
+        .send(Message::Binary(bytes.into()))
+        .await
+        .map_err(|error| Failure::Again(error.to_string()))?;
+    welcome(&mut socket).await?;
+    Ok(Line { socket, local })
+}
+
+/// Waits for the answer to the greeting.
+async fn welcome(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Failure> {
+    loop {
+        let message = match socket.next().await {
+            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Close(_))) | None => {
+                return Err(Failure::Again(
+                    "the controller closed the connection".to_owned(),
+                ));
+            }
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => return Err(Failure::Again(error.to_string())),
+        };
+        let frames = decode_frames::<ToNode>(&message).map_err(|error| {
+            let (id, message) = (
+                error.id().to_owned(),
+                format!("the controller's greeting: {error}"),
+            );
+            Failure::Refused(ControlError::Refused {
+                id,
+                message,
+                hint: None,
+            })
+        })?;
+        for frame in frames {
+            match frame.message {
+                ToNode::Welcome(_) => return Ok(()),
+                ToNode::Error(error) => {
+                    let (id, message, hint) = (error.error, error.message, error.hint);
+                    return Err(Failure::Refused(ControlError::Refused {
+                        id,
+                        message,
+                        hint,
+                    }));
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The control thread of the process and the connections on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
+
+use super::connection::Connection;
+use super::{ControlError, Door, Input};
+use crate::node::wait::lock;
+
+struct Hub {
+    handle: Handle,
+    connections: Mutex<BTreeMap<Door, UnboundedSender<Input>>>,
+}
+
+/// Hands `input` to the connection behind `door`, making it if need be.
+pub(crate) fn send(door: Door, input: Input) -> Result<UnboundedSender<Input>, ControlError> {
+    let hub = hub()?;
+    let mut connections = lock(&hub.connections);
+    let mut input = input;
+    if let Some(sender) = connections.get(&door) {
+        match sender.send(input) {
+            Ok(()) => return Ok(sender.clone()),
+            Err(lost) => input = lost.0, // its last node has left meanwhile
+        }
+    }
+    let (sender, inputs) = unbounded_channel();
+    // The channel's other end is in our hand, so this cannot fail.
+    let _ = sender.send(input);
+    hub.handle
+        .spawn(Connection::new(door.clone(), inputs).run());
+    connections.insert(door, sender.clone());
+    Ok(sender)
+}
+
+/// Forgets a connection that has no nodes, unless one is on its way to it; true when it was forgotten.
+pub(crate) fn retire(door: &Door, inputs: &UnboundedReceiver<Input>) -> bool {
+    let Ok(hub) = hub() else { return true };
+    let mut connections = lock(&hub.connections);
+    // Newcomers are sent under this lock, so an empty channel stays empty of them.
+    if !inputs.is_empty() {
+        return false;
+    }
+    connections.remove(door);
+    true
+}
+
+fn hub() -> Result<&'static Hub, ControlError> {
+    static HUB: OnceLock<Result<Hub, ControlError>> = OnceLock::new();
+    HUB.get_or_init(start).as_ref().map_err(Clone::clone)
+}
+
+fn start() -> Result<Hub, ControlError> {
+    let failed = |error: std::io::Error| ControlError::Start(error.to_string());
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("nm-control".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))
+        .map_err(failed)?;
+    Ok(Hub {
+        handle,
+        connections: Mutex::default(),
+    })
+}

@@ -1,0 +1,201 @@
+//! The connection to the controller: one per controller and token, shared by all nodes of the process.
+//!
+//! ```text
+//! node ──Input──▶ connection ──frames──▶ controller
+//!   ▲                │  ▲                    │
+//!   └────Hands───── member ◀────orders───────┘
+//! ```
+//!
+//! Everything here runs on one thread. A [`member::Member`] holds what a node was told and turns orders into
+//! effects, which a node's [`Hands`] carry out; the connection itself only moves frames, keeps requests until
+//! they are answered, and comes back when it is lost. Packets are none of its business: transfers go on while
+//! there is no controller.
+
+mod backoff;
+mod connection;
+mod desk;
+mod dial;
+mod error;
+mod hub;
+pub mod member;
+mod news;
+mod requests;
+mod seat;
+
+use std::net::IpAddr;
+use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nm_engine::NodeId;
+use nm_messages::{Metrics, ToController, Value};
+use tokio::sync::mpsc::UnboundedSender;
+
+pub use error::ControlError;
+pub use member::{link_spec, Effect, Introduction};
+
+use crate::config::Secret;
+
+/// What a node lets the connection do to it. Called on the control thread; may take as long as a command to a
+/// shard takes, and no longer.
+pub trait Hands: Send + Sync {
+    /// Carries out an effect; an error goes back to the controller as a sentence.
+    fn carry_out(&self, effect: Effect) -> Result<(), String>;
+    /// Counters since the last call; `None` when nothing moved.
+    fn measure(&self) -> Option<Metrics>;
+    /// The connection was made (again) or lost.
+    fn connected(&self, up: bool, reason: &str);
+}
+
+/// Where a controller is and how to get in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Door {
+    /// Websocket address.
+    pub addr: String,
+    /// The word that opens it.
+    pub token: Secret,
+    /// The number of this process.
+    pub process: u64,
+}
+
+/// A node that wants to be under a controller.
+pub struct Registration {
+    /// How it introduces itself.
+    pub who: Introduction,
+    /// What carries out the controller's orders.
+    pub hands: Arc<dyn Hands>,
+    /// How long the first connection and registration may take.
+    pub limit: Duration,
+    /// Whether to come back when the connection is lost.
+    pub reconnect: bool,
+}
+
+/// What becomes of a request: its value, or why there is none. Called on the control thread.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, ControlError>) + Send>;
+
+/// What nodes ask of the connection.
+pub(crate) enum Input {
+    Attach(Box<Registration>, Reply<()>),
+    Detach {
+        node: NodeId,
+        reason: String,
+        done: SyncSender<()>,
+    },
+    Request {
+        node: NodeId,
+        message: ToController,
+        limit: Duration,
+        reply: Reply<Option<Value>>,
+    },
+    Link {
+        node: NodeId,
+        remote: NodeId,
+        up: bool,
+        reason: String,
+    },
+    Event {
+        node: NodeId,
+        name: String,
+        detail: Value,
+    },
+}
+
+/// A node's place on a connection.
+#[derive(Clone)]
+pub struct Place {
+    node: NodeId,
+    input: UnboundedSender<Input>,
+}
+
+/// How a node's packet threads tell the controller about links, and what else befalls them.
+pub struct LinkReport(Place);
+
+/// Puts a node under a controller. Returns at once; `reply` is called when the controller has accepted the node
+/// and said who it is, or when that failed.
+///
+/// # Errors
+///
+/// [`ControlError::Start`] when the control thread cannot be started.
+pub fn attach(
+    door: Door,
+    registration: Registration,
+    reply: Reply<()>,
+) -> Result<Place, ControlError> {
+    let node = registration.who.node_id;
+    let input = hub::send(door, Input::Attach(Box::new(registration), reply))?;
+    Ok(Place { node, input })
+}
+
+impl Place {
+    /// Asks the controller for something. While there is no connection the request waits for one, and it is asked
+    /// again after a loss: every request means the same when it is made twice.
+    pub fn request(
+        &self,
+        message: impl Into<ToController>,
+        limit: Duration,
+        reply: Reply<Option<Value>>,
+    ) {
+        let message = message.into();
+        let input = Input::Request {
+            node: self.node,
+            message,
+            limit,
+            reply,
+        };
+        if let Err(lost) = self.input.send(input) {
+            if let Input::Request { reply, .. } = lost.0 {
+                reply(Err(ControlError::Lost));
+            }
+        }
+    }
+
+    /// A way for packet threads to report links.
+    pub fn link_report(&self) -> LinkReport {
+        LinkReport(self.clone())
+    }
+
+    /// Says goodbye and leaves; returns when the controller has been told, or cannot be.
+    pub fn detach(&self, reason: &str) {
+        let (done, left) = sync_channel(1);
+        if self
+            .input
+            .send(Input::Detach {
+                node: self.node,
+                reason: reason.to_owned(),
+                done,
+            })
+            .is_ok()
+        {
+            let _ = left.recv_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
+impl LinkReport {
+    /// A link changed. Never waits.
+    pub fn send(&self, remote: NodeId, up: bool, reason: &str) {
+        let Place { node, input } = &self.0;
+        let _ = input.send(Input::Link {
+            node: *node,
+            remote,
+            up,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Something happened that belongs into the lab's event log. Never waits.
+    pub fn tell(&self, name: &str, detail: Value) {
+        let Place { node, input } = &self.0;
+        let _ = input.send(Input::Event {
+            node: *node,
+            name: name.to_owned(),
+            detail,
+        });
+    }
+}
+
+/// Our end of a connection, for nodes that do not know their address.
+pub(crate) const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+#[cfg(test)]
+mod tests;

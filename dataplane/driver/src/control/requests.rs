@@ -1,0 +1,106 @@
+//! Requests that wait for an answer, by number and by time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nm_engine::NodeId;
+use nm_messages::{Frame, ToController, Value, Wire};
+use tokio::time::Instant;
+
+use super::{ControlError, Reply};
+
+/// What a request is for.
+pub(super) enum Purpose {
+    /// A node asked for it.
+    Asked(Box<Asked>),
+    /// It registers a node; made anew at every connection.
+    Register,
+}
+
+/// A request of a node.
+pub(super) struct Asked {
+    pub message: ToController,
+    pub limit: Duration,
+    pub deadline: Instant,
+    pub reply: Reply<Option<Value>>,
+}
+
+/// The requests of one connection that are under way.
+#[derive(Default)]
+pub(super) struct Requests {
+    last: u32,
+    waiting: BTreeMap<u32, (NodeId, Purpose)>,
+}
+
+impl Requests {
+    /// Takes in a request and returns its number, which is never 0.
+    pub fn open(&mut self, node: NodeId, purpose: Purpose) -> u32 {
+        loop {
+            self.last = self.last.wrapping_add(1).max(1);
+            if !self.waiting.contains_key(&self.last) {
+                self.waiting.insert(self.last, (node, purpose));
+                return self.last;
+            }
+        }
+    }
+
+    /// Takes out the request that an answer belongs to.
+    pub fn close(&mut self, number: u32) -> Option<(NodeId, Purpose)> {
+        self.waiting.remove(&number)
+    }
+
+    /// The frames that ask again after a loss; registrations are forgotten, because they are made anew.
+    pub fn again(&mut self) -> Vec<Frame<ToController>> {
+        self.waiting
+            .retain(|_, (_, purpose)| matches!(purpose, Purpose::Asked(_)));
+        let frame = |(id, (node, purpose)): (&u32, &(NodeId, Purpose))| match purpose {
+            Purpose::Asked(asked) => Some(Frame {
+                id: *id,
+                node: *node,
+                message: asked.message.clone(),
+            }),
+            Purpose::Register => None,
+        };
+        self.waiting.iter().filter_map(frame).collect()
+    }
+
+    /// Fails the requests whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        let over = |(_, purpose): &(NodeId, Purpose)| matches!(purpose, Purpose::Asked(asked) if asked.deadline <= now);
+        let numbers: Vec<u32> = self
+            .waiting
+            .iter()
+            .filter(|(_, entry)| over(entry))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            if let Some((_, Purpose::Asked(asked))) = self.waiting.remove(&number) {
+                let Asked {
+                    message,
+                    limit,
+                    reply,
+                    ..
+                } = *asked;
+                reply(Err(ControlError::Timeout {
+                    what: message.kind(),
+                    limit,
+                }));
+            }
+        }
+    }
+
+    /// Fails the requests of a node that leaves.
+    pub fn abandon(&mut self, node: NodeId, why: &ControlError) {
+        let numbers: Vec<u32> = self
+            .waiting
+            .iter()
+            .filter(|(_, (of, _))| *of == node)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            if let Some((_, Purpose::Asked(asked))) = self.waiting.remove(&number) {
+                (asked.reply)(Err(why.clone()));
+            }
+        }
+    }
+}

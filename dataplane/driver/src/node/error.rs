@@ -1,0 +1,101 @@
+//! Everything that a call on a node can fail with.
+
+use std::time::Duration;
+
+use nm_engine::{CommandError, SessionId};
+
+use crate::config::ConfigError;
+pub use crate::control::ControlError;
+use crate::runtime::{PortError, RuntimeError};
+
+/// Why a call on a node failed. Each has an [`id`](Self::id) that does not change with the wording.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The settings file cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node could not be started on this machine.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The controller refused, or cannot be asked.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The engine refused.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// An argument that cannot be meant.
+    #[error("{message}")]
+    Argument {
+        /// Stable name.
+        id: &'static str,
+        /// One sentence.
+        message: String,
+    },
+    /// No group of that number is known here.
+    #[error("group {0} is unknown here")]
+    UnknownGroup(u32),
+    /// No session of that number is known here.
+    #[error("session {0} is unknown here")]
+    UnknownSession(SessionId),
+    /// The session has nothing to hand out.
+    #[error("session {session} has no data: {reason}")]
+    NoData {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        reason: String,
+    },
+    /// Something took longer than it may.
+    #[error("{what} took longer than {} ms", limit.as_millis())]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+    },
+    /// The node was closed.
+    #[error("the dataplane of node {0} is closed")]
+    Closed(u32),
+    /// The receiver was closed, or its node was.
+    #[error("the receiver is closed")]
+    ReceiverClosed,
+    /// An answer of another kind than the question: our own mistake.
+    #[error("the node answered {0} with something else")]
+    Internal(&'static str),
+}
+
+impl NodeError {
+    /// The stable name of this failure.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Config(error) => error.first().id,
+            Self::Runtime(error) => error.id(),
+            Self::Control(error) => error.id(),
+            Self::Port(PortError::Command(error)) => error.id(),
+            Self::Port(error) => error.id(),
+            Self::Argument { id, .. } => id,
+            Self::UnknownGroup(_) => "group.unknown",
+            Self::UnknownSession(_) => "session.unknown",
+            Self::NoData { .. } => "session.no_data",
+            Self::Timeout { .. } => "control.timeout",
+            Self::Closed(_) | Self::ReceiverClosed => "node.closed",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What would mend it, where that can be said.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Runtime(RuntimeError::Kernel(error)) => error.hint(),
+            Self::Control(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl From<CommandError> for NodeError {
+    fn from(error: CommandError) -> Self {
+        NodeError::Port(PortError::Command(error))
+    }
+}

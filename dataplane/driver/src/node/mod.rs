@@ -1,0 +1,118 @@
+//! A node as its owner sees it: what `nextmini_py.Dataplane` wraps.
+//!
+//! Calls come in three kinds. Questions look at the node's facts and never wait. Requests go to the controller and
+//! give a [`Pending`] answer. Commands go to the node's shard and take microseconds. Nothing here waits for longer
+//! by itself: the seam to Python waits on signals, a slice at a time, so that it can be interrupted; event loops
+//! wait on a [`wait::Waker`].
+
+pub mod error;
+pub mod events;
+mod groups;
+mod hands;
+pub mod info;
+mod messages;
+pub mod pending;
+pub mod receiver;
+pub mod sessions;
+mod start;
+pub mod state;
+pub mod wait;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nm_engine::{AddressPlan, Command, CommandOutput, SessionId};
+
+pub use error::NodeError;
+pub use events::NodeEvent;
+pub use groups::JOIN_WAIT;
+pub use messages::{Receiver, SEND_WAIT};
+pub use pending::Pending;
+pub use start::Options;
+pub use wait::{Deadline, Signal, Waker};
+
+use crate::config::NodeSettings;
+use crate::control::Place;
+use crate::runtime::{NodePort, Runtime};
+use sessions::Record;
+use state::NodeState;
+
+/// How long a request to the controller may take, a lost connection on the way included.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// A node in this process. Dropping it closes it.
+pub struct Node {
+    settings: NodeSettings,
+    runtime: Arc<Runtime>,
+    port: NodePort,
+    state: Arc<NodeState>,
+    place: Place,
+    addresses: Arc<Mutex<AddressPlan>>,
+    registration: Arc<Pending<()>>,
+    sessions: Mutex<HashMap<SessionId, Record>>,
+    sent: AtomicU64,
+    waited: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl Node {
+    /// What the node's file said.
+    pub fn settings(&self) -> &NodeSettings {
+        &self.settings
+    }
+
+    /// Done when the controller has accepted the node and said who it is.
+    pub fn registration(&self) -> &Arc<Pending<()>> {
+        &self.registration
+    }
+
+    /// Fires when a fact about the node changed.
+    pub fn signal(&self) -> &Signal {
+        &self.state.signal
+    }
+
+    /// Whether the controller has said that every node is ready.
+    pub fn topology_ready(&self) -> bool {
+        self.state.look(|facts| facts.topology_ready)
+    }
+
+    /// The oldest event that was not handed out yet.
+    pub fn next_event(&self) -> Option<NodeEvent> {
+        self.state.next_event()
+    }
+
+    /// Whether the node was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Says goodbye to the controller, takes the links down and ends whatever waits. Twice is fine.
+    pub fn close(&self) {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.place.detach("closed by its program");
+        self.port.close();
+        self.state.end();
+    }
+
+    fn check_open(&self) -> Result<(), NodeError> {
+        if self.is_closed() {
+            return Err(NodeError::Closed(self.settings.node_id));
+        }
+        Ok(())
+    }
+
+    fn command(&self, command: Command) -> Result<CommandOutput, NodeError> {
+        self.check_open()?;
+        Ok(self.port.command(command)?)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,267 @@
+//! From settings to a node on its shard, under its controller.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use nm_engine::{AddressPlan, NodeConfig, SessionConfig, TtlMode};
+
+use super::error::NodeError;
+use super::hands::NodeHands;
+use super::pending::Pending;
+use super::state::NodeState;
+use super::Node;
+use crate::config::{NodeSettings, OffloadMode, TtlSetting};
+use crate::control::{self, Door, Introduction, Registration};
+use crate::runtime::{
+    NodePort, NodeSetup, OffloadChoice, Runtime, RuntimeConfig, RuntimeError, TunNamespace,
+    TunSetup,
+};
+
+/// What the opener of a node decides, rather than its file.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Make a TUN interface.
+    pub enable_local_interface: bool,
+    /// The network namespace for it, instead of the one in the file.
+    pub namespace: Option<OwnedFd>,
+}
+
+impl Node {
+    /// Puts the node of `settings` on a shard and sends it to its controller. It is usable once
+    /// [`registration`](Self::registration) is done.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Runtime`] when the machine refuses something.
+    pub fn start(settings: NodeSettings, options: Options) -> Result<Self, NodeError> {
+        let runtime = Runtime::get_or_start(runtime_config(&settings)?)?;
+        Self::start_in(&runtime, settings, options)
+    }
+
+    /// As [`start`](Self::start), in a given runtime.
+    pub fn start_in(
+        runtime: &Arc<Runtime>,
+        settings: NodeSettings,
+        options: Options,
+    ) -> Result<Self, NodeError> {
+        check_port(runtime, &settings)?;
+        let state = Arc::new(NodeState::new(settings.node_id));
+        let port = runtime.add_node(NodeSetup {
+            config: engine_config(&settings),
+            tun: options
+                .enable_local_interface
+                .then(|| tun_setup(&settings, options.namespace)),
+            sink: Arc::clone(&state) as _,
+            link_token: settings.controller_token.0.clone(),
+            lab: settings.lab.clone(),
+            shard: None,
+        })?;
+        let addresses = Arc::new(Mutex::new(address_plan(&settings)));
+        let registration = Pending::new();
+        let attached = attach(runtime, &settings, &port, &state, &addresses, &registration);
+        let place = match attached {
+            Ok(place) => place,
+            Err(error) => {
+                port.close();
+                return Err(error);
+            }
+        };
+        state.report_links_to(place.link_report());
+        Ok(Node {
+            settings,
+            runtime: Arc::clone(runtime),
+            port,
+            state,
+            place,
+            addresses,
+            registration,
+            sessions: Mutex::new(HashMap::new()),
+            sent: AtomicU64::new(0),
+            waited: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        })
+    }
+}
+
+fn attach(
+    runtime: &Runtime,
+    settings: &NodeSettings,
+    port: &NodePort,
+    state: &Arc<NodeState>,
+    addresses: &Arc<Mutex<AddressPlan>>,
+    registration: &Arc<Pending<()>>,
+) -> Result<control::Place, NodeError> {
+    let process = runtime.process_id();
+    let who = Introduction {
+        node_id: settings.node_id,
+        private_network_name: settings.private_network_name.clone(),
+        private_address: private_address(settings)?,
+        link_port: runtime.listen_port(),
+        public_network_addr: settings.public_network_addr.clone(),
+        external: settings.external,
+        process,
+        mtu: settings.mtu,
+    };
+    let hands = NodeHands {
+        port: port.clone(),
+        state: Arc::clone(state),
+        link_token: settings.controller_token.0.clone(),
+        addresses: Arc::clone(addresses),
+        reported: Mutex::default(),
+    };
+    let door = Door {
+        addr: settings.controller_addr.clone(),
+        token: settings.controller_token.clone(),
+        process,
+    };
+    let answer = Arc::clone(registration);
+    let registered = Registration {
+        who,
+        hands: Arc::new(hands),
+        limit: settings.controller_connect_timeout,
+        reconnect: settings.restart_on_disconnect,
+    };
+    let reply = Box::new(move |result: Result<(), _>| answer.fill(result.map_err(NodeError::from)));
+    Ok(control::attach(door, registered, reply)?)
+}
+
+/// The runtime that the first node of a process asks for.
+fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
+    let address = private_address(settings)?.unwrap_or_else(|| {
+        // Where the controller is on this machine alone, so are the neighbours.
+        if is_loopback(&settings.controller_addr) {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        }
+    });
+    let listen = SocketAddr::new(address, settings.private_network_port);
+    Ok(RuntimeConfig {
+        listen: Some(listen),
+        ..RuntimeConfig::from_environment()?
+    })
+}
+
+/// Our address on the private network: the one in the file, or that of the interface in the file. `None` leaves it
+/// to the control connection, whose own address is one at which others can reach us.
+fn private_address(settings: &NodeSettings) -> Result<Option<IpAddr>, NodeError> {
+    let interface = settings.private_network_interface.as_str();
+    if settings.private_network_addr.is_some() || interface.is_empty() {
+        return Ok(settings.private_network_addr);
+    }
+    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let found = addresses
+        .filter(|entry| entry.interface_name == interface)
+        .find_map(|entry| Some(IpAddr::V4(entry.address?.as_sockaddr_in()?.ip())));
+    let missing = || {
+        RuntimeError::Invalid(format!(
+            "interface {interface:?} is not here or has no IPv4 address"
+        ))
+    };
+    found.map(Some).ok_or_else(|| missing().into())
+}
+
+fn is_loopback(controller_addr: &str) -> bool {
+    let authority = controller_addr
+        .trim_start_matches("ws://")
+        .split('/')
+        .next()
+        .unwrap_or("");
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// All nodes of a process share one listener, so a file that asks for another port cannot be obeyed.
+fn check_port(runtime: &Runtime, settings: &NodeSettings) -> Result<(), NodeError> {
+    let (wanted, found) = (settings.private_network_port, runtime.listen_port());
+    if wanted == 0 || wanted == found {
+        return Ok(());
+    }
+    Err(NodeError::Runtime(RuntimeError::Invalid(format!(
+        "{} asks for link port {wanted}, but this process already listens on {found}",
+        settings.path.display()
+    ))))
+}
+
+fn address_plan(settings: &NodeSettings) -> AddressPlan {
+    AddressPlan {
+        base_addr: settings.base_addr,
+        net_mask: settings.net_mask,
+        ..AddressPlan::default()
+    }
+}
+
+fn engine_config(settings: &NodeSettings) -> NodeConfig {
+    let mut config = NodeConfig::new(settings.node_id);
+    if !settings.name.is_empty() {
+        config.name.clone_from(&settings.name);
+    }
+    config.addresses = address_plan(settings);
+    config.mtu = settings.mtu;
+    config.seed = settings.seed;
+    config.client_port = settings.user_space_client_port;
+    config.server_port = settings.user_space_server_port;
+    config.ttl_mode = match settings.ttl_mode {
+        TtlSetting::Uniform => TtlMode::Uniform,
+        TtlSetting::Pipe => TtlMode::Pipe,
+    };
+    config.sessions = SessionConfig {
+        ready_grace_ms: millis(settings.lossless.ready_grace),
+        peer_timeout_ms: millis(settings.lossless.peer_report_timeout),
+        window_bytes: settings.lossless.window_bytes,
+        ..SessionConfig::default()
+    };
+    config
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn tun_setup(settings: &NodeSettings, namespace: Option<OwnedFd>) -> TunSetup {
+    let prefix = settings.net_mask.to_bits().leading_ones();
+    let prefix = u8::try_from(prefix).expect("a u32 has at most 32 leading ones");
+    let namespace = match (namespace, &settings.network_namespace) {
+        (Some(descriptor), _) => TunNamespace::Descriptor(descriptor),
+        (None, Some(path)) => TunNamespace::Path(path.clone()),
+        (None, None) => TunNamespace::Current,
+    };
+    TunSetup {
+        name: settings.tun_interface_name.clone(),
+        interface: TunSetup::interface(settings.local_address, prefix, u32::from(settings.mtu)),
+        offload: match settings.offload {
+            OffloadMode::Auto => OffloadChoice::Auto,
+            OffloadMode::Off => OffloadChoice::Off,
+        },
+        queues: usize::from(settings.num_tun_queues),
+        device: settings.tun_device.clone(),
+        namespace,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn loopback_is_told_from_the_controllers_address() {
+        for (address, expected) in [
+            ("ws://127.0.0.1:1/control", true),
+            ("ws://localhost:1/control", true),
+            ("ws://[::1]:1/control", true),
+            ("ws://controller:3000/control", false),
+            ("ws://172.16.8.3:3000/control", false),
+        ] {
+            assert_eq!(is_loopback(address), expected, "{address}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What a node knows about itself: the part of its state that callers wait for.
+//!
+//! Packet threads and the control thread write here and return at once; callers look, and wait on one signal.
+//! Waits look at state rather than at events, so that asking twice gives the same answer, and an answer does not
+//! depend on when it was asked. The events themselves are kept beside it, in order, for whoever wants to follow.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use nm_engine::{Delivery, Event, NodeId, ReceiverId, SessionId, SessionState};
+use nm_messages::Value;
+
+use super::events::{NodeEvent, Stash};
+use super::receiver::{Message, Queue};
+use super::wait::{lock, Signal};
+use crate::control::LinkReport;
+use crate::runtime::NodeSink;
+
+/// A group as the directory has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownGroup {
+    /// The group.
+    pub group_id: u32,
+    /// Its address.
+    pub group_ip: Ipv4Addr,
+    /// The node that sends to it.
+    pub src_node_id: NodeId,
+    /// The name its creator gave it.
+    pub label: String,
+}
+
+/// A link as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLink {
+    /// Whether it carries packets.
+    pub up: bool,
+    /// Why it is in this state.
+    pub reason: String,
+}
+
+/// The facts, under one lock.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The controller said that every node is ready.
+    pub topology_ready: bool,
+    /// The group directory.
+    pub groups: BTreeMap<u32, KnownGroup>,
+    /// The group that this node's program asked for last.
+    pub created_last: Option<u32>,
+    /// Trees that pass here, by group, with the root.
+    pub trees: HashMap<u32, (NodeId, u32)>,
+    /// Groups that this node is a member of.
+    pub memberships: HashSet<u32>,
+    /// Links by neighbour.
+    pub links: BTreeMap<NodeId, KnownLink>,
+    /// Sessions that ended.
+    pub finished: HashMap<SessionId, SessionState>,
+    /// Whether there is a connection to the controller.
+    pub connected: bool,
+    /// What happened, in order.
+    pub stash: Stash,
+}
+
+/// A node's facts, its receivers' queues, and the signal that says that a fact changed.
+pub struct NodeState {
+    node_id: NodeId,
+    facts: Mutex<Facts>,
+    queues: Mutex<HashMap<ReceiverId, Arc<Queue>>>,
+    links: Mutex<Option<LinkReport>>,
+    /// Fires when a fact changed.
+    pub signal: Signal,
+}
+
+impl NodeState {
+    /// Nothing known yet.
+    pub fn new(node_id: NodeId) -> Self {
+        NodeState {
+            node_id,
+            facts: Mutex::default(),
+            queues: Mutex::default(),
+            links: Mutex::default(),
+            signal: Signal::default(),
+        }
+    }
+
+    /// The node's number.
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// Looks at the facts.
+    pub fn look<T>(&self, look: impl FnOnce(&Facts) -> T) -> T {
+        look(&lock(&self.facts))
+    }
+
+    /// Changes facts and tells those who wait.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
+        let result = change(&mut lock(&self.facts));
+        self.signal.notify();
+        result
+    }
+
+    /// Keeps an event.
+    pub fn note(&self, event: NodeEvent) {
+        self.change(|facts| facts.stash.push(event));
+    }
+
+    /// Takes the oldest event; nobody waits for events to go away, so nobody is told.
+    pub fn next_event(&self) -> Option<NodeEvent> {
+        lock(&self.facts).stash.pop()
+    }
+
+    /// From now on link changes go to the controller too.
+    pub fn report_links_to(&self, report: LinkReport) {
+        *lock(&self.links) = Some(report);
+    }
+
+    /// Adds a receiver's queue. Messages that came before it are lost, as with a socket bound late.
+    pub fn add_queue(&self, receiver: ReceiverId, queue: Arc<Queue>) {
+        lock(&self.queues).insert(receiver, queue);
+    }
+
+    /// Takes a receiver's queue out and ends it.
+    pub fn remove_queue(&self, receiver: ReceiverId) {
+        if let Some(queue) = lock(&self.queues).remove(&receiver) {
+            queue.close();
+        }
+    }
+
+    /// Ends every queue and wakes everybody who waits: the node is closing.
+    pub fn end(&self) {
+        *lock(&self.links) = None;
+        let queues = std::mem::take(&mut *lock(&self.queues));
+        queues.values().for_each(|queue| queue.close());
+        self.signal.notify();
+    }
+}
+
+impl NodeSink for NodeState {
+    fn event(&self, event: Event) {
+        self.change(|facts| facts.apply(event));
+    }
+
+    fn deliver(&self, delivery: Delivery) -> bool {
+        let queue = lock(&self.queues).get(&delivery.receiver).cloned();
+        queue.is_some_and(|queue| queue.push(Message::from(delivery)))
+    }
+
+    fn link_state(&self, remote: NodeId, up: bool, reason: &str) {
+        if let Some(report) = &*lock(&self.links) {
+            report.send(remote, up, reason);
+        }
+        self.change(|facts| {
+            facts.links.insert(
+                remote,
+                KnownLink {
+                    up,
+                    reason: reason.to_owned(),
+                },
+            );
+            facts.stash.push(NodeEvent::LinkState {
+                remote_node_id: remote,
+                up,
+                reason: reason.to_owned(),
+            });
+        });
+    }
+
+    fn shard_stalled(&self, shard: usize, for_ms: u64, nodes: &[NodeId]) {
+        self.report_shard("shard.stalled", shard, Some(for_ms), nodes);
+    }
+
+    fn shard_moves(&self, shard: usize, nodes: &[NodeId]) {
+        self.report_shard("shard.moves", shard, None, nodes);
+    }
+}
+
+impl NodeState {
+    fn report_shard(&self, name: &str, shard: usize, for_ms: Option<u64>, nodes: &[NodeId]) {
+        let mut facts = vec![
+            (Value::from("shard"), Value::from(shard)),
+            (Value::from("nodes"), nodes.iter().copied().collect()),
+        ];
+        facts.extend(for_ms.map(|ms| (Value::from("for_ms"), Value::from(ms))));
+        if let Some(report) = &*lock(&self.links) {
+            report.tell(name, Value::Map(facts));
+        }
+    }
+}
+
+impl Facts {
+    /// Takes in what the engine says about this node.
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::LocalMemberJoined { group_id } => {
+                let news = self.memberships.insert(group_id);
+                self.stash
+                    .extend(news.then_some(NodeEvent::LocalMemberJoined { group_id }));
+            }
+            Event::LocalMemberLeft { group_id } => {
+                let news = self.memberships.remove(&group_id);
+                self.stash
+                    .extend(news.then_some(NodeEvent::LocalMemberLeft { group_id }));
+            }
+            Event::GroupInstalled {
+                group_id,
+                group_ip,
+                source,
+                label,
+            } => {
+                let group = KnownGroup {
+                    group_id,
+                    group_ip,
+                    src_node_id: source,
+                    label,
+                };
+                self.groups.insert(group_id, group);
+            }
+            Event::GroupRemoved { group_id } => {
+                self.groups.remove(&group_id);
+                self.trees.remove(&group_id);
+                self.stash.push(NodeEvent::GroupRemoved { group_id });
+            }
+            Event::GroupRoutesInstalled {
+                group_id,
+                source,
+                routes,
+            } => {
+                self.trees.insert(group_id, (source, routes));
+                let event = NodeEvent::GroupRoutesInstalled {
+                    group_id,
+                    src_node_id: source,
+                    routes,
+                };
+                self.stash.push(event);
+            }
+            Event::SessionFinished { session, state } => {
+                self.finished.insert(session, state);
+                let event = NodeEvent::SessionFinished {
+                    session_id: session,
+                    state: state.as_str(),
+                };
+                self.stash.push(event);
+            }
+            Event::SessionPeer {
+                session,
+                node,
+                state,
+            } => {
+                let event = NodeEvent::SessionPeer {
+                    session_id: session,
+                    node_id: node,
+                    state: state.as_str(),
+                };
+                self.stash.push(event);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_leave_is_no_second_event() {
+        let state = NodeState::new(1);
+        state.event(Event::LocalMemberJoined { group_id: 4 });
+        state.event(Event::LocalMemberLeft { group_id: 4 });
+        state.event(Event::LocalMemberLeft { group_id: 4 });
+        let events: Vec<_> = std::iter::from_fn(|| state.next_event()).collect();
+        assert_eq!(
+            events,
+            [
+                NodeEvent::LocalMemberJoined { group_id: 4 },
+                NodeEvent::LocalMemberLeft { group_id: 4 }
+            ]
+        );
+    }
+
+    #[test]
+    fn installed_routes_are_a_fact_that_stays() {
+        let state = NodeState::new(1);
+        state.event(Event::GroupRoutesInstalled {
+            group_id: 4,
+            source: 1,
+            routes: 2,
+        });
+        assert_eq!(
+            state.look(|facts| facts.trees.get(&4).copied()),
+            Some((1, 2))
+        );
+    }
+}

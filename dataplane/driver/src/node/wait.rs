@@ -1,0 +1,217 @@
+//! Waiting without polling, for threads and for event loops.
+//!
+//! A [`Signal`] says "something changed"; whoever waits looks for himself whether it was what he waits for. That
+//! keeps the notifying side (often a packet thread) down to one atomic step while nobody waits. A [`Waker`] is how
+//! an event loop waits for many signals at once: a descriptor that becomes readable, and the keys that fired.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use nm_kernel::poll::EventFd;
+
+/// A lock whose holder never leaves anything half done, so that a panic elsewhere does not spoil it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A point at which to give up, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// After `limit` from now; `None` waits for ever.
+    pub fn after(limit: Option<Duration>) -> Self {
+        Deadline(limit.and_then(|limit| Instant::now().checked_add(limit)))
+    }
+
+    /// Whether it has passed.
+    pub fn passed(&self) -> bool {
+        self.0.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// What is left, at most `slice`.
+    pub fn left(&self, slice: Duration) -> Duration {
+        self.0.map_or(slice, |at| {
+            at.saturating_duration_since(Instant::now()).min(slice)
+        })
+    }
+}
+
+/// "Something changed": a counter that can be waited on.
+#[derive(Debug, Default)]
+pub struct Signal {
+    changes: AtomicU64,
+    watched: AtomicBool,
+    watchers: Mutex<Watchers>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Watchers {
+    threads: usize,
+    wakers: Vec<(u64, Weak<Waker>)>,
+}
+
+impl Signal {
+    /// How often something changed so far. Take it before looking, then wait for more than it.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Says that something changed.
+    pub fn notify(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        // SeqCst on both sides: either the waiter sees the new count, or we see that he watches.
+        if !self.watched.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut watchers = lock(&self.watchers);
+        watchers
+            .wakers
+            .retain(|(key, waker)| waker.upgrade().inspect(|waker| waker.fire(*key)).is_some());
+        self.watched.store(
+            watchers.threads > 0 || !watchers.wakers.is_empty(),
+            Ordering::SeqCst,
+        );
+        drop(watchers);
+        self.changed.notify_all();
+    }
+
+    /// Sleeps until more than `seen` changes have happened, at most for `limit`.
+    pub fn wait(&self, seen: u64, limit: Duration) {
+        let mut watchers = lock(&self.watchers);
+        watchers.threads += 1;
+        self.watched.store(true, Ordering::SeqCst);
+        let (mut watchers, _) = self
+            .changed
+            .wait_timeout_while(watchers, limit, |_| {
+                self.changes.load(Ordering::SeqCst) <= seen
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        watchers.threads -= 1;
+    }
+
+    /// Lets `waker` fire with `key` at every change from now on, until the waker is dropped.
+    pub fn watch(&self, key: u64, waker: &Arc<Waker>) {
+        let mut watchers = lock(&self.watchers);
+        watchers.wakers.push((key, Arc::downgrade(waker)));
+        self.watched.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until `look` finds something; `None` when the time is over.
+    pub fn wait_for<T>(
+        &self,
+        limit: Option<Duration>,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Deadline::after(limit);
+        loop {
+            let seen = self.changes();
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            if deadline.passed() {
+                return None;
+            }
+            self.wait(seen, deadline.left(Duration::from_secs(3600)));
+        }
+    }
+}
+
+/// An event loop's end of many signals.
+pub struct Waker {
+    fd: EventFd,
+    fired: Mutex<Vec<u64>>,
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Waker({})", self.descriptor())
+    }
+}
+
+impl Waker {
+    /// A waker that nothing has fired yet.
+    pub fn new() -> nm_kernel::Result<Arc<Self>> {
+        Ok(Arc::new(Waker {
+            fd: EventFd::new()?,
+            fired: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// The descriptor that becomes readable when a signal fires.
+    pub fn descriptor(&self) -> RawFd {
+        self.fd.as_fd().as_raw_fd()
+    }
+
+    /// The keys that fired since the last call; the descriptor is unreadable again.
+    pub fn take(&self) -> Vec<u64> {
+        let mut fired = lock(&self.fired);
+        self.fd.clear();
+        std::mem::take(&mut *fired)
+    }
+
+    fn fire(&self, key: u64) {
+        let mut fired = lock(&self.fired);
+        if fired.is_empty() {
+            self.fd.raise();
+        }
+        if !fired.contains(&key) {
+            fired.push(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_before_the_wait_is_not_missed() {
+        let signal = Signal::default();
+        let seen = signal.changes();
+        signal.notify();
+        let start = Instant::now();
+        signal.wait(seen, Duration::from_secs(20));
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time() {
+        let signal = Signal::default();
+        assert_eq!(
+            signal.wait_for(Some(Duration::from_millis(5)), || None::<()>),
+            None
+        );
+    }
+
+    #[test]
+    fn threads_and_wakers_hear_the_same_change() {
+        let signal = Arc::new(Signal::default());
+        let waker = Waker::new().expect("eventfd");
+        signal.watch(7, &waker);
+        let other = Arc::clone(&signal);
+        let thread = std::thread::spawn(move || {
+            other.wait_for(Some(Duration::from_secs(20)), || {
+                (other.changes() > 0).then_some(())
+            })
+        });
+        signal.notify();
+        signal.notify();
+        assert_eq!(thread.join().expect("no panic"), Some(()));
+        assert_eq!(waker.take(), [7]);
+        assert!(waker.take().is_empty());
+    }
+
+    #[test]
+    fn a_dropped_waker_is_forgotten() {
+        let signal = Signal::default();
+        signal.watch(1, &Waker::new().expect("eventfd"));
+        signal.notify();
+        assert!(lock(&signal.watchers).wakers.is_empty());
+        assert!(!signal.watched.load(Ordering::SeqCst));
+    }
+}

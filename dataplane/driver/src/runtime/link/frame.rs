@@ -1,0 +1,310 @@
+//! Frames on a stream between two processes.
+//!
+//! ```text
+//! u32 length of what follows the header │ u16 flags │ u16 hops │ virtio header (10) │ IP packet
+//! ```
+//!
+//! All numbers are little endian, as in the virtio header. With [`CONTROL`] set in the flags the rest is not a
+//! packet but a message between the two drivers; its kind is in the low byte. `hops` carries
+//! [`Packet::hops`](nm_engine::Packet::hops), so that a loop over several processes is cut too.
+
+use nm_engine::{NodeId, VnetHeader, MAX_IP_HEADER};
+
+/// Bytes in front of every packet.
+pub const HEADER: usize = 8 + VnetHeader::LEN;
+/// The longest packet: what IPv4's total length can say.
+pub const MAX_PACKET: usize = 65_535;
+/// The longest message between drivers. A greeting with a long lab name and token has a few hundred bytes.
+pub const MAX_CONTROL: usize = 2048;
+/// Set in the flags of a message between drivers.
+pub const CONTROL: u16 = 0x8000;
+/// Room for a frame header together with a rewritten IP header.
+pub const HEAD_ROOM: usize = HEADER + MAX_IP_HEADER;
+
+/// A frame header, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    pub length: usize,
+    pub flags: u16,
+    pub hops: u16,
+    pub vnet: VnetHeader,
+}
+
+impl FrameHeader {
+    /// The header as bytes.
+    pub fn encode(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[..4].copy_from_slice(&(self.length as u32).to_le_bytes());
+        bytes[4..6].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[6..8].copy_from_slice(&self.hops.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.vnet.to_bytes());
+        bytes
+    }
+
+    /// Reads a header and refuses lengths that no peer of ours sends.
+    pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, LinkFault> {
+        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        let flags = u16::from_le_bytes([bytes[4], bytes[5]]);
+        let hops = u16::from_le_bytes([bytes[6], bytes[7]]);
+        let mut vnet = [0; VnetHeader::LEN];
+        vnet.copy_from_slice(&bytes[8..]);
+        let limit = if flags & CONTROL != 0 {
+            MAX_CONTROL
+        } else {
+            MAX_PACKET
+        };
+        if length > limit {
+            return Err(LinkFault::TooLarge { length, limit });
+        }
+        Ok(Self {
+            length,
+            flags,
+            hops,
+            vnet: VnetHeader::from_bytes(&vnet),
+        })
+    }
+
+    /// The kind of a message between drivers, if the frame is one.
+    pub fn control(&self) -> Option<u8> {
+        (self.flags & CONTROL != 0).then_some(self.flags as u8)
+    }
+}
+
+/// Why a link between processes ended or never came up. The text goes to the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkFault {
+    /// The stream ended between two frames.
+    #[error("the neighbour closed the link")]
+    Closed,
+    /// The stream ended inside a frame.
+    #[error("the link ended in the middle of a packet")]
+    Truncated,
+    /// A length that cannot be.
+    #[error("the neighbour announced a frame of {length} bytes; at most {limit} are possible")]
+    TooLarge {
+        /// What it announced.
+        length: usize,
+        /// What is possible.
+        limit: usize,
+    },
+    /// Bytes that are not our protocol, or a message out of turn.
+    #[error("the neighbour does not speak the link protocol: {0}")]
+    Protocol(&'static str),
+    /// The neighbour said no, and why.
+    #[error("the neighbour refused the link: {0}")]
+    Refused(String),
+    /// The neighbour said goodbye, and why.
+    #[error("the neighbour ended the link: {0}")]
+    Goodbye(String),
+    /// No answer in time.
+    #[error("the neighbour did not answer in time")]
+    Timeout,
+    /// The operating system's word.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// A message between two drivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The dialler's first word.
+    Hello(Hello),
+    /// The link is up.
+    Welcome,
+    /// It will not come up, and why.
+    Refuse(String),
+    /// It ends, and why.
+    Bye(String),
+}
+
+/// Who dials whom, and by what right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    pub lab: String,
+    pub from: NodeId,
+    pub to: NodeId,
+    pub token: String,
+}
+
+/// Grows when the frame format changes; both ends must have the same.
+const VERSION: u8 = 1;
+const HELLO: u8 = 1;
+const WELCOME: u8 = 2;
+const REFUSE: u8 = 3;
+const BYE: u8 = 4;
+
+impl Control {
+    /// The whole frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, body) = match self {
+            Self::Hello(hello) => (HELLO, hello.encode()),
+            Self::Welcome => (WELCOME, Vec::new()),
+            Self::Refuse(reason) => (REFUSE, short(reason)),
+            Self::Bye(reason) => (BYE, short(reason)),
+        };
+        let header = FrameHeader {
+            length: body.len(),
+            flags: CONTROL | u16::from(kind),
+            hops: 0,
+            vnet: VnetHeader::default(),
+        };
+        let mut frame = header.encode().to_vec();
+        frame.extend_from_slice(&body);
+        frame
+    }
+
+    /// Reads the body of a frame of that kind.
+    pub fn decode(kind: u8, body: &[u8]) -> Result<Self, LinkFault> {
+        let text = || String::from_utf8_lossy(body).into_owned();
+        match kind {
+            HELLO => Hello::decode(body).map(Self::Hello),
+            WELCOME => Ok(Self::Welcome),
+            REFUSE => Ok(Self::Refuse(text())),
+            BYE => Ok(Self::Bye(text())),
+            _ => Err(LinkFault::Protocol("unknown kind of message")),
+        }
+    }
+}
+
+/// Reasons are sentences; one that is longer than half the limit is cut.
+fn short(reason: &str) -> Vec<u8> {
+    reason.bytes().take(MAX_CONTROL / 2).collect()
+}
+
+impl Hello {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = vec![VERSION];
+        body.extend_from_slice(&self.from.to_le_bytes());
+        body.extend_from_slice(&self.to.to_le_bytes());
+        for text in [&self.lab, &self.token] {
+            let bytes = &text.as_bytes()[..text.len().min(MAX_CONTROL / 4)];
+            body.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+            body.extend_from_slice(bytes);
+        }
+        body
+    }
+
+    fn decode(body: &[u8]) -> Result<Self, LinkFault> {
+        let mut rest = body;
+        let version = take(&mut rest, 1)?[0];
+        if version != VERSION {
+            return Err(LinkFault::Protocol("another version"));
+        }
+        let from = take_u32(&mut rest)?;
+        let to = take_u32(&mut rest)?;
+        let lab = take_text(&mut rest)?;
+        let token = take_text(&mut rest)?;
+        if !rest.is_empty() {
+            return Err(LinkFault::Protocol("a greeting that is too long"));
+        }
+        Ok(Self {
+            lab,
+            from,
+            to,
+            token,
+        })
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], LinkFault> {
+    if rest.len() < count {
+        return Err(LinkFault::Protocol("a greeting cut short"));
+    }
+    let (taken, left) = rest.split_at(count);
+    *rest = left;
+    Ok(taken)
+}
+
+fn take_u32(rest: &mut &[u8]) -> Result<u32, LinkFault> {
+    let bytes = take(rest, 4)?;
+    Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+fn take_text(rest: &mut &[u8]) -> Result<String, LinkFault> {
+    let bytes = take(rest, 2)?;
+    let length = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+    let text = take(rest, length)?;
+    String::from_utf8(text.to_vec()).map_err(|_| LinkFault::Protocol("text that is not UTF-8"))
+}
+
+/// Compares two secrets in a time that depends on their lengths only.
+pub fn same_secret(a: &str, b: &str) -> bool {
+    let differing = a
+        .bytes()
+        .zip(b.bytes())
+        .fold(0u8, |seen, (x, y)| std::hint::black_box(seen | (x ^ y)));
+    a.len() == b.len() && differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            lab: "ring".into(),
+            from: 7,
+            to: 2,
+            token: "s3cret".into(),
+        }
+    }
+
+    #[test]
+    fn messages_survive_their_bytes() {
+        let all = [
+            Control::Hello(hello()),
+            Control::Welcome,
+            Control::Refuse("no".into()),
+            Control::Bye("done".into()),
+        ];
+        for message in all {
+            let frame = message.encode();
+            let header = FrameHeader::decode(frame[..HEADER].try_into().expect("a header"))
+                .expect("a length");
+            assert_eq!(header.length, frame.len() - HEADER);
+            let kind = header.control().expect("a message");
+            assert_eq!(Control::decode(kind, &frame[HEADER..]), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_greeting_cut_anywhere_is_refused_and_never_panics() {
+        let frame = Control::Hello(hello()).encode();
+        for cut in HEADER..frame.len() {
+            let outcome = Control::decode(HELLO, &frame[HEADER..cut]);
+            assert!(
+                matches!(outcome, Err(LinkFault::Protocol(_))),
+                "{cut}: {outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused() {
+        let mut header = FrameHeader {
+            length: MAX_PACKET + 1,
+            flags: 0,
+            hops: 0,
+            vnet: VnetHeader::default(),
+        };
+        assert!(matches!(
+            FrameHeader::decode(&header.encode()),
+            Err(LinkFault::TooLarge { .. })
+        ));
+        header.length = MAX_CONTROL + 1;
+        assert!(FrameHeader::decode(&header.encode()).is_ok());
+        header.flags = CONTROL;
+        assert!(matches!(
+            FrameHeader::decode(&header.encode()),
+            Err(LinkFault::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn secrets_are_equal_only_when_they_are() {
+        assert!(same_secret("abc", "abc"));
+        assert!(!same_secret("abc", "abd"));
+        assert!(!same_secret("abc", "abcd"));
+        assert!(!same_secret("", "a"));
+    }
+}

@@ -1,0 +1,4 @@
+//! Links between processes: the bytes on the stream, independent of who drives it.
+
+pub mod frame;
+pub mod stream;

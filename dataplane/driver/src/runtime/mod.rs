@@ -1,0 +1,241 @@
+//! Threads that carry the packets of every node in this process.
+//!
+//! A [`Runtime`] is a handful of [shards](shard), one thread each. A node lives on one shard: its engine, its TUN
+//! device and its ends of links. Between nodes of one shard a packet runs to completion; to another shard it goes
+//! through a lock-free ring; to another process over TCP. Whoever owns a node holds its [`NodePort`] and hears of it
+//! through a [`NodeSink`].
+//!
+//! Nothing here polls: an idle process sleeps in epoll, whatever the number of its nodes.
+
+mod link;
+mod mail;
+mod port;
+mod setup;
+mod shard;
+mod shared;
+mod sinks;
+mod stats;
+mod tun;
+mod watchdog;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+use nm_engine::Depot;
+use nm_kernel::offload::OffloadState;
+use nm_kernel::{socket, thread};
+
+pub use self::link::frame::LinkFault;
+pub use self::port::NodePort;
+pub use self::setup::{
+    LinkKind, LinkSetup, NodeSetup, NodeSink, OffloadChoice, PortError, RuntimeConfig,
+    RuntimeError, TunNamespace, TunSetup,
+};
+pub use self::stats::{RuntimeStats, ShardStats};
+
+use self::mail::{Letter, NewNode};
+use self::shard::Shard;
+use self::shared::{Resident, ShardMail, Shared};
+use self::watchdog::Watchdog;
+
+/// Buffers of each size that all shards together keep for each other. 512 large ones are 34 MB, and they are
+/// there only after that many were needed at once.
+const DEPOT_BUFFERS: usize = 512;
+
+/// The packet threads of a process. Dropping the last handle ends them; nodes that are left are closed.
+pub struct Runtime {
+    shared: Arc<Shared>,
+    process_id: u64,
+    listen: Option<SocketAddr>,
+    nodes_per_block: usize,
+    placed: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    watchdog: Watchdog,
+}
+
+impl Runtime {
+    /// The runtime of this process; started at the first call, whose configuration counts.
+    pub fn get_or_start(config: RuntimeConfig) -> Result<Arc<Self>, RuntimeError> {
+        static PROCESS: OnceLock<Mutex<Option<Arc<Runtime>>>> = OnceLock::new();
+        let mut process = PROCESS
+            .get_or_init(Mutex::default)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = process.as_ref() {
+            return Ok(runtime.clone());
+        }
+        let runtime = Self::start(config)?;
+        *process = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    /// A runtime of one's own, next to any other in the process.
+    pub fn start(config: RuntimeConfig) -> Result<Arc<Self>, RuntimeError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = config.shards.unwrap_or(cores);
+        if count == 0 || count > setup::MOST_SHARDS || config.nodes_per_block == 0 {
+            return Err(RuntimeError::Invalid(format!(
+                "{count} shards with blocks of {} nodes make no runtime",
+                config.nodes_per_block
+            )));
+        }
+        let mut listener = config.listen.map(socket::listen).transpose()?;
+        let listen = listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
+        let mails = (0..count)
+            .map(ShardMail::new)
+            .collect::<nm_kernel::Result<Vec<_>>>()?;
+        let shared = Shared::new(mails);
+        let depot = Depot::new(DEPOT_BUFFERS);
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let shard = Shard::new(index, shared.clone(), depot.clone(), listener.take())?;
+            threads.push(start_thread(
+                shard,
+                index,
+                config.pin.then_some(index % cores),
+            )?);
+        }
+        Ok(Arc::new(Self {
+            watchdog: Watchdog::start(shared.clone())?,
+            process_id: thread::random_u64()?,
+            listen,
+            nodes_per_block: config.nodes_per_block,
+            placed: AtomicUsize::new(0),
+            threads: Mutex::new(threads),
+            shared,
+        }))
+    }
+
+    /// A number that no other runtime has: two nodes that report the same one can link through memory.
+    pub fn process_id(&self) -> u64 {
+        self.process_id
+    }
+
+    /// Where neighbours in other processes dial.
+    pub fn listen_address(&self) -> Option<SocketAddr> {
+        self.listen
+    }
+
+    /// Its port; 0 when there is no listener.
+    pub fn listen_port(&self) -> u16 {
+        self.listen.map_or(0, |address| address.port())
+    }
+
+    /// Puts a node on a shard, with its device. May be called from many threads at once; opening the device takes
+    /// most of the time.
+    pub fn add_node(&self, setup: NodeSetup) -> Result<NodePort, RuntimeError> {
+        let NodeSetup {
+            config,
+            tun,
+            sink,
+            link_token,
+            lab,
+            shard,
+        } = setup;
+        let shard = self.choose_shard(shard)?;
+        let (node, lab) = (config.node_id, Arc::<str>::from(lab));
+        let resident = Resident {
+            shard,
+            key: None,
+            token: link_token,
+            sink: sink.clone(),
+        };
+        if !self.shared.move_in(&lab, node, resident) {
+            return Err(RuntimeError::NodeExists {
+                lab: lab.to_string(),
+                node,
+            });
+        }
+        let opened = match tun.as_ref().map(tun::open).transpose() {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.shared.move_out(&lab, node);
+                return Err(error);
+            }
+        };
+        let (tun, offload) = match opened {
+            Some((tun, state)) => (Some(tun), state),
+            None => (None, OffloadState::Off("no TUN device".into())),
+        };
+        let mail = self.shared.mails[shard].clone();
+        let (reply, answer) = sync_channel(1);
+        let new = NewNode {
+            config,
+            tun,
+            sink,
+            lab: lab.clone(),
+        };
+        mail.post(Letter::AddNode(Box::new(new), reply));
+        let Ok(key) = answer.recv() else {
+            self.shared.move_out(&lab, node);
+            return Err(RuntimeError::Stopped);
+        };
+        Ok(NodePort {
+            node,
+            key,
+            shard,
+            mail,
+            offload: Arc::new(offload),
+        })
+    }
+
+    /// What the runtime counts about itself.
+    pub fn stats(&self) -> RuntimeStats {
+        let shard = |mail: &Arc<ShardMail>| ShardStats {
+            stalled: mail.is_stalled(),
+            ..mail.counters.snapshot()
+        };
+        RuntimeStats {
+            shards: self.shared.mails.iter().map(shard).collect(),
+        }
+    }
+
+    /// Contiguous blocks, one shard after the other.
+    fn choose_shard(&self, wanted: Option<usize>) -> Result<usize, RuntimeError> {
+        let count = self.shared.mails.len();
+        match wanted {
+            Some(shard) if shard >= count => Err(RuntimeError::Invalid(format!(
+                "there is no shard {shard}, only {count}"
+            ))),
+            Some(shard) => Ok(shard),
+            None => Ok(self.placed.fetch_add(1, Ordering::Relaxed) / self.nodes_per_block % count),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.watchdog.stop();
+        for mail in &self.shared.mails {
+            mail.post(Letter::Stop);
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // A shard that panicked has said so on stderr; there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn start_thread(
+    shard: Shard,
+    index: usize,
+    core: Option<usize>,
+) -> Result<JoinHandle<()>, RuntimeError> {
+    std::thread::Builder::new()
+        .name(format!("nm-shard-{index}"))
+        .spawn(move || {
+            // Without exact timers links are late by 50 µs, without pinning a shard may wander: worse, not wrong.
+            let _ = thread::set_exact_timers();
+            if let Some(core) = core {
+                let _ = thread::pin_to_core(core);
+            }
+            shard.run();
+        })
+        .map_err(|e| RuntimeError::Invalid(format!("no thread for shard {index}: {e}")))
+}

@@ -1,0 +1,146 @@
+//! The handle through which the rest of the process talks to a node on its shard.
+//!
+//! Every call is a letter to the shard and a wait for the answer. The shard answers between two batches of
+//! packets, so a call takes microseconds on an idle node and well under a millisecond on a busy one.
+
+use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nm_engine::{Command, CommandOutput, LinkSpec, NodeId, NodeStats};
+use nm_kernel::offload::OffloadState;
+
+use super::mail::{Letter, NodeKey, Request};
+use super::setup::{LinkSetup, PortError};
+use super::shared::ShardMail;
+use super::sinks;
+
+/// A shard that does not answer for this long is stuck; the watchdog has said so long before.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a wait looks whether the watchdog has given the shard up.
+const LOOK_UP_AFTER: Duration = Duration::from_millis(200);
+
+/// A node on its shard. Cheap to clone; the node lives until [`close`](Self::close) or the runtime's end.
+#[derive(Clone)]
+pub struct NodePort {
+    pub(super) node: NodeId,
+    pub(super) key: NodeKey,
+    pub(super) shard: usize,
+    pub(super) mail: Arc<ShardMail>,
+    pub(super) offload: Arc<OffloadState>,
+}
+
+impl NodePort {
+    /// The node's number.
+    pub fn node_id(&self) -> NodeId {
+        self.node
+    }
+
+    /// The shard that carries it.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Carries out a command and returns the engine's answer.
+    ///
+    /// Links have calls of their own ([`connect_link`](Self::connect_link) and so on), because they need more
+    /// than the engine's part of them.
+    pub fn command(&self, command: Command) -> Result<CommandOutput, PortError> {
+        let prepared = sinks::prepare(&command);
+        let command = Box::new(command);
+        let answer = self
+            .ask(|reply| Request::Command { command, reply })
+            .and_then(|answer| answer.map_err(PortError::from));
+        if let (Some(len), Err(_)) = (prepared, &answer) {
+            sinks::forget(len);
+        }
+        answer
+    }
+
+    /// Sends a command without waiting; what becomes of it is not told. For traffic that may be lost anyway.
+    pub fn command_nowait(&self, command: Command) {
+        let (reply, _) = sync_channel(1);
+        self.mail.post(Letter::ToNode(
+            self.key,
+            Request::Command {
+                command: Box::new(command),
+                reply,
+            },
+        ));
+    }
+
+    /// Makes one end of a link. A second call for the same neighbour replaces the first.
+    pub fn connect_link(&self, setup: LinkSetup) -> Result<(), PortError> {
+        self.ask(|reply| Request::ConnectLink {
+            setup: Box::new(setup),
+            reply,
+        })?
+        .map_err(PortError::from)
+    }
+
+    /// Changes what the link does to the packets that we send, live.
+    pub fn set_link(&self, remote: NodeId, spec: LinkSpec) -> Result<(), PortError> {
+        self.command(Command::SetLink { remote, spec }).map(|_| ())
+    }
+
+    /// Removes our end of a link; the other end is told and waits for a new one.
+    pub fn remove_link(&self, remote: NodeId) -> Result<(), PortError> {
+        self.ask(|reply| Request::RemoveLink { remote, reply })?
+            .map_err(PortError::from)
+    }
+
+    /// The node's counters at this moment.
+    pub fn stats(&self) -> Result<NodeStats, PortError> {
+        self.ask(|reply| Request::Stats { reply })
+    }
+
+    /// Whether the node's device carries super-packets, and if not, why.
+    pub fn offload(&self) -> OffloadState {
+        (*self.offload).clone()
+    }
+
+    /// Takes the node off its shard: links go down and the neighbours are told, the device is closed.
+    ///
+    /// Closing twice is fine.
+    pub fn close(&self) {
+        // Posted to a shard that stands still as well, for when it goes on.
+        let (reply, answer) = sync_channel(1);
+        let close = Request::Close { reply };
+        if self.mail.post(Letter::ToNode(self.key, close)) {
+            let _ = self.wait(&answer);
+        }
+    }
+
+    fn ask<T>(
+        &self,
+        request: impl FnOnce(std::sync::mpsc::SyncSender<T>) -> Request,
+    ) -> Result<T, PortError> {
+        if self.mail.is_stalled() {
+            return Err(PortError::Stalled);
+        }
+        let (reply, answer) = sync_channel(1);
+        if !self.mail.post(Letter::ToNode(self.key, request(reply))) {
+            return Err(PortError::Closed);
+        }
+        self.wait(&answer)
+    }
+
+    /// Waits for an answer as long as the shard moves. One thread speaks for all nodes of a process with the
+    /// controller; a shard that stands still must not hold up those of the others.
+    fn wait<T>(&self, answer: &Receiver<T>) -> Result<T, PortError> {
+        let start = Instant::now();
+        loop {
+            match answer.recv_timeout(LOOK_UP_AFTER) {
+                Ok(answer) => return Ok(answer),
+                // The shard dropped the letter: nobody lives there any more.
+                Err(RecvTimeoutError::Disconnected) => return Err(PortError::Closed),
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.mail.is_stalled() || start.elapsed() >= ANSWER_LIMIT {
+                        return Err(PortError::Stalled);
+                    }
+                }
+            }
+        }
+    }
+}

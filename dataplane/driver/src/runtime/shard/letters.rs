@@ -1,0 +1,70 @@
+//! What a shard does about its letters.
+
+use nm_kernel::poll::Interest;
+
+use super::{Shard, Token};
+use crate::runtime::mail::{Letter, NewNode, NodeKey, Request};
+
+impl Shard {
+    pub(super) fn read_letter(&mut self, letter: Letter) {
+        // A reply that nobody waits for any more is no failure: the caller gave up or did not care.
+        match letter {
+            Letter::AddNode(new, reply) => {
+                let key = self.add_node(*new);
+                let _ = reply.send(key);
+            }
+            Letter::ToNode(key, request) => self.serve(key, request),
+            Letter::Paired { end, peer } => self.join_end(end, peer),
+            Letter::Unpaired { end, reason } => self.part_end(end, reason),
+            Letter::Adopt { key, from, socket } => self.adopt(key, from, socket),
+            Letter::Stop => self.stopping = true,
+        }
+    }
+
+    fn add_node(&mut self, new: NewNode) -> NodeKey {
+        let (lab, id) = (new.lab.clone(), new.config.node_id);
+        let key = self.nodes.insert(new);
+        self.shared.settled(&lab, id, key);
+        let counters = &self.mail.counters;
+        counters.nodes.set(counters.nodes.get() + 1);
+        let Some(node) = self.nodes.get(key) else {
+            return key;
+        };
+        for (queue, fd) in node.tun.iter().flat_map(|tun| tun.queues().enumerate()) {
+            let token = Token::Tun {
+                slot: key.slot,
+                queue: queue as u32,
+            };
+            if let Err(error) = self.epoll.add(fd, token.encode(), Interest::READ) {
+                node.sink.device_lost(&error.to_string());
+                break;
+            }
+        }
+        key
+    }
+
+    /// Requests for a node that is gone are dropped with their reply, which tells the caller so.
+    fn serve(&mut self, key: NodeKey, request: Request) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        match request {
+            Request::Command { command, reply } => {
+                let _ = reply.send(self.command(key, *command));
+            }
+            Request::ConnectLink { setup, reply } => {
+                let _ = reply.send(self.connect_link(key, *setup));
+            }
+            Request::RemoveLink { remote, reply } => {
+                let _ = reply.send(self.remove_link(key, remote));
+            }
+            Request::Stats { reply } => {
+                let _ = reply.send(node.engine.stats());
+            }
+            Request::Close { reply } => {
+                self.close_node(key);
+                let _ = reply.send(());
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Ends of links come and go; this is the part that is the same for all kinds.
+
+use nm_engine::{Command, CommandError, CommandOutput, LinkId, NodeId};
+
+use super::node::{LinkEnd, Path};
+use super::Shard;
+use crate::runtime::mail::NodeKey;
+use crate::runtime::setup::{LinkKind, LinkSetup};
+
+/// What the neighbour's owner reads when we take our end away.
+const REMOVED: &str = "the neighbour removed the link";
+const CLOSED: &str = "the neighbouring node was closed";
+
+impl Shard {
+    /// Makes an end and starts to connect it. An earlier one for the same neighbour goes first.
+    pub(super) fn connect_link(
+        &mut self,
+        key: NodeKey,
+        setup: LinkSetup,
+    ) -> Result<(), CommandError> {
+        let remote = setup.remote;
+        if self
+            .nodes
+            .get(key)
+            .is_some_and(|node| node.by_remote.contains_key(&remote))
+        {
+            self.remove_link(key, remote)?;
+        }
+        let command = Command::AddLink {
+            remote,
+            remote_name: setup.remote_name.clone(),
+            spec: setup.spec.clone(),
+        };
+        let link = match self.command(key, command)? {
+            CommandOutput::Link(link) => link,
+            _ => return Err(CommandError::UnknownLink(remote)),
+        };
+        let kind = setup.kind;
+        let end = LinkEnd::new(setup, self.shared.next_epoch());
+        let Some(node) = self.nodes.get(key) else {
+            return Err(CommandError::UnknownLink(remote));
+        };
+        node.place(link, end);
+        match kind {
+            LinkKind::Memory => self.offer_end(key, link),
+            LinkKind::Dial(_) => self.dial(key, link),
+            LinkKind::Accept => self.fetch_parked(key, link),
+        }
+        Ok(())
+    }
+
+    /// Takes an end away and tells the other.
+    pub(super) fn remove_link(&mut self, key: NodeKey, remote: NodeId) -> Result<(), CommandError> {
+        let unknown = CommandError::UnknownLink(remote);
+        let Some(node) = self.nodes.get(key) else {
+            return Err(unknown);
+        };
+        let Some(&link) = node.by_remote.get(&remote) else {
+            return Err(unknown);
+        };
+        self.report_link(key, link, false, "removed");
+        self.drop_end(key, link, REMOVED);
+        self.command(key, Command::RemoveLink { remote })
+            .map(|_| ())
+    }
+
+    /// Carries out a command on a node's engine.
+    pub(super) fn command(
+        &mut self,
+        key: NodeKey,
+        command: Command,
+    ) -> Result<CommandOutput, CommandError> {
+        let now = self.instant();
+        let Some(node) = self.nodes.get(key) else {
+            return Err(CommandError::Invalid("the node is closed".into()));
+        };
+        let answer = node.engine.handle_command(now, command, &mut self.io);
+        self.source = Some(key.slot);
+        self.after_call(key.slot);
+        self.run_work();
+        self.source = None;
+        answer
+    }
+
+    /// Takes a node off the shard.
+    pub(super) fn close_node(&mut self, key: NodeKey) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let (id, lab) = (node.id, node.lab.clone());
+        let links: Vec<LinkId> = node.by_remote.values().copied().collect();
+        for link in links {
+            self.drop_end(key, link, CLOSED);
+        }
+        // Closing the device's descriptors takes them out of the epoll set as well.
+        self.nodes.remove(key);
+        self.shared.move_out(&lab, id);
+        self.mail
+            .counters
+            .nodes
+            .set(self.mail.counters.nodes.get().saturating_sub(1));
+    }
+
+    /// Forgets our end and lets the other know.
+    fn drop_end(&mut self, key: NodeKey, link: LinkId, reason: &'static str) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let (lab, from) = (node.lab.clone(), node.id);
+        let Some(end) = node.links.get_mut(link as usize).and_then(Option::take) else {
+            return;
+        };
+        let remote = end.setup.remote;
+        node.by_remote.remove(&remote);
+        match end.path {
+            Path::Stream(mut stream) | Path::Greeting(mut stream) => stream.say_bye(reason),
+            _ => {}
+        }
+        if end.setup.kind == LinkKind::Memory {
+            self.withdraw_end(&lab, from, remote, reason);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Links between two nodes of one process: finding the other end, and losing it.
+//!
+//! Each end is entered in a register that all shards share. Whoever comes second finds the first there, sets its own
+//! path, and tells the first, by a call when it lives on the same shard and by a letter otherwise. An end that goes
+//! takes itself out of the register and tells the other, which then waits for a new one.
+
+use nm_engine::LinkId;
+
+use super::node::Path;
+use super::Shard;
+use crate::runtime::mail::{EndAddress, Letter, NodeKey};
+use crate::runtime::setup::LinkKind;
+
+impl Shard {
+    /// Enters a new end in the register, and joins it with the other if that is there already.
+    pub(super) fn offer_end(&mut self, key: NodeKey, link: LinkId) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let (lab, from) = (node.lab.clone(), node.id);
+        let Some(end) = node.end(link) else { return };
+        let (remote, epoch) = (end.setup.remote, end.epoch);
+        let address = EndAddress {
+            shard: self.index,
+            key,
+            link,
+            epoch,
+        };
+        let Some(peer) = self.shared.offer(&lab, from, remote, address) else {
+            return;
+        };
+        self.join_end(address, peer);
+        if peer.shard == self.index {
+            self.join_end(peer, address);
+        } else {
+            self.shared.mails[peer.shard].post(Letter::Paired {
+                end: peer,
+                peer: address,
+            });
+        }
+    }
+
+    /// Takes an end out of the register and tells the other.
+    pub(super) fn withdraw_end(
+        &mut self,
+        lab: &std::sync::Arc<str>,
+        from: u32,
+        to: u32,
+        reason: &'static str,
+    ) {
+        let Some(peer) = self.shared.withdraw(lab, from, to) else {
+            return;
+        };
+        if peer.shard == self.index {
+            self.part_end(peer, reason);
+        } else {
+            self.shared.mails[peer.shard].post(Letter::Unpaired { end: peer, reason });
+        }
+    }
+
+    /// The other end is there: packets may go.
+    pub(super) fn join_end(&mut self, end: EndAddress, peer: EndAddress) {
+        let here = self.index;
+        let Some(mine) = self.memory_end(end) else {
+            return;
+        };
+        mine.path = if peer.shard == here {
+            Path::Here {
+                slot: peer.key.slot,
+                link: peer.link,
+            }
+        } else {
+            Path::Shard(peer)
+        };
+        self.report_link(end.key, end.link, true, "connected in memory");
+    }
+
+    /// The other end is gone: packets must not go.
+    pub(super) fn part_end(&mut self, end: EndAddress, reason: &str) {
+        let Some(mine) = self.memory_end(end) else {
+            return;
+        };
+        mine.path = Path::Idle;
+        self.report_link(end.key, end.link, false, reason);
+    }
+
+    fn memory_end(&mut self, address: EndAddress) -> Option<&mut super::node::LinkEnd> {
+        let end = self.nodes.get(address.key)?.end(address.link)?;
+        (end.epoch == address.epoch && end.setup.kind == LinkKind::Memory).then_some(end)
+    }
+
+    /// Tells the engine and the node's owner how a link stands, if that is new.
+    pub(super) fn report_link(&mut self, key: NodeKey, link: LinkId, up: bool, reason: &str) {
+        let now = self.instant();
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let Some(end) = node.links.get_mut(link as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let changed = end.up != up;
+        end.up = up;
+        let heard = !changed && end.said == reason;
+        if heard {
+            return;
+        }
+        end.said = reason.into();
+        if up {
+            // Whatever an earlier connection left behind is over.
+            end.congested = false;
+            end.stalled = false;
+        }
+        let remote = end.setup.remote;
+        if changed {
+            node.engine.set_link_congested(link, false);
+            node.engine.handle_link_state(now, link, up, &mut self.io);
+        }
+        node.sink.link_state(remote, up, reason);
+        self.after_call(key.slot);
+        self.run_work();
+    }
+}

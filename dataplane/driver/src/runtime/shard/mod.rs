@@ -1,0 +1,319 @@
+//! A shard: one thread, one epoll set, one pool, and the nodes that live there.
+//!
+//! Each turn looks after letters, packets from other shards, deadlines and sessions, then asks epoll what else is
+//! ready. Whatever packet comes in is carried to its end at once: the effects of one engine are the input of the
+//! next, through an explicit queue ([`packets`]), until nothing is left but device writes and link queues. No step
+//! takes more than a bounded batch, so that neither a busy device nor a long transfer keeps the others waiting.
+//!
+//! ```text
+//!   letters ─┐                          ┌─▶ TUN writes
+//!   ring ────┤                          ├─▶ other shards' rings
+//!   timers ──┼─▶ engine ─▶ work queue ──┼─▶ link sockets
+//!   sessions ┤      ▲          │        └─▶ the node's owner
+//!   TUN ─────┤      └──────────┘
+//!   sockets ─┘
+//! ```
+
+mod door;
+mod letters;
+mod links;
+mod memory;
+mod node;
+mod packets;
+mod streams;
+mod timers;
+
+use std::collections::VecDeque;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use nm_engine::{Depot, Instant, Io, LinkId, Packet, Pool};
+use nm_kernel::poll::{Epoll, Interest, ReadyList};
+use nm_kernel::thread;
+
+use self::door::Door;
+use self::node::Slots;
+use self::timers::{Timer, Timers};
+use super::link::stream::{Received, STAGING};
+use super::shared::{ShardMail, Shared};
+
+/// Events taken from epoll at once.
+const EVENTS: usize = 64;
+/// Letters answered per turn. A lab that comes up sends a dozen per node; packets wait meanwhile.
+const LETTERS_PER_TURN: usize = 64;
+/// Packets taken from the ring per turn.
+const RING_PER_TURN: usize = 128;
+/// Super-packets that sessions send per turn: about a megabyte.
+const SESSION_PACKETS_PER_TURN: usize = 16;
+/// Deadlines served per turn.
+const TIMERS_PER_TURN: usize = 256;
+/// A deadline closer than this is awaited awake: falling asleep and waking up costs 20 to 50 µs on a virtual
+/// machine, so a sleep this short would always end late.
+const TOO_SHORT_TO_SLEEP_NS: u64 = 10_000;
+
+/// A packet on its way between two nodes of this shard.
+struct Work {
+    slot: u32,
+    link: LinkId,
+    packet: Packet,
+}
+
+/// What a descriptor in the epoll set stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Wake,
+    Listener,
+    Greeting(u32),
+    Tun { slot: u32, queue: u32 },
+    Link { slot: u32, link: LinkId },
+}
+
+impl Token {
+    /// Four bits of kind, 28 of place, 32 of detail.
+    fn encode(self) -> u64 {
+        let (kind, place, detail) = match self {
+            Self::Wake => (0u64, 0, 0),
+            Self::Listener => (1, 0, 0),
+            Self::Greeting(index) => (2, index, 0),
+            Self::Tun { slot, queue } => (3, slot, queue),
+            Self::Link { slot, link } => (4, slot, link),
+        };
+        kind << 60 | u64::from(place) << 32 | u64::from(detail)
+    }
+
+    fn decode(raw: u64) -> Option<Self> {
+        let (place, detail) = ((raw >> 32) as u32 & 0x0fff_ffff, raw as u32);
+        match raw >> 60 {
+            0 => Some(Self::Wake),
+            1 => Some(Self::Listener),
+            2 => Some(Self::Greeting(place)),
+            3 => Some(Self::Tun {
+                slot: place,
+                queue: detail,
+            }),
+            4 => Some(Self::Link {
+                slot: place,
+                link: detail,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The thread's state.
+pub struct Shard {
+    index: usize,
+    shared: Arc<Shared>,
+    mail: Arc<ShardMail>,
+    epoll: Epoll,
+    nodes: Slots,
+    io: Io,
+    now: u64,
+    work: VecDeque<Work>,
+    /// Nodes that were called in the current batch.
+    touched: Vec<u32>,
+    /// Nodes whose sessions may have something to send, in turn.
+    busy: VecDeque<u32>,
+    /// Nodes whose local sources wait.
+    paused: Vec<u32>,
+    /// Streams with something new to send.
+    dirty: Vec<(u32, LinkId)>,
+    /// The node whose device or session the current work came from.
+    source: Option<u32>,
+    /// Rings that local sources have waited for in vain.
+    stalled_rings: Vec<bool>,
+    timers: Timers,
+    staging: Box<[u8]>,
+    received: Vec<Received>,
+    door: Door,
+    dice: u64,
+    stopping: bool,
+}
+
+impl Shard {
+    /// A shard without nodes. The one that gets the listener answers the process's door.
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        depot: Arc<Depot>,
+        listener: Option<TcpListener>,
+    ) -> nm_kernel::Result<Self> {
+        let mail = shared.mails[index].clone();
+        let epoll = Epoll::new()?;
+        epoll.add(mail.wake_fd(), Token::Wake.encode(), Interest::READ)?;
+        if let Some(listener) = &listener {
+            epoll.add(listener, Token::Listener.encode(), Interest::READ)?;
+        }
+        let stalled_rings = vec![false; shared.mails.len()];
+        Ok(Self {
+            index,
+            mail,
+            epoll,
+            nodes: Slots::default(),
+            // 256 buffers are 17 MB at the very most, reached only when that much is really under way.
+            io: Io::new(Pool::new(depot, 256)),
+            now: thread::monotonic_ns(),
+            work: VecDeque::with_capacity(256),
+            touched: Vec::with_capacity(64),
+            busy: VecDeque::with_capacity(64),
+            paused: Vec::new(),
+            dirty: Vec::with_capacity(64),
+            source: None,
+            stalled_rings,
+            timers: Timers::default(),
+            staging: vec![0; STAGING].into_boxed_slice(),
+            received: Vec::with_capacity(256),
+            door: Door::new(listener),
+            dice: thread::random_u64()? | 1,
+            stopping: false,
+            shared,
+        })
+    }
+
+    /// Works until told to stop.
+    pub fn run(mut self) {
+        let mut ready = ReadyList::with_capacity(EVENTS);
+        while !self.stopping {
+            self.turn();
+            if !self.wait(&mut ready) {
+                break;
+            }
+            for index in 0..ready.len() {
+                let event = ready.get(index);
+                self.dispatch(event);
+            }
+        }
+        for key in self.nodes.keys() {
+            self.close_node(key);
+        }
+    }
+
+    /// Everything that does not come from epoll.
+    fn turn(&mut self) {
+        self.now = thread::monotonic_ns();
+        self.mail.counters.turns.add(1);
+        self.read_letters();
+        self.take_from_ring();
+        if self.mail.take_resumed() {
+            self.stalled_rings.fill(false);
+            self.resume_all();
+        }
+        self.serve_deadlines();
+        self.run_sessions();
+        self.mail
+            .counters
+            .buffers_allocated
+            .set(self.io.pool.allocated());
+    }
+
+    /// Sleeps until something is to be done. False when the epoll set is broken, which ends the thread.
+    fn wait(&mut self, ready: &mut ReadyList) -> bool {
+        let mut timeout = self.patience();
+        if timeout != Some(0) {
+            if self.mail.prepare_sleep() {
+                self.mail.counters.sleeps.add(1);
+            } else {
+                timeout = Some(0);
+            }
+        }
+        let outcome = self.epoll.wait(ready, timeout);
+        self.mail.awake();
+        self.now = thread::monotonic_ns();
+        outcome.is_ok()
+    }
+
+    /// How long there is nothing to do, as far as we know.
+    fn patience(&self) -> Option<u64> {
+        if !self.busy.is_empty() || self.stopping {
+            return Some(0);
+        }
+        let left = self.timers.next()?.saturating_sub(thread::monotonic_ns());
+        Some(if left < TOO_SHORT_TO_SLEEP_NS {
+            0
+        } else {
+            left
+        })
+    }
+
+    fn dispatch(&mut self, event: nm_kernel::poll::Ready) {
+        match Token::decode(event.token) {
+            Some(Token::Wake) => self.mail.wake_fd().clear(),
+            Some(Token::Listener) => self.answer_door(),
+            Some(Token::Greeting(index)) => self.hear_greeting(index),
+            Some(Token::Tun { slot, queue }) => self.read_tun(slot, queue),
+            Some(Token::Link { slot, link }) => {
+                self.serve_socket(slot, link, event.readable, event.writable)
+            }
+            None => {}
+        }
+    }
+
+    fn read_letters(&mut self) {
+        for _ in 0..LETTERS_PER_TURN {
+            let Some(letter) = self.mail.take_letter() else {
+                return;
+            };
+            self.read_letter(letter);
+            self.settle();
+        }
+    }
+
+    fn serve_deadlines(&mut self) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some((at, timer)) = self.timers.take_due(self.now) else {
+                return;
+            };
+            match timer {
+                Timer::Node(key) => self.serve_node_deadline(key, at),
+                Timer::Link { key, link, epoch } => self.link_deadline(key, link, epoch),
+                Timer::Greeting { index, epoch } => self.greeting_overdue(index, epoch),
+                Timer::Pause(key) => self.pause_is_over(key, at),
+            }
+            self.settle();
+        }
+    }
+
+    fn instant(&self) -> Instant {
+        Instant(self.now)
+    }
+
+    /// A number for jitter; xorshift is plenty for spreading attempts to dial.
+    fn roll(&mut self, below: u64) -> u64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice % below.max(1)
+    }
+}
+
+impl Drop for Shard {
+    /// Also after a panic: nobody must wait for an answer from a thread that is gone.
+    fn drop(&mut self) {
+        self.mail.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_their_number() {
+        let all = [
+            Token::Wake,
+            Token::Listener,
+            Token::Greeting(9),
+            Token::Tun {
+                slot: 0x0fff_ffff,
+                queue: 3,
+            },
+            Token::Link {
+                slot: 70_000,
+                link: u32::MAX,
+            },
+        ];
+        for token in all {
+            assert_eq!(Token::decode(token.encode()), Some(token));
+        }
+    }
+}

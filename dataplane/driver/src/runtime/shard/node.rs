@@ -1,0 +1,206 @@
+//! A node and its links as their shard keeps them.
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use nm_engine::{Engine, LinkId, NodeId};
+
+use crate::runtime::link::stream::Stream;
+use crate::runtime::mail::{EndAddress, NewNode, NodeKey};
+use crate::runtime::setup::{LinkKind, LinkSetup, NodeSink};
+use crate::runtime::sinks;
+use crate::runtime::tun::NodeTun;
+
+/// "No deadline is armed."
+pub const NEVER: u64 = u64::MAX;
+
+/// One node.
+pub struct Node {
+    pub id: NodeId,
+    pub key: NodeKey,
+    pub lab: Arc<str>,
+    pub engine: Engine,
+    pub sink: Arc<dyn NodeSink>,
+    pub tun: Option<NodeTun>,
+    /// Indexed by the engine's link ids.
+    pub links: Vec<Option<LinkEnd>>,
+    pub by_remote: BTreeMap<NodeId, LinkId>,
+    /// Neighbours that dialled before we were told of them.
+    pub parked: Vec<(NodeId, TcpStream)>,
+    /// Whether it stands in the list of nodes to look after when the current batch is done.
+    pub touched: bool,
+    /// Whether its sessions may have something to send.
+    pub busy: bool,
+    /// What its local sources wait for and until when at most, if they do.
+    pub paused: Option<(Pressure, u64)>,
+    /// The deadline that the shard has in its heap for it.
+    pub armed: u64,
+}
+
+impl Node {
+    pub fn new(new: NewNode, key: NodeKey) -> Self {
+        let id = new.config.node_id;
+        let mut engine = Engine::new(new.config);
+        engine.set_sink_allocator(sinks::allocate);
+        Self {
+            id,
+            key,
+            lab: new.lab,
+            engine,
+            sink: new.sink,
+            tun: new.tun,
+            links: Vec::new(),
+            by_remote: BTreeMap::new(),
+            parked: Vec::new(),
+            touched: false,
+            busy: false,
+            paused: None,
+            armed: NEVER,
+        }
+    }
+
+    /// The end with that id, if there is one.
+    pub fn end(&mut self, link: LinkId) -> Option<&mut LinkEnd> {
+        self.links.get_mut(link as usize)?.as_mut()
+    }
+
+    /// Puts an end where the fast path finds it.
+    pub fn place(&mut self, link: LinkId, end: LinkEnd) {
+        let index = link as usize;
+        if self.links.len() <= index {
+            self.links.resize_with(index + 1, || None);
+        }
+        self.by_remote.insert(end.setup.remote, link);
+        self.links[index] = Some(end);
+    }
+}
+
+/// What makes local sources wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// The socket queue of a link of a node of this shard.
+    Stream { slot: u32, link: LinkId },
+    /// The ring of another shard.
+    Ring { shard: usize },
+}
+
+/// One end of a link.
+pub struct LinkEnd {
+    pub setup: LinkSetup,
+    pub path: Path,
+    /// Differs from every other end's, so that late timers and letters can tell whom they mean.
+    pub epoch: u64,
+    /// Whether the engine believes that the link is up.
+    pub up: bool,
+    /// The last reason given to the node's owner, so that a neighbour that stays away is reported once.
+    pub said: String,
+    /// Failed attempts to dial in a row.
+    pub attempts: u32,
+    /// Whether the stream stands in the list of those to flush.
+    pub dirty: bool,
+    /// Whether the epoll set watches for writability.
+    pub wants_write: bool,
+    /// Whether the engine was told that the socket queue is full.
+    pub congested: bool,
+    /// Whether local sources have waited for this link in vain; they do not until it moves again.
+    pub stalled: bool,
+}
+
+impl LinkEnd {
+    pub fn new(setup: LinkSetup, epoch: u64) -> Self {
+        Self {
+            setup,
+            path: Path::Idle,
+            epoch,
+            up: false,
+            said: String::new(),
+            attempts: 0,
+            dirty: false,
+            wants_write: false,
+            congested: false,
+            stalled: false,
+        }
+    }
+
+    /// Whether we are the one who dials.
+    pub fn dials(&self) -> bool {
+        matches!(self.setup.kind, LinkKind::Dial(_))
+    }
+}
+
+/// Where packets for a link go.
+pub enum Path {
+    /// Nowhere: the other end has not appeared yet, or is gone.
+    Idle,
+    /// To a node on the same shard.
+    Here { slot: u32, link: LinkId },
+    /// To a node on another shard.
+    Shard(EndAddress),
+    /// A dialled socket whose attempt is not decided.
+    Connecting(TcpStream),
+    /// A connected socket that waits for the neighbour's welcome.
+    Greeting(Box<Stream>),
+    /// Another process.
+    Stream(Box<Stream>),
+}
+
+/// Places for nodes.
+#[derive(Default)]
+pub struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    node: Option<Box<Node>>,
+}
+
+impl Slots {
+    /// Takes a node in.
+    pub fn insert(&mut self, new: NewNode) -> NodeKey {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let place = &mut self.slots[slot as usize];
+        let key = NodeKey {
+            slot,
+            generation: place.generation,
+        };
+        place.node = Some(Box::new(Node::new(new, key)));
+        key
+    }
+
+    /// The node in a place.
+    pub fn at(&mut self, slot: u32) -> Option<&mut Node> {
+        self.slots.get_mut(slot as usize)?.node.as_deref_mut()
+    }
+
+    /// The node with that key; nobody when another has moved in since.
+    pub fn get(&mut self, key: NodeKey) -> Option<&mut Node> {
+        self.at(key.slot).filter(|node| node.key == key)
+    }
+
+    /// Gives a place free.
+    pub fn remove(&mut self, key: NodeKey) -> Option<Box<Node>> {
+        let place = self
+            .slots
+            .get_mut(key.slot as usize)
+            .filter(|place| place.generation == key.generation)?;
+        let node = place.node.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        Some(node)
+    }
+
+    /// The keys of all nodes.
+    pub fn keys(&self) -> Vec<NodeKey> {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.node.as_ref().map(|node| node.key))
+            .collect()
+    }
+}

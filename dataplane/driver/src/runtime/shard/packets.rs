@@ -1,0 +1,340 @@
+//! The packet path of a shard: from whatever brought a packet to wherever it ends.
+
+use nm_engine::{LinkId, Packet};
+use nm_kernel::poll::Interest;
+
+use super::node::{Path, Pressure, NEVER};
+use super::timers::Timer;
+use super::{Shard, Token, Work, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
+use crate::runtime::mail::{EndAddress, NodeKey};
+use crate::runtime::shared::{Handover, RING_HIGH_BYTES};
+use crate::runtime::tun::TunRead;
+
+/// Packets read from one device before others get their turn …
+const TUN_PACKETS_PER_TURN: usize = 32;
+/// … and bytes: four super-packets, which with their copies still fit a second-level cache of 1 MB.
+const TUN_BYTES_PER_TURN: usize = 256 << 10;
+/// How long local sources wait for a link that does not move at all before they go on and lose packets instead, so
+/// that one dead neighbour does not silence a node towards all others.
+const PAUSE_LIMIT_NS: u64 = 20_000_000;
+
+impl Shard {
+    /// Reads a batch from a node's device and carries each packet to its end.
+    pub(super) fn read_tun(&mut self, slot: u32, queue: u32) {
+        self.source = Some(slot);
+        let mut bytes = 0;
+        for _ in 0..TUN_PACKETS_PER_TURN {
+            let Some(node) = self.nodes.at(slot) else {
+                break;
+            };
+            let Some(tun) = &node.tun else { break };
+            let packet = match tun.read(queue as usize, &mut self.io.pool) {
+                TunRead::Packet(packet) => packet,
+                TunRead::Empty => break,
+                TunRead::Lost(error) => {
+                    self.lose_device(slot, &error.to_string());
+                    break;
+                }
+            };
+            self.mail.counters.tun_reads.add(1);
+            bytes += packet.len();
+            node.engine
+                .handle_tun(nm_engine::Instant(self.now), packet, &mut self.io);
+            self.after_call(slot);
+            self.run_work();
+            if bytes >= TUN_BYTES_PER_TURN
+                || self.nodes.at(slot).is_none_or(|node| node.paused.is_some())
+            {
+                break;
+            }
+            self.now = nm_kernel::thread::monotonic_ns();
+        }
+        self.settle();
+        self.source = None;
+    }
+
+    /// Lets sessions send, a super-packet each in turn.
+    pub(super) fn run_sessions(&mut self) {
+        for _ in 0..SESSION_PACKETS_PER_TURN {
+            let Some(slot) = self.busy.pop_front() else {
+                return;
+            };
+            let Some(node) = self.nodes.at(slot) else {
+                continue;
+            };
+            if node.paused.is_some() {
+                // It stays marked; whoever ends the pause puts it back in line.
+                continue;
+            }
+            let more = node
+                .engine
+                .poll_transmit(nm_engine::Instant(self.now), &mut self.io);
+            node.busy = more;
+            self.source = Some(slot);
+            self.carry_out(slot);
+            self.run_work();
+            self.arm(slot);
+            if more {
+                self.busy.push_back(slot);
+            }
+            self.settle();
+            self.source = None;
+            self.now = nm_kernel::thread::monotonic_ns();
+        }
+    }
+
+    /// Takes a batch of packets that other shards handed over.
+    pub(super) fn take_from_ring(&mut self) {
+        for _ in 0..RING_PER_TURN {
+            let Some(Handover { key, link, packet }) = self.mail.take_packet() else {
+                break;
+            };
+            match self.nodes.get(key) {
+                Some(node) => node.engine.handle_link(
+                    nm_engine::Instant(self.now),
+                    link,
+                    packet,
+                    &mut self.io,
+                ),
+                None => {
+                    self.io.pool.put(packet);
+                    continue;
+                }
+            }
+            self.after_call(key.slot);
+            self.run_work();
+        }
+        self.mail.after_batch(&self.shared.mails);
+        self.settle();
+    }
+
+    /// Runs every packet between nodes of this shard to its end.
+    pub(super) fn run_work(&mut self) {
+        while let Some(Work { slot, link, packet }) = self.work.pop_front() {
+            let Some(node) = self.nodes.at(slot) else {
+                self.io.pool.put(packet);
+                continue;
+            };
+            node.engine
+                .handle_link(nm_engine::Instant(self.now), link, packet, &mut self.io);
+            self.after_call(slot);
+        }
+    }
+
+    /// To be called after every call into a node's engine: carries out its effects and remembers to look after it.
+    pub(super) fn after_call(&mut self, slot: u32) {
+        let Some(node) = self.nodes.at(slot) else {
+            return;
+        };
+        if !node.touched {
+            node.touched = true;
+            self.touched.push(slot);
+        }
+        self.carry_out(slot);
+    }
+
+    /// Empties the effects of one engine.
+    fn carry_out(&mut self, slot: u32) {
+        if self.io.is_empty() {
+            return;
+        }
+        let mut transmits = std::mem::take(&mut self.io.transmits);
+        for (link, packet) in transmits.drain(..) {
+            self.transmit(slot, link, packet);
+        }
+        self.io.transmits = transmits;
+        let Some(node) = self.nodes.at(slot) else {
+            return;
+        };
+        for packet in self.io.tun.drain(..) {
+            match &mut node.tun {
+                Some(tun) => tun.write(packet, &mut self.io.pool, &self.mail.counters),
+                None => self.io.pool.put(packet),
+            }
+        }
+        for delivery in self.io.deliveries.drain(..) {
+            let receiver = delivery.receiver;
+            if !node.sink.deliver(delivery) {
+                node.engine.delivery_refused(receiver);
+            }
+        }
+        for event in self.io.events.drain(..) {
+            node.sink.event(event);
+        }
+    }
+
+    /// Sends one packet the way its link goes.
+    fn transmit(&mut self, slot: u32, link: LinkId, packet: Packet) {
+        let Some(node) = self.nodes.at(slot) else {
+            return self.io.pool.put(packet);
+        };
+        let Some(end) = node.links.get_mut(link as usize).and_then(Option::as_mut) else {
+            return self.io.pool.put(packet);
+        };
+        match &mut end.path {
+            Path::Here { slot, link } => self.work.push_back(Work {
+                slot: *slot,
+                link: *link,
+                packet,
+            }),
+            Path::Shard(peer) => {
+                let peer = *peer;
+                self.hand_over(peer, packet);
+            }
+            Path::Stream(stream) => {
+                stream.push(packet, &mut self.io.pool);
+                if !end.congested && stream.is_full() {
+                    end.congested = true;
+                    self.mail.counters.stream_full.add(1);
+                    node.engine.set_link_congested(link, true);
+                }
+                if !end.dirty {
+                    end.dirty = true;
+                    self.dirty.push((slot, link));
+                }
+            }
+            Path::Idle | Path::Connecting(_) | Path::Greeting(_) => self.io.pool.put(packet),
+        }
+    }
+
+    fn hand_over(&mut self, peer: EndAddress, packet: Packet) {
+        let mail = &self.shared.mails[peer.shard];
+        match mail.hand_over(Handover {
+            key: peer.key,
+            link: peer.link,
+            packet,
+        }) {
+            Ok(()) => self.mail.counters.handed_over.add(1),
+            Err(packet) => {
+                self.mail.counters.ring_full.add(1);
+                self.io.pool.put(packet);
+            }
+        }
+        let full = mail.ring_bytes() > RING_HIGH_BYTES && !self.stalled_rings[peer.shard];
+        if full && self.source.is_some() && mail.tell_when_drained(self.index) {
+            self.pause_source(Pressure::Ring { shard: peer.shard });
+        }
+    }
+
+    /// Looks after every node that was called since the last time: its next deadline, its sessions, its sockets.
+    pub(super) fn settle(&mut self) {
+        while let Some(slot) = self.touched.pop() {
+            let Some(node) = self.nodes.at(slot) else {
+                continue;
+            };
+            node.touched = false;
+            if !node.busy {
+                node.busy = true;
+                self.busy.push_back(slot);
+            }
+            self.arm(slot);
+        }
+        self.flush_dirty();
+    }
+
+    /// Makes sure that the node's next deadline is in the heap.
+    fn arm(&mut self, slot: u32) {
+        let Some(node) = self.nodes.at(slot) else {
+            return;
+        };
+        if let Some(deadline) = node.engine.poll_deadline() {
+            if deadline.0 < node.armed {
+                node.armed = deadline.0;
+                self.timers.add(deadline.0, Timer::Node(node.key));
+            }
+        }
+    }
+
+    pub(super) fn serve_node_deadline(&mut self, key: NodeKey, at: u64) {
+        let now = self.instant();
+        let Some(node) = self.nodes.get(key).filter(|node| node.armed == at) else {
+            return;
+        };
+        node.armed = NEVER;
+        match node.engine.poll_deadline() {
+            Some(deadline) if deadline <= now => {
+                let late = now.nanos_since(deadline);
+                node.engine.handle_timeout(now, &mut self.io);
+                let counters = &self.mail.counters;
+                counters.timeouts.add(1);
+                counters.late_ns.add(late);
+                counters
+                    .late_max_ns
+                    .set(counters.late_max_ns.get().max(late));
+                self.after_call(key.slot);
+                self.run_work();
+            }
+            _ => self.arm(key.slot),
+        }
+    }
+
+    /// Makes the node that the current work came from wait until a full link has room.
+    pub(super) fn pause_source(&mut self, pressure: Pressure) {
+        let Some(slot) = self.source else { return };
+        let Some(node) = self.nodes.at(slot).filter(|node| node.paused.is_none()) else {
+            return;
+        };
+        let until = self.now + PAUSE_LIMIT_NS;
+        node.paused = Some((pressure, until));
+        let key = node.key;
+        self.watch_devices(slot, Interest::NONE);
+        self.paused.push(slot);
+        self.mail.counters.pauses.add(1);
+        self.timers.add(until, Timer::Pause(key));
+    }
+
+    /// Lets everyone who waited go on; who still meets a full link will wait again.
+    pub(super) fn resume_all(&mut self) {
+        while let Some(slot) = self.paused.pop() {
+            let Some(node) = self.nodes.at(slot) else {
+                continue;
+            };
+            if node.paused.take().is_none() {
+                continue;
+            }
+            if node.busy {
+                self.busy.push_back(slot);
+            }
+            self.watch_devices(slot, Interest::READ);
+        }
+    }
+
+    /// A node has waited in vain: whatever it waited for does not count as a reason to wait until it moves again.
+    pub(super) fn pause_is_over(&mut self, key: NodeKey, at: u64) {
+        let pause = self.nodes.get(key).and_then(|node| node.paused);
+        match pause.filter(|&(_, until)| until == at) {
+            // It ended long ago, and another may have begun.
+            None => return,
+            Some((Pressure::Ring { shard }, _)) => self.stalled_rings[shard] = true,
+            Some((Pressure::Stream { slot, link }, _)) => {
+                if let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) {
+                    end.stalled = true;
+                }
+            }
+        }
+        self.resume_all();
+    }
+
+    fn watch_devices(&mut self, slot: u32, interest: Interest) {
+        let Some(tun) = self.nodes.at(slot).and_then(|node| node.tun.as_ref()) else {
+            return;
+        };
+        for (queue, fd) in tun.queues().enumerate() {
+            let token = Token::Tun {
+                slot,
+                queue: queue as u32,
+            };
+            // The only failure is a descriptor that is not in the set, which then needs no change either.
+            let _ = self.epoll.modify(fd, token.encode(), interest);
+        }
+    }
+
+    /// The device vanished under us, for instance with its namespace.
+    fn lose_device(&mut self, slot: u32, reason: &str) {
+        let Some(node) = self.nodes.at(slot) else {
+            return;
+        };
+        node.tun = None;
+        node.sink.device_lost(reason);
+    }
+}

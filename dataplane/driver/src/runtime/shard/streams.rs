@@ -1,0 +1,333 @@
+//! Links to other processes: dialling, greeting, carrying packets, and starting over.
+
+use std::net::TcpStream;
+
+use nm_engine::{LinkId, NodeId};
+use nm_kernel::poll::Interest;
+use nm_kernel::socket::{self, StreamBuffers};
+
+use super::node::{LinkEnd, Path, Pressure};
+use super::timers::Timer;
+use super::{Shard, Token};
+use crate::runtime::link::frame::{Control, Hello, LinkFault};
+use crate::runtime::link::stream::{Received, Stream, QUEUE_HIGH_BYTES, QUEUE_LOW_BYTES};
+use crate::runtime::mail::NodeKey;
+use crate::runtime::setup::LinkKind;
+
+/// The pause after the first failed attempt to dial; it doubles with each further one …
+const FIRST_PAUSE_NS: u64 = 20_000_000;
+/// … up to this. A neighbour that comes back is found within two seconds.
+const LONGEST_PAUSE_NS: u64 = 2_000_000_000;
+/// How long a neighbour may take to answer, from the first packet of the connection to its welcome.
+const ANSWER_LIMIT_NS: u64 = 5_000_000_000;
+/// Neighbours that may wait for a node to be told of them.
+const MOST_PARKED: usize = 1024;
+
+impl Shard {
+    /// Starts an attempt to reach the neighbour.
+    pub(super) fn dial(&mut self, key: NodeKey, link: LinkId) {
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return;
+        };
+        let LinkKind::Dial(address) = end.setup.kind else {
+            return;
+        };
+        let epoch = end.epoch;
+        let token = Token::Link {
+            slot: key.slot,
+            link,
+        }
+        .encode();
+        match socket::connect(address) {
+            Ok(stream) => {
+                if let Err(error) = self.epoll.add(&stream, token, Interest::WRITE) {
+                    return self.fail_link(key, link, LinkFault::Io(error.to_string()));
+                }
+                end.path = Path::Connecting(stream);
+                self.timers
+                    .add(self.now + ANSWER_LIMIT_NS, Timer::Link { key, link, epoch });
+            }
+            Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
+        }
+    }
+
+    /// A link's timer: dial again, or give up an attempt that is not answered.
+    pub(super) fn link_deadline(&mut self, key: NodeKey, link: LinkId, epoch: u64) {
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return;
+        };
+        if end.epoch != epoch {
+            return;
+        }
+        match end.path {
+            Path::Idle => self.dial(key, link),
+            Path::Connecting(_) | Path::Greeting(_) => {
+                self.fail_link(key, link, LinkFault::Timeout)
+            }
+            _ => {}
+        }
+    }
+
+    /// A neighbour dialled us, and its greeting was right.
+    pub(super) fn adopt(&mut self, key: NodeKey, from: NodeId, socket: TcpStream) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let accepts = |end: &LinkEnd| end.setup.kind == LinkKind::Accept;
+        let link = node.by_remote.get(&from).copied();
+        let Some(link) = link.filter(|&link| node.end(link).is_some_and(|end| accepts(end))) else {
+            // The controller may have told the neighbour first: it waits until we hear of it.
+            node.parked.retain(|(other, _)| *other != from);
+            if node.parked.len() < MOST_PARKED {
+                node.parked.push((from, socket));
+            }
+            return;
+        };
+        if node.end(link).is_some_and(|end| end.up) {
+            // The neighbour knows better than we do that the earlier connection is over.
+            self.fail_link(key, link, LinkFault::Closed);
+        }
+        self.welcome(key, link, socket);
+    }
+
+    /// Welcomes a neighbour that dialled before we knew of it.
+    pub(super) fn fetch_parked(&mut self, key: NodeKey, link: LinkId) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let Some(remote) = node.end(link).map(|end| end.setup.remote) else {
+            return;
+        };
+        let Some(index) = node.parked.iter().position(|(from, _)| *from == remote) else {
+            return;
+        };
+        let (_, socket) = node.parked.swap_remove(index);
+        self.welcome(key, link, socket);
+    }
+
+    fn welcome(&mut self, key: NodeKey, link: LinkId, socket: TcpStream) {
+        use std::io::Write;
+        // An empty socket takes these few bytes at once, or it is dead.
+        match (&socket).write_all(&Control::Welcome.encode()) {
+            Ok(()) => self.establish(key, link, Stream::new(socket), true),
+            Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
+        }
+    }
+
+    /// Packets may go from here on.
+    fn establish(&mut self, key: NodeKey, link: LinkId, stream: Stream, fresh: bool) {
+        let token = Token::Link {
+            slot: key.slot,
+            link,
+        }
+        .encode();
+        let watched = match fresh {
+            true => self.epoll.add(stream.socket(), token, Interest::READ),
+            false => self.epoll.modify(stream.socket(), token, Interest::READ),
+        };
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return;
+        };
+        end.path = Path::Stream(Box::new(stream));
+        (end.attempts, end.dirty, end.wants_write) = (0, false, false);
+        match watched {
+            Ok(()) => self.report_link(key, link, true, "connected"),
+            Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
+        }
+    }
+
+    /// A link's socket is ready for something.
+    pub(super) fn serve_socket(&mut self, slot: u32, link: LinkId, readable: bool, writable: bool) {
+        let Some(node) = self.nodes.at(slot) else {
+            return;
+        };
+        let key = node.key;
+        match node.end(link).map(|end| &end.path) {
+            Some(Path::Connecting(_)) => self.greet(key, link),
+            Some(Path::Greeting(_) | Path::Stream(_)) => {
+                if readable {
+                    self.read_stream(key, link);
+                }
+                if writable {
+                    self.flush_stream(slot, link);
+                }
+                self.settle();
+            }
+            _ => {}
+        }
+    }
+
+    /// The dialled socket is decided: say who we are.
+    fn greet(&mut self, key: NodeKey, link: LinkId) {
+        use std::io::Write;
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let (lab, from) = (node.lab.to_string(), node.id);
+        let Some(end) = node.end(link) else { return };
+        let Path::Connecting(socket) = std::mem::replace(&mut end.path, Path::Idle) else {
+            return;
+        };
+        let hello = Hello {
+            lab,
+            from,
+            to: end.setup.remote,
+            token: end.setup.token.clone(),
+        };
+        let token = Token::Link {
+            slot: key.slot,
+            link,
+        }
+        .encode();
+        let greeted = socket::connect_outcome(&socket)
+            .map_err(|e| e.to_string())
+            .and_then(|()| {
+                socket::prepare(&socket, StreamBuffers::default()).map_err(|e| e.to_string())
+            })
+            .and_then(|()| {
+                (&socket)
+                    .write_all(&Control::Hello(hello).encode())
+                    .map_err(|e| e.to_string())
+            })
+            .and_then(|()| {
+                self.epoll
+                    .modify(&socket, token, Interest::READ)
+                    .map_err(|e| e.to_string())
+            });
+        match greeted {
+            Ok(()) => end.path = Path::Greeting(Box::new(Stream::new(socket))),
+            Err(reason) => self.fail_link(key, link, LinkFault::Io(reason)),
+        }
+    }
+
+    /// Reads a batch and carries each packet to its end.
+    fn read_stream(&mut self, key: NodeKey, link: LinkId) {
+        let mut received = std::mem::take(&mut self.received);
+        let outcome = {
+            let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+                return;
+            };
+            let (Path::Stream(stream) | Path::Greeting(stream)) = &mut end.path else {
+                return;
+            };
+            stream.read(&mut self.staging, &mut self.io.pool, &mut received)
+        };
+        if let Ok(bytes) = outcome {
+            self.mail.counters.stream_in_bytes.add(bytes as u64);
+        }
+        let mut fault = None;
+        for item in received.drain(..) {
+            match item {
+                Received::Packet(packet) => self.take_packet(key, link, packet),
+                Received::Control(message) => fault = fault.or(self.hear(key, link, message)),
+            }
+        }
+        self.received = received;
+        if let Some(fault) = fault.or(outcome.err()) {
+            self.fail_link(key, link, fault);
+        }
+    }
+
+    fn take_packet(&mut self, key: NodeKey, link: LinkId, packet: nm_engine::Packet) {
+        let now = self.instant();
+        match self.nodes.get(key) {
+            Some(node) => node.engine.handle_link(now, link, packet, &mut self.io),
+            None => return self.io.pool.put(packet),
+        }
+        self.after_call(key.slot);
+        self.run_work();
+    }
+
+    /// Listens to a message between drivers; returns the fault if it ends the link.
+    fn hear(&mut self, key: NodeKey, link: LinkId, message: Control) -> Option<LinkFault> {
+        match message {
+            Control::Refuse(reason) => return Some(LinkFault::Refused(reason)),
+            Control::Bye(reason) => return Some(LinkFault::Goodbye(reason)),
+            Control::Hello(_) => return Some(LinkFault::Protocol("a greeting out of turn")),
+            Control::Welcome => {}
+        }
+        let end = self.nodes.get(key).and_then(|node| node.end(link))?;
+        match std::mem::replace(&mut end.path, Path::Idle) {
+            Path::Greeting(stream) => {
+                self.establish(key, link, *stream, false);
+                None
+            }
+            other => {
+                end.path = other;
+                Some(LinkFault::Protocol("a second welcome"))
+            }
+        }
+    }
+
+    /// Sends what the current batch left in socket queues.
+    pub(super) fn flush_dirty(&mut self) {
+        while let Some((slot, link)) = self.dirty.pop() {
+            self.flush_stream(slot, link);
+        }
+    }
+
+    fn flush_stream(&mut self, slot: u32, link: LinkId) {
+        let Some(node) = self.nodes.at(slot) else {
+            return;
+        };
+        let key = node.key;
+        let Some(end) = node.links.get_mut(link as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        end.dirty = false;
+        let Path::Stream(stream) = &mut end.path else {
+            return;
+        };
+        let sent = match stream.flush(&mut self.io.pool) {
+            Ok(sent) => sent,
+            Err(fault) => return self.fail_link(key, link, fault),
+        };
+        self.mail.counters.stream_out_bytes.add(sent as u64);
+        let queued = stream.queued();
+        if (queued > 0) != end.wants_write {
+            end.wants_write = queued > 0;
+            let interest = if end.wants_write {
+                Interest::BOTH
+            } else {
+                Interest::READ
+            };
+            let token = Token::Link { slot, link }.encode();
+            // The descriptor is in the set since the link was established; this cannot fail.
+            let _ = self.epoll.modify(stream.socket(), token, interest);
+        }
+        end.stalled &= sent == 0;
+        if end.congested && queued < QUEUE_LOW_BYTES {
+            end.congested = false;
+            node.engine.set_link_congested(link, false);
+            self.after_call(slot);
+        } else if queued > QUEUE_HIGH_BYTES && !end.stalled {
+            self.pause_source(Pressure::Stream { slot, link });
+        }
+        if queued < QUEUE_LOW_BYTES && !self.paused.is_empty() {
+            self.resume_all();
+        }
+    }
+
+    /// A link is lost or did not come up. Whoever dials tries again.
+    pub(super) fn fail_link(&mut self, key: NodeKey, link: LinkId, fault: LinkFault) {
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return;
+        };
+        // Dropping the socket takes it out of the epoll set.
+        end.path = Path::Idle;
+        (end.dirty, end.wants_write) = (false, false);
+        end.attempts += 1;
+        let (dials, attempts, epoch) = (end.dials(), end.attempts, self.shared.next_epoch());
+        // A new epoch makes timers of the old attempt void.
+        end.epoch = epoch;
+        self.report_link(key, link, false, &fault.to_string());
+        if dials {
+            let longest =
+                (FIRST_PAUSE_NS << attempts.min(10).saturating_sub(1)).min(LONGEST_PAUSE_NS);
+            // Between half and the whole of it, so that a thousand neighbours do not come back in step.
+            let pause = longest / 2 + self.roll(longest / 2);
+            self.timers
+                .add(self.now + pause, Timer::Link { key, link, epoch });
+        }
+    }
+}

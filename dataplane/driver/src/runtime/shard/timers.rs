@@ -1,0 +1,74 @@
+//! Deadlines of a shard: one heap for all its nodes and links.
+//!
+//! Entries are never removed early. Each names its owner exactly enough that a late one is recognised and ignored.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use nm_engine::LinkId;
+
+use crate::runtime::mail::NodeKey;
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// An engine's.
+    Node(NodeKey),
+    /// A link's: dial again, or give up an attempt.
+    Link {
+        key: NodeKey,
+        link: LinkId,
+        epoch: u64,
+    },
+    /// A caller at the door has not greeted in time.
+    Greeting { index: u32, epoch: u64 },
+    /// A node has waited long enough for a full link.
+    Pause(NodeKey),
+}
+
+/// The heap.
+#[derive(Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(u64, Timer)>>,
+}
+
+impl Timers {
+    pub fn add(&mut self, at: u64, timer: Timer) {
+        self.heap.push(Reverse((at, timer)));
+    }
+
+    /// The earliest deadline.
+    pub fn next(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.0 .0)
+    }
+
+    /// Takes out the earliest entry if it is due.
+    pub fn take_due(&mut self, now: u64) -> Option<(u64, Timer)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|entry| entry.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_come_out_in_order_and_only_when_due() {
+        let mut timers = Timers::default();
+        let key = |slot| NodeKey {
+            slot,
+            generation: 0,
+        };
+        for at in [30, 10, 20] {
+            timers.add(at, Timer::Node(key(at as u32)));
+        }
+        assert_eq!(timers.next(), Some(10));
+        assert_eq!(timers.take_due(9), None);
+        assert_eq!(timers.take_due(20), Some((10, Timer::Node(key(10)))));
+        assert_eq!(timers.take_due(20), Some((20, Timer::Node(key(20)))));
+        assert_eq!(timers.take_due(20), None);
+    }
+}

@@ -1,0 +1,301 @@
+//! What shards know of each other: letter boxes, the ring for packets that change shards, and who lives where.
+//!
+//! A shard that is awake looks into its own boxes on every turn, so posting to it is a push and nothing else. Only
+//! one that sleeps is woken, by its eventfd; the flag that says so is taken down by whoever wakes it, so that a
+//! burst costs one system call.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_queue::{ArrayQueue, SegQueue};
+use nm_engine::{LinkId, NodeId, Packet};
+use nm_kernel::poll::EventFd;
+
+use super::mail::{EndAddress, Letter, NodeKey};
+use super::setup::NodeSink;
+use super::stats::ShardCounters;
+
+/// Packets that may wait for one shard. Sixteen bulk streams' worth of super-packets; what comes beyond is dropped
+/// and counted, which is overload of our own and not emulation.
+const RING_PACKETS: usize = 1024;
+
+/// Bytes waiting for one shard above which producers stop reading from their devices. About the window that still
+/// fits a second-level cache together with its copies; longer queues made a bulk stream slower, not faster.
+pub const RING_HIGH_BYTES: usize = 1 << 20;
+/// Bytes below which they go on.
+pub const RING_LOW_BYTES: usize = 256 << 10;
+
+/// A packet that changes shards.
+pub struct Handover {
+    pub key: NodeKey,
+    pub link: LinkId,
+    pub packet: Packet,
+}
+
+/// The public side of one shard.
+pub struct ShardMail {
+    pub index: usize,
+    letters: SegQueue<Letter>,
+    ring: ArrayQueue<Handover>,
+    ring_bytes: AtomicUsize,
+    waiting: Mutex<Vec<usize>>,
+    anyone_waits: AtomicBool,
+    wake: EventFd,
+    sleeping: AtomicBool,
+    stalled: AtomicBool,
+    stopped: AtomicBool,
+    resumed: AtomicBool,
+    pub counters: ShardCounters,
+}
+
+impl ShardMail {
+    pub fn new(index: usize) -> nm_kernel::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            index,
+            letters: SegQueue::new(),
+            ring: ArrayQueue::new(RING_PACKETS),
+            ring_bytes: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            anyone_waits: AtomicBool::new(false),
+            wake: EventFd::new()?,
+            sleeping: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
+            counters: ShardCounters::default(),
+        }))
+    }
+
+    /// What the shard's epoll watches.
+    pub fn wake_fd(&self) -> &EventFd {
+        &self.wake
+    }
+
+    /// Posts a letter. False when the shard has ended and nobody will read it.
+    pub fn post(&self, letter: Letter) -> bool {
+        self.letters.push(letter);
+        self.rouse();
+        if self.stopped.load(Ordering::SeqCst) {
+            // The shard may have looked for the last time before our push: drop what is left, so that whoever
+            // waits for an answer learns that none will come.
+            while self.letters.pop().is_some() {}
+            return false;
+        }
+        true
+    }
+
+    /// Hands a packet over. Gives it back when the ring is full.
+    pub fn hand_over(&self, handover: Handover) -> Result<(), Packet> {
+        let bytes = handover.packet.len();
+        // Counted before it can be taken out, so that the sum never dips below zero.
+        self.ring_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Err(refused) = self.ring.push(handover) {
+            self.ring_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(refused.packet);
+        }
+        self.rouse();
+        Ok(())
+    }
+
+    /// Bytes that wait for this shard.
+    pub fn ring_bytes(&self) -> usize {
+        self.ring_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Asks to be told (by [`take_resumed`](Self::take_resumed) on `who`) when the ring has room again. False when
+    /// it has room already: then nobody will tell.
+    pub fn tell_when_drained(&self, who: usize) -> bool {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.contains(&who) {
+            waiting.push(who);
+        }
+        self.anyone_waits.store(true, Ordering::SeqCst);
+        // The owner may have emptied the ring and gone to sleep before it could see us in the list.
+        fence(Ordering::SeqCst);
+        self.ring_bytes() > RING_LOW_BYTES
+    }
+
+    /// The owner takes a packet out.
+    pub fn take_packet(&self) -> Option<Handover> {
+        let handover = self.ring.pop()?;
+        self.ring_bytes
+            .fetch_sub(handover.packet.len(), Ordering::Relaxed);
+        Some(handover)
+    }
+
+    /// The owner has taken a batch: tells producers that wait, if there is room again.
+    pub fn after_batch(&self, all: &[Arc<ShardMail>]) {
+        if !self.anyone_waits.load(Ordering::Relaxed) || self.ring_bytes() > RING_LOW_BYTES {
+            return;
+        }
+        self.anyone_waits.store(false, Ordering::SeqCst);
+        for who in lock(&self.waiting).drain(..) {
+            all[who].resumed.store(true, Ordering::Release);
+            all[who].rouse();
+        }
+    }
+
+    /// Whether some ring that this shard waited for has room again.
+    pub fn take_resumed(&self) -> bool {
+        self.resumed.load(Ordering::Relaxed) && self.resumed.swap(false, Ordering::Acquire)
+    }
+
+    /// The owner takes a letter out.
+    pub fn take_letter(&self) -> Option<Letter> {
+        self.letters.pop()
+    }
+
+    /// Announces that the owner is about to sleep. False when something has come in: then it must not.
+    pub fn prepare_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `rouse`: either we see what was pushed, or the producer sees that we sleep.
+        fence(Ordering::SeqCst);
+        let empty = self.ring.is_empty()
+            && self.letters.is_empty()
+            && !self.resumed.load(Ordering::Relaxed);
+        if !empty {
+            self.sleeping.store(false, Ordering::Relaxed);
+        }
+        empty
+    }
+
+    /// The owner is awake again.
+    pub fn awake(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the watchdog found that it does not move.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the watchdog found, and returns what it had found before.
+    pub fn set_stalled(&self, stalled: bool) -> bool {
+        self.stalled.swap(stalled, Ordering::Relaxed)
+    }
+
+    /// Whether the owner sleeps (as seen by the watchdog).
+    pub fn is_sleeping(&self) -> bool {
+        self.sleeping.load(Ordering::Relaxed)
+    }
+
+    /// The owner has ended: nothing posted from now on is read.
+    pub fn close(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        while self.letters.pop().is_some() {}
+        while self.ring.pop().is_some() {}
+    }
+
+    fn rouse(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+            self.wake.raise();
+        }
+    }
+}
+
+/// A node as the rest of the process finds it.
+#[derive(Clone)]
+pub struct Resident {
+    pub shard: usize,
+    /// `None` while the shard is still taking it in.
+    pub key: Option<NodeKey>,
+    pub token: String,
+    pub sink: Arc<dyn NodeSink>,
+}
+
+type Place = (Arc<str>, NodeId);
+type EndPlace = (Arc<str>, NodeId, NodeId);
+
+/// Everything that shards share.
+pub struct Shared {
+    pub mails: Vec<Arc<ShardMail>>,
+    residents: Mutex<HashMap<Place, Resident>>,
+    ends: Mutex<HashMap<EndPlace, EndAddress>>,
+    epochs: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(mails: Vec<Arc<ShardMail>>) -> Arc<Self> {
+        Arc::new(Self {
+            mails,
+            residents: Mutex::default(),
+            ends: Mutex::default(),
+            epochs: AtomicU64::new(1),
+        })
+    }
+
+    /// A number that was never given out before.
+    pub fn next_epoch(&self) -> u64 {
+        self.epochs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Claims a node's name in this process. False when it is taken.
+    pub fn move_in(&self, lab: &Arc<str>, node: NodeId, resident: Resident) -> bool {
+        let mut residents = lock(&self.residents);
+        let place = (lab.clone(), node);
+        if residents.contains_key(&place) {
+            return false;
+        }
+        residents.insert(place, resident);
+        true
+    }
+
+    /// The shard has given the node its place.
+    pub fn settled(&self, lab: &Arc<str>, node: NodeId, key: NodeKey) {
+        if let Some(resident) = lock(&self.residents).get_mut(&(lab.clone(), node)) {
+            resident.key = Some(key);
+        }
+    }
+
+    pub fn move_out(&self, lab: &Arc<str>, node: NodeId) {
+        lock(&self.residents).remove(&(lab.clone(), node));
+    }
+
+    pub fn resident(&self, lab: &str, node: NodeId) -> Option<Resident> {
+        lock(&self.residents).get(&(Arc::from(lab), node)).cloned()
+    }
+
+    /// For each lab the nodes of one shard, in order, and the sink of the first of them.
+    pub fn tenants_of(&self, shard: usize) -> Vec<(Arc<dyn NodeSink>, Vec<NodeId>)> {
+        let mut labs: BTreeMap<Arc<str>, BTreeMap<NodeId, Arc<dyn NodeSink>>> = BTreeMap::new();
+        for ((lab, node), resident) in lock(&self.residents).iter() {
+            if resident.shard == shard {
+                let nodes = labs.entry(lab.clone()).or_default();
+                nodes.insert(*node, resident.sink.clone());
+            }
+        }
+        labs.into_values()
+            .filter_map(|nodes| {
+                let sink = nodes.values().next()?.clone();
+                Some((sink, nodes.into_keys().collect()))
+            })
+            .collect()
+    }
+
+    /// Makes one end of a memory link known and returns the other, if it is there already.
+    pub fn offer(
+        &self,
+        lab: &Arc<str>,
+        from: NodeId,
+        to: NodeId,
+        end: EndAddress,
+    ) -> Option<EndAddress> {
+        let mut ends = lock(&self.ends);
+        ends.insert((lab.clone(), from, to), end);
+        ends.get(&(lab.clone(), to, from)).copied()
+    }
+
+    /// Takes one end back and returns the other, which has to be told.
+    pub fn withdraw(&self, lab: &Arc<str>, from: NodeId, to: NodeId) -> Option<EndAddress> {
+        let mut ends = lock(&self.ends);
+        ends.remove(&(lab.clone(), from, to));
+        ends.get(&(lab.clone(), to, from)).copied()
+    }
+}
+
+/// None of these locks is held across a call that can panic, so a poisoned one still guards sound data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,94 @@
+//! What a runtime counts about itself. Nodes count their own traffic (`NodeStats`); this is about the machinery.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter that one thread adds to and others read: cheaper than an atomic addition, because nobody competes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning thread may.
+    pub fn add(&self, amount: u64) {
+        self.0
+            .store(self.get().wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Replaces; only the owning thread may.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value at some recent moment.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// The counters of one shard, as its thread writes them.
+        #[derive(Debug, Default)]
+        pub struct ShardCounters { $($(#[$doc])* pub $name: Counter,)* }
+
+        /// A frozen picture of one shard's counters.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct ShardStats {
+            /// Whether the watchdog sees it stuck.
+            pub stalled: bool,
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl ShardCounters {
+            /// The counters as they are now.
+            pub fn snapshot(&self) -> ShardStats {
+                ShardStats { stalled: false, $($name: self.$name.get(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Turns of the loop.
+    turns,
+    /// Turns that began with a sleep.
+    sleeps,
+    /// Nodes that live on the shard.
+    nodes,
+    /// Packets (super-packets count once) read from TUN devices.
+    tun_reads,
+    /// Packets written to TUN devices.
+    tun_writes,
+    /// Packets that a TUN device did not take for want of room.
+    tun_full,
+    /// Packets that a TUN device refused for another reason.
+    tun_refused,
+    /// Packets handed to other shards.
+    handed_over,
+    /// Packets dropped because another shard's ring was full.
+    ring_full,
+    /// Bytes read from links between processes.
+    stream_in_bytes,
+    /// Bytes written to links between processes.
+    stream_out_bytes,
+    /// Packets dropped because a link's socket queue was full.
+    stream_full,
+    /// Times a node's device or sessions had to wait for a full link.
+    pauses,
+    /// Deadlines served.
+    timeouts,
+    /// Nanoseconds by which deadlines were served late, summed.
+    late_ns,
+    /// The latest of them.
+    late_max_ns,
+    /// Buffers that the shard's pool had to allocate.
+    buffers_allocated,
+    /// Links refused at the door: wrong token, unknown node, or bytes that are no greeting.
+    greetings_refused,
+}
+
+/// A frozen picture of a runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeStats {
+    /// One entry per shard.
+    pub shards: Vec<ShardStats>,
+}

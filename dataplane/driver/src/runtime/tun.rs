@@ -1,0 +1,200 @@
+//! A node's TUN device on its shard.
+//!
+//! Packets go in and out with their virtio header. Where super-packets are not carried (the switch is off, or this
+//! kernel failed its self-test), the engine's segmentation finishes and cuts each packet before it is written.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nm_engine::vnet::GSO_UDP_L4;
+use nm_engine::{segment, Packet, Pool, VnetHeader, HEADROOM, MAX_IP_HEADER};
+use nm_kernel::offload::{self, OffloadState};
+use nm_kernel::tun::{Offload, TunDevice};
+use nm_kernel::{interface, namespace};
+
+use super::setup::{OffloadChoice, RuntimeError, TunNamespace, TunSetup};
+use super::stats::ShardCounters;
+
+/// An open device with all its queues.
+pub struct NodeTun {
+    queues: Vec<TunDevice>,
+    /// What the device takes whole.
+    offload: Offload,
+    /// Segments of a super-packet on their way to a device that does not take it whole; empty between calls.
+    pieces: Vec<Packet>,
+}
+
+/// Opens and configures the device in its namespace; says whether it carries super-packets.
+pub fn open(setup: &TunSetup) -> Result<(NodeTun, OffloadState), RuntimeError> {
+    if setup.queues == 0 || setup.queues > 64 {
+        return Err(RuntimeError::Invalid(format!(
+            "a TUN device cannot have {} queues",
+            setup.queues
+        )));
+    }
+    let state = match setup.offload {
+        OffloadChoice::Auto => offload::self_test(&setup.device),
+        OffloadChoice::Off => OffloadState::Off("switched off".into()),
+    };
+    let held;
+    let namespace = match &setup.namespace {
+        TunNamespace::Current => None,
+        TunNamespace::Descriptor(fd) => Some(fd.as_fd()),
+        TunNamespace::Path(path) => {
+            held = namespace::open(path)?;
+            Some(held.as_fd())
+        }
+    };
+    let queues = namespace::run_in(namespace, || {
+        open_queues(setup, &state, namespace.is_some())
+    })?;
+    Ok((
+        NodeTun {
+            queues,
+            offload: state.offload(),
+            pieces: Vec::new(),
+        },
+        state,
+    ))
+}
+
+fn open_queues(
+    setup: &TunSetup,
+    state: &OffloadState,
+    persistent: bool,
+) -> nm_kernel::Result<Vec<TunDevice>> {
+    let multi_queue = setup.queues > 1;
+    let mut queues = Vec::with_capacity(setup.queues);
+    for _ in 0..setup.queues {
+        let device = TunDevice::open(&setup.device, &setup.name, multi_queue)?;
+        device.set_offload(state.offload())?;
+        // From the start and not only before an orderly close: a killed process would otherwise spend 33 ms per
+        // device on its way out.
+        device.set_persistent(persistent)?;
+        queues.push(device);
+    }
+    interface::configure(&setup.name, &setup.interface)?;
+    Ok(queues)
+}
+
+/// What became of one attempt to read.
+pub enum TunRead {
+    /// A packet, with its length.
+    Packet(Packet),
+    /// Nothing is there now.
+    Empty,
+    /// The device is gone.
+    Lost(io::Error),
+}
+
+impl NodeTun {
+    /// The queues' descriptors, in order.
+    pub fn queues(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.queues.iter().map(AsFd::as_fd)
+    }
+
+    /// Reads one packet from a queue.
+    pub fn read(&self, queue: usize, pool: &mut Pool) -> TunRead {
+        let mut packet = pool.get();
+        let storage = packet
+            .storage_mut()
+            .expect("a packet fresh from the pool has its buffer to itself");
+        match self.queues[queue].read(&mut storage[VNET_AT..]) {
+            Ok(length) => {
+                let vnet = vnet_of(storage);
+                let length = length.saturating_sub(VnetHeader::LEN);
+                packet.set_frame(HEADROOM, length, vnet);
+                TunRead::Packet(packet)
+            }
+            Err(error) => {
+                pool.put(packet);
+                match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => TunRead::Empty,
+                    _ => TunRead::Lost(error),
+                }
+            }
+        }
+    }
+
+    /// Writes a packet, whole if the device takes it so, and puts its buffer back.
+    pub fn write(&mut self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
+        if self.takes_whole(&packet) {
+            self.write_one(&mut packet, counters);
+            pool.put(packet);
+            return;
+        }
+        let mut pieces = std::mem::take(&mut self.pieces);
+        segment::segment(packet, pool, &mut pieces);
+        for mut piece in pieces.drain(..) {
+            self.write_one(&mut piece, counters);
+            pool.put(piece);
+        }
+        self.pieces = pieces;
+    }
+
+    fn takes_whole(&self, packet: &Packet) -> bool {
+        if packet.vnet().kind() == GSO_UDP_L4 {
+            return self.offload.udp;
+        }
+        self.offload.tcp || !segment::needs_work(packet)
+    }
+
+    fn write_one(&self, packet: &mut Packet, counters: &ShardCounters) {
+        let written = match contiguous(packet) {
+            Some(bytes) => self.queues[0].write(bytes),
+            None => self.write_shared(packet),
+        };
+        match written {
+            Ok(_) => counters.tun_writes.add(1),
+            Err(error) => match error.raw_os_error() {
+                Some(EAGAIN | ENOBUFS | ENOMEM) => counters.tun_full.add(1),
+                _ => counters.tun_refused.add(1),
+            },
+        }
+    }
+
+    /// Writes a packet whose bytes others still need as they are: its headers from here, the rest from there.
+    fn write_shared(&self, packet: &Packet) -> io::Result<usize> {
+        let mut head = [0u8; VnetHeader::LEN + MAX_IP_HEADER];
+        head[..VnetHeader::LEN].copy_from_slice(&packet.vnet().to_bytes());
+        let mut ip = [0u8; MAX_IP_HEADER];
+        let length = packet.patched_ip_header(&mut ip);
+        head[VnetHeader::LEN..].copy_from_slice(&ip);
+        self.queues[0].write_pieces(&[
+            IoSlice::new(&head[..VnetHeader::LEN + length]),
+            IoSlice::new(&packet.bytes()[length..]),
+        ])
+    }
+}
+
+/// Where the virtio header goes so that the packet behind it starts at the headroom's end.
+const VNET_AT: usize = HEADROOM - VnetHeader::LEN;
+
+fn vnet_of(storage: &[u8]) -> VnetHeader {
+    let mut bytes = [0; VnetHeader::LEN];
+    bytes.copy_from_slice(&storage[VNET_AT..HEADROOM]);
+    VnetHeader::from_bytes(&bytes)
+}
+
+/// The packet as it has to leave, in one piece with its virtio header, when its buffer is nobody else's.
+fn contiguous(packet: &mut Packet) -> Option<&[u8]> {
+    if !packet.apply_ttl() {
+        return None;
+    }
+    let (vnet, length, start) = (
+        packet.vnet().to_bytes(),
+        packet.len(),
+        packet.bytes().as_ptr(),
+    );
+    let storage = packet.storage_mut()?;
+    if storage[HEADROOM..].as_ptr() != start {
+        return None;
+    }
+    storage[VNET_AT..HEADROOM].copy_from_slice(&vnet);
+    Some(&storage[VNET_AT..HEADROOM + length])
+}
+
+// The three ways in which a device says that it has no room; see tun_get_user in the kernel's tun.c.
+const EAGAIN: i32 = 11;
+const ENOBUFS: i32 = 105;
+const ENOMEM: i32 = 12;

@@ -1,0 +1,77 @@
+//! Notices shards that do not come round any more.
+//!
+//! One thread looks once a second at each shard's count of turns. A shard that is awake and has not turned for two
+//! looks is stuck in something that should not block; the owner of its first node is told, and told again when it
+//! goes on. The other shards go on all the while.
+
+use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::setup::RuntimeError;
+use super::shared::Shared;
+
+/// Rare enough to cost nothing, often enough to be useful to a person who waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks without a turn after which a shard counts as stuck. A turn takes about a millisecond at the most.
+const PATIENCE: u32 = 2;
+
+/// The thread that looks.
+pub struct Watchdog {
+    stop: SyncSender<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Watchdog {
+    pub fn start(shared: Arc<Shared>) -> Result<Self, RuntimeError> {
+        let (stop, stopped) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("nm-watchdog".into())
+            .spawn(move || {
+                let mut last: Vec<(u64, u32)> = vec![(0, 0); shared.mails.len()];
+                while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    look(&shared, &mut last);
+                }
+            })
+            .map_err(|e| RuntimeError::Invalid(format!("no thread for the watchdog: {e}")))?;
+        Ok(Self {
+            stop,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Ends the thread. Twice is fine.
+    pub fn stop(&self) {
+        let _ = self.stop.try_send(());
+        if let Some(thread) = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn look(shared: &Shared, last: &mut [(u64, u32)]) {
+    for (mail, (turns, looks)) in shared.mails.iter().zip(last) {
+        let now = mail.counters.turns.get();
+        let moves = mail.is_sleeping() || now != *turns;
+        *turns = now;
+        *looks = if moves { 0 } else { *looks + 1 };
+        let stuck = *looks >= PATIENCE;
+        let was = mail.set_stalled(stuck);
+        if stuck == was {
+            continue;
+        }
+        let since = LOOK_EVERY.as_millis() as u64 * u64::from(*looks);
+        for (sink, nodes) in shared.tenants_of(mail.index) {
+            match stuck {
+                true => sink.shard_stalled(mail.index, since, &nodes),
+                false => sink.shard_moves(mail.index, &nodes),
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Nodes and links come and go under traffic, from several threads at once; afterwards everything works.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{node, runtime, TestNode, LIMIT, TOKEN};
+use nm_driver::runtime::{LinkKind, LinkSetup, Runtime};
+use nm_engine::{Command, LinkSpec, NodeId, SharedBytes, Target};
+
+const NODES: NodeId = 6;
+const FOR: Duration = Duration::from_millis(1500);
+
+/// xorshift: the order of events differs with the machine anyway, the choices need not.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+/// How node `from` reaches node `to`: even ones share the first runtime, odd ones the second.
+fn kind(homes: &[Arc<Runtime>; 2], from: NodeId, to: NodeId) -> LinkKind {
+    if from % 2 == to % 2 {
+        return LinkKind::Memory;
+    }
+    if from < to {
+        return LinkKind::Accept;
+    }
+    LinkKind::Dial(homes[to as usize % 2].listen_address().expect("it listens"))
+}
+
+fn link(homes: &[Arc<Runtime>; 2], node: &TestNode, to: NodeId) {
+    let setup = LinkSetup {
+        remote: to,
+        remote_name: format!("n{to}"),
+        kind: kind(homes, node.id, to),
+        spec: LinkSpec {
+            delay_us: u64::from(to % 3) * 300,
+            ..LinkSpec::default()
+        },
+        token: TOKEN.into(),
+    };
+    node.port.connect_link(setup).expect("the node is there");
+}
+
+fn equip(homes: &[Arc<Runtime>; 2], id: NodeId) -> TestNode {
+    let node = node(&homes[id as usize % 2], id);
+    for to in (1..=NODES).filter(|&to| to != id) {
+        link(homes, &node, to);
+    }
+    let everyone: Vec<_> = (1..=NODES)
+        .map(|to| (to, if to == id { 0 } else { to }))
+        .collect();
+    node.route(&everyone);
+    node
+}
+
+fn talk(node: &TestNode, dice: &mut Dice) {
+    let to = 1 + dice.roll(u64::from(NODES)) as NodeId;
+    let payload = SharedBytes::new(vec![0u8; dice.roll(60_000) as usize]);
+    let command = Command::SendMessage {
+        target: Target::Node(to),
+        src_port: None,
+        dst_port: None,
+        payload,
+    };
+    let _ = node.port.command(command);
+}
+
+/// One thread owns one node and does what it likes with it.
+fn live(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
+    let mut dice = Dice(0x9e37_79b9 + u64::from(id));
+    let mut node = equip(homes, id);
+    while !stop.load(Ordering::Relaxed) {
+        let other = 1 + (u64::from(id) + dice.roll(u64::from(NODES - 1))) as NodeId % NODES;
+        match dice.roll(40) {
+            0 => {
+                node.port.close();
+                node = equip(homes, id);
+            }
+            1 | 2 => {
+                let _ = node.port.remove_link(other);
+                link(homes, &node, other);
+            }
+            3 => drop(node.port.stats().expect("the node is there")),
+            _ => talk(&node, &mut dice),
+        }
+    }
+    node
+}
+
+#[test]
+fn nothing_hangs_and_everything_links_up_again() {
+    let homes = [runtime(2), runtime(3)];
+    let stop = AtomicBool::new(false);
+    let nodes: Vec<TestNode> = std::thread::scope(|scope| {
+        let (homes, stop) = (&homes, &stop);
+        let threads: Vec<_> = (1..=NODES)
+            .map(|id| scope.spawn(move || live(homes, id, stop)))
+            .collect();
+        std::thread::sleep(FOR);
+        stop.store(true, Ordering::Relaxed);
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no thread panics"))
+            .collect()
+    });
+    let deadline = Instant::now() + LIMIT;
+    for node in &nodes {
+        loop {
+            let stats = node.port.stats().expect("the node is there");
+            let up = stats.links.iter().filter(|link| link.up).count();
+            if up == NODES as usize - 1 {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "node {}: {up} links up: {:?}",
+                node.id,
+                stats.links
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    for home in &homes {
+        assert!(home.stats().shards.iter().all(|shard| !shard.stalled));
+    }
+}

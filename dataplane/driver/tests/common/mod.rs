@@ -1,0 +1,240 @@
+//! What the runtime's tests share: nodes with and without devices, links, and sinks that remember.
+#![allow(dead_code)] // Each test binary uses its own part of this.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use nm_driver::runtime::{
+    LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice, Runtime, RuntimeConfig,
+    TunNamespace, TunSetup,
+};
+use nm_engine::{Command, CommandOutput, Delivery, Event, LinkSpec, NodeConfig, NodeId};
+use nm_kernel::namespace;
+use nm_kernel::tun::{TunDevice, DEFAULT_DEVICE};
+
+/// Every wait in these tests ends after this.
+pub const LIMIT: Duration = Duration::from_secs(10);
+pub const TOKEN: &str = "open sesame";
+
+/// What a node's owner heard.
+#[derive(Default)]
+pub struct Heard {
+    pub links: Vec<(NodeId, bool, String)>,
+    pub events: Vec<Event>,
+    pub messages: Vec<Vec<u8>>,
+}
+
+/// A sink that remembers everything and can be waited on.
+#[derive(Default)]
+pub struct Memory {
+    heard: Mutex<Heard>,
+    changed: Condvar,
+}
+
+impl Memory {
+    fn note(&self, change: impl FnOnce(&mut Heard)) {
+        change(
+            &mut self
+                .heard
+                .lock()
+                .expect("no test panics while it holds this"),
+        );
+        self.changed.notify_all();
+    }
+
+    /// Waits until `question` has an answer.
+    pub fn wait<T>(&self, what: &str, question: impl Fn(&mut Heard) -> Option<T>) -> T {
+        let deadline = Instant::now() + LIMIT;
+        let mut heard = self
+            .heard
+            .lock()
+            .expect("no test panics while it holds this");
+        loop {
+            if let Some(answer) = question(&mut heard) {
+                return answer;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "{what} did not happen; links: {:?}, events: {:?}",
+                heard.links,
+                heard.events
+            );
+            heard = self.changed.wait_timeout(heard, left).expect("likewise").0;
+        }
+    }
+
+    /// Waits until the last word about a link is this; returns the reason.
+    pub fn wait_link(&self, remote: NodeId, up: bool) -> String {
+        self.wait(&format!("link to {remote} up={up}"), |heard| {
+            let last = heard
+                .links
+                .iter()
+                .rev()
+                .find(|(node, ..)| *node == remote)?;
+            (last.1 == up).then(|| last.2.clone())
+        })
+    }
+}
+
+impl NodeSink for Memory {
+    fn event(&self, event: Event) {
+        self.note(|heard| heard.events.push(event));
+    }
+
+    fn deliver(&self, delivery: Delivery) -> bool {
+        self.note(|heard| heard.messages.push(delivery.payload().to_vec()));
+        true
+    }
+
+    fn link_state(&self, remote: NodeId, up: bool, reason: &str) {
+        self.note(|heard| heard.links.push((remote, up, reason.into())));
+    }
+}
+
+/// A node under test.
+pub struct TestNode {
+    pub id: NodeId,
+    pub port: NodePort,
+    pub heard: Arc<Memory>,
+    pub space: Option<OwnedFd>,
+}
+
+impl TestNode {
+    pub fn command(&self, command: Command) -> CommandOutput {
+        self.port.command(command).expect("the engine agrees")
+    }
+
+    /// Sends everything for `dst` to `next`.
+    pub fn route(&self, pairs: &[(NodeId, NodeId)]) {
+        let most = pairs.iter().map(|&(dst, _)| dst).max().unwrap_or(0) as usize;
+        let mut table = vec![0; most + 1];
+        for &(dst, next) in pairs {
+            table[dst as usize] = next;
+        }
+        self.command(Command::InstallRoutes {
+            table: Some(table),
+            routes: vec![],
+            removed: vec![],
+        });
+    }
+
+    pub fn link(&self, remote: NodeId, kind: LinkKind) {
+        self.link_with(remote, kind, LinkSpec::default(), TOKEN);
+    }
+
+    pub fn link_with(&self, remote: NodeId, kind: LinkKind, spec: LinkSpec, token: &str) {
+        let setup = LinkSetup {
+            remote,
+            remote_name: format!("n{remote}"),
+            kind,
+            spec,
+            token: token.into(),
+        };
+        self.port.connect_link(setup).expect("the engine agrees");
+    }
+
+    /// Runs a program inside the node's namespace and returns whether it succeeded, and what it said.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> (bool, String) {
+        let space = self.space.as_ref().expect("a node with a device");
+        let output = namespace::run_in(Some(space.as_fd()), || {
+            Ok(std::process::Command::new(program).args(arguments).output())
+        });
+        let output = output
+            .expect("the namespace can be entered")
+            .expect("the program starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text)
+    }
+
+    /// Runs `work` inside the node's namespace.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let space = self.space.as_ref().expect("a node with a device");
+        namespace::run_in(Some(space.as_fd()), || Ok(work())).expect("the namespace can be entered")
+    }
+}
+
+/// A runtime with that many shards and a listener on loopback.
+pub fn runtime(shards: usize) -> Arc<Runtime> {
+    let config = RuntimeConfig {
+        shards: Some(shards),
+        nodes_per_block: 1,
+        ..RuntimeConfig::default()
+    };
+    Runtime::start(config).expect("a runtime needs no privilege")
+}
+
+fn setup(id: NodeId, heard: &Arc<Memory>, shard: Option<usize>) -> NodeSetup {
+    NodeSetup {
+        config: NodeConfig::new(id),
+        tun: None,
+        sink: heard.clone(),
+        link_token: TOKEN.into(),
+        lab: "test".into(),
+        shard,
+    }
+}
+
+/// A node without a device.
+pub fn node(runtime: &Runtime, id: NodeId) -> TestNode {
+    let heard = Arc::new(Memory::default());
+    let port = runtime.add_node(setup(id, &heard, None)).expect("added");
+    TestNode {
+        id,
+        port,
+        heard,
+        space: None,
+    }
+}
+
+/// A node with a device in a namespace of its own.
+pub fn tun_node(
+    runtime: &Runtime,
+    id: NodeId,
+    shard: Option<usize>,
+    offload: OffloadChoice,
+) -> TestNode {
+    let heard = Arc::new(Memory::default());
+    let space = namespace::create().expect("namespace");
+    let mut setup = setup(id, &heard, shard);
+    setup.tun = Some(TunSetup {
+        name: "utun".into(),
+        interface: TunSetup::interface(Ipv4Addr::new(10, 0, 0, id as u8), 16, 1500),
+        offload,
+        queues: 1,
+        device: DEFAULT_DEVICE.into(),
+        namespace: TunNamespace::Descriptor(space.try_clone().expect("a descriptor to spare")),
+    });
+    let port = runtime.add_node(setup).expect("added");
+    TestNode {
+        id,
+        port,
+        heard,
+        space: Some(space),
+    }
+}
+
+/// Whether namespaces and devices may be made here; says why not.
+pub fn permitted() -> bool {
+    let outcome = namespace::create().and_then(|space| {
+        namespace::run_in(Some(space.as_fd()), || {
+            TunDevice::open(Path::new(DEFAULT_DEVICE), "nmt", false)
+        })
+    });
+    if let Err(error) = &outcome {
+        eprintln!("skipped: {error}");
+    }
+    outcome.is_ok()
+}
+
+/// Joins two nodes of one runtime.
+pub fn join(a: &TestNode, b: &TestNode) {
+    a.link(b.id, LinkKind::Memory);
+    b.link(a.id, LinkKind::Memory);
+    a.heard.wait_link(b.id, true);
+    b.heard.wait_link(a.id, true);
+}

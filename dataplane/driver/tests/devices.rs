@@ -1,0 +1,201 @@
+//! Real programs over real TUN devices, in namespaces of their own.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use common::{join, permitted, runtime, tun_node, TestNode};
+use nm_driver::runtime::{LinkKind, OffloadChoice, Runtime};
+use nm_engine::LinkSpec;
+
+/// A line of three nodes; the shard of each as given.
+fn line(runtime: &Runtime, shards: [usize; 3], offload: OffloadChoice) -> [TestNode; 3] {
+    let nodes = [1, 2, 3].map(|id| tun_node(runtime, id, Some(shards[id as usize - 1]), offload));
+    join(&nodes[0], &nodes[1]);
+    join(&nodes[1], &nodes[2]);
+    nodes[0].route(&[(2, 2), (3, 2)]);
+    nodes[1].route(&[(1, 1), (3, 3)]);
+    nodes[2].route(&[(1, 2), (2, 2)]);
+    nodes
+}
+
+fn ping(from: &TestNode, to: &str, count: u32) {
+    let (ok, text) = from.run(
+        "ping",
+        &["-c", &count.to_string(), "-i", "0.01", "-W", "2", to],
+    );
+    assert!(ok && text.contains(" 0% packet loss"), "{text}");
+}
+
+/// Sends `length` bytes over TCP from one node to another and compares what arrives.
+fn transfer(from: &TestNode, to: &TestNode, length: usize) {
+    let listener = to.inside(|| TcpListener::bind(("0.0.0.0", 0)).expect("bind"));
+    let port = listener.local_addr().expect("bound").port();
+    let data: Vec<u8> = (0..length)
+        .map(|i| (i ^ (i >> 9) ^ (i >> 17)) as u8)
+        .collect();
+    let address = format!("10.0.0.{}:{port}", to.id);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().expect("accepted");
+            stream
+                .set_read_timeout(Some(common::LIMIT))
+                .expect("timeout");
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).expect("everything arrives");
+            got
+        });
+        let mut stream = from.inside(|| TcpStream::connect(&address).expect("connected"));
+        stream
+            .set_write_timeout(Some(common::LIMIT))
+            .expect("timeout");
+        stream.write_all(&data).expect("sent");
+        drop(stream);
+        assert!(
+            receiver.join().expect("the receiver ends") == data,
+            "the bytes differ"
+        );
+    });
+}
+
+#[test]
+fn ping_and_tcp_pass_over_two_hops_on_one_shard() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let nodes = line(&runtime, [0, 0, 0], OffloadChoice::Auto);
+    ping(&nodes[0], "10.0.0.3", 5);
+    ping(&nodes[2], "10.0.0.2", 5);
+    transfer(&nodes[0], &nodes[2], 8 << 20);
+    transfer(&nodes[2], &nodes[0], 3 << 20);
+}
+
+#[test]
+fn ping_and_tcp_pass_between_shards() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(3);
+    let nodes = line(&runtime, [0, 1, 2], OffloadChoice::Auto);
+    ping(&nodes[0], "10.0.0.3", 5);
+    transfer(&nodes[0], &nodes[2], 8 << 20);
+    let stats = runtime.stats();
+    assert!(
+        stats.shards.iter().all(|shard| shard.handed_over > 0),
+        "{stats:?}"
+    );
+}
+
+#[test]
+fn a_device_without_offload_sees_only_ordinary_packets() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let plain = tun_node(&runtime, 1, None, OffloadChoice::Off);
+    let whole = tun_node(&runtime, 2, None, OffloadChoice::Auto);
+    join(&plain, &whole);
+    plain.route(&[(2, 2)]);
+    whole.route(&[(1, 1)]);
+    assert_eq!(plain.port.offload().to_string(), "off (switched off)");
+    ping(&plain, "10.0.0.2", 3);
+    // Super-packets from the one are cut for the other; ordinary packets of the other pass as they are.
+    transfer(&whole, &plain, 4 << 20);
+    transfer(&plain, &whole, 4 << 20);
+}
+
+#[test]
+fn datagrams_are_echoed() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let nodes = line(&runtime, [0, 0, 0], OffloadChoice::Auto);
+    let server = nodes[2].inside(|| UdpSocket::bind("10.0.0.3:7000").expect("bind"));
+    let client = nodes[0].inside(|| UdpSocket::bind("10.0.0.1:7001").expect("bind"));
+    for socket in [&server, &client] {
+        socket
+            .set_read_timeout(Some(common::LIMIT))
+            .expect("timeout");
+    }
+    let mut buffer = [0; 2000];
+    for size in [0, 1, 1472] {
+        client
+            .send_to(&vec![7; size], "10.0.0.3:7000")
+            .expect("sent");
+        let (got, from) = server.recv_from(&mut buffer).expect("it arrives");
+        assert_eq!(got, size);
+        server.send_to(&buffer[..got], from).expect("sent back");
+        assert_eq!(client.recv(&mut buffer).expect("it comes back"), size);
+    }
+}
+
+#[test]
+fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let nodes = [1, 2].map(|id| tun_node(&runtime, id, None, OffloadChoice::Auto));
+    let spec = LinkSpec {
+        delay_us: 10_000,
+        ..LinkSpec::default()
+    };
+    for (node, remote) in [(&nodes[0], 2), (&nodes[1], 1)] {
+        node.link_with(remote, LinkKind::Memory, spec.clone(), common::TOKEN);
+        node.route(&[(remote, remote)]);
+    }
+    nodes[0].heard.wait_link(2, true);
+    nodes[1].heard.wait_link(1, true);
+    let socket = nodes[0].inside(|| UdpSocket::bind("10.0.0.1:7001").expect("bind"));
+    socket
+        .set_read_timeout(Some(common::LIMIT))
+        .expect("timeout");
+    let echo = nodes[1].inside(|| UdpSocket::bind("10.0.0.2:7000").expect("bind"));
+    echo.set_read_timeout(Some(common::LIMIT)).expect("timeout");
+    let best = (0..10)
+        .map(|_| {
+            let (start, mut buffer) = (Instant::now(), [0; 16]);
+            socket.send_to(b"ping", "10.0.0.2:7000").expect("sent");
+            let (_, from) = echo.recv_from(&mut buffer).expect("it arrives");
+            echo.send_to(b"pong", from).expect("sent back");
+            socket.recv(&mut buffer).expect("it comes back");
+            start.elapsed()
+        })
+        .min()
+        .expect("ten times");
+    assert!(best >= Duration::from_millis(20), "{best:?}");
+    assert!(best < Duration::from_millis(22), "{best:?}");
+}
+
+#[test]
+fn a_closed_node_is_gone_at_once_and_may_come_back() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let one = tun_node(&runtime, 1, None, OffloadChoice::Auto);
+    let two = tun_node(&runtime, 2, None, OffloadChoice::Auto);
+    join(&one, &two);
+    one.route(&[(2, 2)]);
+    let start = Instant::now();
+    two.port.close();
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        one.heard.wait_link(2, false),
+        "the neighbouring node was closed"
+    );
+    assert!(two.port.stats().is_err());
+    let again = tun_node(&runtime, 2, None, OffloadChoice::Auto);
+    again.link(1, LinkKind::Memory);
+    again.route(&[(1, 1)]);
+    one.heard.wait_link(2, true);
+    ping(&one, "10.0.0.2", 3);
+}

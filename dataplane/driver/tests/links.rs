@@ -1,0 +1,283 @@
+//! Links between runtimes and inside one, without devices: coming up, carrying, getting lost, coming back.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{join, node, runtime, TestNode, TOKEN};
+use nm_driver::runtime::{LinkKind, Runtime, RuntimeConfig};
+use nm_engine::{
+    Command, CommandOutput, Event, FlowFilter, LinkSpec, SessionState, SharedBytes, Target,
+};
+
+fn address(runtime: &Runtime) -> SocketAddr {
+    runtime.listen_address().expect("it listens")
+}
+
+/// Two nodes in two runtimes; the second dials the first.
+fn over_tcp() -> (Arc<Runtime>, TestNode, Arc<Runtime>, TestNode) {
+    let (home, away) = (runtime(1), runtime(1));
+    let (one, two) = (node(&home, 1), node(&away, 2));
+    one.link(2, LinkKind::Accept);
+    two.link(1, LinkKind::Dial(address(&home)));
+    one.heard.wait_link(2, true);
+    two.heard.wait_link(1, true);
+    one.route(&[(2, 2)]);
+    two.route(&[(1, 1)]);
+    (home, one, away, two)
+}
+
+/// Sends a message from one node to the other and waits until it is there.
+fn say(from: &TestNode, to: &TestNode, text: &[u8]) {
+    let filter = FlowFilter {
+        src_node: from.id,
+        group: None,
+        src_port: 45_535,
+        dst_port: 8_888,
+    };
+    let receiver = match to.port.command(Command::RegisterReceiver { filter }) {
+        Ok(CommandOutput::Receiver(receiver)) => Some(receiver),
+        _ => None,
+    };
+    let payload = SharedBytes::new(text.to_vec());
+    from.command(Command::SendMessage {
+        target: Target::Node(to.id),
+        src_port: None,
+        dst_port: None,
+        payload,
+    });
+    to.heard.wait("the message", |heard| {
+        heard.messages.pop().filter(|message| message == text)
+    });
+    if let Some(receiver) = receiver {
+        to.command(Command::CloseReceiver { receiver });
+    }
+}
+
+/// Sends `length` bytes without loss and compares them.
+fn lossless(from: &TestNode, to: &TestNode, length: usize) {
+    let data: Vec<u8> = (0..length)
+        .map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8)
+        .collect();
+    let address = nm_engine::AddressPlan::default().node_addr(to.id);
+    let receive = Command::ReceiveData {
+        dest: address,
+        source: from.id,
+        expected_bytes: length as u64,
+        limits: None,
+    };
+    let CommandOutput::Session(session) = to.command(receive) else {
+        panic!("a session")
+    };
+    let send = Command::SendData {
+        dest: address,
+        receivers: vec![to.id],
+        data: SharedBytes::new(data.clone()),
+        limits: None,
+    };
+    from.command(send);
+    for end in [from, to] {
+        let state = end.heard.wait("the end of the session", |heard| {
+            heard.events.iter().find_map(|event| match event {
+                Event::SessionFinished { session: s, state } if *s == session => Some(*state),
+                _ => None,
+            })
+        });
+        assert_eq!(state, SessionState::Complete);
+    }
+    let CommandOutput::Data(got) = to.command(Command::SessionData {
+        session,
+        consume: true,
+    }) else {
+        panic!("the data")
+    };
+    assert!(*got == data, "the bytes differ");
+}
+
+#[test]
+fn a_session_crosses_memory_links_on_one_shard_and_between_two() {
+    for shards in [1, 2] {
+        let runtime = runtime(shards);
+        let (one, two) = (node(&runtime, 1), node(&runtime, 2));
+        join(&one, &two);
+        one.route(&[(2, 2)]);
+        two.route(&[(1, 1)]);
+        assert_eq!(two.port.shard(), shards - 1);
+        lossless(&one, &two, 10_000_000);
+        say(&two, &one, b"and back");
+    }
+}
+
+#[test]
+fn a_session_crosses_a_tcp_link() {
+    let (_home, one, _away, two) = over_tcp();
+    say(&one, &two, b"hello");
+    lossless(&one, &two, 20_000_000);
+    lossless(&two, &one, 5_000_000);
+}
+
+#[test]
+fn the_end_that_accepts_may_hear_of_the_link_last() {
+    let (home, away) = (runtime(1), runtime(1));
+    let (one, two) = (node(&home, 1), node(&away, 2));
+    two.link(1, LinkKind::Dial(address(&home)));
+    std::thread::sleep(Duration::from_millis(30));
+    one.link(2, LinkKind::Accept);
+    one.heard.wait_link(2, true);
+    two.heard.wait_link(1, true);
+}
+
+#[test]
+fn both_ends_are_told_when_a_neighbour_goes_and_when_it_is_back() {
+    let (home, one, away, two) = over_tcp();
+    let port = address(&home);
+    one.port.close();
+    drop(home);
+    let reason = two.heard.wait_link(1, false);
+    assert_eq!(
+        reason,
+        "the neighbour ended the link: the neighbouring node was closed"
+    );
+    // Meanwhile the dialler tries again; a new process takes the port over.
+    // The old listener is closed when its shard has ended, which dropping the runtime waits for.
+    let config = RuntimeConfig {
+        shards: Some(1),
+        listen: Some(port),
+        ..RuntimeConfig::default()
+    };
+    let home = Runtime::start(config).expect("the port is free again");
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    one.heard.wait_link(2, true);
+    two.heard.wait_link(1, true);
+    one.route(&[(2, 2)]);
+    say(&one, &two, b"back again");
+    two.port.close();
+    assert!(one.heard.wait_link(2, false).contains("closed"));
+    drop(away);
+}
+
+#[test]
+fn a_wrong_token_is_refused_by_name_and_the_right_one_still_works() {
+    let (home, away) = (runtime(1), runtime(1));
+    let (one, two) = (node(&home, 1), node(&away, 2));
+    one.link(2, LinkKind::Accept);
+    two.link_with(
+        1,
+        LinkKind::Dial(address(&home)),
+        LinkSpec::default(),
+        "guess",
+    );
+    assert_eq!(
+        two.heard.wait_link(1, false),
+        "the neighbour refused the link: wrong token"
+    );
+    assert!(home.stats().shards[0].greetings_refused > 0);
+    two.link_with(
+        1,
+        LinkKind::Dial(address(&home)),
+        LinkSpec::default(),
+        TOKEN,
+    );
+    two.heard.wait_link(1, true);
+    one.heard.wait_link(2, true);
+}
+
+#[test]
+fn an_unknown_node_is_refused_by_name() {
+    let (home, away) = (runtime(1), runtime(1));
+    let two = node(&away, 2);
+    two.link(9, LinkKind::Dial(address(&home)));
+    assert_eq!(
+        two.heard.wait_link(9, false),
+        "the neighbour refused the link: no node 9 of lab test here"
+    );
+}
+
+#[test]
+fn strangers_at_the_door_are_turned_away_and_change_nothing() {
+    let (home, one, _away, two) = over_tcp();
+    for noise in [
+        &[0xffu8; 64][..],
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        &[0; 18],
+    ] {
+        let mut stream = TcpStream::connect(address(&home)).expect("the door is open");
+        stream
+            .set_read_timeout(Some(common::LIMIT))
+            .expect("timeout");
+        stream.write_all(noise).expect("sent");
+        let mut answer = Vec::new();
+        // Closed with a reason, or reset because we sent more than was read.
+        let _ = stream.read_to_end(&mut answer);
+    }
+    say(&one, &two, b"still here");
+    assert!(home.stats().shards[0].greetings_refused >= 3);
+}
+
+#[test]
+fn a_link_that_is_removed_and_made_again_carries_again() {
+    let runtime = runtime(2);
+    let (one, two) = (node(&runtime, 1), node(&runtime, 2));
+    join(&one, &two);
+    one.port.remove_link(2).expect("it was there");
+    assert_eq!(
+        two.heard.wait_link(1, false),
+        "the neighbour removed the link"
+    );
+    assert!(one.port.remove_link(2).is_err());
+    one.link(2, LinkKind::Memory);
+    two.heard.wait_link(1, true);
+    one.heard.wait_link(2, true);
+    one.route(&[(2, 2)]);
+    say(&one, &two, b"again");
+}
+
+#[test]
+fn a_node_number_is_taken_until_the_node_is_closed() {
+    let runtime = runtime(1);
+    let one = node(&runtime, 1);
+    let setup = |id| nm_driver::runtime::NodeSetup {
+        config: nm_engine::NodeConfig::new(id),
+        tun: None,
+        sink: Arc::new(common::Memory::default()),
+        link_token: TOKEN.into(),
+        lab: "test".into(),
+        shard: None,
+    };
+    let error = runtime.add_node(setup(1)).err().expect("taken");
+    assert_eq!(error.id(), "runtime.node_exists");
+    one.port.close();
+    one.port.close();
+    let port = runtime.add_node(setup(1)).expect("free again");
+    drop(runtime);
+    assert_eq!(port.stats().err().map(|e| e.id()), Some("node.closed"));
+}
+
+#[test]
+fn an_idle_runtime_does_not_turn() {
+    let runtime = runtime(2);
+    let nodes: Vec<_> = (1..=50).map(|id| node(&runtime, id)).collect();
+    for pair in nodes.windows(2) {
+        join(&pair[0], &pair[1]);
+    }
+    let turns = || {
+        runtime
+            .stats()
+            .shards
+            .iter()
+            .map(|shard| shard.turns)
+            .sum::<u64>()
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    let before = turns();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(
+        turns() - before < 20,
+        "{} turns in half a second",
+        turns() - before
+    );
+}

@@ -1,0 +1,254 @@
+//! Neighbours and owners that misbehave: what one of them does must stay its own affair.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{join, node, runtime, Memory, TestNode, LIMIT, TOKEN};
+use nm_driver::runtime::{LinkKind, NodeSetup, NodeSink, Runtime};
+use nm_engine::{Command, Delivery, Event, FlowFilter, NodeConfig, NodeId, SharedBytes, Target};
+
+const HEADER: usize = 18;
+
+/// A neighbour played by the test, byte by byte, up to its welcome.
+fn raw_neighbour(home: &Runtime, from: NodeId, to: NodeId) -> TcpStream {
+    let address: SocketAddr = home.listen_address().expect("it listens");
+    let mut body = vec![1];
+    body.extend_from_slice(&from.to_le_bytes());
+    body.extend_from_slice(&to.to_le_bytes());
+    for text in ["test", TOKEN] {
+        body.extend_from_slice(&(text.len() as u16).to_le_bytes());
+        body.extend_from_slice(text.as_bytes());
+    }
+    let mut stream = TcpStream::connect(address).expect("the door is open");
+    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    stream.write_all(&frame(0x8001, &body)).expect("sent");
+    let mut welcome = [0; HEADER];
+    stream.read_exact(&mut welcome).expect("an answer");
+    assert_eq!(welcome[4..6], 0x8002u16.to_le_bytes(), "welcome");
+    stream
+}
+
+fn frame(flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&flags.to_le_bytes());
+    bytes.resize(HEADER, 0);
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn message(from: &TestNode, to: NodeId, payload: Vec<u8>) {
+    let payload = SharedBytes::new(payload);
+    from.command(Command::SendMessage {
+        target: Target::Node(to),
+        src_port: None,
+        dst_port: None,
+        payload,
+    });
+}
+
+#[test]
+fn whatever_a_neighbour_does_to_its_stream_has_a_name() {
+    let home = runtime(1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    let mut half = frame(0, &[0x45; 100]);
+    half.truncate(60);
+    let mut large = frame(0, &[]);
+    large[..4].copy_from_slice(&70_000u32.to_le_bytes());
+    let cases: [(&[u8], &str); 5] = [
+        (&[], "closed the link"),
+        (&half, "in the middle of a packet"),
+        (&large, "a frame of 70000 bytes; at most 65535"),
+        (
+            &frame(0x8002, &[]),
+            "does not speak the link protocol: a second welcome",
+        ),
+        (
+            &frame(0x8004, b"gone fishing"),
+            "ended the link: gone fishing",
+        ),
+    ];
+    for (bytes, reason) in cases {
+        let mut stream = raw_neighbour(&home, 2, 1);
+        one.heard.wait_link(2, true);
+        stream.write_all(bytes).expect("sent");
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("half closed");
+        let said = one.heard.wait_link(2, false);
+        assert!(said.contains(reason), "{said:?} should contain {reason:?}");
+    }
+}
+
+#[test]
+fn a_packet_of_nonsense_is_counted_and_the_link_goes_on() {
+    let home = runtime(1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    let mut stream = raw_neighbour(&home, 2, 1);
+    one.heard.wait_link(2, true);
+    for body in [&[][..], &[0x45], &[0xff; 300], &[0x45; 40]] {
+        stream.write_all(&frame(0, body)).expect("sent");
+    }
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let dropped: u64 = one
+            .port
+            .stats()
+            .expect("alive")
+            .links
+            .iter()
+            .map(|link| link.rx.drops.total())
+            .sum();
+        if dropped >= 4 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{dropped} of 4 counted");
+        std::thread::yield_now();
+    }
+    assert!(
+        one.heard
+            .wait("the link", |heard| heard.links.last().cloned())
+            .1,
+        "still up"
+    );
+}
+
+#[test]
+fn a_neighbour_that_does_not_read_silences_nobody_else() {
+    let home = runtime(1);
+    let (one, three) = (node(&home, 1), node(&home, 3));
+    join(&one, &three);
+    one.link(2, LinkKind::Accept);
+    one.route(&[(2, 2), (3, 3)]);
+    let _silent = raw_neighbour(&home, 2, 1);
+    one.heard.wait_link(2, true);
+    // More than the socket's buffers and our queue hold together.
+    for _ in 0..600 {
+        message(&one, 2, vec![1; 60_000]);
+    }
+    let filter = FlowFilter {
+        src_node: 1,
+        group: None,
+        src_port: 45_535,
+        dst_port: 8_888,
+    };
+    three.command(Command::RegisterReceiver { filter });
+    let start = Instant::now();
+    message(&one, 3, b"hello".to_vec());
+    three
+        .heard
+        .wait("the message", |heard| heard.messages.pop());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(home.stats().shards[0].stream_full > 0);
+}
+
+/// An owner whose callback blocks, which it must not: until the test opens the gate.
+struct Sleepy {
+    heard: Memory,
+    gate: Mutex<Receiver<()>>,
+}
+
+impl NodeSink for Sleepy {
+    fn event(&self, event: Event) {
+        self.heard.event(event);
+    }
+    fn deliver(&self, delivery: Delivery) -> bool {
+        self.heard.deliver(delivery)
+    }
+    fn link_state(&self, remote: NodeId, up: bool, reason: &str) {
+        if up {
+            let gate = self.gate.lock().expect("nobody panicked with it");
+            // Bounded, so that a failed assertion does not leave a thread behind for good.
+            let _ = gate.recv_timeout(Duration::from_secs(60));
+        }
+        self.heard.link_state(remote, up, reason);
+    }
+    fn shard_stalled(&self, shard: usize, for_ms: u64, nodes: &[NodeId]) {
+        self.heard
+            .link_state(u32::MAX, true, &format!("{shard} {for_ms} {nodes:?}"));
+    }
+    fn shard_moves(&self, shard: usize, _nodes: &[NodeId]) {
+        self.heard
+            .link_state(u32::MAX, false, &format!("{shard} moves"));
+    }
+}
+
+#[test]
+fn a_stuck_shard_is_noticed_and_the_others_go_on() {
+    let home = runtime(3);
+    let (open, gate) = channel();
+    let sleepy = Arc::new(Sleepy {
+        heard: Memory::default(),
+        gate: Mutex::new(gate),
+    });
+    let port = home
+        .add_node(NodeSetup {
+            config: NodeConfig::new(1),
+            tun: None,
+            sink: sleepy.clone(),
+            link_token: TOKEN.into(),
+            lab: "test".into(),
+            shard: Some(0),
+        })
+        .expect("added");
+    let (two, three) = (node_on(&home, 2, 1), node_on(&home, 3, 2));
+    // Its answer depends on which end of the link came first; that the call comes back at all does not.
+    let stuck = std::thread::spawn({
+        let port = port.clone();
+        move || {
+            let setup = nm_driver::runtime::LinkSetup {
+                remote: 2,
+                remote_name: "n2".into(),
+                kind: LinkKind::Memory,
+                spec: nm_engine::LinkSpec::default(),
+                token: TOKEN.into(),
+            };
+            port.connect_link(setup)
+        }
+    });
+    two.link(1, LinkKind::Memory);
+    let told = sleepy.heard.wait_link(u32::MAX, true);
+    assert!(told.starts_with("0 ") && told.ends_with(" [1]"), "{told}");
+    assert!(home.stats().shards[0].stalled);
+    assert!(!home.stats().shards[1].stalled);
+    // Whoever speaks for all nodes must not be held up by one: refused at once, not after half a minute.
+    let asked = Instant::now();
+    let refused = port.stats().expect_err("nobody can answer");
+    assert_eq!(refused.id(), "node.stalled");
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    // The gate is still shut, so this can only come about beside the stuck shard.
+    join(&two, &three);
+    open.send(()).expect("the shard waits for it");
+    let _ = stuck.join().expect("it ends");
+    assert_eq!(sleepy.heard.wait_link(u32::MAX, false), "0 moves");
+}
+
+fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {
+    let heard = Arc::new(Memory::default());
+    let port = home
+        .add_node(NodeSetup {
+            config: NodeConfig::new(id),
+            tun: None,
+            sink: heard.clone(),
+            link_token: TOKEN.into(),
+            lab: "test".into(),
+            shard: Some(shard),
+        })
+        .expect("added");
+    TestNode {
+        id,
+        port,
+        heard,
+        space: None,
+    }
+}
