@@ -1,0 +1,57 @@
+//! Namespaces, for whoever runs many nodes in one process.
+
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use nm_kernel::{namespace, KernelError};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+
+use crate::error;
+
+/// A descriptor of our own for the file behind one that Python holds.
+pub fn duplicate(descriptor: i32) -> PyResult<OwnedFd> {
+    let path = format!("/proc/self/fd/{descriptor}");
+    // Opening it anew rather than borrowing the number keeps this safe if Python closes its own meanwhile.
+    std::fs::File::open(path)
+        .map(OwnedFd::from)
+        .map_err(|failure| {
+            PyOSError::new_err((
+                failure.raw_os_error(),
+                format!("descriptor {descriptor} cannot be used"),
+            ))
+        })
+}
+
+fn kernel<T>(py: Python<'_>, result: Result<T, KernelError>) -> PyResult<T> {
+    result.map_err(|failure| error::from_kernel(py, &failure))
+}
+
+/// Makes a network namespace with its loopback up; the descriptor is the caller's.
+#[pyfunction]
+pub fn create_namespace(py: Python<'_>) -> PyResult<i32> {
+    kernel(py, py.detach(namespace::create)).map(IntoRawFd::into_raw_fd)
+}
+
+/// Moves the calling thread into a network namespace.
+#[pyfunction]
+pub fn enter_namespace(py: Python<'_>, namespace_fd: i32) -> PyResult<()> {
+    let namespace = duplicate(namespace_fd)?;
+    kernel(py, namespace::enter(namespace.as_fd()))
+}
+
+/// Moves the process into a user namespace in which it is root.
+#[pyfunction]
+pub fn enter_user_namespace(py: Python<'_>) -> PyResult<()> {
+    kernel(py, namespace::enter_user_namespace())
+}
+
+/// Gives the calling thread a mount table of its own and lays `hosts_file` over `/etc/hosts` in it.
+#[pyfunction]
+pub fn unshare_mounts(py: Python<'_>, hosts_file: PathBuf) -> PyResult<()> {
+    kernel(py, namespace::unshare_mounts())?;
+    kernel(
+        py,
+        namespace::bind_mount(&hosts_file, std::path::Path::new("/etc/hosts")),
+    )
+}

@@ -1,0 +1,281 @@
+"""The compiled part of `nextmini_py`; import its names from there."""
+
+import os
+from typing import Any, final
+
+from typing_extensions import Buffer
+
+__all__ = [
+    "JOIN_WAIT_MS",
+    "MAX_MESSAGE",
+    "Answer",
+    "Node",
+    "PacketBuilder",
+    "PacketView",
+    "PayloadDelivery",
+    "Receiver",
+    "Waker",
+    "check_config",
+    "create_namespace",
+    "enter_namespace",
+    "enter_user_namespace",
+    "unshare_mounts",
+]
+
+MAX_MESSAGE: int
+"""The most bytes that one message may have."""
+
+JOIN_WAIT_MS: int
+"""How long joining waits for a group that does not exist yet, unless told otherwise."""
+
+def check_config(path: str | os.PathLike[str]) -> int:
+    """Check a node's settings as opening the node would, and start nothing.
+
+    Returns:
+        The node's id.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+
+@final
+class PacketBuilder:
+    """Bytes that are put together piece by piece and then frozen.
+
+    Example:
+        >>> builder = PacketBuilder(size=4096)
+        >>> builder.write(b"hello ")
+        6
+        >>> builder.write(b"world")
+        5
+        >>> bytes(builder.freeze())
+        b'hello world'
+    """
+
+    def __new__(cls, size: int = 4096) -> PacketBuilder:
+        """Make an empty builder.
+
+        Args:
+            size: How many bytes to make room for. Writing more is allowed.
+        """
+
+    def write(self, data: PacketView | Buffer) -> int:
+        """Append bytes and return how many they were."""
+
+    def freeze(self) -> PacketView:
+        """Return what was written as a view, without a copy; the builder is empty afterwards."""
+
+    def __len__(self) -> int: ...
+
+@final
+class PacketView(Buffer):  # the slot exists at run time; its name only from CPython 3.12 on
+    """Immutable bytes: what is sent, and what is received.
+
+    The view has the buffer protocol, so `memoryview(view)` and `numpy.frombuffer(view, ...)` read its memory
+    without a copy. It keeps that memory alive, and so does everything made from it.
+    """
+
+    def __new__(cls, data: PacketView | Buffer) -> PacketView:
+        """Make a view of an object's bytes.
+
+        Args:
+            data: Any object with the buffer protocol. The memory of a read-only one (`bytes`, a view) is
+                shared; of a writable one (`bytearray`, an array) a snapshot is taken.
+        """
+
+    @staticmethod
+    def from_buffer(data: PacketView | Buffer) -> PacketView:
+        """Make a view that shares the memory of an object, also of a writable one.
+
+        Nobody may change the object while the view, or a transfer of it, is in use.
+        """
+
+    def slice(self, start: int = 0, stop: int | None = None) -> PacketView:
+        """Return a part of this view that shares its memory; bounds count as in `bytes[start:stop]`."""
+
+    def read(self) -> bytes:
+        """Return a copy of the bytes."""
+
+    def __len__(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
+
+@final
+class PayloadDelivery:
+    """A message as it arrived."""
+
+    @property
+    def payload(self) -> bytes:
+        """A copy of the message."""
+
+    @property
+    def frozen_payload(self) -> PacketView:
+        """The message without a copy."""
+
+    @property
+    def src_ip(self) -> str:
+        """The sender's address."""
+
+    @property
+    def dst_ip(self) -> str:
+        """The address that it was sent to: this node's, or a group's."""
+
+    @property
+    def src_port(self) -> int:
+        """The sender's port."""
+
+    @property
+    def dst_port(self) -> int:
+        """The port that it was sent to."""
+
+    @property
+    def flow_id(self) -> int:
+        """A number that messages of one flow share."""
+
+    @property
+    def message_id(self) -> int:
+        """Counts the receiver's messages from 0; a gap means that messages were dropped for want of room."""
+
+    def __len__(self) -> int: ...
+
+@final
+class Receiver:
+    """A registered flow; see `PacketReceiver`."""
+
+    def recv(self, timeout_ms: int | None = None) -> PayloadDelivery | None:
+        """Wait for a message."""
+
+    def recv_batch(self, limit_messages: int = 256, timeout_ms: int | None = None) -> list[PayloadDelivery]:
+        """Wait for messages, and take what there is."""
+
+    def poll(self) -> PayloadDelivery | None:
+        """Take a message if there is one."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that found no room."""
+
+    def close(self) -> None:
+        """Stop receiving."""
+
+    def watch(self, waker: Waker, key: int) -> None:
+        """Let a waker fire at every change."""
+
+@final
+class Waker:
+    """A descriptor that becomes readable when something changes, and the keys of what changed."""
+
+    def __new__(cls) -> Waker: ...
+    def fileno(self) -> int:
+        """The descriptor; it belongs to the waker."""
+
+    def take(self) -> list[int]:
+        """The keys that fired since the last call."""
+
+@final
+class Answer:
+    """The controller's answer to a request; handed out once."""
+
+    def wait(self) -> list[tuple[int, int]]:
+        """Wait for it: the edges of a computed tree, nothing for other requests."""
+
+    def poll(self) -> list[tuple[int, int]] | None:
+        """Take it if it is there."""
+
+    def watch(self, waker: Waker, key: int) -> None:
+        """Let a waker fire when it comes."""
+
+@final
+class Node:
+    """A node in this process; see `Dataplane`, which documents each call."""
+
+    def __new__(
+        cls,
+        config_path: str | os.PathLike[str],
+        enable_local_interface: bool = False,
+        namespace_fd: int | None = None,
+    ) -> Node: ...
+    def registration(self) -> Answer:
+        """Answered when the controller has accepted the node."""
+
+    @property
+    def node_id(self) -> int: ...
+    @property
+    def offload(self) -> str: ...
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+    def watch(self, waker: Waker, key: int) -> None: ...
+    def network_info(self) -> dict[str, str]: ...
+    def statistics(self) -> dict[str, Any]: ...
+    def topology_ready(self) -> bool: ...
+    def wait_for_topology_ready(self, timeout_ms: int | None = None) -> bool: ...
+    def group(self, label: str | None = None) -> tuple[int, str, int] | None: ...
+    def wait_for_group(
+        self, timeout_ms: int | None = None, label: str | None = None
+    ) -> tuple[int, str, int] | None: ...
+    def is_member(self, group_id: int) -> bool: ...
+    def wait_for_local_membership(self, group_id: int, timeout_ms: int | None = None) -> bool: ...
+    def group_routes(self, group_id: int, src_node_id: int) -> int: ...
+    def wait_for_group_routes(
+        self, group_id: int, src_node_id: int, min_routes: int = 1, timeout_ms: int | None = None
+    ) -> bool: ...
+    def event(self) -> tuple[str, dict[str, Any]] | None: ...
+    def wait_for_event(self, timeout_ms: int | None = None) -> tuple[str, dict[str, Any]] | None: ...
+    def create_group(self, label: str) -> Answer: ...
+    def join_group(self, group_id: int, wait_ms: int) -> Answer: ...
+    def leave_group(self, group_id: int) -> None: ...
+    def set_group_routes(self, group_id: int, edges: list[tuple[int, int]]) -> Answer: ...
+    def set_group_routes_multi(
+        self, group_id: int, trees: list[tuple[int, list[tuple[int, int]]]]
+    ) -> Answer: ...
+    def compute_group_routes(self, group_id: int, receivers: list[int], kind: str) -> Answer: ...
+    def group_address(self, group_id: int) -> str | None: ...
+    def register_receiver(
+        self,
+        src_node_id: int,
+        group_ip: str | None = None,
+        src_port: int | None = None,
+        dst_port: int | None = None,
+    ) -> Receiver: ...
+    def send_to_node(
+        self,
+        dst_node_id: int,
+        frozen: PacketView | Buffer,
+        src_port: int | None = None,
+        dst_port: int | None = None,
+    ) -> int: ...
+    def send_to_group(
+        self,
+        group_id: int,
+        frozen: PacketView | Buffer,
+        src_port: int | None = None,
+        dst_port: int | None = None,
+    ) -> int: ...
+    def send_data(
+        self,
+        group_id: int,
+        dest_ip: str,
+        receiver_ids: list[int],
+        buffer: PacketView | Buffer,
+        chunk_size: int,
+    ) -> int: ...
+    def receive_data(
+        self, group_id: int, dest_ip: str, source_node_id: int, expected_bytes: int, chunk_size: int
+    ) -> int: ...
+    def session_done(self, session_id: int) -> bool | None: ...
+    def lossless_wait(self, session_id: int, timeout_ms: int | None = None) -> bool: ...
+    def session_report(self, session_id: int) -> dict[str, Any]: ...
+    def session_data(self, session_id: int, consume: bool) -> PacketView: ...
+    def cancel_session(self, session_id: int) -> None: ...
+
+def create_namespace() -> int:
+    """Make a network namespace; see `nextmini_py.host`."""
+
+def enter_namespace(namespace_fd: int) -> None:
+    """Move the calling thread into a network namespace."""
+
+def enter_user_namespace() -> None:
+    """Move the process into a user namespace."""
+
+def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
+    """Lay a file over `/etc/hosts` for the calling thread."""
