@@ -1,0 +1,71 @@
+"""Reading a file's text, with the ways in which that can fail named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import Place, nearest
+from orchestrator.source.tree import Problems
+
+__all__ = ["LARGEST_FILE", "read_text"]
+
+# A topology of 1,000 nodes with every link spelled out is about 100 KB; beyond this somebody gave the wrong
+# file.
+LARGEST_FILE = 8 * 1024 * 1024
+
+
+def read_text(path: Path, shown: str, problems: Problems) -> str | None:
+    """Return a file's text, or None after noting why it cannot be read.
+
+    Args:
+        path: The file.
+        shown: Its name as the user typed it, for messages.
+        problems: Takes what is wrong.
+    """
+    place = Place(shown)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        problems.add(
+            "there is no such file", "file.missing", place, found=shown, hint=_neighbour(path, shown)
+        )
+        return None
+    except IsADirectoryError:
+        problems.add("this is a folder, but a file is expected", "file.is-folder", place, found=shown)
+        return None
+    except OSError as error:
+        problems.add(f"the file cannot be read: {error.strerror}", "file.unreadable", place, found=shown)
+        return None
+    if len(raw) > LARGEST_FILE:
+        limit = f"{LARGEST_FILE // 2**20} MiB"
+        problems.add(f"the file is larger than {limit}", "file.too-large", place, expected=limit)
+        return None
+    return _decode(raw, shown, problems)
+
+
+def _decode(raw: bytes, shown: str, problems: Problems) -> str | None:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        problems.add(
+            f"byte 0x{raw[error.start]:02x} is not UTF-8 text",
+            "file.encoding",
+            Place(shown, line, column),
+            expected="UTF-8",
+        )
+        return None
+
+
+def _neighbour(path: Path, shown: str) -> str | None:
+    """Return a hint with a file of nearly the same name, if there is one."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    except OSError:
+        return f"the folder `{path.parent}` does not exist either"
+    close = nearest(path.name, names)
+    if close is None:
+        return None
+    return f"did you mean `{shown.removesuffix(path.name)}{close}`?"

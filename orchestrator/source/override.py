@@ -1,0 +1,114 @@
+"""`--set key=value`: lay one value over a tree before anybody looks at it.
+
+The key is a path with dots, list elements count from 0: `defaults.link.rate=10 Mbit`, `links.0.loss=1 %`. The
+value is read as YAML. What is laid down carries the option as its place, so that a later complaint points at
+the command line and not at a line of the file that the user did not write.
+"""
+
+from __future__ import annotations
+
+from orchestrator.errors import Place
+from orchestrator.source.tree import Problems, Value
+from orchestrator.source.yaml import parse_yaml
+
+__all__ = ["apply_override"]
+
+
+def apply_override(root: Value, option: str, problems: Problems) -> None:
+    """Change `root` as one `key=value` says, or note why that cannot be done.
+
+    Args:
+        root: The tree, changed in place.
+        option: What stood behind `--set`.
+        problems: Takes what is wrong; unknown keys are left to whoever checks the tree.
+    """
+    place = Place(f"--set {option}")
+    key, equals, text = option.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not equals or not all(path):
+        problems.add(
+            f"`{option}` is not of the form key=value",
+            "set.form",
+            place,
+            found=option,
+            expected="key=value",
+            hint="for example `--set defaults.link.rate='10 Mbit'`",
+        )
+        return
+    value = _value(text, place, problems)
+    if value is None:
+        return
+    here = root
+    for i, part in enumerate(path[:-1]):
+        below = _step(here, part, place, ".".join(path[:i]), problems)
+        if below is None:
+            return
+        here = below
+    _put(here, path[-1], value, place, ".".join(path[:-1]), problems)
+
+
+def _value(text: str, place: Place, problems: Problems) -> Value | None:
+    if not text.strip():
+        problems.add("nothing stands behind `=`", "set.form", place, expected="a value")
+        return None
+    inner = Problems("set")
+    value = parse_yaml(text, place.file, inner)
+    for problem in inner:
+        problems.add(f"the value is not YAML: {problem.message}", "set.value", place, found=text)
+    if value is not None:
+        _move(value, place)
+    return value
+
+
+def _move(value: Value, place: Place) -> None:
+    value.place = place
+    value.keys = dict.fromkeys(value.keys, place)
+    for below in value.sequence or list((value.mapping or {}).values()):
+        _move(below, place)
+
+
+def _step(here: Value, part: str, place: Place, above: str, problems: Problems) -> Value | None:
+    if here.sequence is not None:
+        index = _index(here.sequence, part, place, above, problems)
+        return None if index is None else here.sequence[index]
+    if here.data is None:
+        here.data = {}
+    if here.mapping is None:
+        _not_a_mapping(here, place, above, problems)
+        return None
+    if part not in here.mapping:
+        here.mapping[part] = Value({}, place)
+        here.keys[part] = place
+    return here.mapping[part]
+
+
+def _put(here: Value, part: str, value: Value, place: Place, above: str, problems: Problems) -> None:
+    if here.sequence is not None:
+        index = _index(here.sequence, part, place, above, problems)
+        if index is not None:
+            here.sequence[index] = value
+        return
+    if here.data is None:
+        here.data = {}
+    if here.mapping is None:
+        _not_a_mapping(here, place, above, problems)
+        return
+    here.mapping[part] = value
+    here.keys[part] = place
+
+
+def _index(items: list[Value], part: str, place: Place, above: str, problems: Problems) -> int | None:
+    if part.isdecimal() and int(part) < len(items):
+        return int(part)
+    problems.add(
+        f"`{above}` is a list of {len(items)}, and `{part}` is no position in it",
+        "set.index",
+        place,
+        found=part,
+        expected=f"0 to {len(items) - 1}" if items else "an element; the list is empty",
+    )
+    return None
+
+
+def _not_a_mapping(here: Value, place: Place, above: str, problems: Problems) -> None:
+    problems.add(f"`{above}` is {here.describe()} and has no keys", "set.path", place, found=above)
