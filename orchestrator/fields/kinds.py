@@ -1,0 +1,426 @@
+"""What a value may be. Each kind reads a value or notes why it cannot, and describes itself as JSON Schema.
+
+`read` returns None after noting a problem; no kind reads anything to None.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.errors import UnitInvalid, nearest, quoted
+from orchestrator.source import Problems, Value
+
+__all__ = [
+    "Anything",
+    "Choice",
+    "Integer",
+    "Kind",
+    "ListOf",
+    "MapOf",
+    "Number",
+    "OneOf",
+    "Text",
+    "Truth",
+    "Unit",
+    "UnitOrNone",
+]
+
+
+class Kind(ABC):
+    """One kind of value."""
+
+    expected: str
+
+    @abstractmethod
+    def read(self, value: Value, name: str, problems: Problems) -> Any | None:
+        """Return what the value says, or None after noting a problem; `name` is what messages call it."""
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """Return the kind as JSON Schema."""
+
+    def wrong(self, value: Value, name: str, problems: Problems, hint: str | None = None) -> None:
+        """Note that the value is of another kind."""
+        problems.add(
+            f"{name} is {value.describe()}, but {self.expected} is expected",
+            "type",
+            value.place,
+            found=value.text or value.describe(),
+            expected=self.expected,
+            hint=hint,
+        )
+
+
+class Integer(Kind):
+    """A whole number within bounds; an exponent or a fraction does not make one."""
+
+    def __init__(self, least: int = 0, most: int = 2**63 - 1, expected: str = "a whole number") -> None:
+        self._least, self._most = least, most
+        self.expected = expected
+
+    def read(self, value: Value, name: str, problems: Problems) -> int | None:
+        number = value.data
+        if isinstance(number, bool) or not isinstance(number, int):
+            self.wrong(value, name, problems)
+            return None
+        if not self._least <= number <= self._most:
+            bound = (
+                f"at least {self._least} is needed" if number < self._least else f"at most {self._most} fits"
+            )
+            problems.add(
+                f"{name} is `{number}`, but {bound}",
+                "range",
+                value.place,
+                found=str(number),
+                expected=f"{self.expected} from {self._least} to {self._most}",
+            )
+            return None
+        return number
+
+    def schema(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"type": "integer", "minimum": self._least}
+        if self._most < 2**63 - 1:
+            shown["maximum"] = self._most
+        return shown
+
+
+class Number(Kind):
+    """A number, whole or not, within bounds."""
+
+    expected = "a number"
+
+    def __init__(self, least: float | None = None, most: float | None = None) -> None:
+        self._least, self._most = least, most
+
+    def read(self, value: Value, name: str, problems: Problems) -> float | None:
+        number = value.data
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            self.wrong(value, name, problems)
+            return None
+        low = self._least is not None and number < self._least
+        if low or (self._most is not None and number > self._most):
+            bound = f"at least {self._least} is needed" if low else f"at most {self._most} fits"
+            problems.add(f"{name} is `{number}`, but {bound}", "range", value.place, found=str(number))
+            return None
+        return number
+
+    def schema(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"type": "number"}
+        if self._least is not None:
+            shown["minimum"] = self._least
+        if self._most is not None:
+            shown["maximum"] = self._most
+        return shown
+
+
+class Truth(Kind):
+    """`true` or `false`; `yes` and `on` are text in YAML 1.2."""
+
+    expected = "true or false"
+
+    def read(self, value: Value, name: str, problems: Problems) -> bool | None:
+        if isinstance(value.data, bool):
+            return value.data
+        meant = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
+        word = meant.get(value.text.lower())
+        self.wrong(value, name, problems, f"write `{word}`" if word else None)
+        return None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+class Text(Kind):
+    """Text, if need be of a certain form.
+
+    Args:
+        pattern: A regular expression for the whole text.
+        expected: What the form is called in messages.
+        numbers: Whether a bare number or truth value is taken as the text it was written as.
+        hint: What helps when the form is wrong.
+        most: The largest length.
+    """
+
+    def __init__(
+        self,
+        pattern: str | None = None,
+        expected: str = "text",
+        *,
+        numbers: bool = False,
+        hint: str | None = None,
+        most: int = 1000,
+    ) -> None:
+        self._pattern = re.compile(pattern) if pattern else None
+        self._numbers = numbers
+        self._hint = hint
+        self._most = most
+        self.expected = expected
+
+    def read(self, value: Value, name: str, problems: Problems) -> str | None:
+        text = value.data
+        if self._numbers and isinstance(text, (int, float, bool)):
+            text = value.text
+        if not isinstance(text, str):
+            self.wrong(value, name, problems, "put it in quotes" if value.data is not None else None)
+            return None
+        bad_form = self._pattern is not None and self._pattern.fullmatch(text) is None
+        if bad_form or len(text) > self._most or not text.isprintable():
+            problems.add(
+                f"{name} is `{_printable(text)}`, but {self.expected} is expected",
+                "form",
+                value.place,
+                found=_printable(text),
+                expected=self.expected,
+                hint=self._hint,
+            )
+            return None
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"type": ["string", "number", "boolean"] if self._numbers else "string"}
+        if self._pattern:
+            shown["pattern"] = f"^(?:{self._pattern.pattern})$"
+        return shown
+
+
+class Choice(Kind):
+    """One of a few words.
+
+    Args:
+        words: The words that work.
+        later: Words that are planned, with what they would do; they are refused by name.
+    """
+
+    def __init__(self, *words: str, later: Mapping[str, str] | None = None) -> None:
+        self._words = words
+        self._later = dict(later or {})
+        self.expected = quoted(words) if len(words) == 1 else f"one of {quoted(words)}"
+
+    def read(self, value: Value, name: str, problems: Problems) -> str | None:
+        word = value.data
+        if word in self._words:
+            return str(word)
+        if word in self._later:
+            problems.add(
+                f"{name} `{word}` is not built yet",
+                "not-built",
+                value.place,
+                found=str(word),
+                expected=self.expected,
+                hint=f"it would mean {self._later[str(word)]}; for now {self.expected} works",
+            )
+            return None
+        close = nearest(value.text, self._words) if isinstance(word, str) else None
+        self.wrong(value, name, problems, f"did you mean `{close}`?" if close else None)
+        return None
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self._words)}
+
+
+class Unit(Kind):
+    """A value with a unit.
+
+    Args:
+        parse: One of the readers in `units`.
+        expected: What it is called in messages.
+        pattern: For editors only: roughly what is accepted.
+        examples: For editors only.
+        least: The smallest value, as `parse` returns it.
+        most: The largest value, as `parse` returns it.
+    """
+
+    def __init__(
+        self,
+        parse: Callable[[str | int | float], Any],
+        expected: str,
+        *,
+        pattern: str,
+        examples: tuple[str, ...] = (),
+        least: Any = None,
+        most: Any = None,
+    ) -> None:
+        self._parse = parse
+        self._least, self._most = least, most
+        self._pattern = pattern
+        self._examples = examples
+        self.expected = expected
+
+    def read(self, value: Value, name: str, problems: Problems) -> Any | None:
+        data = value.data
+        if isinstance(data, bool) or not isinstance(data, (str, int, float)):
+            self.wrong(value, name, problems)
+            return None
+        try:
+            # The text as written, so that `0.1` reaches the exact reader and not a float near it.
+            parsed = self._parse(value.text if isinstance(data, (int, float)) else data)
+        except UnitInvalid as error:
+            problems.add(
+                f"{name} is `{_printable(value.text)}`, but {error.reason}",
+                "unit",
+                value.place,
+                found=error.found,
+                expected=error.expected,
+                hint=error.hint,
+            )
+            return None
+        low = self._least is not None and parsed < self._least
+        if low or (self._most is not None and parsed > self._most):
+            bound = f"at least {self._least} is needed" if low else f"at most {self._most} fits"
+            problems.add(f"{name} is `{value.text}`, but {bound}", "range", value.place, found=value.text)
+            return None
+        return parsed
+
+    def schema(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"type": ["string", "number"], "pattern": self._pattern}
+        if self._examples:
+            shown["examples"] = list(self._examples)
+        return shown
+
+
+class UnitOrNone(Unit):
+    """A value with a unit, or the word `none`, which takes away what a default gave."""
+
+    NONE = "none"
+
+    def read(self, value: Value, name: str, problems: Problems) -> Any | None:
+        if value.data == self.NONE:
+            return self.NONE
+        return super().read(value, name, problems)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [super().schema(), {"const": self.NONE}]}
+
+
+class ListOf(Kind):
+    """A list of one kind; items that cannot be read are left out after being noted."""
+
+    def __init__(self, item: Kind, name: str, *, least: int = 0, most: int | None = None) -> None:
+        self._item, self._name = item, name
+        self._least, self._most = least, most
+        self.expected = f"a list of {item.expected}" if least == 0 else f"a list of at least {least}"
+        if least == most:
+            self.expected = f"a list of exactly {least}"
+
+    def read(self, value: Value, name: str, problems: Problems) -> list[Any] | None:
+        items = value.sequence
+        if items is None or len(items) < self._least or (self._most is not None and len(items) > self._most):
+            found = f"{name} is {value.describe()}" if items is None else f"{name} has {len(items)} elements"
+            problems.add(
+                f"{found}, but {self.expected} is expected",
+                "type",
+                value.place,
+                found=value.text or value.describe(),
+                expected=self.expected,
+            )
+            return None
+        read = [self._item.read(item, self._name, problems) for item in items]
+        return [item for item in read if item is not None]
+
+    def schema(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"type": "array", "items": self._item.schema()}
+        if self._least:
+            shown["minItems"] = self._least
+        if self._most is not None:
+            shown["maxItems"] = self._most
+        return shown
+
+
+class MapOf(Kind):
+    """A mapping whose keys are the user's own; keys of a wrong form are noted and left out."""
+
+    expected = "a mapping"
+
+    def __init__(self, key_pattern: str, key_expected: str, item: Kind, item_name: str) -> None:
+        self._key = re.compile(key_pattern)
+        self._key_expected = key_expected
+        self._item, self._item_name = item, item_name
+
+    def read(self, value: Value, name: str, problems: Problems) -> dict[str, Any] | None:
+        if value.mapping is None:
+            self.wrong(value, name, problems)
+            return None
+        read: dict[str, Any] = {}
+        for key, below in value.mapping.items():
+            if self._key.fullmatch(key) is None:
+                problems.add(
+                    f"`{_printable(key)}` in {name} is not {self._key_expected}",
+                    "form",
+                    value.key_place(key),
+                    found=_printable(key),
+                    expected=self._key_expected,
+                )
+                continue
+            item = self._item.read(below, self._item_name.replace("*", key), problems)
+            if item is not None:
+                read[key] = item
+        return read
+
+    def schema(self) -> dict[str, Any]:
+        pattern = f"^(?:{self._key.pattern})$"
+        return {
+            "type": "object",
+            "patternProperties": {pattern: self._item.schema()},
+            "additionalProperties": False,
+        }
+
+
+class OneOf(Kind):
+    """One of several kinds, told apart by the shape of the value.
+
+    Args:
+        expected: What the value is called in messages.
+        scalar: The kind for single values.
+        sequence: The kind for lists.
+        mapping: The kind for mappings.
+    """
+
+    def __init__(
+        self,
+        expected: str,
+        *,
+        scalar: Kind | None = None,
+        sequence: Kind | None = None,
+        mapping: Kind | None = None,
+    ) -> None:
+        self.expected = expected
+        self._scalar, self._sequence, self._mapping = scalar, sequence, mapping
+
+    def read(self, value: Value, name: str, problems: Problems) -> Any | None:
+        kind = self._scalar
+        if value.sequence is not None:
+            kind = self._sequence
+        elif value.mapping is not None:
+            kind = self._mapping
+        if kind is None or value.data is None:
+            self.wrong(value, name, problems)
+            return None
+        return kind.read(value, name, problems)
+
+    def schema(self) -> dict[str, Any]:
+        kinds = (self._scalar, self._sequence, self._mapping)
+        return {"anyOf": [kind.schema() for kind in kinds if kind is not None]}
+
+
+class Anything(Kind):
+    """A value that somebody else will read; handed on as it is, place and all."""
+
+    expected = "a value"
+
+    def __init__(self, schema: Mapping[str, Any] | None = None) -> None:
+        self._schema = dict(schema or {})
+
+    def read(self, value: Value, name: str, problems: Problems) -> Value:
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return dict(self._schema)
+
+
+def _printable(text: str) -> str:
+    """Return text that is safe to show: control characters escaped, a long tail cut off."""
+    shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= 60 else shown[:60] + "…"
