@@ -1,0 +1,109 @@
+"""From a YAML file to what is meant: the topology language, whole.
+
+`load` reads a file strictly and says everything that is wrong with it at once, each thing with its line,
+column and a hint. `dump` writes a topology back with every default spelled out, `generate` writes a file for
+a shape, `schema` tells editors the language, `graph` draws it. Nothing here knows about labs, containers or
+processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.topology.loader import load, loads
+from orchestrator.topology.model import Generator, Link, Node, Route, Topology
+from orchestrator.topology.selector import SelectorInvalid
+
+if TYPE_CHECKING:
+    from orchestrator.topology.nextmini import Imported
+
+__all__ = [
+    "Generator",
+    "Link",
+    "Node",
+    "Route",
+    "SelectorInvalid",
+    "Topology",
+    "dump",
+    "generate",
+    "graph",
+    "import_nextmini",
+    "load",
+    "loads",
+    "schema",
+    "select",
+]
+
+
+def select(topology: Topology, expression: str | int | Iterable[str | int]) -> tuple[int, ...]:
+    """Return the ids of the nodes that a selector such as `1,3-4`, `w*` or `tier=core` means.
+
+    Raises:
+        SelectorInvalid: A part of it is malformed or matches no node.
+    """
+    from orchestrator.topology import selector
+
+    return selector.select(expression, topology.nodes)
+
+
+def dump(topology: Topology) -> str:
+    """Return a topology as YAML with everything applied and spelled out; loading it gives an equal one."""
+    from orchestrator.topology.writing import dump as write
+
+    return write(topology)
+
+
+def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: int) -> str:
+    """Return the text of a topology file for a generated shape.
+
+    Args:
+        type: A generator's name, such as `ring`.
+        name: The lab's name; the generator's with dashes unless given.
+        explicit: Whether to write out every link instead of the generator.
+        seed: The topology's seed.
+        params: The generator's parameters, such as `n_nodes`.
+
+    Raises:
+        UsageError: There is no such generator, or a parameter is missing, unknown or out of range.
+    """
+    from orchestrator.topology.writing import generate as write
+
+    return write(type, name=name, explicit=explicit, seed=seed, params=params)
+
+
+def schema() -> dict[str, Any]:
+    """Return the language as JSON Schema (draft 2020-12), made from the tables that reading uses."""
+    from orchestrator.topology.editor import schema as make
+
+    return make()
+
+
+def graph(topology: Topology, format: str = "svg", states: Mapping[int, str] | None = None) -> str:
+    """Return a picture of a topology.
+
+    Args:
+        topology: What to draw.
+        format: `dot`, `mermaid` or `svg`.
+        states: The states of a running lab's nodes, shown by colour in the svg.
+
+    Raises:
+        UsageError: There is no such format.
+    """
+    from orchestrator.topology.drawing import draw
+
+    return draw(topology, format, states or {})
+
+
+def import_nextmini(directory: str) -> Imported:
+    """Turn Nextmini's own controller and node TOML files into a topology file.
+
+    Returns:
+        The text of the file, and a sentence for each thing that could not be carried over.
+
+    Raises:
+        FileInvalid: There is no controller file in the folder, or a file is not TOML.
+    """
+    from orchestrator.topology.nextmini import import_directory
+
+    return import_directory(directory)

@@ -1,0 +1,33 @@
+"""Pictures of a topology: `dot` and `mermaid` for other programs, `svg` to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.errors import UsageError, nearest, quoted
+from orchestrator.topology.drawing.svg import svg
+from orchestrator.topology.drawing.text import dot, mermaid
+from orchestrator.topology.model import Topology
+
+__all__ = ["FORMATS", "draw"]
+
+FORMATS = ("dot", "mermaid", "svg")
+
+
+def draw(topology: Topology, format: str, states: Mapping[int, str]) -> str:
+    """Return a picture; see `orchestrator.topology.graph`."""
+    match format:
+        case "svg":
+            return svg(topology, states)
+        case "dot":
+            return dot(topology)
+        case "mermaid":
+            return mermaid(topology)
+    close = nearest(format, FORMATS)
+    raise UsageError(
+        f"there is no picture format `{format}`",
+        id="graph.format",
+        found=format,
+        expected=f"one of {quoted(FORMATS)}",
+        hint=f"did you mean `{close}`?" if close else f"formats are {quoted(FORMATS)}",
+    )

@@ -1,0 +1,231 @@
+"""Where to put the nodes of a picture.
+
+Shapes that people know are laid out the way people know them: a ring on a circle, a fat tree in layers, a
+torus as a grid. Everything else that is a tree is drawn as one, and the rest by springs, which is slow but
+only used for graphs that a picture can show at all. Positions are in units of the space that one node takes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from math import cos, hypot, pi, sin, sqrt
+
+from orchestrator.topology.model import Topology
+
+__all__ = ["Point", "place_nodes"]
+
+Point = tuple[float, float]
+
+_MOST_FOR_SPRINGS = 90
+_TIERS = ("core", "aggregation", "edge", "host")
+
+
+def place_nodes(topology: Topology) -> dict[int, Point]:
+    """Return a position for every node."""
+    generator = topology.generator
+    known = _SHAPES.get(generator.type) if generator is not None else None
+    if generator is not None and known is not None:
+        positions = known(topology, generator.params)
+        if len(positions) == len(topology.nodes):
+            return positions
+    ids = list(topology.nodes)
+    neighbours = _neighbours(topology)
+    if _is_tree(topology, neighbours):
+        return _layered_tree(_middle(ids, neighbours), neighbours)
+    if len(ids) <= _MOST_FOR_SPRINGS:
+        return _springs(ids, topology)
+    return _circle(ids)
+
+
+def _circle(ids: Sequence[int], radius: float | None = None) -> dict[int, Point]:
+    """Spread nodes on a circle, the first one at the top, on in the sense of a clock."""
+    n = len(ids)
+    r = radius or max(0.9, n / (2 * pi))
+    return {
+        node: (r * sin(2 * pi * i / n), -r * cos(2 * pi * i / n)) if n > 1 else (0.0, 0.0)
+        for i, node in enumerate(ids)
+    }
+
+
+def _ring(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+    return _circle(range(1, params["n_nodes"] + 1))
+
+
+def _mesh(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+    n = params["n_nodes"]
+    return _circle(range(1, n + 1), max(1.2, n / (1.6 * pi)))
+
+
+def _star(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+    n = params["n_nodes"]
+    return {1: (0.0, 0.0), **_circle(range(2, n + 1), max(1.5, (n - 1) / (2 * pi) * 1.1))}
+
+
+def _line(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+    """A row, or a snake of rows when it is long."""
+    n, width = params["n_nodes"], 10
+    width = width if n > 14 else n
+    positions = {}
+    for i in range(n):
+        row, column = divmod(i, width)
+        column = column if row % 2 == 0 else width - 1 - column
+        positions[i + 1] = (column * 1.4, row * 1.4)
+    return positions
+
+
+def _fat_tree(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+    layers: dict[str, list[int]] = defaultdict(list)
+    k = params["k"]
+    hosts, switches = k**3 // 4, k * k // 2
+    for node in range(1, hosts + 2 * switches + k * k // 4 + 1):
+        passed = [hosts, hosts + switches, hosts + 2 * switches]
+        layers[("host", "edge", "aggregation", "core")[sum(node > bound for bound in passed)]].append(node)
+    width = max(len(nodes) for nodes in layers.values()) * 1.1
+    positions: dict[int, Point] = {}
+    for depth, tier in enumerate(_TIERS):
+        for i, node in enumerate(layers[tier]):
+            positions[node] = (width * (i + 0.5) / len(layers[tier]), depth * 1.9)
+    return positions
+
+
+def _torus(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+    """A circle, a grid, or grids side by side that are shifted against each other."""
+    dim, side = params["dim"], params["n"]
+    if dim == 1:
+        return _circle(range(1, side + 1))
+    positions: dict[int, Point] = {}
+    for index in range(side**dim):
+        rest, column = divmod(index, side)
+        sheet, row = divmod(rest, side)
+        x = column * 1.7 + sheet * (side * 1.7 + 0.9)
+        positions[index + 1] = (x, row * 1.7 + sheet * 0.45)
+    return positions
+
+
+def _tree(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+    n, arity = params["n_nodes"], params["arity"]
+    neighbours: dict[int, list[int]] = {node: [] for node in range(1, n + 1)}
+    for node in range(2, n + 1):
+        parent = (node - 2) // arity + 1
+        neighbours[parent].append(node)
+        neighbours[node].append(parent)
+    return _layered_tree(1, neighbours)
+
+
+_SHAPES: Mapping[str, Callable[[Topology, Mapping[str, int]], dict[int, Point]]] = {
+    "ring": _ring,
+    "full_mesh": _mesh,
+    "star": _star,
+    "line": _line,
+    "fat_tree": _fat_tree,
+    "torus": _torus,
+    "tree": _tree,
+}
+
+
+def _neighbours(topology: Topology) -> dict[int, list[int]]:
+    beside: dict[int, list[int]] = {node: [] for node in topology.nodes}
+    for link in topology.links:
+        beside[link.a].append(link.b)
+        beside[link.b].append(link.a)
+    return beside
+
+
+def _is_tree(topology: Topology, neighbours: Mapping[int, list[int]]) -> bool:
+    if len(topology.links) != len(topology.nodes) - 1:
+        return False
+    return len(_distances(1, neighbours)) == len(topology.nodes)
+
+
+def _distances(start: int, neighbours: Mapping[int, list[int]]) -> dict[int, int]:
+    distances, todo = {start: 0}, [start]
+    for node in todo:
+        for beside in neighbours[node]:
+            if beside not in distances:
+                distances[beside] = distances[node] + 1
+                todo.append(beside)
+    return distances
+
+
+def _middle(ids: Sequence[int], neighbours: Mapping[int, list[int]]) -> int:
+    """Return the middle of a tree's longest path, which makes the lowest picture."""
+    first = _distances(ids[0], neighbours)
+    one_end = max(first, key=lambda node: first[node])
+    from_one = _distances(one_end, neighbours)
+    other_end = max(from_one, key=lambda node: from_one[node])
+    from_other = _distances(other_end, neighbours)
+    return min(ids, key=lambda node: (max(from_one[node], from_other[node]), node))
+
+
+def _layered_tree(root: int, neighbours: Mapping[int, list[int]]) -> dict[int, Point]:
+    """Put leaves side by side and every parent above the middle of its children."""
+    depth = _distances(root, neighbours)
+    positions: dict[int, Point] = {}
+    next_leaf = 0.0
+    # Children before parents: the deepest first would mix up the order, so walk the tree and come back.
+    todo: list[tuple[int, bool]] = [(root, False)]
+    while todo:
+        node, done = todo.pop()
+        children = [child for child in neighbours[node] if depth[child] > depth[node]]
+        if not done and children:
+            todo.append((node, True))
+            todo += [(child, False) for child in reversed(children)]
+            continue
+        if children:
+            x = (positions[children[0]][0] + positions[children[-1]][0]) / 2
+        else:
+            x, next_leaf = next_leaf, next_leaf + 1.1
+        positions[node] = (x, depth[node] * 1.6)
+    return positions
+
+
+def _springs(ids: Sequence[int], topology: Topology) -> dict[int, Point]:
+    """Let links pull and nodes push until they rest.
+
+    Source:
+        T. Fruchterman, E. Reingold, "Graph drawing by force-directed placement", Software – Practice and
+        Experience, 1991. Here without randomness: the start is a circle, so the picture is always the same.
+    """
+    n = len(ids)
+    radius = sqrt(n) * 0.8
+    x = {node: point[0] for node, point in _circle(ids, radius).items()}
+    y = {node: point[1] for node, point in _circle(ids, radius).items()}
+    ideal = 1.6
+    rounds = 200
+    for step in range(rounds):
+        push_x, push_y = dict.fromkeys(ids, 0.0), dict.fromkeys(ids, 0.0)
+        for i, a in enumerate(ids):
+            for b in ids[i + 1 :]:
+                dx, dy = x[a] - x[b], y[a] - y[b]
+                square = max(dx * dx + dy * dy, 0.01)
+                force = ideal * ideal / square
+                push_x[a] += dx * force
+                push_y[a] += dy * force
+                push_x[b] -= dx * force
+                push_y[b] -= dy * force
+        for link in topology.links:
+            a, b = link.a, link.b
+            dx, dy = x[a] - x[b], y[a] - y[b]
+            force = hypot(dx, dy) / ideal
+            push_x[a] -= dx * force
+            push_y[a] -= dy * force
+            push_x[b] += dx * force
+            push_y[b] += dy * force
+        furthest = radius * 0.3 * (1 - step / rounds) + 0.01
+        for node in ids:
+            # A slight pull to the middle keeps parts that are not linked from drifting away.
+            dx, dy = push_x[node] - 0.02 * x[node], push_y[node] - 0.02 * y[node]
+            length = max(hypot(dx, dy), 1e-9)
+            x[node] += dx / length * min(length, furthest)
+            y[node] += dy / length * min(length, furthest)
+    return _spaced({node: (x[node], y[node]) for node in ids})
+
+
+def _spaced(positions: dict[int, Point], least: float = 0.9) -> dict[int, Point]:
+    """Blow a layout up until the two nearest nodes are apart, but not beyond any measure."""
+    points = list(positions.values())
+    pairs = ((a, b) for i, a in enumerate(points) for b in points[i + 1 :])
+    nearest = min((hypot(a[0] - b[0], a[1] - b[1]) for a, b in pairs), default=least)
+    scale = min(3.0, max(1.0, least / max(nearest, 1e-6)))
+    return {node: (x * scale, y * scale) for node, (x, y) in positions.items()}

@@ -1,0 +1,291 @@
+"""The topology file's keys, stated once.
+
+Strict reading, the JSON Schema in `topologies/schema/` and the reference all come from the tables here. What
+the values mean together (names that exist, routes that reach) is the business of the modules beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator import units
+from orchestrator.fields import Choice, Field, Integer, ListOf, MapOf, Table, Text, Truth, Unit, UnitOrNone
+from orchestrator.topology.kinds import Flows, GeneratorKind, NodeRef, OrEmpty, Placed, SelectorText, Subnet
+
+__all__ = ["LAB_NAME", "LINK_KEYS", "NODE_NAME", "ROOT"]
+
+# Lab names become container, network and folder names; Compose wants lower case, and interfaces want them
+# short.
+LAB_NAME = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
+# Node names become host names (RFC 1123, 63 characters), and may not be mistaken for a number or a range.
+NODE_NAME = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = r"[A-Za-z](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL_VALUE = r"[A-Za-z0-9](?:[A-Za-z0-9_.:/+@-]{0,62})"
+
+_DURATION_FORM = r"^\s*[0-9][0-9_.]*\s*(us|µs|ms|s|min|h)\s*$|^0$"
+_RATE_FORM = r"^\s*[0-9][0-9_.]*\s*([kKmMgGtT]i?)?(bits?(/s)?|bps|b/s|B/s|Bps)\s*$"
+_SIZE_FORM = r"^\s*[0-9][0-9_.]*\s*(([kKmMgGtT]i?)?B|bytes?)?\s*$"
+_LIMIT_FORM = r"^\s*[0-9][0-9_.]*\s*(packets?|([kKmMgGtT]i?)?B|bytes?)\s*$"
+_FRACTION_FORM = r"^\s*[0-9][0-9.eE-]*\s*%?\s*$"
+
+_WAIT = Unit(
+    units.parse_duration,
+    "a duration such as `10 s`",
+    pattern=_DURATION_FORM,
+    examples=("10 s",),
+    least=units.Duration(1_000),
+    most=units.Duration(86_400_000_000),
+)
+_WINDOW = Unit(
+    units.parse_size,
+    "a size such as `8 MiB`",
+    pattern=_SIZE_FORM,
+    examples=("8 MiB",),
+    least=units.Size(65_536),
+    most=units.Size(2**32),
+)
+
+_SHAPING: Mapping[str, Field] = {
+    "rate": Field(
+        UnitOrNone(
+            units.parse_rate, "a rate such as `100 Mbit`", pattern=_RATE_FORM, examples=("100 Mbit", "1 Gbit")
+        ),
+        "serialisation rate, headers included; no limit without it",
+    ),
+    "delay": Field(
+        UnitOrNone(
+            units.parse_duration,
+            "a duration such as `20 ms`",
+            pattern=_DURATION_FORM,
+            examples=("20 ms", "500 us"),
+        ),
+        "one-way delay",
+    ),
+    "loss": Field(
+        UnitOrNone(
+            units.parse_fraction,
+            "a probability such as `0.1 %`",
+            pattern=_FRACTION_FORM,
+            examples=("0.1 %", "0.05"),
+        ),
+        "probability that a packet is lost, drawn for each MTU segment",
+    ),
+    "limit": Field(
+        UnitOrNone(
+            units.parse_limit,
+            "a queue limit such as `100 packets` or `64 KB`",
+            pattern=_LIMIT_FORM,
+            examples=("100 packets", "64 KB"),
+        ),
+        "room of the queue in front of the rate",
+    ),
+}
+
+LINK_KEYS = tuple(_SHAPING)
+"""What a link does to packets; each may also be stated for one direction alone."""
+
+_LINK_LATER: Mapping[str, str] = {
+    "jitter": "delay that varies from packet to packet",
+    "distribution": "how jitter is distributed",
+    "correlation": "impairments that remember the packet before",
+    "burst": "loss that comes in runs (Gilbert–Elliott)",
+    "gemodel": "loss that comes in runs (Gilbert–Elliott)",
+    "duplicate": "packets that arrive twice",
+    "reorder": "packets that overtake each other",
+    "corrupt": "packets with flipped bits",
+    "queue": "queue disciplines such as RED and CoDel",
+    "discipline": "queue disciplines such as RED and CoDel",
+    "aqm": "queue disciplines such as RED and CoDel",
+    "scheduler": "queue disciplines such as weighted round robin",
+    "ecn": "marking instead of dropping",
+    "trace": "rates that follow a recorded trace",
+    "transport": "links over UDP or QUIC",
+    "weight": "a cost for routing",
+}
+_LINK_HINTS: Mapping[str, str] = {
+    "bandwidth": "did you mean `rate`?",
+    "bw": "did you mean `rate`?",
+    "latency": "did you mean `delay`?",
+    "rtt": "write `delay`, which is one way: half of the round trip",
+    "drop": "did you mean `loss`?",
+    "queue_size": "did you mean `limit`?",
+    "bucket_size": "did you mean `limit`?",
+    "src": "write `endpoints: [A, B]`",
+    "from": "write `endpoints: [A, B]`",
+}
+
+_LOSSLESS = Table(
+    "lossless",
+    {
+        "ready_grace": Field(_WAIT, "how long a sender waits for its receivers to be ready", default="10 s"),
+        "report_timeout": Field(_WAIT, "how long a silent receiver is waited for", default="15 s"),
+        "window": Field(_WINDOW, "the most that a sender has under way", default="8 MiB"),
+    },
+    later={"fec": "forward error correction", "fec_enabled": "forward error correction"},
+)
+
+_LABELS = MapOf(
+    _LABEL_KEY,
+    "a label's name (letters, digits, `_`, `.`, `-`)",
+    Text(_LABEL_VALUE, "a label of letters, digits and `_.:/+@-`", numbers=True),
+    "label *",
+)
+
+_NODE_BASE: Mapping[str, Field] = {
+    "labels": Field(_LABELS, "words of your own about the node, for selectors"),
+    # RFC 791: every host takes 576 bytes. Above, what fits a jumbo frame is the most anybody measures with.
+    "mtu": Field(
+        Integer(576, 9_216, "a whole number of bytes"),
+        "largest packet of the TUN interface, in bytes",
+        default=1_500,
+    ),
+    "offload": Field(
+        Choice("auto", "off"), "super-packets on TUN: `auto` where the kernel can, or `off`", default="auto"
+    ),
+    "num_tun_queues": Field(Integer(1, 256), "queues of the TUN interface", default=1),
+    "operating_mode": Field(
+        Choice("normal", later={"max": "flows that end at the edge and are spliced at relays"}),
+        "how the node forwards",
+        default="normal",
+    ),
+    "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver", default=1_000),
+    "channel_backpressure": Field(
+        Truth(), "whether a full Python receiver blocks instead of losing", default=False
+    ),
+    "lossless": Field(_LOSSLESS, "how lossless sessions wait"),
+}
+_NODE_LATER: Mapping[str, str] = {
+    "image": "a container image of one's own",
+    "command": "a program started with the node",
+    "exec": "programs started with the node",
+    "cpu": "a limit on processor time",
+    "memory": "a limit on memory",
+    "scheduler": "queue disciplines such as weighted round robin",
+}
+_EXTERNAL = Field(Truth(), "a seat for a program of your own: rendered, but not started", default=False)
+
+_DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER)
+_GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER)
+_NODE = Placed(
+    "node",
+    {
+        "name": Field(
+            Text(
+                NODE_NAME,
+                "a name of letters, digits, `-` and `_` that starts with a letter",
+                hint="it becomes a host name",
+            ),
+            "what the node is called; `node-<id>` works besides",
+        ),
+        "external": _EXTERNAL,
+        **_NODE_BASE,
+    },
+    later=_NODE_LATER,
+)
+
+_PLAIN_LINK = Table("link", _SHAPING, later=_LINK_LATER, hints=_LINK_HINTS)
+_DIRECTION = Table("link direction", _SHAPING, later=_LINK_LATER, hints=_LINK_HINTS)
+_LINK = Placed(
+    "link",
+    {
+        "endpoints": Field(ListOf(NodeRef(), "endpoint", least=2, most=2), "the two nodes", required=True),
+        **_SHAPING,
+        "forward": Field(_DIRECTION, "from the first endpoint to the second"),
+        "backward": Field(_DIRECTION, "from the second endpoint to the first"),
+    },
+    later=_LINK_LATER,
+    hints=_LINK_HINTS,
+)
+_GROUP = Placed(
+    "group",
+    {
+        "nodes": Field(SelectorText(), "the members: ids, ranges, names, globs, label=value", required=True),
+        "node": Field(_GROUP_NODE, "what holds for the members, unless a node says otherwise"),
+        "link": Field(_PLAIN_LINK, "what holds for links that touch a member, unless a link says otherwise"),
+    },
+)
+_ROUTE = Placed(
+    "route",
+    {
+        "from": Field(NodeRef(), "where the packets come from", required=True),
+        "to": Field(NodeRef(), "where they go", required=True),
+        "path": Field(ListOf(NodeRef(), "node", least=2), "the nodes in order, both ends included"),
+        "edges": Field(
+            ListOf(ListOf(NodeRef(), "node", least=2, most=2), "edge", least=1),
+            "directed edges without a cycle; several out of one node mean a copy to each",
+        ),
+    },
+    later={"weight": "shares of several routes", "tree": "routes of groups; use the Python API"},
+)
+
+ROOT = Placed(
+    "the topology",
+    {
+        "name": Field(
+            Text(
+                LAB_NAME,
+                "a name of small letters, digits and `-`, at most 40",
+                hint="containers, networks and folders are named after it",
+            ),
+            "the lab's name unless `-n` says otherwise",
+        ),
+        "seed": Field(Integer(expected="a whole number"), "drives every draw", default=1),
+        "subnet": Field(
+            Subnet(), "the lab's TUN network; node n has its first address plus n", default="10.0.0.0/16"
+        ),
+        "n_nodes": Field(
+            Integer(1, expected="a whole number of nodes"),
+            "number of nodes, if no generator says it or there are more",
+        ),
+        "topology": Field(GeneratorKind(), "a generated shape"),
+        "defaults": Field(
+            Table(
+                "defaults",
+                {
+                    "node": Field(_DEFAULT_NODE, "what holds for every node"),
+                    "link": Field(_PLAIN_LINK, "what holds for every link"),
+                },
+            ),
+            "what holds unless a group, a node or a link says otherwise",
+        ),
+        "groups": Field(
+            MapOf(NODE_NAME, "a group's name", _GROUP, "group *"),
+            "nodes that share settings; later groups win",
+        ),
+        "nodes": Field(
+            MapOf(r"[1-9][0-9]*", "a node's number, from 1", OrEmpty(_NODE), "node *"), "single nodes"
+        ),
+        "links": Field(ListOf(_LINK, "link"), "links added to the generator's, or overriding the same pair"),
+        "routing": Field(
+            Table(
+                "routing",
+                {
+                    "protocol": Field(
+                        Choice(
+                            "shortest_path",
+                            "none",
+                            later={
+                                "ecmp": "several equal paths",
+                                "delay": "paths by delay",
+                                "rate": "paths by rate",
+                            },
+                        ),
+                        "how routes come about; `none` for explicit routes alone",
+                        required=True,
+                    )
+                },
+                later={"metric": "paths by delay or inverse rate"},
+            ),
+            "how routes come about; shortest paths by hops unless said otherwise",
+        ),
+        "routes": Field(ListOf(_ROUTE, "route"), "explicit routes"),
+        "flows": Field(Flows(), "user-space flows; has to stay empty for now"),
+    },
+    private=True,
+    later={
+        "scenario": "a timeline in the topology file; write a scenario folder",
+        "events": "a timeline in the topology file; write a scenario folder",
+        "scheduler_type": "queue disciplines such as weighted round robin",
+    },
+    hints={"edges": "did you mean `links`?", "version": "a topology file has no version"},
+)

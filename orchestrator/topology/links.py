@@ -1,0 +1,120 @@
+"""From generated edges and written entries to links: defaults, then groups, then the entry itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.errors import Place
+from orchestrator.impairment import LinkSpec
+from orchestrator.source import Problems, Value
+from orchestrator.topology.generators import Shape
+from orchestrator.topology.language import LINK_KEYS
+from orchestrator.topology.model import Link, Node
+from orchestrator.topology.nodes import Group, find_node, note_unknown
+
+__all__ = ["build_links"]
+
+Read = Mapping[str, Any]
+_NONE = "none"
+
+
+def build_links(
+    root: Read,
+    shape: Shape,
+    nodes: Mapping[int, Node],
+    groups: list[Group],
+    by_name: Mapping[str, int],
+    problems: Problems,
+) -> tuple[Link, ...]:
+    """Return all links in order, each with both of its directions."""
+    shared: Read = root.get("defaults", {}).get("link", {})
+    shaping = [group for group in groups if group.link]
+    written: dict[tuple[int, int], Place] = {}
+    made: dict[tuple[int, int], Link] = {}
+    for a, b in shape.edges:
+        spec = _spec(_base(a, b, shared, shaping))
+        made[a, b] = Link(a=a, b=b, forward=spec, backward=spec)
+    for entry in root.get("links", []):
+        ends = _ends(entry, nodes, by_name, problems)
+        if ends is None or not _is_new(ends, entry, written, problems):
+            continue
+        a, b = ends
+        link = _link(a, b, entry, _base(a, b, shared, shaping))
+        made[link.a, link.b] = link
+    return tuple(made[pair] for pair in sorted(made))
+
+
+def _ends(
+    entry: Read, nodes: Mapping[int, Node], by_name: Mapping[str, int], problems: Problems
+) -> tuple[int, int] | None:
+    endpoints: list[Value] = entry.get("endpoints", [])
+    if len(endpoints) != 2:
+        return None  # noted when it was read
+    title = f"link {endpoints[0].data}–{endpoints[1].data}"
+    found = [find_node(end, nodes, by_name) for end in endpoints]
+    for end, number in zip(endpoints, found, strict=True):
+        if number is None:
+            note_unknown(title, end, nodes, problems)
+    a, b = found
+    if a is None or b is None:
+        return None
+    if a == b:
+        problems.add(
+            f"{title} joins node {a} to itself",
+            "self-link",
+            endpoints[1].place,
+            found=str(endpoints[1].data),
+            expected="two different nodes",
+        )
+        return None
+    return a, b
+
+
+def _is_new(
+    ends: tuple[int, int], entry: Read, written: dict[tuple[int, int], Place], problems: Problems
+) -> bool:
+    a, b = min(ends), max(ends)
+    place = entry["@"].place_of("endpoints")
+    there = written.setdefault((a, b), place)
+    if there is place:
+        return True
+    problems.add(
+        f"link {ends[0]}–{ends[1]} is already there in line {there.line}",
+        "duplicate-link",
+        place,
+        found=f"[{ends[0]}, {ends[1]}]",
+        expected="one entry for a pair of nodes",
+        hint="if the directions differ, put both into one entry with `forward` and `backward`",
+    )
+    return False
+
+
+def _base(a: int, b: int, shared: Read, groups: list[Group]) -> dict[str, Any]:
+    base = dict(shared)
+    for group in groups:
+        if a in group.members or b in group.members:
+            base.update(group.link)
+    return base
+
+
+def _link(a: int, b: int, entry: Read, base: Read) -> Link:
+    own = {key: entry[key] for key in LINK_KEYS if key in entry}
+    forward = _spec({**base, **own, **entry.get("forward", {})})
+    backward = _spec({**base, **own, **entry.get("backward", {})})
+    if a > b:
+        a, b, forward, backward = b, a, backward, forward
+    return Link(a=a, b=b, forward=forward, backward=backward)
+
+
+def _spec(values: Read) -> LinkSpec:
+    """Return what one direction does; `none` takes away what a layer below gave."""
+    stated = {key: value for key, value in values.items() if value != _NONE}
+    limit = stated.get("limit")
+    return LinkSpec(
+        rate_bps=stated["rate"].bps if "rate" in stated else None,
+        delay_us=stated["delay"].us if "delay" in stated else None,
+        loss=stated.get("loss"),
+        limit_bytes=limit.bytes if limit else None,
+        limit_packets=limit.packets if limit else None,
+    )

@@ -1,0 +1,135 @@
+"""From a file's text to a `Topology`, every problem noted on the way.
+
+The steps, in order: read YAML; lay `--set` options over it; check keys and values one by one; count the nodes
+and make the generated links; find the members of groups; give nodes and links their settings (defaults <
+groups < their own); check routes. A step that would only repeat an earlier complaint in other words is left
+out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.errors import Place, Problem, TopologyInvalid
+from orchestrator.source import Problems, Value, apply_override, parse_yaml, read_text
+from orchestrator.topology.language import LAB_NAME, ROOT
+from orchestrator.topology.links import build_links
+from orchestrator.topology.model import Generator, Topology
+from orchestrator.topology.nodes import build_nodes, find_groups, make_shape
+from orchestrator.topology.routes import build_routes
+
+__all__ = ["load", "loads"]
+
+_SHOWN = 8
+
+
+def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Topology:
+    """Read a topology file.
+
+    Args:
+        path: The file; places in messages show it as it is given here.
+        overrides: What stood behind `--set`, each `key=value` with dots in the key.
+
+    Raises:
+        TopologyInvalid: Carries every problem of the file and the options.
+    """
+    shown = os.fspath(path)
+    problems = Problems("topology")
+    text = read_text(Path(path), shown, problems)
+    problems.raise_as(TopologyInvalid, shown)
+    return loads(text or "", shown, overrides)
+
+
+def loads(text: str, name: str = "topology.yaml", overrides: Iterable[str] = ()) -> Topology:
+    """Read the text of a topology file; `name` is what places call it, and its stem the lab's default name.
+
+    Raises:
+        TopologyInvalid: Carries every problem of the text and the options.
+    """
+    problems = Problems("topology")
+    value = parse_yaml(text, name, problems)
+    if value is not None and value.mapping is None:
+        problems.add(
+            f"the file is {value.describe()}, but a mapping is expected",
+            "type",
+            value.place,
+            expected="a mapping",
+            hint="for example `topology: {type: ring, n_nodes: 4}`",
+        )
+        value = None
+    topology = None
+    if value is not None:
+        for option in overrides:
+            apply_override(value, option, problems)
+        topology = _resolve(value, name, problems)
+    problems.raise_as(TopologyInvalid, name)
+    if topology is None:  # a step that gives up has to say why
+        raise AssertionError("no topology and no problem")
+    return topology
+
+
+def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
+    root = ROOT.read(value, "the topology", problems)
+    shape = make_shape(root, problems) if root is not None else None
+    if root is None or shape is None:
+        return None
+    groups = find_groups(root, shape, problems)
+    nodes = build_nodes(root, shape, groups, problems)
+    by_name = {f"node-{number}": number for number in nodes}
+    by_name |= {node.name: node.id for node in nodes.values()}
+    links = build_links(root, shape, nodes, groups, by_name, problems)
+    routes = build_routes(root, nodes, links, by_name, problems)
+    generator = root.get("topology")
+    topology = Topology(
+        name=root.get("name") or _name_from(file),
+        seed=root.get("seed", 1),
+        nodes=nodes,
+        links=links,
+        routing=root.get("routing", {}).get("protocol", "shortest_path"),
+        routes=routes,
+        subnet=root.get("subnet", "10.0.0.0/16"),
+        generator=Generator(generator["type"], generator["params"]) if generator else None,
+        file=file,
+    )
+    return _with_warnings(topology, value.place)
+
+
+def _name_from(file: str) -> str:
+    """Return a lab name made from the file's name, or `lab` if nothing usable is in it."""
+    stem = Path(file).name.partition(".")[0]
+    slug = re.sub(r"[^a-z0-9]+", "-", stem.lower())[:40].strip("-")
+    return slug if re.fullmatch(LAB_NAME, slug) else "lab"
+
+
+def _with_warnings(topology: Topology, place: Place) -> Topology:
+    cut_off = _cut_off(topology)
+    if not cut_off:
+        return topology
+    shown = ", ".join(map(str, cut_off[:_SHOWN]))
+    more = f" and {len(cut_off) - _SHOWN} more" if len(cut_off) > _SHOWN else ""
+    first = f"node {shown}" if len(cut_off) == 1 else f"nodes {shown}{more}"
+    warning = Problem(
+        f"{first} cannot be reached from node 1",
+        "topology.disconnected",
+        place,
+        hint="links are missing, or this is meant",
+    )
+    return replace(topology, warnings=(warning,))
+
+
+def _cut_off(topology: Topology) -> list[int]:
+    beside: dict[int, list[int]] = {number: [] for number in topology.nodes}
+    for link in topology.links:
+        beside[link.a].append(link.b)
+        beside[link.b].append(link.a)
+    reached, todo = {1}, [1]
+    while todo:
+        for node in beside[todo.pop()]:
+            if node not in reached:
+                reached.add(node)
+                todo.append(node)
+    return [number for number in topology.nodes if number not in reached]

@@ -1,0 +1,131 @@
+"""What a topology means once every default, group and generator has been applied.
+
+Everything is frozen and in order: nodes by id, links by their ends, routes as written. Two files that mean
+the same make equal topologies.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.errors import Problem
+from orchestrator.impairment import PLAIN, LinkSpec
+
+__all__ = ["Generator", "Link", "Node", "Route", "Topology"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node with everything the file says about it.
+
+    Attributes:
+        id: Its number, from 1.
+        name: What it can be reached by; `node-<id>` unless the file gives one.
+        labels: The user's own words about it, for selectors.
+        external: Whether it is a seat for a program of the user's own and is not started by us.
+        mtu: Largest packet of its TUN interface, in bytes.
+        offload: `auto` carries super-packets where the kernel can; `off` never does.
+        num_tun_queues: Queues of the TUN interface.
+        operating_mode: How it forwards; only `normal` so far.
+        channel_capacity: Messages kept for a Python receiver.
+        channel_backpressure: Whether a full receiver blocks instead of losing.
+        ready_grace_ms: How long a lossless sender waits for its receivers to be ready.
+        peer_report_timeout_ms: How long a silent receiver is waited for.
+        window_bytes: The most that a lossless sender has under way.
+    """
+
+    id: int
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
+    mtu: int = 1_500
+    offload: str = "auto"
+    num_tun_queues: int = 1
+    operating_mode: str = "normal"
+    channel_capacity: int = 1_000
+    channel_backpressure: bool = False
+    ready_grace_ms: int = 10_000
+    peer_report_timeout_ms: int = 15_000
+    window_bytes: int = 8_388_608
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One link, `a < b`; `forward` is what happens to packets from `a` to `b`."""
+
+    a: int
+    b: int
+    forward: LinkSpec = PLAIN
+    backward: LinkSpec = PLAIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One explicit route as directed edges, in the order of the file.
+
+    `path` is kept where the route is a plain sequence of nodes. Several next hops at a node mean a copy to
+    each.
+    """
+
+    src: int
+    dst: int
+    edges: tuple[tuple[int, int], ...]
+    path: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """Which generator made the links and from what; a picture is laid out by it."""
+
+    type: str
+    params: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """A whole lab as the file means it.
+
+    Attributes:
+        name: The lab's name unless the user gives another.
+        seed: Drives every draw.
+        nodes: All nodes by id, 1 to n without a gap.
+        links: All links, ordered by their ends.
+        routing: `shortest_path`, or `none` for explicit routes alone.
+        routes: Explicit routes.
+        subnet: The lab's TUN network; node n has its first address plus n.
+        generator: Where the links came from, if a generator was used.
+        warnings: What is allowed but probably not meant.
+        file: The file as the user typed it, for messages.
+    """
+
+    name: str
+    nodes: Mapping[int, Node]
+    seed: int = 1
+    links: tuple[Link, ...] = ()
+    routing: str = "shortest_path"
+    routes: tuple[Route, ...] = ()
+    subnet: str = "10.0.0.0/16"
+    generator: Generator | None = field(default=None, compare=False)
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    file: str = field(default="", compare=False)
+
+    def address(self, node: int) -> str:
+        """Return a node's address on the lab's TUN network."""
+        return str(ipaddress.IPv4Network(self.subnet)[node])
+
+    @property
+    def base_addr(self) -> str:
+        """Return the first address of the TUN network."""
+        return str(ipaddress.IPv4Network(self.subnet).network_address)
+
+    @property
+    def net_mask(self) -> str:
+        """Return the mask of the TUN network."""
+        return str(ipaddress.IPv4Network(self.subnet).netmask)
+
+    def neighbours(self, node: int) -> tuple[int, ...]:
+        """Return the nodes at the other ends of a node's links, in order."""
+        ends = [link.b if link.a == node else link.a for link in self.links if node in (link.a, link.b)]
+        return tuple(sorted(ends))

@@ -1,0 +1,177 @@
+"""Topologies back into text: resolved for the records, compact for a person to start from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from orchestrator.errors import Place, UsageError, nearest, quoted
+from orchestrator.impairment import LinkSpec
+from orchestrator.source import Problems, Value
+from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
+from orchestrator.topology.language import LAB_NAME
+from orchestrator.topology.loader import loads
+from orchestrator.topology.model import Link, Node, Route, Topology
+from orchestrator.units import Duration, Limit, Rate, Size
+
+__all__ = ["dump", "flow", "generate", "word"]
+
+# Words that plain YAML would read as something else than text.
+_NOT_TEXT = re.compile(r"(?i:null|true|false|yes|no|on|off|~)|[-+.0-9].*")
+_PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+def dump(topology: Topology) -> str:
+    """Return the resolved topology; see `orchestrator.topology.dump`."""
+    lines = [
+        f"name: {word(topology.name)}",
+        f"seed: {topology.seed}",
+        f"subnet: {topology.subnet}",
+        f"n_nodes: {len(topology.nodes)}",
+    ]
+    lines += ["nodes:", *(f"  {node.id}: {flow(_node(node))}" for node in topology.nodes.values())]
+    if topology.links:
+        lines += ["links:", *(f"  - {flow(_link(link))}" for link in topology.links)]
+    lines.append(f"routing: {{protocol: {topology.routing}}}")
+    if topology.routes:
+        lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
+    return "\n".join(lines) + "\n"
+
+
+def generate(type: str, *, name: str, explicit: bool, seed: int, params: Mapping[str, Any]) -> str:
+    """Return a file for a shape; see `orchestrator.topology.generate`."""
+    kind = GENERATORS.get(type)
+    if kind is None:
+        raise _no_generator(type)
+    name = name or type.replace("_", "-")
+    if not re.fullmatch(LAB_NAME, name):
+        raise UsageError(
+            f"`{name}` cannot be a lab's name",
+            id="topology.name",
+            found=name,
+            expected="small letters, digits and `-`, at most 40",
+        )
+    checked = _checked(kind, params)
+    shown = ", ".join(f"{key}: {value}" for key, value in {"type": type, **checked}.items())
+    text = f"# {kind.summary[:1].upper()}{kind.summary[1:]}.\nname: {name}\n"
+    if seed != 1 or type == "random":
+        text += f"seed: {seed}\n"
+    text += f"topology: {{{shown}}}\n"
+    topology = loads(text, "nm generate")
+    return dump(topology) if explicit else text
+
+
+def _no_generator(type: str) -> UsageError:
+    if type in LATER:
+        return UsageError(
+            f"the generator `{type}` is not built yet: {LATER[type]}",
+            id="topology.not-built",
+            found=type,
+            hint=f"types are {quoted(GENERATORS)}",
+        )
+    close = nearest(type, GENERATORS)
+    return UsageError(
+        f"no generator is called `{type}`",
+        id="topology.generator",
+        found=type,
+        expected=f"one of {quoted(GENERATORS)}",
+        hint=f"did you mean `{close}`?" if close else f"types are {quoted(GENERATORS)}",
+    )
+
+
+def _checked(kind: GeneratorType, params: Mapping[str, Any]) -> dict[str, int]:
+    """Check parameters from a command line as strictly as those from a file."""
+    place = Place(f"nm generate {kind.name}")
+    problems = Problems("topology")
+    table = kind.table()
+    values = {key: Value(value, place, str(value)) for key, value in params.items()}
+    read = table.read(Value(values, place, keys=dict.fromkeys(values, place)), kind.name, problems)
+    filled = table.fill(read or {})
+    wrong = kind.check(filled) if not problems else None
+    if wrong is not None:
+        problems.add(wrong[1], "generator", place, found=str(filled[wrong[0]]), hint=wrong[2])
+    for problem in problems:
+        raise UsageError(
+            problem.message,
+            id=problem.id,
+            place=place,
+            found=problem.found,
+            expected=problem.expected,
+            hint=problem.hint,
+        )
+    return filled
+
+
+_NODE_DEFAULTS = Node(id=1, name="")
+
+
+def _node(node: Node) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": node.name} if node.name != f"node-{node.id}" else {}
+    if node.labels:
+        shown["labels"] = dict(node.labels)
+    lossless: dict[str, Any] = {}
+    for key in (field.name for field in fields(Node)):
+        value = getattr(node, key)
+        if key in ("id", "name", "labels") or value == getattr(_NODE_DEFAULTS, key):
+            continue
+        if key == "ready_grace_ms":
+            lossless["ready_grace"] = str(Duration(value * 1000))
+        elif key == "peer_report_timeout_ms":
+            lossless["report_timeout"] = str(Duration(value * 1000))
+        elif key == "window_bytes":
+            lossless["window"] = str(Size(value))
+        else:
+            shown[key] = value
+    return {**shown, "lossless": lossless} if lossless else shown
+
+
+def _link(link: Link) -> dict[str, Any]:
+    shown: dict[str, Any] = {"endpoints": [link.a, link.b]}
+    if link.forward == link.backward:
+        return {**shown, **_spec(link.forward)}
+    sides = {"forward": _spec(link.forward), "backward": _spec(link.backward)}
+    return {**shown, **{side: spec for side, spec in sides.items() if spec}}
+
+
+def _spec(spec: LinkSpec) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    if spec.rate_bps is not None:
+        shown["rate"] = str(Rate(spec.rate_bps))
+    if spec.delay_us is not None:
+        shown["delay"] = str(Duration(spec.delay_us))
+    if spec.loss is not None:
+        # A bare 1 would be ambiguous and is refused.
+        shown["loss"] = "100 %" if spec.loss == 1 else spec.loss
+    if spec.limit_packets is not None or spec.limit_bytes is not None:
+        shown["limit"] = str(Limit(spec.limit_bytes, spec.limit_packets))
+    return shown
+
+
+def _route(route: Route) -> dict[str, Any]:
+    shown: dict[str, Any] = {"from": route.src, "to": route.dst}
+    if route.path is not None:
+        return {**shown, "path": list(route.path)}
+    return {**shown, "edges": [list(edge) for edge in route.edges]}
+
+
+def flow(value: Any) -> str:
+    """Return a value as one line of YAML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{word(key)}: {flow(below)}" for key, below in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(flow(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[0-9.]+ [A-Za-z%]+", value) else word(value)
+    return repr(value)
+
+
+def word(text: str) -> str:
+    """Return text as YAML, in quotes if it would be read as something else."""
+    if _PLAIN_WORD.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
+        return text
+    return json.dumps(text, ensure_ascii=False)
