@@ -1,0 +1,260 @@
+"""Deciding everything: addresses, ports, doors and who may open them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from orchestrator import __version__
+from orchestrator.errors import UsageError
+from orchestrator.plan.containers import plan_containers
+from orchestrator.plan.model import (
+    ControllerPlan,
+    Database,
+    DeploymentPlan,
+    HostEntry,
+    Images,
+    NodePlan,
+    Secrets,
+)
+from orchestrator.plan.reach import ttl_mode
+from orchestrator.topology import Node, Topology
+
+__all__ = ["CONTROLLER_PORT", "LINK_PORT", "build"]
+
+CONTROLLER_PORT = 3_000
+"""Where the controller listens inside its container; Nextmini's port."""
+
+LINK_PORT = 8_080
+"""Where a node in a container takes links; Nextmini's port."""
+
+# Host ports of nodes beside an external seat when nobody found free ones, as for `nm render`.
+_LINK_PORTS_FROM = 18_080
+_LAB = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def build(
+    topology: Topology,
+    *,
+    lab: str | None = None,
+    backend: str = "native",
+    run_id: str = "",
+    home: str = "",
+    external: Collection[int] = (),
+    controller_port: int = CONTROLLER_PORT,
+    link_ports: Mapping[int, int] | None = None,
+    secrets: Secrets | None = None,
+    db: Database | None = None,
+    subnet: str | None = None,
+    images: Images | None = None,
+    ready_timeout: float = 60.0,
+    tun_device: str = "/dev/net/tun",
+) -> DeploymentPlan:
+    """Return the plan of one lab.
+
+    Args:
+        topology: What is meant.
+        lab: The lab's name; the topology's unless given.
+        backend: `docker` or `native`.
+        run_id: Marks everything that this start creates.
+        home: The folder that keeps the lab, so that `gc` can tell one user's containers from another's.
+        external: Further nodes that are seats for a user's own program.
+        controller_port: The port on this machine's loopback where the controller is reached.
+        link_ports: Ports on this machine's loopback for the containers beside an external seat.
+        secrets: Tokens and password; drawn anew unless given.
+        db: Where Postgres is; for docker it is the lab's own container.
+        subnet: The container network's subnet; the engine's choice unless given.
+        images: Names of the images; those of this version unless given.
+        ready_timeout: Seconds that the nodes may take to become ready.
+        tun_device: The TUN clone device of this machine.
+
+    Raises:
+        UsageError: The lab's name, an external node or the subnet cannot be used.
+    """
+    name = lab or topology.name
+    if not _LAB.fullmatch(name):
+        raise UsageError(
+            f"`{name}` cannot be a lab's name",
+            id="lab.name",
+            found=name,
+            expected="small letters, digits and `-`, at most 40",
+            hint="containers, networks and folders are named after it",
+        )
+    seats = _with_seats(topology, external)
+    keys = secrets or Secrets.generate()
+    docker = backend == "docker"
+    published = _published(seats, link_ports or {}) if docker else {}
+    ttl = ttl_mode(seats)
+    address = "controller" if docker else "127.0.0.1"
+    port = CONTROLLER_PORT if docker else controller_port
+    reach = f"ws://127.0.0.1:{controller_port}/control"
+    inside = f"ws://{address}:{port}/control"
+    nodes = tuple(
+        _node(
+            seats,
+            node,
+            name,
+            keys,
+            reach if node.external or not docker else inside,
+            published,
+            docker,
+            tun_device,
+            ttl,
+        )
+        for node in seats.nodes.values()
+    )
+    plan = DeploymentPlan(
+        lab=name,
+        backend=backend,
+        run_id=run_id,
+        home=home,
+        version=__version__,
+        topology=seats,
+        nodes=nodes,
+        controller=_controller(
+            seats, name, backend, port, keys, _database(db, docker, keys), published, ready_timeout
+        ),
+        hosts=_hosts(seats),
+        secrets=keys,
+        controller_url=reach,
+        images=images or Images.of_version(__version__),
+    )
+    return plan_containers(plan, subnet, controller_port, published) if docker else plan
+
+
+def _with_seats(topology: Topology, external: Collection[int]) -> Topology:
+    unknown = sorted(set(external) - set(topology.nodes))
+    if unknown:
+        raise UsageError(
+            f"node {unknown[0]} cannot be external: it is not in the topology",
+            id="topology.unknown-node",
+            found=str(unknown[0]),
+            expected=f"1 to {len(topology.nodes)}",
+        )
+    nodes = {
+        number: replace(node, external=True) if number in external else node
+        for number, node in topology.nodes.items()
+    }
+    return replace(topology, nodes=nodes)
+
+
+def _published(topology: Topology, given: Mapping[int, int]) -> dict[int, int]:
+    """Return a host port for every container that a program outside has to reach."""
+    seats = {node.id for node in topology.nodes.values() if node.external}
+    beside: set[int] = set()
+    for link in topology.links:
+        if link.a in seats:
+            beside.add(link.b)
+        if link.b in seats:
+            beside.add(link.a)
+    return {node: given.get(node, _LINK_PORTS_FROM + node) for node in sorted(beside - seats)}
+
+
+def _database(given: Database | None, docker: bool, secrets: Secrets) -> Database:
+    if docker:
+        return Database(host="postgres", password=secrets.db_password)
+    return given or Database(password=secrets.db_password)
+
+
+def _node(
+    topology: Topology,
+    node: Node,
+    lab: str,
+    secrets: Secrets,
+    controller: str,
+    published: Mapping[int, int],
+    docker: bool,
+    tun_device: str,
+    ttl: str,
+) -> NodePlan:
+    contained = docker and not node.external
+    port = published.get(node.id, 0)
+    return NodePlan(
+        node_id=node.id,
+        name=node.name,
+        lab=lab,
+        seed=topology.seed,
+        external=node.external,
+        controller_addr=controller,
+        controller_token=secrets.node_token,
+        controller_connect_timeout_ms=5_000,
+        # Nodes under one name reach each other at private addresses; a seat outside the containers cannot.
+        private_network_name=f"nm-{lab}" if contained or not docker else f"host-{lab}",
+        private_network_interface="eth0" if contained else "lo",
+        private_network_addr="auto" if contained else "127.0.0.1",
+        private_network_port=LINK_PORT if contained else 0,
+        public_network_addr=f"127.0.0.1:{port}" if port else "",
+        public_network_port=port,
+        tun_interface_name="utun",
+        mtu=node.mtu,
+        # A seat's program decides itself, and does not need the right to make an interface.
+        enable_local_interface=not node.external,
+        num_tun_queues=node.num_tun_queues,
+        offload=node.offload,
+        tun_device="/dev/net/tun" if contained else tun_device,
+        channel_capacity=node.channel_capacity,
+        channel_backpressure=node.channel_backpressure,
+        protocol="tcp",
+        operating_mode=node.operating_mode,
+        ttl_mode=ttl,
+        user_space_client_port=45_535,
+        user_space_server_port=8_888,
+        local_address=topology.address(node.id),
+        net_mask=topology.net_mask,
+        base_addr=topology.base_addr,
+        restart_on_disconnect=True,
+        ready_grace_ms=node.ready_grace_ms,
+        peer_report_timeout_ms=node.peer_report_timeout_ms,
+        window_bytes=node.window_bytes,
+        file=f"node-{node.id}.toml",
+    )
+
+
+def _controller(
+    topology: Topology,
+    lab: str,
+    backend: str,
+    port: int,
+    secrets: Secrets,
+    db: Database,
+    published: Mapping[int, int],
+    ready_timeout: float,
+) -> ControllerPlan:
+    return ControllerPlan(
+        lab=lab,
+        seed=topology.seed,
+        backend=backend,
+        # Inside a container every address is the container's own; what the outside sees is decided by
+        # `ports`.
+        host="0.0.0.0" if backend == "docker" else "127.0.0.1",
+        port=port,
+        base_addr=topology.base_addr,
+        net_mask=topology.net_mask,
+        multicast_pool_base="239.255.0.0",
+        multicast_pool_mask="255.255.0.0",
+        user_space_base_addr="192.168.0.0",
+        external_base_addr="172.16.8.3",
+        max_server_port=8_081,
+        protocol="tcp",
+        scheduler_type="fifo",
+        node_token=secrets.node_token,
+        operator_token=secrets.operator_token,
+        ready_timeout_ms=max(1, round(ready_timeout * 1000)),
+        db=db,
+        routing=topology.routing,
+        nodes=tuple(topology.nodes.values()),
+        public_network_addrs={node: f"127.0.0.1:{port}" for node, port in published.items()},
+        links=topology.links,
+        routes=topology.routes,
+        file="controller.toml",
+    )
+
+
+def _hosts(topology: Topology) -> tuple[HostEntry, ...]:
+    entries = [HostEntry(address="127.0.0.1", names=("localhost",))]
+    for node in topology.nodes.values():
+        standard = f"node-{node.id}"
+        names = (node.name,) if node.name == standard else (node.name, standard)
+        entries.append(HostEntry(address=topology.address(node.id), names=names))
+    return tuple(entries)

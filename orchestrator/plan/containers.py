@@ -1,0 +1,171 @@
+"""The docker backend's part of a plan: one container for Postgres, one for the controller, one per node.
+
+No container is privileged. Every root file system is read-only and every capability dropped; a node gets
+NET_ADMIN and the TUN device back, which is what making an interface takes. Ports are published on this
+machine's loopback alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import replace
+
+from orchestrator.errors import UsageError
+from orchestrator.plan.model import (
+    Bind,
+    DeploymentPlan,
+    HealthCheck,
+    NetworkPlan,
+    NodePlan,
+    ServicePlan,
+    VolumePlan,
+)
+
+__all__ = ["plan_containers"]
+
+_READY = ("CMD", "test", "-f", "/run/nm/ready")
+# In the container's own namespace. Ping without a capability: unprivileged ICMP sockets for every group. And
+# the longest reach, because an emulated network may be wider than the 63 relays that packets cross otherwise.
+_SYSCTLS = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_default_ttl": "255"}
+
+
+def plan_containers(
+    plan: DeploymentPlan, subnet: str | None, controller_port: int, published: Mapping[int, int]
+) -> DeploymentPlan:
+    """Return the plan with its containers, network and volume.
+
+    Raises:
+        UsageError: The subnet is none, has no room for all containers, or overlaps the lab's own network.
+    """
+    contained = [node for node in plan.nodes if not node.external]
+    if subnet is not None:
+        _check_subnet(plan, subnet, len(contained) + 2)
+    services = [_postgres(plan), _controller(plan, controller_port)]
+    services += [_node(plan, node, published.get(node.node_id)) for node in contained]
+    return replace(
+        plan,
+        services=tuple(services),
+        network=NetworkPlan(name=f"nm-{plan.lab}", subnet=subnet, labels=_labels(plan, "network")),
+        volumes=(
+            VolumePlan(key="postgres", name=f"nm-{plan.lab}-postgres", labels=_labels(plan, "postgres")),
+        ),
+    )
+
+
+def _check_subnet(plan: DeploymentPlan, subnet: str, containers: int) -> None:
+    expected = "a private IPv4 network such as `172.28.5.0/24`"
+    try:
+        network = ipaddress.IPv4Network(subnet)
+    except ValueError:
+        raise UsageError(
+            f"`{subnet}` is no subnet", id="subnet.invalid", found=subnet, expected=expected
+        ) from None
+    room = network.num_addresses - 3  # the network's own, the broadcast and the gateway's
+    if room < containers:
+        prefix = 32 - (containers + 2).bit_length()
+        raise UsageError(
+            f"the subnet {subnet} has room for {max(room, 0)} containers, but the lab has {containers}",
+            id="subnet.too-small",
+            found=subnet,
+            expected=f"room for {containers} containers",
+            hint=f"a /{prefix} is large enough",
+        )
+    inner = ipaddress.IPv4Network(plan.topology.subnet)
+    if network.overlaps(inner):
+        raise UsageError(
+            f"the subnet {subnet} overlaps {inner}, the nodes' own network",
+            id="subnet.overlap",
+            found=subnet,
+            expected=expected,
+        )
+
+
+def _labels(plan: DeploymentPlan, role: str, node: NodePlan | None = None) -> dict[str, str]:
+    labels = {"nm.lab": plan.lab, "nm.run": plan.run_id, "nm.role": role}
+    if plan.home:
+        labels["nm.home"] = plan.home
+    return labels | {"nm.node": str(node.node_id)} if node else labels
+
+
+def _postgres(plan: DeploymentPlan) -> ServicePlan:
+    return ServicePlan(
+        name="postgres",
+        container_name=f"nm-{plan.lab}-postgres",
+        hostname="postgres",
+        image=plan.images.postgres,
+        command=(),
+        labels=_labels(plan, "postgres"),
+        environment={
+            "POSTGRES_USER": plan.controller.db.user,
+            "POSTGRES_DB": plan.controller.db.database,
+            "POSTGRES_PASSWORD_FILE": "/etc/nm/postgres-password",
+        },
+        binds=(Bind(source="./postgres-password", target="/etc/nm/postgres-password"),),
+        volumes={"postgres": "/var/lib/postgresql/data"},
+        tmpfs=("/tmp", "/run"),
+        cap_add=(),
+        devices=(),
+        sysctls={},
+        ports=(),
+        depends_on=(),
+        healthcheck=HealthCheck(
+            test=("CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", plan.controller.db.user),
+            interval="1s",
+            timeout="5s",
+            retries=5,
+            start_period="60s",
+        ),
+    )
+
+
+def _controller(plan: DeploymentPlan, port: int) -> ServicePlan:
+    return ServicePlan(
+        name="controller",
+        container_name=f"nm-{plan.lab}-controller",
+        hostname="controller",
+        image=plan.images.controller,
+        command=("/etc/nm/controller.toml",),
+        labels=_labels(plan, "controller"),
+        environment=_environment(plan),
+        binds=(Bind(source="./controller.toml", target="/etc/nm/controller.toml"),),
+        volumes={},
+        tmpfs=("/tmp", "/run"),
+        cap_add=(),
+        devices=(),
+        sysctls={},
+        ports=(f"127.0.0.1:{port}:{plan.controller.port}",),
+        depends_on=("postgres",),
+        healthcheck=HealthCheck(test=_READY, interval="1s", timeout="5s", retries=5, start_period="60s"),
+    )
+
+
+def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> ServicePlan:
+    return ServicePlan(
+        name=f"node-{node.node_id}",
+        container_name=f"nm-{plan.lab}-{node.name}",
+        hostname=node.name,
+        image=plan.images.node,
+        command=(f"/etc/nm/{node.file}",),
+        labels=_labels(plan, "node", node),
+        environment=_environment(plan),
+        binds=(
+            Bind(source=f"./{node.file}", target=f"/etc/nm/{node.file}"),
+            Bind(source="./hosts", target="/etc/hosts"),
+            # What the roles of a run read, such as a payload; filled when a run starts.
+            Bind(source="./share", target="/share"),
+        ),
+        volumes={},
+        tmpfs=("/tmp", "/run"),
+        cap_add=("NET_ADMIN",),
+        devices=("/dev/net/tun:/dev/net/tun",),
+        sysctls=_SYSCTLS,
+        ports=(f"127.0.0.1:{published}:{node.private_network_port}",) if published else (),
+        depends_on=("controller",),
+        # Readiness is the controller's to tell; each probe costs the engine a process, so it is a rare one.
+        healthcheck=HealthCheck(test=_READY, interval="30s", timeout="5s", retries=3, start_period="60s"),
+    )
+
+
+def _environment(plan: DeploymentPlan) -> dict[str, str]:
+    return {"NM_LAB": plan.lab, "NM_RUN": plan.run_id}

@@ -1,0 +1,262 @@
+"""The plan itself: frozen, complete, and free of decisions still to be taken.
+
+Names of fields are the keys of the files that are rendered from them; see `orchestrator.settings` for what
+the keys mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.topology import Link, Node, Route, Topology
+
+__all__ = [
+    "Bind",
+    "ControllerPlan",
+    "Database",
+    "DeploymentPlan",
+    "HealthCheck",
+    "HostEntry",
+    "Images",
+    "NetworkPlan",
+    "NodePlan",
+    "Secrets",
+    "ServicePlan",
+    "VolumePlan",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """What opens doors in one run of one lab; never shown in a repr."""
+
+    node_token: str = field(repr=False)
+    operator_token: str = field(repr=False)
+    db_password: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Secrets:
+        """Draw new secrets of 256 bits each from the system's source."""
+        import secrets
+
+        def draw() -> str:
+            return secrets.token_urlsafe(32)
+
+        return cls(node_token=draw(), operator_token=draw(), db_password=draw())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """Where the controller finds Postgres; a `host` that starts with `/` is the folder of its socket."""
+
+    user: str = "nm"
+    password: str = field(default="", repr=False)
+    host: str = "127.0.0.1"
+    port: int = 5_432
+    database: str = "nm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The three images of the docker backend."""
+
+    controller: str
+    node: str
+    postgres: str
+
+    @classmethod
+    def of_version(cls, version: str) -> Images:
+        """Return the names that `make images` gives."""
+        return cls(
+            controller=f"nm-controller:{version}",
+            node=f"nm-node:{version}",
+            postgres=f"nm-postgres:{version}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """What `node-<n>.toml` will say, and where the file will be."""
+
+    node_id: int
+    name: str
+    lab: str
+    seed: int
+    external: bool
+    controller_addr: str
+    controller_token: str = field(repr=False)
+    controller_connect_timeout_ms: int
+    private_network_name: str
+    private_network_interface: str
+    private_network_addr: str
+    private_network_port: int
+    public_network_addr: str
+    public_network_port: int
+    tun_interface_name: str
+    mtu: int
+    enable_local_interface: bool
+    num_tun_queues: int
+    offload: str
+    tun_device: str
+    channel_capacity: int
+    channel_backpressure: bool
+    protocol: str
+    operating_mode: str
+    ttl_mode: str
+    user_space_client_port: int
+    user_space_server_port: int
+    local_address: str
+    net_mask: str
+    base_addr: str
+    restart_on_disconnect: bool
+    ready_grace_ms: int
+    peer_report_timeout_ms: int
+    window_bytes: int
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerPlan:
+    """What `controller.toml` will say."""
+
+    lab: str
+    seed: int
+    backend: str
+    host: str
+    port: int
+    base_addr: str
+    net_mask: str
+    multicast_pool_base: str
+    multicast_pool_mask: str
+    user_space_base_addr: str
+    external_base_addr: str
+    max_server_port: int
+    protocol: str
+    scheduler_type: str
+    node_token: str = field(repr=False)
+    operator_token: str = field(repr=False)
+    ready_timeout_ms: int
+    db: Database
+    routing: str
+    nodes: tuple[Node, ...]
+    public_network_addrs: Mapping[int, str]
+    links: tuple[Link, ...]
+    routes: tuple[Route, ...]
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A file of the run directory inside a container, read-only."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How the engine finds out that a container is well; no interpreter is started for it."""
+
+    test: tuple[str, ...]
+    interval: str
+    timeout: str
+    retries: int
+    start_period: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlan:
+    """One container."""
+
+    name: str
+    container_name: str
+    hostname: str
+    image: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str]
+    environment: Mapping[str, str]
+    binds: tuple[Bind, ...]
+    volumes: Mapping[str, str]
+    tmpfs: tuple[str, ...]
+    cap_add: tuple[str, ...]
+    devices: tuple[str, ...]
+    sysctls: Mapping[str, str]
+    ports: tuple[str, ...]
+    depends_on: tuple[str, ...]
+    healthcheck: HealthCheck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPlan:
+    """The container network; without a subnet the engine takes one."""
+
+    name: str
+    subnet: str | None
+    labels: Mapping[str, str]
+
+    @property
+    def ipam(self) -> dict[str, object]:
+        """Return the address management as a compose file states it."""
+        return {"config": [{"subnet": self.subnet}]} if self.subnet else {"driver": "default"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumePlan:
+    """A volume that lives as long as the lab."""
+
+    key: str
+    name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostEntry:
+    """One line of the nodes' `/etc/hosts`."""
+
+    address: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentPlan:
+    """Everything that will be written, and nothing that still has to be found out.
+
+    Attributes:
+        lab: The lab's name.
+        backend: `docker` or `native`.
+        run_id: Marks everything that this start of the lab creates.
+        home: The folder that keeps the lab; empty for files that nobody keeps.
+        version: The program's version, which is the images' too.
+        topology: The topology with the seats of `--external` marked.
+        nodes: What each node's file says.
+        controller: What the controller's file says.
+        hosts: Names and addresses of all nodes.
+        secrets: What opens doors.
+        images: For docker.
+        services: Containers, for docker.
+        network: Their network, for docker.
+        volumes: Their volumes, for docker.
+        controller_url: Where a program on this machine reaches the controller.
+    """
+
+    lab: str
+    backend: str
+    run_id: str
+    version: str
+    topology: Topology
+    nodes: tuple[NodePlan, ...]
+    controller: ControllerPlan
+    hosts: tuple[HostEntry, ...]
+    secrets: Secrets
+    controller_url: str
+    images: Images
+    home: str = ""
+    services: tuple[ServicePlan, ...] = ()
+    network: NetworkPlan | None = None
+    volumes: tuple[VolumePlan, ...] = ()
+
+    @property
+    def external(self) -> tuple[int, ...]:
+        """Return the nodes that are seats for a user's own program."""
+        return tuple(node.node_id for node in self.nodes if node.external)
