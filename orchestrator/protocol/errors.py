@@ -1,0 +1,76 @@
+"""What can be wrong with a control message, each with a stable id that travels in an `Error` reply.
+
+ProtocolError (orchestrator.errors)
+├── Malformed        the bytes are no frame: not msgpack, not five parts, nested too deeply
+│   └── Truncated    the bytes end inside a frame
+├── Oversized        more than one websocket message may carry
+├── WrongVersion     a frame, or a peer, of another protocol version
+├── UnknownType      a type that this side does not know
+├── BadBody          a field is missing, or has the wrong type or range
+├── Refused          the token or the role does not allow it
+└── PeerError        the peer answered a request with an `Error`
+"""
+
+from __future__ import annotations
+
+from orchestrator.errors import ProtocolError
+
+__all__ = [
+    "BadBody",
+    "Malformed",
+    "Oversized",
+    "PeerError",
+    "ProtocolError",
+    "Refused",
+    "Truncated",
+    "UnknownType",
+    "WrongVersion",
+]
+
+
+class Malformed(ProtocolError):
+    """The bytes are not a frame."""
+
+    id = "protocol.malformed"
+
+
+class Truncated(Malformed):
+    """The bytes end inside a frame."""
+
+    id = "protocol.truncated"
+
+
+class Oversized(ProtocolError):
+    """A websocket message is larger than the protocol allows."""
+
+    id = "protocol.too-large"
+
+
+class WrongVersion(ProtocolError):
+    """The peer speaks another version of the protocol."""
+
+    id = "protocol.version"
+
+
+class UnknownType(ProtocolError):
+    """No message has that name, or not in this direction."""
+
+    id = "protocol.unknown-type"
+
+
+class BadBody(ProtocolError):
+    """A message lacks a field, or a field has the wrong type or range."""
+
+    id = "protocol.body"
+
+
+class Refused(ProtocolError):
+    """The peer's token or role does not allow what it asked for."""
+
+    id = "control.refused"
+
+
+class PeerError(ProtocolError):
+    """The peer could not do what a request asked; `id` is the one that the peer gave."""
+
+    id = "control.failed"

@@ -1,0 +1,31 @@
+"""The control messages, one frozen class per type, sorted by who speaks to the controller.
+
+    connection   everybody: Hello, Welcome, Ack, Error, Goodbye
+    node         dataplanes report: registration, link states, groups, flows, measurements
+    orders       dataplanes are told: links, routes, groups, readiness
+    agent        processes that run roles: runs, barriers, published values
+    operator     the command line: status, runs, live links, events
+
+Messages grow only by optional fields; a removed or retyped field is a new message.
+"""
+
+from __future__ import annotations
+
+from orchestrator.protocol.messages import agent, connection, node, operator, orders
+from orchestrator.protocol.messages.agent import *  # noqa: F403  # one door for all message classes
+from orchestrator.protocol.messages.base import MESSAGES, Message, Role
+from orchestrator.protocol.messages.connection import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.orders import *  # noqa: F403  # as above
+
+__all__ = [
+    "MESSAGES",
+    "Message",
+    "Role",
+    *agent.__all__,
+    *connection.__all__,
+    *node.__all__,
+    *operator.__all__,
+    *orders.__all__,
+]

@@ -1,0 +1,222 @@
+"""Messages between a process that runs roles (the node agent) and the controller.
+
+What all roles of a run share travels once per agent (`PrepareRun`), what differs once per role (`RunRole`):
+a thousand roles in one process must not carry the scenario a thousand times.
+
+A reply to an agent that was away is idempotent: entering a barrier that was already released releases at
+once, a finished role may be reported again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.protocol.messages.base import Message, Role, sent_by
+from orchestrator.protocol.schema import U32, U64, Json
+
+__all__ = [
+    "AgentHello",
+    "BarrierEnter",
+    "BarrierReleased",
+    "Lookup",
+    "PrepareRun",
+    "Publish",
+    "Published",
+    "RoleFinished",
+    "RoleLog",
+    "RoleProgress",
+    "RoleReport",
+    "RoleStarted",
+    "RunRole",
+    "RunningRole",
+    "StopRole",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRole:
+    """A role that an agent is running when it comes back."""
+
+    run: str
+    node: U32
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class AgentHello(Message):
+    """This process runs the roles of these nodes; sent first, and after every reconnect.
+
+    Attributes:
+        nodes: The nodes whose roles it takes.
+        running: Roles that are under way here. A role that the controller believes to be here and that is
+            not listed is lost, unless its `RoleFinished` follows.
+    """
+
+    nodes: tuple[U32, ...]
+    running: tuple[RunningRole, ...] = ()
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class PrepareRun(Message):
+    """What all roles of a run share; precedes their `RunRole`, once per agent.
+
+    Attributes:
+        run: The run's id.
+        scenario: Its scenario's name.
+        files: The scenario folder, relative path to content.
+        entry: The file with the roles, such as `roles.py`.
+        params: Parameters by name.
+        seed: The run's seed.
+        roles: Node ids by role, sorted.
+        names: Node names by id, of all nodes in the lab.
+        timeout_s: How long a role may take.
+    """
+
+    run: str
+    scenario: str
+    files: dict[str, bytes]
+    entry: str
+    params: dict[str, Json]
+    seed: U64
+    roles: dict[str, tuple[U32, ...]]
+    names: dict[U32, str]
+    timeout_s: float
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class RunRole(Message):
+    """Start a role in a node; acknowledged when it is accepted, then `RoleStarted` follows."""
+
+    run: str
+    node: U32
+    role: str
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class StopRole(Message):
+    """Stop a role, or with node 0 all roles of the run here; `RoleFinished` follows for each."""
+
+    run: str
+    node: U32
+    reason: str
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class RoleStarted(Message):
+    """A role's code is running."""
+
+    run: str
+    node: U32
+    role: str
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class RoleReport(Message):
+    """A row that a role reported; `seq` counts a role's rows from 1, so that one sent twice is kept once."""
+
+    run: str
+    node: U32
+    role: str
+    seq: U32
+    row: dict[str, Json]
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class RoleProgress(Message):
+    """How far a role is; passed on to the watching operators and not stored."""
+
+    run: str
+    node: U32
+    done: float
+    total: float
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class RoleLog(Message):
+    """A line that a role logged."""
+
+    run: str
+    node: U32
+    level: str
+    text: str
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class RoleFinished(Message):
+    """A role ended: well, or with an error and where it was raised."""
+
+    run: str
+    node: U32
+    role: str
+    ok: bool
+    error: str | None = None
+    traceback: str | None = None
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class BarrierEnter(Message):
+    """A role waits at a barrier until every role that is still running has come there.
+
+    Acknowledged when the barrier opens; an agent whose connection ends before sends it again.
+
+    `generation` counts how often this role has entered a barrier of that name, from 1; it makes a repeated
+    message after a reconnect harmless.
+    """
+
+    run: str
+    node: U32
+    name: str
+    generation: U32
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class BarrierReleased(Message):
+    """All are there; sent once per agent, and meant for all of its roles in this generation."""
+
+    run: str
+    name: str
+    generation: U32
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class Publish(Message):
+    """Make a value known under a key to all roles of the run; a second one replaces the first."""
+
+    run: str
+    node: U32
+    key: str
+    value: Json = None
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class Lookup(Message):
+    """Ask for a key; `Published` comes, and the acknowledgement, when somebody has published it.
+
+    The asker keeps the time, and asks again when its connection ended before.
+    """
+
+    run: str
+    node: U32
+    key: str
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class Published(Message):
+    """A key's value, for every role of this agent that asked for it."""
+
+    run: str
+    key: str
+    value: Json = None

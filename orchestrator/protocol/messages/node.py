@@ -1,0 +1,286 @@
+"""What a node's dataplane tells the controller; Nextmini's `DataplaneToController`, grown up.
+
+The frame's `node` says which node a message concerns, since one connection carries all nodes of a process.
+The answers are in `orchestrator.protocol.messages.orders`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.protocol.messages.base import Message, Role, sent_by
+from orchestrator.protocol.schema import U16, U32, U64, Json
+
+__all__ = [
+    "AppFlow",
+    "AppFlowStart",
+    "ComputeGroupRoutes",
+    "CreateGroup",
+    "FinishedFlow",
+    "FlowCounter",
+    "FlowFinished",
+    "Have",
+    "JoinGroup",
+    "LeaveGroup",
+    "LinkCounter",
+    "LinkState",
+    "Metrics",
+    "NodeEvent",
+    "NodeTopologyReady",
+    "ProbeResult",
+    "RouteAssigned",
+    "RouteAssignment",
+    "SetGroupRoutes",
+    "SetGroupRoutesMulti",
+    "StartUp",
+    "Tree",
+    "UserFlow",
+    "UserFlowStart",
+]
+
+Edge = tuple[U32, U32]
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """What a returning node still holds, as versions; all absent for a node that has just started."""
+
+    routes: U64 | None = None
+    groups: U64 | None = None
+    links: dict[U32, U64] = field(default_factory=dict)
+    trees: dict[U32, U64] = field(default_factory=dict)
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class StartUp(Message):
+    """A node registers, or comes back after either side was away. Answered by `Ack` and `NodeSettings`.
+
+    Attributes:
+        private_network_name: Nodes that share it reach each other by their private address.
+        private_network_addr: `host:port` where links may be dialled.
+        public_network_addr: The same for nodes elsewhere; empty when there is none.
+        external: The node is a program of the user's own in an external seat.
+        process: As in `Hello`; equal on two nodes means that a link between them stays in memory.
+        mtu: Of the node's interface.
+        have: What it still holds.
+    """
+
+    private_network_name: str
+    private_network_addr: str
+    public_network_addr: str = ""
+    external: bool = False
+    process: U64 = 0
+    mtu: U32 = 1500
+    have: Have = field(default_factory=Have)
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class LinkState(Message):
+    """A link of this node came up or went down."""
+
+    remote_node_id: U32
+    up: bool
+    reason: str = ""
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class NodeTopologyReady(Message):
+    """The node has installed its routes and every link that it was told of is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCounter:
+    """Counters of one link since the node started; 64 bits each."""
+
+    remote_node_id: U32
+    tx_packets: U64 = 0
+    tx_bytes: U64 = 0
+    rx_packets: U64 = 0
+    rx_bytes: U64 = 0
+    drops: dict[str, U64] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounter:
+    """Counters of one flow on one link since the flow began."""
+
+    flow_id: bytes
+    remote_node_id: U32
+    packets: U64 = 0
+    size_bytes: U64 = 0
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class Metrics(Message):
+    """A batch of measurements, read at one moment."""
+
+    time_ms: U64
+    links: tuple[LinkCounter, ...] = ()
+    flows: tuple[FlowCounter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AppFlow:
+    """A flow of an application, recognised at its first payload; `flow_id` is 16 bytes."""
+
+    flow_id: bytes
+    src_node_id: U32
+    dst_node_id: U32
+    start_ms: U64
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class AppFlowStart(Message):
+    """Flows of applications began."""
+
+    appflows: tuple[AppFlow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserFlow:
+    """A flow that the controller asked for and that has begun."""
+
+    controller_id: U64
+    flow_id: bytes
+    start_ms: U64
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class UserFlowStart(Message):
+    """Flows that the controller asked for began."""
+
+    flows: tuple[UserFlow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAssignment:
+    """Which of several routes a flow took."""
+
+    flow_id: bytes
+    route_id: U64
+    time_ms: U64
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class RouteAssigned(Message):
+    """Flows were given routes."""
+
+    assignments: tuple[RouteAssignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedFlow:
+    """A flow that ended; `controller_id` only for one that the controller asked for."""
+
+    flow_id: bytes
+    start_ms: U64
+    finish_ms: U64
+    size_bytes: U64 = 0
+    controller_id: U64 | None = None
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class FlowFinished(Message):
+    """Flows ended."""
+
+    flows: tuple[FinishedFlow, ...]
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class CreateGroup(Message):
+    """Make a group with this node as its source; again with the same label: the same group.
+
+    `Ack.value` is `{group_id, group_ip, src_node_id, label}`; a `GroupCreated` comes as well.
+    """
+
+    label: str
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class JoinGroup(Message):
+    """Become a member; acknowledged when the membership is stored.
+
+    With `wait_ms`, a group that does not exist yet is waited for that long.
+    """
+
+    group_id: U32
+    wait_ms: U32 = 0
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class LeaveGroup(Message):
+    """Stop being a member."""
+
+    group_id: U32
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class SetGroupRoutes(Message):
+    """Give a group one tree, as directed edges; refused with the reason when it is none to the members."""
+
+    group_id: U32
+    edges: tuple[Edge, ...]
+    wait_ms: U32 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One of a group's trees."""
+
+    tree_id: U16
+    edges: tuple[Edge, ...]
+    weight: float | None = None
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class SetGroupRoutesMulti(Message):
+    """Give a group several trees, replacing those it had."""
+
+    group_id: U32
+    trees: tuple[Tree, ...]
+    wait_ms: U32 = 0
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class ComputeGroupRoutes(Message):
+    """Compute a tree to these receivers and install it; `Ack.value` is the list of its edges.
+
+    No receivers means: the group's members. The only kind is `shortest_path`.
+    """
+
+    group_id: U32
+    receivers: tuple[U32, ...] = ()
+    kind: str = "shortest_path"
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class NodeEvent(Message):
+    """Something worth remembering happened in a node; it goes to the event log."""
+
+    name: str
+    detail: Json = None
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class ProbeResult(Message):
+    """What a `ProbeLink` measured."""
+
+    remote_node_id: U32
+    probe_id: U64
+    mbps: float

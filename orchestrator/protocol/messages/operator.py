@@ -1,0 +1,278 @@
+"""Messages between an operator (the command line, the SDK) and the controller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol.messages.base import Message, Role, sent_by
+from orchestrator.protocol.schema import U32, U64, Json
+
+__all__ = [
+    "Event",
+    "Events",
+    "GetEvents",
+    "GetStatus",
+    "GroupStatus",
+    "LinkStatus",
+    "NodeStatus",
+    "RunEvent",
+    "RunFinished",
+    "RunStatus",
+    "SaveResult",
+    "SetLinkSpec",
+    "StartRun",
+    "Status",
+    "StatusChanged",
+    "StopRun",
+    "WaitReady",
+    "WatchRun",
+]
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class GetStatus(Message):
+    """Ask for a `Status`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node as the controller sees it; `why` says what it still waits for, empty when ready."""
+
+    id: U32
+    name: str
+    state: str
+    address: str
+    external: bool = False
+    why: str = ""
+    labels: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """A link, its state (`up`, `down`, `starting`) and what it does in each direction now."""
+
+    a: U32
+    b: U32
+    state: str
+    forward: LinkSpec
+    backward: LinkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A group with its members and the edges of its trees by tree id."""
+
+    group_id: U32
+    group_ip: str
+    src_node_id: U32
+    label: str
+    members: tuple[U32, ...]
+    trees: dict[U32, tuple[tuple[U32, U32], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run: `running`, `stopping`, `finished` or `failed`."""
+
+    run: str
+    scenario: str
+    state: str
+    reason: str = ""
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class Status(Message):
+    """The lab as a whole; answers `GetStatus` and `WaitReady`.
+
+    Attributes:
+        re: The request.
+        lab: Its name.
+        state: `starting`, `ready` or `degraded`.
+        incarnation: As in `Welcome`.
+        health: `ok`, or `degraded` when the controller itself lacks something.
+        problems: What it lacks, as sentences.
+        nodes: In order of id.
+        links: In order of their ends.
+        groups: In order of id.
+        runs: Those under way, and the last few that ended.
+    """
+
+    re: U32
+    lab: str
+    state: str
+    incarnation: U64
+    health: str
+    problems: tuple[str, ...]
+    nodes: tuple[NodeStatus, ...]
+    links: tuple[LinkStatus, ...]
+    groups: tuple[GroupStatus, ...]
+    runs: tuple[RunStatus, ...]
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class WaitReady(Message):
+    """Answer with a `Status` once the lab is ready, or with `lab.not-ready` after so long.
+
+    Meanwhile `StatusChanged` tells how far it is, a few times a second at most.
+    """
+
+    timeout_ms: U32
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class StatusChanged(Message):
+    """How many of the awaited nodes are ready, and the first that are not, each with what it lacks."""
+
+    state: str
+    ready: U32
+    total: U32
+    waiting: dict[U32, str]
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class StartRun(Message):
+    """Start a scenario; acknowledged when its roles are on their way. The sender watches it from then on.
+
+    The same id again attaches to the run that has it instead of starting another.
+    """
+
+    run: str
+    scenario: str
+    roles: dict[str, tuple[U32, ...]]
+    files: dict[str, bytes]
+    params: dict[str, Json]
+    seed: U64
+    timeout_s: float
+    entry: str = "roles.py"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class StopRun(Message):
+    """Stop a run's roles; `RunFinished` follows."""
+
+    run: str
+    reason: str = "stopped by the operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class WatchRun(Message):
+    """Send the run's events after this number, then the new ones, then `RunFinished`."""
+
+    run: str
+    after: U64 = 0
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class RunEvent(Message):
+    """Something happened in a run.
+
+    Attributes:
+        run: The run.
+        seq: Counts the run's events from 1; 0 for `progress`, which is not stored.
+        time_ms: Since 1970.
+        kind: `started`, `role_started`, `report`, `progress`, `log`, `barrier`, `role_finished`, `role_lost`
+            or `stopping`.
+        node: The node, 0 when it concerns the run.
+        role: The role, empty when it concerns the run.
+        data: By kind: the row; `{done, total}`; `{level, text}`; `{name, generation}`;
+            `{ok, error, traceback}`; `{reason}`.
+    """
+
+    run: str
+    seq: U64
+    time_ms: U64
+    kind: str
+    node: U32 = 0
+    role: str = ""
+    data: Json = None
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class RunFinished(Message):
+    """A run ended.
+
+    Attributes:
+        run: The run.
+        ok: Every role ended well.
+        reason: Why not: the first failure, as a sentence; empty when ok.
+        failures: Every role that did not end well: `{node, role, error, traceback}`.
+    """
+
+    run: str
+    ok: bool
+    reason: str = ""
+    failures: tuple[dict[str, Json], ...] = ()
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class SetLinkSpec(Message):
+    """Change what a link does, from now on and after every restart; acknowledged when the nodes did it.
+
+    Attributes:
+        a: One end.
+        b: The other.
+        direction: `forward` (a to b), `backward` or `both`.
+        spec: The new impairments.
+        merge: Lay `spec` over what is in force instead of replacing it.
+        reset: Go back to what the topology declares; `spec` is ignored.
+        cause: Who or what asked, for the history.
+    """
+
+    a: U32
+    b: U32
+    direction: str = "both"
+    spec: LinkSpec | None = None
+    merge: bool = False
+    reset: bool = False
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class GetEvents(Message):
+    """Ask for the lab's events after a number, oldest first."""
+
+    after: U64 = 0
+    limit: U32 = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry of the lab's event log."""
+
+    seq: U64
+    time_ms: U64
+    name: str
+    node: U32 = 0
+    detail: Json = None
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class Events(Message):
+    """The events asked for; `more` when the limit cut them off."""
+
+    re: U32
+    events: tuple[Event, ...]
+    more: bool = False
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class SaveResult(Message):
+    """Keep a run's verdict and document; they survive the lab's nodes and the controller."""
+
+    run: str
+    verdict: str
+    document: Json

@@ -1,0 +1,145 @@
+"""The rules of a conversation, without sockets: who may say what, and which reply belongs to which request.
+
+`Admission` is the controller's side of the first frame; `permitted` guards every later one; `Requests` counts
+and matches on both sides. The transport moves the bytes and asks here what to do with them.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from orchestrator.protocol.codec import SAME_RELEASE, VERSION, Bad, Frame
+from orchestrator.protocol.errors import (
+    Malformed,
+    PeerError,
+    ProtocolError,
+    Refused,
+    UnknownType,
+    WrongVersion,
+)
+from orchestrator.protocol.messages import Error, Hello, Message, Role
+
+__all__ = ["Admission", "Peer", "Requests", "error_reply", "peer_error", "permitted", "reply_to"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom the controller let in."""
+
+    role: Role
+    software: str
+    process: int
+
+
+class Admission:
+    """Decides about a peer's first frame.
+
+    Args:
+        tokens: The secret of each role that may come in.
+    """
+
+    def __init__(self, tokens: Mapping[Role, str]) -> None:
+        self._tokens = dict(tokens)
+
+    def admit(self, first: Frame | Bad) -> Peer:
+        """Return who the peer is.
+
+        Raises:
+            ProtocolError: It is of another version, has the wrong token, or said something else first. The
+                error says nothing about which part of a secret was right.
+        """
+        if isinstance(first, Bad):
+            raise first.error
+        hello = first.message
+        if not isinstance(hello, Hello):
+            raise Malformed(f"the first message has to be Hello, not {hello.type}")
+        if hello.protocol != VERSION:
+            raise WrongVersion(
+                f"the peer speaks protocol version {hello.protocol}, but {VERSION} is spoken here",
+                found=str(hello.protocol),
+                expected=str(VERSION),
+                hint=SAME_RELEASE,
+            )
+        # An unknown role is compared as well, so that the time taken does not tell which roles exist.
+        expected = self._tokens.get(_role(hello.role) or Role.CONTROLLER, "")
+        if not hmac.compare_digest(hello.token.encode(), expected.encode()) or not expected:
+            raise Refused(
+                f"the token is not valid for the role `{hello.role[:20]}`",
+                id="control.token",
+                hint="a token belongs to one start of a lab; read it from the lab's files again",
+            )
+        return Peer(Role(hello.role), hello.software[:100], hello.process)
+
+
+def permitted(role: Role, message: Message) -> None:
+    """Check that a peer of this role may send this message after its `Hello`.
+
+    Raises:
+        UnknownType: The message travels only the other way, or not any more.
+        Refused: Another role may send it, this one may not.
+    """
+    if role in message.SENDERS and not isinstance(message, Hello):
+        return
+    if Role.CONTROLLER in message.SENDERS or isinstance(message, Hello):
+        raise UnknownType(f"{message.type} is not expected here", found=message.type)
+    allowed = " or ".join(sorted(each.value for each in message.SENDERS))
+    raise Refused(f"{message.type} may be sent by {allowed}, not by {role.value}", found=message.type)
+
+
+class Requests(Generic[_T]):
+    """Numbers requests and finds what waits for a reply; numbers wrap, and 0 is never used."""
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._waiting: dict[int, _T] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def open(self, waiter: _T) -> int:
+        """Return a number for a new request."""
+        number = self._next
+        while number in self._waiting or number == 0:
+            number = (number + 1) & 0xFFFF_FFFF
+        self._next = (number + 1) & 0xFFFF_FFFF
+        self._waiting[number] = waiter
+        return number
+
+    def close(self, number: int) -> _T | None:
+        """Return what waits for a reply to this number, and forget it; None if nothing does."""
+        return self._waiting.pop(number, None)
+
+    def close_all(self) -> list[_T]:
+        """Forget all requests, and return what waited: no reply will come any more."""
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        return waiting
+
+
+def reply_to(message: Message) -> int:
+    """Return the number of the request that a message answers, 0 when it is no reply."""
+    number = getattr(message, "re", 0)
+    return number if isinstance(number, int) else 0
+
+
+def error_reply(error: ProtocolError, re: int) -> Error:
+    """Return the message that tells a peer about an error."""
+    return Error(re, error.id, error.message, error.hint)
+
+
+def peer_error(message: Error) -> PeerError:
+    """Return the exception for an `Error` that the peer sent."""
+    return PeerError(message.message, id=message.error, hint=message.hint)
+
+
+def _role(text: str) -> Role | None:
+    try:
+        role = Role(text)
+    except ValueError:
+        return None
+    return None if role is Role.CONTROLLER else role

@@ -1,0 +1,42 @@
+"""Moves protocol frames between a peer and the controller, and knows nothing about what they mean.
+
+connect       a client's websocket, introduced and let in
+reconnecting  the same for as long as it takes, with a growing wait between attempts
+serve, admit  the controller's side, with plain HTTP on the same port
+memory_pair   two ends without a socket, for tests and for nodes in the controller's own process
+"""
+
+from __future__ import annotations
+
+from orchestrator.transport.client import Backoff, connect, introduce, reconnecting
+from orchestrator.transport.connection import Connection, OnReply
+from orchestrator.transport.errors import Disconnected, RequestTimeout
+from orchestrator.transport.pipes import MemoryPipe, Pipe, WebSocketPipe
+from orchestrator.transport.server import CONTROL_PATH, Handler, HttpHandler, Server, admit, serve
+
+__all__ = [
+    "CONTROL_PATH",
+    "Backoff",
+    "Connection",
+    "Disconnected",
+    "Handler",
+    "HttpHandler",
+    "MemoryPipe",
+    "OnReply",
+    "Pipe",
+    "RequestTimeout",
+    "Server",
+    "WebSocketPipe",
+    "admit",
+    "connect",
+    "introduce",
+    "memory_pair",
+    "reconnecting",
+    "serve",
+]
+
+
+def memory_pair() -> tuple[Connection, Connection]:
+    """Return both ends of a connection in memory; neither has introduced itself yet."""
+    one, other = MemoryPipe.pair()
+    return Connection(one), Connection(other)

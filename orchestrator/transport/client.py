@@ -1,0 +1,174 @@
+"""Reach the controller: connect, introduce oneself, and come back after it was away."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from orchestrator import __version__
+from orchestrator.errors import ControllerUnreachable
+from orchestrator.protocol import MAX_MESSAGE, VERSION, PeerError, Role, WrongVersion, peer_error
+from orchestrator.protocol.messages import Error, Hello, Welcome
+from orchestrator.transport.connection import Connection
+from orchestrator.transport.errors import Disconnected, RequestTimeout
+from orchestrator.transport.pipes import WebSocketPipe
+
+__all__ = ["PING_EVERY", "PING_LIMIT", "Backoff", "connect", "introduce", "reconnecting"]
+
+PING_EVERY = 10.0
+"""Seconds between pings. A process that dies is noticed by its socket at once; this is for the rest."""
+
+PING_LIMIT = 20.0
+"""Seconds to wait for a pong; a process that is stopped or starved for less is not given up."""
+
+_FATAL = {"control.token", "control.refused", "protocol.version"}
+
+
+@dataclass
+class Backoff:
+    """How long to wait before the next attempt: longer each time, with some chance in it.
+
+    Attributes:
+        first: Seconds before the second attempt.
+        factor: By how much the wait grows.
+        limit: Seconds that it never exceeds.
+        chance: Source of chance; spreads out a thousand nodes that lost their controller at once.
+    """
+
+    first: float = 0.05
+    factor: float = 1.6
+    limit: float = 2.0
+    chance: random.Random = field(default_factory=random.Random)
+    _next: float = field(default=0.0, init=False)
+
+    def next_wait(self) -> float:
+        """Return the seconds to wait now."""
+        base = max(self.first, self._next)
+        self._next = min(self.limit, base * self.factor)
+        return base * self.chance.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Begin again with the shortest wait; call it after a success."""
+        self._next = 0.0
+
+
+async def connect(
+    url: str,
+    token: str,
+    role: Role | str,
+    *,
+    software: str = f"nm {__version__}",
+    process: int = 0,
+    within: float = 5.0,
+) -> Connection:
+    """Connect to a controller and introduce oneself.
+
+    Args:
+        url: Such as `ws://127.0.0.1:3000/control`.
+        token: The role's secret.
+        role: `node`, `agent` or `operator`.
+        software: Name and version, for the controller's log.
+        process: The number of this process, when it has nodes.
+        within: Seconds for all of it.
+
+    Raises:
+        ControllerUnreachable: Nothing answered there in time.
+        PeerError: The controller refuses us, with the id `control.token` or `protocol.version`.
+    """
+    from websockets.asyncio.client import connect as dial
+    from websockets.exceptions import WebSocketException
+
+    # No proxy: the controller is on loopback or in the lab's own network, and an address from the
+    # environment must not be able to send our token elsewhere.
+    try:
+        async with asyncio.timeout(within):
+            socket = await dial(
+                url,
+                max_size=2 * MAX_MESSAGE,
+                compression=None,
+                ping_interval=PING_EVERY,
+                ping_timeout=PING_LIMIT,
+                open_timeout=None,
+                close_timeout=2,
+                proxy=None,
+            )
+            connection = Connection(WebSocketPipe(socket))
+            try:
+                await introduce(connection, token, role, software=software, process=process)
+            except BaseException:
+                await connection.close("introduction failed", grace=0)
+                raise
+    except TimeoutError:
+        raise ControllerUnreachable(f"no controller answered at {url} within {within:g} s") from None
+    except (OSError, WebSocketException, Disconnected) as error:
+        raise ControllerUnreachable(f"no controller answers at {url}: {error}") from None
+    return connection
+
+
+async def introduce(
+    connection: Connection, token: str, role: Role | str, *, software: str = "", process: int = 0
+) -> None:
+    """Say who we are on a new connection, and wait to be let in.
+
+    Raises:
+        PeerError: The controller refuses us.
+        Disconnected: The connection ended instead.
+    """
+    connection.send_nowait(Hello(token, VERSION, str(role), software, process))
+    frame = await connection.next_frame()
+    if frame is None:
+        raise Disconnected(connection.ended or "the connection ended")
+    if isinstance(frame.message, Error):
+        raise peer_error(frame.message)
+    if not isinstance(frame.message, Welcome):
+        raise WrongVersion(f"the controller greeted with {frame.message.type}")
+    connection.welcome = frame.message
+
+
+async def reconnecting(
+    url: str,
+    token: str,
+    role: Role | str,
+    *,
+    software: str = f"nm {__version__}",
+    process: int = 0,
+    backoff: Backoff | None = None,
+    patience: float | None = None,
+) -> AsyncIterator[Connection]:
+    """Yield a connection, and a new one each time the last has ended.
+
+    Args:
+        url: As for `connect`.
+        token: As for `connect`.
+        role: As for `connect`.
+        software: As for `connect`.
+        process: As for `connect`.
+        backoff: How long to wait between attempts.
+        patience: Seconds without a connection after which it is given up; None for never.
+
+    Raises:
+        ControllerUnreachable: The patience is over.
+        PeerError: The controller refuses us; waiting would not help.
+    """
+    backoff = backoff or Backoff()
+    loop = asyncio.get_running_loop()
+    lost_at = loop.time()
+    while True:
+        try:
+            connection = await connect(url, token, role, software=software, process=process)
+        except (ControllerUnreachable, RequestTimeout, PeerError) as error:
+            if isinstance(error, PeerError) and error.id in _FATAL:
+                raise
+            if patience is not None and loop.time() - lost_at > patience:
+                raise
+            await asyncio.sleep(backoff.next_wait())
+            continue
+        backoff.reset()
+        try:
+            yield connection
+        finally:
+            await connection.close(grace=0.5)
+        lost_at = loop.time()
+        await asyncio.sleep(backoff.next_wait())

@@ -1,0 +1,166 @@
+"""Take control connections, and answer plain HTTP on the same port."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.protocol import (
+    MAX_MESSAGE,
+    VERSION,
+    Admission,
+    Bad,
+    Frame,
+    Malformed,
+    Peer,
+    ProtocolError,
+    error_reply,
+)
+from orchestrator.protocol.messages import Welcome
+from orchestrator.transport.client import PING_EVERY, PING_LIMIT
+from orchestrator.transport.connection import Connection
+from orchestrator.transport.errors import RequestTimeout
+from orchestrator.transport.pipes import WebSocketPipe
+
+if TYPE_CHECKING:
+    from websockets.asyncio.server import Server as WebSocketServer
+    from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request, Response
+
+__all__ = ["CONTROL_PATH", "Handler", "HttpHandler", "Server", "admit", "serve"]
+
+CONTROL_PATH = "/control"
+"""The path of control connections; every other path is for `HttpHandler`."""
+
+HELLO_LIMIT = 10.0
+"""Seconds that a new connection has to introduce itself."""
+
+Handler = Callable[[Connection], Awaitable[None]]
+HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
+"""From a path to status, content type and body; None for a path that does not exist."""
+
+
+class Server:
+    """A listening socket; made by `serve`."""
+
+    def __init__(self, inner: WebSocketServer) -> None:
+        self._inner = inner
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on; the port is the real one also when 0 was asked for."""
+        host, port = next(iter(self._inner.sockets)).getsockname()[:2]
+        return str(host), int(port)
+
+    async def close(self) -> None:
+        """Take no more connections, end those that are open, and wait for their handlers."""
+        self._inner.close()
+        await self._inner.wait_closed()
+
+
+async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHandler | None = None) -> Server:
+    """Listen for control connections.
+
+    Args:
+        handler: Called with each new connection; the connection ends when it returns.
+        host: Address to listen on.
+        port: Port, 0 for any free one.
+        http_handler: Answers plain HTTP requests.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
+    from websockets.asyncio.server import serve as listen
+
+    async def handle(socket: ServerConnection) -> None:
+        connection = Connection(WebSocketPipe(socket))
+        try:
+            await handler(connection)
+        finally:
+            await connection.close("the controller ended the connection")
+
+    def answer(socket: ServerConnection, request: Request) -> Response | None:
+        path = request.path.partition("?")[0]
+        if path == CONTROL_PATH:
+            return None
+        found = http_handler(path) if http_handler is not None else None
+        status, kind, body = found or (404, "text/plain", b"not found\n")
+        response = socket.respond(http.HTTPStatus(status), "")
+        response.body = body
+        del response.headers["Content-Type"], response.headers["Content-Length"]
+        response.headers["Content-Type"] = kind
+        response.headers["Content-Length"] = str(len(body))
+        return response
+
+    inner = await listen(
+        handle,
+        host,
+        port,
+        process_request=answer,
+        max_size=2 * MAX_MESSAGE,
+        compression=None,
+        ping_interval=PING_EVERY,
+        ping_timeout=PING_LIMIT,
+        open_timeout=HELLO_LIMIT,
+        close_timeout=2,
+        backlog=4096,
+        server_header=None,
+        logger=_quiet_logger(),
+    )
+    return Server(inner)
+
+
+async def admit(connection: Connection, admission: Admission, lab: str, incarnation: int) -> Peer:
+    """Wait for a peer's `Hello` and let it in, or tell it why not.
+
+    Raises:
+        ProtocolError: It was not let in, and was told so.
+    """
+    wrong: asyncio.Future[Bad] = asyncio.get_running_loop().create_future()
+    first = asyncio.ensure_future(connection.next_frame(HELLO_LIMIT))
+
+    def came_wrong(bad: Bad) -> None:
+        if not (
+            wrong.done() or first.done() or connection.unread
+        ):  # what comes after `Hello` is not the first
+            wrong.set_result(bad)
+
+    connection.on_wrong = came_wrong
+    try:
+        either: list[asyncio.Future[Any]] = [first, wrong]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if wrong.done():
+            raise wrong.result().error  # the connection has told the peer already
+        frame = _hello(first, connection)
+    finally:
+        first.cancel()
+        connection.on_wrong = None
+    try:
+        peer = admission.admit(frame)
+    except ProtocolError as error:
+        connection.send_nowait(error_reply(error, frame.id))
+        raise
+    connection.send_nowait(Welcome(VERSION, lab, incarnation))
+    return peer
+
+
+def _hello(first: asyncio.Future[Frame | None], connection: Connection) -> Frame:
+    try:
+        frame = first.result()
+    except RequestTimeout:
+        text = f"{connection.remote} did not introduce itself within {HELLO_LIMIT:g} s"
+        raise Malformed(text) from None
+    if frame is None:
+        raise Malformed(f"{connection.remote} left without introducing itself")
+    return frame
+
+
+def _quiet_logger() -> Any:
+    import logging
+
+    # A port scanner's half handshake is worth a debug line, not a traceback.
+    logger = logging.getLogger("websockets.server")
+    logger.setLevel(logging.CRITICAL)
+    return logger
