@@ -1,0 +1,46 @@
+"""Postgres, and only here.
+
+    store      open, read once, write behind, hear of changes made by SQL
+    lab        SQL for nodes, links, routes, groups
+    runs       SQL for runs and results
+    history    SQL for events, measurements and flows
+    writer     writes in order, in batches, and through an outage
+    migrate    numbered files under an advisory lock
+    embedded   a server of our own from a PyPI wheel
+
+The SQL stands next to the function that runs it; rows become frozen classes at once. psycopg is imported when
+the first connection is made, so that importing this room costs nothing.
+"""
+
+from __future__ import annotations
+
+from orchestrator.store.errors import SchemaTooNew, StoreUnavailable
+from orchestrator.store.rows import (
+    EventRow,
+    GroupRow,
+    LabRow,
+    LinkRow,
+    NodeRow,
+    RoleRow,
+    RouteRow,
+    RunRow,
+    Snapshot,
+    TreeRow,
+)
+from orchestrator.store.store import Store
+
+__all__ = [
+    "EventRow",
+    "GroupRow",
+    "LabRow",
+    "LinkRow",
+    "NodeRow",
+    "RoleRow",
+    "RouteRow",
+    "RunRow",
+    "SchemaTooNew",
+    "Snapshot",
+    "Store",
+    "StoreUnavailable",
+    "TreeRow",
+]

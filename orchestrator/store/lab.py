@@ -1,0 +1,232 @@
+"""Nodes, links, routes and groups: the SQL, next to the functions that run it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.impairment import LinkSpec
+from orchestrator.store.rows import Edges, GroupRow, LabRow, LinkRow, NodeRow, RouteRow, TreeRow
+from orchestrator.store.values import jsonb, text
+from orchestrator.store.writer import Statement, Writer
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+__all__ = ["LabTables", "begin", "read_groups", "read_links", "read_nodes", "read_routes"]
+
+_SAVE_NODE = Statement("""
+    INSERT INTO nodes (node_id, name, labels, external, state, private_network_name, private_network_addr,
+                       public_network_addr, process, mtu, registered_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, CASE WHEN %s = 0 THEN NULL ELSE now() END)
+    ON CONFLICT (node_id) DO UPDATE SET
+        name = excluded.name, labels = excluded.labels, external = excluded.external, state = excluded.state,
+        private_network_name = excluded.private_network_name,
+        private_network_addr = excluded.private_network_addr,
+        public_network_addr = excluded.public_network_addr, process = excluded.process, mtu = excluded.mtu,
+        registered_at = coalesce(excluded.registered_at, nodes.registered_at), updated_at = now()""")
+_NODE_STATE = Statement("UPDATE nodes SET state = %s, updated_at = now() WHERE node_id = %s")
+_DROP_NODE = Statement("DELETE FROM nodes WHERE node_id = %s")
+_SAVE_LINK = Statement("""
+    INSERT INTO links (a, b, forward, backward, forward_now, backward_now, origin)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (a, b) DO UPDATE SET
+        forward = excluded.forward, backward = excluded.backward, forward_now = excluded.forward_now,
+        backward_now = excluded.backward_now, origin = excluded.origin""")
+_DROP_LINK = Statement("DELETE FROM links WHERE a = %s AND b = %s")
+_SAVE_ROUTE = Statement("""
+    INSERT INTO routes (route_id, src_node_id, dst_node_id, edges, origin) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (route_id) DO UPDATE SET
+        src_node_id = excluded.src_node_id, dst_node_id = excluded.dst_node_id, edges = excluded.edges,
+        origin = excluded.origin""")
+_DROP_ROUTE = Statement("DELETE FROM routes WHERE route_id = %s")
+_SAVE_GROUP = Statement("""
+    INSERT INTO groups (group_id, label, src_node_id, group_ip) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (group_id) DO UPDATE SET
+        label = excluded.label, src_node_id = excluded.src_node_id, group_ip = excluded.group_ip""")
+_ADD_MEMBER = Statement(
+    "INSERT INTO group_members (group_id, node_id) VALUES (%s, %s) ON CONFLICT (group_id, node_id) DO NOTHING"
+)
+_DROP_MEMBER = Statement("DELETE FROM group_members WHERE group_id = %s AND node_id = %s")
+_DROP_TREES = Statement("DELETE FROM group_trees WHERE group_id = %s")
+_ADD_TREE = Statement("""
+    INSERT INTO group_trees (group_id, tree_id, edges, weight) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (group_id, tree_id) DO UPDATE SET
+        edges = excluded.edges, weight = excluded.weight, updated_at = now()""")
+_LAB_READY = Statement("UPDATE lab SET ready_at = coalesce(ready_at, now()) WHERE name = %s")
+
+
+class LabTables:
+    """Writes what the controller decided about the lab; nothing here waits.
+
+    Attributes:
+        changes: Counts what was written to tables that may be changed by SQL as well.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.changes = 0
+
+    def save_nodes(self, nodes: Iterable[NodeRow]) -> None:
+        """Write nodes whole."""
+        self._writer.put_many(_SAVE_NODE, [_node_values(node) for node in nodes])
+
+    def node_states(self, states: Iterable[tuple[int, str]]) -> None:
+        """Write what nodes are doing, by id."""
+        self._writer.put_many(_NODE_STATE, [(state, node_id) for node_id, state in states])
+
+    def drop_nodes(self, node_ids: Iterable[int]) -> None:
+        """Forget nodes."""
+        self._writer.put_many(_DROP_NODE, [(node_id,) for node_id in node_ids])
+
+    def save_links(self, links: Iterable[LinkRow]) -> None:
+        """Write links whole."""
+        self.changes += 1
+        self._writer.put_many(_SAVE_LINK, [_link_values(link) for link in links])
+
+    def drop_links(self, ends: Iterable[tuple[int, int]]) -> None:
+        """Forget links."""
+        self.changes += 1
+        self._writer.put_many(_DROP_LINK, list(ends))
+
+    def save_routes(self, routes: Iterable[RouteRow]) -> None:
+        """Write explicit routes."""
+        self.changes += 1
+        rows = [(route.route_id, route.src, route.dst, jsonb(route.edges), route.origin) for route in routes]
+        self._writer.put_many(_SAVE_ROUTE, rows)
+
+    def drop_routes(self, route_ids: Iterable[int]) -> None:
+        """Forget explicit routes."""
+        self.changes += 1
+        self._writer.put_many(_DROP_ROUTE, [(route_id,) for route_id in route_ids])
+
+    def save_group(self, group: GroupRow) -> None:
+        """Write a group; its members and trees have calls of their own."""
+        self.changes += 1
+        self._writer.put(_SAVE_GROUP, group.group_id, text(group.label), group.src_node_id, group.group_ip)
+
+    def add_member(self, group_id: int, node_id: int) -> None:
+        """Write a membership."""
+        self.changes += 1
+        self._writer.put(_ADD_MEMBER, group_id, node_id)
+
+    def drop_member(self, group_id: int, node_id: int) -> None:
+        """Forget a membership."""
+        self.changes += 1
+        self._writer.put(_DROP_MEMBER, group_id, node_id)
+
+    def set_trees(self, group_id: int, trees: Iterable[TreeRow]) -> None:
+        """Write a group's trees in place of those it had."""
+        self.changes += 1
+        self._writer.put(_DROP_TREES, group_id)
+        rows = [(group_id, tree.tree_id, jsonb(tree.edges), tree.weight) for tree in trees]
+        self._writer.put_many(_ADD_TREE, rows)
+
+    def lab_ready(self, name: str) -> None:
+        """Remember that the lab was ready once."""
+        self._writer.put(_LAB_READY, name)
+
+
+async def begin(connection: AsyncConnection, lab: str) -> LabRow:
+    """Count a start of the lab's controller."""
+    cursor = await connection.execute(
+        "INSERT INTO lab (name, incarnation) VALUES (%s, 1)"
+        " ON CONFLICT (name) DO UPDATE SET incarnation = lab.incarnation + 1"
+        " RETURNING incarnation, ready_at IS NOT NULL",
+        (lab,),
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "an insert that returns something returns it"
+    return LabRow(lab, int(row[0]), bool(row[1]))
+
+
+async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
+    """Return all nodes."""
+    cursor = await connection.execute(
+        "SELECT node_id, name, labels, external, state, private_network_name, private_network_addr,"
+        " public_network_addr, process, mtu FROM nodes ORDER BY node_id"
+    )
+    rows: list[Any] = await cursor.fetchall()
+    return tuple(NodeRow(*[*row[:8], int(row[8]), row[9]]) for row in rows)
+
+
+async def read_links(connection: AsyncConnection) -> tuple[LinkRow, ...]:
+    """Return all links; one whose impairments make no sense is taken as unimpaired."""
+    cursor = await connection.execute(
+        "SELECT a, b, forward, backward, forward_now, backward_now, origin FROM links ORDER BY a, b"
+    )
+    return tuple(
+        LinkRow(a, b, _spec(forward), _spec(backward), _now(forward_now), _now(backward_now), origin)
+        for a, b, forward, backward, forward_now, backward_now, origin in await cursor.fetchall()
+    )
+
+
+async def read_routes(connection: AsyncConnection) -> tuple[RouteRow, ...]:
+    """Return all explicit routes."""
+    cursor = await connection.execute(
+        "SELECT route_id, src_node_id, dst_node_id, edges, origin FROM routes ORDER BY route_id"
+    )
+    rows: list[Any] = await cursor.fetchall()
+    return tuple(RouteRow(*[*row[:3], _edges(row[3]), row[4]]) for row in rows)
+
+
+async def read_groups(connection: AsyncConnection) -> tuple[GroupRow, ...]:
+    """Return all groups with their members and trees."""
+    members: dict[int, list[int]] = defaultdict(list)
+    cursor = await connection.execute(
+        "SELECT group_id, node_id FROM group_members ORDER BY group_id, node_id"
+    )
+    for group_id, node_id in await cursor.fetchall():
+        members[group_id].append(node_id)
+    trees: dict[int, list[TreeRow]] = defaultdict(list)
+    cursor = await connection.execute(
+        "SELECT group_id, tree_id, edges, weight FROM group_trees ORDER BY group_id, tree_id"
+    )
+    for group_id, tree_id, edges, weight in await cursor.fetchall():
+        trees[group_id].append(TreeRow(tree_id, _edges(edges), weight))
+    cursor = await connection.execute(
+        "SELECT group_id, label, src_node_id, group_ip FROM groups ORDER BY group_id"
+    )
+    rows: list[Any] = await cursor.fetchall()
+    return tuple(GroupRow(*[*row, tuple(members[row[0]]), tuple(trees[row[0]])]) for row in rows)
+
+
+def _node_values(node: NodeRow) -> tuple[Any, ...]:
+    return (
+        node.node_id,
+        text(node.name),
+        jsonb(dict(node.labels)),
+        node.external,
+        node.state,
+        text(node.private_network_name),
+        text(node.private_network_addr),
+        text(node.public_network_addr),
+        node.process,
+        node.mtu,
+        node.process,
+    )
+
+
+def _link_values(link: LinkRow) -> tuple[Any, ...]:
+    now = [None if spec is None else jsonb(spec.to_wire()) for spec in (link.forward_now, link.backward_now)]
+    declared = [jsonb(spec.to_wire()) for spec in (link.forward, link.backward)]
+    return (link.a, link.b, *declared, *now, link.origin)
+
+
+def _spec(value: Any) -> LinkSpec:
+    try:
+        return LinkSpec.from_wire(value if isinstance(value, dict) else None)
+    except ValueError:
+        return LinkSpec()
+
+
+def _now(value: Any) -> LinkSpec | None:
+    return None if value is None else _spec(value)
+
+
+def _edges(value: Any) -> Edges:
+    try:
+        return tuple((int(start), int(end)) for start, end in value)
+    except (TypeError, ValueError):
+        return ()  # written by hand and no list of pairs; a route without edges leads nowhere

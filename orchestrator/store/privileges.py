@@ -1,0 +1,120 @@
+"""Run a child as an ordinary user although we are root.
+
+Postgres refuses to be root. A child that becomes somebody else may however lose the way to its own files,
+when a folder above them is closed to others (`/root`, pytest's temporary folders). For that case one
+capability can be kept across the change, the one that lets a process walk through folders and read.
+
+Where nobody else is to be had, the child borrows an account: in a user namespace of its own, the same files
+belong to a user that has a name and is not root. That is so for an ordinary user whose id has no name, as in
+a container that was given a bare number, and for root of a user namespace in which there is nobody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import stat
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.errors import HostNotFit
+
+__all__ = ["become", "borrow_name", "may_become", "may_walk", "named_uid", "spare_uid"]
+
+# Outside what useradd gives to people and services, and in the range that systemd hands out for a process's
+# lifetime and takes back (61184 to 65519, `man systemd.exec`, DynamicUser).
+_FIRST_UID, _UIDS = 61_184, 4_000
+
+_PR_SET_KEEPCAPS = 8
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_CAP_DAC_READ_SEARCH = 2
+_CAP_VERSION_3 = 0x20080522
+_CLONE_NEWUSER = 0x1000_0000
+
+
+def spare_uid(name: str) -> int:
+    """Return a user id for `name` that belongs to nobody on this machine, the same one each time."""
+    taken = {entry.pw_uid for entry in pwd.getpwall()}
+    start = zlib.crc32(name.encode())
+    for step in range(_UIDS):
+        uid = _FIRST_UID + (start + step) % _UIDS
+        if uid not in taken:
+            return uid
+    raise HostNotFit("no user id is free for the embedded Postgres", id="host.no-uid")
+
+
+def named_uid() -> int:
+    """Return the user id of an account without rights, for a program that insists on having a name."""
+    accounts = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0}
+    for name in ("nobody", *sorted(accounts)):
+        if name in accounts:
+            return accounts[name]
+    raise HostNotFit("there is no account but root's", id="host.no-uid", hint="add the account `nobody`")
+
+
+def may_walk(path: Path) -> bool:
+    """Tell whether a stranger may walk through every folder down to `path`, itself included."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
+
+
+def become(uid: int, *, walk: bool) -> Callable[[], None]:
+    """Return what a child has to call before it runs the program, to be `uid` and nobody else.
+
+    Args:
+        uid: The user and group to become.
+        walk: Keep the capability to walk through closed folders and to read.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)  # loaded here: a child between fork and exec should not
+
+    def prepare() -> None:
+        if walk:
+            _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        if walk:
+            bit = 1 << _CAP_DAC_READ_SEARCH
+            header = (ctypes.c_uint32 * 2)(_CAP_VERSION_3, 0)
+            # Effective, permitted and inheritable, for capabilities 0–31 and then 32–63.
+            data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
+            _check(libc.capset(header, data))
+            _check(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_READ_SEARCH, 0, 0))
+
+    return prepare
+
+
+def may_become(uid: int, table: Path = Path("/proc/self/uid_map")) -> bool:
+    """Tell whether there is such a user in our user namespace; in the machine's own there is everybody."""
+    ranges = (line.split() for line in table.read_text().splitlines())
+    return any(int(first) <= uid < int(first) + int(count) for first, _outside, count in ranges)
+
+
+def borrow_name() -> Callable[[], None] | None:
+    """Return what a child has to call before it runs a program that insists on a named user other than root.
+
+    None when we are such a user. To the child its files seem to belong to an account without rights; to
+    everybody else they are ours.
+    """
+    ours, group = os.geteuid(), os.getegid()
+    if ours != 0:
+        with contextlib.suppress(KeyError):
+            pwd.getpwuid(ours)
+            return None
+    named = named_uid()
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def prepare() -> None:
+        _check(libc.unshare(_CLONE_NEWUSER))
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{named} {ours} 1")
+        Path("/proc/self/gid_map").write_text(f"{named} {group} 1")
+
+    return prepare
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), "a privilege could not be changed")

@@ -1,0 +1,150 @@
+"""What the tables hold, as frozen classes; a row becomes one of these as soon as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.impairment import PLAIN, LinkSpec
+
+__all__ = [
+    "EventRow",
+    "GroupRow",
+    "LabRow",
+    "LinkRow",
+    "NodeRow",
+    "RoleRow",
+    "RouteRow",
+    "RunRow",
+    "Snapshot",
+    "TreeRow",
+]
+
+Edges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node, and where it was last seen."""
+
+    node_id: int
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
+    state: str = "starting"
+    private_network_name: str = ""
+    private_network_addr: str = ""
+    public_network_addr: str = ""
+    process: int = 0
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """A link, declared and in force; `a` is less than `b`."""
+
+    a: int
+    b: int
+    forward: LinkSpec = PLAIN
+    backward: LinkSpec = PLAIN
+    forward_now: LinkSpec | None = None
+    backward_now: LinkSpec | None = None
+    origin: str = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """An explicit route as directed edges."""
+
+    route_id: int
+    src: int
+    dst: int
+    edges: Edges
+    origin: str = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRow:
+    """A tree that was set for a group."""
+
+    tree_id: int
+    edges: Edges
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A group with its members and trees."""
+
+    group_id: int
+    label: str
+    src_node_id: int
+    group_ip: str | None
+    members: tuple[int, ...] = ()
+    trees: tuple[TreeRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An entry of the lab's log."""
+
+    seq: int
+    time_ms: int
+    name: str
+    node: int = 0
+    detail: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRow:
+    """A role of a run in a node."""
+
+    node: int
+    role: str
+    state: str
+    error: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run that was under way when the controller ended, with all it needs to go on."""
+
+    run: str
+    scenario: str
+    state: str
+    reason: str
+    entry: str
+    params: Mapping[str, Any]
+    seed: int
+    timeout_s: float
+    started_ms: int
+    files: Mapping[str, bytes]
+    roles: tuple[RoleRow, ...]
+    rows: Mapping[int, int]
+    values: Mapping[str, Any]
+    barriers: Mapping[str, int]
+    last_event: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabRow:
+    """The lab itself."""
+
+    name: str
+    incarnation: int
+    was_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a controller needs to go on where the last one ended."""
+
+    lab: LabRow
+    nodes: tuple[NodeRow, ...]
+    links: tuple[LinkRow, ...]
+    routes: tuple[RouteRow, ...]
+    groups: tuple[GroupRow, ...]
+    last_event: int
+    runs: tuple[RunRow, ...]

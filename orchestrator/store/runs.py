@@ -1,0 +1,137 @@
+"""Runs, their roles and what they produced: the SQL, next to the functions that run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.store.history import to_ms, to_time
+from orchestrator.store.rows import RoleRow, RunRow
+from orchestrator.store.values import jsonb, text
+from orchestrator.store.writer import Statement, Writer
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+__all__ = ["RunTables", "read_run_events", "read_runs"]
+
+_RUN = Statement("""
+    INSERT INTO runs (run, scenario, state, reason, entry, params, seed, timeout_s, started_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (run) DO NOTHING""")
+_FILE = Statement(
+    "INSERT INTO run_files (run, path, content) VALUES (%s, %s, %s) ON CONFLICT (run, path) DO NOTHING"
+)
+_RUN_STATE = Statement("UPDATE runs SET state = %s, reason = %s, finished_at = %s WHERE run = %s")
+_FORGET_FILES = Statement("DELETE FROM run_files WHERE run = %s")
+_ROLE = Statement("""
+    INSERT INTO run_roles (run, node_id, role, state, error, traceback) VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (run, node_id) DO UPDATE SET
+        state = excluded.state, error = excluded.error, traceback = excluded.traceback""")
+_ROW = Statement("""
+    INSERT INTO run_rows (run, node_id, seq, role, content, time) VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (run, node_id, seq) DO NOTHING""")
+_VALUE = Statement("""
+    INSERT INTO run_values (run, key, value) VALUES (%s, %s, %s)
+    ON CONFLICT (run, key) DO UPDATE SET value = excluded.value""")
+_BARRIER = Statement("""
+    INSERT INTO run_barriers (run, name, generation) VALUES (%s, %s, %s)
+    ON CONFLICT (run, name) DO UPDATE SET
+        generation = greatest(run_barriers.generation, excluded.generation)""")
+_EVENT = Statement("""
+    INSERT INTO run_events (run, seq, time, kind, node, role, data) VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (run, seq) DO NOTHING""")
+_RESULT = Statement("""
+    INSERT INTO results (run, verdict, document) VALUES (%s, %s, %s)
+    ON CONFLICT (run) DO UPDATE SET
+        verdict = excluded.verdict, document = excluded.document, saved_at = now()""")
+
+
+class RunTables:
+    """Writes what runs do; nothing here waits."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def begin(self, run: RunRow) -> None:
+        """Write a run that starts, with its files and roles."""
+        params = jsonb(dict(run.params))
+        started = to_time(run.started_ms)
+        values = (run.scenario, run.state, run.reason, run.entry, params, run.seed, run.timeout_s, started)
+        self._writer.put(_RUN, run.run, *values)
+        self._writer.put_many(_FILE, [(run.run, path, content) for path, content in run.files.items()])
+        self.roles(run.run, run.roles)
+
+    def state(self, run: str, state: str, reason: str, finished_ms: int | None) -> None:
+        """Write how a run stands; one that has ended needs its files no longer."""
+        finished = None if finished_ms is None else to_time(finished_ms)
+        self._writer.put(_RUN_STATE, state, text(reason), finished, run)
+        if finished is not None:
+            self._writer.put(_FORGET_FILES, run)
+
+    def roles(self, run: str, roles: tuple[RoleRow, ...]) -> None:
+        """Write how roles stand."""
+        rows = [
+            (run, role.node, text(role.role), role.state, text(role.error), text(role.traceback))
+            for role in roles
+        ]
+        self._writer.put_many(_ROLE, rows)
+
+    def row(self, run: str, node: int, seq: int, role: str, content: Mapping[str, Any], time_ms: int) -> None:
+        """Write a row that a role reported."""
+        self._writer.put(_ROW, run, node, seq, role, jsonb(dict(content)), to_time(time_ms))
+
+    def value(self, run: str, key: str, value: Any) -> None:
+        """Write a published value."""
+        self._writer.put(_VALUE, run, text(key), jsonb(value))
+
+    def barrier(self, run: str, name: str, generation: int) -> None:
+        """Write that a barrier was released."""
+        self._writer.put(_BARRIER, run, text(name), generation)
+
+    def event(self, run: str, seq: int, time_ms: int, kind: str, node: int, role: str, data: Any) -> None:
+        """Write an event of a run."""
+        self._writer.put(_EVENT, run, seq, to_time(time_ms), kind, node, role, jsonb(data))
+
+    def result(self, run: str, verdict: str, document: Any) -> None:
+        """Write what a run came to."""
+        self._writer.put(_RESULT, run, verdict, jsonb(document))
+
+
+async def read_runs(connection: AsyncConnection) -> tuple[RunRow, ...]:
+    """Return the runs that have not ended, with all they need to go on."""
+    cursor = await connection.execute(
+        "SELECT run, scenario, state, reason, entry, params, seed, timeout_s, started_at FROM runs"
+        " WHERE finished_at IS NULL ORDER BY started_at"
+    )
+    found = []
+    for run, scenario, state, reason, entry, params, seed, timeout_s, started_at in await cursor.fetchall():
+        head = (run, scenario, state, reason, entry, params, int(seed), timeout_s, to_ms(started_at))
+        found.append(RunRow(*head, **await _details(connection, run)))
+    return tuple(found)
+
+
+async def _details(connection: AsyncConnection, run: str) -> dict[str, Any]:
+    async def ask(sql: str) -> list[tuple[Any, ...]]:
+        return await (await connection.execute(sql.encode(), (run,))).fetchall()
+
+    roles = await ask(
+        "SELECT node_id, role, state, error, traceback FROM run_roles WHERE run = %s ORDER BY node_id"
+    )
+    last = await ask("SELECT coalesce(max(seq), 0) FROM run_events WHERE run = %s")
+    return {
+        "files": dict(await ask("SELECT path, content FROM run_files WHERE run = %s")),
+        "roles": tuple(RoleRow(*row) for row in roles),
+        "rows": dict(await ask("SELECT node_id, max(seq) FROM run_rows WHERE run = %s GROUP BY node_id")),
+        "values": dict(await ask("SELECT key, value FROM run_values WHERE run = %s")),
+        "barriers": dict(await ask("SELECT name, generation FROM run_barriers WHERE run = %s")),
+        "last_event": int(last[0][0]),
+    }
+
+
+async def read_run_events(connection: AsyncConnection, run: str, after: int) -> list[tuple[Any, ...]]:
+    """Return a run's events after a number: number, time, kind, node, role, data."""
+    cursor = await connection.execute(
+        "SELECT seq, time, kind, node, role, data FROM run_events WHERE run = %s AND seq > %s ORDER BY seq",
+        (run, after),
+    )
+    return [(row[0], to_ms(row[1]), *row[2:]) for row in await cursor.fetchall()]

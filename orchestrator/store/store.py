@@ -1,0 +1,267 @@
+"""The store as the controller sees it: open it, read once, write behind, hear of changes made by SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import log
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.errors import StoreUnavailable
+from orchestrator.store import history, lab, runs
+from orchestrator.store.history import HistoryTables
+from orchestrator.store.lab import LabTables
+from orchestrator.store.migrate import migrate
+from orchestrator.store.rows import EventRow, GroupRow, LinkRow, RouteRow, Snapshot
+from orchestrator.store.runs import RunTables
+from orchestrator.store.writer import Writer
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+    from psycopg_pool import AsyncConnectionPool
+
+__all__ = ["CHANNEL", "Store"]
+
+CHANNEL = "nm_changed"
+"""The channel that triggers notify when somebody else writes; the payload is the table."""
+
+TABLES = ("links", "routes", "groups")
+"""What may be changed by SQL; members and trees count as groups."""
+
+_LOG = log.get(__name__)
+
+
+class Store:
+    """Postgres, and nothing else knows it.
+
+    Args:
+        conninfo: As libpq reads it.
+        clock: Tells how long an opening has taken.
+
+    Attributes:
+        lab: Writes nodes, links, routes and groups.
+        runs: Writes runs and results.
+        history: Writes events and measurements.
+    """
+
+    def __init__(self, conninfo: str, *, clock: Clock | None = None) -> None:
+        self._conninfo = conninfo
+        self._clock = clock or SystemClock()
+        self._pool: AsyncConnectionPool | None = None
+        self._writer: Writer | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._listening = True  # until the contrary is known
+
+    lab: LabTables
+    runs: RunTables
+    history: HistoryTables
+
+    # Opening and closing.
+
+    async def open(self, lab_name: str, *, within: float = 30.0) -> Snapshot:
+        """Wait for Postgres, bring it to our schema, count this start, and return what is there.
+
+        Args:
+            lab_name: The lab.
+            within: Seconds to wait for Postgres.
+
+        Raises:
+            StoreUnavailable: It did not answer in time, or refuses us.
+            SchemaTooNew: A newer release made the database.
+        """
+        connection = await self._first_connection(within)
+        async with connection:
+            await migrate(connection)
+            snapshot = await _read_all(connection, lab_name)
+        await self._open_pool()
+        return snapshot
+
+    async def close(self) -> None:
+        """Write what is left and let go."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+        if self._writer is not None:
+            await self._writer.close()
+        if self._pool is not None:
+            await self._pool.close(timeout=1.0)
+
+    # What it is worth.
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with it at the moment, as sentences; empty when all is well."""
+        found = []
+        if self._writer is not None:
+            if self._writer.problem is not None:
+                found.append(self._writer.problem)
+            if self._writer.lost_writes:
+                found.append(f"{self._writer.lost_writes} writes were lost while Postgres was away")
+        if not found and self._listener is not None and not self._listening:
+            found.append("changes made by SQL are not heard at the moment")
+        return tuple(found)
+
+    async def flushed(self) -> bool:
+        """Wait for what was written so far: True when committed, False when it is kept for later."""
+        return await self._writer.flushed() if self._writer is not None else False
+
+    # Reading.
+
+    async def links(self) -> tuple[LinkRow, ...]:
+        """Read the links again."""
+        async with self._connection() as connection:
+            return await lab.read_links(connection)
+
+    async def routes(self) -> tuple[RouteRow, ...]:
+        """Read the explicit routes again."""
+        async with self._connection() as connection:
+            return await lab.read_routes(connection)
+
+    async def groups(self) -> tuple[GroupRow, ...]:
+        """Read the groups again."""
+        async with self._connection() as connection:
+            return await lab.read_groups(connection)
+
+    async def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
+        """Read events after a number, oldest first."""
+        async with self._connection() as connection:
+            return await history.read_events(connection, after, limit)
+
+    async def run_events(self, run: str, after: int) -> list[tuple[Any, ...]]:
+        """Read a run's events after a number: number, time, kind, node, role, data."""
+        async with self._connection() as connection:
+            return await runs.read_run_events(connection, run, after)
+
+    async def run_state(self, run: str) -> tuple[str, str, str] | None:
+        """Read a run's scenario, state and reason; None if there is none of that name."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                "SELECT scenario, state, reason FROM runs WHERE run = %s", (run,)
+            )
+            row = await cursor.fetchone()
+            return None if row is None else (row[0], row[1], row[2])
+
+    def listen(self, changed: Callable[[str], None]) -> None:
+        """Call back with `links`, `routes` or `groups` when somebody else has changed them.
+
+        It calls back for all of them when it begins to listen, and again after an outage, since changes may
+        have been missed before.
+        """
+        self._listener = asyncio.create_task(self._listen(changed), name="store listener")
+
+    # How.
+
+    async def _first_connection(self, within: float) -> AsyncConnection:
+        from psycopg import AsyncConnection, OperationalError
+
+        started = self._clock.monotonic()
+        wait, said = 0.02, False
+        while True:
+            left = within - (self._clock.monotonic() - started)
+            try:
+                async with asyncio.timeout(max(0.1, left)):
+                    return await AsyncConnection.connect(self._conninfo, autocommit=True, **_OPTIONS)
+            except (OperationalError, TimeoutError) as error:
+                if left <= wait:
+                    raise StoreUnavailable(
+                        f"Postgres did not answer within {within:g} s",
+                        id="store.unreachable",
+                        hint=" ".join(str(error).split())[:300] or None,
+                    ) from None
+                if not said and within - left > 0.5:
+                    _LOG.warning(
+                        "waiting for postgres", limit_s=within, reason=" ".join(str(error).split())[:200]
+                    )
+                    said = True
+            await asyncio.sleep(wait)
+            wait = min(0.5, wait * 1.5)
+
+    async def _open_pool(self) -> None:
+        from psycopg_pool import AsyncConnectionPool
+
+        # The pool speaks of every attempt while Postgres is away; the writer says it once.
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        self._pool = AsyncConnectionPool(
+            self._conninfo,
+            min_size=1,
+            max_size=4,
+            kwargs=_OPTIONS,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+            reconnect_timeout=1.0,
+            name="store",
+        )
+        await self._pool.open()
+        self._writer = Writer(self._pool)
+        self.lab, self.runs, self.history = (
+            LabTables(self._writer),
+            RunTables(self._writer),
+            HistoryTables(self._writer),
+        )
+        self._writer.start()
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> Any:
+        from psycopg import OperationalError
+        from psycopg_pool import PoolTimeout
+
+        if self._pool is None:
+            raise StoreUnavailable("the store is not open", id="store.closed")
+        try:
+            async with self._pool.connection(timeout=2.0) as connection:
+                yield connection
+        except (OperationalError, PoolTimeout) as error:
+            text = f"Postgres does not answer: {' '.join(str(error).split())[:200]}"
+            raise StoreUnavailable(text, id="store.unreachable") from None
+
+    async def _listen(self, changed: Callable[[str], None]) -> None:
+        from psycopg import AsyncConnection, Error
+
+        wait = 0.05
+        while True:
+            try:
+                connection = await AsyncConnection.connect(self._conninfo, autocommit=True, **_OPTIONS)
+                async with connection:
+                    await connection.execute(f"LISTEN {CHANNEL}".encode())
+                    self._listening, wait = True, 0.05
+                    for table in TABLES:
+                        changed(table)
+                    while True:
+                        async for note in connection.notifies(timeout=0):
+                            changed("groups" if note.payload.startswith("group") else note.payload)
+                        await _readable(connection.fileno())
+            except (Error, OSError) as error:
+                _LOG.debug("listener lost", reason=" ".join(str(error).split())[:200])
+            self._listening = False
+            await asyncio.sleep(wait)
+            wait = min(1.0, wait * 2)
+
+
+async def _readable(file: int) -> None:
+    """Wait until something can be read; psycopg itself would look ten times a second, for nothing."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(file, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(file)
+
+
+_OPTIONS: dict[str, Any] = {"application_name": "nm-controller", "connect_timeout": 5}
+
+
+async def _read_all(connection: AsyncConnection, name: str) -> Snapshot:
+    return Snapshot(
+        lab=await lab.begin(connection, name),
+        nodes=await lab.read_nodes(connection),
+        links=await lab.read_links(connection),
+        routes=await lab.read_routes(connection),
+        groups=await lab.read_groups(connection),
+        last_event=await history.last_event(connection),
+        runs=await runs.read_runs(connection),
+    )

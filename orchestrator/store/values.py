@@ -1,0 +1,42 @@
+"""Values on their way into Postgres, made to fit: what a node or a role sends may be anything at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+__all__ = ["jsonb", "text"]
+
+
+def jsonb(value: Any) -> Any:
+    """Return a value for a `jsonb` place; what JSON cannot hold is written as text, or as null."""
+    from psycopg.types.json import Jsonb
+
+    return Jsonb(value, dumps=_dumps)
+
+
+def text(value: str | None) -> str | None:
+    """Return text for a `text` place, which cannot hold the character 0."""
+    return None if value is None else value.replace("\0", "�")
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(_fit(value), ensure_ascii=False, allow_nan=False)
+
+
+def _fit(value: Any) -> Any:
+    if isinstance(value, str):
+        # Half of a surrogate pair is no text for Postgres either.
+        return value.replace("\0", "�").encode("utf-8", "replace").decode()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {_fit(str(key)): _fit(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fit(each) for each in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _fit(str(value))
