@@ -1,0 +1,95 @@
+"""Putting rendered files on disk, each one whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import HostNotFit
+from orchestrator.plan import DeploymentPlan
+from orchestrator.render.files import RenderedFile, render
+
+__all__ = ["RunDirectory", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """A folder with everything that a start of a lab needs.
+
+    Attributes:
+        path: The folder, readable by its owner alone.
+        files: What was written, in order.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+
+    def node(self, node_id: int) -> Path:
+        """Return the file of a node."""
+        return self.path / f"node-{node_id}.toml"
+
+    @property
+    def controller(self) -> Path:
+        """Return the controller's file."""
+        return self.path / "controller.toml"
+
+    @property
+    def compose(self) -> Path:
+        """Return the compose file; only there for the docker backend."""
+        return self.path / "docker-compose.yml"
+
+    @property
+    def hosts(self) -> Path:
+        """Return the nodes' `/etc/hosts`."""
+        return self.path / "hosts"
+
+    @property
+    def manifest(self) -> Path:
+        """Return the list of what was written, with hashes."""
+        return self.path / "manifest.json"
+
+
+def write(plan: DeploymentPlan, directory: Path | str) -> RunDirectory:
+    """Render a plan into a folder, which is made if need be.
+
+    A file that stood there before is replaced whole: a reader sees the old one or the new one. Node files of
+    an earlier and larger lab are removed.
+
+    Raises:
+        HostNotFit: The folder cannot be written.
+    """
+    folder = Path(directory)
+    files = render(plan)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        _remove_strays(folder, {file.name for file in files})
+        paths = tuple(_put(folder, file) for file in files)
+    except OSError as error:
+        raise HostNotFit(
+            f"the run directory {folder} cannot be written: {error.strerror}",
+            id="host.run-directory",
+            found=str(error.filename or folder),
+            expected="a folder that this user may write, with room on its disk",
+        ) from error
+    return RunDirectory(folder, paths)
+
+
+def _remove_strays(folder: Path, names: set[str]) -> None:
+    ours = [*folder.glob("node-*.toml"), folder / "docker-compose.yml", folder / "postgres-password"]
+    for path in ours:
+        if path.name not in names:
+            path.unlink(missing_ok=True)
+
+
+def _put(folder: Path, file: RenderedFile) -> Path:
+    path = folder / file.name
+    fresh = folder / f".{file.name}.new"
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+        os.fchmod(stream.fileno(), file.mode)  # whatever the umask says
+        stream.write(file.text)
+    fresh.replace(path)
+    return path

@@ -1,0 +1,267 @@
+"""`controller.toml`: what the controller is told, the whole topology included.
+
+The controller keeps its state in Postgres; this file is what it compares that state with at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from orchestrator.fields import Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text, Truth
+from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.settings.forms import PORT_MOST, Address
+from orchestrator.settings.reading import read_file, read_table, with_defaults
+from orchestrator.source import Problems, Value
+
+__all__ = [
+    "CONTROLLER_TABLE",
+    "ControllerSettings",
+    "DatabaseSettings",
+    "LinkEntry",
+    "NodeEntry",
+    "RouteEntry",
+    "load_controller",
+    "loads_controller",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Where Postgres is; a `host` that starts with `/` is the folder of its socket."""
+
+    user: str = "nm"
+    password: str = field(default="", repr=False)
+    host: str = "127.0.0.1"
+    port: int = 5_432
+    database: str = "nm"
+
+    def conninfo(self) -> str:
+        """Return the connection string for libpq, every value quoted."""
+        values = {
+            "user": self.user,
+            "password": self.password,
+            "host": self.host,
+            "port": str(self.port),
+            "dbname": self.database,
+        }
+        return " ".join(f"{key}='{_escaped(value)}'" for key, value in values.items() if value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEntry:
+    """One node as the controller knows it before it has registered."""
+
+    node_id: int
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
+    operating_mode: str = "normal"
+    mtu: int = 1_500
+    public_network_addr: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEntry:
+    """One link; `forward` is what happens to packets from `a` to `b`."""
+
+    a: int
+    b: int
+    forward: LinkSpec = PLAIN
+    backward: LinkSpec = PLAIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteEntry:
+    """One explicit route as directed edges; `path` is kept where the route is a plain sequence of nodes."""
+
+    src: int
+    dst: int
+    edges: tuple[tuple[int, int], ...]
+    path: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """Everything in the controller's file; see `CONTROLLER_TABLE` for what each key means."""
+
+    lab: str
+    node_token: str = field(repr=False)
+    operator_token: str = field(repr=False)
+    backend: str = "native"
+    seed: int = 0
+    host: str = "127.0.0.1"
+    port: int = 3_000
+    base_addr: str = "10.0.0.0"
+    net_mask: str = "255.255.0.0"
+    multicast_pool_base: str = "239.255.0.0"
+    multicast_pool_mask: str = "255.255.0.0"
+    user_space_base_addr: str = "192.168.0.0"
+    external_base_addr: str = "172.16.8.3"
+    max_server_port: int = 8_081
+    protocol: str = "tcp"
+    scheduler_type: str = "fifo"
+    ready_timeout_ms: int = 60_000
+    db: DatabaseSettings = field(default_factory=DatabaseSettings)
+    n_nodes: int = 0
+    nodes: tuple[NodeEntry, ...] = ()
+    links: tuple[LinkEntry, ...] = ()
+    routing: str = "shortest_path"
+    routes: tuple[RouteEntry, ...] = ()
+    path: str = ""
+
+
+class _NodePath(Kind):
+    """A list of node ids, or of pairs of them."""
+
+    def __init__(self, *, pairs: bool) -> None:
+        self._pairs = pairs
+        self.expected = "a list of pairs of node ids" if pairs else "a list of node ids"
+
+    def read(self, value: Value, name: str, problems: Problems) -> Any | None:
+        plain = value.plain()
+        if isinstance(plain, list) and all(self._fits(item) for item in plain):
+            return tuple(tuple(item) if self._pairs else item for item in plain)
+        self.wrong(value, name, problems)
+        return None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array"}
+
+    def _fits(self, item: object) -> bool:
+        if self._pairs:
+            return isinstance(item, list) and len(item) == 2 and all(type(end) is int for end in item)
+        return type(item) is int
+
+
+_ID = Integer(1, 2**32 - 1, "a node id")
+_SPEC = Table(
+    "link direction",
+    {
+        "rate_bps": Field(Integer(1), "bits per second"),
+        "delay_us": Field(Integer(0), "microseconds"),
+        "loss": Field(Number(0, 1), "probability"),
+        "limit_bytes": Field(Integer(1), "room of the queue in bytes"),
+        "limit_packets": Field(Integer(1), "room of the queue in packets"),
+    },
+)
+
+_KEYS: dict[str, Field] = {
+    "lab": Field(Text(), "the lab's name", required=True),
+    "node_token": Field(Text(), "opens a node's control connection", required=True),
+    "operator_token": Field(Text(), "opens an operator's control connection", required=True),
+    "backend": Field(Choice("docker", "native", "swarm"), "what a node is"),
+    "seed": Field(Integer(), "the lab's seed"),
+    "host": Field(Text(), "the address to listen on"),
+    "port": Field(Integer(0, PORT_MOST), "the port to listen on; 0 takes any"),
+    "base_addr": Field(Address(), "node n has this address plus n"),
+    "net_mask": Field(Address(), "mask of the emulated network"),
+    "multicast_pool_base": Field(Address(), "first address for groups"),
+    "multicast_pool_mask": Field(Address(), "size of the pool for groups"),
+    "user_space_base_addr": Field(Address(), "base of the user-space addresses"),
+    "external_base_addr": Field(Address(), "base of the external addresses"),
+    "max_server_port": Field(Integer(1, PORT_MOST), "port of the nodes' on-demand TCP server"),
+    "protocol": Field(Choice("tcp", later={"udp": "links over UDP", "quic": "links over QUIC"})),
+    "scheduler_type": Field(Choice("fifo", later={"wrr": "weighted round robin"})),
+    "ready_timeout_ms": Field(Integer(1, 86_400_000), "how long nodes may take to become ready"),
+    "db": Field(
+        Table(
+            "db",
+            {
+                "user": Field(Text(), "whom to be", default="nm"),
+                "password": Field(Text(), "the password, if the server asks for one"),
+                "host": Field(Text(), "its address, or the folder of its socket", default="127.0.0.1"),
+                "port": Field(Integer(1, PORT_MOST), "its port", default=5_432),
+                "database": Field(Text(), "the database's name", default="nm"),
+            },
+        ),
+        "Postgres",
+    ),
+    "topology": Field(Table("topology", {"n_nodes": Field(Integer(0), required=True)}), "the size"),
+    "nodes": Field(
+        ListOf(
+            Table(
+                "node",
+                {
+                    "node_id": Field(_ID, required=True),
+                    "name": Field(Text(), required=True),
+                    "labels": Field(MapOf(".+", "a label", Text(), "labels")),
+                    "external": Field(Truth()),
+                    "operating_mode": Field(Choice("normal", later={"max": "flows spliced at relays"})),
+                    "mtu": Field(Integer(576, PORT_MOST)),
+                    "public_network_addr": Field(Text()),
+                },
+            ),
+            "node",
+        ),
+    ),
+    "links": Field(
+        ListOf(
+            Table(
+                "link",
+                {
+                    "a": Field(_ID, required=True),
+                    "b": Field(_ID, required=True),
+                    "forward": Field(_SPEC),
+                    "backward": Field(_SPEC),
+                },
+            ),
+            "link",
+        ),
+    ),
+    "routing": Field(Table("routing", {"protocol": Field(Choice("shortest_path", "none"))})),
+    "routes": Field(
+        ListOf(
+            Table(
+                "route",
+                {
+                    "src": Field(_ID, required=True),
+                    "dst": Field(_ID, required=True),
+                    "path": Field(_NodePath(pairs=False)),
+                    "edges": Field(_NodePath(pairs=True)),
+                },
+            ),
+            "route",
+        ),
+    ),
+}
+CONTROLLER_TABLE = Table("the controller's file", with_defaults(_KEYS, ControllerSettings))
+
+
+def load_controller(path: Path | str) -> ControllerSettings:
+    """Read the controller's file.
+
+    Raises:
+        SettingsInvalid: The file is missing or wrong; carries every problem with its place.
+    """
+    return loads_controller(read_file(path), str(path))
+
+
+def loads_controller(text: str, file: str = "controller.toml") -> ControllerSettings:
+    """Read the text of the controller's file; `file` is what places call it."""
+    read = read_table(text, file, CONTROLLER_TABLE)
+    read["db"] = DatabaseSettings(**read.get("db", {}))
+    read["n_nodes"] = read.pop("topology", {}).get("n_nodes", len(read.get("nodes", ())))
+    read["nodes"] = tuple(NodeEntry(**node) for node in read.get("nodes", ()))
+    read["links"] = tuple(_link(link) for link in read.get("links", ()))
+    read["routing"] = read.get("routing", {}).get("protocol", "shortest_path")
+    read["routes"] = tuple(_route(route) for route in read.get("routes", ()))
+    return ControllerSettings(**read, path=file)
+
+
+def _link(read: Mapping[str, Any]) -> LinkEntry:
+    forward, backward = (LinkSpec.from_wire(read.get(side)) for side in ("forward", "backward"))
+    return LinkEntry(a=read["a"], b=read["b"], forward=forward, backward=backward)
+
+
+def _route(read: Mapping[str, Any]) -> RouteEntry:
+    path = read.get("path")
+    edges = tuple(pairwise(path)) if path else read.get("edges", ())
+    return RouteEntry(src=read["src"], dst=read["dst"], edges=edges, path=path)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
