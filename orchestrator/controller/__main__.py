@@ -1,0 +1,60 @@
+"""`python -m orchestrator.controller FILE`: run a lab's controller until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from orchestrator import log
+from orchestrator.controller.service import Controller
+from orchestrator.errors import NmError
+from orchestrator.settings.controller import load_controller
+
+USAGE = "usage: python -m orchestrator.controller FILE"
+READY = Path("/run/nm/ready")
+"""What a container's health check looks for; the image makes the folder, so elsewhere it is not there."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the controller; return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) != 1 or given[0].startswith("-"):
+        print(USAGE, file=sys.stderr)
+        return 0 if given in (["-h"], ["--help"]) else 2
+    log.setup()
+    try:
+        settings = load_controller(given[0])
+        asyncio.run(_run(Controller(settings)))
+    except NmError as error:
+        print(f"error  {error.render()}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+async def _run(controller: Controller) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    starting = asyncio.create_task(controller.start())
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+        return
+    starting.result()
+    _tell_health_check()
+    await stopping
+    await controller.stop()
+
+
+def _tell_health_check() -> None:
+    if READY.parent.is_dir():
+        READY.touch()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""What the desks of the controller share: the lab, the store, who is connected, and the pump between them.
+
+Desks (for nodes, agents and operators) take messages and change the lab. `touch` then asks for one look at
+everything that changed, a few milliseconds later, so that a thousand messages that arrive together lead to
+one computation and to one batch per connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from orchestrator.clock import Clock
+from orchestrator.controller.events import EventLog
+from orchestrator.controller.lab import Lab
+from orchestrator.controller.registry import Node, NodeStates
+from orchestrator.protocol import Frame, Message, Peer, Role, batches, encode
+from orchestrator.protocol.messages import (
+    Ack,
+    Error,
+    Group,
+    InstallGroupDirectory,
+    NodeState,
+    TopologyReady,
+)
+from orchestrator.settings.controller import ControllerSettings
+from orchestrator.store import Store
+from orchestrator.transport import Connection
+
+__all__ = ["Core", "Session"]
+
+GATHER = 0.004
+"""Seconds in which changes are gathered before they are looked at."""
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """A peer that was let in.
+
+    Attributes:
+        nodes: The nodes that registered on it.
+        newcomers: Some of them have just registered and know nothing about the others yet.
+        directory: The groups that all of its nodes were told of.
+    """
+
+    connection: Connection
+    peer: Peer
+    nodes: set[int] = field(default_factory=set)
+    newcomers: bool = False
+    directory: dict[int, Group] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection lasts."""
+        return self.connection.ended is None
+
+
+class Core:
+    """Shared by all desks.
+
+    Args:
+        settings: The controller's file.
+        lab: The lab.
+        store: Postgres.
+        events: The lab's log.
+        clock: The time.
+    """
+
+    def __init__(
+        self, settings: ControllerSettings, lab: Lab, store: Store, events: EventLog, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.lab = lab
+        self.store = store
+        self.events = events
+        self.clock = clock
+        self.incarnation = 0
+        self.sessions: set[Session] = set()
+        self.on_settled: list[Callable[[], None]] = []
+        self._pending: asyncio.TimerHandle | None = None
+        self._settle_pending: asyncio.Handle | None = None
+        self._states: dict[int, str] = {}
+        absent = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
+        self._announced = {node.id: node.state for node in lab.registry if node.state in absent}
+        self._acks: list[tuple[Session, Frame, object]] = []
+        self._acker: asyncio.Task[None] | None = None
+        self._news: list[bytes] = []
+        self._gather = GATHER
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970."""
+        return round(self.clock.wall() * 1000)
+
+    def node_sessions(self) -> Iterable[Session]:
+        """Return the connections that carry nodes."""
+        return [session for session in self.sessions if session.peer.role is Role.NODE and session.nodes]
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what the controller itself lacks, as sentences."""
+        return (*self.store.problems, *self.lab.problems.values())
+
+    def state(self) -> str:
+        """Return the lab's state in the word that users see."""
+        if not self.lab.readiness.passed:
+            return "starting"
+        return "ready" if self.lab.readiness.is_complete() else "degraded"
+
+    # Changes.
+
+    def touch(self) -> None:
+        """Ask for a look at what changed."""
+        if self._pending is None:
+            self._pending = asyncio.get_running_loop().call_later(self._gather, self.pump)
+
+    def pump(self) -> None:
+        """Send every node what it lacks, now."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        began = self.clock.monotonic()
+        for node_id, messages in self.lab.flush().items():
+            node = self.lab.registry.node(node_id)
+            if isinstance(node.peer, Session):
+                for message in messages:
+                    self._tell(node.peer, node, message)
+        self._send_directory()
+        self._send_absent()
+        self._settle_soon()
+        # Where a look is expensive, because paths have to be found anew in a large lab that falls apart node
+        # by node, it is taken so seldom that it costs half of the time at most.
+        self._gather = max(GATHER, self.clock.monotonic() - began)
+
+    def tell_all(self, message: Message) -> None:
+        """Send a message that concerns every node of every connection."""
+        data = encode(Frame(message))
+        for session in self.node_sessions():
+            session.connection.send_encoded(data)
+
+    def node_changed(self, node: Node) -> None:
+        """Keep what a node is doing, and tell the others if it matters to them."""
+        self._states[node.id] = node.state.value
+        self._announce(node)
+        self._settle_soon()
+
+    async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
+        """Wait until something about the lab is so; False when it is not in time."""
+        if condition():
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (condition, future)
+        self._waiters.append(entry)
+        try:
+            async with asyncio.timeout(within):
+                await future
+        except TimeoutError:
+            return condition()
+        finally:
+            if entry in self._waiters:
+                self._waiters.remove(entry)
+        return True
+
+    def ack_when_stored(self, session: Session, frame: Frame, value: object = None) -> None:
+        """Acknowledge a request once what it changed is in Postgres, or at once while that is away."""
+        if frame.id == 0:
+            return
+        self._acks.append((session, frame, value))
+        if self._acker is None:
+            self._acker = asyncio.create_task(self._ack_all())
+
+    def close(self) -> None:
+        """Drop what is scheduled."""
+        for handle in (self._pending, self._settle_pending):
+            if handle is not None:
+                handle.cancel()
+        if self._acker is not None:
+            self._acker.cancel()
+
+    # How.
+
+    def _tell(self, session: Session, node: Node, message: Message) -> None:
+        def replied(reply: Message | None) -> None:
+            if node.peer is not session or reply is None:
+                return
+            if isinstance(reply, Ack):
+                self.lab.confirmed(node, message)
+            elif isinstance(reply, Error):
+                self.lab.refused(node, message, reply.message)
+                facts = {"message": message.type, "error": reply.error, "reason": reply.message}
+                self.events.add("node.refused", node.id, facts, level="warning")
+            self._settle_soon()
+
+        session.connection.ask(message, replied, node=node.id)
+
+    def _send_directory(self) -> None:
+        wanted = {entry.group_id: entry for entry in self.lab.directory()}
+        version = self.lab.full_directory().version
+        for session in self.node_sessions():
+            if session.directory == wanted:
+                continue
+            new = tuple(entry for key, entry in wanted.items() if session.directory.get(key) != entry)
+            gone = tuple(key for key in session.directory if key not in wanted)
+            session.directory = dict(wanted)
+            session.connection.send_nowait(InstallGroupDirectory(version, new, gone))
+
+    def _send_absent(self) -> None:
+        """Tell connections with newcomers who is away; once for all of them, there may be hundreds."""
+        fresh = [session for session in self.node_sessions() if session.newcomers]
+        if not fresh:
+            return
+        registry = self.lab.registry
+        absent = [
+            (each, state) for each, state in self._announced.items() if registry.node(each).peer is None
+        ]
+        for session in fresh:
+            session.newcomers = False
+            for node_id, state in absent:
+                session.connection.send_nowait(NodeState(node_id, state.value))
+
+    def _announce(self, node: Node) -> None:
+        """Tell everybody what a node is doing, unless that is what they believe anyway."""
+        if self._announced.get(node.id, NodeStates.READY) is node.state:
+            return
+        if node.state is NodeStates.READY:
+            del self._announced[node.id]
+        else:
+            self._announced[node.id] = node.state
+        self._news.append(encode(Frame(NodeState(node.id, node.state.value))))
+
+    def _send_news(self) -> None:
+        """Tell everybody what nodes are doing; put together once, since it may be much and to many."""
+        for news in batches(self._news):
+            for session in self.node_sessions():
+                session.connection.send_encoded(news)
+        self._news.clear()
+
+    def _settle_soon(self) -> None:
+        if self._settle_pending is None:
+            self._settle_pending = asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        """Draw the conclusions: who is ready, whether all are, who waited for that."""
+        self._settle_pending = None
+        lab = self.lab
+        became = lab.newly_ready()
+        self.events.add_many("node.ready", [node.id for node in became])
+        for node in became:
+            self._states[node.id] = node.state.value
+            self._announce(node)
+        if lab.barrier_passed():
+            self.store.lab.lab_ready(self.settings.lab)
+            self.events.add("lab.ready", facts={"nodes": lab.readiness.counts()[1]})
+            for node in lab.registry:
+                node.told.topology_ready = node.peer is not None
+            self.tell_all(TopologyReady())
+            self.touch()
+        elif lab.readiness.passed:
+            for node in became:
+                if not node.told.topology_ready and isinstance(node.peer, Session):
+                    node.told.topology_ready = True
+                    node.peer.connection.send_nowait(TopologyReady(), node=node.id)
+        self._send_news()
+        if self._states:
+            self.store.lab.node_states(list(self._states.items()))
+            self._states.clear()
+        for condition, future in self._waiters:
+            if not future.done() and condition():
+                future.set_result(None)
+        for settled in self.on_settled:
+            settled()
+
+    async def _ack_all(self) -> None:
+        while self._acks:
+            batch, self._acks = self._acks, []
+            await self.store.flushed()
+            for session, frame, value in batch:
+                session.connection.ack(frame, value)
+        self._acker = None

@@ -1,0 +1,92 @@
+"""Why the controller refuses a request; the id travels to the peer."""
+
+from __future__ import annotations
+
+from orchestrator.protocol import ProtocolError
+
+__all__ = [
+    "AgentMissing",
+    "GroupLabelTaken",
+    "GroupUnknown",
+    "LabNotReady",
+    "LinkNotApplied",
+    "LinkUnknown",
+    "NodeTaken",
+    "NodeUnknown",
+    "RouteInvalid",
+    "RunInvalid",
+    "RunUnknown",
+    "TreeInvalid",
+]
+
+
+class NodeUnknown(ProtocolError):
+    """The topology has no node of that number, or it has not registered."""
+
+    id = "node.unknown"
+
+
+class NodeTaken(ProtocolError):
+    """Another process is that node, and lives."""
+
+    id = "node.taken"
+
+
+class LinkUnknown(ProtocolError):
+    """There is no link between these nodes."""
+
+    id = "link.unknown"
+
+
+class LinkNotApplied(ProtocolError):
+    """A node has not confirmed a change of its link in time."""
+
+    id = "link.not-applied"
+
+
+class GroupUnknown(ProtocolError):
+    """There is no group of that number."""
+
+    id = "group.unknown"
+
+
+class GroupLabelTaken(ProtocolError):
+    """Another node has a group of that name, or the name cannot be used."""
+
+    id = "group.label-taken"
+
+
+class TreeInvalid(ProtocolError):
+    """Edges that make no tree from the source to the members."""
+
+    id = "tree.invalid"
+
+
+class RouteInvalid(ProtocolError):
+    """Edges that make no route."""
+
+    id = "route.invalid"
+
+
+class RunInvalid(ProtocolError):
+    """A run that cannot be started."""
+
+    id = "run.invalid"
+
+
+class AgentMissing(ProtocolError):
+    """A node's agent, which runs its roles, is not connected; right after a start it soon will be."""
+
+    id = "run.no-agent"
+
+
+class RunUnknown(ProtocolError):
+    """There is no run of that name."""
+
+    id = "run.unknown"
+
+
+class LabNotReady(ProtocolError):
+    """Nodes are not ready in time; the message names them."""
+
+    id = "lab.not-ready"

@@ -1,0 +1,72 @@
+"""The lab's log: what happened, numbered, in memory for those who ask and in Postgres for good."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from orchestrator import log
+from orchestrator.clock import Clock
+from orchestrator.protocol.messages import Event
+from orchestrator.store import EventRow, Store
+
+__all__ = ["EventLog"]
+
+KEEP = 20_000
+"""Events kept in memory; older ones are read from Postgres."""
+
+MANY = 20
+"""Nodes that may have a line each in the log when the same happens to all of them at once."""
+
+
+class EventLog:
+    """Writes events to the log, to Postgres and to memory.
+
+    Args:
+        lab: The lab's name, for the log.
+        store: Where they are kept.
+        clock: Tells when they happened.
+        last: The number of the last event of the controller before.
+    """
+
+    def __init__(self, lab: str, store: Store, clock: Clock, last: int = 0) -> None:
+        self._log = log.get("orchestrator.controller", lab=lab)
+        self._store = store
+        self._clock = clock
+        self._recent: deque[Event] = deque(maxlen=KEEP)
+        self._last = last
+
+    def add(self, name: str, node: int = 0, facts: Any = None, *, level: str = "info") -> None:
+        """Note an event.
+
+        Args:
+            name: Such as `node.ready`; the log says it with a space.
+            node: The node, 0 for the lab.
+            facts: A map of plain values, or nothing.
+            level: The log's level.
+        """
+        self._last += 1
+        time_ms = round(self._clock.wall() * 1000)
+        self._recent.append(Event(self._last, time_ms, name, node, facts))
+        self._store.history.event(EventRow(self._last, time_ms, name, node, facts))
+        shown = {str(key): value for key, value in facts.items()} if isinstance(facts, dict) else {}
+        logged = {"node": node, **shown} if node else shown
+        getattr(self._log, level)(name.replace(".", " "), **logged)
+
+    def add_many(self, name: str, nodes: list[int], facts: Any = None, *, level: str = "info") -> None:
+        """Note the same event of several nodes; the log says it once if they are many."""
+        many = len(nodes) > MANY
+        for node in nodes:
+            self.add(name, node, facts, level="debug" if many else level)
+        if many:
+            getattr(self._log, level)(
+                name.replace(".", " "), count=len(nodes), first=nodes[0], last=nodes[-1]
+            )
+
+    def recent(self, after: int, limit: int) -> tuple[list[Event], bool] | None:
+        """Return events after a number and whether there are more; None if memory does not go back so far."""
+        oldest = self._recent[0].seq if self._recent else self._last + 1
+        if after + 1 < oldest:
+            return None
+        found = [event for event in self._recent if event.seq > after]
+        return found[:limit], len(found) > limit

@@ -1,0 +1,350 @@
+"""The lab as one thing: registry, routes, groups and readiness together, without sockets, Postgres or time.
+
+Events go in and mark what they touch; `flush` returns the messages that bring every touched node up to date.
+Many events between two flushes cost one look at each node, which is what keeps a thousand nodes that arrive
+at once from costing a million messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+
+from orchestrator.controller import reconcile
+from orchestrator.controller.digests import directory_version, table_digest
+from orchestrator.controller.errors import RouteInvalid
+from orchestrator.controller.groups import Group, Groups, TreeSpec
+from orchestrator.controller.readiness import Readiness
+from orchestrator.controller.reconcile import WantedRoutes
+from orchestrator.controller.registry import Link, Node, NodeStates, Registry
+from orchestrator.controller.routing import Edges, check_route, children, next_hop_tables
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol.messages import (
+    AddNode,
+    GroupRoute,
+    Have,
+    InstallGroupDirectory,
+    InstallRoutes,
+    Message,
+    RemoveNode,
+    Route,
+    SetLink,
+    StartUp,
+)
+from orchestrator.protocol.messages import (
+    Group as DirectoryEntry,
+)
+from orchestrator.store import RouteRow
+
+__all__ = ["Lab"]
+
+
+class Lab:
+    """The state of the lab.
+
+    Args:
+        registry: Its nodes and links.
+        groups: Its groups.
+        routes: Explicit routes.
+        shortest_path: Whether everything else is routed by shortest path.
+        was_ready: The lab was ready before this controller began.
+
+    Attributes:
+        problems: Explicit routes and trees that cannot be used, as sentences by what they are about.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        groups: Groups,
+        routes: Iterable[RouteRow] = (),
+        *,
+        shortest_path: bool = True,
+        was_ready: bool = False,
+    ) -> None:
+        self.registry = registry
+        self.groups = groups
+        self.problems: dict[str, str] = {}
+        self.readiness = Readiness(registry, self._version_of, passed=was_ready)
+        self._shortest_path = shortest_path
+        self._routes: dict[int, RouteRow] = {}
+        self._explicit: dict[int, dict[int, Route]] = {}
+        self._tables: dict[int, tuple[bytes, int]] = {}
+        self._wanted: dict[int, WantedRoutes] = {}
+        self._trees: dict[int, dict[int, tuple[int, tuple[GroupRoute, ...]]]] = {}
+        self._alive: frozenset[int] = frozenset()
+        self._paths_stale = True
+        self._groups_stale = {group.id for group in groups}
+        self._returned: dict[int, Have] = {}
+        self._alive_stale = True
+        self._dirty: set[int] = set()
+        self._unready: set[int] = set()
+        self.set_routes(routes)
+
+    # What happens.
+
+    def register(self, node_id: int, hello: StartUp, peer: Hashable, *, peer_alive: bool = True) -> Node:
+        """A node registers, or comes back.
+
+        Raises:
+            NodeUnknown: The topology has none of that number.
+            NodeTaken: Another living process is that node.
+        """
+        node = self.registry.register(node_id, hello, peer, peer_alive=peer_alive)
+        self._returned[node_id] = hello.have  # compared when everybody who comes at once has come
+        self._touch(node_id, *self.registry.neighbours(node_id))
+        return node
+
+    def lose(self, peer: Hashable) -> list[Node]:
+        """A connection ended; return the nodes on it. They are away, and given up by `give_up`."""
+        return self.registry.lose(peer)
+
+    def give_up(self, node: Node, state: NodeStates) -> bool:
+        """A node that is away will not be back soon; return whether that is news."""
+        if node.peer is not None:
+            return False
+        was_awaited, node.awaited = node.awaited, False
+        # An empty seat in which a program sat is vacant again when the program said goodbye.
+        state = NodeStates.VACANT if node.external and state is NodeStates.STOPPED else state
+        news = was_awaited or node.state is not state
+        node.state = state
+        node.reported = False
+        node.links_up.clear()
+        # Not what its neighbours say about their links to it: if only its control connection broke, the links
+        # are still there and nobody will mention them again.
+        self._alive_stale = True
+        self._touch(*self.registry.neighbours(node.id))
+        return news
+
+    def leave(self, node_id: int) -> Node:
+        """A node says goodbye; the caller then gives it up."""
+        node = self.registry.node(node_id)
+        node.peer = None
+        return node
+
+    def link_state(self, node_id: int, remote_id: int, up: bool) -> bool:
+        """A node says that a link came up or went down; return whether that is news."""
+        node = self.registry.node(node_id)
+        self.registry.link(node_id, remote_id)
+        news = (remote_id in node.links_up) != up
+        (node.links_up.add if up else node.links_up.discard)(remote_id)
+        self._unready.update((node_id, remote_id))
+        return news
+
+    def reported_ready(self, node_id: int) -> None:
+        """A node says that it is ready."""
+        self.registry.node(node_id).reported = True
+        self._unready.add(node_id)
+
+    def confirmed(self, node: Node, message: Message) -> None:
+        """A node did what a message told it."""
+        told = node.told
+        if isinstance(message, InstallRoutes):
+            told.routes_confirmed = message.version
+        elif isinstance(message, AddNode | SetLink):
+            told.links_confirmed[message.remote_node_id] = message.version
+        self._unready.add(node.id)
+
+    def refused(self, node: Node, message: Message, why: str) -> None:
+        """A node could not do what a message told it."""
+        node.problem = f"{message.type} was refused: {why}"
+        self._unready.add(node.id)
+
+    def newly_ready(self) -> list[Node]:
+        """Return the nodes that became ready since the last call."""
+        looked_at = [self.registry.node(node_id) for node_id in sorted(self._unready)]
+        self._unready.clear()
+        return self.readiness.update(looked_at)
+
+    def barrier_passed(self) -> bool:
+        """Tell, once, that the lab has become ready."""
+        if not self.readiness.pass_barrier():
+            return False
+        self._refresh()  # from here on, seats that are empty are not routed through
+        return True
+
+    # What is changed.
+
+    def set_links(self, links: Iterable[Link]) -> None:
+        """Make these the links of the lab; nodes hear of what is different.
+
+        Raises:
+            NodeUnknown: A link ends at a node that there is not.
+        """
+        wanted = {(link.a, link.b): link for link in links}
+        for ends in [ends for ends in self.registry.links if ends not in wanted]:
+            self.registry.drop_link(*ends)
+            self._changed(ends, paths=True)
+        for ends, link in wanted.items():
+            old = self.registry.links.get(ends)
+            if old != link:
+                self.registry.put_link(link)
+                self._changed(ends, paths=old is None)
+
+    def set_link(self, a: int, b: int, spec: LinkSpec | None, *, to_end: int) -> Link:
+        """Change what a link does to packets towards one of its ends; None goes back to what is declared."""
+        link = self.registry.link(a, b)
+        link.set_from(a if to_end == b else b, spec)
+        self._changed((link.a, link.b), paths=False)
+        return link
+
+    def set_routes(self, routes: Iterable[RouteRow]) -> None:
+        """Make these the explicit routes; one that is wrong is left out and named in `problems`."""
+        for about in [about for about in self.problems if about.startswith("route ")]:
+            del self.problems[about]
+        self._routes = {route.route_id: route for route in routes}
+        self._explicit = {}
+        for route in self._routes.values():
+            try:
+                check_route(route.src, route.dst, route.edges, self.registry.links)
+            except RouteInvalid as error:
+                self.problems[f"route {route.route_id}"] = error.message
+                continue
+            for node, hops in children(route.edges).items():
+                entry = Route(route.route_id, route.src, route.dst, hops)
+                self._explicit.setdefault(node, {})[route.route_id] = entry
+        self._wanted.clear()
+        self._touch(*(node.id for node in self.registry))
+
+    def group_changed(self, group_id: int) -> None:
+        """A group, its members or its trees are not what they were."""
+        self._groups_stale.add(group_id)
+
+    def set_trees(self, group_id: int, trees: Iterable[TreeSpec]) -> Group:
+        """Give a group its trees.
+
+        Raises:
+            GroupUnknown: There is no such group.
+            TreeInvalid: One of them is no tree to the members.
+        """
+        group = self.groups.set_trees(group_id, trees, self.registry.links)
+        self.group_changed(group_id)
+        return group
+
+    def compute_tree(self, group_id: int, receivers: Iterable[int]) -> tuple[Edges, tuple[int, ...]]:
+        """Return a tree of shortest paths for a group, and the receivers that it cannot reach."""
+        from orchestrator.controller.routing import shortest_path_tree
+
+        group = self.groups.group(group_id)
+        wanted = set(receivers) or group.members
+        for receiver in wanted:
+            self.registry.node(receiver)
+        return shortest_path_tree(group.source, wanted, self._neighbour_map(), self._alive_now())
+
+    # What follows.
+
+    def flush(self) -> dict[int, list[Message]]:
+        """Return the messages that bring every touched node that is there up to date, by node."""
+        self._refresh()
+        self._refresh_groups()
+        for node_id, have in self._returned.items():
+            reconcile.remember(self.registry.node(node_id), have, self._wanted[node_id], self.registry)
+        self._returned.clear()
+        found: dict[int, list[Message]] = {}
+        for node_id in sorted(self._dirty):
+            node = self.registry.node(node_id)
+            if node.peer is None:
+                continue
+            messages = reconcile.links(node, self.registry)
+            messages += reconcile.routes(node, self._wanted[node_id])
+            messages += reconcile.trees(node, self._trees.get(node_id, {}))
+            if messages:
+                found[node_id] = messages
+            if any(isinstance(message, RemoveNode) for message in messages):
+                self._unready.update(self.registry.neighbours(node_id))
+            self._unready.add(node_id)
+        self._dirty.clear()
+        return found
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether `flush` has something to look at."""
+        return bool(self._dirty or self._groups_stale or self._paths_stale or self._alive_stale)
+
+    def directory(self) -> tuple[DirectoryEntry, ...]:
+        """Return all groups as nodes are told of them."""
+        return tuple(group.entry for group in self.groups)
+
+    def full_directory(self) -> InstallGroupDirectory:
+        """Return the message that tells a node of all groups."""
+        entries = self.directory()
+        return InstallGroupDirectory(directory_version(entries), entries, (), True)
+
+    def link_state_of(self, link: Link) -> str:
+        """Return `up`, `down` or `starting`, as both ends say."""
+        a, b = self.registry.node(link.a), self.registry.node(link.b)
+        if link.b in a.links_up and link.a in b.links_up:
+            return "up"
+        if NodeStates.STARTING in (a.state, b.state):
+            return "starting"
+        return "down"
+
+    # How.
+
+    def _version_of(self, node_id: int) -> int | None:
+        wanted = self._wanted.get(node_id)
+        return None if wanted is None else wanted.version
+
+    def _touch(self, *node_ids: int) -> None:
+        self._dirty.update(node_ids)
+        self._unready.update(node_ids)
+
+    def _changed(self, ends: tuple[int, int], *, paths: bool) -> None:
+        self._touch(*ends)
+        if paths:
+            self._paths_stale = True
+            self._groups_stale.update(group.id for group in self.groups)
+
+    def _alive_now(self) -> frozenset[int]:
+        return frozenset(self.registry.alive(barrier_passed=self.readiness.passed))
+
+    def _neighbour_map(self) -> Mapping[int, list[int]]:
+        return {node.id: self.registry.neighbours(node.id) for node in self.registry}
+
+    def _refresh(self) -> None:
+        """Compute the tables again if links or nodes have come or gone, and what each node should know."""
+        alive = self._alive_now()
+        self._alive_stale = False
+        if alive != self._alive or self._paths_stale or not self._tables:
+            ids = [node.id for node in self.registry]
+            tables = (
+                next_hop_tables(ids, self.registry.links, alive)
+                if self._shortest_path
+                else dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
+            )
+            self._alive, self._paths_stale = alive, False
+            self._groups_stale.update(group.id for group in self.groups)
+            for node_id, table in tables.items():
+                old = self._tables.get(node_id)
+                if old is None or old[0] != table:
+                    self._tables[node_id] = (table, table_digest(table))
+                    self._wanted.pop(node_id, None)
+                    self._touch(node_id)
+        if len(self._wanted) < len(self._tables):
+            for node_id, (table, digest) in self._tables.items():
+                if node_id not in self._wanted:
+                    self._wanted[node_id] = WantedRoutes.make(table, digest, self._explicit.get(node_id, {}))
+
+    def _refresh_groups(self) -> None:
+        if not self._groups_stale:
+            return
+        neighbours = self._neighbour_map()
+        for group_id in self._groups_stale:
+            touched = {node for node, trees in self._trees.items() if trees.pop(group_id, None) is not None}
+            if group_id in self.groups:
+                group = self.groups.group(group_id)
+                missed = self.groups.recompute(group, neighbours, self._alive)
+                self._note_missed(group, missed)
+                for node, routes in self.groups.routes(group).items():
+                    self._trees.setdefault(node, {})[group_id] = (group.source, routes)
+                    touched.add(node)
+            self._touch(*(node for node in touched if node in self.registry))
+        self._groups_stale.clear()
+
+    def _note_missed(self, group: Group, missed: tuple[int, ...]) -> None:
+        about = f"group {group.id}"
+        self.problems.pop(about, None)
+        # While nodes are still coming, or one is away, this is what is to be expected.
+        missed = tuple(node for node in missed if node in self._alive)
+        if missed and self.readiness.passed:
+            names = ", ".join(str(node) for node in missed[:12])
+            self.problems[about] = f"group `{group.label}` does not reach its members {names}"

@@ -1,0 +1,93 @@
+"""What each node still waits for, and the barrier that all of them pass together, once.
+
+A node is ready when it has said so, has confirmed its routes and links, and every link to a neighbour that is
+there is up by the account of both ends. Seats for programs of the user's own do not count, and neither do
+links to them: nobody knows when they are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from orchestrator.controller.registry import Node, NodeStates, Registry
+
+__all__ = ["Readiness"]
+
+
+class Readiness:
+    """Keeps node states and the barrier.
+
+    Args:
+        registry: The nodes.
+        wanted_version: A node's routes as they should be, as a version.
+        passed: The lab was ready before; a controller that comes back does not wait for everyone again.
+    """
+
+    def __init__(
+        self, registry: Registry, wanted_version: Callable[[int], int | None], *, passed: bool = False
+    ) -> None:
+        self._registry = registry
+        self._wanted_version = wanted_version
+        self.passed = passed
+
+    def why_not(self, node: Node) -> str:
+        """Return what a node still waits for; empty when it is ready."""
+        if node.peer is None:
+            return "it has not registered" if not node.known else "it has not come back"
+        if node.problem:
+            return node.problem
+        told = node.told
+        if told.routes_confirmed is None or told.routes_confirmed != self._wanted_version(node.id):
+            return "its routes are not installed"
+        for remote_id in self._registry.neighbours(node.id):
+            remote = self._registry.node(remote_id)
+            if remote.external or remote.peer is None:
+                if not self.passed and not remote.external:
+                    return f"its neighbour {remote_id} has not registered"
+                continue
+            _, version = told.links.get(remote_id, (0, 0))
+            if told.links_confirmed.get(remote_id) != version:
+                return f"its link to {remote_id} is not set up"
+            if remote_id not in node.links_up:
+                return f"its link to {remote_id} is not up"
+            if node.id not in remote.links_up:
+                return f"its link to {remote_id} is not up at the other end"
+        return "" if node.reported else "it has not said that it is ready"
+
+    def update(self, nodes: Iterable[Node]) -> list[Node]:
+        """Look at nodes again; return those that became ready.
+
+        A ready node stays ready while it is there: a link that goes down later is the link's state.
+        """
+        became = []
+        for node in nodes:
+            if node.state is NodeStates.STARTING and not self.why_not(node):
+                node.state = NodeStates.READY
+                became.append(node)
+        return became
+
+    def pass_barrier(self) -> bool:
+        """Tell whether the lab has become ready just now; True only once."""
+        if self.passed or not self.is_complete():
+            return False
+        self.passed = True
+        return True
+
+    def is_complete(self) -> bool:
+        """Tell whether every node that counts is ready."""
+        return all(node.external or node.state is NodeStates.READY for node in self._registry)
+
+    def waiting(self, limit: int = 20) -> dict[int, str]:
+        """Return the first nodes that are not ready, each with what it waits for."""
+        found: dict[int, str] = {}
+        for node in self._registry:
+            if not node.external and node.state is not NodeStates.READY:
+                found[node.id] = self.why_not(node) or "a moment"
+                if len(found) >= limit:
+                    break
+        return found
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many nodes are ready, and how many count."""
+        counting = [node for node in self._registry if not node.external]
+        return sum(node.state is NodeStates.READY for node in counting), len(counting)

@@ -1,0 +1,170 @@
+"""The gap between what a node should know and what it was told, as messages that close it.
+
+Each function looks at one kind of thing for one node, returns the messages, and notes in `node.told` that
+they are on their way; the service notes in the same place what the node confirms. Only differences are
+messages: a node that comes back and still has everything gets none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.controller.digests import link_base, link_version, routes_version, trees_version
+from orchestrator.controller.registry import Link, Node, Registry
+from orchestrator.protocol.messages import (
+    AddNode,
+    GroupRoute,
+    Have,
+    InstallGroupRoutes,
+    InstallRoutes,
+    Message,
+    RemoveNode,
+    Route,
+    SetLink,
+)
+
+__all__ = ["WantedRoutes", "links", "remember", "routes", "trees", "wanted_links"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRoutes:
+    """Where a node should send packets."""
+
+    table: bytes
+    table_digest: int
+    explicit: Mapping[int, Route]
+    version: int
+
+    @classmethod
+    def make(cls, table: bytes, table_digest: int, explicit: Mapping[int, Route]) -> WantedRoutes:
+        """Return them with their version."""
+        ordered = dict(sorted(explicit.items()))
+        return cls(table, table_digest, ordered, routes_version(table_digest, ordered.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class WantedLink:
+    """One end of a link, as the node there should know it."""
+
+    message: AddNode
+    base: int
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+        return self.message.version
+
+
+def remember(node: Node, have: Have, wanted: WantedRoutes, registry: Registry) -> None:
+    """Note what a returning node says it has; what is as it should be counts as told and confirmed."""
+    told = node.told
+    if have.routes is not None and have.routes == wanted.version:
+        told.table = wanted.table_digest
+        told.routes = dict(wanted.explicit)
+        told.routes_version = told.routes_confirmed = wanted.version
+    should = wanted_links(node, registry)
+    for remote, version in have.links.items():
+        want = should.get(remote)
+        if want is not None and want.version == version:
+            told.links[remote] = (want.base, version)
+            told.links_confirmed[remote] = version
+        else:
+            told.links[remote] = (0, 0)  # it has something there, but not what it should
+    told.trees = dict(have.trees)
+
+
+def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
+    """Return what closes the gap in a node's routes."""
+    told = node.told
+    if told.routes_version == wanted.version:
+        return []
+    fresh = told.routes_version is None
+    table = None if told.table == wanted.table_digest else wanted.table
+    changed = [route for route_id, route in wanted.explicit.items() if told.routes.get(route_id) != route]
+    gone = [] if fresh else [route_id for route_id in told.routes if route_id not in wanted.explicit]
+    told.table = wanted.table_digest
+    told.routes = dict(wanted.explicit)
+    told.routes_version = wanted.version
+    return [InstallRoutes(wanted.version, table, tuple(changed), tuple(sorted(gone)), fresh)]
+
+
+def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
+    """Return the links that a node should have: to every neighbour that has ever registered."""
+    found = {}
+    for remote_id in registry.neighbours(node.id):
+        remote = registry.node(remote_id)
+        if remote.known:
+            found[remote_id] = _wanted_link(node, remote, registry.link(node.id, remote_id))
+    return found
+
+
+def links(node: Node, registry: Registry) -> list[Message]:
+    """Return what closes the gap in a node's links."""
+    told = node.told.links
+    wanted = wanted_links(node, registry)
+    found: list[Message] = [RemoveNode(remote) for remote in sorted(told) if remote not in wanted]
+    for message in found:
+        if isinstance(message, RemoveNode):
+            del told[message.remote_node_id]
+            node.told.links_confirmed.pop(message.remote_node_id, None)
+            node.links_up.discard(message.remote_node_id)
+    for remote, want in wanted.items():
+        base, version = told.get(remote, (None, None))
+        if version == want.version:
+            continue
+        if base == want.base:
+            found.append(SetLink(remote, want.message.link, want.version))
+        else:
+            found.append(want.message)
+            node.links_up.discard(remote)  # it begins anew, whatever was there before
+        told[remote] = (want.base, want.version)
+    return found
+
+
+def trees(node: Node, wanted: Mapping[int, tuple[int, tuple[GroupRoute, ...]]]) -> list[Message]:
+    """Return what closes the gap in a node's group routes.
+
+    Args:
+        node: The node.
+        wanted: By group, its source and this node's routes.
+    """
+    told = node.told.trees
+    found: list[Message] = []
+    for group_id, (source, group_routes) in wanted.items():
+        version = trees_version(group_routes)
+        if told.get(group_id) != version:
+            found.append(InstallGroupRoutes(group_id, source, version, group_routes))
+            told[group_id] = version
+    for group_id in [each for each in told if each not in wanted]:
+        found.append(InstallGroupRoutes(group_id, 0, trees_version(()), ()))
+        del told[group_id]
+    return found
+
+
+def _wanted_link(node: Node, remote: Node, link: Link) -> WantedLink:
+    same = node.process == remote.process != 0 and not node.external and not remote.external
+    dial = not same and _dials(node, remote)
+    addr = _address_for(node, remote) if dial else ""
+    base = link_base(remote.id, addr, remote.process, same, dial)
+    spec = link.spec_from(node.id)
+    version = link_version(base, spec)
+    message = AddNode(remote.id, remote.name, addr, remote.process, same, dial, spec, version)
+    return WantedLink(message, base)
+
+
+def _dials(node: Node, remote: Node) -> bool:
+    """Tell which end dials: the external one, which may not be reachable itself, else the greater id.
+
+    Not the order of arrival: after the controller was away nodes come back in another order, and a link that
+    changed its mind about who dials would be torn down for nothing.
+    """
+    if node.external != remote.external:
+        return node.external
+    return node.id > remote.id
+
+
+def _address_for(node: Node, remote: Node) -> str:
+    if node.private_name == remote.private_name and remote.private_addr:
+        return remote.private_addr
+    return remote.public_addr or remote.private_addr

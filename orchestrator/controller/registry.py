@@ -1,0 +1,245 @@
+"""Which nodes and links there are, who is there at the moment, and what each node was told and confirmed.
+
+Plain bookkeeping: it decides nothing about messages (see `reconcile`) and does not look at a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.controller.errors import LinkUnknown, NodeTaken, NodeUnknown
+from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.protocol.messages import StartUp
+
+__all__ = ["Link", "Node", "NodeStates", "Registry", "pair"]
+
+
+class NodeStates(StrEnum):
+    """What a node is doing, in the words that users see."""
+
+    STARTING = "starting"
+    READY = "ready"
+    UNREACHABLE = "unreachable"
+    STOPPED = "stopped"
+    VACANT = "vacant"
+
+
+@dataclass(slots=True)
+class Told:
+    """What a node was last told, as versions; what it has confirmed is the second of each pair."""
+
+    settings: bool = False
+    table: int | None = None
+    routes: dict[int, object] = field(default_factory=dict)
+    routes_version: int | None = None
+    routes_confirmed: int | None = None
+    links: dict[int, tuple[int, int]] = field(default_factory=dict)  # remote → (base, version)
+    links_confirmed: dict[int, int] = field(default_factory=dict)
+    trees: dict[int, int] = field(default_factory=dict)
+    topology_ready: bool = False
+
+
+@dataclass(slots=True)
+class Node:
+    """A node: what the topology says, where it was last seen, and how far it is.
+
+    Attributes:
+        peer: The connection that it is on, None while it is away.
+        process: As it said; 0 when it has never registered.
+        links_up: Neighbours to which its link is up, by its own account.
+        reported: It said `NodeTopologyReady` since it came.
+        awaited: It is away, but expected back at any moment.
+        problem: What it could not do of what it was told.
+    """
+
+    id: int
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
+    operating_mode: str = "normal"
+    declared_public_addr: str = ""
+    state: NodeStates = NodeStates.STARTING
+    peer: Hashable | None = None
+    process: int = 0
+    private_name: str = ""
+    private_addr: str = ""
+    public_addr: str = ""
+    mtu: int = 1500
+    links_up: set[int] = field(default_factory=set)
+    reported: bool = False
+    awaited: bool = False
+    problem: str = ""
+    told: Told = field(default_factory=Told)
+
+    @property
+    def known(self) -> bool:
+        """Whether it has registered at least once, so that its neighbours can be told where it is."""
+        return self.process != 0 or self.private_addr != ""
+
+
+@dataclass(slots=True)
+class Link:
+    """A link; `forward` is what happens to packets from `a` to `b`, and `a` is less than `b`."""
+
+    a: int
+    b: int
+    forward: LinkSpec = PLAIN
+    backward: LinkSpec = PLAIN
+    forward_now: LinkSpec | None = None
+    backward_now: LinkSpec | None = None
+    origin: str = "file"
+
+    def spec_from(self, node_id: int) -> LinkSpec:
+        """What happens to packets that leave this end, at the moment."""
+        if node_id == self.a:
+            return self.forward if self.forward_now is None else self.forward_now
+        return self.backward if self.backward_now is None else self.backward_now
+
+    def declared_from(self, node_id: int) -> LinkSpec:
+        """What the topology says happens to packets that leave this end."""
+        return self.forward if node_id == self.a else self.backward
+
+    def set_from(self, node_id: int, spec: LinkSpec | None) -> None:
+        """Change what happens to packets that leave this end; None goes back to what is declared."""
+        if node_id == self.a:
+            self.forward_now = spec
+        else:
+            self.backward_now = spec
+
+
+class Registry:
+    """All nodes and links of the lab."""
+
+    def __init__(self, nodes: Iterable[Node] = (), links: Iterable[Link] = ()) -> None:
+        self._nodes: dict[int, Node] = {node.id: node for node in sorted(nodes, key=lambda node: node.id)}
+        self._links: dict[tuple[int, int], Link] = {}
+        self._neighbours: dict[int, set[int]] = {node_id: set() for node_id in self._nodes}
+        for link in links:
+            self.put_link(link)
+
+    # Nodes.
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id in self._nodes
+
+    def node(self, node_id: int) -> Node:
+        """Return a node.
+
+        Raises:
+            NodeUnknown: The topology has none of that number.
+        """
+        node = self._nodes.get(node_id)
+        if node is None:
+            last = next(reversed(self._nodes), 0)
+            raise NodeUnknown(f"there is no node {node_id} in this lab", hint=f"its nodes are 1 to {last}")
+        return node
+
+    def register(self, node_id: int, hello: StartUp, peer: Hashable, *, peer_alive: bool = True) -> Node:
+        """Take a node that registers, or that comes back, on a connection.
+
+        What it was told before counts no longer, except for what it says it still has; see
+        `reconcile.remember`.
+
+        Raises:
+            NodeUnknown: The topology has none of that number.
+            NodeTaken: Another living process is that node.
+        """
+        node = self.node(node_id)
+        if node.peer not in (None, peer) and peer_alive and node.process != hello.process:
+            raise NodeTaken(
+                f"node {node_id} is taken by another program", hint="end that one first, or take another seat"
+            )
+        same = hello.process != 0 and node.process == hello.process
+        if not same:
+            node.links_up.clear()
+        node.peer = peer
+        node.process = hello.process
+        node.private_name = hello.private_network_name
+        node.private_addr = hello.private_network_addr
+        node.public_addr = hello.public_network_addr or node.declared_public_addr
+        node.mtu = hello.mtu
+        node.reported = False
+        node.awaited = False
+        node.problem = ""
+        node.told = Told()
+        node.state = NodeStates.STARTING
+        return node
+
+    def lose(self, peer: Hashable) -> list[Node]:
+        """Return the nodes of a connection that has ended; they are away, and awaited for a moment."""
+        lost = [node for node in self._nodes.values() if node.peer == peer]
+        for node in lost:
+            node.peer = None
+            node.awaited = True
+        return lost
+
+    # Links.
+
+    @property
+    def links(self) -> Mapping[tuple[int, int], Link]:
+        """All links by their ends, the lesser first."""
+        return self._links
+
+    def link(self, a: int, b: int) -> Link:
+        """Return a link, whichever end is named first.
+
+        Raises:
+            LinkUnknown: There is none.
+        """
+        link = self._links.get(pair(a, b))
+        if link is None:
+            near = ", ".join(str(each) for each in sorted(self._neighbours.get(a, ()))[:12])
+            hint = f"node {a} has links to {near}" if near else f"node {a} has no links"
+            raise LinkUnknown(f"there is no link between node {a} and node {b}", hint=hint)
+        return link
+
+    def put_link(self, link: Link) -> None:
+        """Add a link, or replace the one between the same ends.
+
+        Raises:
+            NodeUnknown: An end is no node of the lab.
+        """
+        for end in (link.a, link.b):
+            self.node(end)
+        if link.a >= link.b:
+            raise LinkUnknown(f"a link goes from the lesser node to the greater, not {link.a} to {link.b}")
+        self._links[(link.a, link.b)] = link
+        self._neighbours[link.a].add(link.b)
+        self._neighbours[link.b].add(link.a)
+
+    def drop_link(self, a: int, b: int) -> None:
+        """Forget a link."""
+        if self._links.pop(pair(a, b), None) is not None:
+            self._neighbours[a].discard(b)
+            self._neighbours[b].discard(a)
+
+    def neighbours(self, node_id: int) -> list[int]:
+        """Return the ids of a node's neighbours, in order."""
+        return sorted(self._neighbours.get(node_id, ()))
+
+    # Who may carry traffic.
+
+    def alive(self, *, barrier_passed: bool) -> set[int]:
+        """Return the nodes that routes may use.
+
+        Before the barrier every node that will be started counts, so that routes are computed once and not
+        with every node that comes.
+        """
+        return {
+            node.id
+            for node in self._nodes.values()
+            if node.peer is not None or node.awaited or (not barrier_passed and not node.external)
+        }
+
+
+def pair(a: int, b: int) -> tuple[int, int]:
+    """Return a link's ends with the lesser first."""
+    return (a, b) if a < b else (b, a)

@@ -1,0 +1,142 @@
+"""Put the lab together at the start: what the controller's file says, and what Postgres remembers.
+
+The file wins about what was declared; Postgres about what happened since: where nodes are, groups, live
+changes of links, and rows that were added by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.controller.groups import Group, Groups, TreeSpec
+from orchestrator.controller.lab import Lab
+from orchestrator.controller.registry import Link, Node, NodeStates, Registry, pair
+from orchestrator.settings.controller import ControllerSettings, LinkEntry
+from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
+
+__all__ = ["build", "give_addresses", "groups_from", "links_from", "save"]
+
+
+def build(settings: ControllerSettings, found: Snapshot) -> Lab:
+    """Return the lab."""
+    remembered = {row.node_id: row for row in found.nodes}
+    nodes = []
+    for entry in settings.nodes:
+        node = Node(
+            entry.node_id,
+            entry.name,
+            dict(entry.labels),
+            entry.external,
+            entry.operating_mode,
+            entry.public_network_addr,
+            mtu=entry.mtu,
+        )
+        _recall(node, remembered.get(node.id))
+        nodes.append(node)
+    registry = Registry(nodes)
+    for link in _links(settings, found.links):
+        if link.a in registry and link.b in registry:
+            registry.put_link(link)
+    groups = Groups(settings.multicast_pool_base, settings.multicast_pool_mask)
+    groups_from(groups, found.groups)
+    return Lab(
+        registry,
+        groups,
+        _routes(settings, found.routes),
+        shortest_path=settings.routing == "shortest_path",
+        was_ready=found.lab.was_ready,
+    )
+
+
+def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) -> None:
+    """Write what the file changed."""
+    from orchestrator.controller.node_desk import node_row
+    from orchestrator.controller.operator_desk import link_row
+
+    nodes = {node.id: node_row(node) for node in lab.registry}
+    before = {row.node_id: row for row in found.nodes}
+    store.lab.drop_nodes([node_id for node_id in before if node_id not in nodes])
+    store.lab.save_nodes([row for node_id, row in nodes.items() if before.get(node_id) != row])
+    links = {ends: link_row(link) for ends, link in lab.registry.links.items()}
+    old_links = {(row.a, row.b): row for row in found.links}
+    store.lab.drop_links([ends for ends in old_links if ends not in links])
+    store.lab.save_links([row for ends, row in links.items() if old_links.get(ends) != row])
+    routes = {row.route_id: row for row in _routes(settings, found.routes)}
+    old_routes = {row.route_id: row for row in found.routes}
+    store.lab.drop_routes([route_id for route_id in old_routes if route_id not in routes])
+    store.lab.save_routes([row for route_id, row in routes.items() if old_routes.get(route_id) != row])
+
+
+def links_from(rows: Iterable[LinkRow], registry: Registry) -> list[Link]:
+    """Return links as Postgres has them, without those whose ends are not in the lab."""
+    return [_link(row) for row in rows if row.a in registry and row.b in registry]
+
+
+def groups_from(groups: Groups, rows: Iterable[GroupRow]) -> set[int]:
+    """Make groups as Postgres has them; return the ids of those that differ from before."""
+    wanted = {row.group_id: row for row in rows}
+    changed = {group.id for group in groups if group.id not in wanted}
+    for group_id in changed:
+        groups.drop(group_id)
+    for row in wanted.values():
+        ip = row.group_ip or groups.address(row.group_id)
+        trees = tuple(TreeSpec(tree.tree_id, tree.edges, tree.weight) for tree in row.trees)
+        old = groups.group(row.group_id) if row.group_id in groups else None
+        new = Group(row.group_id, ip, row.src_node_id, row.label, set(row.members), trees)
+        if old is None or (old.entry, old.members, old.trees) != (new.entry, new.members, new.trees):
+            groups.add(new)
+            changed.add(new.id)
+    return changed
+
+
+def give_addresses(groups: Groups, rows: Iterable[GroupRow], store: Store) -> None:
+    """Write the addresses of groups that were added by hand without one."""
+    for row in rows:
+        if row.group_ip is None and row.group_id in groups:
+            group = groups.group(row.group_id)
+            store.lab.save_group(GroupRow(group.id, group.label, group.source, group.ip))
+
+
+def _recall(node: Node, row: NodeRow | None) -> None:
+    """Give a node what is remembered of it; one that was there is expected back."""
+    if row is None or (row.process == 0 and not row.private_network_addr):
+        node.state = NodeStates.VACANT if node.external else NodeStates.STARTING
+        return
+    node.process = row.process
+    node.private_name = row.private_network_name
+    node.private_addr = row.private_network_addr
+    node.public_addr = row.public_network_addr or node.declared_public_addr
+    node.mtu = row.mtu
+    if row.state in (NodeStates.READY, NodeStates.STARTING):
+        node.state, node.awaited = NodeStates.STARTING, True
+    else:
+        node.state = NodeStates(row.state) if row.state in set(NodeStates) else NodeStates.UNREACHABLE
+
+
+def _links(settings: ControllerSettings, rows: Iterable[LinkRow]) -> list[Link]:
+    remembered = {(row.a, row.b): row for row in rows}
+    declared = {pair(entry.a, entry.b): _declared(entry) for entry in settings.links}
+    for ends, link in declared.items():
+        row = remembered.get(ends)
+        if row is not None and (row.forward, row.backward) == (link.forward, link.backward):
+            link.forward_now, link.backward_now = row.forward_now, row.backward_now
+    added = [_link(row) for ends, row in remembered.items() if row.origin == "sql" and ends not in declared]
+    return [*declared.values(), *added]
+
+
+def _declared(entry: LinkEntry) -> Link:
+    if entry.a < entry.b:
+        return Link(entry.a, entry.b, entry.forward, entry.backward)
+    return Link(entry.b, entry.a, entry.backward, entry.forward)
+
+
+def _link(row: LinkRow) -> Link:
+    return Link(row.a, row.b, row.forward, row.backward, row.forward_now, row.backward_now, row.origin)
+
+
+def _routes(settings: ControllerSettings, rows: Iterable[RouteRow]) -> list[RouteRow]:
+    declared = [
+        RouteRow(number, entry.src, entry.dst, tuple(entry.edges))
+        for number, entry in enumerate(settings.routes, start=1)
+    ]
+    return [*declared, *(row for row in rows if row.origin == "sql")]

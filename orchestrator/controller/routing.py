@@ -1,0 +1,215 @@
+"""Where packets go: next hops by shortest path, explicit routes, and multicast trees.
+
+All pure: numbers of nodes and links in, tables and edges out. Distances come from rustworkx, all pairs at
+once; next hops follow from them with a few array operations per link, so that 1,000 nodes take a fraction of
+a second.
+
+Among several next hops at the same distance the choice rotates with source and destination, so that equal
+paths share the load. Any choice is free of loops, because every hop comes closer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.controller.errors import RouteInvalid, TreeInvalid
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Edge", "Edges", "check_route", "check_tree", "children", "next_hop_tables", "shortest_path_tree"]
+
+Edge = tuple[int, int]
+Edges = tuple[Edge, ...]
+
+
+def next_hop_tables(
+    node_ids: Collection[int], links: Iterable[Edge], alive: Collection[int]
+) -> dict[int, bytes]:
+    """Return each node's table: next-hop ids as little-endian `u32`, indexed by destination id, 0 for none.
+
+    Args:
+        node_ids: All nodes; each gets a table.
+        links: Pairs of nodes that are linked.
+        alive: Nodes that can carry traffic; the others are neither crossed nor reached, but a node that is
+            away still has a table, for when it is back.
+    """
+    import numpy as np
+
+    size = max(node_ids, default=0) + 1
+    ids = np.array(sorted(alive), dtype=np.uint32)
+    empty = bytes(4 * size)
+    tables = dict.fromkeys(node_ids, empty)
+    if len(ids) == 0:
+        return tables
+    place = {int(node_id): index for index, node_id in enumerate(ids)}
+    neighbours: list[list[int]] = [[] for _ in ids]
+    for a, b in links:
+        if a in place and b in place:
+            neighbours[place[a]].append(place[b])
+            neighbours[place[b]].append(place[a])
+    distances = _distances(len(ids), neighbours)
+    columns = np.arange(len(ids))
+    for source, near in enumerate(neighbours):
+        if near:
+            table = np.zeros(size, dtype="<u4")
+            table[ids] = _row(source, np.array(sorted(near)), distances, ids, columns)
+            tables[int(ids[source])] = table.tobytes()
+    return tables
+
+
+def _distances(size: int, neighbours: list[list[int]]) -> NDArray[np.float32]:
+    import numpy as np
+    import rustworkx
+
+    graph = rustworkx.PyGraph(multigraph=False)
+    graph.add_nodes_from(range(size))
+    edges = [(a, b) for a, near in enumerate(neighbours) for b in near if a < b]
+    graph.add_edges_from_no_data(edges)
+    # Half the memory of the default, and hops are small numbers.
+    found: NDArray[np.float32] = rustworkx.distance_matrix(graph, null_value=-1.0).astype(np.float32)
+    return found
+
+
+def _row(source: int, near: NDArray[Any], distances: Any, ids: Any, columns: Any) -> NDArray[np.uint32]:
+    """Return the next hop from one node to each, 0 where there is none."""
+    import numpy as np
+
+    if len(near) == len(ids) - 1:  # linked to all, as in a full mesh
+        direct: NDArray[np.uint32] = np.where(columns == source, 0, ids).astype(np.uint32)
+        return direct
+    # closer[i, d]: neighbour i is one hop closer to d than we are.
+    closer = distances[near] == distances[source] - 1
+    closer &= distances[source] > 0
+    counts = closer.sum(axis=0)
+    reachable = counts > 0
+    # The k-th of the candidates, where k rotates with both ends.
+    wanted = np.where(reachable, (source + columns) % np.maximum(counts, 1), -1)
+    rank = np.cumsum(closer, axis=0) - 1
+    chosen = np.argmax(closer & (rank == wanted), axis=0)
+    hops: NDArray[np.uint32] = np.where(reachable, ids[near[chosen]], 0).astype(np.uint32)
+    return hops
+
+
+def children(edges: Iterable[Edge]) -> dict[int, tuple[int, ...]]:
+    """Return for each node of directed edges where it sends to, in order."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for start, end in edges:
+        found[start].append(end)
+    return {node: tuple(sorted(set(ends))) for node, ends in found.items()}
+
+
+def shortest_path_tree(
+    source: int, receivers: Iterable[int], neighbours: Mapping[int, Collection[int]], alive: Collection[int]
+) -> tuple[Edges, tuple[int, ...]]:
+    """Return a tree of shortest paths, and the receivers that it cannot reach.
+
+    Args:
+        source: Its root.
+        receivers: Whom it has to reach; the root among them is ignored.
+        neighbours: Links by node.
+        alive: Nodes that can carry traffic.
+    """
+    usable = set(alive) | {source}
+    parent = {source: source}
+    queue = deque([source])
+    while queue:
+        node = queue.popleft()
+        for near in sorted(neighbours.get(node, ())):
+            if near in usable and near not in parent:
+                parent[near] = node
+                queue.append(near)
+    edges: set[Edge] = set()
+    missed = []
+    for receiver in sorted(set(receivers) - {source}):
+        if receiver not in parent:
+            missed.append(receiver)
+            continue
+        node = receiver
+        while node != source and (parent[node], node) not in edges:
+            edges.add((parent[node], node))
+            node = parent[node]
+    return tuple(sorted(edges)), tuple(missed)
+
+
+def check_tree(source: int, edges: Edges, members: Iterable[int], links: Collection[Edge]) -> None:
+    """Check that directed edges are a tree from the source to all members.
+
+    Args:
+        source: The group's source.
+        edges: The tree.
+        members: Whom it has to reach; the source among them is ignored.
+        links: Pairs of linked nodes, the lesser first.
+
+    Raises:
+        TreeInvalid: They are not; the message says why.
+    """
+    parent: dict[int, int] = {}
+    for start, end in edges:
+        if start == end:
+            raise TreeInvalid(f"the edge {start} → {end} leads nowhere")
+        if (min(start, end), max(start, end)) not in links:
+            raise TreeInvalid(
+                f"there is no link between {start} and {end}", hint="a tree uses links of the lab"
+            )
+        if end == source:
+            raise TreeInvalid(f"the edge {start} → {end} leads back to the source, node {source}")
+        if end in parent:
+            if parent[end] == start:
+                raise TreeInvalid(f"the edge {start} → {end} is given twice")
+            raise TreeInvalid(f"node {end} is reached twice, from {parent[end]} and from {start}")
+        parent[end] = start
+    reached = _reached(source, edges)
+    for start, end in edges:
+        if start not in reached:
+            raise TreeInvalid(f"the edge {start} → {end} is not connected to the source, node {source}")
+    missed = sorted(set(members) - reached)
+    if missed:
+        names = ", ".join(str(node) for node in missed[:12])
+        raise TreeInvalid(f"the tree does not reach the members {names}", hint="extend it, or let them leave")
+
+
+def check_route(source: int, target: int, edges: Edges, links: Collection[Edge]) -> None:
+    """Check that directed edges lead from one node to another, over links and without a loop.
+
+    Raises:
+        RouteInvalid: They do not; the message says why.
+    """
+    name = f"the route from {source} to {target}"
+    for start, end in edges:
+        if (min(start, end), max(start, end)) not in links:
+            raise RouteInvalid(f"{name} uses a link between {start} and {end}, which there is not")
+    if target not in _reached(source, edges):
+        raise RouteInvalid(f"{name} does not arrive")
+    incoming: dict[int, int] = defaultdict(int)
+    for _, end in set(edges):
+        incoming[end] += 1
+    queue = deque({node for edge in edges for node in edge if not incoming[node]})
+    seen = 0
+    after = children(edges)
+    visited = set(queue)
+    while queue:
+        node = queue.popleft()
+        for end in after.get(node, ()):
+            seen += 1
+            incoming[end] -= 1
+            if incoming[end] == 0 and end not in visited:
+                visited.add(end)
+                queue.append(end)
+    if seen < len(set(edges)):
+        raise RouteInvalid(f"{name} has a loop")
+
+
+def _reached(source: int, edges: Iterable[Edge]) -> set[int]:
+    after = children(edges)
+    reached = {source}
+    queue = deque([source])
+    while queue:
+        for end in after.get(queue.popleft(), ()):
+            if end not in reached:
+                reached.add(end)
+                queue.append(end)
+    return reached

@@ -1,0 +1,68 @@
+"""One run as the controller keeps it: its roles, its barriers, its values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Peer", "Role", "Run"]
+
+ENDED = frozenset({"finished", "failed", "stopped", "lost"})
+"""Role states after which nothing comes."""
+
+Peer = Hashable
+
+
+@dataclass(slots=True)
+class Role:
+    """A role in a node: `waiting`, `sent`, `running`, `finished`, `failed`, `stopped` or `lost`."""
+
+    node: int
+    role: str
+    state: str = "waiting"
+    error: str | None = None
+    traceback: str | None = None
+    last_row: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing comes from it any more."""
+        return self.state in ENDED
+
+
+@dataclass(slots=True)
+class Run:
+    """A run that is under way, or has just ended."""
+
+    id: str
+    scenario: str
+    entry: str
+    files: Mapping[str, bytes]
+    params: Mapping[str, Any]
+    seed: int
+    timeout_s: float
+    started_ms: int
+    roles: dict[int, Role]
+    state: str = "running"
+    reason: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    barriers: dict[str, int] = field(default_factory=dict)
+    entered: dict[tuple[str, int], set[int]] = field(default_factory=lambda: defaultdict(set))
+    lookups: dict[str, set[Peer]] = field(default_factory=lambda: defaultdict(set))
+    prepared: set[Peer] = field(default_factory=set)
+    last_event: int = 0
+    stop_by_ms: int | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state in ("finished", "failed")
+
+    def by_role(self) -> dict[str, tuple[int, ...]]:
+        """Return node ids by role, sorted."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for node in sorted(self.roles):
+            found[self.roles[node].role].append(node)
+        return {role: tuple(nodes) for role, nodes in found.items()}

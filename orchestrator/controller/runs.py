@@ -1,0 +1,414 @@
+"""Runs of scenarios: which role runs where, barriers, published values, and what happens when one fails.
+
+A run is decided by its roles. The first that fails, or whose process is lost, or the time limit, fails the
+run: the others are stopped, and when all have ended, or the time to stop is over, the run has ended too.
+
+Everything is written down as it happens, so that a controller that comes back goes on: agents attach again
+and say what they are still running. Time is handed in, as milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
+from orchestrator.controller.run import Peer, Role, Run
+from orchestrator.protocol.messages import (
+    AgentHello,
+    BarrierReleased,
+    Message,
+    PrepareRun,
+    Published,
+    RunEvent,
+    RunFinished,
+    RunRole,
+    StartRun,
+    StopRole,
+)
+
+__all__ = ["AGENT_GRACE_MS", "STOP_GRACE_MS", "Effects", "Role", "Run", "Runs"]
+
+AGENT_GRACE_MS = 5_000
+"""How long an agent may be away before its roles are lost; long enough for a reconnect with back-off."""
+
+DOUBT_MS = 2_000
+"""How long an agent that came back may take to say what became of a role that it does not run any more."""
+
+STOP_GRACE_MS = 10_000
+"""How long roles may take to stop before they are given up."""
+
+
+class Effects(Protocol):
+    """What a decision leads to; the service does it, a test looks at it."""
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """Send a message to an agent."""
+        ...
+
+    def happened(self, run: Run, event: RunEvent) -> None:
+        """Show an event to those who watch, and keep it (a `progress` is only shown)."""
+        ...
+
+    def changed(self, run: Run, roles: Iterable[Role]) -> None:
+        """Keep how roles stand."""
+        ...
+
+    def released(self, run: Run, name: str, generation: int) -> None:
+        """Keep that a barrier was released."""
+        ...
+
+    def stands(self, run: Run, now_ms: int) -> None:
+        """Keep how a run stands."""
+        ...
+
+    def ended(self, run: Run, message: RunFinished) -> None:
+        """Tell those who watch that a run has ended."""
+        ...
+
+
+class Runs:
+    """All runs under way.
+
+    Args:
+        effects: Does what is decided here.
+        names: Node names by id, for the roles.
+    """
+
+    def __init__(self, effects: Effects, names: Mapping[int, str]) -> None:
+        self._effects = effects
+        self._names = names
+        self._runs: dict[str, Run] = {}
+        self._agents: dict[int, Peer] = {}
+        self._away: dict[int, int] = {}  # node → when its agent is given up
+        self._doubted: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._runs.values()))
+
+    def get(self, run_id: str) -> Run | None:
+        """Return a run, None if there is none of that name."""
+        return self._runs.get(run_id)
+
+    def run(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            RunUnknown: There is none of that name.
+        """
+        run = self._runs.get(run_id)
+        if run is None:
+            raise RunUnknown(f"there is no run `{run_id}`")
+        return run
+
+    # Beginning.
+
+    def start(self, wanted: StartRun, now_ms: int) -> Run:
+        """Start a run.
+
+        Raises:
+            RunInvalid: It has no roles, or a node has two.
+            AgentMissing: Nobody runs roles in one of the nodes.
+        """
+        roles: dict[int, Role] = {}
+        for name, nodes in sorted(wanted.roles.items()):
+            for node in nodes:
+                if node in roles:
+                    text = f"node {node} has two roles, `{roles[node].role}` and `{name}`"
+                    raise RunInvalid(text, hint="a node plays one role in a run")
+                roles[node] = Role(node, name)
+        if not roles:
+            raise RunInvalid("the run has no roles", hint="name at least one role with a node")
+        missing = sorted(node for node in roles if node not in self._agents)
+        if missing:
+            names = ", ".join(str(node) for node in missing[:12])
+            raise AgentMissing(f"nobody runs roles in the nodes {names}", hint="wait until they are ready")
+        run = Run(
+            wanted.run,
+            wanted.scenario,
+            wanted.entry,
+            wanted.files,
+            wanted.params,
+            wanted.seed,
+            wanted.timeout_s,
+            now_ms,
+            roles,
+        )
+        self._runs[run.id] = run
+        self._event(run, now_ms, "started", data={"scenario": run.scenario, "roles": len(roles)})
+        for peer in dict.fromkeys(self._agents[node] for node in roles):
+            self._dispatch(run, peer)
+        return run
+
+    def restore(self, run: Run, now_ms: int) -> None:
+        """Take a run that was under way when the last controller ended."""
+        self._runs[run.id] = run
+        if run.state == "stopping":
+            run.stop_by_ms = now_ms + STOP_GRACE_MS
+        for node in run.roles:
+            if node not in self._agents:
+                self._away.setdefault(node, now_ms + AGENT_GRACE_MS)
+
+    # Agents.
+
+    def attach(self, peer: Peer, hello: AgentHello, now_ms: int) -> None:
+        """Take an agent that comes, or comes back, with what it is still running."""
+        running = {(each.run, each.node) for each in hello.running}
+        for node in hello.nodes:
+            self._agents[node] = peer
+            self._away.pop(node, None)
+        for name, node in sorted(running):
+            if name not in self._runs:
+                self._effects.send(peer, StopRole(name, node, "the controller does not know this run"))
+        for run in list(self._runs.values()):
+            if run.over:
+                continue
+            mine = [run.roles[node] for node in hello.nodes if node in run.roles]
+            for role in mine:
+                if (run.id, role.node) in running:
+                    run.prepared.add(peer)
+                elif role.state in ("sent", "running"):
+                    # It may have ended while nobody listened, and say so in a moment.
+                    self._doubted[run.id, role.node] = now_ms + DOUBT_MS
+            self._dispatch(run, peer)
+            if run.state == "stopping" and any(not role.over for role in mine):
+                self._effects.send(peer, StopRole(run.id, 0, run.reason))
+
+    def detach(self, peer: Peer, now_ms: int) -> None:
+        """Note that an agent's connection ended; it has a moment to come back."""
+        for node in [node for node, each in self._agents.items() if each == peer]:
+            del self._agents[node]
+            self._away[node] = now_ms + AGENT_GRACE_MS
+        for run in self._runs.values():
+            run.prepared.discard(peer)
+            for peers in run.lookups.values():
+                peers.discard(peer)
+
+    def has_agent(self, node: int) -> bool:
+        """Whether roles can be run in a node at the moment."""
+        return node in self._agents
+
+    # What roles say. Messages about unknown runs are late, and ignored.
+
+    def started(self, run_id: str, node: int, now_ms: int) -> None:
+        """A role's code is running."""
+        found = self._find(run_id, node)
+        if found is not None and found[1].state in ("waiting", "sent"):
+            run, role = found
+            role.state = "running"
+            self._effects.changed(run, [role])
+            self._event(run, now_ms, "role_started", node, role.role)
+
+    def refused(self, run_id: str, node: int, error: str, now_ms: int) -> None:
+        """An agent cannot run a role."""
+        self.finished(run_id, node, ok=False, error=error, traceback=None, now_ms=now_ms)
+
+    def row(self, run_id: str, node: int, seq: int, row: Mapping[str, Any], now_ms: int) -> bool:
+        """A role reported a row; return whether it is new and has to be kept."""
+        found = self._find(run_id, node)
+        if found is None or seq <= found[1].last_row:
+            return False
+        run, role = found
+        role.last_row = seq
+        self._event(run, now_ms, "report", node, role.role, dict(row))
+        return True
+
+    def said(self, run_id: str, node: int, kind: str, data: Any, now_ms: int) -> None:
+        """A role logged a line, or told how far it is."""
+        found = self._find(run_id, node)
+        if found is not None:
+            self._event(found[0], now_ms, kind, node, found[1].role, data)
+
+    def finished(
+        self, run_id: str, node: int, *, ok: bool, error: str | None, traceback: str | None, now_ms: int
+    ) -> None:
+        """A role ended; saying so twice changes nothing."""
+        found = self._find(run_id, node)
+        if found is None or found[1].over:
+            return
+        run, role = found
+        stopped = not ok and run.state == "stopping" and (error or "").startswith("stopped")
+        role.state = "finished" if ok else "stopped" if stopped else "failed"
+        role.error, role.traceback = error, traceback
+        self._effects.changed(run, [role])
+        data = {"ok": ok, "error": error, "traceback": traceback}
+        self._event(run, now_ms, "role_finished", node, role.role, data)
+        if role.state == "failed":
+            self._stop(run, f"role {role.role} in node {node} failed: {error or 'no reason given'}", now_ms)
+        self._settle(run, now_ms)
+
+    def enter(self, run_id: str, node: int, name: str, generation: int, now_ms: int) -> None:
+        """A role waits at a barrier."""
+        found = self._find(run_id, node)
+        if found is None:
+            return
+        run, role = found
+        if generation <= run.barriers.get(name, 0):
+            if node in self._agents:
+                self._effects.send(self._agents[node], BarrierReleased(run.id, name, generation))
+            return
+        if not role.over:
+            run.entered[(name, generation)].add(node)
+            self._release(run, now_ms)
+
+    def publish(self, run_id: str, key: str, value: Any) -> bool:
+        """A role publishes a value; return whether it has to be kept."""
+        run = self._runs.get(run_id)
+        if run is None or run.over:
+            return False
+        run.values[key] = value
+        for peer in run.lookups.pop(key, ()):
+            self._effects.send(peer, Published(run.id, key, value))
+        return True
+
+    def lookup(self, run_id: str, key: str, peer: Peer) -> None:
+        """A role asks for a value."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        if key in run.values:
+            self._effects.send(peer, Published(run.id, key, run.values[key]))
+        else:
+            run.lookups[key].add(peer)
+
+    # Ending.
+
+    def stop(self, run_id: str, reason: str, now_ms: int) -> None:
+        """Stop a run.
+
+        Raises:
+            RunUnknown: There is none of that name.
+        """
+        run = self.run(run_id)
+        if not run.over:
+            self._stop(run, reason, now_ms)
+            self._settle(run, now_ms)
+
+    def tick(self, now_ms: int) -> None:
+        """Do what is due: time limits, agents that did not come back."""
+        missing = [key for key, due in self._doubted.items() if due <= now_ms]
+        for run_id, node in missing:
+            del self._doubted[run_id, node]
+            found = self._find(run_id, node)
+            if found is not None and not found[1].over:
+                self._lost(*found, "its process was started anew", now_ms)
+        gone = [node for node, due in self._away.items() if due <= now_ms]
+        for node in gone:
+            del self._away[node]
+        for run in list(self._runs.values()):
+            if run.over:
+                continue
+            for node in gone:
+                role = run.roles.get(node)
+                if role is not None and not role.over:
+                    self._lost(run, role, "its process is gone", now_ms)
+            if run.state == "running" and now_ms >= run.started_ms + run.timeout_s * 1000:
+                self._stop(run, self._late(run), now_ms)
+            if run.stop_by_ms is not None and now_ms >= run.stop_by_ms:
+                for role in [role for role in run.roles.values() if not role.over]:
+                    self._lost(run, role, "it did not stop in time", now_ms)
+            self._settle(run, now_ms)
+
+    def next_due(self) -> int | None:
+        """Return when `tick` has something to do, None for never."""
+        due = [*self._away.values(), *self._doubted.values()]
+        for run in self._runs.values():
+            if not run.over:
+                due.append(run.stop_by_ms or run.started_ms + int(run.timeout_s * 1000))
+        return min(due, default=None)
+
+    def forget(self, run_id: str) -> None:
+        """Drop a run that has ended from memory."""
+        self._runs.pop(run_id, None)
+
+    # How.
+
+    def _find(self, run_id: str, node: int) -> tuple[Run, Role] | None:
+        run = self._runs.get(run_id)
+        role = None if run is None or run.over else run.roles.get(node)
+        return None if run is None or role is None else (run, role)
+
+    def _dispatch(self, run: Run, peer: Peer) -> None:
+        """Send an agent its roles that wait."""
+        waiting = [
+            role
+            for role in run.roles.values()
+            if role.state == "waiting" and self._agents.get(role.node) == peer
+        ]
+        if not waiting or run.state != "running":
+            return
+        if peer not in run.prepared:
+            run.prepared.add(peer)
+            shared = (run.id, run.scenario, dict(run.files), run.entry, dict(run.params), run.seed)
+            message = PrepareRun(*shared, run.by_role(), dict(self._names), run.timeout_s)
+            self._effects.send(peer, message)
+        for role in waiting:
+            role.state = "sent"
+            self._effects.send(peer, RunRole(run.id, role.node, role.role))
+        self._effects.changed(run, waiting)
+
+    def _lost(self, run: Run, role: Role, why: str, now_ms: int) -> None:
+        role.state, role.error = "lost", why
+        self._effects.changed(run, [role])
+        self._event(run, now_ms, "role_lost", role.node, role.role, {"reason": why})
+        self._stop(run, f"role {role.role} in node {role.node} was lost: {why}", now_ms)
+        self._settle(run, now_ms)
+
+    def _late(self, run: Run) -> str:
+        open_roles = [f"{role.role} in node {role.node}" for role in run.roles.values() if not role.over]
+        shown = ", ".join(open_roles[:5]) + (
+            f" and {len(open_roles) - 5} more" if len(open_roles) > 5 else ""
+        )
+        return f"the run did not end within {run.timeout_s:g} s: still running are {shown}"
+
+    def _stop(self, run: Run, reason: str, now_ms: int) -> None:
+        if run.state != "running":
+            return
+        run.state, run.reason = "stopping", reason
+        run.stop_by_ms = now_ms + STOP_GRACE_MS
+        self._effects.stands(run, now_ms)
+        self._event(run, now_ms, "stopping", data={"reason": reason})
+        for role in run.roles.values():
+            if role.state == "waiting":
+                role.state = "stopped"
+        open_nodes = [role.node for role in run.roles.values() if not role.over]
+        for peer in dict.fromkeys(self._agents[node] for node in open_nodes if node in self._agents):
+            self._effects.send(peer, StopRole(run.id, 0, reason))
+
+    def _settle(self, run: Run, now_ms: int) -> None:
+        """End a run whose roles have all ended; else see whether a barrier is complete now."""
+        if run.over:
+            return
+        if not all(role.over for role in run.roles.values()):
+            self._release(run, now_ms)
+            return
+        bad = [role for role in run.roles.values() if role.state in ("failed", "lost")]
+        ok = not run.reason and not bad
+        run.state = "finished" if ok else "failed"
+        failures: tuple[dict[str, Any], ...] = tuple(
+            {"node": role.node, "role": role.role, "error": role.error, "traceback": role.traceback}
+            for role in bad
+        )
+        self._effects.stands(run, now_ms)
+        self._effects.ended(run, RunFinished(run.id, ok, run.reason, failures))
+        run.files, run.values, run.lookups = {}, {}, {}
+
+    def _release(self, run: Run, now_ms: int) -> None:
+        there = {role.node for role in run.roles.values() if not role.over}
+        complete = [key for key, nodes in run.entered.items() if len(nodes) >= len(there) and there <= nodes]
+        for name, generation in complete if there else ():
+            del run.entered[(name, generation)]
+            run.barriers[name] = max(generation, run.barriers.get(name, 0))
+            self._effects.released(run, name, generation)
+            self._event(run, now_ms, "barrier", data={"name": name, "generation": generation})
+            for peer in dict.fromkeys(self._agents[node] for node in sorted(there) if node in self._agents):
+                self._effects.send(peer, BarrierReleased(run.id, name, generation))
+
+    def _event(
+        self, run: Run, now_ms: int, kind: str, node: int = 0, role: str = "", data: Any = None
+    ) -> None:
+        seq = 0
+        if kind != "progress":
+            run.last_event += 1
+            seq = run.last_event
+        self._effects.happened(run, RunEvent(run.id, seq, now_ms, kind, node, role, data))

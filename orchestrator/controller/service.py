@@ -1,0 +1,267 @@
+"""The controller as a service: the socket, Postgres and time around the pure parts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from orchestrator import log
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.controller import restore
+from orchestrator.controller.agent_desk import AgentDesk
+from orchestrator.controller.core import Core, Session
+from orchestrator.controller.events import EventLog
+from orchestrator.controller.node_desk import NodeDesk
+from orchestrator.controller.operator_desk import OperatorDesk
+from orchestrator.errors import NmError, StartFailed, StoreUnavailable
+from orchestrator.protocol import Admission, Bad, Frame, ProtocolError, Role, permitted
+from orchestrator.protocol.messages import Ack, Error, RunEvent
+from orchestrator.settings.controller import ControllerSettings
+from orchestrator.store import Snapshot, Store
+from orchestrator.transport import Connection, Server, admit, serve
+
+__all__ = ["STORE_LIMIT", "Controller"]
+
+STORE_LIMIT = 30.0
+"""Seconds to wait for Postgres at the start."""
+
+RETURN_GRACE = 10.0
+"""Seconds that nodes have to come back to a controller that was away, before they count as gone."""
+
+FAIR = 200
+"""Frames taken from one connection before the others have a turn."""
+
+
+class Controller:
+    """One lab's controller.
+
+    Args:
+        settings: Its file.
+        clock: The time.
+        store_limit: Seconds to wait for Postgres at the start; not longer than nodes may take to be ready.
+    """
+
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        *,
+        clock: Clock | None = None,
+        store_limit: float | None = None,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._store_limit = store_limit or min(STORE_LIMIT, settings.ready_timeout_ms / 1000)
+        self._log = log.get("orchestrator.controller", lab=settings.lab)
+        tokens = {
+            Role.NODE: settings.node_token,
+            Role.AGENT: settings.node_token,
+            Role.OPERATOR: settings.operator_token,
+        }
+        self._admission = Admission(tokens)
+        self._store = Store(settings.db.conninfo(), clock=self._clock)
+        self._server: Server | None = None
+        self._reading: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._return_timer: asyncio.TimerHandle | None = None
+
+    core: Core
+    nodes: NodeDesk
+    agents: AgentDesk
+    operators: OperatorDesk
+
+    async def start(self) -> None:
+        """Read what Postgres remembers and listen.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer in time.
+            StartFailed: The address cannot be listened on.
+        """
+        settings = self.settings
+        found = await self._store.open(settings.lab, within=self._store_limit)
+        events = EventLog(settings.lab, self._store, self._clock, found.last_event)
+        lab = restore.build(settings, found)
+        self.core = Core(settings, lab, self._store, events, self._clock)
+        self.core.incarnation = found.lab.incarnation
+        self.nodes = NodeDesk(self.core)
+        self.agents = AgentDesk(self.core)
+        self.operators = OperatorDesk(self.core, self.agents)
+        restore.save(settings, lab, found, self._store)
+        restore.give_addresses(lab.groups, found.groups, self._store)
+        await self._restore_runs(found)
+        try:
+            self._server = await serve(self._handle, settings.host, settings.port, http_handler=self._http)
+        except OSError as error:
+            await self._store.close()
+            raise StartFailed(
+                f"the controller cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
+                id="controller.listen",
+            ) from None
+        self._store.listen(self._changed_by_sql)
+        awaited = [node for node in lab.registry if node.awaited]
+        if awaited:
+            loop = asyncio.get_running_loop()
+            self._return_timer = loop.call_later(RETURN_GRACE, self.nodes.give_up, awaited)
+        host, port = self._server.address
+        facts = {
+            "address": f"{host}:{port}",
+            "incarnation": found.lab.incarnation,
+            "nodes": len(lab.registry),
+        }
+        events.add("controller.listening", 0, facts)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on."""
+        assert self._server is not None, "only a started controller has an address"
+        return self._server.address
+
+    async def stop(self) -> None:
+        """Take no more messages, write what is left, and let go; nodes keep what they were told."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        if self._return_timer is not None:
+            self._return_timer.cancel()
+        self.core.events.add("controller.stopped")
+        for session in list(self.core.sessions):
+            session.connection.on_wrong = None
+        await server.close()
+        for desk in (self.nodes, self.agents, self.operators):
+            desk.close()
+        reading = list(self._reading.values())
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        self.core.close()
+        await self._store.close()
+
+    # Connections.
+
+    async def _handle(self, connection: Connection) -> None:
+        try:
+            peer = await admit(connection, self._admission, self.settings.lab, self.core.incarnation)
+        except ProtocolError as error:
+            self._log.warning("peer refused", address=connection.remote, error=error.id, reason=error.message)
+            return
+        session = Session(connection, peer)
+        connection.on_wrong = lambda bad: self._wrong(session, bad)
+        self.core.sessions.add(session)
+        try:
+            await self._converse(session)
+        finally:
+            self.core.sessions.discard(session)
+            self._lost(session)
+
+    async def _converse(self, session: Session) -> None:
+        taken = 0
+        async for frame in session.connection:
+            self._take(session, frame)
+            taken += 1
+            if taken % FAIR == 0:
+                await asyncio.sleep(0)
+
+    def _take(self, session: Session, frame: Frame) -> None:
+        role = session.peer.role
+        if isinstance(frame.message, Error | Ack):
+            return  # an answer to something that nobody waits for any more
+        try:
+            permitted(role, frame.message)
+            if role is Role.NODE:
+                self.nodes.take(session, frame)
+            elif role is Role.AGENT:
+                self.agents.take(session, frame)
+            else:
+                self.operators.take(session, frame)
+        except ProtocolError as error:
+            self._log.debug("message refused", role=role.value, type=frame.message.type, error=error.id)
+            session.connection.refuse(frame, error)
+        except Exception:  # a message must not be able to end the controller, whatever it says
+            self._log.exception("message failed", role=role.value, type=frame.message.type, node=frame.node)
+            internal = ProtocolError(f"{frame.message.type} could not be handled", id="control.internal")
+            session.connection.refuse(frame, internal)
+
+    def _wrong(self, session: Session, bad: Bad) -> None:
+        facts = {"role": session.peer.role.value, "error": bad.error.id, "reason": bad.error.message}
+        self._log.warning("message not understood", address=session.connection.remote, **facts)
+
+    def _lost(self, session: Session) -> None:
+        role = session.peer.role
+        if role is Role.NODE:
+            self.nodes.lost(session)
+        elif role is Role.AGENT:
+            self.agents.lost(session)
+        else:
+            self.operators.lost(session)
+
+    def _http(self, path: str) -> tuple[int, str, bytes] | None:
+        if path != "/healthz":
+            return None
+        problems = self.core.problems()
+        ready, total = self.core.lab.readiness.counts()
+        body = {
+            "state": self.core.state(),
+            "health": "degraded" if problems else "ok",
+            "problems": list(problems),
+            "ready": ready,
+            "total": total,
+        }
+        return 200, "application/json", json.dumps(body).encode() + b"\n"
+
+    # Postgres.
+
+    async def _restore_runs(self, found: Snapshot) -> None:
+        for row in found.runs:
+            rows = await self._store.run_events(row.run, 0)
+            self.agents.restore(row, [RunEvent(row.run, *event) for event in rows])
+
+    def _changed_by_sql(self, table: str) -> None:
+        """Read a table again; a change that comes while it is read leads to one more reading."""
+        if table in self._reading:
+            self._again.add(table)
+            return
+        self._reading[table] = asyncio.create_task(self._read_again(table))
+
+    async def _read_again(self, table: str) -> None:
+        try:
+            while True:
+                self._again.discard(table)
+                try:
+                    await self._apply(table)
+                except StoreUnavailable as error:
+                    self._log.debug("not read", table=table, reason=error.message)  # heard of again later
+                except NmError as error:
+                    self._log.error("change by SQL refused", table=table, reason=error.message)
+                if table not in self._again:
+                    return
+        finally:
+            self._reading.pop(table, None)
+
+    async def _apply(self, table: str) -> None:
+        store, lab = self._store, self.core.lab
+        read: dict[str, Callable[[], Awaitable[Any]]] = {
+            "links": store.links,
+            "routes": store.routes,
+            "groups": store.groups,
+        }
+        if table not in read:
+            return
+        while True:
+            # What we decide ourselves while we read would not be in what we read, and be undone.
+            decided = store.lab.changes
+            if not await store.flushed():
+                return
+            rows = await read[table]()
+            if store.lab.changes == decided:
+                break
+        if table == "links":
+            lab.set_links(restore.links_from(rows, lab.registry))
+        elif table == "routes":
+            lab.set_routes(rows)
+        else:
+            for group_id in restore.groups_from(lab.groups, rows):
+                lab.group_changed(group_id)
+            restore.give_addresses(lab.groups, rows, store)
+        if lab.has_changes:
+            self.core.touch()
