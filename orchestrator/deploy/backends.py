@@ -1,0 +1,24 @@
+"""The backends by name, and which one is meant when nobody says."""
+
+from __future__ import annotations
+
+from orchestrator.deploy.host import Host
+from orchestrator.deploy.state import Backend
+
+
+def host_for(backend: Backend) -> Host:
+    """The backend of that name; the other one's libraries are not imported."""
+    if backend == "docker":
+        from orchestrator.deploy.docker import DockerHost
+
+        return DockerHost()
+    from orchestrator.deploy.native import NativeHost
+
+    return NativeHost()
+
+
+def default_backend() -> Backend:
+    """`docker` where a Docker engine answers, `native` elsewhere."""
+    from orchestrator.deploy.docker.engine import answers
+
+    return "docker" if answers() else "native"

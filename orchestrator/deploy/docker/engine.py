@@ -1,0 +1,198 @@
+"""The Docker engine, asked through its SDK: what is there, by label, and nothing that is not ours.
+
+The SDK blocks, so every question runs in a worker thread; its time limit makes an engine that stopped
+answering an error instead of a wait without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestrator.errors import HostNotFit
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+T = TypeVar("T")
+
+LAB_LABEL = "nm.lab"
+RUN_LABEL = "nm.run"
+ROLE_LABEL = "nm.role"
+NODE_LABEL = "nm.node"
+HOME_LABEL = "nm.home"
+
+ANSWER_S = 20
+"""A loaded engine needs seconds for a list; after this long something is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of a lab as the engine describes it."""
+
+    id: str
+    name: str
+    lab: str
+    home: str
+    role: str
+    node: int
+    status: str
+    health: str
+    exit_code: int
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self.status == "running"
+
+    @property
+    def part(self) -> str:
+        """Its part in the lab: `postgres`, `controller` or `node-<n>`."""
+        return f"node-{self.node}" if self.role == "node" else self.role
+
+
+class Engine:
+    """A connection to the engine; opened at the first question."""
+
+    def __init__(self) -> None:
+        self._client: DockerClient | None = None
+
+    async def ask(self, question: Callable[[DockerClient], T]) -> T:
+        """Ask the engine something.
+
+        Raises:
+            HostNotFit: No engine answers, or it refuses us.
+        """
+        return await asyncio.to_thread(self.ask_now, question)
+
+    def ask_now(self, question: Callable[[DockerClient], T]) -> T:
+        """Like `ask`, in the calling thread."""
+        import requests
+        from docker.errors import DockerException
+
+        try:
+            return question(self._open())
+        except (DockerException, requests.RequestException) as error:
+            raise unreachable(error) from error
+
+    async def containers(self, labels: Iterable[str]) -> list[Container]:
+        """Every container, running or not, that carries all of `labels`."""
+        wanted = _filters(labels)
+
+        def list_them(client: DockerClient) -> list[Container]:
+            found = client.containers.list(all=True, filters=wanted, ignore_removed=True)
+            return sorted((_container(each.attrs) for each in found), key=lambda each: (each.node, each.name))
+
+        return await self.ask(list_them)
+
+    async def networks(self, labels: Iterable[str]) -> list[str]:
+        """The names of the networks with all of `labels`."""
+        wanted = _filters(labels)
+        return await self.ask(lambda client: [str(net.name) for net in client.networks.list(filters=wanted)])
+
+    async def volumes(self, labels: Iterable[str]) -> list[str]:
+        """The names of the volumes with all of `labels`."""
+        wanted = _filters(labels)
+        return await self.ask(lambda client: [str(vol.name) for vol in client.volumes.list(filters=wanted)])
+
+    async def subnets(self) -> list[str]:
+        """The subnets of all networks of the engine."""
+
+        def read(client: DockerClient) -> list[str]:
+            pools = [(net.attrs.get("IPAM") or {}).get("Config") or [] for net in client.networks.list()]
+            return [str(pool["Subnet"]) for config in pools for pool in config if pool.get("Subnet")]
+
+        return await self.ask(read)
+
+    async def has_image(self, name: str) -> bool:
+        """Whether an image of that name and tag is there."""
+        return bool(await self.ask(lambda client: client.images.list(name=name)))
+
+    async def remove(self, labels: Iterable[str]) -> None:
+        """Remove every container, network and volume with all of `labels`; what is already gone is fine."""
+        from docker.errors import NotFound
+
+        wanted = _filters(labels)
+
+        def removed(work: Callable[[], Any]) -> None:
+            try:
+                work()
+            except NotFound:
+                return
+
+        def remove_them(client: DockerClient) -> None:
+            for container in client.containers.list(all=True, filters=wanted, ignore_removed=True):
+                removed(lambda each=container: each.remove(force=True, v=True))  # type: ignore[misc]  # bound now
+            for network in client.networks.list(filters=wanted):
+                removed(network.remove)
+            for volume in client.volumes.list(filters=wanted):
+                removed(lambda each=volume: each.remove(force=True))  # type: ignore[misc]  # bound now
+
+        await self.ask(remove_them)
+
+    async def tail(self, container: str, lines: int) -> list[str]:
+        """The last lines of a container's log."""
+
+        def read(client: DockerClient) -> list[str]:
+            raw: bytes = client.containers.get(container).logs(tail=lines)
+            return raw.decode(errors="replace").splitlines()
+
+        return await self.ask(read)
+
+    def _open(self) -> DockerClient:
+        if self._client is None:
+            import docker
+
+            self._client = docker.from_env(timeout=ANSWER_S)
+        return self._client
+
+
+def answers() -> bool:
+    """Whether a Docker engine answers on this machine; quick, because every `nm up` asks."""
+    import docker
+    import requests
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=3)
+        try:
+            return bool(client.ping())
+        finally:
+            client.close()
+    except (DockerException, requests.RequestException, OSError):
+        return False
+
+
+def unreachable(error: Exception) -> HostNotFit:
+    """The error for an engine that does not do what it was asked."""
+    text = str(error).replace("Error while fetching server API version: ", "")
+    denied = "Permission denied" in text or "PermissionError" in text
+    hint = "add yourself to the group `docker`" if denied else "start it: `sudo systemctl start docker`"
+    return HostNotFit(
+        f"the Docker engine does not answer: {text[:300]}",
+        id="docker.unreachable",
+        hint=f"{hint}; or use `--backend native`",
+    )
+
+
+def _filters(labels: Iterable[str]) -> dict[str, str | list[str] | bool]:
+    return {"label": list(labels)}
+
+
+def _container(attributes: dict[str, Any]) -> Container:
+    labels: dict[str, str] = (attributes.get("Config") or {}).get("Labels") or {}
+    state: dict[str, Any] = attributes.get("State") or {}
+    node = labels.get(NODE_LABEL, "")
+    return Container(
+        id=str(attributes["Id"]),
+        name=str(attributes.get("Name", "")).lstrip("/"),
+        lab=labels.get(LAB_LABEL, ""),
+        home=labels.get(HOME_LABEL, ""),
+        role=labels.get(ROLE_LABEL, ""),
+        node=int(node) if node.isdigit() else 0,
+        status=str(state.get("Status", "")),
+        health=str((state.get("Health") or {}).get("Status", "")),
+        exit_code=int(state.get("ExitCode", 0)),
+    )

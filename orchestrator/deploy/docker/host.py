@@ -1,0 +1,203 @@
+"""Start, watch and end a lab of containers.
+
+Compose starts the parts in order, each gated on the health of what it needs; nothing here sleeps. What
+belongs to a lab is found by its labels alone, so that `down` works when the compose file is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from orchestrator.deploy.docker.compose import ComposeFailed, compose, find_compose, project
+from orchestrator.deploy.docker.engine import HOME_LABEL, LAB_LABEL, Container, Engine
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
+from orchestrator.deploy.state import LabState
+from orchestrator.errors import HostNotFit, StartFailed
+
+SHARE = "/share"
+"""Where a node's container has the lab's share folder, read-only."""
+
+WATCH_S = 0.5
+"""How often containers are looked at while a start is waited for; the engine's events would need a thread."""
+
+_OVERLAP = ("Pool overlaps", "overlaps with other one")
+
+
+class SubnetTaken(StartFailed):
+    """Somebody else took the subnet between our choice and the engine's; another one helps."""
+
+    id = "docker.subnet-taken"
+
+
+class DockerHost:
+    """The docker backend.
+
+    Args:
+        engine: The engine to ask; our own unless a test gives another.
+    """
+
+    def __init__(self, engine: Engine | None = None) -> None:
+        self.engine = engine or Engine()
+
+    async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
+        """Let compose start what does not run, each part when what it needs is healthy."""
+        await self.require_images(_images(directory))
+        find_compose()
+        progress("starting containers")
+        try:
+            await compose(directory, ["up", "-d", "--no-build"], lambda line: progress(_phrase(line)))
+        except ComposeFailed as error:
+            raise await self._start_failed(directory, error) from error
+        return state
+
+    async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
+        """Look at the containers until one has ended or is unhealthy."""
+        while True:
+            culprit = await self._culprit(directory)
+            if culprit is not None:
+                return culprit
+            await asyncio.sleep(WATCH_S)
+
+    async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
+        """Look at the containers that the lab should have."""
+        found = {each.part: each for each in await self.engine.containers(_labels(directory))}
+        wanted = ["postgres", "controller", *(f"node-{n.id}" for n in state.nodes if not n.external)]
+        return [_part(role, found.get(role)) for role in wanted]
+
+    async def tail(self, directory: LabDirectory, part: str, lines: int = TAIL_LINES) -> list[str]:
+        """The last lines of a container's log."""
+        container = await self._container(directory, part)
+        return await self.engine.tail(container.id, lines) if container else []
+
+    async def logs(
+        self, directory: LabDirectory, part: str, *, follow: bool, tail: int | None
+    ) -> AsyncIterator[str]:
+        """A container's log, through `docker logs`."""
+        container = await self._container(directory, part)
+        if container is None:
+            return
+        command = ["docker", "logs", "--tail", "all" if tail is None else str(tail)]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            *(["--follow"] if follow else []),
+            container.id,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert process.stdout is not None, "a pipe was asked for"
+        try:
+            async for line in process.stdout:
+                yield line.decode(errors="replace").rstrip("\n")
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+    def command(
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        node: int,
+        argv: Sequence[str],
+        *,
+        terminal: bool = False,
+        stdin: bool = False,
+        cwd: Path | None = None,
+    ) -> list[str]:
+        """Run in the node's container with `docker exec`."""
+        options = [*(["--interactive"] if stdin or terminal else []), *(["--tty"] if terminal else [])]
+        return ["docker", "exec", *options, f"nm-{state.lab}-{state.node(node).name}", *argv]
+
+    def payload_path(self, staged: Path) -> str:
+        """Containers have the share folder at a place of its own."""
+        return f"{SHARE}/{staged.name}"
+
+    async def stop(self, directory: LabDirectory, progress: Progress) -> None:
+        """Remove everything with the lab's labels; what is in the containers is thrown away anyway."""
+        progress("removing containers")
+        await self.engine.remove(_labels(directory))
+        await self.engine.remove([f"com.docker.compose.project={project(directory.name)}", *_home(directory)])
+
+    async def leftovers(self, directory: LabDirectory) -> list[Leftover]:
+        """Look for containers, networks and volumes with the lab's labels."""
+        labels = _labels(directory)
+        containers = [Leftover("container", each.name) for each in await self.engine.containers(labels)]
+        networks = [Leftover("network", name) for name in await self.engine.networks(labels)]
+        volumes = [Leftover("volume", name) for name in await self.engine.volumes(labels)]
+        return [*containers, *networks, *volumes]
+
+    async def require_images(self, names: Sequence[str]) -> None:
+        """Check that every image is there.
+
+        Raises:
+            HostNotFit: One is not; the hint is the command that builds it.
+        """
+        for name in names:
+            if not await self.engine.has_image(name):
+                raise HostNotFit(
+                    f"the image {name} is not there",
+                    id="docker.no-image",
+                    found=name,
+                    hint="`make images` builds it; `--backend native` needs no image",
+                )
+
+    async def _start_failed(self, directory: LabDirectory, error: ComposeFailed) -> StartFailed:
+        text = "\n".join(error.lines)
+        if any(phrase in text for phrase in _OVERLAP):
+            return SubnetTaken("the container network's subnet was taken in the meantime")
+        culprit = await self._culprit(directory)
+        if culprit is None:
+            culprit = Culprit("compose", error.message, error.lines[-TAIL_LINES:])
+        return PartFailed(directory.name, culprit)
+
+    async def _container(self, directory: LabDirectory, part: str) -> Container | None:
+        found = await self.engine.containers(_labels(directory))
+        return next((each for each in found if each.part == part), None)
+
+    async def _culprit(self, directory: LabDirectory) -> Culprit | None:
+        for each in await self.engine.containers(_labels(directory)):
+            reason = _complaint(each)
+            if reason:
+                return Culprit(each.part, reason, tuple(await self.tail(directory, each.part)))
+        return None
+
+
+def _labels(directory: LabDirectory) -> list[str]:
+    return [f"{LAB_LABEL}={directory.name}", *_home(directory)]
+
+
+def _home(directory: LabDirectory) -> list[str]:
+    return [f"{HOME_LABEL}={directory.home}"]
+
+
+def _images(directory: LabDirectory) -> list[str]:
+    """The images that the compose file names; read from the text, because compose may be either version."""
+    lines = (directory.run / "docker-compose.yml").read_text().splitlines()
+    names = [
+        line.split(":", 1)[1].strip().strip("\"'") for line in lines if line.strip().startswith("image:")
+    ]
+    return sorted(set(names))
+
+
+def _part(role: str, container: Container | None) -> Part:
+    if container is None:
+        return Part(role, False, "no container")
+    health = f", {container.health}" if container.health else ""
+    nodes = (container.node,) if container.node else ()
+    return Part(role, container.running, f"container {container.status}{health}", nodes)
+
+
+def _complaint(container: Container) -> str | None:
+    if container.status in ("exited", "dead"):
+        return f"has ended with exit code {container.exit_code}"
+    if container.health == "unhealthy":
+        return "does not become healthy"
+    return None
+
+
+def _phrase(line: str) -> str:
+    return " ".join(line.split())[:80]

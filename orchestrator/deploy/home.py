@@ -1,0 +1,193 @@
+"""Where labs live on this machine: one folder per lab, and what is in it.
+
+Everything a lab needs on disk is under one home: `$NM_HOME`, or `/var/lib/nm` for root, or the user's state
+folder. `nm down` may therefore prove by looking that nothing is left, and two homes never disturb each other.
+
+```text
+HOME/
+  locks/<lab>.lock        held while a lab is started or stopped; locks/_subnet.lock while a subnet is chosen
+  labs/<lab>/             0711: the database server's own user has to walk through it
+    state.json            what was started, by whom, and how far it came
+    host.json             native: the host process's table of namespaces
+    run/                  0700: the rendered files, with their secrets
+    run/share/            docker: payload files that roles read
+    logs/                 one file per process
+    work/                 native: the code of scenarios that run
+    db/                   native: the embedded Postgres
+```
+
+This module only knows names and permissions; who writes which file is each file's own business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import HostNotFit, UsageError
+
+LAB_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")
+"""A lab's name is part of paths, container names and labels, so it is kept to what all of them allow."""
+
+
+@dataclass(frozen=True)
+class LabDirectory:
+    """The folder of one lab; the properties name what is in it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The lab's name, which is the folder's."""
+        return self.path.name
+
+    @property
+    def home(self) -> Path:
+        """The home that the lab is in."""
+        return self.path.parent.parent
+
+    @property
+    def state_file(self) -> Path:
+        """What was started and how far it came; see `orchestrator.deploy.state`."""
+        return self.path / "state.json"
+
+    @property
+    def host_file(self) -> Path:
+        """The native host process's table of namespaces."""
+        return self.host_table("host")
+
+    def host_table(self, part: str) -> Path:
+        """The table of the host process of that name; a lab may have several."""
+        return self.path / f"{part}.json"
+
+    def host_tables(self) -> list[Path]:
+        """The tables of all host processes, whether these still run or not."""
+        return sorted(self.path.glob("host*.json"))
+
+    def set_aside(self, part: str) -> None:
+        """Keep a dead host process's table beside its successor's: what it names may still be lived in."""
+        table = self.host_table(part)
+        with suppress(FileNotFoundError):
+            table.rename(self.path / f"{part}.gone-{table.stat().st_mtime_ns}.json")
+
+    @property
+    def run(self) -> Path:
+        """The rendered files."""
+        return self.path / "run"
+
+    @property
+    def logs(self) -> Path:
+        """Log files, one per process."""
+        return self.path / "logs"
+
+    @property
+    def database(self) -> Path:
+        """The embedded Postgres."""
+        return self.path / "db"
+
+    @property
+    def share(self) -> Path:
+        """Payload files that roles read; inside the run folder, where the compose file looks."""
+        return self.path / "run" / "share"
+
+    def exists(self) -> bool:
+        """Whether there is anything of the lab on disk."""
+        return self.path.is_dir()
+
+    def create(self) -> None:
+        """Make the folder and its parts.
+
+        Raises:
+            HostNotFit: The home cannot be written; the error names the folder and the way around it.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o711, exist_ok=True)
+            self.path.chmod(0o711)
+            for part in (self.run, self.logs):
+                part.mkdir(mode=0o700, exist_ok=True)
+            self.share.mkdir(mode=0o755, exist_ok=True)
+            self.share.chmod(0o755)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def remove(self) -> list[str]:
+        """Delete the folder with everything in it; return what could not be deleted, as sentences."""
+        left: list[str] = []
+
+        def remember(_function: object, path: str, failure: tuple[object, BaseException, object]) -> None:
+            if not isinstance(failure[1], FileNotFoundError):
+                left.append(f"file {path}: {failure[1]}")
+
+        if self.path.is_symlink() or self.path.is_file():
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists():
+            shutil.rmtree(self.path, onerror=remember)
+        return left
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that all labs of one user live in."""
+
+    path: Path
+
+    @classmethod
+    def default(cls) -> Home:
+        """The home of this process: `$NM_HOME`, `/var/lib/nm` for root, or the user's state folder."""
+        given = os.environ.get("NM_HOME")
+        if given:
+            return cls(Path(given).absolute())
+        if os.geteuid() == 0:
+            return cls(Path("/var/lib/nm"))
+        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        return cls(Path(state) / "nm")
+
+    @property
+    def locks(self) -> Path:
+        """Lock files; they stay, because deleting a lock file while another waits for it breaks the lock."""
+        return self.path / "locks"
+
+    def lab(self, name: str) -> LabDirectory:
+        """The folder of the lab called `name`, whether it exists or not.
+
+        Raises:
+            UsageError: The name could leave the folder or is not one that containers may carry.
+        """
+        return LabDirectory(self.path / "labs" / checked_name(name))
+
+    def labs(self) -> list[LabDirectory]:
+        """Every lab that has a folder, sorted by name; a stray file or an odd name is not a lab."""
+        try:
+            entries = sorted((self.path / "labs").iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        return [LabDirectory(entry) for entry in entries if entry.is_dir() and LAB_NAME.fullmatch(entry.name)]
+
+
+def checked_name(name: str) -> str:
+    """Return `name` if a lab may be called so, or say what is wrong with it."""
+    if not LAB_NAME.fullmatch(name):
+        raise UsageError(
+            f"`{name}` cannot be the name of a lab",
+            id="lab.bad-name",
+            found=name,
+            expected="1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or a digit",
+        )
+    return name
+
+
+def unwritable(path: Path, error: OSError) -> HostNotFit:
+    """The error for a home that cannot be used, whatever the reason the kernel gave."""
+    return HostNotFit(
+        f"cannot write {path}: {error.strerror or error}",
+        id="home.unwritable",
+        found=str(path),
+        hint="set NM_HOME to a folder that you may write",
+    )

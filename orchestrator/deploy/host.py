@@ -1,0 +1,136 @@
+"""The protocol that both backends follow, and the small classes it speaks in.
+
+A backend starts what a run directory describes, says what runs, gives a way into each node, and takes
+everything away. It never renders, and it never asks the controller: whether a lab is *ready* is for the
+room above to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.state import LabState
+from orchestrator.errors import StartFailed
+
+Progress = Callable[[str], None]
+"""Told what is being waited for, one short phrase at a time."""
+
+TAIL_LINES = 20
+"""How much of a dead part's log an error shows: a Python traceback fits."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One long-lived piece of a lab: the database, the controller, a host process, a node's container."""
+
+    role: str
+    running: bool
+    detail: str = ""
+    nodes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The part that spoiled a start, and the last it said."""
+
+    part: str
+    reason: str
+    lines: tuple[str, ...] = ()
+
+
+class PartFailed(StartFailed):
+    """A part of a lab spoiled its start; carries the last that the part said.
+
+    Args:
+        lab: The lab.
+        culprit: The part.
+        hint: What to do about it.
+    """
+
+    id = "start.part-failed"
+
+    def __init__(self, lab: str, culprit: Culprit, *, hint: str | None = None) -> None:
+        super().__init__(
+            f"lab {lab} did not start: {culprit.part} {culprit.reason}",
+            hint=hint,
+            fields={"lab": lab, "part": culprit.part},
+        )
+        self.lines = culprit.lines
+
+    def render(self) -> str:
+        """Return the sentence, what the part said last, and the id."""
+        said = [f"    | {line}" for line in self.lines]
+        first, *rest = super().render().split("\n")
+        return "\n".join([first, *said, *rest])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the error with the part's last lines under `log`."""
+        shown = super().as_json()
+        shown["error"]["log"] = list(self.lines)
+        return shown
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something of a lab that is still on the machine."""
+
+    kind: Literal["process", "namespace", "container", "network", "volume", "file"]
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what}"
+
+
+class Host(Protocol):
+    """One backend."""
+
+    async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
+        """Start every part that does not run, and return the state with what was started.
+
+        Returns once all parts run; they may not be ready yet. Starting a lab of which some parts run mends
+        it.
+
+        Raises:
+            StartFailed: A part could not be started; it carries the culprit's last lines.
+            HostNotFit: The machine lacks something.
+        """
+
+    async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
+        """Wait until any part of the lab ends, and say which; runs until cancelled if none does."""
+
+    async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
+        """Look which parts run."""
+
+    async def tail(self, directory: LabDirectory, part: str, lines: int = TAIL_LINES) -> list[str]:
+        """The last lines that a part logged; empty if there are none."""
+
+    def logs(
+        self, directory: LabDirectory, part: str, *, follow: bool, tail: int | None
+    ) -> AsyncIterator[str]:
+        """The log of a part, line by line; with `follow` it goes on until cancelled."""
+
+    def command(
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        node: int,
+        argv: Sequence[str],
+        *,
+        terminal: bool = False,
+        stdin: bool = False,
+        cwd: Path | None = None,
+    ) -> list[str]:
+        """The argument list that, run on this machine, runs `argv` inside a node."""
+
+    def payload_path(self, staged: Path) -> str:
+        """Where a file of the lab's share folder is, as a node sees it."""
+
+    async def stop(self, directory: LabDirectory, progress: Progress) -> None:
+        """End every part, whatever state it is in; nothing missing is an error."""
+
+    async def leftovers(self, directory: LabDirectory) -> list[Leftover]:
+        """Look for anything of the lab on the machine, files excepted."""

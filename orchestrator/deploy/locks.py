@@ -1,0 +1,105 @@
+"""Locks between `nm` processes, held by the kernel.
+
+A lock is an `flock` on a file under `HOME/locks`. The kernel drops it when its holder dies, however it dies,
+so a crash never leaves a lock behind. The file's text says who holds it and for what, for the sake of the one
+who has to wait; it is talk, never trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from orchestrator.clock import Deadline, SystemClock
+from orchestrator.deploy.home import Home, unwritable
+from orchestrator.errors import LabBusy
+
+POLL_S = 0.05
+"""`flock` has no wait with a limit, so a waiter asks this often; a lock is held for seconds at least."""
+
+
+@asynccontextmanager
+async def lab_lock(home: Home, lab: str, verb: str, wait_s: float = 0.0) -> AsyncIterator[None]:
+    """Hold the lock of `lab` while the body runs.
+
+    Args:
+        home: The home the lab is in.
+        lab: The lab's name, already checked.
+        verb: What we are about to do, for whoever finds the lock taken.
+        wait_s: How long to wait for the present holder.
+
+    Raises:
+        LabBusy: Somebody else still holds it after `wait_s` seconds.
+    """
+    handle = _open(home.locks / f"{lab}.lock")
+    try:
+        deadline = Deadline(SystemClock(), wait_s)
+        while not _take(handle):
+            if deadline.expired:
+                raise _busy(lab, _holder(handle))
+            await asyncio.sleep(POLL_S)
+        _sign(handle, verb)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def machine_lock(home: Home, name: str) -> Iterator[None]:
+    """Hold a short lock that all labs of this home share, such as the one for choosing a subnet."""
+    handle = _open(home.locks / f"_{name}.lock")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def lock_holder(home: Home, lab: str) -> str | None:
+    """Who holds the lab's lock right now, in words, or None if it is free."""
+    path = home.locks / f"{lab}.lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return None if _take(handle) else _holder(handle)
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _take(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(handle: int, verb: str) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"`nm {verb}`, process {os.getpid()}".encode(), 0)
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 200, 0).decode(errors="replace") or "another process"
+
+
+def _busy(lab: str, holder: str) -> LabBusy:
+    return LabBusy(
+        f"lab {lab} is busy: {holder} is working on it",
+        found=holder,
+        hint="wait for it to end, or interrupt it; a crashed `nm` never leaves the lab busy",
+    )

@@ -1,0 +1,243 @@
+"""Start, watch and end a native lab: its processes and what they hold.
+
+    postgres     the embedded server, reached over a socket in the lab's folder
+    controller   `python -m orchestrator.controller run/controller.toml`
+    host         `python -m orchestrator.node --directory …`: every node, its namespace and its TUN device
+
+With `--processes` there are several host processes, `host-1` and so on, each with a share of the nodes; links
+between nodes of one process stay in its memory, all others go over sockets.
+
+All are sessions of their own, so a terminal's Ctrl-C does not reach them, and all carry the lab's labels. The
+namespaces live as open files of the host process and vanish with it, however it ends. What a user started
+inside a node holds its namespace open, so it is ended too: by its labels, and by the namespace it is in,
+should it have thrown its environment away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.deploy import logfiles, processes
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
+from orchestrator.deploy.namespaces import inhabitants, require_table
+from orchestrator.deploy.native import database
+from orchestrator.deploy.processes import LabelledProcess, ProcessId
+from orchestrator.deploy.state import LabState, write
+from orchestrator.errors import StartFailed
+
+T = TypeVar("T")
+
+GRACE_S = 8.0
+"""A host process with 1,000 nodes needs about two seconds to close them; the rest is for slow machines."""
+
+
+class NativeHost:
+    """The native backend; it keeps nothing between calls."""
+
+    async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
+        """Start what does not run, all at once: whoever needs another waits for it, with a limit."""
+        stopped = [part.role for part in await self.parts(directory, state) if not part.running]
+        progress(f"starting {', '.join(stopped)}")
+        state = self._start_process(
+            directory, state, "controller", ["orchestrator.controller"], ["controller.toml"]
+        )
+        for role, nodes in state.hosts.items():
+            numbers = ",".join(map(str, nodes))
+            arguments = ["--directory", str(directory.path), "--part", role, "--nodes", numbers]
+            state = self._start_process(directory, state, role, ["orchestrator.node"], arguments)
+        server = await _to_its_end(lambda: self._start_database(directory, state))
+        return self._note(directory, state, "postgres", server)
+
+    async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
+        """Wait until one of the processes ends."""
+        watched = {role: asyncio.create_task(_ended(process)) for role, process in state.parts.items()}
+        try:
+            done, _ = await asyncio.wait(watched.values(), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in watched.values():
+                task.cancel()
+        role = next(role for role, task in watched.items() if task in done)
+        return Culprit(
+            part=role,
+            reason=_how_it_ended(processes.exit_code(state.parts[role])),
+            lines=tuple(await self.tail(directory, role)),
+        )
+
+    async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
+        """Look at the processes by identity."""
+        found = []
+        for role, nodes in {"postgres": (), "controller": (), **state.hosts}.items():
+            process = state.parts.get(role)
+            running = process is not None and process.alive()
+            detail = f"process {process.pid}" if process else "never started"
+            found.append(Part(role, running, detail, nodes))
+        return found
+
+    async def tail(self, directory: LabDirectory, part: str, lines: int = TAIL_LINES) -> list[str]:
+        """The last lines of a part's log file."""
+        return logfiles.last_lines(log_file(directory, part), lines)
+
+    def logs(
+        self, directory: LabDirectory, part: str, *, follow: bool, tail: int | None
+    ) -> AsyncIterator[str]:
+        """The part's log file, line by line."""
+        return logfiles.lines(log_file(directory, part), follow=follow, tail=tail)
+
+    def command(
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        node: int,
+        argv: Sequence[str],
+        *,
+        terminal: bool = False,
+        stdin: bool = False,
+        cwd: Path | None = None,
+    ) -> list[str]:
+        """Enter the node's namespace with `nsenter`; a terminal and standard input are simply inherited."""
+        marks = processes.labels(state.lab, state.run, directory.home, "exec")
+        environment = ["env", *(f"{key}={value}" for key, value in marks.items())]
+        return [*environment, *require_table(directory, _part_of(state, node)).command(node, argv, cwd)]
+
+    def payload_path(self, staged: Path) -> str:
+        """Nodes share the machine's files."""
+        return str(staged)
+
+    async def stop(self, directory: LabDirectory, progress: Progress) -> None:
+        """End every process of the lab: those with its labels, and those inside its namespaces."""
+        progress("stopping processes")
+        await asyncio.to_thread(self._end_all, directory)
+
+    async def leftovers(self, directory: LabDirectory) -> list[Leftover]:
+        """Look for processes by label, by working directory and by namespace."""
+        found: dict[int, Leftover] = {}
+        for process in processes.labelled(directory.home, directory.name):
+            found[process.identity.pid] = Leftover("process", f"{process.identity.pid} ({process.command})")
+        for identity in processes.working_under(directory.database):
+            found.setdefault(identity.pid, Leftover("process", f"{identity.pid} (a database back end)"))
+        for identity in inhabitants(directory):
+            found.setdefault(identity.pid, Leftover("namespace", f"held by process {identity.pid}"))
+        return list(found.values())
+
+    def _start_database(self, directory: LabDirectory, state: LabState) -> ProcessId:
+        known = state.parts.get("postgres")
+        if known is not None and known.alive():
+            return known
+        return database.start(directory, processes.labels(state.lab, state.run, directory.home, "postgres"))
+
+    def _start_process(
+        self, directory: LabDirectory, state: LabState, role: str, module: list[str], arguments: list[str]
+    ) -> LabState:
+        known = state.parts.get(role)
+        if known is not None and known.alive():
+            return state
+        if role in state.hosts:
+            directory.set_aside(role)
+        try:
+            process = processes.spawn(
+                [sys.executable, "-m", *module, *arguments],
+                marks=processes.labels(state.lab, state.run, directory.home, role),
+                log=log_file(directory, role),
+                environment={"PYTHONUNBUFFERED": "1", "PYTHONPATH": _import_path()},
+                cwd=directory.run,
+            )
+        except OSError as error:
+            raise StartFailed(f"cannot start the {role} process: {error}", id="start.spawn") from error
+        return self._note(directory, state, role, process)
+
+    def _note(self, directory: LabDirectory, state: LabState, role: str, process: ProcessId) -> LabState:
+        state = state.with_part(role, process)
+        write(directory, state)
+        return state
+
+    def _end_all(self, directory: LabDirectory) -> None:
+        # A dying process may have just started another, so the look is repeated until it finds nothing new.
+        for _round in range(5):
+            found = processes.labelled(directory.home, directory.name)
+            servers = {process.identity for process in found if process.part == "postgres"}
+            others = {process.identity for process in found} - servers
+            others.update(inhabitants(directory))
+            # The controller says its last word to the database, so that one goes after it; its files are
+            # deleted next, so there is nothing worth a checkpoint.
+            processes.end(others, GRACE_S)
+            processes.end(servers, GRACE_S, polite=dict.fromkeys(servers, _last_signal(found)))
+            orphans = processes.working_under(directory.database)
+            processes.end(orphans, GRACE_S, polite=dict.fromkeys(orphans, signal.SIGQUIT))
+            if not (servers or others or orphans):
+                break
+        database.clean(directory)
+
+
+def log_file(directory: LabDirectory, part: str) -> Path:
+    """Where a part of a native lab logs: `postgres`, `controller`, `host`, or `node-<n>`."""
+    return directory.logs / f"{part}.log"
+
+
+def _part_of(state: LabState, node: int) -> str:
+    """The host process that carries a node."""
+    return next((role for role, nodes in state.hosts.items() if node in nodes), "host")
+
+
+def _last_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
+    """How a database is ended: at once, and so that what it holds outside its folder can still be told.
+
+    A cluster that is being made would delete its files on any polite signal, and with them the number of its
+    memory segment, which nobody would remove then.
+    """
+    being_made = any("initdb" in process.command for process in found if process.part == "postgres")
+    return signal.SIGKILL if being_made else signal.SIGQUIT
+
+
+async def _to_its_end(work: Callable[[], T]) -> T:
+    """Run work in a thread and wait for its end, even when cancelled.
+
+    A thread cannot be cancelled, and must not start a process after somebody looked whether any is left.
+    """
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        while not thread.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({thread})
+        thread.exception()
+        raise
+
+
+async def _ended(process: ProcessId) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        return
+    gone = asyncio.Event()
+    loop.add_reader(handle, gone.set)
+    try:
+        if process.alive():
+            await gone.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "has ended"
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"has ended with exit code {code}"
+
+
+def _import_path() -> str:
+    """Our own import path, so that a checkout that is not installed starts its own parts and no others."""
+    package = str(Path(__file__).resolve().parents[3])
+    inherited = os.environ.get("PYTHONPATH", "")
+    return f"{package}{os.pathsep}{inherited}" if inherited else package

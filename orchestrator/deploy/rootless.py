@@ -1,0 +1,132 @@
+"""What an ordinary user needs of this machine to carry a native lab, found by trying.
+
+Settings only say what might be forbidden; security modules, containers and limits have a word, too. So a
+child does what a host process will do: become root in a user namespace of its own, make a network and a mount
+namespace there, and a TUN device in them. All of it is gone when the child ends, milliseconds later. Where it
+fails, the settings that usually forbid it are looked at for the sake of the hint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FORBIDDING", "Refusal", "attempt", "forbidding_setting"]
+
+FORBIDDING = (
+    ("user.max_user_namespaces", 0, 15_000),
+    ("kernel.unprivileged_userns_clone", 0, 1),  # Debian's own, on older kernels
+    ("kernel.apparmor_restrict_unprivileged_userns", 1, 0),  # Ubuntu's
+)
+"""Settings that forbid user namespaces, with the forbidding and an allowing value."""
+
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x0002_0000, 0x1000_0000, 0x4000_0000
+_TUNSETIFF = 0x4004_54CA
+_IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
+
+_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A step that the kernel refused.
+
+    Attributes:
+        step: What was tried: `user namespace`, `identities`, `network namespace` or `tun device`.
+        number: The kernel's reason, from `errno`.
+    """
+
+    step: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.step}: {os.strerror(self.number)}"
+
+
+def attempt(tun: Path | None) -> Refusal | None:
+    """Try in a child what a host process without root does; None if all of it works.
+
+    Args:
+        tun: The TUN clone device to try; None leaves that step out.
+    """
+    reader, writer = os.pipe()
+    try:
+        child = subprocess.Popen(
+            ["true"],  # never run: the child ends before
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_steps(tun, writer),
+        )
+    except OSError as error:
+        os.close(reader)
+        return Refusal("a process", error.errno or errno.EAGAIN)
+    finally:
+        os.close(writer)
+    with child, os.fdopen(reader, encoding="utf-8") as said:
+        try:
+            child.wait(_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return Refusal("user namespace", errno.ETIMEDOUT)
+        step, _, number = said.read().partition("|")
+    return Refusal(step, int(number)) if step else None
+
+
+def forbidding_setting(root: Path = Path("/proc/sys")) -> tuple[str, str] | None:
+    """The first setting that forbids user namespaces, as `name is value`, and the command that lifts it."""
+    for setting, forbidding, allowing in FORBIDDING:
+        try:
+            value = int((root / setting.replace(".", "/")).read_text())
+        except (OSError, ValueError):
+            continue
+        if value == forbidding:
+            return f"{setting} is {value}", f"sudo sysctl -w {setting}={allowing}"
+    return None
+
+
+def _steps(tun: Path | None, writer: int) -> Callable[[], None]:
+    """What the child does between its birth and its end; all that needs loading is loaded here."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.geteuid(), os.getegid()
+    request = struct.pack("16sH22x", b"nm-probe", _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
+
+    def unshare(flags: int) -> None:
+        if libc.unshare(flags) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+
+    def identities() -> None:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+
+    def device() -> None:
+        if tun is None:
+            return
+        handle = os.open(tun, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(handle, _TUNSETIFF, request)
+
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("user namespace", lambda: unshare(_CLONE_NEWUSER)),
+        ("identities", identities),
+        ("network namespace", lambda: unshare(_CLONE_NEWNET | _CLONE_NEWNS)),
+        ("tun device", device),
+    )
+
+    def run() -> None:
+        for name, step in steps:
+            try:
+                step()
+            except OSError as error:
+                os.write(writer, f"{name}|{error.errno}".encode())
+                break
+        os._exit(0)
+
+    return run

@@ -1,0 +1,160 @@
+"""What was started: the note that `up` leaves for every later command.
+
+The note is written before anything is started and again after each step, whole and by rename, so that a
+reader sees either the old or the new one. It is a memory aid: `down` reads it to know where to look, but
+what is there it decides by looking. A note that cannot be read counts as no note.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.deploy.home import LabDirectory, unwritable
+from orchestrator.deploy.processes import ProcessId, identify
+
+Backend = Literal["native", "docker"]
+Phase = Literal["starting", "up", "stopping"]
+
+FORMAT = 1
+"""Raised when an old note could be misread; a note of another format counts as no note."""
+
+
+@dataclass(frozen=True)
+class NodeNote:
+    """A node as the commands need to know it."""
+
+    id: int
+    name: str
+    address: str
+    external: bool
+    config: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabState:
+    """What one lab is made of.
+
+    Attributes:
+        lab: Its name.
+        backend: What carries it.
+        run: Drawn anew by every `up`; labels carry it, so that two lives of one name cannot be confused.
+        phase: How far `up` or `down` came. `up` means it returned with success; whether the lab is ready now,
+            only the controller knows.
+        owner: The `nm` process that is starting it; once it is up nobody owns it.
+        topology: The topology file as given, for people.
+        digest: Hash of the resolved topology, to tell "the same again" from "something else".
+        controller_port: On 127.0.0.1.
+        published: docker: link ports of nodes next to a seat, on 127.0.0.1.
+        created: Wall-clock time, UTC, ISO 8601.
+        subnet: docker: the container network.
+        parts: native: the long-lived processes by role.
+        processes: native: host processes that the nodes are spread over.
+        ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.reach`.
+    """
+
+    lab: str
+    backend: Backend
+    run: str
+    phase: Phase
+    owner: ProcessId | None
+    topology: str
+    digest: str
+    controller_port: int
+    created: str
+    nodes: tuple[NodeNote, ...]
+    links: tuple[tuple[int, int], ...]
+    seed: int = 0
+    subnet: str | None = None
+    published: tuple[int, ...] = ()
+    parts: Mapping[str, ProcessId] = field(default_factory=dict)
+    processes: int = 1
+    ttl_mode: str = "uniform"
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Every port of this machine that the lab was given."""
+        return (self.controller_port, *self.published)
+
+    def node(self, number: int) -> NodeNote:
+        """The node with that id; KeyError if there is none."""
+        for node in self.nodes:
+            if node.id == number:
+                return node
+        raise KeyError(number)
+
+    @property
+    def hosts(self) -> dict[str, tuple[int, ...]]:
+        """native: the host processes by role, and the nodes that each carries.
+
+        Neighbours have numbers close to each other, so each gets a run of numbers and few links leave it.
+        """
+        local = [node.id for node in self.nodes if not node.external]
+        count = min(self.processes, len(local))
+        if count <= 1:
+            return {"host": tuple(local)} if local else {}
+        bounds = [len(local) * index // count for index in range(count + 1)]
+        return {f"host-{i + 1}": tuple(local[bounds[i] : bounds[i + 1]]) for i in range(count)}
+
+    def with_part(self, role: str, process: ProcessId) -> LabState:
+        """The state with one more process noted."""
+        return replace(self, parts={**self.parts, role: process})
+
+    def owner_gone(self) -> bool:
+        """Whether the lab is half started and nobody is at it any more."""
+        return self.phase != "up" and (self.owner is None or not self.owner.alive())
+
+
+def write(directory: LabDirectory, state: LabState) -> None:
+    """Write the note so that no reader ever sees half of it."""
+    text = json.dumps({"format": FORMAT, **asdict(state)}, indent=1)
+    write_whole(directory.state_file, text)
+
+
+def read(directory: LabDirectory) -> LabState | None:
+    """Read the note, or return None if there is none that makes sense."""
+    try:
+        raw = json.loads(directory.state_file.read_text())
+        return _decode(raw) if raw.pop("format") == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def current_owner() -> ProcessId:
+    """The identity of this process."""
+    identity = identify(os.getpid())
+    assert identity is not None, "we are running"
+    return identity
+
+
+def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file's content in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path.parent, error) from error
+
+
+def _decode(raw: dict[str, Any]) -> LabState:
+    owner = raw.pop("owner")
+    nodes = tuple(NodeNote(**node) for node in raw.pop("nodes"))
+    links = tuple((int(a), int(b)) for a, b in raw.pop("links"))
+    parts = {role: ProcessId(**process) for role, process in raw.pop("parts").items()}
+    return LabState(
+        owner=ProcessId(**owner) if owner else None,
+        nodes=nodes,
+        links=links,
+        parts=parts,
+        published=tuple(raw.pop("published")),
+        **raw,
+    )
