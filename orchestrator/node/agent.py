@@ -1,0 +1,184 @@
+"""The agent: take the controller's orders for the nodes of this process, and carry them out.
+
+Everything here runs in one event loop and is short; roles run in their own threads and come back through the
+controller link, which takes messages from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from orchestrator import log
+from orchestrator.errors import NmError
+from orchestrator.node.link import ControllerLink
+from orchestrator.node.nodes import Nodes
+from orchestrator.node.runs import Run
+from orchestrator.protocol import Frame, Message, Refused
+from orchestrator.protocol.messages import (
+    AgentHello,
+    BarrierReleased,
+    Error,
+    PrepareRun,
+    Published,
+    RoleLog,
+    RunningRole,
+    RunRole,
+    StopRole,
+)
+from orchestrator.transport import Connection
+
+_logger = log.get(__name__)
+
+BACKSTOP_S = 2.0
+"""How much longer than its time limit a run may take before the agent itself ends it."""
+
+STOP_LIMIT_S = 5.0
+"""How long the roles that are running may take to end when the agent itself is ended."""
+
+
+class Agent:
+    """Runs roles for the controller.
+
+    Args:
+        nodes: The nodes of this process.
+        url: The controller's websocket.
+        token: The nodes' token.
+        base: The address that node n's number is added to.
+        work: Where the code of scenarios is unpacked.
+        logs: Where each node's own log file goes; None for none.
+        patience_s: How long the first connection may take.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        *,
+        url: str,
+        token: str,
+        base: str,
+        work: Path,
+        logs: Path | None,
+        patience_s: float,
+    ) -> None:
+        self._nodes = nodes
+        self._base = int(IPv4Address(base))
+        self._work = work
+        self._logs = logs
+        self._runs: dict[str, Run] = {}
+        self._loop = asyncio.get_running_loop()
+        self._role_over = asyncio.Event()
+        self._link = ControllerLink(url, token, self._hello, self._obey, self._ask_again, patience_s)
+        self._orders: dict[type[Message], Callable[..., None]] = {
+            PrepareRun: self._prepare,
+            RunRole: self._run_role,
+            StopRole: self._stop_role,
+            BarrierReleased: self._released,
+            Published: self._published,
+        }
+
+    @property
+    def welcomed(self) -> asyncio.Event:
+        """Set once the controller knows us."""
+        return self._link.welcomed
+
+    async def serve(self) -> None:
+        """Obey until cancelled, then end what runs."""
+        try:
+            await self._link.run()
+        finally:
+            await self._end_roles()
+
+    def _hello(self) -> AgentHello:
+        running = [RunningRole(run.id, node) for run in self._runs.values() for node in run.running]
+        return AgentHello(tuple(self._nodes.ids()), tuple(running))
+
+    def _ask_again(self) -> None:
+        for run in self._runs.values():
+            run.ask_again()
+
+    def _obey(self, connection: Connection, frame: Frame) -> None:
+        order = self._orders.get(type(frame.message))
+        if order is None:
+            if isinstance(frame.message, Error):
+                _logger.warning("controller reported an error", why=frame.message.message)
+            else:
+                connection.refuse(frame, Refused(f"an agent does not take {frame.message.type}"))
+            return
+        try:
+            order(frame.message)
+        except NmError as error:
+            connection.refuse(frame, Refused(error.message, id=error.id, hint=error.hint))
+        else:
+            connection.ack(frame)
+
+    def _prepare(self, message: PrepareRun) -> None:
+        if message.run in self._runs:
+            return  # said again after a reconnect
+        for run in [run for run in self._runs.values() if not run.running]:
+            self._runs.pop(run.id).close()
+        self._runs[message.run] = Run(message, self._work, self._post, self._address)
+        # The controller ends a run in time; this is for one that is away just then.
+        self._loop.call_later(message.timeout_s + BACKSTOP_S, self._time_out, message.run)
+        _logger.info("run prepared", run=message.run, scenario=message.scenario)
+
+    def _run_role(self, message: RunRole) -> None:
+        run = self._run(message.run)
+        if message.node not in self._nodes:
+            raise Refused(f"node {message.node} is not in this process")
+        if message.node in run.running:
+            return
+        run.start(self._nodes[message.node], message.role, self._role_ended)
+        _logger.info("role started", run=message.run, node=message.node, role=message.role)
+
+    def _stop_role(self, message: StopRole) -> None:
+        if message.run in self._runs and self._runs[message.run].stop(message.node, message.reason):
+            _logger.info("role stopped", run=message.run, node=message.node, reason=message.reason)
+
+    def _released(self, message: BarrierReleased) -> None:
+        if message.run in self._runs:
+            self._runs[message.run].released(message.name, message.generation)
+
+    def _published(self, message: Published) -> None:
+        if message.run in self._runs:
+            self._runs[message.run].published(message.key, message.value)
+
+    def _time_out(self, run: str) -> None:
+        if run in self._runs:
+            self._runs[run].time_out()
+
+    def _role_ended(self, node: int) -> None:
+        _logger.info("role ended", node=node)
+        self._loop.call_soon_threadsafe(self._role_over.set)
+
+    def _run(self, run: str) -> Run:
+        if run not in self._runs:
+            raise Refused(f"run {run} was not prepared here")
+        return self._runs[run]
+
+    def _post(self, message: Message, node: int, durable: bool) -> None:
+        if isinstance(message, RoleLog):
+            self._keep(message, node)
+        self._link.post(message, node, durable)
+
+    def _keep(self, line: RoleLog, node: int) -> None:
+        if self._logs is not None:
+            with (self._logs / f"node-{node}.log").open("a") as file:
+                file.write(f"{line.level}  {line.text}  run={line.run}\n")
+
+    def _address(self, node: int) -> str:
+        return str(IPv4Address(self._base + node))
+
+    async def _end_roles(self) -> None:
+        for run in self._runs.values():
+            run.stop(0, "the node is being stopped")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_LIMIT_S):
+                while any(run.running for run in self._runs.values()):
+                    self._role_over.clear()
+                    await self._role_over.wait()
+        for run in self._runs.values():
+            run.close()

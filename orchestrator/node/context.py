@@ -1,0 +1,308 @@
+"""`ctx`: all that a role is handed.
+
+The names are a promise to the authors of scenarios. Methods that wait block the role's own thread; their
+twins in `_async` are for roles that are `async def`. Every wait ends when the role is stopped or its time
+is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.errors import NmError, nearest_hint
+
+if TYPE_CHECKING:
+    from orchestrator.node.dataplane import Dataplane
+
+MAX_VALUE_BYTES = 1024 * 1024
+"""Published values and rows are small things; data belongs on the emulated network."""
+
+
+class RoleStopped(BaseException):
+    """The role has to end. Not an `Exception`, so that `except Exception` does not swallow it."""
+
+
+class RoleError(NmError):
+    """A role used `ctx` in a way that cannot work, or waited longer than it wanted to."""
+
+    id = "scenario.role"
+
+
+class Wire(Protocol):
+    """What a context needs of the agent; every call is safe from any thread and returns at once."""
+
+    def report(self, node: int, row: dict[str, Any]) -> None:
+        """Send a row."""
+
+    def log(self, node: int, level: str, text: str) -> None:
+        """Send a line of the role's log."""
+
+    def progress(self, node: int, done: float, total: float) -> None:
+        """Say how far the role is."""
+
+    def publish(self, node: int, key: str, value: Any) -> None:
+        """Make a value known."""
+
+    def barrier(self, node: int, name: str) -> Future[None]:
+        """Enter a barrier; the future is done when all are there."""
+
+    def lookup(self, node: int, key: str) -> Future[Any]:
+        """Ask for a value; the future is done when somebody has published it."""
+
+
+class Params(SimpleNamespace):
+    """Parameters by attribute; a name that the scenario does not declare is an error that says so."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        hint = nearest_hint(name, vars(self), what="parameters are")
+        raise AttributeError(f"the scenario has no parameter `{name}`" + (f"; {hint}" if hint else ""))
+
+
+class RoleLog:
+    """The role's log; calling it is the same as `info`."""
+
+    def __init__(self, write: Callable[[str, str], None]) -> None:
+        self._write = write
+
+    def __call__(self, text: object, *values: object) -> None:
+        """Log a line."""
+        self._put("info", text, values)
+
+    def debug(self, text: object, *values: object) -> None:
+        """Log why something happened."""
+        self._put("debug", text, values)
+
+    def info(self, text: object, *values: object) -> None:
+        """Log what happened."""
+        self._put("info", text, values)
+
+    def warning(self, text: object, *values: object) -> None:
+        """Log what was lost or retried."""
+        self._put("warning", text, values)
+
+    def error(self, text: object, *values: object) -> None:
+        """Log what somebody has to mend."""
+        self._put("error", text, values)
+
+    def _put(self, level: str, text: object, values: tuple[object, ...]) -> None:
+        self._write(level, str(text) % values if values else str(text))
+
+
+class Context:
+    """What a role knows and can do.
+
+    Attributes:
+        dataplane: The node's `nextmini_py.Dataplane`, its topology ready.
+        node: The node's id.
+        name: The node's name.
+        role: The role's name.
+        round: The round the role is in, from 1; rows carry it once the role has set it or used `rounds`.
+        params: The run's parameters by attribute.
+        seed: The run's seed.
+        log: The role's log.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataplane: Dataplane,
+        node: int,
+        role: str,
+        params: Mapping[str, Any],
+        seed: int,
+        roles: Mapping[str, tuple[int, ...]],
+        names: Mapping[int, str],
+        addresses: Mapping[int, str],
+        wire: Wire,
+    ) -> None:
+        self.dataplane = dataplane
+        self.node = node
+        self.name = names.get(node, f"node-{node}")
+        self.role = role
+        self.params = Params(**params)
+        self.seed = seed
+        self.log = RoleLog(lambda level, text: wire.log(node, level, text))
+        self._round: int | None = None
+        self._roles = roles
+        self._names = names
+        self._addresses = addresses
+        self._wire = wire
+        self._lock = threading.Lock()
+        self._pending: dict[Future[Any], str] = {}
+        self._interrupted: str | None = None
+
+    @property
+    def round(self) -> int:
+        """The round the role is in, counting from 1."""
+        return self._round or 1
+
+    @round.setter
+    def round(self, value: int) -> None:
+        self._round = value
+
+    def rounds(self, count: int) -> Iterator[int]:
+        """Go through rounds 1 to `count`, with `round` set to each in turn."""
+        for number in range(1, count + 1):
+            self._round = number
+            yield number
+
+    def nodes(self, role: str | None = None) -> list[int]:
+        """The ids of all nodes, or of those with a role, sorted.
+
+        Raises:
+            RoleError: The scenario has no such role.
+        """
+        if role is None:
+            return sorted(self._names)
+        if role not in self._roles:
+            hint = nearest_hint(role, self._roles, what="roles are")
+            raise RoleError(f"the scenario has no role `{role}`", found=role, hint=hint)
+        return sorted(self._roles[role])
+
+    def address(self, node: int) -> str:
+        """A node's address on the emulated network.
+
+        Raises:
+            RoleError: The lab has no such node.
+        """
+        if node not in self._addresses:
+            raise RoleError(f"the lab has no node {node}", found=str(node))
+        return self._addresses[node]
+
+    def node_name(self, node: int) -> str:
+        """A node's name."""
+        return self._names.get(node, f"node-{node}")
+
+    def report(self, **row: Any) -> None:
+        """Add a row to the results; `node` and `role` are filled in, and `round` if there are rounds.
+
+        Raises:
+            RoleError: A value is not plain, or the row is too large.
+        """
+        known = {"node": self.node, "role": self.role}
+        if self._round is not None:
+            known["round"] = self._round
+        self._wire.report(self.node, _plain({**known, **row}, "a row"))
+
+    def progress(self, done: float, total: float) -> None:
+        """Say how far the role is; shown while the scenario runs, and not kept."""
+        self._wire.progress(self.node, float(done), float(total))
+
+    def publish(self, key: str, value: Any) -> None:
+        """Make a plain value known to every role of the run; a second one replaces the first.
+
+        Raises:
+            RoleError: The value is not plain JSON, or too large.
+        """
+        self._wire.publish(self.node, key, _plain(value, f"the value for `{key}`"))
+
+    def barrier(self, name: str, timeout: float | None = None) -> None:
+        """Wait until every role of the run has come to the barrier of that name.
+
+        Raises:
+            RoleError: They did not come within `timeout` seconds.
+        """
+        self._wait(self._wire.barrier(self.node, name), f"barrier `{name}`", timeout)
+
+    async def barrier_async(self, name: str, timeout: float | None = None) -> None:  # noqa: ASYNC109  # promised
+        """Like `barrier`, for roles that are `async def`."""
+        await self._wait_async(self._wire.barrier(self.node, name), f"barrier `{name}`", timeout)
+
+    def lookup(self, key: str, timeout: float | None = None) -> Any:
+        """Return the value published under `key`, waiting for it if need be.
+
+        Raises:
+            RoleError: Nobody published it within `timeout` seconds.
+        """
+        return self._wait(self._wire.lookup(self.node, key), f"the value of `{key}`", timeout)
+
+    async def lookup_async(self, key: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # promised
+        """Like `lookup`, for roles that are `async def`."""
+        return await self._wait_async(self._wire.lookup(self.node, key), f"the value of `{key}`", timeout)
+
+    def waiting_for(self) -> str | None:
+        """What the role waits for at this moment, in words, if it waits through `ctx`."""
+        with self._lock:
+            return next(iter(self._pending.values()), None)
+
+    def interrupt(self, reason: str) -> None:
+        """End every wait, present and future, with `RoleStopped`; the agent's business, not the role's."""
+        with self._lock:
+            self._interrupted = reason
+            pending = list(self._pending)
+        for future in pending:
+            _fail(future, RoleStopped(reason))
+
+    def _wait(self, future: Future[Any], what: str, timeout: float | None) -> Any:
+        self._expect(future, what)
+        try:
+            return future.result(timeout)
+        except FutureTimeout:
+            raise _too_long(what, timeout) from None
+        finally:
+            self._forget(future)
+
+    async def _wait_async(self, future: Future[Any], what: str, limit: float | None) -> Any:
+        self._expect(future, what)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        except TimeoutError:
+            raise _too_long(what, limit) from None
+        finally:
+            self._forget(future)
+
+    def _expect(self, future: Future[Any], what: str) -> None:
+        with self._lock:
+            self._pending[future] = what
+            interrupted = self._interrupted
+        if interrupted is not None:
+            _fail(future, RoleStopped(interrupted))
+
+    def _forget(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._pending.pop(future, None)
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    with suppress(InvalidStateError):  # it may be done by now; whoever comes second has nothing to say
+        future.set_exception(error)
+
+
+def _too_long(what: str, timeout: float | None) -> RoleError:
+    return RoleError(f"waited {timeout:g} s for {what}, in vain", id="scenario.wait", expected=what)
+
+
+def _plain(value: Any, what: str) -> Any:
+    """Return `value` as JSON would bring it back; numpy's scalars become numbers."""
+    try:
+        text = json.dumps(value, default=_unwrap)
+    except (TypeError, ValueError) as error:
+        raise RoleError(
+            f"{what} is not plain: {error}",
+            id="scenario.value",
+            expected="numbers, texts, true, false, null, lists and maps of these",
+        ) from error
+    if len(text) > MAX_VALUE_BYTES:
+        raise RoleError(
+            f"{what} has {len(text)} bytes, but {MAX_VALUE_BYTES} are allowed",
+            id="scenario.value",
+            hint="send data over the emulated network; rows and published values are for small things",
+        )
+    return json.loads(text)
+
+
+def _unwrap(value: Any) -> Any:
+    item = getattr(value, "item", None)
+    if callable(item):
+        return item()
+    raise TypeError(f"a {type(value).__name__} cannot be kept as JSON")

@@ -1,0 +1,57 @@
+"""The door to the native module: nothing else in the orchestrator imports it.
+
+The functions say what the agent needs in the agent's words, so that a test can put a fake in their place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nextmini_py import Dataplane as Dataplane
+
+
+def open_node(config: Path, namespace: int | None) -> Dataplane:
+    """Start a node with its TUN device.
+
+    Args:
+        config: The node's TOML file.
+        namespace: The network namespace to put the device in, as an open file; None for our own.
+
+    Raises:
+        nextmini_py.NextminiError: The file is wrong, the controller does not answer, or TUN is refused.
+    """
+    from nextmini_py import Dataplane
+
+    if namespace is None:
+        return Dataplane(str(config), enable_local_interface=True)
+    return Dataplane(str(config), enable_local_interface=True, namespace_fd=namespace)
+
+
+def create_namespace() -> int:
+    """Make a network namespace whose loopback device is up; return it as an open file."""
+    from nextmini_py import host
+
+    return host.create_namespace()
+
+
+def enter_namespace(namespace: int) -> None:
+    """Move the calling thread, and what it starts from now on, into a network namespace."""
+    from nextmini_py import host
+
+    host.enter_namespace(namespace)
+
+
+def enter_user_namespace() -> None:
+    """Become root in a user namespace of our own; has to be done before any other thread exists."""
+    from nextmini_py import host
+
+    host.enter_user_namespace()
+
+
+def unshare_mounts(hosts_file: Path) -> None:
+    """Give this process an `/etc/hosts` of its own that nobody else sees."""
+    from nextmini_py import host
+
+    host.unshare_mounts(str(hosts_file))

@@ -1,0 +1,162 @@
+"""The nodes that this process carries: their namespaces, TUN devices and dataplanes.
+
+In a container there is one node and the container's own network. Natively there may be a thousand: each
+gets a network namespace, held only as an open file of this process, and the table of these files is
+published so that `nm exec` finds its way in (`orchestrator.deploy.namespaces` reads it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.node import dataplane
+
+if TYPE_CHECKING:
+    from orchestrator.node.dataplane import Dataplane
+
+_SO_NETNS_COOKIE = 71
+
+OPENERS = 8
+"""Dataplanes opened at a time: each waits for the controller's answer, which costs no processor."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of this process.
+
+    Attributes:
+        id: Its number.
+        dataplane: Its live handle.
+        namespace: Its network namespace as an open file; None where the process's own network is the node's.
+    """
+
+    id: int
+    dataplane: Dataplane
+    namespace: int | None
+
+    def enter(self) -> None:
+        """Move the calling thread into the node's network."""
+        if self.namespace is not None:
+            dataplane.enter_namespace(self.namespace)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A node to be opened: its number and its TOML file."""
+
+    id: int
+    config: Path
+
+
+class Nodes:
+    """All nodes of this process; a failure while they are opened closes those that were."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, Node] = {}
+        self._namespaces: dict[int, int] = {}
+        self._cookies: dict[int, int] = {}
+
+    def __getitem__(self, number: int) -> Node:
+        return self._nodes[number]
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._nodes
+
+    def ids(self) -> list[int]:
+        """The numbers of the nodes, sorted."""
+        return sorted(self._nodes)
+
+    def make_namespaces(self, seats: Sequence[Seat]) -> None:
+        """Make a network namespace per node."""
+        for seat in seats:
+            self._namespaces[seat.id] = dataplane.create_namespace()
+        with ThreadPoolExecutor(1, thread_name_prefix="cookies") as thread:  # it leaves our own network
+            self._cookies = thread.submit(_read_cookies, self._namespaces).result()
+
+    def open(self, seats: Sequence[Seat], opened: Callable[[int], None] = lambda _count: None) -> None:
+        """Open every node's dataplane, several at a time.
+
+        Args:
+            seats: The nodes.
+            opened: Told how many are open, as they open.
+
+        Raises:
+            nextmini_py.NextminiError: One could not be opened; the first failure is raised.
+        """
+        with ThreadPoolExecutor(OPENERS, thread_name_prefix="open") as pool:
+            futures = [pool.submit(self._open, seat) for seat in seats]
+            try:
+                for count, future in enumerate(futures, 1):
+                    future.result()
+                    opened(count)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close all dataplanes, then let go of the namespaces."""
+        with ThreadPoolExecutor(OPENERS, thread_name_prefix="close") as pool:
+            list(pool.map(lambda node: node.dataplane.close(), self._nodes.values()))
+        self._nodes.clear()
+        for handle in self._namespaces.values():
+            os.close(handle)
+        self._namespaces.clear()
+
+    def publish(self, path: Path, *, user_namespace: bool, mount_namespace: bool) -> None:
+        """Write the table of namespaces, whole, for whoever wants to run a command in a node."""
+        offloads = sorted({str(node.dataplane.offload) for node in self._nodes.values()})
+        table = {
+            "pid": os.getpid(),
+            "started": _start_time(),
+            "user_namespace": user_namespace,
+            "mount_namespace": mount_namespace,
+            "offload": ", ".join(offloads),
+            "nodes": {
+                str(number): {
+                    "fd": handle,
+                    "inode": os.fstat(handle).st_ino,
+                    "cookie": self._cookies.get(number, 0),
+                }
+                for number, handle in sorted(self._namespaces.items())
+            },
+        }
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(table))
+        temporary.replace(path)
+
+    def _open(self, seat: Seat) -> None:
+        namespace = self._namespaces.get(seat.id)
+        self._nodes[seat.id] = Node(seat.id, dataplane.open_node(seat.config, namespace), namespace)
+
+
+def _read_cookies(namespaces: Mapping[int, int]) -> dict[int, int]:
+    """What tells each namespace from any other for ever, by node; see `orchestrator.deploy.cookies`."""
+    found = {}
+    for number, handle in namespaces.items():
+        dataplane.enter_namespace(handle)
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+            raw = door.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            found[number] = int.from_bytes(raw, sys.byteorder)
+    return found
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the machine lets us: a node holds a handful."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _start_time() -> int:
+    """When this process started, in clock ticks since boot; with its number it names us and nobody else."""
+    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])

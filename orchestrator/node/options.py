@@ -1,0 +1,77 @@
+"""The agent's command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.node.nodes import Seat
+
+READY = Path("/run/nm/ready")
+"""What a container's health check looks for; the image makes the folder, so elsewhere it is not there."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the agent was started with.
+
+    Attributes:
+        seats: The nodes to carry.
+        directory: The lab's folder when the process carries a native lab's nodes in namespaces; None in a
+            container, whose network is the node's.
+        part: What this process is called in the lab; its table and working folder are named after it.
+        ready_file: A file to make once the nodes are open and the controller knows us.
+        log_level: See `orchestrator.log`.
+    """
+
+    seats: tuple[Seat, ...]
+    directory: Path | None
+    part: str
+    ready_file: Path | None
+    log_level: str
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read the command line; exits with 2 and a usage line if it makes no sense."""
+    parser = argparse.ArgumentParser(prog="python -m orchestrator.node", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="node TOML files, for nodes in our own network")
+    parser.add_argument("--directory", type=Path, help="the lab's folder; every node gets a namespace")
+    parser.add_argument("--part", default="host", help="with --directory: what this process is called")
+    parser.add_argument("--nodes", default="", help="with --directory: which nodes, such as 1,2,4-1000")
+    parser.add_argument("--ready-file", type=Path, help=f"made when the nodes are up; in a container {READY}")
+    parser.add_argument("--log-level", default="info", choices=("error", "warning", "info", "debug"))
+    given = parser.parse_args(argv)
+    if bool(given.files) == bool(given.directory):
+        parser.error("give node files, or --directory with --nodes")
+    if given.directory:
+        try:
+            numbers = expand(given.nodes)
+        except ValueError as error:
+            parser.error(f"--nodes: {error}")
+        if not numbers:
+            parser.error("--directory needs --nodes")
+        seats = tuple(Seat(n, given.directory / "run" / f"node-{n}.toml") for n in numbers)
+    else:
+        from orchestrator.settings import load_node
+
+        seats = tuple(Seat(load_node(file).node_id, file) for file in given.files)
+    ready = given.ready_file or (READY if given.files and READY.parent.is_dir() else None)
+    return Options(seats, given.directory, given.part, ready, given.log_level)
+
+
+def expand(text: str) -> list[int]:
+    """The numbers in a list such as `1,2,4-6`, sorted, each once.
+
+    Raises:
+        ValueError: Something in it is no number or no range.
+    """
+    numbers: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, dash, last = part.partition("-")
+        low, high = int(first), int(last if dash else first)
+        if low < 1 or high < low:
+            raise ValueError(f"`{part}` is no range of node numbers")
+        numbers.update(range(low, high + 1))
+    return sorted(numbers)

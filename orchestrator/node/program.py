@@ -1,0 +1,126 @@
+"""A scenario's own code in this process: unpacked, imported once per run, forgotten afterwards.
+
+The files arrive with the run, so a node needs no share of the operator's disk. They are imported under
+names that carry the run, because the next run may bring other code under the same names.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+
+from orchestrator.errors import NmError, nearest_hint
+
+RoleFunction = Callable[[Any], Any]
+
+_importing = threading.Lock()
+"""`sys.path` is shared by all runs of the process; two imports at once would see each other's folders."""
+
+
+class ProgramError(NmError):
+    """The scenario's code cannot be used; the message says which file and why."""
+
+    id = "scenario.program"
+
+
+class Program:
+    """The code of one run.
+
+    Args:
+        run: The run's id.
+        files: Content by path relative to the scenario's folder.
+        entry: The file that has the roles.
+        work: Where to unpack; the folder is made under it and removed by `close`.
+    """
+
+    def __init__(self, run: str, files: Mapping[str, bytes], entry: str, work: Path) -> None:
+        work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=work))
+        self._run = run
+        self._entry = entry
+        self._module: ModuleType | None = None
+        try:
+            for name, content in files.items():
+                self._unpack(name, content)
+        except OSError as error:
+            self.close()
+            raise ProgramError(f"cannot unpack the scenario's files: {error}") from error
+
+    def role(self, name: str) -> RoleFunction:
+        """The function of a role; the first call imports the code.
+
+        Raises:
+            ProgramError: The file is not there, has no such function, or fails while it is imported.
+        """
+        with _importing:
+            if self._module is None:
+                self._module = self._import()
+        function = getattr(self._module, function_name(name), None)
+        if not callable(function):
+            known = [
+                key
+                for key, value in vars(self._module).items()
+                if inspect.isfunction(value) and not key.startswith("_")
+            ]
+            raise ProgramError(
+                f"{self._entry} has no function `{function_name(name)}` for the role {name}",
+                found=name,
+                hint=nearest_hint(function_name(name), known, what="functions there are"),
+            )
+        return function  # type: ignore[no-any-return]  # callable() says all that can be said of user code
+
+    def close(self) -> None:
+        """Forget the code and remove the files."""
+        prefix = str(self.folder)
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(prefix):
+                del sys.modules[name]
+        sys.path[:] = [entry for entry in sys.path if entry != prefix]
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _unpack(self, name: str, content: bytes) -> None:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ProgramError(f"the scenario holds a file that would leave its folder: {name}", found=name)
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+    def _import(self) -> ModuleType:
+        path = self.folder / self._entry
+        name = f"nm_run_{self._run.replace('-', '_')}_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise ProgramError(f"the scenario has no file {self._entry}", found=self._entry)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        sys.path.insert(0, str(self.folder))
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        finally:
+            # What it imported beside itself stays usable by it, and must not be found by another run.
+            self._hide_siblings(module)
+        return module
+
+    def _hide_siblings(self, entry: ModuleType) -> None:
+        prefix = str(self.folder)
+        for name, module in list(sys.modules.items()):
+            file = str(getattr(module, "__file__", None) or "")
+            if module is not entry and file.startswith(prefix):
+                del sys.modules[name]
+
+
+def function_name(role: str) -> str:
+    """The Python name of a role: `-` is allowed in a role's name and not in a function's."""
+    return role.replace("-", "_")

@@ -1,0 +1,199 @@
+"""What one run has in this process: its code, its roles, and what they wait for.
+
+The agent's loop calls in with the controller's messages; role threads call in through `Wire`. The lock
+keeps the tables whole; nothing is sent or waited for while it is held.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from orchestrator.node.context import Context
+from orchestrator.node.nodes import Node
+from orchestrator.node.program import Program
+from orchestrator.node.roles import Outcome, RoleThread
+from orchestrator.protocol import Message
+from orchestrator.protocol.messages import (
+    BarrierEnter,
+    Lookup,
+    PrepareRun,
+    Publish,
+    RoleFinished,
+    RoleLog,
+    RoleProgress,
+    RoleReport,
+    RoleStarted,
+)
+
+Wait = tuple[int, Future[Any]]
+"""A node whose role waits, and what it waits on."""
+
+Post = Callable[[Message, int, bool], None]
+"""Sends a message about a node; the last argument says whether it has to arrive even across a reconnect."""
+
+
+class Run:
+    """One run; it is the `Wire` of its roles' contexts.
+
+    Args:
+        prepared: What the controller said about the run.
+        work: Where its code may be unpacked.
+        post: How to send; safe from any thread.
+        address: Says a node's address.
+    """
+
+    def __init__(
+        self,
+        prepared: PrepareRun,
+        work: Path,
+        post: Post,
+        address: Callable[[int], str],
+    ) -> None:
+        self.id = prepared.run
+        self.timeout_s = prepared.timeout_s
+        self._prepared = prepared
+        self._program = Program(prepared.run, prepared.files, prepared.entry, work)
+        self._post = post
+        self._addresses = {node: address(node) for node in prepared.names}
+        self._lock = threading.Lock()
+        self._roles: dict[int, tuple[RoleThread, Context]] = {}
+        self._rows: defaultdict[int, int] = defaultdict(int)
+        self._entered: defaultdict[tuple[int, str], int] = defaultdict(int)
+        self._barriers: defaultdict[tuple[str, int], list[Wait]] = defaultdict(list)
+        self._lookups: defaultdict[str, list[Wait]] = defaultdict(list)
+
+    @property
+    def running(self) -> list[int]:
+        """The nodes whose roles have not ended yet."""
+        with self._lock:
+            return sorted(self._roles)
+
+    def start(self, node: Node, role: str, ended: Callable[[int], None]) -> None:
+        """Start a role in a node; `ended` is called from some thread when it is over."""
+        prepared = self._prepared
+        context = Context(
+            dataplane=node.dataplane,
+            node=node.id,
+            role=role,
+            params=prepared.params,
+            seed=prepared.seed,
+            roles=prepared.roles,
+            names=prepared.names,
+            addresses=self._addresses,
+            wire=self,
+        )
+
+        def finished(outcome: Outcome) -> None:
+            with self._lock:
+                self._roles.pop(node.id, None)
+            self._post(
+                RoleFinished(
+                    self.id, node.id, role, outcome.ok, outcome.error or None, outcome.traceback or None
+                ),
+                node.id,
+                True,
+            )
+            ended(node.id)
+
+        def enter() -> None:
+            node.enter()
+            node.dataplane.wait_for_topology_ready(timeout_ms=int(self.timeout_s * 1000))
+            self._post(RoleStarted(self.id, node.id, role), node.id, True)
+
+        thread = RoleThread(context, self._program, enter, finished)
+        with self._lock:
+            self._roles[node.id] = (thread, context)
+        thread.start()
+
+    def stop(self, node: int, reason: str) -> bool:
+        """Ask one role to end, or with node 0 all of them; False if there is none."""
+        with self._lock:
+            chosen = [thread for number, (thread, _) in self._roles.items() if node in (0, number)]
+        for thread in chosen:
+            thread.stop(reason)
+        return bool(chosen)
+
+    def time_out(self) -> None:
+        """Stop every role that is still running, each with what it was waiting for."""
+        with self._lock:
+            late = list(self._roles.values())
+        for thread, context in late:
+            waiting = context.waiting_for()
+            where = f" while waiting for {waiting}" if waiting else ""
+            thread.stop(f"took longer than {self.timeout_s:g} s{where}")
+
+    def close(self) -> None:
+        """Forget the code; the roles have ended."""
+        self._program.close()
+
+    def released(self, name: str, generation: int) -> None:
+        """All have come to a barrier."""
+        with self._lock:
+            waiting = self._barriers.pop((name, generation), [])
+        for _node, future in waiting:
+            _settle(future, None)
+
+    def published(self, key: str, value: Any) -> None:
+        """A value that roles asked for has come."""
+        with self._lock:
+            waiting = self._lookups.pop(key, [])
+        for _node, future in waiting:
+            _settle(future, value)
+
+    def ask_again(self) -> None:
+        """Say once more what is waited for: a controller that was killed may have acknowledged it only."""
+        with self._lock:
+            barriers = [(key, node) for key, waiting in self._barriers.items() for node, _ in waiting]
+            lookups = [(key, node) for key, waiting in self._lookups.items() for node, _ in waiting]
+        for (name, generation), node in barriers:
+            self._post(BarrierEnter(self.id, node, name, generation), node, True)
+        for key, node in lookups:
+            self._post(Lookup(self.id, node, key), node, True)
+
+    def report(self, node: int, row: dict[str, Any]) -> None:
+        """Send a row, numbered so that one sent twice is kept once."""
+        with self._lock:
+            self._rows[node] += 1
+            number = self._rows[node]
+        self._post(RoleReport(self.id, node, str(row["role"]), number, row), node, True)
+
+    def log(self, node: int, level: str, text: str) -> None:
+        """Send a line of a role's log."""
+        self._post(RoleLog(self.id, node, level, text), node, True)
+
+    def progress(self, node: int, done: float, total: float) -> None:
+        """Say how far a role is; lost if the controller is away."""
+        self._post(RoleProgress(self.id, node, done, total), node, False)
+
+    def publish(self, node: int, key: str, value: Any) -> None:
+        """Make a value known."""
+        self._post(Publish(self.id, node, key, value), node, True)
+
+    def barrier(self, node: int, name: str) -> Future[None]:
+        """Enter a barrier."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._entered[node, name] += 1
+            generation = self._entered[node, name]
+            self._barriers[name, generation].append((node, future))
+        self._post(BarrierEnter(self.id, node, name, generation), node, True)
+        return future
+
+    def lookup(self, node: int, key: str) -> Future[Any]:
+        """Ask for a value; asked anew each time, because a publication may be replaced."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._lookups[key].append((node, future))
+        self._post(Lookup(self.id, node, key), node, True)
+        return future
+
+
+def _settle(future: Future[Any], value: Any) -> None:
+    with suppress(InvalidStateError):  # the role was stopped, or gave up waiting
+        future.set_result(value)
