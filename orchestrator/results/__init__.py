@@ -1,0 +1,22 @@
+"""What a run found out: rows to files as they come, a verdict, and tables for people.
+
+outcome   a run and its verdict, as `nm run -o json` shows it
+folder    the results folder, written while the run goes on
+tables    which columns of which rows a person wants to see
+"""
+
+from __future__ import annotations
+
+from orchestrator.results.folder import ResultsFolder
+from orchestrator.results.outcome import RoleFailure, RunOutcome, Verdict, judge
+from orchestrator.results.tables import ResultTable, tables
+
+__all__ = [
+    "ResultTable",
+    "ResultsFolder",
+    "RoleFailure",
+    "RunOutcome",
+    "Verdict",
+    "judge",
+    "tables",
+]

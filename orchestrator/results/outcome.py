@@ -1,0 +1,98 @@
+"""A run and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator.scenario import CheckResult
+
+Verdict = Literal["pass", "fail", "error"]
+"""`pass`: every check held. `fail`: one did not. `error`: the run did not come to its end."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RoleFailure:
+    """A role that did not end well."""
+
+    node: int
+    role: str
+    error: str
+    traceback: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The failure as `-o json` shows it."""
+        return {"node": self.node, "role": self.role, "error": self.error, "traceback": self.traceback}
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A run that has ended, whatever way.
+
+    Attributes:
+        run: Its id, which is also the name of its results folder unless another was given.
+        scenario: The scenario's name.
+        lab: The lab it ran in.
+        backend: What carried the lab.
+        seed: Every draw of the run came from it.
+        verdict: See `Verdict`.
+        results: The results folder.
+        checks: The scenario's checks, in order; of a run that did not come to its end they say little.
+        rows: What the roles reported, in order of arrival.
+        reason: Why the verdict is `error`, as a sentence.
+        failures: The roles that did not end well.
+        seconds: From the start of the roles to the end of the last.
+        details: Parameters, versions, host: what `run.json` holds besides.
+    """
+
+    run: str
+    scenario: str
+    lab: str
+    backend: str
+    seed: int
+    verdict: Verdict
+    results: str
+    checks: tuple[CheckResult, ...] = ()
+    rows: tuple[Row, ...] = ()
+    reason: str = ""
+    failures: tuple[RoleFailure, ...] = ()
+    seconds: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is `pass`."""
+        return self.verdict == "pass"
+
+    def as_json(self) -> dict[str, Any]:
+        """The run as `nm run -o json` prints it."""
+        return {
+            "run": self.run,
+            "scenario": self.scenario,
+            "lab": self.lab,
+            "backend": self.backend,
+            "seed": self.seed,
+            "verdict": self.verdict,
+            "results": self.results,
+            "checks": [{"name": each.name, "ok": each.ok, "detail": each.detail} for each in self.checks],
+            "rows": [dict(row) for row in self.rows],
+            "reason": self.reason,
+            "failures": [failure.as_json() for failure in self.failures],
+            "seconds": self.seconds,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """What `run.json` keeps: the same without the rows, which have their own files, and the details."""
+        shown = self.as_json()
+        del shown["rows"]
+        return {**shown, **self.details}
+
+
+def judge(checks: Sequence[CheckResult], *, ended_well: bool) -> Verdict:
+    """The verdict of a run from its checks and from how its roles ended."""
+    if not ended_well:
+        return "error"
+    return "pass" if all(check.ok for check in checks) else "fail"

@@ -1,0 +1,116 @@
+"""Which columns of which rows a person wants to see.
+
+A table is plain text in rows and columns; colour and boxes are the command line's business. `weights-sync`
+has a table of its own, because its point is the comparison of what left the sender with what unicast would
+have sent; any other scenario shows what its roles reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+MAX_COLUMNS = 12
+MAX_ROWS = 50
+"""More belongs into a file, and is there."""
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A heading, columns and cells; `note` stands underneath."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables(scenario: str, rows: Sequence[Row]) -> list[ResultTable]:
+    """The tables for a run's rows, one per role."""
+    if scenario == "weights-sync":
+        return _weights_sync(rows)
+    roles = dict.fromkeys(str(row.get("role", "")) for row in rows)
+    return [_generic(role, [row for row in rows if row.get("role") == role]) for role in roles]
+
+
+def _weights_sync(rows: Sequence[Row]) -> list[ResultTable]:
+    workers = sorted(
+        (row for row in rows if row.get("role") == "worker"),
+        key=lambda row: (row.get("round", 0), row["node"]),
+    )
+    trainers = [row for row in rows if row.get("role") == "trainer" and "bytes_sent" in row]
+    received = _table(
+        "receivers",
+        workers,
+        {
+            "node": "node",
+            "round": "round",
+            "state": "state",
+            "bytes": "bytes",
+            "seconds": "seconds",
+            "mb_per_s": "MB/s",
+            "repair_rounds": "repair",
+            "sha256": "sha256",
+            "reason": "reason",
+        },
+    )
+    sent = [
+        (
+            _cell("node", row["node"]),
+            _cell("round", row.get("round", 1)),
+            _cell("bytes", row["payload_bytes"]),
+            _cell("out_degree", row["out_degree"]),
+            _cell("bytes", row["bytes_sent"]),
+            f"{_ratio(row['bytes_sent'], row['payload_bytes'] * row['out_degree']):.4f}",
+            f"{_ratio(row['bytes_sent'], row.get('unicast_bytes', 0)):.4f}",
+        )
+        for row in trainers
+    ]
+    heads = (
+        "node",
+        "round",
+        "payload",
+        "out-degree",
+        "sent",
+        "sent / payload × out-degree",
+        "sent / unicast",
+    )
+    return [received, ResultTable("sender", heads, tuple(sent))] if sent else [received]
+
+
+def _generic(role: str, rows: Sequence[Row]) -> ResultTable:
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "role"]
+    shown = keys[:MAX_COLUMNS]
+    ordered = sorted(rows, key=lambda row: (row.get("round") or 0, row.get("node") or 0))
+    return _table(role, ordered, {key: key for key in shown})
+
+
+def _table(title: str, rows: Sequence[Row], heads: Mapping[str, str]) -> ResultTable:
+    used = [key for key in heads if any(row.get(key) not in (None, "") for row in rows)]
+    cells = tuple(tuple(_cell(key, row.get(key)) for key in used) for row in rows[:MAX_ROWS])
+    left = len(rows) - MAX_ROWS
+    note = f"and {left} more rows in rows.csv" if left > 0 else ""
+    return ResultTable(title, tuple(heads[key] for key in used), cells, note)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key == "sha256":
+        return str(value)[:12]
+    if isinstance(value, int) and key not in ("node", "round"):
+        return f"{value:,}".replace(",", " ")
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

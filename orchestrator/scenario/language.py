@@ -1,0 +1,95 @@
+"""The keys of `scenario.yaml`, stated once."""
+
+from __future__ import annotations
+
+from orchestrator import units
+from orchestrator.fields import Anything, Choice, Field, ListOf, MapOf, OneOf, Text, Unit
+from orchestrator.scenario.params import TYPES
+from orchestrator.topology.kinds import Placed, SelectorText
+
+__all__ = ["ROOT"]
+
+_NAME = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_PARAM = r"[A-Za-z][A-Za-z0-9_]{0,62}"
+_VALUE = Anything({"type": ["string", "number", "boolean"]})
+
+_PARAM_TABLE = Placed(
+    "parameter",
+    {
+        "type": Field(Choice(*TYPES), "what it is", required=True),
+        "default": Field(_VALUE, "its value without `--param`; without a default it has to be given"),
+        "help": Field(Text(), "one line about it"),
+        "min": Field(_VALUE, "the smallest value"),
+        "max": Field(_VALUE, "the largest value"),
+        "choices": Field(ListOf(_VALUE, "choice", least=1), "the only values"),
+    },
+)
+_ROLE = Placed(
+    "role",
+    {
+        "nodes": Field(
+            SelectorText(), "who plays it: ids, ranges, names, globs, label=value, all, rest", required=True
+        ),
+        "help": Field(Text(), "one line about it"),
+    },
+)
+_CHECK = Placed(
+    "check",
+    {
+        "name": Field(Text(), "what it is called in the result"),
+        "rows": Field(Text(), "the role whose rows are looked at; all rows without it"),
+        "where": Field(Text(), "what has to hold for a row, such as `state == 'complete'`"),
+        "count": Field(
+            OneOf("`all`, a number or a comparison", scalar=Text(numbers=True)),
+            "for how many rows",
+            default="all",
+        ),
+    },
+    later={
+        "within": "checks with a time",
+        "retry": "checks that are tried again",
+        "every": "checks during the run",
+    },
+)
+
+ROOT = Placed(
+    "the scenario",
+    {
+        "name": Field(
+            Text(_NAME, "a name of letters, digits, `-` and `_`", hint="results folders are named after it"),
+            "the scenario's name; the folder's unless given",
+        ),
+        "summary": Field(Text(), "one line about it"),
+        "topology": Field(
+            Text(), "the topology it brings up if no lab is; beside this file, or a shipped one"
+        ),
+        "params": Field(
+            MapOf(_PARAM, "a parameter's name", _PARAM_TABLE, "param *"), "what `--param` can set"
+        ),
+        "roles": Field(
+            MapOf(_NAME, "a role's name", _ROLE, "role *"), "who does what; functions of roles.py"
+        ),
+        "checks": Field(ListOf(_CHECK, "check"), "what has to hold in the end"),
+        "timeout": Field(
+            Unit(
+                units.parse_duration,
+                "a duration such as `60 s`",
+                pattern=r"^\s*[0-9][0-9_.]*\s*(ms|s|min|h)\s*$",
+                least=units.Duration(1_000),
+                most=units.Duration(7 * 86_400_000_000),
+            ),
+            "when a run is ended",
+            default="60 s",
+        ),
+    },
+    private=True,
+    later={
+        "steps": "a timeline of commands",
+        "timeline": "a timeline of commands",
+        "events": "a timeline of commands",
+        "at": "a timeline of commands",
+        "every": "a timeline of commands",
+        "traffic": "traffic generators",
+        "capture": "packet captures",
+    },
+)
