@@ -1,0 +1,225 @@
+"""`Lab`: the blocking face, for scripts, notebooks and tests.
+
+Every method does what its twin in `AsyncLab` does; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from orchestrator.deploy.home import Home
+from orchestrator.deploy.host import Progress
+from orchestrator.deploy.state import Backend
+from orchestrator.impairment import LinkSpec
+from orchestrator.lab import portal
+from orchestrator.lab.commands import Completed
+from orchestrator.lab.down import DownResult
+from orchestrator.lab.handle import AsyncLab, AsyncNode, up_async
+from orchestrator.lab.run import OnEvent
+from orchestrator.lab.status import LabStatus
+from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
+from orchestrator.results import RunOutcome
+from orchestrator.topology import Topology
+
+
+def _quiet(_what: str) -> None:
+    """Nobody wants to hear the progress."""
+
+
+class Node:
+    """A node of a lab that is up."""
+
+    def __init__(self, inner: AsyncNode) -> None:
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return f"Node({self.id}, {self.name!r}, {self.address!r})"
+
+    @property
+    def id(self) -> int:
+        """Its number."""
+        return self._inner.id
+
+    @property
+    def name(self) -> str:
+        """Its name, under which other nodes reach it."""
+        return self._inner.name
+
+    @property
+    def address(self) -> str:
+        """Its address on the emulated network."""
+        return self._inner.address
+
+    @property
+    def external(self) -> bool:
+        """Whether it is a seat for a program of the user's own."""
+        return self._inner.external
+
+    @property
+    def config(self) -> Path:
+        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is a seat."""
+        return self._inner.config
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float | None = None
+    ) -> Completed:
+        """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`."""
+        return portal.call(self._inner.run(argv, stdin=stdin, timeout=timeout))
+
+
+class Lab:
+    """A lab that is up; as a context manager it is taken down at the end.
+
+    Example:
+        with Lab.up("topologies/ring.yaml", backend="native") as lab:
+            out = lab.node(1).run(["ping", "-c", "1", lab.node(3).address])
+            run = lab.run_scenario("weights-sync", params={"rounds": 2})
+    """
+
+    def __init__(self, inner: AsyncLab) -> None:
+        self._inner = inner
+
+    @classmethod
+    def up(
+        cls,
+        topology: str | Path | Topology,
+        *,
+        name: str | None = None,
+        backend: Backend | None = None,
+        overrides: Sequence[str] = (),
+        external: Sequence[int | str] = (),
+        timeout: float = DEFAULT_TIMEOUT_S,
+        processes: int | Literal["each"] | None = None,
+        progress: Progress = _quiet,
+        home: Home | None = None,
+    ) -> Lab:
+        """Bring a topology up, or attach to it if it is up already; see `AsyncLab.start`."""
+        start = AsyncLab.start(
+            topology,
+            name=name,
+            backend=backend,
+            overrides=overrides,
+            external=external,
+            timeout=timeout,
+            processes=processes,
+            progress=progress,
+            home=home,
+        )
+        return cls(portal.call(start))
+
+    @staticmethod
+    def up_async(topology: str | Path | Topology, **options: Any) -> AbstractAsyncContextManager[AsyncLab]:
+        """The awaitable twin: `async with Lab.up_async(...) as lab`, whose methods are awaited."""
+        return up_async(topology, **options)
+
+    @classmethod
+    def attach(cls, name: str | None = None, *, home: Home | None = None) -> Lab:
+        """Find a lab that is up: that of the name, or the only one."""
+        return cls(AsyncLab.attach(name, home=home))
+
+    @staticmethod
+    def list(*, home: Home | None = None) -> list[LabStatus]:
+        """The status of every lab."""
+        return portal.call(AsyncLab.list(home=home))
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def __repr__(self) -> str:
+        return f"Lab({self.name!r}, backend={self.backend!r})"
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self._inner.name
+
+    @property
+    def backend(self) -> Backend:
+        """What carries it."""
+        return self._inner.backend
+
+    @property
+    def directory(self) -> Path:
+        """Its folder; everything in it goes away with the lab."""
+        return self._inner.directory
+
+    @property
+    def result(self) -> UpResult | None:
+        """How it came up, if it was this object that brought it up."""
+        return self._inner.result
+
+    @property
+    def topology(self) -> Topology:
+        """What it was brought up from, with everything applied."""
+        return self._inner.topology
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """Its nodes, in order of id."""
+        return [Node(node) for node in self._inner.nodes]
+
+    def node(self, which: int | str) -> Node:
+        """A node by number or name."""
+        return Node(self._inner.node(which))
+
+    def status(self) -> LabStatus:
+        """What state it is in."""
+        return portal.call(self._inner.status())
+
+    def run_in_all(
+        self, argv: Sequence[str], nodes: Sequence[int | str] = ("all",), *, timeout: float | None = None
+    ) -> Sequence[Completed]:
+        """Run a command in several nodes at once."""
+        chosen = self._inner.select(*(str(node) for node in nodes))
+        return portal.call(self._inner.run_in_all(chosen, argv, timeout_s=timeout))
+
+    def logs(self, part: str, *, tail: int | None = None) -> Iterator[str]:
+        """The log of `controller`, `postgres`, `host` or `node-<n>` as it is now."""
+
+        async def read() -> Sequence[str]:
+            return [line async for line in self._inner.logs(part, tail=tail)]
+
+        return iter(portal.call(read()))
+
+    def run_scenario(
+        self,
+        scenario: str | Path,
+        *,
+        params: Mapping[str, object] | None = None,
+        results: Path | str | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        on_event: OnEvent = lambda _event: None,
+    ) -> RunOutcome:
+        """Run a scenario, shipped or a folder, and judge it; see `AsyncLab.run_scenario`."""
+        run = self._inner.run_scenario(
+            scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=on_event
+        )
+        return portal.call(run)
+
+    def set_link(
+        self,
+        a: int | str,
+        b: int | str,
+        spec: LinkSpec | None = None,
+        *,
+        direction: str = "both",
+        merge: bool = True,
+        reset: bool = False,
+    ) -> dict[str, Any]:
+        """Change what a link does, from now on; see `AsyncLab.set_link`."""
+        change = self._inner.set_link(a, b, spec, direction=direction, merge=merge, reset=reset)
+        return portal.call(change)
+
+    def down(self, *, progress: Progress = _quiet) -> DownResult:
+        """Take it away, and prove that nothing is left."""
+        return portal.call(self._inner.down(progress=progress))

@@ -1,0 +1,138 @@
+"""Take a lab away, prove by looking that nothing is left, and find what others forgot.
+
+`down` trusts no note: it looks for labels, identities and namespaces, ends what it finds, and looks again.
+It works after a crash of anything, and of a lab that was never there it says so and succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.deploy import processes
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.backends import host_for
+from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.host import Host, Leftover, Progress
+from orchestrator.deploy.locks import lab_lock, lock_holder
+from orchestrator.errors import NmError
+
+LOCK_WAIT_S = 5.0
+"""A lab that is being started is told so by whoever waits; a start that ends meanwhile is worth the wait."""
+
+
+class LeftBehind(NmError):
+    """Something of a lab could not be removed; the message names all of it."""
+
+    id = "down.left-behind"
+    exit_code = 5
+
+
+@dataclass(frozen=True)
+class DownResult:
+    """A lab that is gone.
+
+    Attributes:
+        lab: Its name.
+        found: Whether there was anything of it.
+        ended: What was there and is gone, in words.
+    """
+
+    lab: str
+    found: bool
+    ended: tuple[str, ...] = ()
+
+
+async def take_down(home: Home, name: str, progress: Progress) -> DownResult:
+    """Take a lab away; finding nothing is success.
+
+    Raises:
+        LabBusy: It is being started right now.
+        LeftBehind: Something could not be removed.
+        HostNotFit: The lab has containers, and the engine does not answer.
+    """
+    directory = home.lab(name)
+    async with lab_lock(home, name, "down", wait_s=LOCK_WAIT_S):
+        ended = await clear(directory, progress)
+    return DownResult(name, bool(ended), tuple(ended))
+
+
+async def clear(directory: LabDirectory, progress: Progress) -> list[str]:
+    """Remove everything of a lab, whose lock the caller holds; return what there was.
+
+    Raises:
+        LeftBehind: Something could not be removed.
+    """
+    had_files = directory.exists()
+    hosts = await _hosts(directory)
+    found: list[Leftover] = []
+    for host in hosts:
+        here = await host.leftovers(directory)
+        if here:
+            found += here
+            await host.stop(directory, progress)
+        elif had_files and _is_native(host):
+            await host.stop(directory, progress)  # what a killed server left outside the folder
+    progress("looking whether anything is left")
+    left = [str(each) for host in hosts for each in await host.leftovers(directory)]
+    if not left:
+        left = await asyncio.to_thread(directory.remove)
+    if left:
+        raise LeftBehind(
+            f"of lab {directory.name} these are left: {', '.join(left)}",
+            found=", ".join(left),
+            hint="another user may own them; try again as that user or as root",
+        )
+    return [str(each) for each in found] + ([f"files {directory.path}"] if had_files else [])
+
+
+async def take_all_down(home: Home, progress: Progress) -> list[DownResult]:
+    """Take every lab of this home away, and the strays of those that have no folder any more."""
+    names = {lab.name for lab in home.labs()} | set(await _strays(home))
+    return [await take_down(home, name, progress) for name in sorted(names)]
+
+
+async def collect_garbage(home: Home, progress: Progress) -> list[DownResult]:
+    """Remove what belongs to labs whose owner is gone; labs that are up or being started are left alone.
+
+    A lab is garbage when it was never brought up to the end and nobody is at it, or when it has processes or
+    containers but no readable note.
+    """
+    candidates = {lab.name for lab in home.labs()} | set(await _strays(home))
+    results = []
+    for name in sorted(candidates):
+        state = notes.read(home.lab(name))
+        if lock_holder(home, name) is None and (state is None or state.owner_gone()):
+            results.append(await take_down(home, name, progress))
+    return [result for result in results if result.found]
+
+
+async def _hosts(directory: LabDirectory) -> list[Host]:
+    """The backends that may have something of the lab; both, when no note says which."""
+    state = notes.read(directory)
+    if state is not None:
+        return [host_for(state.backend)]
+    native = host_for("native")
+    return [native, host_for("docker")] if await asyncio.to_thread(_engine_answers) else [native]
+
+
+async def _strays(home: Home) -> Sequence[str]:
+    names = {process.lab for process in processes.labelled(home.path)}
+    if await asyncio.to_thread(_engine_answers):
+        from orchestrator.deploy.docker.engine import HOME_LABEL, Engine
+
+        names |= {each.lab for each in await Engine().containers([f"{HOME_LABEL}={home.path}"])}
+    return sorted(name for name in names if name)
+
+
+def _engine_answers() -> bool:
+    from orchestrator.deploy.docker.engine import answers
+
+    return answers()
+
+
+def _is_native(host: Host) -> bool:
+    from orchestrator.deploy.native import NativeHost
+
+    return isinstance(host, NativeHost)

@@ -1,0 +1,328 @@
+"""`AsyncLab`: a lab that is up, and all that can be done with it.
+
+Everything the command line does, it does through this class or its blocking twin `orchestrator.lab.Lab`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator import topology
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.backends import host_for
+from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.host import Progress
+from orchestrator.deploy.state import Backend, LabState, NodeNote
+from orchestrator.errors import LabNotFound, UsageError
+from orchestrator.impairment import LinkSpec
+from orchestrator.lab.commands import Completed, OnLine, run_in_node, run_in_nodes
+from orchestrator.lab.down import DownResult, take_down
+from orchestrator.lab.find import find_lab, select_nodes
+from orchestrator.lab.operator import operator
+from orchestrator.lab.run import OnEvent, RunOptions, load_topology, run_scenario
+from orchestrator.lab.status import LabStatus, all_labs, lab_status
+from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
+from orchestrator.protocol.messages import Event, SetLinkSpec
+from orchestrator.results import RunOutcome
+from orchestrator.topology import Topology
+
+
+def _quiet(_what: str) -> None:
+    """Nobody wants to hear the progress."""
+
+
+@dataclass(frozen=True)
+class AsyncNode:
+    """A node of a lab that is up."""
+
+    lab: AsyncLab
+    note: NodeNote
+
+    @property
+    def id(self) -> int:
+        """Its number."""
+        return self.note.id
+
+    @property
+    def name(self) -> str:
+        """Its name, under which other nodes reach it."""
+        return self.note.name
+
+    @property
+    def address(self) -> str:
+        """Its address on the emulated network."""
+        return self.note.address
+
+    @property
+    def external(self) -> bool:
+        """Whether it is a seat for a program of the user's own."""
+        return self.note.external
+
+    @property
+    def config(self) -> Path:
+        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is a seat."""
+        return Path(self.note.config)
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # as in subprocess.run
+    ) -> Completed:
+        """Run a command in the node and collect what it prints.
+
+        Args:
+            argv: The command.
+            stdin: What it reads; nothing unless given.
+            timeout: End it after so many seconds, with exit code 124.
+        """
+        return await self.lab.run_in(self.id, argv, stdin=stdin, timeout_s=timeout)
+
+
+class AsyncLab:
+    """A lab that is up.
+
+    Get one from `AsyncLab.start`, which brings it up, or `AsyncLab.attach`, which finds it.
+    """
+
+    def __init__(self, directory: LabDirectory, state: LabState, result: UpResult | None = None) -> None:
+        self._directory = directory
+        self._state = state
+        self._host = host_for(state.backend)
+        self.result = result
+
+    @classmethod
+    async def start(
+        cls,
+        meant: str | Path | Topology,
+        *,
+        name: str | None = None,
+        backend: Backend | None = None,
+        overrides: Sequence[str] = (),
+        external: Sequence[int | str] = (),
+        timeout: float = DEFAULT_TIMEOUT_S,  # noqa: ASYNC109  # passed on, named in the error
+        processes: int | Literal["each"] | None = None,
+        progress: Progress = _quiet,
+        home: Home | None = None,
+    ) -> AsyncLab:
+        """Bring a topology up, or attach to it if it is up already.
+
+        Args:
+            meant: A topology file, or a topology.
+            name: The lab's name; the topology's unless given.
+            backend: `docker` or `native`; docker where an engine answers unless given.
+            overrides: Settings such as `defaults.link.rate=100 Mbit`, as behind `--set`.
+            external: Further nodes that are seats for programs of the user's own.
+            timeout: Seconds that it may take to become ready.
+            processes: native: host processes to spread the nodes over, `each` for one per node.
+            progress: Told what is being waited for.
+            home: Where the lab lives; see `Home.default`.
+
+        Raises:
+            TopologyInvalid: The file is wrong.
+            StartFailed: The lab did not become ready; nothing is left of it.
+        """
+        if not isinstance(meant, Topology):
+            meant = topology.load(meant, overrides)
+        options = UpOptions(name, backend, tuple(str(each) for each in external), timeout, processes)
+        result = await bring_up(home or Home.default(), meant, options, progress)
+        return cls(result.directory, result.state, result)
+
+    @classmethod
+    def attach(cls, name: str | None = None, *, home: Home | None = None) -> AsyncLab:
+        """Find a lab that is up: that of the name, or the only one.
+
+        Raises:
+            LabNotFound: There is none, or several and no name was given.
+        """
+        return cls(*find_lab(home or Home.default(), name))
+
+    @classmethod
+    async def list(cls, *, home: Home | None = None) -> list[LabStatus]:
+        """The status of every lab."""
+        return await all_labs(home or Home.default())
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self._state.lab
+
+    @property
+    def backend(self) -> Backend:
+        """What carries it."""
+        return self._state.backend
+
+    @property
+    def directory(self) -> Path:
+        """Its folder; everything in it goes away with the lab."""
+        return self._directory.path
+
+    @property
+    def note(self) -> LabState:
+        """What `up` wrote down."""
+        return self._state
+
+    @property
+    def topology(self) -> Topology:
+        """What it was brought up from, with everything applied."""
+        return load_topology(self._directory)
+
+    @property
+    def nodes(self) -> Sequence[AsyncNode]:
+        """Its nodes, in order of id."""
+        return [AsyncNode(self, note) for note in self._state.nodes]
+
+    def node(self, which: int | str) -> AsyncNode:
+        """A node by number or name.
+
+        Raises:
+            UsageError: The lab has no such node.
+        """
+        (number, *more) = select_nodes(self._state, [str(which)])
+        if more:
+            raise UsageError(
+                f"`{which}` means several nodes of lab {self.name}", id="node.ambiguous", found=str(which)
+            )
+        return AsyncNode(self, self._state.node(number))
+
+    def select(self, *words: str) -> Sequence[int]:
+        """The ids of the nodes that selectors such as `1,3-4`, `w*` or `all` mean."""
+        return select_nodes(self._state, words)
+
+    async def status(self) -> LabStatus:
+        """What state it is in."""
+        return await lab_status(self._directory, self._reread())
+
+    async def run_in(
+        self,
+        node: int,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        timeout_s: float | None = None,
+        on_line: OnLine | None = None,
+    ) -> Completed:
+        """Run a command in one node."""
+        return await run_in_node(
+            self._host,
+            self._directory,
+            self._state,
+            node,
+            argv,
+            stdin=stdin,
+            timeout_s=timeout_s,
+            on_line=on_line,
+        )
+
+    async def run_in_all(
+        self,
+        nodes: Sequence[int],
+        argv: Sequence[str],
+        *,
+        timeout_s: float | None = None,
+        on_line: OnLine | None = None,
+    ) -> Sequence[Completed]:
+        """Run a command in several nodes at once."""
+        return await run_in_nodes(
+            self._host, self._directory, self._state, nodes, argv, timeout_s=timeout_s, on_line=on_line
+        )
+
+    def command(self, node: int, argv: Sequence[str], *, terminal: bool = False) -> Sequence[str]:
+        """The argument list that, run on this machine with a terminal or a pipe, runs `argv` in a node."""
+        return self._host.command(self._directory, self._state, node, argv, terminal=terminal, stdin=True)
+
+    def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
+        """The log of `controller`, `postgres`, `host` or `node-<n>`, line by line."""
+        return self._host.logs(self._directory, part, follow=follow, tail=tail)
+
+    async def parts(self) -> Sequence[str]:
+        """What there are logs of."""
+        found = await self._host.parts(self._directory, self._state)
+        return [part.role for part in found]
+
+    async def run_scenario(
+        self,
+        scenario: str | Path,
+        *,
+        params: Mapping[str, object] | None = None,
+        results: Path | str | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # the run's own limit, kept by the controller
+        on_event: OnEvent = lambda _event: None,
+    ) -> RunOutcome:
+        """Run a scenario, shipped or a folder, and judge it.
+
+        Args:
+            scenario: Its name or folder.
+            params: Values by parameter.
+            results: The results folder.
+            seed: The run's seed; the lab's unless given.
+            timeout: The run's time limit in seconds; the scenario's unless given.
+            on_event: Told what happens.
+
+        Raises:
+            ScenarioInvalid: The scenario, its roles or its parameters are wrong.
+        """
+        from orchestrator.scenario import load
+
+        options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)
+        return await run_scenario(self._directory, self._state, load(scenario), options, on_event)
+
+    async def set_link(
+        self,
+        a: int | str,
+        b: int | str,
+        spec: LinkSpec | None = None,
+        *,
+        direction: str = "both",
+        merge: bool = True,
+        reset: bool = False,
+    ) -> dict[str, Any]:
+        """Change what a link does, from now on.
+
+        Args:
+            a: One end.
+            b: The other.
+            spec: What it shall do.
+            direction: `forward` (a to b), `backward` or `both`.
+            merge: Keep what `spec` does not state.
+            reset: Go back to what the topology declares.
+
+        Returns:
+            What is in force afterwards, by direction.
+        """
+        change = SetLinkSpec(
+            a=self.node(a).id, b=self.node(b).id, direction=direction, spec=spec, merge=merge, reset=reset
+        )
+        async with operator(self._directory, self._state) as connection:
+            return await connection.set_link(change)
+
+    async def events(self, after: int = 0) -> Sequence[Event]:
+        """What happened in the lab, oldest first."""
+        async with operator(self._directory, self._state) as connection:
+            return await connection.events(after)
+
+    async def down(self, *, progress: Progress = _quiet) -> DownResult:
+        """Take it away."""
+        return await take_down(Home(self._directory.home), self.name, progress)
+
+    def _reread(self) -> LabState:
+        state = notes.read(self._directory)
+        if state is None:
+            raise LabNotFound(f"lab {self.name} is not up any more", found=self.name)
+        return state
+
+
+@asynccontextmanager
+async def up_async(meant: str | Path | Topology, **options: Any) -> AsyncIterator[AsyncLab]:
+    """Bring a lab up for as long as the body runs; the arguments are those of `AsyncLab.start`."""
+    lab = await AsyncLab.start(meant, **options)
+    try:
+        yield lab
+    finally:
+        await lab.down()

@@ -1,0 +1,120 @@
+"""The operator's connection to a lab's controller.
+
+The address and the token are in the lab's own `controller.toml`, which only its owner can read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.state import LabState
+from orchestrator.errors import ControllerUnreachable, NmError
+from orchestrator.protocol import Message, Role
+from orchestrator.protocol.messages import (
+    Event,
+    Events,
+    GetEvents,
+    GetStatus,
+    SaveResult,
+    SetLinkSpec,
+    Status,
+    StatusChanged,
+    WaitReady,
+)
+from orchestrator.settings import load_controller
+from orchestrator.transport import Connection, connect
+
+M = TypeVar("M", bound=Message)
+
+ANSWER_S = 10.0
+"""The controller answers from memory; longer means that it is stuck, and saying so beats waiting."""
+
+
+class Operator:
+    """A connection as operator."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def status(self) -> Status:
+        """The lab as the controller sees it."""
+        return await self._ask(GetStatus(), Status)
+
+    async def wait_ready(self, timeout_s: float, changed: Callable[[StatusChanged], None]) -> Status:
+        """Wait until the lab is ready.
+
+        Args:
+            timeout_s: At most so long.
+            changed: Told how far it is.
+
+        Raises:
+            NmError: It was not ready in time (`lab.not-ready`); the sentence names what is missing.
+        """
+        listening = asyncio.create_task(self._listen(changed))
+        try:
+            return await self._ask(WaitReady(int(timeout_s * 1000)), Status, limit_s=timeout_s + ANSWER_S)
+        finally:
+            listening.cancel()
+
+    async def set_link(self, change: SetLinkSpec) -> dict[str, dict[str, object]]:
+        """Change a link; returns what is in force afterwards, by direction."""
+        reply = await self.connection.request(change, within=ANSWER_S)
+        value = getattr(reply, "value", None)
+        return dict(value) if isinstance(value, dict) else {}
+
+    async def events(self, after: int = 0) -> list[Event]:
+        """The lab's events after a number, all of them."""
+        found: list[Event] = []
+        while True:
+            page = await self._ask(GetEvents(after), Events)
+            found.extend(page.events)
+            if not page.more or not page.events:
+                return found
+            after = page.events[-1].seq
+
+    async def save_result(self, run: str, verdict: str, document: object) -> None:
+        """Keep a run's verdict in the lab's database."""
+        await self.connection.request(SaveResult(run, verdict, document), within=ANSWER_S)
+
+    async def _ask(self, request: Message, answer: type[M], limit_s: float = ANSWER_S) -> M:
+        reply = await self.connection.request(request, within=limit_s)
+        if not isinstance(reply, answer):
+            raise NmError(f"the controller answered {request.type} with {reply.type}", id="protocol.answer")
+        return reply
+
+    async def _listen(self, changed: Callable[[StatusChanged], None]) -> None:
+        async for frame in self.connection:
+            if isinstance(frame.message, StatusChanged):
+                changed(frame.message)
+
+
+@asynccontextmanager
+async def operator(directory: LabDirectory, state: LabState, limit_s: float = 5.0) -> AsyncIterator[Operator]:
+    """Connect to the lab's controller for as long as the body runs.
+
+    Raises:
+        ControllerUnreachable: Nothing answers, or the lab's files are gone.
+    """
+    connection = await dial(directory, state, limit_s)
+    try:
+        yield Operator(connection)
+    finally:
+        await connection.close(grace=0.5)
+
+
+async def dial(directory: LabDirectory, state: LabState, limit_s: float = 5.0) -> Connection:
+    """Connect to the lab's controller as operator; the caller closes the connection."""
+    file = directory.run / "controller.toml"
+    try:
+        settings = load_controller(file)
+    except NmError as error:
+        raise ControllerUnreachable(
+            f"the files of lab {directory.name} cannot be read: {error.message}",
+            hint="`nm down` removes what is left of the lab",
+        ) from error
+    url = f"ws://127.0.0.1:{state.controller_port}/control"
+    return await connect(url, settings.operator_token, Role.OPERATOR, within=limit_s)

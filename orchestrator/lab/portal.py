@@ -1,0 +1,94 @@
+"""One event loop in a thread, for callers that do not have one.
+
+Scripts and notebooks call `Lab` without `await`; a notebook even runs a loop of its own that must not be
+touched. All blocking faces share one loop in one daemon thread. Ctrl-C while a call waits cancels the work
+and waits for its clean-up before it is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from orchestrator.clock import Deadline, SystemClock
+
+T = TypeVar("T")
+
+CLEANUP_S = 60.0
+"""How long an interrupted call may clean up: ending a large lab takes seconds, a stuck engine more."""
+
+_THREAD = "nm loop"
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def call(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in the shared loop and return its result.
+
+    Raises:
+        RuntimeError: Called from the shared loop itself, which would wait for itself.
+    """
+    if threading.current_thread().name == _THREAD:
+        work.close()
+        raise RuntimeError("the blocking face was used inside the loop that serves it; use the async one")
+    job = _Job(work, _started())
+    # An interrupt may come at any instruction from here on, so all of it is inside.
+    try:
+        job.begin()
+        job.ended.wait()
+    except BaseException:
+        job.abandon()
+        raise
+    return job.result()
+
+
+class _Job(Generic[T]):
+    """A coroutine in another thread's loop."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self.ended = threading.Event()
+        self._work = work
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        """Start it."""
+        self._loop.call_soon_threadsafe(self._start)
+
+    def abandon(self) -> None:
+        """Cancel it and wait for its clean-up, however often somebody presses Ctrl-C meanwhile."""
+        self._loop.call_soon_threadsafe(self._cancel)
+        deadline = Deadline(SystemClock(), CLEANUP_S)
+        while not self.ended.is_set() and not deadline.expired:
+            with suppress(KeyboardInterrupt):
+                self.ended.wait(deadline.remaining())
+
+    def result(self) -> T:
+        """What it returned, or raise what it raised."""
+        assert self._task is not None, "it has ended"
+        return self._task.result()
+
+    def _start(self) -> None:
+        if self.ended.is_set():
+            return
+        self._task = self._loop.create_task(self._work)
+        self._task.add_done_callback(lambda _task: self.ended.set())
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            return
+        self._work.close()  # interrupted before it began
+        self.ended.set()
+
+
+def _started() -> asyncio.AbstractEventLoop:
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name=_THREAD, daemon=True).start()
+        return _loop

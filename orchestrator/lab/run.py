@@ -1,0 +1,319 @@
+"""Run a scenario in a lab that is up: hand it to the controller, watch it, judge it.
+
+    scenario + topology → who plays what → files staged → results folder → StartRun
+        → events, across a controller that is killed and comes back → RunFinished → checks → verdict
+
+The results folder is written all along. Interrupting stops the roles; the lab stays up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator import __version__, clock, topology
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.backends import host_for
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.state import LabState
+from orchestrator.errors import ControllerUnreachable, HostNotFit, LabNotFound, NmError
+from orchestrator.lab.operator import Operator, dial
+from orchestrator.lab.payload import stage
+from orchestrator.lab.peace import in_peace
+from orchestrator.protocol import PeerError
+from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
+from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
+from orchestrator.scenario import RunPlan, Scenario, evaluate
+from orchestrator.transport import Backoff, Connection, Disconnected, RequestTimeout
+
+OnEvent = Callable[[RunEvent], None]
+
+AWAY_S = 60.0
+"""How long the controller may be away in the middle of a run before the run is given up."""
+
+END_GRACE_S = 20.0
+"""What a run may take beyond its own time limit: stopping roles, and a controller under load."""
+
+AGENTS_S = 15.0
+"""How long the agents of ready nodes may take to be there: each connects by itself, right after its node."""
+
+NO_AGENT = "run.no-agent"
+"""What the controller answers when a node's agent is not connected."""
+
+STOP_WAIT_S = 8.0
+"""How long an interrupted run waits for its roles to end."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the user asked for, besides the scenario.
+
+    Attributes:
+        params: Values by parameter, as text or as Python values.
+        results: The results folder; `results/<run>` under the working directory unless given.
+        seed: The run's seed; the lab's unless given.
+        timeout_s: The run's time limit; the scenario's unless given.
+    """
+
+    params: Mapping[str, object]
+    results: Path | None = None
+    seed: int | None = None
+    timeout_s: float | None = None
+
+
+async def run_scenario(
+    directory: LabDirectory,
+    state: LabState,
+    scenario: Scenario,
+    options: RunOptions,
+    on_event: OnEvent = lambda _event: None,
+) -> RunOutcome:
+    """Run a scenario and judge it.
+
+    Raises:
+        ScenarioInvalid: Roles or parameters do not fit.
+        HostNotFit: The results folder or the lab's share folder cannot be written.
+        ControllerUnreachable: Nobody takes the run.
+    """
+    meant = load_topology(directory)
+    plan = scenario.resolve(meant, options.params)
+    seed = state.seed if options.seed is None else options.seed
+    run = f"{scenario.name}-{secrets.token_hex(3)}"
+    stamp = clock.utc_text(clock.SystemClock().wall())
+    path = options.results or Path("results") / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
+    params = await _with_files(directory, state, plan)
+    timeout_s = options.timeout_s or plan.timeout
+    details = {"params": dict(plan.params), "started": stamp, "timeout": timeout_s, **_host_facts(state)}
+    base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
+    # Opened before anything starts: a run whose results cannot be kept is not worth its time.
+    folder = ResultsFolder(path.absolute(), base.document(), topology.dump(meant))
+    request = StartRun(
+        run=run,
+        scenario=scenario.name,
+        roles={role: tuple(nodes) for role, nodes in plan.roles.items()},
+        files=scenario.files(),
+        params=params,
+        seed=seed,
+        timeout_s=timeout_s,
+        entry=plan.entry,
+    )
+    watch = _Watch(directory, state, request, folder, on_event)
+    try:
+        return await watch.run(base, plan)
+    finally:
+        folder.close()
+
+
+class _Watch:
+    """One run as it is watched."""
+
+    def __init__(
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        request: StartRun,
+        folder: ResultsFolder,
+        on_event: OnEvent,
+    ) -> None:
+        self._directory = directory
+        self._state = state
+        self._request = request
+        self._folder = folder
+        self._on_event = on_event
+        self._seen = 0
+        self._started = False
+
+    async def run(self, base: RunOutcome, plan: RunPlan) -> RunOutcome:
+        time = clock.SystemClock()
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._request.timeout_s + END_GRACE_S):
+                end = await self._until_finished()
+        except TimeoutError:
+            limit = self._request.timeout_s
+            end = RunFinished(
+                self._request.run, False, f"the run did not end within its limit of {limit:g} s"
+            )
+            await self._stop("out of time")
+        except asyncio.CancelledError:
+            await in_peace(self._stop("interrupted"))
+            self._finish(base, plan, RunFinished(self._request.run, False, "interrupted"), time, started)
+            raise
+        except HostNotFit:
+            await in_peace(self._stop("its results cannot be written"))
+            raise
+        except NmError as error:
+            said = "ended early" if self._started else "was not started"
+            end = RunFinished(self._request.run, False, f"the run {said}: {error.message}")
+            if not self._started:
+                self._finish(base, plan, end, time, started)
+                raise
+        outcome = self._finish(base, plan, end, time, started)
+        await self._save(outcome)
+        return outcome
+
+    async def _until_finished(self) -> RunFinished:
+        """Watch across connections until the run has ended."""
+        backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        away_since = loop.time()
+        while True:
+            try:
+                connection = await dial(self._directory, self._state)
+            except (ControllerUnreachable, Disconnected, RequestTimeout):
+                self._require_lab()
+                if not self._started or loop.time() - away_since > AWAY_S:
+                    raise
+                await asyncio.sleep(backoff.next_wait())
+                continue
+            backoff.reset()
+            try:
+                await self._attach(connection)
+                end = await self._follow(connection)
+            except (Disconnected, RequestTimeout):
+                end = None
+            finally:
+                await connection.close(grace=0.5)
+            if end is not None:
+                return end
+            away_since = loop.time()
+
+    def _require_lab(self) -> None:
+        """A controller that was killed may come back; that of a lab that was taken down will not."""
+        note = notes.read(self._directory)
+        if note is None or note.run != self._state.run:
+            raise LabNotFound(f"lab {self._state.lab} was taken down", found=self._state.lab)
+
+    async def _attach(self, connection: Connection) -> None:
+        """Start the run, or go on watching it; starting one that runs attaches to it, so a retry is safe."""
+        if self._started:
+            await connection.request(WatchRun(self._request.run, self._seen))
+            return
+        deadline = asyncio.get_running_loop().time() + AGENTS_S
+        backoff = Backoff()
+        while not self._started:
+            try:
+                await connection.request(self._request)
+            except PeerError as error:
+                if error.id != NO_AGENT or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(backoff.next_wait())
+            else:
+                self._started = True
+
+    async def _follow(self, connection: Connection) -> RunFinished | None:
+        async for frame in connection:
+            message = frame.message
+            if isinstance(message, RunEvent) and message.run == self._request.run:
+                self._take(message)
+            elif isinstance(message, RunFinished) and message.run == self._request.run:
+                return message
+        return None
+
+    def _take(self, event: RunEvent) -> None:
+        if event.seq:
+            if event.seq <= self._seen:
+                return  # seen before the connection broke
+            self._seen = event.seq
+        data: Any = event.data
+        if event.kind == "report":
+            self._folder.row(data)
+        elif event.kind == "log":
+            self._folder.log(event.node, event.role, str(data.get("level")), str(data.get("text")))
+        elif event.kind != "progress":
+            self._folder.event(event.kind, node=event.node, role=event.role, data=data)
+        self._on_event(event)
+
+    def _finish(
+        self, base: RunOutcome, plan: RunPlan, end: RunFinished, time: clock.Clock, started: float
+    ) -> RunOutcome:
+        rows = tuple(self._folder.rows)
+        checks = evaluate(plan.checks, rows, roles=plan.roles, params=plan.params)
+        outcome = RunOutcome(
+            run=base.run,
+            scenario=base.scenario,
+            lab=base.lab,
+            backend=base.backend,
+            seed=base.seed,
+            verdict=judge(checks, ended_well=end.ok),
+            results=base.results,
+            checks=checks,
+            rows=rows,
+            reason=end.reason,
+            failures=tuple(_failure(each) for each in end.failures),
+            seconds=round(time.monotonic() - started, 3),
+            details=base.details,
+        )
+        self._folder.finish(outcome)
+        return outcome
+
+    async def _stop(self, reason: str) -> None:
+        """Stop the roles; the lab may be gone by now, and then there is nothing to stop."""
+        if not self._started:
+            return
+        try:
+            async with asyncio.timeout(STOP_WAIT_S):
+                connection = await dial(self._directory, self._state)
+                try:
+                    await connection.request(StopRun(self._request.run, reason))
+                    await connection.request(WatchRun(self._request.run, self._seen))
+                    await self._follow(connection)
+                finally:
+                    await connection.close(grace=0.2)
+        except (NmError, TimeoutError):
+            return
+
+    async def _save(self, outcome: RunOutcome) -> None:
+        """Keep the verdict in the lab's database as well; the folder has it in any case."""
+        try:
+            connection = await dial(self._directory, self._state)
+            try:
+                await Operator(connection).save_result(outcome.run, outcome.verdict, outcome.document())
+            finally:
+                await connection.close(grace=0.5)
+        except NmError as error:
+            self._folder.note(f"the verdict is not in the lab's database: {error.message}")
+
+
+def load_topology(directory: LabDirectory) -> topology.Topology:
+    """The resolved topology of a lab that is up."""
+    file = directory.run / "topology.yaml"
+    if not file.is_file():
+        raise LabNotFound(
+            f"the files of lab {directory.name} are gone",
+            found=str(file),
+            hint=f"`nm down -n {directory.name}` removes what is left",
+        )
+    return topology.load(file)
+
+
+async def _with_files(directory: LabDirectory, state: LabState, plan: RunPlan) -> dict[str, Any]:
+    host = host_for(state.backend)
+    params = dict(plan.params)
+    for name, path in plan.uploads.items():
+        params[name] = await stage(host, directory, state.backend, path)
+    return params
+
+
+def _host_facts(state: LabState) -> dict[str, Any]:
+    return {
+        "versions": {"nm": __version__, "python": platform.python_version(), "kernel": platform.release()},
+        "host": {"name": socket.gethostname(), "machine": platform.machine(), "cpus": os.cpu_count()},
+        "lab_run": state.run,
+    }
+
+
+def _failure(raw: Mapping[str, Any]) -> RoleFailure:
+    return RoleFailure(
+        node=int(raw.get("node", 0)),
+        role=str(raw.get("role", "")),
+        error=str(raw.get("error") or ""),
+        traceback=str(raw.get("traceback") or ""),
+    )

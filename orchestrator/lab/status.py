@@ -1,0 +1,262 @@
+"""What state a lab is in: the controller's word, checked against what runs.
+
+starting   `nm up` is at it
+ready      every node that should be there is ready
+degraded   something is missing; the problems say what, and `nm up` mends it
+failed     nothing of it works: a start that was cut off, or every part is gone
+down       there is no such lab
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.backends import host_for
+from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.host import Part
+from orchestrator.deploy.state import LabState
+from orchestrator.errors import NmError
+from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.lab.operator import operator
+from orchestrator.protocol.messages import GroupStatus, RunStatus, Status
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """A node of a lab.
+
+    Attributes:
+        id: Its number.
+        name: Its name.
+        state: `starting`, `ready`, `unreachable`, `stopped` or `vacant` (a seat that nobody has taken).
+        address: On the emulated network.
+        config: Its TOML file.
+        external: Whether it is a seat for a program of the user's own.
+        why: What it still waits for; empty when ready.
+    """
+
+    id: int
+    name: str
+    state: str
+    address: str
+    config: str
+    external: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """A link of a lab: its state, and what it does in each direction now."""
+
+    a: int
+    b: int
+    state: str
+    forward: LinkSpec = PLAIN
+    backward: LinkSpec = PLAIN
+
+
+@dataclass(frozen=True)
+class LabStatus:
+    """A lab as a whole.
+
+    Attributes:
+        lab: Its name.
+        backend: What carries it.
+        state: See the module.
+        nodes: In order of id.
+        links: In order of their ends.
+        problems: What is wrong, as sentences.
+        parts: The long-lived pieces, and whether they run.
+        groups: Multicast groups, as the controller has them.
+        runs: Runs under way, and the last few that ended.
+        note: What `up` wrote down.
+    """
+
+    lab: str
+    backend: str
+    state: str
+    nodes: tuple[NodeInfo, ...]
+    links: tuple[LinkInfo, ...]
+    problems: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    groups: tuple[GroupStatus, ...] = ()
+    runs: tuple[RunStatus, ...] = ()
+    note: LabState | None = field(default=None, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The lab as `nm status -o json` shows it."""
+        return {
+            "lab": self.lab,
+            "backend": self.backend,
+            "state": self.state,
+            "nodes": [
+                {
+                    "id": node.id,
+                    "name": node.name,
+                    "state": node.state,
+                    "address": node.address,
+                    "config": node.config,
+                    "external": node.external,
+                    "why": node.why,
+                }
+                for node in self.nodes
+            ],
+            "links": [{"a": link.a, "b": link.b, "state": link.state} for link in self.links],
+            "problems": list(self.problems),
+        }
+
+    def details(self) -> dict[str, Any]:
+        """The lab as `nm inspect -o json` shows it: all that is known."""
+        note = self.note
+        links = [
+            {
+                "a": link.a,
+                "b": link.b,
+                "state": link.state,
+                "forward": link.forward.to_wire(),
+                "backward": link.backward.to_wire(),
+            }
+            for link in self.links
+        ]
+        return {
+            **self.as_json(),
+            "links": links,
+            "parts": [{"part": p.role, "running": p.running, "detail": p.detail} for p in self.parts],
+            "groups": [
+                {
+                    "group_id": group.group_id,
+                    "address": group.group_ip,
+                    "source": group.src_node_id,
+                    "label": group.label,
+                    "members": list(group.members),
+                    "trees": {str(tree): [list(e) for e in edges] for tree, edges in group.trees.items()},
+                }
+                for group in self.groups
+            ],
+            "runs": [
+                {"run": run.run, "scenario": run.scenario, "state": run.state, "reason": run.reason}
+                for run in self.runs
+            ],
+            "run_id": note.run if note else None,
+            "topology": note.topology if note else None,
+            "seed": note.seed if note else None,
+            "created": note.created if note else None,
+            "controller": f"ws://127.0.0.1:{note.controller_port}/control" if note else None,
+            "subnet": note.subnet if note else None,
+            "ttl_mode": note.ttl_mode if note else None,
+        }
+
+
+async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
+    """Ask the controller, and look at the parts; never fails for what is wrong with the lab itself."""
+    host = host_for(state.backend)
+    parts = await host.parts(directory, state)
+    try:
+        async with operator(directory, state, 3.0) as connection:
+            seen = await connection.status()
+    except NmError as error:
+        return _without_controller(state, parts, error)
+    return _with_controller(state, parts, seen)
+
+
+async def all_labs(home: Home) -> list[LabStatus]:
+    """The status of every lab of this home, asked at once."""
+    found = [(lab, note) for lab in home.labs() if (note := notes.read(lab)) is not None]
+    return list(await asyncio.gather(*(lab_status(lab, note) for lab, note in found)))
+
+
+def _with_controller(state: LabState, parts: Sequence[Part], seen: Status) -> LabStatus:
+    gone = _gone(parts)
+    lost = {node for part in parts if not part.running for node in part.nodes}
+    by_id = {node.id: node for node in seen.nodes}
+    nodes = []
+    for note in state.nodes:
+        node = by_id.get(note.id)
+        kind, why = (node.state, node.why) if node else ("unreachable", "the controller does not know it")
+        if note.id in lost:
+            kind, why = "stopped", "its process is gone"
+        nodes.append(NodeInfo(note.id, note.name, kind, note.address, note.config, note.external, why))
+    problems = [*_cut_off(state), *seen.problems, *gone, *_troubled(nodes)]
+    kind = seen.state
+    if state.phase != "up":
+        kind = "failed" if state.owner_gone() else "starting"
+    elif gone or seen.health != "ok":
+        kind = "degraded"
+    return LabStatus(
+        lab=state.lab,
+        backend=state.backend,
+        state=kind,
+        nodes=tuple(nodes),
+        links=tuple(LinkInfo(link.a, link.b, link.state, link.forward, link.backward) for link in seen.links),
+        problems=tuple(problems) if kind != "ready" else (),
+        parts=tuple(parts),
+        groups=seen.groups,
+        runs=seen.runs,
+        note=state,
+    )
+
+
+def _troubled(nodes: Sequence[NodeInfo]) -> list[str]:
+    """What keeps nodes from being ready: one sentence for all that wait for the same thing."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for node in nodes:
+        if node.why and node.state != "vacant":
+            alike.setdefault((node.state, node.why), []).append(node.id)
+    return [
+        f"node {numbers[0]} is {state}: {why}"
+        if len(numbers) == 1
+        else f"{len(numbers)} nodes ({ranges(numbers)}) are {state}: {why}"
+        for (state, why), numbers in alike.items()
+    ]
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Sorted numbers as `1-3, 7`."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def _without_controller(state: LabState, parts: Sequence[Part], error: NmError) -> LabStatus:
+    running = {node for part in parts if part.running for node in part.nodes}
+
+    def kind_of(node: int, external: bool) -> str:
+        if external:
+            return "vacant"
+        return "unreachable" if node in running else "stopped"
+
+    kind = "degraded" if any(part.running for part in parts) else "failed"
+    if state.phase != "up":
+        kind = "failed" if state.owner_gone() else "starting"
+    return LabStatus(
+        lab=state.lab,
+        backend=state.backend,
+        state=kind,
+        nodes=tuple(
+            NodeInfo(n.id, n.name, kind_of(n.id, n.external), n.address, n.config, n.external)
+            for n in state.nodes
+        ),
+        links=tuple(LinkInfo(a, b, "unknown") for a, b in state.links),
+        problems=(*_cut_off(state), error.message, *_gone(parts)),
+        parts=tuple(parts),
+        note=state,
+    )
+
+
+def _cut_off(state: LabState) -> list[str]:
+    """Why a lab whose parts may all run is no lab all the same."""
+    if not state.owner_gone():
+        return []
+    return ["its start was cut off; `nm up` with its file starts it anew, `nm down` removes what is there"]
+
+
+def _gone(parts: Sequence[Part]) -> list[str]:
+    return [f"{part.role} does not run ({part.detail})" for part in parts if not part.running]

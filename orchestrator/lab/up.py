@@ -1,0 +1,338 @@
+"""Bring a lab up: once, whole, or not at all.
+
+    lock → what is there? → the same: nothing to do, or mend what died → else: clear remains
+         → choose ports → plan → files → start → ready → note says "up"
+
+Whatever goes wrong in between, including Ctrl-C, ends with everything taken away again and the reason raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from orchestrator import clock, plan, render, topology
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.backends import default_backend, host_for
+from orchestrator.deploy.docker.host import SubnetTaken
+from orchestrator.deploy.examine import require_fit
+from orchestrator.deploy.fitness import TUN
+from orchestrator.deploy.home import Home, LabDirectory, checked_name
+from orchestrator.deploy.host import Host, Progress
+from orchestrator.deploy.locks import lab_lock, machine_lock
+from orchestrator.deploy.ports import free_ports, free_subnet
+from orchestrator.deploy.state import Backend, LabState, NodeNote
+from orchestrator.errors import UsageError
+from orchestrator.lab.down import clear
+from orchestrator.lab.peace import in_peace
+from orchestrator.lab.ready import until_ready
+from orchestrator.topology import Topology
+
+SUBNET_ATTEMPTS = 3
+
+DEFAULT_TIMEOUT_S = 120.0
+"""Long enough for a loaded laptop and a hundred containers; every wait inside names what it waits for."""
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What the user asked for, besides the topology.
+
+    Attributes:
+        name: The lab's name; the topology's unless given.
+        backend: What carries it; docker where an engine answers unless given.
+        external: Further nodes that are seats for programs of the user's own, as selectors.
+        timeout_s: How long the lab may take to become ready.
+        processes: native: host processes to spread the nodes over, `each` for one per node; one unless given.
+    """
+
+    name: str | None = None
+    backend: Backend | None = None
+    external: tuple[str, ...] = ()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    processes: int | Literal["each"] | None = None
+
+
+@dataclass(frozen=True)
+class UpResult:
+    """A lab that is up.
+
+    Attributes:
+        directory: Its folder.
+        state: Its note.
+        already: It was up before, and nothing was wrong with it.
+        mended: The parts that were started again because they had died.
+        timings: Seconds by step, in order.
+    """
+
+    directory: LabDirectory
+    state: LabState
+    already: bool = False
+    mended: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class Timer:
+    """Tells progress, and remembers how long each step took.
+
+    Args:
+        tell: Who wants to hear.
+    """
+
+    def __init__(self, tell: Progress) -> None:
+        self._tell = tell
+        self._clock = clock.SystemClock()
+        self._started = self._last = self._clock.monotonic()
+        self.steps: dict[str, float] = {}
+
+    def __call__(self, what: str) -> None:
+        """Say what is being done or waited for."""
+        self._tell(what)
+
+    def done(self, step: str) -> None:
+        """A step is over; it began when the one before it was over."""
+        now = self._clock.monotonic()
+        self.steps[step] = round(now - self._last, 4)
+        self._last = now
+
+    def finish(self) -> dict[str, float]:
+        """All steps, and the total."""
+        self.steps["total"] = round(self._clock.monotonic() - self._started, 4)
+        return self.steps
+
+
+async def bring_up(home: Home, meant: Topology, options: UpOptions, progress: Progress) -> UpResult:
+    """Bring a topology up as a lab, unless it is up already.
+
+    Raises:
+        LabBusy: Another `nm` is starting or stopping a lab of that name.
+        UsageError: A lab of that name is up with another topology.
+        StartFailed: It did not become ready; nothing is left of it.
+        HostNotFit: The machine lacks something; nothing was started.
+    """
+    timer = Timer(progress)
+    name = checked_name(options.name or meant.name)
+    directory = home.lab(name)
+    external = topology.select(meant, options.external) if options.external else ()
+    digest = _digest(meant, external)
+    async with lab_lock(home, name, "up"):
+        existing = notes.read(directory)
+        if existing is not None and existing.phase == "up":
+            _require_same(existing, digest, options)
+            return await _mend(directory, existing, options, timer)
+        if directory.exists():
+            progress("removing what an earlier start left")
+            await clear(directory, progress)
+        backend = await _backend(options)
+        seats = {*external, *(node.id for node in meant.nodes.values() if node.external)}
+        local = len(meant.nodes) - len(seats)
+        await require_fit(backend, nodes=local, processes=_processes(options, backend, local), home=home)
+        timer.done("checks")
+        return await _start(home, directory, meant, external, digest, backend, options, timer)
+
+
+async def _backend(options: UpOptions) -> Backend:
+    if options.backend is not None:
+        return options.backend
+    return await asyncio.to_thread(default_backend)
+
+
+async def _start(
+    home: Home,
+    directory: LabDirectory,
+    meant: Topology,
+    external: Sequence[int],
+    digest: str,
+    backend: Backend,
+    options: UpOptions,
+    timer: Timer,
+) -> UpResult:
+    host = host_for(backend)
+    directory.create()
+    try:
+        for attempt in range(1, SUBNET_ATTEMPTS + 1):
+            state = await _prepare(home, directory, meant, external, digest, backend, options, host)
+            timer.done("files")
+            try:
+                state = await host.start(directory, state, timer)
+                break
+            except SubnetTaken:
+                if attempt == SUBNET_ATTEMPTS:
+                    raise
+                await host.stop(directory, timer)
+        timer.done("start")
+        await until_ready(host, directory, state, options.timeout_s, timer)
+        timer.done("ready")
+    except BaseException:
+        timer("cleaning up")
+        await in_peace(clear(directory, timer))
+        raise
+    state = replace(state, phase="up", owner=None)
+    notes.write(directory, state)
+    return UpResult(directory, state, timings=timer.finish())
+
+
+async def _mend(directory: LabDirectory, state: LabState, options: UpOptions, timer: Timer) -> UpResult:
+    """Start again what has died, and nothing else."""
+    host = host_for(state.backend)
+    dead = tuple(part.role for part in await host.parts(directory, state) if not part.running)
+    if dead:
+        state = await host.start(directory, state, timer)
+        timer.done("start")
+    await until_ready(host, directory, state, options.timeout_s, timer)
+    timer.done("ready")
+    return UpResult(directory, state, already=not dead, mended=dead, timings=timer.finish())
+
+
+async def _prepare(
+    home: Home,
+    directory: LabDirectory,
+    meant: Topology,
+    external: Sequence[int],
+    digest: str,
+    backend: Backend,
+    options: UpOptions,
+    host: Host,
+) -> LabState:
+    """Choose what has to be free, plan, and write the files and the first note."""
+    seats = {*external, *(node.id for node in meant.nodes.values() if node.external)}
+    beside = _beside(meant, seats) if backend == "docker" else []
+    used = await _used_subnets(host)
+    run = secrets.token_hex(4)
+    # Held until the note is written: whoever chooses next sees what we chose.
+    with machine_lock(home, "choice"):
+        port, *link_ports = free_ports(home, 1 + len(beside))
+        given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
+        subnet = free_subnet(len(meant.nodes) + 2, [*used, *given]) if backend == "docker" else None
+        state = _note(directory, meant, seats, digest, backend, run, port, tuple(link_ports), subnet)
+        processes = _processes(options, backend, len(meant.nodes) - len(seats))
+        state = replace(state, processes=processes, ttl_mode=plan.ttl_mode(meant))
+        notes.write(directory, state)
+    planned = plan.build(
+        meant,
+        lab=directory.name,
+        backend=backend,
+        run_id=run,
+        home=str(directory.home),
+        external=external,
+        controller_port=port,
+        link_ports=dict(zip(beside, link_ports, strict=True)),
+        db=_database(directory) if backend == "native" else None,
+        subnet=subnet,
+        tun_device=str(TUN),
+    )
+    render.write(planned, directory.run)
+    return state
+
+
+def _processes(options: UpOptions, backend: Backend, nodes: int) -> int:
+    """Over how many host processes the nodes are spread."""
+    wanted = options.processes
+    if wanted is None:
+        return 1
+    if backend != "native":
+        raise UsageError(
+            "host processes are a matter of the native backend",
+            id="usage.processes",
+            found=f"--processes {wanted}",
+            hint="add `--backend native`; with docker every node is a process of its own",
+        )
+    return nodes if wanted == "each" else min(wanted, max(1, nodes))
+
+
+def _note(
+    directory: LabDirectory,
+    meant: Topology,
+    seats: set[int],
+    digest: str,
+    backend: Backend,
+    run: str,
+    port: int,
+    published: tuple[int, ...],
+    subnet: str | None,
+) -> LabState:
+    return LabState(
+        lab=directory.name,
+        backend=backend,
+        run=run,
+        phase="starting",
+        owner=notes.current_owner(),
+        topology=meant.file,
+        digest=digest,
+        controller_port=port,
+        created=clock.utc_text(clock.SystemClock().wall()),
+        nodes=tuple(
+            NodeNote(
+                id=node.id,
+                name=node.name,
+                address=meant.address(node.id),
+                external=node.id in seats,
+                config=str(directory.run / f"node-{node.id}.toml"),
+                labels=dict(node.labels),
+            )
+            for node in meant.nodes.values()
+        ),
+        links=tuple((link.a, link.b) for link in meant.links),
+        seed=meant.seed,
+        subnet=subnet,
+        published=published,
+    )
+
+
+def _database(directory: LabDirectory) -> plan.Database:
+    from orchestrator.deploy.native.database import parameters
+
+    given = parameters(directory)
+    return plan.Database(
+        user=str(given["user"]),
+        password=str(given["password"]),
+        host=str(given["host"]),
+        port=int(given["port"]),
+        database=str(given["database"]),
+    )
+
+
+async def _used_subnets(host: Host) -> list[str]:
+    from orchestrator.deploy.docker import DockerHost
+
+    return await host.engine.subnets() if isinstance(host, DockerHost) else []
+
+
+def _beside(meant: Topology, seats: set[int]) -> list[int]:
+    """The nodes that a program outside the containers has to reach: neighbours of a seat."""
+    ends = {end for link in meant.links if {link.a, link.b} & seats for end in (link.a, link.b)}
+    return sorted(ends - seats)
+
+
+def _digest(meant: Topology, external: Sequence[int]) -> str:
+    text = topology.dump(meant) + f"\nexternal: {sorted(external)}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _require_same(existing: LabState, digest: str, options: UpOptions) -> None:
+    if options.backend not in (None, existing.backend):
+        raise UsageError(
+            f"lab {existing.lab} is up on the {existing.backend} backend",
+            id="lab.differs",
+            found=options.backend,
+            expected=existing.backend,
+            hint=f"`nm down -n {existing.lab}` first, or another name with `-n`",
+        )
+    local = sum(1 for node in existing.nodes if not node.external)
+    if options.processes is not None and _processes(options, existing.backend, local) != existing.processes:
+        raise UsageError(
+            f"lab {existing.lab} is up with {existing.processes} host processes",
+            id="lab.differs",
+            found=f"--processes {options.processes}",
+            hint=f"`nm down -n {existing.lab}` first, or another name with `-n`",
+        )
+    if existing.digest != digest:
+        raise UsageError(
+            f"lab {existing.lab} is up with another topology than this one",
+            id="lab.differs",
+            hint=f"`nm down -n {existing.lab}` first, or another name with `-n`",
+        )
