@@ -1,0 +1,158 @@
+"""What all commands share: the common options, and how data and talk leave the program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.clock import SystemClock
+
+if TYPE_CHECKING:
+    from orchestrator.deploy.home import Home
+
+
+class Output(StrEnum):
+    """How data is printed."""
+
+    table = "table"
+    json = "json"
+
+
+class BackendName(StrEnum):
+    """What carries a lab."""
+
+    docker = "docker"
+    native = "native"
+
+
+def _labs(incomplete: str) -> list[str]:
+    return [lab.name for lab in home().labs() if lab.name.startswith(incomplete)]
+
+
+LabOption = Annotated[
+    str | None,
+    typer.Option(
+        "-n",
+        "--lab",
+        metavar="LAB",
+        help="Which lab; the only one that is up unless given.",
+        autocompletion=_labs,
+    ),
+]
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How data is printed.")]
+
+
+def home() -> Home:
+    """The home of this process."""
+    from orchestrator.deploy.home import Home
+
+    return Home.default()
+
+
+def emit(value: Any) -> None:
+    """Print data as JSON, alone on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def talk(text: str) -> None:
+    """Say something to the person; never on stdout."""
+    print(text, file=sys.stderr)
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, note: str = ""
+) -> None:
+    """Print a table on stdout: boxed on a terminal, plain columns in a pipe."""
+    if sys.stdout.isatty():
+        _boxed(columns, rows, title, note)
+        return
+    lines = [columns, *rows]
+    widths = [max(len(str(line[index])) for line in lines) for index in range(len(columns))]
+    if title:
+        print(title)
+    for line in lines:
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if note:
+        print(note)
+
+
+def _boxed(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None, note: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, title_justify="left", box=box.ROUNDED, caption=note or None)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+    Console().print(shown)
+
+
+_STYLES = {
+    "ready": "green",
+    "complete": "green",
+    "pass": "bold green",
+    "ok": "green",
+    "up": "green",
+    "degraded": "yellow",
+    "starting": "yellow",
+    "warning": "yellow",
+    "vacant": "cyan",
+    "failed": "red",
+    "fail": "bold red",
+    "error": "bold red",
+    "problem": "red",
+    "unreachable": "red",
+    "timed_out": "red",
+}
+
+
+@contextmanager
+def progress(every_s: float = 0.0) -> Iterator[Callable[[str], None]]:
+    """Show what is being waited for: one living line on a terminal, a line per change elsewhere.
+
+    Args:
+        every_s: Elsewhere than on a terminal, a line at most so often.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status("…") as status:
+            yield lambda text: status.update(text.replace("[", r"\["))
+    else:
+        clock = SystemClock()
+        last, said_at = "", clock.monotonic() if every_s else float("-inf")
+
+        def say(text: str) -> None:
+            nonlocal last, said_at
+            if text != last and clock.monotonic() - said_at >= every_s:
+                last, said_at = text, clock.monotonic()
+                talk(f"… {text}")
+
+        yield say
+
+
+def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """Read `key=value` words.
+
+    Raises:
+        UsageError: One has no `=` or no key.
+    """
+    from orchestrator.errors import UsageError
+
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"`{option} {word}` is no setting", found=word, expected=f"{option} key=value")
+        pairs[key.strip()] = value
+    return pairs

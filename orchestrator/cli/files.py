@@ -1,0 +1,176 @@
+"""Files: `validate`, `render`, `generate`, `graph`, `schema`, `import`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.common import BackendName, LabOption, Output, OutputOption, emit, talk
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
+]
+FileArgument = Annotated[Path, typer.Argument(help="The topology file.")]
+
+
+class GraphFormat(StrEnum):
+    """How a picture is written."""
+
+    dot = "dot"
+    mermaid = "mermaid"
+    svg = "svg"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(validate)
+    app.command()(render)
+    app.command()(generate)
+    app.command()(graph)
+    app.command()(schema)
+    bring = typer.Typer(
+        help="Take files of other programs over.", no_args_is_help=True, rich_markup_mode=None
+    )
+    bring.command("nextmini")(import_nextmini)
+    app.add_typer(bring, name="import")
+
+
+def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = Output.table) -> None:
+    """Check a topology file; every problem at once, with its place."""
+    from orchestrator import plan, topology
+
+    read = topology.load(file, set_ or ())
+    for warning in read.warnings:
+        talk(f"warning: {warning.render()}")
+    note = plan.ttl_note(read)
+    if note:
+        talk(f"note: {note}")
+    if output is Output.json:
+        emit(
+            {
+                "file": str(file),
+                "name": read.name,
+                "nodes": len(read.nodes),
+                "links": len(read.links),
+                "ok": True,
+            }
+        )
+    else:
+        talk(f"{file} is fine: {read.name}, {len(read.nodes)} nodes, {len(read.links)} links")
+
+
+def render(
+    file: FileArgument,
+    directory: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    lab: LabOption = None,
+    backend: Annotated[BackendName, typer.Option(help="For which backend.")] = BackendName.docker,
+    set_: SetOption = None,
+    external: Annotated[
+        str | None, typer.Option(metavar="NODES", help="Seats for programs of your own.")
+    ] = None,
+) -> None:
+    """Write the files that `up` would start from, and start nothing."""
+    from orchestrator import plan, topology
+    from orchestrator import render as rendering
+
+    read = topology.load(file, set_ or ())
+    seats = topology.select(read, external) if external else ()
+    planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=seats)
+    written = rendering.write(planned, directory)
+    talk(f"wrote {len(written.files)} files to {written.path}")
+
+
+def generate(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as ring, star, tree, fat_tree, torus.")],
+    n_nodes: Annotated[int | None, typer.Option("--n-nodes", help="How many nodes.")] = None,
+    arity: Annotated[int | None, typer.Option(help="Of a tree: children per node.")] = None,
+    k: Annotated[int | None, typer.Option("--k", "-k", help="Of a fat tree: ports per switch, even.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Of a torus: dimensions.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Of a torus: nodes along each dimension.")] = None,
+    degree: Annotated[int | None, typer.Option(help="Of a random graph: links per node.")] = None,
+    name: Annotated[str, typer.Option(help="The lab's name; the type's unless given.")] = "",
+    seed: Annotated[int, typer.Option(help="The topology's seed.")] = 1,
+    explicit: Annotated[bool, typer.Option("--explicit", help="Write every link out.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")
+    ] = None,
+) -> None:
+    """Write a topology file for a shape."""
+    from orchestrator import topology
+
+    given = {"n_nodes": n_nodes, "arity": arity, "k": k, "dim": dim, "n": n, "degree": degree}
+    params = {key: value for key, value in given.items() if value is not None}
+    _put(topology.generate(type_, name=name, explicit=explicit, seed=seed, **params), output)
+
+
+def graph(
+    file: Annotated[
+        Path | None, typer.Argument(help="The topology file; the lab that is up unless given.")
+    ] = None,
+    format_: Annotated[GraphFormat, typer.Option("--format", help="How it is written.")] = GraphFormat.svg,
+    lab: LabOption = None,
+    set_: SetOption = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")
+    ] = None,
+) -> None:
+    """Draw a topology, or the lab that is up with the states of its nodes."""
+    from orchestrator import topology
+
+    if file is not None:
+        _put(topology.graph(topology.load(file, set_ or ()), format_.value), output)
+        return
+    from orchestrator.lab import Lab
+
+    running = Lab.attach(lab)
+    states = {node.id: node.state for node in running.status().nodes}
+    _put(topology.graph(running.topology, format_.value, states), output)
+
+
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of topology files, for editors."""
+    import json
+
+    from orchestrator import topology
+
+    _put(json.dumps(topology.schema(), indent=2) + "\n", output)
+
+
+def import_nextmini(
+    directory: Annotated[Path, typer.Argument(help="The folder with Nextmini's controller and node files.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")
+    ] = None,
+) -> None:
+    """Turn Nextmini's own files into a topology file; what cannot be carried over is named."""
+    from orchestrator import topology
+
+    imported = topology.import_nextmini(str(directory))
+    for sentence in imported.notes:
+        talk(f"not carried over: {sentence}")
+    _put(imported.text, output)
+
+
+def _put(text: str, path: Path | None) -> None:
+    """Write to a file, or print."""
+    if path is None:
+        sys.stdout.write(text)
+        return
+    from orchestrator.errors import HostNotFit
+
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise HostNotFit(
+            f"cannot write {path}: {error.strerror}", id="output.unwritable", found=str(path)
+        ) from error
+    talk(f"wrote {path}")

@@ -1,0 +1,113 @@
+"""The machine and the program: `doctor`, `bench`, `version`, `completion`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import BackendName, Output, OutputOption, emit, table, talk
+
+if TYPE_CHECKING:
+    from orchestrator.deploy.state import Backend
+
+
+class Benchmark(StrEnum):
+    """What can be measured."""
+
+    dataplane = "dataplane"
+    scale = "scale"
+    daily = "daily"
+
+
+class Shell(StrEnum):
+    """Shells that completion is written for."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(doctor)
+    app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(bench)
+    app.command()(version)
+    app.command()(completion)
+
+
+def doctor(
+    backend: Annotated[BackendName | None, typer.Option(help="For which backend; both unless given.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Whether so many nodes would fit.")] = 4,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without harm.")] = False,
+    output: OutputOption = Output.table,
+) -> None:
+    """Check whether this machine can carry labs, and say how to mend what is missing; exit 4 if it cannot."""
+    from orchestrator.lab.doctor import examine, mend
+
+    checked: list[Backend] = [backend.value] if backend else ["native", "docker"]
+    reports = {name: examine(name, nodes) for name in checked}
+    if fix:
+        for sentence in mend(reports):
+            talk(sentence)
+        reports = {name: examine(name, nodes) for name in checked}
+    if output is Output.json:
+        emit(
+            {
+                name: [
+                    {"name": f.name, "level": f.level, "detail": f.detail, "hint": f.hint} for f in findings
+                ]
+                for name, findings in reports.items()
+            }
+        )
+    else:
+        for name, findings in reports.items():
+            table(
+                ("what", "level", "found", "how to mend it"),
+                [(f.name, f.level, f.detail, f.hint) for f in findings],
+                f"{name} backend",
+            )
+    fit = [name for name, findings in reports.items() if all(f.level != "problem" for f in findings)]
+    talk(f"labs can run here: {', '.join(fit)}" if fit else "no lab can run here")
+    raise typer.Exit(0 if fit else 4)
+
+
+def bench(
+    context: typer.Context,
+    which: Annotated[Benchmark, typer.Argument(help="The packet path, large labs, or daily use.")],
+) -> None:
+    """Measure beside kernel references; further options go to the benchmark (needs a checkout and root)."""
+    import importlib.util
+    import subprocess
+    import sys
+
+    from orchestrator.errors import HostNotFit
+
+    if importlib.util.find_spec("benchmarks") is None:
+        raise HostNotFit(
+            "the benchmarks are not installed with the program",
+            id="bench.missing",
+            hint="run it in a checkout of the repository, or `make bench` there",
+        )
+    command = [sys.executable, "-m", f"benchmarks.{which.value}", *context.args]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def version(output: OutputOption = Output.table) -> None:
+    """Print the version."""
+    import platform
+
+    from orchestrator import __version__
+
+    if output is Output.json:
+        emit({"nm": __version__, "python": platform.python_version(), "kernel": platform.release()})
+    else:
+        print(f"nm {__version__}")
+
+
+def completion(shell: Annotated[Shell, typer.Argument(help="Which shell.")] = Shell.bash) -> None:
+    """Print the completion script for a shell: `source <(nm completion bash)`."""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # not in its __all__
+
+    print(get_completion_script(prog_name="nm", complete_var="_NM_COMPLETE", shell=shell.value))

@@ -1,0 +1,296 @@
+"""Labs: `up`, `down`, `status`, `inspect`, `labs`, `gc`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from orchestrator.cli.common import (
+    BackendName,
+    LabOption,
+    Output,
+    OutputOption,
+    emit,
+    home,
+    progress,
+    table,
+    talk,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.lab import LabStatus, UpResult
+    from orchestrator.lab.down import DownResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(up)
+    app.command("deploy", hidden=True, help="Another word for `up`.")(up)
+    app.command()(down)
+    app.command("destroy", hidden=True, help="Another word for `down`.")(down)
+    app.command()(status)
+    app.command()(inspect)
+    app.command()(labs)
+    app.command()(gc)
+
+
+def up(
+    file: Annotated[Path, typer.Argument(help="The topology file.")],
+    lab: LabOption = None,
+    backend: Annotated[
+        BackendName | None, typer.Option(help="What carries the lab; docker where an engine answers.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
+    ] = None,
+    external: Annotated[
+        str | None, typer.Option(metavar="NODES", help="Leave these nodes as seats for programs of your own.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="S", help="Seconds until it has to be ready.")
+    ] = 120.0,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|each",
+            help="native: spread the nodes over so many host processes; `each`: one per node.",
+        ),
+    ] = None,
+    timings: Annotated[bool, typer.Option("--timings", help="Say where the time went.")] = False,
+    output: OutputOption = Output.table,
+) -> None:
+    """Bring a topology up; returns when every node is ready."""
+    from orchestrator.lab import Lab
+
+    with progress() as say:
+        running = Lab.up(
+            file,
+            name=lab,
+            backend=backend.value if backend else None,
+            overrides=set_ or (),
+            external=external.split(",") if external else (),
+            timeout=timeout,
+            processes=_process_count(processes),
+            progress=say,
+        )
+    result = running.result
+    assert result is not None, "this object brought it up"
+    talk(_up_sentence(result))
+    for node in running.nodes:
+        if node.external:
+            talk(f"  seat {node.id} ({node.name}): nextmini_py.Dataplane({str(node.config)!r})")
+    if timings:
+        for step, seconds in result.timings.items():
+            talk(f"  {step:<8} {seconds:7.3f} s")
+    if output is Output.json:
+        emit(running.status().as_json())
+
+
+def down(
+    file: Annotated[Path | None, typer.Argument(help="The topology file whose lab is meant.")] = None,
+    lab: LabOption = None,
+    all_: Annotated[bool, typer.Option("--all", help="Take every lab down.")] = False,
+    output: OutputOption = Output.table,
+) -> None:
+    """Take a lab down, and prove by looking that nothing is left."""
+    from orchestrator.lab import portal
+    from orchestrator.lab.down import take_all_down, take_down
+
+    with progress() as say:
+        if all_:
+            results = portal.call(take_all_down(home(), say))
+        else:
+            name = _name_to_take_down(file, lab)
+            results = [portal.call(take_down(home(), name, say))] if name else []
+    for result in results:
+        talk(_down_sentence(result))
+    if not results:
+        talk("no lab is up, nothing to do")
+    if output is Output.json:
+        emit([_down_json(result) for result in results])
+
+
+def status(lab: LabOption = None, output: OutputOption = Output.table) -> None:
+    """Show what state a lab and its nodes are in."""
+    from orchestrator.lab import Lab
+
+    seen = Lab.attach(lab).status()
+    if output is Output.json:
+        emit(seen.as_json())
+        return
+    print(f"lab {seen.lab}  {seen.backend}  {seen.state}")
+    table(
+        ("id", "name", "state", "address", "config"),
+        [(str(n.id), n.name, n.state, n.address, n.config) for n in seen.nodes],
+    )
+    down_links = [link for link in seen.links if link.state != "up"]
+    up_links = len(seen.links) - len(down_links)
+    print(f"links: {up_links} of {len(seen.links)} up" + _link_list(down_links))
+    for problem in seen.problems:
+        talk(f"  {problem}")
+
+
+def inspect(lab: LabOption = None, output: OutputOption = Output.table) -> None:
+    """Show all that is known of a lab: parts, links and what they do, groups, runs."""
+    from orchestrator.lab import Lab
+
+    seen = Lab.attach(lab).status()
+    if output is Output.json:
+        emit(seen.details())
+        return
+    _print_details(seen)
+
+
+def labs(output: OutputOption = Output.table) -> None:
+    """List all labs that are up."""
+    from orchestrator.lab import Lab
+
+    found = Lab.list(home=home())
+    rows = [
+        {"lab": each.lab, "backend": each.backend, "state": each.state, "nodes": len(each.nodes)}
+        for each in found
+    ]
+    if output is Output.json:
+        emit(rows)
+    elif not rows:
+        talk("no lab is up")
+    else:
+        table(("lab", "backend", "state", "nodes"), [[str(value) for value in row.values()] for row in rows])
+
+
+def gc(output: OutputOption = Output.table) -> None:
+    """Remove strays of labs whose owner is gone; never what is not ours."""
+    from orchestrator.lab import portal
+    from orchestrator.lab.down import collect_garbage
+
+    with progress() as say:
+        results = portal.call(collect_garbage(home(), say))
+    for result in results:
+        talk(_down_sentence(result))
+    if not results:
+        talk("nothing to collect")
+    if output is Output.json:
+        emit([_down_json(result) for result in results])
+
+
+def _process_count(word: str | None) -> int | Literal["each"] | None:
+    from orchestrator.errors import UsageError
+
+    if word is None or word == "each":
+        return word  # type: ignore[return-value]  # mypy does not narrow a str to a literal by comparison
+    if not word.isdecimal() or int(word) < 1:
+        raise UsageError(
+            f"`--processes {word}` is no number of processes",
+            id="usage.processes",
+            found=word,
+            expected="a number from 1, or `each`",
+        )
+    return int(word)
+
+
+def _name_to_take_down(file: Path | None, lab: str | None) -> str | None:
+    """Which lab is meant; None when there is none, which is fine."""
+    from orchestrator.errors import LabNotFound
+    from orchestrator.lab.find import find_lab
+
+    if lab is not None:
+        return lab
+    if file is not None:
+        from orchestrator import topology
+
+        return topology.load(file).name
+    names = [each.name for each in home().labs()]
+    if len(names) == 1:
+        return names[0]
+    try:
+        return find_lab(home(), None)[1].lab
+    except LabNotFound as error:
+        if error.id == "lab.ambiguous":
+            raise
+        return None
+
+
+def _up_sentence(result: UpResult) -> str:
+    state = result.state
+    nodes = sum(1 for node in state.nodes if not node.external)
+    if result.already:
+        return f"lab {state.lab} is already up: {nodes} nodes, {state.backend}"
+    seconds = result.timings.get("total", 0.0)
+    if result.mended:
+        return f"lab {state.lab} is up again after {seconds:.1f} s, started anew: {', '.join(result.mended)}"
+    return f"lab {state.lab} is up: {nodes} nodes, {state.backend}, ready after {seconds:.1f} s"
+
+
+def _down_sentence(result: DownResult) -> str:
+    if not result.found:
+        return f"lab {result.lab} was not up, nothing is left of it"
+    return f"lab {result.lab} is down, nothing is left of it"
+
+
+def _down_json(result: DownResult) -> dict[str, Any]:
+    return {"lab": result.lab, "found": result.found, "removed": list(result.ended)}
+
+
+def _link_list(links: Any) -> str:
+    shown = ", ".join(f"{link.a}–{link.b} is {link.state}" for link in links[:8])
+    return f"; {shown}" + (f" and {len(links) - 8} more" if len(links) > 8 else "") if links else ""
+
+
+def _print_details(seen: LabStatus) -> None:
+    details = seen.details()
+    for key in ("lab", "backend", "state", "topology", "seed", "created", "controller", "subnet", "ttl_mode"):
+        if details[key] is not None:
+            print(f"{key:<11} {details[key]}")
+    table(
+        ("part", "running", "detail"),
+        [(part.role, "yes" if part.running else "no", part.detail) for part in seen.parts],
+        "parts",
+    )
+    table(
+        ("id", "name", "state", "address", "external", "waits for"),
+        [(str(n.id), n.name, n.state, n.address, "yes" if n.external else "", n.why) for n in seen.nodes],
+        "nodes",
+    )
+    table(
+        ("a", "b", "state", "a → b", "b → a"),
+        [(str(x.a), str(x.b), x.state, describe(x.forward), describe(x.backward)) for x in seen.links],
+        "links",
+    )
+    if seen.groups:
+        table(
+            ("group", "address", "source", "label", "members"),
+            [
+                (str(g.group_id), g.group_ip, str(g.src_node_id), g.label, ", ".join(map(str, g.members)))
+                for g in seen.groups
+            ],
+            "groups",
+        )
+    if seen.runs:
+        table(
+            ("run", "scenario", "state", "reason"),
+            [(run.run, run.scenario, run.state, run.reason) for run in seen.runs],
+            "runs",
+        )
+    for problem in seen.problems:
+        talk(f"  {problem}")
+
+
+def describe(spec: Any) -> str:
+    """What one direction of a link does, in words."""
+    from orchestrator import units
+
+    parts = []
+    if spec.rate_bps is not None:
+        parts.append(f"rate {units.Rate(spec.rate_bps)}")
+    if spec.delay_us is not None:
+        parts.append(f"delay {units.Duration(spec.delay_us)}")
+    if spec.loss is not None:
+        parts.append(f"loss {spec.loss * 100:g} %")
+    if spec.limit_bytes is not None:
+        parts.append(f"queue {units.Size(spec.limit_bytes)}")
+    if spec.limit_packets is not None:
+        parts.append(f"queue {spec.limit_packets} packets")
+    return ", ".join(parts) or "plain"

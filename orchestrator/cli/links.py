@@ -1,0 +1,154 @@
+"""Links: `link set`, `link show`, `link reset`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.common import LabOption, Output, OutputOption, emit, table, talk
+
+
+class Direction(StrEnum):
+    """Which way of a link."""
+
+    both = "both"
+    forward = "forward"
+    backward = "backward"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    link = typer.Typer(
+        help="Look at links and change what they do.", no_args_is_help=True, rich_markup_mode=None
+    )
+    link.command("set")(set_)
+    link.command()(show)
+    link.command()(reset)
+    app.add_typer(link, name="link")
+
+
+End = Annotated[str, typer.Argument(help="Number or name of a node.")]
+DirectionOption = Annotated[
+    Direction, typer.Option("--direction", help="Which way: forward is from the first node to the second.")
+]
+
+
+def set_(
+    a: End,
+    b: End,
+    rate: Annotated[str | None, typer.Option(metavar="RATE", help="Such as '20 Mbit'.")] = None,
+    delay: Annotated[str | None, typer.Option(metavar="TIME", help="One way, such as '20 ms'.")] = None,
+    loss: Annotated[str | None, typer.Option(metavar="SHARE", help="Such as '0.1 %'.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(metavar="QUEUE", help="Room of the queue: '64 KB' or '100 packets'.")
+    ] = None,
+    direction: DirectionOption = Direction.both,
+    lab: LabOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Change what a link does, from now on; what is not named stays as it is."""
+    from orchestrator.errors import UsageError
+    from orchestrator.lab import Lab
+
+    spec = _spec(rate, delay, loss, limit)
+    if spec.is_plain:
+        raise UsageError(
+            "nothing to set", expected="--rate, --delay, --loss or --limit", hint="`nm link reset A B` undoes"
+        )
+    in_force = Lab.attach(lab).set_link(a, b, spec, direction=direction.value)
+    _show_change(a, b, in_force, output)
+
+
+def reset(
+    a: End,
+    b: End,
+    direction: DirectionOption = Direction.both,
+    lab: LabOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Make a link do again what the topology declares."""
+    from orchestrator.lab import Lab
+
+    in_force = Lab.attach(lab).set_link(a, b, direction=direction.value, reset=True)
+    _show_change(a, b, in_force, output)
+
+
+def show(
+    a: Annotated[str | None, typer.Argument(help="Only links of this node.")] = None,
+    b: Annotated[str | None, typer.Argument(help="Only the link to this node.")] = None,
+    lab: LabOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show what links do now, in each direction."""
+    from orchestrator.cli.labs import describe
+    from orchestrator.errors import UsageError
+    from orchestrator.lab import Lab
+
+    running = Lab.attach(lab)
+    wanted = {running.node(end).id for end in (a, b) if end is not None}
+    links = [link for link in running.status().links if wanted <= {link.a, link.b}]
+    if wanted and not links:
+        raise UsageError(f"there is no link {'–'.join(map(str, sorted(wanted)))}", id="link.unknown")
+    if output is Output.json:
+        emit(
+            [
+                {
+                    "a": link.a,
+                    "b": link.b,
+                    "state": link.state,
+                    "forward": link.forward.to_wire(),
+                    "backward": link.backward.to_wire(),
+                }
+                for link in links
+            ]
+        )
+        return
+    table(
+        ("a", "b", "state", "a → b", "b → a"),
+        [(str(x.a), str(x.b), x.state, describe(x.forward), describe(x.backward)) for x in links],
+    )
+
+
+def _spec(rate: str | None, delay: str | None, loss: str | None, limit: str | None) -> Any:
+    from orchestrator import units
+    from orchestrator.errors import UnitInvalid, UsageError
+    from orchestrator.impairment import LinkSpec
+
+    values: dict[str, Any] = {}
+    try:
+        if rate is not None:
+            values["rate_bps"] = units.parse_rate(rate).bps
+        if delay is not None:
+            values["delay_us"] = units.parse_duration(delay).us
+        if loss is not None:
+            values["loss"] = units.parse_fraction(loss)
+        if limit is not None:
+            values |= _limit(limit)
+        return LinkSpec(**values)
+    except UnitInvalid:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error), id="link.value") from error
+
+
+def _limit(text: str) -> dict[str, int]:
+    from orchestrator import units
+
+    number, _, unit = text.strip().partition(" ")
+    if unit.strip() in ("packets", "packet") and number.isdecimal():
+        return {"limit_packets": int(number)}
+    return {"limit_bytes": units.parse_size(text).bytes}
+
+
+def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> None:
+    if output is Output.json:
+        emit(in_force)
+        return
+    from orchestrator.cli.labs import describe
+    from orchestrator.impairment import LinkSpec
+
+    for direction, spec in in_force.items():
+        arrow = f"{a} → {b}" if direction == "forward" else f"{b} → {a}"
+        talk(f"{arrow}: {describe(LinkSpec.from_wire(spec))}")

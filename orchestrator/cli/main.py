@@ -1,0 +1,130 @@
+"""`nm`: from the command line to an exit code.
+
+Errors of ours carry their own exit code; whatever the parser complains about is 2; an interrupt is 130. With
+`-o json` an error is JSON on stderr, so that a script can read it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from orchestrator.cli import files, host, labs, links, nodes, runs
+from orchestrator.errors import InternalError, NmError
+
+INTERRUPTED = 130
+
+_POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Whoever ends us politely gets the same clean-up as Ctrl-C."""
+
+# Typer brings its own copy of click or uses the installed one, depending on its version; this is either's
+# root.
+_ParserError: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="nm",
+    help="A network testbed in a command: YAML in, a running emulated network out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every command takes --help. -v before or after any command shows what happens underneath.",
+)
+for noun in (labs, nodes, runs, links, files, host):
+    noun.register(app)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command line and exit."""
+    for number in _POLITE:
+        # Who was started with interrupts ignored, as in the background of a script, goes on ignoring them.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Interrupt what is under way; from then on it cleans up, in peace and with limits of its own."""
+    for number in _POLITE:
+        signal.signal(number, _go_on)
+    raise KeyboardInterrupt
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """Somebody is impatient; a clean-up that is interrupted would leave half of what it is there for."""
+
+
+def run(argv: list[str]) -> int:
+    """Run a command line; return its exit code."""
+    argv, verbose = _without_verbose(argv)
+    try:
+        from orchestrator import log
+
+        log.setup("debug" if verbose else "error")
+        code = app(argv, standalone_mode=False, prog_name="nm")
+        return code if isinstance(code, int) else 0
+    except NmError as error:
+        _complain(argv, error, verbose)
+        return error.exit_code
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except _ParserError as error:
+        _complain_usage(argv, error)
+        return 2
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; saying so on the same pipe would fail again.
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if verbose:
+            raise
+        bug = InternalError(f"{type(error).__name__}: {error}", hint="`-v` shows where")
+        _complain(argv, bug, verbose)
+        return bug.exit_code
+
+
+def wants_json(argv: Sequence[str]) -> bool:
+    """Whether the command line asks for JSON; asked before it is parsed, because parsing may fail."""
+    words = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
+    pairs = set(pairwise(words))
+    return bool(pairs & {("-o", "json"), ("--output", "json")}) or bool(
+        {"-ojson", "--output=json"} & set(words)
+    )
+
+
+def _without_verbose(argv: list[str]) -> tuple[list[str], bool]:
+    """Take `-v` out, wherever it stands before the command of `exec`."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    kept = [word for word in argv[:end] if word not in ("-v", "--verbose")]
+    return kept + argv[end:], len(kept) < end
+
+
+def _complain(argv: Sequence[str], error: NmError, verbose: bool) -> None:
+    if wants_json(argv):
+        print(json.dumps(error.as_json()), file=sys.stderr)
+    else:
+        print(error.render(), file=sys.stderr)
+    if verbose:
+        import traceback
+
+        traceback.print_exception(error)
+
+
+def _complain_usage(argv: Sequence[str], error: Exception) -> None:
+    message = str(getattr(error, "message", "") or error)
+    context = getattr(error, "ctx", None)
+    hint = f"`{context.command_path} --help` says more" if context is not None else "`nm --help` says more"
+    if "No such option" in message and "exec" in argv and "--" not in argv:
+        hint = "put `--` before the command that shall run in the node"
+    from orchestrator.errors import UsageError
+
+    _complain(argv, UsageError(message, hint=hint), verbose=False)

@@ -1,0 +1,130 @@
+"""Nodes: `exec`, `shell`, `logs`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from orchestrator.cli.common import LabOption, Output, OutputOption, emit, talk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.lab import AsyncLab, Completed
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("exec")(exec_)
+    app.command()(shell)
+    app.command()(logs)
+
+
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Number or name.")]
+
+
+def exec_(
+    nodes: Annotated[
+        str,
+        typer.Argument(metavar="NODE[,NODE…|all]", help="Numbers, ranges, names, globs, label=value or all."),
+    ],
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")],
+    lab: LabOption = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, metavar="S", help="End it after so long.")
+    ] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Run a command in one node or in several at once; its exit code is ours."""
+    from orchestrator.lab import AsyncLab
+
+    running = AsyncLab.attach(lab)
+    chosen = running.select(nodes)
+    if len(chosen) == 1 and output is Output.table and timeout is None:
+        _become(running.command(chosen[0], command))
+    results = _run_in_all(running, chosen, command, timeout, output)
+    if output is Output.json:
+        emit([result.as_json() for result in results])
+    raise typer.Exit(next((result.exit_code for result in results if result.exit_code), 0))
+
+
+def shell(node: NodeArgument, lab: LabOption = None) -> None:
+    """Open a shell inside a node."""
+    from orchestrator.lab import AsyncLab
+
+    running = AsyncLab.attach(lab)
+    number = running.node(node).id
+    terminal = sys.stdin.isatty()
+    wanted = os.environ.get("SHELL", "/bin/bash") if running.backend == "native" else "/bin/bash"
+    # Not every image has bash; sh is always there.
+    script = 'command -v "$0" >/dev/null 2>&1 && exec "$0"; exec /bin/sh'
+    argv = running.command(number, ["/bin/sh", "-c", script, wanted], terminal=terminal)
+    if terminal:
+        talk(f"node {number} of lab {running.name}; leave with `exit`")
+    _become(argv)
+
+
+def logs(
+    part: Annotated[
+        str | None,
+        typer.Argument(metavar="[NODE|controller|postgres|host]", help="Whose log; all unless given."),
+    ] = None,
+    lab: LabOption = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+    tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Only the last N lines.")] = None,
+) -> None:
+    """Print what a node or the controller logged."""
+    from orchestrator.lab import AsyncLab, portal
+
+    running = AsyncLab.attach(lab)
+    portal.call(_print_logs(running, part, follow, tail))
+
+
+async def _print_logs(running: AsyncLab, part: str | None, follow: bool, tail: int | None) -> None:
+    import asyncio
+
+    parts = [_part(running, part)] if part else list(await running.parts())
+
+    async def one(name: str) -> None:
+        prefix = f"{name:<10} | " if len(parts) > 1 else ""
+        async for line in running.logs(name, follow=follow, tail=tail):
+            print(f"{prefix}{line}", flush=follow)
+
+    if follow:
+        await asyncio.gather(*(one(name) for name in parts))
+        return
+    for name in parts:
+        await one(name)
+
+
+def _part(running: AsyncLab, word: str) -> str:
+    if word in ("controller", "postgres", "host", "compose") or word in running.note.hosts:
+        return word
+    return f"node-{running.node(word).id}"
+
+
+def _run_in_all(
+    running: AsyncLab, chosen: Sequence[int], command: Sequence[str], timeout: float | None, output: Output
+) -> Sequence[Completed]:
+    from orchestrator.lab import portal
+
+    names = {node.id: node.name for node in running.nodes}
+    width = max(len(names[node]) for node in chosen)
+    prefixed = len(chosen) > 1
+
+    def show(node: int, stream: str, line: str) -> None:
+        prefix = f"{names[node]:<{width}} | " if prefixed else ""
+        print(f"{prefix}{line}", file=sys.stdout if stream == "stdout" else sys.stderr, flush=True)
+
+    on_line = show if output is Output.table else None
+    return portal.call(running.run_in_all(chosen, command, timeout_s=timeout, on_line=on_line))
+
+
+def _become(argv: Sequence[str]) -> NoReturn:
+    """Become the command: its terminal, its signals and its exit code are then simply its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvp(argv[0], list(argv))

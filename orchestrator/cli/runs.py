@@ -1,0 +1,196 @@
+"""Experiments: `run scenario`, `scenarios`, `new scenario`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.common import (
+    BackendName,
+    LabOption,
+    Output,
+    OutputOption,
+    emit,
+    home,
+    parse_pairs,
+    progress,
+    table,
+    talk,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.deploy.state import Backend
+    from orchestrator.lab import Lab
+    from orchestrator.protocol.messages import RunEvent
+    from orchestrator.results import RunOutcome
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    run = typer.Typer(help="Run an experiment.", no_args_is_help=True, rich_markup_mode=None)
+    run.command("scenario")(run_scenario)
+    app.add_typer(run, name="run")
+    app.command()(scenarios)
+    new = typer.Typer(help="Write a starting point.", no_args_is_help=True, rich_markup_mode=None)
+    new.command("scenario")(new_scenario)
+    app.add_typer(new, name="new")
+
+
+def _shipped(incomplete: str) -> list[str]:
+    from orchestrator.scenario import shipped
+
+    return [name for name in shipped() if name.startswith(incomplete)]
+
+
+def run_scenario(
+    scenario: Annotated[
+        str,
+        typer.Argument(metavar="NAME|DIR", help="A shipped scenario, or a folder.", autocompletion=_shipped),
+    ],
+    lab: LabOption = None,
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter's value.")
+    ] = None,
+    topology: Annotated[
+        Path | None,
+        typer.Option("--topology", metavar="FILE", help="Bring this up for the run if no lab is up."),
+    ] = None,
+    backend: Annotated[
+        BackendName | None, typer.Option(help="What carries a lab brought up for the run.")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(metavar="DIR", help="The results folder.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The run's seed; the lab's unless given.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="The run's time limit.")] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
+    params = parse_pairs(param or [], "--param")
+    running, ours = _lab_for(scenario, lab, topology, backend)
+    try:
+        with progress(every_s=2.0) as say:
+            outcome = running.run_scenario(
+                scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=_teller(say)
+            )
+    finally:
+        if ours:
+            with progress() as say:
+                running.down(progress=say)
+    show(outcome, output)
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
+def scenarios(output: OutputOption = Output.table) -> None:
+    """List the scenarios that come with the program, with their parameters."""
+    from orchestrator.scenario import load, shipped
+
+    found = [load(name) for name in shipped()]
+    if output is Output.json:
+        emit(
+            [
+                {
+                    "name": each.name,
+                    "summary": each.summary,
+                    "folder": str(each.folder),
+                    "roles": list(each.roles),
+                    "params": {name: _param(p) for name, p in each.params.items()},
+                }
+                for each in found
+            ]
+        )
+        return
+    rows = []
+    for each in found:
+        rows.append((each.name, each.summary))
+        rows += [
+            ("", f"  {name}={p.show(p.default) if p.default is not None else '…'}  {p.help}")
+            for name, p in each.params.items()
+        ]
+    table(("scenario", "what it does, and its parameters"), rows)
+
+
+def new_scenario(
+    name: Annotated[str, typer.Argument(help="The name of the folder and of the scenario.")],
+    directory: Annotated[Path, typer.Option("-d", "--directory", help="Where the folder is made.")] = Path(),
+) -> None:
+    """Write a commented scenario to begin from."""
+    from orchestrator.lab.skeleton import write_scenario
+
+    folder = write_scenario(name, directory)
+    talk(f"wrote {folder}; run it with `nm run scenario {folder}`")
+    print(folder)
+
+
+def show(outcome: RunOutcome, output: Output) -> None:
+    """Print a run's outcome: JSON, or its tables, checks and verdict."""
+    if output is Output.json:
+        emit(outcome.as_json())
+        return
+    from orchestrator.results import tables
+
+    for each in tables(outcome.scenario, outcome.rows):
+        table(each.columns, each.rows, each.title, each.note)
+    if outcome.verdict != "error":
+        for check in outcome.checks:
+            print(f"{'✓' if check.ok else '✗'} {check.name}: {check.detail}")
+    if outcome.reason:
+        talk(f"the run did not come to its end: {outcome.reason}")
+    # Whoever raised comes before those who were stopped because of it.
+    for failure in sorted(outcome.failures, key=lambda each: not each.traceback)[:3]:
+        talk(f"  node {failure.node} ({failure.role}): {failure.error}")
+        for line in failure.traceback.splitlines():
+            talk(f"    | {line}")
+    print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
+
+
+def _lab_for(
+    scenario: str, lab: str | None, topology: Path | None, backend: BackendName | None
+) -> tuple[Lab, bool]:
+    """The lab to run in, and whether it was brought up for this run."""
+    from orchestrator.errors import LabNotFound, UsageError
+    from orchestrator.lab import Lab
+    from orchestrator.scenario import load
+
+    wanted = load(scenario)  # a scenario that is wrong is said before anything is brought up
+    try:
+        return Lab.attach(lab), False
+    except LabNotFound as error:
+        if error.id == "lab.ambiguous" or (lab is not None and topology is None):
+            raise
+    file = topology or wanted.topology
+    if file is None:
+        raise UsageError(
+            f"no lab is up, and scenario {wanted.name} names no topology",
+            id="run.no-lab",
+            hint="`--topology FILE` brings one up for the run; `nm up FILE` one that stays",
+        )
+    with progress() as say:
+        carrier: Backend | None = backend.value if backend else None
+        return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True
+
+
+def _teller(say: Callable[[str], None]) -> Callable[[RunEvent], None]:
+    """Turn a run's events into one line of progress."""
+    ended: set[tuple[int, str]] = set()
+    started: set[tuple[int, str]] = set()
+
+    def tell(event: RunEvent) -> None:
+        who = (event.node, event.role)
+        data: Any = event.data
+        if event.kind == "role_started":
+            started.add(who)
+        elif event.kind in ("role_finished", "role_lost"):
+            ended.add(who)
+        if event.kind == "progress":
+            say(f"node {event.node}: {data['done']:g} of {data['total']:g}")
+        elif event.kind in ("role_started", "role_finished", "role_lost"):
+            say(f"{len(started)} roles started, {len(ended)} ended")
+
+    return tell
+
+
+def _param(param: Any) -> dict[str, Any]:
+    return {"type": param.type, "default": param.default, "help": param.help}
