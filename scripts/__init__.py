@@ -1,0 +1,1 @@
+"""What the Makefile runs: checks of the machine, images, the demo's payload, the reference pages."""

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The whole main job in one command: a ring of four nodes, real model weights multicast through it, the table.
+#   scripts/demo.sh [docker|native]      without a word: docker where an engine answers
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+backend=${1:-$(scripts/require.sh --backend)}
+case "$backend" in
+    docker | native) ;;
+    *)
+        echo "demo: BACKEND is '$backend', but only docker and native are backends" >&2
+        exit 2
+        ;;
+esac
+scripts/require.sh "$backend"
+
+started=$SECONDS
+if [ "$backend" = docker ]; then make setup images; else make setup; fi
+payload=$(.venv/bin/python scripts/payload.py build/payload)
+echo "ready after $((SECONDS - started)) s; backend $backend, payload $payload"
+
+lab=demo-$$
+nm=.venv/bin/nm
+# Shows a command as the user would type it, and runs it.
+show() {
+    echo
+    echo "\$ nm $*"
+    "$nm" "$@"
+}
+up=0
+finish() {
+    local status=$?
+    trap - EXIT INT TERM
+    if [ "$up" = 1 ]; then show down -n "$lab" || status=$?; fi
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+up=1
+show up topologies/ring.yaml --backend "$backend" -n "$lab"
+show run scenario weights-sync -n "$lab" --param payload="$PWD/$payload"

@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Name what this machine lacks for a make target, with the command that installs it, before anything is built.
+#
+#   scripts/require.sh TARGET      check; every missing thing is listed, exit 4 if there is one
+#   scripts/require.sh --install TARGET
+#                                  the same, but as root on Debian or Ubuntu install the missing packages first
+#   scripts/require.sh --python    print the newest suitable Python interpreter
+#   scripts/require.sh --backend   print the backend that fits this machine: docker where an engine answers
+#
+# Targets: setup, images, docker, native, test, check. Plain bash, because Python itself may be missing.
+set -euo pipefail
+
+PYTHON_MINIMUM="3.11"
+RUST_MINIMUM="1.85"
+BASE_IMAGE=${BASE_IMAGE:-debian:bookworm-slim}
+LOCAL_BASE=nm-base:bookworm
+
+missing=()  # one line each: what, and how to get it
+packages=() # the Debian packages that would mend it
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# lack WHAT HOW [PACKAGE…]: remember one missing thing.
+lack() {
+    missing+=("$1"$'\n'"    $2")
+    packages+=("${@:3}")
+}
+
+apt_line() {
+    if has apt-get; then
+        printf 'sudo apt-get install -y %s' "$*"
+    else
+        printf "install the equivalent of Debian's package %s" "$*"
+    fi
+}
+
+# need_program PROGRAM PACKAGE WHY
+need_program() {
+    has "$1" || lack "$1 ($3)" "$(apt_line "$2")" "$2"
+}
+
+# at_least HAVE WANT: dotted versions, HAVE >= WANT.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+suitable_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+        [ -n "$candidate" ] && has "$candidate" || continue
+        "$candidate" -c "import sys; sys.exit(sys.version_info < (${PYTHON_MINIMUM/./, }))" 2>/dev/null || continue
+        printf '%s\n' "$candidate"
+        return 0
+    done
+    return 1
+}
+
+engine_answers() { has docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+check_setup() {
+    local python version
+    if python=$(suitable_python); then
+        "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+            lack "Python's venv module" "$(apt_line python3-venv)" python3-venv
+    else
+        lack "Python $PYTHON_MINIMUM or newer" "$(apt_line python3 python3-venv)" python3 python3-venv
+    fi
+    has cc || has gcc || has clang || lack "a C compiler" "$(apt_line gcc libc6-dev)" gcc libc6-dev
+    if has cargo && has rustc; then
+        version=$(rustc --version | awk '{print $2}')
+        at_least "${version%%-*}" "$RUST_MINIMUM" ||
+            lack "Rust $RUST_MINIMUM or newer (found $version)" \
+                "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    else
+        lack "cargo and rustc $RUST_MINIMUM or newer" \
+            "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    fi
+}
+
+check_images() {
+    if ! has docker; then
+        lack "Docker" "$(apt_line docker.io)" docker.io
+        return
+    fi
+    if ! engine_answers; then
+        lack "an answering Docker engine" \
+            "sudo systemctl start docker   (and: sudo usermod -aG docker \$USER, then log in again)"
+        return
+    fi
+    # An engine that can neither find nor pull the base gets one from Debian's own packages, which takes root.
+    if ! docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 &&
+        ! docker image inspect "$LOCAL_BASE" >/dev/null 2>&1 &&
+        ! timeout 120 docker pull -q "$BASE_IMAGE" >/dev/null 2>&1; then
+        need_program debootstrap debootstrap "builds the base image, because $BASE_IMAGE can not be pulled"
+        [ "$(id -u)" = 0 ] || lack "root, to build a base image with debootstrap" "sudo make base-image"
+    fi
+}
+
+check_docker() {
+    check_images
+    engine_answers || return 0
+    docker compose version >/dev/null 2>&1 || has docker-compose ||
+        lack "Docker Compose" "$(apt_line docker-compose)" docker-compose
+}
+
+check_native() {
+    if [ ! -c /dev/net/tun ]; then
+        lack "the TUN device /dev/net/tun" "sudo modprobe tun"
+    elif [ ! -r /dev/net/tun ] || [ ! -w /dev/net/tun ]; then
+        lack "access to /dev/net/tun" "sudo chmod 0666 /dev/net/tun"
+    fi
+    if [ "$(id -u)" != 0 ] && ! { has unshare && unshare --user --map-root-user --net true 2>/dev/null; }; then
+        lack "network namespaces (root, or user namespaces for ordinary users)" \
+            "sudo sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
+    fi
+}
+
+# What the tests run inside the nodes and beside them. A test whose program is missing would be skipped.
+check_test() {
+    check_native
+    need_program ip iproute2 "network namespaces in tests"
+    need_program ping iputils-ping "reachability tests"
+    need_program iperf3 iperf3 "throughput tests"
+    need_program curl curl "HTTP between nodes"
+    need_program traceroute traceroute "hops in tests"
+    need_program redis-server redis-server "a replica across nodes"
+    need_program ssh openssh-client "ssh between nodes"
+    [ -x /usr/sbin/sshd ] || lack "sshd (ssh between nodes)" "$(apt_line openssh-server)" openssh-server
+    need_program psql postgresql-client "a Postgres client across nodes"
+    if engine_answers; then check_docker; fi
+}
+
+check_target() {
+    missing=()
+    packages=()
+    case "$1" in
+        setup | wheel | native-core | check) check_setup ;;
+        images) check_setup; check_images ;;
+        docker) check_setup; check_docker ;;
+        native) check_setup; check_native ;;
+        test) check_setup; check_test ;;
+        *)
+            echo "require.sh: unknown target '$1'" >&2
+            exit 2
+            ;;
+    esac
+}
+
+# Root on Debian may install; the services that such packages would start on the machine stay off.
+install_packages() {
+    [ "${#packages[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && has apt-get || return 0
+    echo "installing: ${packages[*]}" >&2
+    local policy=/usr/sbin/policy-rc.d placed=0 status=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        placed=1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >&2 || status=$?
+    if [ "$placed" = 1 ]; then rm -f "$policy"; fi
+    return "$status"
+}
+
+main() {
+    case "${1:-}" in
+        --python) suitable_python; exit ;;
+        --backend)
+            if engine_answers; then echo docker; else echo native; fi
+            exit
+            ;;
+        --install)
+            shift
+            check_target "$1"
+            install_packages || true
+            ;;
+    esac
+    check_target "${1:?usage: require.sh [--install] TARGET}"
+    [ "${#missing[@]}" = 0 ] && exit 0
+    {
+        echo "this machine lacks what \`make $1\` needs; nothing was built:"
+        printf '  %s\n' "${missing[@]}"
+    } >&2
+    exit 4
+}
+
+main "$@"
