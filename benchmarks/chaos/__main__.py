@@ -1,0 +1,87 @@
+"""The command: `python -m benchmarks.chaos --kills 200 --seed 7`.
+
+Exit code 0 when every kill ended as it has to, 1 when one did not, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.chaos.draw import draw
+from benchmarks.chaos.labs import Chaos, Outcome
+from benchmarks.chaos.report import record, table
+from orchestrator import resources
+
+__all__ = ["main", "parse"]
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.chaos",
+        description="Kill parts of a native lab at random moments and see that every end has a name.",
+    )
+    parser.add_argument("--kills", type=int, default=200, help="how many (default: 200)")
+    parser.add_argument("--seed", type=int, default=7, help="every draw comes from it (default: 7)")
+    parser.add_argument("--lab", default="chaos", help="the lab's name (default: chaos)")
+    parser.add_argument("--topology", type=Path, help="the lab's file (default: the ring that is shipped)")
+    parser.add_argument("--home", type=Path, help="the lab's home (default: a temporary folder)")
+    parser.add_argument(
+        "--only", default="", metavar="N,…", help="carry out only these numbers of the series"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="keep every outcome as JSON")
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a series; return the exit code."""
+    given = parse(sys.argv[1:] if words is None else words)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    only = {int(word) for word in given.only.split(",") if word}
+    topology = given.topology or resources.path("topologies") / "ring.yaml"
+    with tempfile.TemporaryDirectory(prefix="nm-chaos-") as folder:
+        Path(folder).chmod(0o755)  # the database's user walks through it
+        chaos = Chaos(given.home or Path(folder) / "home", Path(topology).absolute(), given.lab)
+        outcomes: list[Outcome] = []
+        code = 0
+        try:
+            for kill in draw(given.kills, given.seed):
+                if not only or kill.number in only:
+                    outcomes.append(chaos.run(kill))
+                    _say(outcomes[-1])
+        except KeyboardInterrupt:
+            code = 130
+        left = chaos.end()
+    for fault in left:
+        print(f"at the end: {fault}", file=sys.stderr)
+    print(table(outcomes))
+    if given.output:
+        _keep(given.output, given.seed, outcomes)
+    return code or int(bool(left) or any(each.faults for each in outcomes))
+
+
+def _say(outcome: Outcome) -> None:
+    missed = "" if outcome.hit else " (too late)"
+    print(f"{outcome.kill}{missed}: {' → '.join(outcome.names)}", file=sys.stderr, flush=True)
+    for fault in outcome.faults:
+        print(f"    FAULT {fault}", file=sys.stderr)
+    if outcome.faults:
+        for said in outcome.talk:
+            print("\n".join(f"    | {line}" for line in said.splitlines()), file=sys.stderr, flush=True)
+
+
+def _keep(path: Path, seed: int, outcomes: Sequence[Outcome]) -> None:
+    document = {"seed": seed, "cpus": os.cpu_count(), "kills": [record(each) for each in outcomes]}
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""What is killed, when, and what the user does next: drawn before anything starts, from one seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import product
+
+__all__ = ["PHASES", "VICTIMS", "Kill", "draw"]
+
+PHASES = ("up", "idle", "run", "down")
+VICTIMS = ("nm", "host", "controller", "postgres")
+
+_ERRANDS = {
+    "up": ("up",),
+    "idle": ("status", "exec", "link", "inspect"),
+    "run": ("weights-sync", "pingall"),
+    "down": ("down",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill.
+
+    Attributes:
+        number: Its place in the series, from 1.
+        phase: What the lab goes through: `up`, `idle`, `run` or `down`.
+        victim: Who is killed: `nm` itself, `host`, `controller` or `postgres`.
+        errand: Which command or scenario is under way; when the lab is idle and somebody else is the victim,
+            none.
+        moment: When, as a share of what the phase usually takes.
+        mend: Whether the user says `nm up` afterwards, or `nm down`.
+    """
+
+    number: int
+    phase: str
+    victim: str
+    errand: str
+    moment: float
+    mend: bool
+
+    def __str__(self) -> str:
+        then = "up" if self.mend else "down"
+        return f"{self.number} {self.phase}/{self.errand} {self.victim} at {self.moment:.2f}, then {then}"
+
+
+def draw(kills: int, seed: int) -> list[Kill]:
+    """Draw a series in which every phase meets every victim about equally often, in random order."""
+    chance = random.Random(seed)
+    pairs = list(product(PHASES, VICTIMS))
+    order: list[tuple[str, str]] = []
+    while len(order) < kills:
+        chance.shuffle(pairs)
+        order += pairs
+    return [
+        Kill(
+            number=number,
+            phase=phase,
+            victim=victim,
+            errand=chance.choice(_ERRANDS[phase]),
+            moment=chance.random(),
+            mend=chance.random() < 0.5,
+        )
+        for number, (phase, victim) in enumerate(order[:kills], 1)
+    ]

@@ -1,0 +1,1 @@
+"""What a user waits for every day: `python -m benchmarks.daily`."""

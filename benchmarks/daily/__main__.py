@@ -1,0 +1,46 @@
+"""The command: `python -m benchmarks.daily [--only ring-native,tree-native]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from benchmarks import program
+from benchmarks.daily import benchmark
+from benchmarks.daily.benchmark import PARTS, Settings
+
+__all__ = ["main", "parse"]
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.daily",
+        description="Measure what a user waits for every day, against the limits it has to keep.",
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="times a start is measured (default: 3)")
+    parser.add_argument("--payload", type=int, default=90, metavar="MB", help="size to send (default: 90)")
+    parser.add_argument("--only", default="", metavar="PARTS", help="comma-separated: " + ", ".join(PARTS))
+    program.add_common_options(parser, quick="every start once")
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the benchmark and return the exit code."""
+    options = parse(sys.argv[1:] if words is None else words)
+    only = frozenset(filter(None, options.only.split(",")))
+    if unknown := sorted(only - set(PARTS)):
+        print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    repeats = 1 if options.quick else options.repeats
+    settings = Settings(repeats, options.payload * 1_000_000, only)
+    return program.guarded(options, lambda talk: _outcome(settings, options.strict, talk))
+
+
+def _outcome(settings: Settings, strict: bool, talk: program.Talk) -> program.Result:
+    found = benchmark.run(settings, talk)
+    return program.Result(found.record, found.exit_code(strict=strict))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The packet path beside the kernel's own: `python -m benchmarks.dataplane`."""

@@ -1,0 +1,132 @@
+"""One run from start to end: record, open, prove, measure, close, judge."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks import honesty, machine, sysctls
+from benchmarks.bars import RowResult, worst_exit
+from benchmarks.dataplane.cases import CASES, LOOPBACK, PATHS, Case
+from benchmarks.dataplane.rounds import Talk, measure_round, open_paths
+from benchmarks.dataplane.verdicts import CaseResult, case_results, row_results
+from benchmarks.figures import Round, discard_slow_rounds
+from benchmarks.honesty import Check
+from benchmarks.iperf import Placement, Timing
+
+__all__ = ["Outcome", "Settings", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run does.
+
+    Attributes:
+        rounds: Rounds with programs and relays on fixed CPUs.
+        unpinned_rounds: Rounds with everything left to the scheduler, after the others.
+        timing: Length of the samples.
+        transfer_bytes: Size of the transfer whose hash is compared.
+        only: Names of the paths to measure; empty means all that are not on demand only.
+        checks: Whether the honesty checks run; without them no row counts as reached.
+    """
+
+    rounds: int = 5
+    unpinned_rounds: int = 1
+    timing: Timing = field(default_factory=Timing)
+    transfer_bytes: int = 1_000_000_000
+    only: frozenset[str] = frozenset()
+    checks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run found; `record` is what goes into the file."""
+
+    record: dict[str, Any]
+    rows: list[RowResult]
+    checks_ok: bool
+
+    def exit_code(self, *, strict: bool) -> int:
+        """Return 0, 1 or 3; see `worst_exit`."""
+        return worst_exit(self.rows, checks_ok=self.checks_ok, strict=strict)
+
+
+def run(settings: Settings, talk: Talk) -> Outcome:
+    """Measure the packet path and its references, and leave the machine as it was."""
+    described = machine.describe()
+    with sysctls.preserved() as kernel, contextlib.ExitStack() as stack:
+        cases = _chosen(settings.only)
+        wanted = {case.path for case in cases}
+        paths, reasons = open_paths([plan for plan in PATHS if plan.name in wanted], stack, talk)
+        checks: list[Check] = []
+        if settings.checks:
+            for plan in PATHS:
+                if plan.checked and plan.name in paths:
+                    talk(f"checking {plan.name}")
+                    checks += honesty.check_path(paths[plan.name], transfer_bytes=settings.transfer_bytes)
+        rounds = [
+            measure_round(number, cases, paths, settings.timing, placement, talk)
+            for number, placement in enumerate(_placements(settings), start=1)
+        ]
+    kept, dropped = discard_slow_rounds(rounds, loopback=LOOPBACK)
+    results = case_results(cases, kept, reasons)
+    rows = row_results(results)
+    record = {
+        "benchmark": "dataplane",
+        "schema": 1,
+        "machine": described,
+        "settings": {**asdict(settings), "only": sorted(settings.only)},
+        "sysctls_restored": {name: list(values) for name, values in kernel.changed.items()},
+        "sysctls_not_restored": kernel.failed,
+        "not_runnable": reasons,
+        "cases": [_case_record(result) for result in results],
+        "rounds": [_round_record(entry) for entry in rounds],
+        "discarded": [asdict(entry) for entry in dropped],
+        "checks": [asdict(check) for check in checks],
+        "rows": [asdict(row) for row in rows],
+    }
+    return Outcome(record, rows, all(check.ok for check in checks))
+
+
+def _chosen(only: frozenset[str]) -> list[Case]:
+    """Return the cases on the chosen paths, and every case that they are compared with."""
+    if not only:
+        usual = {plan.name for plan in PATHS if not plan.on_demand}
+        return [case for case in CASES if case.path in usual]
+    needed = {LOOPBACK}
+    frontier = {case.name for case in CASES if case.path in only}
+    while frontier - needed:
+        needed |= frontier
+        frontier = {case.reference for case in CASES if case.name in needed and case.reference is not None}
+    return [case for case in CASES if case.name in needed]
+
+
+def _placements(settings: Settings) -> Sequence[Placement | None]:
+    pinned = Placement.pinned()
+    first: list[Placement | None] = [pinned] * settings.rounds if pinned else []
+    return first + [None] * (settings.unpinned_rounds if pinned else settings.rounds)
+
+
+def _case_record(result: CaseResult) -> dict[str, Any]:
+    plan = next(plan for plan in PATHS if plan.name == result.case.path)
+    return {
+        "name": result.case.name,
+        "title": plan.title,
+        "unit": result.case.unit,
+        "reference": result.case.reference,
+        "row": result.case.row,
+        "pinned": asdict(result.pinned) if result.pinned else None,
+        "unpinned": asdict(result.unpinned) if result.unpinned else None,
+        "reason": result.reason,
+    }
+
+
+def _round_record(entry: Round) -> dict[str, Any]:
+    return {
+        "number": entry.number,
+        "pinned": entry.pinned,
+        "samples": {name: asdict(sample) for name, sample in entry.samples.items()},
+        "failures": dict(entry.failures),
+    }

@@ -1,0 +1,136 @@
+"""Which paths are measured, how, against what, and for which row.
+
+A case is one kind of sample on one path. Its reference is another case of the same round; a row's figure is
+the median of the paired ratios, except for round trips, which are an absolute time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks import bare, namespaces, testbed
+from benchmarks.paths import Path
+from benchmarks.peers import mininet
+
+__all__ = ["CASES", "LOOPBACK", "PATHS", "Case", "Kind", "PathPlan"]
+
+Kind = Literal["tcp", "udp", "rtt"]
+
+UNITS: dict[Kind, str] = {"tcp": "Gb/s", "udp": "packets/s", "rtt": "µs"}
+
+
+@dataclass(frozen=True, slots=True)
+class PathPlan:
+    """A path that can be opened.
+
+    Attributes:
+        name: Short name, used for choosing and in results.
+        title: What it is, in words.
+        open: Opens it for as long as a block lasts.
+        checked: Whether its honesty is checked.
+        on_demand: Whether it is measured only when it is named.
+    """
+
+    name: str
+    title: str
+    open: Callable[[], AbstractContextManager[Path]]
+    checked: bool = False
+    on_demand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of sample on one path."""
+
+    path: str
+    kind: Kind
+    reference: str | None = None
+    row: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name under which samples are stored, such as `nm-2/tcp`."""
+        return f"{self.path}/{self.kind}"
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of its samples."""
+        return UNITS[self.kind]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Say in which direction its samples improve."""
+        return self.kind != "rtt"
+
+
+def _bare(name: str, nodes: int, *options: str) -> PathPlan:
+    title = " ".join([f"packet path alone, overlay hops: {nodes - 1}", *options])
+    return PathPlan(name, title, lambda: bare.line(nodes, *options), checked=True, on_demand=True)
+
+
+PATHS: tuple[PathPlan, ...] = (
+    PathPlan("loopback", "loopback device, MTU 65536", namespaces.loopback),
+    PathPlan("veth-2", "REF: two kernel veth hops", lambda: namespaces.veth_chain(2), checked=True),
+    PathPlan("veth-16", "sixteen kernel veth hops", lambda: namespaces.veth_chain(16), checked=True),
+    PathPlan("mininet-3", "Mininet, line of three Linux bridges", lambda: mininet.linear(3)),
+    PathPlan("nm-2", "1 overlay hop, one process", lambda: testbed.line(2), checked=True),
+    PathPlan("nm-3", "2 overlay hops, one process", lambda: testbed.line(3), checked=True),
+    PathPlan("nm-17", "16 overlay hops, one process", lambda: testbed.line(17), checked=True),
+    PathPlan(
+        "nm-processes",
+        "1 overlay hop, a process per node, TCP link",
+        lambda: testbed.line(2, processes=True),
+        checked=True,
+    ),
+    PathPlan(
+        "nm-docker",
+        "1 overlay hop, a container per node, TCP link",
+        lambda: testbed.line(2, backend="docker"),
+        checked=True,
+    ),
+    PathPlan(
+        "nm-plain",
+        "1 overlay hop, one process, offload off",
+        lambda: testbed.line(2, offload="off"),
+        checked=True,
+    ),
+    _bare("bare-2", 2),
+    _bare("bare-3", 3),
+    _bare("bare-17", 17),
+    _bare("bare-tcp", 2, "--link", "tcp"),
+    _bare("bare-plain", 2, "--offload", "off"),
+)
+
+LOOPBACK = "loopback/tcp"
+"""The case that shows whether the machine was slow in a round."""
+
+_REF = "veth-2/tcp"
+
+CASES: tuple[Case, ...] = (
+    Case("loopback", "tcp"),
+    Case("veth-2", "tcp", reference=LOOPBACK),
+    Case("nm-2", "tcp", reference=_REF, row=1),
+    Case("nm-3", "tcp", reference=_REF, row=2),
+    Case("mininet-3", "tcp", reference=_REF),
+    Case("veth-16", "tcp", reference=_REF),
+    Case("nm-17", "tcp", reference="veth-16/tcp", row=3),
+    Case("nm-processes", "tcp", reference=_REF, row=4),
+    Case("nm-docker", "tcp", reference=_REF, row=4),
+    Case("nm-plain", "tcp", reference=_REF, row=5),
+    Case("bare-2", "tcp", reference=_REF),
+    Case("bare-3", "tcp", reference=_REF),
+    Case("bare-17", "tcp", reference="veth-16/tcp"),
+    Case("bare-tcp", "tcp", reference=_REF),
+    Case("bare-plain", "tcp", reference=_REF),
+    Case("veth-2", "udp"),
+    Case("nm-2", "udp", reference="veth-2/udp", row=6),
+    Case("bare-2", "udp", reference="veth-2/udp"),
+    Case("veth-2", "rtt"),
+    Case("mininet-3", "rtt"),
+    Case("nm-2", "rtt", row=9),
+    Case("bare-2", "rtt"),
+)
+"""In the order of a round: a case stands close to its reference."""

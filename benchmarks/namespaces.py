@@ -1,0 +1,176 @@
+"""Throw-away network namespaces: the kernel paths that everything is compared with.
+
+A chain of `n` hops is two end namespaces and `n - 1` routers, joined by `n` veth pairs with MTU 1500 and
+their offloads on. Names carry our prefix and the number of our process; what a killed run left behind is
+found by that and removed by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from benchmarks.commands import require, run
+from benchmarks.errors import NotRunnable
+from benchmarks.paths import Cut, Endpoint, Path
+
+__all__ = ["PREFIX", "empty", "loopback", "remove_leftovers", "veth_chain"]
+
+PREFIX = "nmbench"
+_MOUNTS = FilePath("/run/netns")
+_IP_SECONDS = 30.0
+_MAX_HOPS = 250  # one byte of 198.18.0.0/15, the network that RFC 2544 sets aside for benchmarks
+_numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def loopback() -> Iterator[Path]:
+    """Give the loopback device of a namespace of its own: as fast as one TCP stream gets here."""
+    with empty() as name:
+        end = Endpoint(_enter(name), "127.0.0.1", "lo")
+        yield Path("loopback", end, end, hops=1, mtu=65536)
+
+
+@contextlib.contextmanager
+def empty() -> Iterator[str]:
+    """Give the name of a namespace with nothing but a loopback in it."""
+    with _namespaces(1) as (name,):
+        _batch([f"-n {name} link set lo up"])
+        yield name
+
+
+@contextlib.contextmanager
+def veth_chain(hops: int, *, mtu: int = 1500) -> Iterator[Path]:
+    """Give a path of `hops` veth links through `hops - 1` router namespaces.
+
+    Raises:
+        NotRunnable: `ip` is missing or may not create namespaces.
+        ValueError: Fewer than 1 or more than 250 hops.
+    """
+    if not 1 <= hops <= _MAX_HOPS:
+        raise ValueError(f"a chain has 1 to {_MAX_HOPS} hops, not {hops}")
+    with _namespaces(hops + 1) as names:
+        _batch(chain_commands(names, mtu=mtu))
+        for name in names[1:-1]:
+            run([*_enter(name), "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"], timeout=_IP_SECONDS)
+        middle = names[hops // 2]
+        yield Path(
+            name=f"veth-{hops}",
+            sender=Endpoint(_enter(names[0]), _left(0), "right"),
+            receiver=Endpoint(_enter(names[-1]), _right(hops - 1), "left"),
+            hops=hops,
+            mtu=mtu,
+            link_bytes=lambda: [_transmitted(name, "right") for name in names[:-1]],
+            cut=Cut(
+                down=lambda: _batch([f"-n {middle} link set left down"]),
+                up=lambda: _batch(_mend_commands(names, hops // 2)),
+            ),
+        )
+
+
+def chain_commands(names: tuple[str, ...], *, mtu: int) -> list[str]:
+    """Return the `ip -batch` lines that join the namespaces into a chain with routes to both ends."""
+    hops = len(names) - 1
+    lines = [f"-n {name} link set lo up" for name in names]
+    for link, (a, b) in enumerate(itertools.pairwise(names)):
+        lines += [
+            f"link add right netns {a} mtu {mtu} type veth peer name left netns {b} mtu {mtu}",
+            f"-n {a} addr add {_left(link)}/30 dev right",
+            f"-n {b} addr add {_right(link)}/30 dev left",
+            f"-n {a} link set right up",
+            f"-n {b} link set left up",
+        ]
+    for position in range(len(names)):
+        lines += _route_commands(names, position, hops)
+    return lines
+
+
+def remove_leftovers() -> list[str]:
+    """Delete namespaces with our prefix whose process is gone, and return their names."""
+    removed = []
+    for entry in sorted(_MOUNTS.glob(f"{PREFIX}-*")) if _MOUNTS.is_dir() else []:
+        owner = entry.name.split("-")[1]
+        if owner.isdecimal() and not FilePath(f"/proc/{owner}").exists():
+            run(["ip", "netns", "delete", entry.name], timeout=_IP_SECONDS, check=False)
+            removed.append(entry.name)
+    return removed
+
+
+def _route_commands(names: tuple[str, ...], position: int, hops: int) -> list[str]:
+    """Return the routes of one namespace to the first and the last link, where it is not on them."""
+    lines = []
+    if position < hops - 1:
+        lines.append(f"-n {names[position]} route add {_net(hops - 1)} via {_right(position)}")
+    if position > 1:
+        lines.append(f"-n {names[position]} route add {_net(0)} via {_left(position - 1)}")
+    return lines
+
+
+def _mend_commands(names: tuple[str, ...], position: int) -> list[str]:
+    """Return what brings the left link of a namespace back: the kernel forgot the routes over it."""
+    hops = len(names) - 1
+    lines = [f"-n {names[position]} link set left up"]
+    return lines + [
+        line.replace("route add", "route replace")
+        for place in (position - 1, position)
+        for line in _route_commands(names, place, hops)
+    ]
+
+
+@contextlib.contextmanager
+def _namespaces(count: int) -> Iterator[tuple[str, ...]]:
+    if os.geteuid() != 0:
+        raise NotRunnable("network namespaces for the references need root")
+    require("ip", package="iproute2")
+    require("nsenter", package="util-linux")
+    run_number = next(_numbers)
+    names = tuple(f"{PREFIX}-{os.getpid()}-{run_number}-{index}" for index in range(count))
+    try:
+        _batch([f"netns add {name}" for name in names])
+        yield names
+    finally:
+        for name in names:
+            if (_MOUNTS / name).exists():
+                run(["ip", "netns", "delete", name], timeout=_IP_SECONDS, check=False)
+
+
+def _batch(lines: list[str]) -> None:
+    # `ip -batch` takes no `-n`, so lines of one namespace become one call and the rest another.
+    for namespace, group in itertools.groupby(lines, key=_namespace_of):
+        prefix = ["ip"] if namespace is None else ["ip", "-n", namespace]
+        text = "".join(_without_namespace(line) + "\n" for line in group)
+        run([*prefix, "-batch", "-"], timeout=_IP_SECONDS, stdin=text)
+
+
+def _namespace_of(line: str) -> str | None:
+    words = line.split()
+    return words[1] if words[0] == "-n" else None
+
+
+def _without_namespace(line: str) -> str:
+    return line.split(maxsplit=2)[2] if line.startswith("-n ") else line
+
+
+def _transmitted(namespace: str, device: str) -> int:
+    text = run(["ip", "-n", namespace, "-s", "-j", "link", "show", "dev", device], timeout=_IP_SECONDS).stdout
+    return int(json.loads(text)[0]["stats64"]["tx"]["bytes"])
+
+
+def _enter(name: str) -> tuple[str, ...]:
+    return ("nsenter", f"--net={_MOUNTS / name}", "--")
+
+
+def _net(link: int) -> str:
+    return f"198.18.{link}.0/30"
+
+
+def _left(link: int) -> str:
+    return f"198.18.{link}.1"
+
+
+def _right(link: int) -> str:
+    return f"198.18.{link}.2"

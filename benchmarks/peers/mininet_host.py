@@ -1,0 +1,48 @@
+"""Start a Mininet network, say where its hosts are, and take it down when told.
+
+Run by the system's Python, where Debian's `mininet` package lives; our own environment does not see it.
+
+    mininet_host.py linear N     a line of N switches (Linux bridges) with a host on each
+
+Prints one line of JSON with the hosts' processes and addresses when the network is up, waits until its input
+is closed, takes the network down, and prints how long both took.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+
+def main(words: list[str]) -> int:
+    """Start, wait, stop; returns the exit code."""
+    from mininet.log import setLogLevel
+    from mininet.net import Mininet
+    from mininet.nodelib import LinuxBridge
+    from mininet.topo import LinearTopo
+
+    # Mininet talks on standard output while it works; only errors may come between our own lines.
+    setLogLevel("error")
+    begin = time.monotonic()
+    net: Any = Mininet(topo=LinearTopo(k=int(words[1]), n=1), switch=LinuxBridge, controller=None)
+    try:
+        net.start()
+        # A bridge floods an unknown address, so a first ping both proves the line and teaches it.
+        up = time.monotonic() - begin
+        hosts = [
+            {"name": host.name, "pid": host.pid, "address": host.IP(), "device": str(host.defaultIntf())}
+            for host in net.hosts
+        ]
+        print("ready " + json.dumps({"hosts": hosts, "up_seconds": up}), flush=True)
+        sys.stdin.read()
+    finally:
+        begin = time.monotonic()
+        net.stop()
+        print("stopped " + json.dumps({"down_seconds": time.monotonic() - begin}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""Read what the kernel counts: CPU time, memory, and the processes that belong together.
+
+All functions read `/proc` and nothing else. CPU time of the whole machine is used for throughput, because
+most of the work there is done by the kernel on behalf of nobody in particular; CPU time of single processes
+is used for idle cost.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "KERNEL_FIELDS",
+    "CpuMeter",
+    "descendants",
+    "environment",
+    "kernel_bytes",
+    "labelled",
+    "memory",
+    "parse_busy_ticks",
+    "parse_meminfo",
+    "process_cpu_seconds",
+    "proportional_set_size",
+    "thread_ids",
+]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+KERNEL_FIELDS = ("Slab", "KernelStack", "PageTables", "Percpu", "VmallocUsed")
+"""Fields of /proc/meminfo that together are the kernel's own share of a node."""
+
+
+@dataclass(slots=True)
+class CpuMeter:
+    """Busy time of all cores between `start` and `read`."""
+
+    busy: float
+    wall: float
+
+    @classmethod
+    def start(cls) -> CpuMeter:
+        """Begin to measure now."""
+        return cls(_busy_seconds(), time.monotonic())
+
+    def read(self) -> tuple[float, float]:
+        """Return busy CPU seconds and wall seconds since the start."""
+        return _busy_seconds() - self.busy, time.monotonic() - self.wall
+
+
+def _busy_seconds() -> float:
+    return parse_busy_ticks(Path("/proc/stat").read_text(encoding="ascii")) / _TICKS
+
+
+def parse_busy_ticks(stat: str) -> int:
+    """Return user, nice, system, irq and softirq ticks of all cores from the text of /proc/stat.
+
+    Guest time is already inside user time; idle, waiting and stolen time is not ours.
+    """
+    fields = [int(word) for word in stat.splitlines()[0].split()[1:]]
+    user, nice, system, _idle, _iowait, irq, softirq = fields[:7]
+    return user + nice + system + irq + softirq
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """Return the fields of /proc/meminfo in bytes; counts without a unit are left out."""
+    found = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if len(words) == 2 and words[1] == "kB":
+            found[name] = int(words[0]) * 1024
+    return found
+
+
+def memory() -> dict[str, int]:
+    """Return /proc/meminfo in bytes."""
+    return parse_meminfo(Path("/proc/meminfo").read_text(encoding="ascii"))
+
+
+def kernel_bytes(meminfo: dict[str, int]) -> int:
+    """Return the kernel's own memory: slabs, stacks, page tables, per-CPU data, vmalloc."""
+    return sum(meminfo.get(name, 0) for name in KERNEL_FIELDS)
+
+
+def proportional_set_size(pid: int) -> int:
+    """Return the PSS of a process in bytes, or 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return parse_meminfo(text).get("Pss", 0)
+
+
+def process_cpu_seconds(pids: Iterable[int]) -> float:
+    """Return user and system time of the processes, in seconds; a process that is gone counts nothing."""
+    total = 0
+    for pid in pids:
+        fields = _stat_fields(pid)
+        if fields:
+            total += int(fields[11]) + int(fields[12])
+    return total / _TICKS
+
+
+def thread_ids(pid: int) -> list[int]:
+    """Return the threads of a process, none when it is gone."""
+    try:
+        return sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def environment(pid: int) -> dict[str, str]:
+    """Return the environment that a process was started with, empty when it is gone or not ours to see."""
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    pairs = (entry.partition("=") for entry in raw.split("\0") if "=" in entry)
+    return {name: value for name, _, value in pairs}
+
+
+def labelled(name: str, value: str) -> list[int]:
+    """Return the processes that were started with `name=value` in their environment."""
+    return [pid for pid in _all_processes() if environment(pid).get(name) == value]
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, theirs, and so on."""
+    children: dict[int, list[int]] = {}
+    for candidate in _all_processes():
+        fields = _stat_fields(candidate)
+        if fields:
+            children.setdefault(int(fields[1]), []).append(candidate)
+    found: list[int] = []
+    frontier = [pid]
+    while frontier:
+        frontier = [child for parent in frontier for child in children.get(parent, [])]
+        found += frontier
+    return sorted(found)
+
+
+def _all_processes() -> list[int]:
+    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on, none when the process is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    # The command's name may hold blanks and brackets; the fields start after the last bracket.
+    return stat.rpartition(")")[2].split()

@@ -1,0 +1,231 @@
+"""Records as tables, for the terminal and for the documentation. Pure: a record in, text out.
+
+Everything is made from the stored JSON, so that the page can be made again from the published records without
+measuring anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.bars import BARS, Bar, bar
+
+__all__ = ["number", "page", "table", "text"]
+
+Record = Mapping[str, Any]
+
+_INTRO = """\
+# Benchmarks
+
+What the testbed reaches, beside what the kernel itself does on the same machine in the same minutes. This
+page is made from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane --publish` and
+its siblings `scale` and `daily` write; `make bench` runs them without publishing.
+
+REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic). A
+ratio is the median over rounds of the value divided by its reference in the same round. *Gate* is the least
+that counts as done. Claims are other people's numbers from other hardware; no ratio here contains one.
+"""
+
+
+def text(record: Record) -> str:
+    """Return one record as it is printed at the end of a run."""
+    return "\n".join(_sections(record))
+
+
+def page(records: Mapping[str, Record]) -> str:
+    """Return the page of the documentation made from the published records."""
+    rows = [row for record in records.values() for row in record["rows"] if _belongs(record, row)]
+    parts = [_INTRO]
+    if not records:
+        parts.append("No run has been published yet.")
+    if rows:
+        parts += ["## The rows\n", _rows_table(rows)]
+    for name, record in records.items():
+        parts += [f"\n## Run of `benchmarks.{name}`\n", *_sections(record, with_rows=False)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def table(
+    header: Sequence[str], lines: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()
+) -> str:
+    """Return a Markdown table with padded columns, so that it reads well raw too.
+
+    Args:
+        header: Titles of the columns.
+        lines: The cells of each line; a bar inside one is escaped.
+        right: Numbers of the columns to align right.
+    """
+    body = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    widths = [max(len(line[i]) for line in [list(header), *body]) for i in range(len(header))]
+
+    def padded(line: Sequence[str]) -> str:
+        cells = (
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return "| " + " | ".join(cells) + " |"
+
+    rule = ("-" * (w - 1) + ":" if i in right else "-" * w for i, w in enumerate(max(w, 3) for w in widths))
+    widths = [max(w, 3) for w in widths]
+    return "\n".join([padded(header), "| " + " | ".join(rule) + " |", *map(padded, body)]) + "\n"
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Return a number with about three digits that mean something, and its unit; a dash for none."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    digits = 0 if size >= 100 or value == int(value) else 1 if size >= 10 else 2 if size >= 1 else 3
+    shown = f"{value:,.{digits}f}"
+    if size < 1 and shown.endswith("0") and shown.count(".") == 1:
+        shown = shown[:-1]  # 0.60 reads better than 0.600, and 0.6 would look rounded
+    return f"{shown} {unit}" if unit and unit != "ratio" else shown
+
+
+def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
+    parts = [_machine(record["machine"])]
+    if with_rows and record["rows"]:
+        parts += ["### Rows\n", _rows_table([row for row in record["rows"] if _belongs(record, row)])]
+    if record["benchmark"] == "dataplane":
+        parts += ["### Cases\n", _cases_table(record), _rounds_note(record)]
+    elif record["benchmark"] == "scale":
+        parts += ["### Figures\n", _figures_table(record)]
+    else:
+        parts += ["### Limits\n", _goals_table(record)]
+    if record.get("checks"):
+        parts += ["### Honesty checks\n", _checks_table(record)]
+    if record.get("not_runnable"):
+        parts += ["### Not runnable here\n", _reasons(record["not_runnable"])]
+    parts.append(_kernel_note(record))
+    return parts
+
+
+def _belongs(record: Record, row: Mapping[str, Any]) -> bool:
+    return bool((row["row"] <= 9) == (record["benchmark"] == "dataplane"))
+
+
+def _rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    by_number = {row["row"]: row for row in rows}
+    lines = [_row_line(bar(n), by_number[n]) for n in (b.row for b in BARS) if n in by_number]
+    header = ("#", "Metric", "Gate", "Target", "Stretch", "Reached", "Mark", "Claimed, other hardware")
+    notes = [f"- Row {n}: {said}" for n in sorted(by_number) if (said := _note(by_number[n]))]
+    return table(header, lines, right=frozenset({0, 2, 3, 4, 5})) + "\n" + "\n".join(notes) + "\n"
+
+
+def _row_line(goal: Bar, row: Mapping[str, Any]) -> list[str]:
+    marks = [number(mark, goal.unit) for mark in (goal.gate, goal.target, goal.stretch)]
+    reached = number(row["reached"], goal.unit)
+    return [str(goal.row), goal.metric, *marks, reached, row["grade"], goal.claim]
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    return "; ".join(part for part in (row["basis"], row["note"]) if part)
+
+
+def _cases_table(record: Record) -> str:
+    lines = []
+    for case in record["cases"]:
+        for kind in ("pinned", "unpinned"):
+            found = case[kind]
+            if found is not None:
+                lines.append(_case_line(case, found, kind))
+        if case["pinned"] is None and case["unpinned"] is None:
+            lines.append([case["name"], "–", "not runnable", *["–"] * 6, case["reason"]])
+    header = (
+        "Case",
+        "CPUs",
+        "Median",
+        "Best",
+        "Reference",
+        "Paired",
+        "Best/best",
+        "CPU s/Gbit",
+        "Retr.",
+        "All",
+    )
+    return table(header, lines, right=frozenset({2, 3, 5, 6, 7, 8}))
+
+
+def _case_line(case: Mapping[str, Any], found: Mapping[str, Any], kind: str) -> list[str]:
+    return [
+        case["name"],
+        kind,
+        number(found["median"], case["unit"]),
+        number(found["best"]),
+        found["reference"] or "–",
+        number(found["paired"]),
+        number(found["best_to_best"]),
+        number(found["cpu_seconds_per_gigabit"]),
+        "–" if found["retransmits"] is None else str(found["retransmits"]),
+        " ".join(number(value) for value in found["values"]),
+    ]
+
+
+def _rounds_note(record: Record) -> str:
+    settings = record["settings"]
+    timing = settings["timing"]
+    pinned = sum(1 for entry in record["rounds"] if entry["pinned"])
+    lines = [
+        f"{pinned} pinned and {len(record['rounds']) - pinned} unpinned rounds; each sample "
+        f"{timing['seconds']} s after {timing['warm_up']} s of warm-up."
+    ]
+    lines += [f"Round {entry['number']} does not count: {entry['reason']}." for entry in record["discarded"]]
+    if not record["discarded"]:
+        lines.append("No round was thrown away.")
+    return "\n".join(lines) + "\n"
+
+
+def _figures_table(record: Record) -> str:
+    lines = [
+        [entry["title"], number(entry["value"], entry["unit"]), entry["detail"]]
+        for entry in record["figures"]
+    ]
+    return table(("Figure", "Value", "How"), lines, right=frozenset({1}))
+
+
+def _goals_table(record: Record) -> str:
+    marks = {True: "kept", False: "MISSED", None: "not measured"}
+    lines = []
+    for entry in record["goals"]:
+        goal = entry["goal"]
+        bound = ("≥ " if goal["at_least"] else "≤ ") + number(goal["bound"], goal["unit"])
+        reached = number(entry["value"], goal["unit"])
+        lines.append([goal["title"], bound, reached, marks[entry["ok"]], entry["detail"]])
+    return table(("What", "Limit", "Reached", "Result", "How"), lines, right=frozenset({1, 2}))
+
+
+def _checks_table(record: Record) -> str:
+    lines = [
+        [check["path"], check["name"], "ok" if check["ok"] else "FAILED", check["detail"]]
+        for check in record["checks"]
+    ]
+    return table(("Path", "Check", "Result", "Seen"), lines)
+
+
+def _reasons(reasons: Mapping[str, str]) -> str:
+    return "\n".join(f"- `{name}`: {reason}" for name, reason in reasons.items()) + "\n"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    flags = machine["kernel_config"]
+    lacks = ", ".join(name for name, value in flags.items() if value == "n") if flags else "unknown"
+    versions = ", ".join(f"{name} {said}" for name, said in machine["versions"].items())
+    memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
+    return (
+        f"{machine['date']} · {machine['cores']} × {machine['cpu']} · {memory} · "
+        f"kernel {machine['kernel']} · default congestion control {machine['congestion_control']} · "
+        f"load {machine['load_average']:.1f} at the start · commit {machine['commit']}\n\n"
+        f"Not in this kernel: {lacks}. Versions: {versions}.\n"
+    )
+
+
+def _kernel_note(record: Record) -> str:
+    if "sysctls_restored" not in record:
+        return ""
+    changed = record["sysctls_restored"]
+    if not changed:
+        return "No machine-wide kernel setting was changed.\n"
+    failed = record.get("sysctls_not_restored") or []
+    tail = f"; these could not be: {', '.join(failed)}" if failed else ""
+    return f"Settings that a peer changed were put back: {', '.join(sorted(changed))}{tail}.\n"

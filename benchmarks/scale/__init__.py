@@ -1,0 +1,1 @@
+"""Labs at hundreds and thousands of nodes: `python -m benchmarks.scale`."""

@@ -1,0 +1,132 @@
+"""One run from start to end: labs of growing size, Mininet beside them, rows at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks import machine, sysctls
+from benchmarks.bars import RowResult, worst_exit
+from benchmarks.errors import BenchmarkError
+from benchmarks.honesty import Check
+from benchmarks.peers import mininet
+from benchmarks.program import Talk
+from benchmarks.scale.docker import against_idle_containers
+from benchmarks.scale.figures import Figure, row_results
+from benchmarks.scale.native import many_nodes, start_times
+from benchmarks.scale.receive import receive_cost
+
+__all__ = ["PARTS", "Outcome", "Settings", "run"]
+
+PARTS = ("native-100", "native-1000", "docker", "receive", "mininet")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run does.
+
+    Attributes:
+        nodes: Size of the ring whose start is repeated.
+        many: Size of the large ring.
+        containers: Nodes of the docker lab.
+        repeats: How often a start is measured.
+        idle_seconds: How long idle CPU is watched.
+        only: Parts to run; empty means all.
+    """
+
+    nodes: int = 100
+    many: int = 1000
+    containers: int = 20
+    repeats: int = 3
+    idle_seconds: float = 20.0
+    only: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run found; `record` is what goes into the file."""
+
+    record: dict[str, Any]
+    rows: list[RowResult]
+    checks_ok: bool
+
+    def exit_code(self, *, strict: bool) -> int:
+        """Return 0, 1 or 3; see `worst_exit`."""
+        return worst_exit(self.rows, checks_ok=self.checks_ok, strict=strict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    title: str
+    rows: tuple[int, ...]
+    measure: Callable[[], Iterator[Figure]]
+
+
+def run(settings: Settings, talk: Talk) -> Outcome:
+    """Measure labs at scale, and leave the machine as it was."""
+    described = machine.describe()
+    checks: list[Check] = []
+    figures: list[Figure] = []
+    reasons: dict[int, str] = {}
+    not_runnable: dict[str, str] = {}
+    with sysctls.preserved() as kernel:
+        for part in _parts(settings, checks, talk):
+            if settings.only and part.name not in settings.only:
+                continue
+            talk(part.title)
+            try:
+                figures.extend(part.measure())
+            except BenchmarkError as error:
+                talk(f"  not runnable: {error}")
+                not_runnable[part.name] = str(error)
+                reasons.update(dict.fromkeys(part.rows, str(error)))
+    rows = row_results(figures, reasons)
+    record = {
+        "benchmark": "scale",
+        "schema": 1,
+        "machine": described,
+        "settings": {**asdict(settings), "only": sorted(settings.only)},
+        "sysctls_restored": {name: list(values) for name, values in kernel.changed.items()},
+        "sysctls_not_restored": kernel.failed,
+        "not_runnable": not_runnable,
+        "figures": [asdict(figure) for figure in figures],
+        "checks": [asdict(check) for check in checks],
+        "rows": [asdict(row) for row in rows],
+    }
+    return Outcome(record, rows, all(check.ok for check in checks))
+
+
+def _parts(settings: Settings, checks: list[Check], talk: Talk) -> list[_Part]:
+    nodes, many, repeats = settings.nodes, settings.many, settings.repeats
+    return [
+        _Part(
+            "native-100",
+            f"native ring of {nodes}, {repeats} times",
+            (11,),
+            lambda: start_times(nodes, repeats, checks, talk),
+        ),
+        _Part(
+            "native-1000",
+            f"native ring of {many:,}",
+            (10, 12, 13, 15),
+            lambda: many_nodes(many, settings.idle_seconds, checks, talk),
+        ),
+        _Part(
+            "docker",
+            f"docker ring of {settings.containers}, {repeats} times",
+            (14,),
+            lambda: against_idle_containers(settings.containers, repeats, talk),
+        ),
+        _Part("receive", "zero-copy receive in Python", (16,), lambda: receive_cost(talk)),
+        _Part("mininet", f"Mininet, line of {nodes}", (), lambda: _mininet(nodes, talk)),
+    ]
+
+
+def _mininet(nodes: int, talk: Talk) -> Iterator[Figure]:
+    times = mininet.boot(nodes, timeout=300)
+    talk(f"  up {times.up_seconds:.2f} s, down {times.down_seconds:.2f} s")
+    how = "one run, Linux bridges, one process started, imports left out"
+    yield Figure(f"Mininet start, line of {nodes}", times.up_seconds, "s", how)
+    yield Figure(f"Mininet stop, line of {nodes}", times.down_seconds, "s", how)

@@ -1,0 +1,79 @@
+"""Remember the machine-wide kernel settings, and put back what a peer changed.
+
+Mininet rewrites socket buffers, backlogs and more when it starts, and leaves them so. A benchmark that ran
+after it would measure another machine than one that ran before. `preserved()` surrounds everything that may
+do such a thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["PUBLISHED", "Preserved", "differences", "preserved", "snapshot"]
+
+_ROOT = Path("/proc/sys")
+# What network tools are known to touch. Settings of single interfaces come and go with them.
+_TREES = ("net/core", "net/ipv4", "net/unix", "fs", "kernel/pty", "vm")
+_SKIP = ("net/ipv4/conf", "net/ipv4/neigh", "net/ipv4/route/flush", "vm/stat_refresh", "vm/drop_caches")
+# The kernel counts in these; they change by themselves.
+_VOLATILE = frozenset({"fs/dentry-state", "fs/file-nr", "fs/inode-nr", "fs/inode-state", "fs/aio-nr"})
+
+PUBLISHED = (
+    "net/core/netdev_max_backlog",
+    "net/core/rmem_max",
+    "net/core/wmem_max",
+    "net/core/default_qdisc",
+    "net/ipv4/tcp_rmem",
+    "net/ipv4/tcp_wmem",
+    "net/ipv4/tcp_congestion_control",
+    "net/ipv4/tcp_available_congestion_control",
+)
+"""The settings that a reader needs to compare two machines."""
+
+
+@dataclass(slots=True)
+class Preserved:
+    """What was found at the start; `changed` is filled when the block ends."""
+
+    before: Mapping[str, str]
+    changed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+
+def snapshot(root: Path = _ROOT) -> dict[str, str]:
+    """Return all settings below the trees that network tools touch, by path such as `net/core/rmem_max`."""
+    found = {}
+    for tree in _TREES:
+        for path in sorted((root / tree).rglob("*")):
+            name = str(path.relative_to(root))
+            if name in _VOLATILE or name.startswith(_SKIP) or not path.is_file():
+                continue
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                found[name] = path.read_text(encoding="ascii").strip()
+    return found
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the settings whose value changed, as (before, after)."""
+    return {
+        name: (value, after[name]) for name, value in before.items() if name in after and after[name] != value
+    }
+
+
+@contextlib.contextmanager
+def preserved(root: Path = _ROOT) -> Iterator[Preserved]:
+    """Put every setting back that changed inside the block, and report which those were."""
+    state = Preserved(snapshot(root))
+    try:
+        yield state
+    finally:
+        changed = differences(state.before, snapshot(root))
+        state.changed.update(changed)
+        for name, (old, _) in changed.items():
+            try:
+                (root / name).write_text(old, encoding="ascii")
+            except OSError:
+                state.failed.append(name)

@@ -1,0 +1,125 @@
+"""Labs of ours as paths; nothing else in these benchmarks looks inside a lab.
+
+Programs enter a node as `nm exec` does, through the network namespace that the host process or the container
+holds, but without starting `nm` for each: a measurement must not contain it. Only the network is entered, so
+that the machine's own iperf3 runs in every kind of node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import Literal
+
+from benchmarks import labs
+from benchmarks.commands import run
+from benchmarks.errors import BenchmarkError, NotRunnable
+from benchmarks.labs import Backend, RunningLab, topology
+from benchmarks.paths import Cut, Endpoint, Path
+
+__all__ = ["Offload", "line", "path_between"]
+
+Offload = Literal["auto", "off"]
+
+_TUN = "utun"
+_UP_SECONDS = 300.0
+_COUNTERS = FilePath(__file__).with_name("scenarios") / "link-counters"
+
+
+@contextlib.contextmanager
+def line(
+    nodes: int,
+    *,
+    backend: Backend = "native",
+    processes: bool = False,
+    offload: Offload = "auto",
+    link: str = "",
+) -> Iterator[Path]:
+    """Give the path from the first to the last node of a line.
+
+    Args:
+        nodes: Nodes of the line; it has one hop less.
+        backend: Namespaces or containers.
+        processes: Whether each node of a native lab has a process of its own.
+        offload: Whether super-packets pass the TUN devices.
+        link: What every link does, such as `rate: 100 Mbit`; empty means nothing.
+
+    Raises:
+        NotRunnable: The lab did not come up here.
+    """
+    text = topology("line", n_nodes=nodes)
+    # Quoted: a bare `off` is a truth value to many readers of YAML.
+    text += f'defaults: {{node: {{offload: "{offload}"}}, link: {{{link}}}}}\n'
+    options = ["--processes"] if processes else []
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(
+                labs.lab(text, backend=backend, timeout=_UP_SECONDS, options=options)
+            )
+            path = path_between(running, 1, nodes, hops=nodes - 1)
+        except BenchmarkError as error:
+            raise NotRunnable(str(error)) from error
+        yield path
+
+
+def path_between(running: RunningLab, a: int, b: int, *, hops: int) -> Path:
+    """Return the path between two nodes of a lab that is up; the nodes between have the numbers between."""
+    sender, receiver = (Endpoint(_enter(running, node), running.address(node), _TUN) for node in (a, b))
+    return Path(
+        name=running.name,
+        sender=sender,
+        receiver=receiver,
+        hops=hops,
+        relays=_relays(running),
+        link_bytes=lambda: _link_bytes(running, a, b),
+        cut=_cut(running, a + (b - a) // 2),
+        only_devices=running.backend == "native",
+    )
+
+
+def _link_bytes(running: RunningLab, a: int, b: int) -> list[int]:
+    """Return the bytes that each link from `a` to `b` has carried forward, as their senders count them."""
+    rows = running.scenario(_COUNTERS)["rows"]
+    carried = {(int(row["node"]), int(row["remote"])): int(row["tx_bytes"]) for row in rows}
+    return [carried[node, node + 1] for node in range(a, b)]
+
+
+def _cut(running: RunningLab, node: int) -> Cut:
+    """Return how to cut the link between a node and the next; everything on it is lost while it is cut."""
+    from orchestrator import Lab
+    from orchestrator.impairment import LinkSpec
+
+    lab = Lab.attach(running.name)
+
+    def down() -> None:
+        lab.set_link(node, node + 1, LinkSpec(loss=1.0))
+
+    def up() -> None:
+        lab.set_link(node, node + 1, reset=True)
+
+    up()  # loads what the first change of a link loads, so that the measured one is as fast as any other
+    return Cut(down, up)
+
+
+def _enter(running: RunningLab, node: int) -> tuple[str, ...]:
+    if running.backend == "docker":
+        return ("nsenter", f"--net=/proc/{_container_process(running, node)}/ns/net", "--")
+    # Imported here, so that everything that needs no lab runs without the product's other dependencies.
+    from orchestrator.deploy.home import Home
+    from orchestrator.deploy.namespaces import require_table
+
+    table = require_table(Home.default().lab(running.name))
+    return ("nsenter", f"--net=/proc/{table.process.pid}/fd/{table.nodes[node].fd}", "--")
+
+
+def _relays(running: RunningLab) -> Callable[[], Sequence[int]]:
+    if running.backend == "native":
+        return lambda: running.processes().get("host", [])
+    pids = [_container_process(running, int(node["id"])) for node in running.status["nodes"]]
+    return lambda: pids
+
+
+def _container_process(running: RunningLab, node: int) -> int:
+    name = f"nm-{running.name}-{node}"
+    return int(run(["docker", "inspect", "--format", "{{.State.Pid}}", name], timeout=30).stdout)
