@@ -1,0 +1,50 @@
+"""Imports only go down, and the native module has two doors."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACTS = Path(__file__).with_name("importlinter.ini")
+
+
+def test_every_contract_between_the_rooms_is_kept() -> None:
+    assert lint_imports(config_filename=str(CONTRACTS), no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_only_the_agents_dataplane_and_the_python_api_import_the_native_core() -> None:
+    strangers = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in python_files("orchestrator")
+        for module, line in imported_modules(path)
+        if module.split(".")[0] == "nextmini_py" and path != ROOT / "orchestrator/node/dataplane.py"
+    ]
+    assert strangers == []
+
+
+def test_the_python_api_reaches_the_compiled_module_by_its_relative_name_only() -> None:
+    strangers = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in python_files("orchestrator", "benchmarks", "scripts", "scenarios")
+        for module, line in imported_modules(path)
+        if "_native" in module.split(".")
+    ]
+    assert strangers == []
+
+
+def python_files(*folders: str) -> Iterator[Path]:
+    """Yield the Python files under folders of the repository."""
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield each module that a file imports, wherever in the file, with the line."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module, node.lineno
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)

@@ -1,0 +1,123 @@
+"""Tables that people read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks import report
+from benchmarks.bars import judge
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (None, "s", "–"),
+        (0.6, "ratio", "0.60"),
+        (0.4567, "", "0.457"),
+        (1.0, "ratio", "1"),
+        (1.7, "s", "1.70 s"),
+        (54.25, "µs", "54.2 µs"),
+        (187422.8, "packets/s", "187,423 packets/s"),
+        (0.0, "s", "0 s"),
+        (0.05, "% of a core", "0.05 % of a core"),
+    ],
+)
+def test_numbers_show_about_three_digits_and_their_unit(
+    value: float | None, unit: str, expected: str
+) -> None:
+    assert report.number(value, unit) == expected
+
+
+def test_a_table_is_padded_so_that_it_reads_well_raw() -> None:
+    shown = report.table(("A", "Wide"), [["x|y", "1"], ["z", "22"]], right=frozenset({1}))
+    assert shown.splitlines() == [
+        "| A    | Wide |",
+        "| ---- | ---: |",
+        "| x\\|y |    1 |",
+        "| z    |   22 |",
+    ]
+
+
+def test_a_claim_of_others_stands_in_its_own_column_and_is_not_in_reached() -> None:
+    shown = report.text(_record())
+    line = next(line for line in shown.splitlines() if line.startswith(("|   1 |", "| 1 |")))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[5:7] == ["0.90", "target"]
+    assert cells[7].startswith("Nextmini")
+
+
+def test_what_cannot_run_is_named_with_its_reason() -> None:
+    shown = report.text(_record())
+    assert "- `mininet-3`: mn is not installed" in shown
+    assert "not runnable" in shown
+
+
+def test_discarded_rounds_are_listed() -> None:
+    assert "Round 2 does not count: loopback at 40%." in report.text(_record())
+
+
+def test_the_page_holds_each_row_once() -> None:
+    shown = report.page({"dataplane": _record()})
+    assert shown.startswith("# Benchmarks\n")
+    assert shown.count("TUN to TUN, 1 stream") == 1
+
+
+def _record() -> dict[str, Any]:
+    return {
+        "benchmark": "dataplane",
+        "machine": {
+            "date": "2026-01-01T00:00:00+00:00",
+            "cores": 2,
+            "cpu": "test",
+            "memory_bytes": 2**30,
+            "kernel": "6.18",
+            "kernel_config": {"TUN": "y", "NET_SCH_NETEM": "n"},
+            "congestion_control": "bbr",
+            "versions": {"python": "3.11"},
+            "load_average": 0.0,
+            "commit": "abc",
+        },
+        "settings": {"timing": {"seconds": 3, "warm_up": 1}},
+        "sysctls_restored": {},
+        "not_runnable": {"mininet-3": "mn is not installed"},
+        "cases": [
+            {
+                "name": "nm-2/tcp",
+                "unit": "Gb/s",
+                "pinned": {
+                    "median": 27.0,
+                    "best": 29.0,
+                    "reference": "veth-2/tcp",
+                    "paired": 0.9,
+                    "best_to_best": 0.92,
+                    "cpu_seconds_per_gigabit": 0.06,
+                    "retransmits": None,
+                    "values": [25.0, 29.0],
+                },
+                "unpinned": None,
+                "reason": "",
+            },
+            {
+                "name": "mininet-3/tcp",
+                "unit": "Gb/s",
+                "pinned": None,
+                "unpinned": None,
+                "reason": "mn is not installed",
+            },
+        ],
+        "rounds": [{"number": 1, "pinned": True}, {"number": 2, "pinned": False}],
+        "discarded": [{"number": 2, "reason": "loopback at 40%"}],
+        "checks": [{"path": "nm-2", "name": "no kernel short cut", "ok": True, "detail": "by utun"}],
+        "rows": [
+            {
+                "row": result.row,
+                "reached": result.reached,
+                "grade": result.grade,
+                "basis": result.basis,
+                "note": result.note,
+            }
+            for result in (judge(1, 0.9, basis="nm-2"), judge(7, None, note="later"))
+        ],
+    }

@@ -1,0 +1,294 @@
+"""Kill the controller, or Postgres, at the worst moments; the lab goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import messages as m
+from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.transport import Connection, connect
+
+from .conftest import Start
+from .fakes import OPERATOR_TOKEN, FakeAgent, FakeProcess, ready_lab, settings, url
+
+pytestmark = pytest.mark.integration
+
+Database = dict[str, Any]
+QUIET = ("NodeSettings", "TopologyReady")
+"""What a node hears after a reconnect when nothing changed."""
+
+
+async def test_a_controller_that_comes_back_disturbs_nobody(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 4))
+    host, other = FakeProcess([1, 2], 7), FakeProcess([3, 4], 8)
+    await ready_lab(controller, [host, other])
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    await asking.request(m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=5)), within=10)
+    await host.request(1, m.CreateGroup("weights"))
+    await other.request(3, m.JoinGroup(1))
+    await host.request(1, m.SetGroupRoutes(1, ((1, 4), (4, 3))))
+    await other.until(
+        lambda: other.nodes[4].trees[1].routes[0].next_hops == (3,) if other.nodes[4].trees else False
+    )
+    await host.until(lambda: host.nodes[1].trees[1].routes[0].next_hops == (4,) and not host.nodes[2].trees)
+    await controller.stop()
+    await host.die()
+    await other.die()
+    for process in (host, other):
+        process.received.clear()
+        for node in process.nodes.values():
+            node.ready = False
+    controller = await start(settings(database, 4))
+    # The other way round, and one after the other: nothing may depend on the order.
+    await ready_lab(controller, [other, host])
+    assert set(host.received) == set(other.received) == set(QUIET)
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    shown = await asking.request(m.GetStatus())
+    assert isinstance(shown, m.Status)
+    assert (shown.state, shown.incarnation) == ("ready", 2)
+    assert shown.links[0].forward == LinkSpec(delay_us=5)
+    [group] = shown.groups
+    assert (group.members, group.trees) == ((3,), {0: ((1, 4), (4, 3))})
+
+
+async def test_a_node_that_died_with_the_controller_is_told_everything(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 3))
+    host, mortal = FakeProcess([1, 2], 7), FakeProcess([3], 8)
+    await ready_lab(controller, [host, mortal])
+    await controller.stop()
+    await host.die()
+    await mortal.die()
+    mortal.forget()
+    controller = await start(settings(database, 3))
+    await ready_lab(controller, [host, mortal])
+    assert host.nodes[1].links[3].remote_process == mortal.process
+    assert mortal.nodes[3].hop(1) == 1
+
+
+async def test_kill_9_in_the_middle_of_everything(database: Database, tmp_path: Path) -> None:
+    """The real process, killed while groups are made and a run is under way; agents and nodes reconnect."""
+    file = tmp_path / "controller.toml"
+    file.write_text(toml(database, 3))
+    async with Killable(file) as first:
+        host = FakeProcess([1, 2, 3], 7)
+        await host.join(first.url)
+        await host.until(lambda: all(node.ready for node in host.nodes.values()))
+        for number in range(1, 6):
+            await host.request(1, m.CreateGroup(f"group {number}"))
+            await host.request(2, m.JoinGroup(number))
+        released = asyncio.Event()
+
+        async def play(agent: FakeAgent, role: m.RunRole) -> None:
+            await agent.barrier(role, "before")
+            await released.wait()
+            await agent.say(m.RoleReport(role.run, role.node, role.role, 1, {"n": role.node}), role.node)
+
+        agent = FakeAgent([1, 2, 3], play)
+        await agent.join(first.url)
+        watching = await connect(first.url, OPERATOR_TOKEN, "operator")
+        wanted = m.StartRun(
+            "r1", "hello", {"trainer": (1,), "worker": (2, 3)}, {"roles.py": b"x"}, {}, 7, 30.0
+        )
+        await watching.request(wanted)
+        seen = await events_until(watching, lambda events: any(e.kind == "barrier" for e in events))
+        os.kill(first.pid, signal.SIGKILL)
+        await host.die()
+        await agent.die()
+    async with Killable(file) as second:
+        await host.join(second.url)
+        await agent.join(second.url)
+        assert host.connection is not None
+        await host.until(lambda: host.received["TopologyReady"] >= 2)
+        watching = await connect(second.url, OPERATOR_TOKEN, "operator")
+        shown = await watching.request(m.GetStatus())
+        assert isinstance(shown, m.Status) and shown.incarnation == 2
+        assert [(group.label, group.members) for group in shown.groups] == [
+            (f"group {n}", (2,)) for n in range(1, 6)
+        ]
+        await watching.request(m.WatchRun("r1", max(event.seq for event in seen)))
+        released.set()
+        more, finished = await events_until_finished(watching)
+        assert finished.ok, finished
+        rows = [event.data for event in more if event.kind == "report"]
+        assert sorted(row["n"] for row in rows) == [1, 2, 3]
+        assert [event.seq for event in [*seen, *more]] == list(range(1, len(seen) + len(more) + 1))
+
+
+async def test_roles_that_wait_when_the_controller_dies_are_not_forgotten(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [host])
+    go = asyncio.Event()
+
+    async def play(agent: FakeAgent, role: m.RunRole) -> None:
+        if role.role == "late":
+            await go.wait()
+            await agent.say(m.Publish(role.run, role.node, "key", [1, 2]))
+            await agent.barrier(role, "end")
+        else:
+            assert await agent.lookup(role, "key") == [1, 2]
+            await agent.barrier(role, "end")
+
+    agent = FakeAgent([1, 2], play)
+    await agent.join(url(controller))
+    watching = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    roles = {"early": (1,), "late": (2,)}
+    await watching.request(m.StartRun("r1", "hello", roles, {}, {}, 7, 30.0))
+    await events_until(watching, lambda events: [e.kind for e in events].count("role_started") == 2)
+    await controller.stop()
+    await agent.die()
+    await host.die()
+    controller = await start(settings(database, 2))
+    await agent.join(url(controller))
+    go.set()
+    watching = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    await watching.request(m.WatchRun("r1"))
+    _, finished = await events_until_finished(watching)
+    assert finished.ok, finished
+
+
+async def test_postgres_dies_and_the_lab_goes_on(
+    start: Start, postgres: EmbeddedPostgres, database: Database
+) -> None:
+    controller = await start(settings(database, 3))
+    host = FakeProcess([1, 2, 3], 7)
+    await ready_lab(controller, [host])
+    await host.request(1, m.CreateGroup("before"))
+    os.kill(postgres.pid, signal.SIGKILL)
+    await host.request(1, m.CreateGroup("meanwhile"))
+    await host.request(3, m.JoinGroup(2))
+    await host.until(lambda: 2 in host.nodes[3].trees)
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    await eventually(lambda: bool(controller.core.problems()))
+    shown = await asking.request(m.GetStatus())
+    assert isinstance(shown, m.Status) and shown.health == "degraded" and "Postgres" in shown.problems[0]
+    await asyncio.to_thread(postgres.start)
+    await eventually(lambda: not controller.core.problems())
+    assert controller.core.state() == "ready"
+    await controller.stop()
+    await host.die()
+    controller = await start(settings(database, 3))
+    assert [(group.label, group.members) for group in controller.core.lab.groups] == [
+        ("before", set()),
+        ("meanwhile", {3}),
+    ]
+
+
+async def test_a_clean_stop_says_so_and_exits_with_0(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "controller.toml"
+    file.write_text(toml(database, 2))
+    async with Killable(file) as running:
+        os.kill(running.pid, signal.SIGTERM)
+        assert await asyncio.wait_for(running.process.wait(), 10) == 0
+        assert running.process.stderr is not None
+        assert b"info  controller stopped  lab=ring" in await running.process.stderr.read()
+
+
+async def test_without_postgres_it_waits_says_so_and_gives_up(tmp_path: Path) -> None:
+    file = tmp_path / "controller.toml"
+    nowhere = {"host": str(tmp_path), "database": "x"}
+    file.write_text("ready_timeout_ms = 1500\n" + toml(nowhere, 2))
+    process = await spawn(str(file))
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 5
+    assert b"waiting for postgres" in said and b"Postgres did not answer within 1.5 s" in said
+
+
+async def test_a_file_with_a_typo_ends_with_2_and_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "controller.toml"
+    file.write_text('lab = "x"\nnode_tokn = "y"\n')
+    process = await spawn(str(file))
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 2 and f"{file}:2".encode() in said
+
+
+class Killable:
+    """The controller as a process of its own."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    async def __aenter__(self) -> Killable:
+        self.process = await spawn(str(self.file))
+        self.pid = self.process.pid
+        assert self.process.stderr is not None
+        async with asyncio.timeout(20):
+            line = (await self.process.stderr.readline()).decode()
+        assert "controller listening" in line, line
+        self.url = "ws://" + line.partition("address=")[2].split()[0] + "/control"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+
+async def spawn(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "orchestrator.controller",
+        *arguments,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def toml(database: Database, n: int) -> str:
+    nodes = "".join(f'[[nodes]]\nnode_id = {i}\nname = "node-{i}"\n' for i in range(1, n + 1))
+    links = "".join(f"[[links]]\na = {i}\nb = {i + 1}\n" for i in range(1, n))
+    return (
+        'lab = "ring"\nnode_token = "node-token"\noperator_token = "operator-token"\nport = 0\n'
+        f'[db]\nhost = "{database["host"]}"\nuser = "nm"\ndatabase = "{database["database"]}"\n'
+        f"[topology]\nn_nodes = {n}\n{nodes}{links}"
+    )
+
+
+async def run_messages(connection: Connection) -> AsyncIterator[m.RunEvent | m.RunFinished]:
+    async with asyncio.timeout(20):
+        async for frame in connection:
+            if isinstance(frame.message, m.RunEvent | m.RunFinished):
+                yield frame.message
+
+
+async def events_until(
+    connection: Connection, enough: Callable[[list[m.RunEvent]], bool]
+) -> list[m.RunEvent]:
+    seen: list[m.RunEvent] = []
+    async for message in run_messages(connection):
+        assert isinstance(message, m.RunEvent), message
+        seen.append(message)
+        if enough(seen):
+            break
+    return seen
+
+
+async def events_until_finished(connection: Connection) -> tuple[list[m.RunEvent], m.RunFinished]:
+    seen: list[m.RunEvent] = []
+    async for message in run_messages(connection):
+        if isinstance(message, m.RunFinished):
+            return seen, message
+        seen.append(message)
+    raise AssertionError("the connection ended before the run did")
+
+
+async def eventually(condition: Callable[[], bool], within: float = 15.0) -> None:
+    """Wait for what the background brings about; there is no event to wait for."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110  # polls on purpose, see above
+            await asyncio.sleep(0.02)

@@ -1,0 +1,362 @@
+"""The controller with a real Postgres and real sockets; only packets are missing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import urllib.request
+from typing import Any
+
+import psycopg
+import pytest
+from websockets.asyncio.client import connect as raw_connect
+from websockets.exceptions import ConnectionClosed
+
+from orchestrator.controller import node_desk
+from orchestrator.controller.service import Controller
+from orchestrator.errors import StartFailed, StoreUnavailable
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import MAX_MESSAGE, VERSION, Frame, PeerError, decode_frames, encode
+from orchestrator.protocol import messages as m
+from orchestrator.settings.controller import LinkEntry, RouteEntry
+from orchestrator.transport import Connection, connect
+
+from .conftest import Start
+from .fakes import NODE_TOKEN, OPERATOR_TOKEN, FakeProcess, ready_lab, settings, url
+
+pytestmark = pytest.mark.integration
+
+Database = dict[str, Any]
+
+
+async def operator(controller: Controller) -> Connection:
+    return await connect(url(controller), OPERATOR_TOKEN, "operator")
+
+
+async def status(connection: Connection) -> m.Status:
+    reply = await connection.request(m.GetStatus(), within=10)
+    assert isinstance(reply, m.Status)
+    return reply
+
+
+async def test_a_ring_becomes_ready_and_every_node_knows_the_way(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 5))
+    here, there = FakeProcess([1, 2, 3], 7), FakeProcess([4, 5], 8)
+    await ready_lab(controller, [here, there])
+    assert here.nodes[1].hop(2) == 2 and here.nodes[1].hop(5) == 5
+    assert here.nodes[2].hop(4) == 3 and there.nodes[4].hop(1) == 5
+    assert here.nodes[1].links[2].same_process and not here.nodes[1].links[2].dial
+    dialling = there.nodes[4].links[3]
+    assert (dialling.dial, dialling.remote_addr) == (True, "10.1.0.3:8080")
+    accepting = here.nodes[3].links[4]
+    assert (accepting.dial, accepting.remote_addr, accepting.remote_process) == (False, "", 8)
+    assert here.received["TopologyReady"] == there.received["TopologyReady"] == 1
+    settings_of = here.nodes[2].settings
+    assert settings_of is not None and (settings_of.node_id, settings_of.seed) == (2, 7)
+    shown = await status(await operator(controller))
+    assert (shown.state, shown.health) == ("ready", "ok")
+    assert [node.address for node in shown.nodes] == [f"10.0.0.{n}" for n in range(1, 6)]
+    assert {link.state for link in shown.links} == {"up"}
+
+
+async def test_waiting_for_a_lab_names_what_is_missing(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 3))
+    waiting = await operator(controller)
+    await FakeProcess([1, 3], 7).join(url(controller))
+    with pytest.raises(PeerError) as caught:
+        await waiting.request(m.WaitReady(300), within=10)
+    assert caught.value.id == "lab.not-ready"
+    assert "node 2: it has not registered" in caught.value.message
+    progress = [frame.message for frame in waiting.take() if isinstance(frame.message, m.StatusChanged)]
+    assert progress and progress[-1].total == 3
+    answer = asyncio.create_task(waiting.request(m.WaitReady(10_000), within=12))
+    await FakeProcess([2], 8).join(url(controller))
+    reply = await answer
+    assert isinstance(reply, m.Status) and reply.state == "ready"
+
+
+async def test_an_empty_seat_does_not_count_and_can_be_taken_later(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 4, external=[4]))
+    inside = FakeProcess([1, 2, 3], 7)
+    await ready_lab(controller, [inside])
+    asking = await operator(controller)
+    assert [node.state for node in (await status(asking)).nodes] == ["ready"] * 3 + ["vacant"]
+    assert inside.nodes[1].hop(4) == 0 and inside.nodes[1].hop(3) == 2
+    guest = FakeProcess([4], 9, external=True)
+    await guest.join(url(controller))
+    await guest.until(lambda: guest.nodes[4].ready)
+    await inside.until(lambda: inside.nodes[1].hop(4) == 4)
+    assert guest.nodes[4].links[1].dial and not inside.nodes[1].links[4].dial
+    assert guest.connection is not None
+    await guest.connection.send(m.Goodbye("the program ended"), node=4)
+    await inside.until(lambda: inside.nodes[2].states.get(4) == "vacant" and inside.nodes[1].hop(4) == 0)
+    await guest.die()
+    guest.forget()
+    await guest.join(url(controller))
+    await guest.until(lambda: guest.nodes[4].ready)
+    assert [node.state for node in (await status(asking)).nodes] == ["ready"] * 4
+
+
+async def test_a_dead_node_is_routed_around_and_gets_everything_again(
+    start: Start, database: Database
+) -> None:
+    slow = LinkSpec(rate_bps=1_000_000, delay_us=500)
+    links = [LinkEntry(a=1, b=2, forward=slow), (2, 3), (3, 4), (1, 4)]
+    route = RouteEntry(src=1, dst=3, edges=((1, 2), (2, 3)), path=(1, 2, 3))
+    controller = await start(settings(database, 4, links=links, routes=(route,)))
+    host, mortal = FakeProcess([1, 3, 4], 7), FakeProcess([2], 8)
+    await ready_lab(controller, [host, mortal])
+    await host.request(1, m.CreateGroup("w"))
+    await mortal.request(2, m.JoinGroup(1))
+    await mortal.until(lambda: 1 in mortal.nodes[2].trees)
+    before = mortal.nodes[2]
+    await mortal.die()
+    await host.until(lambda: host.nodes[1].states.get(2) == "unreachable")
+    await host.until(lambda: host.nodes[3].hop(1) == 4 and host.nodes[1].hop(2) == 0)
+    assert (await status(await operator(controller))).state == "degraded"
+    mortal.forget()
+    await mortal.join(url(controller))
+    await mortal.until(lambda: mortal.nodes[2].ready and 1 in mortal.nodes[2].trees)
+    after = mortal.nodes[2]
+    assert (after.routes, after.explicit, after.groups) == (before.routes, before.explicit, before.groups)
+    assert after.trees[1].routes == before.trees[1].routes
+    assert after.links[1].link == LinkSpec() and host.nodes[1].links[2].link == slow
+    assert host.nodes[1].links[2].remote_process == mortal.process
+    await host.until(lambda: host.nodes[1].states.get(2) == "ready")
+    assert (await status(await operator(controller))).state == "ready"
+
+
+async def test_a_seat_that_is_taken_is_refused_and_the_first_stays(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 2))
+    first = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [first])
+    second = await connect(url(controller), NODE_TOKEN, "node", process=9)
+    with pytest.raises(PeerError) as caught:
+        await second.request(m.StartUp("lab", "h:1", process=9), node=2)
+    assert caught.value.id == "node.taken"
+    with pytest.raises(PeerError) as caught:
+        await second.request(m.StartUp("lab", "h:1", process=9), node=99)
+    assert caught.value.id == "node.unknown"
+    with pytest.raises(PeerError) as caught:
+        await second.request(m.CreateGroup("x"), node=1)
+    assert caught.value.id == "node.unregistered"
+    await first.request(1, m.CreateGroup("still here"))
+
+
+async def test_groups_and_trees_by_hand_and_computed(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 4))
+    host = FakeProcess([1, 2, 3, 4], 7)
+    await ready_lab(controller, [host])
+    nodes = host.nodes
+    early = asyncio.create_task(host.request(3, m.JoinGroup(1, 5000)))
+    made = await host.request(1, m.CreateGroup("weights"))
+    assert made == {"group_id": 1, "group_ip": "239.255.0.10", "src_node_id": 1, "label": "weights"}
+    await early
+    assert await host.request(1, m.CreateGroup("weights")) == made
+    with pytest.raises(PeerError, match="belongs to node 1"):
+        await host.request(2, m.CreateGroup("weights"))
+    await host.request(2, m.JoinGroup(1))
+    await host.until(lambda: 1 in nodes[2].trees and nodes[2].trees[1].routes[0].local)
+    assert nodes[2].trees[1].routes[0].next_hops == (3,) and nodes[2].trees[1].routes[0].local
+    assert 1 not in nodes[4].trees
+    await host.request(1, m.SetGroupRoutes(1, ((1, 4), (4, 3), (3, 2))))
+    await host.until(lambda: 1 in nodes[4].trees)
+    assert [nodes[n].trees[1].routes[0].next_hops for n in (1, 4, 3, 2)] == [(4,), (3,), (2,), ()]
+    for edges, reason in [
+        (((1, 2),), "does not reach the members 3"),
+        (((1, 3),), "no link between 1 and 3"),
+        (((1, 2), (2, 3), (1, 4), (4, 3)), "node 3 is reached twice, from 2 and from 4"),
+        (((1, 2), (2, 1)), "leads back to the source"),
+        (((1, 2), (3, 4)), "not connected to the source"),
+    ]:
+        with pytest.raises(PeerError, match=reason) as caught:
+            await host.request(1, m.SetGroupRoutes(1, edges))
+        assert caught.value.id == "tree.invalid"
+    edges = await host.request(1, m.ComputeGroupRoutes(1, (2, 3, 4)))
+    assert edges == [[1, 2], [1, 4], [2, 3]]
+    trees = (m.Tree(0, ((1, 2), (2, 3))), m.Tree(7, ((1, 4), (4, 3), (3, 2)), 0.5))
+    await host.request(1, m.SetGroupRoutesMulti(1, trees))
+    await host.until(lambda: len(nodes[3].trees[1].routes) == 2)
+    assert {route.route_id for route in nodes[3].trees[1].routes} == {65_536, 65_543}
+    await host.request(2, m.LeaveGroup(1))
+    await host.until(lambda: not nodes[2].trees[1].routes[0].local)
+    assert {change.joined for change in nodes[1].members} == {True, False}
+    with pytest.raises(PeerError, match="there is no group 9"):
+        await host.request(2, m.JoinGroup(9))
+    with pytest.raises(PeerError) as expired:
+        await host.request(2, m.JoinGroup(9, 50))
+    assert expired.value.hint == "its source did not create it in time"
+
+
+async def test_a_link_is_changed_live_and_reset(start: Start, database: Database) -> None:
+    declared = LinkSpec(rate_bps=10**9)
+    links = [LinkEntry(a=1, b=2, forward=declared, backward=declared)]
+    controller = await start(settings(database, 2, links=links))
+    host = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [host])
+    asking = await operator(controller)
+
+    async def change(**fields: Any) -> Any:
+        reply = await asking.request(m.SetLinkSpec(**fields), within=10)
+        assert isinstance(reply, m.Ack)
+        return reply.value
+
+    delay = LinkSpec(delay_us=20_000)
+    value = await change(a=2, b=1, direction="forward", spec=delay, merge=True)
+    assert value == {"forward": {"rate_bps": 10**9, "delay_us": 20_000}, "backward": {"rate_bps": 10**9}}
+    assert host.nodes[2].links[1].link == LinkSpec(rate_bps=10**9, delay_us=20_000)
+    assert host.nodes[1].links[2].link == declared
+    await change(a=1, b=2, spec=LinkSpec(loss=0.05))
+    assert host.nodes[1].links[2].link == host.nodes[2].links[1].link == LinkSpec(loss=0.05)
+    assert host.received["AddNode"] == 2 and host.received["SetLink"] == 3
+    await change(a=1, b=2, reset=True)
+    assert host.nodes[2].links[1].link == declared
+    for fields in [{"a": 1, "b": 3}, {"a": 1, "b": 2}, {"a": 1, "b": 2, "direction": "up", "spec": delay}]:
+        with pytest.raises(PeerError):
+            await change(**fields)
+    events = await asking.request(m.GetEvents())
+    assert isinstance(events, m.Events)
+    changes = [event for event in events.events if event.name == "link.changed"]
+    assert [event.detail["forward"] for event in changes] == [
+        {"rate_bps": 10**9, "delay_us": 20_000},
+        {"loss": 0.05},
+        {"rate_bps": 10**9},
+    ]
+
+
+async def test_a_node_that_cannot_do_as_told_is_named(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    host.refuse = lambda message: isinstance(message, m.InstallRoutes)
+    await host.join(url(controller))
+    with pytest.raises(PeerError, match="InstallRoutes was refused: it cannot"):
+        await (await operator(controller)).request(m.WaitReady(300))
+
+
+async def test_tokens_and_roles_keep_to_their_own(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 2))
+    for token, role in [(NODE_TOKEN, "operator"), (OPERATOR_TOKEN, "node"), (OPERATOR_TOKEN, "agent")]:
+        with pytest.raises(PeerError) as caught:
+            await connect(url(controller), token, role)
+        assert caught.value.id == "control.token"
+    node = await connect(url(controller), NODE_TOKEN, "node")
+    for message in (m.GetStatus(), m.StartRun("r", "s", {}, {}, {}, 0, 1.0), m.AgentHello((1,))):
+        with pytest.raises(PeerError) as caught:
+            await node.request(message, node=1)
+        assert caught.value.id == "control.refused"
+    with pytest.raises(PeerError) as caught:
+        await node.request(m.TopologyReady(), node=1)
+    assert caught.value.id == "protocol.unknown-type"
+    asking = await operator(controller)
+    with pytest.raises(PeerError) as caught:
+        await asking.request(m.StartUp("lab", "h:1"), node=1)
+    assert caught.value.id == "control.refused"
+    assert (await status(asking)).state == "starting"
+
+
+async def test_changes_by_sql_reach_the_nodes(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 4))
+    host = FakeProcess([1, 2, 3, 4], 7)
+    await ready_lab(controller, [host])
+    nodes = host.nodes
+    made = await host.request(1, m.CreateGroup("mine"))
+    dsn = controller.settings.db.conninfo()
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as sql:
+        await sql.execute("""UPDATE links SET forward_now = '{"loss": 0.5}' WHERE (a, b) = (1, 2)""")
+        await host.until(lambda: nodes[1].links[2].link == LinkSpec(loss=0.5))
+        await sql.execute("INSERT INTO links (a, b) VALUES (1, 3)")
+        await host.until(lambda: 3 in nodes[1].links and nodes[1].hop(3) == 3)
+        await sql.execute(
+            "INSERT INTO routes (src_node_id, dst_node_id, edges) VALUES (1, 3, '[[1,4],[4,3]]')"
+        )
+        await host.until(lambda: len(nodes[1].explicit) == 1 and len(nodes[4].explicit) == 1)
+        [route] = nodes[1].explicit.values()
+        assert (route.src_node_id, route.dst_node_id, route.next_hops) == (1, 3, (4,))
+        await sql.execute("DELETE FROM routes")
+        await host.until(lambda: not nodes[1].explicit and not nodes[4].explicit)
+        await sql.execute("DELETE FROM links WHERE (a, b) = (1, 3)")
+        await host.until(lambda: 3 not in nodes[1].links and nodes[1].hop(3) != 3)
+        await sql.execute("INSERT INTO groups (group_id, label, src_node_id) VALUES (5, 'sql', 2)")
+        await sql.execute("INSERT INTO group_members (group_id, node_id) VALUES (5, 4)")
+        await host.until(lambda: 5 in nodes[4].trees and 5 in nodes[3].groups)
+        assert nodes[3].groups[5].group_ip == "239.255.0.14"
+        await sql.execute("DELETE FROM groups WHERE group_id = 5")
+        await host.until(lambda: 5 not in nodes[4].trees and 5 not in nodes[3].groups)
+        await sql.execute("INSERT INTO routes (src_node_id, dst_node_id, edges) VALUES (1, 3, '[[1,3]]')")
+        await controller.core.wait_until(lambda: bool(controller.core.problems()), 5)
+    assert made["group_id"] in nodes[3].groups
+    assert await asyncio.to_thread(health, controller) == {
+        "state": "ready",
+        "health": "degraded",
+        "problems": ["the route from 1 to 3 uses a link between 1 and 3, which there is not"],
+        "ready": 4,
+        "total": 4,
+    }
+
+
+async def test_a_silent_postgres_is_named_within_the_limit(database: Database) -> None:
+    nowhere = {**database, "host": "/nonexistent"}
+    with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.3 s"):
+        await Controller(settings(nowhere), store_limit=0.3).start()
+
+
+async def test_nonsense_is_answered_and_the_controller_stays_up(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [host])
+    hello = encode(Frame(m.Hello(NODE_TOKEN, VERSION, "node")))
+    whole = encode(Frame(m.JoinGroup(1), 1, 5))
+    for nonsense, error in [
+        (whole[:-2], "protocol.truncated"),
+        (b"\xc1", "protocol.malformed"),
+        (b"\x95\x02" + whole[2:], "protocol.version"),
+        (whole.replace(b"JoinGroup", b"BoilWater"), "protocol.unknown-type"),
+        (whole.replace(b"group_id", b"grape_id"), "protocol.body"),
+        (bytes(MAX_MESSAGE + 1), "protocol.too-large"),
+        (encode(Frame(m.Hello(NODE_TOKEN, VERSION, "node"))), "protocol.unknown-type"),
+    ]:
+        async with raw_connect(url(controller), proxy=None, max_size=None) as socket:
+            await socket.send(hello)
+            await asyncio.wait_for(socket.recv(), 5)
+            await socket.send(nonsense)
+            [answer] = decode_frames(await asyncio.wait_for(socket.recv(decode=False), 5))
+            assert isinstance(answer.message, m.Error) and answer.message.error == error
+            await socket.send(whole)  # the connection is still good for something
+            [answer] = decode_frames(await asyncio.wait_for(socket.recv(decode=False), 5))
+            assert isinstance(answer.message, m.Error) and answer.message.error == "node.unregistered"
+    socket = await raw_connect(url(controller), proxy=None, close_timeout=1)
+    await socket.send(hello)
+    await socket.recv()
+    with contextlib.suppress(Exception):  # so large that it is not even read to its end
+        await socket.send(bytes(3 * MAX_MESSAGE))
+    with pytest.raises(ConnectionClosed):
+        await asyncio.wait_for(socket.recv(), 10)
+    await host.request(1, m.CreateGroup("still here"))
+
+
+async def test_a_taken_port_is_named(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 2))
+    _, port = controller.address
+    with pytest.raises(StartFailed, match=f"cannot listen on 127.0.0.1:{port}"):
+        await Controller(settings(database, 2, port=port)).start()
+
+
+async def test_nodes_lost_together_are_given_up_together(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_desk, "AWAY_GRACE", 0.05)
+    controller = await start(settings(database, 6))
+    stays, dies = FakeProcess([1, 2, 3], 7), FakeProcess([4, 5, 6], 8)
+    await ready_lab(controller, [stays, dies])
+    await dies.die()
+    await stays.until(lambda: set(stays.nodes[1].states.items()) >= {(n, "unreachable") for n in (4, 5, 6)})
+    await dies.join(url(controller))
+    await dies.until(lambda: all(node.said_ready for node in dies.nodes.values()))
+    await stays.until(lambda: all(stays.nodes[1].states[n] == "ready" for n in (4, 5, 6)))
+
+
+def health(controller: Controller) -> Any:
+    host, port = controller.address
+    with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=5) as answer:
+        return json.loads(answer.read())

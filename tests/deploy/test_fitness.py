@@ -1,0 +1,71 @@
+"""What does not fit is refused before anything is started, with the number that would."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.deploy import fitness
+from orchestrator.deploy.examine import require_fit
+from orchestrator.errors import HostNotFit
+
+GB = 1_000_000_000
+
+
+def test_memory_says_how_many_would_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fitness, "CGROUP", tmp_path)
+    monkeypatch.setattr(fitness, "_meminfo", lambda _key: 1 * GB)
+    assert fitness.memory("native", 500).level == "ok"
+    refused = fitness.memory("native", 501)
+    assert (refused.level, refused.hint) == ("problem", "at most 500 nodes fit")
+
+
+def test_the_limit_of_our_control_group_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fitness, "CGROUP", tmp_path)
+    monkeypatch.setattr(fitness, "_meminfo", lambda _key: 64 * GB)
+    (tmp_path / "memory.max").write_text("2000000000\n")
+    (tmp_path / "memory.current").write_text("1000000000\n")
+    assert fitness.memory("native", 501).level == "problem"
+    (tmp_path / "memory.max").write_text("max\n")
+    assert fitness.memory("native", 501).level == "ok"
+
+
+def test_a_process_per_node_costs_more_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fitness, "CGROUP", tmp_path)
+    monkeypatch.setattr(fitness, "_meminfo", lambda _key: 1 * GB)
+    assert fitness.memory("native", 100, processes=1).level == "ok"
+    assert fitness.memory("native", 100, processes=100).level == "problem"
+
+
+async def test_open_files_are_counted_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 400))
+    assert (
+        fitness.open_files(100).level == "ok"
+    )  # the hard limit counts: the host process raises the soft one
+    refused = fitness.open_files(101)
+    assert refused.level == "problem" and refused.hint.startswith("at most 100 nodes fit")
+    monkeypatch.setattr(fitness, "tun_device", lambda: fitness.Finding("tun device", "ok", ""))
+    monkeypatch.setattr(fitness, "namespaces", lambda: fitness.Finding("network namespaces", "ok", ""))
+    with pytest.raises(HostNotFit) as caught:
+        await require_fit("native", nodes=300, processes=2)
+    assert (caught.value.id, caught.value.exit_code) == ("host.open-files", 4)
+
+
+def test_the_kernels_own_limit_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitness, "_number", lambda _path: 50)
+    assert fitness.room_for_namespaces(50).level == "ok"
+    assert fitness.room_for_namespaces(51).hint.startswith("at most 50 nodes fit")
+
+
+def test_a_home_without_room_is_refused_with_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    room = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: room._replace(free=60_000_000))
+    assert fitness.disk("docker", tmp_path / "not" / "made" / "yet", 4).level == "ok"
+    refused = fitness.disk("native", tmp_path / "not" / "made" / "yet", 4)
+    assert refused.level == "problem" and "NM_HOME" in refused.hint
+    assert refused.detail == f"60 MB free in {tmp_path}, 64 MB needed"

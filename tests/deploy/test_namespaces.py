@@ -1,0 +1,93 @@
+"""A namespace whose host process is gone is told from a stranger's that was given its number."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.deploy import namespaces
+from orchestrator.deploy.cookies import cookies, own_cookie
+from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.processes import ProcessId, identify
+
+SLEEPER = "import signal; print('set', flush=True); signal.pause()"
+
+if os.geteuid() != 0:
+    pytest.skip("only root makes network namespaces without a user namespace", allow_module_level=True)
+
+
+@contextmanager
+def inside_a_namespace() -> Iterator[ProcessId]:
+    """A process in a network namespace of its own."""
+    command = ["unshare", "--net", sys.executable, "-c", SLEEPER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "set\n"
+            identity = identify(process.pid)
+            assert identity is not None
+            yield identity
+        finally:
+            process.kill()
+
+
+def publish(directory: LabDirectory, host: ProcessId, inode: int, cookie: int) -> None:
+    table = {
+        "pid": host.pid,
+        "started": host.started,
+        "user_namespace": False,
+        "mount_namespace": False,
+        "offload": "",
+        "nodes": {"1": {"fd": 3, "inode": inode, "cookie": cookie}},
+    }
+    directory.host_table("host").write_text(json.dumps(table))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> LabDirectory:
+    lab = Home(tmp_path).lab("ring")
+    lab.create()
+    return lab
+
+
+def inode_of(process: ProcessId) -> int:
+    return Path(f"/proc/{process.pid}/ns/net").stat().st_ino
+
+
+def test_a_cookie_is_the_namespaces_and_not_the_processs() -> None:
+    with inside_a_namespace() as one, inside_a_namespace() as other:
+        read = cookies([one.pid, other.pid, os.getpid()])
+        assert len(set(read.values())) == 3
+        assert read[os.getpid()] == own_cookie() != 0
+    assert cookies([one.pid]) == {}
+    assert cookies([]) == {}
+
+
+def test_who_is_in_an_orphaned_namespace_of_ours_is_found(directory: LabDirectory) -> None:
+    gone = ProcessId(os.getpid(), 1)
+    with inside_a_namespace() as process:
+        publish(directory, gone, inode_of(process), cookies([process.pid])[process.pid])
+        assert namespaces.inhabitants(directory) == [process]
+
+
+def test_who_is_in_a_strangers_namespace_of_the_same_number_is_not(directory: LabDirectory) -> None:
+    gone = ProcessId(os.getpid(), 1)
+    with inside_a_namespace() as stranger:
+        ours = cookies([stranger.pid])[stranger.pid] - 1
+        for cookie in (ours, 0):
+            publish(directory, gone, inode_of(stranger), cookie)
+            assert namespaces.inhabitants(directory) == []
+
+
+def test_while_the_host_process_lives_the_number_is_enough(directory: LabDirectory) -> None:
+    host = identify(os.getpid())
+    assert host is not None
+    with inside_a_namespace() as process:
+        publish(directory, host, inode_of(process), 0)
+        assert namespaces.inhabitants(directory) == [process]

@@ -1,0 +1,99 @@
+"""Real labs: namespaces, TUN devices, an embedded Postgres, a controller process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.deploy import state
+from orchestrator.deploy.home import Home
+from orchestrator.deploy.processes import ProcessId
+from orchestrator.testing.plugin import labs, nm_home, require_backend
+
+__all__ = ["labs", "nm_home"]
+
+ROOT = Path(__file__).resolve().parents[2]
+RING = ROOT / "topologies" / "ring.yaml"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs what the marker says."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def native_labs_can_run() -> None:
+    require_backend("native")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command line did, in a process of its own."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        return json.loads(self.err.splitlines()[-1])["error"]
+
+
+class Nm:
+    """Calls `nm` as a user does."""
+
+    def __init__(self, home: Home, cwd: Path) -> None:
+        self._home = home
+        self._cwd = cwd
+
+    def __call__(self, *words: object, timeout: float = 90) -> Said:
+        process = self.start(*words)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        return Said(process.returncode, out, err)
+
+    def start(self, *words: object) -> subprocess.Popen[str]:
+        """Start it and return at once."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.cli", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self._cwd,
+            env={**os.environ, "NM_HOME": str(self._home.path), "PYTHONPATH": str(ROOT)},
+        )
+
+
+@pytest.fixture
+def nm(nm_home: Home, tmp_path: Path) -> Nm:
+    """`nm` with the test's own home, in the test's own folder."""
+    return Nm(nm_home, tmp_path)
+
+
+@pytest.fixture
+def part(nm_home: Home) -> Callable[[str, str], ProcessId]:
+    """Find a part of a lab by its role."""
+
+    def find(lab: str, role: str) -> ProcessId:
+        note = state.read(nm_home.lab(lab))
+        assert note is not None
+        return note.parts[role]
+
+    return find

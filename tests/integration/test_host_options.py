@@ -1,0 +1,144 @@
+"""What a host process is told about packets: offload, queues, threads, and a thread that stands still."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from orchestrator.deploy.processes import ProcessId
+from orchestrator.errors import NmError
+from orchestrator.impairment import LinkSpec
+from orchestrator.lab.blocking import Node
+from orchestrator.testing.plugin import Labs
+from tests.integration.conftest import RING, Nm
+
+Part = Callable[[str, str], ProcessId]
+
+MIXED = """
+name: mixed
+topology: {type: line, n_nodes: 3}
+defaults: {node: {offload: off}}
+nodes:
+  2: {offload: auto}
+  3: {num_tun_queues: 2}
+"""
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+
+
+def test_offload_is_off_and_queues_are_many_where_the_file_says_so(labs: Labs, part: Part) -> None:
+    lab = labs.up(MIXED)
+    assert [_carries_super_packets(lab.node(n)) for n in (1, 2, 3)] == [False, True, False]
+    assert _queues(part("mixed", "host")) == 1 + 1 + 2
+    for near, far in ((1, 2), (2, 3), (1, 3)):
+        assert lab.node(near).run(["ping", "-c", "1", "-w", "5", "-s", "1400", f"10.0.0.{far}"]).ok
+
+
+def test_a_lab_without_offload_carries_a_file_whole(labs: Labs) -> None:
+    lab = labs.up(RING, overrides=["defaults.node.offload=off"])
+    assert not any(_carries_super_packets(node) for node in lab.nodes)
+    run = lab.run_scenario("weights-sync", params={"rounds": 1, "size": 3_000_000})
+    assert run.verdict == "pass"
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_environment_says_how_many_threads_carry_packets(
+    labs: Labs, part: Part, monkeypatch: pytest.MonkeyPatch, shards: int
+) -> None:
+    monkeypatch.setenv("NM_SHARDS", str(shards))
+    monkeypatch.setenv("NM_PIN", "1")
+    lab = labs.up(RING)
+    threads = _shards(part("ring", "host"))
+    assert sorted(threads) == list(range(shards))
+    cores = os.cpu_count() or 1
+    allowed = {index: len(os.sched_getaffinity(tid)) for index, tid in threads.items()}
+    assert allowed == dict.fromkeys(threads, 1) or cores == 1
+    assert lab.node(1).run(["ping", "-c", "1", "-w", "5", "node-3"]).ok
+
+
+def test_a_word_that_is_no_number_of_threads_fails_the_start_by_name(
+    labs: Labs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NM_SHARDS", "lots")
+    with pytest.raises(NmError) as caught:
+        labs.up(RING)
+    assert any("NM_SHARDS is `lots`" in line for line in caught.value.render().splitlines())
+
+
+@pytest.mark.timeout(240)  # the watchdog and two status rounds, on a busy machine
+def test_a_thread_that_stands_still_is_told_and_the_lab_recovers(
+    labs: Labs, nm: Nm, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NM_SHARDS", "2")
+    lab = labs.up(RING)
+    with _standing_still(_shards(part("ring", "host"))[0]):
+        # Something for it to do: a thread that sleeps because there is nothing has not stalled.
+        with suppress(NmError):
+            lab.set_link(1, 2, LinkSpec(delay_us=1000))
+        _until(lambda: lab.status().state == "degraded")
+        assert "packet thread of 4 nodes from 1 to 4 has not moved" in nm("status").err
+    _until(lambda: lab.status().state == "ready")
+    assert lab.node(1).run(["ping", "-c", "1", "-w", "5", "node-3"]).ok
+
+
+# SIOCETHTOOL with ETHTOOL_GTSO (linux/ethtool.h): the kernel is asked, not the product.
+ASK_TSO = """
+import fcntl, socket, struct, ctypes
+answer = ctypes.create_string_buffer(struct.pack("II", 0x1E, 0))
+request = struct.pack("16sP", b"utun", ctypes.addressof(answer)).ljust(40, b"\\0")
+fcntl.ioctl(socket.socket(), 0x8946, request)
+print(struct.unpack("II", answer.raw[:8])[1])
+"""
+
+
+def _carries_super_packets(node: Node) -> bool:
+    done = node.run([sys.executable, "-c", ASK_TSO])
+    assert done.ok, done.stderr
+    return done.stdout.strip() == "1"
+
+
+def _queues(process: ProcessId) -> int:
+    """TUN queues that a process holds."""
+    told = []
+    for entry in Path(f"/proc/{process.pid}/fdinfo").iterdir():
+        with suppress(OSError):
+            told.append(entry.read_text())
+    return sum("iff:\tutun" in each for each in told)
+
+
+def _shards(process: ProcessId) -> dict[int, int]:
+    """The packet threads of a host process, by index."""
+    found = {}
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        name = (task / "comm").read_text().strip()
+        if name.startswith("nm-shard-"):
+            found[int(name.removeprefix("nm-shard-"))] = int(task.name)
+    return found
+
+
+@contextmanager
+def _standing_still(tid: int) -> Iterator[None]:
+    """Hold one thread as a debugger does; a signal would stop the whole process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(PTRACE_SEIZE, tid, 0, 0) != 0:
+        pytest.skip(f"cannot hold a thread: {os.strerror(ctypes.get_errno())}")
+    assert libc.ptrace(PTRACE_INTERRUPT, tid, 0, 0) == 0
+    os.waitpid(tid, 0x40000000)  # __WALL: threads too
+    try:
+        yield
+    finally:
+        libc.ptrace(PTRACE_DETACH, tid, 0, 0)
+
+
+def _until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.1)

@@ -1,0 +1,60 @@
+"""Which lab and which nodes a command means."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.deploy.home import Home
+from orchestrator.errors import LabNotFound, UsageError
+from orchestrator.lab.find import find_lab, select_nodes
+from tests.lab.conftest import MakeLab
+
+
+def test_the_only_lab_is_meant(home: Home, make_lab: MakeLab) -> None:
+    make_lab("ring")
+    assert find_lab(home, None)[1].lab == "ring"
+    assert find_lab(home, "ring")[1].lab == "ring"
+
+
+def test_several_labs_are_listed(home: Home, make_lab: MakeLab) -> None:
+    make_lab("ring")
+    make_lab("line")
+    with pytest.raises(LabNotFound, match="line, ring") as caught:
+        find_lab(home, None)
+    assert caught.value.id == "lab.ambiguous"
+
+
+def test_a_name_that_is_not_up_gets_the_nearest(home: Home, make_lab: MakeLab) -> None:
+    make_lab("ring")
+    with pytest.raises(LabNotFound) as caught:
+        find_lab(home, "rign")
+    assert caught.value.hint == "did you mean `ring`?"
+
+
+def test_remains_are_called_so(home: Home, make_lab: MakeLab) -> None:
+    directory, _ = make_lab("ring")
+    directory.state_file.unlink()
+    with pytest.raises(LabNotFound, match="only remains"):
+        find_lab(home, "ring")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["1"], [1]),
+        (["1,2"], [1, 2]),
+        (["1-3"], [1, 2, 3]),
+        (["w*"], [2, 3]),
+        (["tier=edge"], [2]),
+        (["all"], [1, 2]),
+        (["trainer", "3"], [1, 3]),
+    ],
+)
+def test_selectors(make_lab: MakeLab, words: list[str], meant: list[int]) -> None:
+    assert select_nodes(make_lab()[1], words) == meant
+
+
+@pytest.mark.parametrize("word", ["9", "nobody", "tier=none", "3-1", "1-9"])
+def test_a_selector_that_means_nobody_is_an_error(make_lab: MakeLab, word: str) -> None:
+    with pytest.raises(UsageError):
+        select_nodes(make_lab()[1], [word])

@@ -1,0 +1,251 @@
+"""Lossless transfers: every listed receiver has every byte, or is named with the reason."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nextmini_py import Dataplane, InvalidArgument, NoData, PacketView, UnknownGroup, UnknownSession
+from tests.nextmini_py.conftest import QUICK, WAIT_MS, Opener, make_group
+from tests.nextmini_py.fake_controller import FakeController
+
+RECEIVER = """
+import sys, nextmini_py
+path, group_id, group_ip, size = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+dp = nextmini_py.Dataplane(path)
+dp.join_group(group_id)
+session = dp.receive_data(group_id, group_ip, 1, size)
+print("receiving", flush=True)
+print(dp.lossless_wait(session), flush=True)
+"""
+
+
+def check(dataplane: Dataplane, session: int, data: bytes) -> None:
+    assert dataplane.lossless_wait(session, timeout_ms=WAIT_MS)
+    view = dataplane.get_data_buffer(session)
+    assert hashlib.sha256(view).digest() == hashlib.sha256(data).digest()
+
+
+def test_every_receiver_gets_every_byte(nodes: dict[int, Dataplane]) -> None:
+    group_id, group_ip = make_group(nodes)
+    data = os.urandom(5_000_000)
+    receiving = {node: nodes[node].receive_data(group_id, group_ip, 1, len(data)) for node in (2, 3)}
+    sending = nodes[1].send_data(group_id, group_ip, [2, 3], data, chunk_size=100)
+    assert set(receiving.values()) == {sending}, "both sides know the session by one number"
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
+    for node, session in receiving.items():
+        check(nodes[node], session, data)
+    result = nodes[1].lossless_result(sending)
+    assert result.complete and result.state == "complete" and result.role == "sender"
+    assert {node: (entry.state, entry.bytes) for node, entry in result.receivers.items()} == {
+        2: ("complete", len(data)),
+        3: ("complete", len(data)),
+    }
+    assert len(data) <= result.bytes_sent <= 1.03 * len(data), "one copy leaves the source"
+    assert nodes[2].lossless_result(receiving[2]).receivers[2].bytes == len(data)
+    assert pickle.loads(pickle.dumps(result)) == result
+
+
+def test_the_receiver_may_come_second(nodes: dict[int, Dataplane]) -> None:
+    group_id, group_ip = make_group(nodes)
+    data = os.urandom(100_000)
+    sending = nodes[1].send_data(group_id, group_ip, [2], data)
+    assert nodes[1].lossless_wait(sending, timeout_ms=30) is False, "nobody is there yet"
+    assert nodes[1].lossless_result(sending).state in ("waiting", "active")
+    check(nodes[2], nodes[2].receive_data(group_id, group_ip, 1, len(data)), data)
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
+
+
+def test_one_node_can_be_sent_to_by_its_address(nodes: dict[int, Dataplane]) -> None:
+    data = os.urandom(1_000_000)
+    receiving = nodes[3].receive_data(0, "10.0.0.3", 1, len(data))
+    sending = nodes[1].send_data(0, "10.0.0.3", [3], data)
+    check(nodes[3], receiving, data)
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
+
+
+def test_transfers_of_one_group_in_sequence_and_at_once_do_not_mix(nodes: dict[int, Dataplane]) -> None:
+    group_id, group_ip = make_group(nodes)
+    payloads = [os.urandom(200_000 + number) for number in range(4)]
+    receiving = [nodes[2].receive_data(group_id, group_ip, 1, len(data)) for data in payloads]
+    sending = [nodes[1].send_data(group_id, group_ip, [2], data) for data in payloads]
+    assert receiving == sending
+    assert len(set(sending)) == 4
+    for session, data in zip(receiving, payloads, strict=True):
+        check(nodes[2], session, data)
+    for session in sending:
+        assert nodes[1].lossless_wait(session, timeout_ms=WAIT_MS)
+
+
+def test_sub_views_and_arrays_are_sent_as_they_are(nodes: dict[int, Dataplane]) -> None:
+    numpy = pytest.importorskip("numpy")
+    weights = numpy.random.default_rng(7).random((300, 100), dtype="f4")
+    for buffer, expected in (
+        (PacketView(b"0123456789" * 10).slice(5, 25), b"56789" + b"0123456789" + b"01234"),
+        (weights, weights.tobytes()),
+    ):
+        session = nodes[2].receive_data(0, "10.0.0.2", 1, len(expected))
+        nodes[1].send_data(0, "10.0.0.2", [2], buffer)
+        check(nodes[2], session, expected)
+
+
+def test_a_sent_buffer_is_let_go_of_when_the_transfer_has_ended(nodes: dict[int, Dataplane]) -> None:
+    data = bytearray(os.urandom(50_000))
+    receiving = nodes[2].receive_data(0, "10.0.0.2", 1, len(data))
+    sending = nodes[1].send_data(0, "10.0.0.2", [2], data)
+    with pytest.raises(BufferError):
+        data.append(0)
+    check(nodes[2], receiving, bytes(data))
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
+    gc.collect()
+    data.append(0)
+
+
+def test_what_arrived_is_kept_until_it_is_consumed(nodes: dict[int, Dataplane]) -> None:
+    session = nodes[2].receive_data(0, "10.0.0.2", 1, 100)
+    with pytest.raises(NoData, match="not complete"):
+        nodes[2].get_data_buffer(session)
+    sending = nodes[1].send_data(0, "10.0.0.2", [2], b"x" * 100)
+    assert nodes[2].lossless_wait(session, timeout_ms=WAIT_MS)
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
+    first = nodes[2].get_data_buffer(session, consume=False)
+    last = nodes[2].get_data_buffer(session)
+    assert bytes(first) == bytes(last) == b"x" * 100
+    with pytest.raises(NoData, match="consumed"):
+        nodes[2].get_data_buffer(session)
+    with pytest.raises(NoData, match="it sends"):
+        nodes[1].get_data_buffer(sending)
+    assert nodes[2].lossless_wait(session, timeout_ms=0), "asking again is the same"
+
+
+def test_nonsense_is_refused_at_once_and_by_name(nodes: dict[int, Dataplane]) -> None:
+    group_id, group_ip = make_group(nodes)
+    send, receive = nodes[1].send_data, nodes[2].receive_data
+    with pytest.raises(InvalidArgument, match="buffer is empty"):
+        send(group_id, group_ip, [2], b"")
+    with pytest.raises(InvalidArgument, match="no receivers"):
+        send(group_id, group_ip, [], b"x")
+    with pytest.raises(InvalidArgument, match="chunk size is zero"):
+        send(group_id, group_ip, [2], b"x", chunk_size=0)
+    with pytest.raises(UnknownGroup, match="group 9"):
+        send(9, "239.255.0.9", [2], b"x")
+    with pytest.raises(InvalidArgument, match="no bytes"):
+        receive(group_id, group_ip, 1, 0)
+    with pytest.raises(ValueError, match="not an IPv4 address"):
+        receive(0, "somewhere", 1, 10)
+    for call in (nodes[1].lossless_wait, nodes[1].lossless_result, nodes[1].get_data_buffer):
+        with pytest.raises(UnknownSession):
+            call(12345)
+        with pytest.raises(KeyError):
+            call(12345)
+
+
+def test_an_address_that_is_not_the_groups_is_corrected_and_said(nodes: dict[int, Dataplane]) -> None:
+    group_id, group_ip = make_group(nodes)
+    with pytest.warns(UserWarning, match=f"{group_ip} is used"):
+        session = nodes[2].receive_data(group_id, "239.255.0.10", 1, 10)
+    nodes[1].send_data(group_id, group_ip, [2], b"x" * 10)
+    check(nodes[2], session, b"x" * 10)
+
+
+def test_a_receiver_that_never_comes_is_named_and_the_other_completes(open_nodes: Opener) -> None:
+    nodes = open_nodes(1, 2, 3, extra=QUICK)
+    group_id, group_ip = make_group(nodes)
+    data = os.urandom(300_000)
+    receiving = nodes[2].receive_data(group_id, group_ip, 1, len(data))
+    sending = nodes[1].send_data(group_id, group_ip, [2, 3], data)
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS) is False
+    check(nodes[2], receiving, data)
+    result = nodes[1].lossless_result(sending)
+    assert not result.complete
+    assert result.receivers[2].state == "complete"
+    assert result.receivers[3].state == "timed_out"
+    assert result.receivers[3].reason
+
+
+def test_a_receiver_with_too_little_room_is_named_and_the_other_completes(
+    nodes: dict[int, Dataplane],
+) -> None:
+    group_id, group_ip = make_group(nodes)
+    data = os.urandom(100_000)
+    enough = nodes[2].receive_data(group_id, group_ip, 1, len(data))
+    little = nodes[3].receive_data(group_id, group_ip, 1, 10)
+    sending = nodes[1].send_data(group_id, group_ip, [2, 3], data)
+    check(nodes[2], enough, data)
+    assert nodes[3].lossless_wait(little, timeout_ms=WAIT_MS) is False
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS) is False
+    entry = nodes[1].lossless_result(sending).receivers[3]
+    assert entry.state == "failed"
+    assert "10 bytes" in entry.reason
+
+
+def test_a_receiver_that_is_cancelled_is_named(nodes: dict[int, Dataplane]) -> None:
+    session = nodes[2].receive_data(0, "10.0.0.2", 1, 1000)
+    nodes[2].lossless_cancel(session)
+    assert nodes[2].lossless_wait(session, timeout_ms=WAIT_MS) is False
+    again = nodes[2].receive_data(0, "10.0.0.2", 1, 1000)
+    assert again != session
+
+
+def test_a_receiver_that_leaves_is_named(nodes: dict[int, Dataplane]) -> None:
+    group_id, group_ip = make_group(nodes)
+    data = os.urandom(300_000)
+    receiving = {node: nodes[node].receive_data(group_id, group_ip, 1, len(data)) for node in (2, 3)}
+    nodes[3].leave_group(group_id)
+    sending = nodes[1].send_data(group_id, group_ip, [2, 3], data)
+    check(nodes[2], receiving[2], data)
+    assert nodes[3].lossless_wait(receiving[3], timeout_ms=WAIT_MS) is False
+    nodes[3].close()
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS) is False
+    result = nodes[1].lossless_result(sending)
+    assert result.receivers[2].state == "complete"
+    assert result.receivers[3].state in ("left", "failed")
+
+
+def test_a_receiver_that_is_killed_is_named_at_once(
+    open_nodes: Opener, controller: FakeController, tmp_path: Path
+) -> None:
+    nodes = open_nodes(1, 2)
+    nodes[1].create_group("group")
+    group_id, group_ip, _ = nodes[1].group_is_ready(timeout_ms=WAIT_MS) or (0, "", 0)
+    data = os.urandom(60_000_000)
+    path = controller.settings(3, tmp_path)
+    command = [sys.executable, "-c", RECEIVER, str(path), str(group_id), group_ip, str(len(data))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "receiving\n"
+        assert nodes[1].wait_for_topology_ready(timeout_ms=WAIT_MS)
+        nodes[1].set_group_routes(group_id, [(1, 2), (2, 3)])
+        sending = nodes[1].send_data(group_id, group_ip, [3], data)
+        child.send_signal(signal.SIGKILL)
+    assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS) is False
+    entry = nodes[1].lossless_result(sending).receivers[3]
+    assert entry.state == "failed"
+    assert "unreachable" in entry.reason
+
+
+def test_a_transfer_between_processes_goes_over_tcp(
+    open_nodes: Opener, controller: FakeController, tmp_path: Path
+) -> None:
+    nodes = open_nodes(1, 2)
+    nodes[1].create_group("group")
+    group_id, group_ip, _ = nodes[1].group_is_ready(timeout_ms=WAIT_MS) or (0, "", 0)
+    path, data = controller.settings(3, tmp_path), os.urandom(3_000_000)
+    command = [sys.executable, "-c", RECEIVER, str(path), str(group_id), group_ip, str(len(data))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "receiving\n"
+        assert nodes[1].wait_for_topology_ready(timeout_ms=WAIT_MS)
+        nodes[1].set_group_routes(group_id, [(1, 2), (2, 3)])
+        sending = nodes[1].send_data(group_id, group_ip, [3], data)
+        assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
+        assert child.stdout.readline() == "True\n"
+        assert child.wait(timeout=20) == 0

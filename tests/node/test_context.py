@@ -1,0 +1,118 @@
+"""`ctx` keeps its promises."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from orchestrator.node.context import RoleError, RoleStopped
+from tests.node.fakes import FakeWire, context
+
+
+def test_who_and_what() -> None:
+    ctx = context(FakeWire(), size=3)
+    assert (ctx.node, ctx.name, ctx.role, ctx.round, ctx.seed) == (2, "b", "worker", 1, 7)
+    assert ctx.params.size == 3
+    assert ctx.nodes() == [1, 2, 3]
+    assert ctx.nodes("worker") == [2, 3]
+    assert ctx.address(3) == "10.0.0.3"
+
+
+def test_a_parameter_or_role_that_is_not_there_is_named_with_the_nearest() -> None:
+    ctx = context(FakeWire(), size=3)
+    with pytest.raises(AttributeError, match=r"no parameter `sise`; did you mean `size`"):
+        _ = ctx.params.sise
+    with pytest.raises(RoleError) as caught:
+        ctx.nodes("traner")
+    assert caught.value.hint == "did you mean `trainer`?"
+    with pytest.raises(RoleError):
+        ctx.address(9)
+
+
+def test_a_row_carries_node_role_and_the_round_once_there_is_one() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    ctx.report(state="complete")
+    for _ in ctx.rounds(2):
+        ctx.report(state="complete")
+    ctx.report(round=9)
+    assert wire.rows[0] == {"node": 2, "role": "worker", "state": "complete"}
+    assert [row.get("round") for row in wire.rows] == [None, 1, 2, 9]
+
+
+def test_values_are_plain() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    ctx.publish("group", {"id": 1, "members": (2, 3)})
+    assert wire.values["group"] == {"id": 1, "members": [2, 3]}
+    with pytest.raises(RoleError) as caught:
+        ctx.publish("weights", b"bytes")
+    assert caught.value.id == "scenario.value"
+    with pytest.raises(RoleError):
+        ctx.report(text="x" * 2_000_000)
+
+
+def test_numbers_of_numpy_become_numbers() -> None:
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed")
+    wire = FakeWire()
+    context(wire).report(mean=numpy.float32(0.5), count=numpy.int64(3))
+    assert wire.rows[0]["mean"] == 0.5
+    assert wire.rows[0]["count"] == 3
+
+
+def test_a_wait_ends_with_the_value_or_the_time() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    threading.Thread(target=lambda: (wire.asked.get(), wire.lookups["key"].set_result(5))).start()
+    assert ctx.lookup("key", timeout=10) == 5
+    with pytest.raises(RoleError, match=r"waited 0.01 s for barrier `go`"):
+        ctx.barrier("go", timeout=0.01)
+
+
+def test_an_interrupt_ends_waits_present_and_future() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+
+    def interrupt() -> None:
+        wire.asked.get()
+        assert ctx.waiting_for() == "barrier `go`"
+        ctx.interrupt("enough")
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(RoleStopped, match="enough"):
+        ctx.barrier("go", timeout=10)
+    with pytest.raises(RoleStopped):
+        ctx.lookup("key", timeout=10)
+
+
+async def test_awaitable_twins() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    waiting = asyncio.create_task(ctx.lookup_async("key"))
+    await asyncio.to_thread(wire.asked.get, True, 10)
+    wire.lookups["key"].set_result([1])
+    assert await asyncio.wait_for(waiting, 10) == [1]
+    with pytest.raises(RoleError):
+        await ctx.barrier_async("go", timeout=0.01)
+
+
+async def test_a_cancelled_wait_may_be_settled_later() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    waiting = asyncio.create_task(ctx.barrier_async("go"))
+    await asyncio.to_thread(wire.asked.get, True, 10)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ctx.waiting_for() is None
+
+
+def test_the_log_can_be_called() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    ctx.log("hello %d", 5)
+    ctx.log.warning("100 % sure")
+    ctx.progress(1, 2)
+    assert wire.lines == [("info", "hello 5"), ("warning", "100 % sure"), ("progress", "1.0/2.0")]

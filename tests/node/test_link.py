@@ -1,0 +1,88 @@
+"""What roles say reaches the controller, in order and whole, however fast they say it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from orchestrator.node import link
+from orchestrator.node.link import ControllerLink
+from orchestrator.protocol import Admission, Role
+from orchestrator.protocol.messages import AgentHello, RoleReport
+from orchestrator.transport import Connection, admit, serve
+
+
+class Taker:
+    """A controller that takes rows only while it is told to."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.taking = asyncio.Event()
+
+    async def handle(self, connection: Connection) -> None:
+        await admit(connection, Admission({Role.AGENT: "token"}), "lab", 1)
+        async for frame in connection:
+            if isinstance(frame.message, RoleReport):
+                await self.taking.wait()
+                self.rows.append(frame.message.seq)
+            connection.ack(frame)
+
+
+@asynccontextmanager
+async def linked() -> AsyncIterator[tuple[ControllerLink, Taker]]:
+    taker = Taker()
+    server = await serve(taker.handle, "127.0.0.1", 0)
+    host, port = server.address
+    url = f"ws://{host}:{port}/control"
+    agent = ControllerLink(url, "token", lambda: AgentHello((1,)), lambda *_: None, lambda: None, 5.0)
+    running = asyncio.create_task(agent.run())
+    try:
+        await asyncio.wait_for(agent.welcomed.wait(), 10)
+        yield agent, taker
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await server.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # a thread sets no event of ours
+            await asyncio.sleep(0.005)
+
+
+async def test_a_role_that_reports_without_end_waits_for_room_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link, "MAX_OUTBOX", 10)
+    said: list[int] = []
+    async with linked() as (agent, taker):
+
+        def role() -> None:
+            for number in range(1, 101):
+                agent.post(RoleReport("run", 1, "sayer", number, {}), 1, True)
+                said.append(number)
+
+        thread = threading.Thread(target=role, daemon=True)
+        thread.start()
+        await until(lambda: len(said) == 10)
+        await asyncio.to_thread(thread.join, 0.3)
+        assert len(said) == 10, "it waits until there is room"
+        taker.taking.set()
+        await asyncio.wait_for(asyncio.to_thread(thread.join), 20)
+        await until(lambda: len(taker.rows) == 100)
+        assert taker.rows == list(range(1, 101))
+
+
+async def test_the_loop_itself_never_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "MAX_OUTBOX", 1)
+    async with linked() as (agent, taker):
+        for number in range(1, 6):
+            agent.post(RoleReport("run", 1, "sayer", number, {}), 1, True)
+        taker.taking.set()
+        await until(lambda: len(taker.rows) == 5)

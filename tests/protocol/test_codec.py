@@ -1,0 +1,133 @@
+"""What reading and writing frames promises, whatever comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import (
+    MAX_MESSAGE,
+    MESSAGES,
+    Admission,
+    Bad,
+    Frame,
+    Malformed,
+    Oversized,
+    Refused,
+    Requests,
+    Role,
+    UnknownType,
+    WrongVersion,
+    batches,
+    decode_batch,
+    decode_frames,
+    encode,
+    permitted,
+)
+from orchestrator.protocol import messages as m
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(0, 9), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300))
+def test_bytes_of_any_kind_are_read_without_an_accident(data: bytes) -> None:
+    assert all(isinstance(item, Frame | Bad) for item in decode_batch(data))
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(MESSAGES)), VALUES)
+def test_a_body_of_any_kind_is_a_message_or_named_as_wrong(kind: str, body: Any) -> None:
+    [item] = decode_batch(msgpack.packb([1, 5, 3, kind, body]))
+    assert isinstance(item, Frame) or (item.id, item.node) == (5, 3)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(MESSAGES)), st.data())
+def test_a_field_of_any_kind_is_taken_or_named_as_wrong(kind: str, data: st.DataObject) -> None:
+    names = list(MESSAGES[kind].__dataclass_fields__)
+    body = {name: data.draw(VALUES) for name in names}
+    [item] = decode_batch(msgpack.packb([1, 5, 3, kind, body]))
+    if isinstance(item, Bad):
+        assert item.error.id == "protocol.body" and kind in item.error.message
+    else:
+        assert decode_frames(encode(item))[0].message.type == kind
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 100_000), max_size=30))
+def test_batches_keep_order_and_stay_small(sizes: list[int]) -> None:
+    pieces = [bytes([index % 256]) * size for index, size in enumerate(sizes)]
+    joined = list(batches(pieces))
+    assert b"".join(joined) == b"".join(pieces)
+    assert all(len(batch) <= 256 * 1024 for batch in joined)
+
+
+def test_a_message_too_large_to_send_is_refused_here_and_not_there() -> None:
+    files = {"big": bytes(MAX_MESSAGE)}
+    with pytest.raises(Oversized, match="PrepareRun"):
+        encode(Frame(m.PrepareRun("r", "s", files, "roles.py", {}, 0, {}, {}, 1.0)))
+
+
+@pytest.mark.parametrize(
+    "spec", [{"loss": 1.5}, {"loss": float("nan")}, {"rate_bps": 0}, {"delay_us": "5"}, 7]
+)
+def test_impairments_outside_their_range_are_refused(spec: Any) -> None:
+    body = {"remote_node_id": 2, "link": spec, "version": 1}
+    [item] = decode_batch(msgpack.packb([1, 0, 3, "SetLink", body]))
+    assert isinstance(item, Bad) and item.error.id == "protocol.body"
+
+
+def test_impairments_without_any_field_are_a_plain_link() -> None:
+    [frame] = decode_frames(encode(Frame(m.SetLink(2, LinkSpec(), 1))))
+    assert isinstance(frame.message, m.SetLink) and frame.message.link.is_plain
+
+
+def test_only_the_right_token_of_the_right_role_opens() -> None:
+    admission = Admission({Role.NODE: "n", Role.OPERATOR: "o"})
+    assert admission.admit(Frame(m.Hello("n", 1, "node", "x", 9))).process == 9
+    for hello, error in [
+        (m.Hello("o", 1, "node"), Refused),
+        (m.Hello("", 1, "agent"), Refused),
+        (m.Hello("", 1, "controller"), Refused),
+        (m.Hello("n", 1, "nobody"), Refused),
+        (m.Hello("n", 2, "node"), WrongVersion),
+        (m.GetStatus(), Malformed),
+    ]:
+        with pytest.raises(error):
+            admission.admit(Frame(hello))
+
+
+@pytest.mark.parametrize("role", [Role.NODE, Role.AGENT, Role.OPERATOR])
+def test_a_role_may_send_what_is_its_own_and_nothing_else(role: Role) -> None:
+    allowed = set()
+    for name, cls in MESSAGES.items():
+        message = object.__new__(cls)
+        try:
+            permitted(role, message)
+        except (Refused, UnknownType):
+            continue
+        allowed.add(name)
+    assert "Hello" not in allowed and {"Ack", "Error", "Goodbye"} <= allowed
+    assert allowed == {name for name, cls in MESSAGES.items() if role in cls.SENDERS} - {"Hello"}
+    assert not any({Role.CONTROLLER} == MESSAGES[name].SENDERS for name in allowed)
+
+
+def test_request_numbers_wrap_and_never_are_0() -> None:
+    requests: Requests[str] = Requests()
+    requests._next = 2**32 - 1
+    assert requests.open("last") == 2**32 - 1
+    assert requests.open("first") == 1
+    assert (requests.close(1), requests.close(1), len(requests)) == ("first", None, 1)
+    assert requests.close_all() == ["last"]

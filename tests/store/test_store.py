@@ -1,0 +1,227 @@
+"""What the store keeps, through restarts and outages of Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+
+import psycopg
+import pytest
+
+from orchestrator.impairment import LinkSpec
+from orchestrator.store import (
+    EventRow,
+    GroupRow,
+    LinkRow,
+    NodeRow,
+    RoleRow,
+    RouteRow,
+    RunRow,
+    SchemaTooNew,
+    Store,
+    StoreUnavailable,
+    TreeRow,
+)
+from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.migrate import migrate, migrations
+
+pytestmark = pytest.mark.integration
+
+RUN = RunRow(
+    run="r1",
+    scenario="hello",
+    state="running",
+    reason="",
+    entry="roles.py",
+    params={"size": 5},
+    seed=2**64 - 1,
+    timeout_s=60.0,
+    started_ms=1_700_000_000_123,
+    files={"roles.py": b"\x00\xff"},
+    roles=(RoleRow(1, "trainer", "running"), RoleRow(2, "worker", "sent")),
+    rows={},
+    values={},
+    barriers={},
+    last_event=0,
+)
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    store = Store(database)
+    await store.open("ring")
+    yield store
+    await store.close()
+
+
+async def test_the_lab_is_found_again_as_it_was(database: str, store: Store) -> None:
+    nodes = [
+        NodeRow(n, f"node-{n}", {"tier": "core"}, False, "ready", "lab", "h:1", "", 2**64 - n) for n in (1, 2)
+    ]
+    link = LinkRow(1, 2, LinkSpec(rate_bps=10**10), LinkSpec(), LinkSpec(delay_us=0), None)
+    route = RouteRow(7, 1, 2, ((1, 2),))
+    store.lab.save_nodes(nodes)
+    store.lab.save_links([link])
+    store.lab.save_routes([route, RouteRow(8, 2, 1, ((2, 1),))])
+    store.lab.drop_routes([8])
+    store.lab.save_group(GroupRow(1, "weights", 1, "239.255.0.10"))
+    store.lab.add_member(1, 2)
+    store.lab.add_member(1, 3)
+    store.lab.drop_member(1, 3)
+    store.lab.set_trees(1, [TreeRow(0, ((1, 2),), 0.5)])
+    store.lab.lab_ready("ring")
+    store.history.event(
+        EventRow(41, 1_700_000_000_000, "node.ready", 2, {"nan": float("nan"), "zero": "a\0b"})
+    )
+    store.runs.begin(RUN)
+    store.runs.row("r1", 1, 1, "trainer", {"bytes": 2**53, "raw": b"\x01"}, 1_700_000_000_000)
+    store.runs.row("r1", 1, 1, "trainer", {"twice": True}, 1_700_000_000_000)
+    store.runs.value("r1", "group", [1, "239.255.0.10"])
+    store.runs.barrier("r1", "start", 2)
+    store.runs.barrier("r1", "start", 1)
+    store.runs.event("r1", 1, 1_700_000_000_000, "started", 0, "", None)
+    assert await store.flushed()
+    other = Store(database)
+    found = await other.open("ring")
+    assert (found.lab.incarnation, found.lab.was_ready, found.last_event) == (2, True, 41)
+    assert found.nodes == tuple(nodes)
+    assert (found.links, found.routes) == ((link,), (route,))
+    assert found.groups == (GroupRow(1, "weights", 1, "239.255.0.10", (2,), (TreeRow(0, ((1, 2),), 0.5),)),)
+    [run] = found.runs
+    assert (run.files, run.roles, run.seed, run.started_ms) == (
+        RUN.files,
+        RUN.roles,
+        RUN.seed,
+        RUN.started_ms,
+    )
+    assert (run.rows, run.values, run.barriers) == ({1: 1}, {"group": [1, "239.255.0.10"]}, {"start": 2})
+    assert [event.detail for event in await other.events(0, 10)] == [{"nan": None, "zero": "a�b"}]
+    other.runs.state("r1", "finished", "", 1_700_000_001_000)
+    other.runs.result("r1", "pass", {"rows": []})
+    assert await other.flushed()
+    assert await other.run_state("r1") == ("hello", "finished", "")
+    assert [event[0] for event in await other.run_events("r1", 0)] == [1]
+    await other.close()
+
+
+async def test_migrations_are_numbered_and_applied_once(database: str) -> None:
+    steps = migrations()
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+
+    async def attempt() -> int:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            return await migrate(connection)
+
+    assert sorted(await asyncio.gather(*(attempt() for _ in range(5)))) == [0, 0, 0, 0, len(steps)]
+
+
+async def test_a_database_of_a_newer_release_is_refused(database: str, store: Store) -> None:
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("INSERT INTO schema_migrations (number, name) VALUES (999, 'future')")
+    with pytest.raises(SchemaTooNew, match="999"):
+        await Store(database).open("ring")
+
+
+async def test_a_change_made_by_sql_is_heard_and_our_own_is_not(database: str, store: Store) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    store.listen(heard.put_nowait)
+    store.lab.save_links([LinkRow(1, 2)])
+    assert await store.flushed()
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        async with asyncio.timeout(5):  # what was missed before it began to listen
+            assert {await heard.get() for _ in range(3)} == {"links", "routes", "groups"}
+        await connection.execute("""UPDATE links SET forward_now = '{"delay_us": 20000}' WHERE a = 1""")
+        async with asyncio.timeout(5):
+            assert await heard.get() == "links"
+        [link] = await store.links()
+        assert link.forward_now == LinkSpec(delay_us=20_000)
+        await connection.execute(
+            "INSERT INTO routes (src_node_id, dst_node_id, edges) VALUES (1, 2, '[[1, 2]]')"
+        )
+        async with asyncio.timeout(5):
+            while await heard.get() != "routes":
+                pass
+        assert [route.edges for route in await store.routes()] == [((1, 2),)]
+        await connection.execute("INSERT INTO groups (group_id, label, src_node_id) VALUES (5, 'x', 1)")
+        await connection.execute("INSERT INTO group_members (group_id, node_id) VALUES (5, 2)")
+        async with asyncio.timeout(5):
+            assert [await heard.get(), await heard.get()] == ["groups", "groups"]
+        [group] = await store.groups()
+        assert (group.group_id, group.members, group.group_ip) == (5, (2,), None)
+
+
+async def test_measurements_go_in_by_the_thousand(database: str, store: Store) -> None:
+    began = time.monotonic()
+    rows = [(n, 2**40, 2**63, 0, 2**64 - 1, {"loss": n}) for n in range(10_000)]
+    store.history.link_counters(1_700_000_000_000, 1, rows)
+    store.history.flow_counters(1_700_000_000_000, 1, [(2, bytes(16), 5, 6)])
+    store.history.flows_started([(bytes(16), 5, 1, 1, 2, None)])
+    store.history.flows_routed([(9, bytes(16))])
+    store.history.flows_finished([(bytes(16), 5, 1, 9, 10**12)])
+    assert await store.flushed()
+    await store.close()
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        cursor = await connection.execute("SELECT count(*), max(rx_bytes) FROM link_counters")
+        assert await cursor.fetchone() == (10_000, 2**64 - 1)
+        cursor = await connection.execute("SELECT bytes, route_id FROM flows")
+        assert await cursor.fetchone() == (10**12, 9)
+    assert time.monotonic() - began < 20
+
+
+async def test_a_write_that_postgres_refuses_does_not_hold_up_the_others(store: Store) -> None:
+    store.lab.add_member(99, 1)  # no such group
+    store.lab.save_group(GroupRow(1, "one", 1, "239.255.0.10"))
+    assert await store.flushed()
+    assert [group.group_id for group in await store.groups()] == [1]
+
+
+async def test_writes_made_while_postgres_is_dead_arrive_when_it_is_back(
+    postgres: EmbeddedPostgres, database: str, store: Store
+) -> None:
+    heard: list[str] = []
+    store.listen(heard.append)
+    store.lab.save_group(GroupRow(1, "before", 1, "239.255.0.10"))
+    assert await store.flushed()
+    os.kill(postgres.pid, signal.SIGKILL)
+    written = 1
+    while await store.flushed():  # its back ends live a moment longer, and commit what they are given
+        written += 1
+        store.lab.save_group(GroupRow(written, f"meanwhile {written}", 1, f"239.255.1.{written}"))
+    assert store.problems and "Postgres" in store.problems[0]
+    with pytest.raises(StoreUnavailable):
+        await store.groups()
+    assert not await store.flushed()  # at once: nobody waits for a dead server twice
+    await asyncio.to_thread(postgres.start)
+    await eventually(lambda: not store.problems and len(heard) >= 3)
+    assert [group.group_id for group in await store.groups()] == list(range(1, written + 1))
+    assert set(heard) >= {"links", "routes", "groups"}
+
+
+async def test_nobody_there_is_said_within_the_limit(tmp_path: object) -> None:
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"within 0.3 s") as caught:
+        await Store("host=/nonexistent port=1 user=nm dbname=x").open("ring", within=0.3)
+    assert caught.value.hint and time.monotonic() - began < 2
+
+
+async def test_a_server_that_comes_late_is_waited_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("late") / "db")
+    store = Store(server.dsn)
+    opening = asyncio.create_task(store.open("ring", within=20))
+    try:
+        await asyncio.to_thread(server.start)
+        assert (await opening).lab.incarnation == 1
+        await store.close()
+    finally:
+        server.stop()
+
+
+async def eventually(condition: Callable[[], bool], within: float = 15.0) -> None:
+    """Wait for what the background brings about; there is no event to wait for."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        await asyncio.sleep(0.02)

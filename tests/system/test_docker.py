@@ -1,0 +1,162 @@
+"""A lab of containers from nothing to nothing, and what becomes of it when parts die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.deploy.docker.engine import Engine
+from orchestrator.deploy.home import Home
+from orchestrator.errors import HostNotFit
+from orchestrator.lab import Lab
+from orchestrator.testing.plugin import Labs
+from orchestrator.testing.proof import leftovers
+from tests.integration.conftest import RING, Nm
+
+
+def inspect(container: str) -> Any:
+    return Engine().ask_now(lambda client: client.containers.get(container).attrs)
+
+
+def test_a_ring_of_containers_carries_an_experiment(nm: Nm, nm_home: Home, tmp_path: Path) -> None:
+    payload = tmp_path / "weights.bin"
+    payload.write_bytes(os.urandom(8_000_000))
+    up = nm("up", RING, "--backend", "docker", "-o", "json", timeout=180)
+    assert up.code == 0, up.err
+    try:
+        assert up.json["backend"] == "docker" and up.json["state"] == "ready"
+        assert "already up" in nm("up", RING).err
+        assert nm("exec", "1", "--", "ping", "-c", "1", "-W", "2", "10.0.0.3").code == 0
+        assert nm("exec", "1", "--", "ping", "-c", "1", "-W", "2", "node-3").code == 0
+        assert nm("exec", "1", "--", "sh", "-c", "exit 7").code == 7
+        said = nm("exec", "all", "-o", "json", "--", "cat", "/sys/class/net/utun/mtu")
+        assert [each["exit_code"] for each in said.json] == [0] * 4
+        run = nm(
+            "run", "scenario", "weights-sync", "--param", f"payload={payload}", "-o", "json", timeout=200
+        )
+        assert run.code == 0, run.err
+        rows = run.json["rows"]
+        assert {row["bytes"] for row in rows if row["role"] == "worker"} == {8_000_000}
+        assert len({row["sha256"] for row in rows}) == 1
+        (trainer,) = (row for row in rows if row["role"] == "trainer")
+        assert trainer["bytes_sent"] <= 1.03 * trainer["payload_bytes"] * trainer["out_degree"]
+        assert nm("run", "scenario", "pingall").code == 0
+        assert "listening" in nm("logs", "controller").out
+        check_containers_are_kept_small(nm_home)
+    finally:
+        down = nm("down")
+    assert down.code == 0, down.err
+    assert leftovers(nm_home, engine=True) == []
+
+
+def check_containers_are_kept_small(home: Home) -> None:
+    """No capability but NET_ADMIN, no writable root, nothing published but on loopback."""
+    for name in ("nm-ring-postgres", "nm-ring-controller", "nm-ring-node-1"):
+        facts = inspect(name)["HostConfig"]
+        assert facts["CapDrop"] == ["ALL"]
+        assert (facts["CapAdd"] or []) == (["NET_ADMIN"] if name.endswith("node-1") else [])
+        assert not facts["Privileged"] and facts["ReadonlyRootfs"]
+        assert any("no-new-privileges" in option for option in facts["SecurityOpt"])
+        for bindings in (facts["PortBindings"] or {}).values():
+            assert all(binding["HostIp"] == "127.0.0.1" for binding in bindings)
+
+
+@pytest.mark.parametrize("victim", ["node-2", "controller", "postgres"])
+def test_a_killed_container_is_named_and_up_mends_it(labs: Labs, nm: Nm, victim: str) -> None:
+    lab = labs.up(RING, backend="docker")
+    container = f"nm-ring-{victim}"
+    Engine().ask_now(lambda client: client.containers.get(container).kill())
+    seen = lab.status()
+    assert seen.state == "degraded"
+    assert any(victim in problem for problem in seen.problems)
+    up = nm("up", RING, timeout=180)
+    assert up.code == 0, up.err
+    assert victim in up.err
+    assert lab.status().state == "ready"
+    assert lab.node(1).run(["ping", "-c", "1", "-W", "2", "10.0.0.3"]).ok
+
+
+def test_a_killed_up_leaves_nothing_that_down_does_not_remove(nm: Nm, nm_home: Home) -> None:
+    up = nm.start("up", RING, "--backend", "docker")
+    assert up.stderr is not None
+    for line in up.stderr:
+        if "postgres" in line and "done" in line:
+            break
+    up.kill()
+    up.communicate()
+    assert nm("down", "-n", "ring").code == 0
+    assert leftovers(nm_home, engine=True) == []
+
+
+def test_a_container_that_does_not_start_is_the_culprit(labs: Labs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator import render
+    from orchestrator.deploy.host import PartFailed
+
+    def spoil(plan: Any, directory: Path) -> Any:
+        written = write(plan, directory)
+        file = directory / "node-2.toml"
+        file.write_text(file.read_text().replace("mtu =", "mut ="))
+        return written
+
+    write = render.write
+    monkeypatch.setattr(render, "write", spoil)
+    with pytest.raises(PartFailed) as caught:
+        labs.up(RING, backend="docker")
+    assert "node-2" in caught.value.message
+    assert "mut" in caught.value.render()
+    assert leftovers(labs.home, engine=True) == []
+
+
+def test_a_missing_image_is_said_before_anything_starts(
+    nm_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.deploy.docker import fitness
+
+    monkeypatch.setattr(fitness, "__version__", "0.0.0-none")
+    with pytest.raises(HostNotFit) as caught:
+        Lab.up(RING, backend="docker", home=nm_home)
+    assert caught.value.hint == "`make images` builds it"
+
+
+def test_an_engine_that_does_not_answer_is_4(nm: Nm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    said = nm("up", RING, "--backend", "docker", "-o", "json")
+    assert said.code == 4
+    assert "does not answer" in said.error["message"]
+    assert "--backend native" in said.error["hint"]
+
+
+def test_two_labs_of_containers_and_one_native_side_by_side(labs: Labs) -> None:
+    pair = "name: pair\ntopology: {type: line, n_nodes: 2}\n"
+    up = [
+        labs.up(pair, name="one", backend="docker"),
+        labs.up(pair, name="two", backend="docker"),
+        labs.up(pair, name="three"),
+    ]
+    for lab in up:
+        assert lab.node(1).run(["ping", "-c", "1", "-W", "2", "10.0.0.2"]).ok
+    up[0].down()
+    assert all(lab.status().state == "ready" for lab in up[1:])
+
+
+def test_somebody_elses_containers_are_not_touched(labs: Labs, nm: Nm, nm_home: Home) -> None:
+    """A container with our labels but another home survives `gc` and `down --all`."""
+    from orchestrator import __version__
+
+    name = "nm-somebody-else"
+    labels = {"nm.lab": "else", "nm.run": "r", "nm.home": "/somewhere/else"}
+    Engine().ask_now(
+        lambda client: client.containers.create(
+            f"nm-node:{__version__}", ["sleep", "60"], entrypoint=[], name=name, labels=labels
+        )
+    )
+    try:
+        assert nm("gc").code == 0
+        assert nm("down", "--all").code == 0
+        assert inspect(name)["Name"] == f"/{name}"
+    finally:
+        subprocess.run(["docker", "rm", "-f", name], check=True, capture_output=True)

@@ -1,0 +1,57 @@
+"""A log line is an event and its fields, for people or for machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator import log
+
+
+@pytest.fixture(autouse=True)
+def _restore_root() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_text_has_the_level_the_event_and_the_fields() -> None:
+    stream = io.StringIO()
+    log.setup(stream=stream)
+    log.get("x", run="7f3c").info("link changed", link="a→b", delay_us=20000, cause="by hand")
+    assert stream.getvalue() == 'info  link changed  run=7f3c link=a→b delay_us=20000 cause="by hand"\n'
+
+
+def test_a_per_cent_sign_in_an_event_is_just_that() -> None:
+    stream = io.StringIO()
+    log.setup(stream=stream)
+    log.get("x").warning("5 % lost")
+    assert stream.getvalue() == "warning  5 % lost\n"
+
+
+def test_json_is_one_object_a_line() -> None:
+    stream = io.StringIO()
+    log.setup(style="json", stream=stream)
+    logger = log.get("x").bind(node=3)
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logger.exception("role raised", role="worker")
+    line = json.loads(stream.getvalue())
+    assert (line["level"], line["event"], line["node"], line["role"]) == ("error", "role raised", 3, "worker")
+    assert "ValueError: no" in line["traceback"]
+    assert line["time"].endswith("+00:00")
+
+
+def test_what_is_below_the_level_is_not_written() -> None:
+    stream = io.StringIO()
+    log.setup("warning", stream=stream)
+    log.get("x").info("nobody reads this")
+    log.get("x").debug("nor this")
+    assert stream.getvalue() == ""

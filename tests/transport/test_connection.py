@@ -1,0 +1,251 @@
+"""What a control connection promises, over memory and over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+
+import pytest
+from websockets.asyncio.client import connect as raw_connect
+from websockets.exceptions import ConnectionClosed
+
+from orchestrator.errors import ControllerUnreachable
+from orchestrator.protocol import (
+    MAX_MESSAGE,
+    Admission,
+    PeerError,
+    ProtocolError,
+    Role,
+    UnknownType,
+    decode_frames,
+)
+from orchestrator.protocol.messages import Ack, Error, Hello, JoinGroup, LinkState, NodeTopologyReady
+from orchestrator.transport import (
+    Backoff,
+    Connection,
+    Disconnected,
+    RequestTimeout,
+    Server,
+    admit,
+    connect,
+    memory_pair,
+    reconnecting,
+    serve,
+)
+
+TOKENS = {Role.NODE: "node-token", Role.OPERATOR: "operator-token"}
+
+
+async def test_frames_arrive_in_order_and_in_few_messages() -> None:
+    one, other = memory_pair()
+    sent: list[int] = []
+    pipe_send = one._pipe.send
+
+    async def counting(data: bytes) -> None:
+        sent.append(len(decode_frames(data)))
+        await pipe_send(data)
+
+    one._pipe.send = counting  # type: ignore[method-assign]  # looks at the batches on their way
+    for number in range(1, 501):
+        one.send_nowait(LinkState(number, True), node=number)
+    frames = [await other.next_frame(1) for _ in range(500)]
+    assert [frame.node for frame in frames if frame] == list(range(1, 501))
+    assert len(sent) <= 2
+    await one.close()
+    assert await other.next_frame(1) is None
+
+
+async def test_a_request_gets_its_own_reply() -> None:
+    one, other = memory_pair()
+    waiting = [asyncio.create_task(one.request(JoinGroup(n), node=1, within=1)) for n in range(3)]
+    frames = [await other.next_frame(1) for _ in range(3)]
+    for frame in reversed(frames):
+        assert frame is not None and isinstance(frame.message, JoinGroup)
+        other.ack(frame, frame.message.group_id)
+    replies = [await each for each in waiting]
+    assert [reply.value for reply in replies if isinstance(reply, Ack)] == [0, 1, 2]
+    await one.close()
+
+
+async def test_a_refused_request_raises_the_peers_error() -> None:
+    one, other = memory_pair()
+    waiting = asyncio.create_task(one.request(JoinGroup(7), within=1))
+    frame = await other.next_frame(1)
+    assert frame is not None
+    other.refuse(frame, ProtocolError("there is no group 7", id="group.unknown", hint="create it"))
+    with pytest.raises(PeerError, match="no group 7") as caught:
+        await waiting
+    assert (caught.value.id, caught.value.hint) == ("group.unknown", "create it")
+    await other.close()
+
+
+async def test_a_request_without_an_answer_ends_in_time() -> None:
+    one, other = memory_pair()
+    with pytest.raises(RequestTimeout, match="JoinGroup"):
+        await one.request(JoinGroup(1), within=0.02)
+    await other.close()
+    with pytest.raises(Disconnected):
+        await one.request(JoinGroup(1), within=1)
+
+
+async def test_requests_under_way_fail_when_the_connection_ends() -> None:
+    one, other = memory_pair()
+    waiting = asyncio.create_task(one.request(JoinGroup(1), within=5))
+    assert await other.next_frame(1)
+    await other.close()
+    with pytest.raises(Disconnected):
+        await waiting
+
+
+async def test_a_wrong_frame_is_answered_and_the_rest_is_read() -> None:
+    one, other = memory_pair()
+    await one._pipe.send(b"\x95\x01\x07\x03\xaaMakeCoffee\x80" + b"\x95\x01\x00\x03\xb1NodeTopologyReady\x80")
+    frame = await other.next_frame(1)
+    assert frame is not None and isinstance(frame.message, NodeTopologyReady)
+    answer = await one.next_frame(1)
+    assert answer is not None and isinstance(answer.message, Error)
+    assert (answer.message.re, answer.message.error) == (7, UnknownType.id)
+    await one.close()
+
+
+async def test_a_peer_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.transport.connection.MAX_PENDING", 10_000)
+    one, _ = memory_pair()
+    stuck = asyncio.Event()
+
+    async def never(data: bytes) -> None:
+        await stuck.wait()
+
+    one._pipe.send = never  # type: ignore[method-assign]  # a socket whose other end stopped reading
+    for _ in range(1000):
+        one.send_nowait(LinkState(1, True, "x" * 50))
+    assert one.ended is not None and "does not read" in one.ended
+    await asyncio.wait_for(one.wait_closed(), 8)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    admission = Admission(TOKENS)
+
+    async def handle(connection: Connection) -> None:
+        try:
+            await admit(connection, admission, "ring", 3)
+        except ProtocolError:
+            return
+        async for frame in connection:
+            connection.ack(frame, "seen")
+
+    def http(path: str) -> tuple[int, str, bytes] | None:
+        return (200, "application/json", b"{}") if path == "/healthz" else None
+
+    server = await serve(handle, "127.0.0.1", 0, http_handler=http)
+    yield server
+    await server.close()
+
+
+def url(server: Server) -> str:
+    host, port = server.address
+    return f"ws://{host}:{port}/control"
+
+
+async def test_a_peer_with_the_right_token_is_let_in(server: Server) -> None:
+    async with await connect(url(server), "node-token", Role.NODE) as connection:
+        assert connection.welcome is not None
+        assert (connection.welcome.lab, connection.welcome.incarnation) == ("ring", 3)
+        reply = await connection.request(JoinGroup(1), within=1)
+        assert isinstance(reply, Ack) and reply.value == "seen"
+
+
+@pytest.mark.parametrize(
+    ("role", "token"),
+    [("node", "operator-token"), ("node", ""), ("controller", ""), ("agent", ""), ("x", "é")],
+)
+async def test_a_wrong_token_or_role_is_refused(server: Server, role: str, token: str) -> None:
+    with pytest.raises(PeerError) as caught:
+        await connect(url(server), token, role)
+    assert caught.value.id == "control.token"
+
+
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [
+        (b"\x95\x02\x01\x00\xa5Hello\x80", "protocol.version"),
+        (b"garbage", "protocol.malformed"),
+        (b"", "protocol.malformed"),
+        ("text", "protocol.malformed"),
+        (b"\x95\x01\x01\x00\xa5Hello\x80", "protocol.body"),
+        (b"\x95\x01\x01\x00\xb1NodeTopologyReady\x80", "protocol.malformed"),
+        (b"\x95\x01\x01", "protocol.truncated"),
+        (bytes(MAX_MESSAGE + 1), "protocol.too-large"),
+    ],
+)
+async def test_a_wrong_first_message_is_answered_and_the_server_stays_up(
+    server: Server, first: bytes | str, error: str
+) -> None:
+    async with raw_connect(url(server), proxy=None) as socket:
+        await socket.send(first)
+        answer = await asyncio.wait_for(socket.recv(), 2)
+        assert isinstance(answer, bytes)
+        [frame] = decode_frames(answer)
+        assert isinstance(frame.message, Error) and frame.message.error == error
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), 2)
+    await (await connect(url(server), "node-token", "node")).close()
+
+
+async def test_another_protocol_version_in_hello_is_refused_by_name(server: Server) -> None:
+    from orchestrator.protocol import Frame, encode
+
+    async with raw_connect(url(server), proxy=None) as socket:
+        await socket.send(encode(Frame(Hello("node-token", 9, "node"), 0, 4)))
+        answer = await asyncio.wait_for(socket.recv(), 2)
+        assert isinstance(answer, bytes)
+        [frame] = decode_frames(answer)
+        assert isinstance(frame.message, Error)
+        assert (frame.message.re, frame.message.error) == (4, "protocol.version")
+
+
+async def test_http_is_answered_on_the_same_port(server: Server) -> None:
+    host, port = server.address
+
+    def get(path: str) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=2) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    assert await asyncio.to_thread(get, "/healthz") == (200, b"{}")
+    assert (await asyncio.to_thread(get, "/other"))[0] == 404
+
+
+async def test_nobody_there_is_said_so_in_time() -> None:
+    with pytest.raises(ControllerUnreachable, match="no controller answer"):
+        await connect("ws://127.0.0.1:9/control", "t", Role.NODE, within=1)
+
+
+async def test_reconnecting_comes_back_when_the_server_does(server: Server) -> None:
+    seen: list[Connection] = []
+    async for connection in reconnecting(url(server), "node-token", Role.NODE, backoff=Backoff(0.01)):
+        seen.append(connection)
+        if len(seen) == 2:
+            break
+        await connection.close()
+    assert seen[0] is not seen[1]
+
+
+async def test_reconnecting_does_not_insist_when_it_is_refused(server: Server) -> None:
+    with pytest.raises(PeerError):
+        async for _ in reconnecting(url(server), "wrong", Role.NODE):
+            raise AssertionError("let in")
+
+
+def test_the_wait_grows_to_its_limit_and_starts_again() -> None:
+    backoff = Backoff(first=1.0, factor=2.0, limit=4.0)
+    waits = [backoff.next_wait() for _ in range(5)]
+    bases = [1, 2, 4, 4, 4]
+    assert all(base / 2 <= wait <= base for wait, base in zip(waits, bases, strict=True))
+    backoff.reset()
+    assert backoff.next_wait() <= 1.0

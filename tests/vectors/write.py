@@ -1,0 +1,276 @@
+"""Write the protocol vectors; see README.md in this folder.
+
+Run it after adding a message. It reports every file that changes, because a change of an existing file means
+that the protocol changed under nodes that are already out there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import MAX_MESSAGE, VERSION, Frame, Message, encode
+from orchestrator.protocol import messages as m
+from orchestrator.protocol.schema import encode_body
+
+HERE = Path(__file__).parent
+FLOW = bytes(range(16))
+SPEC = LinkSpec(rate_bps=100_000_000, delay_us=20_000, loss=0.01, limit_bytes=65_536, limit_packets=100)
+
+TO_CONTROLLER: list[Message] = [
+    m.Hello("s3cret", VERSION, "node", "nm 0.1.0", 2**64 - 1),
+    m.Goodbye("down"),
+    m.StartUp("lab", "10.1.0.2:8080", "", False, 7, 1500, m.Have(5, 6, {2: 2**63, 300: 1}, {1: 9})),
+    m.LinkState(2, False, "reset by peer"),
+    m.NodeTopologyReady(),
+    m.Metrics(1_700_000_000_000, (m.LinkCounter(2, 10, 15_000, 2**40, 2**50, {"loss": 3, "queue_full": 1}),)),
+    m.AppFlowStart((m.AppFlow(FLOW, 1, 3, 1_700_000_000_000),)),
+    m.UserFlowStart((m.UserFlow(4, FLOW, 1_700_000_000_000),)),
+    m.RouteAssigned((m.RouteAssignment(FLOW, 65_537, 1_700_000_000_001),)),
+    m.FlowFinished((m.FinishedFlow(FLOW, 1, 2, 10**12), m.FinishedFlow(FLOW, 1, 2, 0, 4))),
+    m.CreateGroup("weights-sync"),
+    m.JoinGroup(1, 5000),
+    m.LeaveGroup(1),
+    m.SetGroupRoutes(1, ((1, 2), (2, 3))),
+    m.SetGroupRoutesMulti(1, (m.Tree(0, ((1, 2),)), m.Tree(1, ((1, 4), (4, 2)), 0.25))),
+    m.ComputeGroupRoutes(1, (2, 3, 4)),
+    m.NodeEvent("offload.fallback", {"node": 3, "why": "no TUNSETOFFLOAD"}),
+    m.ProbeResult(2, 8, 941.5),
+]
+TO_NODE: list[Message] = [
+    m.Welcome(VERSION, "ring", 3),
+    m.Ack(9),
+    m.Ack(10, {"group_id": 1, "group_ip": "239.255.0.10"}),
+    m.Error(11, "group.unknown", "there is no group 7", "create it first"),
+    m.NodeSettings(
+        3,
+        "255.255.0.0",
+        "10.0.0.0",
+        "192.168.0.0",
+        "172.16.8.3",
+        "239.255.0.0",
+        "255.255.0.0",
+        8081,
+        "tcp",
+        "fifo",
+        7,
+        m.NodeSpec(3, "normal"),
+    ),
+    m.AddNode(2, "trainer", "10.1.0.2:8080", 7, False, True, SPEC, 2**64 - 2),
+    m.AddNode(4, "node-4", "", 7, True, False, LinkSpec(), 1),
+    m.RemoveNode(2),
+    m.AddNodeAddress(2, "10.1.0.2:8081"),
+    m.InstallRoutes(77, bytes.fromhex("00000000 00000000 02000000 02000000 04000000")),
+    m.InstallRoutes(78, None, (m.Route(65_537, 1, 3, (2, 4)),), (65_538,), True),
+    m.SetLink(2, LinkSpec(delay_us=0), 12),
+    m.AddFlows((m.Flow(1, 1, 3, 10**10), m.Flow(2, 1, 3, None, 1500, 10**9, 2, 65_537, "lossless_unicast"))),
+    m.TopologyReady(),
+    m.GroupCreated(1, "239.255.0.10", 1, "weights-sync"),
+    m.InstallGroupDirectory(5, (m.Group(1, "239.255.0.10", 1, "weights-sync"),), (2,), False),
+    m.InstallGroupRoutes(
+        1, 1, 6, (m.GroupRoute(0, 65_536, (2, 4), True), m.GroupRoute(1, 65_537, (), True, 0.5))
+    ),
+    m.MemberChanged(1, 4, True),
+    m.NodeState(4, "unreachable"),
+    m.ProbeLink(2, 8, 1_360_000),
+]
+ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
+PYTHON: list[Message] = [
+    m.AgentHello((1, 2, 3), (m.RunningRole("r1", 2),)),
+    m.PrepareRun(
+        "r1",
+        "hello",
+        {"roles.py": b"def trainer(ctx): ...\n"},
+        "roles.py",
+        {"size": 1_000_000, "loss": 0.5, "name": "é"},
+        7,
+        {"trainer": (1,), "worker": (2, 3)},
+        {1: "trainer", 2: "node-2"},
+        60.0,
+    ),
+    m.RunRole("r1", 2, "worker"),
+    m.StopRole("r1", 0, "another role failed"),
+    m.RoleStarted("r1", 2, "worker"),
+    m.RoleReport("r1", 2, "worker", 1, ROW),
+    m.RoleProgress("r1", 2, 1.0, 4.0),
+    m.RoleLog("r1", 2, "info", "half way"),
+    m.RoleFinished("r1", 2, "worker", False, "ValueError: no", "Traceback …"),
+    m.BarrierEnter("r1", 2, "start", 1),
+    m.BarrierReleased("r1", "start", 1),
+    m.Publish("r1", 1, "group", [1, "239.255.0.10"]),
+    m.Lookup("r1", 2, "group"),
+    m.Published("r1", "group", [1, "239.255.0.10"]),
+    m.GetStatus(),
+    m.Status(
+        4,
+        "ring",
+        "ready",
+        1,
+        "ok",
+        (),
+        (m.NodeStatus(1, "trainer", "ready", "10.0.0.1"),),
+        (m.LinkStatus(1, 2, "up", SPEC, LinkSpec()),),
+        (m.GroupStatus(1, "239.255.0.10", 1, "w", (2, 3), {0: ((1, 2), (2, 3))}),),
+        (m.RunStatus("r1", "hello", "running"),),
+    ),
+    m.WaitReady(30_000),
+    m.StatusChanged("starting", 3, 4, {4: "link to 3 is down"}),
+    m.StartRun("r1", "hello", {"trainer": (1,)}, {"roles.py": b""}, {}, 7, 60.0),
+    m.StopRun("r1"),
+    m.WatchRun("r1", 12),
+    m.RunEvent("r1", 13, 1_700_000_000_000, "report", 2, "worker", ROW),
+    m.RunFinished("r1", False, "role worker in node 2 raised ValueError", ({"node": 2, "role": "worker"},)),
+    m.SetLinkSpec(1, 2, "both", SPEC, True),
+    m.GetEvents(5),
+    m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
+    m.SaveResult("r1", "pass", {"rows": [ROW]}),
+]
+
+
+def raw(*parts: Any) -> bytes:
+    """Return anything at all as msgpack."""
+    data: bytes = msgpack.packb(parts, use_bin_type=True)
+    return data
+
+
+READY = encode(Frame(m.NodeTopologyReady(), 3, 1))
+JOIN = encode(Frame(m.JoinGroup(1), 3, 2))
+BAD: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
+    "nothing-but-wrong-frames": (raw(VERSION + 1) * 1000, [{"error": "protocol.version"}] * 64),
+    "empty": (b"", [{"error": "protocol.malformed"}]),
+    "truncated": (JOIN[:-1], [{"error": "protocol.truncated"}]),
+    "truncated-after-a-good-one": (
+        READY + JOIN[:5],
+        [{"type": "NodeTopologyReady"}, {"error": "protocol.truncated"}],
+    ),
+    "not-msgpack": (b"\xc1\xc1\xc1", [{"error": "protocol.malformed"}]),
+    "text": (b'{"type": "Hello"}', [{"error": "protocol.malformed"}]),
+    "no-array": (msgpack.packb({"a": 1}), [{"error": "protocol.malformed"}]),
+    "four-parts": (raw(VERSION, 5, 3, "JoinGroup"), [{"error": "protocol.malformed", "id": 5, "node": 3}]),
+    "id-is-text": (
+        raw(VERSION, "5", 3, "JoinGroup", {"group_id": 1}),
+        [{"error": "protocol.malformed", "node": 3}],
+    ),
+    "id-is-negative": (
+        raw(VERSION, -5, 3, "JoinGroup", {"group_id": 1}),
+        [{"error": "protocol.malformed", "node": 3}],
+    ),
+    "node-too-large": (
+        raw(VERSION, 5, 2**32, "JoinGroup", {"group_id": 1}),
+        [{"error": "protocol.malformed", "id": 5}],
+    ),
+    "type-is-a-number": (raw(VERSION, 5, 3, 7, {}), [{"error": "protocol.malformed", "id": 5, "node": 3}]),
+    "wrong-version": (
+        raw(VERSION + 1, 5, 3, "JoinGroup", {"group_id": 1}),
+        [{"error": "protocol.version", "id": 5, "node": 3}],
+    ),
+    "unknown-type": (
+        raw(VERSION, 5, 3, "MakeCoffee", {"cups": 2}) + JOIN,
+        [{"error": "protocol.unknown-type", "id": 5, "node": 3}, {"type": "JoinGroup"}],
+    ),
+    "missing-field": (raw(VERSION, 5, 3, "JoinGroup", {}), [{"error": "protocol.body", "id": 5, "node": 3}]),
+    "wrong-field": (
+        raw(VERSION, 5, 3, "JoinGroup", {"group_id": "one"}) + READY,
+        [{"error": "protocol.body", "id": 5, "node": 3}, {"type": "NodeTopologyReady"}],
+    ),
+    "number-out-of-range": (
+        raw(VERSION, 5, 3, "JoinGroup", {"group_id": 2**32}),
+        [{"error": "protocol.body", "id": 5, "node": 3}],
+    ),
+    "body-is-a-list": (
+        raw(VERSION, 5, 3, "JoinGroup", [1]),
+        [{"error": "protocol.body", "id": 5, "node": 3}],
+    ),
+    "edge-of-three": (
+        raw(VERSION, 5, 3, "SetGroupRoutes", {"group_id": 1, "edges": [[1, 2, 3]]}),
+        [{"error": "protocol.body", "id": 5, "node": 3}],
+    ),
+}
+READ: dict[str, tuple[bytes, Message]] = {
+    "unknown-extra-field": (
+        raw(VERSION, 5, 3, "JoinGroup", {"group_id": 1, "mood": {"a": [1]}}),
+        m.JoinGroup(1),
+    ),
+    "absent-optional-fields": (
+        raw(VERSION, 5, 3, "StartUp", {"private_network_name": "l", "private_network_addr": "h:1"}),
+        m.StartUp("l", "h:1"),
+    ),
+    "nil-is-absent": (raw(VERSION, 5, 3, "NodeEvent", {"name": "x", "detail": None}), m.NodeEvent("x")),
+    "wide-integers": (
+        bytes.fromhex("95 cc01 ce00000005 cd0003 d909")
+        + b"JoinGroup"
+        + b"\xde\x00\x01\xd9\x08group_id\xcf"
+        + bytes(7)
+        + b"\x01",
+        m.JoinGroup(1),
+    ),
+}
+
+
+def main() -> int:
+    """Write all files; the exit code tells whether an existing one changed."""
+    changed = 0
+    good = []
+    for side, messages in (("to_controller", TO_CONTROLLER), ("to_node", TO_NODE), ("python", PYTHON)):
+        seen: dict[str, int] = {}
+        for message in messages:
+            seen[message.type] = seen.get(message.type, 0) + 1
+            name = message.type if seen[message.type] == 1 else f"{message.type}-{seen[message.type]}"
+            frame = Frame(message, 3, 5)
+            good.append({"name": name, "side": side, **described(frame)})
+            changed += write(HERE / "good" / f"{name}.bin", encode(frame))
+    bad = []
+    for name, (data, items) in BAD.items():
+        full = [{"id": 0, "node": 0, **item} if "error" in item else item for item in items]
+        bad.append({"name": name, "items": full})
+        changed += write(HERE / "bad" / f"{name}.bin", data)
+    read = []
+    for name, (data, message) in READ.items():
+        read.append({"name": name, **described(Frame(message, 3, 5))})
+        changed += write(HERE / "read" / f"{name}.bin", data)
+    for file, content in (("good", good), ("bad", bad), ("read", read)):
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        write(HERE / f"{file}.json", text.encode())
+    write(
+        HERE / "limits.json", (json.dumps({"version": VERSION, "max_message": MAX_MESSAGE}) + "\n").encode()
+    )
+    return 1 if changed else 0
+
+
+def described(frame: Frame) -> dict[str, Any]:
+    """Return a frame as JSON can hold it."""
+    body = plain(encode_body(frame.message))
+    return {"id": frame.id, "node": frame.node, "type": frame.message.type, "body": body}
+
+
+def plain(value: Any) -> Any:
+    """Return a value with bytes and numeric keys as JSON can hold them."""
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if dataclasses.is_dataclass(value):
+        return plain(encode_body(value))
+    return value
+
+
+def write(path: Path, data: bytes) -> int:
+    """Write a file; return 1 when that changes what an existing one said."""
+    path.parent.mkdir(exist_ok=True)
+    old = path.read_bytes() if path.exists() else None
+    if old != data:
+        path.write_bytes(data)
+        print(("new     " if old is None else "CHANGED ") + str(path.relative_to(HERE)))
+    return int(old is not None and old != data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
