@@ -226,9 +226,12 @@ def test_ctrl_c_ends_a_wait(controller: FakeController, tmp_path: Path) -> None:
     path = controller.settings(1, tmp_path)
     command = [sys.executable, "-c", program, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "waiting\n"
-        child.send_signal(signal.SIGINT)
-        assert child.stdout.readline() == "interrupted\n"
-        assert child.wait(timeout=10) == 0
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "waiting\n"
+            child.send_signal(signal.SIGINT)
+            assert child.stdout.readline() == "interrupted\n"
+            assert child.wait(timeout=10) == 0
+        finally:
+            child.kill()
     assert controller.wait_for(m.Goodbye, node=1), "a program that ends says goodbye"

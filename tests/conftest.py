@@ -1,0 +1,15 @@
+"""What every circle starts from."""
+
+from __future__ import annotations
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C work in the programs that tests start.
+
+    A shell that starts a job in the background lets it ignore SIGINT, and whatever the job starts inherits that;
+    a handler of our own, here Python's usual one, is reset to the default in a child instead.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
