@@ -57,14 +57,21 @@ class Kind(ABC):
 class Integer(Kind):
     """A whole number within bounds; an exponent or a fraction does not make one."""
 
-    def __init__(self, least: int = 0, most: int = 2**63 - 1, expected: str = "a whole number") -> None:
-        self._least, self._most = least, most
+    def __init__(
+        self,
+        least: int = 0,
+        most: int = 2**63 - 1,
+        expected: str = "a whole number",
+        *,
+        hint: str | None = None,
+    ) -> None:
+        self._least, self._most, self._hint = least, most, hint
         self.expected = expected
 
     def read(self, value: Value, name: str, problems: Problems) -> int | None:
         number = value.data
         if isinstance(number, bool) or not isinstance(number, int):
-            self.wrong(value, name, problems)
+            self.wrong(value, name, problems, self._hint)
             return None
         if not self._least <= number <= self._most:
             bound = (

@@ -229,7 +229,7 @@ ROOT = Placed(
             ),
             "the lab's name unless `-n` says otherwise",
         ),
-        "seed": Field(Integer(expected="a whole number"), "drives every draw", default=1),
+        "seed": Field(Integer(hint="for example `seed: 7`"), "drives every draw", default=1),
         "subnet": Field(
             Subnet(), "the lab's TUN network; node n has its first address plus n", default="10.0.0.0/16"
         ),

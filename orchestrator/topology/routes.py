@@ -101,10 +101,22 @@ class _Checker:
             return None
         noted = len(self._problems)
         if known[0] != src:
-            self._note(f"{title} starts at node {known[0]}, not at {src}", "route-start", stops[0].place)
+            self._note(
+                f"{title} starts at node {known[0]}, not at {src}",
+                "route-start",
+                stops[0].place,
+                found=str(known[0]),
+                expected=f"node {src}",
+                hint=f"let the path begin with `{src}`",
+            )
         if known[-1] != dst:
             self._note(
-                f"{title} does not reach node {dst}: it ends at {known[-1]}", "route-reach", stops[-1].place
+                f"{title} does not reach node {dst}: it ends at {known[-1]}",
+                "route-reach",
+                stops[-1].place,
+                found=str(known[-1]),
+                expected=f"node {dst}",
+                hint=f"let the path end with `{dst}`",
             )
         seen: set[int] = set()
         for stop, number in zip(stops, known, strict=True):
@@ -149,7 +161,16 @@ class _Checker:
             where = (
                 f"it ends at {', '.join(map(str, ends))}" if src in forward else f"nothing leaves node {src}"
             )
-            self._note(f"{title} does not reach node {dst}: {where}", "route-reach", place)
+            self._note(
+                f"{title} does not reach node {dst}: {where}",
+                "route-reach",
+                place,
+                found=", ".join(_arrow(edge) for edge in edges),
+                expected=f"edges that lead from node {src} to node {dst}",
+                hint=f"add edges that lead on to node {dst}"
+                if src in forward
+                else f"add an edge `[{src}, …]`",
+            )
             return
         for edge, at in edges.items():
             if edge[0] not in reached:
@@ -181,8 +202,17 @@ class _Checker:
             hint=hint,
         )
 
-    def _note(self, message: str, id: str, place: Place) -> None:
-        self._problems.add(message, id, place)
+    def _note(
+        self,
+        message: str,
+        id: str,
+        place: Place,
+        *,
+        found: str | None = None,
+        expected: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self._problems.add(message, id, place, found=found, expected=expected, hint=hint)
 
 
 def _arrow(edge: Edge) -> str:
