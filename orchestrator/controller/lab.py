@@ -103,8 +103,8 @@ class Lab:
         if node.peer is not None:
             return False
         was_awaited, node.awaited = node.awaited, False
-        # An empty seat in which a program sat is vacant again when the program said goodbye.
-        state = NodeStates.VACANT if node.external and state is NodeStates.STOPPED else state
+        # A seat is vacant again whether the program in it said goodbye or died: anybody may take it.
+        state = NodeStates.VACANT if node.external else state
         news = was_awaited or node.state is not state
         node.state = state
         node.reported = False

@@ -108,7 +108,7 @@ class OperatorDesk:
         core, readiness = self._core, self._core.lab.readiness
 
         def ready() -> bool:
-            return readiness.passed and readiness.is_complete()
+            return readiness.passed and readiness.is_settled()
 
         progress = asyncio.create_task(self._show_progress(session))
         try:

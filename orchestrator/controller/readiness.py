@@ -77,11 +77,19 @@ class Readiness:
         """Tell whether every node that counts is ready."""
         return all(node.external or node.state is NodeStates.READY for node in self._registry)
 
+    def is_settled(self) -> bool:
+        """Tell whether every node that counts is ready and there.
+
+        One whose connection has just broken counts as ready for a moment, because it mostly comes back; who
+        waits for the lab must not be told so, least of all because its process was killed.
+        """
+        return self.is_complete() and all(node.external or not node.awaited for node in self._registry)
+
     def waiting(self, limit: int = 20) -> dict[int, str]:
         """Return the first nodes that are not ready, each with what it waits for."""
         found: dict[int, str] = {}
         for node in self._registry:
-            if not node.external and node.state is not NodeStates.READY:
+            if not node.external and (node.state is not NodeStates.READY or node.awaited):
                 found[node.id] = self.why_not(node) or "a moment"
                 if len(found) >= limit:
                     break
@@ -90,4 +98,4 @@ class Readiness:
     def counts(self) -> tuple[int, int]:
         """Return how many nodes are ready, and how many count."""
         counting = [node for node in self._registry if not node.external]
-        return sum(node.state is NodeStates.READY for node in counting), len(counting)
+        return sum(n.state is NodeStates.READY and not n.awaited for n in counting), len(counting)

@@ -96,6 +96,9 @@ async def test_an_empty_seat_does_not_count_and_can_be_taken_later(start: Start,
     await guest.join(url(controller))
     await guest.until(lambda: guest.nodes[4].ready)
     assert [node.state for node in (await status(asking)).nodes] == ["ready"] * 4
+    await guest.die()  # without a word this time
+    await inside.until(lambda: inside.nodes[2].states.get(4) == "vacant" and inside.nodes[1].hop(4) == 0)
+    assert (await status(asking)).state == "ready"
 
 
 async def test_a_dead_node_is_routed_around_and_gets_everything_again(
@@ -111,7 +114,13 @@ async def test_a_dead_node_is_routed_around_and_gets_everything_again(
     await mortal.request(2, m.JoinGroup(1))
     await mortal.until(lambda: 1 in mortal.nodes[2].trees)
     before = mortal.nodes[2]
+    asking = await operator(controller)
     await mortal.die()
+    while not controller.core.lab.registry.node(2).awaited:  # noqa: ASYNC110  nobody is told of this
+        await asyncio.sleep(0)
+    with pytest.raises(PeerError) as caught:  # who waits is not told "ready", though the node may come back
+        await asking.request(m.WaitReady(50), within=10)
+    assert "node 2: it has not come back" in caught.value.message
     await host.until(lambda: host.nodes[1].states.get(2) == "unreachable")
     await host.until(lambda: host.nodes[3].hop(1) == 4 and host.nodes[1].hop(2) == 0)
     assert (await status(await operator(controller))).state == "degraded"

@@ -87,5 +87,6 @@ def test_a_program_that_is_killed_may_come_back(lab: Lab, tmp_path: Path) -> Non
     until_seat_is(lab, ("ready", "up"))
     program.kill()
     program.communicate()
-    until_seat_is(lab, ("unreachable", "down"))
+    until_seat_is(lab, ("vacant", "down"))
+    assert lab.status().state == "ready"
     take_seat(lab, tmp_path).kill()
