@@ -134,15 +134,22 @@ async def run_in_nodes(
     timeout_s: float | None = None,
     on_line: OnLine | None = None,
 ) -> list[Completed]:
-    """Run a command in several nodes at once; the results come in the order of `nodes`."""
+    """Run a command in several nodes at once; the results come in the order of `nodes`.
+
+    Raises:
+        NmError: It could not be started in one of them; it is then ended in all.
+    """
     places = asyncio.Semaphore(PARALLEL)
 
     async def one(node: int) -> Completed:
         async with places:
             return await run_in_node(host, directory, state, node, argv, timeout_s=timeout_s, on_line=on_line)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(node)) for node in nodes]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(node)) for node in nodes]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None  # the others failed alike, or were ended because of this one
     return [task.result() for task in tasks]
 
 

@@ -69,6 +69,7 @@ class Agent:
         self._work = work
         self._logs = logs
         self._runs: dict[str, Run] = {}
+        self._unprepared: tuple[str, NmError] | None = None
         self._loop = asyncio.get_running_loop()
         self._role_over = asyncio.Event()
         self._link = ControllerLink(url, token, self._hello, self._obey, self._ask_again, patience_s)
@@ -120,7 +121,11 @@ class Agent:
             return  # said again after a reconnect
         for run in [run for run in self._runs.values() if not run.running]:
             self._runs.pop(run.id).close()
-        self._runs[message.run] = Run(message, self._work, self._post, self._address)
+        try:
+            self._runs[message.run] = Run(message, self._work, self._post, self._address)
+        except NmError as error:
+            self._unprepared = (message.run, error)  # its roles come next, and are refused with the reason
+            raise
         # The controller ends a run in time; this is for one that is away just then.
         self._loop.call_later(message.timeout_s + BACKSTOP_S, self._time_out, message.run)
         _logger.info("run prepared", run=message.run, scenario=message.scenario)
@@ -156,6 +161,8 @@ class Agent:
 
     def _run(self, run: str) -> Run:
         if run not in self._runs:
+            if self._unprepared is not None and self._unprepared[0] == run:
+                raise self._unprepared[1]
             raise Refused(f"run {run} was not prepared here")
         return self._runs[run]
 
@@ -166,7 +173,8 @@ class Agent:
 
     def _keep(self, line: RoleLog, node: int) -> None:
         if self._logs is not None:
-            with (self._logs / f"node-{node}.log").open("a") as file:
+            # The line goes to the controller anyway; a disk that is full is no reason for a role to fail.
+            with suppress(OSError), (self._logs / f"node-{node}.log").open("a") as file:
                 file.write(f"{line.level}  {line.text}  run={line.run}\n")
 
     def _address(self, node: int) -> str:

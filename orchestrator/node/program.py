@@ -42,8 +42,11 @@ class Program:
     """
 
     def __init__(self, run: str, files: Mapping[str, bytes], entry: str, work: Path) -> None:
-        work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=work))
+        try:
+            work.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=work))
+        except OSError as error:
+            raise _no_room(error) from error
         self._run = run
         self._entry = entry
         self._module: ModuleType | None = None
@@ -52,7 +55,7 @@ class Program:
                 self._unpack(name, content)
         except OSError as error:
             self.close()
-            raise ProgramError(f"cannot unpack the scenario's files: {error}") from error
+            raise _no_room(error) from error
 
     def role(self, name: str) -> RoleFunction:
         """The function of a role; the first call imports the code.
@@ -119,6 +122,14 @@ class Program:
             file = str(getattr(module, "__file__", None) or "")
             if module is not entry and file.startswith(prefix):
                 del sys.modules[name]
+
+
+def _no_room(error: OSError) -> ProgramError:
+    return ProgramError(
+        f"the scenario's files cannot be unpacked: {error.strerror or error}",
+        found=str(error.filename or ""),
+        hint="the disk under the lab's folder may be full; NM_HOME moves it",
+    )
 
 
 def function_name(role: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from orchestrator.deploy.native import NativeHost
+from orchestrator.errors import NmError
 from orchestrator.lab.commands import run_in_node, run_in_nodes
 from tests.lab.conftest import MakeLab
 
@@ -61,6 +63,13 @@ async def test_several_at_once_in_the_order_asked(make_lab: MakeLab) -> None:
     )
     assert [each.node for each in done] == [3, 1, 2]
     assert sorted(lines) == [(n, "stdout", f"line {n}") for n in (1, 2, 3)]
+
+
+async def test_nodes_that_cannot_be_entered_are_named(make_lab: MakeLab) -> None:
+    with pytest.raises(NmError) as caught:
+        await run_in_nodes(NativeHost(), *make_lab(), [1, 2], ["true"])
+    assert caught.value.id == "lab.no-table"
+    assert "host.json is not there" in caught.value.message
 
 
 async def test_cancelling_ends_the_command(make_lab: MakeLab) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,23 @@ def test_a_file_beside_it_can_be_imported_and_does_not_leak(tmp_path: Path) -> N
 def test_a_file_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ProgramError):
         Program("run-1", {name: b""}, "roles.py", tmp_path / "work")
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_with_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProgramError, match="cannot be unpacked: Not a directory"):
+        Program("run-1", {"roles.py": b""}, "roles.py", tmp_path / "file" / "work")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ProgramError, match="cannot be unpacked: No space left on device") as caught:
+        Program("run-1", {"roles.py": b""}, "roles.py", tmp_path / "work")
+    assert caught.value.hint and "full" in caught.value.hint
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_a_role_of_two_words_is_a_function_of_two_words(tmp_path: Path) -> None:
