@@ -41,7 +41,6 @@ def examine(backend: Backend, nodes: int = 1, processes: int = 1, home: Home | N
         fitness.tool("nsenter", "util-linux"),
         fitness.postgres_binaries(),
         fitness.memory(backend, nodes, processes),
-        fitness.room_for_namespaces(nodes),
         fitness.open_files(-(-nodes // max(1, processes))),
         fitness.processes(),
         disk,

@@ -135,10 +135,10 @@ def namespace_limit(nodes: int) -> Finding:
     name = "namespace limit"
     limit = _number(Path("/proc/sys/user/max_net_namespaces"))
     if limit is None:
-        return Finding(name, "ok", "none is known")
+        return Finding(name, "ok", "the kernel states none")
     detail = f"{limit} network namespaces are allowed, one for each node"
     if nodes > limit:
-        hint = f"`sudo sysctl -w user.max_net_namespaces={2 * nodes}`"
+        hint = f"at most {limit} nodes fit; `sudo sysctl -w user.max_net_namespaces={2 * nodes}` allows more"
         return Finding(name, "problem", f"{detail}, but the lab has {nodes}", hint)
     return Finding(name, "ok", detail)
 
@@ -193,19 +193,6 @@ def memory(backend: Backend, nodes: int, processes: int = 1) -> Finding:
     if nodes > fit:
         return Finding("memory", "problem", f"{detail}, but the lab has {nodes}", f"at most {fit} nodes fit")
     return Finding("memory", "ok", detail)
-
-
-def room_for_namespaces(nodes: int) -> Finding:
-    """Whether the kernel lets us have so many network namespaces."""
-    name = "namespace limit"
-    most = _number(Path("/proc/sys/user/max_net_namespaces"))
-    if most is None:
-        return Finding(name, "ok", "the kernel states none")
-    detail = f"{most} network namespaces are allowed"
-    if nodes > most:
-        hint = f"at most {most} nodes fit; `sudo sysctl user.max_net_namespaces={nodes + 100}`"
-        return Finding(name, "problem", f"{detail}, but the lab has {nodes} nodes", hint)
-    return Finding(name, "ok", detail)
 
 
 def open_files(nodes: int) -> Finding:

@@ -92,9 +92,17 @@ def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
     """The table of a host process of the lab.
 
     Raises:
-        NmError: The host process is gone (`lab.host-gone`).
+        NmError: The host process is gone (`lab.host-gone`), or it has not published its table, or somebody
+            deleted it (`lab.no-table`).
     """
     table = _read(directory.host_table(part))
+    if table is None and list(directory.path.glob(f"{part}.gone-*")) == []:
+        raise NmError(
+            f"nodes of lab {directory.name} cannot be entered: {directory.host_table(part)} is not there",
+            id="lab.no-table",
+            hint="a lab that is being started will have it; otherwise `nm down`, then `nm up` makes it anew",
+            exit_code=5,
+        )
     if table is None or not table.process.alive():
         raise NmError(
             f"nodes of lab {directory.name} are gone: their process, {part}, does not run",

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import ControllerUnreachable, NmError
+from orchestrator.errors import NmError
+from orchestrator.lab.damage import damaged, missing
 from orchestrator.protocol import Message, Role
 from orchestrator.protocol.messages import (
     Event,
@@ -97,7 +98,8 @@ async def operator(directory: LabDirectory, state: LabState, limit_s: float = 5.
     """Connect to the lab's controller for as long as the body runs.
 
     Raises:
-        ControllerUnreachable: Nothing answers, or the lab's files are gone.
+        ControllerUnreachable: Nothing answers.
+        LabDamaged: The lab's files are gone.
     """
     connection = await dial(directory, state, limit_s)
     try:
@@ -108,13 +110,9 @@ async def operator(directory: LabDirectory, state: LabState, limit_s: float = 5.
 
 async def dial(directory: LabDirectory, state: LabState, limit_s: float = 5.0) -> Connection:
     """Connect to the lab's controller as operator; the caller closes the connection."""
-    file = directory.run / "controller.toml"
     try:
-        settings = load_controller(file)
+        settings = load_controller(directory.run / "controller.toml")
     except NmError as error:
-        raise ControllerUnreachable(
-            f"the files of lab {directory.name} cannot be read: {error.message}",
-            hint="`nm down` removes what is left of the lab",
-        ) from error
+        raise damaged(directory, missing(directory, state) or error.message) from error
     url = f"ws://127.0.0.1:{state.controller_port}/control"
     return await connect(url, settings.operator_token, Role.OPERATOR, within=limit_s)

@@ -14,6 +14,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Culprit, Host, PartFailed, Progress
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import ControllerUnreachable, NmError
+from orchestrator.lab.damage import LabDamaged
 from orchestrator.lab.operator import Operator, operator
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import Status, StatusChanged
@@ -61,7 +62,7 @@ async def _ready(directory: LabDirectory, state: LabState, timeout_s: float, pro
         try:
             async with operator(directory, state, min(left, 5.0)) as connection:
                 return await _wait(connection, deadline - loop.time(), progress)
-        except PeerError:
+        except (PeerError, LabDamaged):
             raise
         except (ControllerUnreachable, Disconnected, RequestTimeout):
             await asyncio.sleep(RETRY_S)

@@ -24,6 +24,7 @@ from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import ControllerUnreachable, HostNotFit, LabNotFound, NmError
+from orchestrator.lab.damage import damaged
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
 from orchestrator.lab.peace import in_peace
@@ -283,14 +284,14 @@ class _Watch:
 
 
 def load_topology(directory: LabDirectory) -> topology.Topology:
-    """The resolved topology of a lab that is up."""
+    """The resolved topology of a lab that is up.
+
+    Raises:
+        LabDamaged: Its file is gone.
+    """
     file = directory.run / "topology.yaml"
     if not file.is_file():
-        raise LabNotFound(
-            f"the files of lab {directory.name} are gone",
-            found=str(file),
-            hint=f"`nm down -n {directory.name}` removes what is left",
-        )
+        raise damaged(directory, "run/topology.yaml")
     return topology.load(file)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.deploy import state as notes
@@ -21,6 +21,7 @@ from orchestrator.deploy.host import Part
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError
 from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import GroupStatus, RunStatus, Status
 
@@ -160,7 +161,12 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
             seen = await connection.status()
     except NmError as error:
         return _without_controller(state, parts, error)
-    return _with_controller(state, parts, seen)
+    status = _with_controller(state, parts, seen)
+    gone = missing(directory, state)
+    if not gone:
+        return status
+    kind = "degraded" if status.state == "ready" else status.state
+    return replace(status, state=kind, problems=(*status.problems, damaged(directory, gone).message))
 
 
 async def all_labs(home: Home) -> list[LabStatus]:

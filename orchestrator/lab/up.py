@@ -27,6 +27,7 @@ from orchestrator.deploy.locks import lab_lock, machine_lock
 from orchestrator.deploy.ports import free_ports, free_subnet
 from orchestrator.deploy.state import Backend, LabState, NodeNote
 from orchestrator.errors import UsageError
+from orchestrator.lab.damage import require_whole
 from orchestrator.lab.down import clear
 from orchestrator.lab.peace import in_peace
 from orchestrator.lab.ready import until_ready
@@ -112,6 +113,7 @@ async def bring_up(home: Home, meant: Topology, options: UpOptions, progress: Pr
         LabBusy: Another `nm` is starting or stopping a lab of that name.
         UsageError: A lab of that name is up with another topology.
         StartFailed: It did not become ready; nothing is left of it.
+        LabDamaged: It is up, but files of it are gone.
         HostNotFit: The machine lacks something; nothing was started.
     """
     timer = Timer(progress)
@@ -178,6 +180,8 @@ async def _start(
 
 async def _mend(directory: LabDirectory, state: LabState, options: UpOptions, timer: Timer) -> UpResult:
     """Start again what has died, and nothing else."""
+    require_whole(directory, state)
+    directory.create()  # folders that are made anew without harm, should they be gone
     host = host_for(state.backend)
     dead = tuple(part.role for part in await host.parts(directory, state) if not part.running)
     if dead:

@@ -56,8 +56,8 @@ async def test_open_files_are_counted_by_process(monkeypatch: pytest.MonkeyPatch
 
 def test_the_kernels_own_limit_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitness, "_number", lambda _path: 50)
-    assert fitness.room_for_namespaces(50).level == "ok"
-    assert fitness.room_for_namespaces(51).hint.startswith("at most 50 nodes fit")
+    assert fitness.namespace_limit(50).level == "ok"
+    assert fitness.namespace_limit(51).hint.startswith("at most 50 nodes fit")
 
 
 def test_a_home_without_room_is_refused_with_what_is_needed(

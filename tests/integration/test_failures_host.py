@@ -6,19 +6,22 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.main import run
 from orchestrator.deploy import fitness
+from orchestrator.deploy.docker import engine
 from orchestrator.deploy.home import Home
 from orchestrator.errors import NmError
 from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
-from tests.integration.conftest import RING, Nm
+from tests.integration.conftest import RING, Nm, Said
+
+Here = Callable[..., Said]
 
 
 @pytest.fixture
@@ -65,6 +68,20 @@ def silent_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
             caller.close()
 
 
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Call `nm` in this process, where an engine's answer is not waited for as long as a user would."""
+    monkeypatch.setattr(engine, "ANSWER_S", 0.5)
+    monkeypatch.setattr(engine, "PING_S", 0.5)
+
+    def call(*words: object) -> Said:
+        capsys.readouterr()
+        code = run([str(word) for word in words])
+        return Said(code, *capsys.readouterr())
+
+    return call
+
+
 @pytest.mark.parametrize("size", ["16k", "4m", "44m"])
 def test_a_disk_without_room_for_a_lab_is_named_before_anything_starts(
     small_disk: Callable[[str], Home], tmp_path: Path, size: str
@@ -92,96 +109,120 @@ def test_a_disk_that_fills_up_while_a_lab_is_made_is_named(
     assert leftovers(home) == []
 
 
-def test_a_disk_that_fills_up_under_a_lab_lets_it_be_taken_down(
+def test_a_disk_that_fills_up_under_a_lab_is_named_and_the_lab_recovers(
     small_disk: Callable[[str], Home], tmp_path: Path
 ) -> None:
     home = small_disk("200m")
     nm = Nm(home, tmp_path)
     assert nm("up", RING, "--backend", "native").code == 0
-    with (home.path / "labs" / "ring" / "filler").open("wb") as filler, pytest.raises(OSError, match="space"):
+    filler = home.path / "labs" / "ring" / "filler"
+    with filler.open("wb") as file, pytest.raises(OSError, match="space"):
         while True:
-            filler.write(bytes(1_000_000))
-            filler.flush()
-    status = nm("status", "-o", "json")
-    assert status.code == 0 and status.json["state"] in ("ready", "degraded")
+            file.write(bytes(1_000_000))
+            file.flush()
+    assert nm("exec", "1", "--", "ping", "-c", "1", "-W", "5", "10.0.0.3").code == 0  # packets need no disk
     run = nm("run", "scenario", "pingall", "--timeout", "10", "-o", "json", "--results", tmp_path / "out")
-    assert run.code in (0, 1, 4, 5), run.err
-    assert run.code == 0 or "internal.error" not in run.err
+    assert run.code == 1 and "No space left" in run.json["reason"], run
+    status = nm("status", "-o", "json").json
+    assert status["state"] == "degraded"
+    assert any("No space left" in problem for problem in status["problems"]), status["problems"]
+    filler.unlink()
+    assert nm("up", RING, "--backend", "native", "-o", "json").json["state"] == "ready"
+    assert nm("run", "scenario", "pingall", "--results", tmp_path / "again").code == 0
     assert nm("down").code == 0
     assert leftovers(home) == []
 
 
-def test_an_engine_that_stops_answering_is_named_in_time(silent_engine: Path, nm: Nm, nm_home: Home) -> None:
-    began = time.monotonic()
-    said = nm("up", RING, "--backend", "docker", "-o", "json")
+def test_an_engine_that_stops_answering_is_named_in_time(
+    silent_engine: Path, here: Here, nm_home: Home
+) -> None:
+    said = here("up", RING, "--backend", "docker", "-o", "json")
     assert said.code == 4
-    assert "engine" in said.error["message"] and "answer" in said.error["message"]
+    assert said.error["id"] == "host.docker-engine"
+    assert "does not answer" in said.error["message"] and "timed out" in said.error["message"]
     assert "--backend native" in said.error["hint"]
-    assert time.monotonic() - began < 30
     assert leftovers(nm_home) == []
 
 
-def test_an_engine_that_stops_answering_does_not_hold_up_native_labs(silent_engine: Path, nm: Nm) -> None:
-    up = nm("up", RING, "-o", "json")
+def test_an_engine_that_stops_answering_does_not_hold_up_native_labs(
+    silent_engine: Path, here: Here, nm_home: Home
+) -> None:
+    up = here("up", RING, "-o", "json")
     assert up.code == 0, up.err
     assert up.json["backend"] == "native"
-    assert nm("status", "-o", "json").json["state"] == "ready"
-    assert nm("labs").code == 0
-    assert nm("gc").code == 0
-    assert nm("doctor").code in (0, 4)
-    assert nm("down", "--all").code == 0
+    assert here("status", "-o", "json").json["state"] == "ready"
+    assert [each["lab"] for each in here("labs", "-o", "json").json] == ["ring"]
+    assert here("gc", "-o", "json").json == []
+    doctor = here("doctor", "-o", "json")
+    engine = next(each for each in doctor.json["docker"] if each["name"] == "docker engine")
+    assert engine["level"] == "problem" and "timed out" in engine["detail"]
+    assert here("down", "--all").code == 0
+    assert leftovers(nm_home) == []
 
 
 def test_a_lab_of_containers_whose_engine_stops_answering_is_not_said_to_be_gone(
-    silent_engine: Path, nm: Nm, nm_home: Home
+    silent_engine: Path, here: Here, nm_home: Home
 ) -> None:
-    assert nm("up", RING, "--backend", "native").code == 0
+    assert here("up", RING, "--backend", "native").code == 0
     note = nm_home.lab("ring").state_file
     native = note.read_text()
     note.write_text(native.replace('"backend": "native"', '"backend": "docker"'))
-    began = time.monotonic()
     for command in ("status", "down"):
-        said = nm(command, "-n", "ring", "-o", "json")
+        said = here(command, "-n", "ring", "-o", "json")
         assert said.code == 4, said.err
         assert said.error["id"] == "docker.unreachable"
-    assert time.monotonic() - began < 90
+        assert "timed out" in said.error["message"] and said.error["hint"]
     note.write_text(native)
-    assert nm("down").code == 0
+    assert here("down").code == 0
 
 
 REMAINS = [
     "state.json",
+    "logs",
     "host.json",
     "run",
     "run/controller.toml",
     "run/topology.yaml",
-    "logs",
     "db",
     "db/data",
 ]
 
 
 @pytest.mark.parametrize("part", REMAINS)
-def test_a_lab_directory_half_deleted(labs: Labs, nm: Nm, part: str) -> None:
-    """Every command still ends with a name, and `down` leaves nothing."""
+def test_a_lab_directory_half_deleted(labs: Labs, here: Here, part: str) -> None:
+    """Every command still ends with a name, `up` says what is gone or mends it, and `down` leaves nothing."""
     lab = labs.up(RING)
     gone = lab.directory / part
     if gone.is_dir():
         shutil.rmtree(gone)
     else:
         gone.unlink()
-    commands: list[tuple[object, ...]] = [
-        ("status", "-n", "ring"),
-        ("inspect", "-n", "ring"),
-        ("exec", "-n", "ring", "1", "--", "true"),
-        ("logs", "-n", "ring", "controller"),
-        ("run", "scenario", "pingall", "-n", "ring", "--timeout", "5"),
-        ("link", "set", "1", "2", "--delay", "1ms", "-n", "ring"),
-        ("up", RING, "-n", "ring", "--backend", "native", "--timeout", "20"),
-    ]
-    for words in commands:
-        said = nm(*words, "-o", "json") if words[0] != "logs" else nm(*words)
-        assert said.code in (0, 1, 2, 4, 5), (words, said.err)
-        assert "internal.error" not in said.err and "Traceback" not in said.err, (words, said.err)
-    assert nm("down", "-n", "ring").code == 0
+    named = ("-n", "ring", "-o", "json")
+    errors: dict[str, str] = {}
+    for words in (
+        ("inspect", *named),
+        ("exec", *named, "1", "--", "true"),
+        ("run", "scenario", "pingall", *named, "--timeout", "5"),
+        ("link", "set", "1", "2", "--delay", "1ms", *named),
+    ):
+        said = here(*words)
+        assert said.code in (0, 2, 5), (words, said.err)
+        if said.code:
+            errors[words[0]] = said.error["id"]
+            assert said.error["hint"] or said.error["id"] == "store.unreachable"
+    assert set(errors.values()) <= {"lab.not-found", "lab.damaged", "lab.no-table", "store.unreachable"}
+    status = here("status", *named)
+    up = here("up", RING, *named, "--backend", "native")
+    if part == "state.json":
+        assert set(errors) == {"inspect", "exec", "run", "link"} and status.error["id"] == "lab.not-found"
+        assert "`nm down -n ring`" in status.error["hint"]
+        assert up.code == 0 and up.json["state"] == "ready", up.err
+    elif part == "logs":
+        assert errors == {} and up.json["state"] == "ready", up.err
+    else:
+        assert status.json["state"] == "degraded"
+        assert any(f"files of lab ring are gone: {part}" in each for each in status.json["problems"])
+        assert (up.code, up.error["id"]) == (5, "lab.damaged")
+        assert up.error["found"].startswith(part) and "`nm down -n ring`" in up.error["hint"]
+    assert here("down", "-n", "ring").code == 0
     assert leftovers(labs.home) == []

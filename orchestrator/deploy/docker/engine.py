@@ -27,6 +27,9 @@ HOME_LABEL = "nm.home"
 ANSWER_S = 20
 """A loaded engine needs seconds for a list; after this long something is wrong with it."""
 
+PING_S = 3
+"""A ping costs an engine nothing, and every `nm up` that names no backend waits for it."""
+
 
 @dataclass(frozen=True)
 class Container:
@@ -156,7 +159,7 @@ def answers() -> bool:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=3)
+        client = docker.from_env(timeout=PING_S)
         try:
             return bool(client.ping())
         finally:

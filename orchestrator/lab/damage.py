@@ -1,0 +1,64 @@
+"""A lab of which files are gone that nobody can write again: it is named, and never mended by half.
+
+What the files say, such as tokens, the running parts remember; a part that is started with others would not
+be let in. So such a lab is taken down and made anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.state import LabState
+from orchestrator.errors import ControllerUnreachable
+
+SHOWN = 3
+
+
+class LabDamaged(ControllerUnreachable):
+    """Files of a lab are gone; the message names the first ones."""
+
+    id = "lab.damaged"
+
+
+def missing(directory: LabDirectory, state: LabState) -> str:
+    """The first files that a lab lacks that is up, in words; empty when all are there."""
+    if state.phase != "up":
+        return ""
+    gone = [str(path.relative_to(directory.path)) for path in _needed(directory, state) if not path.exists()]
+    more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
+    return ", ".join(gone[:SHOWN]) + more
+
+
+def require_whole(directory: LabDirectory, state: LabState) -> None:
+    """Look whether the files of a lab that is up are all there, before anything of it is started again.
+
+    Raises:
+        LabDamaged: Some are gone.
+    """
+    if gone := missing(directory, state):
+        raise damaged(directory, gone)
+
+
+def damaged(directory: LabDirectory, gone: str) -> LabDamaged:
+    """The error for a lab that lacks files."""
+    return LabDamaged(
+        f"files of lab {directory.name} are gone: {gone}",
+        found=gone,
+        hint=f"`nm down -n {directory.name}` removes what is left of it; then `nm up` makes it anew",
+    )
+
+
+def _needed(directory: LabDirectory, state: LabState) -> list[Path]:
+    needed = [directory.run / name for name in ("controller.toml", "topology.yaml", "manifest.json")]
+    needed += [Path(node.config) for node in state.nodes]
+    if state.backend == "native":
+        needed.append(directory.database / "data" / "PG_VERSION")
+        needed += [
+            directory.host_table(role)
+            for role in state.hosts
+            if (process := state.parts.get(role)) is not None and process.alive()
+        ]
+    else:
+        needed.append(directory.run / "docker-compose.yml")
+    return needed
