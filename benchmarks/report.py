@@ -6,10 +6,12 @@ measuring anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.bars import BARS, Bar, bar
+from benchmarks.chaos import report as chaos
+from benchmarks.tables import number, table
 
 __all__ = ["number", "page", "table", "text"]
 
@@ -20,7 +22,7 @@ _INTRO = """\
 
 What the testbed reaches, beside what the kernel itself does on the same machine in the same minutes. This
 page is made from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane --publish` and
-its siblings `scale` and `daily` write; `make bench` runs them without publishing.
+its siblings `scale`, `daily` and `chaos` write; `make bench` runs the first three without publishing.
 
 REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic). A
 ratio is the median over rounds of the value divided by its reference in the same round. *Gate* is the least
@@ -46,43 +48,6 @@ def page(records: Mapping[str, Record]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def table(
-    header: Sequence[str], lines: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()
-) -> str:
-    """Return a Markdown table with padded columns, so that it reads well raw too.
-
-    Args:
-        header: Titles of the columns.
-        lines: The cells of each line; a bar inside one is escaped.
-        right: Numbers of the columns to align right.
-    """
-    body = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    widths = [max(len(line[i]) for line in [list(header), *body]) for i in range(len(header))]
-
-    def padded(line: Sequence[str]) -> str:
-        cells = (
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        return "| " + " | ".join(cells) + " |"
-
-    rule = ("-" * (w - 1) + ":" if i in right else "-" * w for i, w in enumerate(max(w, 3) for w in widths))
-    widths = [max(w, 3) for w in widths]
-    return "\n".join([padded(header), "| " + " | ".join(rule) + " |", *map(padded, body)]) + "\n"
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """Return a number with about three digits that mean something, and its unit; a dash for none."""
-    if value is None:
-        return "–"
-    size = abs(value)
-    digits = 0 if size >= 100 or value == int(value) else 1 if size >= 10 else 2 if size >= 1 else 3
-    shown = f"{value:,.{digits}f}"
-    if size < 1 and shown.endswith("0") and shown.count(".") == 1:
-        shown = shown[:-1]  # 0.60 reads better than 0.600, and 0.6 would look rounded
-    return f"{shown} {unit}" if unit and unit != "ratio" else shown
-
-
 def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
     parts = [_machine(record["machine"])]
     if with_rows and record["rows"]:
@@ -91,6 +56,8 @@ def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
         parts += ["### Cases\n", _cases_table(record), _rounds_note(record)]
     elif record["benchmark"] == "scale":
         parts += ["### Figures\n", _figures_table(record)]
+    elif record["benchmark"] == "chaos":
+        parts += chaos.sections(record)
     else:
         parts += ["### Limits\n", _goals_table(record)]
     if record.get("checks"):

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.chaos.commands import Nm, Said, Started
 from benchmarks.chaos.draw import Kill
 from benchmarks.chaos.proof import Memory
+from benchmarks.chaos.report import CLEAN, DOWN, ITSELF, MENDED
 from orchestrator.deploy import processes
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
@@ -44,6 +45,7 @@ class Outcome:
     Attributes:
         kill: The kill.
         hit: Whether the victim was there to be killed.
+        way: One of `report.WAYS`.
         names: How the commands ended and which states the lab was in, in order.
         faults: What did not hold.
         talk: What the commands said, for whoever looks into a fault.
@@ -51,9 +53,22 @@ class Outcome:
 
     kill: Kill
     hit: bool = False
+    way: str = ""
     names: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     talk: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as it is kept."""
+        return {
+            "kill": str(self.kill),
+            "phase": self.kill.phase,
+            "victim": self.kill.victim,
+            "hit": self.hit,
+            "way": self.way,
+            "names": self.names,
+            "faults": self.faults,
+        }
 
 
 class Chaos:
@@ -75,7 +90,7 @@ class Chaos:
         self._memory = Memory(self._directory)
         self._is_up = False
         # What each errand usually takes, learnt from those that nothing was done to.
-        self._usual = {"up": 2.0, "down": 0.8, "weights-sync": 0.9, "pingall": 0.7}
+        self._usual = {"up": 2.0, "down": 0.8, "weights-sync": 1.5, "pingall": 0.7}
 
     def run(self, kill: Kill) -> Outcome:
         """Carry out one kill and everything that follows from it."""
@@ -83,6 +98,7 @@ class Chaos:
         try:
             self._prepare(outcome)
             if not outcome.faults:
+                outcome.names.clear()
                 self._strike(outcome)
         except AssertionError as error:
             outcome.faults.append(str(error))
@@ -113,6 +129,8 @@ class Chaos:
         started = None if self._alone(kill) else self._start(kill)
         began = time.monotonic()
         time.sleep(kill.moment * self._usual.get(kill.errand, 0.4))  # the moment is what varies
+        if started is not None and started.over:
+            outcome.names.append(f"{kill.errand} was over")
         outcome.hit = self._kill(kill, started)
         self._memory.look()
         if kill.phase == "up":
@@ -140,7 +158,7 @@ class Chaos:
             "inspect": ("inspect", *lab, *json),
             "exec": ("exec", *lab, "all", *json, "--", "sleep", "0.5"),
             "link": ("link", "set", "1", "2", "--delay", "1ms", *lab, *json),
-            "weights-sync": ("run", "scenario", "weights-sync", *lab, *scenario, *json, "-p", "size=4 MB"),
+            "weights-sync": ("run", "scenario", "weights-sync", *lab, *scenario, *json, "-p", "size=40 MB"),
             "pingall": ("run", "scenario", "pingall", *lab, *scenario, *json),
         }
         return self._nm.start(*words[kill.errand])
@@ -180,8 +198,10 @@ class Chaos:
             note = notes.read(self._directory)
             if state is not None and state["state"] == "ready" and (note is None or note.phase != "up"):
                 outcome.faults.append("a lab whose start was cut off says that it is ready")
+            outcome.way = MENDED if outcome.kill.mend else DOWN
             self._go_on(outcome, None)
         else:
+            outcome.way = CLEAN
             self._require_nothing_left(outcome)
 
     def _after_down(self, outcome: Outcome, started: Started | None) -> None:
@@ -190,10 +210,13 @@ class Chaos:
         self._is_up = False
         if said.code == -9:
             state = self._status(outcome)
-            if state is not None and outcome.kill.mend:
+            mends = state is not None and outcome.kill.mend
+            outcome.way = MENDED if mends else DOWN
+            if mends:
                 self._up(outcome)
             self._down(outcome)
         elif said.code == 0:
+            outcome.way = CLEAN
             self._require_nothing_left(outcome)
         else:
             outcome.faults.append(f"`nm down` failed: {said.name}")
@@ -217,6 +240,7 @@ class Chaos:
         state = self._status(outcome, expected=gone)
         if state is None:
             return
+        outcome.way = ITSELF if state["state"] == "ready" else MENDED if outcome.kill.mend else DOWN
         if gone and state["state"] == "ready":
             outcome.faults.append(f"the lab says that it is ready without {', '.join(sorted(gone))}")
         for part in gone:
@@ -261,6 +285,16 @@ class Chaos:
             outcome.faults.append(f"`nm up` failed: {said.name}")
         elif said.data["state"] != "ready":
             outcome.faults.append(f"after `nm up` the lab is {said.data['state']}: {said.data['problems']}")
+        else:
+            self._try_out(outcome)
+
+    def _try_out(self, outcome: Outcome) -> None:
+        """A lab that says that it is ready carries packets between any two nodes, at once."""
+        words = ("exec", "-n", self._lab, "all", "-o", "json", "--", "ping", "-c", "1", "-W", "5", "node-3")
+        said = self._nm(*words, limit_s=COMMAND_LIMIT_S)
+        if said.code != 0:
+            outcome.talk.append(str(said))
+            outcome.faults.append(f"the lab is ready, and nodes do not reach each other: {said.name}")
 
     def _down(self, outcome: Outcome) -> None:
         self._memory.look()

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.bars import judge
+from benchmarks.chaos.report import MENDED
 
 
 @pytest.mark.parametrize(
@@ -119,5 +120,42 @@ def _record() -> dict[str, Any]:
                 "note": result.note,
             }
             for result in (judge(1, 0.9, basis="nm-2"), judge(7, None, note="later"))
+        ],
+    }
+
+
+def test_a_series_of_kills_says_how_each_ended_and_what_came_too_late() -> None:
+    shown = report.text(_series())
+    assert "2 kills; in 1 more draws" in shown
+    lines = [line.replace(" ", "") for line in shown.splitlines() if line.startswith("| ")]
+    assert "|idle|host|1|0|1|0|0|0|0|0|" in lines
+    assert "|run|nm|1|0|0|0|0|1|0|0|" in lines
+    assert "|all||2|0|1|0|0|1|0|0|" in lines
+    assert "- 2 run/pingall nm at 0.50, then up: ended without a name" in shown
+    assert "How the kills ended" in report.page({"chaos": _series()})
+
+
+def _series() -> dict[str, Any]:
+    def kill(number: int, phase: str, victim: str, way: str, names: list[str], fault: str) -> dict[str, Any]:
+        errand = {"idle": "status", "run": "pingall", "up": "up"}[phase]
+        return {
+            "kill": f"{number} {phase}/{errand} {victim} at 0.50, then up",
+            "phase": phase,
+            "victim": victim,
+            "hit": phase != "up",
+            "way": way,
+            "names": names,
+            "faults": [fault] if fault else [],
+        }
+
+    return {
+        "benchmark": "chaos",
+        "machine": _record()["machine"],
+        "rows": [],
+        "seed": 7,
+        "kills": [
+            kill(1, "idle", "host", MENDED, ["status degraded", "up ok"], ""),
+            kill(2, "run", "nm", "", ["run ?hung"], "ended without a name"),
+            kill(3, "up", "nm", "", ["up ok"], ""),
         ],
     }
