@@ -113,6 +113,12 @@ def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
     return table
 
 
+def offload_of(directory: LabDirectory, part: str) -> str:
+    """Whether super-packets pass the TUN devices of a host process, in words; empty as long as it is not known."""
+    table = _read(directory.host_table(part))
+    return table.offload if table is not None else ""
+
+
 def inhabitants(directory: LabDirectory) -> list[ProcessId]:
     """Processes inside the lab's namespaces, whether the host processes that made them still run or not."""
     held: set[int] = set()

@@ -76,6 +76,11 @@ class Nodes:
         """The numbers of the nodes, sorted."""
         return sorted(self._nodes)
 
+    @property
+    def offload(self) -> str:
+        """Whether super-packets pass the nodes' TUN devices, in words; each way of theirs once."""
+        return ", ".join(sorted({str(node.dataplane.offload) for node in self._nodes.values()}))
+
     def make_namespaces(self, seats: Sequence[Seat]) -> None:
         """Make a network namespace per node."""
         for seat in seats:
@@ -115,13 +120,12 @@ class Nodes:
 
     def publish(self, path: Path, *, user_namespace: bool, mount_namespace: bool) -> None:
         """Write the table of namespaces, whole, for whoever wants to run a command in a node."""
-        offloads = sorted({str(node.dataplane.offload) for node in self._nodes.values()})
         table = {
             "pid": os.getpid(),
             "started": _start_time(),
             "user_namespace": user_namespace,
             "mount_namespace": mount_namespace,
-            "offload": ", ".join(offloads),
+            "offload": self.offload,
             "nodes": {
                 str(number): {
                     "fd": handle,

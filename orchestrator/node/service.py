@@ -100,7 +100,7 @@ async def _carry(given: Options, nodes: Nodes, rootless: bool) -> None:
     try:
         await asyncio.wait({serving, welcomed}, return_when=asyncio.FIRST_COMPLETED)
         if welcomed.done():
-            _say_ready(given)
+            _say_ready(given, nodes.offload)
         await serving
     finally:
         welcomed.cancel()
@@ -137,11 +137,11 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
-def _say_ready(given: Options) -> None:
+def _say_ready(given: Options, offload: str) -> None:
     if given.ready_file is not None:
         given.ready_file.parent.mkdir(parents=True, exist_ok=True)
         given.ready_file.touch()
-    _logger.info("nodes opened", count=len(given.seats), first=given.seats[0].id)
+    _logger.info("nodes opened", count=len(given.seats), first=given.seats[0].id, offload=offload)
 
 
 def _agent(given: Options, nodes: Nodes, first: NodeSettings) -> Agent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.blocking import Node
 from orchestrator.testing.plugin import Labs
-from tests.integration.conftest import RING, Nm
+from tests.integration.conftest import RING, ROOT, Nm
 
 Part = Callable[[str, str], ProcessId]
 
@@ -46,6 +48,40 @@ def test_a_lab_without_offload_carries_a_file_whole(labs: Labs) -> None:
     assert not any(_carries_super_packets(node) for node in lab.nodes)
     run = lab.run_scenario("weights-sync", params={"rounds": 1, "size": 3_000_000})
     assert run.verdict == "pass"
+
+
+# Stands before `nm`: from here on no TUN device takes an offload (TUNSETOFFLOAD with anything but 0 is refused,
+# as a kernel refuses what it does not know), neither in this process nor in any that it starts.
+WITHOUT_OFFLOAD = """
+import ctypes, platform, struct
+ioctl = {"x86_64": 16, "aarch64": 29}[platform.machine()]
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+rules = [(LOAD, 0, 0, 0), (EQUAL, 0, 5, ioctl), (LOAD, 0, 0, 24), (EQUAL, 0, 3, 0x400454D0),
+         (LOAD, 0, 0, 32), (EQUAL, 1, 0, 0), (RETURN, 0, 0, 0x00050016), (RETURN, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+program = ctypes.create_string_buffer(struct.pack("HP", len(rules), ctypes.addressof(code)))
+assert ctypes.CDLL(None).prctl(22, 2, program, 0, 0) == 0
+from orchestrator.cli.main import main
+main()
+"""
+
+
+def test_a_kernel_without_offload_carries_ordinary_packets_and_says_so(nm: Nm, nm_home: Home) -> None:
+    up = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OFFLOAD, "up", RING, "--backend", "native"],
+        env={**os.environ, "NM_HOME": str(nm_home.path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert up.returncode == 0, up.stderr
+    parts = nm("inspect", "-o", "json").json["parts"]
+    (said,) = [each["detail"] for each in parts if each["part"] == "host"]
+    assert "offload off (the self-test could not run" in said and "Invalid argument" in said
+    assert "offload=" in nm("logs", "host").out
+    run = nm("run", "scenario", "weights-sync", "-p", "rounds=1", "-p", "size=3 MB", "-o", "json")
+    assert run.json["verdict"] == "pass"
+    assert nm("down").code == 0
 
 
 @pytest.mark.parametrize("shards", [1, 3])

@@ -27,7 +27,7 @@ from typing import TypeVar
 from orchestrator.deploy import logfiles, processes
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
-from orchestrator.deploy.namespaces import inhabitants, require_table
+from orchestrator.deploy.namespaces import inhabitants, offload_of, require_table
 from orchestrator.deploy.native import database
 from orchestrator.deploy.processes import LabelledProcess, ProcessId
 from orchestrator.deploy.state import LabState, write
@@ -78,6 +78,8 @@ class NativeHost:
             process = state.parts.get(role)
             running = process is not None and process.alive()
             detail = f"process {process.pid}" if process else "never started"
+            if running and (offload := offload_of(directory, role)):
+                detail += f", offload {offload}"
             found.append(Part(role, running, detail, nodes))
         return found
 
