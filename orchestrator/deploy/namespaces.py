@@ -114,7 +114,7 @@ def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
 
 
 def offload_of(directory: LabDirectory, part: str) -> str:
-    """Whether super-packets pass the TUN devices of a host process, in words; empty as long as it is not known."""
+    """Whether super-packets pass the TUN devices of a host process, in words; empty while not known."""
     table = _read(directory.host_table(part))
     return table.offload if table is not None else ""
 

@@ -50,8 +50,8 @@ def test_a_lab_without_offload_carries_a_file_whole(labs: Labs) -> None:
     assert run.verdict == "pass"
 
 
-# Stands before `nm`: from here on no TUN device takes an offload (TUNSETOFFLOAD with anything but 0 is refused,
-# as a kernel refuses what it does not know), neither in this process nor in any that it starts.
+# Stands before `nm`: from here on no TUN device takes an offload, neither in this process nor in any that it
+# starts. TUNSETOFFLOAD with anything but 0 is refused, as a kernel refuses what it does not know.
 WITHOUT_OFFLOAD = """
 import ctypes, platform, struct
 ioctl = {"x86_64": 16, "aarch64": 29}[platform.machine()]
