@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy import state
+from orchestrator.deploy import fitness, state
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
-from orchestrator.errors import StartFailed
+from orchestrator.errors import HostNotFit, StartFailed
+from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
@@ -122,13 +124,8 @@ def test_up_after_a_crash_clears_the_remains_first(labs: Labs, nm: Nm) -> None:
 def test_no_tun_device_is_said_before_anything_starts(
     nm_home: Home, labs: Labs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.deploy import fitness
-    from orchestrator.errors import HostNotFit
-
     missing = fitness.tun_device(Path("/dev/net/no-such-device"))
     monkeypatch.setattr(fitness, "tun_device", lambda: missing)
-    from orchestrator.lab import Lab
-
     with pytest.raises(HostNotFit) as caught:
         Lab.up(RING, backend="native", home=nm_home)
     assert caught.value.id == "host.tun-device"
@@ -136,12 +133,27 @@ def test_no_tun_device_is_said_before_anything_starts(
     assert leftovers(nm_home) == []
 
 
-def test_more_nodes_than_memory_allows_is_said_with_the_number_that_fits() -> None:
-    from orchestrator.deploy import fitness
+def test_more_nodes_than_memory_allows_is_said_with_the_number_that_fits(
+    nm_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitness, "_available", lambda: fitness.BASE_BYTES + 3 * fitness.NODE_BYTES["native"])
+    with pytest.raises(HostNotFit) as caught:
+        Lab.up(RING, backend="native", home=nm_home)
+    assert (caught.value.id, caught.value.exit_code) == ("host.memory", 4)
+    assert "room for about 3 nodes, but the lab has 4" in caught.value.message
+    assert caught.value.hint == "at most 3 nodes fit"
+    assert leftovers(nm_home) == []
 
-    finding = fitness.memory("docker", 1_000_000)
-    assert finding.level == "problem"
-    assert "room for about" in finding.detail and "nodes fit" in finding.hint
+
+def test_more_nodes_than_open_files_allow_is_said_with_the_number_that_fits(
+    nm_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (109, 109))
+    with pytest.raises(HostNotFit) as caught:
+        Lab.up(RING, backend="native", home=nm_home)
+    assert (caught.value.id, caught.value.exit_code) == ("host.open-files", 4)
+    assert caught.value.hint is not None and caught.value.hint.startswith("at most 3 nodes fit; `ulimit -Hn")
+    assert leftovers(nm_home) == []
 
 
 def test_a_start_that_takes_too_long_names_who_is_waited_for(labs: Labs, nm_home: Home) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import run
 from orchestrator.deploy import fitness
 from orchestrator.deploy.docker import engine
 from orchestrator.deploy.home import Home
@@ -19,9 +18,7 @@ from orchestrator.errors import NmError
 from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
-from tests.integration.conftest import RING, Nm, Said
-
-Here = Callable[..., Said]
+from tests.integration.conftest import RING, Here, Nm
 
 
 @pytest.fixture
@@ -46,7 +43,9 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
 
 @pytest.fixture
 def silent_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A socket that takes every caller and never says a word."""
+    """A socket that takes every caller and never says a word; nobody waits as long for it as a user would."""
+    monkeypatch.setattr(engine, "ANSWER_S", 0.5)
+    monkeypatch.setattr(engine, "PING_S", 0.5)
     path = tmp_path / "docker.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -66,20 +65,6 @@ def silent_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         server.shutdown(socket.SHUT_RDWR)
         for caller in callers:
             caller.close()
-
-
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
-    """Call `nm` in this process, where an engine's answer is not waited for as long as a user would."""
-    monkeypatch.setattr(engine, "ANSWER_S", 0.5)
-    monkeypatch.setattr(engine, "PING_S", 0.5)
-
-    def call(*words: object) -> Said:
-        capsys.readouterr()
-        code = run([str(word) for word in words])
-        return Said(code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.mark.parametrize("size", ["16k", "4m", "44m"])

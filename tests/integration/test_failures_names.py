@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.deploy.home import Home
 from orchestrator.testing.plugin import Labs
-from tests.integration.conftest import RING, Nm
+from tests.integration.conftest import RING, Here, Nm
 
 NASTY = [
     "../x",
@@ -30,11 +30,11 @@ NASTY = [
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_no_lab_is_called_so(nm: Nm, nm_home: Home, tmp_path: Path, name: str) -> None:
+def test_no_lab_is_called_so(here: Here, nm_home: Home, tmp_path: Path, name: str) -> None:
     before = sorted(path for path in tmp_path.rglob("*") if nm_home.path not in (path, *path.parents))
     for words in (("up", RING, "--backend", "native"), ("down",), ("status",), ("exec", "1")):
         tail = ("--", "true") if words[0] == "exec" else ()
-        said = nm(*words, f"--lab={name}", "-o", "json", *tail)
+        said = here(*words, f"--lab={name}", "-o", "json", *tail)
         assert said.code == 2, (words, said.err)
         assert said.error["id"] == "lab.bad-name"
     after = sorted(path for path in tmp_path.rglob("*") if nm_home.path not in (path, *path.parents))
@@ -43,8 +43,8 @@ def test_no_lab_is_called_so(nm: Nm, nm_home: Home, tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "a b", "A", "", ".", "a;b"])
-def test_no_scenario_is_called_so(nm: Nm, tmp_path: Path, name: str) -> None:
-    said = nm("new", "scenario", "--", name)
+def test_no_scenario_is_called_so(here: Here, tmp_path: Path, name: str) -> None:
+    said = here("new", "scenario", "--", name)
     assert said.code == 2, said.err
     assert list(tmp_path.iterdir()) == []
 

@@ -148,7 +148,10 @@ class DockerHost:
     async def _start_failed(self, directory: LabDirectory, error: ComposeFailed) -> StartFailed:
         text = "\n".join(error.lines)
         if any(phrase in text for phrase in _OVERLAP):
-            return SubnetTaken("the container network's subnet was taken in the meantime")
+            return SubnetTaken(
+                "the container network's subnet was taken in the meantime",
+                hint="another program makes networks at the same moment; try again, `docker network ls` shows them",
+            )
         culprit = await self._culprit(directory)
         if culprit is None:
             culprit = Culprit("compose", error.message, error.lines[-TAIL_LINES:])
