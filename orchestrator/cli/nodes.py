@@ -36,6 +36,10 @@ def exec_(
     timeout: Annotated[
         float | None, typer.Option(min=0.001, metavar="S", help="End it after so long.")
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("-u", "--user", metavar="USER", help="Whose rights it has; root's if not given."),
+    ] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Run a command in one node or in several at once; its exit code is ours."""
@@ -44,8 +48,8 @@ def exec_(
     running = AsyncLab.attach(lab)
     chosen = running.select(nodes)
     if len(chosen) == 1 and output is Output.table and timeout is None:
-        _become(running.command(chosen[0], command))
-    results = _run_in_all(running, chosen, command, timeout, output)
+        _become(running.command(chosen[0], command, user=user))
+    results = _run_in_all(running, chosen, command, timeout, user, output)
     if output is Output.json:
         emit([result.as_json() for result in results])
     raise typer.Exit(next((result.exit_code for result in results if result.exit_code), 0))
@@ -107,7 +111,12 @@ def _part(running: AsyncLab, word: str) -> str:
 
 
 def _run_in_all(
-    running: AsyncLab, chosen: Sequence[int], command: Sequence[str], timeout: float | None, output: Output
+    running: AsyncLab,
+    chosen: Sequence[int],
+    command: Sequence[str],
+    timeout: float | None,
+    user: str | None,
+    output: Output,
 ) -> Sequence[Completed]:
     from orchestrator.lab import portal
 
@@ -120,7 +129,7 @@ def _run_in_all(
         print(f"{prefix}{line}", file=sys.stdout if stream == "stdout" else sys.stderr, flush=True)
 
     on_line = show if output is Output.table else None
-    return portal.call(running.run_in_all(chosen, command, timeout_s=timeout, on_line=on_line))
+    return portal.call(running.run_in_all(chosen, command, timeout_s=timeout, on_line=on_line, user=user))
 
 
 def _become(argv: Sequence[str]) -> NoReturn:

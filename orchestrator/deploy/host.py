@@ -123,8 +123,9 @@ class Host(Protocol):
         terminal: bool = False,
         stdin: bool = False,
         cwd: Path | None = None,
+        user: str | None = None,
     ) -> list[str]:
-        """The argument list that, run on this machine, runs `argv` inside a node."""
+        """The argument list that, run on this machine, runs `argv` inside a node, as root or as `user`."""
 
     def payload_path(self, staged: Path) -> str:
         """Where a file of the lab's share folder is, as a node sees it."""

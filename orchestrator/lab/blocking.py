@@ -65,10 +65,15 @@ class Node:
         return self._inner.config
 
     def run(
-        self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
     ) -> Completed:
-        """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`."""
-        return portal.call(self._inner.run(argv, stdin=stdin, timeout=timeout))
+        """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`; see `AsyncNode.run`."""
+        return portal.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
 
 
 class Lab:
@@ -176,11 +181,16 @@ class Lab:
         return portal.call(self._inner.status())
 
     def run_in_all(
-        self, argv: Sequence[str], nodes: Sequence[int | str] = ("all",), *, timeout: float | None = None
+        self,
+        argv: Sequence[str],
+        nodes: Sequence[int | str] = ("all",),
+        *,
+        timeout: float | None = None,
+        user: str | None = None,
     ) -> Sequence[Completed]:
         """Run a command in several nodes at once."""
         chosen = self._inner.select(*(str(node) for node in nodes))
-        return portal.call(self._inner.run_in_all(chosen, argv, timeout_s=timeout))
+        return portal.call(self._inner.run_in_all(chosen, argv, timeout_s=timeout, user=user))
 
     def logs(self, part: str, *, tail: int | None = None) -> Iterator[str]:
         """The log of `controller`, `postgres`, `host` or `node-<n>` as it is now."""

@@ -72,6 +72,7 @@ async def run_in_node(
     stdin: bytes | None = None,
     timeout_s: float | None = None,
     on_line: OnLine | None = None,
+    user: str | None = None,
 ) -> Completed:
     """Run a command in a node and collect what it prints.
 
@@ -86,8 +87,9 @@ async def run_in_node(
         stdin: What it reads; nothing unless given.
         timeout_s: End it after so long.
         on_line: Told each line as it comes.
+        user: Whose rights it has; root's unless given.
     """
-    command = host.command(directory, state, node, argv, stdin=stdin is not None)
+    command = host.command(directory, state, node, argv, stdin=stdin is not None, user=user)
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -133,6 +135,7 @@ async def run_in_nodes(
     *,
     timeout_s: float | None = None,
     on_line: OnLine | None = None,
+    user: str | None = None,
 ) -> list[Completed]:
     """Run a command in several nodes at once; the results come in the order of `nodes`.
 
@@ -143,7 +146,9 @@ async def run_in_nodes(
 
     async def one(node: int) -> Completed:
         async with places:
-            return await run_in_node(host, directory, state, node, argv, timeout_s=timeout_s, on_line=on_line)
+            return await run_in_node(
+                host, directory, state, node, argv, timeout_s=timeout_s, on_line=on_line, user=user
+            )
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -73,6 +73,7 @@ class AsyncNode:
         *,
         stdin: bytes | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # as in subprocess.run
+        user: str | None = None,
     ) -> Completed:
         """Run a command in the node and collect what it prints.
 
@@ -80,8 +81,10 @@ class AsyncNode:
             argv: The command.
             stdin: What it reads; nothing unless given.
             timeout: End it after so many seconds, with exit code 124.
+            user: Whose rights it has, by name or number; root's unless given. The nodes of a rootless lab
+                have no other.
         """
-        return await self.lab.run_in(self.id, argv, stdin=stdin, timeout_s=timeout)
+        return await self.lab.run_in(self.id, argv, stdin=stdin, timeout_s=timeout, user=user)
 
 
 class AsyncLab:
@@ -206,6 +209,7 @@ class AsyncLab:
         stdin: bytes | None = None,
         timeout_s: float | None = None,
         on_line: OnLine | None = None,
+        user: str | None = None,
     ) -> Completed:
         """Run a command in one node."""
         return await run_in_node(
@@ -217,6 +221,7 @@ class AsyncLab:
             stdin=stdin,
             timeout_s=timeout_s,
             on_line=on_line,
+            user=user,
         )
 
     async def run_in_all(
@@ -226,15 +231,27 @@ class AsyncLab:
         *,
         timeout_s: float | None = None,
         on_line: OnLine | None = None,
+        user: str | None = None,
     ) -> Sequence[Completed]:
         """Run a command in several nodes at once."""
         return await run_in_nodes(
-            self._host, self._directory, self._state, nodes, argv, timeout_s=timeout_s, on_line=on_line
+            self._host,
+            self._directory,
+            self._state,
+            nodes,
+            argv,
+            timeout_s=timeout_s,
+            on_line=on_line,
+            user=user,
         )
 
-    def command(self, node: int, argv: Sequence[str], *, terminal: bool = False) -> Sequence[str]:
+    def command(
+        self, node: int, argv: Sequence[str], *, terminal: bool = False, user: str | None = None
+    ) -> Sequence[str]:
         """The argument list that, run on this machine with a terminal or a pipe, runs `argv` in a node."""
-        return self._host.command(self._directory, self._state, node, argv, terminal=terminal, stdin=True)
+        return self._host.command(
+            self._directory, self._state, node, argv, terminal=terminal, stdin=True, user=user
+        )
 
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
         """The log of `controller`, `postgres`, `host` or `node-<n>`, line by line."""

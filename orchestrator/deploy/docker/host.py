@@ -107,9 +107,12 @@ class DockerHost:
         terminal: bool = False,
         stdin: bool = False,
         cwd: Path | None = None,
+        user: str | None = None,
     ) -> list[str]:
         """Run in the node's container with `docker exec`."""
         options = [*(["--interactive"] if stdin or terminal else []), *(["--tty"] if terminal else [])]
+        if user is not None:
+            options.append(f"--user={user}")
         return ["docker", "exec", *options, f"nm-{state.lab}-{state.node(node).name}", *argv]
 
     def payload_path(self, staged: Path) -> str:

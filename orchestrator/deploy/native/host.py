@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -31,7 +32,7 @@ from orchestrator.deploy.namespaces import inhabitants, offload_of, require_tabl
 from orchestrator.deploy.native import database
 from orchestrator.deploy.processes import LabelledProcess, ProcessId
 from orchestrator.deploy.state import LabState, write
-from orchestrator.errors import StartFailed
+from orchestrator.errors import HostNotFit, StartFailed, UsageError
 
 T = TypeVar("T")
 
@@ -103,11 +104,13 @@ class NativeHost:
         terminal: bool = False,
         stdin: bool = False,
         cwd: Path | None = None,
+        user: str | None = None,
     ) -> list[str]:
         """Enter the node's namespace with `nsenter`; a terminal and standard input are simply inherited."""
         marks = processes.labels(state.lab, state.run, directory.home, "exec")
         environment = ["env", *(f"{key}={value}" for key, value in marks.items())]
-        return [*environment, *require_table(directory, _part_of(state, node)).command(node, argv, cwd)]
+        words = [*become(user), *argv]
+        return [*environment, *require_table(directory, _part_of(state, node)).command(node, words, cwd)]
 
     def payload_path(self, staged: Path) -> str:
         """Nodes share the machine's files."""
@@ -181,6 +184,34 @@ class NativeHost:
 def log_file(directory: LabDirectory, part: str) -> Path:
     """Where a part of a native lab logs: `postgres`, `controller`, `host`, or `node-<n>`."""
     return directory.logs / f"{part}.log"
+
+
+def become(user: str | None) -> list[str]:
+    """The words before a command that give it another user's rights; nodes share the machine's users.
+
+    Raises:
+        UsageError: There is no such user.
+        HostNotFit: The lab is an ordinary user's, whose nodes know no other.
+    """
+    if user is None:
+        return []
+    if os.geteuid() != 0:
+        raise HostNotFit(
+            f"a command as {user} needs a lab that root started",
+            id="exec.user",
+            found=user,
+            hint="leave `--user` out, or start the lab as root or with `--backend docker`",
+        )
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except KeyError as error:
+        raise UsageError(
+            f"there is no user {user} on this machine",
+            id="exec.no-user",
+            found=user,
+            expected="a name or number",
+        ) from error
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--"]
 
 
 def _part_of(state: LabState, node: int) -> str:
