@@ -83,6 +83,7 @@ def test_a_run_without_postgres_is_refused_and_its_folder_says_so(
     said = nm("run", "scenario", "pingall", "--results", out, "-o", "json")
     assert said.code == 5
     assert said.error["id"] == "store.unreachable"
+    assert "`nm up` with the lab's topology file" in said.error["hint"]
     document = json.loads((out / "run.json").read_text())
     assert document["verdict"] == "error" and "not started" in document["reason"]
 
