@@ -153,7 +153,7 @@ class DockerHost:
         if any(phrase in text for phrase in _OVERLAP):
             return SubnetTaken(
                 "the container network's subnet was taken in the meantime",
-                hint="another program makes networks at the same moment; try again, `docker network ls` shows them",
+                hint="something else makes networks now; try again, `docker network ls` shows them",
             )
         culprit = await self._culprit(directory)
         if culprit is None:
