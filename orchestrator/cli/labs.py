@@ -255,8 +255,11 @@ def _print_details(seen: LabStatus) -> None:
         "nodes",
     )
     table(
-        ("a", "b", "state", "a → b", "b → a"),
-        [(str(x.a), str(x.b), x.state, describe(x.forward), describe(x.backward)) for x in seen.links],
+        ("a", "b", "state", "kind", "a → b", "b → a"),
+        [
+            (str(x.a), str(x.b), x.state, x.kind, describe(x.forward), describe(x.backward))
+            for x in seen.links
+        ],
         "links",
     )
     if seen.groups:

@@ -98,6 +98,7 @@ def show(
                     "a": link.a,
                     "b": link.b,
                     "state": link.state,
+                    "kind": link.kind,
                     "forward": link.forward.to_wire(),
                     "backward": link.backward.to_wire(),
                 }
@@ -106,8 +107,8 @@ def show(
         )
         return
     table(
-        ("a", "b", "state", "a → b", "b → a"),
-        [(str(x.a), str(x.b), x.state, describe(x.forward), describe(x.backward)) for x in links],
+        ("a", "b", "state", "kind", "a → b", "b → a"),
+        [(str(x.a), str(x.b), x.state, x.kind, describe(x.forward), describe(x.backward)) for x in links],
     )
 
 

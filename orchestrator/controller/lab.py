@@ -121,12 +121,15 @@ class Lab:
         node.peer = None
         return node
 
-    def link_state(self, node_id: int, remote_id: int, up: bool) -> bool:
+    def link_state(self, node_id: int, remote_id: int, up: bool, kind: str = "") -> bool:
         """A node says that a link came up or went down; return whether that is news."""
         node = self.registry.node(node_id)
         self.registry.link(node_id, remote_id)
         news = (remote_id in node.links_up) != up
-        (node.links_up.add if up else node.links_up.discard)(remote_id)
+        if up:
+            node.links_up[remote_id] = kind
+        else:
+            node.links_up.pop(remote_id, None)
         self._unready.update((node_id, remote_id))
         return news
 
@@ -277,6 +280,11 @@ class Lab:
         if NodeStates.STARTING in (a.state, b.state):
             return "starting"
         return "down"
+
+    def link_kind_of(self, link: Link) -> str:
+        """Return what carries a link while it is up, as its lower end says; both ends agree on it."""
+        up = self.link_state_of(link) == "up"
+        return self.registry.node(link.a).links_up[link.b] if up else ""
 
     # How.
 

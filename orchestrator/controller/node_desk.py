@@ -166,10 +166,10 @@ class NodeDesk:
         core.touch()
 
     def _link_state(self, session: Session, node: Node, frame: Frame, message: m.LinkState) -> None:
-        news = self._core.lab.link_state(node.id, message.remote_node_id, message.up)
+        news = self._core.lab.link_state(node.id, message.remote_node_id, message.up, message.kind)
         if news and self._core.lab.readiness.passed:
             name = "link.up" if message.up else "link.down"
-            facts = {"remote": message.remote_node_id, "reason": message.reason}
+            facts = {"remote": message.remote_node_id, "reason": message.reason, "kind": message.kind}
             self._core.events.add(name, node.id, facts, level="debug")
         session.connection.ack(frame)
         self._core.touch()

@@ -78,7 +78,12 @@ class OperatorDesk:
         )
         links = tuple(
             m.LinkStatus(
-                link.a, link.b, lab.link_state_of(link), link.spec_from(link.a), link.spec_from(link.b)
+                link.a,
+                link.b,
+                lab.link_state_of(link),
+                link.spec_from(link.a),
+                link.spec_from(link.b),
+                lab.link_kind_of(link),
             )
             for link in lab.registry.links.values()
         )

@@ -108,7 +108,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
         if isinstance(message, RemoveNode):
             del told[message.remote_node_id]
             node.told.links_confirmed.pop(message.remote_node_id, None)
-            node.links_up.discard(message.remote_node_id)
+            node.links_up.pop(message.remote_node_id, None)
     for remote, want in wanted.items():
         base, version = told.get(remote, (None, None))
         if version == want.version:
@@ -117,7 +117,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
             found.append(SetLink(remote, want.message.link, want.version))
         else:
             found.append(want.message)
-            node.links_up.discard(remote)  # it begins anew, whatever was there before
+            node.links_up.pop(remote, None)  # it begins anew, whatever was there before
         told[remote] = (want.base, want.version)
     return found
 
@@ -149,7 +149,9 @@ def _wanted_link(node: Node, remote: Node, link: Link) -> WantedLink:
     base = link_base(remote.id, addr, remote.process, same, dial)
     spec = link.spec_from(node.id)
     version = link_version(base, spec)
-    message = AddNode(remote.id, remote.name, addr, remote.process, same, dial, spec, version)
+    # On one network they may be on one machine; the dialler finds out by trying.
+    door = remote.link_door if dial and node.private_name == remote.private_name else ""
+    message = AddNode(remote.id, remote.name, addr, remote.process, same, dial, spec, version, door)
     return WantedLink(message, base)
 
 

@@ -48,7 +48,8 @@ class Node:
     Attributes:
         peer: The connection that it is on, None while it is away.
         process: As it said; 0 when it has never registered.
-        links_up: Neighbours to which its link is up, by its own account.
+        link_door: The path of its process's unix socket for links, if it has one.
+        links_up: Neighbours to which its link is up, by its own account, and what carries it.
         reported: It said `NodeTopologyReady` since it came.
         awaited: It is away, but expected back at any moment.
         problem: What it could not do of what it was told.
@@ -66,8 +67,9 @@ class Node:
     private_name: str = ""
     private_addr: str = ""
     public_addr: str = ""
+    link_door: str = ""
     mtu: int = 1500
-    links_up: set[int] = field(default_factory=set)
+    links_up: dict[int, str] = field(default_factory=dict)
     reported: bool = False
     awaited: bool = False
     problem: str = ""
@@ -165,6 +167,7 @@ class Registry:
         node.private_name = hello.private_network_name
         node.private_addr = hello.private_network_addr
         node.public_addr = hello.public_network_addr or node.declared_public_addr
+        node.link_door = hello.link_door
         node.mtu = hello.mtu
         node.reported = False
         node.awaited = False

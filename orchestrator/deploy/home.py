@@ -11,6 +11,7 @@ HOME/
     host.json             native: the host process's table of namespaces
     run/                  0700: the rendered files, with their secrets
     run/share/            docker: payload files that roles read
+    run/links/            native: the unix sockets of links between host processes
     logs/                 one file per process
     work/                 native: the code of scenarios that run
     db/                   native: the embedded Postgres
@@ -94,6 +95,11 @@ class LabDirectory:
         """Payload files that roles read; inside the run folder, where the compose file looks."""
         return self.path / "run" / "share"
 
+    @property
+    def links(self) -> Path:
+        """The unix sockets of links between host processes."""
+        return self.path / "run" / "links"
+
     def exists(self) -> bool:
         """Whether there is anything of the lab on disk."""
         return self.path.is_dir()
@@ -112,6 +118,7 @@ class LabDirectory:
                 part.mkdir(mode=0o700, exist_ok=True)
             self.share.mkdir(mode=0o755, exist_ok=True)
             self.share.chmod(0o755)
+            self.links.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
 

@@ -51,13 +51,18 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class LinkInfo:
-    """A link of a lab: its state, and what it does in each direction now."""
+    """A link of a lab: its state, what it does in each direction now, and what carries it.
+
+    `kind` is `memory` within one process, and `shared` (memory), `unix` (a socket) or `tcp` between two; it
+    is empty while the link is not up.
+    """
 
     a: int
     b: int
     state: str
     forward: LinkSpec = PLAIN
     backward: LinkSpec = PLAIN
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,9 @@ class LabStatus:
                 }
                 for node in self.nodes
             ],
-            "links": [{"a": link.a, "b": link.b, "state": link.state} for link in self.links],
+            "links": [
+                {"a": link.a, "b": link.b, "state": link.state, "kind": link.kind} for link in self.links
+            ],
             "problems": list(self.problems),
         }
 
@@ -118,6 +125,7 @@ class LabStatus:
                 "a": link.a,
                 "b": link.b,
                 "state": link.state,
+                "kind": link.kind,
                 "forward": link.forward.to_wire(),
                 "backward": link.backward.to_wire(),
             }
@@ -197,7 +205,10 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status) -> La
         backend=state.backend,
         state=kind,
         nodes=tuple(nodes),
-        links=tuple(LinkInfo(link.a, link.b, link.state, link.forward, link.backward) for link in seen.links),
+        links=tuple(
+            LinkInfo(link.a, link.b, link.state, link.forward, link.backward, link.kind)
+            for link in seen.links
+        ),
         problems=tuple(problems) if kind != "ready" else (),
         parts=tuple(parts),
         groups=seen.groups,

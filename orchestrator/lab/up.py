@@ -229,6 +229,7 @@ async def _prepare(
         db=_database(directory) if backend == "native" else None,
         subnet=subnet,
         tun_device=str(TUN),
+        link_directory=str(directory.links) if backend == "native" else "",
     )
     render.write(planned, directory.run)
     return state

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
-from orchestrator.plan.containers import plan_containers
+from orchestrator.plan.containers import LINKS, plan_containers
 from orchestrator.plan.model import (
     ControllerPlan,
     Database,
@@ -50,6 +50,7 @@ def build(
     images: Images | None = None,
     ready_timeout: float = 60.0,
     tun_device: str = "/dev/net/tun",
+    link_directory: str = "",
 ) -> DeploymentPlan:
     """Return the plan of one lab.
 
@@ -68,6 +69,7 @@ def build(
         images: Names of the images; those of this version unless given.
         ready_timeout: Seconds that the nodes may take to become ready.
         tun_device: The TUN clone device of this machine.
+        link_directory: native: the folder for the sockets of links between processes; none without it.
 
     Raises:
         UsageError: The lab's name, an external node or the subnet cannot be used.
@@ -101,6 +103,7 @@ def build(
             docker,
             tun_device,
             ttl,
+            LINKS if docker and not node.external else "" if docker else link_directory,
         )
         for node in seats.nodes.values()
     )
@@ -167,6 +170,7 @@ def _node(
     docker: bool,
     tun_device: str,
     ttl: str,
+    links: str,
 ) -> NodePlan:
     contained = docker and not node.external
     port = published.get(node.id, 0)
@@ -195,7 +199,8 @@ def _node(
         tun_device="/dev/net/tun" if contained else tun_device,
         channel_capacity=node.channel_capacity,
         channel_backpressure=node.channel_backpressure,
-        protocol="tcp",
+        protocol=topology.transport,
+        link_directory=links,
         operating_mode=node.operating_mode,
         ttl_mode=ttl,
         user_space_client_port=45_535,

@@ -27,6 +27,11 @@ __all__ = ["plan_containers"]
 _READY = ("CMD", "test", "-f", "/run/nm/ready")
 # In the container's own namespace. Ping without a capability: unprivileged ICMP sockets for every group. And
 # the longest reach, because an emulated network may be wider than the 63 relays that packets cross otherwise.
+# A volume in memory, empty again when no container uses it. It holds names of sockets and nothing else, so a
+# container cannot fill the machine through it.
+_IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=0700"}
+LINKS = "/links"
+"""Where every node's container, and no other, has the sockets of all nodes of the lab on its machine."""
 _SYSCTLS = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_default_ttl": "255"}
 
 
@@ -49,6 +54,9 @@ def plan_containers(
         network=NetworkPlan(name=f"nm-{plan.lab}", subnet=subnet, labels=_labels(plan, "network")),
         volumes=(
             VolumePlan(key="postgres", name=f"nm-{plan.lab}-postgres", labels=_labels(plan, "postgres")),
+            VolumePlan(
+                key="links", name=f"nm-{plan.lab}-links", labels=_labels(plan, "links"), options=_IN_MEMORY
+            ),
         ),
     )
 
@@ -155,7 +163,9 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
             # What the roles of a run read, such as a payload; filled when a run starts.
             Bind(source="./share", target="/share"),
         ),
-        volumes={},
+        # Where nodes on one machine find each other's sockets. Every engine has a volume of its own, so that
+        # nodes on different ones see none and go over TCP.
+        volumes={"links": LINKS},
         tmpfs=("/tmp", "/run"),
         cap_add=("NET_ADMIN",),
         devices=("/dev/net/tun:/dev/net/tun",),

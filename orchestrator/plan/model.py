@@ -102,6 +102,7 @@ class NodePlan:
     channel_capacity: int
     channel_backpressure: bool
     protocol: str
+    link_directory: str
     operating_mode: str
     ttl_mode: str
     user_space_client_port: int
@@ -203,11 +204,12 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumePlan:
-    """A volume that lives as long as the lab."""
+    """A volume that lives as long as the lab; `options` are the local driver's."""
 
     key: str
     name: str
     labels: Mapping[str, str]
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

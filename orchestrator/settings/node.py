@@ -59,7 +59,8 @@ class NodeSettings:
     network_namespace: str = ""
     channel_capacity: int = 1_000
     channel_backpressure: bool = False
-    protocol: str = "tcp"
+    protocol: str = "auto"
+    link_directory: str = ""
     operating_mode: str = "normal"
     ttl_mode: str = "uniform"
     user_space_client_port: int = 45_535
@@ -101,8 +102,10 @@ _KEYS = {
     "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver"),
     "channel_backpressure": Field(Truth(), "whether a full receiver blocks instead of losing"),
     "protocol": Field(
-        Choice("tcp", later={"udp": "links over UDP", "quic": "links over QUIC"}), "transport of links"
+        Choice("auto", "unix", "tcp", later={"udp": "links over UDP", "quic": "links over QUIC"}),
+        "transport of links between processes: the fastest that works, a unix socket or TCP, or TCP",
     ),
+    "link_directory": Field(Text(), "the folder for the unix sockets of a lab's processes; none without it"),
     "operating_mode": Field(
         Choice("normal", later={"max": "flows spliced at relays"}), "how packets are forwarded"
     ),

@@ -279,6 +279,12 @@ ROOT = Placed(
             "how routes come about; shortest paths by hops unless said otherwise",
         ),
         "routes": Field(ListOf(_ROUTE, "route"), "explicit routes"),
+        "transport": Field(
+            Choice("auto", "unix", "tcp", later={"udp": "links over UDP", "quic": "links over QUIC"}),
+            "what carries links between processes: `auto` is shared memory where both are on one machine, "
+            "`unix` a socket there, and `tcp` is TCP always; each falls back to TCP where it has to",
+            default="auto",
+        ),
         "flows": Field(Flows(), "user-space flows; has to stay empty for now"),
     },
     private=True,

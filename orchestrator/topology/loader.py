@@ -91,6 +91,7 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         links=links,
         routing=root.get("routing", {}).get("protocol", "shortest_path"),
         routes=routes,
+        transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,

@@ -94,6 +94,7 @@ class Topology:
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
         routes: Explicit routes.
+        transport: What carries links between processes: `auto`, `unix` or `tcp`.
         subnet: The lab's TUN network; node n has its first address plus n.
         generator: Where the links came from, if a generator was used.
         warnings: What is allowed but probably not meant.
@@ -106,6 +107,7 @@ class Topology:
     links: tuple[Link, ...] = ()
     routing: str = "shortest_path"
     routes: tuple[Route, ...] = ()
+    transport: str = "auto"
     subnet: str = "10.0.0.0/16"
     generator: Generator | None = field(default=None, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -36,6 +36,8 @@ def dump(topology: Topology) -> str:
     if topology.links:
         lines += ["links:", *(f"  - {flow(_link(link))}" for link in topology.links)]
     lines.append(f"routing: {{protocol: {topology.routing}}}")
+    if topology.transport != "auto":
+        lines.append(f"transport: {topology.transport}")
     if topology.routes:
         lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
     return "\n".join(lines) + "\n"

@@ -188,3 +188,12 @@ def nothing_is_left(user: OrdinaryUser) -> None:
     assert not list(Path("/tmp").glob(f"nm-pg-{user.uid}-*"))
     segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
     assert not [each for each in segments if each[7] == str(user.uid)]
+
+
+def test_processes_of_an_ordinary_user_share_memory(user: OrdinaryUser) -> None:
+    must(user.nm("up", RING, "--backend", "native", "--processes", "each"))
+    links = must(user.nm("inspect", "-o", "json")).json["links"]
+    assert [link["kind"] for link in links] == ["shared"] * 4
+    must(user.nm("exec", "1", "--", "ping", "-c", "1", "-W", "5", "node-3"))
+    must(user.nm("down"))
+    nothing_is_left(user)

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nm_driver::runtime::{
-    LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, Runtime, RuntimeConfig,
+    Carrier, LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, Runtime, RuntimeConfig,
 };
 use nm_engine::{
     Command, CommandOutput, Delivery, Event, GroupInfo, GroupRoute, LinkSpec, NodeConfig, NodeId,
@@ -117,6 +117,7 @@ impl Line {
                 remote,
                 remote_name,
                 kind,
+                door: None,
                 spec,
                 token: "transfer".into(),
             })?;
@@ -230,5 +231,5 @@ impl NodeSink for Teller {
     fn deliver(&self, _delivery: Delivery) -> bool {
         false
     }
-    fn link_state(&self, _remote: NodeId, _up: bool, _reason: &str) {}
+    fn link_state(&self, _remote: NodeId, _carrier: Option<Carrier>, _reason: &str) {}
 }

@@ -17,21 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nm_driver::runtime::{
-    LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice, Runtime, RuntimeConfig,
-    TunNamespace, TunSetup,
+    Carrier, LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice, Runtime,
+    RuntimeConfig, TunNamespace, TunSetup,
 };
 use nm_engine::{Command, Delivery, Event, LinkSpec, NodeConfig, NodeId};
 use nm_kernel::namespace;
 
 type Failure = Box<dyn std::error::Error>;
 
-const HELP: &str = "tun_pair [--nodes N] [--shape line|ring] [--link memory|tcp] [--shards N] [--shard N] [--pin] [--prefix NAME]
+const HELP: &str = "tun_pair [--nodes N] [--shape line|ring] [--link memory|shared|unix|tcp] [--shards N] [--shard N] [--pin] [--prefix NAME]
          [--offload auto|off] [--mtu BYTES] [--delay-us N] [--rate-bps N] [--loss P] [--block N] [--seconds N] [--stats]";
 
 struct Options {
     nodes: u32,
     ring: bool,
-    tcp: bool,
+    link: String,
     prefix: String,
     offload: OffloadChoice,
     mtu: u16,
@@ -40,6 +40,19 @@ struct Options {
     seconds: Option<u64>,
     stats: bool,
     shard: Option<usize>,
+}
+
+impl Options {
+    /// How the process of one node is set up, where each has its own.
+    fn runtime_of(&self, id: NodeId) -> RuntimeConfig {
+        let name = format!("{}{id}-{}.sock", self.prefix, std::process::id());
+        let door = std::env::temp_dir().join(name);
+        RuntimeConfig {
+            door: matches!(self.link.as_str(), "shared" | "unix").then_some(door),
+            shared_memory: self.link == "shared",
+            ..self.runtime.clone()
+        }
+    }
 }
 
 fn main() -> Result<(), Failure> {
@@ -68,7 +81,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure
     let mut options = Options {
         nodes: 2,
         ring: false,
-        tcp: false,
+        link: "memory".into(),
         prefix: "nmx".into(),
         offload: OffloadChoice::Auto,
         mtu: 1500,
@@ -87,7 +100,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure
         match name.as_str() {
             "--nodes" => options.nodes = value()?.parse()?,
             "--shape" => options.ring = value()? == "ring",
-            "--link" => options.tcp = value()? == "tcp",
+            "--link" => options.link = value()?,
             "--shards" => options.runtime.shards = Some(value()?.parse()?),
             "--shard" => options.shard = Some(value()?.parse()?),
             "--pin" => options.runtime.pin = true,
@@ -119,8 +132,8 @@ impl Lab {
         let mut shared = None;
         for id in 1..=options.nodes {
             let runtime = match &shared {
-                Some(runtime) if !options.tcp => Arc::clone(runtime),
-                _ => Runtime::start(options.runtime.clone())?,
+                Some(runtime) if options.link == "memory" => Arc::clone(runtime),
+                _ => Runtime::start(options.runtime_of(id))?,
             };
             shared = Some(runtime.clone());
             self.add(options, id, &runtime)?;
@@ -170,7 +183,7 @@ impl Lab {
         let mut neighbours: Vec<NodeId> = before.into_iter().chain(after).collect();
         neighbours.dedup();
         for remote in neighbours {
-            let kind = match options.tcp {
+            let kind = match options.link != "memory" {
                 false => LinkKind::Memory,
                 true if remote > id => LinkKind::Accept,
                 true => {
@@ -182,6 +195,7 @@ impl Lab {
                 remote,
                 remote_name: format!("n{remote}"),
                 kind,
+                door: options.runtime_of(remote).door,
                 spec: options.spec.clone(),
                 token: "tun-pair".into(),
             })?;
@@ -247,5 +261,5 @@ impl NodeSink for Quiet {
     fn deliver(&self, _delivery: Delivery) -> bool {
         false
     }
-    fn link_state(&self, _remote: NodeId, _up: bool, _reason: &str) {}
+    fn link_state(&self, _remote: NodeId, _carrier: Option<Carrier>, _reason: &str) {}
 }

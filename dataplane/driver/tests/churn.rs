@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{node, runtime, TestNode, LIMIT, TOKEN};
-use nm_driver::runtime::{LinkKind, LinkSetup, Runtime};
+use common::{node, runtime_for, TestNode, CARRIERS, LIMIT, TOKEN};
+use nm_driver::runtime::{Carrier, LinkKind, LinkSetup, Runtime};
 use nm_engine::{Command, LinkSpec, NodeId, SharedBytes, Target};
 
 const NODES: NodeId = 6;
@@ -41,6 +42,10 @@ fn link(homes: &[Arc<Runtime>; 2], node: &TestNode, to: NodeId) {
         remote: to,
         remote_name: format!("n{to}"),
         kind: kind(homes, node.id, to),
+        door: homes[to as usize % 2]
+            .door()
+            .expect("usable")
+            .map(Path::to_owned),
         spec: LinkSpec {
             delay_us: u64::from(to % 3) * 300,
             ..LinkSpec::default()
@@ -98,7 +103,13 @@ fn live(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
 
 #[test]
 fn nothing_hangs_and_everything_links_up_again() {
-    let homes = [runtime(2), runtime(3)];
+    for carrier in CARRIERS {
+        links_up_again_over(carrier);
+    }
+}
+
+fn links_up_again_over(carrier: Carrier) {
+    let homes = [runtime_for(carrier, 2), runtime_for(carrier, 3)];
     let stop = AtomicBool::new(false);
     let nodes: Vec<TestNode> = std::thread::scope(|scope| {
         let (homes, stop) = (&homes, &stop);

@@ -7,8 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{join, node, runtime, TestNode, TOKEN};
-use nm_driver::runtime::{LinkKind, Runtime, RuntimeConfig};
+use common::{
+    config_for, dial, fresh_path, join, node, runtime, runtime_for, TestNode, CARRIERS, TOKEN,
+};
+use nm_driver::runtime::{Carrier, LinkKind, Runtime, RuntimeConfig};
 use nm_engine::{
     Command, CommandOutput, Event, FlowFilter, LinkSpec, SessionState, SharedBytes, Target,
 };
@@ -18,13 +20,15 @@ fn address(runtime: &Runtime) -> SocketAddr {
 }
 
 /// Two nodes in two runtimes; the second dials the first.
-fn over_tcp() -> (Arc<Runtime>, TestNode, Arc<Runtime>, TestNode) {
-    let (home, away) = (runtime(1), runtime(1));
+fn over(carrier: Carrier) -> (Arc<Runtime>, TestNode, Arc<Runtime>, TestNode) {
+    let (home, away) = (runtime_for(carrier, 1), runtime_for(carrier, 1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     one.link(2, LinkKind::Accept);
-    two.link(1, LinkKind::Dial(address(&home)));
+    dial(&two, &home, 1);
     one.heard.wait_link(2, true);
     two.heard.wait_link(1, true);
+    let found = (one.heard.carrier(2), two.heard.carrier(1));
+    assert_eq!(found, (Some(carrier), Some(carrier)));
     one.route(&[(2, 2)]);
     two.route(&[(1, 1)]);
     (home, one, away, two)
@@ -112,11 +116,99 @@ fn a_session_crosses_memory_links_on_one_shard_and_between_two() {
 }
 
 #[test]
-fn a_session_crosses_a_tcp_link() {
-    let (_home, one, _away, two) = over_tcp();
-    say(&one, &two, b"hello");
-    lossless(&one, &two, 20_000_000);
-    lossless(&two, &one, 5_000_000);
+fn a_session_crosses_every_kind_of_link_between_processes() {
+    for carrier in CARRIERS {
+        let (home, one, away, two) = over(carrier);
+        say(&one, &two, b"hello");
+        lossless(&one, &two, 20_000_000);
+        lossless(&two, &one, 5_000_000);
+        let moved = |home: &Runtime| {
+            let shard = home.stats().shards[0];
+            (shard.stream_in_bytes, shard.stream_out_bytes)
+        };
+        // What one side has sent is what the other has read, to the byte; the welcome alone goes uncounted.
+        let deadline = std::time::Instant::now() + common::LIMIT;
+        loop {
+            let ((home_in, home_out), (away_in, away_out)) = (moved(&home), moved(&away));
+            let (there, back) = (home_out.abs_diff(away_in), away_out.abs_diff(home_in));
+            if there <= 64 && back == 0 && home_out > 20_000_000 {
+                break;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{carrier}: {home_out} → {away_in}, {away_out} → {home_in}"
+            );
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_door_that_leads_nowhere_leaves_tcp() {
+    let (home, away) = (runtime(1), runtime(1));
+    let (one, two) = (node(&home, 1), node(&away, 2));
+    one.link(2, LinkKind::Accept);
+    let (gone, stale) = (fresh_path(), fresh_path());
+    drop(std::os::unix::net::UnixListener::bind(&stale).expect("a path of ours"));
+    for door in [&gone, &stale] {
+        let kind = LinkKind::Dial(address(&home));
+        two.link_at(1, kind, Some(door), LinkSpec::default(), TOKEN);
+        two.heard.wait_link(1, true);
+        assert_eq!(two.heard.carrier(1), Some(Carrier::Tcp));
+    }
+    std::fs::remove_file(&stale).expect("it was there");
+}
+
+#[test]
+fn a_door_of_somebody_else_leaves_tcp() {
+    // As when two machines use the same path: there is a process behind it, but not the neighbour's.
+    let stranger = runtime_for(Carrier::Shared, 1);
+    let (home, away) = (runtime(1), runtime(1));
+    let (one, two) = (node(&home, 1), node(&away, 2));
+    one.link(2, LinkKind::Accept);
+    let door = stranger.door().expect("usable").expect("it has one");
+    let kind = LinkKind::Dial(address(&home));
+    two.link_at(1, kind, Some(door), LinkSpec::default(), TOKEN);
+    two.heard.wait_link(1, true);
+    one.heard.wait_link(2, true);
+    assert_eq!(two.heard.carrier(1), Some(Carrier::Tcp));
+    assert!(stranger.stats().shards[0].greetings_refused > 0);
+}
+
+#[test]
+fn the_simpler_of_two_ends_decides() {
+    for (mine, theirs, expected) in [
+        (Carrier::Shared, Carrier::Unix, Carrier::Unix),
+        (Carrier::Unix, Carrier::Shared, Carrier::Unix),
+        (Carrier::Shared, Carrier::Tcp, Carrier::Tcp),
+    ] {
+        let (home, away) = (runtime_for(theirs, 1), runtime_for(mine, 1));
+        let (one, two) = (node(&home, 1), node(&away, 2));
+        one.link(2, LinkKind::Accept);
+        dial(&two, &home, 1);
+        one.heard.wait_link(2, true);
+        two.heard.wait_link(1, true);
+        assert_eq!(two.heard.carrier(1), Some(expected));
+        two.route(&[(1, 1)]);
+        say(&two, &one, b"across");
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_used_is_told_and_a_used_one_is_removed() {
+    let config = |door| RuntimeConfig {
+        shards: Some(1),
+        door: Some(door),
+        ..RuntimeConfig::default()
+    };
+    let home = Runtime::start(config("/nowhere/at/all.sock".into())).expect("there is TCP");
+    let reason = home.door().expect_err("no such folder").to_owned();
+    assert!(reason.contains("/nowhere/at/all.sock"), "{reason}");
+    let path = fresh_path();
+    let home = Runtime::start(config(path.clone())).expect("started");
+    assert!(path.exists());
+    drop(home);
+    assert!(!path.exists());
 }
 
 #[test]
@@ -132,8 +224,13 @@ fn the_end_that_accepts_may_hear_of_the_link_last() {
 
 #[test]
 fn both_ends_are_told_when_a_neighbour_goes_and_when_it_is_back() {
-    let (home, one, away, two) = over_tcp();
+    CARRIERS.into_iter().for_each(go_and_come_back);
+}
+
+fn go_and_come_back(carrier: Carrier) {
+    let (home, one, away, two) = over(carrier);
     let port = address(&home);
+    let door = home.door().expect("usable").map(std::path::Path::to_owned);
     one.port.close();
     drop(home);
     let reason = two.heard.wait_link(1, false);
@@ -146,13 +243,20 @@ fn both_ends_are_told_when_a_neighbour_goes_and_when_it_is_back() {
     let config = RuntimeConfig {
         shards: Some(1),
         listen: Some(port),
-        ..RuntimeConfig::default()
+        door,
+        ..config_for(carrier, 1)
     };
     let home = Runtime::start(config).expect("the port is free again");
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     one.heard.wait_link(2, true);
     two.heard.wait_link(1, true);
+    let back = two.heard.carrier(1);
+    // A dialler that met the door in the moment without one has taken TCP.
+    assert!(
+        back == Some(carrier) || back == Some(Carrier::Tcp),
+        "{back:?}"
+    );
     one.route(&[(2, 2)]);
     say(&one, &two, b"back again");
     two.port.close();
@@ -199,7 +303,7 @@ fn an_unknown_node_is_refused_by_name() {
 
 #[test]
 fn strangers_at_the_door_are_turned_away_and_change_nothing() {
-    let (home, one, _away, two) = over_tcp();
+    let (home, one, _away, two) = over(Carrier::Tcp);
     for noise in [
         &[0xffu8; 64][..],
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -259,6 +363,7 @@ fn a_node_number_is_taken_until_the_node_is_closed() {
 
 #[test]
 fn an_idle_runtime_does_not_turn() {
+    let (_home, _one, away, _two) = over(Carrier::Shared);
     let runtime = runtime(2);
     let nodes: Vec<_> = (1..=50).map(|id| node(&runtime, id)).collect();
     for pair in nodes.windows(2) {
@@ -271,6 +376,7 @@ fn an_idle_runtime_does_not_turn() {
             .iter()
             .map(|shard| shard.turns)
             .sum::<u64>()
+            + away.stats().shards[0].turns
     };
     std::thread::sleep(Duration::from_millis(100));
     let before = turns();

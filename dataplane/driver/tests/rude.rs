@@ -2,21 +2,80 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::fs::File;
+use std::io::{IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{join, node, runtime, Memory, TestNode, LIMIT, TOKEN};
-use nm_driver::runtime::{LinkKind, NodeSetup, NodeSink, Runtime};
+use common::{join, node, runtime, runtime_for, Memory, TestNode, CARRIERS, LIMIT, TOKEN};
+use nm_driver::runtime::{Carrier, LinkKind, NodeSetup, NodeSink, Runtime};
 use nm_engine::{Command, Delivery, Event, FlowFilter, NodeConfig, NodeId, SharedBytes, Target};
+use nm_kernel::local;
+use nm_kernel::ring::{RingMemory, RingWriter};
 
 const HEADER: usize = 18;
 
-/// A neighbour played by the test, byte by byte, up to its welcome.
-fn raw_neighbour(home: &Runtime, from: NodeId, to: NodeId) -> TcpStream {
-    let address: SocketAddr = home.listen_address().expect("it listens");
+/// A neighbour played by the test, byte by byte.
+enum Raw {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Shared(UnixStream, RingWriter),
+}
+
+impl Raw {
+    fn send(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes).expect("sent"),
+            Self::Unix(stream) => stream.write_all(bytes).expect("sent"),
+            Self::Shared(bell, out) => {
+                assert_eq!(out.write(&[IoSlice::new(bytes)]), Ok(bytes.len()));
+                bell.write_all(&[1]).expect("rung");
+            }
+        }
+    }
+}
+
+/// One that has been welcomed.
+fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> Raw {
+    let hello = hello(from, to);
+    if carrier == Carrier::Tcp {
+        let address: SocketAddr = home.listen_address().expect("it listens");
+        let mut stream = TcpStream::connect(address).expect("the door is open");
+        stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+        stream.write_all(&hello).expect("sent");
+        assert!(!welcomed(&mut stream));
+        return Raw::Tcp(stream);
+    }
+    let door = home.door().expect("usable").expect("it has one");
+    let mut stream = UnixStream::connect(door).expect("the door is open");
+    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    if carrier == Carrier::Unix {
+        stream.write_all(&hello).expect("sent");
+        assert!(!welcomed(&mut stream));
+        return Raw::Unix(stream);
+    }
+    let (out, _, memory) = RingMemory::make().expect("memory");
+    local::send_with(&stream, &hello, memory.as_fd()).expect("sent");
+    assert!(welcomed(&mut stream), "the memory is taken");
+    Raw::Shared(stream, out)
+}
+
+/// Reads a welcome; whether it is one to shared memory.
+fn welcomed(stream: &mut impl Read) -> bool {
+    let mut welcome = [0; HEADER];
+    stream.read_exact(&mut welcome).expect("an answer");
+    assert_eq!(welcome[4..6], 0x8002u16.to_le_bytes(), "welcome");
+    let mut body = vec![0; usize::from(welcome[0])];
+    stream.read_exact(&mut body).expect("its body");
+    body == [1]
+}
+
+fn hello(from: NodeId, to: NodeId) -> Vec<u8> {
     let mut body = vec![1];
     body.extend_from_slice(&from.to_le_bytes());
     body.extend_from_slice(&to.to_le_bytes());
@@ -24,13 +83,7 @@ fn raw_neighbour(home: &Runtime, from: NodeId, to: NodeId) -> TcpStream {
         body.extend_from_slice(&(text.len() as u16).to_le_bytes());
         body.extend_from_slice(text.as_bytes());
     }
-    let mut stream = TcpStream::connect(address).expect("the door is open");
-    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
-    stream.write_all(&frame(0x8001, &body)).expect("sent");
-    let mut welcome = [0; HEADER];
-    stream.read_exact(&mut welcome).expect("an answer");
-    assert_eq!(welcome[4..6], 0x8002u16.to_le_bytes(), "welcome");
-    stream
+    frame(0x8001, &body)
 }
 
 fn frame(flags: u16, body: &[u8]) -> Vec<u8> {
@@ -53,7 +106,13 @@ fn message(from: &TestNode, to: NodeId, payload: Vec<u8>) {
 
 #[test]
 fn whatever_a_neighbour_does_to_its_stream_has_a_name() {
-    let home = runtime(1);
+    for carrier in CARRIERS {
+        whatever_a_neighbour_does_over(carrier);
+    }
+}
+
+fn whatever_a_neighbour_does_over(carrier: Carrier) {
+    let home = runtime_for(carrier, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     let mut half = frame(0, &[0x45; 100]);
@@ -74,12 +133,16 @@ fn whatever_a_neighbour_does_to_its_stream_has_a_name() {
         ),
     ];
     for (bytes, reason) in cases {
-        let mut stream = raw_neighbour(&home, 2, 1);
+        let mut neighbour = raw_neighbour(&home, carrier, 2, 1);
         one.heard.wait_link(2, true);
-        stream.write_all(bytes).expect("sent");
-        stream
-            .shutdown(std::net::Shutdown::Write)
-            .expect("half closed");
+        if !bytes.is_empty() {
+            neighbour.send(bytes);
+        }
+        let half_closed = match &neighbour {
+            Raw::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Raw::Unix(stream) | Raw::Shared(stream, _) => stream.shutdown(Shutdown::Write),
+        };
+        half_closed.expect("half closed");
         let said = one.heard.wait_link(2, false);
         assert!(said.contains(reason), "{said:?} should contain {reason:?}");
     }
@@ -87,13 +150,19 @@ fn whatever_a_neighbour_does_to_its_stream_has_a_name() {
 
 #[test]
 fn a_packet_of_nonsense_is_counted_and_the_link_goes_on() {
-    let home = runtime(1);
+    for carrier in CARRIERS {
+        nonsense_over(carrier);
+    }
+}
+
+fn nonsense_over(carrier: Carrier) {
+    let home = runtime_for(carrier, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
-    let mut stream = raw_neighbour(&home, 2, 1);
+    let mut neighbour = raw_neighbour(&home, carrier, 2, 1);
     one.heard.wait_link(2, true);
     for body in [&[][..], &[0x45], &[0xff; 300], &[0x45; 40]] {
-        stream.write_all(&frame(0, body)).expect("sent");
+        neighbour.send(&frame(0, body));
     }
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -121,12 +190,18 @@ fn a_packet_of_nonsense_is_counted_and_the_link_goes_on() {
 
 #[test]
 fn a_neighbour_that_does_not_read_silences_nobody_else() {
-    let home = runtime(1);
+    for carrier in CARRIERS {
+        no_silence_over(carrier);
+    }
+}
+
+fn no_silence_over(carrier: Carrier) {
+    let home = runtime_for(carrier, 1);
     let (one, three) = (node(&home, 1), node(&home, 3));
     join(&one, &three);
     one.link(2, LinkKind::Accept);
     one.route(&[(2, 2), (3, 3)]);
-    let _silent = raw_neighbour(&home, 2, 1);
+    let _silent = raw_neighbour(&home, carrier, 2, 1);
     one.heard.wait_link(2, true);
     // More than the socket's buffers and our queue hold together.
     for _ in 0..600 {
@@ -152,6 +227,57 @@ fn a_neighbour_that_does_not_read_silences_nobody_else() {
     assert!(home.stats().shards[0].stream_full > 0);
 }
 
+#[test]
+fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
+    let home = runtime_for(Carrier::Shared, 1);
+    let (one, three) = (node(&home, 1), node(&home, 3));
+    join(&one, &three);
+    one.link(2, LinkKind::Accept);
+    let door = home.door().expect("usable").expect("it has one");
+    // Where the writer is, where the reader is: the first page of the memory, two lines apart. All of it is the
+    // neighbour's to write, so it writes nonsense everywhere.
+    for value in [u64::MAX, 1 << 40, (1 << 20) + 1] {
+        let (_out, _back, memory) = RingMemory::make().expect("memory");
+        let spoiler = File::from(memory.try_clone().expect("a descriptor to spare"));
+        let stream = UnixStream::connect(door).expect("the door is open");
+        stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+        local::send_with(&stream, &hello(2, 1), memory.as_fd()).expect("sent");
+        assert!(welcomed(&mut &stream));
+        one.heard.wait_link(2, true);
+        for line in 0..64 {
+            spoiler
+                .write_all_at(&value.to_le_bytes(), line * 64)
+                .expect("it is ours");
+        }
+        (&stream).write_all(&[1]).expect("rung");
+        let reason = one.heard.wait_link(2, false);
+        assert!(reason.contains("spoilt the shared memory"), "{reason}");
+    }
+    one.route(&[(3, 3)]);
+    assert!(
+        one.heard
+            .wait("the link to 3", |heard| {
+                heard.links.iter().rev().find(|link| link.0 == 3).cloned()
+            })
+            .1
+    );
+}
+
+#[test]
+fn something_else_than_memory_is_not_taken_and_the_link_stays_on_the_socket() {
+    let home = runtime_for(Carrier::Shared, 1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    let door = home.door().expect("usable").expect("it has one");
+    let stream = UnixStream::connect(door).expect("the door is open");
+    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    let file = File::open("/dev/zero").expect("it is everywhere");
+    local::send_with(&stream, &hello(2, 1), file.as_fd()).expect("sent");
+    assert!(!welcomed(&mut &stream));
+    one.heard.wait_link(2, true);
+    assert_eq!(one.heard.carrier(2), Some(Carrier::Unix));
+}
+
 /// An owner whose callback blocks, which it must not: until the test opens the gate.
 struct Sleepy {
     heard: Memory,
@@ -165,21 +291,24 @@ impl NodeSink for Sleepy {
     fn deliver(&self, delivery: Delivery) -> bool {
         self.heard.deliver(delivery)
     }
-    fn link_state(&self, remote: NodeId, up: bool, reason: &str) {
-        if up {
+    fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
+        if carrier.is_some() {
             let gate = self.gate.lock().expect("nobody panicked with it");
             // Bounded, so that a failed assertion does not leave a thread behind for good.
             let _ = gate.recv_timeout(Duration::from_secs(60));
         }
-        self.heard.link_state(remote, up, reason);
+        self.heard.link_state(remote, carrier, reason);
     }
     fn shard_stalled(&self, shard: usize, for_ms: u64, nodes: &[NodeId]) {
-        self.heard
-            .link_state(u32::MAX, true, &format!("{shard} {for_ms} {nodes:?}"));
+        self.heard.link_state(
+            u32::MAX,
+            Some(Carrier::Memory),
+            &format!("{shard} {for_ms} {nodes:?}"),
+        );
     }
     fn shard_moves(&self, shard: usize, _nodes: &[NodeId]) {
         self.heard
-            .link_state(u32::MAX, false, &format!("{shard} moves"));
+            .link_state(u32::MAX, None, &format!("{shard} moves"));
     }
 }
 
@@ -210,6 +339,7 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
                 remote: 2,
                 remote_name: "n2".into(),
                 kind: LinkKind::Memory,
+                door: None,
                 spec: nm_engine::LinkSpec::default(),
                 token: TOKEN.into(),
             };

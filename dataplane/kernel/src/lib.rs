@@ -2,7 +2,8 @@
 //!
 //! This is the only crate of the workspace that contains `unsafe`, and each use is one system call wide: open a
 //! TUN device ([`tun`]), give it an address ([`interface`]), make or enter a namespace ([`namespace`]), wait for
-//! readiness ([`poll`]), prepare a socket ([`socket`]), pin a thread ([`thread`]). Nothing here knows what a node,
+//! readiness ([`poll`]), prepare a socket ([`socket`], [`local`]), share memory with another process ([`ring`]), pin
+//! a thread ([`thread`]). Nothing here knows what a node,
 //! a link or a route of the testbed is.
 //!
 //! No helper program is ever started (`ip` costs 10 ms per command); a namespace with a configured TUN device takes
@@ -16,10 +17,12 @@
 
 mod error;
 pub mod interface;
+pub mod local;
 pub mod memory;
 pub mod namespace;
 pub mod offload;
 pub mod poll;
+pub mod ring;
 pub mod socket;
 pub mod thread;
 pub mod tun;

@@ -61,6 +61,9 @@ pub struct StartUp {
     /// What it still holds.
     #[serde(default)]
     pub have: Have,
+    /// The path of a unix socket where links may be dialled by whoever can see it; empty when there is none.
+    #[serde(default)]
+    pub link_door: String,
 }
 
 fn default_mtu() -> u32 {
@@ -77,6 +80,9 @@ pub struct LinkState {
     /// Why, for a person.
     #[serde(default)]
     pub reason: String,
+    /// What carries it while it is up: `memory`, `shared`, `unix` or `tcp`.
+    #[serde(default)]
+    pub kind: String,
 }
 
 /// The node has installed its routes and every link that it was told of is up.

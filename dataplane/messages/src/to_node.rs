@@ -115,6 +115,10 @@ pub struct AddNode {
     pub link: LinkSpec,
     /// Of all of the above; report it in `Have::links`.
     pub version: u64,
+    /// The path of the neighbour's unix socket, to be tried first; empty when there is none. It is the process's
+    /// and changes with that alone, so that no version counts it.
+    #[serde(default)]
+    pub remote_door: String,
 }
 
 /// There is no link to this node any more.

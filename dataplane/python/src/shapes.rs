@@ -205,10 +205,14 @@ pub fn event<'py>(py: Python<'py>, event: &NodeEvent) -> PyResult<(&'static str,
             remote_node_id,
             up,
             reason,
+            kind,
         } => (
             "LinkState",
-            dict!(py, { "remote_node_id": remote_node_id, "up": up, "reason": reason }),
+            dict!(py, {
+                "remote_node_id": remote_node_id, "up": up, "reason": reason, "kind": kind
+            }),
         ),
+        NodeEvent::NoDoor { reason } => ("NoDoor", dict!(py, { "reason": reason })),
         NodeEvent::SessionFinished { session_id, state } => (
             "SessionFinished",
             dict!(py, { "session_id": session_id, "state": state }),

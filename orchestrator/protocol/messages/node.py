@@ -64,6 +64,8 @@ class StartUp(Message):
         process: As in `Hello`; equal on two nodes means that a link between them stays in memory.
         mtu: Of the node's interface.
         have: What it still holds.
+        link_door: The path of a unix socket where links may be dialled by whoever can see it; empty when
+            there is none.
     """
 
     private_network_name: str
@@ -73,16 +75,25 @@ class StartUp(Message):
     process: U64 = 0
     mtu: U32 = 1500
     have: Have = field(default_factory=Have)
+    link_door: str = ""
 
 
 @sent_by(Role.NODE)
 @dataclass(frozen=True, slots=True)
 class LinkState(Message):
-    """A link of this node came up or went down."""
+    """A link of this node came up or went down.
+
+    Attributes:
+        remote_node_id: The neighbour.
+        up: Whether it carries packets.
+        reason: Why, for a person.
+        kind: What carries it while it is up: `memory`, `shared`, `unix` or `tcp`.
+    """
 
     remote_node_id: U32
     up: bool
     reason: str = ""
+    kind: str = ""
 
 
 @sent_by(Role.NODE)

@@ -51,13 +51,17 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """A link, its state (`up`, `down`, `starting`) and what it does in each direction now."""
+    """A link, its state (`up`, `down`, `starting`), what it does in each direction now, and what carries it.
+
+    `kind` is `memory`, `shared`, `unix` or `tcp`, and empty while the link is not up.
+    """
 
     a: U32
     b: U32
     state: str
     forward: LinkSpec
     backward: LinkSpec
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ class AddNode(Message):
         dial: This side dials; the other accepts.
         link: What happens to the packets that leave here for there.
         version: Of all of the above; report it in `Have.links`.
+        remote_door: The path of the neighbour's unix socket, to be tried first; empty when there is none. It
+            is the process's and changes with that alone, so that no version counts it.
     """
 
     remote_node_id: U32
@@ -89,6 +91,7 @@ class AddNode(Message):
     dial: bool
     link: LinkSpec
     version: U64
+    remote_door: str = ""
 
 
 @sent_by(Role.CONTROLLER)

@@ -35,6 +35,17 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What links between processes may go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkProtocol {
+    /// Shared memory where both processes can reach each other's unix socket, else TCP.
+    Auto,
+    /// That unix socket itself, else TCP.
+    Unix,
+    /// TCP always.
+    Tcp,
+}
+
 /// Whether TUN may carry super-packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffloadMode {
@@ -113,8 +124,10 @@ pub struct NodeSettings {
     pub channel_capacity: usize,
     /// Whether a full receiver blocks the node or loses messages.
     pub channel_backpressure: bool,
-    /// Transport of links between processes.
-    pub protocol: String,
+    /// What links between processes may go through.
+    pub protocol: LinkProtocol,
+    /// The folder for the unix sockets of a lab's processes; `None` has none.
+    pub link_directory: Option<PathBuf>,
     /// How packets are forwarded.
     pub operating_mode: String,
     /// What relays do with TTL.
@@ -236,7 +249,14 @@ fn read_root(
         Some(root.string("network_namespace", Some(""))).filter(|text| !text.is_empty());
     let channel_capacity = root.integer("channel_capacity", Some(1_000u32), 1..=16_777_216);
     let channel_backpressure = root.boolean("channel_backpressure", false);
-    let protocol = root.parsed("protocol", Some("tcp"), |text| only(text, "tcp"));
+    let protocol = root.parsed("protocol", Some("auto"), |text| match text {
+        "auto" => Ok(LinkProtocol::Auto),
+        "unix" => Ok(LinkProtocol::Unix),
+        "tcp" => Ok(LinkProtocol::Tcp),
+        _ => Err("`auto`, `unix` or `tcp`".to_owned()),
+    });
+    let link_directory =
+        Some(root.string("link_directory", Some(""))).filter(|text| !text.is_empty());
     let operating_mode = root.parsed("operating_mode", Some("normal"), |text| {
         only(text, "normal")
     });
@@ -277,6 +297,7 @@ fn read_root(
         channel_capacity: channel_capacity as usize,
         channel_backpressure,
         protocol: protocol?,
+        link_directory: link_directory.map(PathBuf::from),
         operating_mode: operating_mode?,
         ttl_mode: ttl_mode?,
         user_space_client_port,

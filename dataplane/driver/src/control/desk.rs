@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use nm_engine::NodeId;
 use nm_messages::{
-    decode_batch, encode, Ack, EncodeError, Error, Frame, Goodbye, LinkState, NodeEvent,
-    NodeTopologyReady, ToController, ToNode, Value,
+    decode_batch, encode, Ack, EncodeError, Error, Frame, Goodbye, NodeEvent, NodeTopologyReady,
+    ToController, ToNode, Value,
 };
 use tokio::time::Instant;
 
+use super::member::link_state;
 use super::news::News;
 use super::requests::{Asked, Purpose, Requests};
 use super::seat::Seat;
@@ -134,21 +135,14 @@ impl Desk {
             Input::Link {
                 node,
                 remote,
-                up,
+                carrier,
                 reason,
             } => {
                 let Some(seat) = self.seats.get_mut(&node) else {
                     return;
                 };
-                if seat.member.link_changed(remote, up, &reason) && seat.registered {
-                    self.say(
-                        node,
-                        LinkState {
-                            remote_node_id: remote,
-                            up,
-                            reason,
-                        },
-                    );
+                if seat.member.link_changed(remote, carrier, &reason) && seat.registered {
+                    self.say(node, link_state(remote, carrier, &reason));
                     self.announce(node);
                 }
             }

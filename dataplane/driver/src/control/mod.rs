@@ -35,6 +35,7 @@ pub use error::ControlError;
 pub use member::{link_spec, Effect, Introduction};
 
 use crate::config::Secret;
+use crate::runtime::Carrier;
 
 /// What a node lets the connection do to it. Called on the control thread; may take as long as a command to a
 /// shard takes, and no longer.
@@ -90,7 +91,7 @@ pub(crate) enum Input {
     Link {
         node: NodeId,
         remote: NodeId,
-        up: bool,
+        carrier: Option<Carrier>,
         reason: String,
     },
     Event {
@@ -173,12 +174,12 @@ impl Place {
 
 impl LinkReport {
     /// A link changed. Never waits.
-    pub fn send(&self, remote: NodeId, up: bool, reason: &str) {
+    pub fn send(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         let Place { node, input } = &self.0;
         let _ = input.send(Input::Link {
             node: *node,
             remote,
-            up,
+            carrier,
             reason: reason.to_owned(),
         });
     }

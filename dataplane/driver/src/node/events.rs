@@ -73,6 +73,13 @@ pub enum NodeEvent {
         up: bool,
         /// Why.
         reason: String,
+        /// What carries it while it is up: `memory`, `shared`, `unix` or `tcp`.
+        kind: &'static str,
+    },
+    /// The process has no unix socket for links, though it should; links to other processes go over TCP.
+    NoDoor {
+        /// Why.
+        reason: String,
     },
     /// A lossless session of this node ended.
     SessionFinished {

@@ -1,6 +1,7 @@
 //! What the control connection does to a node: orders become commands to its shard.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +22,8 @@ pub(super) struct NodeHands {
     pub port: NodePort,
     pub state: Arc<NodeState>,
     pub link_token: String,
+    /// Whether neighbours may be dialled at their unix doors.
+    pub by_door: bool,
     pub addresses: Arc<Mutex<AddressPlan>>,
     pub reported: Mutex<(Vec<LinkCounter>, Vec<FlowStats>)>,
 }
@@ -134,6 +137,8 @@ impl NodeHands {
             remote: add.remote_node_id,
             remote_name: add.remote_name.clone(),
             kind,
+            door: (self.by_door && !add.remote_door.is_empty())
+                .then(|| PathBuf::from(&add.remote_door)),
             spec: link_spec(&add.link),
             token: self.link_token.clone(),
         };

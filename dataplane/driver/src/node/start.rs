@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use nm_engine::{AddressPlan, NodeConfig, SessionConfig, TtlMode};
 
 use super::error::NodeError;
+use super::events::NodeEvent;
 use super::hands::NodeHands;
 use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
-use crate::config::{NodeSettings, OffloadMode, TtlSetting};
+use crate::config::{LinkProtocol, NodeSettings, OffloadMode, TtlSetting};
 use crate::control::{self, Door, Introduction, Registration};
 use crate::runtime::{
     NodePort, NodeSetup, OffloadChoice, Runtime, RuntimeConfig, RuntimeError, TunNamespace,
@@ -95,12 +97,23 @@ fn attach(
     registration: &Arc<Pending<()>>,
 ) -> Result<control::Place, NodeError> {
     let process = runtime.process_id();
+    let link_door = match runtime.door() {
+        Ok(door) => door.map(Path::to_owned),
+        // There is TCP; but whoever wonders why it is in use should find out.
+        Err(reason) => {
+            state.note(NodeEvent::NoDoor {
+                reason: reason.to_owned(),
+            });
+            None
+        }
+    };
     let who = Introduction {
         node_id: settings.node_id,
         private_network_name: settings.private_network_name.clone(),
         private_address: private_address(settings)?,
         link_port: runtime.listen_port(),
         public_network_addr: settings.public_network_addr.clone(),
+        link_door,
         external: settings.external,
         process,
         mtu: settings.mtu,
@@ -109,6 +122,7 @@ fn attach(
         port: port.clone(),
         state: Arc::clone(state),
         link_token: settings.controller_token.0.clone(),
+        by_door: settings.protocol != LinkProtocol::Tcp,
         addresses: Arc::clone(addresses),
         reported: Mutex::default(),
     };
@@ -139,8 +153,17 @@ fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
         }
     });
     let listen = SocketAddr::new(address, settings.private_network_port);
+    // One door for the process, named after its first node: no two processes have the same, and whoever comes
+    // after a process that died finds the same again.
+    let door = settings
+        .link_directory
+        .as_deref()
+        .filter(|_| settings.protocol != LinkProtocol::Tcp)
+        .map(|folder| folder.join(format!("node-{}.sock", settings.node_id)));
     Ok(RuntimeConfig {
         listen: Some(listen),
+        door,
+        shared_memory: settings.protocol == LinkProtocol::Auto,
         ..RuntimeConfig::from_environment()?
     })
 }

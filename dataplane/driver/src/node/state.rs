@@ -15,7 +15,7 @@ use super::events::{NodeEvent, Stash};
 use super::receiver::{Message, Queue};
 use super::wait::{lock, Signal};
 use crate::control::LinkReport;
-use crate::runtime::NodeSink;
+use crate::runtime::{Carrier, NodeSink};
 
 /// A group as the directory has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,9 +147,10 @@ impl NodeSink for NodeState {
         queue.is_some_and(|queue| queue.push(Message::from(delivery)))
     }
 
-    fn link_state(&self, remote: NodeId, up: bool, reason: &str) {
+    fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
+        let up = carrier.is_some();
         if let Some(report) = &*lock(&self.links) {
-            report.send(remote, up, reason);
+            report.send(remote, carrier, reason);
         }
         self.change(|facts| {
             facts.links.insert(
@@ -163,6 +164,7 @@ impl NodeSink for NodeState {
                 remote_node_id: remote,
                 up,
                 reason: reason.to_owned(),
+                kind: carrier.map_or("", Carrier::as_str),
             });
         });
     }

@@ -1,11 +1,11 @@
 //! Letters to a shard: everything that is not a packet.
 
-use std::net::TcpStream;
 use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
 
 use nm_engine::{Command, CommandError, CommandOutput, LinkId, NodeConfig, NodeId, NodeStats};
 
+use super::link::wire::Wire;
 use super::setup::{LinkSetup, NodeSink};
 use super::tun::NodeTun;
 
@@ -51,7 +51,7 @@ pub enum Letter {
     Adopt {
         key: NodeKey,
         from: NodeId,
-        socket: TcpStream,
+        wire: Wire,
     },
     /// End the thread.
     Stop,

@@ -2,7 +2,7 @@
 //!
 //! A [`Runtime`] is a handful of [shards](shard), one thread each. A node lives on one shard: its engine, its TUN
 //! device and its ends of links. Between nodes of one shard a packet runs to completion; to another shard it goes
-//! through a lock-free ring; to another process over TCP. Whoever owns a node holds its [`NodePort`] and hears of it
+//! through a lock-free ring; to another process through shared memory, a unix socket or TCP. Whoever owns a node holds its [`NodePort`] and hears of it
 //! through a [`NodeSink`].
 //!
 //! Nothing here polls: an idle process sleeps in epoll, whatever the number of its nodes.
@@ -19,6 +19,7 @@ mod tun;
 mod watchdog;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,9 +27,10 @@ use std::thread::JoinHandle;
 
 use nm_engine::Depot;
 use nm_kernel::offload::OffloadState;
-use nm_kernel::{socket, thread};
+use nm_kernel::{local, socket, thread};
 
 pub use self::link::frame::LinkFault;
+pub use self::link::wire::Carrier;
 pub use self::port::NodePort;
 pub use self::setup::{
     LinkKind, LinkSetup, NodeSetup, NodeSink, OffloadChoice, PortError, RuntimeConfig,
@@ -37,7 +39,7 @@ pub use self::setup::{
 pub use self::stats::{RuntimeStats, ShardStats};
 
 use self::mail::{Letter, NewNode};
-use self::shard::Shard;
+use self::shard::{Listeners, Shard};
 use self::shared::{Resident, ShardMail, Shared};
 use self::watchdog::Watchdog;
 
@@ -50,6 +52,7 @@ pub struct Runtime {
     shared: Arc<Shared>,
     process_id: u64,
     listen: Option<SocketAddr>,
+    door: Result<Option<PathBuf>, String>,
     nodes_per_block: usize,
     placed: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -82,18 +85,25 @@ impl Runtime {
                 config.nodes_per_block
             )));
         }
-        let mut listener = config.listen.map(socket::listen).transpose()?;
-        let listen = listener
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok());
+        let tcp = config.listen.map(socket::listen).transpose()?;
+        let listen = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
+        let (unix, door) = match config.door {
+            None => (None, Ok(None)),
+            Some(path) => match local::listen(&path) {
+                Ok(listener) => (Some((listener, path.clone())), Ok(Some(path))),
+                Err(error) => (None, Err(error.to_string())),
+            },
+        };
+        let mut listeners = Listeners { tcp, unix };
         let mails = (0..count)
             .map(ShardMail::new)
             .collect::<nm_kernel::Result<Vec<_>>>()?;
-        let shared = Shared::new(mails);
+        let shared = Shared::new(mails, config.shared_memory);
         let depot = Depot::new(DEPOT_BUFFERS);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
-            let shard = Shard::new(index, shared.clone(), depot.clone(), listener.take())?;
+            let doors = std::mem::take(&mut listeners);
+            let shard = Shard::new(index, shared.clone(), depot.clone(), doors)?;
             threads.push(start_thread(
                 shard,
                 index,
@@ -104,6 +114,7 @@ impl Runtime {
             watchdog: Watchdog::start(shared.clone())?,
             process_id: thread::random_u64()?,
             listen,
+            door,
             nodes_per_block: config.nodes_per_block,
             placed: AtomicUsize::new(0),
             threads: Mutex::new(threads),
@@ -124,6 +135,18 @@ impl Runtime {
     /// Its port; 0 when there is no listener.
     pub fn listen_port(&self) -> u16 {
         self.listen.map_or(0, |address| address.port())
+    }
+
+    /// Where neighbours on this machine may dial instead, if there is such a path.
+    ///
+    /// # Errors
+    ///
+    /// Why the path that was asked for cannot be used.
+    pub fn door(&self) -> Result<Option<&Path>, &str> {
+        match &self.door {
+            Ok(path) => Ok(path.as_deref()),
+            Err(reason) => Err(reason),
+        }
     }
 
     /// Puts a node on a shard, with its device. May be called from many threads at once; opening the device takes

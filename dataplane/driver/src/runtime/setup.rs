@@ -9,6 +9,8 @@ use nm_engine::{CommandError, Delivery, Event, LinkSpec, NodeConfig, NodeId};
 use nm_kernel::interface::InterfaceSetup;
 use nm_kernel::KernelError;
 
+use super::link::wire::Carrier;
+
 /// How a runtime is built. The default is what a host process wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
@@ -18,6 +20,11 @@ pub struct RuntimeConfig {
     pub pin: bool,
     /// Where neighbours in other processes dial; port 0 lets the kernel choose. `None` opens no listener.
     pub listen: Option<SocketAddr>,
+    /// Where neighbours on this machine may dial instead: the path of a unix socket to be made. A path that cannot be
+    /// used is no failure, because there is TCP; see [`Runtime::door`](super::Runtime::door).
+    pub door: Option<PathBuf>,
+    /// Whether links over unix sockets go on through shared memory where both ends agree.
+    pub shared_memory: bool,
     /// Nodes that share a shard before the next one is used.
     ///
     /// Between nodes of one shard a packet runs to completion, which is twice as fast as a hand-over between
@@ -32,6 +39,8 @@ impl Default for RuntimeConfig {
             shards: None,
             pin: false,
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            door: None,
+            shared_memory: true,
             nodes_per_block: 64,
         }
     }
@@ -150,8 +159,8 @@ pub trait NodeSink: Send + Sync {
     fn event(&self, event: Event);
     /// A message for a registered receiver. `false` means that there was no room; it is counted as dropped.
     fn deliver(&self, delivery: Delivery) -> bool;
-    /// A link came up or went down, and why.
-    fn link_state(&self, remote: NodeId, up: bool, reason: &str);
+    /// A link came up or went down, and why; when it came up, what carries it.
+    fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str);
     /// The node's TUN device vanished, for instance with its namespace.
     fn device_lost(&self, _reason: &str) {}
     /// The node's shard has not moved for that long, nor have the other nodes of the lab on it; other shards go on.
@@ -170,6 +179,8 @@ pub struct LinkSetup {
     pub remote_name: String,
     /// How the two ends meet.
     pub kind: LinkKind,
+    /// The neighbour's unix door, tried before its address when we dial.
+    pub door: Option<PathBuf>,
     /// What the link does to the packets that we send.
     pub spec: LinkSpec,
     /// What we present when we dial.

@@ -214,15 +214,18 @@ pub struct Shared {
     residents: Mutex<HashMap<Place, Resident>>,
     ends: Mutex<HashMap<EndPlace, EndAddress>>,
     epochs: AtomicU64,
+    /// Whether links over unix sockets may go on through shared memory.
+    pub shared_memory: bool,
 }
 
 impl Shared {
-    pub fn new(mails: Vec<Arc<ShardMail>>) -> Arc<Self> {
+    pub fn new(mails: Vec<Arc<ShardMail>>, shared_memory: bool) -> Arc<Self> {
         Arc::new(Self {
             mails,
             residents: Mutex::default(),
             ends: Mutex::default(),
             epochs: AtomicU64::new(1),
+            shared_memory,
         })
     }
 

@@ -1,15 +1,17 @@
 //! What the runtime's tests share: nodes with and without devices, links, and sinks that remember.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nm_driver::runtime::{
-    LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice, Runtime, RuntimeConfig,
-    TunNamespace, TunSetup,
+    Carrier, LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice, Runtime,
+    RuntimeConfig, TunNamespace, TunSetup,
 };
 use nm_engine::{Command, CommandOutput, Delivery, Event, LinkSpec, NodeConfig, NodeId};
 use nm_kernel::namespace;
@@ -23,6 +25,8 @@ pub const TOKEN: &str = "open sesame";
 #[derive(Default)]
 pub struct Heard {
     pub links: Vec<(NodeId, bool, String)>,
+    /// What carried each link when it came up last.
+    pub carriers: BTreeMap<NodeId, Carrier>,
     pub events: Vec<Event>,
     pub messages: Vec<Vec<u8>>,
 }
@@ -67,6 +71,13 @@ impl Memory {
         }
     }
 
+    /// What carries a link, or carried it last.
+    pub fn carrier(&self, remote: NodeId) -> Option<Carrier> {
+        self.wait("the lock", |heard| {
+            Some(heard.carriers.get(&remote).copied())
+        })
+    }
+
     /// Waits until the last word about a link is this; returns the reason.
     pub fn wait_link(&self, remote: NodeId, up: bool) -> String {
         self.wait(&format!("link to {remote} up={up}"), |heard| {
@@ -90,8 +101,14 @@ impl NodeSink for Memory {
         true
     }
 
-    fn link_state(&self, remote: NodeId, up: bool, reason: &str) {
-        self.note(|heard| heard.links.push((remote, up, reason.into())));
+    fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
+        let up = carrier.is_some();
+        self.note(|heard| {
+            heard.links.push((remote, up, reason.into()));
+            heard
+                .carriers
+                .extend(carrier.map(|carrier| (remote, carrier)));
+        });
     }
 }
 
@@ -127,10 +144,23 @@ impl TestNode {
     }
 
     pub fn link_with(&self, remote: NodeId, kind: LinkKind, spec: LinkSpec, token: &str) {
+        self.link_at(remote, kind, None, spec, token);
+    }
+
+    /// The same, with the neighbour's unix door.
+    pub fn link_at(
+        &self,
+        remote: NodeId,
+        kind: LinkKind,
+        door: Option<&Path>,
+        spec: LinkSpec,
+        token: &str,
+    ) {
         let setup = LinkSetup {
             remote,
             remote_name: format!("n{remote}"),
             kind,
+            door: door.map(Path::to_owned),
             spec,
             token: token.into(),
         };
@@ -166,6 +196,45 @@ pub fn runtime(shards: usize) -> Arc<Runtime> {
         ..RuntimeConfig::default()
     };
     Runtime::start(config).expect("a runtime needs no privilege")
+}
+
+/// What may carry a link between two runtimes.
+pub const CARRIERS: [Carrier; 3] = [Carrier::Shared, Carrier::Unix, Carrier::Tcp];
+
+/// A path that no other test uses.
+pub fn fresh_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("nm-driver-{}-{number}.sock", std::process::id()))
+}
+
+/// How a runtime is made whose links to others go over `carrier` at best.
+pub fn config_for(carrier: Carrier, shards: usize) -> RuntimeConfig {
+    RuntimeConfig {
+        shards: Some(shards),
+        nodes_per_block: 1,
+        door: (carrier != Carrier::Tcp).then(fresh_path),
+        shared_memory: carrier == Carrier::Shared,
+        ..RuntimeConfig::default()
+    }
+}
+
+/// Such a runtime.
+pub fn runtime_for(carrier: Carrier, shards: usize) -> Arc<Runtime> {
+    Runtime::start(config_for(carrier, shards)).expect("a runtime needs no privilege")
+}
+
+/// Makes `from` dial `to`, a node of `home`, by every way that it offers.
+pub fn dial(from: &TestNode, home: &Runtime, to: NodeId) {
+    let address = home.listen_address().expect("it listens");
+    let door = home.door().expect("a usable path");
+    from.link_at(
+        to,
+        LinkKind::Dial(address),
+        door,
+        LinkSpec::default(),
+        TOKEN,
+    );
 }
 
 fn setup(id: NodeId, heard: &Arc<Memory>, shard: Option<usize>) -> NodeSetup {

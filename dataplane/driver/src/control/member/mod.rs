@@ -3,13 +3,19 @@
 //! Messages go in, effects come out; no socket, no clock, no packet path. A member remembers the version of each
 //! thing it was told, so that after any interruption it can show them and be sent only what differs.
 
+mod forms;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute};
 use nm_messages as wire;
 
+use self::forms::{address, group_info};
+pub use self::forms::{is_gone, link_spec, link_state};
 use crate::node::events::NodeEvent;
+use crate::runtime::Carrier;
 
 /// How a node introduces itself; what does not change while it lives.
 #[derive(Debug, Clone)]
@@ -24,6 +30,8 @@ pub struct Introduction {
     pub link_port: u16,
     /// `host:port` from outside, or nothing.
     pub public_network_addr: String,
+    /// The path of the process's unix door, if it has one.
+    pub link_door: Option<PathBuf>,
     /// Whether it is a program of the user's own.
     pub external: bool,
     /// The process.
@@ -73,7 +81,7 @@ pub enum Effect {
 #[derive(Debug)]
 struct Link {
     order: wire::AddNode,
-    state: Option<(bool, String)>,
+    state: Option<(Option<Carrier>, String)>,
 }
 
 /// One node as the control connection knows it.
@@ -133,6 +141,14 @@ impl Member {
             private_network_name: self.who.private_network_name.clone(),
             private_network_addr: SocketAddr::new(address, self.who.link_port).to_string(),
             public_network_addr: self.who.public_network_addr.clone(),
+            // A path that is not text cannot be told; TCP is left.
+            link_door: self
+                .who
+                .link_door
+                .as_deref()
+                .and_then(Path::to_str)
+                .unwrap_or_default()
+                .to_owned(),
             external: self.who.external,
             process: self.who.process,
             mtu: u32::from(self.who.mtu),
@@ -147,26 +163,22 @@ impl Member {
             .iter()
             .filter_map(|(remote, link)| Some((remote, link.state.as_ref()?)));
         known
-            .map(|(remote, (up, reason))| wire::LinkState {
-                remote_node_id: *remote,
-                up: *up,
-                reason: reason.clone(),
-            })
+            .map(|(remote, (carrier, reason))| link_state(*remote, *carrier, reason))
             .collect()
     }
 
     /// Notes that a link changed; true when the controller should hear of it.
-    pub fn link_changed(&mut self, remote: NodeId, up: bool, reason: &str) -> bool {
+    pub fn link_changed(&mut self, remote: NodeId, carrier: Option<Carrier>, reason: &str) -> bool {
         let Some(link) = self.links.get_mut(&remote) else {
             return false;
         };
-        link.state = Some((up, reason.to_owned()));
+        link.state = Some((carrier, reason.to_owned()));
         true
     }
 
     /// True once each time the node becomes ready: routes are in, and every link that it was told of is up.
     pub fn became_ready(&mut self) -> bool {
-        let up = |link: &Link| matches!(link.state, Some((true, _)));
+        let up = |link: &Link| matches!(link.state, Some((Some(_), _)));
         let ready = self.routes_version.is_some() && self.links.values().all(up);
         let became = ready && !self.announced;
         self.announced = ready;
@@ -407,37 +419,6 @@ impl Member {
         effects.push(Effect::Note(NodeEvent::NodeState { node_id, state }));
         effects
     }
-}
-
-/// Whether nothing more can be expected of a node in this state.
-pub fn is_gone(state: &str) -> bool {
-    matches!(state, "unreachable" | "stopped" | "vacant")
-}
-
-/// The engine's form of what a link does.
-pub fn link_spec(link: &wire::LinkSpec) -> LinkSpec {
-    LinkSpec {
-        rate_bps: link.rate_bps,
-        delay_us: link.delay_us.unwrap_or(0),
-        loss: link.loss.unwrap_or(0.0),
-        limit_bytes: link.limit_bytes,
-        limit_packets: link.limit_packets,
-        mtu: None,
-    }
-}
-
-fn group_info(group: &wire::Group) -> Result<GroupInfo, String> {
-    Ok(GroupInfo {
-        group_id: group.group_id,
-        group_ip: address(&group.group_ip)?,
-        source: group.src_node_id,
-        label: group.label.clone(),
-    })
-}
-
-fn address(text: &str) -> Result<Ipv4Addr, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not an IPv4 address"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use std::net::Ipv4Addr;
 
 fn member() -> Member {
     Member::new(Introduction {
@@ -7,6 +8,7 @@ fn member() -> Member {
         private_address: None,
         link_port: 4000,
         public_network_addr: String::new(),
+        link_door: Some("/run/links/node-2.sock".into()),
         external: false,
         process: 9,
         mtu: 1500,
@@ -18,6 +20,7 @@ fn add(version: u64, process: u64) -> wire::ToNode {
         remote_node_id: 3,
         remote_name: "c".to_owned(),
         remote_addr: "127.0.0.1:5000".to_owned(),
+        remote_door: String::new(),
         remote_process: process,
         same_process: false,
         dial: true,
@@ -53,6 +56,7 @@ fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
     let mut member = member();
     let first = member.start_up(LOCAL);
     assert_eq!(first.private_network_addr, "127.0.0.1:4000");
+    assert_eq!(first.link_door, "/run/links/node-2.sock");
     assert_eq!(first.have, wire::Have::default());
     member.handle(add(7, 1)).expect("a link");
     member.handle(routes(8, vec![], vec![])).expect("routes");
@@ -89,7 +93,7 @@ fn ready_is_announced_once_each_time_it_becomes_true() {
     assert!(!member.became_ready(), "once");
     member.handle(add(1, 1)).expect("a link");
     assert!(!member.became_ready(), "the link is not up");
-    assert!(member.link_changed(3, true, ""));
+    assert!(member.link_changed(3, Some(Carrier::Tcp), ""));
     assert!(member.became_ready());
     member.start_up(LOCAL);
     assert!(

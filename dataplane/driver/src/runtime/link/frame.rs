@@ -109,8 +109,8 @@ pub enum LinkFault {
 pub enum Control {
     /// The dialler's first word.
     Hello(Hello),
-    /// The link is up.
-    Welcome,
+    /// The link is up; `shared` when it goes on through the memory that came with the greeting.
+    Welcome { shared: bool },
     /// It will not come up, and why.
     Refuse(String),
     /// It ends, and why.
@@ -132,13 +132,16 @@ const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const REFUSE: u8 = 3;
 const BYE: u8 = 4;
+/// In a welcome: the link goes on through shared memory.
+const SHARED: u8 = 1;
 
 impl Control {
     /// The whole frame.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {
             Self::Hello(hello) => (HELLO, hello.encode()),
-            Self::Welcome => (WELCOME, Vec::new()),
+            Self::Welcome { shared: false } => (WELCOME, Vec::new()),
+            Self::Welcome { shared: true } => (WELCOME, vec![SHARED]),
             Self::Refuse(reason) => (REFUSE, short(reason)),
             Self::Bye(reason) => (BYE, short(reason)),
         };
@@ -158,7 +161,11 @@ impl Control {
         let text = || String::from_utf8_lossy(body).into_owned();
         match kind {
             HELLO => Hello::decode(body).map(Self::Hello),
-            WELCOME => Ok(Self::Welcome),
+            WELCOME => match body {
+                [] => Ok(Self::Welcome { shared: false }),
+                [SHARED] => Ok(Self::Welcome { shared: true }),
+                _ => Err(LinkFault::Protocol("a welcome to something unknown")),
+            },
             REFUSE => Ok(Self::Refuse(text())),
             BYE => Ok(Self::Bye(text())),
             _ => Err(LinkFault::Protocol("unknown kind of message")),
@@ -253,7 +260,8 @@ mod tests {
     fn messages_survive_their_bytes() {
         let all = [
             Control::Hello(hello()),
-            Control::Welcome,
+            Control::Welcome { shared: false },
+            Control::Welcome { shared: true },
             Control::Refuse("no".into()),
             Control::Bye("done".into()),
         ];

@@ -5,12 +5,15 @@
 //! every byte lands where it will be forwarded from; for small packets it is long, and one call brings hundreds.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
 
 use nm_engine::{Packet, Pool, HEADROOM, MAX_IP_HEADER};
 
+use nm_kernel::ring::{RingReader, RingWriter};
+
 use super::frame::{Control, FrameHeader, LinkFault, HEADER, HEAD_ROOM};
+use super::wire::Wire;
 
 /// Bytes of the staging area that a shard's streams share.
 pub const STAGING: usize = 256 << 10;
@@ -18,8 +21,11 @@ pub const STAGING: usize = 256 << 10;
 const STAGING_BEHIND_LARGE: usize = 2 << 10;
 /// What counts as large: a copy of this size still costs less than a system call.
 const LARGE_FRAME: usize = 16 << 10;
-/// Bytes read from one stream before others get their turn.
+/// Bytes read from one socket before others get their turn.
 const READ_BUDGET: usize = 1 << 20;
+/// Bytes read from shared memory before they are carried on: reading again costs no system call, and so much still
+/// fits a second-level cache of 1 MB in two copies.
+const SHARED_READ_BUDGET: usize = 256 << 10;
 /// Frames written with one call; two pieces each, well below the kernel's 1024.
 const FRAMES_PER_WRITE: usize = 32;
 
@@ -41,29 +47,61 @@ pub enum Received {
 
 /// One connected stream.
 pub struct Stream {
-    socket: TcpStream,
+    wire: Wire,
     inbound: Inbound,
     outbound: Outbound,
+    /// Bytes that went into shared memory since the last flush.
+    went: usize,
+    /// The memory that we offered with our greeting.
+    offered: Option<(RingWriter, RingReader)>,
 }
 
 impl Stream {
-    /// Takes over a socket that is set up already.
-    pub fn new(socket: TcpStream) -> Self {
+    /// Takes over a wire that is set up already.
+    pub fn new(wire: Wire) -> Self {
         Self {
-            socket,
+            wire,
             inbound: Inbound::default(),
             outbound: Outbound::default(),
+            went: 0,
+            offered: None,
         }
     }
 
-    /// The socket, for the epoll set.
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
+    /// One that we dialled, with the memory that our greeting offered.
+    pub fn greeting(wire: Wire, offered: Option<(RingWriter, RingReader)>) -> Self {
+        Self {
+            offered,
+            ..Self::new(wire)
+        }
     }
 
-    /// Gives the socket back; whatever is under way is dropped.
-    pub fn into_socket(self) -> TcpStream {
-        self.socket
+    /// A caller's, whose greeting may bring a descriptor.
+    pub fn caller(wire: Wire) -> Self {
+        let mut stream = Self::new(wire);
+        stream.inbound.greeting = true;
+        stream
+    }
+
+    /// What the bytes go through.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// The same, to ring its bell or listen to it.
+    pub fn wire_mut(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    /// Gives the wire back, with the descriptor that came with a caller's greeting; whatever is under way is dropped.
+    pub fn into_parts(self) -> (Wire, Option<OwnedFd>) {
+        (self.wire, self.inbound.descriptor)
+    }
+
+    /// The neighbour has taken the memory that we offered; `None` when we offered none.
+    pub fn share(self) -> Option<Self> {
+        let rings = self.offered?;
+        Some(Self::new(self.wire.share(rings)))
     }
 
     /// Reads what is there, up to a budget, and appends it to `into`. Returns the bytes read.
@@ -76,8 +114,12 @@ impl Stream {
         into: &mut Vec<Received>,
     ) -> Result<usize, LinkFault> {
         let mut total = 0;
-        while total < READ_BUDGET {
-            let (got, asked) = match self.inbound.read_once(&self.socket, staging) {
+        let budget = match self.wire.is_shared() {
+            true => SHARED_READ_BUDGET,
+            false => READ_BUDGET,
+        };
+        while total < budget {
+            let (got, asked) = match self.inbound.read_once(&mut self.wire, staging) {
                 Ok((0, _)) => return Err(self.inbound.end()),
                 Ok(counts) => counts,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -95,6 +137,14 @@ impl Stream {
 
     /// Queues a packet. [`flush`](Self::flush) sends it.
     pub fn push(&mut self, packet: Packet, pool: &mut Pool) {
+        if self.outbound.frames.is_empty() && self.wire.takes_at_once(HEADER + packet.len()) {
+            // While the packet is still warm, and without keeping its buffer.
+            let frame = Frame::new(packet);
+            let pieces = [IoSlice::new(frame.head()), IoSlice::new(frame.tail())];
+            // A broken ring is found out by whoever reads it.
+            self.went += self.wire.write(&pieces).unwrap_or(0);
+            return pool.put(frame.packet);
+        }
         // A small packet must not hold a large buffer for as long as the neighbour pleases.
         self.outbound.push(pool.compact(packet));
     }
@@ -112,9 +162,9 @@ impl Stream {
     /// Sends as much as the socket takes. Returns the bytes sent; afterwards [`queued`](Self::queued) says whether
     /// to wait for writability.
     pub fn flush(&mut self, pool: &mut Pool) -> Result<usize, LinkFault> {
-        let mut total = 0;
+        let mut total = std::mem::take(&mut self.went);
         while !self.outbound.frames.is_empty() {
-            match self.outbound.write_once(&self.socket, pool) {
+            match self.outbound.write_once(&mut self.wire, pool) {
                 Ok(0) => return Err(LinkFault::Closed),
                 Ok(count) => total += count,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -122,14 +172,23 @@ impl Stream {
                 Err(e) => return Err(LinkFault::Io(e.to_string())),
             }
         }
+        self.wire.ring_bell();
         Ok(total)
     }
 
-    /// Says goodbye, if the socket takes it at once and no packet is half sent.
+    /// Says goodbye, if the wire takes it at once and no packet is half sent.
     pub fn say_bye(&mut self, reason: &str) {
         if self.outbound.sent == 0 {
-            let _ = (&self.socket).write(&Control::Bye(reason.into()).encode());
+            let word = Control::Bye(reason.into()).encode();
+            let _ = self.wire.write(&[IoSlice::new(&word)]);
+            self.wire.ring_bell();
         }
+    }
+
+    /// Before sleeping: whether the neighbour will wake us for everything that we wait for.
+    pub fn may_sleep(&mut self) -> bool {
+        let writing = self.queued() > 0;
+        self.wire.may_sleep(writing)
     }
 }
 
@@ -140,6 +199,10 @@ struct Inbound {
     head_len: usize,
     body: Option<Body>,
     last_was_large: bool,
+    /// Whether a descriptor may come with the bytes.
+    greeting: bool,
+    /// The first that came.
+    descriptor: Option<OwnedFd>,
 }
 
 /// A frame whose header is known.
@@ -162,24 +225,31 @@ impl Body {
 
 impl Inbound {
     /// One read. Returns what came and what could have come.
-    fn read_once(
-        &mut self,
-        mut socket: &TcpStream,
-        staging: &mut [u8],
-    ) -> io::Result<(usize, usize)> {
-        let limit = if self.last_was_large {
+    fn read_once(&mut self, wire: &mut Wire, staging: &mut [u8]) -> io::Result<(usize, usize)> {
+        if self.greeting {
+            let asked = staging.len();
+            let (got, descriptor) = wire.read_greeting(&mut [IoSliceMut::new(staging)])?;
+            if let Some(descriptor) = descriptor {
+                self.descriptor.get_or_insert(descriptor);
+            }
+            return Ok((got, asked));
+        }
+        let limit = if wire.is_shared() {
+            // Another read costs nothing, so that every byte of a packet is copied once only.
+            HEADER - self.head_len
+        } else if self.last_was_large {
             STAGING_BEHIND_LARGE
         } else {
             staging.len()
         };
         let behind = &mut staging[..limit];
         match &mut self.body {
-            None => Ok((socket.read(behind)?, limit)),
+            None => Ok((wire.read(&mut [IoSliceMut::new(behind)])?, limit)),
             Some(body) => {
                 let room = body.room();
                 let asked = room.len() + limit;
                 Ok((
-                    socket.read_vectored(&mut [IoSliceMut::new(room), IoSliceMut::new(behind)])?,
+                    wire.read(&mut [IoSliceMut::new(room), IoSliceMut::new(behind)])?,
                     asked,
                 ))
             }
@@ -325,7 +395,7 @@ impl Outbound {
         self.frames.push_back(frame);
     }
 
-    fn write_once(&mut self, mut socket: &TcpStream, pool: &mut Pool) -> io::Result<usize> {
+    fn write_once(&mut self, wire: &mut Wire, pool: &mut Pool) -> io::Result<usize> {
         let mut pieces = [IoSlice::new(&[]); 2 * FRAMES_PER_WRITE];
         let mut count = 0;
         for frame in self.frames.iter().take(FRAMES_PER_WRITE) {
@@ -335,7 +405,7 @@ impl Outbound {
         }
         let mut gather = &mut pieces[..count];
         IoSlice::advance_slices(&mut gather, self.sent);
-        let written = socket.write_vectored(gather)?;
+        let written = wire.write(gather)?;
         self.advance(written, pool);
         Ok(written)
     }

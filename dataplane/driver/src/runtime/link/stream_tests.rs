@@ -1,16 +1,44 @@
-//! Streams against a socket pair whose far side this test plays.
+//! Streams over each kind of wire; this test plays the far side.
 
 use super::*;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
 use nm_engine::VnetHeader;
+use nm_kernel::ring::RingMemory;
 
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("connect");
-    let (far, _) = listener.accept().expect("accept");
-    near.set_nonblocking(true).expect("non-blocking");
+use crate::runtime::link::wire::Carrier;
+
+const CARRIERS: [Carrier; 3] = [Carrier::Tcp, Carrier::Unix, Carrier::Shared];
+
+fn pair(carrier: Carrier) -> (Wire, Wire) {
+    if carrier == Carrier::Tcp {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("connect");
+        let (far, _) = listener.accept().expect("accept");
+        return prepared(Wire::Tcp(near), Wire::Tcp(far));
+    }
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let (near, far) = prepared(Wire::Unix(near), Wire::Unix(far));
+    if carrier == Carrier::Unix {
+        return (near, far);
+    }
+    let (out, back, memory) = RingMemory::make().expect("memory");
+    let taken = RingMemory::take(memory.as_fd()).expect("the same memory");
+    (near.share((out, back)), far.share(taken))
+}
+
+fn prepared(near: Wire, far: Wire) -> (Wire, Wire) {
+    near.prepare().expect("prepared");
+    far.prepare().expect("prepared");
     (near, far)
+}
+
+fn put(far: &mut Wire, bytes: &[u8]) {
+    let sent = far.write(&[IoSlice::new(bytes)]).expect("room");
+    assert_eq!(sent, bytes.len());
+    far.ring_bell();
 }
 
 /// An IPv4 packet of `len` bytes that carries `tag` throughout.
@@ -25,48 +53,103 @@ fn packet(pool: &mut Pool, len: usize, tag: u8) -> Packet {
     packet
 }
 
-fn read_all(stream: &mut Stream, pool: &mut Pool, count: usize) -> Vec<Received> {
+/// Reads until the stream ends; returns what came and why it ended.
+fn read_to_the_end(stream: &mut Stream, pool: &mut Pool) -> (Vec<Received>, LinkFault) {
     let (mut staging, mut all) = (vec![0; STAGING], Vec::new());
-    for _ in 0..100_000 {
-        stream.read(&mut staging, pool, &mut all).expect("readable");
-        if all.len() >= count {
-            break;
+    loop {
+        stream.wire_mut().hear_bell();
+        match stream.read(&mut staging, pool, &mut all) {
+            Ok(_) => std::thread::yield_now(),
+            Err(fault) => return (all, fault),
         }
-        std::thread::yield_now();
     }
-    all
 }
 
 #[test]
 fn packets_of_all_sizes_arrive_whole_and_in_order() {
     let mut pool = Pool::standalone();
-    let (near, far) = pair();
-    far.set_nonblocking(true).expect("non-blocking");
-    let (mut out, mut back) = (Stream::new(near), Stream::new(far));
-    let sizes = [
-        28, 65_535, 1500, 40, 40, 17_000, 65_000, 65_001, 28, 2000, 9000,
-    ];
-    let (mut received, mut staging) = (Vec::new(), vec![0; STAGING]);
-    for round in 0..20u8 {
-        for &size in &sizes {
-            let next = packet(&mut pool, size, round);
-            out.push(next, &mut pool);
-        }
-        for _ in 0..100_000 {
-            out.flush(&mut pool).expect("writable");
-            back.read(&mut staging, &mut pool, &mut received)
-                .expect("readable");
-            if received.len() == sizes.len() {
-                break;
+    for carrier in CARRIERS {
+        let (near, far) = pair(carrier);
+        let (mut out, mut back) = (Stream::new(near), Stream::new(far));
+        let sizes = [
+            28, 65_535, 1500, 40, 40, 17_000, 65_000, 65_001, 28, 2000, 9000,
+        ];
+        let (mut received, mut staging) = (Vec::new(), vec![0; STAGING]);
+        for round in 0..20u8 {
+            let (mut sent, mut got) = (0, 0);
+            for &size in &sizes {
+                let next = packet(&mut pool, size, round);
+                out.push(next, &mut pool);
+            }
+            for _ in 0..100_000 {
+                sent += out.flush(&mut pool).expect("writable");
+                got += back
+                    .read(&mut staging, &mut pool, &mut received)
+                    .expect("readable");
+                if received.len() == sizes.len() {
+                    break;
+                }
+            }
+            assert_eq!(out.queued(), 0);
+            let whole: usize = sizes.iter().map(|size| size + HEADER).sum();
+            assert_eq!((sent, got), (whole, whole), "{carrier}: every byte counts");
+            for (item, &size) in received.drain(..).zip(&sizes) {
+                let Received::Packet(packet) = item else {
+                    panic!("a packet was sent")
+                };
+                assert_eq!(packet.len(), size);
+                assert!(packet.bytes()[20..].iter().all(|&b| b == round));
             }
         }
-        assert_eq!(out.queued(), 0);
-        for (item, &size) in received.drain(..).zip(&sizes) {
-            let Received::Packet(packet) = item else {
-                panic!("a packet was sent")
-            };
-            assert_eq!(packet.len(), size);
-            assert!(packet.bytes()[20..].iter().all(|&b| b == round));
+    }
+}
+
+#[test]
+fn a_long_random_conversation_loses_and_garbles_nothing() {
+    let mut pool = Pool::standalone();
+    for carrier in CARRIERS {
+        let (near, far) = pair(carrier);
+        let (mut out, mut back) = (Stream::new(near), Stream::new(far));
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut draw = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below) as usize
+        };
+        let (mut sent, mut heard) = (std::collections::VecDeque::new(), Vec::new());
+        let mut staging = vec![0; STAGING];
+        let mut left = 3000;
+        while left > 0 || !sent.is_empty() {
+            // More may be under way than any buffer holds, so that writes stop in the middle of frames.
+            for _ in 0..draw(60) {
+                if left == 0 || sent.len() > 200 {
+                    break;
+                }
+                left -= 1;
+                let size = if draw(3) == 0 {
+                    28 + draw(65_000)
+                } else {
+                    28 + draw(1500)
+                };
+                let next = packet(&mut pool, size, left as u8);
+                sent.push_back((size, left as u8));
+                out.push(next, &mut pool);
+            }
+            out.flush(&mut pool).expect("writable");
+            if draw(2) == 0 {
+                back.read(&mut staging, &mut pool, &mut heard)
+                    .expect("readable");
+            }
+            for item in heard.drain(..) {
+                let (size, tag) = sent.pop_front().expect("nothing comes from nowhere");
+                let Received::Packet(packet) = item else {
+                    panic!("a packet was sent")
+                };
+                assert_eq!(packet.len(), size, "{carrier}");
+                assert!(packet.bytes()[20..].iter().all(|&b| b == tag), "{carrier}");
+                pool.put(packet);
+            }
         }
     }
 }
@@ -74,61 +157,73 @@ fn packets_of_all_sizes_arrive_whole_and_in_order() {
 #[test]
 fn a_frame_in_single_bytes_is_put_together() {
     let mut pool = Pool::standalone();
-    let (near, mut far) = pair();
-    far.set_nodelay(true).expect("nodelay");
-    let mut stream = Stream::new(near);
-    let frame = Control::Refuse("because".into()).encode();
-    let (mut staging, mut got) = (vec![0; STAGING], Vec::new());
-    for byte in frame {
-        far.write_all(&[byte]).expect("sent");
-        stream
-            .read(&mut staging, &mut pool, &mut got)
-            .expect("readable");
+    for carrier in CARRIERS {
+        let (near, mut far) = pair(carrier);
+        let mut stream = Stream::new(near);
+        let (mut staging, mut got) = (vec![0; STAGING], Vec::new());
+        for byte in Control::Refuse("because".into()).encode() {
+            put(&mut far, &[byte]);
+            stream
+                .read(&mut staging, &mut pool, &mut got)
+                .expect("readable");
+        }
+        drop(far);
+        got.extend(read_to_the_end(&mut stream, &mut pool).0);
+        assert!(
+            matches!(&got[..], [Received::Control(Control::Refuse(reason))] if reason == "because")
+        );
     }
-    if got.is_empty() {
-        got = read_all(&mut stream, &mut pool, 1);
-    }
-    assert!(
-        matches!(&got[..], [Received::Control(Control::Refuse(reason))] if reason == "because")
-    );
 }
 
 #[test]
 fn the_end_of_a_stream_is_named_after_where_it_came() {
     let mut pool = Pool::standalone();
-    for (sent, expected) in [
-        (0, LinkFault::Closed),
-        (5, LinkFault::Truncated),
-        (HEADER + 3, LinkFault::Truncated),
-    ] {
-        let (near, mut far) = pair();
-        let mut stream = Stream::new(near);
-        far.write_all(&Control::Bye("x y z".into()).encode()[..sent])
-            .expect("sent");
-        drop(far);
-        let (mut staging, mut all) = (vec![0; STAGING], Vec::new());
-        let fault = loop {
-            match stream.read(&mut staging, &mut pool, &mut all) {
-                Ok(_) => std::thread::yield_now(),
-                Err(fault) => break fault,
+    for carrier in CARRIERS {
+        for (sent, expected) in [
+            (0, LinkFault::Closed),
+            (5, LinkFault::Truncated),
+            (HEADER + 3, LinkFault::Truncated),
+        ] {
+            let (near, mut far) = pair(carrier);
+            let mut stream = Stream::new(near);
+            let word = &Control::Bye("x y z".into()).encode()[..sent];
+            if !word.is_empty() {
+                put(&mut far, word);
             }
-        };
-        assert_eq!(fault, expected);
+            drop(far);
+            let (_, fault) = read_to_the_end(&mut stream, &mut pool);
+            assert_eq!(fault, expected, "{carrier}");
+        }
+    }
+}
+
+#[test]
+fn what_was_sent_before_the_end_arrives_all_the_same() {
+    let mut pool = Pool::standalone();
+    for carrier in CARRIERS {
+        let (near, far) = pair(carrier);
+        let (mut out, mut back) = (Stream::new(far), Stream::new(near));
+        for tag in 0..10 {
+            let next = packet(&mut pool, 9000, tag);
+            out.push(next, &mut pool);
+        }
+        out.flush(&mut pool).expect("writable");
+        assert_eq!(out.queued(), 0);
+        out.say_bye("enough");
+        drop(out);
+        let (all, fault) = read_to_the_end(&mut back, &mut pool);
+        assert_eq!((all.len(), fault), (11, LinkFault::Closed), "{carrier}");
+        assert!(matches!(&all[10], Received::Control(Control::Bye(reason)) if reason == "enough"));
     }
 }
 
 #[test]
 fn a_frame_that_is_too_large_ends_the_stream() {
     let mut pool = Pool::standalone();
-    let (near, mut far) = pair();
-    let mut stream = Stream::new(near);
-    far.write_all(&[0xff; HEADER]).expect("sent");
-    let (mut staging, mut all) = (vec![0; STAGING], Vec::new());
-    let fault = loop {
-        match stream.read(&mut staging, &mut pool, &mut all) {
-            Ok(_) => std::thread::yield_now(),
-            Err(fault) => break fault,
-        }
-    };
-    assert!(matches!(fault, LinkFault::TooLarge { .. }), "{fault}");
+    for carrier in CARRIERS {
+        let (near, mut far) = pair(carrier);
+        put(&mut far, &[0xff; HEADER]);
+        let (_, fault) = read_to_the_end(&mut Stream::new(near), &mut pool);
+        assert!(matches!(fault, LinkFault::TooLarge { .. }), "{fault}");
+    }
 }

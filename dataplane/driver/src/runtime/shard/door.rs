@@ -3,17 +3,20 @@
 //! A caller has a few seconds to greet, with one short message. Only then is its socket handed to the shard of the
 //! node that it asked for. Whoever fails is told why and the connection is closed; nothing of it is kept.
 
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use nm_engine::Pool;
 use nm_kernel::poll::Interest;
-use nm_kernel::socket::{self, StreamBuffers};
+use nm_kernel::ring::RingMemory;
 
 use super::timers::Timer;
 use super::{Shard, Token};
 use crate::runtime::link::frame::{same_secret, Control, Hello, LinkFault};
 use crate::runtime::link::stream::{Received, Stream};
+use crate::runtime::link::wire::Wire;
 use crate::runtime::mail::Letter;
 
 /// Callers that may be greeting at the same time; more wait in the kernel's queue.
@@ -23,9 +26,49 @@ const CALLERS_PER_TURN: usize = 64;
 /// How long a caller may take to greet.
 const GREETING_LIMIT_NS: u64 = 5_000_000_000;
 
-/// The listener and who stands in front of it.
+/// Where neighbours may come in.
+#[derive(Default)]
+pub struct Listeners {
+    pub tcp: Option<TcpListener>,
+    /// With its path, which goes when we do.
+    pub unix: Option<(UnixListener, PathBuf)>,
+}
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    Tcp,
+    Unix,
+}
+
+impl Listeners {
+    /// Takes in one caller, if somebody waits.
+    fn accept(&self, entrance: Entrance) -> Option<Wire> {
+        match entrance {
+            Entrance::Tcp => {
+                let (socket, _) = self.tcp.as_ref()?.accept().ok()?;
+                Some(Wire::Tcp(socket))
+            }
+            Entrance::Unix => {
+                let (socket, _) = self.unix.as_ref()?.0.accept().ok()?;
+                Some(Wire::Unix(socket))
+            }
+        }
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.unix {
+            // Whoever cleans up the folder may have been faster.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The listeners and who stands in front of them.
 pub struct Door {
-    listener: Option<TcpListener>,
+    listeners: Listeners,
     callers: Vec<Option<Caller>>,
     present: usize,
 }
@@ -36,9 +79,9 @@ struct Caller {
 }
 
 impl Door {
-    pub fn new(listener: Option<TcpListener>) -> Self {
+    pub fn new(listeners: Listeners) -> Self {
         Self {
-            listener,
+            listeners,
             callers: Vec::new(),
             present: 0,
         }
@@ -69,24 +112,41 @@ impl Door {
 }
 
 impl Shard {
-    /// Takes in whoever waits at the listener.
-    pub(super) fn answer_door(&mut self) {
+    /// Watches the process's entrances, if they are ours to watch.
+    pub(super) fn open_door(&self) -> nm_kernel::Result<()> {
+        let watch = |fd, entrance| {
+            let token = Token::Listener(entrance).encode();
+            self.epoll.add(fd, token, Interest::READ)
+        };
+        let Listeners { tcp, unix } = &self.door.listeners;
+        if let Some(listener) = tcp {
+            watch(listener.as_fd(), Entrance::Tcp)?;
+        }
+        if let Some((listener, _)) = unix {
+            watch(listener.as_fd(), Entrance::Unix)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in whoever waits at a listener.
+    pub(super) fn answer_door(&mut self, entrance: Entrance) {
         for _ in 0..CALLERS_PER_TURN {
             if self.door.present >= MOST_CALLERS {
                 return;
             }
-            let Some(Ok((socket, _))) = self.door.listener.as_ref().map(TcpListener::accept) else {
+            let Some(wire) = self.door.listeners.accept(entrance) else {
                 return;
             };
             let epoch = self.shared.next_epoch();
             let token = Token::Greeting(self.door.next_place()).encode();
-            let ready = socket::prepare(&socket, StreamBuffers::default())
-                .and_then(|()| self.epoll.add(&socket, token, Interest::READ));
+            let ready = wire
+                .prepare()
+                .and_then(|()| self.epoll.add(&wire, token, Interest::READ));
             if ready.is_err() {
                 continue;
             }
             let index = self.door.admit(Caller {
-                stream: Stream::new(socket),
+                stream: Stream::caller(wire),
                 epoch,
             });
             self.timers.add(
@@ -137,14 +197,18 @@ impl Shard {
                 let Some(caller) = self.door.dismiss(index) else {
                     return;
                 };
-                let socket = caller.stream.into_socket();
-                if self.epoll.remove(&socket).is_err() {
+                let (wire, descriptor) = caller.stream.into_parts();
+                if self.epoll.remove(&wire).is_err() {
                     return;
                 }
+                let wire = match descriptor {
+                    Some(descriptor) if self.shared.shared_memory => join(wire, &descriptor),
+                    _ => wire,
+                };
                 self.shared.mails[shard].post(Letter::Adopt {
                     key,
                     from: hello.from,
-                    socket,
+                    wire,
                 });
             }
             Some(_) => self.turn_away(index, "wrong token"),
@@ -160,8 +224,16 @@ impl Shard {
             return;
         };
         self.mail.counters.greetings_refused.add(1);
-        let socket: TcpStream = caller.stream.into_socket();
-        let _ = (&socket).write(&Control::Refuse(reason.into()).encode());
+        let (wire, _) = caller.stream.into_parts();
+        let _ = wire.greet(&Control::Refuse(reason.into()).encode(), None);
+    }
+}
+
+/// Goes on through the memory that a caller offers; over the socket when it is not what it should be.
+fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
+    match RingMemory::take(descriptor.as_fd()) {
+        Ok(rings) => wire.share(rings),
+        Err(_) => wire,
     }
 }
 

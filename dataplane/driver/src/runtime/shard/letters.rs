@@ -16,7 +16,7 @@ impl Shard {
             Letter::ToNode(key, request) => self.serve(key, request),
             Letter::Paired { end, peer } => self.join_end(end, peer),
             Letter::Unpaired { end, reason } => self.part_end(end, reason),
-            Letter::Adopt { key, from, socket } => self.adopt(key, from, socket),
+            Letter::Adopt { key, from, wire } => self.adopt(key, from, wire),
             Letter::Stop => self.stopping = true,
         }
     }

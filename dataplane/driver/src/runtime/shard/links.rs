@@ -58,7 +58,7 @@ impl Shard {
         let Some(&link) = node.by_remote.get(&remote) else {
             return Err(unknown);
         };
-        self.report_link(key, link, false, "removed");
+        self.report_link(key, link, None, "removed");
         self.drop_end(key, link, REMOVED);
         self.command(key, Command::RemoveLink { remote })
             .map(|_| ())

@@ -8,6 +8,7 @@ use nm_engine::LinkId;
 
 use super::node::Path;
 use super::Shard;
+use crate::runtime::link::wire::Carrier;
 use crate::runtime::mail::{EndAddress, Letter, NodeKey};
 use crate::runtime::setup::LinkKind;
 
@@ -72,7 +73,12 @@ impl Shard {
         } else {
             Path::Shard(peer)
         };
-        self.report_link(end.key, end.link, true, "connected in memory");
+        self.report_link(
+            end.key,
+            end.link,
+            Some(Carrier::Memory),
+            "connected in memory",
+        );
     }
 
     /// The other end is gone: packets must not go.
@@ -81,7 +87,7 @@ impl Shard {
             return;
         };
         mine.path = Path::Idle;
-        self.report_link(end.key, end.link, false, reason);
+        self.report_link(end.key, end.link, None, reason);
     }
 
     fn memory_end(&mut self, address: EndAddress) -> Option<&mut super::node::LinkEnd> {
@@ -90,8 +96,14 @@ impl Shard {
     }
 
     /// Tells the engine and the node's owner how a link stands, if that is new.
-    pub(super) fn report_link(&mut self, key: NodeKey, link: LinkId, up: bool, reason: &str) {
-        let now = self.instant();
+    pub(super) fn report_link(
+        &mut self,
+        key: NodeKey,
+        link: LinkId,
+        carrier: Option<Carrier>,
+        reason: &str,
+    ) {
+        let (now, up) = (self.instant(), carrier.is_some());
         let Some(node) = self.nodes.get(key) else {
             return;
         };
@@ -115,7 +127,7 @@ impl Shard {
             node.engine.set_link_congested(link, false);
             node.engine.handle_link_state(now, link, up, &mut self.io);
         }
-        node.sink.link_state(remote, up, reason);
+        node.sink.link_state(remote, carrier, reason);
         self.after_call(key.slot);
         self.run_work();
     }

@@ -11,7 +11,8 @@
 //!   timers ──┼─▶ engine ─▶ work queue ──┼─▶ link sockets
 //!   sessions ┤      ▲          │        └─▶ the node's owner
 //!   TUN ─────┤      └──────────┘
-//!   sockets ─┘
+//!   sockets ─┤
+//!   memory ──┘  (shared with other processes)
 //! ```
 
 mod door;
@@ -20,18 +21,19 @@ mod links;
 mod memory;
 mod node;
 mod packets;
+mod rings;
 mod streams;
 mod timers;
 
 use std::collections::VecDeque;
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use nm_engine::{Depot, Instant, Io, LinkId, Packet, Pool};
 use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::thread;
 
-use self::door::Door;
+pub use self::door::Listeners;
+use self::door::{Door, Entrance};
 use self::node::Slots;
 use self::timers::{Timer, Timers};
 use super::link::stream::{Received, STAGING};
@@ -62,7 +64,7 @@ struct Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Wake,
-    Listener,
+    Listener(Entrance),
     Greeting(u32),
     Tun { slot: u32, queue: u32 },
     Link { slot: u32, link: LinkId },
@@ -73,7 +75,8 @@ impl Token {
     fn encode(self) -> u64 {
         let (kind, place, detail) = match self {
             Self::Wake => (0u64, 0, 0),
-            Self::Listener => (1, 0, 0),
+            Self::Listener(Entrance::Tcp) => (1, 0, 0),
+            Self::Listener(Entrance::Unix) => (1, 1, 0),
             Self::Greeting(index) => (2, index, 0),
             Self::Tun { slot, queue } => (3, slot, queue),
             Self::Link { slot, link } => (4, slot, link),
@@ -85,7 +88,8 @@ impl Token {
         let (place, detail) = ((raw >> 32) as u32 & 0x0fff_ffff, raw as u32);
         match raw >> 60 {
             0 => Some(Self::Wake),
-            1 => Some(Self::Listener),
+            1 if place == 0 => Some(Self::Listener(Entrance::Tcp)),
+            1 => Some(Self::Listener(Entrance::Unix)),
             2 => Some(Self::Greeting(place)),
             3 => Some(Self::Tun {
                 slot: place,
@@ -118,6 +122,8 @@ pub struct Shard {
     paused: Vec<u32>,
     /// Streams with something new to send.
     dirty: Vec<(u32, LinkId)>,
+    /// Links through shared memory that are looked into every turn, until there is nothing to do and we sleep.
+    hot: Vec<(u32, LinkId)>,
     /// The node whose device or session the current work came from.
     source: Option<u32>,
     /// Rings that local sources have waited for in vain.
@@ -131,21 +137,18 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard without nodes. The one that gets the listener answers the process's door.
+    /// A shard without nodes. The one that gets the listeners answers the process's door.
     pub fn new(
         index: usize,
         shared: Arc<Shared>,
         depot: Arc<Depot>,
-        listener: Option<TcpListener>,
+        listeners: Listeners,
     ) -> nm_kernel::Result<Self> {
         let mail = shared.mails[index].clone();
         let epoll = Epoll::new()?;
         epoll.add(mail.wake_fd(), Token::Wake.encode(), Interest::READ)?;
-        if let Some(listener) = &listener {
-            epoll.add(listener, Token::Listener.encode(), Interest::READ)?;
-        }
         let stalled_rings = vec![false; shared.mails.len()];
-        Ok(Self {
+        let shard = Self {
             index,
             mail,
             epoll,
@@ -158,16 +161,19 @@ impl Shard {
             busy: VecDeque::with_capacity(64),
             paused: Vec::new(),
             dirty: Vec::with_capacity(64),
+            hot: Vec::with_capacity(64),
             source: None,
             stalled_rings,
             timers: Timers::default(),
             staging: vec![0; STAGING].into_boxed_slice(),
             received: Vec::with_capacity(256),
-            door: Door::new(listener),
+            door: Door::new(listeners),
             dice: thread::random_u64()? | 1,
             stopping: false,
             shared,
-        })
+        };
+        shard.open_door()?;
+        Ok(shard)
     }
 
     /// Works until told to stop.
@@ -198,6 +204,7 @@ impl Shard {
             self.stalled_rings.fill(false);
             self.resume_all();
         }
+        self.serve_rings();
         self.serve_deadlines();
         self.run_sessions();
         self.mail
@@ -210,7 +217,7 @@ impl Shard {
     fn wait(&mut self, ready: &mut ReadyList) -> bool {
         let mut timeout = self.patience();
         if timeout != Some(0) {
-            if self.mail.prepare_sleep() {
+            if self.rings_sleep() && self.mail.prepare_sleep() {
                 self.mail.counters.sleeps.add(1);
             } else {
                 timeout = Some(0);
@@ -238,7 +245,7 @@ impl Shard {
     fn dispatch(&mut self, event: nm_kernel::poll::Ready) {
         match Token::decode(event.token) {
             Some(Token::Wake) => self.mail.wake_fd().clear(),
-            Some(Token::Listener) => self.answer_door(),
+            Some(Token::Listener(entrance)) => self.answer_door(entrance),
             Some(Token::Greeting(index)) => self.hear_greeting(index),
             Some(Token::Tun { slot, queue }) => self.read_tun(slot, queue),
             Some(Token::Link { slot, link }) => {
@@ -301,7 +308,8 @@ mod tests {
     fn tokens_survive_their_number() {
         let all = [
             Token::Wake,
-            Token::Listener,
+            Token::Listener(Entrance::Tcp),
+            Token::Listener(Entrance::Unix),
             Token::Greeting(9),
             Token::Tun {
                 slot: 0x0fff_ffff,

@@ -1,12 +1,12 @@
 //! A node and its links as their shard keeps them.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::sync::Arc;
 
 use nm_engine::{Engine, LinkId, NodeId};
 
 use crate::runtime::link::stream::Stream;
+use crate::runtime::link::wire::Wire;
 use crate::runtime::mail::{EndAddress, NewNode, NodeKey};
 use crate::runtime::setup::{LinkKind, LinkSetup, NodeSink};
 use crate::runtime::sinks;
@@ -27,7 +27,7 @@ pub struct Node {
     pub links: Vec<Option<LinkEnd>>,
     pub by_remote: BTreeMap<NodeId, LinkId>,
     /// Neighbours that dialled before we were told of them.
-    pub parked: Vec<(NodeId, TcpStream)>,
+    pub parked: Vec<(NodeId, Wire)>,
     /// Whether it stands in the list of nodes to look after when the current batch is done.
     pub touched: bool,
     /// Whether its sessions may have something to send.
@@ -101,6 +101,10 @@ pub struct LinkEnd {
     pub dirty: bool,
     /// Whether the epoll set watches for writability.
     pub wants_write: bool,
+    /// Whether the shard looks into its shared memory every turn.
+    pub hot: bool,
+    /// Whether the neighbour's unix door led nowhere the last time, so that it is TCP's turn.
+    pub door_failed: bool,
     /// Whether the engine was told that the socket queue is full.
     pub congested: bool,
     /// Whether local sources have waited for this link in vain; they do not until it moves again.
@@ -118,6 +122,8 @@ impl LinkEnd {
             attempts: 0,
             dirty: false,
             wants_write: false,
+            hot: false,
+            door_failed: false,
             congested: false,
             stalled: false,
         }
@@ -137,9 +143,9 @@ pub enum Path {
     Here { slot: u32, link: LinkId },
     /// To a node on another shard.
     Shard(EndAddress),
-    /// A dialled socket whose attempt is not decided.
-    Connecting(TcpStream),
-    /// A connected socket that waits for the neighbour's welcome.
+    /// A dialled wire whose attempt is not decided.
+    Connecting(Wire),
+    /// A connected wire that waits for the neighbour's welcome.
     Greeting(Box<Stream>),
     /// Another process.
     Stream(Box<Stream>),

@@ -1,16 +1,19 @@
 //! Links to other processes: dialling, greeting, carrying packets, and starting over.
 
-use std::net::TcpStream;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use nm_engine::{LinkId, NodeId};
 use nm_kernel::poll::Interest;
-use nm_kernel::socket::{self, StreamBuffers};
+use nm_kernel::ring::RingMemory;
+use nm_kernel::{local, socket};
 
 use super::node::{LinkEnd, Path, Pressure};
 use super::timers::Timer;
 use super::{Shard, Token};
 use crate::runtime::link::frame::{Control, Hello, LinkFault};
 use crate::runtime::link::stream::{Received, Stream, QUEUE_HIGH_BYTES, QUEUE_LOW_BYTES};
+use crate::runtime::link::wire::Wire;
 use crate::runtime::mail::NodeKey;
 use crate::runtime::setup::LinkKind;
 
@@ -38,16 +41,16 @@ impl Shard {
             link,
         }
         .encode();
-        match socket::connect(address) {
-            Ok(stream) => {
-                if let Err(error) = self.epoll.add(&stream, token, Interest::WRITE) {
+        match knock(end, address) {
+            Ok(wire) => {
+                if let Err(error) = self.epoll.add(&wire, token, Interest::WRITE) {
                     return self.fail_link(key, link, LinkFault::Io(error.to_string()));
                 }
-                end.path = Path::Connecting(stream);
+                end.path = Path::Connecting(wire);
                 self.timers
                     .add(self.now + ANSWER_LIMIT_NS, Timer::Link { key, link, epoch });
             }
-            Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
+            Err(error) => self.fail_link(key, link, LinkFault::Io(error)),
         }
     }
 
@@ -69,7 +72,7 @@ impl Shard {
     }
 
     /// A neighbour dialled us, and its greeting was right.
-    pub(super) fn adopt(&mut self, key: NodeKey, from: NodeId, socket: TcpStream) {
+    pub(super) fn adopt(&mut self, key: NodeKey, from: NodeId, wire: Wire) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
@@ -79,7 +82,7 @@ impl Shard {
             // The controller may have told the neighbour first: it waits until we hear of it.
             node.parked.retain(|(other, _)| *other != from);
             if node.parked.len() < MOST_PARKED {
-                node.parked.push((from, socket));
+                node.parked.push((from, wire));
             }
             return;
         };
@@ -87,7 +90,7 @@ impl Shard {
             // The neighbour knows better than we do that the earlier connection is over.
             self.fail_link(key, link, LinkFault::Closed);
         }
-        self.welcome(key, link, socket);
+        self.welcome(key, link, wire);
     }
 
     /// Welcomes a neighbour that dialled before we knew of it.
@@ -101,15 +104,16 @@ impl Shard {
         let Some(index) = node.parked.iter().position(|(from, _)| *from == remote) else {
             return;
         };
-        let (_, socket) = node.parked.swap_remove(index);
-        self.welcome(key, link, socket);
+        let (_, wire) = node.parked.swap_remove(index);
+        self.welcome(key, link, wire);
     }
 
-    fn welcome(&mut self, key: NodeKey, link: LinkId, socket: TcpStream) {
-        use std::io::Write;
-        // An empty socket takes these few bytes at once, or it is dead.
-        match (&socket).write_all(&Control::Welcome.encode()) {
-            Ok(()) => self.establish(key, link, Stream::new(socket), true),
+    fn welcome(&mut self, key: NodeKey, link: LinkId, wire: Wire) {
+        let word = Control::Welcome {
+            shared: wire.is_shared(),
+        };
+        match wire.greet(&word.encode(), None) {
+            Ok(()) => self.establish(key, link, Stream::new(wire), true),
             Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
         }
     }
@@ -122,16 +126,22 @@ impl Shard {
         }
         .encode();
         let watched = match fresh {
-            true => self.epoll.add(stream.socket(), token, Interest::READ),
-            false => self.epoll.modify(stream.socket(), token, Interest::READ),
+            true => self.epoll.add(stream.wire(), token, Interest::READ),
+            false => self.epoll.modify(stream.wire(), token, Interest::READ),
         };
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
         };
+        let carrier = stream.wire().carrier();
         end.path = Path::Stream(Box::new(stream));
         (end.attempts, end.dirty, end.wants_write) = (0, false, false);
+        // The neighbour may have written into shared memory before anybody here could be woken.
+        self.warm_up(key.slot, link);
         match watched {
-            Ok(()) => self.report_link(key, link, true, "connected"),
+            Ok(()) => {
+                let reason = format!("connected over {carrier}");
+                self.report_link(key, link, Some(carrier), &reason);
+            }
             Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
         }
     }
@@ -142,13 +152,16 @@ impl Shard {
             return;
         };
         let key = node.key;
-        match node.end(link).map(|end| &end.path) {
+        match node.end(link).map(|end| &mut end.path) {
             Some(Path::Connecting(_)) => self.greet(key, link),
-            Some(Path::Greeting(_) | Path::Stream(_)) => {
+            Some(Path::Greeting(stream) | Path::Stream(stream)) => {
+                let shared = stream.wire().is_shared();
+                stream.wire_mut().hear_bell();
+                self.warm_up(slot, link);
                 if readable {
                     self.read_stream(key, link);
                 }
-                if writable {
+                if writable || shared {
                     self.flush_stream(slot, link);
                 }
                 self.settle();
@@ -159,13 +172,12 @@ impl Shard {
 
     /// The dialled socket is decided: say who we are.
     fn greet(&mut self, key: NodeKey, link: LinkId) {
-        use std::io::Write;
         let Some(node) = self.nodes.get(key) else {
             return;
         };
         let (lab, from) = (node.lab.to_string(), node.id);
         let Some(end) = node.end(link) else { return };
-        let Path::Connecting(socket) = std::mem::replace(&mut end.path, Path::Idle) else {
+        let Path::Connecting(wire) = std::mem::replace(&mut end.path, Path::Idle) else {
             return;
         };
         let hello = Hello {
@@ -179,29 +191,36 @@ impl Shard {
             link,
         }
         .encode();
-        let greeted = socket::connect_outcome(&socket)
+        // Without memory to share the link stays on the socket.
+        let (offered, offer) = match wire {
+            Wire::Unix(_) if self.shared.shared_memory => match RingMemory::make() {
+                Ok((out, back, descriptor)) => (Some((out, back)), Some(descriptor)),
+                Err(_) => (None, None),
+            },
+            _ => (None, None),
+        };
+        let greeted = wire
+            .connect_outcome()
             .map_err(|e| e.to_string())
+            .and_then(|()| wire.prepare().map_err(|e| e.to_string()))
             .and_then(|()| {
-                socket::prepare(&socket, StreamBuffers::default()).map_err(|e| e.to_string())
-            })
-            .and_then(|()| {
-                (&socket)
-                    .write_all(&Control::Hello(hello).encode())
+                wire.greet(&Control::Hello(hello).encode(), offer.as_ref())
                     .map_err(|e| e.to_string())
             })
             .and_then(|()| {
                 self.epoll
-                    .modify(&socket, token, Interest::READ)
+                    .modify(&wire, token, Interest::READ)
                     .map_err(|e| e.to_string())
             });
-        match greeted {
-            Ok(()) => end.path = Path::Greeting(Box::new(Stream::new(socket))),
-            Err(reason) => self.fail_link(key, link, LinkFault::Io(reason)),
+        // Failing from here on must know which way was tried.
+        end.path = Path::Greeting(Box::new(Stream::greeting(wire, offered)));
+        if let Err(reason) = greeted {
+            self.fail_link(key, link, LinkFault::Io(reason));
         }
     }
 
     /// Reads a batch and carries each packet to its end.
-    fn read_stream(&mut self, key: NodeKey, link: LinkId) {
+    pub(super) fn read_stream(&mut self, key: NodeKey, link: LinkId) {
         let mut received = std::mem::take(&mut self.received);
         let outcome = {
             let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
@@ -240,14 +259,21 @@ impl Shard {
 
     /// Listens to a message between drivers; returns the fault if it ends the link.
     fn hear(&mut self, key: NodeKey, link: LinkId, message: Control) -> Option<LinkFault> {
-        match message {
+        let shared = match message {
             Control::Refuse(reason) => return Some(LinkFault::Refused(reason)),
             Control::Bye(reason) => return Some(LinkFault::Goodbye(reason)),
             Control::Hello(_) => return Some(LinkFault::Protocol("a greeting out of turn")),
-            Control::Welcome => {}
-        }
+            Control::Welcome { shared } => shared,
+        };
         let end = self.nodes.get(key).and_then(|node| node.end(link))?;
         match std::mem::replace(&mut end.path, Path::Idle) {
+            Path::Greeting(stream) if shared => match stream.share() {
+                Some(stream) => {
+                    self.establish(key, link, stream, false);
+                    None
+                }
+                None => Some(LinkFault::Protocol("it takes memory that nobody offered")),
+            },
             Path::Greeting(stream) => {
                 self.establish(key, link, *stream, false);
                 None
@@ -266,7 +292,7 @@ impl Shard {
         }
     }
 
-    fn flush_stream(&mut self, slot: u32, link: LinkId) {
+    pub(super) fn flush_stream(&mut self, slot: u32, link: LinkId) {
         let Some(node) = self.nodes.at(slot) else {
             return;
         };
@@ -284,7 +310,8 @@ impl Shard {
         };
         self.mail.counters.stream_out_bytes.add(sent as u64);
         let queued = stream.queued();
-        if (queued > 0) != end.wants_write {
+        let shared = stream.wire().is_shared();
+        if !shared && (queued > 0) != end.wants_write {
             end.wants_write = queued > 0;
             let interest = if end.wants_write {
                 Interest::BOTH
@@ -293,7 +320,7 @@ impl Shard {
             };
             let token = Token::Link { slot, link }.encode();
             // The descriptor is in the set since the link was established; this cannot fail.
-            let _ = self.epoll.modify(stream.socket(), token, interest);
+            let _ = self.epoll.modify(stream.wire(), token, interest);
         }
         end.stalled &= sent == 0;
         if end.congested && queued < QUEUE_LOW_BYTES {
@@ -306,12 +333,21 @@ impl Shard {
         if queued < QUEUE_LOW_BYTES && !self.paused.is_empty() {
             self.resume_all();
         }
+        if shared && queued > 0 {
+            self.warm_up(slot, link);
+        }
     }
 
     /// A link is lost or did not come up. Whoever dials tries again.
     pub(super) fn fail_link(&mut self, key: NodeKey, link: LinkId, fault: LinkFault) {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
+        };
+        // A door that leads nowhere, or to somebody else, leaves TCP, which has its turn next; and the other way round.
+        end.door_failed = match &end.path {
+            Path::Connecting(wire) => !matches!(wire, Wire::Tcp(_)),
+            Path::Greeting(stream) => !matches!(stream.wire(), Wire::Tcp(_)),
+            _ => false,
         };
         // Dropping the socket takes it out of the epoll set.
         end.path = Path::Idle;
@@ -320,7 +356,7 @@ impl Shard {
         let (dials, attempts, epoch) = (end.dials(), end.attempts, self.shared.next_epoch());
         // A new epoch makes timers of the old attempt void.
         end.epoch = epoch;
-        self.report_link(key, link, false, &fault.to_string());
+        self.report_link(key, link, None, &fault.to_string());
         if dials {
             let longest =
                 (FIRST_PAUSE_NS << attempts.min(10).saturating_sub(1)).min(LONGEST_PAUSE_NS);
@@ -330,4 +366,22 @@ impl Shard {
                 .add(self.now + pause, Timer::Link { key, link, epoch });
         }
     }
+}
+
+/// Dials the neighbour's unix door if there is one that leads somewhere, and its address otherwise.
+fn knock(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
+    if let Some(door) = end.setup.door.as_deref().filter(|_| !end.door_failed) {
+        match local::connect(door) {
+            Ok(stream) => return Ok(Wire::Unix(stream)),
+            // So many stand there that one more has to come again; TCP would be for good.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(format!("a crowd at {}", door.display()));
+            }
+            // Not on this machine, not in sight, or its owner is gone.
+            Err(_) => {}
+        }
+    }
+    socket::connect(address)
+        .map(Wire::Tcp)
+        .map_err(|error| error.to_string())
 }

@@ -1,0 +1,252 @@
+//! What the bytes of a link go through, whatever it is: a TCP socket, a unix socket, or memory shared with the
+//! neighbour's process beside a unix socket that serves as the bell.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nm_kernel::local;
+use nm_kernel::ring::{BrokenRing, RingReader, RingWriter};
+use nm_kernel::socket::{self, StreamBuffers};
+
+/// What carries a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Both nodes are in this process.
+    Memory,
+    /// Memory that both processes map.
+    Shared,
+    /// A unix socket.
+    Unix,
+    /// A TCP connection.
+    Tcp,
+}
+
+impl Carrier {
+    /// The word for it in messages and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Shared => "shared",
+            Self::Unix => "unix",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Memory => "memory",
+            Self::Shared => "shared memory",
+            Self::Unix => "a unix socket",
+            Self::Tcp => "TCP",
+        })
+    }
+}
+
+/// A connected stream of one kind or another. None of them ever blocks.
+pub enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Shared(Box<Shared>),
+}
+
+/// Two rings and a bell.
+pub struct Shared {
+    /// One byte means: look into the rings. Its end is the end of the neighbour.
+    bell: UnixStream,
+    out: RingWriter,
+    back: RingReader,
+    /// Nobody will ring any more; what is in the ring is all there will be.
+    closed: bool,
+    /// Something was written or read since we last asked whether the neighbour sleeps.
+    moved: bool,
+}
+
+impl Wire {
+    pub fn carrier(&self) -> Carrier {
+        match self {
+            Self::Tcp(_) => Carrier::Tcp,
+            Self::Unix(_) => Carrier::Unix,
+            Self::Shared(_) => Carrier::Shared,
+        }
+    }
+
+    /// Gives the socket the settings that every link has.
+    pub fn prepare(&self) -> nm_kernel::Result<()> {
+        match self {
+            Self::Tcp(stream) => socket::prepare(stream, StreamBuffers::default()),
+            Self::Unix(stream) => local::prepare(stream),
+            Self::Shared(shared) => local::prepare(&shared.bell),
+        }
+    }
+
+    /// Whether a dialled stream, now writable, is connected. Unix sockets are from the start.
+    pub fn connect_outcome(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => socket::connect_outcome(stream),
+            Self::Unix(_) | Self::Shared(_) => Ok(()),
+        }
+    }
+
+    /// Goes on through shared memory; the unix socket becomes the bell. What it is not a unix socket stays as it is.
+    pub fn share(self, (out, back): (RingWriter, RingReader)) -> Self {
+        match self {
+            Self::Unix(bell) => Self::Shared(Box::new(Shared {
+                bell,
+                out,
+                back,
+                closed: false,
+                moved: false,
+            })),
+            other => other,
+        }
+    }
+
+    /// Sends a word of the handshake over the socket itself. An empty socket takes these few bytes at once, or it is
+    /// dead.
+    pub fn greet(&self, word: &[u8], offer: Option<&OwnedFd>) -> io::Result<()> {
+        let sent = match (self, offer) {
+            (Self::Tcp(stream), _) => (&mut &*stream).write(word)?,
+            (Self::Unix(stream), Some(offer)) => local::send_with(stream, word, offer.as_fd())?,
+            (Self::Unix(stream), None) => (&mut &*stream).write(word)?,
+            (Self::Shared(shared), _) => (&shared.bell).write(word)?,
+        };
+        if sent == word.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
+    }
+
+    /// Reads the first word of a caller, with the descriptor that may come with it.
+    pub fn read_greeting(
+        &self,
+        pieces: &mut [IoSliceMut<'_>],
+    ) -> io::Result<(usize, Option<OwnedFd>)> {
+        match self {
+            Self::Tcp(stream) => Ok(((&mut &*stream).read_vectored(pieces)?, None)),
+            Self::Unix(stream) => local::receive_with(stream, pieces),
+            Self::Shared(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Reads what is there; 0 is the end.
+    pub fn read(&mut self, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read_vectored(pieces),
+            Self::Unix(stream) => stream.read_vectored(pieces),
+            Self::Shared(shared) => match shared.back.read(pieces).map_err(broken)? {
+                0 if shared.closed => Ok(0),
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                got => {
+                    shared.moved = true;
+                    Ok(got)
+                }
+            },
+        }
+    }
+
+    /// Writes what there is room for.
+    pub fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(pieces),
+            Self::Unix(stream) => stream.write_vectored(pieces),
+            Self::Shared(shared) => match shared.out.write(pieces).map_err(broken)? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                written => {
+                    shared.moved = true;
+                    Ok(written)
+                }
+            },
+        }
+    }
+
+    /// Whether so many bytes can be written at once, without asking the kernel.
+    pub fn takes_at_once(&mut self, length: usize) -> bool {
+        match self {
+            Self::Shared(shared) => shared.out.room().is_ok_and(|room| room >= length),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+}
+
+/// What only shared memory needs: sockets wake by themselves.
+impl Wire {
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// Wakes the neighbour if it sleeps and we have moved.
+    pub fn ring_bell(&mut self) {
+        let Self::Shared(shared) = self else { return };
+        if !std::mem::take(&mut shared.moved) {
+            return;
+        }
+        // Both are asked, because each takes back a flag.
+        let (reader, writer) = (
+            shared.out.must_wake_reader(),
+            shared.back.must_wake_writer(),
+        );
+        if reader || writer {
+            // A full socket has a byte in it that will wake the neighbour; a broken one is seen when it is read.
+            let _ = (&shared.bell).write(&[1]);
+        }
+    }
+
+    /// Empties the bell, which was heard.
+    pub fn hear_bell(&mut self) {
+        let Self::Shared(shared) = self else { return };
+        let mut bytes = [0; 64];
+        match (&shared.bell).read(&mut bytes) {
+            Ok(count) => shared.closed |= count == 0,
+            Err(error) if would_block(&error) => {}
+            Err(_) => shared.closed = true,
+        }
+    }
+
+    /// Before sleeping: whether the neighbour will wake us for everything that we wait for. `writing` says that we
+    /// wait for room as well as for bytes.
+    pub fn may_sleep(&mut self, writing: bool) -> bool {
+        let Self::Shared(shared) = self else {
+            return true;
+        };
+        // A broken ring is no reason to sleep: the next look at it ends the link.
+        let reading = shared.back.may_sleep() == Ok(true);
+        reading && (!writing || shared.out.may_sleep() == Ok(true))
+    }
+
+    /// We are up and looking.
+    pub fn is_awake(&self) {
+        if let Self::Shared(shared) = self {
+            shared.back.is_awake();
+        }
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Shared(shared) => shared.bell.as_fd(),
+        }
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+fn broken(_: BrokenRing) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the neighbour has spoilt the shared memory",
+    )
+}

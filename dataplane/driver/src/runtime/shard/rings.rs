@@ -1,0 +1,72 @@
+//! Links through memory shared with another process: looking into it while there is something to see, and going to
+//! sleep so that the neighbour wakes us.
+//!
+//! A link that was heard of is hot: every turn looks into it. Before the shard sleeps, each hot link tells its
+//! neighbour that a bell is wanted from now on; one that meanwhile has something to do keeps the shard awake.
+
+use nm_engine::LinkId;
+
+use super::node::Path;
+use super::Shard;
+use crate::runtime::link::stream::Stream;
+
+impl Shard {
+    /// Looks into every hot link.
+    pub(super) fn serve_rings(&mut self) {
+        // Links that become hot on the way have their turn next time.
+        for index in 0..self.hot.len() {
+            let Some(&(slot, link)) = self.hot.get(index) else {
+                break;
+            };
+            let Some(key) = self.nodes.at(slot).map(|node| node.key) else {
+                continue;
+            };
+            if self.shared_stream(slot, link).is_some() {
+                self.read_stream(key, link);
+                self.flush_stream(slot, link);
+                self.settle();
+            }
+        }
+    }
+
+    /// Whether every hot link will wake us, so that we may sleep as far as they are concerned.
+    pub(super) fn rings_sleep(&mut self) -> bool {
+        let mut hot = std::mem::take(&mut self.hot);
+        hot.retain(|&(slot, link)| {
+            let awake = self
+                .shared_stream(slot, link)
+                .is_some_and(|stream| !stream.may_sleep());
+            if !awake {
+                if let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) {
+                    end.hot = false;
+                }
+            }
+            awake
+        });
+        self.hot = hot;
+        self.hot.is_empty()
+    }
+
+    /// Looks into a link from the next turn on, if it goes through shared memory.
+    pub(super) fn warm_up(&mut self, slot: u32, link: LinkId) {
+        let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) else {
+            return;
+        };
+        let Path::Stream(stream) = &end.path else {
+            return;
+        };
+        if end.hot || !stream.wire().is_shared() {
+            return;
+        }
+        stream.wire().is_awake();
+        end.hot = true;
+        self.hot.push((slot, link));
+    }
+
+    fn shared_stream(&mut self, slot: u32, link: LinkId) -> Option<&mut Stream> {
+        match &mut self.nodes.at(slot)?.end(link)?.path {
+            Path::Stream(stream) if stream.wire().is_shared() => Some(stream),
+            _ => None,
+        }
+    }
+}

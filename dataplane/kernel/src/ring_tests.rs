@@ -1,0 +1,210 @@
+//! Both ends of the shared memory in one process: a mapping each, as two processes have.
+
+use super::*;
+
+type Ends = (RingWriter, RingReader);
+
+fn pair() -> (Ends, Ends) {
+    let (out, back, fd) = RingMemory::make().expect("memory");
+    let (their_out, their_back) = RingMemory::take(fd.as_fd()).expect("the same memory");
+    ((out, back), (their_out, their_back))
+}
+
+/// A generator of lengths that always draws the same.
+fn lengths(mut state: u64) -> impl FnMut(usize) -> usize {
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    }
+}
+
+fn byte_at(position: usize) -> u8 {
+    (position ^ (position >> 8) ^ (position >> 16)) as u8
+}
+
+#[test]
+fn bytes_of_any_lengths_arrive_in_order_both_ways() {
+    const TOTAL: usize = 24 << 20;
+    let (near, far) = pair();
+    let run = |(mut out, mut back): Ends, seed: u64| {
+        let mut draw = lengths(seed);
+        let (mut sent, mut heard) = (0, 0);
+        let mut room = vec![0; 100_000];
+        while sent < TOTAL || heard < TOTAL {
+            let (first, second) = (draw(40).min(TOTAL - sent), draw(90_000));
+            let second = second.min(TOTAL - sent - first);
+            let bytes: Vec<u8> = (sent..sent + first + second).map(byte_at).collect();
+            let pieces = [IoSlice::new(&bytes[..first]), IoSlice::new(&bytes[first..])];
+            sent += out.write(&pieces).expect("unbroken");
+            let (first, second) = (draw(40), draw(90_000));
+            let (one, two) = room[..first + second].split_at_mut(first);
+            let got = back
+                .read(&mut [IoSliceMut::new(one), IoSliceMut::new(two)])
+                .expect("unbroken");
+            let right = room[..got]
+                .iter()
+                .enumerate()
+                .all(|(index, &byte)| byte == byte_at(heard + index));
+            assert!(right, "between {heard} and {}", heard + got);
+            heard += got;
+            if got == 0 {
+                std::thread::yield_now();
+            }
+        }
+    };
+    let other = std::thread::spawn(move || run(far, 2));
+    run(near, 1);
+    other.join().expect("it found everything right");
+}
+
+#[test]
+fn a_full_ring_takes_nothing_and_an_empty_one_gives_nothing() {
+    let ((mut out, _), (_, mut back)) = pair();
+    let bytes = vec![7; RING_BYTES + 10];
+    assert_eq!(back.read(&mut [IoSliceMut::new(&mut [0; 9])]), Ok(0));
+    assert_eq!(out.write(&[IoSlice::new(&bytes)]), Ok(RING_BYTES));
+    assert_eq!(out.write(&[IoSlice::new(&bytes)]), Ok(0));
+    assert_eq!(back.read(&mut [IoSliceMut::new(&mut [0; 9])]), Ok(9));
+    assert_eq!(out.write(&[IoSlice::new(&bytes)]), Ok(9));
+}
+
+#[test]
+fn a_side_is_woken_when_it_sleeps_and_never_otherwise() {
+    let ((mut out, _), (_, mut back)) = pair();
+    let byte = [IoSlice::new(&[1])];
+    out.write(&byte).expect("unbroken");
+    assert!(!out.must_wake_reader(), "nobody sleeps");
+    assert_eq!(back.may_sleep(), Ok(false), "there is something to read");
+    assert!(!out.must_wake_reader(), "it did not sleep");
+    back.read(&mut [IoSliceMut::new(&mut [0; 9])])
+        .expect("unbroken");
+    assert_eq!(back.may_sleep(), Ok(true));
+    out.write(&byte).expect("unbroken");
+    assert!(out.must_wake_reader());
+    assert!(!out.must_wake_reader(), "once is enough");
+    assert_eq!(out.may_sleep(), Ok(false), "there is room");
+    out.write(&[IoSlice::new(&vec![0; RING_BYTES])])
+        .expect("unbroken");
+    assert_eq!(out.may_sleep(), Ok(true));
+    let mut room = vec![0; RING_BYTES / 2 - 1];
+    back.read(&mut [IoSliceMut::new(&mut room)])
+        .expect("unbroken");
+    assert!(!back.must_wake_writer(), "not yet worth it");
+    back.read(&mut [IoSliceMut::new(&mut [0; 1])])
+        .expect("unbroken");
+    assert!(back.must_wake_writer());
+    assert!(!back.must_wake_writer(), "once is enough");
+}
+
+#[test]
+fn no_wake_up_is_lost_between_two_that_sleep_whenever_they_can() {
+    const TOTAL: usize = 4 << 20;
+    let ((mut out, _), (_, mut back)) = pair();
+    let (bell_out, bell_in) = std::sync::mpsc::channel();
+    let (room_out, room_in) = std::sync::mpsc::channel();
+    let limit = std::time::Duration::from_secs(20);
+    let writer = std::thread::spawn(move || {
+        let mut draw = lengths(5);
+        let mut sent = 0;
+        while sent < TOTAL {
+            let length = (draw(300_000) + 1).min(TOTAL - sent);
+            match out
+                .write(&[IoSlice::new(&vec![9; length])])
+                .expect("unbroken")
+            {
+                0 if out.may_sleep().expect("unbroken") => {
+                    room_in.recv_timeout(limit).expect("woken for room");
+                }
+                count => sent += count,
+            }
+            if out.must_wake_reader() {
+                bell_out.send(()).expect("the reader listens");
+            }
+        }
+        // The reader is told of the end by the channel's.
+    });
+    let mut heard = 0;
+    let mut room = vec![0; 200_000];
+    while heard < TOTAL {
+        match back
+            .read(&mut [IoSliceMut::new(&mut room)])
+            .expect("unbroken")
+        {
+            0 if back.may_sleep().expect("unbroken") => {
+                bell_in.recv_timeout(limit).expect("woken for bytes");
+            }
+            count => heard += count,
+        }
+        if back.must_wake_writer() {
+            let _ = room_out.send(());
+        }
+    }
+    writer.join().expect("it sent everything");
+}
+
+#[test]
+fn positions_that_cannot_be_break_the_ring_and_nothing_else() {
+    let wrong_heads = [
+        RING_BYTES as u64 + 1, // more than fits
+        u64::MAX,              // before the reader
+        9,                     // gone back: 10 bytes were there
+    ];
+    for wrong in wrong_heads {
+        let ((mut out, _), (_, mut back)) = pair();
+        out.write(&[IoSlice::new(&[3; 10])]).expect("unbroken");
+        assert_eq!(back.available(), Ok(10));
+        out.lane.head().store(wrong, Ordering::Release);
+        assert_eq!(back.available(), Err(BrokenRing), "{wrong}");
+        let mut room = [0; 20];
+        assert_eq!(
+            back.read(&mut [IoSliceMut::new(&mut room)]),
+            Err(BrokenRing)
+        );
+        assert_eq!(back.may_sleep(), Err(BrokenRing));
+    }
+    let wrong_tails = [
+        11,       // past the writer
+        u64::MAX, // before the beginning
+        4,        // gone back: 5 bytes were read
+    ];
+    for wrong in wrong_tails {
+        let ((mut out, _), (_, mut back)) = pair();
+        out.write(&[IoSlice::new(&[3; 10])]).expect("unbroken");
+        back.read(&mut [IoSliceMut::new(&mut [0; 5])])
+            .expect("unbroken");
+        assert_eq!(out.room(), Ok(RING_BYTES - 5));
+        back.lane.tail().store(wrong, Ordering::Release);
+        assert_eq!(out.room(), Err(BrokenRing), "{wrong}");
+        let much = vec![0; RING_BYTES];
+        assert_eq!(out.write(&[IoSlice::new(&much)]), Err(BrokenRing));
+        assert_eq!(out.may_sleep(), Err(BrokenRing));
+    }
+}
+
+#[test]
+fn only_memory_that_cannot_shrink_is_taken() {
+    let file = std::fs::File::open("/dev/null").expect("it is everywhere");
+    assert!(RingMemory::take(file.as_fd()).is_err(), "no memory at all");
+    let unsealed = |size: i64| {
+        // SAFETY: the name is a C string; the descriptor is nobody else's.
+        let fd = unsafe {
+            let raw = libc::memfd_create(c"test".as_ptr(), libc::MFD_ALLOW_SEALING);
+            OwnedFd::from_raw_fd(raw)
+        };
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), size) }, 0);
+        fd
+    };
+    let whole = unsealed(MEMORY_BYTES as i64);
+    assert!(RingMemory::take(whole.as_fd()).is_err(), "it could shrink");
+    let short = unsealed(MEMORY_BYTES as i64 - 1);
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(short.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) };
+    assert!(RingMemory::take(short.as_fd()).is_err(), "too short");
+    let (_, _, fd) = RingMemory::make().expect("memory");
+    // SAFETY: no pointers.
+    let shrunk = unsafe { libc::ftruncate(fd.as_raw_fd(), 4096) };
+    assert_ne!(shrunk, 0, "sealed");
+}
