@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import machine, program
 from benchmarks.chaos import report
-from benchmarks.chaos.draw import draw
+from benchmarks.chaos.draw import PHASES, draw
 from benchmarks.chaos.labs import Chaos, Outcome
 from orchestrator import resources
 
@@ -35,6 +35,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", metavar="N,…", help="carry out only these numbers of the series"
     )
+    parser.add_argument("--phase", choices=PHASES, help="carry out only the kills of this phase")
     parser.add_argument("--output", type=Path, metavar="FILE", help="keep every outcome as JSON")
     parser.add_argument(
         "--publish", action="store_true", help="make this the series that docs/reference/benchmarks.md shows"
@@ -57,10 +58,10 @@ def main(words: list[str] | None = None) -> int:
         code = 0
         try:
             # Some come too late, because a command was quicker than usual; others are drawn in their place.
-            for kill in draw(2 * given.kills, given.seed):
+            for kill in draw((8 if given.phase else 2) * given.kills, given.seed):
                 if sum(each.hit for each in outcomes) >= given.kills:
                     break
-                if not only or kill.number in only:
+                if (not only or kill.number in only) and given.phase in (None, kill.phase):
                     outcomes.append(chaos.run(kill))
                     _say(outcomes[-1])
         except KeyboardInterrupt:

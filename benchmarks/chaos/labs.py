@@ -34,6 +34,9 @@ RUN_LIMIT_S = 20.0
 COMMAND_LIMIT_S = 90.0
 """Past this a command counts as hung; the limits that commands keep themselves are well below."""
 
+ROLES_S = {"weights-sync": 0.8, "pingall": 0.05}
+"""About how long the roles of a run are at work."""
+
 RECOVERY_S = 12.0
 """How long a lab may take to be ready by itself, or to say what is gone."""
 
@@ -128,7 +131,11 @@ class Chaos:
         before = self._parts()
         started = None if self._alone(kill) else self._start(kill)
         began = time.monotonic()
-        time.sleep(kill.moment * self._usual.get(kill.errand, 0.4))  # the moment is what varies
+        if started is not None and kill.phase == "run" and kill.number % 2:
+            self._wait_for_roles(kill, started)
+            time.sleep(kill.moment * ROLES_S[kill.errand])
+        else:
+            time.sleep(kill.moment * self._usual.get(kill.errand, 0.4))  # the moment is what varies
         if started is not None and started.over:
             outcome.names.append(f"{kill.errand} was over")
         outcome.hit = self._kill(kill, started)
@@ -142,6 +149,20 @@ class Chaos:
         if not outcome.hit and started is not None:
             self._usual[kill.errand] = min(self._usual.get(kill.errand, 9.0), time.monotonic() - began)
 
+    def _wait_for_roles(self, kill: Kill, started: Started) -> None:
+        """Half of the runs are struck when their roles are at it, however long they took to come so far."""
+        events = self._results(kill) / "events.jsonl"
+        while not started.over:
+            try:
+                if "role_started" in events.read_text(encoding="utf-8"):
+                    return
+            except OSError:
+                pass
+            time.sleep(0.002)
+
+    def _results(self, kill: Kill) -> Path:
+        return self._home.path.parent / "results" / str(kill.number)
+
     def _alone(self, kill: Kill) -> bool:
         """Whether nothing is under way when the victim dies."""
         return kill.phase == "idle" and kill.victim != "nm"
@@ -149,8 +170,7 @@ class Chaos:
     def _start(self, kill: Kill) -> Started:
         lab = ("-n", self._lab)
         json = ("-o", "json")
-        results = str(self._home.path.parent / "results")
-        scenario = ("--timeout", str(RUN_LIMIT_S), "--results", results)
+        scenario = ("--timeout", str(RUN_LIMIT_S), "--results", str(self._results(kill)))
         words: dict[str, tuple[str, ...]] = {
             "up": self._up_words(),
             "down": ("down", *lab, *json),
@@ -158,7 +178,18 @@ class Chaos:
             "inspect": ("inspect", *lab, *json),
             "exec": ("exec", *lab, "all", *json, "--", "sleep", "0.5"),
             "link": ("link", "set", "1", "2", "--delay", "1ms", *lab, *json),
-            "weights-sync": ("run", "scenario", "weights-sync", *lab, *scenario, *json, "-p", "size=40 MB"),
+            "weights-sync": (
+                "run",
+                "scenario",
+                "weights-sync",
+                *lab,
+                *scenario,
+                *json,
+                "-p",
+                "size=40 MB",
+                "-p",
+                "rounds=4",
+            ),
             "pingall": ("run", "scenario", "pingall", *lab, *scenario, *json),
         }
         return self._nm.start(*words[kill.errand])
