@@ -6,7 +6,9 @@
 //!
 //! One process [makes](RingMemory::make) the memory and hands its descriptor to the other, which
 //! [takes](RingMemory::take) it. Each lane has one writer and one reader. Positions only grow; the byte at position
-//! `p` is at `p` modulo the capacity.
+//! `p` is at `p` plus a shift, modulo the capacity. Whenever the writer finds everything read, it chooses the shift so
+//! that it begins at the beginning: the bytes stay where the cache is warm, and a link with little to carry never
+//! touches most of its memory.
 //!
 //! **Nothing in the memory is trusted.** Each side keeps its own position to itself and only publishes it. The
 //! other's is loaded once per look, must not have gone back, and must leave a difference that fits the capacity;
@@ -33,7 +35,7 @@ const CONTROL_BYTES: usize = 4096;
 const MEMORY_BYTES: usize = CONTROL_BYTES + 2 * RING_BYTES;
 /// Each field has two cache lines to itself: processors fetch lines in pairs.
 const LINE: usize = 128;
-const LANE_CONTROL: usize = 4 * LINE;
+const LANE_CONTROL: usize = 5 * LINE;
 
 const SUBJECT: &str = "shared memory";
 
@@ -158,6 +160,11 @@ impl Lane {
         self.flag(3)
     }
 
+    /// Where position 0 is. Changes only while everything is read, before the head moves.
+    fn shift(&self) -> &AtomicU64 {
+        self.position(4)
+    }
+
     fn position(&self, line: usize) -> &AtomicU64 {
         // SAFETY: inside the first page of the mapping, aligned, and touched by nobody except through atomics.
         unsafe { AtomicU64::from_ptr(self.at(self.control + line * LINE).cast()) }
@@ -174,10 +181,10 @@ impl Lane {
         unsafe { self.memory.base.as_ptr().add(offset) }
     }
 
-    /// The at most two runs of `length` bytes from `position` on, `length` being at most the capacity.
-    fn runs(&self, position: u64, length: usize) -> [(*mut u8, usize); 2] {
+    /// The at most two runs of `length` bytes from `place` on, `length` being at most the capacity.
+    fn runs(&self, place: u64, length: usize) -> [(*mut u8, usize); 2] {
         debug_assert!(length <= RING_BYTES);
-        let start = (position % RING_BYTES as u64) as usize;
+        let start = (place % RING_BYTES as u64) as usize;
         let first = length.min(RING_BYTES - start);
         [
             (self.at(self.data + start), first),
@@ -192,6 +199,7 @@ pub struct RingWriter {
     head: u64,
     /// Where the reader was when we last looked.
     tail: u64,
+    shift: u64,
 }
 
 impl RingWriter {
@@ -200,6 +208,7 @@ impl RingWriter {
             lane,
             head: 0,
             tail: 0,
+            shift: 0,
         }
     }
 
@@ -217,16 +226,18 @@ impl RingWriter {
 
     /// Writes as much of the pieces as fits; 0 when there is no room at all.
     pub fn write(&mut self, pieces: &[IoSlice<'_>]) -> std::result::Result<usize, BrokenRing> {
-        let wanted: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let mut room = RING_BYTES - self.head.wrapping_sub(self.tail) as usize;
-        if room < wanted {
-            room = self.room()?;
+        let mut room = self.room()?;
+        if room == RING_BYTES {
+            // The reader has read everything and will look for the shift together with the next bytes.
+            self.shift = self.head.wrapping_neg();
+            self.lane.shift().store(self.shift, Ordering::Relaxed);
         }
         let mut position = self.head;
         for piece in pieces {
             let count = piece.len().min(room);
             let mut from = &piece[..count];
-            for (to, length) in self.lane.runs(position, count) {
+            let place = position.wrapping_add(self.shift);
+            for (to, length) in self.lane.runs(place, count) {
                 // SAFETY: the run lies inside the lane's bytes and the source has at least as many. The reader
                 // does not look at bytes that are not published yet; a process that does harms only itself.
                 unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, length) };
@@ -272,6 +283,7 @@ pub struct RingReader {
     tail: u64,
     /// Where the writer was when we last looked.
     head: u64,
+    shift: u64,
 }
 
 impl RingReader {
@@ -280,6 +292,7 @@ impl RingReader {
             lane,
             tail: 0,
             head: 0,
+            shift: 0,
         }
     }
 
@@ -290,6 +303,10 @@ impl RingReader {
         // It can only have become more, and never more than fits.
         if unread > RING_BYTES as u64 || unread < self.head.wrapping_sub(self.tail) {
             return Err(BrokenRing);
+        }
+        if self.head == self.tail {
+            // All that we knew of was read, so the writer may have begun anew. Any value is a place in the ring.
+            self.shift = self.lane.shift().load(Ordering::Relaxed);
         }
         self.head = head;
         Ok(unread as usize)
@@ -309,7 +326,8 @@ impl RingReader {
         for piece in pieces {
             let count = piece.len().min(there);
             let mut to = &mut piece[..count];
-            for (from, length) in self.lane.runs(position, count) {
+            let place = position.wrapping_add(self.shift);
+            for (from, length) in self.lane.runs(place, count) {
                 // SAFETY: the run lies inside the lane's bytes and the target has at least as many. A writer that
                 // overwrites what we have not given back yet garbles its own bytes, which nobody has judged yet.
                 unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), length) };

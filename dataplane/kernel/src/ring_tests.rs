@@ -71,6 +71,32 @@ fn a_full_ring_takes_nothing_and_an_empty_one_gives_nothing() {
 }
 
 #[test]
+fn a_ring_that_was_emptied_begins_at_the_beginning() {
+    let ((mut out, _), (_, mut back)) = pair();
+    let (mut sent, mut heard) = (vec![0; 10_000], vec![0; 10_000]);
+    for round in 1..=200u8 {
+        sent.fill(round);
+        assert_eq!(out.write(&[IoSlice::new(&sent)]), Ok(10_000));
+        // Read in two parts, with more coming in between every other time.
+        let mut got = back.read(&mut [IoSliceMut::new(&mut heard[..4000])]);
+        assert_eq!(got, Ok(4000));
+        if round % 2 == 0 {
+            assert_eq!(out.write(&[IoSlice::new(&sent)]), Ok(10_000));
+            got = back.read(&mut [IoSliceMut::new(&mut heard[..])]);
+            assert_eq!(got, Ok(10_000));
+        }
+        got = back.read(&mut [IoSliceMut::new(&mut heard[4000..])]);
+        assert_eq!(got, Ok(6000));
+        assert!(heard.iter().all(|&byte| byte == round));
+    }
+    let lane = &back.lane;
+    // SAFETY: inside the mapping, and nobody writes there now.
+    let beyond =
+        unsafe { std::slice::from_raw_parts(lane.at(lane.data + 20_000), RING_BYTES - 20_000) };
+    assert!(beyond.iter().all(|&byte| byte == 0), "never touched");
+}
+
+#[test]
 fn a_side_is_woken_when_it_sleeps_and_never_otherwise() {
     let ((mut out, _), (_, mut back)) = pair();
     let byte = [IoSlice::new(&[1])];

@@ -23,9 +23,9 @@ const STAGING_BEHIND_LARGE: usize = 2 << 10;
 const LARGE_FRAME: usize = 16 << 10;
 /// Bytes read from one socket before others get their turn.
 const READ_BUDGET: usize = 1 << 20;
-/// Bytes read from shared memory before they are carried on: reading again costs no system call, and so much still
-/// fits a second-level cache of 1 MB in two copies.
-const SHARED_READ_BUDGET: usize = 256 << 10;
+/// Bytes read from shared memory before they are carried on: one large packet, which is then still in the cache.
+/// Reading again costs no system call.
+const SHARED_READ_BUDGET: usize = 32 << 10;
 /// Frames written with one call; two pieces each, well below the kernel's 1024.
 const FRAMES_PER_WRITE: usize = 32;
 

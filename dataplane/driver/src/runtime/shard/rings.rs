@@ -9,6 +9,10 @@ use nm_engine::LinkId;
 use super::node::Path;
 use super::Shard;
 use crate::runtime::link::stream::Stream;
+use crate::runtime::mail::NodeKey;
+
+/// Bytes read from one link before others get their turn.
+const BYTES_PER_TURN: usize = 256 << 10;
 
 impl Shard {
     /// Looks into every hot link.
@@ -22,9 +26,20 @@ impl Shard {
                 continue;
             };
             if self.shared_stream(slot, link).is_some() {
-                self.read_stream(key, link);
+                self.read_ring(key, link);
                 self.flush_stream(slot, link);
                 self.settle();
+            }
+        }
+    }
+
+    /// Reads packet by packet, each of which is carried on while it is warm, up to a budget.
+    fn read_ring(&mut self, key: NodeKey, link: LinkId) {
+        let mut total = 0;
+        while total < BYTES_PER_TURN {
+            match self.read_stream(key, link) {
+                0 => return,
+                bytes => total += bytes,
             }
         }
     }

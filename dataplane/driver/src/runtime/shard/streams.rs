@@ -219,21 +219,20 @@ impl Shard {
         }
     }
 
-    /// Reads a batch and carries each packet to its end.
-    pub(super) fn read_stream(&mut self, key: NodeKey, link: LinkId) {
+    /// Reads a batch and carries each packet to its end. Returns the bytes read.
+    pub(super) fn read_stream(&mut self, key: NodeKey, link: LinkId) -> usize {
         let mut received = std::mem::take(&mut self.received);
         let outcome = {
             let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
-                return;
+                return 0;
             };
             let (Path::Stream(stream) | Path::Greeting(stream)) = &mut end.path else {
-                return;
+                return 0;
             };
             stream.read(&mut self.staging, &mut self.io.pool, &mut received)
         };
-        if let Ok(bytes) = outcome {
-            self.mail.counters.stream_in_bytes.add(bytes as u64);
-        }
+        let bytes = *outcome.as_ref().unwrap_or(&0);
+        self.mail.counters.stream_in_bytes.add(bytes as u64);
         let mut fault = None;
         for item in received.drain(..) {
             match item {
@@ -244,7 +243,9 @@ impl Shard {
         self.received = received;
         if let Some(fault) = fault.or(outcome.err()) {
             self.fail_link(key, link, fault);
+            return 0;
         }
+        bytes
     }
 
     fn take_packet(&mut self, key: NodeKey, link: LinkId, packet: nm_engine::Packet) {
