@@ -58,7 +58,7 @@ BARS: tuple[Bar, ...] = (
     Bar(1, "TUN to TUN, 1 stream, 1 link, one process / REF", "ratio", 0.60, 0.85, 0.95, _TUN_CLAIM),
     Bar(2, "2 overlay hops / REF", "ratio", 0.55, 0.80, 0.95),
     Bar(3, "16 overlay hops / 16 kernel veth hops", "ratio", 1.0, 1.5, 1.7),
-    Bar(4, "process per node, 1 link, TCP / REF", "ratio", 0.40, 0.55, 0.65),
+    Bar(4, "process per node, 1 link / REF", "ratio", 0.40, 0.55, 0.65),
     Bar(5, "plain 1500-byte packets / REF", "ratio", 0.07, 0.10, 0.13),
     Bar(6, "UDP 64 B packets per second / veth two hops", "ratio", 0.7, 0.95, 1.5),
     Bar(7, "max mode, 1 relay / direct loopback", "ratio", 0.8, 1.0, 1.3, _MAX_CLAIM),

@@ -18,9 +18,10 @@ from benchmarks.errors import BenchmarkError, NotRunnable
 from benchmarks.labs import Backend, RunningLab, topology
 from benchmarks.paths import Cut, Endpoint, Path
 
-__all__ = ["Offload", "line", "path_between"]
+__all__ = ["Offload", "Transport", "line", "path_between"]
 
 Offload = Literal["auto", "off"]
+Transport = Literal["auto", "unix", "tcp"]
 
 _TUN = "utun"
 _UP_SECONDS = 300.0
@@ -34,6 +35,7 @@ def line(
     backend: Backend = "native",
     processes: bool = False,
     offload: Offload = "auto",
+    transport: Transport = "auto",
     link: str = "",
 ) -> Iterator[Path]:
     """Give the path from the first to the last node of a line.
@@ -43,6 +45,7 @@ def line(
         backend: Namespaces or containers.
         processes: Whether each node of a native lab has a process of its own.
         offload: Whether super-packets pass the TUN devices.
+        transport: What carries links between processes, at best.
         link: What every link does, such as `rate: 100 Mbit`; empty means nothing.
 
     Raises:
@@ -51,7 +54,8 @@ def line(
     text = topology("line", n_nodes=nodes)
     # Quoted: a bare `off` is a truth value to many readers of YAML.
     text += f'defaults: {{node: {{offload: "{offload}"}}, link: {{{link}}}}}\n'
-    options = ["--processes"] if processes else []
+    text += f"transport: {transport}\n"
+    options = ["--processes", "each"] if processes else []
     with contextlib.ExitStack() as stack:
         try:
             running = stack.enter_context(
@@ -106,18 +110,30 @@ def _enter(running: RunningLab, node: int) -> tuple[str, ...]:
     if running.backend == "docker":
         return ("nsenter", f"--net=/proc/{_container_process(running, node)}/ns/net", "--")
     # Imported here, so that everything that needs no lab runs without the product's other dependencies.
+    from orchestrator.deploy import state
     from orchestrator.deploy.home import Home
     from orchestrator.deploy.namespaces import require_table
 
-    table = require_table(Home.default().lab(running.name))
+    directory = Home.default().lab(running.name)
+    note = state.read(directory)
+    if note is None:
+        raise NotRunnable(f"the lab {running.name} is gone")
+    part = next(role for role, nodes in note.hosts.items() if node in nodes)
+    table = require_table(directory, part)
     return ("nsenter", f"--net=/proc/{table.process.pid}/fd/{table.nodes[node].fd}", "--")
 
 
 def _relays(running: RunningLab) -> Callable[[], Sequence[int]]:
     if running.backend == "native":
-        return lambda: running.processes().get("host", [])
+        return lambda: _hosts(running)
     pids = [_container_process(running, int(node["id"])) for node in running.status["nodes"]]
     return lambda: pids
+
+
+def _hosts(running: RunningLab) -> list[int]:
+    """Return the processes that carry nodes: `host`, or `host-1` and so on."""
+    parts = running.processes()
+    return [pid for part, pids in parts.items() if part == "host" or part.startswith("host-") for pid in pids]
 
 
 def _container_process(running: RunningLab, node: int) -> int:

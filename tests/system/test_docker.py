@@ -16,6 +16,7 @@ from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
+from tests.integration.test_link_kinds import hashes
 
 
 def inspect(container: str) -> Any:
@@ -51,6 +52,21 @@ def test_a_ring_of_containers_carries_an_experiment(nm: Nm, nm_home: Home, tmp_p
         down = nm("down")
     assert down.code == 0, down.err
     assert leftovers(nm_home, engine=True) == []
+
+
+@pytest.mark.parametrize(("transport", "kind"), [("auto", "shared"), ("unix", "unix"), ("tcp", "tcp")])
+def test_containers_meet_as_asked_and_leave_no_volume(labs: Labs, transport: str, kind: str) -> None:
+    lab = labs.up(
+        f"name: kinds\ntopology: {{type: line, n_nodes: 2}}\ntransport: {transport}\n", backend="docker"
+    )
+    assert [link.kind for link in lab.status().links] == [kind]
+    for name, wanted in (("node-1", ["/links"]), ("controller", []), ("postgres", [])):
+        mounts = inspect(f"nm-kinds-{name}")["Mounts"]
+        assert [each["Destination"] for each in mounts if each.get("Name") == "nm-kinds-links"] == wanted
+    sent, taken = hashes(lab, 100)
+    assert len(sent) == 64 and sent == taken
+    lab.down()
+    assert leftovers(labs.home, engine=True) == []
 
 
 def check_containers_are_kept_small(home: Home) -> None:
