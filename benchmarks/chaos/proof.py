@@ -31,6 +31,7 @@ class Memory:
         ports: Ports of this machine that it was given.
         pids: Processes that carried its labels.
         segments: Shared memory that was there before.
+        shared: Files of databases in `/dev/shm` that were there before.
     """
 
     directory: LabDirectory
@@ -38,6 +39,7 @@ class Memory:
     ports: set[int] = field(default_factory=set)
     pids: set[int] = field(default_factory=set)
     segments: set[int] = field(default_factory=lambda: set(_segments()))
+    shared: set[str] = field(default_factory=lambda: set(_shared()))
 
     def look(self) -> None:
         """See what the lab holds now."""
@@ -56,6 +58,7 @@ class Memory:
         found += [f"namespace {inode} held by process {pid}" for pid, inode in self._held()]
         found += [f"port {port} is listened on" for port in sorted(self.ports) if _listens(port)]
         found += [f"shared memory {each}" for each in self._memory()]
+        found += [f"shared memory {path}" for path in sorted(_shared() - self.shared - _mapped())]
         found += [f"socket {path}" for path in _sockets() if path.startswith(f"{home.path}/")]
         found += [f"file {each}" for each in self._files()]
         return found
@@ -130,6 +133,24 @@ def _segments() -> dict[int, _Segment]:
     names = lines[0].split()
     rows = [dict(zip(names, map(int, line.split()), strict=False)) for line in lines[1:]]
     return {row["shmid"]: _Segment(row["shmid"], row["uid"], row["cpid"], row["nattch"]) for row in rows}
+
+
+def _shared() -> set[str]:
+    """What databases, ours or others', have in the folder of POSIX shared memory."""
+    return {str(path) for path in Path("/dev/shm").glob("PostgreSQL.*")}
+
+
+def _mapped() -> set[str]:
+    """Those of them that a process uses."""
+    found = set()
+    for entry in Path("/proc").iterdir() if _shared() else ():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "maps").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            found |= {line.split()[-1] for line in text.splitlines() if "/dev/shm/PostgreSQL." in line}
+    return found
 
 
 def _sockets() -> list[str]:

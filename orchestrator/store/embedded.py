@@ -217,6 +217,10 @@ class EmbeddedPostgres:
         command = [str(binaries / "initdb"), "-D", str(self.data), "-U", "nm", "--auth-local=trust"]
         command += ["--auth-host=reject", "--no-sync", "--no-locale", "--encoding=UTF8", "--no-instructions"]
         command += ["-c", "max_connections=40", "-c", "shared_buffers=32MB"]
+        command += [
+            "-c",
+            "dynamic_shared_memory_type=mmap",
+        ]  # a killed initdb leaves nothing in /dev/shm, either
         prepare = borrow_name() if owner is None else None
         if owner is not None:
             # initdb wants to know its user's name, which the server's own user does not have.

@@ -141,6 +141,12 @@ def test_a_cluster_whose_making_is_cut_off_leaves_nothing_running_and_no_memory(
         assert time.monotonic() < deadline
 
 
+def test_a_cluster_is_made_without_shared_memory_that_outlives_its_maker(server: EmbeddedPostgres) -> None:
+    lines = (server.data / "postgresql.conf").read_text().splitlines()
+    kinds = [line.split("=")[1].split()[0] for line in lines if line.startswith("dynamic_shared_memory_type")]
+    assert kinds[-1] == "mmap"
+
+
 def test_a_long_folder_name_still_gets_a_socket(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / ("long" * 20) / ("name" * 20))
     with server:
