@@ -137,5 +137,6 @@ def _hosts(running: RunningLab) -> list[int]:
 
 
 def _container_process(running: RunningLab, node: int) -> int:
-    name = f"nm-{running.name}-{node}"
+    called = next(each["name"] for each in running.status["nodes"] if int(each["id"]) == node)
+    name = f"nm-{running.name}-{called}"
     return int(run(["docker", "inspect", "--format", "{{.State.Pid}}", name], timeout=30).stdout)
