@@ -22,7 +22,9 @@ pytestmark = [
 ]
 
 
-def test_a_kernel_chain_passes_every_check_and_leaves_nothing() -> None:
+def test_a_kernel_chain_passes_every_check_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A tenth of a second is for a quiet machine; tests run on any.
+    monkeypatch.setattr(honesty, "STOP_SECONDS", 5.0)
     with namespaces.veth_chain(3) as path:
         checks = honesty.check_path(path, transfer_bytes=20_000_000)
         again = honesty.check_path(path, transfer_bytes=4_000_000)  # the link that was taken down is back
