@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import sysctls
+from benchmarks import sysctls, wakeup
 from benchmarks.commands import run
 from benchmarks.errors import CommandFailed
 from benchmarks.proc import memory
@@ -62,6 +62,7 @@ def describe() -> dict[str, Any]:
         "transparent_hugepages": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "load_average": os.getloadavg()[0],
+        "wake_up_us": wakeup.round_trip_us(),
         "versions": _versions(),
         "commit": _commit(),
     }

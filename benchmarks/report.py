@@ -24,7 +24,8 @@ What the testbed reaches, beside what the kernel itself does on the same machine
 page is made from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane --publish` and
 its siblings `scale`, `daily` and `chaos` write; `make bench` runs the first three without publishing.
 
-REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic). A
+REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic, each
+device's packets received on one CPU: else the kernel reorders the stream and is several times slower). A
 ratio is the median over rounds of the value divided by its reference in the same round. *Gate* is the least
 that counts as done. Claims are other people's numbers from other hardware; no ratio here contains one.
 """
@@ -174,6 +175,12 @@ def _reasons(reasons: Mapping[str, str]) -> str:
     return "\n".join(f"- `{name}`: {reason}" for name, reason in reasons.items()) + "\n"
 
 
+def _wake_up(machine: Mapping[str, Any]) -> str:
+    if "wake_up_us" not in machine:  # a record from before this was written down
+        return ""
+    return f"To wake an idle thread and be woken by it takes {machine['wake_up_us']:.0f} µs here.\n\n"
+
+
 def _machine(machine: Mapping[str, Any]) -> str:
     flags = machine["kernel_config"]
     lacks = ", ".join(name for name, value in flags.items() if value == "n") if flags else "unknown"
@@ -183,6 +190,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
         f"{machine['date']} · {machine['cores']} × {machine['cpu']} · {memory} · "
         f"kernel {machine['kernel']} · default congestion control {machine['congestion_control']} · "
         f"load {machine['load_average']:.1f} at the start · commit {machine['commit']}\n\n"
+        f"{_wake_up(machine)}"
         f"Not in this kernel: {lacks}. Versions: {versions}.\n"
     )
 

@@ -78,6 +78,7 @@ def _record() -> dict[str, Any]:
             "congestion_control": "bbr",
             "versions": {"python": "3.11"},
             "load_average": 0.0,
+            "wake_up_us": 54.0,
             "commit": "abc",
         },
         "settings": {"timing": {"seconds": 3, "warm_up": 1}},
