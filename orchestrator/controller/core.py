@@ -144,6 +144,14 @@ class Core:
         self._announce(node)
         self._settle_soon()
 
+    def node_came(self, node: Node) -> None:
+        """Tell the others of a node that registers, if they believe that it is away.
+
+        Should it go again before it is ready, that it went is news to them.
+        """
+        if node.id in self._announced:
+            self._announce(node)
+
     async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
         """Wait until something about the lab is so; False when it is not in time."""
         if condition():

@@ -122,6 +122,7 @@ class NodeDesk:
         if hello.have.groups != directory.version:
             session.connection.send_nowait(directory, node=node.id)
         core.store.lab.save_nodes([node_row(node)])
+        core.node_came(node)
         name = "node.returned" if core.lab.readiness.passed else "node.registered"
         facts = {"address": node.private_addr, "process": node.process}
         core.events.add(name, node.id, facts, level="debug")

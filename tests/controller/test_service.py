@@ -101,6 +101,20 @@ async def test_an_empty_seat_does_not_count_and_can_be_taken_later(start: Start,
     assert (await status(asking)).state == "ready"
 
 
+async def test_a_program_that_dies_before_it_is_ready_was_there_all_the_same(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = await start(settings(database, 4, external=[4]))
+    inside = FakeProcess([1, 2, 3], 7)
+    await ready_lab(controller, [inside])
+    guest = FakeProcess([4], 9, external=True)
+    monkeypatch.setattr(guest, "_maybe_ready", lambda _node: None)
+    await guest.join(url(controller))
+    await inside.until(lambda: inside.nodes[1].states.get(4) == "starting")
+    await guest.die()
+    await inside.until(lambda: inside.nodes[1].states.get(4) == "vacant")
+
+
 async def test_a_dead_node_is_routed_around_and_gets_everything_again(
     start: Start, database: Database
 ) -> None:
