@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from orchestrator.cli import interrupts
 from orchestrator.cli.common import (
     BackendName,
     LabOption,
@@ -76,6 +77,7 @@ def up(
             processes=_process_count(processes),
             progress=say,
         )
+        interrupts.leave_alone()  # the lab is up; an exit code that says otherwise would be a lie
     result = running.result
     assert result is not None, "this object brought it up"
     talk(_up_sentence(result))

@@ -7,22 +7,16 @@ Errors of ours carry their own exit code; whatever the parser complains about is
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from types import FrameType
-from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import files, host, labs, links, nodes, runs
+from orchestrator.cli import files, host, interrupts, labs, links, nodes, runs
 from orchestrator.errors import InternalError, NmError
 
 INTERRUPTED = 130
-
-_POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Whoever ends us politely gets the same clean-up as Ctrl-C."""
 
 # Typer brings its own copy of click or uses the installed one, depending on its version; this is either's
 # root.
@@ -42,22 +36,8 @@ for noun in (labs, nodes, runs, links, files, host):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line and exit."""
-    for number in _POLITE:
-        # Who was started with interrupts ignored, as in the background of a script, goes on ignoring them.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    interrupts.heed()
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Interrupt what is under way; from then on it cleans up, in peace and with limits of its own."""
-    for number in _POLITE:
-        signal.signal(number, _go_on)
-    raise KeyboardInterrupt
-
-
-def _go_on(_number: int, _frame: FrameType | None) -> None:
-    """Somebody is impatient; a clean-up that is interrupted would leave half of what it is there for."""
 
 
 def run(argv: list[str]) -> int:

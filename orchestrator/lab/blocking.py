@@ -114,7 +114,7 @@ class Lab:
             progress=progress,
             home=home,
         )
-        return cls(portal.call(start))
+        return cls(portal.call(start, undo=AsyncLab.take_back))
 
     @staticmethod
     def up_async(topology: str | Path | Topology, **options: Any) -> AbstractAsyncContextManager[AsyncLab]:

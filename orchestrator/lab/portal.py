@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -25,8 +25,15 @@ _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
 
-def call(work: Coroutine[Any, Any, T]) -> T:
+def call(
+    work: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any, object] | None] | None = None
+) -> T:
     """Run a coroutine in the shared loop and return its result.
+
+    Args:
+        work: What to run.
+        undo: What takes the result back, for an interrupt that comes when the work is done and before the
+            caller has it: then nobody else could.
 
     Raises:
         RuntimeError: Called from the shared loop itself, which would wait for itself.
@@ -41,6 +48,10 @@ def call(work: Coroutine[Any, Any, T]) -> T:
         job.ended.wait()
     except BaseException:
         job.abandon()
+        if undo is not None and job.succeeded():
+            again = undo(job.result())
+            if again is not None:
+                call(again)
         raise
     return job.result()
 
@@ -65,6 +76,11 @@ class _Job(Generic[T]):
         while not self.ended.is_set() and not deadline.expired:
             with suppress(KeyboardInterrupt):
                 self.ended.wait(deadline.remaining())
+
+    def succeeded(self) -> bool:
+        """Whether it came to its end before anybody could cancel it."""
+        task = self._task
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None
 
     def result(self) -> T:
         """What it returned, or raise what it raised."""

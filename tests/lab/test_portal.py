@@ -70,3 +70,36 @@ def test_the_blocking_face_inside_its_own_loop_is_refused() -> None:
 
     with pytest.raises(RuntimeError, match="use the async one"):
         portal.call(outer())
+
+
+def test_work_that_was_done_when_the_interrupt_came_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller never got its result, so nobody else could take it back."""
+    undone: list[str] = []
+
+    async def work() -> str:
+        return "made"
+
+    async def undo(made: str) -> None:
+        undone.append(made)
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            super().wait(timeout)
+            if not undone and not self.told:
+                self.told = True
+                raise KeyboardInterrupt
+            return True
+
+        told = False
+
+    begin = portal._Job.begin
+
+    def first_only(job: portal._Job[str]) -> None:
+        monkeypatch.setattr(portal._Job, "begin", begin)
+        job.ended = Interrupted()
+        begin(job)
+
+    monkeypatch.setattr(portal._Job, "begin", first_only)
+    with pytest.raises(KeyboardInterrupt):
+        portal.call(work(), undo=undo)
+    assert undone == ["made"]

@@ -1,0 +1,38 @@
+"""What a polite signal does to a command."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["POLITE", "heed", "leave_alone"]
+
+POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Whoever ends us politely gets the same clean-up as Ctrl-C."""
+
+
+def heed() -> None:
+    """Let the first signal interrupt the command."""
+    for number in POLITE:
+        # Who was started with interrupts ignored, as in the background of a script, goes on ignoring them.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def leave_alone() -> None:
+    """From now on let signals pass: what is to be done is done, and is only told yet."""
+    for number in POLITE:
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, _go_on)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Interrupt what is under way; from then on it cleans up, in peace and with limits of its own."""
+    for number in POLITE:
+        signal.signal(number, _go_on)
+    raise KeyboardInterrupt
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """Somebody is impatient; a clean-up that is interrupted would leave half of what it is there for."""
