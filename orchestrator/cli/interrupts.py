@@ -21,10 +21,14 @@ def heed() -> None:
 
 
 def leave_alone() -> None:
-    """From now on let signals pass: what is to be done is done, and is only told yet."""
+    """From now on let signals pass: what is to be done is done, and is only told yet.
+
+    They are ignored rather than handled, because an interpreter that ends takes its handlers away first, and
+    the exit code would be the signal's after all.
+    """
     for number in POLITE:
         if signal.getsignal(number) is _interrupt:
-            signal.signal(number, _go_on)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
