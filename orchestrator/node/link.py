@@ -5,7 +5,9 @@ are acknowledged, in order, and are sent again on every new connection. The cont
 seen, so a message that arrives twice does no harm. Progress is only worth something now; it is not kept.
 
 The outbox has room for so many messages. A role that reports faster than the controller takes, or while it is
-away, waits for room; that holds up this role alone, and nothing is lost.
+away, waits for room; that holds up this role alone, and nothing is lost. A role is stopped by an exception
+that appears in its thread between any two instructions, so it must hold no lock that the loop needs: it hands
+its messages over through a deque, and looks for room by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -29,8 +33,8 @@ MAX_OUTBOX = 5_000
 _WITHOUT_END = (RoleReport, RoleLog, Publish)
 """What a role may say as often as it likes; of all else there is a message or two for each role."""
 
-_LOOK_S = 0.1
-"""How often a role that waits for room looks whether it was told to stop, which happens between two calls."""
+_LOOK_S = 0.01
+"""How often a role looks for room while there is none: it is told to stop between two looks."""
 
 
 class ControllerLink:
@@ -63,7 +67,8 @@ class ControllerLink:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._outbox: dict[int, tuple[Message, int, bool]] = {}
-        self._room = threading.Semaphore(MAX_OUTBOX)
+        self._handed_over: deque[tuple[Message, int, bool]] = deque()
+        self._counted = 0
         self._next = 1
         self._connection: Connection | None = None
         self._process = random.SystemRandom().getrandbits(63)
@@ -79,9 +84,10 @@ class ControllerLink:
         """
         # The loop itself must not wait.
         counted = isinstance(message, _WITHOUT_END) and threading.get_ident() != self._thread
-        while counted and not self._room.acquire(timeout=_LOOK_S):
-            pass
-        self._loop.call_soon_threadsafe(self._post, message, node, durable, counted)
+        while counted and self._counted + len(self._handed_over) >= MAX_OUTBOX:
+            time.sleep(_LOOK_S)
+        self._handed_over.append((message, node, durable))
+        self._loop.call_soon_threadsafe(self._take)
 
     async def run(self) -> None:
         """Stay connected until cancelled.
@@ -109,13 +115,19 @@ class ControllerLink:
                 self._connection = None
             _logger.warning("controller was lost", reason=connection.ended)
 
-    def _post(self, message: Message, node: int, durable: bool, counted: bool) -> None:
+    def _take(self) -> None:
+        while self._handed_over:
+            self._post(*self._handed_over.popleft())
+
+    def _post(self, message: Message, node: int, durable: bool) -> None:
         if not durable:
             if self._connection is not None:
                 self._connection.send_nowait(message, node=node)
             return
         number = self._next
         self._next += 1
+        counted = isinstance(message, _WITHOUT_END)
+        self._counted += counted
         self._outbox[number] = (message, node, counted)
         if self._connection is not None:
             self._send(number, message, node)
@@ -128,8 +140,7 @@ class ControllerLink:
         if reply is None:
             return  # the connection ended; the next one sends it again
         message, node, counted = self._outbox.pop(number)
-        if counted:
-            self._room.release()
+        self._counted -= counted
         if isinstance(reply, Error):
             _logger.warning(
                 "controller refused a message",
