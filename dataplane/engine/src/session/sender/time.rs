@@ -7,12 +7,14 @@ use crate::session::report::SessionState;
 use crate::session::wire::{Message, Terms};
 use crate::{Instant, Io, NodeId, Pool};
 
-/// First pause before a manifest is repeated, and the longest: short enough that a late receiver starts at once.
-pub(super) const INVITE_NS: (u64, u64) = (20 * MS, 500 * MS);
+/// First pause before a manifest is repeated, and the longest: short enough that a late receiver starts at once, and
+/// that a path which loses nine of ten round trips brings one of them through before patience ends.
+pub(super) const INVITE_NS: (u64, u64) = (20 * MS, 200 * MS);
 /// Receivers in one manifest packet: 6 bytes each, so that it fits an MTU of 1500.
 const LISTED_PER_MANIFEST: usize = 200;
-/// Pause before a question is repeated: while no round trip was measured, the least, and the longest one.
-const ASK_NS: (u64, u64, u64) = (100 * MS, 10 * MS, 500 * MS);
+/// Pause before a question is repeated: while no round trip was measured, the least, and the longest one
+/// for the reason above.
+const ASK_NS: (u64, u64, u64) = (100 * MS, 10 * MS, 200 * MS);
 /// Every repetition waits this much longer, in eighths: gently, since a question is small and may just be lost.
 const ASK_GROWTH: u64 = 10;
 /// A receiver that is silent for this long, and for eight round trips, no longer holds up the others.
