@@ -92,7 +92,7 @@ impl Packet {
     /// By convention the IP packet starts at [`HEADROOM`], so that a virtio header read in front of it lands
     /// at `HEADROOM - VnetHeader::LEN`.
     pub fn storage_mut(&mut self) -> Option<&mut [u8]> {
-        Arc::get_mut(self.buffer.as_mut()?).map(|buffer| &mut *buffer.bytes)
+        Arc::get_mut(self.buffer.as_mut()?).map(Buffer::bytes_mut)
     }
 
     /// Says where in the buffer the IP packet lies. Whatever was known about an earlier content is forgotten.
@@ -299,7 +299,7 @@ impl Packet {
     }
 
     fn storage(&self) -> &[u8] {
-        self.buffer.as_ref().map_or(&[], |buffer| &buffer.bytes)
+        self.buffer.as_ref().map_or(&[], |buffer| buffer.bytes())
     }
 }
 

@@ -15,14 +15,41 @@ pub const HEADROOM: usize = 64;
 pub const LARGE: usize = 66 * 1024;
 /// Bytes of a small buffer: an ordinary MTU packet with headroom. Keeps queues of small packets small.
 pub const SMALL: usize = 2 * 1024;
+/// Large buffers begin at a page. The kernel's copies into and out of its own page-aligned buffers become five times
+/// slower where a target lies 1 to 15 bytes behind its source, both taken modulo a page (`rep movsb` on AMD Zen 4:
+/// 21 instead of 4 µs for 64 KB). An allocator's choice hits that now and then, and a pool's topmost buffer is
+/// always the same; from here, headers put a payload 104 to 184 bytes behind a page's start.
+const PAGE: usize = 4096;
 /// Buffers that move between a pool and the depot under one lock.
 const BATCH: usize = 32;
 
 /// The memory of one packet. Shared by clones of the packet.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    pub(crate) bytes: Box<[u8]>,
+    memory: Box<[u8]>,
+    /// Where in it the packet's bytes begin.
+    start: usize,
+    size: usize,
     depot: Weak<Depot>,
+}
+
+impl Buffer {
+    fn new(size: usize, depot: Weak<Depot>) -> Self {
+        let spare = if size == LARGE { PAGE } else { 0 };
+        let memory = vec![0; size + spare].into_boxed_slice();
+        let start = if spare > 0 { memory.as_ptr().align_offset(PAGE) } else { 0 };
+        // `align_offset` may give up by its contract; an unaligned buffer is as good, only slower.
+        let start = if start > spare { 0 } else { start };
+        Self { memory, start, size, depot }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.size]
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.size]
+    }
 }
 
 /// Buffers that no pool holds at the moment. Shared by all pools of a process.
@@ -118,7 +145,7 @@ impl Pool {
         let Some(buffer) = packet.release() else {
             return;
         };
-        let size = buffer.bytes.len();
+        let size = buffer.size;
         let stack = if size == LARGE { &mut self.large } else { &mut self.small };
         stack.push(buffer);
         if stack.len() >= self.limit + BATCH {
@@ -161,8 +188,7 @@ impl Pool {
             return buffer;
         }
         self.allocated += 1;
-        let bytes = vec![0; size].into_boxed_slice();
-        Arc::new(Buffer { bytes, depot: Arc::downgrade(&self.depot) })
+        Arc::new(Buffer::new(size, Arc::downgrade(&self.depot)))
     }
 }
 
@@ -172,7 +198,7 @@ pub(crate) fn retire(buffer: Arc<Buffer>) {
         return;
     }
     if let Some(depot) = buffer.depot.upgrade() {
-        depot.give(buffer.bytes.len(), std::iter::once(buffer));
+        depot.give(buffer.size, std::iter::once(buffer));
     }
 }
 
@@ -188,6 +214,16 @@ mod tests {
             pool.put(packet);
         }
         assert_eq!(pool.allocated(), 1);
+    }
+
+    #[test]
+    fn large_buffers_begin_at_a_page() {
+        let mut pool = Pool::standalone();
+        let packets: Vec<Packet> = (0..8).map(|_| pool.get()).collect();
+        for mut packet in packets {
+            let storage = packet.storage_mut().expect("a fresh buffer");
+            assert_eq!((storage.len(), storage.as_ptr() as usize % PAGE), (LARGE, 0));
+        }
     }
 
     #[test]
