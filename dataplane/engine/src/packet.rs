@@ -279,6 +279,25 @@ impl Packet {
         self.vnet = vnet;
     }
 
+    /// Adds bytes at the end. False when the buffer is shared or has no room. What is parsed stays as it was.
+    pub(crate) fn extend(&mut self, more: &[u8]) -> bool {
+        let end = self.offset as usize + self.len as usize;
+        let room = self.storage_mut().and_then(|storage| storage.get_mut(end..end + more.len()));
+        let Some(room) = room else {
+            return false;
+        };
+        room.copy_from_slice(more);
+        self.len += more.len() as u32;
+        true
+    }
+
+    /// Takes the packet for what its changed bytes now say. They must be a good packet.
+    pub(crate) fn recast(&mut self, vnet: VnetHeader) {
+        self.set_frame(self.offset as usize, self.len as usize, vnet);
+        let parsed = self.parse(u16::MAX);
+        debug_assert_eq!(parsed, Ok(()), "headers written for this packet");
+    }
+
     /// Carries hops and spent TTL over to a packet that was made from this one.
     pub(crate) fn inherit(&mut self, from: &Packet) {
         self.hops = from.hops;

@@ -172,6 +172,12 @@ impl Pool {
         packet.copy_into(buffer)
     }
 
+    /// A copy of `packet` in a large buffer, where more can follow.
+    #[must_use]
+    pub(crate) fn copy_with_room(&mut self, packet: &Packet) -> Packet {
+        packet.copy_into(self.buffer(LARGE))
+    }
+
     /// Buffers that this pool had to allocate since it was made.
     #[must_use]
     pub const fn allocated(&self) -> u64 {

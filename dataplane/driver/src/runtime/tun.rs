@@ -20,6 +20,8 @@ pub struct NodeTun {
     queues: Vec<TunDevice>,
     /// What the device takes whole.
     offload: Offload,
+    /// Datagrams that leave together when the shard's batch is done, where the device takes that.
+    run: segment::Run,
     /// Segments of a super-packet on their way to a device that does not take it whole; empty between calls.
     pieces: Vec<Packet>,
 }
@@ -52,6 +54,7 @@ pub fn open(setup: &TunSetup) -> Result<(NodeTun, OffloadState), RuntimeError> {
         NodeTun {
             queues,
             offload: state.offload(),
+            run: segment::Run::default(),
             pieces: Vec::new(),
         },
         state,
@@ -116,8 +119,32 @@ impl NodeTun {
         }
     }
 
+    /// Writes a packet, or keeps it for others to join it: then [`NodeTun::flush`] must follow before the shard
+    /// turns to something else. Says whether anything is kept.
+    pub fn write(&mut self, packet: Packet, pool: &mut Pool, counters: &ShardCounters) -> bool {
+        if !self.offload.udp {
+            self.write_now(packet, pool, counters);
+            return false;
+        }
+        if let Err(packet) = self.run.push(packet, pool) {
+            // Nothing overtakes what is kept.
+            self.flush(pool, counters);
+            if let Err(packet) = self.run.push(packet, pool) {
+                self.write_now(packet, pool, counters);
+            }
+        }
+        !self.run.is_empty()
+    }
+
+    /// Writes what was kept.
+    pub fn flush(&mut self, pool: &mut Pool, counters: &ShardCounters) {
+        if let Some(packet) = self.run.take() {
+            self.write_now(packet, pool, counters);
+        }
+    }
+
     /// Writes a packet, whole if the device takes it so, and puts its buffer back.
-    pub fn write(&mut self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
+    fn write_now(&mut self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
         if self.takes_whole(&packet) {
             self.write_one(&mut packet, counters);
             pool.put(packet);

@@ -4,6 +4,10 @@
 //! header field (Linux, Documentation/networking/segmentation-offloads.rst): lengths, IP identification,
 //! TCP sequence number, flags that belong to the first or the last segment only, and checksums.
 
+mod join;
+
+pub use self::join::Run;
+
 use crate::packet::Packet;
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};

@@ -193,3 +193,143 @@ proptest! {
         prop_assert_eq!(checksum::of(&bytes), slow_checksum(&bytes));
     }
 }
+
+/// A datagram as a sender's kernel hands it over: alone, atomic, its checksum still to be completed.
+fn datagram(pool: &mut Pool, id: u16, payload: &[u8]) -> Packet {
+    let sup = Super { payload: payload.to_vec(), ..plain_udp() };
+    let mut packet = pool.get_for(payload.len() + 28);
+    let vnet = VnetHeader { gso_type: GSO_NONE, gso_size: 0, ..sup.vnet() };
+    packet.fill(&sup.bytes(payload, id, 0, 0, false), vnet).expect("a fresh buffer");
+    packet.parse(1500).expect("a good packet");
+    packet
+}
+
+fn plain_udp() -> Super {
+    Super {
+        tcp: false,
+        ip_options: 0,
+        tcp_options: 0,
+        id: 0,
+        seq: 0,
+        flags: 0,
+        payload: vec![],
+        gso: 1,
+        ecn: false,
+        src: 0x0a00_0001,
+        dst: 0x0a00_0002,
+    }
+}
+
+/// Everything that comes out of a run that packets are pushed into until it takes no more.
+fn joined(packets: Vec<Packet>, pool: &mut Pool) -> Vec<Packet> {
+    let (mut run, mut out) = (Run::default(), Vec::new());
+    for packet in packets {
+        let Err(packet) = run.push(packet, pool) else { continue };
+        out.extend(run.take());
+        if let Err(packet) = run.push(packet, pool) {
+            out.push(packet);
+        }
+    }
+    out.extend(run.take());
+    assert!(run.is_empty());
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn datagrams_that_were_joined_come_apart_as_they_were(
+        sizes in proptest::collection::vec(prop_oneof![Just(64usize), Just(1472), 1usize..1473], 1..150),
+        id in any::<u16>(),
+    ) {
+        let mut pool = Pool::standalone();
+        let payload = |index: usize| (0..sizes[index]).map(|at| (at * 7 + index * 13) as u8).collect::<Vec<_>>();
+        let ids: Vec<u16> = (0..sizes.len()).map(|index| id.wrapping_add(index as u16)).collect();
+        let packets = (0..sizes.len()).map(|index| datagram(&mut pool, ids[index], &payload(index))).collect();
+        let mut pieces = Vec::new();
+        for packet in joined(packets, &mut pool) {
+            let reparsed = {
+                let mut again = pool.get();
+                again.fill(packet.bytes(), packet.vnet()).expect("a fresh buffer");
+                again.parse(1500).map(|()| again.segments())
+            };
+            prop_assert_eq!(reparsed, Ok(packet.segments()));
+            segment(packet, &mut pool, &mut pieces);
+        }
+        prop_assert_eq!(pieces.len(), sizes.len());
+        for (index, piece) in pieces.iter().enumerate() {
+            let want = plain_udp().bytes(&payload(index), ids[index], 0, 0, true);
+            prop_assert_eq!(piece.bytes(), &want[..]);
+        }
+    }
+}
+
+#[test]
+fn equal_datagrams_leave_as_one_and_a_shorter_one_is_the_last() {
+    let mut pool = Pool::standalone();
+    let lengths = [1000, 1000, 1000, 400, 1000, 1000];
+    let packets = lengths.iter().map(|&len| datagram(&mut pool, 7, &vec![1; len])).collect();
+    let out = joined(packets, &mut pool);
+    assert_eq!(
+        out.iter().map(|p| (p.segments(), p.vnet().gso_size)).collect::<Vec<_>>(),
+        [(4, 1000), (2, 1000)]
+    );
+}
+
+#[test]
+fn a_run_ends_at_64_datagrams_and_at_the_longest_packet() {
+    let mut pool = Pool::standalone();
+    for (len, most) in [(64, 64), (1472, (65_535 - 28) / 1472)] {
+        let packets = (0..200).map(|id| datagram(&mut pool, id, &vec![1; len])).collect();
+        let out = joined(packets, &mut pool);
+        assert_eq!(out.iter().map(|p| p.segments() as usize).max(), Some(most));
+        assert_eq!(out.iter().map(Packet::segments).sum::<u32>(), 200);
+    }
+}
+
+#[test]
+fn what_differs_in_more_than_its_payload_stays_apart() {
+    // Type of service, "don't fragment", TTL, address, port; then a UDP length that leaves padding behind.
+    for at in [1usize, 6, 8, 15, 21, 25] {
+        let mut pool = Pool::standalone();
+        let first = datagram(&mut pool, 1, &[1; 64]);
+        let other = datagram(&mut pool, 2, &[1; 64]);
+        let mut bytes = other.bytes().to_vec();
+        bytes[at] ^= 0x40;
+        let mut second = pool.get();
+        second.fill(&bytes, other.vnet()).expect("a fresh buffer");
+        second.parse(1500).expect("still a packet");
+        let third = datagram(&mut pool, 3, &[1; 64]);
+        let out = joined(vec![first, second, third], &mut pool);
+        assert_eq!(out.len(), 3, "byte {at}");
+    }
+}
+
+#[test]
+fn what_others_hold_or_was_finished_elsewhere_stays_as_it_is() {
+    let mut pool = Pool::standalone();
+    let shared = datagram(&mut pool, 1, &[1; 64]);
+    let other_holder = shared.clone_ref();
+    let mut run = Run::default();
+    assert!(run.push(shared, &mut pool).is_err());
+    assert_eq!(other_holder.len(), 92);
+
+    let finished = complete_checksum(datagram(&mut pool, 1, &[1; 64]), &mut pool);
+    assert!(run.push(finished, &mut pool).is_err());
+    assert!(run.push(datagram(&mut pool, 1, &[]), &mut pool).is_err());
+    assert!(run.is_empty() && run.take().is_none());
+}
+
+#[test]
+fn the_ttl_that_was_spent_on_the_way_is_in_the_joined_packet() {
+    let mut pool = Pool::standalone();
+    let mut run = Run::default();
+    for id in 0..2 {
+        let mut packet = datagram(&mut pool, id, &[1; 64]);
+        assert!(packet.spend_hop(true));
+        run.push(packet, &mut pool).expect("they go together");
+    }
+    let whole = run.take().expect("two wait");
+    assert_eq!((whole.bytes()[8], whole.segments()), (63, 2));
+}

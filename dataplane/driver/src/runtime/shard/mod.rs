@@ -116,6 +116,8 @@ pub struct Shard {
     work: VecDeque<Work>,
     /// Nodes that were called in the current batch.
     touched: Vec<u32>,
+    /// Nodes whose device keeps datagrams until the current batch is done.
+    keeping: Vec<u32>,
     /// Nodes whose sessions may have something to send, in turn.
     busy: VecDeque<u32>,
     /// Nodes whose local sources wait.
@@ -158,6 +160,7 @@ impl Shard {
             now: thread::monotonic_ns(),
             work: VecDeque::with_capacity(256),
             touched: Vec::with_capacity(64),
+            keeping: Vec::with_capacity(64),
             busy: VecDeque::with_capacity(64),
             paused: Vec::new(),
             dirty: Vec::with_capacity(64),

@@ -30,6 +30,8 @@ pub struct Node {
     pub parked: Vec<(NodeId, Wire)>,
     /// Whether it stands in the list of nodes to look after when the current batch is done.
     pub touched: bool,
+    /// Whether it stands in the list of nodes whose device keeps datagrams.
+    pub keeps: bool,
     /// Whether its sessions may have something to send.
     pub busy: bool,
     /// What its local sources wait for and until when at most, if they do.
@@ -54,6 +56,7 @@ impl Node {
             by_remote: BTreeMap::new(),
             parked: Vec::new(),
             touched: false,
+            keeps: false,
             busy: false,
             paused: None,
             armed: NEVER,

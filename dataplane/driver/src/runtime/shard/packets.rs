@@ -11,7 +11,7 @@ use crate::runtime::shared::{Handover, RING_HIGH_BYTES};
 use crate::runtime::tun::TunRead;
 
 /// Packets read from one device before others get their turn …
-const TUN_PACKETS_PER_TURN: usize = 32;
+const TUN_PACKETS_PER_TURN: usize = 64;
 /// … and bytes: four super-packets, which with their copies still fit a second-level cache of 1 MB.
 const TUN_BYTES_PER_TURN: usize = 256 << 10;
 /// How long local sources wait for a link that does not move at all before they go on and lose packets instead, so
@@ -148,7 +148,13 @@ impl Shard {
         };
         for packet in self.io.tun.drain(..) {
             match &mut node.tun {
-                Some(tun) => tun.write(packet, &mut self.io.pool, &self.mail.counters),
+                Some(tun) => {
+                    let keeps = tun.write(packet, &mut self.io.pool, &self.mail.counters);
+                    if keeps && !node.keeps {
+                        node.keeps = true;
+                        self.keeping.push(slot);
+                    }
+                }
                 None => self.io.pool.put(packet),
             }
         }
@@ -216,8 +222,18 @@ impl Shard {
         }
     }
 
-    /// Looks after every node that was called since the last time: its next deadline, its sessions, its sockets.
+    /// Looks after every node that was called since the last time: its device, its next deadline, its sessions, its
+    /// sockets.
     pub(super) fn settle(&mut self) {
+        while let Some(slot) = self.keeping.pop() {
+            let Some(node) = self.nodes.at(slot) else {
+                continue;
+            };
+            node.keeps = false;
+            if let Some(tun) = &mut node.tun {
+                tun.flush(&mut self.io.pool, &self.mail.counters);
+            }
+        }
         while let Some(slot) = self.touched.pop() {
             let Some(node) = self.nodes.at(slot) else {
                 continue;

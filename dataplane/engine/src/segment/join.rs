@@ -1,0 +1,141 @@
+//! Datagrams put together into one super-packet: the reverse of taking it apart.
+//!
+//! A write into a device costs the kernel microseconds, however small the packet. Datagrams of one flow that arrive
+//! in one batch therefore leave as one; the kernel takes them apart before a socket sees them, just as it does
+//! with those that its own receive offload has put together (`udp_gro_receive` in Linux).
+
+use crate::packet::Packet;
+use crate::pool::Pool;
+use crate::vnet::{self, VnetHeader};
+use crate::wire::{checksum, ip};
+
+use super::{UDP_CHECKSUM, UDP_LENGTH};
+
+/// Most datagrams in one super-packet: what Linux takes from a sender since it has USO (`UDP_MAX_SEGMENTS`).
+const MAX_DATAGRAMS: usize = 64;
+/// The most that an IPv4 packet can say of its length (RFC 791).
+const MAX_LEN: usize = u16::MAX as usize;
+const UDP_HEADER: usize = 8;
+/// "Don't fragment" and nothing else: the identification then means nothing, so that numbering the datagrams
+/// afresh changes nothing (RFC 6864, section 4.1).
+const ATOMIC: [u8; 2] = [0x40, 0];
+
+/// Datagrams of one flow that wait to leave together, in their order.
+#[derive(Debug, Default)]
+pub struct Run {
+    head: Option<Packet>,
+    /// Payload bytes of every datagram but perhaps the last.
+    size: usize,
+    count: usize,
+    /// The last datagram was shorter than the others, so that none can follow.
+    closed: bool,
+}
+
+impl Run {
+    /// Takes a datagram that continues the run, or begins one.
+    ///
+    /// # Errors
+    ///
+    /// Gives the packet back when it does neither: the run has to leave first, or the packet is none that could
+    /// leave with others. It must have been parsed.
+    pub fn push(&mut self, packet: Packet, pool: &mut Pool) -> Result<(), Packet> {
+        match &mut self.head {
+            None => self.begin(packet),
+            Some(head) => {
+                let size = packet.payload().len();
+                let fits = !self.closed
+                    && size <= self.size
+                    && self.count < MAX_DATAGRAMS
+                    && head.len() + size <= MAX_LEN
+                    && is_joinable(&packet)
+                    && is_same_flow(head, &packet);
+                if !fits || !append(head, packet.payload(), pool) {
+                    return Err(packet);
+                }
+                self.count += 1;
+                self.closed = size < self.size;
+                pool.put(packet);
+                Ok(())
+            }
+        }
+    }
+
+    fn begin(&mut self, mut packet: Packet) -> Result<(), Packet> {
+        let size = packet.payload().len();
+        if size == 0 || !is_joinable(&packet) || packet.storage_mut().is_none() {
+            return Err(packet);
+        }
+        *self = Self { head: Some(packet), size, count: 1, closed: false };
+        Ok(())
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Everything that waits, as one packet: the datagram itself when it stayed alone.
+    pub fn take(&mut self) -> Option<Packet> {
+        let mut head = self.head.take()?;
+        if self.count > 1 {
+            seal(&mut head, self.size);
+        }
+        Some(head)
+    }
+}
+
+/// Whether a packet is a whole, atomic datagram without options whose checksum is still to be completed.
+fn is_joinable(packet: &Packet) -> bool {
+    let (meta, vnet, bytes) = (packet.meta(), packet.vnet(), packet.bytes());
+    meta.protocol == ip::UDP
+        && usize::from(meta.ihl) == ip::HEADER
+        && vnet.needs_checksum()
+        && !vnet.is_super()
+        && usize::from(vnet.csum_start) == ip::HEADER
+        && usize::from(vnet.csum_offset) == UDP_CHECKSUM
+        && bytes[6..8] == ATOMIC
+        && bytes[ip::HEADER + UDP_LENGTH..][..2] == ((bytes.len() - ip::HEADER) as u16).to_be_bytes()
+}
+
+/// Whether two datagrams differ in nothing but length, identification and payload.
+fn is_same_flow(a: &Packet, b: &Packet) -> bool {
+    let (x, y) = (a.bytes(), b.bytes());
+    // Type of service; then addresses and ports, which are neighbours when there are no options.
+    x[1] == y[1] && x[12..24] == y[12..24] && a.remaining_ttl() == b.remaining_ttl()
+}
+
+/// Adds payload at a packet's end, in a larger buffer if need be. False when others hold its bytes too.
+fn append(head: &mut Packet, payload: &[u8], pool: &mut Pool) -> bool {
+    if head.extend(payload) {
+        return true;
+    }
+    if head.bytes_mut().is_none() {
+        return false;
+    }
+    let grown = pool.copy_with_room(head);
+    pool.put(std::mem::replace(head, grown));
+    head.extend(payload)
+}
+
+/// Makes headers true of everything that was added.
+fn seal(head: &mut Packet, size: usize) {
+    head.apply_ttl();
+    let (len, meta) = (head.len(), *head.meta());
+    let vnet = VnetHeader {
+        gso_type: vnet::GSO_UDP_L4,
+        gso_size: size as u16,
+        hdr_len: (ip::HEADER + UDP_HEADER) as u16,
+        ..head.vnet()
+    };
+    if let Some(bytes) = head.bytes_mut() {
+        bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        ip::seal(&mut bytes[..ip::HEADER]);
+        let udp = (len - ip::HEADER) as u16;
+        let sum = checksum::fold(checksum::pseudo_header(meta.src, meta.dst, ip::UDP, udp));
+        let transport = &mut bytes[ip::HEADER..];
+        transport[UDP_LENGTH..UDP_LENGTH + 2].copy_from_slice(&udp.to_be_bytes());
+        transport[UDP_CHECKSUM..UDP_CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    head.recast(vnet);
+}
