@@ -41,7 +41,6 @@ impl Shard {
             node.engine
                 .handle_tun(nm_engine::Instant(self.now), packet, &mut self.io);
             self.after_call(slot);
-            self.run_work();
             if bytes >= TUN_BYTES_PER_TURN
                 || self.nodes.at(slot).is_none_or(|node| node.paused.is_some())
             {
@@ -49,6 +48,9 @@ impl Shard {
             }
             self.now = nm_kernel::thread::monotonic_ns();
         }
+        // Node after node and not packet after packet: what a node keeps is then fetched once per batch into the
+        // caches that each packet's copy has emptied.
+        self.run_work();
         self.settle();
         self.source = None;
     }
