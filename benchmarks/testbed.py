@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import Literal
 
-from benchmarks import labs
+from benchmarks import labs, proc
 from benchmarks.commands import run
 from benchmarks.errors import BenchmarkError, NotRunnable
 from benchmarks.labs import Backend, RunningLab, topology
@@ -126,8 +126,9 @@ def _enter(running: RunningLab, node: int) -> tuple[str, ...]:
 def _relays(running: RunningLab) -> Callable[[], Sequence[int]]:
     if running.backend == "native":
         return lambda: _hosts(running)
-    pids = [_container_process(running, int(node["id"])) for node in running.status["nodes"]]
-    return lambda: pids
+    first = [_container_process(running, int(node["id"])) for node in running.status["nodes"]]
+    # A container's first process only looks after the one that carries packets.
+    return lambda: [pid for parent in first for pid in (parent, *proc.descendants(parent))]
 
 
 def _hosts(running: RunningLab) -> list[int]:
