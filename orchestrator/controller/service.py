@@ -24,8 +24,8 @@ from orchestrator.transport import Connection, Server, admit, serve
 
 __all__ = ["STORE_LIMIT", "Controller"]
 
-STORE_LIMIT = 30.0
-"""Seconds to wait for Postgres at the start."""
+STORE_LIMIT = 120.0
+"""Seconds to wait for Postgres at the start: containers of a large lab start all at the same time."""
 
 RETURN_GRACE = 10.0
 """Seconds that nodes have to come back to a controller that was away, before they count as gone."""

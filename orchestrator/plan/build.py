@@ -31,6 +31,7 @@ LINK_PORT = 8_080
 
 # Host ports of nodes beside an external seat when nobody found free ones, as for `nm render`.
 _LINK_PORTS_FROM = 18_080
+_CONNECT_SECONDS = 5.0  # to a controller that was there first
 _LAB = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -104,6 +105,8 @@ def build(
             tun_device,
             ttl,
             LINKS if docker and not node.external else "" if docker else link_directory,
+            # Containers start all at once, and the controller's may be the last.
+            ready_timeout if docker and not node.external else _CONNECT_SECONDS,
         )
         for node in seats.nodes.values()
     )
@@ -171,6 +174,7 @@ def _node(
     tun_device: str,
     ttl: str,
     links: str,
+    connect_timeout: float,
 ) -> NodePlan:
     contained = docker and not node.external
     port = published.get(node.id, 0)
@@ -182,7 +186,7 @@ def _node(
         external=node.external,
         controller_addr=controller,
         controller_token=secrets.node_token,
-        controller_connect_timeout_ms=5_000,
+        controller_connect_timeout_ms=_milliseconds(connect_timeout),
         # Nodes under one name reach each other at private addresses; a seat outside the containers cannot.
         private_network_name=f"nm-{lab}" if contained or not docker else f"host-{lab}",
         private_network_interface="eth0" if contained else "lo",
@@ -245,7 +249,7 @@ def _controller(
         scheduler_type="fifo",
         node_token=secrets.node_token,
         operator_token=secrets.operator_token,
-        ready_timeout_ms=max(1, round(ready_timeout * 1000)),
+        ready_timeout_ms=_milliseconds(ready_timeout),
         db=db,
         routing=topology.routing,
         nodes=tuple(topology.nodes.values()),
@@ -254,6 +258,10 @@ def _controller(
         routes=topology.routes,
         file="controller.toml",
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 def _hosts(topology: Topology) -> tuple[HostEntry, ...]:

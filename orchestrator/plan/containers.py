@@ -24,7 +24,7 @@ from orchestrator.plan.model import (
 
 __all__ = ["plan_containers"]
 
-_READY = ("CMD", "test", "-f", "/run/nm/ready")
+_READY = ("test", "-f", "/run/nm/ready")
 # In the container's own namespace. Ping without a capability: unprivileged ICMP sockets for every group. And
 # the longest reach, because an emulated network may be wider than the 63 relays that packets cross otherwise.
 # A volume in memory, empty again when no container uses it. It holds names of sockets and nothing else, so a
@@ -117,13 +117,7 @@ def _postgres(plan: DeploymentPlan) -> ServicePlan:
         sysctls={},
         ports=(),
         depends_on=(),
-        healthcheck=HealthCheck(
-            test=("CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", plan.controller.db.user),
-            interval="1s",
-            timeout="5s",
-            retries=5,
-            start_period="60s",
-        ),
+        healthcheck=_probed("pg_isready", "-q", "-h", "127.0.0.1", "-U", plan.controller.db.user),
     )
 
 
@@ -144,7 +138,7 @@ def _controller(plan: DeploymentPlan, port: int) -> ServicePlan:
         sysctls={},
         ports=(f"127.0.0.1:{port}:{plan.controller.port}",),
         depends_on=("postgres",),
-        healthcheck=HealthCheck(test=_READY, interval="1s", timeout="5s", retries=5, start_period="60s"),
+        healthcheck=_probed(*_READY),
     )
 
 
@@ -172,9 +166,13 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
         sysctls=_SYSCTLS,
         ports=(f"127.0.0.1:{published}:{node.private_network_port}",) if published else (),
         depends_on=("controller",),
-        # Readiness is the controller's to tell; each probe costs the engine a process, so it is a rare one.
-        healthcheck=HealthCheck(test=_READY, interval="30s", timeout="5s", retries=3, start_period="60s"),
+        healthcheck=_probed(*_READY),
     )
+
+
+def _probed(*test: str) -> HealthCheck:
+    """Return a rare probe: nothing waits for it, and each costs the engine a process."""
+    return HealthCheck(test=("CMD", *test), interval="30s", timeout="5s", retries=3, start_period="60s")
 
 
 def _environment(plan: DeploymentPlan) -> dict[str, str]:

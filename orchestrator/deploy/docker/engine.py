@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import HostNotFit
@@ -23,6 +25,12 @@ RUN_LABEL = "nm.run"
 ROLE_LABEL = "nm.role"
 NODE_LABEL = "nm.node"
 HOME_LABEL = "nm.home"
+
+TROUBLE_STATES = ("exited", "dead")
+"""States of a container whose program has ended; ours never end by themselves."""
+
+REMOVED_AT_ONCE = 8
+"""Removing a container is mostly waiting, for its program's end and for the kernel's."""
 
 ANSWER_S = 20
 """A loaded engine needs seconds for a list; after this long something is wrong with it."""
@@ -90,6 +98,15 @@ class Engine:
 
         return await self.ask(list_them)
 
+    async def has_trouble(self, labels: Iterable[str]) -> bool:
+        """Whether one of those containers has ended or is unhealthy; one question, however many there are."""
+        wanted = _filters(labels)
+
+        def look(client: DockerClient) -> bool:
+            return any(_is_troubled(each) for each in client.api.containers(all=True, filters=wanted))
+
+        return await self.ask(look)
+
     async def networks(self, labels: Iterable[str]) -> list[str]:
         """The names of the networks with all of `labels`."""
         wanted = _filters(labels)
@@ -126,12 +143,13 @@ class Engine:
                 return
 
         def remove_them(client: DockerClient) -> None:
-            for container in client.containers.list(all=True, filters=wanted, ignore_removed=True):
-                removed(lambda each=container: each.remove(force=True, v=True))  # type: ignore[misc]  # bound now
+            found = client.containers.list(all=True, filters=wanted, sparse=True)
+            with ThreadPoolExecutor(REMOVED_AT_ONCE) as pool:
+                list(pool.map(lambda each: removed(partial(each.remove, force=True, v=True)), found))
             for network in client.networks.list(filters=wanted):
                 removed(network.remove)
             for volume in client.volumes.list(filters=wanted):
-                removed(lambda each=volume: each.remove(force=True))  # type: ignore[misc]  # bound now
+                removed(partial(volume.remove, force=True))
 
         await self.ask(remove_them)
 
@@ -178,6 +196,11 @@ def unreachable(error: Exception) -> HostNotFit:
         id="docker.unreachable",
         hint=f"{hint}; or use `--backend native`",
     )
+
+
+def _is_troubled(listed: dict[str, Any]) -> bool:
+    """Whether the engine lists a container as not running well, such as `Up 2 minutes (unhealthy)`."""
+    return listed.get("State") in TROUBLE_STATES or "(unhealthy)" in str(listed.get("Status", ""))
 
 
 def _filters(labels: Iterable[str]) -> dict[str, str | list[str] | bool]:

@@ -1,7 +1,8 @@
 """Start, watch and end a lab of containers.
 
-Compose starts the parts in order, each gated on the health of what it needs; nothing here sleeps. What
-belongs to a lab is found by its labels alone, so that `down` works when the compose file is gone.
+Compose starts all parts; each waits for what it needs by itself, so that no container's start waits for
+another's program. What belongs to a lab is found by its labels alone, so that `down` works when the compose
+file is gone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from orchestrator.deploy.docker.compose import ComposeFailed, compose, find_compose, project
-from orchestrator.deploy.docker.engine import HOME_LABEL, LAB_LABEL, Container, Engine
+from orchestrator.deploy.docker.engine import HOME_LABEL, LAB_LABEL, TROUBLE_STATES, Container, Engine
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
 from orchestrator.deploy.state import LabState
@@ -43,7 +44,7 @@ class DockerHost:
         self.engine = engine or Engine()
 
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
-        """Let compose start what does not run, each part when what it needs is healthy."""
+        """Let compose start what does not run; parts wait for each other by themselves."""
         await self.require_images(_images(directory))
         find_compose()
         progress("starting containers")
@@ -56,9 +57,11 @@ class DockerHost:
     async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
         """Look at the containers until one has ended or is unhealthy."""
         while True:
-            culprit = await self._culprit(directory)
-            if culprit is not None:
-                return culprit
+            # The engine is busy starting containers; it is asked about each one only when one is in trouble.
+            if await self.engine.has_trouble(_labels(directory)):
+                culprit = await self._culprit(directory)
+                if culprit is not None:
+                    return culprit
             await asyncio.sleep(WATCH_S)
 
     async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
@@ -192,13 +195,14 @@ def _images(directory: LabDirectory) -> list[str]:
 def _part(role: str, container: Container | None) -> Part:
     if container is None:
         return Part(role, False, "no container")
-    health = f", {container.health}" if container.health else ""
+    # "starting" only says that no probe was due yet.
+    health = f", {container.health}" if container.health not in ("", "starting") else ""
     nodes = (container.node,) if container.node else ()
     return Part(role, container.running, f"container {container.status}{health}", nodes)
 
 
 def _complaint(container: Container) -> str | None:
-    if container.status in ("exited", "dead"):
+    if container.status in TROUBLE_STATES:
         return f"has ended with exit code {container.exit_code}"
     if container.health == "unhealthy":
         return "does not become healthy"
