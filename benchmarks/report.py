@@ -55,6 +55,8 @@ def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
         parts += ["### Rows\n", _rows_table([row for row in record["rows"] if _belongs(record, row)])]
     if record["benchmark"] == "dataplane":
         parts += ["### Cases\n", _cases_table(record), _rounds_note(record)]
+        if record.get("costs"):
+            parts += ["### Where the packet path's time goes\n", _costs_text(record["costs"])]
     elif record["benchmark"] == "scale":
         parts += ["### Figures\n", _figures_table(record)]
     elif record["benchmark"] == "chaos":
@@ -142,6 +144,22 @@ def _rounds_note(record: Record) -> str:
     if not record["discarded"]:
         lines.append("No round was thrown away.")
     return "\n".join(lines) + "\n"
+
+
+def _costs_text(profiles: Mapping[str, Mapping[str, Any]]) -> str:
+    parts = ["Processor time of the relays' threads by kind, sampled with perf in a sample of its own.\n"]
+    for case, profile in profiles.items():
+        if "reason" in profile:
+            parts.append(f"`{case}`: not profiled: {profile['reason']}.\n")
+            continue
+        three = ", ".join(f"{cost['kind']} ({cost['share']:.0%})" for cost in profile["costs"][:3])
+        parts.append(f"`{case}`, the three largest: {three}.\n")
+        lines = [
+            [cost["kind"], f"{cost['share']:.1%}", ", ".join(f"`{name}`" for name in cost["symbols"])]
+            for cost in profile["costs"]
+        ]
+        parts.append(table(("Kind", "Share", "Largest symbols"), lines, right=frozenset({1})))
+    return "\n".join(parts)
 
 
 def _figures_table(record: Record) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks import honesty, machine, sysctls
 from benchmarks.bars import RowResult, worst_exit
-from benchmarks.dataplane.cases import CASES, LOOPBACK, PATHS, Case
+from benchmarks.costs import Profiler
+from benchmarks.dataplane.cases import CASES, LOOPBACK, PATHS, PROFILED, Case
 from benchmarks.dataplane.rounds import Talk, measure_round, open_paths
 from benchmarks.dataplane.verdicts import CaseResult, case_results, row_results
+from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Round, discard_slow_rounds
 from benchmarks.honesty import Check
 from benchmarks.iperf import Placement, Timing
+from benchmarks.paths import Path
 
 __all__ = ["Outcome", "Settings", "run"]
 
@@ -70,6 +73,7 @@ def run(settings: Settings, talk: Talk) -> Outcome:
             measure_round(number, cases, paths, settings.timing, placement, talk)
             for number, placement in enumerate(_placements(settings), start=1)
         ]
+        costs = _costs(cases, paths, settings.timing, talk)
     kept, dropped = discard_slow_rounds(rounds, loopback=LOOPBACK)
     results = case_results(cases, kept, reasons)
     rows = row_results(results)
@@ -84,6 +88,7 @@ def run(settings: Settings, talk: Talk) -> Outcome:
         "cases": [_case_record(result) for result in results],
         "rounds": [_round_record(entry) for entry in rounds],
         "discarded": [asdict(entry) for entry in dropped],
+        "costs": costs,
         "checks": [asdict(check) for check in checks],
         "rows": [asdict(row) for row in rows],
     }
@@ -101,6 +106,25 @@ def _chosen(only: frozenset[str]) -> list[Case]:
         needed |= frontier
         frontier = {case.reference for case in CASES if case.name in needed and case.reference is not None}
     return [case for case in CASES if case.name in needed]
+
+
+def _costs(
+    cases: Sequence[Case], paths: Mapping[str, Path], timing: Timing, talk: Talk
+) -> dict[str, dict[str, Any]]:
+    """Return where the relays' time goes in each profiled case, or why nobody knows."""
+    found: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        if case.name not in PROFILED or case.path not in paths:
+            continue
+        talk(f"profiling {case.name}")
+        try:
+            profiler = Profiler(paths[case.path])
+            with profiler:
+                measure_round(0, [case], paths, timing, Placement.pinned(), talk)
+            found[case.name] = {"costs": [asdict(cost) for cost in profiler.costs()]}
+        except BenchmarkError as error:
+            found[case.name] = {"reason": str(error)}
+    return found
 
 
 def _placements(settings: Settings) -> Sequence[Placement | None]:

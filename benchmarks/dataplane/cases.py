@@ -15,7 +15,7 @@ from benchmarks import bare, namespaces, testbed
 from benchmarks.paths import Path
 from benchmarks.peers import mininet
 
-__all__ = ["CASES", "LOOPBACK", "PATHS", "Case", "Kind", "PathPlan"]
+__all__ = ["CASES", "LOOPBACK", "PATHS", "PROFILED", "Case", "Kind", "PathPlan"]
 
 Kind = Literal["tcp", "udp", "rtt"]
 
@@ -164,3 +164,6 @@ CASES: tuple[Case, ...] = (
     Case("bare-2", "rtt"),
 )
 """In the order of a round: a case stands close to its reference."""
+
+PROFILED = frozenset({"nm-2/tcp", "nm-17/tcp", "nm-2/udp"})
+"""Cases whose relays are watched by perf, after all rounds, so that no figure pays for it."""

@@ -1,0 +1,138 @@
+"""Where the packet path's processor time goes: `perf` on the threads of a path's relays while a stream runs.
+
+A symbol belongs to the first kind whose pattern it fits. Samples come from the CPU clock, because virtual
+machines often have no hardware counters; time with interrupts off then shows at the function that switches
+them on again, which is why wake-ups of other processors appear under task switches.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path as FilePath
+
+from benchmarks.commands import Background, require, run
+from benchmarks.errors import BenchmarkError
+from benchmarks.paths import Path
+from benchmarks.proc import thread_ids
+
+__all__ = ["KINDS", "OURS", "Cost", "Profiler", "parse_report", "sort_costs"]
+
+OURS = "our own code"
+
+KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("copying from a packet's buffer into the device", ("_copy_from_iter*", "copy_page_from_iter*")),
+    ("copying from the device into a packet's buffer", ("_copy_to_iter*", "simple_copy_to_iter")),
+    (
+        "task switches and wake-ups",
+        (
+            *("finish_task_switch*", "schedule*", "__schedule*", "*wake*", "ttwu*", "enqueue_*", "dequeue_*"),
+            *("*pick_*", "update_curr*", "*_raw_spin_unlock_irqrestore", "*switch_to*", "*slowpath"),
+        ),
+    ),
+    ("soft interrupts", ("handle_softirqs", "*do_softirq*", "__local_bh_enable_ip", "net_rx_action")),
+    (
+        "memory of packets",
+        ("*alloc*", "*free*", "*slab*", "get_page*", "kmem*", "skb_release*", "consume_skb"),
+    ),
+    ("TCP, UDP and IP", ("tcp_*", "__tcp_*", "*udp*", "ip_*", "*inet_*", "*netif_*", "sock_def*", "skb_*")),
+    (
+        "system calls and their checks",
+        (
+            *("do_syscall*", "entry_*", "*check_*", "*vfs_*", "ksys_*", "fdget*", "fput*", "rw_verify*"),
+            *("security_*", "__virt_addr_valid", "tun_*", "*_iter*", "*poll*"),
+        ),
+    ),
+)
+"""Kinds of cost, each with patterns of kernel symbols; the first that fits counts."""
+
+_OTHER = "the rest of the kernel"
+_HERTZ = 1999  # off any round number, so that nothing periodic is in step with it
+_LINE = re.compile(r"^\s*([\d.]+)%\s+\[(.)\]\s+(\S+)")
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A kind of cost with its share of the samples, from 0 to 1, and its largest symbols."""
+
+    kind: str
+    share: float
+    symbols: tuple[str, ...]
+
+
+class Profiler:
+    """Samples the relays of a path for as long as the block lasts.
+
+    Raises:
+        NotRunnable: perf is not installed.
+        CommandFailed: perf may not look here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        require("perf", package="linux-perf")
+        self._threads = [thread for pid in path.relays() for thread in thread_ids(pid)]
+        self._folder = tempfile.TemporaryDirectory(prefix="nmbench-perf-")
+        self._file = FilePath(self._folder.name) / "data"
+        self._perf: Background | None = None
+
+    def __enter__(self) -> Profiler:
+        """Begin."""
+        words = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(_HERTZ)]
+        words += ["--output", str(self._file), "--tid", ",".join(map(str, self._threads))]
+        self._perf = Background(words)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End; `costs` may be asked from now on."""
+        if self._perf is not None:
+            self._perf.stop()  # at SIGTERM perf writes what it has
+
+    def costs(self) -> list[Cost]:
+        """Return the costs, largest first, and forget the samples.
+
+        Raises:
+            BenchmarkError: There are none.
+        """
+        words = ["perf", "report", "--no-children", "--sort", "sym", "--input", str(self._file)]
+        try:
+            text = run(words, timeout=_SECONDS).stdout
+        finally:
+            self._folder.cleanup()
+        return sort_costs(parse_report(text))
+
+
+def parse_report(text: str) -> list[tuple[float, bool, str]]:
+    """Return share, whether it is the kernel's, and name of every symbol in the text of `perf report`."""
+    found = [_LINE.match(line) for line in text.splitlines()]
+    return [(float(m[1]) / 100, m[2] == "k", m[3]) for m in found if m is not None]
+
+
+def sort_costs(symbols: Sequence[tuple[float, bool, str]]) -> list[Cost]:
+    """Add symbols up by kind, largest first.
+
+    Raises:
+        BenchmarkError: There are no samples.
+    """
+    if not symbols:
+        raise BenchmarkError("perf took no samples of the relays")
+    kinds: dict[str, list[tuple[float, str]]] = {}
+    for share, kernel, name in symbols:
+        kinds.setdefault(_kind(name) if kernel else OURS, []).append((share, name))
+    costs = [
+        Cost(
+            kind, sum(share for share, _ in parts), tuple(name for _, name in sorted(parts, reverse=True)[:3])
+        )
+        for kind, parts in kinds.items()
+    ]
+    return sorted(costs, key=lambda cost: -cost.share)
+
+
+def _kind(symbol: str) -> str:
+    for kind, patterns in KINDS:
+        if any(fnmatch(symbol, pattern) for pattern in patterns):
+            return kind
+    return _OTHER
