@@ -146,6 +146,12 @@ impl Engine {
         more
     }
 
+    /// Whether [`Engine::poll_transmit`] may have something to send, so that it is worth a turn.
+    #[must_use]
+    pub fn may_transmit(&self) -> bool {
+        !self.sessions.idle()
+    }
+
     /// Says that a link's transport is full (or has room again). Packets for a full link are dropped and
     /// counted as [`crate::DropCause::Congested`]; sessions that leave on it pause.
     pub fn set_link_congested(&mut self, link: LinkId, congested: bool) {

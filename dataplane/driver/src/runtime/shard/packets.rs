@@ -241,7 +241,7 @@ impl Shard {
                 continue;
             };
             node.touched = false;
-            if !node.busy {
+            if !node.busy && node.engine.may_transmit() {
                 node.busy = true;
                 self.busy.push_back(slot);
             }
