@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.commands import Background, run
@@ -63,6 +63,10 @@ class Placement:
         if len(cpus) < 2:
             return None
         return cls(cpus[0], cpus[1], frozenset(cpus[2:]) or frozenset(cpus[1:]))
+
+    def anywhere(self) -> Placement:
+        """Return the same for the ends, with relays on every CPU."""
+        return replace(self, relays=frozenset(os.sched_getaffinity(0)))
 
 
 def tcp(path: Path, timing: Timing, placement: Placement | None) -> Sample:

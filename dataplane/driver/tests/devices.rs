@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::{join, permitted, runtime, tun_node, TestNode};
-use nm_driver::runtime::{LinkKind, OffloadChoice, Runtime};
+use nm_driver::runtime::{LinkKind, OffloadChoice, Runtime, RuntimeConfig};
 use nm_engine::LinkSpec;
 
 /// A line of three nodes; the shard of each as given.
@@ -108,6 +108,22 @@ fn a_device_without_offload_sees_only_ordinary_packets() {
 }
 
 #[test]
+fn nodes_stay_together_unless_their_packets_are_plain() {
+    if !permitted() {
+        return;
+    }
+    let config = RuntimeConfig {
+        shards: Some(2),
+        ..RuntimeConfig::default()
+    };
+    let runtime = Runtime::start(config).expect("a runtime needs no privilege");
+    let place = |id, offload| tun_node(&runtime, id, None, offload).port.shard();
+    let whole = [1, 2].map(|id| place(id, OffloadChoice::Auto));
+    let plain = [3, 4].map(|id| place(id, OffloadChoice::Off));
+    assert_eq!((whole, plain), ([0, 0], [0, 1]));
+}
+
+#[test]
 fn datagrams_are_echoed() {
     if !permitted() {
         return;
@@ -131,6 +147,47 @@ fn datagrams_are_echoed() {
         server.send_to(&buffer[..got], from).expect("sent back");
         assert_eq!(client.recv(&mut buffer).expect("it comes back"), size);
     }
+}
+
+#[test]
+fn datagrams_that_were_written_together_arrive_one_by_one_as_they_were_sent() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let nodes = line(&runtime, [0, 0, 0], OffloadChoice::Auto);
+    let server = nodes[2].inside(|| UdpSocket::bind("10.0.0.3:7000").expect("bind"));
+    let client = nodes[0].inside(|| UdpSocket::bind("10.0.0.1:7001").expect("bind"));
+    client.connect("10.0.0.3:7000").expect("a route");
+    server
+        .set_read_timeout(Some(common::LIMIT))
+        .expect("timeout");
+    let before: u64 = written(&runtime);
+    let mut buffer = [0; 2000];
+    // A burst fits the receiver's buffer; most lengths are equal, some are not.
+    let length = |number: usize| if number % 17 == 0 { number % 400 } else { 300 };
+    let datagram = |number: usize| vec![number as u8; length(number)];
+    for burst in 0..20 {
+        let numbers = burst * 100..(burst + 1) * 100;
+        for number in numbers.clone() {
+            client.send(&datagram(number)).expect("sent");
+        }
+        for number in numbers {
+            let got = server.recv(&mut buffer).expect("it arrives");
+            assert!(buffer[..got] == datagram(number), "datagram {number}");
+        }
+    }
+    let written = written(&runtime) - before;
+    assert!(written < 2000, "2000 datagrams took {written} writes");
+}
+
+fn written(runtime: &Runtime) -> u64 {
+    runtime
+        .stats()
+        .shards
+        .iter()
+        .map(|shard| shard.tun_writes)
+        .sum()
 }
 
 #[test]

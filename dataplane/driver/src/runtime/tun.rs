@@ -26,18 +26,22 @@ pub struct NodeTun {
     pieces: Vec<Packet>,
 }
 
-/// Opens and configures the device in its namespace; says whether it carries super-packets.
-pub fn open(setup: &TunSetup) -> Result<(NodeTun, OffloadState), RuntimeError> {
+/// Whether a device of this setup is to carry super-packets.
+pub fn offload_state(setup: &TunSetup) -> OffloadState {
+    match setup.offload {
+        OffloadChoice::Auto => offload::self_test(&setup.device),
+        OffloadChoice::Off => OffloadState::Off("switched off".into()),
+    }
+}
+
+/// Opens and configures the device in its namespace.
+pub fn open(setup: &TunSetup, offload: Offload) -> Result<NodeTun, RuntimeError> {
     if setup.queues == 0 || setup.queues > 64 {
         return Err(RuntimeError::Invalid(format!(
             "a TUN device cannot have {} queues",
             setup.queues
         )));
     }
-    let state = match setup.offload {
-        OffloadChoice::Auto => offload::self_test(&setup.device),
-        OffloadChoice::Off => OffloadState::Off("switched off".into()),
-    };
     let held;
     let namespace = match &setup.namespace {
         TunNamespace::Current => None,
@@ -48,29 +52,26 @@ pub fn open(setup: &TunSetup) -> Result<(NodeTun, OffloadState), RuntimeError> {
         }
     };
     let queues = namespace::run_in(namespace, || {
-        open_queues(setup, &state, namespace.is_some())
+        open_queues(setup, offload, namespace.is_some())
     })?;
-    Ok((
-        NodeTun {
-            queues,
-            offload: state.offload(),
-            run: segment::Run::default(),
-            pieces: Vec::new(),
-        },
-        state,
-    ))
+    Ok(NodeTun {
+        queues,
+        offload,
+        run: segment::Run::default(),
+        pieces: Vec::new(),
+    })
 }
 
 fn open_queues(
     setup: &TunSetup,
-    state: &OffloadState,
+    offload: Offload,
     persistent: bool,
 ) -> nm_kernel::Result<Vec<TunDevice>> {
     let multi_queue = setup.queues > 1;
     let mut queues = Vec::with_capacity(setup.queues);
     for _ in 0..setup.queues {
         let device = TunDevice::open(&setup.device, &setup.name, multi_queue)?;
-        device.set_offload(state.offload())?;
+        device.set_offload(offload)?;
         // From the start and not only before an orderly close: a killed process would otherwise spend 33 ms per
         // device on its way out.
         device.set_persistent(persistent)?;
