@@ -9,6 +9,7 @@ from benchmarks import labs
 from benchmarks.errors import BenchmarkError
 from benchmarks.honesty import Check
 from benchmarks.labs import RunningLab, topology
+from benchmarks.proc import process_cpu_seconds
 from benchmarks.program import Talk
 from benchmarks.scale.figures import Figure
 from benchmarks.scale.footprint import Footprint, footprint, idle_cpu, read_settled
@@ -41,6 +42,7 @@ def many_nodes(nodes: int, idle_seconds: float, checks: list[Check], talk: Talk)
     before = read_settled(limit=_FREE_SECONDS)
     with labs.lab(topology("ring", n_nodes=nodes), timeout=_UP_SECONDS) as running:
         talk(f"  ring of {nodes}: up {running.up_seconds:.2f} s")
+        spent = process_cpu_seconds(running.processes()["controller"])
         checks.append(_reachable(running, nodes))
         taken = footprint(nodes, before, read_settled(limit=_FREE_SECONDS), running.processes())
         cpu = idle_cpu(running.processes(), idle_seconds)
@@ -53,6 +55,7 @@ def many_nodes(nodes: int, idle_seconds: float, checks: list[Check], talk: Talk)
     yield Figure(f"`nm up`, native, ring of {nodes:,}", running.up_seconds, "s", once, 12 if large else None)
     yield Figure(f"`nm down`, native, ring of {nodes:,}", down, "s", once, 13 if large else None)
     yield from _memory_figures(taken, large=large)
+    yield from _controller_figures(taken, spent)
     parts = ", ".join(f"{part} {share:.2f}" for part, share in sorted(cpu.items()))
     how = f"over {idle_seconds:g} s, in percent: {parts}"
     yield Figure(f"idle CPU, {nodes:,} nodes", sum(cpu.values()), "% of a core", how, 15 if large else None)
@@ -79,6 +82,15 @@ def _memory_figures(taken: Footprint, *, large: bool) -> Iterator[Figure]:
     others = ", ".join(f"{part} {size / 1e6:.0f} MB" for part, size in sorted(taken.others.items()))
     how = f"by MemAvailable; the lab's other parts take {others}"
     yield Figure("memory per node, everything included", taken.all_in_per_node, "MB", how)
+
+
+def _controller_figures(taken: Footprint, cpu_seconds: float) -> Iterator[Figure]:
+    """Return what the controller costs per node: its start is part of it, and counts less the larger the lab is."""
+    how = f"{cpu_seconds:.2f} s for {taken.nodes:,} nodes, from its start until all are ready"
+    yield Figure("controller, CPU time per node", 1000 * cpu_seconds / taken.nodes, "ms", how)
+    memory = taken.others.get("controller", 0)
+    how = f"{memory / 1e6:.0f} MB for {taken.nodes:,} nodes"
+    yield Figure("controller, memory per node", memory / taken.nodes / 1e6, "MB", how)
 
 
 def _reachable(running: RunningLab, nodes: int) -> Check:

@@ -77,7 +77,10 @@ def bench(
     context: typer.Context,
     which: Annotated[Benchmark, typer.Argument(help="The packet path, large labs, or daily use.")],
 ) -> None:
-    """Measure beside kernel references; further options go to the benchmark (needs a checkout and root)."""
+    """Measure beside kernel references (needs a checkout and root); further options go to the benchmark.
+
+    `nm bench dataplane -- --help` lists those of one benchmark.
+    """
     import importlib.util
     import subprocess
     import sys
