@@ -85,7 +85,7 @@ def _memory_figures(taken: Footprint, *, large: bool) -> Iterator[Figure]:
 
 
 def _controller_figures(taken: Footprint, cpu_seconds: float) -> Iterator[Figure]:
-    """Return what the controller costs per node: its start is part of it, and counts less the larger the lab is."""
+    """Return what the controller costs per node, its own start included."""
     how = f"{cpu_seconds:.2f} s for {taken.nodes:,} nodes, from its start until all are ready"
     yield Figure("controller, CPU time per node", 1000 * cpu_seconds / taken.nodes, "ms", how)
     memory = taken.others.get("controller", 0)
