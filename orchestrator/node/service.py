@@ -30,7 +30,10 @@ from orchestrator.transport import Backoff
 _logger = log.get(__name__)
 
 PATIENCE_S = 60.0
-"""How long the controller may take to appear; it is started together with us. `nm up` has its own limit."""
+"""How long the controller, which is started together with us, may take to appear at the least."""
+
+LOOK_AGAIN_S = 0.5
+"""The longest pause between two looks for it: every node of a lab of containers waits for it at its start."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,8 +93,9 @@ async def _carry(given: Options, nodes: Nodes, rootless: bool) -> None:
     if given.directory is not None:
         nodes.make_namespaces(given.seats)
         _publish(given, nodes, rootless)
-    agent = _agent(given, nodes, first)
-    await controller_answers(first.controller_addr, PATIENCE_S)
+    patience_s = max(PATIENCE_S, first.controller_connect_timeout_ms / 1000)
+    agent = _agent(given, nodes, first, patience_s)
+    await controller_answers(first.controller_addr, patience_s)
     await asyncio.to_thread(nodes.open, given.seats)
     if given.directory is not None:
         _publish(given, nodes, rootless)
@@ -115,7 +119,7 @@ async def controller_answers(url: str, patience_s: float) -> None:
         ControllerUnreachable: Nobody did in time.
     """
     parts = urlsplit(url)
-    backoff = Backoff()
+    backoff = Backoff(limit=LOOK_AGAIN_S)
     try:
         async with asyncio.timeout(patience_s):
             while True:
@@ -144,7 +148,7 @@ def _say_ready(given: Options, offload: str) -> None:
     _logger.info("nodes opened", count=len(given.seats), first=given.seats[0].id, offload=offload)
 
 
-def _agent(given: Options, nodes: Nodes, first: NodeSettings) -> Agent:
+def _agent(given: Options, nodes: Nodes, first: NodeSettings, patience_s: float) -> Agent:
     work = given.directory / "work" / given.part if given.directory else Path(tempfile.gettempdir()) / "nm"
     return Agent(
         nodes,
@@ -153,7 +157,7 @@ def _agent(given: Options, nodes: Nodes, first: NodeSettings) -> Agent:
         base=first.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,
-        patience_s=PATIENCE_S,
+        patience_s=patience_s,
     )
 
 
