@@ -89,17 +89,16 @@ def test_iperf3_over_tcp(here: Place) -> None:
 
 
 def test_iperf3_over_udp_loses_nothing_on_the_way(here: Place) -> None:
-    """What the server's kernel saw is compared, not what a program on a busy machine came to read."""
+    """A program on a busy machine may find its socket full; nothing else may be missing."""
     need("iperf3")
     serve(here.server, ["iperf3", "-s", "-1", "-p", "5202"], here.folder / "iperf-udp").wait_listening(5202)
-    sent, _ = datagrams(here.client)
-    _, arrived = datagrams(here.server)
+    overflowed = udp_overflow(here.server)
     said = json.loads(
         run(here.client, "iperf3", "-u", "-b", "20M", "-c", here.server.address, "-p", 5202, "-t", 1, "-J")
     )
     assert "error" not in said
     assert said["end"]["sum"]["packets"] > 1000
-    assert datagrams(here.server)[1] - arrived == datagrams(here.client)[0] - sent
+    assert said["end"]["sum"]["lost_packets"] <= udp_overflow(here.server) - overflowed
 
 
 def test_curl_fetches_a_file_from_a_python_server(here: Place) -> None:
@@ -246,13 +245,8 @@ def until_linked(here: Place) -> None:
         time.sleep(0.02)
 
 
-def datagrams(node: Node) -> tuple[int, int]:
-    """Return how many datagrams a node's kernel has sent, and how many have come to it, read or not."""
+def udp_overflow(node: Node) -> int:
+    """Return how many datagrams came to a node whose socket had no room for them."""
     lines = [line.split() for line in run(node, "cat", "/proc/net/snmp").splitlines()]
-    found = {
-        (names[0], name): int(value)
-        for names, values in zip(lines[::2], lines[1::2], strict=True)
-        for name, value in zip(names[1:], values[1:], strict=True)
-    }
-    others = found["Tcp:", "InSegs"] + found["Icmp:", "InMsgs"]
-    return found["Udp:", "OutDatagrams"], found["Ip:", "InReceives"] - others
+    names, values = (line for line in lines if line[0] == "Udp:")
+    return int(values[names.index("RcvbufErrors")])
