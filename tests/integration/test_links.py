@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab, Node
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import Nm
+from tests.integration.rows import LIMIT_S, Row, send
 from tests.integration.services import checked, need, serve, shape
 
 PAIRS = """\
@@ -41,7 +40,6 @@ links:
 """
 """Two nodes for each thing, and plain links between them."""
 
-LIMIT_S = 60.0
 PAYLOAD_OF_MTU = 1448 / 1500
 """TCP payload of a full segment with time stamps, and the segment with its headers."""
 
@@ -181,45 +179,6 @@ def test_weights_sync_is_exact_at_five_percent_loss_on_every_link(
 
 
 # How it is measured.
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """What came of a row of datagrams: how many, and how long each was on its way."""
-
-    count: int
-    delays_ms: list[float]
-
-
-class Row:
-    """Datagrams on their way from one node to another."""
-
-    def __init__(self, source: Node, target: Node, folder: Path, count: int, segments: int, seconds: float):
-        self._receiver = serve(
-            target, [sys.executable, PROGRAM, "receive", target.address, PORT], folder / "receive"
-        )
-        self._receiver.wait_listening(PORT)
-        words = [sys.executable, PROGRAM, "send", target.address, PORT, count, segments, seconds]
-        self._sender = serve(source, words, folder / "send")
-
-    @property
-    def moving(self) -> bool:
-        return self._receiver.runs()
-
-    def arrived(self) -> Arrived:
-        """Wait for the end."""
-        said = self._receiver.wait_end(LIMIT_S)
-        self._sender.wait_end(LIMIT_S)
-        return Arrived(**json.loads(said))
-
-
-PROGRAM = Path(__file__).with_name("datagrams.py")
-PORT = 5400
-
-
-def send(source: Node, target: Node, folder: Path, count: int, segments: int = 1) -> int:
-    """Send datagrams as fast as the kernel takes them; return how many arrive."""
-    return Row(source, target, folder, count, segments, 0).arrived().count
 
 
 def one_way_ms(source: Node, target: Node, folder: Path) -> float:
