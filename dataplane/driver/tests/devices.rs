@@ -60,6 +60,16 @@ fn transfer(from: &TestNode, to: &TestNode, length: usize) {
     });
 }
 
+/// A socket at a node's address, whose reads have an end.
+fn udp(node: &TestNode, port: u16) -> UdpSocket {
+    let address = format!("10.0.0.{}:{port}", node.id);
+    let socket = node.inside(|| UdpSocket::bind(&address).expect("bind"));
+    socket
+        .set_read_timeout(Some(common::LIMIT))
+        .expect("timeout");
+    socket
+}
+
 #[test]
 fn ping_and_tcp_pass_over_two_hops_on_one_shard() {
     if !permitted() {
@@ -130,13 +140,7 @@ fn datagrams_are_echoed() {
     }
     let runtime = runtime(1);
     let nodes = line(&runtime, [0, 0, 0], OffloadChoice::Auto);
-    let server = nodes[2].inside(|| UdpSocket::bind("10.0.0.3:7000").expect("bind"));
-    let client = nodes[0].inside(|| UdpSocket::bind("10.0.0.1:7001").expect("bind"));
-    for socket in [&server, &client] {
-        socket
-            .set_read_timeout(Some(common::LIMIT))
-            .expect("timeout");
-    }
+    let (server, client) = (udp(&nodes[2], 7000), udp(&nodes[0], 7001));
     let mut buffer = [0; 2000];
     for size in [0, 1, 1472] {
         client
@@ -156,12 +160,8 @@ fn datagrams_that_were_written_together_arrive_one_by_one_as_they_were_sent() {
     }
     let runtime = runtime(1);
     let nodes = line(&runtime, [0, 0, 0], OffloadChoice::Auto);
-    let server = nodes[2].inside(|| UdpSocket::bind("10.0.0.3:7000").expect("bind"));
-    let client = nodes[0].inside(|| UdpSocket::bind("10.0.0.1:7001").expect("bind"));
+    let (server, client) = (udp(&nodes[2], 7000), udp(&nodes[0], 7001));
     client.connect("10.0.0.3:7000").expect("a route");
-    server
-        .set_read_timeout(Some(common::LIMIT))
-        .expect("timeout");
     let before: u64 = written(&runtime);
     let mut buffer = [0; 2000];
     // A burst fits the receiver's buffer; most lengths are equal, some are not.
@@ -207,12 +207,7 @@ fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
     }
     nodes[0].heard.wait_link(2, true);
     nodes[1].heard.wait_link(1, true);
-    let socket = nodes[0].inside(|| UdpSocket::bind("10.0.0.1:7001").expect("bind"));
-    socket
-        .set_read_timeout(Some(common::LIMIT))
-        .expect("timeout");
-    let echo = nodes[1].inside(|| UdpSocket::bind("10.0.0.2:7000").expect("bind"));
-    echo.set_read_timeout(Some(common::LIMIT)).expect("timeout");
+    let (socket, echo) = (udp(&nodes[0], 7001), udp(&nodes[1], 7000));
     let best = (0..10)
         .map(|_| {
             let (start, mut buffer) = (Instant::now(), [0; 16]);
