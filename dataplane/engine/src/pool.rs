@@ -37,9 +37,8 @@ impl Buffer {
     fn new(size: usize, depot: Weak<Depot>) -> Self {
         let spare = if size == LARGE { PAGE } else { 0 };
         let memory = vec![0; size + spare].into_boxed_slice();
-        let start = if spare > 0 { memory.as_ptr().align_offset(PAGE) } else { 0 };
         // `align_offset` may give up by its contract; an unaligned buffer is as good, only slower.
-        let start = if start > spare { 0 } else { start };
+        let start = Some(memory.as_ptr().align_offset(PAGE)).filter(|&start| start <= spare).unwrap_or(0);
         Self { memory, start, size, depot }
     }
 

@@ -7,9 +7,9 @@
 use crate::packet::Packet;
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
-use crate::wire::{checksum, ip};
+use crate::wire::ip;
 
-use super::{UDP_CHECKSUM, UDP_LENGTH};
+use super::{patch_checksum, patch_ip, patch_udp, UDP_CHECKSUM, UDP_LENGTH};
 
 /// Most datagrams in one super-packet: what Linux takes from a sender since it has USO (`UDP_MAX_SEGMENTS`).
 const MAX_DATAGRAMS: usize = 64;
@@ -49,9 +49,10 @@ impl Run {
                     && head.len() + size <= MAX_LEN
                     && is_joinable(&packet)
                     && is_same_flow(head, &packet);
-                if !fits || !append(head, packet.payload(), pool) {
+                if !fits {
                     return Err(packet);
                 }
+                append(head, packet.payload(), pool);
                 self.count += 1;
                 self.closed = size < self.size;
                 pool.put(packet);
@@ -105,23 +106,20 @@ fn is_same_flow(a: &Packet, b: &Packet) -> bool {
     x[1] == y[1] && x[12..24] == y[12..24] && a.remaining_ttl() == b.remaining_ttl()
 }
 
-/// Adds payload at a packet's end, in a larger buffer if need be. False when others hold its bytes too.
-fn append(head: &mut Packet, payload: &[u8], pool: &mut Pool) -> bool {
-    if head.extend(payload) {
-        return true;
+/// Adds payload at the end of a packet that nobody else holds, in a larger buffer if need be.
+fn append(head: &mut Packet, payload: &[u8], pool: &mut Pool) {
+    if !head.extend(payload) {
+        let grown = pool.copy_with_room(head);
+        pool.put(std::mem::replace(head, grown));
+        let extended = head.extend(payload);
+        debug_assert!(extended, "a large buffer holds any packet");
     }
-    if head.bytes_mut().is_none() {
-        return false;
-    }
-    let grown = pool.copy_with_room(head);
-    pool.put(std::mem::replace(head, grown));
-    head.extend(payload)
 }
 
 /// Makes headers true of everything that was added.
 fn seal(head: &mut Packet, size: usize) {
     head.apply_ttl();
-    let (len, meta) = (head.len(), *head.meta());
+    let len = head.len();
     let vnet = VnetHeader {
         gso_type: vnet::GSO_UDP_L4,
         gso_size: size as u16,
@@ -129,13 +127,9 @@ fn seal(head: &mut Packet, size: usize) {
         ..head.vnet()
     };
     if let Some(bytes) = head.bytes_mut() {
-        bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-        ip::seal(&mut bytes[..ip::HEADER]);
-        let udp = (len - ip::HEADER) as u16;
-        let sum = checksum::fold(checksum::pseudo_header(meta.src, meta.dst, ip::UDP, udp));
-        let transport = &mut bytes[ip::HEADER..];
-        transport[UDP_LENGTH..UDP_LENGTH + 2].copy_from_slice(&udp.to_be_bytes());
-        transport[UDP_CHECKSUM..UDP_CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
+        patch_ip(&mut bytes[..ip::HEADER], 0, len);
+        patch_udp(&mut bytes[ip::HEADER..]);
+        patch_checksum(bytes, ip::HEADER, ip::UDP, true);
     }
     head.recast(vnet);
 }

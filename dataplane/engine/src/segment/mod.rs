@@ -47,7 +47,7 @@ pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
         if meta.protocol == ip::TCP {
             patch_tcp(&mut out[ihl..], first, start, end == payload.len());
         } else {
-            out[ihl + UDP_LENGTH..ihl + UDP_LENGTH + 2].copy_from_slice(&((len - ihl) as u16).to_be_bytes());
+            patch_udp(&mut out[ihl..]);
         }
         patch_checksum(out, ihl, meta.protocol, packet.vnet().needs_checksum());
     }
@@ -133,6 +133,11 @@ fn patch_tcp(transport: &mut [u8], first: u32, start: usize, last: bool) {
     if first > 0 {
         transport[TCP_FLAGS] &= !TCP_CWR;
     }
+}
+
+fn patch_udp(transport: &mut [u8]) {
+    let length = transport.len() as u16;
+    transport[UDP_LENGTH..UDP_LENGTH + 2].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Puts the pseudo-header sum of the new length where the checksum will be completed, or the whole checksum
