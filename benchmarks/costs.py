@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path as FilePath
 
 from benchmarks.commands import Background, require, run
 from benchmarks.errors import BenchmarkError
 from benchmarks.paths import Path
 from benchmarks.proc import thread_ids
 
-__all__ = ["KINDS", "OURS", "Cost", "Profiler", "parse_report", "sort_costs"]
+__all__ = ["KINDS", "OURS", "Cost", "parse_report", "profile", "sort_costs"]
 
 OURS = "our own code"
 
@@ -64,45 +63,22 @@ class Cost:
     symbols: tuple[str, ...]
 
 
-class Profiler:
-    """Samples the relays of a path for as long as the block lasts.
+def profile(path: Path, work: Callable[[], object]) -> list[Cost]:
+    """Return where the time of a path's relays goes while `work` runs, largest first.
 
     Raises:
         NotRunnable: perf is not installed.
-        CommandFailed: perf may not look here.
+        BenchmarkError: perf may not look here, or took no samples.
     """
-
-    def __init__(self, path: Path) -> None:
-        require("perf", package="linux-perf")
-        self._threads = [thread for pid in path.relays() for thread in thread_ids(pid)]
-        self._folder = tempfile.TemporaryDirectory(prefix="nmbench-perf-")
-        self._file = FilePath(self._folder.name) / "data"
-        self._perf: Background | None = None
-
-    def __enter__(self) -> Profiler:
-        """Begin."""
-        words = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(_HERTZ)]
-        words += ["--output", str(self._file), "--tid", ",".join(map(str, self._threads))]
-        self._perf = Background(words)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End; `costs` may be asked from now on."""
-        if self._perf is not None:
-            self._perf.stop()  # at SIGTERM perf writes what it has
-
-    def costs(self) -> list[Cost]:
-        """Return the costs, largest first, and forget the samples.
-
-        Raises:
-            BenchmarkError: There are none.
-        """
-        words = ["perf", "report", "--no-children", "--sort", "sym", "--input", str(self._file)]
-        try:
-            text = run(words, timeout=_SECONDS).stdout
-        finally:
-            self._folder.cleanup()
-        return sort_costs(parse_report(text))
+    require("perf", package="linux-perf")
+    threads = ",".join(str(thread) for pid in path.relays() for thread in thread_ids(pid))
+    with tempfile.TemporaryDirectory(prefix="nmbench-perf-") as folder:
+        file = f"{folder}/data"
+        record = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(_HERTZ)]
+        with Background([*record, "--output", file, "--tid", threads]):
+            work()  # at the end of the block perf is asked to end, and writes what it has
+        report = ["perf", "report", "--no-children", "--sort", "sym", "--input", file]
+        return sort_costs(parse_report(run(report, timeout=_SECONDS).stdout))
 
 
 def parse_report(text: str) -> list[tuple[float, bool, str]]:

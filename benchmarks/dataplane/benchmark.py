@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from benchmarks import honesty, machine, sysctls
 from benchmarks.bars import RowResult, worst_exit
-from benchmarks.costs import Profiler
+from benchmarks.costs import profile
 from benchmarks.dataplane.cases import CASES, LOOPBACK, PATHS, PROFILED, Case
 from benchmarks.dataplane.rounds import Talk, measure_round, open_paths
 from benchmarks.dataplane.verdicts import CaseResult, case_results, row_results
@@ -118,10 +119,9 @@ def _costs(
             continue
         talk(f"profiling {case.name}")
         try:
-            profiler = Profiler(paths[case.path])
-            with profiler:
-                measure_round(0, [case], paths, timing, Placement.pinned(), talk)
-            found[case.name] = {"costs": [asdict(cost) for cost in profiler.costs()]}
+            sample = partial(measure_round, 0, [case], paths, timing, Placement.pinned(), talk)
+            costs = profile(paths[case.path], sample)
+            found[case.name] = {"costs": [asdict(cost) for cost in costs]}
         except BenchmarkError as error:
             found[case.name] = {"reason": str(error)}
     return found
