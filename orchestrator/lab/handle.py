@@ -5,7 +5,7 @@ Everything the command line does, it does through this class or its blocking twi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,10 +328,10 @@ class AsyncLab:
         """Take it away."""
         return await take_down(Home(self._directory.home), self.name, progress)
 
-    def take_back(self) -> Coroutine[Any, Any, DownResult] | None:
+    async def take_back(self) -> None:
         """Undo `start` for a caller who did not get to have the lab; one that was up before stays."""
-        new = self.result is not None and not self.result.already and not self.result.mended
-        return self.down() if new else None
+        if self.result is not None and not self.result.already and not self.result.mended:
+            await self.down()
 
     def _reread(self) -> LabState:
         state = notes.read(self._directory)

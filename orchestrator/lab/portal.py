@@ -25,9 +25,7 @@ _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
 
-def call(
-    work: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any, object] | None] | None = None
-) -> T:
+def call(work: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:
     """Run a coroutine in the shared loop and return its result.
 
     Args:
@@ -49,9 +47,7 @@ def call(
     except BaseException:
         job.abandon()
         if undo is not None and job.succeeded():
-            again = undo(job.result())
-            if again is not None:
-                call(again)
+            call(undo(job.result()))
         raise
     return job.result()
 

@@ -66,7 +66,7 @@ class ControllerLink:
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._outbox: dict[int, tuple[Message, int, bool]] = {}
+        self._outbox: dict[int, tuple[Message, int]] = {}
         self._handed_over: deque[tuple[Message, int, bool]] = deque()
         self._counted = 0
         self._next = 1
@@ -102,7 +102,7 @@ class ControllerLink:
         async for connection in connections:
             await connection.request(self._hello())
             self._connection = connection
-            for number, (message, node, _counted) in list(self._outbox.items()):
+            for number, (message, node) in list(self._outbox.items()):
                 self._send(number, message, node)
             if self.welcomed.is_set():
                 _logger.info("controller is back", waiting=len(self._outbox))
@@ -126,9 +126,8 @@ class ControllerLink:
             return
         number = self._next
         self._next += 1
-        counted = isinstance(message, _WITHOUT_END)
-        self._counted += counted
-        self._outbox[number] = (message, node, counted)
+        self._counted += isinstance(message, _WITHOUT_END)
+        self._outbox[number] = (message, node)
         if self._connection is not None:
             self._send(number, message, node)
 
@@ -139,8 +138,8 @@ class ControllerLink:
     def _replied(self, number: int, reply: Message | None) -> None:
         if reply is None:
             return  # the connection ended; the next one sends it again
-        message, node, counted = self._outbox.pop(number)
-        self._counted -= counted
+        message, node = self._outbox.pop(number)
+        self._counted -= isinstance(message, _WITHOUT_END)
         if isinstance(reply, Error):
             _logger.warning(
                 "controller refused a message",

@@ -105,8 +105,7 @@ def build(
             tun_device,
             ttl,
             LINKS if docker and not node.external else "" if docker else link_directory,
-            # Containers start all at once, and the controller's may be the last.
-            ready_timeout if docker and not node.external else _CONNECT_SECONDS,
+            ready_timeout,
         )
         for node in seats.nodes.values()
     )
@@ -174,7 +173,7 @@ def _node(
     tun_device: str,
     ttl: str,
     links: str,
-    connect_timeout: float,
+    ready_timeout: float,
 ) -> NodePlan:
     contained = docker and not node.external
     port = published.get(node.id, 0)
@@ -186,7 +185,8 @@ def _node(
         external=node.external,
         controller_addr=controller,
         controller_token=secrets.node_token,
-        controller_connect_timeout_ms=_milliseconds(connect_timeout),
+        # Containers start all at once, and the controller's may be the last.
+        controller_connect_timeout_ms=_milliseconds(ready_timeout if contained else _CONNECT_SECONDS),
         # Nodes under one name reach each other at private addresses; a seat outside the containers cannot.
         private_network_name=f"nm-{lab}" if contained or not docker else f"host-{lab}",
         private_network_interface="eth0" if contained else "lo",
