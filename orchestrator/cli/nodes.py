@@ -105,7 +105,7 @@ async def _print_logs(running: AsyncLab, part: str | None, follow: bool, tail: i
 
 
 def _part(running: AsyncLab, word: str) -> str:
-    if word in ("controller", "postgres", "host", "compose") or word in running.note.hosts:
+    if word in ("controller", "postgres", "host") or word in running.note.hosts:
         return word
     return f"node-{running.node(word).id}"
 

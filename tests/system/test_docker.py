@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def test_a_killed_up_leaves_nothing_that_down_does_not_remove(nm: Nm, nm_home: H
     up = nm.start("up", RING, "--backend", "docker")
     assert up.stderr is not None
     for line in up.stderr:
-        if "postgres" in line and "done" in line:
+        if "containers are started" in line:
             break
     up.kill()
     up.communicate()
@@ -149,8 +150,8 @@ def test_an_engine_that_does_not_answer_is_4(nm: Nm, monkeypatch: pytest.MonkeyP
 def test_two_labs_of_containers_and_one_native_side_by_side(labs: Labs) -> None:
     pair = "name: pair\ntopology: {type: line, n_nodes: 2}\n"
     up = [
-        labs.up(pair, name="one", backend="docker"),
-        labs.up(pair, name="two", backend="docker"),
+        labs.up(pair, name="one-more", backend="docker"),
+        labs.up(pair, name="one", backend="docker"),  # a part of the first one's name
         labs.up(pair, name="three"),
     ]
     for lab in up:
@@ -176,3 +177,63 @@ def test_somebody_elses_containers_are_not_touched(labs: Labs, nm: Nm, nm_home: 
         assert inspect(name)["Name"] == f"/{name}"
     finally:
         subprocess.run(["docker", "rm", "-f", name], check=True, capture_output=True)
+
+
+def test_compose_makes_of_the_file_what_we_make_of_it(labs: Labs, tmp_path: Path) -> None:
+    """Whoever starts a lab's compose file by hand gets the containers that `nm up` makes."""
+    compose = installed_compose()
+    lab = labs.up(RING, backend="docker")
+    names = [f"nm-ring-{part}" for part in ("postgres", "controller", "node-1")]
+    files = labs.home.lab("ring").run
+    ours = {name: essence(inspect(name), files) for name in names}
+    shutil.copytree(files, tmp_path / "run")
+    lab.down()
+    command = [*compose, "-p", "nm-ring", "-f", str(tmp_path / "run" / "docker-compose.yml")]
+    try:
+        subprocess.run([*command, "up", "--no-start"], check=True, capture_output=True, timeout=120)
+        theirs = {name: essence(inspect(name), tmp_path / "run") for name in names}
+    finally:
+        subprocess.run([*command, "down", "-v"], check=True, capture_output=True, timeout=120)
+    assert ours == theirs
+
+
+def installed_compose() -> list[str]:
+    for command in (["docker", "compose"], ["docker-compose"]):
+        try:
+            subprocess.run([*command, "version"], check=True, capture_output=True, timeout=60)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return command
+    pytest.skip("neither `docker compose` nor `docker-compose` is installed")
+
+
+def essence(facts: Any, files: Path) -> dict[str, Any]:
+    """What of a container depends on who read the file: all but ids, times and where the file lies."""
+    host, config = facts["HostConfig"], facts["Config"]
+    same = (
+        *(
+            "ReadonlyRootfs",
+            "CapAdd",
+            "CapDrop",
+            "SecurityOpt",
+            "Sysctls",
+            "Devices",
+            "Privileged",
+            "LogConfig",
+        ),
+        *("NetworkMode", "RestartPolicy", "PidMode", "IpcMode", "UsernsMode", "ShmSize"),
+        "PortBindings",
+    )
+    found = {key: host[key] or None for key in same}
+    found["Tmpfs"] = sorted(host["Tmpfs"])
+    found["Mounts"] = sorted(
+        (mount["Destination"], mount.get("Name") or mount["Source"].replace(str(files), ""), mount["RW"])
+        for mount in facts["Mounts"]
+    )
+    asked = ("Hostname", "Image", "Cmd", "Entrypoint", "ExposedPorts", "Healthcheck", "User")
+    found |= {key: config[key] or None for key in asked}
+    found["Env"] = sorted(config["Env"])
+    found["Labels"] = {key: value for key, value in config["Labels"].items() if key.startswith("nm.")}
+    [network] = facts["NetworkSettings"]["Networks"].values()
+    found["Aliases"] = sorted(set(network["Aliases"]) - {facts["Id"][:12]})
+    return found

@@ -80,11 +80,19 @@ class Engine:
 
     def ask_now(self, question: Callable[[DockerClient], T]) -> T:
         """Like `ask`, in the calling thread."""
+        return self.doing(lambda: question(self._open()))
+
+    def doing(self, work: Callable[[], T]) -> T:
+        """Do something with the engine, in the calling thread.
+
+        Raises:
+            HostNotFit: No engine answers, or it refuses us.
+        """
         import requests
         from docker.errors import DockerException
 
         try:
-            return question(self._open())
+            return work()
         except (DockerException, requests.RequestException) as error:
             raise unreachable(error) from error
 
@@ -147,7 +155,7 @@ class Engine:
             with ThreadPoolExecutor(REMOVED_AT_ONCE) as pool:
                 list(pool.map(lambda each: removed(partial(each.remove, force=True, v=True)), found))
             for network in client.networks.list(filters=wanted):
-                removed(network.remove)
+                removed(partial(_remove_network, client, str(network.id)))
             for volume in client.volumes.list(filters=wanted):
                 removed(partial(volume.remove, force=True))
 
@@ -168,6 +176,34 @@ class Engine:
 
             self._client = docker.from_env(timeout=ANSWER_S)
         return self._client
+
+
+class NetworkStuck(HostNotFit):
+    """The engine does not let go of a network though no container is on it."""
+
+    id = "docker.network-stuck"
+
+
+def _remove_network(client: DockerClient, network: str) -> None:
+    """Remove a network; containers that somebody else put on it lose it.
+
+    Raises:
+        NetworkStuck: The engine believes that something is on it still (moby issue 42119).
+    """
+    from docker.errors import APIError
+
+    for guest in client.api.inspect_network(network)["Containers"] or {}:
+        client.api.disconnect_container_from_network(guest, network, force=True)
+    try:
+        client.api.remove_network(network)
+    except APIError as error:
+        if "active endpoints" not in str(error.explanation):
+            raise
+        raise NetworkStuck(
+            f"the engine does not remove the network {network[:12]}, though no container is on it any more",
+            found=str(error.explanation),
+            hint="older engines lose count; `sudo systemctl restart docker`, then `nm down` again",
+        ) from error
 
 
 def answers() -> bool:

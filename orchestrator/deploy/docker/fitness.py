@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from orchestrator import __version__
-from orchestrator.deploy.docker.compose import find_compose
 from orchestrator.deploy.docker.engine import Engine
 from orchestrator.deploy.fitness import Finding
 from orchestrator.errors import HostNotFit
 
 
 def examine_engine() -> list[Finding]:
-    """Look at the engine, compose and our images."""
+    """Look at the engine and our images."""
     engine = Engine()
     try:
         version = engine.ask_now(lambda client: client.version())
     except HostNotFit as error:
         return [Finding("docker engine", "problem", error.message, error.hint or "")]
     findings = [Finding("docker engine", "ok", f"version {version.get('Version', 'unknown')} answers")]
-    findings.append(_compose())
     findings += [_image(engine, f"nm-{kind}:{__version__}") for kind in ("postgres", "controller", "node")]
     return findings
-
-
-def _compose() -> Finding:
-    try:
-        return Finding("compose", "ok", " ".join(find_compose()))
-    except HostNotFit as error:
-        return Finding("compose", "problem", error.message, error.hint or "")
 
 
 def _image(engine: Engine, name: str) -> Finding:

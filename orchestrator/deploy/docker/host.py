@@ -1,8 +1,8 @@
 """Start, watch and end a lab of containers.
 
-Compose starts all parts; each waits for what it needs by itself, so that no container's start waits for
-another's program. What belongs to a lab is found by its labels alone, so that `down` works when the compose
-file is gone.
+The compose file says what there has to be; see `composition` for who reads it. Each part waits for what it
+needs by itself, so that no container's start waits for another's program. What belongs to a lab is found by
+its labels alone, so that `down` works when the compose file is gone.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from orchestrator.deploy.docker.compose import ComposeFailed, compose, find_compose, project
+from orchestrator.deploy.docker import composition
+from orchestrator.deploy.docker.composition import project
 from orchestrator.deploy.docker.engine import HOME_LABEL, LAB_LABEL, TROUBLE_STATES, Container, Engine
+from orchestrator.deploy.docker.starting import EngineRefused, Starter
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
 from orchestrator.deploy.state import LabState
+from orchestrator.deploy.threads import to_its_end
 from orchestrator.errors import HostNotFit, StartFailed
 
 SHARE = "/share"
@@ -44,13 +47,19 @@ class DockerHost:
         self.engine = engine or Engine()
 
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
-        """Let compose start what does not run; parts wait for each other by themselves."""
-        await self.require_images(_images(directory))
-        find_compose()
+        """Make and start what does not run; parts wait for each other by themselves."""
+        wanted = composition.read(directory.run / "docker-compose.yml", directory.name)
+        await self.require_images(wanted.images)
         progress("starting containers")
+        loop = asyncio.get_running_loop()
+
+        def tell(running: int, total: int) -> None:
+            loop.call_soon_threadsafe(progress, f"{running} of {total} containers are started")
+
+        starter = Starter(wanted, _labels(directory), tell)
         try:
-            await compose(directory, ["up", "-d", "--no-build"], lambda line: progress(_phrase(line)))
-        except ComposeFailed as error:
+            await to_its_end(lambda: self.engine.doing(starter.run), starter.cancel)
+        except EngineRefused as error:
             raise await self._start_failed(directory, error) from error
         return state
 
@@ -151,16 +160,15 @@ class DockerHost:
                     hint="`make images` builds it; `--backend native` needs no image",
                 )
 
-    async def _start_failed(self, directory: LabDirectory, error: ComposeFailed) -> StartFailed:
-        text = "\n".join(error.lines)
-        if any(phrase in text for phrase in _OVERLAP):
+    async def _start_failed(self, directory: LabDirectory, error: EngineRefused) -> StartFailed:
+        if any(phrase in error.reason for phrase in _OVERLAP):
             return SubnetTaken(
                 "the container network's subnet was taken in the meantime",
                 hint="something else makes networks now; try again, `docker network ls` shows them",
             )
         culprit = await self._culprit(directory)
         if culprit is None:
-            culprit = Culprit("compose", error.message, error.lines[-TAIL_LINES:])
+            culprit = Culprit(error.part, f"is refused by the engine: {error.reason}", ())
         return PartFailed(directory.name, culprit)
 
     async def _container(self, directory: LabDirectory, part: str) -> Container | None:
@@ -183,15 +191,6 @@ def _home(directory: LabDirectory) -> list[str]:
     return [f"{HOME_LABEL}={directory.home}"]
 
 
-def _images(directory: LabDirectory) -> list[str]:
-    """The images that the compose file names; read from the text, because compose may be either version."""
-    lines = (directory.run / "docker-compose.yml").read_text().splitlines()
-    names = [
-        line.split(":", 1)[1].strip().strip("\"'") for line in lines if line.strip().startswith("image:")
-    ]
-    return sorted(set(names))
-
-
 def _part(role: str, container: Container | None) -> Part:
     if container is None:
         return Part(role, False, "no container")
@@ -207,7 +206,3 @@ def _complaint(container: Container) -> str | None:
     if container.health == "unhealthy":
         return "does not become healthy"
     return None
-
-
-def _phrase(line: str) -> str:
-    return " ".join(line.split())[:80]

@@ -20,8 +20,7 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +31,7 @@ from orchestrator.deploy.namespaces import inhabitants, offload_of, require_tabl
 from orchestrator.deploy.native import database
 from orchestrator.deploy.processes import LabelledProcess, ProcessId
 from orchestrator.deploy.state import LabState, write
+from orchestrator.deploy.threads import to_its_end
 from orchestrator.errors import HostNotFit, StartFailed, UsageError
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class NativeHost:
             numbers = ",".join(map(str, nodes))
             arguments = ["--directory", str(directory.path), "--part", role, "--nodes", numbers]
             state = self._start_process(directory, state, role, ["orchestrator.node"], arguments)
-        server = await _to_its_end(lambda: self._start_database(directory, state))
+        server = await to_its_end(lambda: self._start_database(directory, state))
         return self._note(directory, state, "postgres", server)
 
     async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
@@ -227,22 +227,6 @@ def _last_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
     """
     being_made = any("initdb" in process.command for process in found if process.part == "postgres")
     return signal.SIGKILL if being_made else signal.SIGQUIT
-
-
-async def _to_its_end(work: Callable[[], T]) -> T:
-    """Run work in a thread and wait for its end, even when cancelled.
-
-    A thread cannot be cancelled, and must not start a process after somebody looked whether any is left.
-    """
-    thread = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        while not thread.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({thread})
-        thread.exception()
-        raise
 
 
 async def _ended(process: ProcessId) -> None:

@@ -1,0 +1,189 @@
+"""The compose file of a lab, in the words of the engine's API.
+
+Compose itself is not run: it takes seconds for what are a few requests per container, and is one more thing
+to install. The file says what there has to be all the same, and whoever starts it with Compose by hand gets
+the same containers; a test holds the two readings together. Containers carry Compose's own labels, so that
+`docker compose -p nm-LAB ps`, `logs` and `exec` work.
+
+Only what our template writes is understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.units import parse_duration
+
+__all__ = ["Composition", "Network", "Service", "Volume", "project", "read"]
+
+
+def project(lab: str) -> str:
+    """The compose project of a lab."""
+    return f"nm-{lab}"
+
+
+@dataclass(frozen=True)
+class Network:
+    """The lab's container network; without a subnet the engine takes one."""
+
+    name: str
+    driver: str
+    subnet: str | None
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume of the lab."""
+
+    name: str
+    driver: str
+    options: Mapping[str, str]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A container of the lab.
+
+    Attributes:
+        name: Its name in the file, and on the network.
+        container: Its name in the engine.
+        image: Its image.
+        settings: What `create_container` takes for it.
+        host: What `create_host_config` takes for it.
+    """
+
+    name: str
+    container: str
+    image: str
+    settings: Mapping[str, Any]
+    host: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a lab consists of; services in the order of the file, where nobody needs a later one to start."""
+
+    network: Network
+    volumes: tuple[Volume, ...]
+    services: tuple[Service, ...]
+
+    @property
+    def images(self) -> list[str]:
+        """The images that there have to be, sorted."""
+        return sorted({service.image for service in self.services})
+
+
+def read(file: Path, lab: str) -> Composition:
+    """Read a lab's compose file."""
+    import yaml
+
+    # Our template puts every value as JSON, so the fast loader and its YAML 1.1 read what was meant.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document = _undouble(yaml.load(file.read_text(), Loader=loader))  # both are safe ones
+    marks = {
+        "com.docker.compose.project": project(lab),
+        "com.docker.compose.project.config_files": str(file),
+        "com.docker.compose.project.working_dir": str(file.parent),
+    }
+    [(key, network)] = document["networks"].items()
+    volumes = {
+        key: Volume(
+            name=given["name"],
+            driver=given.get("driver", "local"),
+            options=given.get("driver_opts", {}),
+            labels={**given["labels"], **marks, "com.docker.compose.volume": key},
+        )
+        for key, given in document["volumes"].items()
+    }
+    return Composition(
+        Network(
+            name=network["name"],
+            driver=network["driver"],
+            subnet=next((pool["subnet"] for pool in network["ipam"].get("config", ())), None),
+            labels={**network["labels"], **marks, "com.docker.compose.network": key},
+        ),
+        tuple(volumes.values()),
+        tuple(
+            _service(name, given, network["name"], volumes, marks, file.parent)
+            for name, given in document["services"].items()
+        ),
+    )
+
+
+def _service(
+    name: str,
+    given: Mapping[str, Any],
+    network: str,
+    volumes: Mapping[str, Volume],
+    marks: Mapping[str, str],
+    folder: Path,
+) -> Service:
+    ports = [_port(text) for text in given["ports"]]
+    labels = {
+        **given["labels"],
+        **marks,
+        "com.docker.compose.service": name,
+        "com.docker.compose.oneoff": "False",
+        "com.docker.compose.container-number": "1",
+        "com.docker.compose.config-hash": "",
+    }
+    probe = given["healthcheck"]
+    settings = {
+        "image": given["image"],
+        "command": given["command"] or None,
+        "hostname": given["hostname"],
+        "environment": given["environment"],
+        "labels": labels,
+        "ports": [container for container, _ in ports],
+        "stop_timeout": round(_seconds(given["stop_grace_period"])),
+        "healthcheck": {
+            "test": probe["test"],
+            "retries": probe["retries"],
+            **{key: round(_seconds(probe[key]) * 1e9) for key in ("interval", "timeout", "start_period")},
+        },
+    }
+    host = {
+        "network_mode": network,
+        "binds": [_mount(mount, volumes, folder) for mount in given["volumes"]],
+        "port_bindings": dict(ports),
+        "read_only": given["read_only"],
+        "tmpfs": dict.fromkeys(given["tmpfs"], ""),
+        "cap_drop": given["cap_drop"],
+        "cap_add": given["cap_add"],
+        "security_opt": given["security_opt"],
+        "devices": given["devices"],
+        "sysctls": given["sysctls"],
+        "log_config": {"type": given["logging"]["driver"], "config": given["logging"]["options"]},
+    }
+    return Service(name, given["container_name"], given["image"], settings, host)
+
+
+def _port(text: str) -> tuple[str, tuple[str, str]]:
+    address, published, container = text.split(":")
+    return container, (address, published)
+
+
+def _mount(mount: Mapping[str, Any], volumes: Mapping[str, Volume], folder: Path) -> str:
+    if mount["type"] == "volume":
+        return f"{volumes[mount['source']].name}:{mount['target']}:rw"
+    return f"{folder / mount['source']}:{mount['target']}:{'ro' if mount['read_only'] else 'rw'}"
+
+
+def _seconds(text: str) -> float:
+    return parse_duration(text).seconds
+
+
+def _undouble(value: Any) -> Any:
+    """Undo what keeps Compose from putting variables in place."""
+    if isinstance(value, str):
+        return value.replace("$$", "$")
+    if isinstance(value, list):
+        return [_undouble(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _undouble(each) for key, each in value.items()}
+    return value

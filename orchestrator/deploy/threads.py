@@ -1,0 +1,33 @@
+"""Work in threads that has to come to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+__all__ = ["to_its_end"]
+
+T = TypeVar("T")
+
+
+async def to_its_end(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -> T:
+    """Run work in a thread and wait for its end, even when cancelled.
+
+    A thread cannot be cancelled, and must not start anything after somebody looked whether anything is left.
+
+    Args:
+        work: What to do.
+        cancel: Called when we are cancelled, so that the work may end early.
+    """
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        cancel()
+        while not thread.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({thread})
+        thread.exception()
+        raise
