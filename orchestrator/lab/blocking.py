@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
@@ -19,11 +19,13 @@ from orchestrator.lab import portal
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
 from orchestrator.lab.handle import AsyncLab, AsyncNode, up_async
-from orchestrator.lab.run import OnEvent
 from orchestrator.lab.status import LabStatus
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
-from orchestrator.results import RunOutcome
 from orchestrator.topology import Topology
+
+if TYPE_CHECKING:
+    from orchestrator.lab.run import OnEvent
+    from orchestrator.results import RunOutcome
 
 
 def _quiet(_what: str) -> None:

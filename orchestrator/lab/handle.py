@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator import topology
 from orchestrator.deploy import state as notes
@@ -23,12 +23,15 @@ from orchestrator.lab.commands import Completed, OnLine, run_in_node, run_in_nod
 from orchestrator.lab.down import DownResult, take_down
 from orchestrator.lab.find import find_lab, select_nodes
 from orchestrator.lab.operator import operator
-from orchestrator.lab.run import OnEvent, RunOptions, load_topology, run_scenario
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
 from orchestrator.protocol.messages import Event, SetLinkSpec
-from orchestrator.results import RunOutcome
 from orchestrator.topology import Topology
+
+# What only a run needs is loaded by a run: everybody waits for `nm up`.
+if TYPE_CHECKING:
+    from orchestrator.lab.run import OnEvent
+    from orchestrator.results import RunOutcome
 
 
 def _quiet(_what: str) -> None:
@@ -173,6 +176,8 @@ class AsyncLab:
     @property
     def topology(self) -> Topology:
         """What it was brought up from, with everything applied."""
+        from orchestrator.lab.run import load_topology
+
         return load_topology(self._directory)
 
     @property
@@ -285,6 +290,7 @@ class AsyncLab:
         Raises:
             ScenarioInvalid: The scenario, its roles or its parameters are wrong.
         """
+        from orchestrator.lab.run import RunOptions, run_scenario
         from orchestrator.scenario import load
 
         options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)
