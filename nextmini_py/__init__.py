@@ -3,12 +3,18 @@
 `Dataplane` starts the node that a settings file describes, in this process; everything else comes from it.
 All packet work is native and runs on threads of its own, so that Python neither slows it down nor is slowed
 down by it.
+
+The classes of results are loaded when they are first asked for: a program that only carries a node, as every
+container of a lab does, starts without them.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from nextmini_py._dataplane import Dataplane
 from nextmini_py._native import MAX_MESSAGE, PacketBuilder, PacketView, PayloadDelivery
 from nextmini_py._receiver import PacketReceiver
-from nextmini_py._results import Event, LosslessResult, ReceiverResult
 from nextmini_py.errors import (
     ConfigError,
     ControllerError,
@@ -30,6 +36,9 @@ from nextmini_py.errors import (
     UnknownNode,
     UnknownSession,
 )
+
+if TYPE_CHECKING:
+    from nextmini_py._results import Event, LosslessResult, ReceiverResult
 
 __all__ = [
     "MAX_MESSAGE",
@@ -61,3 +70,21 @@ __all__ = [
     "UnknownNode",
     "UnknownSession",
 ]
+
+_RESULTS = ("Event", "LosslessResult", "ReceiverResult")
+
+
+def __getattr__(name: str) -> object:
+    """Load a class of results."""
+    if name not in _RESULTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from nextmini_py import _results
+
+    value: object = getattr(_results, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

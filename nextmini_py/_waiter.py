@@ -7,12 +7,14 @@ awaits it, so a wait may be cancelled at any point without losing data.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from nextmini_py._native import Waker
+
+if TYPE_CHECKING:
+    import asyncio
 
 _T = TypeVar("_T")
 
@@ -100,6 +102,8 @@ _waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiter] = WeakKeyDictiona
 
 def waiter() -> Waiter:
     """Return the waiter of the running loop."""
+    import asyncio  # here, where there is a loop: a program without one need not load it
+
     loop = asyncio.get_running_loop()
     found = _waiters.get(loop)
     if found is None:

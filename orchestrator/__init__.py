@@ -19,9 +19,6 @@ type checkers what they are, so that not even an import for their sake stands he
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 __all__ = ["Lab", "NmError", "Topology", "__version__"]
 
 __version__ = "0.1.0"
@@ -33,12 +30,14 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load a public name from its room the first time it is used."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    from importlib import import_module
+
+    value: object = getattr(import_module(home), name)
     globals()[name] = value
     return value
 

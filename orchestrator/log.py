@@ -13,10 +13,8 @@ Logs are talk, so they go to stderr: stdout carries data alone.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 __all__ = ["FieldLogger", "get", "setup"]
@@ -98,6 +96,9 @@ class _TextFormatter(logging.Formatter):
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        import json
+        from datetime import UTC, datetime
+
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -112,4 +113,8 @@ class _JsonFormatter(logging.Formatter):
 
 def _plain(value: object) -> str:
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(c.isspace() for c in text) or text == "" else text
+    if text and not any(c.isspace() for c in text):
+        return text
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
