@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator
-from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,12 +15,13 @@ from nextmini_py import _native
 from nextmini_py._groups import Groups
 from nextmini_py._native import PacketView
 from nextmini_py._receiver import PacketReceiver
-from nextmini_py._results import Event, LosslessResult, lossless_result
 from nextmini_py._waiter import waiter
 from nextmini_py.errors import NodeClosed
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from nextmini_py._results import Event, LosslessResult
 
 __all__ = ["Dataplane"]
 
@@ -55,8 +54,17 @@ class Dataplane(Groups):
         enable_local_interface: bool = False,
         namespace_fd: int | None = None,
     ) -> None:
+        self._start(config_path, enable_local_interface, namespace_fd)
+        self._registered()
+
+    def _start(
+        self, config_path: str | os.PathLike[str], enable_local_interface: bool, namespace_fd: int | None
+    ) -> None:
         self._config_path = Path(config_path)
         self._node = _native.Node(config_path, enable_local_interface, namespace_fd)
+
+    def _registered(self) -> None:
+        """Wait until the controller has taken us in; a node that it does not take is closed."""
         try:
             self._node.registration().wait()
         except BaseException:
@@ -239,6 +247,8 @@ class Dataplane(Groups):
         chunk_size: int = 8192,
     ) -> int:
         """Like `receive_data`, to be awaited."""
+        import asyncio
+
         await asyncio.sleep(0)
         return self.receive_data(group_id, dest_ip, source_node_id, expected_bytes, chunk_size)
 
@@ -261,6 +271,8 @@ class Dataplane(Groups):
 
     def lossless_result(self, session_id: int) -> LosslessResult:
         """Return how a transfer went, or how it stands while it runs."""
+        from nextmini_py._results import lossless_result
+
         return lossless_result(self._node.session_report(session_id))
 
     def lossless_cancel(self, session_id: int) -> None:
@@ -291,6 +303,8 @@ class Dataplane(Groups):
             timeout_ms: End when nothing happens for so long; 0 yields what there is. None goes on until the
                 dataplane is closed.
         """
+        from nextmini_py._results import Event
+
         while True:
             try:
                 found = self._node.wait_for_event(timeout_ms)
@@ -302,6 +316,8 @@ class Dataplane(Groups):
 
     async def events_async(self, timeout_ms: int | None = None) -> AsyncIterator[Event]:
         """Like `events`, for an event loop."""
+        from nextmini_py._results import Event
+
         while True:
             try:
                 found = await waiter().until(self._node, self._node.event, timeout_ms)
@@ -313,6 +329,8 @@ class Dataplane(Groups):
 
     def _destination(self, group_id: int, dest_ip: str) -> str:
         """A group is known by its number; an address that is not its own is corrected, not obeyed."""
+        from ipaddress import IPv4Address
+
         known = self._node.group_address(group_id)
         if known is not None and known != dest_ip and IPv4Address(dest_ip).is_multicast:
             text = f"group {group_id} has the address {known}, not {dest_ip}; {known} is used"
@@ -329,3 +347,20 @@ def _close_all() -> None:
     """Neighbours should hear that a program ends, not find out."""
     for dataplane in list(_open):
         dataplane.close()
+
+
+def open_nodes(nodes: Iterable[tuple[str | os.PathLike[str], int | None]]) -> list[Dataplane]:
+    """See `nextmini_py.host.open_nodes`."""
+    opened: list[Dataplane] = []
+    try:
+        for config_path, namespace_fd in nodes:
+            dataplane = Dataplane.__new__(Dataplane)
+            dataplane._start(config_path, True, namespace_fd)
+            opened.append(dataplane)
+        for dataplane in opened:
+            dataplane._registered()
+    except BaseException:
+        for dataplane in opened:
+            dataplane.close()
+        raise
+    return opened

@@ -20,6 +20,8 @@ __all__ = [
     "enter_namespace",
     "enter_user_namespace",
     "unshare_mounts",
+    "was_called",
+    "watch_calls",
 ]
 
 MAX_MESSAGE: int
@@ -279,3 +281,9 @@ def enter_user_namespace() -> None:
 
 def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
     """Lay a file over `/etc/hosts` for the calling thread."""
+
+def was_called() -> bool:
+    """Whether the controller has called for somebody who runs roles here."""
+
+def watch_calls(waker: Waker, key: int) -> None:
+    """Let a waker fire when it does."""

@@ -1,16 +1,27 @@
-"""Namespaces, for a program that runs many nodes in one process.
+"""Namespaces and the controller's call, for a program that carries nodes for others.
 
-A node of its own needs none of this. The functions act on the calling thread or process at once and are not
-undone; they need the permissions of the system calls behind them.
+A node of one's own needs none of this. The functions about namespaces act on the calling thread or process at
+once and are not undone; they need the permissions of the system calls behind them.
 """
 
 from __future__ import annotations
 
 import os
+import select
+from collections.abc import Iterable
 
 from nextmini_py import _native
+from nextmini_py._dataplane import Dataplane
+from nextmini_py._dataplane import open_nodes as _open_nodes
 
-__all__ = ["create_namespace", "enter_namespace", "enter_user_namespace", "unshare_mounts"]
+__all__ = [
+    "create_namespace",
+    "enter_namespace",
+    "enter_user_namespace",
+    "open_nodes",
+    "unshare_mounts",
+    "wait_for_call",
+]
 
 
 def create_namespace() -> int:
@@ -47,3 +58,27 @@ def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
         hosts_file: The file that is seen there.
     """
     _native.unshare_mounts(hosts_file)
+
+
+def open_nodes(nodes: Iterable[tuple[str | os.PathLike[str], int | None]]) -> list[Dataplane]:
+    """Start many nodes with TUN devices: all are on their way before the first answer is waited for.
+
+    Args:
+        nodes: For each its TOML file and `namespace_fd` as for `Dataplane`.
+
+    Raises:
+        NextminiError: The first failure, of those that `Dataplane` names; no node is left open then.
+    """
+    return _open_nodes(nodes)
+
+
+def wait_for_call() -> None:
+    """Wait until the controller wants roles to be run in nodes of this process.
+
+    It returns at once when the call has come before. The handler of a signal ends the wait by raising.
+    """
+    waker = _native.Waker()
+    _native.watch_calls(waker, 0)
+    while not _native.was_called():
+        select.select([waker], [], [])
+        waker.take()

@@ -46,6 +46,7 @@ class AgentDesk:
         self._held: dict[tuple[str, str, str, int], list[tuple[Session, Frame]]] = {}
         self._outbox: list[Callable[[], None]] = []
         self._sender: asyncio.Task[None] | None = None
+        core.on_came.append(lambda node: self.runs.came(node.id))
         self._handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
             m.AgentHello: self._hello,
             m.RoleStarted: self._role_started,
@@ -164,6 +165,13 @@ class AgentDesk:
                 self._schedule()
 
         peer.connection.ask(role, replied, node=role.node)
+
+    def call(self, nodes: Iterable[int]) -> None:
+        """See `Effects.call`."""
+        peers = {node: self._core.lab.registry.node(node).peer for node in nodes}
+        # One call is enough for all nodes of a process.
+        for peer, node in {peer: node for node, peer in peers.items() if isinstance(peer, Session)}.items():
+            peer.connection.send_nowait(m.AgentWanted(), node=node)
 
     def happened(self, run: Run, event: m.RunEvent) -> None:
         """See `Effects.happened`."""

@@ -77,7 +77,7 @@ class Core:
         self.clock = clock
         self.incarnation = 0
         self.sessions: set[Session] = set()
-        self.on_settled: list[Callable[[], None]] = []
+        self.on_came: list[Callable[[Node], None]] = []
         self._pending: asyncio.TimerHandle | None = None
         self._settle_pending: asyncio.Handle | None = None
         self._states: dict[int, str] = {}
@@ -151,6 +151,8 @@ class Core:
         """
         if node.id in self._announced:
             self._announce(node)
+        for came in self.on_came:
+            came(node)
 
     async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
         """Wait until something about the lab is so; False when it is not in time."""
@@ -275,8 +277,6 @@ class Core:
         for condition, future in self._waiters:
             if not future.done() and condition():
                 future.set_result(None)
-        for settled in self.on_settled:
-            settled()
 
     async def _ack_all(self) -> None:
         while self._acks:

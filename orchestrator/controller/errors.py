@@ -75,7 +75,7 @@ class RunInvalid(ProtocolError):
 
 
 class AgentMissing(ProtocolError):
-    """A node's agent, which runs its roles, is not connected; right after a start it soon will be."""
+    """A node's agent, which runs its roles, is not connected; it was called for, and soon will be."""
 
     id = "run.no-agent"
 

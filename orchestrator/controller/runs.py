@@ -46,6 +46,10 @@ class Effects(Protocol):
         """Send a message to an agent."""
         ...
 
+    def call(self, nodes: Iterable[int]) -> None:
+        """Ask the processes of these nodes for their agents."""
+        ...
+
     def happened(self, run: Run, event: RunEvent) -> None:
         """Show an event to those who watch, and keep it (a `progress` is only shown)."""
         ...
@@ -121,6 +125,7 @@ class Runs:
             raise RunInvalid("the run has no roles", hint="name at least one role with a node")
         missing = sorted(node for node in roles if node not in self._agents)
         if missing:
+            self._effects.call(missing)
             names = ", ".join(str(node) for node in missing[:12])
             raise AgentMissing(f"nobody runs roles in the nodes {names}", hint="wait until they are ready")
         run = Run(
@@ -150,6 +155,11 @@ class Runs:
                 self._away.setdefault(node, now_ms + AGENT_GRACE_MS)
 
     # Agents.
+
+    def came(self, node: int) -> None:
+        """Note that a node's dataplane registered; what it should be running is asked about at once."""
+        if node not in self._agents and any(self._find(run_id, node) for run_id in self._runs):
+            self._effects.call([node])
 
     def attach(self, peer: Peer, hello: AgentHello, now_ms: int) -> None:
         """Take an agent that comes, or comes back, with what it is still running."""
@@ -183,10 +193,6 @@ class Runs:
             run.prepared.discard(peer)
             for peers in run.lookups.values():
                 peers.discard(peer)
-
-    def has_agent(self, node: int) -> bool:
-        """Whether roles can be run in a node at the moment."""
-        return node in self._agents
 
     # What roles say. Messages about unknown runs are late, and ignored.
 

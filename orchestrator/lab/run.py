@@ -42,8 +42,9 @@ AWAY_S = 60.0
 END_GRACE_S = 20.0
 """What a run may take beyond its own time limit: stopping roles, and a controller under load."""
 
-AGENTS_S = 15.0
-"""How long the agents of ready nodes may take to be there: each connects by itself, right after its node."""
+AGENTS_S = 60.0
+"""How long the agents of ready nodes may take to be there: they are loaded when a run first calls for them,
+all at once, and a small machine with a hundred containers needs its time."""
 
 NO_AGENT = "run.no-agent"
 """What the controller answers when a node's agent is not connected."""

@@ -5,6 +5,7 @@ The functions say what the agent needs in the agent's words, so that a test can 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,21 +13,27 @@ if TYPE_CHECKING:
     from nextmini_py import Dataplane as Dataplane
 
 
-def open_node(config: Path, namespace: int | None) -> Dataplane:
-    """Start a node with its TUN device.
+def open_nodes(nodes: Sequence[tuple[Path, int | None]]) -> list[Dataplane]:
+    """Start nodes with their TUN devices.
 
     Args:
-        config: The node's TOML file.
-        namespace: The network namespace to put the device in, as an open file; None for our own.
+        nodes: For each its TOML file, and the network namespace to put the device in as an open file; None
+            for our own.
 
     Raises:
-        nextmini_py.NextminiError: The file is wrong, the controller does not answer, or TUN is refused.
+        nextmini_py.NextminiError: A file is wrong, the controller does not answer, or TUN is refused; no node
+            is left open then.
     """
-    from nextmini_py import Dataplane
+    from nextmini_py import host
 
-    if namespace is None:
-        return Dataplane(str(config), enable_local_interface=True)
-    return Dataplane(str(config), enable_local_interface=True, namespace_fd=namespace)
+    return host.open_nodes(nodes)
+
+
+def wait_for_call() -> None:
+    """Wait until the controller wants roles to be run here; the handler of a signal ends it by raising."""
+    from nextmini_py import host
+
+    host.wait_for_call()
 
 
 def create_namespace() -> int:

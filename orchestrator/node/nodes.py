@@ -7,17 +7,13 @@ published so that `nm exec` finds its way in (`orchestrator.deploy.namespaces` r
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.node import dataplane
 
@@ -26,12 +22,8 @@ if TYPE_CHECKING:
 
 _SO_NETNS_COOKIE = 71
 
-OPENERS = 8
-"""Dataplanes opened at a time: each waits for the controller's answer, which costs no processor."""
 
-
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One node of this process.
 
     Attributes:
@@ -48,14 +40,6 @@ class Node:
         """Move the calling thread into the node's network."""
         if self.namespace is not None:
             dataplane.enter_namespace(self.namespace)
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A node to be opened: its number and its TOML file."""
-
-    id: int
-    config: Path
 
 
 class Nodes:
@@ -81,38 +65,31 @@ class Nodes:
         """Whether super-packets pass the nodes' TUN devices, in words; each way of theirs once."""
         return ", ".join(sorted({str(node.dataplane.offload) for node in self._nodes.values()}))
 
-    def make_namespaces(self, seats: Sequence[Seat]) -> None:
-        """Make a network namespace per node."""
-        for seat in seats:
-            self._namespaces[seat.id] = dataplane.create_namespace()
-        with ThreadPoolExecutor(1, thread_name_prefix="cookies") as thread:  # it leaves our own network
-            self._cookies = thread.submit(_read_cookies, self._namespaces).result()
+    def make_namespaces(self, numbers: Sequence[int]) -> None:
+        """Make a network namespace for each of these nodes, in the order in which they will be opened."""
+        from threading import Thread
 
-    def open(self, seats: Sequence[Seat], opened: Callable[[int], None] = lambda _count: None) -> None:
-        """Open every node's dataplane, several at a time.
+        for number in numbers:
+            self._namespaces[number] = dataplane.create_namespace()
+        reader = Thread(target=self._read_cookies, name="cookies")  # it leaves our own network
+        reader.start()
+        reader.join()
 
-        Args:
-            seats: The nodes.
-            opened: Told how many are open, as they open.
+    def open(self, configs: Sequence[Path]) -> None:
+        """Open the dataplanes of nodes by their TOML files, each in its namespace if namespaces were made.
 
         Raises:
-            nextmini_py.NextminiError: One could not be opened; the first failure is raised.
+            nextmini_py.NextminiError: One could not be opened; the others are closed again.
         """
-        with ThreadPoolExecutor(OPENERS, thread_name_prefix="open") as pool:
-            futures = [pool.submit(self._open, seat) for seat in seats]
-            try:
-                for count, future in enumerate(futures, 1):
-                    future.result()
-                    opened(count)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                self.close()
-                raise
+        namespaces: list[int | None] = [*self._namespaces.values()] or [None] * len(configs)
+        dataplanes = dataplane.open_nodes(list(zip(configs, namespaces, strict=True)))
+        for opened, namespace in zip(dataplanes, namespaces, strict=True):
+            self._nodes[opened.node_id] = Node(opened.node_id, opened, namespace)
 
     def close(self) -> None:
         """Close all dataplanes, then let go of the namespaces."""
-        with ThreadPoolExecutor(OPENERS, thread_name_prefix="close") as pool:
-            list(pool.map(lambda node: node.dataplane.close(), self._nodes.values()))
+        for node in self._nodes.values():
+            node.dataplane.close()
         self._nodes.clear()
         for handle in self._namespaces.values():
             os.close(handle)
@@ -120,6 +97,8 @@ class Nodes:
 
     def publish(self, path: Path, *, user_namespace: bool, mount_namespace: bool) -> None:
         """Write the table of namespaces, whole, for whoever wants to run a command in a node."""
+        import json
+
         table = {
             "pid": os.getpid(),
             "started": _start_time(),
@@ -139,20 +118,15 @@ class Nodes:
         temporary.write_text(json.dumps(table))
         temporary.replace(path)
 
-    def _open(self, seat: Seat) -> None:
-        namespace = self._namespaces.get(seat.id)
-        self._nodes[seat.id] = Node(seat.id, dataplane.open_node(seat.config, namespace), namespace)
+    def _read_cookies(self) -> None:
+        """What tells each namespace from any other for ever, by node; see `orchestrator.deploy.cookies`."""
+        import socket
 
-
-def _read_cookies(namespaces: Mapping[int, int]) -> dict[int, int]:
-    """What tells each namespace from any other for ever, by node; see `orchestrator.deploy.cookies`."""
-    found = {}
-    for number, handle in namespaces.items():
-        dataplane.enter_namespace(handle)
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-            raw = door.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-            found[number] = int.from_bytes(raw, sys.byteorder)
-    return found
+        for number, handle in self._namespaces.items():
+            dataplane.enter_namespace(handle)
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+                raw = door.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+                self._cookies[number] = int.from_bytes(raw, sys.byteorder)
 
 
 def raise_file_limit() -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-from orchestrator.node.nodes import Seat
+from typing import NamedTuple
 
 READY = Path("/run/nm/ready")
 """What a container's health check looks for; the image makes the folder, so elsewhere it is not there."""
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What the agent was started with.
 
     Attributes:
-        seats: The nodes to carry.
+        configs: The TOML files of the nodes to carry.
+        numbers: With a directory: their numbers, in the same order.
         directory: The lab's folder when the process carries a native lab's nodes in namespaces; None in a
             container, whose network is the node's.
         part: What this process is called in the lab; its table and working folder are named after it.
@@ -26,7 +24,8 @@ class Options:
         log_level: See `orchestrator.log`.
     """
 
-    seats: tuple[Seat, ...]
+    configs: tuple[Path, ...]
+    numbers: tuple[int, ...]
     directory: Path | None
     part: str
     ready_file: Path | None
@@ -45,6 +44,8 @@ def parse(argv: Sequence[str]) -> Options:
     given = parser.parse_args(argv)
     if bool(given.files) == bool(given.directory):
         parser.error("give node files, or --directory with --nodes")
+    configs: tuple[Path, ...] = tuple(given.files)
+    numbers: tuple[int, ...] = ()
     if given.directory:
         try:
             numbers = expand(given.nodes)
@@ -52,16 +53,12 @@ def parse(argv: Sequence[str]) -> Options:
             parser.error(f"--nodes: {error}")
         if not numbers:
             parser.error("--directory needs --nodes")
-        seats = tuple(Seat(n, given.directory / "run" / f"node-{n}.toml") for n in numbers)
-    else:
-        from orchestrator.settings import load_node
-
-        seats = tuple(Seat(load_node(file).node_id, file) for file in given.files)
+        configs = tuple(given.directory / "run" / f"node-{n}.toml" for n in numbers)
     ready = given.ready_file or (READY if given.files and READY.parent.is_dir() else None)
-    return Options(seats, given.directory, given.part, ready, given.log_level)
+    return Options(configs, numbers, given.directory, given.part, ready, given.log_level)
 
 
-def expand(text: str) -> list[int]:
+def expand(text: str) -> tuple[int, ...]:
     """The numbers in a list such as `1,2,4-6`, sorted, each once.
 
     Raises:
@@ -74,4 +71,4 @@ def expand(text: str) -> list[int]:
         if low < 1 or high < low:
             raise ValueError(f"`{part}` is no range of node numbers")
         numbers.update(range(low, high + 1))
-    return sorted(numbers)
+    return tuple(sorted(numbers))

@@ -185,8 +185,8 @@ def _node(
         external=node.external,
         controller_addr=controller,
         controller_token=secrets.node_token,
-        # Containers start all at once, and the controller's may be the last.
-        controller_connect_timeout_ms=_milliseconds(ready_timeout if contained else _CONNECT_SECONDS),
+        # All parts of a lab start at once, and the controller may be the last.
+        controller_connect_timeout_ms=_milliseconds(_CONNECT_SECONDS if node.external else ready_timeout),
         # Nodes under one name reach each other at private addresses; a seat outside the containers cannot.
         private_network_name=f"nm-{lab}" if contained or not docker else f"host-{lab}",
         private_network_interface="eth0" if contained else "lo",

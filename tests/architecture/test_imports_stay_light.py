@@ -28,6 +28,13 @@ def test_what_runs_in_a_node_loads_none_of_the_hosts_libraries(room: str) -> Non
     assert loaded_by(f"import orchestrator.{room}", *HEAVY) == []
 
 
+def test_a_node_opens_without_what_runs_roles() -> None:
+    """Every container of a lab pays for this before the lab is ready."""
+    suspects = ("asyncio", "dataclasses", "orchestrator.node.duty", "orchestrator.protocol", "websockets")
+    statement = "import nextmini_py.host, orchestrator.node.service"
+    assert loaded_by(statement, "orchestrator.settings", "msgpack", *suspects) == []
+
+
 def test_the_controller_loads_neither_docker_nor_templates_nor_the_command_line() -> None:
     assert loaded_by("import orchestrator.controller.__main__", "docker", "jinja2", "typer", "pyroute2") == []
 

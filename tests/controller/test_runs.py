@@ -21,6 +21,10 @@ class Recorder:
         self.sent: list[tuple[Hashable, Message]] = []
         self.events: list[m.RunEvent] = []
         self.finished: list[m.RunFinished] = []
+        self.called: list[int] = []
+
+    def call(self, nodes: Iterable[int]) -> None:
+        self.called.extend(nodes)
 
     def send(self, peer: Hashable, message: Message) -> None:
         self.sent.append((peer, message))
@@ -101,6 +105,28 @@ def test_a_run_that_cannot_be_is_refused(runs: Runs, roles: dict[str, Any], reas
         runs.start(wanted(**roles), 0)
     assert refusal.value.id == id
     assert runs.get("r1") is None
+
+
+def test_agents_that_are_missing_are_called_for(runs: Runs, effects: Recorder) -> None:
+    with pytest.raises(ProtocolError, match="the nodes 4, 6"):
+        runs.start(wanted(a=(1, 4), b=(6,)), 0)
+    assert effects.called == [4, 6]
+    runs.attach("C", m.AgentHello((4, 6)), 10)
+    assert runs.start(wanted(a=(1, 4), b=(6,)), 20).roles.keys() == {1, 4, 6}
+    assert effects.called == [4, 6]
+
+
+def test_a_node_that_comes_back_is_asked_what_became_of_its_role(runs: Runs, effects: Recorder) -> None:
+    runs.came(3)
+    runs.start(wanted(), 0)
+    runs.came(3)
+    assert effects.called == []  # nothing was under way, then its agent is there
+    runs.detach("B", 100)
+    runs.came(3)
+    assert effects.called == [3]
+    runs.attach("B2", m.AgentHello((3,)), 200)
+    runs.tick(200 + DOUBT_MS)
+    assert "was started anew" in runs.run("r1").reason
 
 
 def test_a_role_that_raises_stops_the_others_and_names_itself(runs: Runs, effects: Recorder) -> None:

@@ -60,6 +60,20 @@ async def test_a_ring_becomes_ready_and_every_node_knows_the_way(start: Start, d
     assert {link.state for link in shown.links} == {"up"}
 
 
+async def test_a_run_calls_once_for_the_agent_of_each_process(start: Start, database: Database) -> None:
+    controller = await start(settings(database, 5))
+    here, there = FakeProcess([1, 2, 3], 7), FakeProcess([4, 5], 8)
+    await ready_lab(controller, [here, there])
+    connection = await operator(controller)
+    run = m.StartRun("r1", "hello", {"a": (1, 3), "b": (4,)}, {"roles.py": b""}, {}, 7, 60.0)
+    with pytest.raises(PeerError) as refusal:
+        await connection.request(run, within=10)
+    assert refusal.value.id == "run.no-agent"
+    for process in (here, there):
+        await process.until(lambda p=process: p.received["AgentWanted"] > 0)  # type: ignore[misc]  # a default
+        assert process.received["AgentWanted"] == 1
+
+
 async def test_waiting_for_a_lab_names_what_is_missing(start: Start, database: Database) -> None:
     controller = await start(settings(database, 3))
     waiting = await operator(controller)

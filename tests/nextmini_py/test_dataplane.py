@@ -235,3 +235,29 @@ def test_ctrl_c_ends_a_wait(controller: FakeController, tmp_path: Path) -> None:
         finally:
             child.kill()
     assert controller.wait_for(m.Goodbye, node=1), "a program that ends says goodbye"
+
+
+CALLED = """
+import sys
+from nextmini_py import Dataplane, host
+
+with Dataplane(sys.argv[1]):
+    host.wait_for_call()
+    print("called", flush=True)
+    host.wait_for_call()
+"""
+
+
+def test_a_process_hears_that_somebody_is_wanted_who_runs_roles(
+    controller: FakeController, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", CALLED, str(controller.settings(1, tmp_path))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert controller.wait_for(m.StartUp, 1)
+            assert process.poll() is None
+            controller.say(1, m.AgentWanted())
+            assert process.communicate(timeout=20)[0] == "called\n"
+        finally:
+            process.kill()
+    assert process.returncode == 0

@@ -8,8 +8,14 @@ from orchestrator.node.options import expand, parse
 
 
 def test_ranges_of_nodes() -> None:
-    assert expand("1,2,4-6,5") == [1, 2, 4, 5, 6]
-    assert expand("") == []
+    assert expand("1,2,4-6,5") == (1, 2, 4, 5, 6)
+    assert expand("") == ()
+
+
+def test_nodes_of_a_lab_are_found_in_its_folder() -> None:
+    given = parse(["--directory", "/lab", "--nodes", "3,1"])
+    assert given.numbers == (1, 3)
+    assert [str(config) for config in given.configs] == ["/lab/run/node-1.toml", "/lab/run/node-3.toml"]
 
 
 @pytest.mark.parametrize("text", ["0", "3-1", "a", "1-", "-1"])

@@ -81,6 +81,7 @@ TO_NODE: list[Message] = [
     m.SetLink(2, LinkSpec(delay_us=0), 12),
     m.AddFlows((m.Flow(1, 1, 3, 10**10), m.Flow(2, 1, 3, None, 1500, 10**9, 2, 65_537, "lossless_unicast"))),
     m.TopologyReady(),
+    m.AgentWanted(),
     m.GroupCreated(1, "239.255.0.10", 1, "weights-sync"),
     m.InstallGroupDirectory(5, (m.Group(1, "239.255.0.10", 1, "weights-sync"),), (2,), False),
     m.InstallGroupRoutes(

@@ -16,6 +16,7 @@ messages! {
     ToNode {
         Welcome, Ack, Error, Goodbye,
         NodeSettings, AddNode, RemoveNode, AddNodeAddress, InstallRoutes, SetLink, AddFlows, TopologyReady,
+        AgentWanted,
         GroupCreated, InstallGroupDirectory, InstallGroupRoutes, MemberChanged, NodeState, ProbeLink,
     }
 }
@@ -234,6 +235,10 @@ pub struct AddFlows {
 /// Every node is ready; traffic may start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopologyReady {}
+
+/// Roles are to run in nodes of this process, and nobody here has offered to run them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgentWanted {}
 
 /// The group that this node asked for exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

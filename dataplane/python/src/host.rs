@@ -1,13 +1,15 @@
-//! Namespaces, for whoever runs many nodes in one process.
+//! Namespaces and the controller's call, for whoever carries nodes for others.
 
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 
+use nm_driver::node::call;
 use nm_kernel::{namespace, KernelError};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use crate::error;
+use crate::waiting::PyWaker;
 
 /// A descriptor of our own for the file behind one that Python holds.
 pub fn duplicate(descriptor: i32) -> PyResult<OwnedFd> {
@@ -54,4 +56,16 @@ pub fn unshare_mounts(py: Python<'_>, hosts_file: PathBuf) -> PyResult<()> {
         py,
         namespace::bind_mount(&hosts_file, std::path::Path::new("/etc/hosts")),
     )
+}
+
+/// Whether the controller has called for somebody who runs roles in this process.
+#[pyfunction]
+pub fn was_called() -> bool {
+    call::has_come()
+}
+
+/// Lets `waker` fire when it does.
+#[pyfunction]
+pub fn watch_calls(waker: &PyWaker, key: u64) {
+    call::signal().watch(key, &waker.0);
 }

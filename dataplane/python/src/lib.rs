@@ -41,5 +41,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(host::create_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::enter_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::enter_user_namespace, module)?)?;
-    module.add_function(wrap_pyfunction!(host::unshare_mounts, module)?)
+    module.add_function(wrap_pyfunction!(host::unshare_mounts, module)?)?;
+    module.add_function(wrap_pyfunction!(host::was_called, module)?)?;
+    module.add_function(wrap_pyfunction!(host::watch_calls, module)?)
 }

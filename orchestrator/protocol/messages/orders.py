@@ -19,6 +19,7 @@ __all__ = [
     "AddFlows",
     "AddNode",
     "AddNodeAddress",
+    "AgentWanted",
     "Flow",
     "Group",
     "GroupCreated",
@@ -180,6 +181,16 @@ class AddFlows(Message):
 @dataclass(frozen=True, slots=True)
 class TopologyReady(Message):
     """Every node is ready; traffic may start."""
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class AgentWanted(Message):
+    """Roles are to run in nodes of this process, and no agent of it is connected.
+
+    What runs roles is much larger than a node, so a process loads it when it is first called for;
+    `AgentHello` follows on a connection of its own.
+    """
 
 
 @sent_by(Role.CONTROLLER)

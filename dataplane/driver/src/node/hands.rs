@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nm_engine::{AddressPlan, Command, FlowStats, LinkStats, NodeStats};
 use nm_messages::{AddNode, FlowCounter, LinkCounter, Metrics};
 
+use super::call;
 use super::events::NodeEvent;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
@@ -86,6 +87,7 @@ impl Hands for NodeHands {
                 self.port.command_nowait(Command::NodeGone { node, reason });
             }
             Effect::Note(event) => self.state.note(event),
+            Effect::AgentWanted => call::made(),
             Effect::TopologyReady => self.state.change(|facts| {
                 if !std::mem::replace(&mut facts.topology_ready, true) {
                     facts.stash.push(NodeEvent::TopologyReady);

@@ -5,6 +5,7 @@
 //! by itself: the seam to Python waits on signals, a slice at a time, so that it can be interrupted; event loops
 //! wait on a [`wait::Waker`].
 
+pub mod call;
 pub mod error;
 pub mod events;
 mod groups;

@@ -76,6 +76,8 @@ pub enum Effect {
     Note(NodeEvent),
     /// Every node is ready.
     TopologyReady,
+    /// The process should offer to run roles.
+    AgentWanted,
 }
 
 #[derive(Debug)]
@@ -204,6 +206,7 @@ impl Member {
             wire::ToNode::SetLink(set) => self.on_set_link(&set),
             wire::ToNode::InstallRoutes(install) => self.on_routes(install),
             wire::ToNode::TopologyReady(_) => Ok(vec![Effect::TopologyReady]),
+            wire::ToNode::AgentWanted(_) => Ok(vec![Effect::AgentWanted]),
             wire::ToNode::GroupCreated(created) => self.on_created(created),
             wire::ToNode::InstallGroupDirectory(directory) => self.on_directory(directory),
             wire::ToNode::InstallGroupRoutes(install) => Ok(self.on_group_routes(install)),

@@ -1,0 +1,50 @@
+"""On duty: connect to the controller as the agent of this process, and obey until told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from pathlib import Path
+
+from orchestrator.node import output
+from orchestrator.node.agent import Agent
+from orchestrator.node.nodes import Nodes
+from orchestrator.node.options import Options
+from orchestrator.settings import load_node
+
+
+def serve(given: Options, nodes: Nodes) -> None:
+    """Run roles in these nodes until a signal says that it is enough.
+
+    Raises:
+        ControllerUnreachable: The controller that called does not answer.
+        PeerError: It refuses us.
+    """
+    output.install()
+    asyncio.run(_serve(given, nodes))
+
+
+async def _serve(given: Options, nodes: Nodes) -> None:
+    agent = _agent(given, nodes)
+    serving = asyncio.create_task(agent.serve())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    await asyncio.wait({serving})
+    if not serving.cancelled():
+        serving.result()
+
+
+def _agent(given: Options, nodes: Nodes) -> Agent:
+    settings = load_node(given.configs[0])
+    work = given.directory / "work" / given.part if given.directory else Path(tempfile.gettempdir()) / "nm"
+    return Agent(
+        nodes,
+        url=settings.controller_addr,
+        token=settings.controller_token,
+        base=settings.base_addr,
+        work=work,
+        logs=given.directory / "logs" if given.directory else None,
+        patience_s=settings.controller_connect_timeout_ms / 1000,
+    )
