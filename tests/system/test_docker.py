@@ -224,14 +224,14 @@ def essence(facts: Any, files: Path) -> dict[str, Any]:
         *("NetworkMode", "RestartPolicy", "PidMode", "IpcMode", "UsernsMode", "ShmSize"),
         "PortBindings",
     )
-    found = {key: host[key] or None for key in same}
+    found = {key: host.get(key) or None for key in same}
     found["Tmpfs"] = sorted(host["Tmpfs"])
     found["Mounts"] = sorted(
         (mount["Destination"], mount.get("Name") or mount["Source"].replace(str(files), ""), mount["RW"])
         for mount in facts["Mounts"]
     )
     asked = ("Hostname", "Image", "Cmd", "Entrypoint", "ExposedPorts", "Healthcheck", "User")
-    found |= {key: config[key] or None for key in asked}
+    found |= {key: config.get(key) or None for key in asked}
     found["Env"] = sorted(config["Env"])
     found["Labels"] = {key: value for key, value in config["Labels"].items() if key.startswith("nm.")}
     [network] = facts["NetworkSettings"]["Networks"].values()
