@@ -8,7 +8,6 @@ where it does not, a raw socket does the same for those who may open one.
 from __future__ import annotations
 
 import os
-import select
 import socket
 import statistics
 import struct
@@ -54,7 +53,6 @@ class Echo:
         except PermissionError:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
             self._raw = True
-        self._socket.setblocking(False)
 
     def __enter__(self) -> Echo:
         return self
@@ -82,9 +80,11 @@ class Echo:
     def _collect(self, sent: dict[int, float], times: dict[int, float], deadline: float) -> None:
         missing = {index & 0xFFFF: index for index in sent}
         while missing and (left := deadline - time.monotonic()) > 0:
-            if not select.select([self._socket], [], [], left)[0]:
+            self._socket.settimeout(left)
+            try:
+                packet = self._socket.recv(65535)
+            except TimeoutError:
                 return
-            packet = self._socket.recv(65535)
             now = time.monotonic()
             if self._raw:
                 packet = packet[(packet[0] & 15) * 4 :]

@@ -6,12 +6,15 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator import resources
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import send_signal
@@ -260,3 +263,21 @@ def test_a_new_scenario_runs_as_it_is_written(ring: Lab, nm: Nm, tmp_path: Path)
     said = nm("run", "scenario", "./hello", "-o", "json")
     assert said.code == 0, said.err
     assert said.json["verdict"] == "pass"
+
+
+ECHO = """
+import os, resource, runpy, sys
+
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+with runpy.run_path(sys.argv[1])["Echo"](56) as echo:
+    print(sorted(echo.run(["127.0.0.1", "127.0.0.2"], 5.0)))
+"""
+
+
+def test_pingall_works_in_a_process_with_thousands_of_open_files() -> None:
+    roles = resources.path("scenarios") / "pingall" / "roles.py"
+    command = [sys.executable, "-c", ECHO, str(roles)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "[0, 1]\n"
