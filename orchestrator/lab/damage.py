@@ -60,5 +60,5 @@ def _needed(directory: LabDirectory, state: LabState) -> list[Path]:
             if (process := state.parts.get(role)) is not None and process.alive()
         ]
     else:
-        needed.append(directory.run / "docker-compose.yml")
+        needed += [directory.run / name for name in ("docker-compose.yml", "postgres-password", "hosts")]
     return needed

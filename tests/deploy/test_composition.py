@@ -43,8 +43,11 @@ def test_a_node_is_as_small_as_the_file_says(planned: DeploymentPlan, tmp_path: 
     assert node.host["cap_drop"] == ["ALL"] and node.host["cap_add"] == ["NET_ADMIN"]
     assert node.host["read_only"] is True
     assert node.host["network_mode"] == "nm-ring"
-    assert f"{tmp_path}/node-1.toml:/etc/nm/node-1.toml:ro" in node.host["binds"]
-    assert "nm-ring-links:/links:rw" in node.host["binds"]
+    mounts = {
+        mount["Target"]: (mount["Type"], mount["Source"], mount["ReadOnly"]) for mount in node.host["mounts"]
+    }
+    assert mounts["/etc/nm/node-1.toml"] == ("bind", str(tmp_path / "node-1.toml"), True)
+    assert mounts["/links"] == ("volume", "nm-ring-links", False)
     assert node.settings["healthcheck"]["interval"] == 30 * 10**9
     assert node.settings["stop_timeout"] == 5
     labels = node.settings["labels"]

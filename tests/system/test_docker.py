@@ -82,11 +82,15 @@ def check_containers_are_kept_small(home: Home) -> None:
             assert all(binding["HostIp"] == "127.0.0.1" for binding in bindings)
 
 
-@pytest.mark.parametrize("victim", ["node-2", "controller", "postgres"])
-def test_a_killed_container_is_named_and_up_mends_it(labs: Labs, nm: Nm, victim: str) -> None:
+@pytest.mark.parametrize(
+    ("victim", "how"),
+    [("node-2", "kill"), ("controller", "kill"), ("postgres", "kill"), ("node-3", "remove")],
+)
+def test_a_lost_container_is_named_and_up_mends_it(labs: Labs, nm: Nm, victim: str, how: str) -> None:
     lab = labs.up(RING, backend="docker")
     container = f"nm-ring-{victim}"
-    Engine().ask_now(lambda client: client.containers.get(container).kill())
+    options = {"force": True} if how == "remove" else {}
+    Engine().ask_now(lambda client: getattr(client.containers.get(container), how)(**options))
     seen = lab.status()
     assert seen.state == "degraded"
     assert any(victim in problem for problem in seen.problems)

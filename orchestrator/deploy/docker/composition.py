@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.units import parse_duration
+
+if TYPE_CHECKING:
+    from docker.types import Mount
 
 __all__ = ["Composition", "Network", "Service", "Volume", "project", "read"]
 
@@ -53,6 +56,7 @@ class Service:
         name: Its name in the file, and on the network.
         container: Its name in the engine.
         image: Its image.
+        after: The services that are started first.
         settings: What `create_container` takes for it.
         host: What `create_host_config` takes for it.
     """
@@ -60,13 +64,14 @@ class Service:
     name: str
     container: str
     image: str
+    after: tuple[str, ...]
     settings: Mapping[str, Any]
     host: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What a lab consists of; services in the order of the file, where nobody needs a later one to start."""
+    """What a lab consists of; services in the order of the file."""
 
     network: Network
     volumes: tuple[Volume, ...]
@@ -149,7 +154,7 @@ def _service(
     }
     host = {
         "network_mode": network,
-        "binds": [_mount(mount, volumes, folder) for mount in given["volumes"]],
+        "mounts": [_mount(mount, volumes, folder) for mount in given["volumes"]],
         "port_bindings": dict(ports),
         "read_only": given["read_only"],
         "tmpfs": dict.fromkeys(given["tmpfs"], ""),
@@ -160,7 +165,7 @@ def _service(
         "sysctls": given["sysctls"],
         "log_config": {"type": given["logging"]["driver"], "config": given["logging"]["options"]},
     }
-    return Service(name, given["container_name"], given["image"], settings, host)
+    return Service(name, given["container_name"], given["image"], tuple(given["depends_on"]), settings, host)
 
 
 def _port(text: str) -> tuple[str, tuple[str, str]]:
@@ -168,10 +173,13 @@ def _port(text: str) -> tuple[str, tuple[str, str]]:
     return container, (address, published)
 
 
-def _mount(mount: Mapping[str, Any], volumes: Mapping[str, Volume], folder: Path) -> str:
-    if mount["type"] == "volume":
-        return f"{volumes[mount['source']].name}:{mount['target']}:rw"
-    return f"{folder / mount['source']}:{mount['target']}:{'ro' if mount['read_only'] else 'rw'}"
+def _mount(mount: Mapping[str, Any], volumes: Mapping[str, Volume], folder: Path) -> Mount:
+    # In this form the engine refuses a file that is not there, instead of making a folder in its place.
+    from docker.types import Mount
+
+    kind = mount["type"]
+    source = volumes[mount["source"]].name if kind == "volume" else str(folder / mount["source"])
+    return Mount(mount["target"], source, type=kind, read_only=mount.get("read_only", False))
 
 
 def _seconds(text: str) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -190,10 +191,12 @@ def _remove_network(client: DockerClient, network: str) -> None:
     Raises:
         NetworkStuck: The engine believes that something is on it still (moby issue 42119).
     """
-    from docker.errors import APIError
+    from docker.errors import APIError, NotFound
 
-    for guest in client.api.inspect_network(network)["Containers"] or {}:
-        client.api.disconnect_container_from_network(guest, network, force=True)
+    # By name: an endpoint whose container is gone is known by nothing else.
+    for guest in (client.api.inspect_network(network)["Containers"] or {}).values():
+        with suppress(NotFound):
+            client.api.disconnect_container_from_network(guest["Name"], network, force=True)
     try:
         client.api.remove_network(network)
     except APIError as error:

@@ -12,8 +12,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from orchestrator.deploy.docker import composition
-from orchestrator.deploy.docker.composition import project
-from orchestrator.deploy.docker.engine import HOME_LABEL, LAB_LABEL, TROUBLE_STATES, Container, Engine
+from orchestrator.deploy.docker.engine import (
+    HOME_LABEL,
+    LAB_LABEL,
+    RUN_LABEL,
+    TROUBLE_STATES,
+    Container,
+    Engine,
+)
 from orchestrator.deploy.docker.starting import EngineRefused, Starter
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
@@ -56,11 +62,12 @@ class DockerHost:
         def tell(running: int, total: int) -> None:
             loop.call_soon_threadsafe(progress, f"{running} of {total} containers are started")
 
-        starter = Starter(wanted, _labels(directory), tell)
+        # Parts of another run know other secrets, so they are no parts of this one.
+        starter = Starter(wanted, [*_labels(directory), f"{RUN_LABEL}={state.run}"], tell)
         try:
             await to_its_end(lambda: self.engine.doing(starter.run), starter.cancel)
         except EngineRefused as error:
-            raise await self._start_failed(directory, error) from error
+            raise _start_failed(directory, error) from error
         return state
 
     async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
@@ -135,7 +142,6 @@ class DockerHost:
         """Remove everything with the lab's labels; what is in the containers is thrown away anyway."""
         progress("removing containers")
         await self.engine.remove(_labels(directory))
-        await self.engine.remove([f"com.docker.compose.project={project(directory.name)}", *_home(directory)])
 
     async def leftovers(self, directory: LabDirectory) -> list[Leftover]:
         """Look for containers, networks and volumes with the lab's labels."""
@@ -160,17 +166,6 @@ class DockerHost:
                     hint="`make images` builds it; `--backend native` needs no image",
                 )
 
-    async def _start_failed(self, directory: LabDirectory, error: EngineRefused) -> StartFailed:
-        if any(phrase in error.reason for phrase in _OVERLAP):
-            return SubnetTaken(
-                "the container network's subnet was taken in the meantime",
-                hint="something else makes networks now; try again, `docker network ls` shows them",
-            )
-        culprit = await self._culprit(directory)
-        if culprit is None:
-            culprit = Culprit(error.part, f"is refused by the engine: {error.reason}", ())
-        return PartFailed(directory.name, culprit)
-
     async def _container(self, directory: LabDirectory, part: str) -> Container | None:
         found = await self.engine.containers(_labels(directory))
         return next((each for each in found if each.part == part), None)
@@ -181,6 +176,15 @@ class DockerHost:
             if reason:
                 return Culprit(each.part, reason, tuple(await self.tail(directory, each.part)))
         return None
+
+
+def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:
+    if any(phrase in error.reason for phrase in _OVERLAP):
+        return SubnetTaken(
+            "the container network's subnet was taken in the meantime",
+            hint="something else makes networks now; try again, `docker network ls` shows them",
+        )
+    return PartFailed(directory.name, Culprit(error.part, f"is refused by the engine: {error.reason}", ()))
 
 
 def _labels(directory: LabDirectory) -> list[str]:

@@ -5,34 +5,30 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.deploy.docker.composition import Composition, Network, Service, Volume
-from orchestrator.errors import NmError
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 __all__ = ["EngineRefused", "Starter"]
 
-STARTED_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
-"""A container's start keeps a processor busy for half of its time. With more at once the first parts, which
-all others wait for, come later, and engines of a hundred containers have stalled."""
+STARTED_AT_ONCE = min(16, max(4, 2 * (os.cpu_count() or 1)))
+"""A container's start keeps a processor busy for half of its time, and engines that were asked for hundreds
+at once have stalled."""
 
 START_S = 120
 """How long one request may take: a loaded machine that starts a hundred containers needs its time."""
 
 
-class EngineRefused(NmError):
+class EngineRefused(Exception):
     """The engine did not make or start a part of the lab."""
 
-    id = "docker.refused"
-    exit_code = 5
-
     def __init__(self, part: str, reason: str) -> None:
-        super().__init__(f"the engine does not start {part}: {reason}")
+        super().__init__(f"{part}: {reason}")
         self.part = part
         self.reason = reason
 
@@ -81,12 +77,20 @@ class Starter:
         there = {name.lstrip("/"): each for each in listed for name in each["Names"]}
         _refusing("the network", partial(_make_network, client, wanted.network, self._labels))
         for volume in wanted.volumes:
+            if self._over.is_set():
+                return
             _refusing(f"the volume {volume.name}", partial(_make_volume, client, volume))
+        awaited = {name for service in wanted.services for name in service.after}
+        first: list[Future[None]] = []
         with ThreadPoolExecutor(STARTED_AT_ONCE, thread_name_prefix="start") as pool:
-            starts = [
-                pool.submit(self._start, client, service, there.get(service.container))
-                for service in wanted.services
-            ]
+            starts = []
+            # Those whom others wait for stand first in the file, so each has a thread before anybody waits.
+            for service in wanted.services:
+                after = [] if service.name in awaited else first
+                start = pool.submit(self._start, client, service, there.get(service.container), after)
+                starts.append(start)
+                if service.name in awaited:
+                    first.append(start)
             try:
                 for start in starts:
                     start.result()
@@ -94,8 +98,17 @@ class Starter:
                 self.cancel()
                 raise
 
-    def _start(self, client: DockerClient, service: Service, there: Mapping[str, Any] | None) -> None:
-        """Make a container if there is none, start it if it does not run, and count it."""
+    def _start(
+        self,
+        client: DockerClient,
+        service: Service,
+        there: Mapping[str, Any] | None,
+        after: list[Future[None]],
+    ) -> None:
+        """Make a container if there is none, start it after these if it does not run, and count it.
+
+        A node looks for the controller by a name that the engine knows once the controller is started.
+        """
         if self._over.is_set():
             return
         if there is None:
@@ -103,6 +116,8 @@ class Starter:
             made = _refusing(service.name, partial(_make_container, client, service, network))
         else:
             made = str(there["Id"])
+        for other in after:
+            other.result()
         if there is None or there["State"] != "running":
             if self._over.is_set():
                 return
@@ -151,8 +166,11 @@ def _make_container(client: DockerClient, service: Service, network: Network) ->
 
 def _refusing(part: str, work: Callable[[], Any]) -> Any:
     from docker.errors import APIError
+    from requests import Timeout
 
     try:
         return work()
     except APIError as error:
         raise EngineRefused(part, str(error.explanation or error)) from error
+    except Timeout as error:
+        raise EngineRefused(part, f"no answer within {START_S} s") from error

@@ -22,7 +22,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from orchestrator.deploy import logfiles, processes
 from orchestrator.deploy.home import LabDirectory
@@ -33,8 +32,6 @@ from orchestrator.deploy.processes import LabelledProcess, ProcessId
 from orchestrator.deploy.state import LabState, write
 from orchestrator.deploy.threads import to_its_end
 from orchestrator.errors import HostNotFit, StartFailed, UsageError
-
-T = TypeVar("T")
 
 GRACE_S = 8.0
 """A host process with 1,000 nodes needs about two seconds to close them; the rest is for slow machines."""
