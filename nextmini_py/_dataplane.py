@@ -350,7 +350,14 @@ def _close_all() -> None:
 
 
 def open_nodes(nodes: Iterable[tuple[str | os.PathLike[str], int | None]]) -> list[Dataplane]:
-    """See `nextmini_py.host.open_nodes`."""
+    """Start many nodes with TUN devices: all are on their way before the first answer is waited for.
+
+    Args:
+        nodes: For each its TOML file and `namespace_fd` as for `Dataplane`.
+
+    Raises:
+        NextminiError: The first failure, of those that `Dataplane` names; no node is left open then.
+    """
     opened: list[Dataplane] = []
     try:
         for config_path, namespace_fd in nodes:

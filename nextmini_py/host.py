@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterable
 
 from nextmini_py import _native
-from nextmini_py._dataplane import Dataplane
-from nextmini_py._dataplane import open_nodes as _open_nodes
+from nextmini_py._dataplane import open_nodes
 
 __all__ = [
     "create_namespace",
@@ -60,18 +58,6 @@ def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
     _native.unshare_mounts(hosts_file)
 
 
-def open_nodes(nodes: Iterable[tuple[str | os.PathLike[str], int | None]]) -> list[Dataplane]:
-    """Start many nodes with TUN devices: all are on their way before the first answer is waited for.
-
-    Args:
-        nodes: For each its TOML file and `namespace_fd` as for `Dataplane`.
-
-    Raises:
-        NextminiError: The first failure, of those that `Dataplane` names; no node is left open then.
-    """
-    return _open_nodes(nodes)
-
-
 def wait_for_call() -> None:
     """Wait until the controller wants roles to be run in nodes of this process.
 
@@ -79,6 +65,9 @@ def wait_for_call() -> None:
     """
     waker = _native.Waker()
     _native.watch_calls(waker, 0)
+    descriptors = select.poll()  # `select.select` knows no descriptor beyond 1,023
+    descriptors.register(waker, select.POLLIN)
     while not _native.was_called():
-        select.select([waker], [], [])
+        # A signal that comes just before the call does not interrupt it; its handler runs a second later.
+        descriptors.poll(1000)
         waker.take()

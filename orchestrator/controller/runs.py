@@ -127,7 +127,10 @@ class Runs:
         if missing:
             self._effects.call(missing)
             names = ", ".join(str(node) for node in missing[:12])
-            raise AgentMissing(f"nobody runs roles in the nodes {names}", hint="wait until they are ready")
+            raise AgentMissing(
+                f"nobody runs roles in the nodes {names}",
+                hint="they are called for; if they do not come, `nm logs NODE` says why",
+            )
         run = Run(
             wanted.run,
             wanted.scenario,
@@ -158,7 +161,9 @@ class Runs:
 
     def came(self, node: int) -> None:
         """Note that a node's dataplane registered; what it should be running is asked about at once."""
-        if node not in self._agents and any(self._find(run_id, node) for run_id in self._runs):
+        if node not in self._agents and any(
+            not run.over and node in run.roles and not run.roles[node].over for run in self
+        ):
             self._effects.call([node])
 
     def attach(self, peer: Peer, hello: AgentHello, now_ms: int) -> None:

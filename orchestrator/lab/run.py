@@ -136,7 +136,7 @@ class _Watch:
         time = clock.SystemClock()
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._request.timeout_s + END_GRACE_S):
+            async with asyncio.timeout(AGENTS_S + self._request.timeout_s + END_GRACE_S):
                 end = await self._until_finished()
         except TimeoutError:
             limit = self._request.timeout_s

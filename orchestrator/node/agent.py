@@ -50,7 +50,6 @@ class Agent:
         base: The address that node n's number is added to.
         work: Where the code of scenarios is unpacked.
         logs: Where each node's own log file goes; None for none.
-        patience_s: How long the first connection may take.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class Agent:
         base: str,
         work: Path,
         logs: Path | None,
-        patience_s: float,
     ) -> None:
         self._nodes = nodes
         self._base = int(IPv4Address(base))
@@ -72,7 +70,7 @@ class Agent:
         self._unprepared: tuple[str, NmError] | None = None
         self._loop = asyncio.get_running_loop()
         self._role_over = asyncio.Event()
-        self._link = ControllerLink(url, token, self._hello, self._obey, self._ask_again, patience_s)
+        self._link = ControllerLink(url, token, self._hello, self._obey, self._ask_again)
         self._orders: dict[type[Message], Callable[..., None]] = {
             PrepareRun: self._prepare,
             RunRole: self._run_role,
@@ -80,11 +78,6 @@ class Agent:
             BarrierReleased: self._released,
             Published: self._published,
         }
-
-    @property
-    def welcomed(self) -> asyncio.Event:
-        """Set once the controller knows us."""
-        return self._link.welcomed
 
     async def serve(self) -> None:
         """Obey until cancelled, then end what runs."""

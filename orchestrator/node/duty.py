@@ -18,19 +18,21 @@ def serve(given: Options, nodes: Nodes) -> None:
     """Run roles in these nodes until a signal says that it is enough.
 
     Raises:
-        ControllerUnreachable: The controller that called does not answer.
-        PeerError: It refuses us.
+        PeerError: The controller refuses us.
     """
     output.install()
     asyncio.run(_serve(given, nodes))
 
 
 async def _serve(given: Options, nodes: Nodes) -> None:
-    agent = _agent(given, nodes)
-    serving = asyncio.create_task(agent.serve())
+    stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, serving.cancel)
+        loop.add_signal_handler(number, stopped.set)
+    serving = asyncio.create_task(_agent(given, nodes).serve())
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    serving.cancel()
     await asyncio.wait({serving})
     if not serving.cancelled():
         serving.result()
@@ -46,5 +48,4 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
         base=settings.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,
-        patience_s=settings.controller_connect_timeout_ms / 1000,
     )

@@ -23,7 +23,7 @@ from functools import partial
 from orchestrator import log
 from orchestrator.protocol import Frame, Message, Role
 from orchestrator.protocol.messages import AgentHello, Error, Publish, RoleLog, RoleReport
-from orchestrator.transport import Connection, reconnecting
+from orchestrator.transport import Connection, Disconnected, RequestTimeout, reconnecting
 
 _logger = log.get(__name__)
 
@@ -46,7 +46,6 @@ class ControllerLink:
         hello: Makes the agent's greeting, anew for every connection.
         on_frame: Called in the loop with each frame that the controller sends.
         on_return: Called in the loop when the controller is back after it was lost.
-        patience_s: How long the very first connection may take.
     """
 
     def __init__(
@@ -56,14 +55,12 @@ class ControllerLink:
         hello: Callable[[], AgentHello],
         on_frame: Callable[[Connection, Frame], None],
         on_return: Callable[[], None],
-        patience_s: float,
     ) -> None:
         self._url = url
         self._token = token
         self._hello = hello
         self._on_frame = on_frame
         self._on_return = on_return
-        self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._outbox: dict[int, tuple[Message, int]] = {}
@@ -90,17 +87,16 @@ class ControllerLink:
         self._loop.call_soon_threadsafe(self._take)
 
     async def run(self) -> None:
-        """Stay connected until cancelled.
+        """Stay connected until cancelled, however long the controller is away: packets go on meanwhile.
 
         Raises:
-            ControllerUnreachable: The first connection did not come about in time.
             PeerError: The controller refuses us.
         """
-        connections = reconnecting(
-            self._url, self._token, Role.AGENT, process=self._process, patience=self._patience_s
-        )
-        async for connection in connections:
-            await connection.request(self._hello())
+        async for connection in reconnecting(self._url, self._token, Role.AGENT, process=self._process):
+            try:
+                await connection.request(self._hello())
+            except (Disconnected, RequestTimeout):
+                continue
             self._connection = connection
             for number, (message, node) in list(self._outbox.items()):
                 self._send(number, message, node)

@@ -67,13 +67,12 @@ class Nodes:
 
     def make_namespaces(self, numbers: Sequence[int]) -> None:
         """Make a network namespace for each of these nodes, in the order in which they will be opened."""
-        from threading import Thread
+        from concurrent.futures import ThreadPoolExecutor
 
         for number in numbers:
             self._namespaces[number] = dataplane.create_namespace()
-        reader = Thread(target=self._read_cookies, name="cookies")  # it leaves our own network
-        reader.start()
-        reader.join()
+        with ThreadPoolExecutor(1, thread_name_prefix="cookies") as thread:  # it leaves our own network
+            thread.submit(self._read_cookies).result()
 
     def open(self, configs: Sequence[Path]) -> None:
         """Open the dataplanes of nodes by their TOML files, each in its namespace if namespaces were made.

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-READY = Path("/run/nm/ready")
-"""What a container's health check looks for; the image makes the folder, so elsewhere it is not there."""
-
 
 class Options(NamedTuple):
     """What the agent was started with.
@@ -20,7 +17,7 @@ class Options(NamedTuple):
         directory: The lab's folder when the process carries a native lab's nodes in namespaces; None in a
             container, whose network is the node's.
         part: What this process is called in the lab; its table and working folder are named after it.
-        ready_file: A file to make once the nodes are open and the controller knows us.
+        ready_file: A file to make once the nodes are open; a container's health check looks for it.
         log_level: See `orchestrator.log`.
     """
 
@@ -39,7 +36,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--directory", type=Path, help="the lab's folder; every node gets a namespace")
     parser.add_argument("--part", default="host", help="with --directory: what this process is called")
     parser.add_argument("--nodes", default="", help="with --directory: which nodes, such as 1,2,4-1000")
-    parser.add_argument("--ready-file", type=Path, help=f"made when the nodes are up; in a container {READY}")
+    parser.add_argument("--ready-file", type=Path, help="made when the nodes are up")
     parser.add_argument("--log-level", default="info", choices=("error", "warning", "info", "debug"))
     given = parser.parse_args(argv)
     if bool(given.files) == bool(given.directory):
@@ -54,8 +51,7 @@ def parse(argv: Sequence[str]) -> Options:
         if not numbers:
             parser.error("--directory needs --nodes")
         configs = tuple(given.directory / "run" / f"node-{n}.toml" for n in numbers)
-    ready = given.ready_file or (READY if given.files and READY.parent.is_dir() else None)
-    return Options(configs, numbers, given.directory, given.part, ready, given.log_level)
+    return Options(configs, numbers, given.directory, given.part, given.ready_file, given.log_level)
 
 
 def expand(text: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from orchestrator import log
@@ -34,16 +34,19 @@ def main(argv: Sequence[str]) -> int:
     """Run the agent; returns the exit code."""
     given = options.parse(argv)
     log.setup(given.log_level)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
     try:
+        _on_signals(_stop)
         _carry(given)
     except Stopped:
         _logger.info("agent stopped")
-        return 0
     except Exception as error:
         return _tell(error)
     return 0
+
+
+def _on_signals(handler: Callable[[int, object], NoReturn] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
@@ -75,16 +78,27 @@ def _carry(given: Options) -> None:
             _publish(given, nodes, rootless)
         _say_ready(given, nodes)
         dataplane.wait_for_call()
-        from orchestrator.node import duty
-
-        duty.serve(given, nodes)
+        _run_roles(given, nodes)
     finally:
         # A native lab's nodes are all in processes like this one, and whoever ends it looks at the process: a
         # thousand goodbyes would only make the end longer.
         if given.directory is None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
+            _on_signals(signal.SIG_IGN)
             nodes.close()
+
+
+def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
+    """Run roles until stopped; whatever goes wrong with them, the nodes carry packets until then."""
+    try:
+        from orchestrator.node import duty
+
+        duty.serve(given, nodes)
+    except Exception:
+        _logger.exception("no roles can be run here any more")
+        _on_signals(_stop)
+        while True:
+            signal.pause()
+    raise Stopped
 
 
 def _enter_own_namespaces(given: Options) -> bool:

@@ -238,9 +238,12 @@ def test_ctrl_c_ends_a_wait(controller: FakeController, tmp_path: Path) -> None:
 
 
 CALLED = """
-import sys
+import os, resource, sys
 from nextmini_py import Dataplane, host
 
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # as in a process of many nodes
 with Dataplane(sys.argv[1]):
     host.wait_for_call()
     print("called", flush=True)

@@ -38,7 +38,7 @@ async def linked() -> AsyncIterator[tuple[ControllerLink, Taker]]:
     server = await serve(taker.handle, "127.0.0.1", 0)
     host, port = server.address
     url = f"ws://{host}:{port}/control"
-    agent = ControllerLink(url, "token", lambda: AgentHello((1,)), lambda *_: None, lambda: None, 5.0)
+    agent = ControllerLink(url, "token", lambda: AgentHello((1,)), lambda *_: None, lambda: None)
     running = asyncio.create_task(agent.run())
     try:
         await asyncio.wait_for(agent.welcomed.wait(), 10)
