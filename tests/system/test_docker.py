@@ -241,3 +241,28 @@ def essence(facts: Any, files: Path) -> dict[str, Any]:
     [network] = facts["NetworkSettings"]["Networks"].values()
     found["Aliases"] = sorted(set(network["Aliases"]) - {facts["Id"][:12]})
     return found
+
+
+def test_a_guest_on_a_labs_network_loses_it_and_stays(labs: Labs) -> None:
+    from orchestrator import __version__
+
+    lab = labs.up("name: inn\ntopology: {type: line, n_nodes: 2}\n", backend="docker")
+    command = [
+        "docker",
+        "run",
+        "--detach",
+        "--name",
+        "nm-guest",
+        "--network",
+        "nm-inn",
+        "--entrypoint",
+        "sleep",
+    ]
+    subprocess.run([*command, f"nm-node:{__version__}", "60"], check=True, capture_output=True, timeout=60)
+    try:
+        lab.down()
+        assert leftovers(labs.home, engine=True) == []
+        facts = inspect("nm-guest")
+        assert facts["State"]["Running"] and not facts["NetworkSettings"]["Networks"]
+    finally:
+        subprocess.run(["docker", "rm", "-f", "nm-guest"], check=True, capture_output=True, timeout=60)

@@ -18,6 +18,7 @@ from orchestrator.errors import HostNotFit
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.containers import Container as EngineContainer
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ TROUBLE_STATES = ("exited", "dead")
 """States of a container whose program has ended; ours never end by themselves."""
 
 REMOVED_AT_ONCE = 8
-"""Removing a container is mostly waiting, for its program's end and for the kernel's."""
+"""Removing a container is mostly waiting for the kernel."""
 
 ANSWER_S = 20
 """A loaded engine needs seconds for a list; after this long something is wrong with it."""
@@ -154,7 +155,14 @@ class Engine:
         def remove_them(client: DockerClient) -> None:
             found = client.containers.list(all=True, filters=wanted, sparse=True)
             with ThreadPoolExecutor(REMOVED_AT_ONCE) as pool:
-                list(pool.map(lambda each: removed(partial(each.remove, force=True, v=True)), found))
+                removals = []
+                for each in found:
+                    # Engines lose count of a network's containers when several leave it at once, and never
+                    # let go of it (moby issue 42119); so they leave one by one, which is when they end.
+                    _kill(each)
+                    removals.append(pool.submit(removed, partial(each.remove, force=True, v=True)))
+                for removal in removals:
+                    removal.result()
             for network in client.networks.list(filters=wanted):
                 removed(partial(_remove_network, client, str(network.id)))
             for volume in client.volumes.list(filters=wanted):
@@ -177,6 +185,15 @@ class Engine:
 
             self._client = docker.from_env(timeout=ANSWER_S)
         return self._client
+
+
+def _kill(container: EngineContainer) -> None:
+    """End a container's program, if it runs."""
+    from docker.errors import APIError
+
+    # One that does not run is refused; one that does not end is told by its removal.
+    with suppress(APIError):
+        container.kill()
 
 
 class NetworkStuck(HostNotFit):
