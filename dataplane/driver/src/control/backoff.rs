@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
+/// All parts of a lab start together, and somebody waits for the last of them.
+const LONGEST_AT_FIRST: Duration = Duration::from_millis(200);
 /// A controller that comes back should find its nodes again within about a second.
 const LONGEST: Duration = Duration::from_millis(1_000);
 
@@ -11,16 +13,23 @@ const LONGEST: Duration = Duration::from_millis(1_000);
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
+    longest: Duration,
     state: u64,
 }
 
 impl Backoff {
-    /// Starts short; `seed` decides the draws.
+    /// Starts short, for a controller that was never there; `seed` decides the draws.
     pub fn new(seed: u64) -> Self {
         Backoff {
             next: FIRST,
+            longest: LONGEST_AT_FIRST,
             state: seed | 1,
         }
+    }
+
+    /// The controller was there: should it go away, it is asked less often.
+    pub fn found(&mut self) {
+        self.longest = LONGEST;
     }
 
     /// Starts short again.
@@ -36,7 +45,7 @@ impl Backoff {
         self.state ^= self.state << 17;
         let half = self.next / 2;
         let drawn = half + half.mul_f64((self.state >> 11) as f64 / (1u64 << 53) as f64);
-        self.next = (self.next * 2).min(LONGEST);
+        self.next = (self.next * 2).min(self.longest);
         drawn
     }
 }
@@ -50,6 +59,9 @@ mod tests {
         let mut backoff = Backoff::new(4);
         let waits: Vec<_> = (0..12).map(|_| backoff.draw()).collect();
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
+        assert!(waits[11] >= LONGEST_AT_FIRST / 2 && waits[11] <= LONGEST_AT_FIRST);
+        backoff.found();
+        let waits: Vec<_> = (0..12).map(|_| backoff.draw()).collect();
         assert!(waits[11] >= LONGEST / 2 && waits[11] <= LONGEST);
         assert_ne!(waits[10], waits[11]);
         backoff.reset();

@@ -47,6 +47,7 @@ impl Connection {
         while self.has_work() {
             let pause = match self.connect().await {
                 Some(Ok(line)) => {
+                    backoff.found();
                     let opened = Instant::now();
                     let reason = self.talk(line).await;
                     // A controller that drops us at once is not asked at once again.
