@@ -42,9 +42,9 @@ AWAY_S = 60.0
 END_GRACE_S = 20.0
 """What a run may take beyond its own time limit: stopping roles, and a controller under load."""
 
-AGENTS_S = 60.0
+AGENTS_S = 30.0
 """How long the agents of ready nodes may take to be there: they are loaded when a run first calls for them,
-all at once, and a small machine with a hundred containers needs its time."""
+all at once, which takes two processors twelve seconds for a hundred containers."""
 
 NO_AGENT = "run.no-agent"
 """What the controller answers when a node's agent is not connected."""
