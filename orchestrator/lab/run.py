@@ -44,7 +44,7 @@ END_GRACE_S = 20.0
 
 AGENTS_S = 30.0
 """How long the agents of ready nodes may take to be there: they are loaded when a run first calls for them,
-all at once, which takes two processors twelve seconds for a hundred containers."""
+all at once, which takes two processors twenty seconds for a hundred containers."""
 
 NO_AGENT = "run.no-agent"
 """What the controller answers when a node's agent is not connected."""

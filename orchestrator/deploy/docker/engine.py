@@ -163,10 +163,10 @@ class Engine:
                     removals.append(pool.submit(removed, partial(each.remove, force=True, v=True)))
                 for removal in removals:
                     removal.result()
-            for network in client.networks.list(filters=wanted):
-                removed(partial(_remove_network, client, str(network.id)))
             for volume in client.volumes.list(filters=wanted):
                 removed(partial(volume.remove, force=True))
+            for network in client.networks.list(filters=wanted):  # last, because it may be refused
+                removed(partial(_remove_network, client, str(network.id)))
 
         await self.ask(remove_them)
 
