@@ -135,7 +135,6 @@ async def reconnecting(
     software: str = f"nm {__version__}",
     process: int = 0,
     backoff: Backoff | None = None,
-    patience: float | None = None,
 ) -> AsyncIterator[Connection]:
     """Yield a connection, and a new one each time the last has ended.
 
@@ -146,22 +145,16 @@ async def reconnecting(
         software: As for `connect`.
         process: As for `connect`.
         backoff: How long to wait between attempts.
-        patience: Seconds without a connection after which it is given up; None for never.
 
     Raises:
-        ControllerUnreachable: The patience is over.
         PeerError: The controller refuses us; waiting would not help.
     """
     backoff = backoff or Backoff()
-    loop = asyncio.get_running_loop()
-    lost_at = loop.time()
     while True:
         try:
             connection = await connect(url, token, role, software=software, process=process)
         except (ControllerUnreachable, RequestTimeout, PeerError) as error:
             if isinstance(error, PeerError) and error.id in _FATAL:
-                raise
-            if patience is not None and loop.time() - lost_at > patience:
                 raise
             await asyncio.sleep(backoff.next_wait())
             continue
@@ -170,5 +163,4 @@ async def reconnecting(
             yield connection
         finally:
             await connection.close(grace=0.5)
-        lost_at = loop.time()
         await asyncio.sleep(backoff.next_wait())

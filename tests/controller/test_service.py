@@ -69,9 +69,9 @@ async def test_a_run_calls_once_for_the_agent_of_each_process(start: Start, data
     with pytest.raises(PeerError) as refusal:
         await connection.request(run, within=10)
     assert refusal.value.id == "run.no-agent"
-    for process in (here, there):
-        await process.until(lambda p=process: p.received["AgentWanted"] > 0)  # type: ignore[misc]  # a default
-        assert process.received["AgentWanted"] == 1
+    await here.until(lambda: here.received["AgentWanted"] > 0)
+    await there.until(lambda: there.received["AgentWanted"] > 0)
+    assert here.received["AgentWanted"] == there.received["AgentWanted"] == 1
 
 
 async def test_waiting_for_a_lab_names_what_is_missing(start: Start, database: Database) -> None:
