@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from orchestrator import plan, render, topology
 from orchestrator.errors import HostNotFit
 from orchestrator.plan import DeploymentPlan
+from tests.compose import installed_composes
 
 RING = topology.loads("name: ring\ntopology: {type: ring, n_nodes: 4}")
 
@@ -130,21 +130,14 @@ def test_the_compose_specification_accepts_the_file(external: list[int], tmp_pat
 
 @pytest.mark.parametrize("external", [[], [2]])
 def test_the_installed_compose_reads_the_file(external: list[int], tmp_path: Path) -> None:
-    commands = [["docker", "compose"], ["docker-compose"]]
     directory = render.write(_docker(external), tmp_path)
-    tried = 0
-    for command in commands:
-        if shutil.which(command[0]) is None or not _runs([*command, "version"]):
-            continue
-        tried += 1
+    for command in installed_composes():
         arguments = [*command, "-p", "nm-ring", "-f", str(directory.compose), "config"]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
         read = yaml.safe_load(done.stdout)
         assert read["services"]["node-1"]["cap_add"] == ["NET_ADMIN"]
         assert "warn" not in done.stderr.lower()
-    if not tried:
-        pytest.skip("neither `docker compose` nor `docker-compose` is installed")
 
 
 def _docker(external: list[int]) -> DeploymentPlan:
@@ -160,7 +153,3 @@ def _tool(name: str) -> str:
 
     beside = Path(sys.executable).parent / name
     return str(beside) if beside.exists() else name
-
-
-def _runs(command: list[str]) -> bool:
-    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0

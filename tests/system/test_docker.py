@@ -16,6 +16,7 @@ from orchestrator.errors import HostNotFit
 from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
+from tests.compose import installed_composes
 from tests.integration.conftest import RING, Nm
 from tests.integration.test_link_kinds import hashes
 
@@ -185,7 +186,7 @@ def test_somebody_elses_containers_are_not_touched(labs: Labs, nm: Nm, nm_home: 
 
 def test_compose_makes_of_the_file_what_we_make_of_it(labs: Labs, tmp_path: Path) -> None:
     """Whoever starts a lab's compose file by hand gets the containers that `nm up` makes."""
-    compose = installed_compose()
+    compose = installed_composes()[0]
     lab = labs.up(RING, backend="docker")
     names = [f"nm-ring-{part}" for part in ("postgres", "controller", "node-1")]
     files = labs.home.lab("ring").run
@@ -199,16 +200,6 @@ def test_compose_makes_of_the_file_what_we_make_of_it(labs: Labs, tmp_path: Path
     finally:
         subprocess.run([*command, "down", "-v"], check=True, capture_output=True, timeout=120)
     assert ours == theirs
-
-
-def installed_compose() -> list[str]:
-    for command in (["docker", "compose"], ["docker-compose"]):
-        try:
-            subprocess.run([*command, "version"], check=True, capture_output=True, timeout=60)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return command
-    pytest.skip("neither `docker compose` nor `docker-compose` is installed")
 
 
 def essence(facts: Any, files: Path) -> dict[str, Any]:
