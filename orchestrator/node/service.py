@@ -3,7 +3,7 @@
     user namespace (without root) → mount namespace → network namespaces → table → dataplanes → ready file
     → the controller calls → roles, until SIGTERM → roles ended → in a container: dataplanes closed
 
-What runs roles (`orchestrator.node.duty`) takes ten times as long to load as a node takes to start, and most
+What runs roles (`orchestrator.node.duty`) takes four times as long to load as a node takes to start, and most
 labs of ordinary programs never need it; so it is loaded when the controller calls for it. Nothing that this
 module imports may import it, nor asyncio.
 

@@ -87,9 +87,10 @@ def read(file: Path, lab: str) -> Composition:
     """Read a lab's compose file."""
     import yaml
 
-    # Our template puts every value as JSON, so the fast loader and its YAML 1.1 read what was meant.
+    # Our template puts every value as JSON, so a reader of YAML 1.1 takes it as it was meant. Both loaders
+    # make plain values only; the one in C is not everywhere.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    document = _undouble(yaml.load(file.read_text(), Loader=loader))  # both are safe ones
+    document = _undouble(yaml.load(file.read_text(), Loader=loader))
     marks = {
         "com.docker.compose.project": project(lab),
         "com.docker.compose.project.config_files": str(file),
@@ -145,11 +146,12 @@ def _service(
         "environment": given["environment"],
         "labels": labels,
         "ports": [container for container, _ in ports],
-        "stop_timeout": round(_seconds(given["stop_grace_period"])),
+        "stop_timeout": round(parse_duration(given["stop_grace_period"]).seconds),
         "healthcheck": {
             "test": probe["test"],
             "retries": probe["retries"],
-            **{key: round(_seconds(probe[key]) * 1e9) for key in ("interval", "timeout", "start_period")},
+            # In nanoseconds.
+            **{key: parse_duration(probe[key]).us * 1000 for key in ("interval", "timeout", "start_period")},
         },
     }
     host = {
@@ -180,10 +182,6 @@ def _mount(mount: Mapping[str, Any], volumes: Mapping[str, Volume], folder: Path
     kind = mount["type"]
     source = volumes[mount["source"]].name if kind == "volume" else str(folder / mount["source"])
     return Mount(mount["target"], source, type=kind, read_only=mount.get("read_only", False))
-
-
-def _seconds(text: str) -> float:
-    return parse_duration(text).seconds
 
 
 def _undouble(value: Any) -> Any:

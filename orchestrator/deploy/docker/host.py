@@ -188,11 +188,7 @@ def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:
 
 
 def _labels(directory: LabDirectory) -> list[str]:
-    return [f"{LAB_LABEL}={directory.name}", *_home(directory)]
-
-
-def _home(directory: LabDirectory) -> list[str]:
-    return [f"{HOME_LABEL}={directory.home}"]
+    return [f"{LAB_LABEL}={directory.name}", f"{HOME_LABEL}={directory.home}"]
 
 
 def _part(role: str, container: Container | None) -> Part:
