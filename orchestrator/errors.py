@@ -52,6 +52,7 @@ __all__ = [
     "TopologyInvalid",
     "UnitInvalid",
     "UsageError",
+    "counted",
     "nearest",
     "nearest_hint",
     "quoted",
@@ -221,7 +222,8 @@ class FileInvalid(NmError):
         first = problems[0]
         name = file or (first.place.file if first.place else "the file")
         super().__init__(
-            f"{_count(len(problems))} in {name}" + (f": {first.message}" if len(problems) == 1 else ""),
+            f"{counted(len(problems), 'problem')} in {name}"
+            + (f": {first.message}" if len(problems) == 1 else ""),
             id=id,
             place=first.place,
             found=first.found,
@@ -234,7 +236,7 @@ class FileInvalid(NmError):
     def render(self) -> str:
         """Return all problems, a blank line between them, and the count with the id at the end."""
         blocks = [problem.render() for problem in self.problems]
-        blocks.append(f"{_count(len(self.problems))}, {self.outcome}  [{self.id}]")
+        blocks.append(f"{counted(len(self.problems), 'problem')}, {self.outcome}  [{self.id}]")
         return "\n\n".join(blocks)
 
     def as_json(self) -> dict[str, Any]:
@@ -365,8 +367,9 @@ def quoted(names: Iterable[object], limit: int = 12) -> str:
     return ", ".join(shown)
 
 
-def _count(problems: int) -> str:
-    return "1 problem" if problems == 1 else f"{problems} problems"
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in `1 node` and `2 nodes`; the nouns we count all take an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _rebuild(cls: type[NmError], args: tuple[Any, ...], state: dict[str, Any]) -> NmError:

@@ -16,6 +16,9 @@ from orchestrator.clock import SystemClock
 if TYPE_CHECKING:
     from orchestrator.deploy.home import Home
 
+quiet = False
+"""Whether `-q` was given: data and errors only. `main` sets it before a command runs."""
+
 
 class Output(StrEnum):
     """How data is printed."""
@@ -62,8 +65,9 @@ def emit(value: Any) -> None:
 
 
 def talk(text: str) -> None:
-    """Say something to the person; never on stdout."""
-    print(text, file=sys.stderr)
+    """Say something to the person; never on stdout, and not at all with `-q`."""
+    if not quiet:
+        print(text, file=sys.stderr)
 
 
 def table(
@@ -123,7 +127,9 @@ def progress(every_s: float = 0.0) -> Iterator[Callable[[str], None]]:
     Args:
         every_s: Elsewhere than on a terminal, a line at most so often.
     """
-    if sys.stderr.isatty():
+    if quiet:
+        yield lambda text: None
+    elif sys.stderr.isatty():
         from rich.console import Console
 
         with Console(stderr=True).status("…") as status:

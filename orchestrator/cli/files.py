@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.common import BackendName, LabOption, Output, OutputOption, emit, talk
+from orchestrator.errors import counted
 
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
 ]
-FileArgument = Annotated[Path, typer.Argument(help="The topology file.")]
+FileArgument = Annotated[Path, typer.Argument(help="The topology file; - is standard input.")]
 
 
 class GraphFormat(StrEnum):
@@ -53,7 +54,7 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
     if output is Output.json:
         emit(
             {
-                "file": str(file),
+                "file": read.file,
                 "name": read.name,
                 "nodes": len(read.nodes),
                 "links": len(read.links),
@@ -61,7 +62,8 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
             }
         )
     else:
-        talk(f"{file} is fine: {read.name}, {len(read.nodes)} nodes, {len(read.links)} links")
+        shape = f"{counted(len(read.nodes), 'node')}, {counted(len(read.links), 'link')}"
+        talk(f"{read.file} is fine: {read.name}, {shape}")
 
 
 def render(
@@ -82,7 +84,7 @@ def render(
     seats = topology.select(read, external) if external else ()
     planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=seats)
     written = rendering.write(planned, directory)
-    talk(f"wrote {len(written.files)} files to {written.path}")
+    talk(f"wrote {counted(len(written.files), 'file')} to {written.path}")
 
 
 def generate(

@@ -19,6 +19,7 @@ from orchestrator.cli.common import (
     table,
     talk,
 )
+from orchestrator.errors import counted
 
 if TYPE_CHECKING:
     from orchestrator.lab import LabStatus, UpResult
@@ -38,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    file: Annotated[Path, typer.Argument(help="The topology file.")],
+    file: Annotated[Path, typer.Argument(help="The topology file; - is standard input.")],
     lab: LabOption = None,
     backend: Annotated[
         BackendName | None, typer.Option(help="What carries the lab; docker where an engine answers.")
@@ -217,13 +218,13 @@ def _name_to_take_down(file: Path | None, lab: str | None) -> str | None:
 
 def _up_sentence(result: UpResult) -> str:
     state = result.state
-    nodes = sum(1 for node in state.nodes if not node.external)
+    nodes = counted(sum(1 for node in state.nodes if not node.external), "node")
     if result.already:
-        return f"lab {state.lab} is already up: {nodes} nodes, {state.backend}"
+        return f"lab {state.lab} is already up: {nodes}, {state.backend}"
     seconds = result.timings.get("total", 0.0)
     if result.mended:
         return f"lab {state.lab} is up again after {seconds:.1f} s, started anew: {', '.join(result.mended)}"
-    return f"lab {state.lab} is up: {nodes} nodes, {state.backend}, ready after {seconds:.1f} s"
+    return f"lab {state.lab} is up: {nodes}, {state.backend}, ready after {seconds:.1f} s"
 
 
 def _down_sentence(result: DownResult) -> str:
@@ -297,5 +298,5 @@ def describe(spec: Any) -> str:
     if spec.limit_bytes is not None:
         parts.append(f"queue {units.Size(spec.limit_bytes)}")
     if spec.limit_packets is not None:
-        parts.append(f"queue {spec.limit_packets} packets")
+        parts.append(f"queue {counted(spec.limit_packets, 'packet')}")
     return ", ".join(parts) or "plain"

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import typer
 
-from orchestrator.cli import files, host, interrupts, labs, links, nodes, runs
+from orchestrator.cli import common, files, host, interrupts, labs, links, nodes, runs
 from orchestrator.errors import InternalError, NmError
 
 INTERRUPTED = 130
@@ -28,8 +28,20 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Every command takes --help. -v before or after any command shows what happens underneath.",
+    epilog="Every command takes --help, -v (show what happens underneath) and -q (only data and errors).",
 )
+VERBOSE = ("-v", "--verbose")
+QUIET = ("-q", "--quiet")
+# Options that other programs call by these names (Mininet's bw, tc's limit, and so on), and ours.
+_SYNONYMS = {
+    "--bandwidth": "--rate",
+    "--bw": "--rate",
+    "--latency": "--delay",
+    "--queue": "--limit",
+    "--packet-loss": "--loss",
+    "--nodes": "--n-nodes",
+    "--name": "--lab",
+}
 for noun in (labs, nodes, runs, links, files, host):
     noun.register(app)
 
@@ -42,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Run a command line; return its exit code."""
-    argv, verbose = _without_verbose(argv)
+    argv, verbose = _without(argv, VERBOSE)
+    argv, common.quiet = _without(argv, QUIET)
+    if argv in (["--version"], ["-V"]):
+        argv = ["version"]
     try:
         from orchestrator import log
 
@@ -81,10 +96,10 @@ def wants_json(argv: Sequence[str]) -> bool:
     )
 
 
-def _without_verbose(argv: list[str]) -> tuple[list[str], bool]:
-    """Take `-v` out, wherever it stands before the command of `exec`."""
+def _without(argv: list[str], switches: Sequence[str]) -> tuple[list[str], bool]:
+    """Take a switch that every command has out, wherever it stands before the command of `exec`."""
     end = argv.index("--") if "--" in argv else len(argv)
-    kept = [word for word in argv[:end] if word not in ("-v", "--verbose")]
+    kept = [word for word in argv[:end] if word not in switches]
     return kept + argv[end:], len(kept) < end
 
 
@@ -100,11 +115,46 @@ def _complain(argv: Sequence[str], error: NmError, verbose: bool) -> None:
 
 
 def _complain_usage(argv: Sequence[str], error: Exception) -> None:
+    from orchestrator.errors import UsageError
+
     message = str(getattr(error, "message", "") or error)
     context = getattr(error, "ctx", None)
     hint = f"`{context.command_path} --help` says more" if context is not None else "`nm --help` says more"
-    if "No such option" in message and "exec" in argv and "--" not in argv:
-        hint = "put `--` before the command that shall run in the node"
-    from orchestrator.errors import UsageError
-
+    option, parameter = getattr(error, "option_name", None), getattr(error, "param", None)
+    if option is not None and context is not None:
+        known = {name for each in context.command.params for name in each.opts + each.secondary_opts}
+        hint = _option_hint(option, known, in_exec="exec" in argv and "--" not in argv) or hint
+    elif parameter is not None and not getattr(error, "message", ""):
+        message = f"{parameter.metavar or parameter.human_readable_name} is missing"
+    elif message.startswith("No such command"):
+        hint = _command_hint(message, context) or hint
+        message = message.partition(" Did you mean")[0]
     _complain(argv, UsageError(message, hint=hint), verbose=False)
+
+
+def _option_hint(option: str, known: set[str], *, in_exec: bool) -> str | None:
+    """Return the option that was probably meant; inside `exec` it was probably meant for the program."""
+    from orchestrator.errors import nearest
+
+    close = _SYNONYMS.get(option)
+    if close not in known:
+        close = nearest(option.replace("_", "-"), known)
+    if close is not None:
+        return f"did you mean `{close}`?"
+    return "put `--` before the command that shall run in the node" if in_exec else None
+
+
+def _command_hint(message: str, context: typer.Context | None) -> str | None:
+    """Return the command that was probably meant by the name in the parser's message."""
+    from orchestrator.errors import nearest
+
+    if context is None:
+        return None
+    wanted = message.split("'")[1] if "'" in message else ""
+    commands = [name for name, each in getattr(context.command, "commands", {}).items() if not each.hidden]
+    close = nearest(wanted, commands)
+    if close is not None:
+        return f"did you mean `{context.command_path} {close}`?"
+    if len(commands) == 1:
+        return f"did you mean `{context.command_path} {commands[0]} {wanted}`?"
+    return None

@@ -10,7 +10,7 @@ beyond `LARGEST_FILE` are refused; anchors and `<<` merges work, as long as they
 
 from __future__ import annotations
 
-from orchestrator.source.files import LARGEST_FILE, read_text
+from orchestrator.source.files import LARGEST_FILE, named, read_text
 from orchestrator.source.override import apply_override
 from orchestrator.source.toml import parse_toml
 from orchestrator.source.tree import Problems, Value
@@ -21,6 +21,7 @@ __all__ = [
     "Problems",
     "Value",
     "apply_override",
+    "named",
     "parse_toml",
     "parse_yaml",
     "read_text",

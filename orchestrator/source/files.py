@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from orchestrator.errors import Place, nearest
 from orchestrator.source.tree import Problems
 
-__all__ = ["LARGEST_FILE", "read_text"]
+__all__ = ["LARGEST_FILE", "named", "read_text"]
+
+STDIN = "-"
+"""As a file's name: read standard input."""
 
 # A topology of 1,000 nodes with every link spelled out is about 100 KB; beyond this somebody gave the wrong
 # file.
 LARGEST_FILE = 8 * 1024 * 1024
 
 
+def named(path: str | os.PathLike[str]) -> str:
+    """Return what messages call a file: its name as given, `<stdin>` for standard input."""
+    shown = os.fspath(path)
+    return "<stdin>" if shown == STDIN else shown
+
+
 def read_text(path: Path, shown: str, problems: Problems) -> str | None:
     """Return a file's text, or None after noting why it cannot be read.
 
     Args:
-        path: The file.
+        path: The file; `-` is standard input.
         shown: Its name as the user typed it, for messages.
         problems: Takes what is wrong.
     """
     place = Place(shown)
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(LARGEST_FILE + 1)
+        if str(path) == STDIN:
+            raw = sys.stdin.buffer.read(LARGEST_FILE + 1)
+        else:
+            with path.open("rb") as stream:
+                raw = stream.read(LARGEST_FILE + 1)
     except FileNotFoundError:
         problems.add(
             "there is no such file", "file.missing", place, found=shown, hint=_neighbour(path, shown)

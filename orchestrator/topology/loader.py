@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import Place, Problem, TopologyInvalid
-from orchestrator.source import Problems, Value, apply_override, parse_yaml, read_text
+from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
 from orchestrator.topology.language import LAB_NAME, ROOT
 from orchestrator.topology.links import build_links
 from orchestrator.topology.model import Generator, Topology
@@ -31,13 +31,13 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Topolog
     """Read a topology file.
 
     Args:
-        path: The file; places in messages show it as it is given here.
+        path: The file, `-` for standard input; places in messages show it as it is given here.
         overrides: What stood behind `--set`, each `key=value` with dots in the key.
 
     Raises:
         TopologyInvalid: Carries every problem of the file and the options.
     """
-    shown = os.fspath(path)
+    shown = named(path)
     problems = Problems("topology")
     text = read_text(Path(path), shown, problems)
     problems.raise_as(TopologyInvalid, shown)

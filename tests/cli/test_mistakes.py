@@ -1,0 +1,75 @@
+"""Plausible mistakes on the command line, and the small habits that every command shares."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.cli.conftest import Nm
+
+MISTAKES = {
+    "up x.yaml --bakend native": "did you mean `--backend`?",
+    "generate ring --n_nodes 4": "did you mean `--n-nodes`?",
+    "link set 1 2 --bandwidth 3": "did you mean `--rate`?",
+    "link set 1 2 --latency 3": "did you mean `--delay`?",
+    "sttus": "did you mean `nm status`?",
+    "link st 1 2": "did you mean `nm link set`?",
+    "run weights-sync": "did you mean `nm run scenario weights-sync`?",
+    "exec 1 ls -l": "put `--` before the command that shall run in the node",
+    "status --foo": "`nm status --help` says more",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_the_nearest_word_is_offered(nm: Nm, line: str) -> None:
+    said = nm(*line.split(), "-o", "json") if "exec" not in line else nm(*line.split())
+    assert said.code == 2
+    hint = said.error["hint"] if "exec" not in line else said.err
+    assert MISTAKES[line] in hint
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"), [("exec", "NODE[,NODE…|all]"), ("exec 1", "-- CMD…"), ("validate", "FILE")]
+)
+def test_a_missing_word_is_called_as_the_help_calls_it(nm: Nm, line: str, missing: str) -> None:
+    said = nm(*line.split())
+    assert said.code == 2
+    assert said.err.startswith(f"{missing} is missing\n")
+
+
+@pytest.mark.parametrize("word", ["version", "--version", "-V"])
+def test_the_version_is_asked_for_in_three_ways(nm: Nm, word: str) -> None:
+    said = nm(word)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("nm ")
+
+
+@pytest.mark.parametrize("quiet", ["-q", "--quiet"])
+def test_quiet_leaves_data_and_errors(nm: Nm, tmp_path: Path, quiet: str) -> None:
+    file = tmp_path / "pair.yaml"
+    file.write_text("n_nodes: 2\nlinks:\n  - {endpoints: [1, 2]}\n")
+    assert nm("validate", file, quiet).err == ""
+    assert nm(quiet, "validate", file, "-o", "json").json["links"] == 1
+    assert nm("validate", tmp_path / "none.yaml", quiet).err != ""
+    assert nm("validate", file).err == f"{file} is fine: pair, 2 nodes, 1 link\n"  # and not for ever after
+
+
+def test_a_topology_comes_from_standard_input(nm: Nm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def give(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+
+    give("name: piped\ntopology: {type: ring, n_nodes: 3}\n")
+    assert nm("validate", "-", "-o", "json").json == {
+        "file": "<stdin>",
+        "name": "piped",
+        "nodes": 3,
+        "links": 3,
+        "ok": True,
+    }
+    give("n_nodes: x\n")
+    said = nm("up", "-", "-o", "json")
+    assert said.code == 2
+    assert said.error["problems"][0]["place"] == {"file": "<stdin>", "line": 1, "column": 10}
