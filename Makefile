@@ -78,7 +78,7 @@ $(STAMPS)/venv: | require-setup
 
 $(STAMPS)/runtime: pyproject.toml scripts/requirements.py $(STAMPS)/venv | require-setup
 	@echo "installing what the program needs"
-	@$(PY) scripts/requirements.py build orchestrator | xargs -d '\n' $(PY) -m pip install -q --disable-pip-version-check
+	@$(PY) scripts/requirements.py build | xargs -d '\n' $(PY) -m pip install -q --disable-pip-version-check
 	@touch $@
 
 $(STAMPS)/tools: pyproject.toml scripts/requirements.py $(STAMPS)/venv | require-setup

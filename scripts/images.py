@@ -41,14 +41,13 @@ GLIBC_MINORS = (36, 35, 34, 31, 28, 27, 26, 24, 17)
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its folder under `images/`, and what it installs of our wheel."""
+    """One image: its folder under `images/`, and the extra of our wheel that it installs, if any."""
 
     role: str
     extra: str | None = None
-    wheels: bool = True
 
 
-LANES = ((Image("node"), Image("controller", extra="controller")), (Image("postgres", wheels=False),))
+LANES = ((Image("node", extra="node"), Image("controller", extra="controller")), (Image("postgres"),))
 IMAGES = tuple(image for lane in LANES for image in lane)
 
 
@@ -111,7 +110,7 @@ def prepare_context(image: Image, own_wheel: Path, wheels: list[Path]) -> Path:
     context = BUILD / image.role
     shutil.rmtree(context, ignore_errors=True)
     shutil.copytree(ROOT / "images" / image.role, context)
-    if image.wheels:
+    if image.extra is not None:
         for folder, files in (("deps", wheels), ("nm", [own_wheel])):
             (context / folder).mkdir()
             for file in files:
@@ -125,7 +124,7 @@ def inputs_digest(image: Image, base: str, own_wheel: Path, wheels: list[Path]) 
     for file in sorted((ROOT / "images" / image.role).rglob("*")):
         if file.is_file():
             digest.update(f"{file.name} {file.stat().st_mode & 0o111:o}\0".encode() + file.read_bytes())
-    if image.wheels:
+    if image.extra is not None:
         for name in sorted(wheel.name for wheel in wheels):
             digest.update(name.encode())
         # A rebuilt wheel has new timestamps; what counts is what is in it.
@@ -137,7 +136,7 @@ def inputs_digest(image: Image, base: str, own_wheel: Path, wheels: list[Path]) 
 
 def wheels_for(image: Image, own_wheel: Path) -> list[Path]:
     """Return the wheels that the image needs beside ours, fetched for its Python and the engine's machine."""
-    if not image.wheels:
+    if image.extra is None:
         return []
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(engine_machine(), engine_machine())
     requirements = project_requirements(image.extra)
@@ -158,13 +157,10 @@ def wheels_for(image: Image, own_wheel: Path) -> list[Path]:
     return sorted(folder.glob("*.whl"))
 
 
-def project_requirements(extra: str | None) -> list[str]:
-    """Read what the project depends on, with one extra when given."""
+def project_requirements(extra: str) -> list[str]:
+    """Read what one extra asks for; it stands for all that the image's part of the project imports."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = list(project["dependencies"])
-    if extra:
-        requirements += project["optional-dependencies"][extra]
-    return requirements
+    return list(project["optional-dependencies"][extra])
 
 
 def newest_wheel() -> Path:

@@ -1,7 +1,7 @@
 """Print the requirements that `pyproject.toml` states, one a line, so that pip can install them without
 building us.
 
-Arguments name the lists: `build` (the build backend), or an extra; the plain dependencies always come along.
+Arguments name the lists: `build` (the build backend), or an extra; the dependencies always come along.
 """
 
 import sys

