@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The whole main job in one command: a ring of four nodes, real model weights multicast through it, the table.
-#   scripts/demo.sh [docker|native]      without a word: docker where an engine answers
+#   scripts/demo.sh [docker|native]      without a word: docker where it can be used, else native
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-backend=${1:-$(scripts/require.sh --backend)}
+given=${1:-}
+backend=${given:-$(scripts/require.sh --choose)}
 case "$backend" in
     docker | native) ;;
     *)
@@ -12,10 +13,17 @@ case "$backend" in
         exit 2
         ;;
 esac
-scripts/require.sh "$backend"
+# What was asked for is checked as it stands; what was chosen for the user may be installed, as root.
+if [ -n "$given" ]; then scripts/require.sh "$backend"; else scripts/require.sh --install "$backend"; fi
 
 started=$SECONDS
-if [ "$backend" = docker ]; then make setup images; else make setup; fi
+make setup
+if [ "$backend" = docker ] && ! make images; then
+    [ -z "$given" ] || exit 4
+    echo "demo: the images cannot be built here, so this goes on with the native backend" >&2
+    backend=native
+    scripts/require.sh --install native
+fi
 payload=$(.venv/bin/python scripts/payload.py build/payload)
 echo "ready after $((SECONDS - started)) s; backend $backend, payload $payload"
 

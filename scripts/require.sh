@@ -6,6 +6,8 @@
 #                                  the same, but as root on Debian or Ubuntu install the missing packages first
 #   scripts/require.sh --python    print the newest suitable Python interpreter
 #   scripts/require.sh --backend   print the backend that fits this machine: docker where an engine answers
+#   scripts/require.sh --choose    print the backend that can run here, after installing (as root) what it needs;
+#                                  native, with the reason, where an engine answers but cannot be used
 #
 # Targets: setup, images, docker, native, test, check. Plain bash, because Python itself may be missing.
 set -euo pipefail
@@ -159,8 +161,33 @@ install_packages() {
     return "$status"
 }
 
+# complain TARGET: list what is missing.
+complain() {
+    echo "this machine lacks what \`make $1\` needs; nothing was built:"
+    printf '  %s\n' "${missing[@]}"
+}
+
+choose_backend() {
+    local backend=native
+    if engine_answers; then
+        check_target docker
+        if [ "${#missing[@]}" -gt 0 ]; then
+            install_packages || true
+            check_target docker
+        fi
+        if [ "${#missing[@]}" = 0 ]; then
+            backend=docker
+        else
+            complain docker
+            echo "going on with the native backend; BACKEND=docker insists on Docker"
+        fi >&2
+    fi
+    echo "$backend"
+}
+
 main() {
     case "${1:-}" in
+        --choose) choose_backend; exit ;;
         --python) suitable_python; exit ;;
         --backend)
             if engine_answers; then echo docker; else echo native; fi
@@ -174,10 +201,7 @@ main() {
     esac
     check_target "${1:?usage: require.sh [--install] TARGET}"
     [ "${#missing[@]}" = 0 ] && exit 0
-    {
-        echo "this machine lacks what \`make $1\` needs; nothing was built:"
-        printf '  %s\n' "${missing[@]}"
-    } >&2
+    complain "$1" >&2
     exit 4
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,55 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(tmp_path: Pa
 def test_a_machine_with_everything_passes_without_a_word() -> None:
     done = run("bash", "scripts/require.sh", "setup")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def machine_with_an_engine(folder: Path, *, root: bool) -> str:
+    """Make a PATH with a Docker engine that has and pulls no image, and without debootstrap."""
+    tools = ("bash", "sh", "sort", "head", "awk", "timeout", "env", "cc", "gcc", "cargo", "rustc")
+    for tool in tools:
+        found = shutil.which(tool)
+        if found:
+            (folder / tool).symlink_to(found)
+    (folder / "python3").symlink_to(Path(sys.executable).resolve())
+    scripts = {
+        "docker": 'case "$1" in version) echo 20.10 ;; *) exit 1 ;; esac',
+        "id": f"echo {0 if root else 1000}",
+        # Installing succeeds where it is allowed, and brings the program.
+        "apt-get": f'case "$*" in *debootstrap*) /bin/ln -s /bin/true {folder}/debootstrap ;; esac',
+        "rm": 'exec /bin/rm "$@"',
+        "chmod": 'exec /bin/chmod "$@"',
+    }
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_an_engine_that_cannot_be_used_leaves_the_native_backend(tmp_path: Path) -> None:
+    done = run(
+        "/bin/bash", "scripts/require.sh", "--choose", PATH=machine_with_an_engine(tmp_path, root=False)
+    )
+    assert (done.returncode, done.stdout) == (0, "native\n")
+    for words in ("debootstrap", "root, to build a base image", "BACKEND=docker insists"):
+        assert words in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")
+def test_root_gets_what_docker_needs_installed(tmp_path: Path) -> None:
+    path = machine_with_an_engine(tmp_path, root=True)
+    # What keeps services from starting is a file in /usr/sbin, which this test has for itself.
+    alone = "mount -t tmpfs none /usr/sbin && exec env PATH=$1 /bin/bash scripts/require.sh --choose"
+    done = run("unshare", "--mount", "/bin/sh", "-c", alone, "sh", path)
+    assert (done.returncode, done.stdout) == (0, "docker\n")
+    assert "installing: debootstrap" in done.stderr
+
+
+def test_docker_that_was_asked_for_is_insisted_on(tmp_path: Path) -> None:
+    done = run(
+        "/bin/bash", "scripts/demo.sh", "docker", PATH=machine_with_an_engine(tmp_path, root=False) + ":/bin"
+    )
+    assert done.returncode == 4
+    assert "this machine lacks what `make docker` needs" in done.stderr
 
 
 @pytest.mark.parametrize("target", ["banana", ""])
