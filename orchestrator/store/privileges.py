@@ -30,6 +30,10 @@ _FIRST_UID, _UIDS = 61_184, 4_000
 
 _PR_SET_KEEPCAPS = 8
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_PR_SET_SECUREBITS = 28
+# capabilities(7): without it, access(2) leaves a process's capabilities aside when its real user is not root;
+# initdb looks for the server's program with access(2), and would not find it below a closed folder.
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAP_DAC_READ_SEARCH = 2
 _CAP_VERSION_3 = 0x20080522
 _CLONE_NEWUSER = 0x1000_0000
@@ -71,6 +75,7 @@ def become(uid: int, *, walk: bool) -> Callable[[], None]:
 
     def prepare() -> None:
         if walk:
+            _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
             _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
         os.setgroups([])
         os.setresgid(uid, uid, uid)
