@@ -126,21 +126,13 @@ def _spec(rate: str | None, delay: str | None, loss: str | None, limit: str | No
         if loss is not None:
             values["loss"] = units.parse_fraction(loss)
         if limit is not None:
-            values |= _limit(limit)
+            room = units.parse_limit(limit)
+            values |= {"limit_bytes": room.bytes, "limit_packets": room.packets}
         return LinkSpec(**values)
     except UnitInvalid:
         raise
     except ValueError as error:
         raise UsageError(str(error), id="link.value") from error
-
-
-def _limit(text: str) -> dict[str, int]:
-    from orchestrator import units
-
-    number, _, unit = text.strip().partition(" ")
-    if unit.strip() in ("packets", "packet") and number.isdecimal():
-        return {"limit_packets": int(number)}
-    return {"limit_bytes": units.parse_size(text).bytes}
 
 
 def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> None:

@@ -77,6 +77,17 @@ def test_a_topology_comes_from_standard_input(nm: Nm, monkeypatch: pytest.Monkey
     assert said.error["problems"][0]["place"] == {"file": "<stdin>", "line": 1, "column": 10}
 
 
+@pytest.mark.parametrize("limit", ["3", "0 packets", "3 apples", "", "-1 B"])
+def test_a_queue_limit_is_read_as_in_the_file(nm: Nm, tmp_path: Path, limit: str) -> None:
+    file = tmp_path / "pair.yaml"
+    file.write_text(f"n_nodes: 2\nlinks:\n  - {{endpoints: [1, 2], limit: '{limit}'}}\n")
+    (in_file,) = nm("validate", file, "-o", "json").error["problems"]
+    typed = nm("link", "set", "1", "2", f"--limit={limit}", "-o", "json")
+    assert typed.code == 2
+    assert typed.error["hint"] == in_file["hint"]
+    assert typed.error["expected"] == in_file["expected"]
+
+
 def test_an_incomplete_installation_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
