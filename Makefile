@@ -9,6 +9,9 @@ PY     := $(VENV)/bin/python
 # A stamp says that a step was done with the files it depends on as they are; they go with the environment.
 STAMPS := $(VENV)/.stamps
 WHEELS := build/wheel
+# Programs in an environment carry the path of the folder that it was made in. In a copy of a checkout, or one that
+# was moved, its stamps say nothing, and it is made anew.
+$(shell [ "$$(cat $(STAMPS)/place 2>/dev/null)" = "$$PWD" ] || rm -rf $(STAMPS))
 
 # Where the demo and the tests run: docker or native; empty means docker where an engine answers.
 BACKEND ?=
@@ -73,8 +76,10 @@ require-setup:
 	@scripts/require.sh setup
 
 $(STAMPS)/venv: | require-setup
-	@[ -x $(PY) ] || { echo "making $(VENV)"; "$$(scripts/require.sh --python)" -m venv $(VENV); }
-	@mkdir -p $(@D) && touch $@
+	@[ -x $(PY) ] && [ -e $(STAMPS)/place ] || { \
+	    echo "making $(VENV)"; "$$(scripts/require.sh --python)" -m venv --clear $(VENV); \
+	    mkdir -p $(@D); pwd >$(STAMPS)/place; }
+	@touch $@
 
 $(STAMPS)/runtime: pyproject.toml scripts/requirements.py $(STAMPS)/venv | require-setup
 	@echo "installing what the program needs"

@@ -141,6 +141,20 @@ def test_synthetic_weights_are_a_safetensors_file_and_the_same_each_time(tmp_pat
     assert len(digests) == 1
 
 
+def test_the_environment_of_another_folder_is_made_anew(tmp_path: Path) -> None:
+    checkout = tmp_path / "it's a copy"
+    stamps = checkout / ".venv" / ".stamps"
+    stamps.mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", checkout)
+    (stamps / "native").touch()
+    (stamps / "place").write_text(f"{checkout}\n")
+    assert run("make", "-C", checkout, "help").returncode == 0
+    assert (stamps / "native").exists()
+    moved = checkout.rename(tmp_path / "moved")
+    assert run("make", "-C", moved, "help").returncode == 0
+    assert not (moved / ".venv/.stamps/native").exists()
+
+
 def test_every_target_has_its_sentence() -> None:
     done = run("make", "help")
     listed = {line.split()[0] for line in done.stdout.splitlines()}
