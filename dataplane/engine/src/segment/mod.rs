@@ -8,19 +8,17 @@ mod join;
 
 pub use self::join::Run;
 
-use crate::packet::Packet;
+use crate::packet::{Packet, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
 use crate::wire::{checksum, ip};
 
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;
-/// Where TCP keeps its flags and its checksum (RFC 9293, section 3.1).
+/// Where TCP keeps its flags (RFC 9293, section 3.1).
 const TCP_FLAGS: usize = 13;
-const TCP_CHECKSUM: usize = 16;
-/// Where UDP keeps its length and its checksum (RFC 768).
+/// Where UDP keeps its length (RFC 768).
 const UDP_LENGTH: usize = 4;
-const UDP_CHECKSUM: usize = 6;
 
 /// Segments `first .. first + count` of a super-packet as a packet of their own.
 ///
