@@ -300,6 +300,11 @@ impl Packet {
         }
     }
 
+    /// Bytes of memory that the packet keeps, shared or not.
+    pub(crate) fn memory(&self) -> u32 {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.footprint() as u32)
+    }
+
     pub(crate) fn set_vnet(&mut self, vnet: VnetHeader) {
         self.vnet = vnet;
     }

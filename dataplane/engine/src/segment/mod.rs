@@ -50,8 +50,8 @@ pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
         patch_checksum(out, ihl, meta.protocol, packet.vnet().needs_checksum());
     }
     run.set_frame(at, len, vnet);
-    // The headers were checked when the super-packet was parsed; a run of it has the same ones.
-    let _ = run.parse(u16::MAX);
+    let parsed = run.parse(u16::MAX);
+    debug_assert_eq!(parsed, Ok(()), "the headers were checked when the super-packet was parsed");
     run.inherit(packet);
     run
 }
@@ -64,15 +64,17 @@ pub fn needs_work(packet: &Packet) -> bool {
 
 /// Takes a packet apart into ordinary packets with complete checksums, for a reader without offload.
 ///
-/// A packet that is one already goes through as it is. The packet must have been parsed.
-pub fn segment(packet: Packet, pool: &mut Pool, out: &mut Vec<Packet>) {
+/// A packet that is one already goes through as it is. The packet must have been parsed. Each piece is handed out
+/// before the next one is made, so that a reader that puts them back needs one buffer at a time.
+pub fn segment(packet: Packet, pool: &mut Pool, mut out: impl FnMut(Packet, &mut Pool)) {
     if !packet.vnet().is_super() {
-        out.push(complete_checksum(packet, pool));
-        return;
+        let whole = complete_checksum(packet, pool);
+        return out(whole, pool);
     }
     for index in 0..packet.segments() {
         let piece = cut(&packet, index, 1, pool);
-        out.push(complete_checksum(piece, pool));
+        let piece = complete_checksum(piece, pool);
+        out(piece, pool);
     }
     pool.put(packet);
 }
