@@ -150,9 +150,9 @@ pub struct LinkSpec {
     pub delay_us: u64,
     /// Probability that a segment is lost, 0 to 1.
     pub loss: f64,
-    /// Longest queue in front of the serializer, in bytes.
+    /// Longest queue in front of the serializer, in bytes; without a rate, the most that is under way in the delay.
     pub limit_bytes: Option<u64>,
-    /// Longest queue in front of the serializer, in MTU segments.
+    /// The same in MTU segments; with both, the tighter one drops.
     pub limit_packets: Option<u64>,
     /// Largest IP packet of one segment that the link carries.
     pub mtu: Option<u16>,

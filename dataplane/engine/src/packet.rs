@@ -37,7 +37,9 @@ pub(crate) struct Meta {
     pub dst: u32,
     /// Bytes of the payload plus the headers of every segment.
     pub wire: u32,
-    /// MTU segments.
+    /// Bytes of the IP packet by its header; what lies behind them in the buffer is padding.
+    pub total: u16,
+    /// MTU segments, at most [`MAX_SEGMENTS`].
     pub segments: u16,
     /// IP and transport header bytes.
     pub header: u16,
@@ -204,6 +206,11 @@ impl Packet {
 
     /// Parses the packet once; later calls cost a comparison.
     ///
+    /// This is where everything that came from outside is checked: afterwards every offset that the packet and its
+    /// virtio header state lies inside the packet, and no later stage looks again. The virtio header is rewritten to
+    /// say no more than that (`hdr_len` is ours, fields without meaning are zero), since it goes on to devices and
+    /// neighbours.
+    ///
     /// `mtu` decides how many fragments a packet would be that is larger than one segment without being a
     /// super-packet.
     ///
@@ -214,9 +221,10 @@ impl Packet {
         if self.meta.ihl != 0 {
             return Ok(());
         }
-        let (meta, len) = parse(self.bytes(), self.vnet, mtu)?;
+        let (meta, vnet) = parse(self.bytes(), self.vnet, mtu)?;
         self.meta = meta;
-        self.len = len;
+        self.vnet = vnet;
+        self.len = u32::from(meta.total);
         Ok(())
     }
 
@@ -243,6 +251,23 @@ impl Packet {
     /// What follows the IP and transport headers.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes()[usize::from(self.meta.header)..]
+    }
+
+    /// Cuts off what follows a UDP datagram inside its IP packet, as a host does before it hands the datagram on.
+    /// False when the UDP length contradicts the packet. A super-packet's length field covers all its datagrams, or
+    /// one, depending on who made it, and is not asked.
+    pub(crate) fn trim_to_datagram(&mut self) -> bool {
+        if self.vnet.is_super() {
+            return true;
+        }
+        let (ihl, all) = (usize::from(self.meta.ihl), usize::from(self.meta.header));
+        let stated = &self.bytes()[ihl + UDP_LENGTH..ihl + UDP_LENGTH + 2];
+        let end = ihl + usize::from(u16::from_be_bytes([stated[0], stated[1]]));
+        if end < all || end > self.len() {
+            return false;
+        }
+        self.len = end as u32;
+        true
     }
 
     /// Source and destination port of TCP and UDP; zeros for everything else and for fragments.
@@ -273,6 +298,11 @@ impl Packet {
         } else {
             self.len()
         }
+    }
+
+    /// Bytes of memory that the packet keeps, shared or not.
+    pub(crate) fn memory(&self) -> u32 {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.footprint() as u32)
     }
 
     pub(crate) fn set_vnet(&mut self, vnet: VnetHeader) {
@@ -333,36 +363,46 @@ impl Drop for Packet {
 /// A packet that passed so many relays is in a loop. A line of 4,000 nodes has no longer path.
 const MAX_HOPS: u16 = 4096;
 
-fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, u32), PacketError> {
+/// The most segments that a super-packet may stand for: Linux makes none smaller than 8 bytes of payload
+/// (`TCP_MIN_GSO_SIZE`), and 65,535 bytes hold fewer than this of them. It bounds what one frame of a neighbour can
+/// cost where a super-packet is taken apart.
+pub(crate) const MAX_SEGMENTS: usize = 8_192;
+
+/// Where TCP and UDP keep their checksum (RFC 9293, section 3.1; RFC 768).
+pub(crate) const TCP_CHECKSUM: usize = 16;
+pub(crate) const UDP_CHECKSUM: usize = 6;
+const UDP_HEADER: usize = 8;
+const UDP_LENGTH: usize = 4;
+
+fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, VnetHeader), PacketError> {
     let header = ip::parse(bytes)?;
     let (ihl, len) = (usize::from(header.header_len), usize::from(header.total_len));
     let transport = match header.protocol {
         _ if header.fragment => 0,
         ip::TCP => usize::from(bytes.get(ihl + 12).ok_or(PacketError::Malformed)? >> 4) * 4,
-        ip::UDP | ip::ICMP => 8,
+        ip::UDP | ip::ICMP => UDP_HEADER,
         _ => 0,
     };
     let all = ihl + transport;
     if all > len || (header.protocol == ip::TCP && !header.fragment && transport < 20) {
         return Err(PacketError::Malformed);
     }
-    if vnet.needs_checksum() && usize::from(vnet.csum_start) + usize::from(vnet.csum_offset) + 2 > len {
-        return Err(PacketError::Malformed);
-    }
+    let vnet = checked_vnet(vnet, &header, all)?;
     let payload = len - all;
-    let (segments, wire) = match (vnet.kind(), header.protocol, vnet.gso_size) {
-        (vnet::GSO_NONE, ..) => as_fragments(len, ihl, usize::from(mtu)),
-        (_, _, 0) => return Err(PacketError::BadSegmentation),
-        (vnet::GSO_TCPV4, ip::TCP, size) | (vnet::GSO_UDP_L4, ip::UDP, size) if !header.fragment => {
-            let segments = payload.div_ceil(usize::from(size)).max(1);
-            (segments, payload + segments * all)
-        }
-        _ => return Err(PacketError::BadSegmentation),
+    let (segments, wire) = if vnet.is_super() {
+        let segments = payload.div_ceil(usize::from(vnet.gso_size)).max(1);
+        (segments, payload + segments * all)
+    } else {
+        as_fragments(len, ihl, usize::from(mtu))
     };
+    if segments > MAX_SEGMENTS {
+        return Err(PacketError::BadSegmentation);
+    }
     let meta = Meta {
         src: header.src,
         dst: header.dst,
         wire: wire as u32,
+        total: header.total_len,
         segments: segments as u16,
         header: all as u16,
         ihl: ihl as u8,
@@ -370,7 +410,38 @@ fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, u32), Packet
         ttl: header.ttl,
         fragment: header.fragment,
     };
-    Ok((meta, len as u32))
+    Ok((meta, vnet))
+}
+
+/// Checks a virtio header against the packet that it came with, and leaves of it what has a meaning.
+///
+/// A super-packet's checksum lies where its protocol keeps it, because the headers of all its segments are made from
+/// the one that it has (the kernel asks for the same, `virtio_net_hdr_to_skb`). An ordinary packet may be one that
+/// carries another (a tunnel inside the node), so that its checksum may lie anywhere behind the IP header.
+fn checked_vnet(vnet: VnetHeader, header: &ip::Ipv4, all: usize) -> Result<VnetHeader, PacketError> {
+    let (ihl, len) = (usize::from(header.header_len), usize::from(header.total_len));
+    let (start, offset) = (usize::from(vnet.csum_start), usize::from(vnet.csum_offset));
+    let mut checked =
+        VnetHeader { flags: vnet.flags & (vnet::F_NEEDS_CSUM | vnet::F_DATA_VALID), ..VnetHeader::default() };
+    if vnet.needs_checksum() {
+        if start < ihl || start + offset + 2 > len {
+            return Err(PacketError::Malformed);
+        }
+        (checked.csum_start, checked.csum_offset) = (vnet.csum_start, vnet.csum_offset);
+    }
+    if !vnet.is_super() {
+        return Ok(checked);
+    }
+    let (gso_type, checksum) = match (vnet.kind(), header.protocol) {
+        (vnet::GSO_TCPV4, ip::TCP) => (vnet.gso_type, TCP_CHECKSUM),
+        (vnet::GSO_UDP_L4, ip::UDP) => (vnet::GSO_UDP_L4, UDP_CHECKSUM),
+        _ => return Err(PacketError::BadSegmentation),
+    };
+    let elsewhere = vnet.needs_checksum() && (start, offset) != (ihl, checksum);
+    if header.fragment || vnet.gso_size == 0 || elsewhere {
+        return Err(PacketError::BadSegmentation);
+    }
+    Ok(VnetHeader { gso_type, gso_size: vnet.gso_size, hdr_len: all as u16, ..checked })
 }
 
 /// What a packet larger than one segment would be on a wire: fragments of a multiple of 8 bytes (RFC 791).

@@ -22,8 +22,6 @@ pub struct NodeTun {
     offload: Offload,
     /// Datagrams that leave together when the shard's batch is done, where the device takes that.
     run: segment::Run,
-    /// Segments of a super-packet on their way to a device that does not take it whole; empty between calls.
-    pieces: Vec<Packet>,
 }
 
 /// Whether a device of this setup is to carry super-packets.
@@ -58,7 +56,6 @@ pub fn open(setup: &TunSetup, offload: Offload) -> Result<NodeTun, RuntimeError>
         queues,
         offload,
         run: segment::Run::default(),
-        pieces: Vec::new(),
     })
 }
 
@@ -145,19 +142,16 @@ impl NodeTun {
     }
 
     /// Writes a packet, whole if the device takes it so, and puts its buffer back.
-    fn write_now(&mut self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
+    fn write_now(&self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
         if self.takes_whole(&packet) {
             self.write_one(&mut packet, counters);
             pool.put(packet);
             return;
         }
-        let mut pieces = std::mem::take(&mut self.pieces);
-        segment::segment(packet, pool, &mut pieces);
-        for mut piece in pieces.drain(..) {
+        segment::segment(packet, pool, |mut piece, pool| {
             self.write_one(&mut piece, counters);
             pool.put(piece);
-        }
-        self.pieces = pieces;
+        });
     }
 
     fn takes_whole(&self, packet: &Packet) -> bool {

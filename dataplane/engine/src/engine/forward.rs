@@ -227,7 +227,7 @@ impl Engine {
     fn deliver(
         &mut self,
         now: Instant,
-        packet: Packet,
+        mut packet: Packet,
         group: Option<Ipv4Addr>,
         origin: Origin,
         io: &mut Io,
@@ -235,12 +235,20 @@ impl Engine {
         let meta = *packet.meta();
         if meta.protocol == ip::UDP && !meta.fragment {
             if packet.ports() == (SESSION_PORT, SESSION_PORT) {
-                self.deliver_to_session(now, packet, io);
+                if packet.trim_to_datagram() {
+                    self.deliver_to_session(now, packet, io);
+                } else {
+                    self.drop_packet(packet, origin, DropCause::Malformed, io);
+                }
                 return;
             }
             if !self.receivers.is_empty() {
                 if let Some(filter) = self.flow_filter(&packet, group) {
                     if self.receivers.wants(&filter) {
+                        if !packet.trim_to_datagram() {
+                            self.drop_packet(packet, origin, DropCause::Malformed, io);
+                            return;
+                        }
                         self.flows.count(&packet);
                         self.receivers.deliver(&filter, packet, io);
                         return;

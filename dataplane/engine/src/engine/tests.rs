@@ -73,6 +73,103 @@ fn a_packet_that_is_none_is_counted_by_cause() {
     assert!(io.is_empty());
 }
 
+/// A TCP super-packet of 4,000 bytes to a node behind node 2.
+fn tcp_super() -> (Vec<u8>, VnetHeader) {
+    let mut bytes = vec![7; 4000];
+    crate::wire::ip::emit(&mut bytes, 0x0a00_0001, 0x0a00_0003, 6, 4000);
+    bytes[32] = 0x50;
+    let vnet = VnetHeader {
+        flags: crate::vnet::F_NEEDS_CSUM,
+        gso_type: crate::vnet::GSO_TCPV4,
+        hdr_len: 40,
+        gso_size: 1000,
+        csum_start: 20,
+        csum_offset: 16,
+    };
+    (bytes, vnet)
+}
+
+#[test]
+fn offsets_of_a_virtio_header_are_checked_against_the_packet_before_anything_uses_them() {
+    let (bytes, good) = tcp_super();
+    let other = VnetHeader { gso_type: 0, gso_size: 0, ..good };
+    let refused = [
+        // Inside the super-packet, but behind the header that its segments are made from.
+        VnetHeader { csum_start: 3000, ..good },
+        VnetHeader { csum_start: 19, ..good },
+        VnetHeader { csum_offset: 6, ..good },
+        VnetHeader { csum_start: u16::MAX, csum_offset: u16::MAX, ..good },
+        VnetHeader { gso_size: 0, ..good },
+        VnetHeader { gso_type: crate::vnet::GSO_UDP_L4, ..good },
+        VnetHeader { gso_type: crate::vnet::GSO_TCPV6, ..good },
+        VnetHeader { gso_type: 3, ..good },
+        // In the IP header, or half behind the packet's end.
+        VnetHeader { csum_start: 0, csum_offset: 10, ..other },
+        VnetHeader { csum_start: 3999, csum_offset: 0, ..other },
+    ];
+    for vnet in refused {
+        let mut io = Io::new(Pool::standalone());
+        let mut engine = engine(&mut io);
+        let bad = packet(&mut io, &bytes, vnet);
+        engine.handle_tun(Instant::ZERO, bad, &mut io);
+        let bad = packet(&mut io, &bytes, vnet);
+        engine.handle_link(Instant::ZERO, 0, bad, &mut io);
+        assert!(io.is_empty(), "{vnet:?}");
+        let stats = engine.stats();
+        assert_eq!(stats.tun_rx.drops.get(DropCause::Malformed), 1, "{vnet:?}");
+        assert_eq!(stats.links[0].rx.drops.get(DropCause::Malformed), 1, "{vnet:?}");
+    }
+}
+
+#[test]
+fn what_goes_on_from_a_virtio_header_is_only_what_has_a_meaning() {
+    let (bytes, good) = tcp_super();
+    let cases = [
+        (VnetHeader { flags: 0xff, hdr_len: u16::MAX, ..good }, VnetHeader { flags: 3, ..good }),
+        (VnetHeader { gso_type: 0x80, gso_size: 9, hdr_len: 9, flags: 0, ..good }, VnetHeader::default()),
+        (VnetHeader { gso_size: u16::MAX, ..good }, VnetHeader { gso_size: u16::MAX, ..good }),
+    ];
+    for (came, goes) in cases {
+        let mut io = Io::new(Pool::standalone());
+        let mut engine = engine(&mut io);
+        let one = packet(&mut io, &bytes, came);
+        engine.handle_tun(Instant::ZERO, one, &mut io);
+        assert_eq!(io.transmits.pop().expect("it goes on").1.vnet(), goes);
+    }
+}
+
+#[test]
+fn a_super_packet_of_crumbs_is_refused() {
+    let (mut bytes, good) = tcp_super();
+    bytes.resize(65_000, 0);
+    crate::wire::ip::emit(&mut bytes, 0x0a00_0001, 0x0a00_0003, 6, 65_000);
+    for (gso_size, segments) in [(7, None), (8, Some(8120))] {
+        let mut io = Io::new(Pool::standalone());
+        let mut one = packet(&mut io, &bytes, VnetHeader { gso_size, ..good });
+        let parsed = one.parse(1500).ok().map(|()| one.segments());
+        assert_eq!(parsed, segments);
+    }
+}
+
+#[test]
+fn a_receiver_gets_what_the_udp_length_says_or_nothing() {
+    for (stated, got) in [(12u16, Some(4)), (8, Some(0)), (10, Some(2)), (13, None), (7, None), (0, None)] {
+        let mut io = Io::new(Pool::standalone());
+        let mut engine = engine(&mut io);
+        let filter = crate::FlowFilter { src_node: 2, group: None, src_port: 0, dst_port: 0 };
+        engine
+            .handle_command(Instant::ZERO, Command::RegisterReceiver { filter }, &mut io)
+            .expect("a receiver");
+        let mut bytes = udp([10, 0, 0, 2], [10, 0, 0, 1], 9);
+        bytes[24..26].copy_from_slice(&stated.to_be_bytes());
+        let one = packet(&mut io, &bytes, VnetHeader::default());
+        engine.handle_link(Instant::ZERO, 0, one, &mut io);
+        assert_eq!(io.deliveries.pop().map(|delivery| delivery.payload().len()), got, "{stated}");
+        let bad = engine.stats().links[0].rx.drops.get(DropCause::Malformed);
+        assert_eq!(bad, u64::from(got.is_none()), "{stated}");
+    }
+}
+
 #[test]
 fn a_loop_ends_in_either_mode() {
     for ttl_mode in [crate::TtlMode::Uniform, crate::TtlMode::Pipe] {
@@ -127,8 +224,7 @@ proptest! {
             engine.handle_link(Instant(now), 0, one, &mut io);
             engine.handle_timeout(Instant(1_000_000_000), &mut io);
             for packet in io.tun.drain(..).chain(io.transmits.drain(..).map(|(_, packet)| packet)) {
-                let mut out = Vec::new();
-                crate::segment::segment(packet, &mut io.pool, &mut out);
+                crate::segment::segment(packet, &mut io.pool, |piece, pool| pool.put(piece));
             }
             let set = Command::SetLink { remote: 2, spec: spec.clone() };
             engine.handle_command(Instant(now), set, &mut io).expect("a link");

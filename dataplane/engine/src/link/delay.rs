@@ -1,8 +1,12 @@
 //! Constant delay: a line in which everybody keeps their place, whatever happens to the delay meanwhile.
+//!
+//! The line is bounded by the rate in front of it; where there is none, by the link's limit (see [`super::limit`]).
 
 use std::collections::VecDeque;
 
 use super::lens::{Lens, Outlet, Piece};
+use super::limit::{Backlog, Limit};
+use crate::stats::DropCause;
 use crate::{Instant, LinkSpec};
 
 #[derive(Debug)]
@@ -11,8 +15,8 @@ pub(crate) struct Delay {
     line: VecDeque<(Instant, Piece)>,
     /// Nobody may leave before this, or a shorter delay would reorder.
     last: Instant,
-    packets: u64,
-    bytes: u64,
+    limit: Limit,
+    held: Backlog,
 }
 
 impl Delay {
@@ -21,8 +25,8 @@ impl Delay {
             nanos: spec.delay_us.saturating_mul(1_000),
             line: VecDeque::new(),
             last: Instant::ZERO,
-            packets: 0,
-            bytes: 0,
+            limit: Limit::of_flight(spec),
+            held: Backlog::default(),
         }
     }
 }
@@ -33,10 +37,12 @@ impl Lens for Delay {
             out.pass(at, piece);
             return;
         }
+        let Some(piece) = out.admit(self.limit.admits(self.held, &piece), piece, DropCause::QueueFull) else {
+            return;
+        };
         let due = at.plus_nanos(self.nanos).max(self.last);
         self.last = due;
-        self.packets += u64::from(piece.count);
-        self.bytes += piece.wire_bytes();
+        self.held.add(&piece);
         self.line.push_back((due, piece));
     }
 
@@ -46,8 +52,7 @@ impl Lens for Delay {
                 self.line.push_front((due, piece));
                 return;
             }
-            self.packets -= u64::from(piece.count);
-            self.bytes -= piece.wire_bytes();
+            self.held.remove(&piece);
             out.pass(due, piece);
         }
     }
@@ -58,9 +63,10 @@ impl Lens for Delay {
 
     fn change(&mut self, _now: Instant, spec: &LinkSpec) {
         self.nanos = spec.delay_us.saturating_mul(1_000);
+        self.limit = Limit::of_flight(spec);
     }
 
-    fn backlog(&self) -> (u64, u64) {
-        (self.packets, self.bytes)
+    fn backlog(&self) -> Backlog {
+        self.held
     }
 }

@@ -1,5 +1,6 @@
 //! What every impairment of a link has in common.
 
+use super::limit::Backlog;
 use crate::stats::{DropCause, DropCounters};
 use crate::{Instant, LinkSpec, Packet, Pool};
 
@@ -12,12 +13,28 @@ pub(crate) struct Piece {
     pub packet: Packet,
     pub first: u32,
     pub count: u32,
+    /// This run's part of the memory that the packet keeps; runs of one packet share its buffer.
+    memory: u32,
 }
+
+/// What it costs to hold one piece besides its buffer: its place in a queue that may have twice the room it needs.
+const PLACE: u32 = 2 * std::mem::size_of::<(Instant, Piece)>() as u32;
 
 impl Piece {
     pub(crate) fn whole(packet: Packet) -> Self {
         let count = packet.segments();
-        Self { packet, first: 0, count }
+        let memory = packet.memory();
+        Self { packet, first: 0, count, memory }
+    }
+
+    /// Bytes of memory that holding the piece takes.
+    pub(crate) const fn memory(&self) -> u64 {
+        self.memory as u64 + PLACE as u64
+    }
+
+    /// Bytes on the wire of a segment that is not the last one of its packet, which must be divisible.
+    pub(crate) fn full_segment(&self) -> u64 {
+        u64::from(self.packet.vnet().gso_size) + u64::from(self.packet.meta().header)
     }
 
     /// Whether the run may be cut. A large message is one IP packet: losing a part of it loses it all.
@@ -40,9 +57,11 @@ impl Piece {
 
     /// Takes the first `count` segments off, leaving the rest. `count` must be less than there are.
     pub(crate) fn split_front(&mut self, count: u32) -> Piece {
-        let front = Piece { packet: self.packet.clone_ref(), first: self.first, count };
+        let memory = (u64::from(self.memory) * u64::from(count) / u64::from(self.count)) as u32;
+        let front = Piece { packet: self.packet.clone_ref(), first: self.first, count, memory };
         self.first += count;
         self.count -= count;
+        self.memory -= memory;
         front
     }
 
@@ -71,6 +90,16 @@ impl Outlet {
         self.passed.push((at, piece));
     }
 
+    /// The first `count` segments of a piece, if any; the rest is discarded.
+    pub(crate) fn admit(&mut self, count: u32, mut piece: Piece, cause: DropCause) -> Option<Piece> {
+        if count >= piece.count {
+            return Some(piece);
+        }
+        let kept = (count > 0).then(|| piece.split_front(count));
+        self.discard(piece, cause);
+        kept
+    }
+
     pub(crate) fn discard(&mut self, piece: Piece, cause: DropCause) {
         self.drops.add(cause, u64::from(piece.count));
         self.waste.push(piece.packet);
@@ -93,8 +122,8 @@ pub(crate) trait Lens: std::fmt::Debug + Send {
     /// Takes over a new specification. What it holds keeps its order.
     fn change(&mut self, now: Instant, spec: &LinkSpec);
 
-    /// Segments and bytes that it holds.
-    fn backlog(&self) -> (u64, u64) {
-        (0, 0)
+    /// What it holds.
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
     }
 }

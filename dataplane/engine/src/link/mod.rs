@@ -2,6 +2,7 @@
 
 mod delay;
 mod lens;
+mod limit;
 mod loss;
 mod rate;
 mod shaper;
@@ -151,7 +152,7 @@ impl Links {
         }
         // What was on the way is lost with the link; the lenses start afresh.
         if let Some(shaper) = link.shaper.take() {
-            link.tx.drops.add(DropCause::LinkDown, shaper.backlog().0);
+            link.tx.drops.add(DropCause::LinkDown, shaper.backlog().packets);
             link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
         }
         self.retire_idle_shaper(id);
@@ -220,8 +221,7 @@ impl Links {
             .filter(|(_, link)| link.known || link.tx.frames + link.rx.frames > 0);
         known
             .map(|(index, link)| {
-                let (queued_packets, queued_bytes) =
-                    link.shaper.as_ref().map_or((0, 0), |shaper| shaper.backlog());
+                let held = link.shaper.as_ref().map(|shaper| shaper.backlog()).unwrap_or_default();
                 LinkStats {
                     link: index as LinkId,
                     remote: link.remote,
@@ -230,8 +230,8 @@ impl Links {
                     spec: link.spec.clone(),
                     tx: link.tx.clone(),
                     rx: link.rx.clone(),
-                    queued_packets,
-                    queued_bytes,
+                    queued_packets: held.packets,
+                    queued_bytes: held.bytes,
                 }
             })
             .collect()

@@ -6,57 +6,18 @@
 use std::collections::VecDeque;
 
 use super::lens::{Lens, Outlet, Piece};
+use super::limit::{Backlog, Limit};
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec};
 
 /// Longest time that one piece may occupy the serializer, in nanoseconds.
 const PIECE_NS: u64 = 1_000_000;
-/// Queue of a rate-limited link that states no limit: this much time of the rate, or two delays if longer …
-const DEFAULT_QUEUE_NS: u64 = 50_000_000;
-/// … and never less than 32 full packets, or a slow link could not hold one window of TCP.
-const DEFAULT_QUEUE_MIN: u64 = 48_000;
-
-/// How much may wait. What does not fit is dropped from the tail, segment by segment.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    bytes: u64,
-    packets: u64,
-}
-
-impl Limit {
-    fn new(spec: &LinkSpec) -> Self {
-        let default = spec.rate_bps.filter(|_| spec.limit_packets.is_none()).map_or(u64::MAX, |rate| {
-            let time = DEFAULT_QUEUE_NS.max(spec.delay_us.saturating_mul(2_000));
-            let bytes = u128::from(rate) * u128::from(time) / 8_000_000_000;
-            u64::try_from(bytes).unwrap_or(u64::MAX).max(DEFAULT_QUEUE_MIN)
-        });
-        Self { bytes: spec.limit_bytes.unwrap_or(default), packets: spec.limit_packets.unwrap_or(u64::MAX) }
-    }
-
-    /// How many segments of a piece fit behind what waits. An empty queue takes at least one.
-    fn admits(self, waiting_packets: u64, waiting_bytes: u64, piece: &Piece) -> u32 {
-        let room_bytes = self.bytes.saturating_sub(waiting_bytes);
-        let room_packets = self.packets.saturating_sub(waiting_packets);
-        let (count, bytes) = (u64::from(piece.count), piece.wire_bytes());
-        if count <= room_packets && bytes <= room_bytes {
-            return piece.count;
-        }
-        let least = u64::from(waiting_packets == 0);
-        if !piece.divisible() {
-            return if least == 1 { piece.count } else { 0 };
-        }
-        let per_segment = bytes.div_ceil(count);
-        room_packets.min(room_bytes / per_segment).max(least).min(count) as u32
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Rate {
     bps: Option<u64>,
     limit: Limit,
     queue: VecDeque<Piece>,
-    packets: u64,
-    bytes: u64,
+    held: Backlog,
     /// Segments of the head that are being served, and when they are done.
     service: Option<(u32, Instant)>,
     /// When the last piece was done, and the fraction of a nanosecond (in bits × 10⁹ modulo the rate) it owed.
@@ -68,10 +29,9 @@ impl Rate {
     pub(crate) fn new(spec: &LinkSpec) -> Self {
         Self {
             bps: spec.rate_bps,
-            limit: Limit::new(spec),
+            limit: Limit::of_queue(spec),
             queue: VecDeque::new(),
-            packets: 0,
-            bytes: 0,
+            held: Backlog::default(),
             service: None,
             idle_from: Instant::ZERO,
             remainder: 0,
@@ -98,28 +58,28 @@ impl Rate {
 
     fn take_served(&mut self, count: u32) -> Option<Piece> {
         let head = self.queue.front_mut()?;
-        let piece = if count < head.count { head.split_front(count) } else { self.queue.pop_front()? };
-        self.packets -= u64::from(piece.count);
-        self.bytes -= piece.wire_bytes();
+        if count >= head.count {
+            let piece = self.queue.pop_front()?;
+            self.held.remove(&piece);
+            return Some(piece);
+        }
+        self.held.remove(head);
+        let piece = head.split_front(count);
+        self.held.add(head);
         Some(piece)
     }
 }
 
 impl Lens for Rate {
-    fn push(&mut self, at: Instant, mut piece: Piece, out: &mut Outlet) {
+    fn push(&mut self, at: Instant, piece: Piece, out: &mut Outlet) {
         if self.bps.is_none() && self.queue.is_empty() {
             out.pass(at, piece);
             return;
         }
-        let fits = self.limit.admits(self.packets, self.bytes, &piece);
-        if fits < piece.count {
-            let kept = (fits > 0).then(|| piece.split_front(fits));
-            out.discard(piece, DropCause::QueueFull);
-            let Some(kept) = kept else { return };
-            piece = kept;
-        }
-        self.packets += u64::from(piece.count);
-        self.bytes += piece.wire_bytes();
+        let Some(piece) = out.admit(self.limit.admits(self.held, &piece), piece, DropCause::QueueFull) else {
+            return;
+        };
+        self.held.add(&piece);
         self.queue.push_back(piece);
         if self.service.is_none() {
             self.serve(at.max(self.idle_from));
@@ -141,7 +101,7 @@ impl Lens for Rate {
     }
 
     fn change(&mut self, now: Instant, spec: &LinkSpec) {
-        self.limit = Limit::new(spec);
+        self.limit = Limit::of_queue(spec);
         if self.bps == spec.rate_bps {
             return;
         }
@@ -155,8 +115,8 @@ impl Lens for Rate {
         self.remainder = 0;
     }
 
-    fn backlog(&self) -> (u64, u64) {
-        (self.packets, self.bytes)
+    fn backlog(&self) -> Backlog {
+        self.held
     }
 }
 
@@ -175,6 +135,5 @@ fn front_bytes(piece: &Piece, count: u32) -> u64 {
         return piece.wire_bytes();
     }
     // Not the last segment of the packet, so all of them are full.
-    let segment = u64::from(piece.packet.vnet().gso_size) + u64::from(piece.packet.meta().header);
-    u64::from(count) * segment
+    u64::from(count) * piece.full_segment()
 }

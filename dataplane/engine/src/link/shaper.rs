@@ -2,10 +2,11 @@
 
 use super::delay::Delay;
 use super::lens::{Lens, Outlet, Piece};
+use super::limit::{Backlog, MEMORY};
 use super::loss::Loss;
 use super::rate::Rate;
 use crate::rng::Rng;
-use crate::stats::DropCounters;
+use crate::stats::{DropCause, DropCounters};
 use crate::{Instant, LinkSpec, Packet, Pool};
 
 #[derive(Debug)]
@@ -28,8 +29,13 @@ impl Shaper {
     /// Sends a packet into the row.
     pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool) {
         self.release(now);
-        let packet = pool.compact(packet);
-        self.stage.push((now, Piece::whole(packet)));
+        let piece = Piece::whole(pool.compact(packet));
+        if self.backlog().memory + piece.memory() > MEMORY {
+            // A rate that the machine does not keep up with, or a limit that it cannot honour.
+            self.outlet.discard(piece, DropCause::Congested);
+            return;
+        }
+        self.stage.push((now, piece));
         self.pass_through(0);
     }
 
@@ -64,9 +70,9 @@ impl Shaper {
         self.lenses.iter().filter_map(|lens| lens.deadline()).min()
     }
 
-    /// Segments and bytes inside.
-    pub(crate) fn backlog(&self) -> (u64, u64) {
-        self.lenses.iter().map(|lens| lens.backlog()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    /// What is inside.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.lenses.iter().map(|lens| lens.backlog()).fold(Backlog::default(), Backlog::plus)
     }
 
     /// Moves what is on the stage through the lenses from `from` on.

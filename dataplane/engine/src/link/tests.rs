@@ -36,7 +36,13 @@ impl Bench {
 
     /// Sends a super-packet of `segments`; its number is the first two bytes of every segment's payload.
     fn send(&mut self, segments: usize) {
-        let mut payload = vec![0u8; segments * SEGMENT];
+        self.send_bytes(segments * SEGMENT);
+    }
+
+    /// The same with so many bytes of payload.
+    fn send_bytes(&mut self, payload: usize) {
+        let segments = payload.div_ceil(SEGMENT);
+        let mut payload = vec![0u8; payload];
         for chunk in payload.chunks_mut(SEGMENT) {
             chunk[..4].copy_from_slice(&self.sent.to_be_bytes());
             self.sent += 1;
@@ -95,6 +101,10 @@ impl Bench {
 
     fn stats(&self) -> LinkStats {
         self.links.stats().remove(0)
+    }
+
+    fn memory(&self) -> u64 {
+        self.links.slots[0].shaper.as_ref().map_or(0, |shaper| shaper.backlog().memory)
     }
 }
 
@@ -181,6 +191,88 @@ fn a_full_queue_drops_the_tail_segment_by_segment() {
     bench.send(1);
     bench.drain();
     assert_eq!(bench.numbers().len(), 11, "an empty queue takes one packet, however small the limit");
+}
+
+#[test]
+fn a_limit_holds_without_a_rate_too() {
+    let delay = LinkSpec { delay_us: 50_000, ..LinkSpec::default() };
+    let limits = [
+        LinkSpec { limit_packets: Some(100), ..delay.clone() },
+        LinkSpec { limit_bytes: Some(150_000), ..delay.clone() },
+        LinkSpec { limit_packets: Some(100), limit_bytes: Some(u64::MAX), loss: 0.1, ..delay },
+    ];
+    for spec in limits {
+        let mut bench = Bench::new(1, ["a", "b"], spec.clone());
+        for _ in 0..1_000 {
+            bench.send(1);
+            bench.send(40);
+            let held = bench.stats();
+            assert!(held.queued_packets <= 100 && held.queued_bytes <= 150_000, "{spec:?}: {held:?}");
+        }
+        let full = bench.stats();
+        assert_eq!((full.queued_packets, full.queued_bytes), (100, 150_000), "{spec:?}");
+        let lost = full.tx.drops.get(DropCause::Loss);
+        assert_eq!(full.tx.drops.get(DropCause::QueueFull), 41_000 - 100 - lost);
+        bench.drain();
+        assert_eq!(bench.numbers().len(), 100, "what was under way arrives, and the delay is free again");
+        bench.send(40);
+        assert_eq!(bench.stats().queued_packets + bench.stats().tx.drops.get(DropCause::Loss) - lost, 40);
+    }
+}
+
+#[test]
+fn a_limit_counts_the_bytes_of_the_segments_that_fit() {
+    // Full segments have 1500 bytes and the last one 100, so that a mean would let one too many in.
+    let spec = LinkSpec { delay_us: 1_000, limit_bytes: Some(1_550), ..LinkSpec::default() };
+    let mut bench = Bench::new(1, ["a", "b"], spec);
+    bench.send_bytes(SEGMENT + 72);
+    assert_eq!((bench.stats().queued_packets, bench.stats().queued_bytes), (1, 1_500));
+}
+
+#[test]
+fn a_direction_never_holds_more_memory_than_its_bound() {
+    // However the packets are made and whatever the file says; what does not fit is our own overload.
+    let specs = [
+        LinkSpec { delay_us: u64::MAX, ..LinkSpec::default() },
+        LinkSpec { delay_us: 600_000_000, loss: 0.5, limit_bytes: Some(u64::MAX), ..LinkSpec::default() },
+        LinkSpec { rate_bps: Some(1), limit_packets: Some(u64::MAX), ..LinkSpec::default() },
+        LinkSpec { rate_bps: Some(u64::MAX), delay_us: u64::MAX, ..LinkSpec::default() },
+    ];
+    for (spec, segments) in specs.into_iter().flat_map(|spec| [(spec.clone(), 1), (spec, 44)]) {
+        let mut bench = Bench::new(1, ["a", "b"], spec.clone());
+        let mut packets = 0;
+        while bench.stats().tx.drops.get(DropCause::Congested) < 1_000 {
+            bench.send(segments);
+            bench.left.clear();
+            packets += 1;
+            assert!(packets < 400_000, "{spec:?} takes everything");
+        }
+        let held = bench.memory();
+        assert!(held <= limit::MEMORY, "{spec:?}: {held}");
+        assert_eq!(bench.stats().tx.drops.get(DropCause::QueueFull), 0, "{spec:?}");
+        assert!(bench.io.pool.allocated() * 2_048 <= held + (40 << 20), "{spec:?}");
+    }
+}
+
+#[test]
+fn a_long_fast_pipe_without_a_rate_loses_nothing() {
+    // 1 Gbit/s over 100 ms and 10 Gbit/s over 50 ms, in super-packets and in packets of 9000 bytes.
+    for (bps, delay_us, segments) in
+        [(1e9, 100_000, 44), (1e10, 50_000, 44), (1e9, 100_000, 1), (1e10, 50_000, 6)]
+    {
+        let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us, ..LinkSpec::default() });
+        let gap = (segments as f64 * 1500.0 * 8.0 * 1e9 / bps) as u64;
+        let end = Instant(3 * delay_us * 1_000);
+        while bench.now < end {
+            bench.send(segments);
+            bench.left.clear();
+            bench.run_until(bench.now.plus_nanos(gap));
+        }
+        let stats = bench.stats();
+        assert_eq!(stats.tx.drops.total(), 0);
+        let ideal = bps * delay_us as f64 / 8e6;
+        assert!((stats.queued_bytes as f64 / ideal - 1.0).abs() < 0.01, "{} of {ideal}", stats.queued_bytes);
+    }
 }
 
 #[test]

@@ -4,12 +4,12 @@
 //! in one batch therefore leave as one; the kernel takes them apart before a socket sees them, just as it does
 //! with those that its own receive offload has put together (`udp_gro_receive` in Linux).
 
-use crate::packet::Packet;
+use crate::packet::{Packet, UDP_CHECKSUM};
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
 use crate::wire::ip;
 
-use super::{patch_checksum, patch_ip, patch_udp, UDP_CHECKSUM, UDP_LENGTH};
+use super::{patch_checksum, patch_ip, patch_udp, UDP_LENGTH};
 
 /// Most datagrams in one super-packet: what Linux takes from a sender since it has USO (`UDP_MAX_SEGMENTS`).
 const MAX_DATAGRAMS: usize = 64;

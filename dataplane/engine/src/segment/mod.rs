@@ -8,19 +8,17 @@ mod join;
 
 pub use self::join::Run;
 
-use crate::packet::Packet;
+use crate::packet::{Packet, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
 use crate::wire::{checksum, ip};
 
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;
-/// Where TCP keeps its flags and its checksum (RFC 9293, section 3.1).
+/// Where TCP keeps its flags (RFC 9293, section 3.1).
 const TCP_FLAGS: usize = 13;
-const TCP_CHECKSUM: usize = 16;
-/// Where UDP keeps its length and its checksum (RFC 768).
+/// Where UDP keeps its length (RFC 768).
 const UDP_LENGTH: usize = 4;
-const UDP_CHECKSUM: usize = 6;
 
 /// Segments `first .. first + count` of a super-packet as a packet of their own.
 ///
@@ -52,8 +50,8 @@ pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
         patch_checksum(out, ihl, meta.protocol, packet.vnet().needs_checksum());
     }
     run.set_frame(at, len, vnet);
-    // The headers were checked when the super-packet was parsed; a run of it has the same ones.
-    let _ = run.parse(u16::MAX);
+    let parsed = run.parse(u16::MAX);
+    debug_assert_eq!(parsed, Ok(()), "the headers were checked when the super-packet was parsed");
     run.inherit(packet);
     run
 }
@@ -66,15 +64,17 @@ pub fn needs_work(packet: &Packet) -> bool {
 
 /// Takes a packet apart into ordinary packets with complete checksums, for a reader without offload.
 ///
-/// A packet that is one already goes through as it is. The packet must have been parsed.
-pub fn segment(packet: Packet, pool: &mut Pool, out: &mut Vec<Packet>) {
+/// A packet that is one already goes through as it is. The packet must have been parsed. Each piece is handed out
+/// before the next one is made, so that a reader that puts them back needs one buffer at a time.
+pub fn segment(packet: Packet, pool: &mut Pool, mut out: impl FnMut(Packet, &mut Pool)) {
     if !packet.vnet().is_super() {
-        out.push(complete_checksum(packet, pool));
-        return;
+        let whole = complete_checksum(packet, pool);
+        return out(whole, pool);
     }
     for index in 0..packet.segments() {
         let piece = cut(&packet, index, 1, pool);
-        out.push(complete_checksum(piece, pool));
+        let piece = complete_checksum(piece, pool);
+        out(piece, pool);
     }
     pool.put(packet);
 }

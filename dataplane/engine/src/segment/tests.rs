@@ -162,7 +162,7 @@ proptest! {
         prop_assert_eq!(packet.segments() as usize, count);
         prop_assert_eq!(packet.wire_bytes() as usize, sup.payload.len() + count * sup.header());
         let mut out = Vec::new();
-        segment(packet, &mut pool, &mut out);
+        segment(packet, &mut pool, |piece, _| out.push(piece));
         prop_assert_eq!(out.len(), count);
         for (index, piece) in out.iter().enumerate() {
             prop_assert_eq!(piece.bytes(), &sup.expected(index, 1, true)[..]);
@@ -182,7 +182,7 @@ proptest! {
         prop_assert_eq!(run.segments() as usize, count);
         prop_assert_eq!(run.vnet().kind() == GSO_NONE, count == 1);
         let mut out = Vec::new();
-        segment(run, &mut pool, &mut out);
+        segment(run, &mut pool, |piece, _| out.push(piece));
         for (index, piece) in out.iter().enumerate() {
             prop_assert_eq!(piece.bytes(), &sup.expected(first + index, 1, true)[..]);
         }
@@ -255,7 +255,7 @@ proptest! {
                 again.parse(1500).map(|()| again.segments())
             };
             prop_assert_eq!(reparsed, Ok(packet.segments()));
-            segment(packet, &mut pool, &mut pieces);
+            segment(packet, &mut pool, |piece, _| pieces.push(piece));
         }
         prop_assert_eq!(pieces.len(), sizes.len());
         for (index, piece) in pieces.iter().enumerate() {
