@@ -12,7 +12,7 @@ use common::{
 };
 use nm_driver::runtime::{Carrier, LinkKind, Runtime, RuntimeConfig};
 use nm_engine::{
-    Command, CommandOutput, Event, FlowFilter, LinkSpec, SessionState, SharedBytes, Target,
+    Command, CommandOutput, Event, FlowFilter, LinkSpec, Payload, SessionState, SharedBytes, Target,
 };
 
 fn address(runtime: &Runtime) -> SocketAddr {
@@ -79,25 +79,32 @@ fn lossless(from: &TestNode, to: &TestNode, length: usize) {
     let send = Command::SendData {
         dest: address,
         receivers: vec![to.id],
-        data: SharedBytes::new(data.clone()),
+        data: Payload::new(SharedBytes::new(data.clone())),
         limits: None,
     };
-    from.command(send);
-    for end in [from, to] {
+    let CommandOutput::Session(outgoing) = from.command(send) else {
+        panic!("a session")
+    };
+    for (end, session) in [(from, outgoing), (to, session)] {
         let state = end.heard.wait("the end of the session", |heard| {
             heard.events.iter().find_map(|event| match event {
-                Event::SessionFinished { session: s, state } if *s == session => Some(*state),
+                Event::SessionFinished { report, .. } if report.session == session => {
+                    Some(report.state)
+                }
                 _ => None,
             })
         });
         assert_eq!(state, SessionState::Complete);
     }
-    let CommandOutput::Data(got) = to.command(Command::SessionData {
-        session,
-        consume: true,
-    }) else {
-        panic!("the data")
-    };
+    let got = to.heard.wait("the data", |heard| {
+        heard.events.iter().find_map(|event| match event {
+            Event::SessionFinished {
+                report,
+                data: Some(data),
+            } if report.session == session => Some(Arc::clone(&data.0)),
+            _ => None,
+        })
+    });
     assert!(*got == data, "the bytes differ");
 }
 

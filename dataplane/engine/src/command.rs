@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ReceiverId, SessionId, SessionReport, TreeId};
+use crate::{
+    AddressPlan, GroupId, LinkId, LinkSpec, NodeId, Payload, ReceiverId, SessionId, SessionReport, TreeId,
+};
 
 /// Bytes that somebody else owns and that the engine only reads: a Python buffer, a mapped file, a vector.
 #[derive(Clone)]
@@ -195,11 +197,12 @@ pub enum Command {
         /// Every receiver that must get every byte.
         receivers: Vec<NodeId>,
         /// The data.
-        data: SharedBytes,
+        data: Payload,
         /// Limits of this session; `None` takes the node's.
         limits: Option<crate::SessionConfig>,
     },
-    /// Prepares to receive a lossless transfer. Answer: `Session`.
+    /// Prepares to receive a lossless transfer: takes the next offer of `source` to `dest` that no other call has
+    /// taken. Several calls take offers in the order in which they were made. Answer: `Session`.
     ReceiveData {
         /// The address that the sender sends to: a group's, or ours.
         dest: Ipv4Addr,
@@ -215,14 +218,7 @@ pub enum Command {
         /// The session.
         session: SessionId,
     },
-    /// Hands out what a completed receiving session got. Answer: `Data`.
-    SessionData {
-        /// The session.
-        session: SessionId,
-        /// Whether the engine lets go of the bytes.
-        consume: bool,
-    },
-    /// Ends a session at once and tells its peers. Answer: `Done`.
+    /// Ends a session at once and tells its peers; one that has ended stays as it is. Answer: `Done`.
     CancelSession {
         /// The session.
         session: SessionId,
@@ -252,8 +248,6 @@ pub enum CommandOutput {
     Session(SessionId),
     /// How a session stands.
     Report(Box<SessionReport>),
-    /// What a session received.
-    Data(Arc<Vec<u8>>),
 }
 
 /// Why a [`Command`] was refused. Nothing was changed.
@@ -304,14 +298,6 @@ pub enum CommandError {
     /// No such session, or its record has gone.
     #[error("session {0} is unknown here")]
     UnknownSession(SessionId),
-    /// The session has no data to hand out.
-    #[error("session {session} has no data: {reason}")]
-    NoData {
-        /// The session.
-        session: SessionId,
-        /// Why not.
-        reason: String,
-    },
     /// A transfer of nothing.
     #[error("the buffer is empty")]
     EmptyBuffer,
@@ -352,7 +338,6 @@ impl CommandError {
             Self::ReceiverExists { .. } => "engine.receiver_exists",
             Self::UnknownReceiver(_) => "engine.unknown_receiver",
             Self::UnknownSession(_) => "engine.unknown_session",
-            Self::NoData { .. } => "engine.no_data",
             Self::EmptyBuffer => "engine.empty_buffer",
             Self::NoReceivers => "engine.no_receivers",
             Self::BadReceiver(..) => "engine.bad_receiver",

@@ -105,8 +105,8 @@ pub struct NodeConfig {
     pub name: String,
     /// How ids map to addresses.
     pub addresses: AddressPlan,
-    /// Distinguishes this life of the node from earlier ones, so that peers do not mix up their sessions.
-    /// The driver takes any number that differs from start to start.
+    /// Random bits that no other life of a node has: the numbers of its transfers derive from them. The runtime
+    /// draws them from the kernel for every node that it takes in; a simulation sets them, to be repeatable.
     pub incarnation: u64,
     /// Largest IP packet of one segment.
     pub mtu: u16,

@@ -1,8 +1,10 @@
 //! What goes in and out of the engine besides return values: packets to send, messages to hand over, events.
 
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use crate::{GroupId, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionState};
+use crate::{GroupId, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState};
 
 /// The effects of one or more calls into the engine, and the pool that its packets come from.
 ///
@@ -79,6 +81,16 @@ impl Delivery {
     }
 }
 
+/// The bytes that a session received. Cloning copies no byte.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReceivedBytes(pub Arc<Vec<u8>>);
+
+impl fmt::Debug for ReceivedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
 /// Something that happened in the engine and that the node's owner may be waiting for.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -118,12 +130,18 @@ pub enum Event {
         /// How many trees now have a route here.
         routes: u32,
     },
-    /// A session of this node ended, one way or the other. Its report can be asked for.
-    SessionFinished {
+    /// A session of this node has begun.
+    SessionOpened {
         /// The session.
         session: SessionId,
-        /// How: on the sending side `Complete` only when every listed receiver has every byte.
-        state: SessionState,
+    },
+    /// A session of this node ended, one way or the other. The engine keeps nothing of it that its owner may ask for.
+    SessionFinished {
+        /// The session, and how it ended: on the sending side `Complete` only when every listed receiver has
+        /// confirmed every byte by their digest.
+        report: Box<SessionReport>,
+        /// What a receiving session got, when it is complete.
+        data: Option<ReceivedBytes>,
     },
     /// A receiver of a session of ours changed its state (ready, complete, left, …).
     SessionPeer {

@@ -19,6 +19,7 @@
 
 mod command;
 mod config;
+mod digest;
 mod engine;
 mod flow;
 mod group;
@@ -46,7 +47,7 @@ pub type GroupId = u32;
 pub type TreeId = u32;
 /// A registered receiver, local to one engine.
 pub type ReceiverId = u64;
-/// A lossless session: equal on both sides, see [`session_id`].
+/// A lossless session of one engine: counted from 1 and never used again. The other side counts for itself.
 pub type SessionId = u64;
 
 pub use command::{
@@ -56,12 +57,13 @@ pub use config::{
     AddressPlan, LinkSpec, NodeConfig, SessionConfig, TtlMode, DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT,
     SESSION_PORT,
 };
+pub use digest::{Digest, Payload};
 pub use engine::{Engine, MAX_MESSAGE};
-pub use io::{Delivery, Event, Io};
+pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use packet::{Packet, PacketError, MAX_IP_HEADER};
 pub use pool::{Depot, Pool, HEADROOM, LARGE, SMALL};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
-pub use session::{session_id, SinkAllocator};
+pub use session::SinkAllocator;
 pub use stats::{DropCause, DropCounters, FlowStats, LinkStats, NodeStats, Traffic};
 pub use time::Instant;
 pub use vnet::VnetHeader;

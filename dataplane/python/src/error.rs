@@ -49,6 +49,7 @@ fn node_class(error: &NodeError) -> &'static str {
             "NodeClosed"
         }
         NodeError::Argument { .. } => "InvalidArgument",
+        NodeError::Unfetched(_) => "NextminiError",
         NodeError::UnknownGroup(_) => "UnknownGroup",
         NodeError::UnknownSession(_) => "UnknownSession",
         NodeError::NoData { .. } => "NoData",
@@ -82,7 +83,6 @@ fn command_class(error: &CommandError) -> &'static str {
         | CommandError::UnknownAddress(_)
         | CommandError::NoRoute(_) => "UnknownNode",
         CommandError::UnknownSession(_) => "UnknownSession",
-        CommandError::NoData { .. } => "NoData",
         _ => "InvalidArgument",
     }
 }

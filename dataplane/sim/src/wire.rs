@@ -17,11 +17,20 @@ pub struct Wire {
     pub reorder: f64,
     /// … by up to this many nanoseconds.
     pub reorder_ns: u64,
+    /// Probability that a byte in the second half of a segment is changed.
+    pub corrupt: f64,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { delay_ns: 10_000, loss: 0.0, duplicate: 0.0, reorder: 0.0, reorder_ns: 1_000_000 }
+        Self {
+            delay_ns: 10_000,
+            loss: 0.0,
+            duplicate: 0.0,
+            reorder: 0.0,
+            reorder_ns: 1_000_000,
+            corrupt: 0.0,
+        }
     }
 }
 
@@ -33,7 +42,7 @@ impl Wire {
     }
 
     fn is_perfect(&self) -> bool {
-        self.loss == 0.0 && self.duplicate == 0.0 && self.reorder == 0.0
+        self.loss == 0.0 && self.duplicate == 0.0 && self.reorder == 0.0 && self.corrupt == 0.0
     }
 
     /// What arrives of a packet, with the delay of each part. Faults strike single segments.
@@ -49,11 +58,25 @@ impl Wire {
                 if chance.happens(self.loss) { 0 } else { 1 + u64::from(chance.happens(self.duplicate)) };
             for _ in 0..copies {
                 let held = if chance.happens(self.reorder) { chance.below(self.reorder_ns) } else { 0 };
-                let part = if whole { packet.clone_ref() } else { segment::cut(&packet, index, 1, pool) };
+                let mut part = if whole { packet.clone_ref() } else { segment::cut(&packet, index, 1, pool) };
+                if chance.happens(self.corrupt) {
+                    part = corrupted(&part, chance, pool);
+                }
                 arrivals.push((self.delay_ns + held, part));
             }
         }
         pool.put(packet);
         arrivals
     }
+}
+
+/// A copy of a packet with one byte of its second half changed, where there is no header.
+fn corrupted(packet: &Packet, chance: &mut Chance, pool: &mut Pool) -> Packet {
+    let mut bytes = packet.bytes().to_vec();
+    let half = bytes.len() / 2;
+    let at = half + chance.below((bytes.len() - half) as u64) as usize;
+    bytes[at] ^= 1 << chance.below(8);
+    let mut copy = pool.get_for(bytes.len());
+    copy.fill(&bytes, packet.vnet()).expect("a fresh buffer");
+    copy
 }

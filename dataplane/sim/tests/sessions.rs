@@ -155,7 +155,7 @@ proptest! {
         // A path on which fewer packets arrive than are lost may well keep a receiver silent until it is given up.
         let hops = f64::from(nodes - 1);
         let loss = loss.min(1.0 - 0.5_f64.powf(1.0 / hops));
-        let wire = Wire { loss, duplicate, reorder, delay_ns, reorder_ns: 3_000_000 };
+        let wire = Wire { loss, duplicate, reorder, delay_ns, reorder_ns: 3_000_000, ..Wire::default() };
         let mut lab = match shape {
             0 => Lab::ring(nodes, seed, &wire),
             1 => Lab::line(nodes, seed, &wire),

@@ -52,8 +52,14 @@ fn loss_by_topology() {
             table += &row(&format!("{name}, loss {} %", loss * 100.0), lab, nodes, 2_000_000, None);
         }
     }
-    let faulty =
-        Wire { loss: 0.02, duplicate: 0.1, reorder: 0.2, delay_ns: 1_000_000, reorder_ns: 2_000_000 };
+    let faulty = Wire {
+        loss: 0.02,
+        duplicate: 0.1,
+        reorder: 0.2,
+        delay_ns: 1_000_000,
+        reorder_ns: 2_000_000,
+        ..Wire::default()
+    };
     table += &row("tree of 7, all faults", Lab::tree(7, 7, &faulty), 7, 2_000_000, None);
     compare("loss.txt", &table);
 }

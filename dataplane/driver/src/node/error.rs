@@ -46,6 +46,9 @@ pub enum NodeError {
         /// Why not.
         reason: String,
     },
+    /// Too many received bytes wait to be fetched.
+    #[error("{0}")]
+    Unfetched(String),
     /// Something took longer than it may.
     #[error("{what} took longer than {} ms", limit.as_millis())]
     Timeout {
@@ -78,6 +81,7 @@ impl NodeError {
             Self::UnknownGroup(_) => "group.unknown",
             Self::UnknownSession(_) => "session.unknown",
             Self::NoData { .. } => "session.no_data",
+            Self::Unfetched(_) => "session.unfetched",
             Self::Timeout { .. } => "control.timeout",
             Self::Closed(_) | Self::ReceiverClosed => "node.closed",
             Self::Internal(_) => "internal",
@@ -89,6 +93,9 @@ impl NodeError {
         match self {
             Self::Runtime(RuntimeError::Kernel(error)) => error.hint(),
             Self::Control(error) => error.hint(),
+            Self::Unfetched(_) => {
+                Some("fetch them with `get_data_buffer`, or let go of them with `lossless_cancel`")
+            }
             _ => None,
         }
     }

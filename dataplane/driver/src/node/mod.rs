@@ -14,17 +14,17 @@ pub mod info;
 mod messages;
 pub mod pending;
 pub mod receiver;
+pub mod records;
 pub mod sessions;
 mod start;
 pub mod state;
 pub mod wait;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nm_engine::{AddressPlan, Command, CommandOutput, SessionId};
+use nm_engine::{AddressPlan, Command, CommandOutput};
 
 pub use error::NodeError;
 pub use events::NodeEvent;
@@ -37,7 +37,6 @@ pub use wait::{Deadline, Signal, Waker};
 use crate::config::NodeSettings;
 use crate::control::Place;
 use crate::runtime::{NodePort, Runtime};
-use sessions::Record;
 use state::NodeState;
 
 /// How long a request to the controller may take, a lost connection on the way included.
@@ -52,7 +51,6 @@ pub struct Node {
     place: Place,
     addresses: Arc<Mutex<AddressPlan>>,
     registration: Arc<Pending<()>>,
-    sessions: Mutex<HashMap<SessionId, Record>>,
     sent: AtomicU64,
     waited: AtomicBool,
     closed: AtomicBool,

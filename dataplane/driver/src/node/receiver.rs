@@ -1,22 +1,25 @@
 //! The queue between the packet path and a program that receives messages.
 //!
-//! The packet side pushes and never waits longer than told; the program takes one message or a whole batch under
-//! one lock. A full queue loses the newest message, and counts it, unless the node's settings ask for
-//! back-pressure: then the packet side waits, but not for a program that has stopped reading.
+//! The packet side pushes and never waits: its thread carries the packets of many nodes, and those that a node only
+//! forwards. The program takes one message or a whole batch under one lock. A full queue loses the newest message,
+//! and counts it. With the node's back-pressure setting a full queue grows instead, up to a bound in bytes, so that
+//! a program which reads, but not all the time, loses nothing; one that has stopped reading loses what is beyond.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Mutex;
 
 use nm_engine::Delivery;
 
 use super::wait::{lock, Signal};
 
-/// How long back-pressure waits for room. A program that reads at all makes room sooner; one that does not must
-/// not hold up the other nodes of its shard, so after one such wait its messages are dropped until it reads again.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// What a queue with back-pressure may hold beyond its capacity, in bytes: what a link of 1 Gb/s brings in a quarter
+/// of a second. A program that does not read for longer than that is no reader for such a rate.
+const BACKLOG_BYTES: usize = 32 << 20;
+
+/// What a message costs besides its payload, about: a queue of empty messages is bounded too.
+const MESSAGE_BYTES: usize = 128;
 
 /// Payloads up to this size are copied out of their packet, so that a queue of small messages does not hold a
 /// 66 KB buffer for each.
@@ -37,6 +40,17 @@ pub struct Message {
     pub flow_id: u64,
     /// Counts the receiver's messages.
     pub message_id: u64,
+}
+
+impl Message {
+    /// The memory that it takes: a payload that stayed in its packet keeps the whole buffer.
+    fn cost(&self) -> usize {
+        MESSAGE_BYTES
+            + match &self.body {
+                Body::Small(bytes) => bytes.len(),
+                Body::Packet(_) => nm_engine::LARGE,
+            }
+    }
 }
 
 enum Body {
@@ -75,14 +89,17 @@ impl From<Delivery> for Message {
 pub struct Queue {
     capacity: usize,
     backpressure: bool,
-    messages: Mutex<VecDeque<Message>>,
-    room: Condvar,
-    /// Nobody made room for as long as back-pressure waits.
-    stuck: AtomicBool,
+    messages: Mutex<Messages>,
     dropped: AtomicU64,
     closed: AtomicBool,
     /// Fires when a message arrives or the queue is closed.
     pub signal: Signal,
+}
+
+#[derive(Default)]
+struct Messages {
+    queue: VecDeque<Message>,
+    bytes: usize,
 }
 
 impl Queue {
@@ -92,36 +109,24 @@ impl Queue {
             capacity: capacity.max(1),
             backpressure,
             messages: Mutex::default(),
-            room: Condvar::new(),
-            stuck: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             signal: Signal::default(),
         }
     }
 
-    /// Puts a message in; `false` when there is no room.
+    /// Puts a message in; `false` when there is no room. Never waits for room.
     pub fn push(&self, message: Message) -> bool {
+        let cost = message.cost();
         let mut messages = lock(&self.messages);
-        if messages.len() >= self.capacity
-            && self.backpressure
-            && !self.stuck.load(Ordering::Relaxed)
-        {
-            let full = |messages: &mut VecDeque<Message>| {
-                messages.len() >= self.capacity && !self.closed.load(Ordering::Relaxed)
-            };
-            let (again, timeout) = self
-                .room
-                .wait_timeout_while(messages, PATIENCE, full)
-                .unwrap_or_else(PoisonError::into_inner);
-            messages = again;
-            self.stuck.store(timeout.timed_out(), Ordering::Relaxed);
-        }
-        if messages.len() >= self.capacity || self.closed.load(Ordering::Relaxed) {
+        let full = messages.queue.len() >= self.capacity
+            && !(self.backpressure && messages.bytes + cost <= BACKLOG_BYTES);
+        if full || self.closed.load(Ordering::Relaxed) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        messages.push_back(message);
+        messages.bytes += cost;
+        messages.queue.push_back(message);
         drop(messages);
         self.signal.notify();
         true
@@ -129,25 +134,20 @@ impl Queue {
 
     /// Takes the oldest message.
     pub fn pop(&self) -> Option<Message> {
-        let message = lock(&self.messages).pop_front();
-        if message.is_some() {
-            self.made_room();
-        }
-        message
+        let mut messages = lock(&self.messages);
+        let message = messages.queue.pop_front()?;
+        messages.bytes -= message.cost();
+        Some(message)
     }
 
     /// Takes up to `limit` messages in order.
     pub fn pop_many(&self, limit: usize) -> VecDeque<Message> {
         let mut messages = lock(&self.messages);
-        let taken = if messages.len() <= limit {
-            std::mem::take(&mut *messages)
-        } else {
-            messages.drain(..limit).collect()
-        };
-        drop(messages);
-        if !taken.is_empty() {
-            self.made_room();
+        if messages.queue.len() <= limit {
+            return std::mem::take(&mut *messages).queue;
         }
+        let taken: VecDeque<Message> = messages.queue.drain(..limit).collect();
+        messages.bytes -= taken.iter().map(Message::cost).sum::<usize>();
         taken
     }
 
@@ -159,7 +159,6 @@ impl Queue {
     /// Ends the queue: nothing more comes in, what is there can still be taken.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        self.room.notify_all();
         self.signal.notify();
     }
 
@@ -167,22 +166,21 @@ impl Queue {
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
-
-    fn made_room(&self) {
-        if self.backpressure {
-            self.stuck.store(false, Ordering::Relaxed);
-            self.room.notify_all();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn message(id: u64) -> Message {
+        sized(id, 0)
+    }
+
+    fn sized(id: u64, len: usize) -> Message {
         let nowhere = Ipv4Addr::UNSPECIFIED;
-        let body = Body::Small(Box::new([]));
+        let body = Body::Small(vec![7; len].into());
         Message {
             body,
             src_ip: nowhere,
@@ -227,14 +225,31 @@ mod tests {
     }
 
     #[test]
-    fn with_back_pressure_a_reader_that_stopped_is_waited_for_once() {
+    fn with_back_pressure_a_reader_that_stopped_is_not_waited_for() {
         let queue = Queue::new(1, true);
-        let start = std::time::Instant::now();
-        (0..50).for_each(|id| {
-            queue.push(message(id));
-        });
-        assert!(start.elapsed() < 10 * PATIENCE, "{:?}", start.elapsed());
-        assert_eq!(queue.dropped(), 49);
+        let (len, start) = (COPY_LIMIT, Instant::now());
+        let fits = (BACKLOG_BYTES / (len + MESSAGE_BYTES)) as u64;
+        let taken = (0..2 * fits)
+            .filter(|&id| queue.push(sized(id, len)))
+            .count() as u64;
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!((taken, queue.dropped()), (fits, fits), "bounded in bytes");
+        assert_eq!(queue.pop().map(|message| message.message_id), Some(0));
+        assert!(queue.push(message(0)), "there is room again");
+        let rest = queue.pop_many(10).len() + queue.pop_many(usize::MAX).len();
+        assert_eq!(rest as u64, fits);
+        assert_eq!(lock(&queue.messages).bytes, 0);
+    }
+
+    #[test]
+    fn with_back_pressure_empty_messages_are_bounded_too() {
+        let queue = Queue::new(1, true);
+        let taken = (0..1_000_000).filter(|&id| queue.push(message(id))).count();
+        assert_eq!(taken, BACKLOG_BYTES / MESSAGE_BYTES);
     }
 
     #[test]

@@ -1,35 +1,18 @@
-//! Lossless transfers: checks at the door, a record of each, results and buffers.
+//! Lossless transfers: checks before they begin, how they stand, results and buffers.
 //!
-//! The protocol runs in the engine; here is only what a program may ask about its transfers, for longer than the
-//! engine remembers them.
+//! The protocol runs in the engine. What it hands over when a transfer ends is kept in [`Records`](super::records).
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use nm_engine::{
-    Command, CommandError, CommandOutput, NodeId, Role, SessionId, SessionReport, SessionState,
+    Command, CommandError, CommandOutput, NodeId, Payload, SessionId, SessionReport, SessionState,
     SharedBytes,
 };
 
 use super::error::NodeError;
-use super::wait::lock;
+use super::records::{Received, Standing};
 use super::Node;
 use crate::runtime::PortError;
-
-/// Records of ended sessions kept at most; the oldest go first.
-const RECORD_LIMIT: usize = 4096;
-
-/// The bytes that a session received.
-pub type Received = Arc<Vec<u8>>;
-
-/// What is remembered of a session.
-#[derive(Debug)]
-pub struct Record {
-    number: u64,
-    report: Option<SessionReport>,
-    data: Option<Received>,
-    consumed: bool,
-}
 
 impl Node {
     /// Starts a transfer to every node in `receivers`.
@@ -58,7 +41,8 @@ impl Node {
         self.open_session(Command::SendData {
             dest,
             receivers,
-            data,
+            // On this thread, which is the caller's: for large data it takes milliseconds.
+            data: Payload::new(data),
             limits: None,
         })
     }
@@ -80,6 +64,9 @@ impl Node {
             ));
         }
         let dest = self.destination(group_id, dest)?;
+        if let Some(reason) = self.state.look(|facts| facts.sessions.refusal()) {
+            return Err(NodeError::Unfetched(reason));
+        }
         self.open_session(Command::ReceiveData {
             dest,
             source,
@@ -90,138 +77,64 @@ impl Node {
 
     /// How a session ended, or `None` while it runs.
     pub fn session_state(&self, session: SessionId) -> Result<Option<SessionState>, NodeError> {
-        if !lock(&self.sessions).contains_key(&session) {
-            return Err(NodeError::UnknownSession(session));
+        match self.state.look(|facts| facts.sessions.standing(session)) {
+            Standing::Ended(state) => Ok(Some(state)),
+            Standing::Running => self.check_open().map(|()| None),
+            Standing::Forgotten | Standing::Unknown => Err(NodeError::UnknownSession(session)),
         }
-        let finished = self
-            .state
-            .look(|facts| facts.finished.get(&session).copied());
-        if finished.is_none() {
-            self.check_open()?;
-        }
-        Ok(finished)
     }
 
     /// How a session stands, receiver by receiver.
     pub fn session_report(&self, session: SessionId) -> Result<SessionReport, NodeError> {
-        self.settle(session)?;
-        if let Some(report) = lock(&self.sessions)
-            .get(&session)
-            .and_then(|record| record.report.clone())
-        {
-            return Ok(report);
+        let ended = || {
+            self.state
+                .look(|facts| Some(facts.sessions.get(session)?.report.clone()))
+        };
+        if self.session_state(session)?.is_none() {
+            match self.command(Command::SessionReport { session }) {
+                Ok(CommandOutput::Report(report)) => return Ok(*report),
+                Ok(_) => return Err(NodeError::Internal("SessionReport")),
+                // It has ended meanwhile, and so long ago that the engine no longer knows it.
+                Err(NodeError::Port(PortError::Command(CommandError::UnknownSession(_)))) => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.ask_report(session)
+        ended().ok_or(NodeError::UnknownSession(session))
     }
 
     /// What a session received; with `consume` our hold on the bytes ends.
     pub fn session_data(&self, session: SessionId, consume: bool) -> Result<Received, NodeError> {
-        self.settle(session)?;
-        let mut sessions = lock(&self.sessions);
-        let record = sessions
-            .get_mut(&session)
-            .ok_or(NodeError::UnknownSession(session))?;
-        let data = if consume {
-            record.data.take()
-        } else {
-            record.data.clone()
-        };
-        let reason = match (&data, &record.report) {
-            (Some(_), _) => String::new(),
-            _ if record.consumed => "it was consumed".to_owned(),
-            (None, None) => "it is not complete".to_owned(),
-            (None, Some(report)) if report.role == Role::Sender => "it sends".to_owned(),
-            (None, Some(report)) => {
-                format!("it ended as {}: {}", report.state.as_str(), report.reason)
-            }
-        };
-        record.consumed |= consume && data.is_some();
-        data.ok_or(NodeError::NoData { session, reason })
+        self.session_state(session)?;
+        // Nobody waits for data to be gone, so nobody is told.
+        self.state
+            .change_quietly(|facts| facts.sessions.data(session, consume))
+            .map_err(|reason| NodeError::NoData { session, reason })
     }
 
-    /// Ends a session at once; its peers are told.
+    /// Ends a session at once, tells its peers, and lets go of bytes that were not fetched. Again and later is fine,
+    /// also after the node was closed.
     pub fn cancel_session(&self, session: SessionId) -> Result<(), NodeError> {
-        if self.session_state(session)?.is_none() {
-            self.command(Command::CancelSession { session })?;
+        match self.state.look(|facts| facts.sessions.standing(session)) {
+            Standing::Unknown => return Err(NodeError::UnknownSession(session)),
+            Standing::Running if !self.is_closed() => {
+                match self.command(Command::CancelSession { session }) {
+                    Ok(_) | Err(NodeError::Closed(_) | NodeError::Port(PortError::Closed)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            _ => {}
         }
+        let held = self
+            .state
+            .change_quietly(|facts| facts.sessions.let_go(session, "it was cancelled"));
+        drop(held);
         Ok(())
     }
 
     fn open_session(&self, command: Command) -> Result<SessionId, NodeError> {
-        let CommandOutput::Session(session) = self.command(command)? else {
-            return Err(NodeError::Internal("SendData or ReceiveData"));
-        };
-        let mut sessions = lock(&self.sessions);
-        let number = sessions
-            .values()
-            .map(|record| record.number + 1)
-            .max()
-            .unwrap_or(0);
-        let record = Record {
-            number,
-            report: None,
-            data: None,
-            consumed: false,
-        };
-        sessions.insert(session, record);
-        if sessions.len() > RECORD_LIMIT {
-            let ended = sessions
-                .iter()
-                .filter(|(_, record)| record.report.is_some());
-            if let Some(oldest) = ended
-                .min_by_key(|(_, record)| record.number)
-                .map(|(id, _)| *id)
-            {
-                sessions.remove(&oldest);
-                drop(sessions);
-                self.state.change(|facts| facts.finished.remove(&oldest));
-            }
-        }
-        Ok(session)
-    }
-
-    /// Once a session has ended, takes its report and its bytes over from the engine.
-    fn settle(&self, session: SessionId) -> Result<(), NodeError> {
-        if self.session_state(session)?.is_none() {
-            return Ok(());
-        }
-        let settled = lock(&self.sessions)
-            .get(&session)
-            .is_some_and(|record| record.report.is_some());
-        if settled || self.is_closed() {
-            return Ok(());
-        }
-        let report = self.ask_report(session)?;
-        let received = report.role == Role::Receiver && report.complete();
-        let data = if received {
-            self.take_data(session)?
-        } else {
-            None
-        };
-        if let Some(record) = lock(&self.sessions).get_mut(&session) {
-            // Of two callers that settle at once, one gets the bytes; they must not be lost.
-            record.report = Some(report);
-            record.data = record.data.take().or(data);
-        }
-        Ok(())
-    }
-
-    fn ask_report(&self, session: SessionId) -> Result<SessionReport, NodeError> {
-        match self.command(Command::SessionReport { session })? {
-            CommandOutput::Report(report) => Ok(*report),
-            _ => Err(NodeError::Internal("SessionReport")),
-        }
-    }
-
-    fn take_data(&self, session: SessionId) -> Result<Option<Received>, NodeError> {
-        match self.command(Command::SessionData {
-            session,
-            consume: true,
-        }) {
-            Ok(CommandOutput::Data(data)) => Ok(Some(data)),
-            Ok(_) => Err(NodeError::Internal("SessionData")),
-            Err(NodeError::Port(PortError::Command(CommandError::NoData { .. }))) => Ok(None),
-            Err(error) => Err(error),
+        match self.command(command)? {
+            CommandOutput::Session(session) => Ok(session),
+            _ => Err(NodeError::Internal("SendData or ReceiveData")),
         }
     }
 

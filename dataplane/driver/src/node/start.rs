@@ -1,6 +1,5 @@
 //! From settings to a node on its shard, under its controller.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -80,7 +79,6 @@ impl Node {
             place,
             addresses,
             registration,
-            sessions: Mutex::new(HashMap::new()),
             sent: AtomicU64::new(0),
             waited: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
-use nm_engine::{Delivery, Event, NodeId, ReceiverId, SessionId, SessionState};
+use nm_engine::{Delivery, Event, NodeId, ReceiverId};
 use nm_messages::Value;
 
 use super::events::{NodeEvent, Stash};
 use super::receiver::{Message, Queue};
+use super::records::Records;
 use super::wait::{lock, Signal};
 use crate::control::LinkReport;
 use crate::runtime::{Carrier, NodeSink};
@@ -54,8 +55,8 @@ pub struct Facts {
     pub memberships: HashSet<u32>,
     /// Links by neighbour.
     pub links: BTreeMap<NodeId, KnownLink>,
-    /// Sessions that ended.
-    pub finished: HashMap<SessionId, SessionState>,
+    /// Lossless transfers: those that run, and those that ended.
+    pub sessions: Records,
     /// Whether there is a connection to the controller.
     pub connected: bool,
     /// What happened, in order.
@@ -101,14 +102,19 @@ impl NodeState {
         result
     }
 
+    /// Changes facts that nobody waits for.
+    pub fn change_quietly<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
+        change(&mut lock(&self.facts))
+    }
+
     /// Keeps an event.
     pub fn note(&self, event: NodeEvent) {
         self.change(|facts| facts.stash.push(event));
     }
 
-    /// Takes the oldest event; nobody waits for events to go away, so nobody is told.
+    /// Takes the oldest event; nobody waits for events to go away.
     pub fn next_event(&self) -> Option<NodeEvent> {
-        lock(&self.facts).stash.pop()
+        self.change_quietly(|facts| facts.stash.pop())
     }
 
     /// From now on link changes go to the controller too.
@@ -237,12 +243,13 @@ impl Facts {
                 };
                 self.stash.push(event);
             }
-            Event::SessionFinished { session, state } => {
-                self.finished.insert(session, state);
+            Event::SessionOpened { session } => self.sessions.opened(session),
+            Event::SessionFinished { report, data } => {
                 let event = NodeEvent::SessionFinished {
-                    session_id: session,
-                    state: state.as_str(),
+                    session_id: report.session,
+                    state: report.state.as_str(),
                 };
+                self.sessions.ended(*report, data.map(|data| data.0));
                 self.stash.push(event);
             }
             Event::SessionPeer {

@@ -157,7 +157,7 @@ impl Runtime {
     /// most of the time.
     pub fn add_node(&self, setup: NodeSetup) -> Result<NodePort, RuntimeError> {
         let NodeSetup {
-            config,
+            mut config,
             tun,
             sink,
             link_token,
@@ -170,6 +170,8 @@ impl Runtime {
         };
         let plain = tun.is_some() && offload.offload() == Offload::OFF;
         let shard = self.choose_shard(shard, plain)?;
+        // No life of a node may have what another had: by this its transfers are told from those of earlier ones.
+        config.incarnation = nm_kernel::thread::random_u64()?;
         let (node, lab) = (config.node_id, Arc::<str>::from(lab));
         let resident = Resident {
             shard,

@@ -9,7 +9,7 @@ use crate::vnet::F_NEEDS_CSUM;
 use crate::wire::{checksum, ip};
 use crate::{
     AddressPlan, Command, CommandError, CommandOutput, Event, GroupId, GroupInfo, GroupRoute, Instant, Io,
-    LinkId, LinkSpec, NodeId, Packet, Pool, SessionConfig, SessionId, SharedBytes, Target, VnetHeader,
+    LinkId, LinkSpec, NodeId, Packet, Payload, Pool, SessionConfig, SharedBytes, Target, VnetHeader,
     HEADROOM,
 };
 
@@ -55,7 +55,7 @@ impl Engine {
                 self.send_message(now, target, (src_port, dst_port), &payload, io)
             }
             Command::SendData { dest, receivers, data, limits } => {
-                self.send_data(now, dest, receivers, data, limits)
+                self.send_data(now, dest, receivers, data, limits, io)
             }
             Command::ReceiveData { dest, source, expected_bytes, limits } => {
                 self.check_dest(dest)?;
@@ -65,7 +65,6 @@ impl Engine {
             Command::SessionReport { session } => {
                 Ok(CommandOutput::Report(Box::new(self.sessions.report(now, session)?)))
             }
-            Command::SessionData { session, consume } => self.session_data(session, consume),
             Command::CancelSession { session } => {
                 self.sessions.cancel(now, session, io)?;
                 Ok(CommandOutput::Done)
@@ -209,8 +208,9 @@ impl Engine {
         now: Instant,
         dest: Ipv4Addr,
         receivers: Vec<NodeId>,
-        data: SharedBytes,
+        data: Payload,
         limits: Option<SessionConfig>,
+        io: &mut Io,
     ) -> Output {
         self.check_dest(dest)?;
         if let Some(node) = self.map.node_of(u32::from(dest)) {
@@ -218,7 +218,7 @@ impl Engine {
                 return Err(CommandError::BadReceiver(other, "the destination is another node"));
             }
         }
-        Ok(CommandOutput::Session(self.sessions.send(now, dest, receivers, data, limits)?))
+        Ok(CommandOutput::Session(self.sessions.send(now, dest, receivers, data, limits, io)?))
     }
 
     fn check_dest(&self, dest: Ipv4Addr) -> Result<(), CommandError> {
@@ -227,10 +227,6 @@ impl Engine {
             return self.groups.by_addr(addr).map(|_| ()).ok_or(CommandError::UnknownGroupAddress(dest));
         }
         self.map.node_of(addr).map(|_| ()).ok_or(CommandError::UnknownAddress(dest))
-    }
-
-    fn session_data(&mut self, session: SessionId, consume: bool) -> Output {
-        Ok(CommandOutput::Data(self.sessions.data(session, consume)?))
     }
 }
 

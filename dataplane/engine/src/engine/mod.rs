@@ -33,7 +33,7 @@ pub struct Engine {
     routes: Routes,
     groups: Groups,
     receivers: Receivers,
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     flows: Flows,
     icmp: Icmp,
     tun_rx: Traffic,
@@ -207,6 +207,7 @@ impl Engine {
             }
         }
         *self.sessions.outgoing() = queue;
+        self.sessions.announce(now, io);
     }
 }
 

@@ -47,7 +47,7 @@ impl Bitmap {
     }
 
     /// The first bit from `from` on that is `kind`, or the length.
-    fn find(&self, from: u32, kind: bool) -> u32 {
+    pub(super) fn find(&self, from: u32, kind: bool) -> u32 {
         let mut word = from as usize / 64;
         let mut mask = u64::MAX << (from % 64);
         while let Some(&bits) = self.words.get(word) {

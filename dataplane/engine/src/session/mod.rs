@@ -3,6 +3,11 @@
 //! The sender invites ([`wire::Message::Manifest`]), the receivers get ready, data goes out in super-packets by
 //! unicast or multicast, and after each round the union of what receivers miss goes out again. This file finds
 //! the session that a packet or a command is for; the rest is [`sender`], [`receiver`] and [`pace`].
+//!
+//! A transfer is named by its sending node and a number that its sender draws at random, so no other transfer of
+//! that node has it, of an earlier life neither. A receive call has no number of its own: it takes the next offer
+//! of its source and address. The order of offers is kept by the sender, which offers a receiver one transfer
+//! to one address at a time; the order of receive calls is that of their session ids.
 
 mod bitmap;
 mod cadence;
@@ -13,16 +18,18 @@ mod plan;
 mod receiver;
 pub(crate) mod report;
 mod sender;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
+use crate::rng::Rng;
 use crate::{
-    AddressPlan, CommandError, Instant, Io, NodeConfig, NodeId, Packet, SessionConfig, SessionId,
-    SessionReport, SharedBytes,
+    AddressPlan, CommandError, Event, Instant, Io, NodeConfig, NodeId, Packet, Payload, SessionConfig,
+    SessionId, SessionReport,
 };
 pub(crate) use outbox::Outgoing;
 use outbox::{Envelope, Outbox};
@@ -33,17 +40,17 @@ use wire::{Header, Message, Terms};
 
 /// Offsets have 48 bits on the wire (and segments are numbered with 32).
 const MAX_TRANSFER: u64 = 1 << 48;
-/// Finished sessions whose reports are kept.
-const RECORDS: usize = 256;
-/// Invitations for another count than ours after which the oldest waiting session takes it: one side was restarted.
-const STUBBORN_INVITATIONS: u32 = 3;
+/// Payload bytes of the smallest full segment.
+const LEAST_UNIT: usize = outbox::LEAST_MTU as usize - outbox::IP_UDP - wire::HEADER;
+/// Ended sessions of each side that are kept to answer peers that ask again. A peer whose session is gone from here
+/// is told that there is none, which ends its side as well, so only the reason gets less exact.
+const PAST: usize = 256;
+/// Offers that turned out to be none, remembered so that a copy of one that is still on its way is not taken again.
+const VOID: usize = 256;
 
-/// The id of the `n`-th transfer from `source` to `dest`, equal on both sides.
-///
-/// 32 bits of address (a group's stands for the group), 16 of source, 15 of count: always a positive `i64`.
-#[must_use]
-pub fn session_id(dest: Ipv4Addr, source: NodeId, n: u32) -> SessionId {
-    u64::from(u32::from(dest)) << 31 | u64::from(source & 0xffff) << 15 | u64::from(n & 0x7fff)
+/// What data segments are told apart by: the upper half of the transfer's number.
+const fn tag_of(number: u64) -> u32 {
+    (number >> 32) as u32
 }
 
 /// Makes an empty vector with room for so many bytes, or says that there is none.
@@ -60,18 +67,27 @@ pub(crate) struct Sessions {
     outbox: Outbox,
     limits: SessionConfig,
     allocate: SinkAllocator,
+    /// The session that was opened last.
+    last: SessionId,
+    numbers: Rng,
+    /// Those that have something to do or to wait for, and those that have not but may still be asked.
     senders: BTreeMap<SessionId, Sender>,
     receivers: BTreeMap<SessionId, Receiver>,
-    /// Our sessions by the tags that we chose, and others' by theirs.
-    sent_tags: BTreeMap<u32, SessionId>,
-    received_tags: BTreeMap<(NodeId, u32), SessionId>,
-    /// Transfers so far: ours per destination, ours per destination and receiver, others' per destination and source.
-    sent: BTreeMap<u32, u32>,
-    sent_to: BTreeMap<(u32, NodeId), u32>,
-    received: BTreeMap<(u32, NodeId), u32>,
-    /// Invitations that matched nothing, by source and tag.
-    unmatched: BTreeMap<(NodeId, u32), u32>,
-    next_tag: u32,
+    /// Senders that have ended in this call; their last packets are not counted yet.
+    ended: Vec<Sender>,
+    past_senders: Past<Sender>,
+    past_receivers: Past<Receiver>,
+    /// Our transfers by number, past ones too.
+    sent: BTreeMap<u64, SessionId>,
+    /// By address and receiver: our transfers that it has not taken yet. The first is the one it is offered.
+    offered: BTreeMap<(u32, NodeId), BTreeSet<SessionId>>,
+    /// By address and source: receive calls that have no offer yet. The first gets the next one.
+    waiting: BTreeMap<(u32, NodeId), BTreeSet<SessionId>>,
+    /// By source and number: the receive call that has taken it, past ones too.
+    taken: BTreeMap<(NodeId, u64), SessionId>,
+    /// By source and tag: whose data it is.
+    tags: BTreeMap<(NodeId, u32), SessionId>,
+    void: VecDeque<(NodeId, u64)>,
     /// The session that sent last, so that all get their turn.
     turn: SessionId,
 }
@@ -82,15 +98,19 @@ impl Sessions {
             outbox: Outbox::new(config.node_id, config.addresses.clone(), config.mtu),
             limits: config.sessions.clone(),
             allocate: plain_sink,
+            last: 0,
+            numbers: Rng::new(config.incarnation, &["transfers", &config.node_id.to_string()]),
             senders: BTreeMap::new(),
             receivers: BTreeMap::new(),
-            sent_tags: BTreeMap::new(),
-            received_tags: BTreeMap::new(),
+            ended: Vec::new(),
+            past_senders: Past::default(),
+            past_receivers: Past::default(),
             sent: BTreeMap::new(),
-            sent_to: BTreeMap::new(),
-            received: BTreeMap::new(),
-            unmatched: BTreeMap::new(),
-            next_tag: crate::rng::mix(config.incarnation ^ u64::from(config.node_id) << 32) as u32,
+            offered: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            void: VecDeque::new(),
             turn: 0,
         }
     }
@@ -115,8 +135,21 @@ impl Sessions {
 
     /// Notes that copies of a packet left the node.
     pub(crate) fn account(&mut self, session: SessionId, bytes: u64) {
-        if let Some(sender) = self.senders.get_mut(&session) {
+        let ended = self.ended.iter_mut().find(|sender| sender.id() == session);
+        let running = self.senders.get_mut(&session).or(ended);
+        if let Some(sender) = running.or_else(|| self.past_senders.get_mut(session)) {
             sender.account(bytes);
+        }
+    }
+
+    /// Says which senders have ended, once everything that they sent is accounted for.
+    pub(crate) fn announce(&mut self, now: Instant, io: &mut Io) {
+        for sender in self.ended.drain(..) {
+            let report = Box::new(sender.report(now, self.outbox.node_id));
+            io.events.push(Event::SessionFinished { report, data: None });
+            if let Some(gone) = self.past_senders.push(sender.id(), sender) {
+                self.sent.remove(&gone.number);
+            }
         }
     }
 
@@ -127,23 +160,41 @@ impl Sessions {
         now: Instant,
         dest: Ipv4Addr,
         mut receivers: Vec<NodeId>,
-        data: SharedBytes,
+        data: Payload,
         limits: Option<SessionConfig>,
+        io: &mut Io,
     ) -> Result<SessionId, CommandError> {
-        let len = data.as_slice().len() as u64;
         receivers.sort_unstable();
-        self.check_offer(&receivers, len)?;
-        let key = u32::from(dest);
-        let id = session_id(dest, self.outbox.node_id, count(&mut self.sent, key));
-        let receivers =
-            receivers.iter().map(|&node| (node, count(&mut self.sent_to, (key, node)) as u16)).collect();
-        self.next_tag = self.next_tag.wrapping_add(1);
+        self.check_offer(&receivers, data.as_slice().len() as u64)?;
+        let (id, number, dest) = (self.next_id(io), self.draw_number(), u32::from(dest));
+        let mut enqueue = |node| {
+            let queue = self.offered.entry((dest, node)).or_default();
+            queue.insert(id);
+            (node, queue.len() == 1)
+        };
+        let receivers = receivers.into_iter().map(&mut enqueue).collect();
         let limits = limits.unwrap_or_else(|| self.limits.clone());
-        let offer = Offer { id, tag: self.next_tag, dest: key, data, limits, receivers };
-        self.prune();
-        self.sent_tags.insert(offer.tag, id);
+        self.sent.insert(number, id);
+        let offer = Offer { id, number, dest, data, limits, receivers };
         self.senders.insert(id, Sender::new(now, offer, &self.outbox));
         Ok(id)
+    }
+
+    fn next_id(&mut self, io: &mut Io) -> SessionId {
+        self.last += 1;
+        io.events.push(Event::SessionOpened { session: self.last });
+        self.last
+    }
+
+    /// A number whose tag no other transfer of ours has, as far as we remember.
+    fn draw_number(&mut self) -> u64 {
+        loop {
+            let number = self.numbers.next();
+            let tag = u64::from(tag_of(number)) << 32;
+            if number != 0 && self.sent.range(tag..=tag | 0xffff_ffff).next().is_none() {
+                return number;
+            }
+        }
     }
 
     fn check_offer(&self, receivers: &[NodeId], len: u64) -> Result<(), CommandError> {
@@ -178,62 +229,164 @@ impl Sessions {
         if source == self.outbox.node_id {
             return Err(CommandError::BadReceiver(source, "it is the sender"));
         }
-        let key = (u32::from(dest), source);
-        let n = self.received.get(&key).copied().unwrap_or(0);
-        let id = session_id(dest, source, n);
         let limits = limits.unwrap_or_else(|| self.limits.clone());
         let sink = usize::try_from(capacity).ok().and_then(self.allocate).filter(|sink| sink.is_empty());
         let sink = sink.ok_or(CommandError::OutOfMemory(capacity))?;
-        let receiver = Receiver::new(now, id, key.0, source, capacity, limits, sink);
+        let (id, dest) = (self.next_id(io), u32::from(dest));
+        let receiver = Receiver::new(now, id, dest, source, capacity, limits, sink);
         receiver.solicit(&mut self.outbox, &mut io.pool);
-        count(&mut self.received, key);
-        self.prune();
-        if let Some(tag) = self.receivers.insert(id, receiver).and_then(|old| old.tag()) {
-            self.received_tags.remove(&(source, tag));
-        }
+        self.receivers.insert(id, receiver);
+        self.waiting.entry((dest, source)).or_default().insert(id);
         Ok(id)
     }
 
     pub(crate) fn report(&self, now: Instant, id: SessionId) -> Result<SessionReport, CommandError> {
         let node = self.outbox.node_id;
-        let sent = self.senders.get(&id).map(|sender| sender.report(now, node));
-        let received = || self.receivers.get(&id).map(|receiver| receiver.report(now, node));
+        let sender = self.senders.get(&id).or_else(|| self.past_senders.get(id));
+        let receiver = || self.receivers.get(&id).or_else(|| self.past_receivers.get(id));
+        let sent = sender.map(|sender| sender.report(now, node));
+        let received = || receiver().map(|receiver| receiver.report(now, node));
         sent.or_else(received).ok_or(CommandError::UnknownSession(id))
     }
 
     pub(crate) fn reports(&self, now: Instant) -> Vec<SessionReport> {
         let node = self.outbox.node_id;
-        let sent = self.senders.values().map(|sender| sender.report(now, node));
-        sent.chain(self.receivers.values().map(|receiver| receiver.report(now, node))).collect()
-    }
-
-    pub(crate) fn data(&mut self, id: SessionId, consume: bool) -> Result<Arc<Vec<u8>>, CommandError> {
-        self.receivers.get_mut(&id).ok_or(CommandError::UnknownSession(id))?.take_data(consume)
+        let senders = self.senders.values().chain(self.past_senders.values());
+        let receivers = self.receivers.values().chain(self.past_receivers.values());
+        let sent = senders.map(|sender| sender.report(now, node));
+        sent.chain(receivers.map(|receiver| receiver.report(now, node))).collect()
     }
 
     pub(crate) fn cancel(&mut self, now: Instant, id: SessionId, io: &mut Io) -> Result<(), CommandError> {
         if let Some(sender) = self.senders.get_mut(&id) {
             sender.cancel(now, "cancelled by the sender", &mut self.outbox, io);
-        } else {
-            let receiver = self.receivers.get_mut(&id).ok_or(CommandError::UnknownSession(id))?;
+            self.after_sender(id, io);
+        } else if let Some(receiver) = self.receivers.get_mut(&id) {
             receiver.leave(now, SessionState::Failed, "cancelled by the receiver", &mut self.outbox, io);
+            self.after_receiver(id);
+        } else if id == 0 || id > self.last {
+            return Err(CommandError::UnknownSession(id));
         }
         Ok(())
     }
 
     /// We left a group: its running sessions end for us.
     pub(crate) fn leave_group(&mut self, now: Instant, addr: Ipv4Addr, io: &mut Io) {
-        for receiver in self.receivers.values_mut().filter(|receiver| receiver.dest == u32::from(addr)) {
-            receiver.leave(now, SessionState::Left, "it left the group", &mut self.outbox, io);
-        }
+        self.each_receiver(|receiver, outbox| {
+            if receiver.dest == u32::from(addr) {
+                receiver.leave(now, SessionState::Left, "it left the group", outbox, io);
+            }
+        });
     }
 
     pub(crate) fn node_gone(&mut self, now: Instant, node: NodeId, reason: &str, io: &mut Io) {
-        for sender in self.senders.values_mut() {
-            sender.node_gone(now, node, reason, &mut self.outbox, io);
+        self.each_sender(io, |sender, outbox, io| sender.node_gone(now, node, reason, outbox, io));
+        self.each_receiver(|receiver, outbox| {
+            if receiver.source == node {
+                receiver.source_gone(now, reason, outbox.node_id, io);
+            }
+        });
+    }
+
+    // ----------------------------------------------------------------------------------------- bookkeeping
+
+    /// Does something with every running sender.
+    fn each_sender(&mut self, io: &mut Io, mut act: impl FnMut(&mut Sender, &mut Outbox, &mut Io)) {
+        let mut changed = Vec::new();
+        for (&id, sender) in &mut self.senders {
+            act(sender, &mut self.outbox, io);
+            if sender.is_done() || sender.has_released() {
+                changed.push(id);
+            }
         }
-        for receiver in self.receivers.values_mut().filter(|receiver| receiver.source == node) {
-            receiver.source_gone(now, reason, io);
+        for id in changed {
+            self.after_sender(id, io);
+        }
+    }
+
+    /// To be called when a sender may have ended, or may wait for one receiver less to take it.
+    fn after_sender(&mut self, id: SessionId, io: &mut Io) {
+        let Some(sender) = self.senders.get_mut(&id) else {
+            return;
+        };
+        let (dest, done) = (sender.dest, sender.is_done());
+        for node in sender.take_released() {
+            let Some(queue) = self.offered.get_mut(&(dest, node)) else {
+                continue;
+            };
+            queue.remove(&id);
+            let Some(next) = queue.first() else {
+                self.offered.remove(&(dest, node));
+                continue;
+            };
+            if let Some(next) = self.senders.get_mut(next) {
+                next.take_turn(node, &mut self.outbox, &mut io.pool);
+            }
+        }
+        if !done {
+            return;
+        }
+        self.ended.extend(self.senders.remove(&id));
+    }
+
+    /// Does something with every receiver that runs, waits or repeats its end.
+    fn each_receiver(&mut self, mut act: impl FnMut(&mut Receiver, &mut Outbox)) {
+        let mut changed = Vec::new();
+        for (&id, receiver) in &mut self.receivers {
+            act(receiver, &mut self.outbox);
+            if receiver.is_final() {
+                changed.push(id);
+            }
+        }
+        for id in changed {
+            self.after_receiver(id);
+        }
+    }
+
+    /// To be called when a receiver may have ended, or may have gone back to waiting.
+    fn after_receiver(&mut self, id: SessionId) {
+        let Some(receiver) = self.receivers.get_mut(&id) else {
+            return;
+        };
+        let (key, source) = ((receiver.dest, receiver.source), receiver.source);
+        if let Some(number) = receiver.take_dropped() {
+            self.taken.remove(&(source, number));
+            self.forget_tag(source, number, id);
+            if self.void.len() == VOID {
+                self.void.pop_front();
+            }
+            self.void.push_back((source, number));
+        }
+        let Some(receiver) = self.receivers.get(&id) else {
+            return;
+        };
+        if receiver.waits() {
+            self.waiting.entry(key).or_default().insert(id);
+        } else if let Some(queue) = self.waiting.get_mut(&key) {
+            queue.remove(&id);
+            if queue.is_empty() {
+                self.waiting.remove(&key);
+            }
+        }
+        if !receiver.is_over() {
+            return;
+        }
+        let Some(receiver) = self.receivers.remove(&id) else {
+            return;
+        };
+        if let Some(number) = receiver.number() {
+            self.forget_tag(source, number, id);
+        }
+        let gone = self.past_receivers.push(id, receiver);
+        if let Some((source, number)) = gone.and_then(|gone| Some((gone.source, gone.number()?))) {
+            self.taken.remove(&(source, number));
+        }
+    }
+
+    fn forget_tag(&mut self, source: NodeId, number: u64, id: SessionId) {
+        let key = (source, tag_of(number));
+        if self.tags.get(&key) == Some(&id) {
+            self.tags.remove(&key);
         }
     }
 
@@ -244,90 +397,142 @@ impl Sessions {
             return;
         };
         if header.kind == wire::DATA {
-            if let Some(receiver) = receiver_of(&mut self.receivers, &self.received_tags, from, header.tag) {
-                receiver.data(now, packet, &mut self.outbox, io);
+            let Some(&id) = self.tags.get(&(from, header.tag)) else {
+                return;
+            };
+            if let Some(receiver) = self.receivers.get_mut(&id) {
+                if receiver.data(now, packet, &mut self.outbox, io) {
+                    self.after_receiver(id);
+                }
             }
             return;
         }
-        let Some(message) = Message::read(header.kind, body) else {
+        let Some((number, message)) = Message::read(header.kind, body) else {
             return;
         };
         match message {
             Message::Manifest { dest, terms, listed } => {
-                let ours = listed.iter().find(|(node, _)| *node == self.outbox.node_id);
-                if let Some(&(_, n)) = ours {
-                    self.invited(now, from, dest, n, (header.tag, terms), io);
-                } else if let Some(receiver) =
-                    receiver_of(&mut self.receivers, &self.received_tags, from, header.tag)
-                {
+                if listed.contains(&self.outbox.node_id) {
+                    self.invited(now, from, dest, number, terms, io);
+                } else if let Some(receiver) = self.receiver_of(from, number) {
                     receiver.hear(now);
                 }
             }
             Message::Solicit { dest } => {
-                for sender in self.senders.values().filter(|sender| sender.dest == dest) {
+                let first = self.offered.get(&(dest, from)).and_then(BTreeSet::first);
+                if let Some(sender) = first.and_then(|id| self.senders.get(id)) {
                     sender.solicited(from, &mut self.outbox, &mut io.pool);
                 }
             }
-            Message::Ready { .. } | Message::Progress(_) | Message::Need { .. } | Message::Leave { .. } => {
-                let sender = self.sent_tags.get(&header.tag).and_then(|id| self.senders.get_mut(id));
-                if let Some(sender) = sender {
-                    sender.handle(now, from, header.round, message, &mut self.outbox, io);
-                }
+            Message::SourceDone | Message::Abort { .. } | Message::Ack | Message::Poll => {
+                self.hear_sender(now, from, header, number, &message, io);
             }
-            message => self.hear_sender(now, from, header, &message, io),
+            _ => self.hear_receiver(now, from, header.round, number, message, io),
         }
     }
 
-    fn hear_sender(&mut self, now: Instant, from: NodeId, header: Header, message: &Message, io: &mut Io) {
-        if let Some(receiver) = receiver_of(&mut self.receivers, &self.received_tags, from, header.tag) {
+    /// The receiver of a transfer, unless it is past.
+    fn receiver_of(&mut self, source: NodeId, number: u64) -> Option<&mut Receiver> {
+        self.receivers.get_mut(self.taken.get(&(source, number))?)
+    }
+
+    fn hear_receiver(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        round: u8,
+        number: u64,
+        message: Message,
+        io: &mut Io,
+    ) {
+        let id = self.sent.get(&number).copied();
+        if let Some(sender) = id.and_then(|id| self.senders.get_mut(&id)) {
+            if message == Message::Unclaimed {
+                let dest = sender.dest;
+                for behind in self.offered.get(&(dest, from)).into_iter().flatten() {
+                    if let Some(sender) = self.senders.get_mut(behind) {
+                        sender.unclaimed(from);
+                    }
+                }
+                return;
+            }
+            let id = sender.id();
+            sender.handle(now, from, round, message, &mut self.outbox, io);
+            self.after_sender(id, io);
+            return;
+        }
+        let answer = match id.and_then(|id| self.past_senders.get(id)) {
+            Some(sender) => sender.late_answer(from, &message),
+            None => Some(Message::Abort {
+                known: false,
+                reason: "the sender does not know this transfer; was it restarted?".to_owned(),
+            }),
+        };
+        let waits = matches!(
+            message,
+            Message::Ready { .. } | Message::Progress(_) | Message::Need { .. } | Message::Complete { .. }
+        );
+        if let Some(answer) = answer.filter(|_| waits) {
+            let to = self.outbox.addr(from);
+            let envelope = Envelope { to, number, session: id, ..Envelope::default() };
+            self.outbox.send(envelope, &answer, &mut io.pool);
+        }
+    }
+
+    fn hear_sender(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        header: Header,
+        number: u64,
+        message: &Message,
+        io: &mut Io,
+    ) {
+        let id = self.taken.get(&(from, number)).copied();
+        if let Some(receiver) = id.and_then(|id| self.receivers.get_mut(&id)) {
+            let id = receiver.id;
             receiver.handle(now, header, message, &mut self.outbox, io);
-        } else if matches!(message, Message::Poll | Message::SourceDone) {
-            // Either it is not for us, then nobody minds, or we were restarted and must not be waited for.
-            let reason = "it does not know the session; was it restarted?".to_owned();
-            let leave = Message::Leave { failed: true, reason };
-            let (to, tag, round) = (self.outbox.addr(from), header.tag, header.round);
-            self.outbox.send(Envelope { to, tag, round, ..Envelope::default() }, &leave, &mut io.pool);
-        }
-    }
-
-    fn invited(&mut self, now: Instant, from: NodeId, dest: u32, n: u16, what: (u32, Terms), io: &mut Io) {
-        let (tag, terms) = what;
-        if let Some(receiver) = self.received_tags.get(&(from, tag)).and_then(|id| self.receivers.get_mut(id))
-        {
-            receiver.invited_again(now, &mut self.outbox, &mut io.pool);
+            self.after_receiver(id);
             return;
         }
-        let exact = session_id(Ipv4Addr::from(dest), from, u32::from(n));
-        let id = match self.receivers.get(&exact) {
-            Some(receiver) if receiver.tag().is_none() => exact,
-            _ => match self.stubborn_match(from, dest, n, tag) {
-                Some(id) => id,
-                None => return,
-            },
-        };
-        let Some(receiver) = self.receivers.get_mut(&id) else {
+        if !matches!(message, Message::Poll | Message::SourceDone) {
             return;
-        };
-        if receiver.waits() {
-            self.received_tags.insert((from, tag), id);
-            receiver.accept(now, tag, terms, &mut self.outbox, io);
-        } else {
-            receiver.decline(tag, &mut self.outbox, &mut io.pool);
         }
+        if let Some(receiver) = id.and_then(|id| self.past_receivers.get(id)) {
+            receiver.say_state(&mut self.outbox, &mut io.pool);
+            return;
+        }
+        // Either it is not for us, then nobody minds, or we were restarted and must not be waited for.
+        let reason = "it does not know the transfer; was it restarted?".to_owned();
+        let leave = Message::Leave { failed: true, reason };
+        let (to, round) = (self.outbox.addr(from), header.round);
+        self.outbox.send(Envelope { to, number, round, ..Envelope::default() }, &leave, &mut io.pool);
     }
 
-    /// The session that takes an invitation whose count differs from ours, once it was repeated often enough.
-    fn stubborn_match(&mut self, from: NodeId, dest: u32, n: u16, tag: u32) -> Option<SessionId> {
-        let mut waiting = self.receivers.values().filter(|r| r.dest == dest && r.source == from && r.waits());
-        let id = waiting.next()?.id;
-        let seen = self.unmatched.entry((from, tag)).or_default();
-        *seen += 1;
-        if *seen < STUBBORN_INVITATIONS {
-            return None;
+    /// An offer: whoever has taken it says so again; else the receive call that waits longest takes it.
+    fn invited(&mut self, now: Instant, from: NodeId, dest: u32, number: u64, terms: Terms, io: &mut Io) {
+        if let Some(&id) = self.taken.get(&(from, number)) {
+            if let Some(receiver) = self.receivers.get_mut(&id) {
+                receiver.invited_again(now, &mut self.outbox, &mut io.pool);
+            } else if let Some(receiver) = self.past_receivers.get(id) {
+                receiver.say_state(&mut self.outbox, &mut io.pool);
+            }
+            return;
         }
-        self.unmatched.clear();
-        self.received.insert((dest, from), u32::from(n) + 1);
-        Some(id)
+        if self.void.contains(&(from, number)) {
+            return;
+        }
+        let first = self.waiting.get(&(dest, from)).and_then(BTreeSet::first).copied();
+        let Some((id, receiver)) = first.and_then(|id| Some((id, self.receivers.get_mut(&id)?))) else {
+            let to = self.outbox.addr(from);
+            let envelope = Envelope { to, number, ..Envelope::default() };
+            self.outbox.send(envelope, &Message::Unclaimed, &mut io.pool);
+            return;
+        };
+        self.taken.insert((from, number), id);
+        self.tags.insert((from, tag_of(number)), id);
+        receiver.accept(now, number, terms, &mut self.outbox, io);
+        self.after_receiver(id);
     }
 
     // ------------------------------------------------------------------------------------------------ time
@@ -353,45 +558,42 @@ impl Sessions {
     }
 
     pub(crate) fn tick(&mut self, now: Instant, io: &mut Io) {
-        for sender in self.senders.values_mut() {
-            sender.tick(now, &mut self.outbox, io);
-        }
-        for receiver in self.receivers.values_mut() {
-            receiver.tick(now, &mut self.outbox, io);
-        }
-    }
-
-    /// Forgets the oldest finished sessions beyond the records that are kept; never data that nobody has taken.
-    fn prune(&mut self) {
-        while self.senders.len() >= RECORDS {
-            let oldest = self.senders.values().filter_map(|s| Some((s.finished()?, s.id(), s.tag()))).min();
-            let Some((_, id, tag)) = oldest else { break };
-            self.senders.remove(&id);
-            self.sent_tags.remove(&tag);
-        }
-        while self.receivers.len() >= RECORDS {
-            let idle = self.receivers.values().filter(|receiver| !receiver.holds_data());
-            let Some((_, id)) = idle.filter_map(|r| Some((r.finished()?, r.id))).min() else {
-                break;
-            };
-            self.receivers.remove(&id);
-            self.received_tags.retain(|_, session| *session != id);
-        }
+        self.each_sender(io, |sender, outbox, io| sender.tick(now, outbox, io));
+        self.each_receiver(|receiver, outbox| receiver.tick(now, outbox, io));
     }
 }
 
-fn receiver_of<'a>(
-    receivers: &'a mut BTreeMap<SessionId, Receiver>,
-    tags: &BTreeMap<(NodeId, u32), SessionId>,
-    source: NodeId,
-    tag: u32,
-) -> Option<&'a mut Receiver> {
-    receivers.get_mut(tags.get(&(source, tag))?)
+/// Sessions that have ended, the latest [`PAST`] of them.
+#[derive(Debug)]
+struct Past<T> {
+    ended: BTreeMap<SessionId, T>,
+    order: VecDeque<SessionId>,
 }
 
-/// The next number of a count.
-fn count<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) -> u32 {
-    let next = counts.entry(key).or_default();
-    *next += 1;
-    *next - 1
+impl<T> Default for Past<T> {
+    fn default() -> Self {
+        Self { ended: BTreeMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T> Past<T> {
+    /// Takes one in and returns the one that has to go for it.
+    fn push(&mut self, id: SessionId, session: T) -> Option<T> {
+        let oldest = if self.order.len() == PAST { self.order.pop_front() } else { None };
+        self.ended.insert(id, session);
+        self.order.push_back(id);
+        oldest.and_then(|id| self.ended.remove(&id))
+    }
+
+    fn get(&self, id: SessionId) -> Option<&T> {
+        self.ended.get(&id)
+    }
+
+    fn get_mut(&mut self, id: SessionId) -> Option<&mut T> {
+        self.ended.get_mut(&id)
+    }
+
+    fn values(&self) -> impl Iterator<Item = &T> {
+        self.ended.values()
+    }
 }

@@ -8,7 +8,7 @@ use crate::{AddressPlan, NodeId, Packet, Pool, SessionId, VnetHeader, HEADROOM, 
 pub(super) const IP_UDP: usize = 28;
 
 /// Segments of sessions are never smaller, whatever the MTU says: every IPv4 link carries this much (RFC 791).
-const LEAST_MTU: u16 = 576;
+pub(super) const LEAST_MTU: u16 = 576;
 
 /// A packet that a session wants to send.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub(crate) struct Outgoing {
 pub(super) struct Envelope {
     /// The address it goes to.
     pub to: u32,
-    pub tag: u32,
+    /// The transfer; none for a question that is about no transfer.
+    pub number: u64,
     pub round: u8,
     pub offset: u64,
     /// The sending session whose bytes these are.
@@ -56,11 +57,12 @@ impl Outbox {
 
     /// Queues a message.
     pub(super) fn send(&mut self, envelope: Envelope, message: &Message, pool: &mut Pool) {
-        let Envelope { to, round, tag, offset, session } = envelope;
+        let Envelope { to, round, number, offset, session } = envelope;
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         body.resize(super::wire::HEADER, 0);
-        Header { kind: message.kind(), round, tag, offset }.write(&mut body);
+        Header { kind: message.kind(), round, tag: super::tag_of(number), offset }.write(&mut body);
+        body.extend_from_slice(&number.to_be_bytes());
         message.write(&mut body);
         let mut packet = pool.get_for(IP_UDP + body.len());
         if let Some(storage) = packet.storage_mut() {

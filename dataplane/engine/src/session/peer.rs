@@ -7,8 +7,10 @@ use crate::{Instant, NodeId};
 #[derive(Debug)]
 pub(super) struct Peer {
     pub node: NodeId,
-    /// How manieth transfer to it this is: what it finds its own session by.
-    pub n: u16,
+    /// Whether it may be invited: every earlier transfer to it and to the same address was taken, or has ended.
+    pub turn: bool,
+    /// Whether it has said that no receive call waits.
+    pub unclaimed: bool,
     pub state: SessionState,
     pub reason: String,
     pub bytes: u64,
@@ -27,10 +29,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(node: NodeId, n: u16, now: Instant) -> Self {
+    pub(super) fn new(node: NodeId, turn: bool, now: Instant) -> Self {
         Self {
             node,
-            n,
+            turn,
+            unclaimed: false,
             state: SessionState::Waiting,
             reason: String::new(),
             bytes: 0,

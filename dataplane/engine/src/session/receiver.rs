@@ -1,5 +1,11 @@
 //! The receiving side of a session.
 //!
+//! ```text
+//!  Waiting ──offer taken──▶ Active ──every byte, digest equal──▶ Complete
+//!     ▲                       │ └──digest differs, silence, Abort──▶ Failed, TimedOut
+//!     └──there is none────────┘
+//! ```
+//!
 //! Bytes go straight from the packet into the sink, which is as large as the caller said and is handed out
 //! without a copy. What arrives twice is counted and thrown away; what arrives early waits at its place.
 
@@ -9,11 +15,14 @@ use super::outbox::{Envelope, Outbox, IP_UDP};
 use super::report::{PeerReport, Role, SessionReport, SessionState};
 use super::transfer::Transfer;
 use super::wire::{self, Header, Message, Progress, Terms};
-use crate::{CommandError, Event, Instant, Io, NodeId, Packet, Pool, SessionConfig, SessionId};
+use crate::{Event, Instant, Io, NodeId, Packet, Pool, ReceivedBytes, SessionConfig, SessionId};
 
 const MS: u64 = 1_000_000;
 /// The first and the longest pause before something is said again that the sender may have missed.
 const NUDGE_NS: (u64, u64) = (50 * MS, 1_000 * MS);
+/// After so much silence in the middle of a transfer we say that we are here: a sender that was restarted then says
+/// that it knows nothing of us, which is better than to wait for it.
+const SILENCE_NS: u64 = 1_000 * MS;
 /// Messages that one answer about missing segments may take; the rest is told after the next round.
 const NEED_MESSAGES: usize = 64;
 
@@ -27,8 +36,9 @@ pub(super) struct Receiver {
     state: SessionState,
     reason: String,
     sink: Vec<u8>,
-    data: Option<Arc<Vec<u8>>>,
     transfer: Option<Transfer>,
+    /// The number of an offer that was taken and turned out to be none.
+    dropped: Option<u64>,
     created: Instant,
     heard: Instant,
     finished: Option<Instant>,
@@ -55,8 +65,8 @@ impl Receiver {
             state: SessionState::Waiting,
             reason: String::new(),
             sink,
-            data: None,
             transfer: None,
+            dropped: None,
             created: now,
             heard: now,
             finished: None,
@@ -72,29 +82,39 @@ impl Receiver {
         self.state.is_final()
     }
 
-    pub(super) fn tag(&self) -> Option<u32> {
-        self.transfer.as_ref().map(|transfer| transfer.tag)
+    /// Whether it has ended and has nothing to repeat.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_final() && self.nudge.is_none()
     }
 
-    pub(super) fn holds_data(&self) -> bool {
-        self.data.is_some()
+    /// The number of the transfer that it has taken.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.transfer.as_ref().map(|transfer| transfer.number)
     }
 
-    pub(super) fn finished(&self) -> Option<Instant> {
-        self.finished
+    /// The number of an offer that it no longer has, once.
+    pub(super) fn take_dropped(&mut self) -> Option<u64> {
+        self.dropped.take()
     }
 
     // ------------------------------------------------------------------------------------------- invitation
 
     /// The sender has something for us: takes it, or says why not.
-    pub(super) fn accept(&mut self, now: Instant, tag: u32, terms: Terms, outbox: &mut Outbox, io: &mut Io) {
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        number: u64,
+        terms: Terms,
+        outbox: &mut Outbox,
+        io: &mut Io,
+    ) {
         self.heard = now;
         let total = terms.total;
-        self.transfer = Some(Transfer::new(now, tag, terms, total <= self.capacity));
+        self.transfer = Some(Transfer::new(now, number, terms, total <= self.capacity));
         self.answer(Message::Ready { capacity: self.capacity }, outbox, &mut io.pool);
         if total > self.capacity {
             let reason = format!("the transfer has {total} bytes, there is room for {}", self.capacity);
-            self.end(now, SessionState::Failed, reason, io);
+            self.end(now, SessionState::Failed, reason, outbox.node_id, io);
         } else {
             self.state = SessionState::Active;
             self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
@@ -106,19 +126,14 @@ impl Receiver {
         self.heard = now;
     }
 
-    /// The invitation came after we had ended the session: says how it ended.
-    pub(super) fn decline(&self, tag: u32, outbox: &mut Outbox, pool: &mut Pool) {
-        let leave = Message::Leave { failed: self.state != SessionState::Left, reason: self.reason.clone() };
-        outbox.send(Envelope { to: outbox.addr(self.source), tag, ..Envelope::default() }, &leave, pool);
-    }
-
     /// The invitation came again: says again what we said.
     pub(super) fn invited_again(&mut self, now: Instant, outbox: &mut Outbox, pool: &mut Pool) {
         self.heard = now;
         self.say_state(outbox, pool);
     }
 
-    fn say_state(&self, outbox: &mut Outbox, pool: &mut Pool) {
+    /// Says how we stand.
+    pub(super) fn say_state(&self, outbox: &mut Outbox, pool: &mut Pool) {
         let message = match self.state {
             SessionState::Waiting => return self.solicit(outbox, pool),
             SessionState::Active => Message::Ready { capacity: self.capacity },
@@ -133,11 +148,11 @@ impl Receiver {
 
     // ----------------------------------------------------------------------------------------------- data
 
-    /// Takes a packet of data segments.
-    pub(super) fn data(&mut self, now: Instant, packet: &Packet, outbox: &mut Outbox, io: &mut Io) {
+    /// Takes a packet of data segments. True when that ended the session.
+    pub(super) fn data(&mut self, now: Instant, packet: &Packet, outbox: &mut Outbox, io: &mut Io) -> bool {
         self.heard = now;
         let Some(transfer) = self.transfer.as_mut().filter(|_| self.state == SessionState::Active) else {
-            return;
+            return false;
         };
         let payload = packet.payload();
         let step = if packet.vnet().is_super() { usize::from(packet.vnet().gso_size) } else { payload.len() };
@@ -146,28 +161,48 @@ impl Receiver {
             transfer.place(segment, &mut self.sink);
         }
         transfer.last_arrival = now;
-        self.nudge = None;
-        if transfer.have.is_full() {
-            self.complete(now, outbox, io);
-            return;
+        self.nudge = Some((now.plus_nanos(SILENCE_NS), SILENCE_NS));
+        if self.verify(now, outbox, io) {
+            return true;
         }
+        let Some(transfer) = &mut self.transfer else {
+            return false;
+        };
         if transfer.unreported >= transfer.cadence.segments(transfer.received) {
             self.report_progress(now, false, outbox, &mut io.pool);
         } else if transfer.report_due.is_none() {
             transfer.report_due = Some(now.plus_nanos(transfer.cadence.nanos()));
         }
+        false
     }
 
-    fn complete(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
-        self.data = Some(Arc::new(std::mem::take(&mut self.sink)));
-        self.end(now, SessionState::Complete, String::new(), io);
-        self.answer(self.complete_message(), outbox, &mut io.pool);
-        self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
+    /// Looks at the bytes that have come. True when that was all of them and the session has ended.
+    fn verify(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) -> bool {
+        let Some(transfer) = &mut self.transfer else {
+            return false;
+        };
+        transfer.digest(now, &self.sink);
+        match transfer.verdict() {
+            None => return false,
+            Some(true) => {
+                self.end(now, SessionState::Complete, String::new(), outbox.node_id, io);
+                self.answer(self.complete_message(), outbox, &mut io.pool);
+                self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
+            }
+            Some(false) => {
+                let reason = "digest differs: what arrived is not what the sender promised".to_owned();
+                self.end(now, SessionState::Failed, reason.clone(), outbox.node_id, io);
+                self.answer(Message::Leave { failed: true, reason }, outbox, &mut io.pool);
+            }
+        }
+        true
     }
 
     fn complete_message(&self) -> Message {
-        let bytes = self.transfer.as_ref().map_or(0, |transfer| transfer.bytes);
-        Message::Need { complete: true, last: true, bytes, runs: Vec::new() }
+        let transfer = self.transfer.as_ref();
+        let bytes = transfer.map_or(0, |transfer| transfer.bytes);
+        // Ours was found equal to it.
+        Message::Complete { bytes, digest: transfer.map(Transfer::promised).unwrap_or_default() }
     }
 
     fn report_progress(&mut self, now: Instant, polled: bool, outbox: &mut Outbox, pool: &mut Pool) {
@@ -209,35 +244,55 @@ impl Receiver {
                 self.report_progress(now, true, outbox, &mut io.pool);
             }
             Message::SourceDone if self.state == SessionState::Active => {
-                self.tell_missing(header.round, outbox, &mut io.pool)
+                self.tell_missing(now, header.round, outbox, &mut io.pool)
             }
             Message::Poll | Message::SourceDone => self.invited_again(now, outbox, &mut io.pool),
             Message::Ack => self.nudge = None,
-            Message::Abort { reason } => {
+            Message::Abort { known: false, .. } if self.is_untouched() => self.wait_again(now, outbox, io),
+            Message::Abort { reason, .. } => {
                 self.nudge = None;
                 if !self.is_final() {
-                    self.end(now, SessionState::Failed, reason.clone(), io);
+                    self.end(now, SessionState::Failed, reason.clone(), outbox.node_id, io);
                 }
             }
             _ => {}
         }
     }
 
-    fn tell_missing(&mut self, round: u8, outbox: &mut Outbox, pool: &mut Pool) {
+    /// Whether an offer was taken of which nothing has come yet.
+    fn is_untouched(&self) -> bool {
+        let nothing = |transfer: &Transfer| transfer.started.is_none();
+        self.state == SessionState::Active && self.transfer.as_ref().is_some_and(nothing)
+    }
+
+    /// What was taken is no offer: a copy of an old one that was still on its way, or its sender was restarted.
+    fn wait_again(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+        self.dropped = self.transfer.take().map(|transfer| transfer.number);
+        self.state = SessionState::Waiting;
+        self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
+        self.solicit(outbox, &mut io.pool);
+    }
+
+    fn tell_missing(&mut self, now: Instant, round: u8, outbox: &mut Outbox, pool: &mut Pool) {
         let Some(transfer) = &mut self.transfer else {
             return;
         };
         transfer.enter_round(round);
+        if transfer.have.is_full() {
+            // Nothing is missing, but not all of it was looked at yet.
+            self.report_progress(now, true, outbox, pool);
+            return;
+        }
         if !transfer.asked {
             transfer.asked = true;
             transfer.repair_rounds += 1;
         }
-        let per_message = (usize::from(outbox.mtu) - IP_UDP - wire::HEADER - 9) / wire::RUN;
+        let per_message =
+            (usize::from(outbox.mtu) - IP_UDP - wire::HEADER - wire::NUMBER - wire::NEED) / wire::RUN;
         let runs: Vec<(u32, u32)> = transfer.have.runs(false).take(per_message * NEED_MESSAGES).collect();
         let (bytes, count) = (transfer.bytes, runs.len().div_ceil(per_message));
         for (index, part) in runs.chunks(per_message).enumerate() {
-            let need =
-                Message::Need { complete: false, last: index + 1 == count, bytes, runs: part.to_vec() };
+            let need = Message::Need { last: index + 1 == count, bytes, runs: part.to_vec() };
             self.answer(need, outbox, pool);
         }
     }
@@ -251,14 +306,20 @@ impl Receiver {
             SessionState::Active => limit(self.heard, self.limits.peer_timeout_ms),
             _ => None,
         };
-        let report = self.transfer.as_ref().and_then(|transfer| transfer.report_due);
+        let running = self.transfer.as_ref().filter(|_| self.state == SessionState::Active);
+        let report = running.and_then(|transfer| transfer.report_due);
+        let digest = running.and_then(|transfer| transfer.digest_due);
         let nudge = self.nudge.map(|(at, _)| at);
-        end.into_iter().chain(report.filter(|_| self.state == SessionState::Active)).chain(nudge).min()
+        end.into_iter().chain(report).chain(digest).chain(nudge).min()
     }
 
     pub(super) fn tick(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
+        }
+        let due = self.transfer.as_ref().and_then(|transfer| transfer.digest_due);
+        if self.state == SessionState::Active && due.is_some_and(|due| due <= now) {
+            self.verify(now, outbox, io);
         }
         self.give_up(now, outbox, io);
         let report = self.transfer.as_ref().and_then(|transfer| transfer.report_due);
@@ -277,13 +338,13 @@ impl Receiver {
                 if now.nanos_since(self.created) >= limits.start_timeout_ms.saturating_mul(MS) =>
             {
                 let reason = format!("node {source} did not start within {} ms", limits.start_timeout_ms);
-                self.end(now, SessionState::TimedOut, reason, io);
+                self.end(now, SessionState::TimedOut, reason, outbox.node_id, io);
             }
             SessionState::Active
                 if now.nanos_since(self.heard) >= limits.peer_timeout_ms.saturating_mul(MS) =>
             {
                 let reason = format!("node {source} was silent for {} ms", limits.peer_timeout_ms);
-                self.end(now, SessionState::TimedOut, reason, io);
+                self.end(now, SessionState::TimedOut, reason, outbox.node_id, io);
                 let leave = Message::Leave { failed: true, reason: self.reason.clone() };
                 self.answer(leave, outbox, &mut io.pool);
             }
@@ -323,53 +384,41 @@ impl Receiver {
         if self.is_final() {
             return;
         }
-        self.end(now, state, reason.to_owned(), io);
+        self.end(now, state, reason.to_owned(), outbox.node_id, io);
         let failed = state != SessionState::Left;
         self.answer(Message::Leave { failed, reason: reason.to_owned() }, outbox, &mut io.pool);
     }
 
     /// The sending node is gone.
-    pub(super) fn source_gone(&mut self, now: Instant, reason: &str, io: &mut Io) {
+    pub(super) fn source_gone(&mut self, now: Instant, reason: &str, node: NodeId, io: &mut Io) {
         self.nudge = None;
         if self.state == SessionState::Active {
-            self.end(now, SessionState::Failed, format!("the sending node is gone: {reason}"), io);
+            self.end(now, SessionState::Failed, format!("the sending node is gone: {reason}"), node, io);
         }
     }
 
-    fn end(&mut self, now: Instant, state: SessionState, reason: String, io: &mut Io) {
+    fn end(&mut self, now: Instant, state: SessionState, reason: String, node: NodeId, io: &mut Io) {
         self.state = state;
         self.reason = reason;
         self.finished = Some(now);
         self.nudge = None;
-        self.sink = Vec::new();
-        io.events.push(Event::SessionFinished { session: self.id, state });
+        if let Some(transfer) = &mut self.transfer {
+            transfer.end();
+        }
+        let sink = std::mem::take(&mut self.sink);
+        let data = (state == SessionState::Complete).then(|| ReceivedBytes(Arc::new(sink)));
+        io.events.push(Event::SessionFinished { report: Box::new(self.report(now, node)), data });
     }
 
     fn answer(&self, message: Message, outbox: &mut Outbox, pool: &mut Pool) {
         let Some(transfer) = &self.transfer else {
             return;
         };
-        let (to, tag, round) = (outbox.addr(self.source), transfer.tag, transfer.round);
-        outbox.send(Envelope { to, tag, round, ..Envelope::default() }, &message, pool);
+        let (to, number, round) = (outbox.addr(self.source), transfer.number, transfer.round);
+        outbox.send(Envelope { to, number, round, ..Envelope::default() }, &message, pool);
     }
 
     // --------------------------------------------------------------------------------------------- results
-
-    pub(super) fn take_data(&mut self, consume: bool) -> Result<Arc<Vec<u8>>, CommandError> {
-        let missing = || CommandError::NoData {
-            session: self.id,
-            reason: match self.state {
-                SessionState::Complete => "it was handed out already".to_owned(),
-                state if self.reason.is_empty() => format!("it is {}", state.as_str()),
-                state => format!("it is {}: {}", state.as_str(), self.reason),
-            },
-        };
-        let data = self.data.clone().ok_or_else(missing)?;
-        if consume {
-            self.data = None;
-        }
-        Ok(data)
-    }
 
     pub(super) fn report(&self, now: Instant, node: NodeId) -> SessionReport {
         let transfer = self.transfer.as_ref();

@@ -3,13 +3,26 @@
 use super::bitmap::Bitmap;
 use super::cadence::Cadence;
 use super::wire::{self, Header, Terms};
+use crate::digest::{Digest, Digester};
 use crate::Instant;
+
+/// Bytes that one call digests at most: a tenth of a millisecond of a packet thread.
+const DIGEST_STEP: usize = 1 << 20;
 
 /// What a manifest promised.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    pub tag: u32,
+    pub number: u64,
     pub total: u64,
+    /// What the sender says of the bytes, and how far ours were looked at: always from the start on, so that what has
+    /// just arrived in order is still in the cache.
+    promised: Digest,
+    digester: Digester,
+    digested: usize,
+    /// Segments from the start on that are all there.
+    gapless: u32,
+    /// When the next step is due, if one is.
+    pub digest_due: Option<Instant>,
     pub unit: usize,
     pub segments: u32,
     pub cadence: Cadence,
@@ -31,12 +44,17 @@ pub(super) struct Transfer {
 
 impl Transfer {
     /// `fits`: whether there is room for it; without, nothing but the refusal will be asked of it.
-    pub(super) fn new(now: Instant, tag: u32, terms: Terms, fits: bool) -> Self {
+    pub(super) fn new(now: Instant, number: u64, terms: Terms, fits: bool) -> Self {
         let (total, unit) = (terms.total, usize::from(terms.unit).max(1));
         let segments = total.div_ceil(unit as u64).min(u64::from(u32::MAX)) as u32;
         Self {
-            tag,
+            number,
             total,
+            promised: terms.digest,
+            digester: Digester::new(),
+            digested: 0,
+            gapless: 0,
+            digest_due: None,
             unit,
             segments,
             cadence: terms.cadence,
@@ -61,6 +79,34 @@ impl Transfer {
             self.highest = 0;
             self.asked = false;
         }
+    }
+
+    /// Takes a step through the bytes that are there without a gap. More is due at once when that was not all, but
+    /// in another turn, so that packets come in between.
+    pub(super) fn digest(&mut self, now: Instant, sink: &[u8]) {
+        self.gapless = self.have.find(self.gapless, false);
+        let there = (u64::from(self.gapless) * self.unit as u64).min(self.total) as usize;
+        let end = there.min(self.digested + DIGEST_STEP).min(sink.len());
+        self.digester.update(&sink[self.digested.min(end)..end]);
+        self.digested = self.digested.max(end);
+        self.digest_due = (self.digested < there).then(|| now.plus_nanos(1));
+    }
+
+    /// Once everything is there and was looked at: whether it is what was promised.
+    pub(super) fn verdict(&self) -> Option<bool> {
+        let through = self.have.is_full() && self.digested as u64 == self.total;
+        through.then(|| self.digester.finish() == self.promised)
+    }
+
+    /// The digest that was promised.
+    pub(super) const fn promised(&self) -> Digest {
+        self.promised
+    }
+
+    /// Lets go of what only a running transfer needs.
+    pub(super) fn end(&mut self) {
+        self.have = Bitmap::default();
+        self.digest_due = None;
     }
 
     /// Puts one segment where it belongs. Nonsense is ignored: offsets that no segment has, wrong lengths.

@@ -9,16 +9,28 @@
 //! └──────┴───────┴──────────┴────────────────┴──────────
 //! ```
 //!
-//! Numbers are big-endian. The tag is chosen by the sender and names the session together with the sending node.
-//! Data super-packets repeat the header in every MTU segment, so that a link may lose any of them.
+//! Numbers are big-endian. A sender draws 64 random bits for each transfer, its number. The tag is the upper half of
+//! it: enough for data, which is checked by its digest at the end. Every other message carries the whole number in
+//! front of its body, because it decides something. Data super-packets repeat the header in every MTU segment, so
+//! that a link may lose any of them.
 
 use super::cadence::Cadence;
+use super::{LEAST_UNIT, MAX_TRANSFER};
+use crate::digest::{Digest, DIGEST_BYTES};
 use crate::NodeId;
 
 /// Bytes in front of every body.
 pub(super) const HEADER: usize = 12;
+/// Bytes of the transfer's number, in front of the body of every message but data.
+pub(super) const NUMBER: usize = 8;
+/// Bytes of a manifest's body before its receivers.
+pub(super) const MANIFEST: usize = 4 + 8 + 2 + 1 + DIGEST_BYTES;
 /// Bytes of a receiver in a manifest.
-const LISTED: usize = 6;
+pub(super) const LISTED: usize = 4;
+/// Bytes of a need's body before its runs.
+pub(super) const NEED: usize = 1 + 8;
+/// Reasons from the wire are cut to this many bytes; ours are shorter.
+const LONGEST_REASON: usize = 512;
 /// Bytes of a run of segments in a need.
 pub(super) const RUN: usize = 8;
 
@@ -59,18 +71,20 @@ pub(super) const DATA: u8 = 3;
 /// A message that is not data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
-    /// Sender: what will come, and for whom. `listed` holds (node, how manieth transfer to it this is).
-    Manifest { dest: u32, terms: Terms, listed: Vec<(NodeId, u16)> },
+    /// Sender: what will come, and which nodes shall answer.
+    Manifest { dest: u32, terms: Terms, listed: Vec<NodeId> },
     /// Receiver: room for `capacity` bytes is there. When that is too little, the sender refuses us by name.
     Ready { capacity: u64 },
     /// Sender: everything of this round is out. Asks for [`Message::Need`].
     SourceDone,
     /// Receiver: what is missing after this round. `last` closes the answer, which may take several messages.
-    Need { complete: bool, last: bool, bytes: u64, runs: Vec<(u32, u32)> },
+    Need { last: bool, bytes: u64, runs: Vec<(u32, u32)> },
+    /// Receiver: every byte is there, and this is their digest.
+    Complete { bytes: u64, digest: Digest },
     /// Receiver: how far this round has come.
     Progress(Progress),
-    /// Sender: this session is over for you.
-    Abort { reason: String },
+    /// Sender: this transfer is over for you. Not `known`: there is none of this number (any more).
+    Abort { known: bool, reason: String },
     /// Receiver: count me out. `failed` when something went wrong, or else it left on purpose.
     Leave { failed: bool, reason: String },
     /// Sender: I know that you are complete.
@@ -79,6 +93,8 @@ pub(super) enum Message {
     Poll,
     /// Receiver, to the source it waits for: are you sending to `dest`?
     Solicit { dest: u32 },
+    /// Receiver: no receive call waits for what the manifest offers.
+    Unclaimed,
 }
 
 /// What a sender offers.
@@ -90,6 +106,18 @@ pub(super) struct Terms {
     pub unit: u16,
     /// How often to report.
     pub cadence: Cadence,
+    /// What the receiver has to arrive at.
+    pub digest: Digest,
+}
+
+impl Terms {
+    /// Whether a transfer can be so: what it makes us allocate is then in proportion to what was asked for.
+    fn possible(&self) -> bool {
+        let unit = u64::from(self.unit);
+        (1..=MAX_TRANSFER).contains(&self.total)
+            && usize::from(self.unit) >= LEAST_UNIT
+            && self.total.div_ceil(unit) <= u64::from(u32::MAX)
+    }
 }
 
 /// The body of [`Message::Progress`].
@@ -122,6 +150,8 @@ impl Message {
             Self::Ack => 9,
             Self::Poll => 10,
             Self::Solicit { .. } => 11,
+            Self::Unclaimed => 12,
+            Self::Complete { .. } => 13,
         }
     }
 
@@ -133,14 +163,14 @@ impl Message {
                 out.extend_from_slice(&terms.total.to_be_bytes());
                 out.extend_from_slice(&terms.unit.to_be_bytes());
                 out.push(terms.cadence.to_byte());
-                for (node, n) in listed {
+                out.extend_from_slice(&terms.digest.to_bytes());
+                for node in listed {
                     out.extend_from_slice(&node.to_be_bytes());
-                    out.extend_from_slice(&n.to_be_bytes());
                 }
             }
             Self::Ready { capacity } => out.extend_from_slice(&capacity.to_be_bytes()),
-            Self::Need { complete, last, bytes, runs } => {
-                out.push(u8::from(*complete) | u8::from(*last) << 1);
+            Self::Need { last, bytes, runs } => {
+                out.push(u8::from(*last));
                 out.extend_from_slice(&bytes.to_be_bytes());
                 for (first, count) in runs {
                     out.extend_from_slice(&first.to_be_bytes());
@@ -148,48 +178,64 @@ impl Message {
                 }
             }
             Self::Progress(progress) => progress.write(out),
-            Self::Abort { reason } => out.extend_from_slice(reason.as_bytes()),
+            Self::Complete { bytes, digest } => {
+                out.extend_from_slice(&bytes.to_be_bytes());
+                out.extend_from_slice(&digest.to_bytes());
+            }
+            Self::Abort { known, reason } => {
+                out.push(u8::from(*known));
+                out.extend_from_slice(reason.as_bytes());
+            }
             Self::Leave { failed, reason } => {
                 out.push(u8::from(*failed));
                 out.extend_from_slice(reason.as_bytes());
             }
             Self::Solicit { dest } => out.extend_from_slice(&dest.to_be_bytes()),
-            Self::SourceDone | Self::Ack | Self::Poll => {}
+            Self::SourceDone | Self::Ack | Self::Poll | Self::Unclaimed => {}
         }
     }
 
-    /// Reads a body; `None` for kinds we do not know and for bodies cut short.
-    pub(super) fn read(kind: u8, body: &[u8]) -> Option<Self> {
+    /// Reads a transfer's number and a body; `None` for kinds we do not know, for bodies cut short, and for what
+    /// cannot be.
+    pub(super) fn read(kind: u8, body: &[u8]) -> Option<(u64, Self)> {
         let mut body = Reader(body);
-        Some(match kind {
+        let number = body.u64()?;
+        let message = match kind {
             1 => Self::Manifest {
                 dest: body.u32()?,
-                terms: Terms {
+                terms: Some(Terms {
                     total: body.u64()?,
                     unit: body.u16()?,
                     cadence: Cadence::from_byte(body.u8()?),
-                },
-                listed: body.rest(LISTED, |entry| Some((entry.u32()?, entry.u16()?)))?,
+                    digest: body.digest()?,
+                })
+                .filter(Terms::possible)?,
+                listed: body.rest(LISTED, |entry| entry.u32())?,
             },
             2 => Self::Ready { capacity: body.u64()? },
             4 => Self::SourceDone,
             5 => {
-                let flags = body.u8()?;
-                Self::Need {
-                    complete: flags & 1 != 0,
-                    last: flags & 2 != 0,
-                    bytes: body.u64()?,
-                    runs: body.rest(RUN, |entry| Some((entry.u32()?, entry.u32()?)))?,
+                let (last, bytes) = (body.u8()? != 0, body.u64()?);
+                let runs = body.rest(RUN, |entry| Some((entry.u32()?, entry.u32()?)))?;
+                // In ascending order and apart, so that going through them is bounded by the transfer's length.
+                let mut end = 0;
+                for &(first, count) in &runs {
+                    (count > 0 && u64::from(first) >= end).then_some(())?;
+                    end = u64::from(first) + u64::from(count);
                 }
+                Self::Need { last, bytes, runs }
             }
             6 => Self::Progress(Progress::read(&mut body)?),
-            7 => Self::Abort { reason: body.text() },
+            7 => Self::Abort { known: body.u8()? != 0, reason: body.text() },
             8 => Self::Leave { failed: body.u8()? != 0, reason: body.text() },
             9 => Self::Ack,
             10 => Self::Poll,
             11 => Self::Solicit { dest: body.u32()? },
+            12 => Self::Unclaimed,
+            13 => Self::Complete { bytes: body.u64()?, digest: body.digest()? },
             _ => return None,
-        })
+        };
+        Some((number, message))
     }
 }
 
@@ -239,6 +285,10 @@ impl Reader<'_> {
         self.take().map(u64::from_be_bytes)
     }
 
+    fn digest(&mut self) -> Option<Digest> {
+        self.take().map(Digest::from_bytes)
+    }
+
     /// Entries of a fixed size up to the end.
     fn rest<T>(&mut self, size: usize, entry: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
         let bytes = std::mem::take(&mut self.0);
@@ -249,7 +299,8 @@ impl Reader<'_> {
     }
 
     fn text(&mut self) -> String {
-        String::from_utf8_lossy(std::mem::take(&mut self.0)).into_owned()
+        let bytes = std::mem::take(&mut self.0);
+        String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_REASON)]).into_owned()
     }
 }
 
@@ -259,17 +310,19 @@ mod tests {
 
     use super::*;
 
+    fn terms() -> Terms {
+        let digest = Digest::of(b"some bytes");
+        Terms { total: 1 << 40, unit: 1460, cadence: Cadence::for_receivers(35), digest }
+    }
+
     fn messages() -> Vec<Message> {
         vec![
-            Message::Manifest {
-                dest: 7,
-                terms: Terms { total: 1 << 40, unit: 1460, cadence: Cadence::for_receivers(35) },
-                listed: vec![(2, 0), (70_000, 9)],
-            },
+            Message::Manifest { dest: 7, terms: terms(), listed: vec![2, 70_000] },
+            Message::Manifest { dest: 7, terms: terms(), listed: vec![] },
             Message::Ready { capacity: 90_000_000 },
             Message::SourceDone,
-            Message::Need { complete: false, last: true, bytes: 5, runs: vec![(0, 1), (9, 100)] },
-            Message::Need { complete: true, last: true, bytes: 9, runs: vec![] },
+            Message::Need { last: true, bytes: 5, runs: vec![(0, 1), (9, 100)] },
+            Message::Complete { bytes: 9, digest: Digest::of(b"x") },
             Message::Progress(Progress {
                 highest: 3,
                 received: 4,
@@ -278,25 +331,70 @@ mod tests {
                 hold: 7,
                 polled: true,
             }),
-            Message::Abort { reason: "gone".into() },
+            Message::Abort { known: true, reason: "gone".into() },
             Message::Leave { failed: true, reason: "no memory".into() },
             Message::Ack,
             Message::Poll,
             Message::Solicit { dest: 8 },
+            Message::Unclaimed,
         ]
+    }
+
+    fn bytes_of(message: &Message) -> Vec<u8> {
+        let mut bytes = 7u64.to_be_bytes().to_vec();
+        message.write(&mut bytes);
+        bytes
     }
 
     #[test]
     fn every_message_survives_its_bytes() {
         for message in messages() {
-            let mut bytes = Vec::new();
-            message.write(&mut bytes);
-            assert_eq!(Message::read(message.kind(), &bytes).as_ref(), Some(&message));
+            let bytes = bytes_of(&message);
+            assert_eq!(Message::read(message.kind(), &bytes), Some((7, message.clone())));
+            for cut in 0..NUMBER {
+                assert_eq!(Message::read(message.kind(), &bytes[..cut]), None);
+            }
         }
         let header = Header { kind: DATA, round: 3, tag: 0xdead_beef, offset: (1 << 48) - 1 };
         let mut bytes = [0; HEADER];
         header.write(&mut bytes);
         assert_eq!(Header::read(&bytes), Some((header, &[][..])));
+    }
+
+    #[test]
+    fn manifests_that_cannot_be_are_refused_before_anything_is_allocated() {
+        let good = terms();
+        let bad = [
+            Terms { total: 0, ..good },
+            Terms { total: u64::MAX, ..good },
+            Terms { total: MAX_TRANSFER + 1, ..good },
+            Terms { unit: 0, ..good },
+            Terms { unit: 1, ..good },
+            Terms { total: MAX_TRANSFER, unit: LEAST_UNIT as u16, ..good },
+        ];
+        for terms in bad {
+            let manifest = Message::Manifest { dest: 7, terms, listed: vec![1] };
+            assert_eq!(Message::read(1, &bytes_of(&manifest)), None, "{terms:?}");
+        }
+    }
+
+    #[test]
+    fn runs_that_overlap_or_are_empty_are_refused() {
+        for runs in
+            [vec![(0, 0)], vec![(5, 2), (4, 1)], vec![(0, u32::MAX), (0, u32::MAX)], vec![(3, 2), (4, 9)]]
+        {
+            let need = Message::Need { last: true, bytes: 0, runs };
+            assert_eq!(Message::read(5, &bytes_of(&need)), None, "{need:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_cut() {
+        let leave = Message::Leave { failed: true, reason: "x".repeat(60_000) };
+        let Some((_, Message::Leave { reason, .. })) = Message::read(8, &bytes_of(&leave)) else {
+            panic!("a leave")
+        };
+        assert_eq!(reason.len(), LONGEST_REASON);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ mod build;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use nm_engine::{Delivery, Engine, Event, Instant, Io, LinkId, NodeId, Packet, SessionId};
 
@@ -21,6 +22,8 @@ pub struct Inbox {
     pub deliveries: Vec<Delivery>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// What receiving sessions brought, which their events hand over.
+    pub data: BTreeMap<SessionId, Arc<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Lab {
         self.run_until(|lab| {
             lab.has_event(
                 node,
-                |event| matches!(event, Event::SessionFinished { session: id, .. } if *id == session),
+                |event| matches!(event, Event::SessionFinished { report, .. } if report.session == session),
             )
         })
     }
@@ -130,7 +133,12 @@ impl Lab {
     fn with<T>(&mut self, id: NodeId, action: impl FnOnce(&mut Node, &mut Io) -> T) -> Option<T> {
         let node = self.nodes.get_mut(&id)?;
         let result = action(node, &mut self.io);
-        node.inbox.events.append(&mut self.io.events);
+        for event in self.io.events.drain(..) {
+            if let Event::SessionFinished { report, data: Some(data) } = &event {
+                node.inbox.data.insert(report.session, Arc::clone(&data.0));
+            }
+            node.inbox.events.push(event);
+        }
         node.inbox.deliveries.append(&mut self.io.deliveries);
         for packet in self.io.tun.drain(..) {
             let mut head = [0; nm_engine::MAX_IP_HEADER];

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use nm_engine::{
-    Command, CommandError, CommandOutput, FlowFilter, Instant, NodeId, NodeStats, ReceiverId, SessionConfig,
-    SessionId, SessionReport, SharedBytes, VnetHeader,
+    Command, CommandError, CommandOutput, FlowFilter, Instant, NodeId, NodeStats, Payload, ReceiverId,
+    SessionConfig, SessionId, SessionReport, SharedBytes, VnetHeader,
 };
 
 use super::{Inbox, Lab};
@@ -58,7 +58,7 @@ impl Lab {
         data: Vec<u8>,
         limits: Option<SessionConfig>,
     ) -> SessionId {
-        let data = SharedBytes::new(data);
+        let data = Payload::new(SharedBytes::new(data));
         let command = Command::SendData { dest, receivers: receivers.to_vec(), data, limits };
         self.session(source, command)
     }
@@ -101,12 +101,18 @@ impl Lab {
         }
     }
 
-    /// What a session of a node received.
+    /// Takes what a session of a node received.
+    ///
+    /// # Panics
+    ///
+    /// When it is not complete, or was taken before.
     pub fn data(&mut self, node: NodeId, session: SessionId) -> Arc<Vec<u8>> {
-        match self.command(node, Command::SessionData { session, consume: true }) {
-            Ok(CommandOutput::Data(data)) => data,
-            other => panic!("data, not {other:?}"),
-        }
+        self.received(node, session).unwrap_or_else(|| panic!("node {node} has no data of session {session}"))
+    }
+
+    /// Takes what a session of a node received, if it is complete.
+    pub fn received(&mut self, node: NodeId, session: SessionId) -> Option<Arc<Vec<u8>>> {
+        self.nodes.get_mut(&node)?.inbox.data.remove(&session)
     }
 
     /// Takes what a node has handed out so far.

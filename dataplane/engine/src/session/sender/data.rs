@@ -2,6 +2,7 @@
 
 use super::{Phase, Sender};
 use crate::session::outbox::{emit_headers, Outbox, Outgoing, IP_UDP};
+use crate::session::tag_of;
 use crate::session::wire::{self, Header};
 use crate::vnet::{GSO_NONE, GSO_UDP_L4};
 use crate::{Instant, Io, Packet, Pool, VnetHeader, HEADROOM};
@@ -39,14 +40,14 @@ impl Sender {
         let mut end = IP_UDP;
         if let Some(storage) = packet.storage_mut() {
             let out = &mut storage[HEADROOM..];
+            let tag = tag_of(self.number);
             for _ in 0..count {
                 let Some(segment) = self.plan.next() else {
                     break;
                 };
                 let start = segment as usize * self.unit;
                 let part = &data[start..data.len().min(start + self.unit)];
-                let header =
-                    Header { kind: wire::DATA, round: self.round as u8, tag: self.tag, offset: start as u64 };
+                let header = Header { kind: wire::DATA, round: self.round as u8, tag, offset: start as u64 };
                 header.write(&mut out[end..end + wire::HEADER]);
                 end += wire::HEADER;
                 out[end..end + part.len()].copy_from_slice(part);

@@ -21,7 +21,12 @@ use super::peer::Peer;
 use super::plan::Plan;
 use super::report::{Role, SessionReport, SessionState};
 use super::wire::{self, Message, Progress};
-use crate::{Event, Instant, Io, NodeId, SessionConfig, SessionId, SharedBytes};
+use crate::digest::Digest;
+use crate::{Event, Instant, Io, NodeId, Payload, Pool, SessionConfig, SessionId, SharedBytes};
+
+fn abort(reason: &str) -> Message {
+    Message::Abort { known: true, reason: format!("the sender gave up: {reason}") }
+}
 
 const MS: u64 = 1_000_000;
 /// How long receivers that have answered wait for those that have not, at least.
@@ -40,20 +45,21 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Offer {
     pub id: SessionId,
-    pub tag: u32,
+    pub number: u64,
     pub dest: u32,
-    pub data: SharedBytes,
+    pub data: Payload,
     pub limits: SessionConfig,
-    /// Receivers, each with its count of transfers, in ascending order.
-    pub receivers: Vec<(NodeId, u16)>,
+    /// Receivers in ascending order, each with whether it may be invited at once.
+    pub receivers: Vec<(NodeId, bool)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Sender {
     id: SessionId,
-    tag: u32,
+    pub number: u64,
     pub dest: u32,
     data: Option<SharedBytes>,
+    digest: Digest,
     total: u64,
     /// Payload bytes of one segment, segments in all, and how many make a super-packet.
     unit: usize,
@@ -66,6 +72,8 @@ pub(super) struct Sender {
     data_started: Option<Instant>,
     finished: Option<Instant>,
     peers: Vec<Peer>,
+    /// Receivers that no longer wait to take this transfer, so that the next one may be offered to them.
+    released: Vec<NodeId>,
     round: u32,
     plan: Plan,
     /// Segments sent before this round, and so far.
@@ -89,12 +97,13 @@ impl Sender {
         let total = offer.data.as_slice().len() as u64;
         let segments = total.div_ceil(unit as u64) as u32;
         let per_packet = ((65_535 - IP_UDP) / (unit + wire::HEADER)) as u32;
-        let peers = offer.receivers.iter().map(|&(node, n)| Peer::new(node, n, now)).collect();
+        let peers = offer.receivers.iter().map(|&(node, turn)| Peer::new(node, turn, now)).collect();
         Self {
             id: offer.id,
-            tag: offer.tag,
+            number: offer.number,
             dest: offer.dest,
-            data: Some(offer.data),
+            digest: offer.data.digest(),
+            data: Some(offer.data.into_bytes()),
             total,
             unit,
             segments,
@@ -104,6 +113,7 @@ impl Sender {
             data_started: None,
             finished: None,
             peers,
+            released: Vec::new(),
             round: 0,
             plan: Plan::new(std::iter::once((0, segments))),
             round_base: 0,
@@ -124,21 +134,21 @@ impl Sender {
         self.phase == Phase::Done
     }
 
-    pub(super) fn finished(&self) -> Option<Instant> {
-        self.finished
-    }
-
     pub(super) const fn id(&self) -> SessionId {
         self.id
     }
 
-    pub(super) const fn tag(&self) -> u32 {
-        self.tag
+    pub(super) fn has_released(&self) -> bool {
+        !self.released.is_empty()
+    }
+
+    pub(super) fn take_released(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.released)
     }
 
     /// Around a message of this session to an address.
     fn envelope(&self, to: u32) -> Envelope {
-        Envelope { to, tag: self.tag, session: Some(self.id), ..Envelope::default() }
+        Envelope { to, number: self.number, session: Some(self.id), ..Envelope::default() }
     }
 
     /// Notes that copies of a packet of ours left the node.
@@ -161,10 +171,10 @@ impl Sender {
         let Ok(index) = self.peers.binary_search_by_key(&from, |peer| peer.node) else {
             return;
         };
-        if let Message::Need { complete: true, .. } = message {
-            outbox.send(self.envelope(outbox.addr(from)), &Message::Ack, &mut io.pool);
-        }
-        if self.is_done() || self.peers[index].state.is_final() {
+        if self.peers[index].state.is_final() {
+            if let Some(answer) = self.late_answer(from, &message) {
+                outbox.send(self.envelope(outbox.addr(from)), &answer, &mut io.pool);
+            }
             return;
         }
         self.peers[index].hear(now);
@@ -174,11 +184,17 @@ impl Sender {
                 self.progress(now, index, round, &progress);
                 return;
             }
-            Message::Need { complete, last, bytes, runs } => {
+            Message::Complete { digest, .. } if digest == self.digest => {
+                outbox.send(self.envelope(outbox.addr(from)), &Message::Ack, &mut io.pool);
+                self.end_peer(now, index, SessionState::Complete, String::new(), io);
+            }
+            Message::Complete { .. } => {
+                let reason = "digest differs: it has other bytes than were sent".to_owned();
+                self.end_peer(now, index, SessionState::Failed, reason, io);
+            }
+            Message::Need { last, bytes, runs } => {
                 self.peers[index].has_bytes(now, bytes);
-                if complete {
-                    self.end_peer(now, index, SessionState::Complete, String::new(), io);
-                } else if round == self.round as u8 && matches!(self.phase, Phase::Asking(_)) {
+                if round == self.round as u8 && matches!(self.phase, Phase::Asking(_)) {
                     self.need(index, last, &runs);
                 }
             }
@@ -189,6 +205,34 @@ impl Sender {
             _ => return,
         }
         self.go_on(now, outbox, io);
+    }
+
+    /// What to say to a receiver that is over for us and may not know it.
+    pub(super) fn late_answer(&self, from: NodeId, message: &Message) -> Option<Message> {
+        let index = self.peers.binary_search_by_key(&from, |peer| peer.node).ok()?;
+        let peer = &self.peers[index];
+        match message {
+            Message::Complete { digest, .. } if *digest == self.digest => Some(Message::Ack),
+            Message::Leave { .. } | Message::Unclaimed => None,
+            // What it said before it was complete has been overtaken.
+            _ if peer.state == SessionState::Complete => None,
+            _ => Some(abort(&peer.reason)),
+        }
+    }
+
+    /// No receive call of that node waits for us yet.
+    pub(super) fn unclaimed(&mut self, node: NodeId) {
+        if let Ok(index) = self.peers.binary_search_by_key(&node, |peer| peer.node) {
+            self.peers[index].unclaimed = true;
+        }
+    }
+
+    /// The earlier transfers to that receiver are taken: it is our turn.
+    pub(super) fn take_turn(&mut self, node: NodeId, outbox: &mut Outbox, pool: &mut Pool) {
+        if let Ok(index) = self.peers.binary_search_by_key(&node, |peer| peer.node) {
+            self.peers[index].turn = true;
+            self.solicited(node, outbox, pool);
+        }
     }
 
     fn ready(&mut self, now: Instant, index: usize, capacity: u64, io: &mut Io) {
@@ -202,6 +246,7 @@ impl Sender {
         }
         self.peers[index].state = SessionState::Active;
         let node = self.peers[index].node;
+        self.released.push(node);
         io.events.push(Event::SessionPeer { session: self.id, node, state: SessionState::Active });
     }
 
@@ -287,6 +332,9 @@ impl Sender {
         if state == SessionState::Complete {
             peer.bytes = self.total;
         }
+        if peer.state == SessionState::Waiting {
+            self.released.push(peer.node);
+        }
         peer.end(now, state, reason);
         io.events.push(Event::SessionPeer { session: self.id, node: peer.node, state });
     }
@@ -341,8 +389,7 @@ impl Sender {
         let failed: Vec<&Peer> =
             self.peers.iter().filter(|peer| peer.state != SessionState::Complete).collect();
         for peer in &failed {
-            let abort = Message::Abort { reason: format!("the sender gave up: {}", peer.reason) };
-            outbox.send(self.envelope(outbox.addr(peer.node)), &abort, &mut io.pool);
+            outbox.send(self.envelope(outbox.addr(peer.node)), &abort(&peer.reason), &mut io.pool);
         }
         if let Some(first) = failed.first() {
             let (count, of) = (failed.len(), self.peers.len());
@@ -350,7 +397,9 @@ impl Sender {
             self.reason =
                 format!("{count} of {of} receivers are incomplete: node {node} {state}: {}", first.reason);
         }
-        io.events.push(Event::SessionFinished { session: self.id, state: self.state() });
+        // What only a running transfer needs.
+        (self.plan, self.missing) = (Plan::default(), Bitmap::default());
+        self.pace.forget_before(u64::MAX);
     }
 
     // ---------------------------------------------------------------------------------------------------------- reports

@@ -1,17 +1,15 @@
 //! Questions that are repeated, and the patience with those who do not answer.
 
 use super::{Phase, Sender, MS};
-use crate::session::outbox::{Envelope, Outbox};
+use crate::session::outbox::{Envelope, Outbox, IP_UDP};
 use crate::session::peer::Peer;
 use crate::session::report::SessionState;
-use crate::session::wire::{Message, Terms};
+use crate::session::wire::{self, Message, Terms};
 use crate::{Instant, Io, NodeId, Pool};
 
 /// First pause before a manifest is repeated, and the longest: short enough that a late receiver starts at once, and
 /// that a path which loses nine of ten round trips brings one of them through before patience ends.
 pub(super) const INVITE_NS: (u64, u64) = (20 * MS, 200 * MS);
-/// Receivers in one manifest packet: 6 bytes each, so that it fits an MTU of 1500.
-const LISTED_PER_MANIFEST: usize = 200;
 /// Pause before a question is repeated: while no round trip was measured, the least, and the longest one
 /// for the reason above.
 const ASK_NS: (u64, u64, u64) = (100 * MS, 10 * MS, 200 * MS);
@@ -53,7 +51,9 @@ impl Sender {
         let envelope = Envelope { round: self.round as u8, ..self.envelope(self.dest) };
         match self.phase {
             Phase::Inviting => {
-                self.invite(self.dest, |peer| peer.state == SessionState::Waiting, outbox, pool)
+                let waits = |peer: &Peer| peer.turn && peer.state == SessionState::Waiting;
+                // Also when it lists nobody: those that are ready wait, and hear from us by it.
+                self.invite(self.dest, waits, outbox, pool);
             }
             Phase::Sending => {
                 let offset = self.plan.sent_end().into();
@@ -66,19 +66,27 @@ impl Sender {
 
     /// Sends a manifest to `to`, for the receivers that `which` picks.
     fn invite(&self, to: u32, which: impl Fn(&Peer) -> bool, outbox: &mut Outbox, pool: &mut Pool) {
-        let listed: Vec<(NodeId, u16)> =
-            self.peers.iter().filter(|p| which(p)).map(|p| (p.node, p.n)).collect();
-        for part in listed.chunks(LISTED_PER_MANIFEST) {
-            let terms = Terms { total: self.total, unit: self.unit as u16, cadence: self.cadence };
+        let listed: Vec<NodeId> =
+            self.peers.iter().filter(|peer| which(peer)).map(|peer| peer.node).collect();
+        let room = usize::from(outbox.mtu) - IP_UDP - wire::HEADER - wire::NUMBER - wire::MANIFEST;
+        let (unit, cadence) = (self.unit as u16, self.cadence);
+        let terms = Terms { total: self.total, unit, cadence, digest: self.digest };
+        let mut parts = listed.chunks(room / wire::LISTED);
+        let mut part: &[NodeId] = parts.next().unwrap_or_default();
+        loop {
             let manifest = Message::Manifest { dest: self.dest, terms, listed: part.to_vec() };
             outbox.send(self.envelope(to), &manifest, pool);
+            match parts.next() {
+                Some(next) => part = next,
+                None => break,
+            }
         }
     }
 
-    /// A receiver asks whether we have something for it.
+    /// Invites one receiver: it asks whether we have something for it, or its turn has come.
     pub(in crate::session) fn solicited(&self, by: NodeId, outbox: &mut Outbox, pool: &mut Pool) {
-        if self.phase == Phase::Inviting {
-            let waits = |peer: &Peer| peer.node == by && peer.state == SessionState::Waiting;
+        let waits = |peer: &Peer| peer.node == by && peer.turn && peer.state == SessionState::Waiting;
+        if self.phase == Phase::Inviting && self.peers.iter().any(waits) {
             self.invite(outbox.addr(by), waits, outbox, pool);
         }
     }
@@ -97,9 +105,21 @@ impl Sender {
             }
             let verdict = match peer.state {
                 SessionState::Waiting if now.nanos_since(self.started) >= limits.ready_grace_ms * MS => {
-                    let hint =
-                        if self.bytes_sent == 0 { "; nothing could leave this node towards it" } else { "" };
-                    Some(format!("not ready within {} ms{hint}", limits.ready_grace_ms))
+                    let grace = limits.ready_grace_ms;
+                    Some(match peer {
+                        Peer { unclaimed: true, .. } => {
+                            format!("no receive call waited for it within {grace} ms")
+                        }
+                        Peer { turn: false, .. } => {
+                            format!(
+                                "not ready within {grace} ms; it has not taken an earlier transfer either"
+                            )
+                        }
+                        _ if self.bytes_sent == 0 => {
+                            format!("not ready within {grace} ms; nothing could leave this node towards it")
+                        }
+                        _ => format!("not ready within {grace} ms"),
+                    })
                 }
                 SessionState::Active if self.phase == Phase::Inviting => None,
                 SessionState::Active if silent >= limits.peer_timeout_ms * MS => {
