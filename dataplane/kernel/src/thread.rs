@@ -72,7 +72,7 @@ pub fn descriptor_limit() -> Option<u64> {
     };
     // SAFETY: the pointer is to a live, correctly typed `rlimit`.
     let outcome = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    (outcome == 0).then_some(limit.rlim_cur as u64)
+    (outcome == 0).then_some(limit.rlim_cur)
 }
 
 #[cfg(test)]
