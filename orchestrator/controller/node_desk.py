@@ -28,6 +28,10 @@ MAX_PARKED = 10_000
 """Requests that may wait for groups."""
 
 
+_WARNINGS = frozenset({"device.lost", "link.refused", "node.engine_restarted"})
+"""Events of nodes that somebody should look at."""
+
+
 @dataclass(slots=True)
 class _Parked:
     """A request that waits for its group."""
@@ -307,9 +311,8 @@ class NodeDesk:
 
     def _node_event(self, session: Session, node: Node, frame: Frame, message: m.NodeEvent) -> None:
         name = message.name[:100] or "node.event"
-        level = "info"
+        level = "warning" if name in _WARNINGS else "info"
         if name == shards.STALLED:
-            level = "warning"
             self._core.lab.problems[shards.about(node.id)] = shards.sentence(node.id, message.detail)
         elif name == shards.MOVES:
             self._core.lab.problems.pop(shards.about(node.id), None)

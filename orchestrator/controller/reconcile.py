@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.controller.digests import link_base, link_version, routes_version, trees_version
-from orchestrator.controller.registry import Link, Node, Registry
+from orchestrator.controller.registry import Node, Registry
 from orchestrator.protocol.messages import (
     AddNode,
     GroupRoute,
@@ -95,7 +95,7 @@ def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
     for remote_id in registry.neighbours(node.id):
         remote = registry.node(remote_id)
         if remote.known:
-            found[remote_id] = _wanted_link(node, remote, registry.link(node.id, remote_id))
+            found[remote_id] = _wanted_link(node, remote, registry)
     return found
 
 
@@ -142,7 +142,8 @@ def trees(node: Node, wanted: Mapping[int, tuple[int, tuple[GroupRoute, ...]]]) 
     return found
 
 
-def _wanted_link(node: Node, remote: Node, link: Link) -> WantedLink:
+def _wanted_link(node: Node, remote: Node, registry: Registry) -> WantedLink:
+    link = registry.link(node.id, remote.id)
     same = node.process == remote.process != 0 and not node.external and not remote.external
     dial = not same and _dials(node, remote)
     addr = _address_for(node, remote) if dial else ""
@@ -151,7 +152,8 @@ def _wanted_link(node: Node, remote: Node, link: Link) -> WantedLink:
     version = link_version(base, spec)
     # On one network they may be on one machine; the dialler finds out by trying.
     door = remote.link_door if dial and node.private_name == remote.private_name else ""
-    message = AddNode(remote.id, remote.name, addr, remote.process, same, dial, spec, version, door)
+    key = b"" if same else registry.link_key(node.id, remote.id)
+    message = AddNode(remote.id, remote.name, addr, remote.process, same, dial, spec, version, door, key)
     return WantedLink(message, base)
 
 

@@ -5,6 +5,7 @@ Plain bookkeeping: it decides nothing about messages (see `reconcile`) and does 
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -112,9 +113,18 @@ class Link:
 
 
 class Registry:
-    """All nodes and links of the lab."""
+    """All nodes and links of the lab.
 
-    def __init__(self, nodes: Iterable[Node] = (), links: Iterable[Link] = ()) -> None:
+    Args:
+        nodes: The nodes.
+        links: Links between them.
+        link_secret: From which the keys of links derive; without it there are none.
+    """
+
+    def __init__(
+        self, nodes: Iterable[Node] = (), links: Iterable[Link] = (), *, link_secret: str = ""
+    ) -> None:
+        self._link_secret = link_secret
         self._nodes: dict[int, Node] = {node.id: node for node in sorted(nodes, key=lambda node: node.id)}
         self._links: dict[tuple[int, int], Link] = {}
         self._neighbours: dict[int, set[int]] = {node_id: set() for node_id in self._nodes}
@@ -203,6 +213,17 @@ class Registry:
             hint = f"node {a} has links to {near}" if near else f"node {a} has no links"
             raise LinkUnknown(f"there is no link between node {a} and node {b}", hint=hint)
         return link
+
+    def link_key(self, a: int, b: int) -> bytes:
+        """Return the key of the link between two nodes: the same from either end, and another for each pair.
+
+        The nodes get it in `AddNode` and prove to each other that they have it; it never goes between them.
+        Whoever learns one can pretend to be an end of that link and of no other. Empty without a secret.
+        """
+        if not self._link_secret:
+            return b""
+        ends = b"".join(node.to_bytes(4, "little") for node in pair(a, b))
+        return hmac.digest(self._link_secret.encode(), b"nm link" + ends, "sha256")
 
     def put_link(self, link: Link) -> None:
         """Add a link, or replace the one between the same ends.

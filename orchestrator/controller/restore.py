@@ -33,7 +33,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         )
         _recall(node, remembered.get(node.id))
         nodes.append(node)
-    registry = Registry(nodes)
+    registry = Registry(nodes, link_secret=settings.link_secret)
     for link in _links(settings, found.links):
         if link.a in registry and link.b in registry:
             registry.put_link(link)

@@ -249,6 +249,7 @@ def _controller(
         scheduler_type="fifo",
         node_token=secrets.node_token,
         operator_token=secrets.operator_token,
+        link_secret=secrets.link_secret,
         ready_timeout_ms=_milliseconds(ready_timeout),
         db=db,
         routing=topology.routing,

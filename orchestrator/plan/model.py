@@ -33,6 +33,7 @@ class Secrets:
 
     node_token: str = field(repr=False)
     operator_token: str = field(repr=False)
+    link_secret: str = field(repr=False)
     db_password: str = field(repr=False)
 
     @classmethod
@@ -43,7 +44,7 @@ class Secrets:
         def draw() -> str:
             return secrets.token_urlsafe(32)
 
-        return cls(node_token=draw(), operator_token=draw(), db_password=draw())
+        return cls(node_token=draw(), operator_token=draw(), link_secret=draw(), db_password=draw())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ class ControllerPlan:
     scheduler_type: str
     node_token: str = field(repr=False)
     operator_token: str = field(repr=False)
+    link_secret: str = field(repr=False)
     ready_timeout_ms: int
     db: Database
     routing: str

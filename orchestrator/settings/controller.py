@@ -91,6 +91,7 @@ class ControllerSettings:
     lab: str
     node_token: str = field(repr=False)
     operator_token: str = field(repr=False)
+    link_secret: str = field(repr=False)
     backend: str = "native"
     seed: int = 0
     host: str = "127.0.0.1"
@@ -153,6 +154,7 @@ _KEYS: dict[str, Field] = {
     "lab": Field(Text(), "the lab's name", required=True),
     "node_token": Field(Text(), "opens a node's control connection", required=True),
     "operator_token": Field(Text(), "opens an operator's control connection", required=True),
+    "link_secret": Field(Text(), "the keys of the links between processes derive from it", required=True),
     "backend": Field(Choice("docker", "native", "swarm"), "what a node is"),
     "seed": Field(Integer(), "the lab's seed"),
     "host": Field(Text(), "the address to listen on"),

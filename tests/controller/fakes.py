@@ -42,6 +42,7 @@ def settings(
         lab="ring",
         node_token=NODE_TOKEN,
         operator_token=OPERATOR_TOKEN,
+        link_secret="link-secret",
         seed=7,
         port=changes.pop("port", 0),
         db=DatabaseSettings(**database),

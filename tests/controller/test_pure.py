@@ -179,6 +179,37 @@ def test_a_link_to_a_process_started_anew_is_made_anew() -> None:
     assert 2 not in lab.registry.node(1).links_up
 
 
+def test_both_ends_of_a_link_get_its_key_and_no_other_pair_has_it() -> None:
+    registry = Registry([Node(n, str(n)) for n in (1, 2, 3)], link_secret="hush")
+    assert registry.link_key(1, 2) == registry.link_key(2, 1)
+    keys = {registry.link_key(a, b) for a, b in ((1, 2), (1, 3), (2, 3))}
+    assert len(keys) == 3 and all(len(key) == 32 for key in keys)
+    assert Registry([], link_secret="other").link_key(1, 2) not in keys
+    assert Registry([]).link_key(1, 2) == b"", "no secret, no key: nodes then refuse to link"
+
+
+def test_the_key_of_a_link_is_sent_where_it_is_needed_and_shown_nowhere() -> None:
+    lab = make(2)
+    lab.registry._link_secret = "hush"
+    lab.register(1, hello(7), "a")
+    lab.register(2, hello(8), "b")
+    sent = lab.flush()
+    [one] = [each for each in sent[1] if isinstance(each, m.AddNode)]
+    [two] = [each for each in sent[2] if isinstance(each, m.AddNode)]
+    assert one.secret == two.secret == lab.registry.link_key(1, 2)
+    assert "secret" not in repr(one)
+    assert "hush" not in repr(lab.registry)
+
+
+def test_a_link_within_a_process_has_no_key() -> None:
+    lab = make(2)
+    lab.registry._link_secret = "hush"
+    for node in (1, 2):
+        lab.register(node, hello(7), "host")
+    [order] = [each for each in lab.flush()[1] if isinstance(each, m.AddNode)]
+    assert order.same_process and order.secret == b""
+
+
 def test_a_link_that_is_gone_is_removed() -> None:
     lab = make(3)
     for node_id in (1, 2, 3):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -168,10 +168,8 @@ class FakeController:
         for node, remote in ((late, early), (early, late)):
             seat, dial = self.seats[remote], node == late and not same
             address = seat.address if dial else ""
-            self.say(
-                node,
-                m.AddNode(remote, f"n{remote}", address, seat.process, same, dial, LinkSpec(), version=1),
-            )
+            order = m.AddNode(remote, f"n{remote}", address, seat.process, same, dial, LinkSpec(), version=1)
+            self.say(node, replace(order, secret=bytes(32)))
 
     def _request(self, node: int, number: int, message: m.Message) -> list[m.Message]:
         if isinstance(message, m.CreateGroup):

@@ -106,6 +106,7 @@ class RealLab:
             f'lab = "{self.name}"',
             f'node_token = "{TOKEN}"',
             'operator_token = "operator-token"',
+            'link_secret = "link-secret"',
             f"seed = 7\nport = {self.port}\n",
             "[db]",
             *(f"{key} = {value!r}" for key, value in database.items()),

@@ -23,7 +23,7 @@ from orchestrator.settings.controller import CONTROLLER_TABLE
 from orchestrator.settings.node import NODE_TABLE
 
 NODE = 'node_id = 3\ncontroller_addr = "ws://127.0.0.1:3000/control"\n'
-CONTROLLER = 'lab = "ring"\nnode_token = "a"\noperator_token = "b"\n'
+CONTROLLER = 'lab = "ring"\nnode_token = "a"\noperator_token = "b"\nlink_secret = "c"\n'
 
 
 def test_a_node_needs_little() -> None:
@@ -89,4 +89,4 @@ def test_a_large_file_is_told_its_places_too() -> None:
     many = "".join(f'[[nodes]]\nnode_id = {i}\nname = "n{i}"\n' for i in range(1, 2001))
     with pytest.raises(SettingsInvalid) as caught:
         loads_controller(CONTROLLER + many + "[[nodes]]\nnode_id = 0\n", "c.toml")
-    assert [str(problem.place) for problem in caught.value.problems] == ["c.toml:6004:1", "c.toml:6005:11"]
+    assert [str(problem.place) for problem in caught.value.problems] == ["c.toml:6005:1", "c.toml:6006:11"]

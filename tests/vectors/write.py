@@ -21,6 +21,7 @@ from orchestrator.protocol.schema import encode_body
 
 HERE = Path(__file__).parent
 FLOW = bytes(range(16))
+KEY = bytes(range(32))
 SPEC = LinkSpec(rate_bps=100_000_000, delay_us=20_000, loss=0.01, limit_bytes=65_536, limit_packets=100)
 
 TO_CONTROLLER: list[Message] = [
@@ -72,7 +73,7 @@ TO_NODE: list[Message] = [
         7,
         m.NodeSpec(3, "normal"),
     ),
-    m.AddNode(2, "trainer", "10.1.0.2:8080", 7, False, True, SPEC, 2**64 - 2, "/links/node-2.sock"),
+    m.AddNode(2, "trainer", "10.1.0.2:8080", 7, False, True, SPEC, 2**64 - 2, "/links/node-2.sock", KEY),
     m.AddNode(4, "node-4", "", 7, True, False, LinkSpec(), 1),
     m.RemoveNode(2),
     m.AddNodeAddress(2, "10.1.0.2:8081"),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nm_driver::runtime::{
-    Carrier, LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, Runtime, RuntimeConfig,
+    Carrier, LinkKind, LinkSecret, LinkSetup, NodePort, NodeSetup, NodeSink, Runtime, RuntimeConfig,
 };
 use nm_engine::{
     Command, CommandOutput, Delivery, Event, GroupInfo, GroupRoute, LinkSpec, NodeConfig, NodeId,
@@ -78,7 +78,6 @@ impl Line {
                     id,
                     sender: Mutex::new(sender.clone()),
                 }),
-                link_token: "transfer".into(),
                 lab: "transfer".into(),
                 shard: None,
             })?);
@@ -119,7 +118,7 @@ impl Line {
                 kind,
                 door: None,
                 spec,
-                token: "transfer".into(),
+                secret: LinkSecret::from_bytes(&[7; 32]),
             })?;
         }
         let toward = |dst: u32| match dst {

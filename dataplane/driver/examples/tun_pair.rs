@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nm_driver::runtime::{
-    Carrier, LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice, Runtime,
-    RuntimeConfig, TunNamespace, TunSetup,
+    Carrier, LinkKind, LinkSecret, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice,
+    Runtime, RuntimeConfig, TunNamespace, TunSetup,
 };
 use nm_engine::{Command, Delivery, Event, LinkSpec, NodeConfig, NodeId};
 use nm_kernel::namespace;
@@ -167,7 +167,6 @@ impl Lab {
             config,
             tun: Some(tun),
             sink: Arc::new(Quiet),
-            link_token: "tun-pair".into(),
             lab: "tun-pair".into(),
             shard: options.shard,
         })?);
@@ -197,7 +196,7 @@ impl Lab {
                 kind,
                 door: options.runtime_of(remote).door,
                 spec: options.spec.clone(),
-                token: "tun-pair".into(),
+                secret: LinkSecret::from_bytes(&[7; 32]),
             })?;
         }
         let next_hop = |dst: NodeId| match dst {

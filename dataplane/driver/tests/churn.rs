@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{node, runtime_for, TestNode, CARRIERS, LIMIT, TOKEN};
+use common::{node, runtime_for, secret, TestNode, CARRIERS, LIMIT, TOKEN};
 use nm_driver::runtime::{Carrier, LinkKind, LinkSetup, Runtime};
 use nm_engine::{Command, LinkSpec, NodeId, SharedBytes, Target};
 
@@ -50,7 +50,7 @@ fn link(homes: &[Arc<Runtime>; 2], node: &TestNode, to: NodeId) {
             delay_us: u64::from(to % 3) * 300,
             ..LinkSpec::default()
         },
-        token: TOKEN.into(),
+        secret: Some(secret(TOKEN)),
     };
     node.port.connect_link(setup).expect("the node is there");
 }

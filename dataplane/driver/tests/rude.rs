@@ -12,13 +12,12 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{join, node, runtime, runtime_for, Memory, TestNode, CARRIERS, LIMIT, TOKEN};
+use common::raw::{frame, prove, read_frame, BYE, WELCOME};
+use common::{join, key, node, runtime, runtime_for, Memory, TestNode, CARRIERS, LIMIT, TOKEN};
 use nm_driver::runtime::{Carrier, LinkKind, NodeSetup, NodeSink, Runtime};
 use nm_engine::{Command, Delivery, Event, FlowFilter, NodeConfig, NodeId, SharedBytes, Target};
 use nm_kernel::local;
 use nm_kernel::ring::{RingMemory, RingWriter};
-
-const HEADER: usize = 18;
 
 /// A neighbour played by the test, byte by byte.
 enum Raw {
@@ -42,56 +41,42 @@ impl Raw {
 
 /// One that has been welcomed.
 fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> Raw {
-    let hello = hello(from, to);
     if carrier == Carrier::Tcp {
         let address: SocketAddr = home.listen_address().expect("it listens");
         let mut stream = TcpStream::connect(address).expect("the door is open");
         stream.set_read_timeout(Some(LIMIT)).expect("timeout");
-        stream.write_all(&hello).expect("sent");
+        let proof = prove(&mut stream, &key(TOKEN), from, to);
+        stream.write_all(&proof).expect("sent");
         assert!(!welcomed(&mut stream));
         return Raw::Tcp(stream);
     }
-    let door = home.door().expect("usable").expect("it has one");
-    let mut stream = UnixStream::connect(door).expect("the door is open");
-    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
     if carrier == Carrier::Unix {
-        stream.write_all(&hello).expect("sent");
+        let (mut stream, proof) = proven(home, from, to);
+        stream.write_all(&proof).expect("sent");
         assert!(!welcomed(&mut stream));
         return Raw::Unix(stream);
     }
     let (out, _, memory) = RingMemory::make().expect("memory");
-    local::send_with(&stream, &hello, memory.as_fd()).expect("sent");
+    let (mut stream, proof) = proven(home, from, to);
+    local::send_with(&stream, &proof, memory.as_fd()).expect("sent");
     assert!(welcomed(&mut stream), "the memory is taken");
     Raw::Shared(stream, out)
 }
 
+/// A unix socket on which nothing but our proof is missing.
+fn proven(home: &Runtime, from: NodeId, to: NodeId) -> (UnixStream, Vec<u8>) {
+    let door = home.door().expect("usable").expect("it has one");
+    let mut stream = UnixStream::connect(door).expect("the door is open");
+    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    let proof = prove(&mut stream, &key(TOKEN), from, to);
+    (stream, proof)
+}
+
 /// Reads a welcome; whether it is one to shared memory.
 fn welcomed(stream: &mut impl Read) -> bool {
-    let mut welcome = [0; HEADER];
-    stream.read_exact(&mut welcome).expect("an answer");
-    assert_eq!(welcome[4..6], 0x8002u16.to_le_bytes(), "welcome");
-    let mut body = vec![0; usize::from(welcome[0])];
-    stream.read_exact(&mut body).expect("its body");
+    let (flags, body) = read_frame(stream).expect("an answer");
+    assert_eq!(flags, WELCOME, "{}", String::from_utf8_lossy(&body));
     body == [1]
-}
-
-fn hello(from: NodeId, to: NodeId) -> Vec<u8> {
-    let mut body = vec![1];
-    body.extend_from_slice(&from.to_le_bytes());
-    body.extend_from_slice(&to.to_le_bytes());
-    for text in ["test", TOKEN] {
-        body.extend_from_slice(&(text.len() as u16).to_le_bytes());
-        body.extend_from_slice(text.as_bytes());
-    }
-    frame(0x8001, &body)
-}
-
-fn frame(flags: u16, body: &[u8]) -> Vec<u8> {
-    let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
-    bytes.extend_from_slice(&flags.to_le_bytes());
-    bytes.resize(HEADER, 0);
-    bytes.extend_from_slice(body);
-    bytes
 }
 
 fn message(from: &TestNode, to: NodeId, payload: Vec<u8>) {
@@ -124,13 +109,10 @@ fn whatever_a_neighbour_does_over(carrier: Carrier) {
         (&half, "in the middle of a packet"),
         (&large, "a frame of 70000 bytes; at most 65535"),
         (
-            &frame(0x8002, &[]),
+            &frame(WELCOME, &[]),
             "does not speak the link protocol: a second welcome",
         ),
-        (
-            &frame(0x8004, b"gone fishing"),
-            "ended the link: gone fishing",
-        ),
+        (&frame(BYE, b"gone fishing"), "ended the link: gone fishing"),
     ];
     for (bytes, reason) in cases {
         let mut neighbour = raw_neighbour(&home, carrier, 2, 1);
@@ -233,15 +215,13 @@ fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
     let (one, three) = (node(&home, 1), node(&home, 3));
     join(&one, &three);
     one.link(2, LinkKind::Accept);
-    let door = home.door().expect("usable").expect("it has one");
     // Where the writer is, where the reader is: the first page of the memory, two lines apart. All of it is the
     // neighbour's to write, so it writes nonsense everywhere.
     for value in [u64::MAX, 1 << 40, (1 << 20) + 1] {
         let (_out, _back, memory) = RingMemory::make().expect("memory");
         let spoiler = File::from(memory.try_clone().expect("a descriptor to spare"));
-        let stream = UnixStream::connect(door).expect("the door is open");
-        stream.set_read_timeout(Some(LIMIT)).expect("timeout");
-        local::send_with(&stream, &hello(2, 1), memory.as_fd()).expect("sent");
+        let (stream, proof) = proven(&home, 2, 1);
+        local::send_with(&stream, &proof, memory.as_fd()).expect("sent");
         assert!(welcomed(&mut &stream));
         one.heard.wait_link(2, true);
         for line in 0..64 {
@@ -268,11 +248,9 @@ fn something_else_than_memory_is_not_taken_and_the_link_stays_on_the_socket() {
     let home = runtime_for(Carrier::Shared, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
-    let door = home.door().expect("usable").expect("it has one");
-    let stream = UnixStream::connect(door).expect("the door is open");
-    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    let (stream, proof) = proven(&home, 2, 1);
     let file = File::open("/dev/zero").expect("it is everywhere");
-    local::send_with(&stream, &hello(2, 1), file.as_fd()).expect("sent");
+    local::send_with(&stream, &proof, file.as_fd()).expect("sent");
     assert!(!welcomed(&mut &stream));
     one.heard.wait_link(2, true);
     assert_eq!(one.heard.carrier(2), Some(Carrier::Unix));
@@ -325,7 +303,6 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
             config: NodeConfig::new(1),
             tun: None,
             sink: sleepy.clone(),
-            link_token: TOKEN.into(),
             lab: "test".into(),
             shard: Some(0),
         })
@@ -341,7 +318,7 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
                 kind: LinkKind::Memory,
                 door: None,
                 spec: nm_engine::LinkSpec::default(),
-                token: TOKEN.into(),
+                secret: None,
             };
             port.connect_link(setup)
         }
@@ -370,7 +347,6 @@ fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {
             config: NodeConfig::new(id),
             tun: None,
             sink: heard.clone(),
-            link_token: TOKEN.into(),
             lab: "test".into(),
             shard: Some(shard),
         })

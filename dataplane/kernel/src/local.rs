@@ -7,7 +7,8 @@
 use std::fs;
 use std::io::{self, IoSliceMut};
 use std::mem::{size_of, zeroed, MaybeUninit};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -19,9 +20,47 @@ use crate::error::{KernelError, Result};
 /// counted with its management; larger buffers fall out of the processor's cache.
 const BUFFER: usize = 1 << 20;
 
-/// Opens a process's door at `path`. Whatever a dead predecessor left there is replaced in one step, so that
-/// nobody ever finds no door.
-pub fn listen(path: &Path) -> Result<UnixListener> {
+/// A listener at a path. The path goes when it does, unless somebody else has it by then.
+///
+/// Looking whose a path is and removing it are two steps, so that processes which might open the same path at the
+/// same time must not: each takes a name that no other has, and [`sweep`] removes what dead ones left.
+pub struct PathListener {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the socket that we bound.
+    identity: (u64, u64),
+}
+
+impl PathListener {
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes in one caller.
+    pub fn accept(&self) -> io::Result<(UnixStream, std::os::unix::net::SocketAddr)> {
+        self.listener.accept()
+    }
+}
+
+impl AsFd for PathListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for PathListener {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Whoever cleans up the folder may have been faster.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens a process's listener at `path`. Whatever a dead predecessor left there is replaced in one step, so that
+/// nobody ever finds none.
+pub fn listen(path: &Path) -> Result<PathListener> {
     let failed = |e| KernelError::from_io("listen for links", path.display().to_string(), e);
     let name = path
         .file_name()
@@ -37,12 +76,44 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
     let opened = socket
         // A thousand neighbours may dial within one scheduling delay of the listener's shard.
         .listen(1024)
-        .and_then(|()| fs::rename(&fresh, path));
-    if let Err(error) = opened {
-        let _ = fs::remove_file(&fresh);
-        return Err(failed(error));
+        .and_then(|()| identity(&fresh))
+        .and_then(|identity| fs::rename(&fresh, path).map(|()| identity));
+    match opened {
+        Ok(identity) => Ok(PathListener {
+            listener: socket.into(),
+            path: path.to_owned(),
+            identity,
+        }),
+        Err(error) => {
+            let _ = fs::remove_file(&fresh);
+            Err(failed(error))
+        }
     }
-    Ok(socket.into())
+}
+
+/// Removes the sockets in `folder` that dead processes left: those whose names begin and end so, and behind which
+/// nobody listens. Safe only for names that no process uses twice.
+pub fn sweep(folder: &Path, prefix: &str, suffix: &str) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = name.starts_with(prefix)
+            && name.ends_with(suffix)
+            && entry.file_type().is_ok_and(|kind| kind.is_socket());
+        let path = entry.path();
+        // A listener's name appears when it listens already, so one that refuses is dead for good.
+        if ours && connect(&path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Dials the door at `path`. Unlike over TCP the attempt is decided at once; `WouldBlock` means that too many
@@ -175,7 +246,6 @@ fn with_address<T>(path: &Path, work: impl Fn(&SockAddr) -> io::Result<T>) -> io
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
 
     /// A folder of this test alone, removed at its end.
     struct Folder(PathBuf);
@@ -194,6 +264,41 @@ mod tests {
         }
     }
 
+    /// What a process leaves that was killed.
+    fn dead(path: &Path) {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        with_address(path, |address| socket.bind(address)).expect("bound");
+    }
+
+    #[test]
+    fn a_listener_does_not_remove_the_path_of_its_successor() {
+        let folder = Folder::new("successor");
+        let path = folder.0.join("a.sock");
+        let first = listen(&path).expect("listen");
+        let second = listen(&path).expect("its successor");
+        drop(first);
+        connect(&path).expect("the successor is still found");
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_dead_processes_left_is_swept_and_nothing_else() {
+        let folder = Folder::new("sweep");
+        let at = |name: &str| folder.0.join(name);
+        let alive = listen(&at("node-1.a.sock")).expect("listen");
+        for name in ["node-1.b.sock", "node-12.b.sock"] {
+            dead(&at(name));
+        }
+        fs::write(at("node-1.c.sock"), "no socket").expect("written");
+        sweep(&folder.0, "node-1.", ".sock");
+        assert!(alive.path().exists());
+        assert!(!at("node-1.b.sock").exists());
+        assert!(at("node-1.c.sock").exists(), "no socket of ours");
+        assert!(at("node-12.b.sock").exists(), "another node's");
+        sweep(&at("nowhere"), "node-1.", ".sock");
+    }
+
     #[test]
     fn a_door_opens_where_a_dead_one_was_and_at_any_length_of_path() {
         let folder = Folder::new("door");
@@ -201,7 +306,7 @@ mod tests {
         fs::create_dir_all(&deep).expect("folders");
         for place in [&folder.0, &deep] {
             let path = place.join("a.sock");
-            drop(listen(&path).expect("listen"));
+            dead(&path);
             assert_eq!(
                 connect(&path).expect_err("nobody is there").kind(),
                 io::ErrorKind::ConnectionRefused

@@ -52,10 +52,27 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
 /// Sixty-four bits from the kernel's generator, for identities that must differ between processes.
 pub fn random_u64() -> Result<u64> {
     let mut bytes = [0u8; 8];
-    // SAFETY: the buffer is live and its true length is passed; eight bytes are always returned whole.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    check(got as libc::c_int, "read random bytes", "getrandom")?;
+    random_bytes(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+/// Fills a buffer of at most 256 bytes from the kernel's generator, for what nobody may guess.
+pub fn random_bytes(into: &mut [u8]) -> Result<()> {
+    debug_assert!(into.len() <= 256, "longer requests may come back in part");
+    // SAFETY: the buffer is live and its true length is passed; up to 256 bytes are always returned whole.
+    let got = unsafe { libc::getrandom(into.as_mut_ptr().cast(), into.len(), 0) };
+    check(got as libc::c_int, "read random bytes", "getrandom").map(|_| ())
+}
+
+/// How many descriptors the process may have open; `None` when that cannot be read.
+pub fn descriptor_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live, correctly typed `rlimit`.
+    let outcome = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    (outcome == 0).then_some(limit.rlim_cur)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //!
 //! Versions are opaque: keep the latest one per thing and show them in `StartUp.have` when coming back.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -120,6 +122,21 @@ pub struct AddNode {
     /// and changes with that alone, so that no version counts it.
     #[serde(default)]
     pub remote_door: String,
+    /// The link's key, 32 bytes, which both ends have and prove to each other. It is the lab's and the pair's and
+    /// changes with these alone, so that no version counts it.
+    #[serde(default)]
+    pub secret: Secret,
+}
+
+/// Bytes that open something; not shown in debug output.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub ByteBuf);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(..)")
+    }
 }
 
 /// There is no link to this node any more.

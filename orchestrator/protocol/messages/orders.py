@@ -9,7 +9,7 @@ thing and shows them in `StartUp.have` when it comes back, so that only what dif
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages.base import Message, Role, sent_by
@@ -82,6 +82,8 @@ class AddNode(Message):
         version: Of all of the above; report it in `Have.links`.
         remote_door: The path of the neighbour's unix socket, to be tried first; empty when there is none. It
             is the process's and changes with that alone, so that no version counts it.
+        secret: The link's key, 32 bytes, which both ends prove to each other to have; empty within a process.
+            It is the lab's and the pair's and changes with these alone, so that no version counts it.
     """
 
     remote_node_id: U32
@@ -93,6 +95,7 @@ class AddNode(Message):
     link: LinkSpec
     version: U64
     remote_door: str = ""
+    secret: bytes = field(default=b"", repr=False)
 
 
 @sent_by(Role.CONTROLLER)

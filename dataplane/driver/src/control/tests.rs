@@ -347,6 +347,7 @@ fn an_order_with_a_number_is_acknowledged_and_nonsense_is_answered() {
         dial: false,
         link: LinkSpec::default(),
         version: 1,
+        secret: nm_messages::Secret::default(),
     };
     let bytes = encode(&Frame {
         id: 41,

@@ -13,7 +13,7 @@ use super::events::NodeEvent;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
 use crate::control::{link_spec, Effect, Hands};
-use crate::runtime::{LinkKind, LinkSetup, NodePort, PortError};
+use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
 /// Flows in one report; a node with more reports its busiest.
 const FLOWS_PER_REPORT: usize = 256;
@@ -22,7 +22,6 @@ const FLOWS_PER_REPORT: usize = 256;
 pub(super) struct NodeHands {
     pub port: NodePort,
     pub state: Arc<NodeState>,
-    pub link_token: String,
     /// Whether neighbours may be dialled at their unix doors.
     pub by_door: bool,
     pub addresses: Arc<Mutex<AddressPlan>>,
@@ -142,7 +141,7 @@ impl NodeHands {
             door: (self.by_door && !add.remote_door.is_empty())
                 .then(|| PathBuf::from(&add.remote_door)),
             spec: link_spec(&add.link),
-            token: self.link_token.clone(),
+            secret: LinkSecret::from_bytes(&add.secret.0),
         };
         self.port
             .connect_link(setup)

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use nm_engine::{AddressPlan, NodeConfig, SessionConfig, TtlMode};
+use nm_kernel::{local, thread};
 
 use super::error::NodeError;
 use super::events::NodeEvent;
@@ -20,6 +21,9 @@ use crate::runtime::{
     NodePort, NodeSetup, OffloadChoice, Runtime, RuntimeConfig, RuntimeError, TunNamespace,
     TunSetup,
 };
+
+/// How the names of the processes' unix sockets end.
+const DOOR_SUFFIX: &str = ".sock";
 
 /// What the opener of a node decides, rather than its file.
 #[derive(Debug, Default)]
@@ -56,7 +60,6 @@ impl Node {
                 .enable_local_interface
                 .then(|| tun_setup(&settings, options.namespace)),
             sink: Arc::clone(&state) as _,
-            link_token: settings.controller_token.0.clone(),
             lab: settings.lab.clone(),
             shard: None,
         })?;
@@ -119,7 +122,6 @@ fn attach(
     let hands = NodeHands {
         port: port.clone(),
         state: Arc::clone(state),
-        link_token: settings.controller_token.0.clone(),
         by_door: settings.protocol != LinkProtocol::Tcp,
         addresses: Arc::clone(addresses),
         reported: Mutex::default(),
@@ -151,13 +153,17 @@ fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
         }
     });
     let listen = SocketAddr::new(address, settings.private_network_port);
-    // One door for the process, named after its first node: no two processes have the same, and whoever comes
-    // after a process that died finds the same again.
-    let door = settings
-        .link_directory
-        .as_deref()
-        .filter(|_| settings.protocol != LinkProtocol::Tcp)
-        .map(|folder| folder.join(format!("node-{}.sock", settings.node_id)));
+    // One for the process, named after its first node and a number that no other process draws: so nobody can take
+    // a path from under another. What a predecessor left that was killed is removed.
+    let door = match &settings.link_directory {
+        Some(folder) if settings.protocol != LinkProtocol::Tcp => {
+            let prefix = format!("node-{}.", settings.node_id);
+            local::sweep(folder, &prefix, DOOR_SUFFIX);
+            let number = thread::random_u64().map_err(RuntimeError::from)?;
+            Some(folder.join(format!("{prefix}{number:016x}{DOOR_SUFFIX}")))
+        }
+        _ => None,
+    };
     Ok(RuntimeConfig {
         listen: Some(listen),
         door,

@@ -175,6 +175,21 @@ impl NodeSink for NodeState {
         });
     }
 
+    fn caller_refused(&self, from: NodeId, times: u64) {
+        self.report("link.refused", || {
+            vec![
+                (Value::from("remote"), Value::from(from)),
+                (Value::from("times"), Value::from(times)),
+            ]
+        });
+    }
+
+    fn device_lost(&self, reason: &str) {
+        self.report("device.lost", || {
+            vec![(Value::from("reason"), Value::from(reason))]
+        });
+    }
+
     fn shard_stalled(&self, shard: usize, for_ms: u64, nodes: &[NodeId]) {
         self.report_shard("shard.stalled", shard, Some(for_ms), nodes);
     }
@@ -185,15 +200,20 @@ impl NodeSink for NodeState {
 }
 
 impl NodeState {
+    /// Tells the controller of something that belongs into the lab's event log.
+    fn report(&self, name: &str, detail: impl FnOnce() -> Vec<(Value, Value)>) {
+        if let Some(report) = &*lock(&self.links) {
+            report.tell(name, Value::Map(detail()));
+        }
+    }
+
     fn report_shard(&self, name: &str, shard: usize, for_ms: Option<u64>, nodes: &[NodeId]) {
         let mut facts = vec![
             (Value::from("shard"), Value::from(shard)),
             (Value::from("nodes"), nodes.iter().copied().collect()),
         ];
         facts.extend(for_ms.map(|ms| (Value::from("for_ms"), Value::from(ms))));
-        if let Some(report) = &*lock(&self.links) {
-            report.tell(name, Value::Map(facts));
-        }
+        self.report(name, || facts);
     }
 }
 

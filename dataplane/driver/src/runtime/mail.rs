@@ -47,7 +47,13 @@ pub enum Letter {
         end: EndAddress,
         reason: &'static str,
     },
-    /// A neighbour in another process has dialled, and its greeting was right.
+    /// A link was made whose other end dials; some caller may have been early.
+    Expected {
+        lab: Arc<str>,
+        node: NodeId,
+        remote: NodeId,
+    },
+    /// A neighbour in another process has dialled, and proved that it has the link's key.
     Adopt {
         key: NodeKey,
         from: NodeId,

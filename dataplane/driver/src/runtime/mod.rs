@@ -2,8 +2,8 @@
 //!
 //! A [`Runtime`] is a handful of [shards](shard), one thread each. A node lives on one shard: its engine, its TUN
 //! device and its ends of links. Between nodes of one shard a packet runs to completion; to another shard it goes
-//! through a lock-free ring; to another process through shared memory, a unix socket or TCP. Whoever owns a node holds its [`NodePort`] and hears of it
-//! through a [`NodeSink`].
+//! through a lock-free ring; to another process through shared memory, a unix socket or TCP. Whoever owns a node
+//! holds its [`NodePort`] and hears of it through a [`NodeSink`].
 //!
 //! Nothing here polls: an idle process sleeps in epoll, whatever the number of its nodes.
 
@@ -31,6 +31,7 @@ use nm_kernel::tun::Offload;
 use nm_kernel::{local, socket, thread};
 
 pub use self::link::frame::LinkFault;
+pub use self::link::handshake::LinkSecret;
 pub use self::link::wire::Carrier;
 pub use self::port::NodePort;
 pub use self::setup::{
@@ -41,7 +42,7 @@ pub use self::stats::{RuntimeStats, ShardStats};
 
 use self::mail::{Letter, NewNode};
 use self::shard::{Listeners, Shard};
-use self::shared::{Resident, ShardMail, Shared};
+use self::shared::{Resident, ShardMail, Shared, LISTENING_SHARD};
 use self::watchdog::Watchdog;
 
 /// Buffers of each size that all shards together keep for each other. 512 large ones are 34 MB, and they are
@@ -93,7 +94,7 @@ impl Runtime {
         let (unix, door) = match config.door {
             None => (None, Ok(None)),
             Some(path) => match local::listen(&path) {
-                Ok(listener) => (Some((listener, path.clone())), Ok(Some(path))),
+                Ok(listener) => (Some(listener), Ok(Some(path))),
                 Err(error) => (None, Err(error.to_string())),
             },
         };
@@ -103,17 +104,17 @@ impl Runtime {
             .collect::<nm_kernel::Result<Vec<_>>>()?;
         let shared = Shared::new(mails, config.shared_memory);
         let depot = Depot::new(DEPOT_BUFFERS);
-        let mut threads = Vec::with_capacity(count);
-        for index in 0..count {
-            let doors = std::mem::take(&mut listeners);
-            let shard = Shard::new(index, shared.clone(), depot.clone(), doors)?;
-            threads.push(start_thread(
-                shard,
-                index,
-                config.pin.then_some(index % cores),
-            )?);
-        }
-        Ok(Arc::new(Self {
+        let shards = (0..count)
+            .map(|index| {
+                let listeners = match index {
+                    LISTENING_SHARD => std::mem::take(&mut listeners),
+                    _ => Listeners::default(),
+                };
+                Shard::new(index, shared.clone(), depot.clone(), listeners)
+            })
+            .collect::<nm_kernel::Result<Vec<_>>>()?;
+        // From here on a failure drops the runtime, which ends what has been started.
+        let runtime = Arc::new(Self {
             watchdog: Watchdog::start(shared.clone())?,
             process_id: thread::random_u64()?,
             listen,
@@ -121,9 +122,19 @@ impl Runtime {
             nodes_per_block: config.nodes_per_block,
             placed: AtomicUsize::new(0),
             placed_plain: AtomicUsize::new(0),
-            threads: Mutex::new(threads),
+            threads: Mutex::default(),
             shared,
-        }))
+        });
+        for (index, shard) in shards.into_iter().enumerate() {
+            let core = config.pin.then_some(index % cores);
+            let thread = start_thread(shard, index, core)?;
+            let mut threads = runtime
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            threads.push(thread);
+        }
+        Ok(runtime)
     }
 
     /// A number that no other runtime has: two nodes that report the same one can link through memory.
@@ -160,7 +171,6 @@ impl Runtime {
             mut config,
             tun,
             sink,
-            link_token,
             lab,
             shard,
         } = setup;
@@ -175,8 +185,6 @@ impl Runtime {
         let (node, lab) = (config.node_id, Arc::<str>::from(lab));
         let resident = Resident {
             shard,
-            key: None,
-            token: link_token,
             sink: sink.clone(),
         };
         if !self.shared.move_in(&lab, node, resident) {
@@ -202,9 +210,14 @@ impl Runtime {
             lab: lab.clone(),
         };
         mail.post(Letter::AddNode(Box::new(new), reply));
-        let Ok(key) = answer.recv() else {
-            self.shared.move_out(&lab, node);
-            return Err(RuntimeError::Stopped);
+        let key = match port::wait(&mail, &answer) {
+            Ok(key) => key,
+            // The shard closes the node when it comes round and finds that nobody waits for it.
+            Err(PortError::Stalled) => return Err(RuntimeError::Stalled { shard }),
+            Err(_) => {
+                self.shared.move_out(&lab, node);
+                return Err(RuntimeError::Stopped);
+            }
         };
         Ok(NodePort {
             node,

@@ -108,7 +108,7 @@ impl NodePort {
         let (reply, answer) = sync_channel(1);
         let close = Request::Close { reply };
         if self.mail.post(Letter::ToNode(self.key, close)) {
-            let _ = self.wait(&answer);
+            let _ = wait(&self.mail, &answer);
         }
     }
 
@@ -123,22 +123,22 @@ impl NodePort {
         if !self.mail.post(Letter::ToNode(self.key, request(reply))) {
             return Err(PortError::Closed);
         }
-        self.wait(&answer)
+        wait(&self.mail, &answer)
     }
+}
 
-    /// Waits for an answer as long as the shard moves. One thread speaks for all nodes of a process with the
-    /// controller; a shard that stands still must not hold up those of the others.
-    fn wait<T>(&self, answer: &Receiver<T>) -> Result<T, PortError> {
-        let start = Instant::now();
-        loop {
-            match answer.recv_timeout(LOOK_UP_AFTER) {
-                Ok(answer) => return Ok(answer),
-                // The shard dropped the letter: nobody lives there any more.
-                Err(RecvTimeoutError::Disconnected) => return Err(PortError::Closed),
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.mail.is_stalled() || start.elapsed() >= ANSWER_LIMIT {
-                        return Err(PortError::Stalled);
-                    }
+/// Waits for an answer as long as the shard moves. One thread speaks for all nodes of a process with the controller; a
+/// shard that stands still must not hold up those of the others.
+pub(super) fn wait<T>(mail: &ShardMail, answer: &Receiver<T>) -> Result<T, PortError> {
+    let start = Instant::now();
+    loop {
+        match answer.recv_timeout(LOOK_UP_AFTER) {
+            Ok(answer) => return Ok(answer),
+            // The shard dropped the letter: nobody lives there any more.
+            Err(RecvTimeoutError::Disconnected) => return Err(PortError::Closed),
+            Err(RecvTimeoutError::Timeout) => {
+                if mail.is_stalled() || start.elapsed() >= ANSWER_LIMIT {
+                    return Err(PortError::Stalled);
                 }
             }
         }

@@ -9,6 +9,7 @@ use nm_engine::{CommandError, Delivery, Event, LinkSpec, NodeConfig, NodeId};
 use nm_kernel::interface::InterfaceSetup;
 use nm_kernel::KernelError;
 
+use super::link::handshake::LinkSecret;
 use super::link::wire::Carrier;
 
 /// How a runtime is built. The default is what a host process wants.
@@ -92,8 +93,6 @@ pub struct NodeSetup {
     pub tun: Option<TunSetup>,
     /// Who hears what the node has to say.
     pub sink: Arc<dyn NodeSink>,
-    /// What a neighbour that dials this node must present.
-    pub link_token: String,
     /// The lab; nodes of different labs never link.
     pub lab: String,
     /// A shard chosen by the caller instead of by block.
@@ -161,6 +160,9 @@ pub trait NodeSink: Send + Sync {
     fn deliver(&self, delivery: Delivery) -> bool;
     /// A link came up or went down, and why; when it came up, what carries it.
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str);
+    /// Somebody dialled this node as `from` and could not prove to have the link's key; so often since this was told
+    /// last.
+    fn caller_refused(&self, _from: NodeId, _times: u64) {}
     /// The node's TUN device vanished, for instance with its namespace.
     fn device_lost(&self, _reason: &str) {}
     /// The node's shard has not moved for that long, nor have the other nodes of the lab on it; other shards go on.
@@ -183,8 +185,8 @@ pub struct LinkSetup {
     pub door: Option<PathBuf>,
     /// What the link does to the packets that we send.
     pub spec: LinkSpec,
-    /// What we present when we dial.
-    pub token: String,
+    /// The link's key, which both ends prove to each other that they have. Links within a process need none.
+    pub secret: Option<LinkSecret>,
 }
 
 /// How the two ends of a link meet. Either end may be set up first.
@@ -219,6 +221,12 @@ pub enum RuntimeError {
     /// The runtime is shutting down, or its thread is gone.
     #[error("the runtime has stopped")]
     Stopped,
+    /// The thread that the node was to live on does not move.
+    #[error("packet thread {shard} stands still and takes no node")]
+    Stalled {
+        /// Which one.
+        shard: usize,
+    },
 }
 
 impl RuntimeError {
@@ -229,6 +237,7 @@ impl RuntimeError {
             Self::NodeExists { .. } => "runtime.node_exists",
             Self::Invalid(_) => "runtime.invalid",
             Self::Stopped => "runtime.stopped",
+            Self::Stalled { .. } => "runtime.stalled",
         }
     }
 }

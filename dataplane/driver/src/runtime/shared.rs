@@ -12,6 +12,7 @@ use crossbeam_queue::{ArrayQueue, SegQueue};
 use nm_engine::{LinkId, NodeId, Packet};
 use nm_kernel::poll::EventFd;
 
+use super::link::handshake::LinkSecret;
 use super::mail::{EndAddress, Letter, NodeKey};
 use super::setup::NodeSink;
 use super::stats::ShardCounters;
@@ -25,6 +26,9 @@ const RING_PACKETS: usize = 1024;
 pub const RING_HIGH_BYTES: usize = 1 << 20;
 /// Bytes below which they go on.
 pub const RING_LOW_BYTES: usize = 256 << 10;
+
+/// The shard that has the process's listeners.
+pub const LISTENING_SHARD: usize = 0;
 
 /// A packet that changes shards.
 pub struct Handover {
@@ -199,9 +203,15 @@ impl ShardMail {
 #[derive(Clone)]
 pub struct Resident {
     pub shard: usize,
-    /// `None` while the shard is still taking it in.
-    pub key: Option<NodeKey>,
-    pub token: String,
+    pub sink: Arc<dyn NodeSink>,
+}
+
+/// What a caller must prove to take up a link, and where that link is.
+#[derive(Clone)]
+pub struct Expected {
+    pub shard: usize,
+    pub key: NodeKey,
+    pub secret: LinkSecret,
     pub sink: Arc<dyn NodeSink>,
 }
 
@@ -213,6 +223,9 @@ pub struct Shared {
     pub mails: Vec<Arc<ShardMail>>,
     residents: Mutex<HashMap<Place, Resident>>,
     ends: Mutex<HashMap<EndPlace, EndAddress>>,
+    expected: Mutex<HashMap<EndPlace, Expected>>,
+    /// Callers that wait for a link to be made.
+    early: AtomicUsize,
     epochs: AtomicU64,
     /// Whether links over unix sockets may go on through shared memory.
     pub shared_memory: bool,
@@ -224,6 +237,8 @@ impl Shared {
             mails,
             residents: Mutex::default(),
             ends: Mutex::default(),
+            expected: Mutex::default(),
+            early: AtomicUsize::new(0),
             epochs: AtomicU64::new(1),
             shared_memory,
         })
@@ -245,19 +260,46 @@ impl Shared {
         true
     }
 
-    /// The shard has given the node its place.
-    pub fn settled(&self, lab: &Arc<str>, node: NodeId, key: NodeKey) {
-        if let Some(resident) = lock(&self.residents).get_mut(&(lab.clone(), node)) {
-            resident.key = Some(key);
-        }
-    }
-
     pub fn move_out(&self, lab: &Arc<str>, node: NodeId) {
         lock(&self.residents).remove(&(lab.clone(), node));
     }
 
-    pub fn resident(&self, lab: &str, node: NodeId) -> Option<Resident> {
-        lock(&self.residents).get(&(Arc::from(lab), node)).cloned()
+    pub fn has_resident(&self, lab: &str, node: NodeId) -> bool {
+        lock(&self.residents).contains_key(&(Arc::from(lab), node))
+    }
+
+    /// Lets `remote` take up a link to `node`, if it proves to have the key.
+    pub fn expect(&self, lab: &Arc<str>, node: NodeId, remote: NodeId, expected: Expected) {
+        lock(&self.expected).insert((lab.clone(), node, remote), expected);
+        // Whoever counts itself before it looks in vain is seen here; see `caller_waits`.
+        if self.early.load(Ordering::SeqCst) > 0 {
+            self.mails[LISTENING_SHARD].post(Letter::Expected {
+                lab: lab.clone(),
+                node,
+                remote,
+            });
+        }
+    }
+
+    /// The link is gone.
+    pub fn expect_no_more(&self, lab: &Arc<str>, node: NodeId, remote: NodeId) {
+        lock(&self.expected).remove(&(lab.clone(), node, remote));
+    }
+
+    /// What `remote` must prove to take up a link to `node`; `None` when there is no such link.
+    pub fn expected(&self, lab: &str, node: NodeId, remote: NodeId) -> Option<Expected> {
+        let place = (Arc::from(lab), node, remote);
+        lock(&self.expected).get(&place).cloned()
+    }
+
+    /// A caller is about to wait for its link to be made. To be called before looking for the link in vain.
+    pub fn caller_waits(&self) {
+        self.early.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It waits no longer.
+    pub fn caller_waits_no_more(&self) {
+        self.early.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// For each lab the nodes of one shard, in order, and the sink of the first of them.

@@ -82,8 +82,10 @@ counters! {
     late_max_ns,
     /// Buffers that the shard's pool had to allocate.
     buffers_allocated,
-    /// Links refused at the door: wrong token, unknown node, or bytes that are no greeting.
+    /// Callers turned away: wrong proof, unknown node, bytes that are no handshake, or none in time.
     greetings_refused,
+    /// Times a listener had to rest because the kernel had no descriptor or memory for a caller.
+    accepts_failed,
 }
 
 /// A frozen picture of a runtime.

@@ -74,8 +74,16 @@ fn open_queues(
         device.set_persistent(persistent)?;
         queues.push(device);
     }
-    interface::configure(&setup.name, &setup.interface)?;
-    Ok(queues)
+    match interface::configure(&setup.name, &setup.interface) {
+        Ok(()) => Ok(queues),
+        Err(error) => {
+            // A device that nobody will use must not stay behind in the namespace.
+            for device in &queues {
+                let _ = device.set_persistent(false);
+            }
+            Err(error)
+        }
+    }
 }
 
 /// What became of one attempt to read.

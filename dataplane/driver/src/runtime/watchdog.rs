@@ -55,6 +55,12 @@ impl Watchdog {
     }
 }
 
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 fn look(shared: &Shared, last: &mut [(u64, u32)]) {
     for (mail, (turns, looks)) in shared.mails.iter().zip(last) {
         let now = mail.counters.turns.get();

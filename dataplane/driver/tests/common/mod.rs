@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nm_driver::runtime::{
-    Carrier, LinkKind, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice, Runtime,
-    RuntimeConfig, TunNamespace, TunSetup,
+    Carrier, LinkKind, LinkSecret, LinkSetup, NodePort, NodeSetup, NodeSink, OffloadChoice,
+    Runtime, RuntimeConfig, TunNamespace, TunSetup,
 };
 use nm_engine::{Command, CommandOutput, Delivery, Event, LinkSpec, NodeConfig, NodeId};
 use nm_kernel::namespace;
@@ -19,7 +19,20 @@ use nm_kernel::tun::{TunDevice, DEFAULT_DEVICE};
 
 /// Every wait in these tests ends after this.
 pub const LIMIT: Duration = Duration::from_secs(10);
+/// From which the links of most tests make their keys.
 pub const TOKEN: &str = "open sesame";
+
+/// A key that is the same for the same word.
+pub fn key(word: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..word.len()].copy_from_slice(word.as_bytes());
+    bytes
+}
+
+/// The same, as the driver takes it.
+pub fn secret(word: &str) -> LinkSecret {
+    LinkSecret::from_bytes(&key(word)).expect("the right length")
+}
 
 /// What a node's owner heard.
 #[derive(Default)]
@@ -29,6 +42,8 @@ pub struct Heard {
     pub carriers: BTreeMap<NodeId, Carrier>,
     pub events: Vec<Event>,
     pub messages: Vec<Vec<u8>>,
+    /// Callers that could not prove to be who they said, with how often that was.
+    pub refused: Vec<(NodeId, u64)>,
 }
 
 /// A sink that remembers everything and can be waited on.
@@ -101,6 +116,10 @@ impl NodeSink for Memory {
         true
     }
 
+    fn caller_refused(&self, from: NodeId, times: u64) {
+        self.note(|heard| heard.refused.push((from, times)));
+    }
+
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         let up = carrier.is_some();
         self.note(|heard| {
@@ -162,7 +181,7 @@ impl TestNode {
             kind,
             door: door.map(Path::to_owned),
             spec,
-            token: token.into(),
+            secret: Some(secret(token)),
         };
         self.port.connect_link(setup).expect("the engine agrees");
     }
@@ -242,7 +261,6 @@ fn setup(id: NodeId, heard: &Arc<Memory>, shard: Option<usize>) -> NodeSetup {
         config: NodeConfig::new(id),
         tun: None,
         sink: heard.clone(),
-        link_token: TOKEN.into(),
         lab: "test".into(),
         shard,
     }
@@ -306,4 +324,97 @@ pub fn join(a: &TestNode, b: &TestNode) {
     b.link(a.id, LinkKind::Memory);
     a.heard.wait_link(b.id, true);
     b.heard.wait_link(a.id, true);
+}
+
+/// The link protocol played by a test, byte by byte and apart from the driver's own code.
+pub mod raw {
+    use std::io::Read;
+
+    use hmac::{Hmac, KeyInit, Mac};
+    use nm_engine::NodeId;
+    use sha2::Sha256;
+
+    pub const HEADER: usize = 18;
+    pub const HELLO: u16 = 0x8001;
+    pub const WELCOME: u16 = 0x8002;
+    pub const REFUSE: u16 = 0x8003;
+    pub const BYE: u16 = 0x8004;
+    pub const CHALLENGE: u16 = 0x8005;
+    pub const PROOF: u16 = 0x8006;
+
+    /// What a frame's flags and body are.
+    pub fn frame(flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&flags.to_le_bytes());
+        bytes.resize(HEADER, 0);
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    /// Reads one frame: its flags and its body. Nothing when the stream has ended.
+    pub fn read_frame(stream: &mut impl Read) -> Option<(u16, Vec<u8>)> {
+        let mut header = [0; HEADER];
+        stream.read_exact(&mut header).ok()?;
+        let length = u32::from_le_bytes(header[..4].try_into().expect("four bytes"));
+        let mut body = vec![0; length as usize];
+        stream.read_exact(&mut body).ok()?;
+        Some((u16::from_le_bytes([header[4], header[5]]), body))
+    }
+
+    pub fn hello(lab: &str, from: NodeId, to: NodeId, nonce: [u8; 32]) -> Vec<u8> {
+        let mut body = vec![2];
+        body.extend_from_slice(&from.to_le_bytes());
+        body.extend_from_slice(&to.to_le_bytes());
+        body.extend_from_slice(&nonce);
+        body.extend_from_slice(&(lab.len() as u16).to_le_bytes());
+        body.extend_from_slice(lab.as_bytes());
+        frame(HELLO, &body)
+    }
+
+    /// The proof of one end; `accepts` says which.
+    pub fn proof(
+        key: &[u8; 32],
+        accepts: bool,
+        (from, to): (NodeId, NodeId),
+        nonces: [[u8; 32]; 2],
+    ) -> [u8; 32] {
+        let mut transcript = match accepts {
+            true => b"nm link accept\0".to_vec(),
+            false => b"nm link dial\0".to_vec(),
+        };
+        transcript.push(2);
+        transcript.extend_from_slice(&4u64.to_le_bytes());
+        transcript.extend_from_slice(b"test");
+        transcript.extend_from_slice(&from.to_le_bytes());
+        transcript.extend_from_slice(&to.to_le_bytes());
+        nonces
+            .iter()
+            .for_each(|nonce| transcript.extend_from_slice(nonce));
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
+        mac.update(&transcript);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// A dialler's handshake up to its proof, which is returned and not sent: the shared memory may go with it.
+    pub fn prove(
+        stream: &mut (impl Read + std::io::Write),
+        key: &[u8; 32],
+        from: NodeId,
+        to: NodeId,
+    ) -> Vec<u8> {
+        let mine = [0x11; 32];
+        stream
+            .write_all(&hello("test", from, to, mine))
+            .expect("sent");
+        let (flags, body) = read_frame(stream).expect("an answer");
+        assert_eq!(flags, CHALLENGE, "{}", String::from_utf8_lossy(&body));
+        let theirs: [u8; 32] = body[..32].try_into().expect("a nonce");
+        let nonces = [mine, theirs];
+        assert_eq!(
+            body[32..],
+            proof(key, true, (from, to), nonces),
+            "it has the key"
+        );
+        frame(PROOF, &proof(key, false, (from, to), nonces))
+    }
 }

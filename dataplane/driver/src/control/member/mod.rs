@@ -247,7 +247,8 @@ impl Member {
                 link.order.same_process,
                 link.order.dial,
                 &link.order.remote_addr,
-            ) == (add.same_process, add.dial, &add.remote_addr);
+                &link.order.secret,
+            ) == (add.same_process, add.dial, &add.remote_addr, &add.secret);
             if same_way && link.order.remote_process == add.remote_process {
                 // The neighbour is who it was: what runs over the link goes on.
                 let spec = link_spec(&add.link);

@@ -26,6 +26,7 @@ fn add(version: u64, process: u64) -> wire::ToNode {
         dial: true,
         link: wire::LinkSpec::default(),
         version,
+        secret: wire::Secret::default(),
     })
 }
 

@@ -10,11 +10,13 @@
 
 use nm_engine::{NodeId, VnetHeader, MAX_IP_HEADER};
 
+use super::handshake::{Nonce, SECRET_BYTES};
+
 /// Bytes in front of every packet.
 pub const HEADER: usize = 8 + VnetHeader::LEN;
 /// The longest packet: what IPv4's total length can say.
 pub const MAX_PACKET: usize = 65_535;
-/// The longest message between drivers. A greeting with a long lab name and token has a few hundred bytes.
+/// The longest message between drivers. A greeting with a long lab name has a few hundred bytes.
 pub const MAX_CONTROL: usize = 2048;
 /// Set in the flags of a message between drivers.
 pub const CONTROL: u16 = 0x8000;
@@ -93,6 +95,11 @@ pub enum LinkFault {
     /// The neighbour said no, and why.
     #[error("the neighbour refused the link: {0}")]
     Refused(String),
+    /// Whoever answered does not have the link's key.
+    #[error(
+        "whoever answered is not the neighbour: it could not prove that it has the link's key"
+    )]
+    Impostor,
     /// The neighbour said goodbye, and why.
     #[error("the neighbour ended the link: {0}")]
     Goodbye(String),
@@ -104,12 +111,16 @@ pub enum LinkFault {
     Io(String),
 }
 
-/// A message between two drivers.
+/// A message between two drivers. [`handshake`](super::handshake) says in which order they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// The dialler's first word.
+    /// The dialler's first message.
     Hello(Hello),
-    /// The link is up; `shared` when it goes on through the memory that came with the greeting.
+    /// The acceptor proves itself and asks for a proof.
+    Challenge(Challenge),
+    /// The dialler's proof; shared memory comes with it.
+    Proof(Proof),
+    /// The link is up; `shared` when it goes on through the memory that came with the proof.
     Welcome { shared: bool },
     /// It will not come up, and why.
     Refuse(String),
@@ -117,21 +128,36 @@ pub enum Control {
     Bye(String),
 }
 
-/// Who dials whom, and by what right.
+/// Who dials whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     pub lab: String,
     pub from: NodeId,
     pub to: NodeId,
-    pub token: String,
+    pub nonce: Nonce,
+}
+
+/// The acceptor's nonce, and the proof that it has the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    pub nonce: Nonce,
+    pub proof: [u8; SECRET_BYTES],
+}
+
+/// The proof that the dialler has the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    pub proof: [u8; SECRET_BYTES],
 }
 
 /// Grows when the frame format changes; both ends must have the same.
-const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const REFUSE: u8 = 3;
 const BYE: u8 = 4;
+const CHALLENGE: u8 = 5;
+const PROOF: u8 = 6;
 /// In a welcome: the link goes on through shared memory.
 const SHARED: u8 = 1;
 
@@ -140,6 +166,8 @@ impl Control {
     pub fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {
             Self::Hello(hello) => (HELLO, hello.encode()),
+            Self::Challenge(challenge) => (CHALLENGE, [challenge.nonce, challenge.proof].concat()),
+            Self::Proof(proof) => (PROOF, proof.proof.to_vec()),
             Self::Welcome { shared: false } => (WELCOME, Vec::new()),
             Self::Welcome { shared: true } => (WELCOME, vec![SHARED]),
             Self::Refuse(reason) => (REFUSE, short(reason)),
@@ -161,6 +189,18 @@ impl Control {
         let text = || String::from_utf8_lossy(body).into_owned();
         match kind {
             HELLO => Hello::decode(body).map(Self::Hello),
+            CHALLENGE => {
+                let mut rest = body;
+                let (nonce, proof) = (take_array(&mut rest)?, take_array(&mut rest)?);
+                nothing_more(rest)?;
+                Ok(Self::Challenge(Challenge { nonce, proof }))
+            }
+            PROOF => {
+                let mut rest = body;
+                let proof = take_array(&mut rest)?;
+                nothing_more(rest)?;
+                Ok(Self::Proof(Proof { proof }))
+            }
             WELCOME => match body {
                 [] => Ok(Self::Welcome { shared: false }),
                 [SHARED] => Ok(Self::Welcome { shared: true }),
@@ -183,11 +223,10 @@ impl Hello {
         let mut body = vec![VERSION];
         body.extend_from_slice(&self.from.to_le_bytes());
         body.extend_from_slice(&self.to.to_le_bytes());
-        for text in [&self.lab, &self.token] {
-            let bytes = &text.as_bytes()[..text.len().min(MAX_CONTROL / 4)];
-            body.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
-            body.extend_from_slice(bytes);
-        }
+        body.extend_from_slice(&self.nonce);
+        let lab = &self.lab.as_bytes()[..self.lab.len().min(MAX_CONTROL / 4)];
+        body.extend_from_slice(&(lab.len() as u16).to_le_bytes());
+        body.extend_from_slice(lab);
         body
     }
 
@@ -199,27 +238,38 @@ impl Hello {
         }
         let from = take_u32(&mut rest)?;
         let to = take_u32(&mut rest)?;
+        let nonce = take_array(&mut rest)?;
         let lab = take_text(&mut rest)?;
-        let token = take_text(&mut rest)?;
-        if !rest.is_empty() {
-            return Err(LinkFault::Protocol("a greeting that is too long"));
-        }
+        nothing_more(rest)?;
         Ok(Self {
             lab,
             from,
             to,
-            token,
+            nonce,
         })
     }
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], LinkFault> {
     if rest.len() < count {
-        return Err(LinkFault::Protocol("a greeting cut short"));
+        return Err(LinkFault::Protocol("a message cut short"));
     }
     let (taken, left) = rest.split_at(count);
     *rest = left;
     Ok(taken)
+}
+
+fn take_array(rest: &mut &[u8]) -> Result<[u8; SECRET_BYTES], LinkFault> {
+    let mut array = [0; SECRET_BYTES];
+    array.copy_from_slice(take(rest, SECRET_BYTES)?);
+    Ok(array)
+}
+
+fn nothing_more(rest: &[u8]) -> Result<(), LinkFault> {
+    match rest {
+        [] => Ok(()),
+        _ => Err(LinkFault::Protocol("a message that is too long")),
+    }
 }
 
 fn take_u32(rest: &mut &[u8]) -> Result<u32, LinkFault> {
@@ -234,15 +284,6 @@ fn take_text(rest: &mut &[u8]) -> Result<String, LinkFault> {
     String::from_utf8(text.to_vec()).map_err(|_| LinkFault::Protocol("text that is not UTF-8"))
 }
 
-/// Compares two secrets in a time that depends on their lengths only.
-pub fn same_secret(a: &str, b: &str) -> bool {
-    let differing = a
-        .bytes()
-        .zip(b.bytes())
-        .fold(0u8, |seen, (x, y)| std::hint::black_box(seen | (x ^ y)));
-    a.len() == b.len() && differing == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,7 +293,7 @@ mod tests {
             lab: "ring".into(),
             from: 7,
             to: 2,
-            token: "s3cret".into(),
+            nonce: [5; SECRET_BYTES],
         }
     }
 
@@ -260,6 +301,13 @@ mod tests {
     fn messages_survive_their_bytes() {
         let all = [
             Control::Hello(hello()),
+            Control::Challenge(Challenge {
+                nonce: [6; SECRET_BYTES],
+                proof: [7; SECRET_BYTES],
+            }),
+            Control::Proof(Proof {
+                proof: [8; SECRET_BYTES],
+            }),
             Control::Welcome { shared: false },
             Control::Welcome { shared: true },
             Control::Refuse("no".into()),
@@ -276,14 +324,29 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_cut_anywhere_is_refused_and_never_panics() {
-        let frame = Control::Hello(hello()).encode();
-        for cut in HEADER..frame.len() {
-            let outcome = Control::decode(HELLO, &frame[HEADER..cut]);
-            assert!(
-                matches!(outcome, Err(LinkFault::Protocol(_))),
-                "{cut}: {outcome:?}"
-            );
+    fn a_handshake_cut_anywhere_or_longer_is_refused_and_never_panics() {
+        let challenge = Challenge {
+            nonce: [6; SECRET_BYTES],
+            proof: [7; SECRET_BYTES],
+        };
+        let proof = Proof {
+            proof: [8; SECRET_BYTES],
+        };
+        for (kind, message) in [
+            (HELLO, Control::Hello(hello())),
+            (CHALLENGE, Control::Challenge(challenge)),
+            (PROOF, Control::Proof(proof)),
+        ] {
+            let mut frame = message.encode();
+            for cut in HEADER..frame.len() {
+                let outcome = Control::decode(kind, &frame[HEADER..cut]);
+                assert!(
+                    matches!(outcome, Err(LinkFault::Protocol(_))),
+                    "{cut}: {outcome:?}"
+                );
+            }
+            frame.push(0);
+            assert!(Control::decode(kind, &frame[HEADER..]).is_err());
         }
     }
 
@@ -306,13 +369,5 @@ mod tests {
             FrameHeader::decode(&header.encode()),
             Err(LinkFault::TooLarge { .. })
         ));
-    }
-
-    #[test]
-    fn secrets_are_equal_only_when_they_are() {
-        assert!(same_secret("abc", "abc"));
-        assert!(!same_secret("abc", "abd"));
-        assert!(!same_secret("abc", "abcd"));
-        assert!(!same_secret("", "a"));
     }
 }

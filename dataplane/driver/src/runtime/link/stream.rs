@@ -52,7 +52,7 @@ pub struct Stream {
     outbound: Outbound,
     /// Bytes that went into shared memory since the last flush.
     went: usize,
-    /// The memory that we offered with our greeting.
+    /// The memory that we offered with our proof.
     offered: Option<(RingWriter, RingReader)>,
 }
 
@@ -68,19 +68,22 @@ impl Stream {
         }
     }
 
-    /// One that we dialled, with the memory that our greeting offered.
-    pub fn greeting(wire: Wire, offered: Option<(RingWriter, RingReader)>) -> Self {
-        Self {
-            offered,
-            ..Self::new(wire)
-        }
+    /// One that is in the handshake: nothing but its messages is taken, so that a stranger cannot make us hold a
+    /// large buffer for it. A welcome ends that.
+    pub fn handshake(wire: Wire) -> Self {
+        let mut stream = Self::new(wire);
+        stream.inbound.handshake = true;
+        stream
     }
 
-    /// A caller's, whose greeting may bring a descriptor.
-    pub fn caller(wire: Wire) -> Self {
-        let mut stream = Self::new(wire);
-        stream.inbound.greeting = true;
-        stream
+    /// From now on a descriptor may come with the bytes.
+    pub fn expect_descriptor(&mut self) {
+        self.inbound.with_descriptor = true;
+    }
+
+    /// Remembers the memory that goes with our proof.
+    pub fn offer(&mut self, rings: (RingWriter, RingReader)) {
+        self.offered = Some(rings);
     }
 
     /// What the bytes go through.
@@ -93,7 +96,7 @@ impl Stream {
         &mut self.wire
     }
 
-    /// Gives the wire back, with the descriptor that came with a caller's greeting; whatever is under way is dropped.
+    /// Gives the wire back, with the descriptor that came with a caller's proof; whatever is under way is dropped.
     pub fn into_parts(self) -> (Wire, Option<OwnedFd>) {
         (self.wire, self.inbound.descriptor)
     }
@@ -199,8 +202,10 @@ struct Inbound {
     head_len: usize,
     body: Option<Body>,
     last_was_large: bool,
+    /// Whether only messages of the handshake may come.
+    handshake: bool,
     /// Whether a descriptor may come with the bytes.
-    greeting: bool,
+    with_descriptor: bool,
     /// The first that came.
     descriptor: Option<OwnedFd>,
 }
@@ -226,9 +231,9 @@ impl Body {
 impl Inbound {
     /// One read. Returns what came and what could have come.
     fn read_once(&mut self, wire: &mut Wire, staging: &mut [u8]) -> io::Result<(usize, usize)> {
-        if self.greeting {
+        if self.with_descriptor {
             let asked = staging.len();
-            let (got, descriptor) = wire.read_greeting(&mut [IoSliceMut::new(staging)])?;
+            let (got, descriptor) = wire.read_with_descriptor(&mut [IoSliceMut::new(staging)])?;
             if let Some(descriptor) = descriptor {
                 self.descriptor.get_or_insert(descriptor);
             }
@@ -297,6 +302,9 @@ impl Inbound {
 
     fn open_body(&mut self, pool: &mut Pool) -> Result<(), LinkFault> {
         let header = FrameHeader::decode(&self.head)?;
+        if self.handshake && header.control().is_none() {
+            return Err(LinkFault::Protocol("a packet before the handshake"));
+        }
         self.head_len = 0;
         self.last_was_large = header.length >= LARGE_FRAME;
         self.body = Some(Body {
@@ -322,7 +330,9 @@ impl Inbound {
         };
         let message = Control::decode(kind, packet.bytes());
         pool.put(packet);
-        into.push(Received::Control(message?));
+        let message = message?;
+        self.handshake &= !matches!(message, Control::Welcome { .. });
+        into.push(Received::Control(message));
         Ok(())
     }
 

@@ -122,8 +122,8 @@ impl Wire {
         }
     }
 
-    /// Reads the first word of a caller, with the descriptor that may come with it.
-    pub fn read_greeting(
+    /// Reads a caller's proof, with the descriptor that may come with it.
+    pub fn read_with_descriptor(
         &self,
         pieces: &mut [IoSliceMut<'_>],
     ) -> io::Result<(usize, Option<OwnedFd>)> {

@@ -1,37 +1,59 @@
-//! The process's door: who dials in, for which node, and whether the token is right.
+//! The process's listeners: who dials in, for which link, and whether the caller has the link's key.
 //!
-//! A caller has a few seconds to greet, with one short message. Only then is its socket handed to the shard of the
-//! node that it asked for. Whoever fails is told why and the connection is closed; nothing of it is kept.
+//! A caller has a few seconds for the [handshake](crate::runtime::link::handshake); only then is its socket handed to
+//! the shard of the node that it asked for. One that is right but early, because the controller told the dialler first,
+//! waits within the same limit. Whoever fails is told that it did, and nothing of it is kept.
+//!
+//! Callers that have proved nothing get a bounded share of the process's descriptors. When all places are taken, a
+//! new caller takes that of the oldest, once this had time enough for an honest handshake; until then the listeners
+//! are not watched, so that a crowd costs no processor time. The same holds, with a pause, when the kernel has no
+//! descriptor or memory left.
 
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 
-use nm_engine::Pool;
+use nm_engine::{NodeId, Pool};
+use nm_kernel::local::PathListener;
 use nm_kernel::poll::Interest;
 use nm_kernel::ring::RingMemory;
+use nm_kernel::thread;
 
+use super::node::NEVER;
 use super::timers::Timer;
 use super::{Shard, Token};
-use crate::runtime::link::frame::{same_secret, Control, Hello, LinkFault};
+use crate::runtime::link::frame::{Control, Hello, LinkFault, Proof};
+use crate::runtime::link::handshake::{Acceptor, SECRET_BYTES};
 use crate::runtime::link::stream::{Received, Stream};
 use crate::runtime::link::wire::Wire;
 use crate::runtime::mail::Letter;
+use crate::runtime::shared::Expected;
 
-/// Callers that may be greeting at the same time; more wait in the kernel's queue.
+/// Callers that may be in the handshake at the same time; more wait in the kernel's queue …
 const MOST_CALLERS: usize = 1024;
-/// Callers taken in per turn.
+/// … and at most this part of the descriptors that the process may open, so that strangers cannot take them all …
+const CALLERS_SHARE: u64 = 4;
+/// … but never fewer than a small lab's neighbours.
+const FEWEST_CALLERS: usize = 16;
+/// Callers taken in per turn and listener.
 const CALLERS_PER_TURN: usize = 64;
-/// How long a caller may take to greet.
-const GREETING_LIMIT_NS: u64 = 5_000_000_000;
+/// How long a caller may take for the handshake.
+const HANDSHAKE_LIMIT_NS: u64 = 5_000_000_000;
+/// How long a caller keeps its place at least while others want it. A handshake takes two turns of each side: below a
+/// millisecond on an idle machine, some tens on one that is overloaded.
+const LEAST_STAY_NS: u64 = 250_000_000;
+/// How long to leave the listeners alone when the kernel has no descriptor or no memory for a caller.
+const EXHAUSTED_PAUSE_NS: u64 = 100_000_000;
+/// How often at most a refused proof is told to the node's owner; the others are counted.
+const TELL_REFUSED_EVERY_NS: u64 = 10_000_000_000;
 
 /// Where neighbours may come in.
 #[derive(Default)]
 pub struct Listeners {
     pub tcp: Option<TcpListener>,
-    /// With its path, which goes when we do.
-    pub unix: Option<(UnixListener, PathBuf)>,
+    /// Removes its path when it goes, unless that is another's by then.
+    pub unix: Option<PathListener>,
 }
 
 /// Which of them.
@@ -41,78 +63,142 @@ pub enum Entrance {
     Unix,
 }
 
+/// What became of one attempt to take a caller in.
+enum Accepted {
+    Caller(Wire),
+    /// Nobody waits any more.
+    Nobody,
+    /// One that left while it waited.
+    Gone,
+    /// Somebody waits, but the kernel cannot give us the socket now.
+    Exhausted,
+}
+
 impl Listeners {
-    /// Takes in one caller, if somebody waits.
-    fn accept(&self, entrance: Entrance) -> Option<Wire> {
-        match entrance {
-            Entrance::Tcp => {
-                let (socket, _) = self.tcp.as_ref()?.accept().ok()?;
-                Some(Wire::Tcp(socket))
+    fn accept(&self, entrance: Entrance) -> Accepted {
+        let accepted = match (entrance, &self.tcp, &self.unix) {
+            (Entrance::Tcp, Some(listener), _) => {
+                listener.accept().map(|(socket, _)| Wire::Tcp(socket))
             }
-            Entrance::Unix => {
-                let (socket, _) = self.unix.as_ref()?.0.accept().ok()?;
-                Some(Wire::Unix(socket))
+            (Entrance::Unix, _, Some(listener)) => {
+                listener.accept().map(|(socket, _)| Wire::Unix(socket))
             }
+            _ => return Accepted::Nobody,
+        };
+        match accepted {
+            Ok(wire) => Accepted::Caller(wire),
+            Err(error) => refused(&error),
         }
     }
 }
 
-impl Drop for Listeners {
-    fn drop(&mut self) {
-        if let Some((_, path)) = &self.unix {
-            // Whoever cleans up the folder may have been faster.
-            let _ = std::fs::remove_file(path);
-        }
+fn refused(error: &io::Error) -> Accepted {
+    match error.kind() {
+        ErrorKind::WouldBlock => Accepted::Nobody,
+        ErrorKind::Interrupted | ErrorKind::ConnectionAborted => Accepted::Gone,
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and whatever else would only be repeated at once.
+        _ => Accepted::Exhausted,
     }
 }
 
-/// The listeners and who stands in front of them.
+/// The listeners and who is in the handshake.
 pub struct Door {
     listeners: Listeners,
     callers: Vec<Option<Caller>>,
-    present: usize,
+    free: Vec<u32>,
+    /// Callers by their epochs, which only grow: the oldest first.
+    by_age: BTreeMap<u64, u32>,
+    /// How many may be here.
+    most: usize,
+    /// Whether the epoll set watches the listeners.
+    watching: bool,
+    /// When to try the listeners again after the kernel could not give us a socket.
+    retry_at: Option<u64>,
+    /// The deadline that the shard has in its heap for us.
+    armed: u64,
+    /// When a refused proof was told last, and how many were not told since.
+    told: Option<u64>,
+    untold: u64,
 }
 
 struct Caller {
     stream: Stream,
     epoch: u64,
+    since: u64,
+    stage: Stage,
+}
+
+/// How far a caller has come.
+enum Stage {
+    /// It has not greeted.
+    Silent,
+    /// Its greeting names a link that its node was not told of yet.
+    Early(Hello),
+    /// It has to prove that it has the key.
+    Challenged {
+        acceptor: Acceptor,
+        expected: Expected,
+        from: NodeId,
+    },
 }
 
 impl Door {
     pub fn new(listeners: Listeners) -> Self {
+        let share = thread::descriptor_limit().map_or(MOST_CALLERS, |limit| {
+            usize::try_from(limit / CALLERS_SHARE).unwrap_or(MOST_CALLERS)
+        });
         Self {
             listeners,
             callers: Vec::new(),
-            present: 0,
+            free: Vec::new(),
+            by_age: BTreeMap::new(),
+            most: share.clamp(FEWEST_CALLERS, MOST_CALLERS),
+            watching: true,
+            retry_at: None,
+            armed: NEVER,
+            told: None,
+            untold: 0,
         }
     }
 
-    fn admit(&mut self, caller: Caller) -> u32 {
-        self.present += 1;
-        if let Some(free) = self.callers.iter().position(Option::is_none) {
-            self.callers[free] = Some(caller);
-            return free as u32;
-        }
-        self.callers.push(Some(caller));
-        (self.callers.len() - 1) as u32
+    /// The place of the next caller.
+    fn next_place(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.callers.push(None);
+            (self.callers.len() - 1) as u32
+        })
     }
 
-    fn next_place(&self) -> u32 {
-        self.callers
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.callers.len()) as u32
+    fn admit(&mut self, place: u32, caller: Caller) {
+        self.by_age.insert(caller.epoch, place);
+        self.callers[place as usize] = Some(caller);
     }
 
-    fn dismiss(&mut self, index: u32) -> Option<Caller> {
-        let caller = self.callers.get_mut(index as usize)?.take()?;
-        self.present -= 1;
+    fn caller(&mut self, place: u32) -> Option<&mut Caller> {
+        self.callers.get_mut(place as usize)?.as_mut()
+    }
+
+    fn dismiss(&mut self, place: u32) -> Option<Caller> {
+        let caller = self.callers.get_mut(place as usize)?.take()?;
+        self.by_age.remove(&caller.epoch);
+        self.free.push(place);
         Some(caller)
+    }
+
+    fn is_full(&self) -> bool {
+        self.by_age.len() >= self.most
+    }
+
+    /// The place of the oldest caller, and since when it is here.
+    fn oldest(&self) -> Option<(u32, u64)> {
+        let place = *self.by_age.first_key_value()?.1;
+        let caller = self.callers[place as usize].as_ref()?;
+        Some((place, caller.since))
     }
 }
 
 impl Shard {
-    /// Watches the process's entrances, if they are ours to watch.
+    /// Watches the process's listeners, if they are ours to watch.
     pub(super) fn open_door(&self) -> nm_kernel::Result<()> {
         let watch = |fd, entrance| {
             let token = Token::Listener(entrance).encode();
@@ -122,7 +208,7 @@ impl Shard {
         if let Some(listener) = tcp {
             watch(listener.as_fd(), Entrance::Tcp)?;
         }
-        if let Some((listener, _)) = unix {
+        if let Some(listener) = unix {
             watch(listener.as_fd(), Entrance::Unix)?;
         }
         Ok(())
@@ -131,98 +217,258 @@ impl Shard {
     /// Takes in whoever waits at a listener.
     pub(super) fn answer_door(&mut self, entrance: Entrance) {
         for _ in 0..CALLERS_PER_TURN {
-            if self.door.present >= MOST_CALLERS {
-                return;
+            if self.door.is_full() && !self.make_room() {
+                break;
             }
-            let Some(wire) = self.door.listeners.accept(entrance) else {
-                return;
-            };
-            let epoch = self.shared.next_epoch();
-            let token = Token::Greeting(self.door.next_place()).encode();
-            let ready = wire
-                .prepare()
-                .and_then(|()| self.epoll.add(&wire, token, Interest::READ));
-            if ready.is_err() {
-                continue;
+            match self.door.listeners.accept(entrance) {
+                Accepted::Caller(wire) => self.take_in(wire),
+                Accepted::Gone => {}
+                Accepted::Nobody => break,
+                Accepted::Exhausted => {
+                    self.mail.counters.accepts_failed.add(1);
+                    self.make_room();
+                    self.door.retry_at = Some(self.now + EXHAUSTED_PAUSE_NS);
+                    break;
+                }
             }
-            let index = self.door.admit(Caller {
-                stream: Stream::caller(wire),
-                epoch,
-            });
-            self.timers.add(
-                self.now + GREETING_LIMIT_NS,
-                Timer::Greeting { index, epoch },
-            );
+        }
+        self.tend_door();
+    }
+
+    fn take_in(&mut self, wire: Wire) {
+        let place = self.door.next_place();
+        let token = Token::Greeting(place).encode();
+        let ready = wire
+            .prepare()
+            .and_then(|()| self.epoll.add(&wire, token, Interest::READ));
+        if ready.is_err() {
+            self.door.free.push(place);
+            return;
+        }
+        let caller = Caller {
+            stream: Stream::handshake(wire),
+            epoch: self.shared.next_epoch(),
+            since: self.now,
+            stage: Stage::Silent,
+        };
+        self.door.admit(place, caller);
+    }
+
+    /// Gives the place of the oldest caller free, if it had its time.
+    fn make_room(&mut self) -> bool {
+        match self.door.oldest() {
+            Some((place, since)) if since + LEAST_STAY_NS <= self.now => {
+                self.turn_away(place, "too many others are in the handshake");
+                true
+            }
+            _ => false,
         }
     }
 
+    /// Brings the watch on the listeners and our deadline up to date with who is here.
+    fn tend_door(&mut self) {
+        let door = &mut self.door;
+        let oldest = door.oldest().map(|(_, since)| since);
+        let room_at = oldest
+            .filter(|_| door.is_full())
+            .map(|since| since + LEAST_STAY_NS)
+            .filter(|&at| at > self.now);
+        let closed = room_at.is_some() || door.retry_at.is_some();
+        if door.watching == closed {
+            door.watching = !closed;
+            let interest = if closed {
+                Interest::NONE
+            } else {
+                Interest::READ
+            };
+            let Listeners { tcp, unix } = &door.listeners;
+            // Both are in the set since the start; this cannot fail.
+            if let Some(listener) = tcp {
+                let token = Token::Listener(Entrance::Tcp).encode();
+                let _ = self.epoll.modify(listener.as_fd(), token, interest);
+            }
+            if let Some(listener) = unix {
+                let token = Token::Listener(Entrance::Unix).encode();
+                let _ = self.epoll.modify(listener.as_fd(), token, interest);
+            }
+        }
+        let overdue = oldest.map(|since| since + HANDSHAKE_LIMIT_NS);
+        let next = [room_at, door.retry_at, overdue]
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some(at) = next.filter(|&at| at < door.armed) {
+            door.armed = at;
+            self.timers.add(at, Timer::Door);
+        }
+    }
+
+    /// Our deadline has come: callers have had their time, or the listeners theirs to rest.
+    pub(super) fn door_deadline(&mut self, at: u64) {
+        if self.door.armed != at {
+            return;
+        }
+        self.door.armed = NEVER;
+        self.door.retry_at = self.door.retry_at.filter(|&at| at > self.now);
+        while let Some((place, since)) = self.door.oldest() {
+            if since + HANDSHAKE_LIMIT_NS > self.now {
+                break;
+            }
+            self.turn_away(place, "no handshake in time");
+        }
+        self.tend_door();
+    }
+
     /// A caller says something.
-    pub(super) fn hear_greeting(&mut self, index: u32) {
-        let Some(Some(caller)) = self.door.callers.get_mut(index as usize) else {
+    pub(super) fn hear_caller(&mut self, place: u32) {
+        let Some(caller) = self.door.caller(place) else {
             return;
         };
         let mut received = std::mem::take(&mut self.received);
-        // A greeting is short: whoever sends more than this before we answer is no neighbour of ours.
+        // Its messages are short: whoever sends more than this before we answer is no neighbour of ours.
         let staging = &mut self.staging[..4096];
         let outcome = caller
             .stream
             .read(staging, &mut self.io.pool, &mut received);
-        let heard = first_word(&mut received, &mut self.io.pool);
-        received.clear();
+        let heard = only_message(&mut received, &mut self.io.pool);
         self.received = received;
         match (heard, outcome) {
-            (Some(Ok(hello)), Ok(_)) => self.let_in(index, &hello),
+            (Some(Ok(message)), Ok(_)) => self.answer_caller(place, message),
             (None, Ok(_)) => {}
-            (Some(Err(fault)), _) | (_, Err(fault)) => self.turn_away(index, &fault.to_string()),
+            (Some(Err(fault)), _) | (_, Err(fault)) => self.turn_away(place, &fault.to_string()),
         }
+        self.tend_door();
     }
 
-    pub(super) fn greeting_overdue(&mut self, index: u32, epoch: u64) {
-        if matches!(self.door.callers.get(index as usize), Some(Some(caller)) if caller.epoch == epoch)
-        {
-            self.turn_away(index, "no greeting in time");
-        }
-    }
-
-    fn let_in(&mut self, index: u32, hello: &Hello) {
-        let resident = self.shared.resident(&hello.lab, hello.to);
-        // The token is looked at even when there is no such node, so that the time taken does not tell.
-        let expected = resident
-            .as_ref()
-            .map_or("", |resident| resident.token.as_str());
-        // A node without a token takes no callers.
-        let right = same_secret(expected, &hello.token) && !expected.is_empty();
-        match resident.and_then(|resident| resident.key.map(|key| (resident.shard, key))) {
-            Some((shard, key)) if right => {
-                let Some(caller) = self.door.dismiss(index) else {
-                    return;
-                };
-                let (wire, descriptor) = caller.stream.into_parts();
-                if self.epoll.remove(&wire).is_err() {
-                    return;
-                }
-                let wire = match descriptor {
-                    Some(descriptor) if self.shared.shared_memory => join(wire, &descriptor),
-                    _ => wire,
-                };
-                self.shared.mails[shard].post(Letter::Adopt {
-                    key,
-                    from: hello.from,
-                    wire,
-                });
-            }
-            Some(_) => self.turn_away(index, "wrong token"),
-            None => self.turn_away(
-                index,
-                &format!("no node {} of lab {} here", hello.to, hello.lab),
-            ),
-        }
-    }
-
-    fn turn_away(&mut self, index: u32, reason: &str) {
-        let Some(caller) = self.door.dismiss(index) else {
+    fn answer_caller(&mut self, place: u32, message: Control) {
+        let Some(caller) = self.door.caller(place) else {
             return;
         };
+        match (&caller.stage, message) {
+            (Stage::Silent, Control::Hello(hello)) => self.greeted(place, hello),
+            (Stage::Challenged { .. }, Control::Proof(proof)) => self.let_in(place, &proof),
+            _ => {
+                let fault = LinkFault::Protocol("a message out of turn");
+                self.turn_away(place, &fault.to_string());
+            }
+        }
+    }
+
+    fn greeted(&mut self, place: u32, hello: Hello) {
+        if !self.shared.has_resident(&hello.lab, hello.to) {
+            let reason = format!("no node {} of lab {} here", hello.to, hello.lab);
+            return self.turn_away(place, &reason);
+        }
+        // Counted before we look, so that a link that is made meanwhile is told to us.
+        self.shared.caller_waits();
+        match self.shared.expected(&hello.lab, hello.to, hello.from) {
+            Some(expected) => {
+                self.shared.caller_waits_no_more();
+                self.challenge(place, &hello, expected);
+            }
+            None => {
+                if let Some(caller) = self.door.caller(place) {
+                    caller.stage = Stage::Early(hello);
+                }
+            }
+        }
+    }
+
+    /// A link was made that some caller may have waited for.
+    pub(super) fn link_expected(&mut self, lab: &str, node: NodeId, remote: NodeId) {
+        let waits = |caller: &Caller| matches!(&caller.stage, Stage::Early(hello) if (hello.to, hello.from) == (node, remote) && hello.lab == lab);
+        let callers = self.door.callers.iter().enumerate();
+        let places: Vec<u32> = callers
+            .filter(|(_, caller)| caller.as_ref().is_some_and(waits))
+            .map(|(place, _)| place as u32)
+            .collect();
+        for place in places {
+            let Some(expected) = self.shared.expected(lab, node, remote) else {
+                return;
+            };
+            let Some(caller) = self.door.caller(place) else {
+                continue;
+            };
+            if let Stage::Early(hello) = std::mem::replace(&mut caller.stage, Stage::Silent) {
+                self.shared.caller_waits_no_more();
+                self.challenge(place, &hello, expected);
+            }
+        }
+        self.tend_door();
+    }
+
+    fn challenge(&mut self, place: u32, hello: &Hello, expected: Expected) {
+        let mut nonce = [0; SECRET_BYTES];
+        let drawn = thread::random_bytes(&mut nonce);
+        let Some(caller) = self.door.caller(place) else {
+            return;
+        };
+        let (acceptor, message) = Acceptor::new(&expected.secret, hello, nonce);
+        caller.stage = Stage::Challenged {
+            acceptor,
+            expected,
+            from: hello.from,
+        };
+        caller.stream.expect_descriptor();
+        let sent = caller.stream.wire().greet(&message.encode(), None);
+        if drawn.is_err() || sent.is_err() {
+            self.turn_away(place, "no challenge could be made");
+        }
+    }
+
+    fn let_in(&mut self, place: u32, proof: &Proof) {
+        let Some(caller) = self.door.caller(place) else {
+            return;
+        };
+        let Stage::Challenged {
+            acceptor,
+            expected,
+            from,
+        } = &caller.stage
+        else {
+            return;
+        };
+        let (shard, key, from) = (expected.shard, expected.key, *from);
+        if !acceptor.verify(proof) {
+            let sink = expected.sink.clone();
+            self.turn_away(place, "wrong proof");
+            if let Some(times) = self.may_tell() {
+                sink.caller_refused(from, times);
+            }
+            return;
+        }
+        let Some(caller) = self.door.dismiss(place) else {
+            return;
+        };
+        let (wire, descriptor) = caller.stream.into_parts();
+        if self.epoll.remove(&wire).is_err() {
+            return;
+        }
+        let wire = match descriptor {
+            Some(descriptor) if self.shared.shared_memory => join(wire, &descriptor),
+            _ => wire,
+        };
+        self.shared.mails[shard].post(Letter::Adopt { key, from, wire });
+    }
+
+    /// How many refused proofs to tell of now, if it is time to.
+    fn may_tell(&mut self) -> Option<u64> {
+        self.door.untold += 1;
+        let recent = |at: u64| at + TELL_REFUSED_EVERY_NS > self.now;
+        if self.door.told.is_some_and(recent) {
+            return None;
+        }
+        self.door.told = Some(self.now);
+        Some(std::mem::take(&mut self.door.untold))
+    }
+
+    fn turn_away(&mut self, place: u32, reason: &str) {
+        let Some(caller) = self.door.dismiss(place) else {
+            return;
+        };
+        if matches!(caller.stage, Stage::Early(_)) {
+            self.shared.caller_waits_no_more();
+        }
         self.mail.counters.greetings_refused.add(1);
         let (wire, _) = caller.stream.into_parts();
         let _ = wire.greet(&Control::Refuse(reason.into()).encode(), None);
@@ -237,19 +483,21 @@ fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
     }
 }
 
-/// The greeting among what a caller sent; an error when it sent anything else.
-fn first_word(received: &mut Vec<Received>, pool: &mut Pool) -> Option<Result<Hello, LinkFault>> {
+/// The message that a caller sent; an error when it sent more than one, because each waits for our answer.
+fn only_message(
+    received: &mut Vec<Received>,
+    pool: &mut Pool,
+) -> Option<Result<Control, LinkFault>> {
     let mut heard = None;
     for item in received.drain(..) {
-        let word = match item {
-            Received::Control(Control::Hello(hello)) if heard.is_none() => Ok(hello),
-            Received::Control(_) => Err(LinkFault::Protocol("something else than a greeting")),
+        heard = Some(match item {
+            Received::Control(message) if heard.is_none() => Ok(message),
+            Received::Control(_) => Err(LinkFault::Protocol("a message out of turn")),
             Received::Packet(packet) => {
                 pool.put(packet);
-                Err(LinkFault::Protocol("a packet before the greeting"))
+                Err(LinkFault::Protocol("a packet before the handshake"))
             }
-        };
-        heard = Some(word);
+        });
     }
     heard
 }

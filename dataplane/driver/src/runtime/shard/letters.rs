@@ -11,20 +11,22 @@ impl Shard {
         match letter {
             Letter::AddNode(new, reply) => {
                 let key = self.add_node(*new);
-                let _ = reply.send(key);
+                if reply.send(key).is_err() {
+                    // Whoever wanted it has given up; nobody else would close it.
+                    self.close_node(key);
+                }
             }
             Letter::ToNode(key, request) => self.serve(key, request),
             Letter::Paired { end, peer } => self.join_end(end, peer),
             Letter::Unpaired { end, reason } => self.part_end(end, reason),
+            Letter::Expected { lab, node, remote } => self.link_expected(&lab, node, remote),
             Letter::Adopt { key, from, wire } => self.adopt(key, from, wire),
             Letter::Stop => self.stopping = true,
         }
     }
 
     fn add_node(&mut self, new: NewNode) -> NodeKey {
-        let (lab, id) = (new.lab.clone(), new.config.node_id);
         let key = self.nodes.insert(new);
-        self.shared.settled(&lab, id, key);
         let counters = &self.mail.counters;
         counters.nodes.set(counters.nodes.get() + 1);
         let Some(node) = self.nodes.get(key) else {

@@ -19,6 +19,11 @@ impl Shard {
         setup: LinkSetup,
     ) -> Result<(), CommandError> {
         let remote = setup.remote;
+        if setup.secret.is_none() && setup.kind != LinkKind::Memory {
+            return Err(CommandError::Invalid(format!(
+                "a link to node {remote} in another process needs a key"
+            )));
+        }
         if self
             .nodes
             .get(key)
@@ -44,7 +49,7 @@ impl Shard {
         match kind {
             LinkKind::Memory => self.offer_end(key, link),
             LinkKind::Dial(_) => self.dial(key, link),
-            LinkKind::Accept => self.fetch_parked(key, link),
+            LinkKind::Accept => self.expect_caller(key, link),
         }
         Ok(())
     }
@@ -113,11 +118,13 @@ impl Shard {
         let remote = end.setup.remote;
         node.by_remote.remove(&remote);
         match end.path {
-            Path::Stream(mut stream) | Path::Greeting(mut stream) => stream.say_bye(reason),
+            Path::Stream(mut stream) => stream.say_bye(reason),
             _ => {}
         }
-        if end.setup.kind == LinkKind::Memory {
-            self.withdraw_end(&lab, from, remote, reason);
+        match end.setup.kind {
+            LinkKind::Memory => self.withdraw_end(&lab, from, remote, reason),
+            LinkKind::Accept => self.shared.expect_no_more(&lab, from, remote),
+            LinkKind::Dial(_) => {}
         }
     }
 }

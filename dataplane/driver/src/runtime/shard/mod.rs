@@ -249,7 +249,7 @@ impl Shard {
         match Token::decode(event.token) {
             Some(Token::Wake) => self.mail.wake_fd().clear(),
             Some(Token::Listener(entrance)) => self.answer_door(entrance),
-            Some(Token::Greeting(index)) => self.hear_greeting(index),
+            Some(Token::Greeting(place)) => self.hear_caller(place),
             Some(Token::Tun { slot, queue }) => self.read_tun(slot, queue),
             Some(Token::Link { slot, link }) => {
                 self.serve_socket(slot, link, event.readable, event.writable)
@@ -276,7 +276,7 @@ impl Shard {
             match timer {
                 Timer::Node(key) => self.serve_node_deadline(key, at),
                 Timer::Link { key, link, epoch } => self.link_deadline(key, link, epoch),
-                Timer::Greeting { index, epoch } => self.greeting_overdue(index, epoch),
+                Timer::Door => self.door_deadline(at),
                 Timer::Pause(key) => self.pause_is_over(key, at),
             }
             self.settle();

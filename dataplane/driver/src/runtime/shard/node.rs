@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nm_engine::{Engine, LinkId, NodeId};
 
+use crate::runtime::link::handshake::Dialler;
 use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
 use crate::runtime::mail::{EndAddress, NewNode, NodeKey};
@@ -26,8 +27,6 @@ pub struct Node {
     /// Indexed by the engine's link ids.
     pub links: Vec<Option<LinkEnd>>,
     pub by_remote: BTreeMap<NodeId, LinkId>,
-    /// Neighbours that dialled before we were told of them.
-    pub parked: Vec<(NodeId, Wire)>,
     /// Whether it stands in the list of nodes to look after when the current batch is done.
     pub touched: bool,
     /// Whether it stands in the list of nodes whose device keeps datagrams.
@@ -54,7 +53,6 @@ impl Node {
             tun: new.tun,
             links: Vec::new(),
             by_remote: BTreeMap::new(),
-            parked: Vec::new(),
             touched: false,
             keeps: false,
             busy: false,
@@ -148,8 +146,8 @@ pub enum Path {
     Shard(EndAddress),
     /// A dialled wire whose attempt is not decided.
     Connecting(Wire),
-    /// A connected wire that waits for the neighbour's welcome.
-    Greeting(Box<Stream>),
+    /// A connected wire in the handshake; the boolean says whether the neighbour has proved itself.
+    Handshake(Box<Stream>, Box<Dialler>, bool),
     /// Another process.
     Stream(Box<Stream>),
 }

@@ -201,7 +201,7 @@ impl Shard {
                     self.dirty.push((slot, link));
                 }
             }
-            Path::Idle | Path::Connecting(_) | Path::Greeting(_) => self.io.pool.put(packet),
+            Path::Idle | Path::Connecting(_) | Path::Handshake(..) => self.io.pool.put(packet),
         }
     }
 

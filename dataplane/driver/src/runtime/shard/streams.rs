@@ -6,16 +6,18 @@ use std::net::SocketAddr;
 use nm_engine::{LinkId, NodeId};
 use nm_kernel::poll::Interest;
 use nm_kernel::ring::RingMemory;
-use nm_kernel::{local, socket};
+use nm_kernel::{local, socket, thread};
 
 use super::node::{LinkEnd, Path, Pressure};
 use super::timers::Timer;
 use super::{Shard, Token};
-use crate::runtime::link::frame::{Control, Hello, LinkFault};
+use crate::runtime::link::frame::{Challenge, Control, LinkFault};
+use crate::runtime::link::handshake::{Dialler, SECRET_BYTES};
 use crate::runtime::link::stream::{Received, Stream, QUEUE_HIGH_BYTES, QUEUE_LOW_BYTES};
 use crate::runtime::link::wire::Wire;
 use crate::runtime::mail::NodeKey;
 use crate::runtime::setup::LinkKind;
+use crate::runtime::shared::Expected;
 
 /// The pause after the first failed attempt to dial; it doubles with each further one …
 const FIRST_PAUSE_NS: u64 = 20_000_000;
@@ -23,8 +25,6 @@ const FIRST_PAUSE_NS: u64 = 20_000_000;
 const LONGEST_PAUSE_NS: u64 = 2_000_000_000;
 /// How long a neighbour may take to answer, from the first packet of the connection to its welcome.
 const ANSWER_LIMIT_NS: u64 = 5_000_000_000;
-/// Neighbours that may wait for a node to be told of them.
-const MOST_PARKED: usize = 1024;
 
 impl Shard {
     /// Starts an attempt to reach the neighbour.
@@ -64,47 +64,50 @@ impl Shard {
         }
         match end.path {
             Path::Idle => self.dial(key, link),
-            Path::Connecting(_) | Path::Greeting(_) => {
+            Path::Connecting(_) | Path::Handshake(..) => {
                 self.fail_link(key, link, LinkFault::Timeout)
             }
             _ => {}
         }
     }
 
-    /// A neighbour dialled us, and its greeting was right.
+    /// Lets the neighbour dial us.
+    pub(super) fn expect_caller(&mut self, key: NodeKey, link: LinkId) {
+        let shard = self.index;
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let (lab, id, sink) = (node.lab.clone(), node.id, node.sink.clone());
+        let Some(setup) = node.end(link).map(|end| &end.setup) else {
+            return;
+        };
+        let Some(secret) = setup.secret.clone() else {
+            return;
+        };
+        let expected = Expected {
+            shard,
+            key,
+            secret,
+            sink,
+        };
+        self.shared.expect(&lab, id, setup.remote, expected);
+    }
+
+    /// A neighbour dialled us, and has proved that it has the link's key.
     pub(super) fn adopt(&mut self, key: NodeKey, from: NodeId, wire: Wire) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
         let accepts = |end: &LinkEnd| end.setup.kind == LinkKind::Accept;
         let link = node.by_remote.get(&from).copied();
+        // Taken away since it was looked up: the dialler comes again, or is told to stop.
         let Some(link) = link.filter(|&link| node.end(link).is_some_and(|end| accepts(end))) else {
-            // The controller may have told the neighbour first: it waits until we hear of it.
-            node.parked.retain(|(other, _)| *other != from);
-            if node.parked.len() < MOST_PARKED {
-                node.parked.push((from, wire));
-            }
             return;
         };
         if node.end(link).is_some_and(|end| end.up) {
             // The neighbour knows better than we do that the earlier connection is over.
             self.fail_link(key, link, LinkFault::Closed);
         }
-        self.welcome(key, link, wire);
-    }
-
-    /// Welcomes a neighbour that dialled before we knew of it.
-    pub(super) fn fetch_parked(&mut self, key: NodeKey, link: LinkId) {
-        let Some(node) = self.nodes.get(key) else {
-            return;
-        };
-        let Some(remote) = node.end(link).map(|end| end.setup.remote) else {
-            return;
-        };
-        let Some(index) = node.parked.iter().position(|(from, _)| *from == remote) else {
-            return;
-        };
-        let (_, wire) = node.parked.swap_remove(index);
         self.welcome(key, link, wire);
     }
 
@@ -154,7 +157,11 @@ impl Shard {
         let key = node.key;
         match node.end(link).map(|end| &mut end.path) {
             Some(Path::Connecting(_)) => self.greet(key, link),
-            Some(Path::Greeting(stream) | Path::Stream(stream)) => {
+            Some(Path::Handshake(..)) => {
+                self.read_handshake(key, link);
+                self.settle();
+            }
+            Some(Path::Stream(stream)) => {
                 let shared = stream.wire().is_shared();
                 stream.wire_mut().hear_bell();
                 self.warm_up(slot, link);
@@ -180,64 +187,82 @@ impl Shard {
         let Path::Connecting(wire) = std::mem::replace(&mut end.path, Path::Idle) else {
             return;
         };
-        let hello = Hello {
-            lab,
-            from,
-            to: end.setup.remote,
-            token: end.setup.token.clone(),
+        let Some(secret) = end.setup.secret.clone() else {
+            return;
         };
+        let remote = end.setup.remote;
+        let mut nonce = [0; SECRET_BYTES];
+        let drawn = thread::random_bytes(&mut nonce);
+        let (dialler, hello) = Dialler::new(secret, lab, from, remote, nonce);
         let token = Token::Link {
             slot: key.slot,
             link,
         }
         .encode();
-        // Without memory to share the link stays on the socket.
-        let (offered, offer) = match wire {
-            Wire::Unix(_) if self.shared.shared_memory => match RingMemory::make() {
-                Ok((out, back, descriptor)) => (Some((out, back)), Some(descriptor)),
-                Err(_) => (None, None),
-            },
-            _ => (None, None),
-        };
         let greeted = wire
             .connect_outcome()
             .map_err(|e| e.to_string())
+            .and_then(|()| drawn.map_err(|e| e.to_string()))
             .and_then(|()| wire.prepare().map_err(|e| e.to_string()))
-            .and_then(|()| {
-                wire.greet(&Control::Hello(hello).encode(), offer.as_ref())
-                    .map_err(|e| e.to_string())
-            })
+            .and_then(|()| wire.greet(&hello.encode(), None).map_err(|e| e.to_string()))
             .and_then(|()| {
                 self.epoll
                     .modify(&wire, token, Interest::READ)
                     .map_err(|e| e.to_string())
             });
         // Failing from here on must know which way was tried.
-        end.path = Path::Greeting(Box::new(Stream::greeting(wire, offered)));
+        let stream = Box::new(Stream::handshake(wire));
+        end.path = Path::Handshake(stream, Box::new(dialler), false);
         if let Err(reason) = greeted {
             self.fail_link(key, link, LinkFault::Io(reason));
         }
     }
 
+    /// Reads what the acceptor says during the handshake, and what follows its welcome.
+    fn read_handshake(&mut self, key: NodeKey, link: LinkId) {
+        let mut received = std::mem::take(&mut self.received);
+        let outcome = match self.nodes.get(key).and_then(|node| node.end(link)) {
+            Some(LinkEnd {
+                path: Path::Handshake(stream, ..),
+                ..
+            }) => stream.read(&mut self.staging, &mut self.io.pool, &mut received),
+            _ => Ok(0),
+        };
+        self.carry_on(key, link, received, outcome);
+    }
+
     /// Reads a batch and carries each packet to its end. Returns the bytes read.
     pub(super) fn read_stream(&mut self, key: NodeKey, link: LinkId) -> usize {
-        let mut received = std::mem::take(&mut self.received);
-        let outcome = {
-            let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
-                return 0;
-            };
-            let (Path::Stream(stream) | Path::Greeting(stream)) = &mut end.path else {
-                return 0;
-            };
-            stream.read(&mut self.staging, &mut self.io.pool, &mut received)
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return 0;
         };
+        let Path::Stream(stream) = &mut end.path else {
+            return 0;
+        };
+        let mut received = std::mem::take(&mut self.received);
+        let outcome = stream.read(&mut self.staging, &mut self.io.pool, &mut received);
+        self.carry_on(key, link, received, outcome)
+    }
+
+    /// Takes in what one read brought, up to the first thing that ends the link. Returns the bytes read.
+    fn carry_on(
+        &mut self,
+        key: NodeKey,
+        link: LinkId,
+        mut received: Vec<Received>,
+        outcome: Result<usize, LinkFault>,
+    ) -> usize {
         let bytes = *outcome.as_ref().unwrap_or(&0);
         self.mail.counters.stream_in_bytes.add(bytes as u64);
         let mut fault = None;
         for item in received.drain(..) {
             match item {
-                Received::Packet(packet) => self.take_packet(key, link, packet),
-                Received::Control(message) => fault = fault.or(self.hear(key, link, message)),
+                Received::Packet(packet) if fault.is_none() => self.take_packet(key, link, packet),
+                Received::Packet(packet) => self.io.pool.put(packet),
+                Received::Control(message) if fault.is_none() => {
+                    fault = self.hear(key, link, message);
+                }
+                Received::Control(_) => {}
             }
         }
         self.received = received;
@@ -260,28 +285,73 @@ impl Shard {
 
     /// Listens to a message between drivers; returns the fault if it ends the link.
     fn hear(&mut self, key: NodeKey, link: LinkId, message: Control) -> Option<LinkFault> {
-        let shared = match message {
-            Control::Refuse(reason) => return Some(LinkFault::Refused(reason)),
-            Control::Bye(reason) => return Some(LinkFault::Goodbye(reason)),
-            Control::Hello(_) => return Some(LinkFault::Protocol("a greeting out of turn")),
-            Control::Welcome { shared } => shared,
+        match message {
+            Control::Refuse(reason) => Some(LinkFault::Refused(reason)),
+            Control::Bye(reason) => Some(LinkFault::Goodbye(reason)),
+            Control::Challenge(challenge) => self.challenged(key, link, &challenge).err(),
+            Control::Welcome { shared } => self.welcomed(key, link, shared).err(),
+            Control::Hello(_) | Control::Proof(_) => {
+                Some(LinkFault::Protocol("a message out of turn"))
+            }
+        }
+    }
+
+    /// The acceptor has proved itself, or has not: our own proof goes out only in the first case, with the memory to
+    /// share.
+    fn challenged(
+        &mut self,
+        key: NodeKey,
+        link: LinkId,
+        challenge: &Challenge,
+    ) -> Result<(), LinkFault> {
+        let may_share = self.shared.shared_memory;
+        let path = self.nodes.get(key).and_then(|node| node.end(link));
+        let Some(Path::Handshake(stream, dialler, proven)) = path.map(|end| &mut end.path) else {
+            return Err(LinkFault::Protocol("a message out of turn"));
         };
-        let end = self.nodes.get(key).and_then(|node| node.end(link))?;
+        if std::mem::replace(proven, true) {
+            return Err(LinkFault::Protocol("a second challenge"));
+        }
+        let proof = dialler.answer(challenge)?;
+        // Without memory to share the link stays on the socket.
+        let offer = match stream.wire() {
+            Wire::Unix(_) if may_share => RingMemory::make().ok(),
+            _ => None,
+        };
+        let descriptor = offer.map(|(out, back, descriptor)| {
+            stream.offer((out, back));
+            descriptor
+        });
+        stream
+            .wire()
+            .greet(&proof.encode(), descriptor.as_ref())
+            .map_err(|error| LinkFault::Io(error.to_string()))
+    }
+
+    /// The acceptor takes the link up.
+    fn welcomed(&mut self, key: NodeKey, link: LinkId, shared: bool) -> Result<(), LinkFault> {
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return Ok(());
+        };
         match std::mem::replace(&mut end.path, Path::Idle) {
-            Path::Greeting(stream) if shared => match stream.share() {
-                Some(stream) => {
-                    self.establish(key, link, stream, false);
-                    None
-                }
-                None => Some(LinkFault::Protocol("it takes memory that nobody offered")),
-            },
-            Path::Greeting(stream) => {
+            Path::Handshake(stream, _, true) if shared => {
+                let stream = stream
+                    .share()
+                    .ok_or(LinkFault::Protocol("it takes memory that nobody offered"))?;
+                self.establish(key, link, stream, false);
+                Ok(())
+            }
+            Path::Handshake(stream, _, true) => {
                 self.establish(key, link, *stream, false);
-                None
+                Ok(())
+            }
+            other @ Path::Handshake(..) => {
+                end.path = other;
+                Err(LinkFault::Protocol("a welcome without a proof"))
             }
             other => {
                 end.path = other;
-                Some(LinkFault::Protocol("a second welcome"))
+                Err(LinkFault::Protocol("a second welcome"))
             }
         }
     }
@@ -347,7 +417,7 @@ impl Shard {
         // A door that leads nowhere, or to somebody else, leaves TCP, which has its turn next; and the other way round.
         end.door_failed = match &end.path {
             Path::Connecting(wire) => !matches!(wire, Wire::Tcp(_)),
-            Path::Greeting(stream) => !matches!(stream.wire(), Wire::Tcp(_)),
+            Path::Handshake(stream, ..) => !matches!(stream.wire(), Wire::Tcp(_)),
             _ => false,
         };
         // Dropping the socket takes it out of the epoll set.

@@ -20,8 +20,8 @@ pub enum Timer {
         link: LinkId,
         epoch: u64,
     },
-    /// A caller at the door has not greeted in time.
-    Greeting { index: u32, epoch: u64 },
+    /// The listeners': callers have had their time, or there is room again.
+    Door,
     /// A node has waited long enough for a full link.
     Pause(NodeKey),
 }

@@ -1,0 +1,164 @@
+//! Many who dial and say nothing: they cost no processor time, and a neighbour gets through.
+
+mod common;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::{dial, node, runtime_for, LIMIT};
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use nm_driver::runtime::{Carrier, LinkKind, Runtime};
+
+/// These tests change how many descriptors the process may have, so they come one after the other.
+fn alone(descriptors: u64) -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("readable");
+    setrlimit(Resource::RLIMIT_NOFILE, descriptors.min(hard), hard).expect("below the hard limit");
+    turn
+}
+
+fn connect(home: &Runtime) -> TcpStream {
+    TcpStream::connect(home.listen_address().expect("it listens")).expect("the kernel takes it")
+}
+
+/// Turns of the listening thread in that time. One that spins makes tens of thousands in a second.
+fn turns_in(home: &Runtime, time: Duration) -> u64 {
+    let turns = || home.stats().shards[0].turns;
+    let before = turns();
+    std::thread::sleep(time);
+    turns() - before
+}
+
+/// Links up two nodes through the crowd; how long that took.
+fn link_up(home: &std::sync::Arc<Runtime>, carrier: Carrier) -> Duration {
+    let away = runtime_for(carrier, 1);
+    let (one, two) = (node(home, 1), node(&away, 2));
+    let start = Instant::now();
+    one.link(2, LinkKind::Accept);
+    dial(&two, home, 1);
+    one.heard.wait_link(2, true);
+    two.heard.wait_link(1, true);
+    start.elapsed()
+}
+
+/// Whether the other end has been closed by now.
+fn is_closed(stream: &mut impl Read) -> bool {
+    let mut bytes = [0; 256];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+#[test]
+fn more_idle_callers_than_places_cost_nothing_and_a_neighbour_gets_through() {
+    let _turn = alone(20_000);
+    for carrier in [Carrier::Tcp, Carrier::Unix] {
+        let home = runtime_for(carrier, 1);
+        let mut tcp: Vec<TcpStream> = Vec::new();
+        let mut unix: Vec<UnixStream> = Vec::new();
+        let deadline = Instant::now() + LIMIT;
+        while tcp.len() + unix.len() < 1_100 {
+            match carrier {
+                Carrier::Tcp => tcp.push(connect(&home)),
+                _ => {
+                    let path = home.door().expect("usable").expect("it has one");
+                    unix.push(UnixStream::connect(path).expect("the kernel takes it"));
+                }
+            }
+            assert!(Instant::now() < deadline);
+        }
+        // The first have had their quarter of a second by then.
+        std::thread::sleep(Duration::from_millis(400));
+        let turns = turns_in(&home, Duration::from_millis(500));
+        assert!(turns < 50, "{turns} turns in half a second with {carrier}");
+        let took = link_up(&home, carrier);
+        assert!(took < Duration::from_secs(2), "{took:?} with {carrier}");
+        // Each gets a word and is closed; those who came last have waited longest.
+        for stream in &mut tcp {
+            stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+            assert!(is_closed(stream));
+        }
+        for stream in &mut unix {
+            stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+            assert!(is_closed(stream));
+        }
+        assert_eq!(home.stats().shards[0].greetings_refused, 1_100);
+    }
+}
+
+#[test]
+fn a_stream_of_callers_does_not_keep_a_neighbour_out() {
+    let _turn = alone(20_000);
+    let home = runtime_for(Carrier::Tcp, 1);
+    let address = home.listen_address().expect("it listens");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // It dials as fast as it can and keeps the last two thousand.
+        let flood = scope.spawn(|| {
+            let mut held = std::collections::VecDeque::new();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let limit = Duration::from_millis(50);
+                held.extend(TcpStream::connect_timeout(&address, limit));
+                if held.len() > 2_000 {
+                    held.pop_front();
+                }
+            }
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let took = link_up(&home, Carrier::Tcp);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        flood.join().expect("it ends");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    });
+}
+
+#[test]
+fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
+    let _turn = alone(300);
+    let home = runtime_for(Carrier::Tcp, 1);
+    // One for the caller that will wait in the kernel's queue.
+    let spare = File::open("/dev/null").expect("it is everywhere");
+    let mut fill = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        fill.push(file);
+    }
+    drop(spare);
+    let mut caller = connect(&home);
+    let deadline = Instant::now() + LIMIT;
+    while home.stats().shards[0].accepts_failed == 0 {
+        assert!(Instant::now() < deadline, "it finds out");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let turns = turns_in(&home, Duration::from_millis(500));
+    assert!(turns < 50, "{turns} turns in half a second");
+    fill.clear();
+    assert!(link_up(&home, Carrier::Tcp) < Duration::from_secs(2));
+    caller.set_read_timeout(Some(LIMIT)).expect("timeout");
+    assert!(is_closed(&mut caller), "it said nothing in its five seconds");
+}
+
+#[test]
+fn callers_get_a_quarter_of_the_descriptors_and_no_more() {
+    let _turn = alone(400);
+    let home = runtime_for(Carrier::Tcp, 1);
+    let open = || std::fs::read_dir("/proc/self/fd").expect("readable").count();
+    let before = open();
+    let callers: Vec<TcpStream> = (0..150).map(|_| connect(&home)).collect();
+    let deadline = Instant::now() + LIMIT;
+    // Two of ours for each pair that was taken in.
+    while open() < before + callers.len() + 100 {
+        assert!(Instant::now() < deadline, "{} taken in", open());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(open() <= before + callers.len() + 101, "{}", open());
+}

@@ -1,0 +1,251 @@
+//! Who does not have a link's key gets nothing from either end, whatever it says.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use common::raw::{
+    frame, hello, proof, prove, read_frame, CHALLENGE, HEADER, HELLO, PROOF, REFUSE, WELCOME,
+};
+use common::{key, node, runtime, runtime_for, LIMIT, TOKEN};
+use nm_driver::runtime::{Carrier, LinkKind, Runtime};
+use nm_engine::NodeId;
+
+fn connect(home: &Runtime) -> TcpStream {
+    let address: SocketAddr = home.listen_address().expect("it listens");
+    let stream = TcpStream::connect(address).expect("it accepts");
+    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    stream
+}
+
+/// Reads the refusal that must come next.
+fn refused(stream: &mut TcpStream) -> String {
+    let (flags, body) = read_frame(stream).expect("an answer");
+    assert_eq!(flags, REFUSE);
+    let mut rest = Vec::new();
+    // Closed, or reset because it did not read all that we sent.
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.is_empty());
+    String::from_utf8(body).expect("a sentence")
+}
+
+/// Everything that was said over one connection from the dialler's and from the acceptor's side.
+struct Overheard {
+    dialler: Vec<Vec<u8>>,
+    acceptor: Vec<Vec<u8>>,
+}
+
+/// Two nodes link up through a wire that is listened to.
+fn overhear(home: &Runtime, from: NodeId, to: NodeId) -> Overheard {
+    let mut stream = connect(home);
+    let said = prove(&mut stream, &key(TOKEN), from, to);
+    stream.write_all(&said).expect("sent");
+    let (flags, body) = read_frame(&mut stream).expect("an answer");
+    assert_eq!(flags, WELCOME);
+    Overheard {
+        dialler: vec![hello("test", from, to, [0x11; 32]), said],
+        acceptor: vec![frame(flags, &body)],
+    }
+}
+
+#[test]
+fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
+    let away = runtime(1);
+    let two = node(&away, 2);
+    let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = squatter.local_addr().expect("bound");
+    // A link of the same pair elsewhere, overheard, may help the squatter.
+    let home = runtime(1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    let overheard = overhear(&home, 2, 1);
+    let mut challenge = frame(CHALLENGE, &[0x22; 64]);
+    let packet = frame(0, &[0x45; 40]);
+    let answers: Vec<(Vec<u8>, &str)> = vec![
+        (frame(WELCOME, &[]), "a welcome without a proof"),
+        (frame(WELCOME, &[1]), "a welcome without a proof"),
+        (
+            [overheard.acceptor.concat(), packet.clone()].concat(),
+            "a welcome without a proof",
+        ),
+        (packet, "a packet before the handshake"),
+        (challenge.clone(), "whoever answered is not the neighbour"),
+        (hello("test", 2, 1, [0; 32]), "a message out of turn"),
+        (overheard.dialler[1].clone(), "a message out of turn"),
+        (
+            [std::mem::take(&mut challenge), frame(WELCOME, &[])].concat(),
+            "whoever answered is not the neighbour",
+        ),
+    ];
+    two.link(1, LinkKind::Dial(address));
+    for (answer, expected) in answers {
+        let (mut stream, _) = squatter.accept().expect("it dials");
+        stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+        let (flags, greeting) = read_frame(&mut stream).expect("a greeting");
+        assert_eq!(flags, HELLO);
+        // The version, both nodes, a nonce, the lab: all but the nonce is known to everybody.
+        assert_eq!(greeting.len(), 1 + 4 + 4 + 32 + 2 + 4);
+        stream.write_all(&answer).expect("sent");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert_eq!(rest, Vec::<u8>::new(), "nothing more is said to a stranger");
+        two.heard.wait(expected, |heard| {
+            let last = heard.links.last()?;
+            (!last.1 && last.2.contains(expected)).then_some(())
+        });
+    }
+    let nonces = |heard: &mut common::Heard| heard.links.iter().all(|link| !link.1).then_some(());
+    two.heard.wait("no link ever", nonces);
+}
+
+#[test]
+fn every_connection_begins_with_another_nonce() {
+    let away = runtime(1);
+    let two = node(&away, 2);
+    let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
+    two.link(1, LinkKind::Dial(squatter.local_addr().expect("bound")));
+    let mut greetings: Vec<Vec<u8>> = (0..3)
+        .map(|_| {
+            let (mut stream, _) = squatter.accept().expect("it dials");
+            stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+            read_frame(&mut stream).expect("a greeting").1
+        })
+        .collect();
+    greetings.sort();
+    greetings.dedup();
+    assert_eq!(greetings.len(), 3);
+}
+
+#[test]
+fn what_was_overheard_opens_no_second_link() {
+    let home = runtime(1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    let overheard = overhear(&home, 2, 1);
+    one.heard.wait_link(2, false);
+    let mut stream = connect(&home);
+    stream.write_all(&overheard.dialler[0]).expect("sent");
+    let (flags, _) = read_frame(&mut stream).expect("an answer");
+    assert_eq!(flags, CHALLENGE);
+    stream.write_all(&overheard.dialler[1]).expect("sent");
+    assert_eq!(refused(&mut stream), "wrong proof");
+    // Both at once, without waiting for the challenge.
+    let mut stream = connect(&home);
+    stream.write_all(&overheard.dialler.concat()).expect("sent");
+    let _ = stream.read_to_end(&mut Vec::new());
+    let ups = one.heard.wait("a look", |heard| {
+        Some(heard.links.iter().filter(|link| link.1).count())
+    });
+    assert_eq!(ups, 1, "only the true one");
+}
+
+#[test]
+fn an_acceptors_own_proof_sent_back_to_it_is_refused() {
+    let home = runtime(1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    let mut stream = connect(&home);
+    stream
+        .write_all(&hello("test", 2, 1, [7; 32]))
+        .expect("sent");
+    let (_, challenge) = read_frame(&mut stream).expect("a challenge");
+    stream
+        .write_all(&frame(PROOF, &challenge[32..]))
+        .expect("sent");
+    assert_eq!(refused(&mut stream), "wrong proof");
+    // With a second connection of the stranger's as the oracle: it answers a challenge with what the acceptor itself
+    // would say to the same greeting.
+    let mut first = connect(&home);
+    first
+        .write_all(&hello("test", 2, 1, [7; 32]))
+        .expect("sent");
+    let (_, challenge) = read_frame(&mut first).expect("a challenge");
+    let theirs: [u8; 32] = challenge[..32].try_into().expect("a nonce");
+    let mut second = connect(&home);
+    second
+        .write_all(&hello("test", 2, 1, theirs))
+        .expect("sent");
+    let (_, oracle) = read_frame(&mut second).expect("a challenge");
+    first.write_all(&frame(PROOF, &oracle[32..])).expect("sent");
+    assert_eq!(refused(&mut first), "wrong proof");
+}
+
+#[test]
+fn a_wrong_key_is_refused_without_a_reason_and_told_once() {
+    let home = runtime(1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    for _ in 0..20 {
+        let mut stream = connect(&home);
+        let mine = [9; 32];
+        stream.write_all(&hello("test", 2, 1, mine)).expect("sent");
+        let (_, challenge) = read_frame(&mut stream).expect("a challenge");
+        let theirs = challenge[..32].try_into().expect("a nonce");
+        let wrong = proof(&key("guess"), false, (2, 1), [mine, theirs]);
+        stream.write_all(&frame(PROOF, &wrong)).expect("sent");
+        assert_eq!(refused(&mut stream), "wrong proof");
+    }
+    let told = one
+        .heard
+        .wait("a look", |heard| Some(heard.refused.clone()));
+    assert_eq!(told, [(2, 1)], "the first, and not each of the others");
+    assert_eq!(home.stats().shards[0].greetings_refused, 20);
+}
+
+#[test]
+fn another_lab_and_another_pair_are_not_let_in_with_a_good_key() {
+    let home = runtime(1);
+    let one = node(&home, 1);
+    one.link(2, LinkKind::Accept);
+    let mut stream = connect(&home);
+    stream
+        .write_all(&hello("other", 2, 1, [1; 32]))
+        .expect("sent");
+    assert_eq!(refused(&mut stream), "no node 1 of lab other here");
+    // A node that has no link here waits for one, within the limit, and is not challenged.
+    let mut stream = connect(&home);
+    let short = Duration::from_millis(200);
+    stream.set_read_timeout(Some(short)).expect("timeout");
+    stream
+        .write_all(&hello("test", 3, 1, [1; 32]))
+        .expect("sent");
+    assert!(read_frame(&mut stream).is_none());
+    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    assert_eq!(refused(&mut stream), "no handshake in time");
+}
+
+#[test]
+fn shared_memory_goes_to_nobody_who_has_not_proved_itself() {
+    use std::os::unix::net::UnixListener;
+    let away = runtime_for(Carrier::Shared, 1);
+    let two = node(&away, 2);
+    let path = common::fresh_path();
+    let squatter = UnixListener::bind(&path).expect("a path");
+    let dead = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = dead.local_addr().expect("bound");
+    drop(dead);
+    two.link_at(
+        1,
+        LinkKind::Dial(address),
+        Some(&path),
+        nm_engine::LinkSpec::default(),
+        TOKEN,
+    );
+    let (stream, _) = squatter.accept().expect("it dials");
+    stream.set_nonblocking(false).expect("blocking");
+    stream.set_read_timeout(Some(LIMIT)).expect("timeout");
+    let mut room = [0; 256];
+    let mut pieces = [std::io::IoSliceMut::new(&mut room)];
+    let (got, descriptor) =
+        nm_kernel::local::receive_with(&stream, &mut pieces).expect("a greeting");
+    assert!(got > HEADER && descriptor.is_none());
+    (&stream)
+        .write_all(&frame(CHALLENGE, &[0x22; 64]))
+        .expect("sent");
+    let mut pieces = [std::io::IoSliceMut::new(&mut room)];
+    let (got, descriptor) = nm_kernel::local::receive_with(&stream, &mut pieces).expect("the end");
+    assert_eq!((got, descriptor.is_none()), (0, true));
+    std::fs::remove_file(&path).expect("it was there");
+}
