@@ -114,7 +114,10 @@ def graph(
     file: Annotated[
         Path | None, typer.Argument(help="The topology file; the lab that is up unless given.")
     ] = None,
-    format_: Annotated[GraphFormat, typer.Option("--format", help="How it is written.")] = GraphFormat.svg,
+    format_: Annotated[
+        GraphFormat | None,
+        typer.Option("--format", help="How it is written; as the output file's name ends, or svg."),
+    ] = None,
     lab: LabOption = None,
     set_: SetOption = None,
     output: Annotated[
@@ -124,6 +127,7 @@ def graph(
     """Draw a topology, or the lab that is up with the states of its nodes."""
     from orchestrator import topology
 
+    format_ = format_ or _format_of(output)
     if file is not None:
         _put(topology.graph(topology.load(file, set_ or ()), format_.value), output)
         return
@@ -132,6 +136,27 @@ def graph(
     running = Lab.attach(lab)
     states = {node.id: node.state for node in running.status().nodes}
     _put(topology.graph(running.topology, format_.value, states), output)
+
+
+_ENDINGS = {"svg": GraphFormat.svg, "dot": GraphFormat.dot, "gv": GraphFormat.dot, "mmd": GraphFormat.mermaid}
+
+
+def _format_of(output: Path | None) -> GraphFormat:
+    """Return the format that an output file's name asks for; svg where it says nothing."""
+    ending = output.suffix.lstrip(".").lower() if output is not None else ""
+    if not ending:
+        return GraphFormat.svg
+    if ending in _ENDINGS:
+        return _ENDINGS[ending]
+    from orchestrator.errors import UsageError
+
+    raise UsageError(
+        f"a picture cannot be written as `.{ending}`",
+        id="usage.graph-format",
+        found=str(output),
+        expected="a name that ends in .svg, .dot or .mmd, or `--format`",
+        hint=f"`nm graph --format dot | dot -T{ending}` draws other formats with Graphviz",
+    )
 
 
 def schema(

@@ -196,7 +196,7 @@ def _process_count(word: str | None) -> int | Literal["each"] | None:
 
 def _name_to_take_down(file: Path | None, lab: str | None) -> str | None:
     """Which lab is meant; None when there is none, which is fine."""
-    from orchestrator.errors import LabNotFound
+    from orchestrator.errors import LabNotFound, UsageError
     from orchestrator.lab.find import find_lab
 
     if lab is not None:
@@ -204,6 +204,13 @@ def _name_to_take_down(file: Path | None, lab: str | None) -> str | None:
     if file is not None:
         from orchestrator import topology
 
+        if not file.exists() and any(lab.name == str(file) for lab in home().labs()):
+            raise UsageError(
+                f"`{file}` is a lab, but `down` takes a topology file",
+                id="usage.lab-as-file",
+                found=str(file),
+                hint=f"`nm down -n {file}`",
+            )
         return topology.load(file).name
     names = [each.name for each in home().labs()]
     if len(names) == 1:

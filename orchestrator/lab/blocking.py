@@ -68,7 +68,7 @@ class Node:
 
     def run(
         self,
-        argv: Sequence[str],
+        argv: Sequence[str] | str,
         *,
         stdin: bytes | None = None,
         timeout: float | None = None,
@@ -184,7 +184,7 @@ class Lab:
 
     def run_in_all(
         self,
-        argv: Sequence[str],
+        argv: Sequence[str] | str,
         nodes: Sequence[int | str] = ("all",),
         *,
         timeout: float | None = None,

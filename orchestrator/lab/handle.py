@@ -5,6 +5,7 @@ Everything the command line does, it does through this class or its blocking twi
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,21 @@ from orchestrator.topology import Topology
 if TYPE_CHECKING:
     from orchestrator.lab.run import OnEvent
     from orchestrator.results import RunOutcome
+
+
+def _words(command: Sequence[str] | str) -> list[str]:
+    """Return a command as words.
+
+    Raises:
+        UsageError: It is empty, or a quotation in it does not end.
+    """
+    try:
+        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    except ValueError as error:
+        raise UsageError(f"the command cannot be split into words: {error}", found=str(command)) from error
+    if not words:
+        raise UsageError("there is no command to run", expected="a program and its arguments")
+    return words
 
 
 def _quiet(_what: str) -> None:
@@ -72,7 +88,7 @@ class AsyncNode:
 
     async def run(
         self,
-        argv: Sequence[str],
+        argv: Sequence[str] | str,
         *,
         stdin: bytes | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # as in subprocess.run
@@ -81,7 +97,7 @@ class AsyncNode:
         """Run a command in the node and collect what it prints.
 
         Args:
-            argv: The command.
+            argv: The command; a string is split into words as a shell would, without its other powers.
             stdin: What it reads; nothing unless given.
             timeout: End it after so many seconds, with exit code 124.
             user: Whose rights it has, by name or number; root's unless given. The nodes of a rootless lab
@@ -209,7 +225,7 @@ class AsyncLab:
     async def run_in(
         self,
         node: int,
-        argv: Sequence[str],
+        argv: Sequence[str] | str,
         *,
         stdin: bytes | None = None,
         timeout_s: float | None = None,
@@ -222,7 +238,7 @@ class AsyncLab:
             self._directory,
             self._state,
             node,
-            argv,
+            _words(argv),
             stdin=stdin,
             timeout_s=timeout_s,
             on_line=on_line,
@@ -232,7 +248,7 @@ class AsyncLab:
     async def run_in_all(
         self,
         nodes: Sequence[int],
-        argv: Sequence[str],
+        argv: Sequence[str] | str,
         *,
         timeout_s: float | None = None,
         on_line: OnLine | None = None,
@@ -244,18 +260,18 @@ class AsyncLab:
             self._directory,
             self._state,
             nodes,
-            argv,
+            _words(argv),
             timeout_s=timeout_s,
             on_line=on_line,
             user=user,
         )
 
     def command(
-        self, node: int, argv: Sequence[str], *, terminal: bool = False, user: str | None = None
+        self, node: int, argv: Sequence[str] | str, *, terminal: bool = False, user: str | None = None
     ) -> Sequence[str]:
         """The argument list that, run on this machine with a terminal or a pipe, runs `argv` in a node."""
         return self._host.command(
-            self._directory, self._state, node, argv, terminal=terminal, stdin=True, user=user
+            self._directory, self._state, node, _words(argv), terminal=terminal, stdin=True, user=user
         )
 
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from orchestrator import clock, plan, render, topology
 from orchestrator.deploy import state as notes
-from orchestrator.deploy.backends import default_backend, host_for
+from orchestrator.deploy.backends import default_backend, host_for, known_backend
 from orchestrator.deploy.docker.host import SubnetTaken
 from orchestrator.deploy.examine import require_fit
 from orchestrator.deploy.fitness import TUN
@@ -139,7 +139,7 @@ async def bring_up(home: Home, meant: Topology, options: UpOptions, progress: Pr
 
 async def _backend(options: UpOptions) -> Backend:
     if options.backend is not None:
-        return options.backend
+        return known_backend(options.backend)
     return await asyncio.to_thread(default_backend)
 
 

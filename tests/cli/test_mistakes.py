@@ -88,6 +88,24 @@ def test_a_queue_limit_is_read_as_in_the_file(nm: Nm, tmp_path: Path, limit: str
     assert typed.error["expected"] == in_file["expected"]
 
 
+def test_a_picture_has_the_format_that_its_name_asks_for(nm: Nm, tmp_path: Path) -> None:
+    file = tmp_path / "pair.yaml"
+    file.write_text("n_nodes: 2\nlinks:\n  - {endpoints: [1, 2]}\n")
+    begins = {"a.svg": "<svg", "a.dot": "graph", "a.mmd": "flowchart", "noending": "<svg"}
+    for name, begin in begins.items():
+        assert nm("graph", file, "-o", tmp_path / name).code == 0
+        assert begin in (tmp_path / name).read_text()[:60]
+    said = nm("graph", file, "-o", tmp_path / "a.png")
+    assert (said.code, "dot -Tpng" in said.err) == (2, True)
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_lab_where_a_file_is_expected_is_recognised(nm: Nm, tmp_path: Path) -> None:
+    (tmp_path / "home/labs/ring").mkdir(parents=True)
+    said = nm("down", "ring")
+    assert (said.code, "`nm down -n ring`" in said.err) == (2, True)
+
+
 def test_an_incomplete_installation_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
