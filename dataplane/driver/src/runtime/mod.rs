@@ -7,7 +7,9 @@
 //!
 //! Nothing here polls: an idle process sleeps in epoll, whatever the number of its nodes.
 
-mod link;
+/// Public for the fuzz targets alone, which read what a neighbour may send.
+#[doc(hidden)]
+pub mod link;
 mod mail;
 mod port;
 mod setup;

@@ -92,8 +92,7 @@ pub fn complete_checksum(packet: Packet, pool: &mut Pool) -> Packet {
     let udp = packet.meta().protocol == ip::UDP;
     if let Some(bytes) = packet.bytes_mut() {
         let value = checksum::of(&bytes[start..]);
-        // RFC 768: a computed zero is sent as all ones, since zero means "no checksum".
-        let value = if udp && value == 0 { 0xffff } else { value };
+        let value = if udp { as_udp(value) } else { value };
         bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
     }
     packet.set_vnet(VnetHeader::default());
@@ -153,9 +152,23 @@ fn patch_checksum(packet: &mut [u8], ihl: usize, protocol: u8, partial: bool) {
         checksum::fold(pseudo)
     } else {
         packet[offset..offset + 2].fill(0);
-        checksum::finish(checksum::sum(&packet[ihl..], pseudo))
+        let value = checksum::finish(checksum::sum(&packet[ihl..], pseudo));
+        if protocol == ip::UDP {
+            as_udp(value)
+        } else {
+            value
+        }
     };
     packet[offset..offset + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+/// A computed zero is sent as all ones, since zero means "no checksum" (RFC 768).
+const fn as_udp(value: u16) -> u16 {
+    if value == 0 {
+        0xffff
+    } else {
+        value
+    }
 }
 
 #[cfg(test)]

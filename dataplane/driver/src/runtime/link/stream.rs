@@ -232,8 +232,11 @@ impl Inbound {
     /// One read. Returns what came and what could have come.
     fn read_once(&mut self, wire: &mut Wire, staging: &mut [u8]) -> io::Result<(usize, usize)> {
         if self.with_descriptor {
-            let asked = staging.len();
-            let (got, descriptor) = wire.read_with_descriptor(&mut [IoSliceMut::new(staging)])?;
+            // A message may come in pieces, and its rest belongs behind what came before, like that of any frame.
+            let room = self.body.as_mut().map_or(&mut [][..], Body::room);
+            let asked = room.len() + staging.len();
+            let pieces = &mut [IoSliceMut::new(room), IoSliceMut::new(staging)];
+            let (got, descriptor) = wire.read_with_descriptor(pieces)?;
             if let Some(descriptor) = descriptor {
                 self.descriptor.get_or_insert(descriptor);
             }

@@ -1,0 +1,29 @@
+//! Messages of the control protocol, as they come in a websocket message.
+
+use nm_messages::{batches, decode_batch, encode, ToController, ToNode, Wire};
+
+/// Reads the bytes as either direction; what could be read must survive being written and read again.
+pub fn run(data: &[u8]) {
+    direction::<ToNode>(data);
+    direction::<ToController>(data);
+}
+
+fn direction<M: Wire>(data: &[u8]) {
+    let items = decode_batch::<M>(data);
+    assert!(
+        !items.is_empty() && items.len() <= data.len().max(1),
+        "an item is a byte at least"
+    );
+    let good: Vec<_> = items.into_iter().flatten().collect();
+    // A message that was near the limit may be longer in our own words; then it is refused by name.
+    let written: Vec<Vec<u8>> = good.iter().filter_map(|frame| encode(frame).ok()).collect();
+    let mut again = Vec::new();
+    for message in batches(written.clone()) {
+        for item in decode_batch::<M>(&message) {
+            let frame = item.unwrap_or_else(|bad| panic!("our own words are refused: {bad:?}"));
+            again.push(encode(&frame).expect("it was written before"));
+        }
+    }
+    // Bytes and not values, because NaN differs from itself.
+    assert_eq!(again, written);
+}

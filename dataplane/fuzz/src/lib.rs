@@ -1,0 +1,31 @@
+//! Fuzz targets: one function per place where bytes from outside enter the dataplane.
+//!
+//! | Target | Enters at | Held to |
+//! | --- | --- | --- |
+//! | [`control`] | messages of the control protocol, both directions | what was read can be written and read again |
+//! | [`stream`] | frames of a link, in any chunks | what a plain reader makes of the same bytes |
+//! | [`packets`] | packets with virtio headers from a device and from links | a slow segmentation; limits; counters |
+//! | [`sessions`] | messages of the lossless protocol, with sessions open | lengths; bounded answers |
+//! | [`ring`] | shared memory that the other process spoils | a queue of bytes |
+//!
+//! Each takes any bytes and panics where something is wrong. `scripts/fuzz.sh` searches for such bytes with libFuzzer;
+//! `cargo test -p nm-fuzz` replays the stored ones (`corpus/TARGET/*`).
+
+#![forbid(unsafe_code)]
+
+pub mod control;
+mod input;
+pub mod packets;
+mod reference;
+pub mod ring;
+pub mod sessions;
+pub mod stream;
+
+/// The targets by name.
+pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+    ("control", control::run),
+    ("stream", stream::run),
+    ("packets", packets::run),
+    ("sessions", sessions::run),
+    ("ring", ring::run),
+];

@@ -1,0 +1,176 @@
+//! Segmentation the slow and obvious way, on whole byte vectors; written from the RFCs and from Linux'
+//! segmentation-offloads.rst, sharing nothing with the engine.
+
+use nm_engine::vnet::{GSO_TCPV4, GSO_UDP_L4};
+use nm_engine::VnetHeader;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Every packet that a good packet or super-packet stands for, with complete checksums.
+pub(crate) fn segments(packet: &[u8], vnet: VnetHeader) -> Vec<Vec<u8>> {
+    if !vnet.is_super() {
+        return vec![completed(packet, vnet)];
+    }
+    let ihl = usize::from(packet[0] & 15) * 4;
+    let tcp = vnet.kind() == GSO_TCPV4;
+    assert!(tcp || vnet.kind() == GSO_UDP_L4, "no other kind is carried");
+    let header = ihl
+        + if tcp {
+            usize::from(packet[ihl + 12] >> 4) * 4
+        } else {
+            8
+        };
+    let payload = &packet[header..];
+    let size = usize::from(vnet.gso_size);
+    let count = payload.len().div_ceil(size).max(1);
+    (0..count)
+        .map(|index| {
+            let start = index * size;
+            let end = payload.len().min(start + size);
+            let mut piece = packet[..header].to_vec();
+            piece.extend_from_slice(&payload[start..end]);
+            let (len, last) = (piece.len(), index + 1 == count);
+            put(&mut piece, 2, len as u16);
+            let id = word(&piece, 4).wrapping_add(index as u16);
+            put(&mut piece, 4, id);
+            put(&mut piece, 10, 0);
+            let sum = !sum(&piece[..ihl]);
+            put(&mut piece, 10, sum);
+            if tcp {
+                let seq = u32::from_be_bytes([
+                    piece[ihl + 4],
+                    piece[ihl + 5],
+                    piece[ihl + 6],
+                    piece[ihl + 7],
+                ]);
+                let seq = seq.wrapping_add(start as u32);
+                piece[ihl + 4..ihl + 8].copy_from_slice(&seq.to_be_bytes());
+                // FIN and PSH belong to the last segment, CWR to the first.
+                piece[ihl + 13] &=
+                    if last { 0xff } else { !0x09 } & if index == 0 { 0xff } else { !0x80 };
+            } else {
+                put(&mut piece, ihl + 4, (len - ihl) as u16);
+            }
+            let at = ihl + if tcp { 16 } else { 6 };
+            if tcp || vnet.needs_checksum() || word(&piece, at) != 0 {
+                let value = transport_checksum(&mut piece, ihl, at);
+                put(
+                    &mut piece,
+                    at,
+                    if !tcp && value == 0 { 0xffff } else { value },
+                );
+            }
+            piece
+        })
+        .collect()
+}
+
+/// The transport checksum of a whole TCP or UDP packet, over the pseudo-header and everything behind the IP header.
+fn transport_checksum(packet: &mut [u8], ihl: usize, at: usize) -> u16 {
+    put(packet, at, 0);
+    let mut region = packet[12..20].to_vec();
+    region.extend_from_slice(&[0, packet[9]]);
+    region.extend_from_slice(&((packet.len() - ihl) as u16).to_be_bytes());
+    region.extend_from_slice(&packet[ihl..]);
+    !sum(&region)
+}
+
+/// Whether a TCP or UDP packet with a checksum has the right one.
+pub(crate) fn is_checksum_right(packet: &[u8]) -> bool {
+    let ihl = usize::from(packet[0] & 15) * 4;
+    let at = ihl + if packet[9] == TCP { 16 } else { 6 };
+    let mut again = packet.to_vec();
+    let value = transport_checksum(&mut again, ihl, at);
+    word(packet, at)
+        == if packet[9] == UDP && value == 0 {
+            0xffff
+        } else {
+            value
+        }
+}
+
+/// An ordinary packet whose checksum, if it is left to us, is the sum over everything from `csum_start` on.
+fn completed(packet: &[u8], vnet: VnetHeader) -> Vec<u8> {
+    let mut whole = packet.to_vec();
+    if vnet.needs_checksum() {
+        let start = usize::from(vnet.csum_start);
+        let value = !sum(&whole[start..]);
+        let value = if whole[9] == UDP && value == 0 {
+            0xffff
+        } else {
+            value
+        };
+        put(&mut whole, start + usize::from(vnet.csum_offset), value);
+    }
+    whole
+}
+
+/// The ones' complement sum of 16-bit words (RFC 1071).
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
+    let mut sum = 0u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// An IPv4 packet with headers that agree with each other.
+pub(crate) struct Shape {
+    pub src: [u8; 4],
+    pub dst: [u8; 4],
+    pub protocol: u8,
+    pub ttl: u8,
+    /// Words of IP and TCP options.
+    pub ip_options: usize,
+    pub tcp_options: usize,
+    pub flags_and_offset: u16,
+    pub ports: [u16; 2],
+    pub payload: usize,
+}
+
+impl Shape {
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let ihl = 20 + 4 * self.ip_options;
+        let transport = match self.protocol {
+            TCP => 20 + 4 * self.tcp_options,
+            UDP | 1 => 8,
+            _ => 0,
+        };
+        let payload = self.payload.min(65_535 - ihl - transport);
+        let mut out = vec![1u8; ihl + transport];
+        out.extend((0..payload).map(|at| (at * 31 + (at >> 8)) as u8));
+        let len = out.len();
+        out[0] = 0x40 | (ihl / 4) as u8;
+        out[1] = 0;
+        put(&mut out, 2, len as u16);
+        put(&mut out, 4, 0x4242);
+        put(&mut out, 6, self.flags_and_offset);
+        (out[8], out[9]) = (self.ttl, self.protocol);
+        put(&mut out, 10, 0);
+        out[12..16].copy_from_slice(&self.src);
+        out[16..20].copy_from_slice(&self.dst);
+        let value = !sum(&out[..ihl]);
+        put(&mut out, 10, value);
+        if matches!(self.protocol, TCP | UDP) {
+            put(&mut out, ihl, self.ports[0]);
+            put(&mut out, ihl + 2, self.ports[1]);
+        }
+        match self.protocol {
+            TCP => out[ihl + 12] = ((transport / 4) as u8) << 4,
+            UDP => put(&mut out, ihl + 4, (len - ihl) as u16),
+            1 => out[ihl] = 8,
+            _ => {}
+        }
+        out
+    }
+}
+
+pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+pub(crate) fn put(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}

@@ -1,0 +1,298 @@
+//! Messages of the lossless protocol, into a node that sends and receives.
+
+use std::net::Ipv4Addr;
+
+use nm_engine::vnet::GSO_UDP_L4;
+use nm_engine::{
+    Command, CommandOutput, Engine, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec,
+    NodeConfig, NodeId, Pool, SessionId, SharedBytes, VnetHeader, SESSION_PORT,
+};
+
+use crate::input::Input;
+use crate::reference::Shape;
+
+const NODE: NodeId = 1;
+const PEERS: [NodeId; 2] = [2, 3];
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
+const STEPS: usize = 64;
+/// Bytes of a transfer: some hundred segments.
+const TRANSFER: usize = 300_000;
+/// Where a session message begins in its packet, and what stands before its body.
+const PAYLOAD: usize = 28;
+const HEADER: usize = 12;
+/// What one step may make a node say: an answer about missing segments takes 64 messages, and each of the sessions that
+/// the steps may have opened has a few words to say when time passes.
+const MOST_ANSWERS: usize = 64 + 4 * STEPS;
+
+/// Runs the messages that the bytes describe against open sessions.
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut io = Io::new(Pool::standalone());
+    let mut node = Node::new(&mut io);
+    for _ in 0..STEPS {
+        if input.is_empty() {
+            break;
+        }
+        node.step(&mut input, &mut io);
+    }
+    node.check_results(&mut io);
+}
+
+struct Node {
+    engine: Engine,
+    link: LinkId,
+    now: Instant,
+    received: Vec<SessionId>,
+    /// Tags that the node itself has said, and the terms of invitations that it may have taken.
+    tags: Vec<u32>,
+}
+
+impl Node {
+    fn new(io: &mut Io) -> Self {
+        let mut engine = Engine::new(NodeConfig::new(NODE));
+        let now = Instant(1);
+        let spec = LinkSpec::default();
+        let added = Command::AddLink {
+            remote: 2,
+            remote_name: "n2".into(),
+            spec,
+        };
+        let Ok(CommandOutput::Link(link)) = engine.handle_command(now, added, io) else {
+            panic!("a link")
+        };
+        engine.handle_link_state(now, link, true, io);
+        let info = GroupInfo {
+            group_id: 1,
+            group_ip: GROUP,
+            source: NODE,
+            label: "g".into(),
+        };
+        let branch = GroupRoute {
+            tree_id: 1,
+            next_hops: vec![2],
+            local: true,
+        };
+        for command in [
+            Command::InstallRoutes {
+                table: Some(vec![0, 0, 2, 2]),
+                routes: vec![],
+                removed: vec![],
+            },
+            Command::InstallGroups {
+                groups: vec![info],
+                removed: vec![],
+            },
+            Command::InstallGroupRoutes {
+                group_id: 1,
+                source: NODE,
+                routes: vec![branch],
+            },
+            Command::JoinGroup { group_id: 1 },
+        ] {
+            engine
+                .handle_command(now, command, io)
+                .expect("a good command");
+        }
+        let mut node = Self {
+            engine,
+            link,
+            now,
+            received: Vec::new(),
+            tags: vec![0],
+        };
+        for dest in [GROUP, Ipv4Addr::new(10, 0, 0, 2)] {
+            node.send(dest, io);
+        }
+        for source in PEERS {
+            node.receive(GROUP, source, io);
+            node.receive(Ipv4Addr::new(10, 0, 0, 1), source, io);
+        }
+        node.take_effects(io);
+        node
+    }
+
+    fn send(&mut self, dest: Ipv4Addr, io: &mut Io) {
+        let receivers = if dest == GROUP {
+            PEERS.to_vec()
+        } else {
+            vec![2]
+        };
+        let data = SharedBytes::new(vec![7u8; TRANSFER]);
+        let send = Command::SendData {
+            dest,
+            receivers,
+            data,
+            limits: None,
+        };
+        self.engine
+            .handle_command(self.now, send, io)
+            .expect("a good transfer");
+    }
+
+    fn receive(&mut self, dest: Ipv4Addr, source: NodeId, io: &mut Io) {
+        let receive = Command::ReceiveData {
+            dest,
+            source,
+            expected_bytes: TRANSFER as u64,
+            limits: None,
+        };
+        match self.engine.handle_command(self.now, receive, io) {
+            Ok(CommandOutput::Session(session)) => self.received.push(session),
+            other => panic!("a receiving session, not {other:?}"),
+        }
+    }
+
+    fn step(&mut self, input: &mut Input<'_>, io: &mut Io) {
+        match input.u8() % 8 {
+            0 => {
+                let pause = u64::from(input.u16()) << (input.u8() % 32);
+                self.now = Instant(self.now.nanos().saturating_add(pause));
+                self.engine.handle_timeout(self.now, io);
+            }
+            1 => {
+                for _ in 0..input.u8() % 8 {
+                    self.engine.poll_transmit(self.now, io);
+                }
+            }
+            2 if input.u8() % 8 == 0 => match input.u8() % 3 {
+                0 => self.send(GROUP, io),
+                1 => self.receive(GROUP, input.one_of(&PEERS), io),
+                _ => {
+                    let gone = Command::NodeGone {
+                        node: input.one_of(&PEERS),
+                        reason: "gone".into(),
+                    };
+                    self.engine
+                        .handle_command(self.now, gone, io)
+                        .expect("always done");
+                }
+            },
+            _ => self.message(input, io),
+        }
+        self.take_effects(io);
+    }
+
+    /// A message with a good header around a body that is the input's.
+    fn message(&mut self, input: &mut Input<'_>, io: &mut Io) {
+        let from = input.one_of(&PEERS);
+        let kind = input.one_of(&[1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        let (round, tag) = (input.u8() % 4, self.tag(input));
+        let unit = usize::from(input.one_of(&[1460u16, 1, 0, 536, u16::MAX]));
+        // A place in the transfer, or anywhere.
+        let offset = match input.u8() % 4 {
+            0 => input.u64() & 0xffff_ffff_ffff,
+            _ => u64::from(input.u8()) * unit as u64,
+        };
+        let mut header = vec![kind, round];
+        header.extend_from_slice(&tag.to_be_bytes());
+        header.extend_from_slice(&offset.to_be_bytes()[2..]);
+        let mut body = match kind {
+            // An invitation to us, for a transfer of some size and unit.
+            1 => {
+                let mut body = input
+                    .one_of(&[u32::from(GROUP), 0x0a00_0001])
+                    .to_be_bytes()
+                    .to_vec();
+                let total = input.one_of(&[TRANSFER as u64, 0, 1, 1460 * 4, 1 << 47, u64::MAX]);
+                body.extend_from_slice(&total.to_be_bytes());
+                body.extend_from_slice(&(unit as u16).to_be_bytes());
+                body.push(input.u8());
+                body.extend_from_slice(&NODE.to_be_bytes());
+                body.extend_from_slice(&u16::from(input.u8() % 4).to_be_bytes());
+                body
+            }
+            3 => vec![input.u8(); usize::from(input.u16()).min(unit)],
+            _ => Vec::new(),
+        };
+        let length = usize::from(input.u8());
+        body.extend_from_slice(input.bytes(length));
+        let segment = [header, body].concat();
+        let copies = if kind == 3 {
+            1 + usize::from(input.u8() % 4)
+        } else {
+            1
+        };
+        let payload = segment.repeat(copies);
+        let shape = Shape {
+            src: [10, 0, 0, from as u8],
+            dst: input.one_of(&[[10, 0, 0, 1], GROUP.octets()]),
+            protocol: 17,
+            ttl: 64,
+            ip_options: 0,
+            tcp_options: 0,
+            flags_and_offset: 0,
+            ports: [SESSION_PORT, SESSION_PORT],
+            payload: payload.len(),
+        };
+        let mut bytes = shape.build();
+        let room = bytes.len() - PAYLOAD;
+        bytes[PAYLOAD..].copy_from_slice(&payload[..room]);
+        let vnet = match copies {
+            1 => VnetHeader::default(),
+            _ => VnetHeader {
+                gso_type: GSO_UDP_L4,
+                gso_size: segment.len() as u16,
+                ..VnetHeader::default()
+            },
+        };
+        let mut packet = io.pool.get();
+        packet.fill(&bytes, vnet).expect("a large buffer");
+        self.tags.push(tag);
+        self.engine.handle_link(self.now, self.link, packet, io);
+    }
+
+    fn tag(&self, input: &mut Input<'_>) -> u32 {
+        match input.u8() {
+            0 => input.u32(),
+            choice => self.tags[usize::from(choice) % self.tags.len()],
+        }
+    }
+
+    fn take_effects(&mut self, io: &mut Io) {
+        assert!(
+            io.transmits.len() <= MOST_ANSWERS,
+            "{} answers",
+            io.transmits.len()
+        );
+        assert!(io.events.len() <= 4 * STEPS, "{:?}", io.events);
+        assert!(io.deliveries.is_empty());
+        for (_, packet) in io.transmits.drain(..) {
+            let bytes = packet.bytes();
+            if let Some(header) = bytes.get(PAYLOAD..PAYLOAD + HEADER) {
+                let tag = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
+                if !self.tags.contains(&tag) {
+                    self.tags.push(tag);
+                }
+            }
+            io.pool.put(packet);
+        }
+        for packet in io.tun.drain(..) {
+            io.pool.put(packet);
+        }
+        io.events.clear();
+        assert!(
+            io.pool.allocated() <= 1024,
+            "{} buffers",
+            io.pool.allocated()
+        );
+    }
+
+    /// What a session hands out is as long as it says, and no longer than there was room for.
+    fn check_results(&mut self, io: &mut Io) {
+        for session in std::mem::take(&mut self.received) {
+            let ask = Command::SessionReport { session };
+            let Ok(CommandOutput::Report(report)) = self.engine.handle_command(self.now, ask, io)
+            else {
+                continue;
+            };
+            let take = Command::SessionData {
+                session,
+                consume: true,
+            };
+            if let Ok(CommandOutput::Data(data)) = self.engine.handle_command(self.now, take, io) {
+                assert_eq!(data.len() as u64, report.total_bytes, "{report:?}");
+                assert!(data.len() <= TRANSFER);
+            }
+        }
+    }
+}
