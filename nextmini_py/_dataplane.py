@@ -206,7 +206,8 @@ class Dataplane(Groups):
             chunk_size: A hint and nothing more: packets have the size that fits the network.
 
         Returns:
-            The session's number, for `lossless_wait` and `lossless_result`.
+            The session's number, for `lossless_wait` and `lossless_result`. This dataplane counts up and
+            uses none twice; a receiver has a number of its own for its side.
 
         Raises:
             InvalidArgument: The buffer is empty, no receivers are listed, or the chunk size is zero.
@@ -225,6 +226,9 @@ class Dataplane(Groups):
     ) -> int:
         """Prepare to receive a transfer; before or after the sender starts is the same.
 
+        The call takes the next transfer of that node to that address which no other call of this program has
+        taken. Several calls take several transfers in the order in which both began.
+
         Args:
             group_id: The group, when `dest_ip` is a group's address; not used otherwise.
             dest_ip: The address that the sender sends to: the group's, or this node's.
@@ -233,7 +237,10 @@ class Dataplane(Groups):
             chunk_size: A hint and nothing more.
 
         Returns:
-            The session's number, the same as the sender's.
+            The session's number here.
+
+        Raises:
+            Unfetched: Transfers that have arrived hold 4 GiB that nobody has fetched.
         """
         dest = self._destination(group_id, dest_ip)
         return self._node.receive_data(group_id, dest, source_node_id, expected_bytes, chunk_size)
@@ -256,11 +263,12 @@ class Dataplane(Groups):
         """Wait for the end of a transfer.
 
         Returns:
-            True only if every listed receiver has every byte. False when the time is over or somebody lacks
-            something; `lossless_result` says which, and names whom.
+            True only if every listed receiver has every byte and has said so by their digest. False when
+            the time is over or somebody lacks something; `lossless_result` says which, and names whom.
 
         Raises:
-            UnknownSession: This dataplane started no such session.
+            UnknownSession: This dataplane started no such session, or has forgotten it: it remembers the last
+                4096 that ended, and those whose bytes were not fetched.
         """
         return self._node.lossless_wait(session_id, timeout_ms)
 
@@ -276,7 +284,14 @@ class Dataplane(Groups):
         return lossless_result(self._node.session_report(session_id))
 
     def lossless_cancel(self, session_id: int) -> None:
-        """End a transfer at once; its peers are told."""
+        """End a transfer at once, tell its peers, and let go of bytes that were not fetched.
+
+        A receive call that is cancelled takes no transfer any more. Cancelling again, or what has ended, or
+        after the dataplane was closed, does no harm; it waits for nothing but this node.
+
+        Raises:
+            UnknownSession: This dataplane never started such a session.
+        """
         self._node.cancel_session(session_id)
 
     def get_data_buffer(self, session_id: int, consume: bool = True) -> PacketView:

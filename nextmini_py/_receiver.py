@@ -16,9 +16,11 @@ __all__ = ["PacketReceiver"]
 class PacketReceiver:
     """The messages of one flow; made by `Dataplane.register_receiver_from_node` and its sisters.
 
-    Messages queue up to the node's `channel_capacity`. Beyond that they are dropped and counted, or with
-    `channel_backpressure` the node waits for a program that reads. Registering the flow takes its messages
-    away from the TUN device; `close`, or letting go of the receiver, gives them back.
+    Messages queue up to the node's `channel_capacity`. Beyond that they are dropped and counted; with
+    `channel_backpressure` the queue first grows by up to 32 MB, for programs that do not read all the time.
+    The node itself never waits for a program: that would hold up the packets that it forwards, and its
+    neighbours. Registering the flow takes its messages away from the TUN device; `close`, or letting go of
+    the receiver, gives them back.
     """
 
     def __init__(self, native: Receiver) -> None:

@@ -34,11 +34,11 @@ class LosslessResult:
     """How a transfer went.
 
     Attributes:
-        session_id: The transfer; the same number on both sides.
+        session_id: The number that `send_data` or `receive_data` returned here.
         role: `sender` or `receiver`: our side of it.
         source_node_id: The sending node.
         state: As in `ReceiverResult`, for the whole.
-        complete: Every listed receiver has every byte.
+        complete: Every listed receiver has every byte, and has confirmed it by their digest.
         reason: Why not; empty when complete.
         total_bytes: Bytes of payload.
         seconds: Since the start of the data.

@@ -17,6 +17,7 @@
     ├── UnknownGroup             no such group (also LookupError)
     ├── UnknownSession           no such session on this node (also KeyError)
     ├── NoData                   the session has no bytes to hand out (also KeyError)
+    ├── Unfetched                too many received bytes wait to be fetched
     ├── NodeClosed               the dataplane was closed
     └── InternalError            our own mistake; please report it
 
@@ -46,6 +47,7 @@ __all__ = [
     "TreeRefused",
     "TunDenied",
     "TunMissing",
+    "Unfetched",
     "UnknownGroup",
     "UnknownNode",
     "UnknownSession",
@@ -217,6 +219,12 @@ class NoData(NextminiError, KeyError):
     """A session has no bytes to hand out: it sends, is not complete, or they were consumed."""
 
     id = "session.no_data"
+
+
+class Unfetched(NextminiError):
+    """Transfers hold so many bytes which nobody has fetched that no further one is received."""
+
+    id = "session.unfetched"
 
 
 class NodeClosed(NextminiError):

@@ -100,7 +100,7 @@ _KEYS = {
     "tun_device": Field(Text(), "the TUN clone device"),
     "network_namespace": Field(Text(), "a network namespace to make TUN in"),
     "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver"),
-    "channel_backpressure": Field(Truth(), "whether a full receiver blocks instead of losing"),
+    "channel_backpressure": Field(Truth(), "whether a full receiver grows, up to 32 MB, instead of losing"),
     "protocol": Field(
         Choice("auto", "unix", "tcp", later={"udp": "links over UDP", "quic": "links over QUIC"}),
         "transport of links between processes: the fastest that works, a unix socket or TCP, or TCP",

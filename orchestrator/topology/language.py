@@ -150,7 +150,7 @@ _NODE_BASE: Mapping[str, Field] = {
     ),
     "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver", default=1_000),
     "channel_backpressure": Field(
-        Truth(), "whether a full Python receiver blocks instead of losing", default=False
+        Truth(), "whether a full Python receiver grows, up to 32 MB, instead of losing", default=False
     ),
     "lossless": Field(_LOSSLESS, "how lossless sessions wait"),
 }

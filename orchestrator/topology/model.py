@@ -30,7 +30,7 @@ class Node:
         num_tun_queues: Queues of the TUN interface.
         operating_mode: How it forwards; only `normal` so far.
         channel_capacity: Messages kept for a Python receiver.
-        channel_backpressure: Whether a full receiver blocks instead of losing.
+        channel_backpressure: Whether a full receiver grows, up to 32 MB, instead of losing.
         ready_grace_ms: How long a lossless sender waits for its receivers to be ready.
         peer_report_timeout_ms: How long a silent receiver is waited for.
         window_bytes: The most that a lossless sender has under way.

@@ -92,7 +92,7 @@ def test_each_receiver_that_does_not_get_all_is_named_and_the_others_complete(
     assert not sender["complete"]
     assert [node for node, (state, _) in peers.items() if state == "complete"] == [2, 5, 7]
     assert peers[3] == ("failed", "it has room for 15000000 bytes, the transfer has 30000000")
-    assert peers[4] == ("timed_out", "not ready within 3000 ms")
+    assert peers[4] == ("timed_out", "no receive call waited for it within 3000 ms")
     assert peers[6] == ("left", "it left the group")
     assert peers[8][0] == "failed" and "node 8" in peers[8][1]
     exact = {row["node"]: row["exact"] for row in rows if row["side"] == "receiver"}

@@ -17,7 +17,7 @@ use nm_driver::runtime::{
 };
 use nm_engine::{
     Command, CommandOutput, Delivery, Event, GroupInfo, GroupRoute, LinkSpec, NodeConfig, NodeId,
-    Payload, SessionState, SharedBytes,
+    SessionState, SharedBytes,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -40,7 +40,7 @@ fn main() -> Result<(), Failure> {
         number(5, 3.0)? as u32,
     );
     let line = Line::build(nodes, tcp, shards, loss)?;
-    let data = Payload::new(SharedBytes::new(vec![7u8; (megabytes * 1e6) as usize]));
+    let data = SharedBytes::new(vec![7u8; (megabytes * 1e6) as usize]);
     for _ in 0..rounds {
         line.transfer(&data)?;
     }
@@ -160,7 +160,7 @@ impl Line {
         Ok(())
     }
 
-    fn transfer(&self, data: &Payload) -> Result<(), Failure> {
+    fn transfer(&self, data: &SharedBytes) -> Result<(), Failure> {
         let nodes = self.ports.len() as u32;
         let expected_bytes = data.as_slice().len() as u64;
         for port in &self.ports[1..] {

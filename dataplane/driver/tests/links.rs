@@ -12,7 +12,7 @@ use common::{
 };
 use nm_driver::runtime::{Carrier, LinkKind, Runtime, RuntimeConfig};
 use nm_engine::{
-    Command, CommandOutput, Event, FlowFilter, LinkSpec, Payload, SessionState, SharedBytes, Target,
+    Command, CommandOutput, Event, FlowFilter, LinkSpec, SessionState, SharedBytes, Target,
 };
 
 fn address(runtime: &Runtime) -> SocketAddr {
@@ -79,7 +79,7 @@ fn lossless(from: &TestNode, to: &TestNode, length: usize) {
     let send = Command::SendData {
         dest: address,
         receivers: vec![to.id],
-        data: Payload::new(SharedBytes::new(data.clone())),
+        data: SharedBytes::new(data.clone()),
         limits: None,
     };
     let CommandOutput::Session(outgoing) = from.command(send) else {

@@ -7,7 +7,7 @@ use std::time::Instant as Clock;
 
 use nm_engine::{
     Command, CommandOutput, Engine, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec, NodeConfig, Packet,
-    Payload, Pool, SessionId, SharedBytes,
+    Pool, SessionId, SharedBytes,
 };
 
 const BYTES: usize = 90_000_000;
@@ -32,7 +32,7 @@ struct Bench {
 }
 
 fn run(name: &str, nodes: u32, loss: f64, tree: &[(u32, u32)]) {
-    let data = Payload::new(SharedBytes::new(vec![7u8; BYTES]));
+    let data = SharedBytes::new(vec![7u8; BYTES]);
     for round in 0..3 {
         let mut bench = Bench::new(nodes, loss, tree);
         let receivers: Vec<u32> = (2..=nodes).collect();

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{
-    AddressPlan, GroupId, LinkId, LinkSpec, NodeId, Payload, ReceiverId, SessionId, SessionReport, TreeId,
-};
+use crate::{AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ReceiverId, SessionId, SessionReport, TreeId};
 
 /// Bytes that somebody else owns and that the engine only reads: a Python buffer, a mapped file, a vector.
 #[derive(Clone)]
@@ -197,7 +195,7 @@ pub enum Command {
         /// Every receiver that must get every byte.
         receivers: Vec<NodeId>,
         /// The data.
-        data: Payload,
+        data: SharedBytes,
         /// Limits of this session; `None` takes the node's.
         limits: Option<crate::SessionConfig>,
     },

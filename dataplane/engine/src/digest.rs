@@ -1,4 +1,8 @@
-//! The digest of a transfer: what its sender promises, and what each receiver has to arrive at.
+//! The digest of a transfer: what its sender has sent, and what each receiver has to arrive at.
+//!
+//! Both sides compute it over bytes that they have just copied and that are still in the cache: two microseconds for
+//! a super-packet. Over 90 MB at once, on the thread that starts a transfer, it took 12 ms before the first packet
+//! could leave, a sixth of what the transfer takes over memory links.
 //!
 //! It guards against our own mistakes: bytes of another transfer, of an earlier life of a node, or changed under
 //! us. Links are authenticated by themselves, so nobody forges it, and speed decides: XXH3 with 128 bits, in the
@@ -17,19 +21,17 @@ use std::fmt;
 
 use twox_hash::XxHash3_128;
 
-use crate::SharedBytes;
-
 /// Bytes of a digest on the wire.
-pub(crate) const DIGEST_BYTES: usize = 16;
+const DIGEST_BYTES: usize = 16;
 
 /// The digest of some bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Digest(u128);
+pub(crate) struct Digest(u128);
 
 impl Digest {
-    /// The digest of `bytes`. Takes about a tenth of a second per GB.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    /// The digest of `bytes`.
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(XxHash3_128::oneshot(bytes))
     }
 
@@ -68,39 +70,6 @@ impl Digester {
 impl fmt::Debug for Digester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digester")
-    }
-}
-
-/// Bytes to send without loss, with their digest.
-#[derive(Debug, Clone)]
-pub struct Payload {
-    bytes: SharedBytes,
-    digest: Digest,
-}
-
-impl Payload {
-    /// Computes the digest. That takes time for large data, so it is done where the payload is made, on the
-    /// caller's thread, and never where packets are carried. The bytes must not change from here on.
-    #[must_use]
-    pub fn new(bytes: SharedBytes) -> Self {
-        let digest = Digest::of(bytes.as_slice());
-        Self { bytes, digest }
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u8] {
-        self.bytes.as_slice()
-    }
-
-    /// Their digest.
-    #[must_use]
-    pub const fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    pub(crate) fn into_bytes(self) -> SharedBytes {
-        self.bytes
     }
 }
 

@@ -57,7 +57,6 @@ pub use config::{
     AddressPlan, LinkSpec, NodeConfig, SessionConfig, TtlMode, DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT,
     SESSION_PORT,
 };
-pub use digest::{Digest, Payload};
 pub use engine::{Engine, MAX_MESSAGE};
 pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use packet::{Packet, PacketError, MAX_IP_HEADER};

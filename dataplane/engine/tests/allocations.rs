@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4};
 use nm_engine::{
     Command, CommandOutput, Engine, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec, NodeConfig, Packet,
-    Payload, Pool, SharedBytes, VnetHeader, HEADROOM,
+    Pool, SharedBytes, VnetHeader, HEADROOM,
 };
 
 struct Counting;
@@ -108,7 +108,7 @@ fn a_session_allocates_nothing_per_packet() {
             Command::ReceiveData { dest: GROUP, source: 1, expected_bytes: LEN as u64, limits: None };
         command(&mut nodes, &mut io, node, receive);
     }
-    let data = Payload::new(SharedBytes::new(vec![1; LEN]));
+    let data = SharedBytes::new(vec![1; LEN]);
     command(
         &mut nodes,
         &mut io,

@@ -49,7 +49,7 @@ fn node_class(error: &NodeError) -> &'static str {
             "NodeClosed"
         }
         NodeError::Argument { .. } => "InvalidArgument",
-        NodeError::Unfetched(_) => "NextminiError",
+        NodeError::Unfetched(_) => "Unfetched",
         NodeError::UnknownGroup(_) => "UnknownGroup",
         NodeError::UnknownSession(_) => "UnknownSession",
         NodeError::NoData { .. } => "NoData",

@@ -1,7 +1,7 @@
 //! Sessions among peers that come late, never come, leave, die, or come back.
 
 use nm_engine::{
-    Command, CommandError, Event, LinkSpec, NodeConfig, Payload, SessionConfig, SessionState, SharedBytes,
+    Command, CommandError, Event, LinkSpec, NodeConfig, SessionConfig, SessionState, SharedBytes,
 };
 use nm_sim::{pattern, Lab, Wire};
 use proptest::prelude::*;
@@ -225,7 +225,7 @@ fn what_cannot_be_sent_is_refused_by_name() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     let group = lab.group(1, 1, &[2, 3]);
     let mut send = |dest: std::net::Ipv4Addr, receivers: Vec<u32>, len: usize| {
-        let data = Payload::new(SharedBytes::new(vec![0; len]));
+        let data = SharedBytes::new(vec![0; len]);
         lab.command(1, Command::SendData { dest, receivers, data, limits: None }).expect_err("refused")
     };
     assert_eq!(send(group, vec![2], 0), CommandError::EmptyBuffer);

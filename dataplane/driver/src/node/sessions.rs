@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use nm_engine::{
-    Command, CommandError, CommandOutput, NodeId, Payload, SessionId, SessionReport, SessionState,
+    Command, CommandError, CommandOutput, NodeId, SessionId, SessionReport, SessionState,
     SharedBytes,
 };
 
@@ -41,8 +41,7 @@ impl Node {
         self.open_session(Command::SendData {
             dest,
             receivers,
-            // On this thread, which is the caller's: for large data it takes milliseconds.
-            data: Payload::new(data),
+            data,
             limits: None,
         })
     }

@@ -9,8 +9,7 @@ use crate::vnet::F_NEEDS_CSUM;
 use crate::wire::{checksum, ip};
 use crate::{
     AddressPlan, Command, CommandError, CommandOutput, Event, GroupId, GroupInfo, GroupRoute, Instant, Io,
-    LinkId, LinkSpec, NodeId, Packet, Payload, Pool, SessionConfig, SharedBytes, Target, VnetHeader,
-    HEADROOM,
+    LinkId, LinkSpec, NodeId, Packet, Pool, SessionConfig, SharedBytes, Target, VnetHeader, HEADROOM,
 };
 
 type Output = Result<CommandOutput, CommandError>;
@@ -208,7 +207,7 @@ impl Engine {
         now: Instant,
         dest: Ipv4Addr,
         receivers: Vec<NodeId>,
-        data: Payload,
+        data: SharedBytes,
         limits: Option<SessionConfig>,
         io: &mut Io,
     ) -> Output {

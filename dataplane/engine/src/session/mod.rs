@@ -28,8 +28,8 @@ use std::net::Ipv4Addr;
 
 use crate::rng::Rng;
 use crate::{
-    AddressPlan, CommandError, Event, Instant, Io, NodeConfig, NodeId, Packet, Payload, SessionConfig,
-    SessionId, SessionReport,
+    AddressPlan, CommandError, Event, Instant, Io, NodeConfig, NodeId, Packet, SessionConfig, SessionId,
+    SessionReport, SharedBytes,
 };
 pub(crate) use outbox::Outgoing;
 use outbox::{Envelope, Outbox};
@@ -160,7 +160,7 @@ impl Sessions {
         now: Instant,
         dest: Ipv4Addr,
         mut receivers: Vec<NodeId>,
-        data: Payload,
+        data: SharedBytes,
         limits: Option<SessionConfig>,
         io: &mut Io,
     ) -> Result<SessionId, CommandError> {
@@ -424,7 +424,7 @@ impl Sessions {
                     sender.solicited(from, &mut self.outbox, &mut io.pool);
                 }
             }
-            Message::SourceDone | Message::Abort { .. } | Message::Ack | Message::Poll => {
+            Message::SourceDone { .. } | Message::Abort { .. } | Message::Ack { .. } | Message::Poll => {
                 self.hear_sender(now, from, header, number, &message, io);
             }
             _ => self.hear_receiver(now, from, header.round, number, message, io),
@@ -495,7 +495,7 @@ impl Sessions {
             self.after_receiver(id);
             return;
         }
-        if !matches!(message, Message::Poll | Message::SourceDone) {
+        if !matches!(message, Message::Poll | Message::SourceDone { .. }) {
             return;
         }
         if let Some(receiver) = id.and_then(|id| self.past_receivers.get(id)) {

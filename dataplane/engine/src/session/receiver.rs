@@ -1,7 +1,7 @@
 //! The receiving side of a session.
 //!
 //! ```text
-//!  Waiting ──offer taken──▶ Active ──every byte, digest equal──▶ Complete
+//!  Waiting ──offer taken──▶ Active ──every byte, digest as the sender's──▶ Complete
 //!     ▲                       │ └──digest differs, silence, Abort──▶ Failed, TimedOut
 //!     └──there is none────────┘
 //! ```
@@ -15,6 +15,7 @@ use super::outbox::{Envelope, Outbox, IP_UDP};
 use super::report::{PeerReport, Role, SessionReport, SessionState};
 use super::transfer::Transfer;
 use super::wire::{self, Header, Message, Progress, Terms};
+use crate::digest::Digest;
 use crate::{Event, Instant, Io, NodeId, Packet, Pool, ReceivedBytes, SessionConfig, SessionId};
 
 const MS: u64 = 1_000_000;
@@ -37,6 +38,8 @@ pub(super) struct Receiver {
     reason: String,
     sink: Vec<u8>,
     transfer: Option<Transfer>,
+    /// The digest of what arrived, once that is everything.
+    digest: Digest,
     /// The number of an offer that was taken and turned out to be none.
     dropped: Option<u64>,
     created: Instant,
@@ -66,6 +69,7 @@ impl Receiver {
             reason: String::new(),
             sink,
             transfer: None,
+            digest: Digest::default(),
             dropped: None,
             created: now,
             heard: now,
@@ -136,6 +140,7 @@ impl Receiver {
     pub(super) fn say_state(&self, outbox: &mut Outbox, pool: &mut Pool) {
         let message = match self.state {
             SessionState::Waiting => return self.solicit(outbox, pool),
+            SessionState::Active if self.has_everything() => self.complete_message(),
             SessionState::Active => Message::Ready { capacity: self.capacity },
             SessionState::Complete => self.complete_message(),
             SessionState::Failed | SessionState::TimedOut => {
@@ -182,27 +187,39 @@ impl Receiver {
             return false;
         };
         transfer.digest(now, &self.sink);
-        match transfer.verdict() {
-            None => return false,
-            Some(true) => {
-                self.end(now, SessionState::Complete, String::new(), outbox.node_id, io);
-                self.answer(self.complete_message(), outbox, &mut io.pool);
-                self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
-            }
-            Some(false) => {
-                let reason = "digest differs: what arrived is not what the sender promised".to_owned();
-                self.end(now, SessionState::Failed, reason.clone(), outbox.node_id, io);
-                self.answer(Message::Leave { failed: true, reason }, outbox, &mut io.pool);
-            }
+        let Some(found) = transfer.found() else {
+            return false;
+        };
+        let (bytes, promised) = (transfer.bytes, transfer.promised);
+        self.digest = found;
+        self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
+        if promised.is_none_or(|promised| promised == found) {
+            self.answer(Message::Complete { bytes, digest: found }, outbox, &mut io.pool);
+        }
+        self.judge(now, outbox, io)
+    }
+
+    /// Everything is there: compares what we found with what the sender says, if it has said so by now.
+    fn judge(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) -> bool {
+        let known = self.transfer.as_ref().and_then(|transfer| Some((transfer.found()?, transfer.promised?)));
+        let Some((found, promised)) = known.filter(|_| self.state == SessionState::Active) else {
+            return false;
+        };
+        if found == promised {
+            let nudge = self.nudge;
+            self.end(now, SessionState::Complete, String::new(), outbox.node_id, io);
+            self.nudge = nudge;
+        } else {
+            let reason = "digest differs: what arrived is not what the sender has sent".to_owned();
+            self.end(now, SessionState::Failed, reason.clone(), outbox.node_id, io);
+            self.answer(Message::Leave { failed: true, reason }, outbox, &mut io.pool);
         }
         true
     }
 
     fn complete_message(&self) -> Message {
-        let transfer = self.transfer.as_ref();
-        let bytes = transfer.map_or(0, |transfer| transfer.bytes);
-        // Ours was found equal to it.
-        Message::Complete { bytes, digest: transfer.map(Transfer::promised).unwrap_or_default() }
+        let bytes = self.transfer.as_ref().map_or(0, |transfer| transfer.bytes);
+        Message::Complete { bytes, digest: self.digest }
     }
 
     fn report_progress(&mut self, now: Instant, polled: bool, outbox: &mut Outbox, pool: &mut Pool) {
@@ -243,11 +260,20 @@ impl Receiver {
                 }
                 self.report_progress(now, true, outbox, &mut io.pool);
             }
-            Message::SourceDone if self.state == SessionState::Active => {
-                self.tell_missing(now, header.round, outbox, &mut io.pool)
+            Message::SourceDone { digest } if self.state == SessionState::Active => {
+                self.promise(*digest);
+                if !self.judge(now, outbox, io) {
+                    self.tell_missing(now, header.round, outbox, &mut io.pool);
+                }
             }
-            Message::Poll | Message::SourceDone => self.invited_again(now, outbox, &mut io.pool),
-            Message::Ack => self.nudge = None,
+            Message::Poll | Message::SourceDone { .. } => self.invited_again(now, outbox, &mut io.pool),
+            Message::Ack { digest } => {
+                self.promise(*digest);
+                self.judge(now, outbox, io);
+                if self.is_final() {
+                    self.nudge = None;
+                }
+            }
             Message::Abort { known: false, .. } if self.is_untouched() => self.wait_again(now, outbox, io),
             Message::Abort { reason, .. } => {
                 self.nudge = None;
@@ -257,6 +283,17 @@ impl Receiver {
             }
             _ => {}
         }
+    }
+
+    /// The sender says what the digest is. What it said first counts: it cannot change.
+    fn promise(&mut self, digest: Digest) {
+        if let Some(transfer) = &mut self.transfer {
+            transfer.promised.get_or_insert(digest);
+        }
+    }
+
+    fn has_everything(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.found().is_some())
     }
 
     /// Whether an offer was taken of which nothing has come yet.

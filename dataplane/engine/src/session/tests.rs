@@ -49,7 +49,7 @@ impl Bench {
 
     fn send(&mut self, data: &[u8]) -> SessionId {
         let dest = Ipv4Addr::new(10, 0, 0, 2);
-        let data = Payload::new(SharedBytes::new(data.to_vec()));
+        let data = SharedBytes::new(data.to_vec());
         self.session(Command::SendData { dest, receivers: vec![SENDER], data, limits: None })
     }
 
@@ -76,16 +76,17 @@ impl Bench {
     }
 
     fn offer(&mut self, number: u64, data: &[u8]) {
-        let terms = Terms {
-            total: data.len() as u64,
-            unit: UNIT as u16,
-            cadence: Cadence::for_receivers(1),
-            digest: Digest::of(data),
-        };
+        let terms = Terms { total: data.len() as u64, unit: UNIT as u16, cadence: Cadence::for_receivers(1) };
         self.tell(number, &Message::Manifest { dest: u32::from(HERE), terms, listed: vec![1] });
     }
 
+    /// Hands over all of the data and says that this was it.
     fn deliver(&mut self, number: u64, data: &[u8]) {
+        self.segments(number, data);
+        self.tell(number, &Message::SourceDone { digest: Digest::of(data) });
+    }
+
+    fn segments(&mut self, number: u64, data: &[u8]) {
         for (index, part) in data.chunks(UNIT).enumerate() {
             let offset = (index * UNIT) as u64;
             let mut payload = vec![0; wire::HEADER];
@@ -130,16 +131,22 @@ impl Bench {
         })
     }
 
+    /// Gets ready for what our sender offers, and lets it send everything.
+    fn get_ready(&mut self, number: u64) {
+        self.tell(number, &Message::Ready { capacity: 1 << 20 });
+        while self.engine.poll_transmit(self.now, &mut self.io) {}
+    }
+
     fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_nanos(ms * 1_000_000);
         self.engine.handle_timeout(self.now, &mut self.io);
     }
 
-    /// The number and digest that our sender offers.
-    fn offered(&mut self) -> (u64, Digest) {
+    /// The number that our sender offers.
+    fn offered(&mut self) -> u64 {
         self.pass(1);
         let found = self.said().into_iter().find_map(|(number, message)| match message {
-            Message::Manifest { terms, .. } => Some((number, terms.digest)),
+            Message::Manifest { .. } => Some(number),
             _ => None,
         });
         found.expect("an offer")
@@ -164,7 +171,9 @@ fn data_of_another_transfer_with_the_same_tag_never_completes_one() {
     let session = bench.receive(5000);
     let (new, old) = (7 << 32 | 1, 7 << 32 | 2);
     bench.offer(new, &bytes(5000, 1));
-    bench.deliver(old, &bytes(5000, 2));
+    bench.segments(old, &bytes(5000, 2));
+    assert_eq!(bench.state(session), SessionState::Active, "the sender has not said what it has sent");
+    bench.tell(new, &Message::SourceDone { digest: Digest::of(&bytes(5000, 1)) });
     let report = bench.report(session);
     assert_eq!(report.state, SessionState::Failed);
     assert!(report.reason.starts_with("digest differs"), "{}", report.reason);
@@ -179,7 +188,7 @@ fn one_stray_segment_of_an_old_life_is_enough_to_fail_by_name() {
     let session = bench.receive(5000);
     let number = 7 << 32;
     bench.offer(number, &bytes(5000, 1));
-    bench.deliver(number | 5, &bytes(UNIT, 9));
+    bench.segments(number | 5, &bytes(UNIT, 9));
     bench.deliver(number, &bytes(5000, 1));
     assert_eq!(bench.state(session), SessionState::Failed);
     assert_eq!(bench.received(session), None);
@@ -236,7 +245,7 @@ fn a_sender_that_has_forgotten_a_running_transfer_ends_it() {
     let mut bench = Bench::new();
     let session = bench.receive(5000);
     bench.offer(3 << 32, &bytes(5000, 1));
-    bench.deliver(3 << 32, &bytes(UNIT, 1));
+    bench.segments(3 << 32, &bytes(UNIT, 1));
     bench.said();
     bench.pass(1_001);
     assert!(bench.said().iter().any(|(_, message)| matches!(message, Message::Ready { .. })), "it asks");
@@ -283,7 +292,7 @@ fn absurd_offers_are_not_heard() {
     bench.receive(u64::from(u32::MAX) >> 8);
     bench.said();
     for (total, unit) in [(0, 1460), (u64::MAX, 1460), (1 << 48, 536), (1000, 0), (1 << 24, 1)] {
-        let terms = Terms { total, unit, cadence: Cadence::for_receivers(1), digest: Digest::default() };
+        let terms = Terms { total, unit, cadence: Cadence::for_receivers(1) };
         bench.tell(9 << 32, &Message::Manifest { dest: u32::from(HERE), terms, listed: vec![1] });
         assert_eq!(bench.said(), [], "{total} {unit}");
     }
@@ -292,24 +301,50 @@ fn absurd_offers_are_not_heard() {
 #[test]
 fn only_this_transfers_number_and_digest_complete_it() {
     let mut bench = Bench::new();
-    let old = bench.send(b"the same bytes");
-    let (old_number, digest) = bench.offered();
-    bench.tell(old_number, &Message::Ready { capacity: 100 });
+    let data = b"the same bytes";
+    let digest = Digest::of(data);
+    let old = bench.send(data);
+    let old_number = bench.offered();
+    bench.get_ready(old_number);
+    assert!(bench.said().contains(&(old_number, Message::SourceDone { digest })), "it says what it has sent");
     bench.tell(old_number, &Message::Complete { bytes: 14, digest });
     assert_eq!(bench.state(old), SessionState::Complete);
-    let session = bench.send(b"the same bytes");
-    let (number, digest) = bench.offered();
+    assert!(bench.said().contains(&(old_number, Message::Ack { digest })));
+    let session = bench.send(data);
+    let number = bench.offered();
     assert_ne!(number, old_number);
     bench.tell(old_number, &Message::Complete { bytes: 14, digest });
     bench.tell(number ^ 1, &Message::Complete { bytes: 14, digest });
     assert_eq!(bench.peer(session).state, SessionState::Waiting);
-    bench.tell(number, &Message::Ready { capacity: 100 });
+    bench.get_ready(number);
     bench.tell(number, &Message::Complete { bytes: 14, digest: Digest::of(b"other bytes...") });
     let peer = bench.peer(session);
     assert_eq!(peer.state, SessionState::Failed);
     assert!(peer.reason.starts_with("digest differs"), "{}", peer.reason);
     bench.tell(number, &Message::Complete { bytes: 14, digest });
     assert_eq!(bench.peer(session).state, SessionState::Failed, "it has ended");
+}
+
+#[test]
+fn a_receiver_that_has_everything_is_complete_when_the_sender_has_said_what_it_sent() {
+    let mut bench = Bench::new();
+    let (data, number) = (bytes(5000, 1), 3 << 32);
+    let digest = Digest::of(&data);
+    let session = bench.receive(5000);
+    bench.offer(number, &data);
+    bench.segments(number, &data);
+    assert_eq!(bench.state(session), SessionState::Active);
+    bench.said();
+    bench.pass(51);
+    let again = (number, Message::Complete { bytes: 5000, digest });
+    assert!(bench.said().contains(&again), "it says so again and again");
+    bench.tell(number, &Message::Ack { digest });
+    assert_eq!(bench.received(session), Some(data));
+    let other = bench.receive(5000);
+    bench.offer(number + 1, &bytes(5000, 2));
+    bench.segments(number + 1, &bytes(5000, 2));
+    bench.tell(number + 1, &Message::Ack { digest });
+    assert_eq!(bench.state(other), SessionState::Failed);
 }
 
 #[test]
@@ -367,7 +402,7 @@ fn the_next_transfer_is_offered_when_the_one_before_was_taken_or_has_ended() {
 fn whoever_stands_behind_an_unclaimed_transfer_is_unclaimed_too() {
     let mut bench = Bench::new();
     let (first, second) = (bench.send(b"a"), bench.send(b"b"));
-    let (number, _) = bench.offered();
+    let number = bench.offered();
     bench.tell(number, &Message::Unclaimed);
     bench.pass(10_001);
     for session in [first, second] {
@@ -382,11 +417,11 @@ fn a_hundred_thousand_transfers_leave_no_more_than_the_last_few() {
         let incoming = bench.receive(4);
         bench.offer((round + 1) << 32, b"data");
         bench.deliver((round + 1) << 32, b"data");
-        bench.tell((round + 1) << 32, &Message::Ack);
+        bench.tell((round + 1) << 32, &Message::Ack { digest: Digest::of(b"data") });
         let outgoing = bench.send(b"data");
-        let (number, digest) = bench.offered();
-        bench.tell(number, &Message::Ready { capacity: 9 });
-        bench.tell(number, &Message::Complete { bytes: 4, digest });
+        let number = bench.offered();
+        bench.get_ready(number);
+        bench.tell(number, &Message::Complete { bytes: 4, digest: Digest::of(b"data") });
         assert_eq!((incoming, outgoing), (2 * round + 1, 2 * round + 2));
         bench.io.events.clear();
         bench.io.transmits.clear();
@@ -417,9 +452,9 @@ fn a_large_transfer_is_digested_in_steps_between_which_others_have_their_turn() 
         payload.extend_from_slice(part);
         bench.hand(&payload);
     }
-    bench.deliver(number, &data[..UNIT]);
+    bench.segments(number, &data[..UNIT]);
     assert_eq!(bench.state(session), SessionState::Active);
-    bench.tell(number, &Message::SourceDone);
+    bench.tell(number, &Message::SourceDone { digest: Digest::of(&data) });
     let said = bench.said();
     assert!(
         matches!(said.last(), Some((_, Message::Progress(p))) if p.bytes == 10_000_000),
@@ -462,7 +497,7 @@ proptest! {
     ) {
         let mut bench = Bench::new();
         let outgoing = bench.send(&bytes(5000, 1));
-        let (number, _) = bench.offered();
+        let number = bench.offered();
         let incoming = bench.receive(5000);
         bench.offer(8 << 32, &bytes(5000, 2));
         for (kind, round, whose, offset, body, ms) in frames {

@@ -14,9 +14,10 @@ const DIGEST_STEP: usize = 1 << 20;
 pub(super) struct Transfer {
     pub number: u64,
     pub total: u64,
-    /// What the sender says of the bytes, and how far ours were looked at: always from the start on, so that what has
-    /// just arrived in order is still in the cache.
-    promised: Digest,
+    /// What the sender says that the digest is, once it has said so.
+    pub promised: Option<Digest>,
+    /// How far our bytes were looked at: always from the start on, so that what has just arrived in order is still in
+    /// the cache.
     digester: Digester,
     digested: usize,
     /// Segments from the start on that are all there.
@@ -50,7 +51,7 @@ impl Transfer {
         Self {
             number,
             total,
-            promised: terms.digest,
+            promised: None,
             digester: Digester::new(),
             digested: 0,
             gapless: 0,
@@ -92,15 +93,10 @@ impl Transfer {
         self.digest_due = (self.digested < there).then(|| now.plus_nanos(1));
     }
 
-    /// Once everything is there and was looked at: whether it is what was promised.
-    pub(super) fn verdict(&self) -> Option<bool> {
+    /// The digest of the whole, once everything is there and was looked at.
+    pub(super) fn found(&self) -> Option<Digest> {
         let through = self.have.is_full() && self.digested as u64 == self.total;
-        through.then(|| self.digester.finish() == self.promised)
-    }
-
-    /// The digest that was promised.
-    pub(super) const fn promised(&self) -> Digest {
-        self.promised
+        through.then(|| self.digester.finish())
     }
 
     /// Lets go of what only a running transfer needs.

@@ -16,7 +16,7 @@
 
 use super::cadence::Cadence;
 use super::{LEAST_UNIT, MAX_TRANSFER};
-use crate::digest::{Digest, DIGEST_BYTES};
+use crate::digest::Digest;
 use crate::NodeId;
 
 /// Bytes in front of every body.
@@ -24,7 +24,7 @@ pub(super) const HEADER: usize = 12;
 /// Bytes of the transfer's number, in front of the body of every message but data.
 pub(super) const NUMBER: usize = 8;
 /// Bytes of a manifest's body before its receivers.
-pub(super) const MANIFEST: usize = 4 + 8 + 2 + 1 + DIGEST_BYTES;
+pub(super) const MANIFEST: usize = 4 + 8 + 2 + 1;
 /// Bytes of a receiver in a manifest.
 pub(super) const LISTED: usize = 4;
 /// Bytes of a need's body before its runs.
@@ -75,8 +75,9 @@ pub(super) enum Message {
     Manifest { dest: u32, terms: Terms, listed: Vec<NodeId> },
     /// Receiver: room for `capacity` bytes is there. When that is too little, the sender refuses us by name.
     Ready { capacity: u64 },
-    /// Sender: everything of this round is out. Asks for [`Message::Need`].
-    SourceDone,
+    /// Sender: everything of this round is out, and this is the digest of the whole. Asks for [`Message::Need`] or
+    /// [`Message::Complete`].
+    SourceDone { digest: Digest },
     /// Receiver: what is missing after this round. `last` closes the answer, which may take several messages.
     Need { last: bool, bytes: u64, runs: Vec<(u32, u32)> },
     /// Receiver: every byte is there, and this is their digest.
@@ -87,8 +88,8 @@ pub(super) enum Message {
     Abort { known: bool, reason: String },
     /// Receiver: count me out. `failed` when something went wrong, or else it left on purpose.
     Leave { failed: bool, reason: String },
-    /// Sender: I know that you are complete.
-    Ack,
+    /// Sender: I know that you are complete, for the digest of what I sent is this.
+    Ack { digest: Digest },
     /// Sender: everything up to segment `offset` of this round is out; asks for [`Message::Progress`].
     Poll,
     /// Receiver, to the source it waits for: are you sending to `dest`?
@@ -106,8 +107,6 @@ pub(super) struct Terms {
     pub unit: u16,
     /// How often to report.
     pub cadence: Cadence,
-    /// What the receiver has to arrive at.
-    pub digest: Digest,
 }
 
 impl Terms {
@@ -142,12 +141,12 @@ impl Message {
         match self {
             Self::Manifest { .. } => 1,
             Self::Ready { .. } => 2,
-            Self::SourceDone => 4,
+            Self::SourceDone { .. } => 4,
             Self::Need { .. } => 5,
             Self::Progress(_) => 6,
             Self::Abort { .. } => 7,
             Self::Leave { .. } => 8,
-            Self::Ack => 9,
+            Self::Ack { .. } => 9,
             Self::Poll => 10,
             Self::Solicit { .. } => 11,
             Self::Unclaimed => 12,
@@ -163,7 +162,6 @@ impl Message {
                 out.extend_from_slice(&terms.total.to_be_bytes());
                 out.extend_from_slice(&terms.unit.to_be_bytes());
                 out.push(terms.cadence.to_byte());
-                out.extend_from_slice(&terms.digest.to_bytes());
                 for node in listed {
                     out.extend_from_slice(&node.to_be_bytes());
                 }
@@ -191,7 +189,10 @@ impl Message {
                 out.extend_from_slice(reason.as_bytes());
             }
             Self::Solicit { dest } => out.extend_from_slice(&dest.to_be_bytes()),
-            Self::SourceDone | Self::Ack | Self::Poll | Self::Unclaimed => {}
+            Self::SourceDone { digest } | Self::Ack { digest } => {
+                out.extend_from_slice(&digest.to_bytes());
+            }
+            Self::Poll | Self::Unclaimed => {}
         }
     }
 
@@ -207,13 +208,12 @@ impl Message {
                     total: body.u64()?,
                     unit: body.u16()?,
                     cadence: Cadence::from_byte(body.u8()?),
-                    digest: body.digest()?,
                 })
                 .filter(Terms::possible)?,
                 listed: body.rest(LISTED, |entry| entry.u32())?,
             },
             2 => Self::Ready { capacity: body.u64()? },
-            4 => Self::SourceDone,
+            4 => Self::SourceDone { digest: body.digest()? },
             5 => {
                 let (last, bytes) = (body.u8()? != 0, body.u64()?);
                 let runs = body.rest(RUN, |entry| Some((entry.u32()?, entry.u32()?)))?;
@@ -228,7 +228,7 @@ impl Message {
             6 => Self::Progress(Progress::read(&mut body)?),
             7 => Self::Abort { known: body.u8()? != 0, reason: body.text() },
             8 => Self::Leave { failed: body.u8()? != 0, reason: body.text() },
-            9 => Self::Ack,
+            9 => Self::Ack { digest: body.digest()? },
             10 => Self::Poll,
             11 => Self::Solicit { dest: body.u32()? },
             12 => Self::Unclaimed,
@@ -311,8 +311,7 @@ mod tests {
     use super::*;
 
     fn terms() -> Terms {
-        let digest = Digest::of(b"some bytes");
-        Terms { total: 1 << 40, unit: 1460, cadence: Cadence::for_receivers(35), digest }
+        Terms { total: 1 << 40, unit: 1460, cadence: Cadence::for_receivers(35) }
     }
 
     fn messages() -> Vec<Message> {
@@ -320,7 +319,7 @@ mod tests {
             Message::Manifest { dest: 7, terms: terms(), listed: vec![2, 70_000] },
             Message::Manifest { dest: 7, terms: terms(), listed: vec![] },
             Message::Ready { capacity: 90_000_000 },
-            Message::SourceDone,
+            Message::SourceDone { digest: Digest::of(b"y") },
             Message::Need { last: true, bytes: 5, runs: vec![(0, 1), (9, 100)] },
             Message::Complete { bytes: 9, digest: Digest::of(b"x") },
             Message::Progress(Progress {
@@ -333,7 +332,7 @@ mod tests {
             }),
             Message::Abort { known: true, reason: "gone".into() },
             Message::Leave { failed: true, reason: "no memory".into() },
-            Message::Ack,
+            Message::Ack { digest: Digest::of(b"z") },
             Message::Poll,
             Message::Solicit { dest: 8 },
             Message::Unclaimed,

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use nm_engine::{
-    Command, CommandError, CommandOutput, FlowFilter, Instant, NodeId, NodeStats, Payload, ReceiverId,
-    SessionConfig, SessionId, SessionReport, SharedBytes, VnetHeader,
+    Command, CommandError, CommandOutput, FlowFilter, Instant, NodeId, NodeStats, ReceiverId, SessionConfig,
+    SessionId, SessionReport, SharedBytes, VnetHeader,
 };
 
 use super::{Inbox, Lab};
@@ -58,7 +58,7 @@ impl Lab {
         data: Vec<u8>,
         limits: Option<SessionConfig>,
     ) -> SessionId {
-        let data = Payload::new(SharedBytes::new(data));
+        let data = SharedBytes::new(data);
         let command = Command::SendData { dest, receivers: receivers.to_vec(), data, limits };
         self.session(source, command)
     }

@@ -26,11 +26,28 @@ impl Sender {
         let packet = self.build(count, data.as_slice(), outbox, &mut io.pool);
         outbox.queue.push(Outgoing { packet, session: Some(self.id) });
         self.position += u64::from(count);
+        if self.round == 0 {
+            self.digest_sent(data.as_slice(), self.plan.left() == 0);
+        }
         self.pace.sent(now, count, self.position);
         if self.plan.left() == 0 {
             self.phase = Phase::Asking(now);
             self.ask(outbox, &mut io.pool);
             self.ask_again_after(now, self.ask_pause());
+        }
+    }
+
+    /// Takes in what the first round has just sent, in order and for the first time.
+    fn digest_sent(&mut self, data: &[u8], all: bool) {
+        let Some(digester) = &mut self.digester else {
+            return;
+        };
+        let end = (self.plan.sent_end() as usize * self.unit).min(data.len());
+        digester.update(&data[self.digested..end]);
+        self.digested = end;
+        if all {
+            self.digest = Some(digester.finish());
+            self.digester = None;
         }
     }
 

@@ -21,8 +21,8 @@ use super::peer::Peer;
 use super::plan::Plan;
 use super::report::{Role, SessionReport, SessionState};
 use super::wire::{self, Message, Progress};
-use crate::digest::Digest;
-use crate::{Event, Instant, Io, NodeId, Payload, Pool, SessionConfig, SessionId, SharedBytes};
+use crate::digest::{Digest, Digester};
+use crate::{Event, Instant, Io, NodeId, Pool, SessionConfig, SessionId, SharedBytes};
 
 fn abort(reason: &str) -> Message {
     Message::Abort { known: true, reason: format!("the sender gave up: {reason}") }
@@ -47,7 +47,7 @@ pub(super) struct Offer {
     pub id: SessionId,
     pub number: u64,
     pub dest: u32,
-    pub data: Payload,
+    pub data: SharedBytes,
     pub limits: SessionConfig,
     /// Receivers in ascending order, each with whether it may be invited at once.
     pub receivers: Vec<(NodeId, bool)>,
@@ -59,7 +59,10 @@ pub(super) struct Sender {
     pub number: u64,
     pub dest: u32,
     data: Option<SharedBytes>,
-    digest: Digest,
+    /// Of what has left in the first round, and of all when that is out.
+    digester: Option<Digester>,
+    digested: usize,
+    digest: Option<Digest>,
     total: u64,
     /// Payload bytes of one segment, segments in all, and how many make a super-packet.
     unit: usize,
@@ -102,8 +105,10 @@ impl Sender {
             id: offer.id,
             number: offer.number,
             dest: offer.dest,
-            digest: offer.data.digest(),
-            data: Some(offer.data.into_bytes()),
+            digester: Some(Digester::new()),
+            digested: 0,
+            digest: None,
+            data: Some(offer.data),
             total,
             unit,
             segments,
@@ -184,8 +189,8 @@ impl Sender {
                 self.progress(now, index, round, &progress);
                 return;
             }
-            Message::Complete { digest, .. } if digest == self.digest => {
-                outbox.send(self.envelope(outbox.addr(from)), &Message::Ack, &mut io.pool);
+            Message::Complete { digest, .. } if self.digest == Some(digest) => {
+                outbox.send(self.envelope(outbox.addr(from)), &Message::Ack { digest }, &mut io.pool);
                 self.end_peer(now, index, SessionState::Complete, String::new(), io);
             }
             Message::Complete { .. } => {
@@ -212,7 +217,7 @@ impl Sender {
         let index = self.peers.binary_search_by_key(&from, |peer| peer.node).ok()?;
         let peer = &self.peers[index];
         match message {
-            Message::Complete { digest, .. } if *digest == self.digest => Some(Message::Ack),
+            &Message::Complete { digest, .. } if self.digest == Some(digest) => Some(Message::Ack { digest }),
             Message::Leave { .. } | Message::Unclaimed => None,
             // What it said before it was complete has been overtaken.
             _ if peer.state == SessionState::Complete => None,
@@ -398,7 +403,7 @@ impl Sender {
                 format!("{count} of {of} receivers are incomplete: node {node} {state}: {}", first.reason);
         }
         // What only a running transfer needs.
-        (self.plan, self.missing) = (Plan::default(), Bitmap::default());
+        (self.plan, self.missing, self.digester) = (Plan::default(), Bitmap::default(), None);
         self.pace.forget_before(u64::MAX);
     }
 

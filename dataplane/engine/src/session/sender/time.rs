@@ -59,7 +59,11 @@ impl Sender {
                 let offset = self.plan.sent_end().into();
                 outbox.send(Envelope { offset, ..envelope }, &Message::Poll, pool);
             }
-            Phase::Asking(_) => outbox.send(envelope, &Message::SourceDone, pool),
+            // The first round is out, so there is a digest.
+            Phase::Asking(_) => {
+                let digest = self.digest.unwrap_or_default();
+                outbox.send(envelope, &Message::SourceDone { digest }, pool);
+            }
             Phase::Done => {}
         }
     }
@@ -70,7 +74,7 @@ impl Sender {
             self.peers.iter().filter(|peer| which(peer)).map(|peer| peer.node).collect();
         let room = usize::from(outbox.mtu) - IP_UDP - wire::HEADER - wire::NUMBER - wire::MANIFEST;
         let (unit, cadence) = (self.unit as u16, self.cadence);
-        let terms = Terms { total: self.total, unit, cadence, digest: self.digest };
+        let terms = Terms { total: self.total, unit, cadence };
         let mut parts = listed.chunks(room / wire::LISTED);
         let mut part: &[NodeId] = parts.next().unwrap_or_default();
         loop {
