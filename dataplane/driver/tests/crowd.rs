@@ -143,14 +143,21 @@ fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
     fill.clear();
     assert!(link_up(&home, Carrier::Tcp) < Duration::from_secs(2));
     caller.set_read_timeout(Some(LIMIT)).expect("timeout");
-    assert!(is_closed(&mut caller), "it said nothing in its five seconds");
+    assert!(
+        is_closed(&mut caller),
+        "it said nothing in its five seconds"
+    );
 }
 
 #[test]
 fn callers_get_a_quarter_of_the_descriptors_and_no_more() {
     let _turn = alone(400);
     let home = runtime_for(Carrier::Tcp, 1);
-    let open = || std::fs::read_dir("/proc/self/fd").expect("readable").count();
+    let open = || {
+        std::fs::read_dir("/proc/self/fd")
+            .expect("readable")
+            .count()
+    };
     let before = open();
     let callers: Vec<TcpStream> = (0..150).map(|_| connect(&home)).collect();
     let deadline = Instant::now() + LIMIT;
