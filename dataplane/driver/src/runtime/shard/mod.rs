@@ -27,6 +27,7 @@ mod streams;
 mod timers;
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -210,9 +211,8 @@ impl Shard {
         let mut ready = ReadyList::with_capacity(EVENTS);
         while !self.stopping {
             match panic::catch_unwind(AssertUnwindSafe(|| self.round(&mut ready))) {
-                Ok(true) => {}
-                // The epoll set is broken.
-                Ok(false) => break,
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => recovery::epoll_broken(self.index, &error),
                 Err(_) => self.contain_or_end(),
             }
         }
@@ -230,21 +230,19 @@ impl Shard {
         }
     }
 
-    /// One turn, one look at what is ready. False when the epoll set is broken, which ends the thread.
-    fn round(&mut self, ready: &mut ReadyList) -> bool {
+    /// One turn, one look at what is ready.
+    fn round(&mut self, ready: &mut ReadyList) -> io::Result<()> {
         self.running = NOBODY;
         if std::mem::take(&mut self.panicked) {
             self.recover();
         }
         self.turn();
-        if !self.wait(ready) {
-            return false;
-        }
+        self.wait(ready)?;
         for index in 0..ready.len() {
             let event = ready.get(index);
             self.dispatch(event);
         }
-        true
+        Ok(())
     }
 
     /// Everything that does not come from epoll.
@@ -265,8 +263,8 @@ impl Shard {
             .set(self.io.pool.allocated());
     }
 
-    /// Sleeps until something is to be done. False when the epoll set is broken, which ends the thread.
-    fn wait(&mut self, ready: &mut ReadyList) -> bool {
+    /// Sleeps until something is to be done. Fails only when the epoll set itself is gone.
+    fn wait(&mut self, ready: &mut ReadyList) -> io::Result<()> {
         let mut timeout = self.patience();
         if timeout != Some(0) {
             if self.rings_sleep() && self.mail.prepare_sleep() {
@@ -278,7 +276,7 @@ impl Shard {
         let outcome = self.epoll.wait(ready, timeout);
         self.mail.awake();
         self.now = thread::monotonic_ns();
-        outcome.is_ok()
+        outcome
     }
 
     /// How long there is nothing to do, as far as we know.

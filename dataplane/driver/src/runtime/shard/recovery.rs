@@ -46,7 +46,10 @@ impl Shard {
         self.panics.push(self.now);
         let count = self.panics.len();
         if count >= PANICS_FOR_THE_END {
-            give_up(self.index, &words);
+            let reason = format!(
+                "failed {PANICS_FOR_THE_END} times within a minute, the last time with: {words}"
+            );
+            end_process(self.index, &reason);
         }
         let running = std::mem::replace(&mut self.running, NOBODY);
         let culprit = self.nodes.at(running).map(|node| (node.key, node.id));
@@ -215,13 +218,18 @@ fn renew(node: &mut Node) {
     }
 }
 
-/// Ends the process: no state of this thread can be believed any more.
-fn give_up(shard: usize, words: &str) -> ! {
-    eprintln!(
-        "nm: packet thread {shard} failed {PANICS_FOR_THE_END} times within a minute, the last time with: {words}\n\
-         nm: this process ends; `nm up` starts it again"
-    );
+/// Ends the process: this thread cannot carry packets any more, and nodes that only seem to live are worse than none.
+fn end_process(shard: usize, reason: &str) -> ! {
+    eprintln!("nm: packet thread {shard} {reason}\nnm: this process ends; `nm up` starts it again");
     std::process::abort()
+}
+
+/// Ends the process when the thread waits no more: somebody has closed its descriptors.
+pub(super) fn epoll_broken(shard: usize, error: &std::io::Error) -> ! {
+    let reason = format!(
+        "cannot wait for packets any more: {error}; something in this process closes descriptors that are not its own"
+    );
+    end_process(shard, &reason)
 }
 
 impl Shard {
@@ -234,5 +242,9 @@ impl Shard {
 
 /// Ends the process after a second panic while the first was being contained.
 pub(super) fn beyond_repair(shard: usize) -> ! {
-    give_up(shard, &panics::last_words())
+    let words = panics::last_words();
+    end_process(
+        shard,
+        &format!("failed while it contained a failure: {words}"),
+    )
 }
