@@ -23,7 +23,7 @@ from orchestrator.settings.controller import LinkEntry, RouteEntry
 from orchestrator.transport import Connection, connect
 
 from .conftest import Start
-from .fakes import NODE_TOKEN, OPERATOR_TOKEN, FakeProcess, ready_lab, settings, url
+from .fakes import NODE_TOKEN, OPERATOR_TOKEN, FakeNode, FakeProcess, ready_lab, settings, url
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +38,13 @@ async def status(connection: Connection) -> m.Status:
     reply = await connection.request(m.GetStatus(), within=10)
     assert isinstance(reply, m.Status)
     return reply
+
+
+async def events(connection: Connection) -> tuple[m.Event, ...]:
+    """Return the lab's events."""
+    reply = await connection.request(m.GetEvents(), within=10)
+    assert isinstance(reply, m.Events)
+    return reply.events
 
 
 async def test_a_ring_becomes_ready_and_every_node_knows_the_way(start: Start, database: Database) -> None:
@@ -162,6 +169,34 @@ async def test_a_dead_node_is_routed_around_and_gets_everything_again(
     assert host.nodes[1].links[2].remote_process == mortal.process
     await host.until(lambda: host.nodes[1].states.get(2) == "ready")
     assert (await status(await operator(controller))).state == "ready"
+
+
+async def test_a_node_whose_engine_was_started_anew_gets_everything_again(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 3))
+    here, there = FakeProcess([1, 2], 7), FakeProcess([3], 8)
+    await ready_lab(controller, [here, there])
+    asking = await operator(controller)
+    await here.request(1, m.CreateGroup("all"))
+    await here.request(2, m.JoinGroup(1))
+    await here.until(lambda: 1 in here.nodes[2].trees)
+    before = here.nodes[2]
+    # The dataplane says what happened and registers with nothing, on the connection that it has.
+    assert here.connection is not None
+    fresh = here.nodes[2] = FakeNode(2)
+    event = m.NodeEvent("node.engine_restarted", {"reason": "the packet engine of node 2 failed: x (y:1)"})
+    here.connection.send_nowait(event, node=2)
+    hello = m.StartUp("lab", "10.1.0.2:8080", "", False, 7, 1500, m.Have())
+    await here.connection.request(hello, node=2, within=10)
+    await here.until(lambda: fresh.said_ready and 1 in fresh.trees and fresh.groups == before.groups)
+    assert fresh.links == before.links and fresh.hop(3) == before.hop(3)
+    async with asyncio.timeout(10):
+        while (await status(asking)).state != "ready":
+            await asyncio.sleep(0.01)
+    [told] = [each for each in (await events(asking)) if each.name == "node.engine_restarted"]
+    assert isinstance(told.detail, dict) and "failed: x" in told.detail["reason"]
+    assert here.received["AddNode"] == 2 + 2 + 2, "both links of node 2 once more, and nobody else's"
 
 
 async def test_a_seat_that_is_taken_is_refused_and_the_first_stays(start: Start, database: Database) -> None:

@@ -17,9 +17,13 @@ use nm_driver::runtime::{Carrier, LinkKind, Runtime};
 fn alone(descriptors: u64) -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    limit(descriptors);
+    turn
+}
+
+fn limit(descriptors: u64) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("readable");
     setrlimit(Resource::RLIMIT_NOFILE, descriptors.min(hard), hard).expect("below the hard limit");
-    turn
 }
 
 fn connect(home: &Runtime) -> TcpStream {
@@ -143,14 +147,73 @@ fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
     fill.clear();
     assert!(link_up(&home, Carrier::Tcp) < Duration::from_secs(2));
     caller.set_read_timeout(Some(LIMIT)).expect("timeout");
-    assert!(is_closed(&mut caller), "it said nothing in its five seconds");
+    assert!(
+        is_closed(&mut caller),
+        "it said nothing in its five seconds"
+    );
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_thread_no_descriptor_and_no_path() {
+    let open = || {
+        std::fs::read_dir("/proc/self/fd")
+            .expect("readable")
+            .count()
+    };
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("readable");
+        let names = tasks
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names
+            .filter(|name| name.starts_with("nm-shard") || name.starts_with("nm-watchdog"))
+            .count()
+    };
+    let _turn = alone(20_000);
+    let (before, running) = (open(), threads());
+    let path = common::fresh_path();
+    let mut failures = 0;
+    // With each more descriptor it comes a step further before it fails.
+    for spare in 0..60 {
+        let config = nm_driver::runtime::RuntimeConfig {
+            shards: Some(8),
+            door: Some(path.clone()),
+            ..nm_driver::runtime::RuntimeConfig::default()
+        };
+        limit(before as u64 + spare);
+        let outcome = Runtime::start(config);
+        limit(20_000);
+        let started = match outcome {
+            // Without the path there is still TCP.
+            Ok(home) => home.door().is_ok(),
+            Err(error) => {
+                assert!(error.id().starts_with("kernel."), "{error}");
+                failures += 1;
+                false
+            }
+        };
+        assert_eq!(
+            (open(), threads()),
+            (before, running),
+            "with {spare} to spare"
+        );
+        assert!(!path.exists());
+        if started {
+            break;
+        }
+    }
+    assert!(failures > 8, "each shard has failed once");
 }
 
 #[test]
 fn callers_get_a_quarter_of_the_descriptors_and_no_more() {
     let _turn = alone(400);
     let home = runtime_for(Carrier::Tcp, 1);
-    let open = || std::fs::read_dir("/proc/self/fd").expect("readable").count();
+    let open = || {
+        std::fs::read_dir("/proc/self/fd")
+            .expect("readable")
+            .count()
+    };
     let before = open();
     let callers: Vec<TcpStream> = (0..150).map(|_| connect(&home)).collect();
     let deadline = Instant::now() + LIMIT;

@@ -251,3 +251,37 @@ fn a_closed_node_is_gone_at_once_and_may_come_back() {
     one.heard.wait_link(2, true);
     ping(&one, "10.0.0.2", 3);
 }
+
+#[test]
+fn a_device_that_cannot_be_set_up_does_not_stay_behind() {
+    if !permitted() {
+        return;
+    }
+    let home = runtime(1);
+    let space = nm_kernel::namespace::create().expect("namespace");
+    let setup = |mtu| nm_driver::runtime::NodeSetup {
+        config: nm_engine::NodeConfig::new(1),
+        tun: Some(nm_driver::runtime::TunSetup {
+            name: "utun".into(),
+            // The kernel refuses an MTU below 68.
+            interface: nm_driver::runtime::TunSetup::interface([10, 0, 0, 1].into(), 16, mtu),
+            offload: OffloadChoice::Off,
+            queues: 2,
+            device: nm_kernel::tun::DEFAULT_DEVICE.into(),
+            namespace: nm_driver::runtime::TunNamespace::Descriptor(
+                space.try_clone().expect("a descriptor to spare"),
+            ),
+        }),
+        sink: std::sync::Arc::new(common::Memory::default()),
+        lab: "test".into(),
+        shard: None,
+    };
+    let error = home.add_node(setup(10)).err().expect("refused");
+    assert!(error.id().starts_with("kernel."), "{error}");
+    let devices = nm_kernel::namespace::run_in(Some(std::os::fd::AsFd::as_fd(&space)), || {
+        Ok(std::fs::read_to_string("/proc/thread-self/net/dev"))
+    });
+    let devices = devices.expect("entered").expect("readable");
+    assert!(!devices.contains("utun"), "{devices}");
+    home.add_node(setup(1500)).expect("as if nothing had been");
+}

@@ -212,6 +212,9 @@ pub fn event<'py>(py: Python<'py>, event: &NodeEvent) -> PyResult<(&'static str,
                 "remote_node_id": remote_node_id, "up": up, "reason": reason, "kind": kind
             }),
         ),
+        NodeEvent::EngineRestarted { reason } => {
+            ("EngineRestarted", dict!(py, { "reason": reason }))
+        }
         NodeEvent::NoDoor { reason } => ("NoDoor", dict!(py, { "reason": reason })),
         NodeEvent::SessionFinished { session_id, state } => (
             "SessionFinished",

@@ -132,6 +132,14 @@ impl Desk {
                     self.say(node, NodeEvent { name, detail });
                 }
             }
+            Input::Restarted { node } => {
+                if let Some(seat) = self.seats.get_mut(&node) {
+                    seat.member.forget();
+                    if self.online {
+                        self.register(node);
+                    }
+                }
+            }
             Input::Link {
                 node,
                 remote,

@@ -99,6 +99,10 @@ pub(crate) enum Input {
         name: String,
         detail: Value,
     },
+    /// The node has lost everything that it was told.
+    Restarted {
+        node: NodeId,
+    },
 }
 
 /// A node's place on a connection.
@@ -182,6 +186,13 @@ impl LinkReport {
             carrier,
             reason: reason.to_owned(),
         });
+    }
+
+    /// The node's engine is a new one that knows nothing: it registers again, and the controller sends everything. Never
+    /// waits.
+    pub fn restarted(&self) {
+        let Place { node, input } = &self.0;
+        let _ = input.send(Input::Restarted { node: *node });
     }
 
     /// Something happened that belongs into the lab's event log. Never waits.

@@ -301,6 +301,39 @@ fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
 }
 
 #[test]
+fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connection() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
+    let routes = |version| InstallRoutes {
+        version,
+        table: None,
+        routes: vec![],
+        removed: vec![],
+        reset: true,
+    };
+    peer.say(2, routes(77));
+    assert!(matches!(
+        peer.hear().message,
+        ToController::NodeTopologyReady(_)
+    ));
+    let report = node.place.link_report();
+    report.tell("node.engine_restarted", Value::Nil);
+    report.restarted();
+    assert!(
+        matches!(peer.hear().message, ToController::NodeEvent(event) if event.name == "node.engine_restarted")
+    );
+    assert_eq!(peer.register(2).have, nm_messages::Have::default());
+    peer.say(2, routes(77));
+    assert!(
+        matches!(peer.hear().message, ToController::NodeTopologyReady(_)),
+        "said anew, once it has everything again"
+    );
+}
+
+#[test]
 fn a_request_that_nobody_answers_ends_by_name() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);

@@ -81,6 +81,12 @@ pub enum NodeEvent {
         /// Why.
         reason: String,
     },
+    /// The node's packet engine failed and was started anew: its receivers and sessions are over, and links and routes
+    /// come again from the controller.
+    EngineRestarted {
+        /// What failed.
+        reason: String,
+    },
     /// A lossless session of this node ended.
     SessionFinished {
         /// The session.

@@ -184,6 +184,24 @@ impl NodeSink for NodeState {
         });
     }
 
+    fn engine_restarted(&self, reason: &str) {
+        // A receiver's filter went with the engine, and its number may be given to another.
+        let queues = std::mem::take(&mut *lock(&self.queues));
+        queues.values().for_each(|queue| queue.close());
+        self.change(|facts| {
+            facts.trees.clear();
+            facts.links.clear();
+            let reason = reason.to_owned();
+            facts.stash.push(NodeEvent::EngineRestarted { reason });
+        });
+        self.report("node.engine_restarted", || {
+            vec![(Value::from("reason"), Value::from(reason))]
+        });
+        if let Some(report) = &*lock(&self.links) {
+            report.restarted();
+        }
+    }
+
     fn device_lost(&self, reason: &str) {
         self.report("device.lost", || {
             vec![(Value::from("reason"), Value::from(reason))]

@@ -11,6 +11,7 @@
 #[doc(hidden)]
 pub mod link;
 mod mail;
+mod panics;
 mod port;
 mod setup;
 mod shard;
@@ -102,7 +103,7 @@ impl Runtime {
         };
         let mut listeners = Listeners { tcp, unix };
         let mails = (0..count)
-            .map(ShardMail::new)
+            .map(|index| ShardMail::new(index, count))
             .collect::<nm_kernel::Result<Vec<_>>>()?;
         let shared = Shared::new(mails, config.shared_memory);
         let depot = Depot::new(DEPOT_BUFFERS);
@@ -204,6 +205,7 @@ impl Runtime {
             }
         };
         let mail = self.shared.mails[shard].clone();
+        let panics = mail.panics();
         let (reply, answer) = sync_channel(1);
         let new = NewNode {
             config,
@@ -212,7 +214,7 @@ impl Runtime {
             lab: lab.clone(),
         };
         mail.post(Letter::AddNode(Box::new(new), reply));
-        let key = match port::wait(&mail, &answer) {
+        let key = match port::wait(&mail, &answer, panics) {
             Ok(key) => key,
             // The shard closes the node when it comes round and finds that nobody waits for it.
             Err(PortError::Stalled) => return Err(RuntimeError::Stalled { shard }),
@@ -264,7 +266,7 @@ impl Drop for Runtime {
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
-            // A shard that panicked has said so on stderr; there is nothing left to stop.
+            // A thread whose loop is over; panics have been contained in it.
             let _ = thread.join();
         }
     }
@@ -283,6 +285,7 @@ fn start_thread(
             if let Some(core) = core {
                 let _ = thread::pin_to_core(core);
             }
+            panics::watch(shard.mail());
             shard.run();
         })
         .map_err(|e| RuntimeError::Invalid(format!("no thread for shard {index}: {e}")))

@@ -105,10 +105,11 @@ impl NodePort {
     /// Closing twice is fine.
     pub fn close(&self) {
         // Posted to a shard that stands still as well, for when it goes on.
+        let panics = self.mail.panics();
         let (reply, answer) = sync_channel(1);
         let close = Request::Close { reply };
         if self.mail.post(Letter::ToNode(self.key, close)) {
-            let _ = wait(&self.mail, &answer);
+            let _ = wait(&self.mail, &answer, panics);
         }
     }
 
@@ -119,21 +120,27 @@ impl NodePort {
         if self.mail.is_stalled() {
             return Err(PortError::Stalled);
         }
+        let panics = self.mail.panics();
         let (reply, answer) = sync_channel(1);
         if !self.mail.post(Letter::ToNode(self.key, request(reply))) {
             return Err(PortError::Closed);
         }
-        wait(&self.mail, &answer)
+        wait(&self.mail, &answer, panics)
     }
 }
 
 /// Waits for an answer as long as the shard moves. One thread speaks for all nodes of a process with the controller; a
 /// shard that stands still must not hold up those of the others.
-pub(super) fn wait<T>(mail: &ShardMail, answer: &Receiver<T>) -> Result<T, PortError> {
+///
+/// `panics` is how often the shard had panicked before the request was posted.
+pub(super) fn wait<T>(mail: &ShardMail, answer: &Receiver<T>, panics: u64) -> Result<T, PortError> {
     let start = Instant::now();
     loop {
         match answer.recv_timeout(LOOK_UP_AFTER) {
             Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Disconnected) if mail.panics() != panics => {
+                return Err(PortError::Failed)
+            }
             // The shard dropped the letter: nobody lives there any more.
             Err(RecvTimeoutError::Disconnected) => return Err(PortError::Closed),
             Err(RecvTimeoutError::Timeout) => {

@@ -163,6 +163,9 @@ pub trait NodeSink: Send + Sync {
     /// Somebody dialled this node as `from` and could not prove to have the link's key; so often since this was told
     /// last.
     fn caller_refused(&self, _from: NodeId, _times: u64) {}
+    /// The node's engine failed and was started anew, as if its process had been: every receiver and session is over,
+    /// links and routes are gone until the controller sends them again. Memberships of groups are restored.
+    fn engine_restarted(&self, _reason: &str) {}
     /// The node's TUN device vanished, for instance with its namespace.
     fn device_lost(&self, _reason: &str) {}
     /// The node's shard has not moved for that long, nor have the other nodes of the lab on it; other shards go on.
@@ -255,6 +258,9 @@ pub enum PortError {
     /// The shard does not move.
     #[error("the node's packet thread stands still")]
     Stalled,
+    /// The thread failed before it answered, and whether the request was carried out is not known.
+    #[error("the node's packet thread failed while it carried this out; it goes on without what was under way")]
+    Failed,
 }
 
 impl PortError {
@@ -264,6 +270,7 @@ impl PortError {
             Self::Command(error) => error.id(),
             Self::Closed => "node.closed",
             Self::Stalled => "node.stalled",
+            Self::Failed => "node.engine_failed",
         }
     }
 }

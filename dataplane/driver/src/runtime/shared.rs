@@ -50,11 +50,16 @@ pub struct ShardMail {
     stalled: AtomicBool,
     stopped: AtomicBool,
     resumed: AtomicBool,
+    /// The shards whose rings have room again, by number.
+    resumed_by: Vec<AtomicBool>,
+    /// Panics of the shard's thread, counted before they unwind.
+    panics: AtomicU64,
     pub counters: ShardCounters,
 }
 
 impl ShardMail {
-    pub fn new(index: usize) -> nm_kernel::Result<Arc<Self>> {
+    /// That of shard `index` of `count`.
+    pub fn new(index: usize, count: usize) -> nm_kernel::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             index,
             letters: SegQueue::new(),
@@ -67,6 +72,8 @@ impl ShardMail {
             stalled: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
+            resumed_by: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            panics: AtomicU64::new(0),
             counters: ShardCounters::default(),
         }))
     }
@@ -135,6 +142,7 @@ impl ShardMail {
         }
         self.anyone_waits.store(false, Ordering::SeqCst);
         for who in lock(&self.waiting).drain(..) {
+            all[who].resumed_by[self.index].store(true, Ordering::Relaxed);
             all[who].resumed.store(true, Ordering::Release);
             all[who].rouse();
         }
@@ -143,6 +151,11 @@ impl ShardMail {
     /// Whether some ring that this shard waited for has room again.
     pub fn take_resumed(&self) -> bool {
         self.resumed.load(Ordering::Relaxed) && self.resumed.swap(false, Ordering::Acquire)
+    }
+
+    /// Whether it is the ring of that shard; to be asked after [`take_resumed`](Self::take_resumed) said yes.
+    pub fn take_resumed_by(&self, shard: usize) -> bool {
+        self.resumed_by[shard].swap(false, Ordering::Relaxed)
     }
 
     /// The owner takes a letter out.
@@ -177,6 +190,16 @@ impl ShardMail {
     /// Notes what the watchdog found, and returns what it had found before.
     pub fn set_stalled(&self, stalled: bool) -> bool {
         self.stalled.swap(stalled, Ordering::Relaxed)
+    }
+
+    /// The owner's thread panics.
+    pub fn note_panic(&self) {
+        self.panics.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often it has.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::SeqCst)
     }
 
     /// Whether the owner sleeps (as seen by the watchdog).

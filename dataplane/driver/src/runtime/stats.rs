@@ -80,6 +80,8 @@ counters! {
     late_ns,
     /// The latest of them.
     late_max_ns,
+    /// Panics of the shard's thread that were contained.
+    panics,
     /// Buffers that the shard's pool had to allocate.
     buffers_allocated,
     /// Callers turned away: wrong proof, unknown node, bytes that are no handshake, or none in time.

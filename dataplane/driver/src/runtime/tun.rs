@@ -142,6 +142,12 @@ impl NodeTun {
         !self.run.is_empty()
     }
 
+    /// Drops what was kept and what is half cut, whose state is in doubt.
+    pub fn forget_kept(&mut self) {
+        self.run = segment::Run::default();
+        self.pieces.clear();
+    }
+
     /// Writes what was kept.
     pub fn flush(&mut self, pool: &mut Pool, counters: &ShardCounters) {
         if let Some(packet) = self.run.take() {

@@ -4,6 +4,7 @@
 //! looks is stuck in something that should not block; the owner of its first node is told, and told again when it
 //! goes on. The other shards go on all the while.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,7 +32,8 @@ impl Watchdog {
             .spawn(move || {
                 let mut last: Vec<(u64, u32)> = vec![(0, 0); shared.mails.len()];
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                    look(&shared, &mut last);
+                    // An owner that panics when it is told, which the hook has said on stderr, must not end the looks.
+                    let _ = catch_unwind(AssertUnwindSafe(|| look(&shared, &mut last)));
                 }
             })
             .map_err(|e| RuntimeError::Invalid(format!("no thread for the watchdog: {e}")))?;

@@ -116,6 +116,14 @@ impl Member {
         }
     }
 
+    /// Forgets all that the node was told, which the node itself has lost.
+    pub fn forget(&mut self) {
+        *self = Member {
+            configured: self.configured,
+            ..Member::new(self.who.clone())
+        };
+    }
+
     /// Whether the controller has said who we are.
     pub fn configured(&self) -> bool {
         self.configured

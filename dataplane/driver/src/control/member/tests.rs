@@ -53,6 +53,27 @@ fn route(route_id: u64, next_hop: u32) -> wire::Route {
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[test]
+fn a_node_that_lost_everything_registers_as_one_that_was_told_nothing() {
+    let mut member = member();
+    member.handle(add(4, 9)).expect("a link");
+    member
+        .handle(routes(7, vec![route(1, 3)], vec![]))
+        .expect("routes");
+    assert_ne!(member.start_up(LOCAL).have, wire::Have::default());
+    member.forget();
+    assert_eq!(member.start_up(LOCAL).have, wire::Have::default());
+    assert!(
+        !member.became_ready(),
+        "not before the routes are there again"
+    );
+    let again = member.handle(add(4, 9)).expect("the same link");
+    assert!(
+        matches!(again[..], [Effect::Connect(_)]),
+        "made, not changed"
+    );
+}
+
+#[test]
 fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
     let mut member = member();
     let first = member.start_up(LOCAL);

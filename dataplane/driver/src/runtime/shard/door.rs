@@ -115,7 +115,7 @@ pub struct Door {
     /// When to try the listeners again after the kernel could not give us a socket.
     retry_at: Option<u64>,
     /// The deadline that the shard has in its heap for us.
-    armed: u64,
+    pub(super) armed: u64,
     /// When a refused proof was told last, and how many were not told since.
     told: Option<u64>,
     untold: u64,
@@ -266,7 +266,7 @@ impl Shard {
     }
 
     /// Brings the watch on the listeners and our deadline up to date with who is here.
-    fn tend_door(&mut self) {
+    pub(super) fn tend_door(&mut self) {
         let door = &mut self.door;
         let oldest = door.oldest().map(|(_, since)| since);
         let room_at = oldest

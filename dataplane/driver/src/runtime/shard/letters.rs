@@ -61,6 +61,7 @@ impl Shard {
                 let _ = reply.send(self.remove_link(key, remote));
             }
             Request::Stats { reply } => {
+                self.running = key.slot;
                 let _ = reply.send(node.engine.stats());
             }
             Request::Close { reply } => {

@@ -2,7 +2,7 @@
 
 use nm_engine::{Command, CommandError, CommandOutput, LinkId, NodeId};
 
-use super::node::{LinkEnd, Path};
+use super::node::{LinkEnd, Path, Pressure};
 use super::Shard;
 use crate::runtime::mail::NodeKey;
 use crate::runtime::setup::{LinkKind, LinkSetup};
@@ -10,6 +10,7 @@ use crate::runtime::setup::{LinkKind, LinkSetup};
 /// What the neighbour's owner reads when we take our end away.
 const REMOVED: &str = "the neighbour removed the link";
 const CLOSED: &str = "the neighbouring node was closed";
+pub(super) const FAILED: &str = "the neighbouring node's packet engine failed and was started anew";
 
 impl Shard {
     /// Makes an end and starts to connect it. An earlier one for the same neighbour goes first.
@@ -79,7 +80,14 @@ impl Shard {
         let Some(node) = self.nodes.get(key) else {
             return Err(CommandError::Invalid("the node is closed".into()));
         };
+        if let Command::Configure { addresses } = &command {
+            node.config.addresses.clone_from(addresses);
+        }
+        self.running = key.slot;
         let answer = node.engine.handle_command(now, command, &mut self.io);
+        if let Ok(CommandOutput::Session(session)) = answer {
+            node.sessions.insert(session);
+        }
         self.source = Some(key.slot);
         self.after_call(key.slot);
         self.run_work();
@@ -92,11 +100,14 @@ impl Shard {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
+        // Finished after a panic on the way.
+        node.closing = true;
         let (id, lab) = (node.id, node.lab.clone());
         let links: Vec<LinkId> = node.by_remote.values().copied().collect();
         for link in links {
             self.drop_end(key, link, CLOSED);
         }
+        self.wait_no_more(key);
         // Closing the device's descriptors takes them out of the epoll set as well.
         self.nodes.remove(key);
         self.shared.move_out(&lab, id);
@@ -107,19 +118,23 @@ impl Shard {
     }
 
     /// Forgets our end and lets the other know.
-    fn drop_end(&mut self, key: NodeKey, link: LinkId, reason: &'static str) {
+    pub(super) fn drop_end(&mut self, key: NodeKey, link: LinkId, reason: &'static str) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
         let (lab, from) = (node.lab.clone(), node.id);
-        let Some(end) = node.links.get_mut(link as usize).and_then(Option::take) else {
+        let Some(mut end) = node.links.get_mut(link as usize).and_then(Option::take) else {
             return;
         };
         let remote = end.setup.remote;
         node.by_remote.remove(&remote);
-        match end.path {
-            Path::Stream(mut stream) => stream.say_bye(reason),
-            _ => {}
+        let pressure = Pressure::Stream {
+            slot: key.slot,
+            link,
+        };
+        self.resume_nodes(pressure, &mut end.waiters);
+        if let Path::Stream(mut stream) = end.path {
+            stream.say_bye(reason);
         }
         match end.setup.kind {
             LinkKind::Memory => self.withdraw_end(&lab, from, remote, reason),

@@ -123,6 +123,7 @@ impl Shard {
             end.stalled = false;
         }
         let remote = end.setup.remote;
+        self.running = key.slot;
         if changed {
             node.engine.set_link_congested(link, false);
             node.engine.handle_link_state(now, link, up, &mut self.io);

@@ -21,11 +21,14 @@ mod links;
 mod memory;
 mod node;
 mod packets;
+mod recovery;
 mod rings;
 mod streams;
 mod timers;
 
 use std::collections::VecDeque;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use nm_engine::{Depot, Instant, Io, LinkId, Packet, Pool};
@@ -35,8 +38,10 @@ use nm_kernel::thread;
 pub use self::door::Listeners;
 use self::door::{Door, Entrance};
 use self::node::Slots;
+use self::recovery::Restart;
 use self::timers::{Timer, Timers};
 use super::link::stream::{Received, STAGING};
+use super::mail::NodeKey;
 use super::shared::{ShardMail, Shared};
 
 /// Events taken from epoll at once.
@@ -52,6 +57,9 @@ const TIMERS_PER_TURN: usize = 256;
 /// A deadline closer than this is awaited awake: falling asleep and waking up costs 20 to 50 µs on a virtual
 /// machine, so a sleep this short would always end late.
 const TOO_SHORT_TO_SLEEP_NS: u64 = 10_000;
+
+/// No node's place.
+const NOBODY: u32 = u32::MAX;
 
 /// A packet on its way between two nodes of this shard.
 struct Work {
@@ -120,8 +128,8 @@ pub struct Shard {
     keeping: Vec<u32>,
     /// Nodes whose sessions may have something to send, in turn.
     busy: VecDeque<u32>,
-    /// Nodes whose local sources wait.
-    paused: Vec<u32>,
+    /// Nodes whose local sources wait for the ring of another shard, by shard.
+    ring_waiters: Vec<Vec<NodeKey>>,
     /// Streams with something new to send.
     dirty: Vec<(u32, LinkId)>,
     /// Links through shared memory that are looked into every turn, until there is nothing to do and we sleep.
@@ -136,6 +144,15 @@ pub struct Shard {
     door: Door,
     dice: u64,
     stopping: bool,
+    /// The place of the node whose engine, device or owner is running, or [`NOBODY`].
+    running: u32,
+    /// Whether the last round ended in a panic, and when those of the last minute were.
+    panicked: bool,
+    panics: Vec<u64>,
+    /// Nodes to start anew.
+    restarts: Vec<Restart>,
+    /// Ends of memory links to look after once more after a panic.
+    idle_ends: Vec<(NodeKey, LinkId)>,
 }
 
 impl Shard {
@@ -162,7 +179,7 @@ impl Shard {
             touched: Vec::with_capacity(64),
             keeping: Vec::with_capacity(64),
             busy: VecDeque::with_capacity(64),
-            paused: Vec::new(),
+            ring_waiters: vec![Vec::new(); shared.mails.len()],
             dirty: Vec::with_capacity(64),
             hot: Vec::with_capacity(64),
             source: None,
@@ -173,28 +190,59 @@ impl Shard {
             door: Door::new(listeners),
             dice: thread::random_u64()? | 1,
             stopping: false,
+            running: NOBODY,
+            panicked: false,
+            panics: Vec::new(),
+            restarts: Vec::new(),
+            idle_ends: Vec::new(),
             shared,
         };
         shard.open_door()?;
         Ok(shard)
     }
 
-    /// Works until told to stop.
+    /// The shard's public side.
+    pub fn mail(&self) -> Arc<ShardMail> {
+        self.mail.clone()
+    }
+
+    /// Works until told to stop. A panic costs what was under way and the node that it came from; see [`recovery`].
     pub fn run(mut self) {
         let mut ready = ReadyList::with_capacity(EVENTS);
         while !self.stopping {
-            self.turn();
-            if !self.wait(&mut ready) {
-                break;
-            }
-            for index in 0..ready.len() {
-                let event = ready.get(index);
-                self.dispatch(event);
+            match panic::catch_unwind(AssertUnwindSafe(|| self.round(&mut ready))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => recovery::epoll_broken(self.index, &error),
+                Err(_) => self.contain_or_end(),
             }
         }
         for key in self.nodes.keys() {
-            self.close_node(key);
+            if panic::catch_unwind(AssertUnwindSafe(|| self.close_node(key))).is_err() {
+                self.contain_or_end();
+            }
         }
+    }
+
+    fn contain_or_end(&mut self) {
+        // A panic while one is contained leaves nothing that could be believed.
+        if panic::catch_unwind(AssertUnwindSafe(|| self.contain())).is_err() {
+            recovery::beyond_repair(self.index);
+        }
+    }
+
+    /// One turn, one look at what is ready.
+    fn round(&mut self, ready: &mut ReadyList) -> io::Result<()> {
+        self.running = NOBODY;
+        if std::mem::take(&mut self.panicked) {
+            self.recover();
+        }
+        self.turn();
+        self.wait(ready)?;
+        for index in 0..ready.len() {
+            let event = ready.get(index);
+            self.dispatch(event);
+        }
+        Ok(())
     }
 
     /// Everything that does not come from epoll.
@@ -204,8 +252,7 @@ impl Shard {
         self.read_letters();
         self.take_from_ring();
         if self.mail.take_resumed() {
-            self.stalled_rings.fill(false);
-            self.resume_all();
+            self.rings_have_room();
         }
         self.serve_rings();
         self.serve_deadlines();
@@ -216,8 +263,8 @@ impl Shard {
             .set(self.io.pool.allocated());
     }
 
-    /// Sleeps until something is to be done. False when the epoll set is broken, which ends the thread.
-    fn wait(&mut self, ready: &mut ReadyList) -> bool {
+    /// Sleeps until something is to be done. Fails only when the epoll set itself is gone.
+    fn wait(&mut self, ready: &mut ReadyList) -> io::Result<()> {
         let mut timeout = self.patience();
         if timeout != Some(0) {
             if self.rings_sleep() && self.mail.prepare_sleep() {
@@ -229,7 +276,7 @@ impl Shard {
         let outcome = self.epoll.wait(ready, timeout);
         self.mail.awake();
         self.now = thread::monotonic_ns();
-        outcome.is_ok()
+        outcome
     }
 
     /// How long there is nothing to do, as far as we know.

@@ -1,9 +1,9 @@
 //! A node and its links as their shard keeps them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use nm_engine::{Engine, LinkId, NodeId};
+use nm_engine::{Engine, Event, GroupId, LinkId, NodeConfig, NodeId, SessionId};
 
 use crate::runtime::link::handshake::Dialler;
 use crate::runtime::link::stream::Stream;
@@ -21,6 +21,8 @@ pub struct Node {
     pub id: NodeId,
     pub key: NodeKey,
     pub lab: Arc<str>,
+    /// What the engine was made from, for the case that it has to be made again.
+    pub config: NodeConfig,
     pub engine: Engine,
     pub sink: Arc<dyn NodeSink>,
     pub tun: Option<NodeTun>,
@@ -35,19 +37,27 @@ pub struct Node {
     pub busy: bool,
     /// What its local sources wait for and until when at most, if they do.
     pub paused: Option<(Pressure, u64)>,
-    /// The deadline that the shard has in its heap for it.
-    pub armed: u64,
+    /// Sessions that have not ended, and groups that the node is a member of: what a new engine has to be told or
+    /// others have to be told about.
+    pub sessions: BTreeSet<SessionId>,
+    pub memberships: BTreeSet<GroupId>,
+    /// Whether it is being taken off the shard.
+    pub closing: bool,
+    /// The deadlines that the shard has in its heap for it, the earliest last. A new one is added only when it is
+    /// earlier than all of them, so that a far deadline stands there once and not once for each near one before it.
+    pub armed: Vec<u64>,
 }
 
 impl Node {
     pub fn new(new: NewNode, key: NodeKey) -> Self {
         let id = new.config.node_id;
-        let mut engine = Engine::new(new.config);
+        let mut engine = Engine::new(new.config.clone());
         engine.set_sink_allocator(sinks::allocate);
         Self {
             id,
             key,
             lab: new.lab,
+            config: new.config,
             engine,
             sink: new.sink,
             tun: new.tun,
@@ -57,7 +67,20 @@ impl Node {
             keeps: false,
             busy: false,
             paused: None,
-            armed: NEVER,
+            sessions: BTreeSet::new(),
+            memberships: BTreeSet::new(),
+            closing: false,
+            armed: Vec::with_capacity(4),
+        }
+    }
+
+    /// Notes what an event says about the node.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::LocalMemberJoined { group_id } => drop(self.memberships.insert(*group_id)),
+            Event::LocalMemberLeft { group_id } => drop(self.memberships.remove(group_id)),
+            Event::SessionFinished { session, .. } => drop(self.sessions.remove(session)),
+            _ => {}
         }
     }
 
@@ -110,6 +133,8 @@ pub struct LinkEnd {
     pub congested: bool,
     /// Whether local sources have waited for this link in vain; they do not until it moves again.
     pub stalled: bool,
+    /// Nodes whose local sources wait for this link.
+    pub waiters: Vec<NodeKey>,
 }
 
 impl LinkEnd {
@@ -127,6 +152,7 @@ impl LinkEnd {
             door_failed: false,
             congested: false,
             stalled: false,
+            waiters: Vec::new(),
         }
     }
 

@@ -3,9 +3,9 @@
 use nm_engine::{LinkId, Packet};
 use nm_kernel::poll::Interest;
 
-use super::node::{Path, Pressure, NEVER};
+use super::node::{Path, Pressure};
 use super::timers::Timer;
-use super::{Shard, Token, Work, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
+use super::{Shard, Token, Work, NOBODY, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
 use crate::runtime::mail::{EndAddress, NodeKey};
 use crate::runtime::shared::{Handover, RING_HIGH_BYTES};
 use crate::runtime::tun::TunRead;
@@ -28,6 +28,7 @@ impl Shard {
                 break;
             };
             let Some(tun) = &node.tun else { break };
+            self.running = slot;
             let packet = match tun.read(queue as usize, &mut self.io.pool) {
                 TunRead::Packet(packet) => packet,
                 TunRead::Empty => break,
@@ -68,6 +69,7 @@ impl Shard {
                 // It stays marked; whoever ends the pause puts it back in line.
                 continue;
             }
+            self.running = slot;
             let more = node
                 .engine
                 .poll_transmit(nm_engine::Instant(self.now), &mut self.io);
@@ -91,6 +93,7 @@ impl Shard {
             let Some(Handover { key, link, packet }) = self.mail.take_packet() else {
                 break;
             };
+            self.running = key.slot;
             match self.nodes.get(key) {
                 Some(node) => node.engine.handle_link(
                     nm_engine::Instant(self.now),
@@ -117,6 +120,7 @@ impl Shard {
                 self.io.pool.put(packet);
                 continue;
             };
+            self.running = slot;
             node.engine
                 .handle_link(nm_engine::Instant(self.now), link, packet, &mut self.io);
             self.after_call(slot);
@@ -133,6 +137,7 @@ impl Shard {
             self.touched.push(slot);
         }
         self.carry_out(slot);
+        self.running = NOBODY;
     }
 
     /// Empties the effects of one engine.
@@ -167,6 +172,7 @@ impl Shard {
             }
         }
         for event in self.io.events.drain(..) {
+            node.note(&event);
             node.sink.event(event);
         }
     }
@@ -232,6 +238,7 @@ impl Shard {
                 continue;
             };
             node.keeps = false;
+            self.running = slot;
             if let Some(tun) = &mut node.tun {
                 tun.flush(&mut self.io.pool, &self.mail.counters);
             }
@@ -241,12 +248,14 @@ impl Shard {
                 continue;
             };
             node.touched = false;
+            self.running = slot;
             if !node.busy && node.engine.may_transmit() {
                 node.busy = true;
                 self.busy.push_back(slot);
             }
             self.arm(slot);
         }
+        self.running = NOBODY;
         self.flush_dirty();
     }
 
@@ -256,8 +265,8 @@ impl Shard {
             return;
         };
         if let Some(deadline) = node.engine.poll_deadline() {
-            if deadline.0 < node.armed {
-                node.armed = deadline.0;
+            if node.armed.last().is_none_or(|&armed| deadline.0 < armed) {
+                node.armed.push(deadline.0);
                 self.timers.add(deadline.0, Timer::Node(node.key));
             }
         }
@@ -265,13 +274,17 @@ impl Shard {
 
     pub(super) fn serve_node_deadline(&mut self, key: NodeKey, at: u64) {
         let now = self.instant();
-        let Some(node) = self.nodes.get(key).filter(|node| node.armed == at) else {
+        let Some(node) = self.nodes.get(key) else {
             return;
         };
-        node.armed = NEVER;
+        if node.armed.last() != Some(&at) {
+            return;
+        }
+        node.armed.pop();
         match node.engine.poll_deadline() {
             Some(deadline) if deadline <= now => {
                 let late = now.nanos_since(deadline);
+                self.running = key.slot;
                 node.engine.handle_timeout(now, &mut self.io);
                 let counters = &self.mail.counters;
                 counters.timeouts.add(1);
@@ -295,45 +308,89 @@ impl Shard {
         let until = self.now + PAUSE_LIMIT_NS;
         node.paused = Some((pressure, until));
         let key = node.key;
+        if let Some(waiters) = self.waiters_of(pressure) {
+            waiters.push(key);
+        }
         self.watch_devices(slot, Interest::NONE);
-        self.paused.push(slot);
         self.mail.counters.pauses.add(1);
         self.timers.add(until, Timer::Pause(key));
     }
 
-    /// Lets everyone who waited go on; who still meets a full link will wait again.
-    pub(super) fn resume_all(&mut self) {
-        while let Some(slot) = self.paused.pop() {
-            let Some(node) = self.nodes.at(slot) else {
+    /// Who waits for a queue; `None` when it is gone.
+    fn waiters_of(&mut self, pressure: Pressure) -> Option<&mut Vec<NodeKey>> {
+        match pressure {
+            Pressure::Ring { shard } => self.ring_waiters.get_mut(shard),
+            Pressure::Stream { slot, link } => Some(&mut self.nodes.at(slot)?.end(link)?.waiters),
+        }
+    }
+
+    /// Lets those go on who waited for this queue, and nobody else.
+    pub(super) fn resume(&mut self, pressure: Pressure) {
+        let Some(waiters) = self.waiters_of(pressure) else {
+            return;
+        };
+        let mut resumed = std::mem::take(waiters);
+        self.resume_nodes(pressure, &mut resumed);
+        if let Some(waiters) = self.waiters_of(pressure).filter(|list| list.is_empty()) {
+            // Its memory is used again.
+            *waiters = resumed;
+        }
+    }
+
+    /// The same for a queue that is gone.
+    pub(super) fn resume_nodes(&mut self, pressure: Pressure, waiters: &mut Vec<NodeKey>) {
+        for key in waiters.drain(..) {
+            let Some(node) = self.nodes.get(key) else {
                 continue;
             };
-            if node.paused.take().is_none() {
+            if node.paused.is_none_or(|(reason, _)| reason != pressure) {
                 continue;
             }
+            node.paused = None;
             if node.busy {
-                self.busy.push_back(slot);
+                self.busy.push_back(key.slot);
             }
-            self.watch_devices(slot, Interest::READ);
+            self.watch_devices(key.slot, Interest::READ);
+        }
+    }
+
+    /// Rings of other shards that were full have room again.
+    pub(super) fn rings_have_room(&mut self) {
+        for shard in 0..self.ring_waiters.len() {
+            if self.mail.take_resumed_by(shard) {
+                self.stalled_rings[shard] = false;
+                self.resume(Pressure::Ring { shard });
+            }
+        }
+    }
+
+    /// A node that waits is about to go: nobody keeps its key.
+    pub(super) fn wait_no_more(&mut self, key: NodeKey) {
+        let pause = self.nodes.get(key).and_then(|node| node.paused.take());
+        if let Some(waiters) = pause.and_then(|(pressure, _)| self.waiters_of(pressure)) {
+            waiters.retain(|waiter| *waiter != key);
         }
     }
 
     /// A node has waited in vain: whatever it waited for does not count as a reason to wait until it moves again.
     pub(super) fn pause_is_over(&mut self, key: NodeKey, at: u64) {
         let pause = self.nodes.get(key).and_then(|node| node.paused);
-        match pause.filter(|&(_, until)| until == at) {
-            // It ended long ago, and another may have begun.
-            None => return,
-            Some((Pressure::Ring { shard }, _)) => self.stalled_rings[shard] = true,
-            Some((Pressure::Stream { slot, link }, _)) => {
+        // Another one may have begun since.
+        let Some((pressure, _)) = pause.filter(|&(_, until)| until == at) else {
+            return;
+        };
+        match pressure {
+            Pressure::Ring { shard } => self.stalled_rings[shard] = true,
+            Pressure::Stream { slot, link } => {
                 if let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) {
                     end.stalled = true;
                 }
             }
         }
-        self.resume_all();
+        self.resume(pressure);
     }
 
-    fn watch_devices(&mut self, slot: u32, interest: Interest) {
+    pub(super) fn watch_devices(&mut self, slot: u32, interest: Interest) {
         let Some(tun) = self.nodes.at(slot).and_then(|node| node.tun.as_ref()) else {
             return;
         };
@@ -353,6 +410,7 @@ impl Shard {
             return;
         };
         node.tun = None;
+        self.running = slot;
         node.sink.device_lost(reason);
     }
 }

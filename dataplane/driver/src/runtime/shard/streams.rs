@@ -275,6 +275,7 @@ impl Shard {
 
     fn take_packet(&mut self, key: NodeKey, link: LinkId, packet: nm_engine::Packet) {
         let now = self.instant();
+        self.running = key.slot;
         match self.nodes.get(key) {
             Some(node) => node.engine.handle_link(now, link, packet, &mut self.io),
             None => return self.io.pool.put(packet),
@@ -394,6 +395,7 @@ impl Shard {
             let _ = self.epoll.modify(stream.wire(), token, interest);
         }
         end.stalled &= sent == 0;
+        let may_resume = queued < QUEUE_LOW_BYTES && !end.waiters.is_empty();
         if end.congested && queued < QUEUE_LOW_BYTES {
             end.congested = false;
             node.engine.set_link_congested(link, false);
@@ -401,8 +403,8 @@ impl Shard {
         } else if queued > QUEUE_HIGH_BYTES && !end.stalled {
             self.pause_source(Pressure::Stream { slot, link });
         }
-        if queued < QUEUE_LOW_BYTES && !self.paused.is_empty() {
-            self.resume_all();
+        if may_resume {
+            self.resume(Pressure::Stream { slot, link });
         }
         if shared && queued > 0 {
             self.warm_up(slot, link);
@@ -427,6 +429,11 @@ impl Shard {
         let (dials, attempts, epoch) = (end.dials(), end.attempts, self.shared.next_epoch());
         // A new epoch makes timers of the old attempt void.
         end.epoch = epoch;
+        // Whoever waited for the queue that is gone meets a link that is down, and loses its packets there.
+        self.resume(Pressure::Stream {
+            slot: key.slot,
+            link,
+        });
         self.report_link(key, link, None, &fault.to_string());
         if dials {
             let longest =

@@ -1,0 +1,250 @@
+//! Contain a panic of the packet thread: only the node whose code failed starts anew, and everybody else goes on.
+//!
+//! A panic unwinds to the thread's loop. Whatever was under way in that turn is in doubt and is dropped: packets, lists
+//! of what is to be done, deadlines. The lists and deadlines are then made again from what the nodes and links
+//! themselves say. The node whose engine or owner was running gets a fresh engine, as if its process had been restarted:
+//! its links go down and are made anew when the controller sends them again; its sessions and receivers end, and their
+//! owners are told. Its device, its place and the handles to it stay.
+//!
+//! A panic that cannot be laid at a node's door, or one too many within a minute, costs all nodes of the thread their
+//! engines; twice as many end the process, so that whoever supervises it starts a new one.
+
+use nm_engine::{Command, Engine, Event, LinkId, SessionState};
+use nm_kernel::poll::Interest;
+
+use super::links::FAILED;
+use super::node::{Node, Path, NEVER};
+use super::timers::{Timer, Timers};
+use super::{Shard, NOBODY};
+use crate::runtime::mail::NodeKey;
+use crate::runtime::panics;
+use crate::runtime::setup::LinkKind;
+use crate::runtime::sinks;
+
+/// The time in which panics are counted.
+const PANIC_WINDOW_NS: u64 = 60_000_000_000;
+/// Panics in that time from which on every node of the thread starts anew: what fails again and again may have its
+/// cause in a neighbour.
+const PANICS_FOR_ALL: usize = 5;
+/// Panics in that time after which the process ends: what a fresh start of every node does not mend, this thread cannot.
+const PANICS_FOR_THE_END: usize = 10;
+
+/// A node that is to start anew.
+pub(super) struct Restart {
+    pub key: NodeKey,
+    pub reason: String,
+}
+
+impl Shard {
+    /// Takes note of a panic and brings the thread's own state into order. Nodes start anew on the next turn.
+    pub(super) fn contain(&mut self) {
+        let words = panics::last_words();
+        self.now = nm_kernel::thread::monotonic_ns();
+        self.mail.counters.panics.add(1);
+        self.panics
+            .retain(|&at| at.saturating_add(PANIC_WINDOW_NS) > self.now);
+        self.panics.push(self.now);
+        let count = self.panics.len();
+        if count >= PANICS_FOR_THE_END {
+            let reason = format!(
+                "failed {PANICS_FOR_THE_END} times within a minute, the last time with: {words}"
+            );
+            end_process(self.index, &reason);
+        }
+        let running = std::mem::replace(&mut self.running, NOBODY);
+        let culprit = self.nodes.at(running).map(|node| (node.key, node.id));
+        let (keys, reason) = match culprit {
+            Some((key, id)) if count < PANICS_FOR_ALL => (
+                vec![key],
+                format!("the packet engine of node {id} failed: {words}"),
+            ),
+            _ => (
+                self.nodes.keys(),
+                format!("packet thread {} failed: {words}", self.index),
+            ),
+        };
+        for key in keys {
+            let reason = reason.clone();
+            if self.restarts.iter().all(|restart| restart.key != key) {
+                self.restarts.push(Restart { key, reason });
+            }
+        }
+        self.put_in_order();
+        self.panicked = true;
+    }
+
+    /// Drops what was under way and makes lists and deadlines anew.
+    fn put_in_order(&mut self) {
+        self.io.transmits.clear();
+        self.io.tun.clear();
+        self.io.deliveries.clear();
+        self.io.events.clear();
+        self.work.clear();
+        self.received = Vec::with_capacity(256);
+        self.touched.clear();
+        self.keeping.clear();
+        self.busy.clear();
+        self.dirty.clear();
+        self.hot.clear();
+        self.ring_waiters.iter_mut().for_each(Vec::clear);
+        self.stalled_rings.fill(false);
+        self.source = None;
+        self.timers = Timers::default();
+        self.idle_ends.clear();
+        for key in self.nodes.keys() {
+            self.put_node_in_order(key);
+        }
+        self.door_in_order();
+    }
+
+    fn put_node_in_order(&mut self, key: NodeKey) {
+        let (slot, now) = (key.slot, self.now);
+        let epochs = self.shared.clone();
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        // Looked after when the next turn settles: device, deadline, sessions.
+        (node.touched, node.keeps) = (true, true);
+        self.touched.push(slot);
+        self.keeping.push(slot);
+        node.armed.clear();
+        if node.busy {
+            self.busy.push_back(slot);
+        }
+        let paused = node.paused.take().is_some();
+        for (link, end) in node.links.iter_mut().enumerate() {
+            let Some(end) = end else { continue };
+            let link = link as LinkId;
+            end.waiters.clear();
+            (end.dirty, end.hot) = (false, false);
+            match &end.path {
+                Path::Stream(stream) => {
+                    end.dirty = true;
+                    self.dirty.push((slot, link));
+                    if stream.wire().is_shared() {
+                        stream.wire().is_awake();
+                        end.hot = true;
+                        self.hot.push((slot, link));
+                    }
+                }
+                Path::Connecting(_) | Path::Handshake(..) | Path::Idle if end.dials() => {
+                    // Begun anew at once, whatever the attempt had come to.
+                    end.path = Path::Idle;
+                    end.epoch = epochs.next_epoch();
+                    let epoch = end.epoch;
+                    self.timers.add(now, Timer::Link { key, link, epoch });
+                }
+                Path::Idle if end.setup.kind == LinkKind::Memory => {
+                    // The other end may have come while nobody listened.
+                    self.idle_ends.push((key, link));
+                }
+                _ => {}
+            }
+        }
+        if paused {
+            self.watch_devices(slot, Interest::READ);
+        }
+    }
+
+    /// Starts nodes anew that have failed, and finishes what the panic interrupted. A panic in here is contained as any
+    /// other: each node is taken from the list before its turn.
+    pub(super) fn recover(&mut self) {
+        while let Some(Restart { key, reason }) = self.restarts.pop() {
+            self.restart(key, &reason);
+            self.settle();
+        }
+        while let Some((key, link)) = self.idle_ends.pop() {
+            self.offer_end(key, link);
+            self.settle();
+        }
+        for key in self.nodes.keys() {
+            if self.nodes.get(key).is_some_and(|node| node.closing) {
+                self.close_node(key);
+            }
+        }
+        self.settle();
+    }
+
+    /// As if the node's process had been restarted, except for its device and the handles to it.
+    fn restart(&mut self, key: NodeKey, reason: &str) {
+        let slot = key.slot;
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let links: Vec<(LinkId, u32)> = node
+            .by_remote
+            .iter()
+            .map(|(remote, link)| (*link, *remote))
+            .collect();
+        let sink = node.sink.clone();
+        self.running = slot;
+        if let Some(node) = self.nodes.get(key) {
+            renew(node);
+        }
+        for (link, remote) in links {
+            self.drop_end(key, link, FAILED);
+            self.running = slot;
+            sink.link_state(remote, None, reason);
+        }
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let sessions = std::mem::take(&mut node.sessions);
+        let members = std::mem::take(&mut node.memberships);
+        for session in sessions {
+            let state = SessionState::Failed;
+            sink.event(Event::SessionFinished { session, state });
+        }
+        sink.engine_restarted(reason);
+        for group_id in members {
+            // Only a group that was left meanwhile could be refused.
+            let _ = self.command(key, Command::JoinGroup { group_id });
+        }
+        self.running = NOBODY;
+    }
+}
+
+/// Gives a node a fresh engine.
+fn renew(node: &mut Node) {
+    // Peers tell the new engine's sessions from those of the old one by it. Without randomness the old number, moved.
+    node.config.incarnation =
+        nm_kernel::thread::random_u64().unwrap_or_else(|_| node.config.incarnation.wrapping_add(1));
+    let mut engine = Engine::new(node.config.clone());
+    engine.set_sink_allocator(sinks::allocate);
+    node.engine = engine;
+    node.busy = false;
+    if let Some(tun) = &mut node.tun {
+        tun.forget_kept();
+    }
+}
+
+/// Ends the process: this thread cannot carry packets any more, and nodes that only seem to live are worse than none.
+fn end_process(shard: usize, reason: &str) -> ! {
+    eprintln!("nm: packet thread {shard} {reason}\nnm: this process ends; `nm up` starts it again");
+    std::process::abort()
+}
+
+/// Ends the process when the thread waits no more: somebody has closed its descriptors.
+pub(super) fn epoll_broken(shard: usize, error: &std::io::Error) -> ! {
+    let reason = format!(
+        "cannot wait for packets any more: {error}; something in this process closes descriptors that are not its own"
+    );
+    end_process(shard, &reason)
+}
+
+impl Shard {
+    /// The door's deadline went with the others.
+    fn door_in_order(&mut self) {
+        self.door.armed = NEVER;
+        self.tend_door();
+    }
+}
+
+/// Ends the process after a second panic while the first was being contained.
+pub(super) fn beyond_repair(shard: usize) -> ! {
+    let words = panics::last_words();
+    end_process(
+        shard,
+        &format!("failed while it contained a failure: {words}"),
+    )
+}

@@ -1,0 +1,359 @@
+//! A panic on a packet thread costs the node that it came from its engine, and nobody anything else.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{dial, join, node, runtime, runtime_for, Memory, TestNode, CARRIERS, LIMIT};
+use nm_driver::runtime::{Carrier, LinkKind, NodeSetup, NodeSink, Runtime, RuntimeConfig};
+use nm_engine::{
+    Command, CommandOutput, Delivery, Event, FlowFilter, NodeConfig, NodeId, SessionState,
+    SharedBytes, Target,
+};
+
+/// An owner whose code panics on the packet thread, in the place of an engine that does.
+#[derive(Default)]
+struct Faulty {
+    heard: Memory,
+    armed: AtomicBool,
+    restarts: AtomicU32,
+}
+
+impl Faulty {
+    fn fail(&self) {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            panic!("injected");
+        }
+    }
+}
+
+impl NodeSink for Faulty {
+    fn event(&self, event: Event) {
+        self.heard.event(event);
+    }
+    fn deliver(&self, delivery: Delivery) -> bool {
+        self.fail();
+        self.heard.deliver(delivery)
+    }
+    fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
+        if carrier.is_some() {
+            self.fail();
+        }
+        self.heard.link_state(remote, carrier, reason);
+    }
+    fn engine_restarted(&self, reason: &str) {
+        self.restarts.fetch_add(1, Ordering::SeqCst);
+        self.heard.link_state(u32::MAX, None, reason);
+    }
+}
+
+struct FaultyNode {
+    node: TestNode,
+    sink: Arc<Faulty>,
+}
+
+fn faulty(home: &Runtime, id: NodeId) -> FaultyNode {
+    let sink = Arc::new(Faulty::default());
+    let port = home
+        .add_node(NodeSetup {
+            config: NodeConfig::new(id),
+            tun: None,
+            sink: sink.clone(),
+            lab: "test".into(),
+            shard: Some(0),
+        })
+        .expect("added");
+    let node = TestNode {
+        id,
+        port,
+        heard: Arc::new(Memory::default()),
+        space: None,
+    };
+    FaultyNode { node, sink }
+}
+
+fn receive(node: &TestNode, from: NodeId) {
+    let filter = FlowFilter {
+        src_node: from,
+        group: None,
+        src_port: 45_535,
+        dst_port: 8_888,
+    };
+    node.command(Command::RegisterReceiver { filter });
+}
+
+fn send(from: &TestNode, to: NodeId, text: &[u8]) {
+    from.command(Command::SendMessage {
+        target: Target::Node(to),
+        src_port: None,
+        dst_port: None,
+        payload: SharedBytes::new(text.to_vec()),
+    });
+}
+
+/// A message at which its receiver fails. Whoever sends it may be told that its request was under way then.
+fn poison(from: &TestNode, to: NodeId) {
+    let command = Command::SendMessage {
+        target: Target::Node(to),
+        src_port: None,
+        dst_port: None,
+        payload: SharedBytes::new(b"poison".to_vec()),
+    };
+    if let Err(error) = from.port.command(command) {
+        assert_eq!(error.id(), "node.engine_failed");
+    }
+}
+
+fn arrives(from: &TestNode, to: &TestNode, heard: &Memory, text: &[u8]) {
+    send(from, to.id, text);
+    heard.wait("the message", |heard| {
+        heard.messages.pop().filter(|message| message == text)
+    });
+}
+
+/// Nodes 1 and 3 are sound and linked in memory on the same thread as 2, which is faulty and linked to both.
+struct Scene {
+    home: Arc<Runtime>,
+    one: TestNode,
+    two: FaultyNode,
+    three: TestNode,
+}
+
+fn scene() -> Scene {
+    let home = runtime(1);
+    let (one, two, three) = (node(&home, 1), faulty(&home, 2), node(&home, 3));
+    join(&one, &three);
+    for other in [&one, &three] {
+        other.link(2, LinkKind::Memory);
+        two.node.link(other.id, LinkKind::Memory);
+        other.heard.wait_link(2, true);
+    }
+    one.route(&[(2, 2), (3, 3)]);
+    three.route(&[(1, 1), (2, 2)]);
+    receive(&two.node, 1);
+    receive(&three, 1);
+    Scene {
+        home,
+        one,
+        two,
+        three,
+    }
+}
+
+#[test]
+fn only_the_node_that_failed_starts_anew() {
+    let Scene {
+        home,
+        one,
+        two,
+        three,
+    } = scene();
+    let FaultyNode { node: faulty, sink } = &two;
+    let open = Command::ReceiveData {
+        dest: nm_engine::AddressPlan::default().node_addr(2),
+        source: 1,
+        expected_bytes: 1_000_000,
+        limits: None,
+    };
+    let CommandOutput::Session(session) = faulty.command(open) else {
+        panic!("a session")
+    };
+    faulty.command(Command::JoinGroup { group_id: 7 });
+    sink.armed.store(true, Ordering::SeqCst);
+    // A packet of its neighbour's is what it fails at.
+    poison(&one, 2);
+    let reason = sink.heard.wait_link(u32::MAX, false);
+    assert!(
+        reason.starts_with("the packet engine of node 2 failed: injected (driver/tests/panics.rs:"),
+        "{reason}"
+    );
+    // Its owner hears of everything that is over.
+    assert_eq!(sink.heard.wait_link(1, false), reason);
+    sink.heard.wait("the end of the session", |heard| {
+        heard.events.iter().find_map(|event| match event {
+            Event::SessionFinished { session: s, state } if *s == session => {
+                assert_eq!(*state, SessionState::Failed);
+                Some(())
+            }
+            _ => None,
+        })
+    });
+    // The neighbours learn that the link is down and why.
+    for other in [&one, &three] {
+        let said = other.heard.wait_link(2, false);
+        assert!(said.contains("failed and was started anew"), "{said}");
+    }
+    arrives(&one, &three, &three.heard, b"the others go on");
+    let stats = faulty.port.stats().expect("the handle stays valid");
+    assert!(stats.links.is_empty());
+    // What the controller does next.
+    faulty.link(1, LinkKind::Memory);
+    one.heard.wait_link(2, true);
+    receive(faulty, 1);
+    arrives(&one, faulty, &sink.heard, b"back again");
+    assert_eq!(home.stats().shards[0].panics, 1);
+    assert_eq!(sink.restarts.load(Ordering::SeqCst), 1);
+    let joined = |heard: &mut common::Heard| {
+        let joins = heard.events.iter();
+        let member = |event: &&Event| matches!(event, Event::LocalMemberJoined { group_id: 7 });
+        (joins.filter(member).count() == 2).then_some(())
+    };
+    sink.heard.wait("the membership again", joined);
+}
+
+#[test]
+fn whoever_asked_is_told_that_the_thread_failed() {
+    let home = runtime(1);
+    let (one, two) = (node(&home, 1), faulty(&home, 2));
+    one.link(2, LinkKind::Memory);
+    two.sink.armed.store(true, Ordering::SeqCst);
+    let setup = nm_driver::runtime::LinkSetup {
+        remote: 1,
+        remote_name: "n1".into(),
+        kind: LinkKind::Memory,
+        door: None,
+        spec: nm_engine::LinkSpec::default(),
+        secret: None,
+    };
+    let error = two.node.port.connect_link(setup.clone()).expect_err("lost");
+    assert_eq!(error.id(), "node.engine_failed");
+    two.node.port.connect_link(setup).expect("the second time");
+    one.heard.wait_link(2, true);
+}
+
+#[test]
+fn links_to_other_processes_survive_a_panic_of_another_node() {
+    for carrier in CARRIERS {
+        let (home, away) = (runtime_for(carrier, 1), runtime_for(carrier, 1));
+        let (one, two, four) = (node(&home, 1), faulty(&home, 2), node(&away, 4));
+        // One link that is up, one that is being dialled, one that waits to be.
+        one.link(4, LinkKind::Accept);
+        dial(&four, &home, 1);
+        one.heard.wait_link(4, true);
+        four.heard.wait_link(1, true);
+        one.route(&[(2, 2), (4, 4)]);
+        four.route(&[(1, 1)]);
+        join_faulty(&one, &two);
+        receive(&two.node, 1);
+        receive(&four, 1);
+        receive(&one, 4);
+        two.sink.armed.store(true, Ordering::SeqCst);
+        poison(&one, 2);
+        two.sink.heard.wait_link(u32::MAX, false);
+        arrives(&one, &four, &four.heard, b"there");
+        arrives(&four, &one, &one.heard, b"and back");
+        let downs = one.heard.wait("a look", |heard| {
+            Some(
+                heard
+                    .links
+                    .iter()
+                    .filter(|link| link.0 == 4 && !link.1)
+                    .count(),
+            )
+        });
+        assert_eq!(downs, 0, "{carrier}");
+    }
+}
+
+fn join_faulty(one: &TestNode, two: &FaultyNode) {
+    one.link(two.node.id, LinkKind::Memory);
+    two.node.link(one.id, LinkKind::Memory);
+    one.heard.wait_link(two.node.id, true);
+}
+
+#[test]
+fn a_neighbour_that_dials_comes_back_to_the_node_that_failed() {
+    for carrier in CARRIERS {
+        let (home, away) = (runtime_for(carrier, 1), runtime_for(carrier, 1));
+        let (two, four) = (faulty(&home, 2), node(&away, 4));
+        two.node.link(4, LinkKind::Accept);
+        dial(&four, &home, 2);
+        four.heard.wait_link(2, true);
+        four.route(&[(2, 2)]);
+        receive(&two.node, 4);
+        two.sink.armed.store(true, Ordering::SeqCst);
+        poison(&four, 2);
+        two.sink.heard.wait_link(u32::MAX, false);
+        four.heard.wait_link(2, false);
+        two.node.link(4, LinkKind::Accept);
+        four.heard.wait_link(2, true);
+        receive(&two.node, 4);
+        arrives(&four, &two.node, &two.sink.heard, b"again");
+    }
+}
+
+#[test]
+fn panics_again_and_again_cost_every_node_of_the_thread_its_engine() {
+    let Scene { home, one, two, .. } = scene();
+    for count in 1..=5 {
+        two.sink.armed.store(true, Ordering::SeqCst);
+        poison(&one, 2);
+        let deadline = Instant::now() + LIMIT;
+        while two.sink.restarts.load(Ordering::SeqCst) < count {
+            assert!(Instant::now() < deadline, "restart {count}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if count < 5 {
+            two.node.link(1, LinkKind::Memory);
+            one.heard.wait_link(2, true);
+            receive(&two.node, 1);
+        }
+    }
+    // Also those that did nothing wrong: the fifth time it counts as the thread's fault.
+    let said = one.heard.wait_link(3, false);
+    assert!(
+        said.starts_with("packet thread 0 failed: injected"),
+        "{said}"
+    );
+    assert_eq!(home.stats().shards[0].panics, 5);
+    one.port.stats().expect("it lives");
+}
+
+#[test]
+fn a_thread_that_cannot_be_mended_ends_its_process() {
+    const CHILD: &str = "NM_TEST_PANICS_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        // In the child: a node that fails whenever its link comes up, ten times.
+        let home = Runtime::start(RuntimeConfig {
+            shards: Some(1),
+            ..RuntimeConfig::default()
+        })
+        .expect("started");
+        let (one, two) = (node(&home, 1), faulty(&home, 2));
+        one.link(2, LinkKind::Memory);
+        for _ in 0..20 {
+            two.sink.armed.store(true, Ordering::SeqCst);
+            one.link(2, LinkKind::Memory);
+            let setup = nm_driver::runtime::LinkSetup {
+                remote: 1,
+                remote_name: "n1".into(),
+                kind: LinkKind::Memory,
+                door: None,
+                spec: nm_engine::LinkSpec::default(),
+                secret: None,
+            };
+            let _ = two.node.port.connect_link(setup);
+        }
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args([
+            "--exact",
+            "a_thread_that_cannot_be_mended_ends_its_process",
+            "--nocapture",
+        ])
+        .env(CHILD, "1")
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        said.contains(
+            "packet thread 0 failed 10 times within a minute, the last time with: injected"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("`nm up` starts it again"), "{said}");
+}
