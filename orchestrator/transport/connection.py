@@ -48,7 +48,7 @@ HIGH_WATER = 4 * 1024 * 1024
 """Bytes waiting at which `send` holds its caller back."""
 
 UNREAD_BYTES = 1024 * 1024
-"""Bytes that may wait for our own reader before no more is taken from the socket, which holds the peer back."""
+"""Unread bytes at which no more is taken from the socket, which holds the peer back."""
 
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 """Bytes that may wait for our own reader while it waits for a reply that comes behind them."""
