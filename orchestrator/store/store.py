@@ -157,6 +157,15 @@ class Store:
         async with self._connection() as connection:
             return await runs.read_run_events(connection, run, after, limit)
 
+    async def last_run_event(self, run: str) -> int:
+        """Read the number of a run's last event, 0 when there is none."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                "SELECT coalesce(max(seq), 0) FROM run_events WHERE run = %s", (run,)
+            )
+            row = await cursor.fetchone()
+            return int(row[0]) if row else 0
+
     async def run_failures(self, run: str, limit: int = 1000) -> list[tuple[Any, ...]]:
         """Read which roles of a run did not end well: node, role, error, traceback."""
         async with self._connection() as connection:

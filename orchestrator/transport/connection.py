@@ -145,11 +145,15 @@ class Connection:
         Raises:
             Disconnected: The connection has ended.
         """
+        await self.send_ready(encode(Frame(message, node)))
+
+    async def send_ready(self, data: bytes) -> None:
+        """Like `send`, for an encoded frame."""
         self._check()
-        self.send_nowait(message, node=node)
+        self.send_encoded(data)
         if not self._drained.is_set():
             await self._drained.wait()
-            self._check()
+        self._check()
 
     def ask(self, message: Message, on_reply: OnReply, *, node: int = 0) -> None:
         """Send a request and call back with its reply, or with None when the connection ends first.
