@@ -164,7 +164,7 @@ class Core:
         self._announced = {node.id: node.state for node in lab.registry if node.state in absent}
         self._acks = AfterStore(store.flushed, "acknowledgements")
         self._stored_acks = AfterStore(store.stored, "acknowledgements of what is stored")
-        # Durations are measured on the monotonic clock: setting the wall clock does not change how long a run is.
+        # Durations are measured on the monotonic clock: setting the wall clock changes no time limit.
         self._epoch = clock.wall() - clock.monotonic()
         self._news: list[bytes] = []
         self._gather = GATHER
