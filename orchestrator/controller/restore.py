@@ -93,8 +93,7 @@ def give_addresses(groups: Groups, rows: Iterable[GroupRow], store: Store) -> No
     """Write the addresses of groups that were added by hand without one."""
     for row in rows:
         if row.group_ip is None and row.group_id in groups:
-            group = groups.group(row.group_id)
-            store.lab.save_group(GroupRow(group.id, group.label, group.source, group.ip))
+            store.lab.give_address(row.group_id, groups.group(row.group_id).ip)
 
 
 def _recall(node: Node, row: NodeRow | None) -> None:

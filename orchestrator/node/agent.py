@@ -115,7 +115,7 @@ class Agent:
         for run in [run for run in self._runs.values() if not run.running]:
             self._runs.pop(run.id).close()
         try:
-            self._runs[message.run] = Run(message, self._work, self._post, self._address)
+            self._runs[message.run] = Run(message, self._work, self._post, self._address, self._link.has_room)
         except NmError as error:
             self._unprepared = (message.run, error)  # its roles come next, and are refused with the reason
             raise

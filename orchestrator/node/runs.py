@@ -7,6 +7,7 @@ keeps the tables whole; nothing is sent or waited for while it is held.
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -14,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.node.context import Context
+from orchestrator.node.context import Context, RoleStopped
 from orchestrator.node.nodes import Node
 from orchestrator.node.program import Program
 from orchestrator.node.roles import Outcome, RoleThread
@@ -30,6 +31,10 @@ from orchestrator.protocol.messages import (
     RoleReport,
     RoleStarted,
 )
+from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
+
+LOOK_S = 0.01
+"""How often a role looks for room in the outbox while there is none: it can be told to stop between two."""
 
 Wait = tuple[int, Future[Any]]
 """A node whose role waits, and what it waits on."""
@@ -46,6 +51,7 @@ class Run:
         work: Where its code may be unpacked.
         post: How to send; safe from any thread.
         address: Says a node's address.
+        has_room: Whether there is room for what a role says as often as it likes; safe from any thread.
     """
 
     def __init__(
@@ -54,16 +60,19 @@ class Run:
         work: Path,
         post: Post,
         address: Callable[[int], str],
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.id = prepared.run
         self.timeout_s = prepared.timeout_s
         self._prepared = prepared
         self._program = Program(prepared.run, prepared.files, prepared.entry, work)
         self._post = post
+        self._has_room = has_room
         self._addresses = {node: address(node) for node in prepared.names}
         self._lock = threading.Lock()
         self._roles: dict[int, tuple[RoleThread, Context]] = {}
         self._rows: defaultdict[int, int] = defaultdict(int)
+        self._numbering = threading.Lock()  # rows are posted in the order of their numbers
         self._entered: defaultdict[tuple[int, str], int] = defaultdict(int)
         self._barriers: defaultdict[tuple[str, int], list[Wait]] = defaultdict(list)
         self._lookups: defaultdict[str, list[Wait]] = defaultdict(list)
@@ -90,15 +99,14 @@ class Run:
         )
 
         def finished(outcome: Outcome) -> None:
+            error = safe_text(outcome.error, limit=MAX_ERROR_BYTES) or None
+            traceback = safe_text(outcome.traceback, limit=MAX_TRACEBACK_BYTES) or None
+            with self._numbering:
+                told = (outcome.ok, error, traceback, self._rows[node.id])
+                self._post(RoleFinished(self.id, node.id, role, *told), node.id, True)
+            # Not before: the agent says which roles run here, and this one is running until its end is told.
             with self._lock:
                 self._roles.pop(node.id, None)
-            self._post(
-                RoleFinished(
-                    self.id, node.id, role, outcome.ok, outcome.error or None, outcome.traceback or None
-                ),
-                node.id,
-                True,
-            )
             ended(node.id)
 
         def enter() -> None:
@@ -158,14 +166,16 @@ class Run:
 
     def report(self, node: int, row: dict[str, Any]) -> None:
         """Send a row, numbered so that one sent twice is kept once."""
-        with self._lock:
-            self._rows[node] += 1
-            number = self._rows[node]
-        self._post(RoleReport(self.id, node, str(row["role"]), number, row), node, True)
+        self._wait_for_room(node)
+        with self._numbering:
+            number = self._rows[node] + 1
+            self._post(RoleReport(self.id, node, str(row["role"]), number, row), node, True)
+            self._rows[node] = number
 
     def log(self, node: int, level: str, text: str) -> None:
         """Send a line of a role's log."""
-        self._post(RoleLog(self.id, node, level, text), node, True)
+        self._wait_for_room(node)
+        self._post(RoleLog(self.id, node, level, safe_text(text)), node, True)
 
     def progress(self, node: int, done: float, total: float) -> None:
         """Say how far a role is; lost if the controller is away."""
@@ -173,6 +183,7 @@ class Run:
 
     def publish(self, node: int, key: str, value: Any) -> None:
         """Make a value known."""
+        self._wait_for_room(node)
         self._post(Publish(self.id, node, key, value), node, True)
 
     def barrier(self, node: int, name: str) -> Future[None]:
@@ -192,6 +203,22 @@ class Run:
             self._lookups[key].append((node, future))
         self._post(Lookup(self.id, node, key), node, True)
         return future
+
+    def _wait_for_room(self, node: int) -> None:
+        """Hold up a role while too much of what roles said waits for the controller.
+
+        Raises:
+            RoleStopped: The role has to end; also in threads that it started itself.
+        """
+        if self._has_room():
+            return
+        with self._lock:
+            entry = self._roles.get(node)
+        while not self._has_room():
+            reason = entry[1].interrupted if entry is not None else None
+            if reason is not None:
+                raise RoleStopped(reason)
+            time.sleep(LOOK_S)
 
 
 def _settle(future: Future[Any], value: Any) -> None:

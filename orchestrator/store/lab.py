@@ -45,6 +45,8 @@ _SAVE_GROUP = Statement("""
     INSERT INTO groups (group_id, label, src_node_id, group_ip) VALUES (%s, %s, %s, %s)
     ON CONFLICT (group_id) DO UPDATE SET
         label = excluded.label, src_node_id = excluded.src_node_id, group_ip = excluded.group_ip""")
+# Not the whole group: it may have been deleted by hand meanwhile.
+_GIVE_ADDRESS = Statement("UPDATE groups SET group_ip = %s WHERE group_id = %s AND group_ip IS NULL")
 _ADD_MEMBER = Statement(
     "INSERT INTO group_members (group_id, node_id) VALUES (%s, %s) ON CONFLICT (group_id, node_id) DO NOTHING"
 )
@@ -105,6 +107,11 @@ class LabTables:
         """Write a group; its members and trees have calls of their own."""
         self.changes += 1
         self._writer.put(_SAVE_GROUP, group.group_id, text(group.label), group.src_node_id, group.group_ip)
+
+    def give_address(self, group_id: int, group_ip: str) -> None:
+        """Write the address of a group that was added by hand without one."""
+        self.changes += 1
+        self._writer.put(_GIVE_ADDRESS, group_ip, group_id)
 
     def add_member(self, group_id: int, node_id: int) -> None:
         """Write a membership."""
