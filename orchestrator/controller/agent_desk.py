@@ -19,6 +19,10 @@ __all__ = ["AgentDesk", "Watched"]
 KEEP_ENDED = 20
 """Runs that ended and are kept in memory for those who still watch."""
 
+AGENT_LIMIT_S = 30.0
+"""How long an agent that is called for, or that was lost, may take to come before its nodes count as degraded. With
+a hundred containers on two processors the last one is loaded after twenty seconds."""
+
 
 @dataclass(slots=True)
 class Watched:
@@ -46,9 +50,12 @@ class AgentDesk:
         self._held: dict[tuple[str, str, str, int], list[tuple[Session, Frame]]] = {}
         self._outbox: list[Callable[[], None]] = []
         self._sender: asyncio.Task[None] | None = None
-        core.on_came.append(lambda node: self.runs.came(node.id))
+        core.on_came.append(lambda node: self._came(node.id))
+        self._troubles: dict[Session, dict[int, str]] = {}
+        self._awaited: dict[int, float] = {}  # nodes whose agent should come, and since when
         self._handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
             m.AgentHello: self._hello,
+            m.AgentTroubles: self._set_troubles,
             m.RoleStarted: self._role_started,
             m.RoleReport: self._report,
             m.RoleProgress: self._progress,
@@ -68,12 +75,24 @@ class AgentDesk:
 
     def lost(self, session: Session) -> None:
         """An agent's connection has ended; it has a moment to come back."""
-        self.runs.detach(session, self._core.now_ms())
+        self._troubles.pop(session, None)
+        now = self._core.clock.monotonic()
+        for node in self.runs.detach(session, self._core.now_ms()):
+            self._awaited[node] = now
         for key in list(self._held):
             self._held[key] = [each for each in self._held[key] if each[0] is not session]
             if not self._held[key]:
                 del self._held[key]
         self._schedule()
+
+    def trouble(self, node: int) -> str:
+        """What keeps a node from running roles as it should, as a sentence; empty when nothing does."""
+        for troubles in self._troubles.values():
+            if node in troubles:
+                return troubles[node]
+        since = self._awaited.get(node)
+        waited = 0.0 if since is None else self._core.clock.monotonic() - since
+        return "no agent has come to run its roles" if waited > AGENT_LIMIT_S else ""
 
     def start(self, wanted: m.StartRun) -> Run:
         """Start a run.
@@ -168,6 +187,10 @@ class AgentDesk:
 
     def call(self, nodes: Iterable[int]) -> None:
         """See `Effects.call`."""
+        nodes = list(nodes)
+        now = self._core.clock.monotonic()
+        for node in nodes:
+            self._awaited.setdefault(node, now)
         peers = {node: self._core.lab.registry.node(node).peer for node in nodes}
         # One call is enough for all nodes of a process.
         for peer, node in {peer: node for node, peer in peers.items() if isinstance(peer, Session)}.items():
@@ -209,8 +232,17 @@ class AgentDesk:
     def _hello(self, session: Session, frame: Frame, message: m.AgentHello) -> None:
         for node in message.nodes:
             self._core.lab.registry.node(node)
+            self._awaited.pop(node, None)
         self.runs.attach(session, message, self._core.now_ms())
         session.connection.ack(frame)
+
+    def _set_troubles(self, session: Session, frame: Frame, message: m.AgentTroubles) -> None:
+        self._troubles[session] = dict(message.troubles)
+        session.connection.ack(frame)
+
+    def _came(self, node: int) -> None:
+        self._awaited.pop(node, None)  # a new process, which has not been called yet
+        self.runs.came(node)
 
     def _role_started(self, session: Session, frame: Frame, message: m.RoleStarted) -> None:
         self.runs.started(message.run, message.node, self._core.now_ms())

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.controller.agent_desk import AgentDesk, Watched
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkUnknown, RunUnknown
-from orchestrator.controller.registry import Link
+from orchestrator.controller.registry import Link, Node
 from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
@@ -68,10 +68,10 @@ class OperatorDesk:
             m.NodeStatus(
                 node.id,
                 node.name,
-                node.state.value,
+                self._state_of(node),
                 str(ipaddress.IPv4Address(base + node.id)),
                 node.external,
-                "" if node.state.value == "ready" else lab.readiness.why_not(node),
+                self._why(node),
                 dict(node.labels) or None,
             )
             for node in lab.registry
@@ -103,6 +103,16 @@ class OperatorDesk:
         health = "degraded" if problems else "ok"
         head = (re, core.settings.lab, core.state(), core.incarnation, health, problems)
         return m.Status(*head, nodes, links, groups, runs)
+
+    def _state_of(self, node: Node) -> str:
+        """A node's state in the word that users see: one that carries packets and no roles is degraded."""
+        state = node.state.value
+        return "degraded" if state == "ready" and self._agents.trouble(node.id) else state
+
+    def _why(self, node: Node) -> str:
+        if node.state.value == "ready":
+            return self._agents.trouble(node.id)
+        return self._core.lab.readiness.why_not(node)
 
     # Requests.
 

@@ -189,15 +189,17 @@ class Runs:
             if run.state == "stopping" and any(not role.over for role in mine):
                 self._effects.send(peer, StopRole(run.id, 0, run.reason))
 
-    def detach(self, peer: Peer, now_ms: int) -> None:
-        """Note that an agent's connection ended; it has a moment to come back."""
-        for node in [node for node, each in self._agents.items() if each == peer]:
+    def detach(self, peer: Peer, now_ms: int) -> list[int]:
+        """Note that an agent's connection ended; it has a moment to come back. Return the nodes that it ran."""
+        nodes = [node for node, each in self._agents.items() if each == peer]
+        for node in nodes:
             del self._agents[node]
             self._away[node] = now_ms + AGENT_GRACE_MS
         for run in self._runs.values():
             run.prepared.discard(peer)
             for peers in run.lookups.values():
                 peers.discard(peer)
+        return nodes
 
     # What roles say. Messages about unknown runs are late, and ignored.
 
@@ -401,6 +403,9 @@ class Runs:
             for role in bad
         )
         self._effects.stands(run, now_ms)
+        # What a run opened ends with it, before the next one can begin.
+        for peer in dict.fromkeys(self._agents[node] for node in run.roles if node in self._agents):
+            self._effects.send(peer, StopRole(run.id, 0, "the run has ended"))
         self._effects.ended(run, RunFinished(run.id, ok, run.reason, failures))
         run.files, run.values, run.lookups = {}, {}, {}
 
