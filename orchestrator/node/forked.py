@@ -75,7 +75,7 @@ def _child() -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    for number, kind in _let_go.items():
+    for descriptor, kind in _let_go.items():
         with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{number}") == kind:
-                os.close(number)
+            if os.readlink(f"/proc/self/fd/{descriptor}") == kind:
+                os.close(descriptor)

@@ -82,6 +82,7 @@ class Program:
     def close(self) -> None:
         """Forget the code and remove the files; this takes as long as the disk takes."""
         prefix = str(self.folder)
+        self._module, self._files = None, {}
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", None) or "").startswith(prefix):
                 del sys.modules[name]

@@ -6,6 +6,7 @@ keeps the tables whole; nothing is sent or waited for while it is held.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -178,6 +179,8 @@ class Run:
         """Forget the code, which takes as long as the disk takes; the run has ended."""
         self.release()
         self._program.close()
+        if self.leftovers:
+            gc.collect()  # an executor that only its own module knew ends its threads when it is collected
 
     def released(self, name: str, generation: int) -> None:
         """All have come to a barrier."""
