@@ -30,6 +30,7 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "MIN_INTEGER",
     "ValueRefused",
+    "brief",
     "checked_name",
     "plain_value",
     "safe_text",
@@ -115,7 +116,7 @@ def checked_name(name: Any, *, limit: int = MAX_NAME_BYTES) -> str:
         ValueRefused: It cannot.
     """
     if not isinstance(name, str):
-        raise ValueRefused(f"is {_kind(name)}, but a name is a text", found=_shown(name), expected="a text")
+        raise ValueRefused(f"is {_kind(name)}, but a name is a text", found=brief(name), expected="a text")
     text = str.__str__(name)
     if not text:
         raise ValueRefused("is empty", expected="a text of at least one character")
@@ -155,6 +156,20 @@ def safe_text(text: Any, *, limit: int = MAX_LOG_BYTES) -> str:
     head = _utf8(text[:head_room])[:head_room].decode(errors="ignore")
     tail = _utf8(text[-tail_room:])[-tail_room:].decode(errors="ignore")
     return head + mark.decode() + tail
+
+
+def brief(value: Any) -> str:
+    """Show a value in a few words, whatever it is; never fails."""
+    if isinstance(value, str | bytes):
+        value = value[:40]
+    elif isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 100:
+        return f"an integer of {value.bit_length()} bits"
+    elif isinstance(value, dict | list | tuple | set | frozenset):
+        return _kind(value)
+    try:
+        return safe_text(ascii(value)[:60], limit=100)
+    except Exception:
+        return _kind(value)
 
 
 class _TooLarge(ValueRefused):
@@ -207,7 +222,7 @@ class _Walk:
                 return self.plain(inner, 0)
         raise ValueRefused(
             f"is {_kind(value)}, which JSON cannot hold{_INSTEAD.get(type(value).__name__, '')}",
-            found=_shown(value),
+            found=brief(value),
             expected="numbers, texts, true, false, null, lists and maps of these",
         )
 
@@ -241,8 +256,8 @@ class _Walk:
         for key, each in list(value.items()):
             if not isinstance(key, str):
                 raise ValueRefused(
-                    f"has the key {_shown(key)}, which is {_kind(key)}; the keys of a map are texts",
-                    found=_shown(key),
+                    f"has the key {brief(key)}, which is {_kind(key)}; the keys of a map are texts",
+                    found=brief(key),
                     expected="keys that are texts, such as str(key)",
                 )
             name = str.__str__(key)
@@ -301,7 +316,7 @@ def _text_bytes(text: str, limit: int) -> int:
     if "\0" in text:
         raise ValueRefused(
             f"holds the character 0 at place {text.index(chr(0))}, which cannot be stored",
-            found=_shown(text),
+            found=brief(text),
             expected="a text without it",
         )
     if text.isascii():
@@ -311,7 +326,7 @@ def _text_bytes(text: str, limit: int) -> int:
     except UnicodeEncodeError as error:
         raise ValueRefused(
             f"holds half of a surrogate pair at place {error.start}, which is no text",
-            found=_shown(text),
+            found=brief(text),
             expected="a text that can be written as UTF-8",
         ) from None
 
@@ -342,17 +357,3 @@ _KINDS = {
 def _kind(value: Any) -> str:
     name = type(value).__name__
     return _KINDS.get(name) or f"{'an' if name[:1].lower() in set('aeiou') else 'a'} {name}"
-
-
-def _shown(value: Any) -> str:
-    """Show a value in a few words, whatever it is."""
-    if isinstance(value, str | bytes):
-        value = value[:40]
-    elif isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 100:
-        return f"an integer of {value.bit_length()} bits"
-    elif isinstance(value, dict | list | tuple | set | frozenset):
-        return _kind(value)
-    try:
-        return safe_text(ascii(value)[:60], limit=100)
-    except Exception:
-        return _kind(value)

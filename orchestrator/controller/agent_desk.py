@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.controller.core import Core, Session
+from orchestrator import clock
+from orchestrator.controller.core import AfterStore, Core, Session
+from orchestrator.controller.logs import LogLimit
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
-from orchestrator.protocol import Frame, Message
+from orchestrator.controller.watching import Watched
+from orchestrator.protocol import Frame, Message, ProtocolError, encode_payload
 from orchestrator.protocol import messages as m
 from orchestrator.store import RoleRow, RunRow
+from orchestrator.values import MAX_LOG_BYTES, safe_text
 
-__all__ = ["AgentDesk", "Watched"]
+__all__ = ["AgentDesk"]
 
 KEEP_ENDED = 20
 """Runs that ended and are kept in memory for those who still watch."""
 
 AGENT_LIMIT_S = 30.0
-"""How long an agent that is called for, or that was lost, may take to come before its nodes count as degraded. With
-a hundred containers on two processors the last one is loaded after twenty seconds."""
-
-
-@dataclass(slots=True)
-class Watched:
-    """What a run's watchers see: its events so far, its end, and who they are."""
-
-    events: list[m.RunEvent] = field(default_factory=list)
-    finished: m.RunFinished | None = None
-    watchers: set[Session] = field(default_factory=set)
+"""How long an agent that is called for may take to come before its nodes count as degraded. With a hundred
+containers on two processors the last one is loaded after twenty seconds."""
 
 
 class AgentDesk:
@@ -47,12 +41,16 @@ class AgentDesk:
         self.watched: dict[str, Watched] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._beginning = ""
+        self._begun: list[m.RunEvent] = []
         self._held: dict[tuple[str, str, str, int], list[tuple[Session, Frame]]] = {}
-        self._outbox: list[Callable[[], None]] = []
-        self._sender: asyncio.Task[None] | None = None
-        core.on_came.append(lambda node: self._came(node.id))
+        # Whoever acts on a released barrier or has seen an event must not find, after the controller was
+        # killed, that it never happened: so it is sent once all that led to it is in Postgres.
+        self._outbox = AfterStore(core.store.flushed, "messages about runs")
+        self._logs: dict[str, LogLimit] = {}
+        self._boot = clock.boot_id()
         self._troubles: dict[Session, dict[int, str]] = {}
-        self._awaited: dict[int, float] = {}  # nodes whose agent should come, and since when
+        self._awaited: dict[int, float] = {}  # nodes whose agent was called and has not come, and since when
+        core.on_came.append(lambda node: self._came(node.id))
         self._handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
             m.AgentHello: self._hello,
             m.AgentTroubles: self._set_troubles,
@@ -76,23 +74,12 @@ class AgentDesk:
     def lost(self, session: Session) -> None:
         """An agent's connection has ended; it has a moment to come back."""
         self._troubles.pop(session, None)
-        now = self._core.clock.monotonic()
-        for node in self.runs.detach(session, self._core.now_ms()):
-            self._awaited[node] = now
+        self.runs.detach(session, self._core.now_ms())
         for key in list(self._held):
             self._held[key] = [each for each in self._held[key] if each[0] is not session]
             if not self._held[key]:
                 del self._held[key]
         self._schedule()
-
-    def trouble(self, node: int) -> str:
-        """What keeps a node from running roles as it should, as a sentence; empty when nothing does."""
-        for troubles in self._troubles.values():
-            if node in troubles:
-                return troubles[node]
-        since = self._awaited.get(node)
-        waited = 0.0 if since is None else self._core.clock.monotonic() - since
-        return "no agent has come to run its roles" if waited > AGENT_LIMIT_S else ""
 
     def start(self, wanted: m.StartRun) -> Run:
         """Start a run.
@@ -100,18 +87,21 @@ class AgentDesk:
         Raises:
             RunInvalid: It cannot be started.
         """
-        self.watched[wanted.run] = Watched()
+        self.watched[wanted.run] = Watched(wanted.run, self._core.store)
         self._beginning = wanted.run  # until the run is written, nothing can refer to it
         try:
             run = self.runs.start(wanted, self._core.now_ms())
         except Exception:
             del self.watched[wanted.run]
+            self._begun.clear()
             raise
         finally:
             self._beginning = ""
-        self._core.store.runs.begin(_run_row(run))
-        for event in self.watched[run.id].events:
+        began = self._core.clock.monotonic()
+        self._core.store.runs.begin(_run_row(run, began, self._boot))
+        for event in self._begun:
             self._keep(run, event)
+        self._begun.clear()
         self._forget_old()
         self._schedule()
         return run
@@ -125,14 +115,29 @@ class AgentDesk:
         self.runs.stop(run_id, reason, self._core.now_ms())
         self._schedule()
 
-    def restore(self, row: RunRow, events: Iterable[m.RunEvent]) -> None:
-        """Take a run that was under way when the last controller ended."""
+    def restore(self, row: RunRow) -> None:
+        """Take a run that was under way when the last controller ended.
+
+        The time that it has used goes on: exactly, on the monotonic clock, if the machine has not been booted
+        in between; else by the wall clock, but never less than nothing.
+        """
         roles = {
             role.node: Role(
-                role.node, role.role, role.state, role.error, role.traceback, row.rows.get(role.node, 0)
+                role.node,
+                role.role,
+                role.state,
+                role.error,
+                role.traceback,
+                row.rows.get(role.node, 0),
+                row.counts.get(role.node, 0),
             )
             for role in row.roles
         }
+        now_ms = self._core.now_ms()
+        if row.boot and row.boot == self._boot:
+            used_ms = round((self._core.clock.monotonic() - row.started_monotonic) * 1000)
+        else:
+            used_ms = now_ms - row.started_ms
         run = Run(
             row.run,
             row.scenario,
@@ -141,33 +146,65 @@ class AgentDesk:
             row.params,
             row.seed,
             row.timeout_s,
-            row.started_ms,
+            now_ms - max(0, used_ms),
             roles,
             row.state,
             row.reason,
             dict(row.values),
             dict(row.barriers),
             last_event=row.last_event,
+            value_bytes={key: _bytes(value) for key, value in row.values.items()},
         )
-        self.watched[run.id] = Watched(list(events))
-        self.runs.restore(run, self._core.now_ms())
+        self.watched[run.id] = Watched(run.id, self._core.store, row.last_event)
+        self.runs.restore(run, now_ms)
         self._schedule()
+
+    def problems(self) -> dict[int, str]:
+        """Return the nodes that carry packets but cannot run roles, and why."""
+        registry, now = self._core.lab.registry, self._core.clock.monotonic()
+        gone = "its agent ended and did not come back, so that no role can run here"
+        found = dict.fromkeys(self.runs.agents_gone, gone)
+        for node, since in self._awaited.items():
+            if now - since > AGENT_LIMIT_S:
+                found[node] = "its agent was called and does not come, so that no role can run here"
+        for troubles in self._troubles.values():
+            found |= troubles
+        return {
+            node: found[node]
+            for node in sorted(found)
+            if node in registry and registry.node(node).peer is not None
+        }
 
     def close(self) -> None:
         """Drop what is scheduled."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._sender is not None:
-            self._sender.cancel()
+        self._outbox.close()
+        for watched in self.watched.values():
+            watched.close()
 
     # What `Runs` decides.
 
     def send(self, peer: Hashable, message: Message) -> None:
         """See `Effects.send`."""
-        if isinstance(peer, Session):
-            self._post(lambda: self._send(peer, message))
+        if not isinstance(peer, Session):
+            return
+        if isinstance(message, m.StopRole):
+            # At once as well: what is over must not wait for what is still to be stored.
+            peer.connection.send_nowait(message, node=message.node)
+        self._outbox.post(lambda: self._send(peer, message))
 
     def _send(self, peer: Session, message: Message) -> None:
+        try:
+            self._send_now(peer, message)
+        except ProtocolError as error:  # too large to travel: the roles that it is for cannot run
+            run = self.runs.get(getattr(message, "run", ""))
+            for role in [] if run is None else [role for role in run.roles.values() if not role.over]:
+                if run is not None and role.node in peer_nodes(self.runs, peer):
+                    self.runs.refused(run.id, role.node, error.message, self._core.now_ms())
+            self._schedule()
+
+    def _send_now(self, peer: Session, message: Message) -> None:
         if not isinstance(message, m.RunRole):
             node = message.node if isinstance(message, m.StopRole) else 0
             peer.connection.send_nowait(message, node=node)
@@ -198,12 +235,18 @@ class AgentDesk:
 
     def happened(self, run: Run, event: m.RunEvent) -> None:
         """See `Effects.happened`."""
-        watched = self.watched.setdefault(run.id, Watched())
-        self._show(watched, event)
-        if event.seq:
-            watched.events.append(event)
-            if run.id != self._beginning:
-                self._keep(run, event)
+        watched = self.watched[run.id]
+        if not event.seq:
+            watched.progress(event)
+            return
+        watched.add(event)
+        self._outbox.post(lambda: watched.show(event.seq))
+        if event.kind == "report":
+            return  # it is kept with its row
+        if run.id == self._beginning:
+            self._begun.append(event)
+        else:
+            self._keep(run, event)
 
     def changed(self, run: Run, roles: Iterable[Role]) -> None:
         """See `Effects.changed`."""
@@ -222,10 +265,10 @@ class AgentDesk:
         """See `Effects.ended`."""
         facts = {"run": run.id, "ok": message.ok, "reason": message.reason}
         self._core.events.add("run.finished", 0, facts, level="info" if message.ok else "warning")
-        watched = self.watched.setdefault(run.id, Watched())
-        watched.finished = message
-        self._show(watched, message)
-        self._post(lambda: self._answer([key for key in self._held if key[0] == run.id]))
+        watched = self.watched[run.id]
+        self._logs.pop(run.id, None)
+        self._outbox.post(lambda: watched.end(message))
+        self._outbox.post(lambda: self._answer([key for key in self._held if key[0] == run.id]))
 
     # What agents say.
 
@@ -250,10 +293,27 @@ class AgentDesk:
 
     def _report(self, session: Session, frame: Frame, message: m.RoleReport) -> None:
         now_ms = self._core.now_ms()
-        if self.runs.row(message.run, message.node, message.seq, message.row, now_ms):
-            where = (message.run, message.node, message.seq, message.role)
-            self._core.store.runs.row(*where, message.row, now_ms)
-        self._core.ack_when_stored(session, frame)
+        where = (message.run, message.node, message.seq)
+        event = self.runs.row(*where, message.row, now_ms)
+        if not event:
+            run = self.runs.get(message.run)
+            if run is None or run.late or run.over:
+                session.connection.ack(frame)  # it is not kept, so there is nothing to wait for
+            else:
+                self._core.ack_stored(session, frame)
+            return
+        ack = self._core.ack_stored(session, frame)
+        watched = self.watched[message.run]
+
+        def refused(reason: str) -> None:
+            ack.refuse(reason)
+            watched.drop(event)
+            self.runs.row_refused(*where, reason)
+
+        try:
+            self._core.store.runs.row(*where, message.role, message.row, now_ms, event, refused)
+        except ValueError as error:  # checked before it came here, but nobody is trusted to have done so
+            refused(str(error))
 
     def _progress(self, session: Session, frame: Frame, message: m.RoleProgress) -> None:
         data = {"done": message.done, "total": message.total}
@@ -261,20 +321,35 @@ class AgentDesk:
         session.connection.ack(frame)
 
     def _log(self, session: Session, frame: Frame, message: m.RoleLog) -> None:
-        data = {"level": message.level, "text": message.text}
-        self.runs.said(message.run, message.node, "log", data, self._core.now_ms())
+        now_ms = self._core.now_ms()
+        text = safe_text(message.text, limit=MAX_LOG_BYTES)
+        limit = self._logs.setdefault(message.run, LogLimit(self._core.clock))
+        left_out = limit.take(len(text))
+        if left_out is not None:
+            if left_out:
+                said = f"{left_out} lines of the run's log were left out here: {LogLimit.RULE}"
+                data = {"level": "warning", "text": said}
+                self.runs.said(message.run, message.node, "log", data, now_ms)
+            data = {"level": message.level[:20], "text": text}
+            self.runs.said(message.run, message.node, "log", data, now_ms)
         session.connection.ack(frame)
 
     def _role_finished(self, session: Session, frame: Frame, message: m.RoleFinished) -> None:
-        self.runs.finished(
-            message.run,
-            message.node,
-            ok=message.ok,
-            error=message.error,
-            traceback=message.traceback,
-            now_ms=self._core.now_ms(),
-        )
-        self._core.ack_when_stored(session, frame)
+        def settle() -> None:
+            self.runs.finished(
+                message.run,
+                message.node,
+                ok=message.ok,
+                error=message.error,
+                traceback=message.traceback,
+                now_ms=self._core.now_ms(),
+                rows=message.rows,
+            )
+            self._core.ack_stored(session, frame)
+            self._schedule()
+
+        # What it reported is in Postgres, or was refused, before it is counted.
+        self._outbox.post(settle)
 
     def _barrier(self, session: Session, frame: Frame, message: m.BarrierEnter) -> None:
         # Acknowledged when it opens, not before: a role that still waits when the controller is killed has to
@@ -284,9 +359,15 @@ class AgentDesk:
         self.runs.enter(*where, self._core.now_ms())
 
     def _publish(self, session: Session, frame: Frame, message: m.Publish) -> None:
-        if self.runs.publish(message.run, message.key, message.value):
-            self._core.store.runs.value(message.run, message.key, message.value)
-        self._core.ack_when_stored(session, frame)
+        size = _bytes(message.value) + len(message.key)
+        if not self.runs.publish(message.run, message.key, message.value, size):
+            session.connection.ack(frame)
+            return
+        ack = self._core.ack_stored(session, frame)
+        try:
+            self._core.store.runs.value(message.run, message.key, message.value, ack.refuse)
+        except ValueError as error:
+            ack.refuse(str(error))
 
     def _lookup(self, session: Session, frame: Frame, message: m.Lookup) -> None:
         self._hold(session, frame, message.run, ("lookup", message.key, 0))
@@ -312,34 +393,6 @@ class AgentDesk:
                 if only is None or session is only:
                     session.connection.ack(frame)
 
-    def _show(self, watched: Watched, message: Message) -> None:
-        watchers = tuple(watched.watchers)
-
-        def show() -> None:
-            for session in watchers:
-                session.connection.send_nowait(message)
-
-        if watchers:
-            self._post(show)
-
-    def _post(self, send: Callable[[], None]) -> None:
-        """Send something once all that led to it is in Postgres.
-
-        Whoever acts on a released barrier or has seen an event must not find, after the controller was
-        killed, that it never happened.
-        """
-        self._outbox.append(send)
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send_posted())
-
-    async def _send_posted(self) -> None:
-        while self._outbox:
-            posted, self._outbox = self._outbox, []
-            await self._core.store.flushed()
-            for send in posted:
-                send()
-        self._sender = None
-
     def _keep(self, run: Run, event: m.RunEvent) -> None:
         where = (event.seq, event.time_ms, event.kind, event.node, event.role)
         self._core.store.runs.event(run.id, *where, event.data)
@@ -347,7 +400,7 @@ class AgentDesk:
     def _forget_old(self) -> None:
         ended = [run_id for run_id, watched in self.watched.items() if watched.finished is not None]
         for run_id in ended[:-KEEP_ENDED]:
-            del self.watched[run_id]
+            self.watched.pop(run_id).close()
             self.runs.forget(run_id)
 
     def _schedule(self) -> None:
@@ -362,15 +415,26 @@ class AgentDesk:
 
     def _tick(self) -> None:
         self._timer = None
-        self.runs.tick(self._core.now_ms())
-        self._schedule()
+        try:
+            self.runs.tick(self._core.now_ms())
+        finally:
+            self._schedule()
+
+
+def peer_nodes(runs: Runs, peer: Session) -> set[int]:
+    """Return the nodes whose roles an agent runs."""
+    return {node for node, each in runs.agents.items() if each is peer}
 
 
 def _role_row(role: Role) -> RoleRow:
     return RoleRow(role.node, role.role, role.state, role.error, role.traceback)
 
 
-def _run_row(run: Run) -> RunRow:
+def _bytes(value: Any) -> int:
+    return len(encode_payload(m.Ack(0, value)).data)
+
+
+def _run_row(run: Run, monotonic: float, boot: str) -> RunRow:
     return RunRow(
         run=run.id,
         scenario=run.scenario,
@@ -387,4 +451,6 @@ def _run_row(run: Run) -> RunRow:
         values={},
         barriers={},
         last_event=run.last_event,
+        started_monotonic=monotonic,
+        boot=boot,
     )

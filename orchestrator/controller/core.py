@@ -8,14 +8,15 @@ one computation and to one batch per connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from orchestrator import log
 from orchestrator.clock import Clock
 from orchestrator.controller.events import EventLog
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import Node, NodeStates
-from orchestrator.protocol import Frame, Message, Peer, Role, batches, encode
+from orchestrator.protocol import Frame, Message, Peer, ProtocolError, Role, batches, encode
 from orchestrator.protocol.messages import (
     Ack,
     Error,
@@ -26,9 +27,15 @@ from orchestrator.protocol.messages import (
 )
 from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store import Store
+from orchestrator.tasks import spawn
 from orchestrator.transport import Connection
 
-__all__ = ["Core", "Session"]
+__all__ = ["AfterStore", "Core", "Session", "StoredAck"]
+
+_LOG = log.get("orchestrator.controller")
+
+AGAIN_S = 0.1
+"""Seconds until a queue whose task failed is worked on again."""
 
 GATHER = 0.004
 """Seconds in which changes are gathered before they are looked at."""
@@ -54,6 +61,78 @@ class Session:
     def alive(self) -> bool:
         """Whether the connection lasts."""
         return self.connection.ended is None
+
+
+class AfterStore:
+    """Makes calls, in order, once what was written before each of them is in Postgres.
+
+    A call that fails is logged; those behind it are made all the same.
+
+    Args:
+        wait: Waits for what was written so far.
+        name: For the log.
+    """
+
+    def __init__(self, wait: Callable[[], Awaitable[object]], name: str) -> None:
+        self._wait = wait
+        self._name = name
+        self._calls: list[Callable[[], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Make a call some time soon."""
+        self._calls.append(call)
+        self._begin()
+
+    def close(self) -> None:
+        """Make no more calls."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        if self._task is None and self._calls and not self._closed:
+            self._task = spawn(self._run(), name=self._name, failed=self._failed)
+
+    def _failed(self, _: Exception) -> None:
+        self._task = None
+        asyncio.get_running_loop().call_later(AGAIN_S, self._begin)
+
+    async def _run(self) -> None:
+        while self._calls:
+            count = len(self._calls)
+            await self._wait()
+            batch, self._calls = self._calls[:count], self._calls[count:]
+            for call in batch:
+                try:
+                    call()
+                except Exception:
+                    _LOG.exception("call after a write failed", task=self._name)
+        self._task = None
+
+
+class StoredAck:
+    """An acknowledgement that waits for Postgres, which may refuse what it was for."""
+
+    def __init__(self, session: Session, frame: Frame, value: object) -> None:
+        self._session = session
+        self._frame = frame
+        self._value = value
+        self._reason: str | None = None
+
+    def refuse(self, reason: str) -> None:
+        """Answer with an error instead."""
+        self._reason = reason
+
+    def send(self) -> None:
+        """Answer."""
+        connection = self._session.connection
+        if self._reason is None:
+            connection.ack(self._frame, self._value)
+            return
+        text = f"{self._frame.message.type} could not be stored: {self._reason}"
+        connection.refuse(self._frame, ProtocolError(text, id="store.refused"))
 
 
 class Core:
@@ -83,15 +162,17 @@ class Core:
         self._states: dict[int, str] = {}
         absent = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
         self._announced = {node.id: node.state for node in lab.registry if node.state in absent}
-        self._acks: list[tuple[Session, Frame, object]] = []
-        self._acker: asyncio.Task[None] | None = None
+        self._acks = AfterStore(store.flushed, "acknowledgements")
+        self._stored_acks = AfterStore(store.stored, "acknowledgements of what is stored")
+        # Durations are measured on the monotonic clock: setting the wall clock does not change how long a run is.
+        self._epoch = clock.wall() - clock.monotonic()
         self._news: list[bytes] = []
         self._gather = GATHER
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def now_ms(self) -> int:
-        """Return milliseconds since 1970."""
-        return round(self.clock.wall() * 1000)
+        """Return milliseconds since 1970, by the wall clock as it was at the start; never jumps."""
+        return round((self._epoch + self.clock.monotonic()) * 1000)
 
     def node_sessions(self) -> Iterable[Session]:
         """Return the connections that carry nodes."""
@@ -173,19 +254,22 @@ class Core:
 
     def ack_when_stored(self, session: Session, frame: Frame, value: object = None) -> None:
         """Acknowledge a request once what it changed is in Postgres, or at once while that is away."""
-        if frame.id == 0:
-            return
-        self._acks.append((session, frame, value))
-        if self._acker is None:
-            self._acker = asyncio.create_task(self._ack_all())
+        if frame.id:
+            self._acks.post(StoredAck(session, frame, value).send)
+
+    def ack_stored(self, session: Session, frame: Frame, value: object = None) -> StoredAck:
+        """Acknowledge a request once what it changed is in Postgres, however long that is away."""
+        ack = StoredAck(session, frame, value)
+        self._stored_acks.post(ack.send)
+        return ack
 
     def close(self) -> None:
         """Drop what is scheduled."""
         for handle in (self._pending, self._settle_pending):
             if handle is not None:
                 handle.cancel()
-        if self._acker is not None:
-            self._acker.cancel()
+        self._acks.close()
+        self._stored_acks.close()
 
     # How.
 
@@ -201,7 +285,10 @@ class Core:
                 self.events.add("node.refused", node.id, facts, level="warning")
             self._settle_soon()
 
-        session.connection.ask(message, replied, node=node.id)
+        try:
+            session.connection.ask(message, replied, node=node.id)
+        except ProtocolError as error:  # too large; the others are told what they have to know
+            replied(Error(0, error.id, error.message))
 
     def _send_directory(self) -> None:
         wanted = {entry.group_id: entry for entry in self.lab.directory()}
@@ -277,11 +364,3 @@ class Core:
         for condition, future in self._waiters:
             if not future.done() and condition():
                 future.set_result(None)
-
-    async def _ack_all(self) -> None:
-        while self._acks:
-            batch, self._acks = self._acks, []
-            await self.store.flushed()
-            for session, frame, value in batch:
-                session.connection.ack(frame, value)
-        self._acker = None

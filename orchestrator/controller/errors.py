@@ -10,6 +10,7 @@ __all__ = [
     "GroupUnknown",
     "LabNotReady",
     "LinkNotApplied",
+    "LinkNotStored",
     "LinkUnknown",
     "NodeTaken",
     "NodeUnknown",
@@ -36,6 +37,12 @@ class LinkUnknown(ProtocolError):
     """There is no link between these nodes."""
 
     id = "link.unknown"
+
+
+class LinkNotStored(ProtocolError):
+    """Nodes did what they were told about a link, but Postgres has not taken it."""
+
+    id = "link.not-stored"
 
 
 class LinkNotApplied(ProtocolError):

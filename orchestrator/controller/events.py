@@ -9,11 +9,15 @@ from orchestrator import log
 from orchestrator.clock import Clock
 from orchestrator.protocol.messages import Event
 from orchestrator.store import EventRow, Store
+from orchestrator.values import ValueRefused, plain_value
 
 __all__ = ["EventLog"]
 
-KEEP = 20_000
-"""Events kept in memory; older ones are read from Postgres."""
+KEEP = 5_000
+"""Events kept in memory; older ones are read from Postgres, which keeps them for as long as the lab lives."""
+
+MAX_FACTS_BYTES = 16 * 1024
+"""Bytes of what is told about one event."""
 
 MANY = 20
 """Nodes that may have a line each in the log when the same happens to all of them at once."""
@@ -45,6 +49,7 @@ class EventLog:
             facts: A map of plain values, or nothing.
             level: The log's level.
         """
+        facts = _bounded(facts)
         self._last += 1
         time_ms = round(self._clock.wall() * 1000)
         self._recent.append(Event(self._last, time_ms, name, node, facts))
@@ -70,3 +75,11 @@ class EventLog:
             return None
         found = [event for event in self._recent if event.seq > after]
         return found[:limit], len(found) > limit
+
+
+def _bounded(facts: Any) -> Any:
+    """Return what is told about an event, or why that was left out: nodes may say anything."""
+    try:
+        return plain_value(facts, limit=MAX_FACTS_BYTES)
+    except ValueRefused as refused:
+        return {"left_out": str(refused)}

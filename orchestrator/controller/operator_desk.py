@@ -8,19 +8,25 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from orchestrator.controller.agent_desk import AgentDesk, Watched
+from orchestrator.controller.agent_desk import AgentDesk
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkUnknown, RunUnknown
-from orchestrator.controller.registry import Link, Node
-from orchestrator.errors import NmError
+from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkNotStored, LinkUnknown, RunUnknown
+from orchestrator.controller.registry import Link
+from orchestrator.controller.runs import failures_of
+from orchestrator.controller.watching import Watched
+from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.store import LinkRow
+from orchestrator.tasks import spawn
 
 __all__ = ["OperatorDesk", "link_row"]
 
 APPLY_LIMIT = 5.0
 """Seconds that nodes have to confirm a change of their link."""
+
+STORE_LIMIT = 5.0
+"""Seconds that Postgres has to take an order before whoever gave it is told that it has not."""
 
 PROGRESS_EVERY = 0.1
 """Seconds between two `StatusChanged` to those who wait for the lab."""
@@ -53,7 +59,7 @@ class OperatorDesk:
     def lost(self, session: Session) -> None:
         """An operator has left; its runs go on."""
         for watched in self._agents.watched.values():
-            watched.watchers.discard(session)
+            watched.leave(session)
 
     def close(self) -> None:
         """Drop what is under way."""
@@ -63,15 +69,16 @@ class OperatorDesk:
     def status(self, re: int = 0) -> m.Status:
         """Return the lab as a whole."""
         core, lab = self._core, self._core.lab
+        without = self._agents.problems()
         base = int(ipaddress.IPv4Address(core.settings.base_addr))
         nodes = tuple(
             m.NodeStatus(
                 node.id,
                 node.name,
-                self._state_of(node),
+                "degraded" if node.id in without and node.state.value == "ready" else node.state.value,
                 str(ipaddress.IPv4Address(base + node.id)),
                 node.external,
-                self._why(node),
+                without.get(node.id, "") if node.state.value == "ready" else lab.readiness.why_not(node),
                 dict(node.labels) or None,
             )
             for node in lab.registry
@@ -101,18 +108,9 @@ class OperatorDesk:
         runs = tuple(m.RunStatus(run.id, run.scenario, run.state, run.reason) for run in self._agents.runs)
         problems = core.problems()
         health = "degraded" if problems else "ok"
-        head = (re, core.settings.lab, core.state(), core.incarnation, health, problems)
+        state = "degraded" if without and core.state() == "ready" else core.state()
+        head = (re, core.settings.lab, state, core.incarnation, health, problems)
         return m.Status(*head, nodes, links, groups, runs)
-
-    def _state_of(self, node: Node) -> str:
-        """A node's state in the word that users see: one that carries packets and no roles is degraded."""
-        state = node.state.value
-        return "degraded" if state == "ready" and self._agents.trouble(node.id) else state
-
-    def _why(self, node: Node) -> str:
-        if node.state.value == "ready":
-            return self._agents.trouble(node.id)
-        return self._core.lab.readiness.why_not(node)
 
     # Requests.
 
@@ -125,7 +123,7 @@ class OperatorDesk:
         def ready() -> bool:
             return readiness.passed and readiness.is_settled()
 
-        progress = asyncio.create_task(self._show_progress(session))
+        progress = spawn(self._show_progress(session), name="progress of readiness")
         try:
             in_time = await core.wait_until(ready, message.timeout_ms / 1000)
         finally:
@@ -160,9 +158,15 @@ class OperatorDesk:
             self._agents.start(message)
             facts = {"run": message.run, "scenario": message.scenario}
             self._core.events.add("run.started", 0, facts)
-        await self._core.store.flushed()
+        if known is None and not await self._core.store.stored(STORE_LIMIT):
+            self._agents.stop(message.run, "Postgres did not take it")
+            raise StoreUnavailable(
+                f"the run was not started: Postgres has not taken it within {STORE_LIMIT:g} s",
+                id="run.not-stored",
+                hint="`nm status` says whether it runs",
+            )
         session.connection.ack(frame)
-        self._watch(session, self._agents.watched[message.run], 0)
+        self._agents.watched[message.run].watch(session, 0)
 
     async def _stop_run(self, session: Session, frame: Frame, message: m.StopRun) -> None:
         self._agents.stop(message.run, message.reason)
@@ -171,26 +175,22 @@ class OperatorDesk:
     async def _watch_run(self, session: Session, frame: Frame, message: m.WatchRun) -> None:
         await self._core.store.flushed()  # what is shown has happened, whoever dies next
         watched = self._agents.watched.get(message.run)
-        if watched is not None:
-            session.connection.ack(frame)
-            self._watch(session, watched, message.after)
-            return
-        state = await self._core.store.run_state(message.run)
-        if state is None:
-            raise RunUnknown(f"there is no run `{message.run}`")
-        events = [m.RunEvent(message.run, *row) for row in await self._core.store.run_events(message.run, 0)]
+        if watched is None:
+            watched = await self._ended_run(message.run)
         session.connection.ack(frame)
-        finished = m.RunFinished(message.run, state[1] == "finished", state[2], _failures(events))
-        self._watch(session, Watched(events, finished), message.after)
+        watched.watch(session, message.after)
 
-    def _watch(self, session: Session, watched: Watched, after: int) -> None:
-        for event in watched.events:
-            if event.seq > after:
-                session.connection.send_nowait(event)
-        if watched.finished is not None:
-            session.connection.send_nowait(watched.finished)
-        else:
-            watched.watchers.add(session)
+    async def _ended_run(self, run: str) -> Watched:
+        """Return a run that only Postgres knows."""
+        store = self._core.store
+        state = await store.run_state(run)
+        if state is None:
+            raise RunUnknown(f"there is no run `{run}`")
+        watched = Watched(run, store)
+        watched.show(await store.last_run_event(run))
+        failures = failures_of([(row[0], row[1], row[2], row[3]) for row in await store.run_failures(run)])
+        watched.end(m.RunFinished(run, state[1] == "finished", state[2], failures))
+        return watched
 
     async def _set_link_spec(self, session: Session, frame: Frame, message: m.SetLinkSpec) -> None:
         core, lab = self._core, self._core.lab
@@ -219,7 +219,11 @@ class OperatorDesk:
                 f"the link {link.a}–{link.b} was changed, but node {names} has not confirmed it",
                 hint="it will be applied when the node answers",
             )
-        await core.store.flushed()
+        if not await core.store.stored(STORE_LIMIT):
+            raise LinkNotStored(
+                f"the link {link.a}–{link.b} was changed, but Postgres has not taken it in {STORE_LIMIT:g} s",
+                hint="it is kept when Postgres is back, and lost if the controller ends before",
+            )
         session.connection.ack(frame, in_force)
 
     def _unapplied(self, link: Link) -> list[int]:
@@ -243,13 +247,16 @@ class OperatorDesk:
         session.connection.reply(frame, m.Events(frame.id, tuple(found[0]), found[1]))
 
     async def _save_result(self, session: Session, frame: Frame, message: m.SaveResult) -> None:
-        self._core.store.runs.result(message.run, message.verdict, message.document)
-        self._core.ack_when_stored(session, frame)
+        ack = self._core.ack_stored(session, frame)
+        try:
+            self._core.store.runs.result(message.run, message.verdict, message.document, ack.refuse)
+        except ValueError as error:
+            ack.refuse(str(error))
 
     # How.
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        task = spawn(work, name="operator's request")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -261,20 +268,13 @@ class OperatorDesk:
                 session.connection.refuse(frame, error)
             except NmError as error:
                 session.connection.refuse(frame, ProtocolError(error.message, id=error.id, hint=error.hint))
+            except Exception:
+                text = f"{frame.message.type} could not be handled"
+                session.connection.refuse(frame, ProtocolError(text, id="control.internal"))
+                raise  # into the log
 
 
 def link_row(link: Link) -> LinkRow:
     """Return a link as the store keeps it."""
     now = (link.forward_now, link.backward_now)
     return LinkRow(link.a, link.b, link.forward, link.backward, *now, link.origin)
-
-
-def _failures(events: list[m.RunEvent]) -> tuple[dict[str, Any], ...]:
-    found = []
-    for event in events:
-        data = event.data if isinstance(event.data, dict) else {}
-        if event.kind == "role_lost" or (event.kind == "role_finished" and not data.get("ok")):
-            error = data.get("error") or data.get("reason")
-            facts = {"node": event.node, "role": event.role, "error": error}
-            found.append({**facts, "traceback": data.get("traceback")})
-    return tuple(found)

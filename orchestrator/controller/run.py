@@ -17,7 +17,13 @@ Peer = Hashable
 
 @dataclass(slots=True)
 class Role:
-    """A role in a node: `waiting`, `sent`, `running`, `finished`, `failed`, `stopped` or `lost`."""
+    """A role in a node: `waiting`, `sent`, `running`, `finished`, `failed`, `stopped` or `lost`.
+
+    Attributes:
+        last_row: The number of its last row.
+        stored: How many of its rows were kept.
+        refusal: Why one was not.
+    """
 
     node: int
     role: str
@@ -25,6 +31,8 @@ class Role:
     error: str | None = None
     traceback: str | None = None
     last_row: int = 0
+    stored: int = 0
+    refusal: str = ""
 
     @property
     def over(self) -> bool:
@@ -34,7 +42,13 @@ class Role:
 
 @dataclass(slots=True)
 class Run:
-    """A run that is under way, or has just ended."""
+    """A run that is under way, or has just ended.
+
+    Attributes:
+        late: Its time is over: what roles report from now on is not kept.
+        unstored: Rows that were reported and not kept.
+        value_bytes: Bytes of each published value.
+    """
 
     id: str
     scenario: str
@@ -54,6 +68,9 @@ class Run:
     prepared: set[Peer] = field(default_factory=set)
     last_event: int = 0
     stop_by_ms: int | None = None
+    late: bool = False
+    unstored: int = 0
+    value_bytes: dict[str, int] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:

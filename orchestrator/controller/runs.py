@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
 from orchestrator.controller.run import Peer, Role, Run
+from orchestrator.protocol import ProtocolError
 from orchestrator.protocol.messages import (
     AgentHello,
     BarrierReleased,
@@ -26,6 +27,7 @@ from orchestrator.protocol.messages import (
     StartRun,
     StopRole,
 )
+from orchestrator.values import MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 __all__ = ["AGENT_GRACE_MS", "STOP_GRACE_MS", "Effects", "Role", "Run", "Runs"]
 
@@ -37,6 +39,15 @@ DOUBT_MS = 2_000
 
 STOP_GRACE_MS = 10_000
 """How long roles may take to stop before they are given up."""
+
+MAX_VALUES = 10_000
+"""Values that a run may publish."""
+
+MAX_VALUES_BYTES = 64 * 1024 * 1024
+"""Bytes of them; the controller keeps them all for those who ask."""
+
+FAILURES_BYTES = 1024 * 1024
+"""Bytes of errors and tracebacks in the message that tells of a run's end, a quarter of what it may have."""
 
 
 class Effects(Protocol):
@@ -86,9 +97,15 @@ class Runs:
         self._agents: dict[int, Peer] = {}
         self._away: dict[int, int] = {}  # node → when its agent is given up
         self._doubted: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
+        self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
+
+    @property
+    def agents(self) -> Mapping[int, Peer]:
+        """The agents that are connected, by node."""
+        return self._agents
 
     def get(self, run_id: str) -> Run | None:
         """Return a run, None if there is none of that name."""
@@ -172,6 +189,7 @@ class Runs:
         for node in hello.nodes:
             self._agents[node] = peer
             self._away.pop(node, None)
+            self.agents_gone.discard(node)
         for name, node in sorted(running):
             if name not in self._runs:
                 self._effects.send(peer, StopRole(name, node, "the controller does not know this run"))
@@ -189,17 +207,15 @@ class Runs:
             if run.state == "stopping" and any(not role.over for role in mine):
                 self._effects.send(peer, StopRole(run.id, 0, run.reason))
 
-    def detach(self, peer: Peer, now_ms: int) -> list[int]:
-        """Note that an agent's connection ended; it has a moment to come back. Return the nodes that it ran."""
-        nodes = [node for node, each in self._agents.items() if each == peer]
-        for node in nodes:
+    def detach(self, peer: Peer, now_ms: int) -> None:
+        """Note that an agent's connection ended; it has a moment to come back."""
+        for node in [node for node, each in self._agents.items() if each == peer]:
             del self._agents[node]
             self._away[node] = now_ms + AGENT_GRACE_MS
         for run in self._runs.values():
             run.prepared.discard(peer)
             for peers in run.lookups.values():
                 peers.discard(peer)
-        return nodes
 
     # What roles say. Messages about unknown runs are late, and ignored.
 
@@ -216,15 +232,23 @@ class Runs:
         """An agent cannot run a role."""
         self.finished(run_id, node, ok=False, error=error, traceback=None, now_ms=now_ms)
 
-    def row(self, run_id: str, node: int, seq: int, row: Mapping[str, Any], now_ms: int) -> bool:
-        """A role reported a row; return whether it is new and has to be kept."""
+    def row(self, run_id: str, node: int, seq: int, row: Mapping[str, Any], now_ms: int) -> int:
+        """A role reported a row; return the number of its event if it has to be kept, 0 if not."""
         found = self._find(run_id, node)
-        if found is None or seq <= found[1].last_row:
-            return False
+        if found is None or seq <= found[1].last_row or found[0].late:
+            return 0
         run, role = found
         role.last_row = seq
+        role.stored += 1
         self._event(run, now_ms, "report", node, role.role, dict(row))
-        return True
+        return run.last_event
+
+    def row_refused(self, run_id: str, node: int, seq: int, reason: str) -> None:
+        """A row could not be kept after all; its role fails by that when it ends."""
+        found = self._find(run_id, node)
+        if found is not None:
+            found[1].stored -= 1
+            found[1].refusal = found[1].refusal or f"row {seq} could not be stored: {reason}"
 
     def said(self, run_id: str, node: int, kind: str, data: Any, now_ms: int) -> None:
         """A role logged a line, or told how far it is."""
@@ -233,13 +257,33 @@ class Runs:
             self._event(found[0], now_ms, kind, node, found[1].role, data)
 
     def finished(
-        self, run_id: str, node: int, *, ok: bool, error: str | None, traceback: str | None, now_ms: int
+        self,
+        run_id: str,
+        node: int,
+        *,
+        ok: bool,
+        error: str | None,
+        traceback: str | None,
+        now_ms: int,
+        rows: int | None = None,
     ) -> None:
-        """A role ended; saying so twice changes nothing."""
+        """A role ended; saying so twice changes nothing.
+
+        One that ended well but has reported more rows than were kept has failed.
+        """
         found = self._find(run_id, node)
         if found is None or found[1].over:
             return
         run, role = found
+        self._doubted.pop((run_id, node), None)
+        missing = 0 if rows is None else max(0, rows - role.stored)
+        run.unstored += missing
+        if ok and missing and not run.late:
+            ok = False
+            error = f"it reported {rows} rows, of which {role.stored} were stored"
+            error += f"; {role.refusal}" if role.refusal else ""
+        error = None if error is None else safe_text(error, limit=MAX_ERROR_BYTES)
+        traceback = None if traceback is None else safe_text(traceback, limit=MAX_TRACEBACK_BYTES)
         stopped = not ok and run.state == "stopping" and (error or "").startswith("stopped")
         role.state = "finished" if ok else "stopped" if stopped else "failed"
         role.error, role.traceback = error, traceback
@@ -264,11 +308,24 @@ class Runs:
             run.entered[(name, generation)].add(node)
             self._release(run, now_ms)
 
-    def publish(self, run_id: str, key: str, value: Any) -> bool:
-        """A role publishes a value; return whether it has to be kept."""
+    def publish(self, run_id: str, key: str, value: Any, size: int = 0) -> bool:
+        """A role publishes a value; return whether it has to be kept.
+
+        Raises:
+            ProtocolError: There are too many.
+        """
         run = self._runs.get(run_id)
         if run is None or run.over:
             return False
+        sizes = run.value_bytes
+        total = sum(sizes.values()) - sizes.get(key, 0) + size
+        if total > MAX_VALUES_BYTES or (key not in sizes and len(sizes) >= MAX_VALUES):
+            raise ProtocolError(
+                f"the run has published {len(sizes)} values of {sum(sizes.values())} bytes already",
+                id="run.values",
+                expected=f"at most {MAX_VALUES} values of {MAX_VALUES_BYTES} bytes in all",
+            )
+        sizes[key] = size
         run.values[key] = value
         for peer in run.lookups.pop(key, ()):
             self._effects.send(peer, Published(run.id, key, value))
@@ -308,6 +365,7 @@ class Runs:
         gone = [node for node, due in self._away.items() if due <= now_ms]
         for node in gone:
             del self._away[node]
+            self.agents_gone.add(node)
         for run in list(self._runs.values()):
             if run.over:
                 continue
@@ -316,6 +374,7 @@ class Runs:
                 if role is not None and not role.over:
                     self._lost(run, role, "its process is gone", now_ms)
             if run.state == "running" and now_ms >= run.started_ms + run.timeout_s * 1000:
+                run.late = True
                 self._stop(run, self._late(run), now_ms)
             if run.stop_by_ms is not None and now_ms >= run.stop_by_ms:
                 for role in [role for role in run.roles.values() if not role.over]:
@@ -377,7 +436,7 @@ class Runs:
     def _stop(self, run: Run, reason: str, now_ms: int) -> None:
         if run.state != "running":
             return
-        run.state, run.reason = "stopping", reason
+        run.state, run.reason = "stopping", safe_text(reason, limit=2 * MAX_ERROR_BYTES)
         run.stop_by_ms = now_ms + STOP_GRACE_MS
         self._effects.stands(run, now_ms)
         self._event(run, now_ms, "stopping", data={"reason": reason})
@@ -386,7 +445,7 @@ class Runs:
                 role.state = "stopped"
         open_nodes = [role.node for role in run.roles.values() if not role.over]
         for peer in dict.fromkeys(self._agents[node] for node in open_nodes if node in self._agents):
-            self._effects.send(peer, StopRole(run.id, 0, reason))
+            self._effects.send(peer, StopRole(run.id, 0, run.reason))
 
     def _settle(self, run: Run, now_ms: int) -> None:
         """End a run whose roles have all ended; else see whether a barrier is complete now."""
@@ -398,15 +457,16 @@ class Runs:
         bad = [role for role in run.roles.values() if role.state in ("failed", "lost")]
         ok = not run.reason and not bad
         run.state = "finished" if ok else "failed"
-        failures: tuple[dict[str, Any], ...] = tuple(
-            {"node": role.node, "role": role.role, "error": role.error, "traceback": role.traceback}
-            for role in bad
-        )
+        if run.unstored:
+            more = f"{run.unstored} rows that its roles had reported were not stored"
+            run.reason = f"{run.reason}; {more}" if run.reason else more
+        failures = failures_of((role.node, role.role, role.error, role.traceback) for role in bad)
         self._effects.stands(run, now_ms)
         # What a run opened ends with it, before the next one can begin.
         for peer in dict.fromkeys(self._agents[node] for node in run.roles if node in self._agents):
             self._effects.send(peer, StopRole(run.id, 0, "the run has ended"))
-        self._effects.ended(run, RunFinished(run.id, ok, run.reason, failures))
+        self._effects.ended(run, RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
+        run.value_bytes = {}
         run.files, run.values, run.lookups = {}, {}, {}
 
     def _release(self, run: Run, now_ms: int) -> None:
@@ -428,3 +488,20 @@ class Runs:
             run.last_event += 1
             seq = run.last_event
         self._effects.happened(run, RunEvent(run.id, seq, now_ms, kind, node, role, data))
+
+
+def failures_of(bad: Iterable[tuple[int, str, str | None, str | None]]) -> tuple[dict[str, Any], ...]:
+    """Return roles that did not end well as `RunFinished` tells of them, within a bound in bytes.
+
+    Of the first ones all is told, then their errors in short; how many there are is always told.
+    """
+    left = FAILURES_BYTES
+    failures: list[dict[str, Any]] = []
+    for node, role, error, traceback in bad:
+        size = len(role) + 4 * (len(error or "") + len(traceback or ""))
+        if size > left:
+            error, traceback = safe_text(error or "", limit=200), None
+            size = min(len(role), MAX_NAME_BYTES) + 200
+        left -= size
+        failures.append({"node": node, "role": role, "error": error, "traceback": traceback})
+    return tuple(failures)

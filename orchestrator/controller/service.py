@@ -17,9 +17,10 @@ from orchestrator.controller.node_desk import NodeDesk
 from orchestrator.controller.operator_desk import OperatorDesk
 from orchestrator.errors import NmError, StartFailed, StoreUnavailable
 from orchestrator.protocol import Admission, Bad, Frame, ProtocolError, Role, permitted
-from orchestrator.protocol.messages import Ack, Error, RunEvent
+from orchestrator.protocol.messages import Ack, Error, Publish, RoleLog, RoleReport
 from orchestrator.settings.controller import ControllerSettings
-from orchestrator.store import Snapshot, Store
+from orchestrator.store import Store
+from orchestrator.tasks import spawn
 from orchestrator.transport import Connection, Server, admit, serve
 
 __all__ = ["STORE_LIMIT", "Controller"]
@@ -89,7 +90,8 @@ class Controller:
         self.operators = OperatorDesk(self.core, self.agents)
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
-        await self._restore_runs(found)
+        for run in found.runs:
+            self.agents.restore(run)
         try:
             self._server = await serve(self._handle, settings.host, settings.port, http_handler=self._http)
         except OSError as error:
@@ -157,6 +159,8 @@ class Controller:
     async def _converse(self, session: Session) -> None:
         taken = 0
         async for frame in session.connection:
+            if isinstance(frame.message, RoleReport | RoleLog | Publish):
+                await self._store.room()  # who says more than is stored is held back by its socket
             self._take(session, frame)
             taken += 1
             if taken % FAIR == 0:
@@ -211,17 +215,12 @@ class Controller:
 
     # Postgres.
 
-    async def _restore_runs(self, found: Snapshot) -> None:
-        for row in found.runs:
-            rows = await self._store.run_events(row.run, 0)
-            self.agents.restore(row, [RunEvent(row.run, *event) for event in rows])
-
     def _changed_by_sql(self, table: str) -> None:
         """Read a table again; a change that comes while it is read leads to one more reading."""
         if table in self._reading:
             self._again.add(table)
             return
-        self._reading[table] = asyncio.create_task(self._read_again(table))
+        self._reading[table] = spawn(self._read_again(table), name=f"reader of {table}")
 
     async def _read_again(self, table: str) -> None:
         try:

@@ -137,7 +137,7 @@ class Agent:
             # A forked child of a role lets go of what is open now; what a role opens, it may use.
             forked.let_go(own_descriptors())
         self._runs[message.run] = Run(
-            message, self._work, self._post, self._address, self._guard.check
+            message, self._work, self._post, self._address, self._link.has_room, self._guard.check
         )
         # The controller ends a run in time; this is for one that is away just then.
         self._loop.call_later(message.timeout_s + BACKSTOP_S, self._time_out, message.run)

@@ -8,26 +8,23 @@ is up.
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakSet
 
 from orchestrator.errors import NmError, nearest_hint
 from orchestrator.node import forked
 from orchestrator.node.output import LimitedLog
 from orchestrator.node.stopped import RoleStopped as RoleStopped
+from orchestrator.values import ValueRefused, checked_name, plain_value
 
 if TYPE_CHECKING:
     from orchestrator.node.dataplane import Dataplane
-
-MAX_VALUE_BYTES = 1024 * 1024
-"""Published values and rows are small things; data belongs on the emulated network."""
 
 RESERVED = ("node", "role")
 """What every row says and no role may: who reported it."""
@@ -193,8 +190,10 @@ class Context:
     def report(self, **row: Any) -> None:
         """Add a row to the results; `node` and `role` are filled in, and `round` if there are rounds.
 
+        A float that is not a number becomes null: there is no measurement. Infinities are refused.
+
         Raises:
-            RoleError: A value is not plain, the row is too large, or it names its node or role itself.
+            RoleError: A value is not plain JSON, the row is too large, or it names its node or role itself.
         """
         if reserved := [key for key in RESERVED if key in row]:
             raise RoleError(
@@ -206,19 +205,21 @@ class Context:
         known = {"node": self.node, "role": self.role}
         if self._round is not None:
             known["round"] = self._round
-        self._wire.report(self.node, _plain({**known, **row}, "a row"))
+        self._wire.report(self.node, _plain({**known, **row}, "a row", nan="null"))
 
     def progress(self, done: float, total: float) -> None:
         """Say how far the role is; shown while the scenario runs, and not kept."""
-        self._wire.progress(self.node, float(done), float(total))
+        shown = _plain([float(done), float(total)], "progress")
+        self._wire.progress(self.node, *shown)
 
     def publish(self, key: str, value: Any) -> None:
         """Make a plain value known to every role of the run; a second one replaces the first.
 
         Raises:
-            RoleError: The value is not plain JSON, or too large.
+            RoleError: The value is not plain JSON, or too large, or the key is none.
         """
-        self._wire.publish(self.node, key, _plain(value, f"the value for `{key}`"))
+        key = _name(key, "a key")
+        self._wire.publish(self.node, key, _plain(value, f"the value for `{key[:60]}`"))
 
     def barrier(self, name: str, timeout: float | None = None) -> None:
         """Wait until every role of the run has come to the barrier of that name.
@@ -226,11 +227,11 @@ class Context:
         Raises:
             RoleError: They did not come within `timeout` seconds.
         """
-        self._wait(self._wire.barrier(self.node, name), f"barrier `{name}`", timeout)
+        self._wait(self._barrier(name), f"barrier `{name}`", timeout)
 
     async def barrier_async(self, name: str, timeout: float | None = None) -> None:  # noqa: ASYNC109  # promised
         """Like `barrier`, for roles that are `async def`."""
-        await self._wait_async(self._wire.barrier(self.node, name), f"barrier `{name}`", timeout)
+        await self._wait_async(self._barrier(name), f"barrier `{name}`", timeout)
 
     def lookup(self, key: str, timeout: float | None = None) -> Any:
         """Return the value published under `key`, waiting for it if need be.
@@ -238,16 +239,21 @@ class Context:
         Raises:
             RoleError: Nobody published it within `timeout` seconds.
         """
-        return self._wait(self._wire.lookup(self.node, key), f"the value of `{key}`", timeout)
+        return self._wait(self._lookup(key), f"the value of `{key}`", timeout)
 
     async def lookup_async(self, key: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # promised
         """Like `lookup`, for roles that are `async def`."""
-        return await self._wait_async(self._wire.lookup(self.node, key), f"the value of `{key}`", timeout)
+        return await self._wait_async(self._lookup(key), f"the value of `{key}`", timeout)
 
     def waiting_for(self) -> str | None:
         """What the role waits for at this moment, in words, if it waits through `ctx`."""
         with self._lock:
             return next(iter(self._pending.values()), None)
+
+    @property
+    def interrupted(self) -> str | None:
+        """Why the role has to end, None while it may go on; for waits that are no future."""
+        return self._interrupted
 
     def interrupt(self, reason: str) -> None:
         """End every wait, present and future, with `RoleStopped`; the agent's business, not the role's."""
@@ -268,6 +274,12 @@ class Context:
         if self._refusal is not None:
             raise self._refusal()
         return self._open_wire
+
+    def _barrier(self, name: str) -> Future[None]:
+        return self._wire.barrier(self.node, _name(name, "a barrier's name"))
+
+    def _lookup(self, key: str) -> Future[Any]:
+        return self._wire.lookup(self.node, _name(key, "a key"))
 
     def _wait(self, future: Future[Any], what: str, timeout: float | None) -> Any:
         self._expect(future, what)
@@ -327,27 +339,25 @@ def _too_long(what: str, timeout: float | None) -> RoleError:
     return RoleError(f"waited {timeout:g} s for {what}, in vain", id="scenario.wait", expected=what)
 
 
-def _plain(value: Any, what: str) -> Any:
+def _plain(value: Any, what: str, *, nan: Literal["refuse", "null"] = "refuse") -> Any:
     """Return `value` as JSON would bring it back; numpy's scalars become numbers."""
     try:
-        text = json.dumps(value, default=_unwrap)
-    except (TypeError, ValueError) as error:
+        return plain_value(value, nan=nan)
+    except ValueRefused as refused:
+        large = "send data over the emulated network; rows and published values are for small things"
         raise RoleError(
-            f"{what} is not plain: {error}",
+            f"{what} cannot be kept: {'it ' if not refused.path else ''}{refused}",
             id="scenario.value",
-            expected="numbers, texts, true, false, null, lists and maps of these",
-        ) from error
-    if len(text) > MAX_VALUE_BYTES:
-        raise RoleError(
-            f"{what} has {len(text)} bytes, but {MAX_VALUE_BYTES} are allowed",
-            id="scenario.value",
-            hint="send data over the emulated network; rows and published values are for small things",
-        )
-    return json.loads(text)
+            found=refused.found,
+            expected=refused.expected,
+            hint=large if "bytes" in refused.found else None,
+        ) from None
 
 
-def _unwrap(value: Any) -> Any:
-    item = getattr(value, "item", None)
-    if callable(item):
-        return item()
-    raise TypeError(f"a {type(value).__name__} cannot be kept as JSON")
+def _name(name: Any, what: str) -> str:
+    try:
+        return checked_name(name)
+    except ValueRefused as refused:
+        raise RoleError(
+            f"{what} {refused}", id="scenario.name", found=refused.found, expected=refused.expected
+        ) from None

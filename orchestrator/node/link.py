@@ -4,10 +4,10 @@ What a role reports has to arrive once the controller is back, so such messages 
 are acknowledged, in order, and are sent again on every new connection. The controller counts what it has
 seen, so a message that arrives twice does no harm. Progress is only worth something now; it is not kept.
 
-The outbox has room for so many messages. A role that reports faster than the controller takes, or while it is
-away, waits for room; that holds up this role alone, and nothing is lost. A role is stopped by an exception
-that appears in its thread between any two instructions, so it must hold no lock that the loop needs: it hands
-its messages over through a deque, and looks for room by itself.
+A message is encoded in the thread that posts it, so that one that cannot be sent is refused there and never
+waits in the outbox. The outbox has room for so many messages and bytes. A role that reports faster than the
+controller takes, or while it is away, looks for room before it posts; that holds up this role alone, and
+nothing is lost. Posting itself does not wait, so that rows can be numbered and posted under one lock.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 from orchestrator import log
-from orchestrator.protocol import Frame, Message, Role
-from orchestrator.protocol.messages import AgentHello, Error, Publish, RoleLog, RoleReport
+from orchestrator.protocol import Frame, Message, Payload, Role, encode_payload
+from orchestrator.protocol.messages import (
+    AgentHello,
+    Error,
+    Publish,
+    RoleFinished,
+    RoleLog,
+    RoleReport,
+    RunningRole,
+)
 from orchestrator.transport import Connection, Disconnected, RequestTimeout, reconnecting
 
 _logger = log.get(__name__)
@@ -30,11 +38,30 @@ _logger = log.get(__name__)
 MAX_OUTBOX = 5_000
 """Messages of roles that may wait for the controller: minutes of what they say, and no burden for memory."""
 
+MAX_OUTBOX_BYTES = 4 * 1024 * 1024
+"""Bytes of them: a few of the largest rows, and what a store takes in a tenth of a second."""
+
 _WITHOUT_END = (RoleReport, RoleLog, Publish)
 """What a role may say as often as it likes; of all else there is a message or two for each role."""
 
-_LOOK_S = 0.01
-"""How often a role looks for room while there is none: it is told to stop between two looks."""
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """A message on its way.
+
+    Attributes:
+        node: The node it concerns.
+        payload: Its bytes.
+        durable: It is kept until the controller has acknowledged it.
+        counted: It takes room.
+        ending: The role whose end it tells of.
+    """
+
+    node: int
+    payload: Payload
+    durable: bool
+    counted: bool
+    ending: RunningRole | None
 
 
 class ControllerLink:
@@ -62,28 +89,41 @@ class ControllerLink:
         self._on_frame = on_frame
         self._on_return = on_return
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._outbox: dict[int, tuple[Message, int]] = {}
-        self._handed_over: deque[tuple[Message, int, bool]] = deque()
-        self._counted = 0
+        self._outbox: dict[int, _Posted] = {}
+        self._handed_over: deque[_Posted] = deque()
+        self._lock = threading.Lock()  # of the two counters, and held for nothing else
+        self._waiting = self._waiting_bytes = 0
         self._next = 1
         self._connection: Connection | None = None
         self._process = random.SystemRandom().getrandbits(63)
         self.welcomed = asyncio.Event()
 
+    def has_room(self) -> bool:
+        """Whether a role may post a message; safe from any thread.
+
+        Threads that ask at the same moment may all be told yes, so that the bounds are exceeded by a message
+        for each of them.
+        """
+        with self._lock:
+            return self._waiting < MAX_OUTBOX and self._waiting_bytes < MAX_OUTBOX_BYTES
+
     def post(self, message: Message, node: int, durable: bool) -> None:
-        """Send a message about a node, from any thread; one that is to be kept waits for room.
+        """Send a message about a node; returns at once, and is safe from any thread.
 
         Args:
             message: What to say.
             node: The node it concerns.
             durable: Keep it until the controller has acknowledged it.
+
+        Raises:
+            ProtocolError: It cannot be sent; nothing was kept.
         """
-        # The loop itself must not wait.
-        counted = isinstance(message, _WITHOUT_END) and threading.get_ident() != self._thread
-        while counted and self._counted + len(self._handed_over) >= MAX_OUTBOX:
-            time.sleep(_LOOK_S)
-        self._handed_over.append((message, node, durable))
+        payload = encode_payload(message)
+        counted = durable and isinstance(message, _WITHOUT_END)
+        ending = RunningRole(message.run, message.node) if isinstance(message, RoleFinished) else None
+        if counted:
+            self._count(1, len(payload.data))
+        self._handed_over.append(_Posted(node, payload, durable, counted, ending))
         self._loop.call_soon_threadsafe(self._take)
 
     async def run(self) -> None:
@@ -94,12 +134,12 @@ class ControllerLink:
         """
         async for connection in reconnecting(self._url, self._token, Role.AGENT, process=self._process):
             try:
-                await connection.request(self._hello())
+                await connection.request(self._greeting())
             except (Disconnected, RequestTimeout):
                 continue
             self._connection = connection
-            for number, (message, node) in list(self._outbox.items()):
-                self._send(number, message, node)
+            for number, posted in list(self._outbox.items()):
+                self._send(number, posted)
             if self.welcomed.is_set():
                 _logger.info("controller is back", waiting=len(self._outbox))
                 self._on_return()
@@ -111,36 +151,45 @@ class ControllerLink:
                 self._connection = None
             _logger.warning("controller was lost", reason=connection.ended)
 
+    def _greeting(self) -> AgentHello:
+        """What runs here: also roles that have ended, but whose end waits behind what they reported."""
+        self._take()
+        hello = self._hello()
+        ended = [posted.ending for posted in self._outbox.values() if posted.ending is not None]
+        return replace(hello, running=tuple(dict.fromkeys((*hello.running, *ended))))
+
     def _take(self) -> None:
         while self._handed_over:
-            self._post(*self._handed_over.popleft())
+            posted = self._handed_over.popleft()
+            if posted.durable:
+                number = self._next
+                self._next += 1
+                self._outbox[number] = posted
+                if self._connection is not None:
+                    self._send(number, posted)
+            elif self._connection is not None and not self._connection.congested:
+                self._connection.send_encoded(posted.payload.frame(posted.node))
 
-    def _post(self, message: Message, node: int, durable: bool) -> None:
-        if not durable:
-            if self._connection is not None:
-                self._connection.send_nowait(message, node=node)
-            return
-        number = self._next
-        self._next += 1
-        self._counted += isinstance(message, _WITHOUT_END)
-        self._outbox[number] = (message, node)
-        if self._connection is not None:
-            self._send(number, message, node)
-
-    def _send(self, number: int, message: Message, node: int) -> None:
+    def _send(self, number: int, posted: _Posted) -> None:
         assert self._connection is not None, "callers look"
-        self._connection.ask(message, partial(self._replied, number), node=node)
+        self._connection.ask_encoded(posted.payload, partial(self._replied, number), node=posted.node)
 
     def _replied(self, number: int, reply: Message | None) -> None:
         if reply is None:
             return  # the connection ended; the next one sends it again
-        message, node = self._outbox.pop(number)
-        self._counted -= isinstance(message, _WITHOUT_END)
+        posted = self._outbox.pop(number)
+        if posted.counted:
+            self._count(-1, -len(posted.payload.data))
         if isinstance(reply, Error):
             _logger.warning(
                 "controller refused a message",
-                type=message.type,
-                node=node,
+                type=posted.payload.type,
+                node=posted.node,
                 error=reply.error,
                 why=reply.message,
             )
+
+    def _count(self, messages: int, size: int) -> None:
+        with self._lock:
+            self._waiting += messages
+            self._waiting_bytes += size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.node import dataplane
-from orchestrator.node.context import Context
+from orchestrator.node.context import Context, RoleStopped
 from orchestrator.node.nodes import Node
 from orchestrator.node.owned import names
 from orchestrator.node.program import Program
@@ -33,6 +34,10 @@ from orchestrator.protocol.messages import (
     RoleReport,
     RoleStarted,
 )
+from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
+
+LOOK_S = 0.01
+"""How often a role looks for room in the outbox while there is none: it can be told to stop between two."""
 
 if TYPE_CHECKING:
     from orchestrator.node.dataplane import RunDataplane
@@ -57,8 +62,8 @@ class Run:
         work: Where its code may be unpacked.
         post: How to send; safe from any thread.
         address: Says a node's address.
+        has_room: Whether there is room for what a role says as often as it likes; safe from any thread.
         check: Ends the process if a role has damaged it.
-        has_room: Whether a message more can be sent now.
     """
 
     def __init__(
@@ -67,8 +72,8 @@ class Run:
         work: Path,
         post: Post,
         address: Callable[[int], str],
-        check: Callable[[], None] = nothing,
         has_room: Callable[[], bool] = lambda: True,
+        check: Callable[[], None] = nothing,
     ) -> None:
         self.id = prepared.run
         self.timeout_s = prepared.timeout_s
@@ -76,14 +81,15 @@ class Run:
         self._prepared = prepared
         self._program = Program(prepared.run, prepared.files, prepared.entry, work)
         self._post = post
+        self._has_room = has_room
         self._addresses = {node: address(node) for node in prepared.names}
         self._lock = threading.Lock()
         self._roles: dict[int, tuple[RoleThread, Context]] = {}
         self._check = check
-        self._has_room = has_room
         self._views: dict[int, RunDataplane] = {}
         self._ended: dict[int, list[RoleThread]] = {}
         self._rows: defaultdict[int, int] = defaultdict(int)
+        self._numbering = threading.Lock()  # rows are posted in the order of their numbers
         self._entered: defaultdict[tuple[int, str], int] = defaultdict(int)
         self._barriers: defaultdict[tuple[str, int], list[Wait]] = defaultdict(list)
         self._lookups: defaultdict[str, list[Wait]] = defaultdict(list)
@@ -123,16 +129,15 @@ class Run:
         )
 
         def finished(outcome: Outcome) -> None:
+            error = safe_text(outcome.error, limit=MAX_ERROR_BYTES) or None
+            traceback = safe_text(outcome.traceback, limit=MAX_TRACEBACK_BYTES) or None
+            with self._numbering:
+                told = (outcome.ok, error, traceback, self._rows[node.id])
+                self._post(RoleFinished(self.id, node.id, role, *told), node.id, True)
+            # Not before: the agent says which roles run here, and this one is running until its end is told.
             with self._lock:
                 self._roles.pop(node.id, None)
                 self._ended.setdefault(node.id, []).append(thread)
-            self._post(
-                RoleFinished(
-                    self.id, node.id, role, outcome.ok, outcome.error or None, outcome.traceback or None
-                ),
-                node.id,
-                True,
-            )
             ended(node.id)
 
         def enter() -> None:
@@ -208,14 +213,15 @@ class Run:
 
     def report(self, node: int, row: dict[str, Any]) -> None:
         """Send a row, numbered so that one sent twice is kept once."""
-        with self._lock:
-            self._rows[node] += 1
-            number = self._rows[node]
-        self._post(RoleReport(self.id, node, str(row["role"]), number, row), node, True)
+        self._wait_for_room(node)
+        with self._numbering:
+            number = self._rows[node] + 1
+            self._post(RoleReport(self.id, node, str(row["role"]), number, row), node, True)
+            self._rows[node] = number
 
     def log(self, node: int, level: str, text: str) -> None:
-        """Send a line of a role's log."""
-        self._post(RoleLog(self.id, node, level, text), node, True)
+        """Send a line of a role's log; never waits, since what there is no room for was left out before."""
+        self._post(RoleLog(self.id, node, level, safe_text(text)), node, True)
 
     def progress(self, node: int, done: float, total: float) -> None:
         """Say how far a role is; lost if the controller is away."""
@@ -223,6 +229,7 @@ class Run:
 
     def publish(self, node: int, key: str, value: Any) -> None:
         """Make a value known."""
+        self._wait_for_room(node)
         self._post(Publish(self.id, node, key, value), node, True)
 
     def barrier(self, node: int, name: str) -> Future[None]:
@@ -242,6 +249,22 @@ class Run:
             self._lookups[key].append((node, future))
         self._post(Lookup(self.id, node, key), node, True)
         return future
+
+    def _wait_for_room(self, node: int) -> None:
+        """Hold up a role while too much of what roles said waits for the controller.
+
+        Raises:
+            RoleStopped: The role has to end; also in threads that it started itself.
+        """
+        if self._has_room():
+            return
+        with self._lock:
+            entry = self._roles.get(node)
+        while not self._has_room():
+            reason = entry[1].interrupted if entry is not None else None
+            if reason is not None:
+                raise RoleStopped(reason)
+            time.sleep(LOOK_S)
 
 
 def _settle(future: Future[Any], value: Any) -> None:

@@ -7,14 +7,17 @@ hold the two together.
 from __future__ import annotations
 
 from orchestrator.protocol.codec import (
+    MAX_FIRST_MESSAGE,
     MAX_MESSAGE,
     VERSION,
     Bad,
     Frame,
+    Payload,
     batches,
     decode_batch,
     decode_frames,
     encode,
+    encode_payload,
 )
 from orchestrator.protocol.errors import (
     BadBody,
@@ -25,6 +28,7 @@ from orchestrator.protocol.errors import (
     Refused,
     Truncated,
     UnknownType,
+    Unsendable,
     WrongVersion,
 )
 from orchestrator.protocol.messages import MESSAGES, Message, Role
@@ -39,6 +43,7 @@ from orchestrator.protocol.session import (
 )
 
 __all__ = [
+    "MAX_FIRST_MESSAGE",
     "MAX_MESSAGE",
     "MESSAGES",
     "VERSION",
@@ -49,6 +54,7 @@ __all__ = [
     "Malformed",
     "Message",
     "Oversized",
+    "Payload",
     "Peer",
     "PeerError",
     "ProtocolError",
@@ -57,11 +63,13 @@ __all__ = [
     "Role",
     "Truncated",
     "UnknownType",
+    "Unsendable",
     "WrongVersion",
     "batches",
     "decode_batch",
     "decode_frames",
     "encode",
+    "encode_payload",
     "error_reply",
     "peer_error",
     "permitted",

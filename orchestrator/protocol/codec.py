@@ -22,18 +22,38 @@ from orchestrator.protocol.errors import (
     ProtocolError,
     Truncated,
     UnknownType,
+    Unsendable,
     WrongVersion,
 )
 from orchestrator.protocol.messages import MESSAGES, Message
 from orchestrator.protocol.schema import decode_body, encode_body
+from orchestrator.values import brief
 
-__all__ = ["MAX_MESSAGE", "VERSION", "Bad", "Frame", "batches", "decode_batch", "decode_frames", "encode"]
+__all__ = [
+    "MAX_FIRST_MESSAGE",
+    "MAX_MESSAGE",
+    "VERSION",
+    "Bad",
+    "Frame",
+    "Payload",
+    "batches",
+    "decode_batch",
+    "decode_frames",
+    "encode",
+    "encode_payload",
+]
 
 VERSION = 1
 """The protocol's version; a frame of another one is refused."""
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes that one websocket message may have; a scenario's files are the largest thing that travels."""
+
+MAX_FIRST_MESSAGE = 16 * 1024
+"""Bytes of a message from a peer that has not shown its token; `Hello` has a few hundred."""
+
+MAX_HEADER = 16
+"""Bytes of a frame before its type: the array, the version, and two numbers of 32 bits."""
 
 BATCH = 256 * 1024
 """Where a batch is closed: large enough to amortise the call, small enough to keep others waiting briefly."""
@@ -70,21 +90,57 @@ class Bad:
     id: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A message's bytes without its header, for one that is kept until it can be sent, or sent again.
+
+    Attributes:
+        type: The message's type on the wire.
+        data: Type and body.
+    """
+
+    type: str
+    data: bytes
+
+    def frame(self, node: int = 0, id: int = 0) -> bytes:
+        """Return a frame's bytes."""
+        return b"\x95" + _pack(VERSION) + _pack(id) + _pack(node) + self.data
+
+
+def encode_payload(message: Message) -> Payload:
+    """Return a message's bytes.
+
+    Raises:
+        Oversized: It is larger than a websocket message may be.
+        Unsendable: It holds something that msgpack cannot.
+    """
+    kind = message.type
+    try:
+        data = _pack(kind) + _pack(encode_body(message))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        # UnicodeEncodeError is a ValueError: half of a surrogate pair in a text.
+        raise Unsendable(f"{kind} cannot be sent: {brief(str(error))}") from None
+    if len(data) + MAX_HEADER > MAX_MESSAGE:
+        raise Oversized(
+            f"{kind} has {len(data)} bytes, but a control message may have {MAX_MESSAGE - MAX_HEADER}",
+            found=str(len(data)),
+            expected=f"at most {MAX_MESSAGE - MAX_HEADER}",
+        )
+    return Payload(kind, data)
+
+
 def encode(frame: Frame) -> bytes:
     """Return a frame's bytes.
 
     Raises:
         Oversized: The frame alone is larger than a websocket message may be.
+        Unsendable: It holds something that msgpack cannot.
     """
-    message = frame.message
-    parts = (VERSION, frame.id, frame.node, message.type, encode_body(message))
-    data: bytes = msgpack.packb(parts, use_bin_type=True)
-    if len(data) > MAX_MESSAGE:
-        raise Oversized(
-            f"{message.type} has {len(data)} bytes, but a control message may have {MAX_MESSAGE}",
-            found=str(len(data)),
-            expected=f"at most {MAX_MESSAGE}",
-        )
+    return encode_payload(frame.message).frame(frame.node, frame.id)
+
+
+def _pack(value: Any) -> bytes:
+    data: bytes = msgpack.packb(value, use_bin_type=True)
     return data
 
 
@@ -116,15 +172,19 @@ def decode_frames(data: bytes) -> list[Frame]:
     return frames
 
 
-def decode_batch(data: bytes) -> list[Frame | Bad]:
+def decode_batch(data: bytes, limit: int = MAX_MESSAGE) -> list[Frame | Bad]:
     """Return the frames of a websocket message, with a `Bad` in the place of each wrong one.
 
     When the bytes stop making sense the last item is a `Bad`; nothing after that point can be found again.
     The same holds after many wrong frames: a peer that talks nonsense is not worth reading to the end.
+
+    Args:
+        data: The message.
+        limit: Bytes that it may have. Reading takes some 70 times as many at worst (empty lists).
     """
-    if len(data) > MAX_MESSAGE:
-        text = f"the message has {len(data)} bytes, but {MAX_MESSAGE} are allowed"
-        return [Bad(Oversized(text, found=str(len(data)), expected=f"at most {MAX_MESSAGE}"))]
+    if len(data) > limit:
+        text = f"the message has {len(data)} bytes, but {limit} are allowed"
+        return [Bad(Oversized(text, found=str(len(data)), expected=f"at most {limit}"))]
     if not data:
         return [Bad(Malformed("the message is empty"))]
     unpacker = msgpack.Unpacker(max_buffer_size=MAX_MESSAGE, strict_map_key=False, raw=False)
@@ -159,7 +219,7 @@ def _frame(parts: list[Any]) -> Frame | Bad:
 
 def _message(parts: list[Any]) -> Frame:
     if parts[0] != VERSION or type(parts[0]) is not int:
-        found = str(parts[0])[:20]
+        found = brief(parts[0])
         text = f"the frame is of protocol version {found}, but {VERSION} is spoken here"
         raise WrongVersion(text, found=found, expected=str(VERSION), hint=SAME_RELEASE)
     if len(parts) != 5:
@@ -169,7 +229,7 @@ def _message(parts: list[Any]) -> Frame:
         raise Malformed("a frame's id and node are 32-bit numbers and its type is a string")
     cls = MESSAGES.get(kind)
     if cls is None:
-        raise UnknownType(f"no message is called `{kind[:60]}`", found=kind[:60])
+        raise UnknownType(f"no message is called {brief(kind)}", found=brief(kind))
     return Frame(decode_body(cls, body), node, number)
 
 

@@ -3,6 +3,7 @@
 ProtocolError (orchestrator.errors)
 ├── Malformed        the bytes are no frame: not msgpack, not five parts, nested too deeply
 │   └── Truncated    the bytes end inside a frame
+├── Unsendable       a message of ours holds what msgpack cannot
 ├── Oversized        more than one websocket message may carry
 ├── WrongVersion     a frame, or a peer, of another protocol version
 ├── UnknownType      a type that this side does not know
@@ -24,6 +25,7 @@ __all__ = [
     "Refused",
     "Truncated",
     "UnknownType",
+    "Unsendable",
     "WrongVersion",
 ]
 
@@ -38,6 +40,12 @@ class Truncated(Malformed):
     """The bytes end inside a frame."""
 
     id = "protocol.truncated"
+
+
+class Unsendable(ProtocolError):
+    """A message holds something that cannot be sent: an integer of more than 64 bits, half of a character."""
+
+    id = "protocol.unsendable"
 
 
 class Oversized(ProtocolError):

@@ -7,6 +7,9 @@ types after that.
 
 Fields that a class does not know are ignored, so that a newer peer may add some. A field without a default is
 required. A value of None is not written.
+
+Everything has a bound: a text its bytes, a value that is carried without being looked at (`Json`) its depth,
+bytes and kinds, as `orchestrator.values` says. A peer is not trusted to have checked what it sends.
 """
 
 from __future__ import annotations
@@ -20,8 +23,37 @@ from typing import Annotated, Any, Union
 
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.errors import BadBody
+from orchestrator.values import (
+    MAX_NAME_BYTES,
+    MAX_VALUE_BYTES,
+    ValueRefused,
+    brief,
+    checked_name,
+    plain_value,
+)
 
-__all__ = ["U16", "U32", "U64", "Fraction", "Json", "Range", "decode_body", "encode_body"]
+__all__ = [
+    "MAX_TEXT_BYTES",
+    "U16",
+    "U32",
+    "U64",
+    "Fraction",
+    "Json",
+    "Name",
+    "Plain",
+    "Range",
+    "Row",
+    "Text",
+    "Value",
+    "decode_body",
+    "encode_body",
+]
+
+MAX_TEXT_BYTES = 1024 * 1024
+"""Bytes of a text: far more than any that we write, a quarter of a message."""
+
+MAX_JSON_BYTES = 4 * 1024 * 1024
+"""Bytes of a value; a message has no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +64,33 @@ class Range:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The bound of a text in bytes; a name is not empty and has no character 0, either."""
+
+    limit: int
+    name: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """The bound of a plain value in bytes."""
+
+    limit: int
+
+
 U16 = Annotated[int, Range(0, 2**16 - 1)]
 U32 = Annotated[int, Range(0, 2**32 - 1)]
 U64 = Annotated[int, Range(0, 2**64 - 1)]
 Fraction = Annotated[float, Range(0.0, 1.0)]
-Json = Any
-"""A value that the protocol carries without looking inside: whatever msgpack can hold."""
+Name = Annotated[str, Text(MAX_NAME_BYTES, name=True)]
+"""A name or a key; it becomes part of an index in Postgres, which has less room than a column."""
+Json = Annotated[Any, Plain(MAX_JSON_BYTES)]
+"""A plain value that the protocol carries without knowing what it means."""
+Value = Annotated[Any, Plain(MAX_VALUE_BYTES)]
+"""A value that a role publishes."""
+Row = Annotated[dict[str, Any], Plain(MAX_VALUE_BYTES)]
+"""A row that a role reports."""
 
 _Decoder = Callable[[Any], Any]
 _Encoder = Callable[[Any], Any]
@@ -71,7 +124,7 @@ def decode_body(cls: type[Any], body: Any) -> Any:
         try:
             values[name] = decode(value)
         except BadBody as error:
-            raise BadBody(f"{cls.__name__}.{name}: {error.message}", found=repr(value)[:80]) from None
+            raise BadBody(f"{cls.__name__}.{name}: {error.message}", found=brief(value)) from None
     return cls(**values)
 
 
@@ -107,6 +160,10 @@ def _codec(hint: Any) -> tuple[_Encoder | None, _Decoder]:
     origin = typing.get_origin(hint)
     if origin is Annotated:
         base, bounds = typing.get_args(hint)
+        if isinstance(bounds, Text):
+            return None, _text(bounds)
+        if isinstance(bounds, Plain):
+            return None, _plain(bounds, as_map=base is not Any)
         return None, _number(base, bounds)
     if origin in (Union, types.UnionType):
         inner = [each for each in typing.get_args(hint) if each is not type(None)]
@@ -119,8 +176,8 @@ def _codec(hint: Any) -> tuple[_Encoder | None, _Decoder]:
         return LinkSpec.to_wire, _link_spec
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return encode_body, lambda value: decode_body(hint, value)
-    if hint is Any:
-        return None, lambda value: value
+    if hint is str:
+        return None, _text(Text(MAX_TEXT_BYTES))
     if hint is float:
         return None, _number(float, Range(float("-inf"), float("inf")))
     return None, _exactly(hint)
@@ -131,6 +188,39 @@ def _exactly(kind: type[Any]) -> _Decoder:
         if type(value) is not kind:
             raise BadBody(f"it is {_kind(value)}, but {_NAMES.get(kind, kind.__name__)} is expected")
         return value
+
+    return decode
+
+
+def _text(bounds: Text) -> _Decoder:
+    limit, name = bounds.limit, bounds.name
+
+    def decode(value: Any) -> str:
+        if type(value) is not str:
+            raise BadBody(f"it is {_kind(value)}, but a string is expected")
+        if name:
+            try:
+                return checked_name(value, limit=limit)
+            except ValueRefused as refused:
+                raise BadBody(f"it {refused}", expected=refused.expected) from None
+        # Four bytes are the most that a character has; only a long text has to be measured.
+        if len(value) * 4 > limit and len(value.encode()) > limit:
+            raise BadBody(f"it has more than {limit} bytes", expected=f"at most {limit} bytes")
+        return value
+
+    return decode
+
+
+def _plain(bounds: Plain, *, as_map: bool) -> _Decoder:
+    limit = bounds.limit
+
+    def decode(value: Any) -> Any:
+        if as_map and type(value) is not dict:
+            raise BadBody(f"it is {_kind(value)}, but a map is expected")
+        try:
+            return plain_value(value, limit=limit)
+        except ValueRefused as refused:
+            raise BadBody(f"it {refused}" if not refused.path else str(refused)) from None
 
     return decode
 

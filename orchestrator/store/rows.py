@@ -109,7 +109,13 @@ class RoleRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run that was under way when the controller ended, with all it needs to go on."""
+    """A run that was under way when the controller ended, with all it needs to go on.
+
+    Attributes:
+        rows: The number of the last row of each node.
+        counts: How many rows of each node there are.
+        started_monotonic: When it started, in seconds since `boot`.
+    """
 
     run: str
     scenario: str
@@ -126,6 +132,9 @@ class RunRow:
     values: Mapping[str, Any]
     barriers: Mapping[str, int]
     last_event: int
+    counts: Mapping[int, int] = field(default_factory=dict)
+    started_monotonic: float = 0.0
+    boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.store.history import to_ms, to_time
 from orchestrator.store.rows import RoleRow, RunRow
 from orchestrator.store.values import jsonb, text
-from orchestrator.store.writer import Statement, Writer
+from orchestrator.store.writer import OnRefused, Statement, Writer
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-__all__ = ["RunTables", "read_run_events", "read_runs"]
+__all__ = ["RunTables", "read_failures", "read_run_events", "read_runs"]
 
 _RUN = Statement("""
-    INSERT INTO runs (run, scenario, state, reason, entry, params, seed, timeout_s, started_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (run) DO NOTHING""")
+    INSERT INTO runs (run, scenario, state, reason, entry, params, seed, timeout_s, started_at,
+                      started_monotonic, boot)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (run) DO NOTHING""")
 _FILE = Statement(
     "INSERT INTO run_files (run, path, content) VALUES (%s, %s, %s) ON CONFLICT (run, path) DO NOTHING"
 )
@@ -27,9 +28,14 @@ _ROLE = Statement("""
     INSERT INTO run_roles (run, node_id, role, state, error, traceback) VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT (run, node_id) DO UPDATE SET
         state = excluded.state, error = excluded.error, traceback = excluded.traceback""")
+# A row and the event that tells of it, which refers to it by number: both, or neither.
 _ROW = Statement("""
-    INSERT INTO run_rows (run, node_id, seq, role, content, time) VALUES (%s, %s, %s, %s, %s, %s)
-    ON CONFLICT (run, node_id, seq) DO NOTHING""")
+    WITH reported AS (
+        INSERT INTO run_rows (run, node_id, seq, role, content, time) VALUES (%s, %s, %s, %s, %s, %s)
+        ON CONFLICT (run, node_id, seq) DO NOTHING RETURNING run, time, node_id, role, seq)
+    INSERT INTO run_events (run, seq, time, kind, node, role, data)
+    SELECT run, %s, time, 'report', node_id, role, to_jsonb(seq) FROM reported
+    ON CONFLICT (run, seq) DO NOTHING""")
 _VALUE = Statement("""
     INSERT INTO run_values (run, key, value) VALUES (%s, %s, %s)
     ON CONFLICT (run, key) DO UPDATE SET value = excluded.value""")
@@ -57,7 +63,7 @@ class RunTables:
         params = jsonb(dict(run.params))
         started = to_time(run.started_ms)
         values = (run.scenario, run.state, run.reason, run.entry, params, run.seed, run.timeout_s, started)
-        self._writer.put(_RUN, run.run, *values)
+        self._writer.put(_RUN, run.run, *values, run.started_monotonic, run.boot)
         self._writer.put_many(_FILE, [(run.run, path, content) for path, content in run.files.items()])
         self.roles(run.run, run.roles)
 
@@ -76,13 +82,24 @@ class RunTables:
         ]
         self._writer.put_many(_ROLE, rows)
 
-    def row(self, run: str, node: int, seq: int, role: str, content: Mapping[str, Any], time_ms: int) -> None:
-        """Write a row that a role reported."""
-        self._writer.put(_ROW, run, node, seq, role, jsonb(dict(content)), to_time(time_ms))
+    def row(
+        self,
+        run: str,
+        node: int,
+        seq: int,
+        role: str,
+        content: Mapping[str, Any],
+        time_ms: int,
+        event: int,
+        on_refused: OnRefused | None = None,
+    ) -> None:
+        """Write a row that a role reported, and the event of that number which tells of it."""
+        values = (run, node, seq, text(role), jsonb(dict(content)), to_time(time_ms), event)
+        self._writer.put(_ROW, *values, on_refused=on_refused)
 
-    def value(self, run: str, key: str, value: Any) -> None:
+    def value(self, run: str, key: str, value: Any, on_refused: OnRefused | None = None) -> None:
         """Write a published value."""
-        self._writer.put(_VALUE, run, text(key), jsonb(value))
+        self._writer.put(_VALUE, run, text(key), jsonb(value), on_refused=on_refused)
 
     def barrier(self, run: str, name: str, generation: int) -> None:
         """Write that a barrier was released."""
@@ -90,23 +107,25 @@ class RunTables:
 
     def event(self, run: str, seq: int, time_ms: int, kind: str, node: int, role: str, data: Any) -> None:
         """Write an event of a run."""
-        self._writer.put(_EVENT, run, seq, to_time(time_ms), kind, node, role, jsonb(data))
+        self._writer.put(_EVENT, run, seq, to_time(time_ms), kind, node, text(role), jsonb(data))
 
-    def result(self, run: str, verdict: str, document: Any) -> None:
+    def result(self, run: str, verdict: str, document: Any, on_refused: OnRefused | None = None) -> None:
         """Write what a run came to."""
-        self._writer.put(_RESULT, run, verdict, jsonb(document))
+        self._writer.put(_RESULT, run, text(verdict), jsonb(document), on_refused=on_refused)
 
 
 async def read_runs(connection: AsyncConnection) -> tuple[RunRow, ...]:
     """Return the runs that have not ended, with all they need to go on."""
     cursor = await connection.execute(
-        "SELECT run, scenario, state, reason, entry, params, seed, timeout_s, started_at FROM runs"
-        " WHERE finished_at IS NULL ORDER BY started_at"
+        "SELECT run, scenario, state, reason, entry, params, seed, timeout_s, started_at,"
+        " started_monotonic, boot FROM runs WHERE finished_at IS NULL ORDER BY started_at"
     )
     found = []
-    for run, scenario, state, reason, entry, params, seed, timeout_s, started_at in await cursor.fetchall():
+    for row in await cursor.fetchall():
+        run, scenario, state, reason, entry, params, seed, timeout_s, started_at, monotonic, boot = row
         head = (run, scenario, state, reason, entry, params, int(seed), timeout_s, to_ms(started_at))
-        found.append(RunRow(*head, **await _details(connection, run)))
+        details = await _details(connection, run)
+        found.append(RunRow(*head, **details, started_monotonic=monotonic, boot=boot))
     return tuple(found)
 
 
@@ -117,21 +136,40 @@ async def _details(connection: AsyncConnection, run: str) -> dict[str, Any]:
     roles = await ask(
         "SELECT node_id, role, state, error, traceback FROM run_roles WHERE run = %s ORDER BY node_id"
     )
+    rows = await ask("SELECT node_id, max(seq), count(*) FROM run_rows WHERE run = %s GROUP BY node_id")
     last = await ask("SELECT coalesce(max(seq), 0) FROM run_events WHERE run = %s")
     return {
         "files": dict(await ask("SELECT path, content FROM run_files WHERE run = %s")),
         "roles": tuple(RoleRow(*row) for row in roles),
-        "rows": dict(await ask("SELECT node_id, max(seq) FROM run_rows WHERE run = %s GROUP BY node_id")),
+        "rows": {node: last_row for node, last_row, _ in rows},
+        "counts": {node: count for node, _, count in rows},
         "values": dict(await ask("SELECT key, value FROM run_values WHERE run = %s")),
         "barriers": dict(await ask("SELECT name, generation FROM run_barriers WHERE run = %s")),
         "last_event": int(last[0][0]),
     }
 
 
-async def read_run_events(connection: AsyncConnection, run: str, after: int) -> list[tuple[Any, ...]]:
+async def read_run_events(
+    connection: AsyncConnection, run: str, after: int, limit: int
+) -> list[tuple[Any, ...]]:
     """Return a run's events after a number: number, time, kind, node, role, data."""
     cursor = await connection.execute(
-        "SELECT seq, time, kind, node, role, data FROM run_events WHERE run = %s AND seq > %s ORDER BY seq",
-        (run, after),
+        "SELECT e.seq, e.time, e.kind, e.node, e.role, coalesce(r.content, e.data) FROM ("
+        " SELECT *, CASE WHEN kind = 'report' AND jsonb_typeof(data) = 'number'"
+        " THEN data::bigint END AS number"
+        " FROM run_events WHERE run = %s AND seq > %s ORDER BY seq LIMIT %s) AS e"
+        " LEFT JOIN run_rows AS r ON r.run = e.run AND r.node_id = e.node AND r.seq = e.number"
+        " ORDER BY e.seq",
+        (run, after, limit),
     )
     return [(row[0], to_ms(row[1]), *row[2:]) for row in await cursor.fetchall()]
+
+
+async def read_failures(connection: AsyncConnection, run: str, limit: int) -> list[tuple[Any, ...]]:
+    """Return the roles of a run that did not end well: node, role, error, traceback."""
+    cursor = await connection.execute(
+        "SELECT node_id, role, error, traceback FROM run_roles"
+        " WHERE run = %s AND state IN ('failed', 'lost') ORDER BY node_id LIMIT %s",
+        (run, limit),
+    )
+    return await cursor.fetchall()

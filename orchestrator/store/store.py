@@ -18,6 +18,7 @@ from orchestrator.store.migrate import migrate
 from orchestrator.store.rows import EventRow, GroupRow, LinkRow, RouteRow, Snapshot
 from orchestrator.store.runs import RunTables
 from orchestrator.store.writer import Writer
+from orchestrator.tasks import keep_running
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -103,6 +104,8 @@ class Store:
                 found.append(self._writer.problem)
             if self._writer.lost_writes:
                 found.append(f"{self._writer.lost_writes} writes were lost while Postgres was away")
+            if self._writer.refused:
+                found.append(f"Postgres refused {self._writer.refused} writes; the controller's log has them")
         if not found and self._listener is not None and not self._listening:
             found.append("changes made by SQL are not heard at the moment")
         return tuple(found)
@@ -110,6 +113,22 @@ class Store:
     async def flushed(self) -> bool:
         """Wait for what was written so far: True when committed, False when it is kept for later."""
         return await self._writer.flushed() if self._writer is not None else False
+
+    async def stored(self, within: float | None = None) -> bool:
+        """Wait until what was written so far is committed; False if it is not within so many seconds."""
+        if self._writer is None:
+            return False
+        try:
+            async with asyncio.timeout(within):
+                await self._writer.stored()
+        except TimeoutError:
+            return False
+        return True
+
+    async def room(self) -> None:
+        """Wait until there is room for what can wait."""
+        if self._writer is not None:
+            await self._writer.room()
 
     # Reading.
 
@@ -133,10 +152,24 @@ class Store:
         async with self._connection() as connection:
             return await history.read_events(connection, after, limit)
 
-    async def run_events(self, run: str, after: int) -> list[tuple[Any, ...]]:
-        """Read a run's events after a number: number, time, kind, node, role, data."""
+    async def run_events(self, run: str, after: int, limit: int = 1000) -> list[tuple[Any, ...]]:
+        """Read a run's events after a number, oldest first: number, time, kind, node, role, data."""
         async with self._connection() as connection:
-            return await runs.read_run_events(connection, run, after)
+            return await runs.read_run_events(connection, run, after, limit)
+
+    async def last_run_event(self, run: str) -> int:
+        """Read the number of a run's last event, 0 when there is none."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                "SELECT coalesce(max(seq), 0) FROM run_events WHERE run = %s", (run,)
+            )
+            row = await cursor.fetchone()
+            return int(row[0]) if row else 0
+
+    async def run_failures(self, run: str, limit: int = 1000) -> list[tuple[Any, ...]]:
+        """Read which roles of a run did not end well: node, role, error, traceback."""
+        async with self._connection() as connection:
+            return await runs.read_failures(connection, run, limit)
 
     async def run_state(self, run: str) -> tuple[str, str, str] | None:
         """Read a run's scenario, state and reason; None if there is none of that name."""
@@ -153,7 +186,7 @@ class Store:
         It calls back for all of them when it begins to listen, and again after an outage, since changes may
         have been missed before.
         """
-        self._listener = asyncio.create_task(self._listen(changed), name="store listener")
+        self._listener = keep_running(lambda: self._listen(changed), name="store listener")
 
     # How.
 

@@ -10,10 +10,20 @@ __all__ = ["jsonb", "text"]
 
 
 def jsonb(value: Any) -> Any:
-    """Return a value for a `jsonb` place; what JSON cannot hold is written as text, or as null."""
+    """Return a value for a `jsonb` place; what JSON cannot hold is written as text, or as null.
+
+    It is written as JSON here and now: later changes of it do not matter, and a value that cannot be written
+    fails the caller instead of the store.
+
+    Raises:
+        ValueError: It is nested too deeply, or contains itself.
+    """
     from psycopg.types.json import Jsonb
 
-    return Jsonb(value, dumps=_dumps)
+    try:
+        return Jsonb(_dumps(value), dumps=_as_it_is)
+    except RecursionError:
+        raise ValueError("the value is nested too deeply to be stored") from None
 
 
 def text(value: str | None) -> str | None:
@@ -21,7 +31,17 @@ def text(value: str | None) -> str | None:
     return None if value is None else value.replace("\0", "�")
 
 
+def _as_it_is(encoded: str) -> str:
+    return encoded
+
+
 def _dumps(value: Any) -> str:
+    try:
+        encoded = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if "\\u0000" not in encoded and (encoded.isascii() or encoded.encode()):
+            return encoded
+    except (TypeError, ValueError):  # bytes, NaN, half of a surrogate pair
+        pass
     return json.dumps(_fit(value), ensure_ascii=False, allow_nan=False)
 
 

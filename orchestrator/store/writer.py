@@ -1,31 +1,44 @@
 """Writes that must not hold up the lab: in order, in batches, and through an outage of Postgres.
 
-The controller decides in memory and writes behind. A write can be waited for: the answer is True when it is
-committed, and False when Postgres is away, in which case it is kept and written as soon as Postgres is back.
-What is kept is bounded: measurements are given up first, oldest first, and counted; when even the rest does
-not fit, the oldest of it is given up as well, which is counted and makes the store unhealthy for good.
+The controller decides in memory and writes behind. A write can be waited for: `flushed` answers True when it
+is committed, and False when Postgres is away, in which case it is kept and written as soon as Postgres is
+back; `stored` waits for that.
+
+Only what a lost connection interrupts is tried again. A write that Postgres refuses, or that cannot even be
+handed to it, is left out, whoever made it is told, and the others of its batch are written: the batch is cut
+in two until the bad one is alone.
+
+What is kept is bounded in number and in bytes: measurements are given up first, oldest first, and counted;
+when even the rest does not fit, the oldest of it is given up as well, which is counted and makes the store
+unhealthy for good. `room` holds back those who can wait, so that it does not come to this.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import log
+from orchestrator.tasks import keep_running
+from orchestrator.values import safe_text
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from psycopg_pool import AsyncConnectionPool
 
-__all__ = ["Copy", "Statement", "Writer"]
+__all__ = ["Copy", "OnRefused", "Statement", "Writer"]
 
 KEEP_WRITES = 200_000
 """Writes kept while Postgres is away; a lab of 1,000 nodes makes some ten thousand while it starts."""
+
+KEEP_BYTES = 256 * 1024 * 1024
+"""Bytes of them; reached only by those who do not ask for `room`."""
 
 KEEP_ROWS = 100_000
 """Measurements kept while Postgres is away."""
@@ -33,7 +46,16 @@ KEEP_ROWS = 100_000
 BATCH = 5_000
 """Writes in one transaction."""
 
+BATCH_BYTES = 1024 * 1024
+"""Bytes at which a batch is closed: a tenth of a second for Postgres, for which a stop has to wait."""
+
+HIGH_WATER = 8 * 1024 * 1024
+"""Bytes not written yet at which `room` holds back: about a second of what Postgres takes in large rows."""
+
 _LOG = log.get(__name__)
+
+OnRefused = Callable[[str], None]
+"""Called in the loop with the reason when a write is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +73,14 @@ class Copy:
     columns: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    statement: Statement
+    values: Sequence[Any]
+    size: int
+    on_refused: OnRefused | None
+
+
 class Writer:
     """Writes in the background.
 
@@ -63,13 +93,16 @@ class Writer:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
-        self._writes: deque[tuple[Statement, Sequence[Any]]] = deque()
+        self._writes: deque[_Write] = deque()
+        self._bytes = 0
         self._rows: dict[Copy, deque[Sequence[Any]]] = {}
-        self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
+        self._waiters: list[tuple[int, bool, asyncio.Future[bool]]] = []
         self._done = 0  # writes that are committed or given up; the number of a write is its place in all
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None
         self.lost_writes = 0
@@ -78,7 +111,7 @@ class Writer:
 
     def start(self) -> None:
         """Begin to write; what was put before is written first."""
-        self._task = asyncio.create_task(self._run(), name="store writer")
+        self._task = keep_running(self._run, name="store writer")
 
     async def close(self, within: float = 5.0) -> None:
         """Write what is left, if that can be done in time, and stop."""
@@ -91,20 +124,16 @@ class Writer:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
-    def put(self, statement: Statement, *values: Any) -> None:
-        """Write one row, some time soon."""
-        self.put_many(statement, (values,))
+    def put(self, statement: Statement, *values: Any, on_refused: OnRefused | None = None) -> None:
+        """Write one row, some time soon; `on_refused` is called if it cannot be written."""
+        self._append(statement, values, on_refused)
+        self._bound()
 
     def put_many(self, statement: Statement, rows: Iterable[Sequence[Any]]) -> None:
         """Write rows, some time soon and in this order."""
-        self._writes.extend((statement, row) for row in rows)
-        over = len(self._writes) - KEEP_WRITES
-        if over > 0:
-            for _ in range(over):
-                self._writes.popleft()
-            self._done += over
-            self.lost_writes += over
-        self._woken()
+        for row in rows:
+            self._append(statement, row, None)
+        self._bound()
 
     def copy(self, copy: Copy, rows: Iterable[Sequence[Any]]) -> None:
         """Add measurements, some time soon."""
@@ -121,13 +150,43 @@ class Writer:
             return False
         if not self._writes and not any(self._rows.values()):
             return True
+        return await self._wait(patient=False)
+
+    async def stored(self) -> None:
+        """Wait for what has been put so far, however long Postgres is away."""
+        if self._writes or self.problem is not None:
+            await self._wait(patient=True)
+
+    async def room(self) -> None:
+        """Wait until there is room for what can wait."""
+        await self._has_room.wait()
+
+    async def _wait(self, *, patient: bool) -> bool:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append((self._done + len(self._writes), future))
+        self._waiters.append((self._done + len(self._writes), patient, future))
         return await future
+
+    def _append(self, statement: Statement, values: Sequence[Any], on_refused: OnRefused | None) -> None:
+        size = sum(map(_size, values))
+        self._bytes += size
+        self._writes.append(_Write(statement, values, size, on_refused))
+
+    def _bound(self) -> None:
+        while len(self._writes) > KEEP_WRITES or self._bytes > KEEP_BYTES:
+            self.lost_writes += 1
+            self._drop(1, "it was given up while Postgres was away")
+        self._woken()
 
     def _woken(self) -> None:
         self._idle.clear()
         self._wake.set()
+        self._judge_room()
+
+    def _judge_room(self) -> None:
+        if self._bytes < HIGH_WATER and len(self._writes) < KEEP_WRITES // 2:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
 
     async def _run(self) -> None:
         wait = 0.05
@@ -135,7 +194,9 @@ class Writer:
             await self._wake.wait()
             try:
                 await self._write_once()
-            except Exception as error:  # whatever it is, the next attempt may succeed
+            except Exception as error:
+                if not _is_away(error):
+                    raise  # a fault of ours; it is logged, and the rest goes on after a moment
                 if self.problem is None:
                     _LOG.warning("postgres away", reason=_one_line(error))
                 self.problem = f"Postgres does not take writes: {_one_line(error)}"
@@ -153,89 +214,135 @@ class Writer:
                 self._idle.set()
 
     async def _write_once(self) -> None:
-        batch = [self._writes[index] for index in range(min(BATCH, len(self._writes)))]
+        batch: list[_Write] = []
+        size = 0
+        for write in self._writes:
+            if batch and (len(batch) >= BATCH or size + write.size > BATCH_BYTES):
+                break
+            batch.append(write)
+            size += write.size
         lost_before = self.lost_writes
         rows = {copy: list(kept) for copy, kept in self._rows.items() if kept}
         lost_rows_before = self.lost_rows
+        refusals: list[tuple[_Write, str]] = []
         async with self._pool.connection(timeout=2.0) as connection:
-            try:
-                await _apply(connection, batch, rows)
-            except Exception as error:
-                if not _is_our_fault(error):
-                    raise
-                await connection.rollback()
-                await self._apply_singly(connection, batch, rows)
+            await self._apply(connection, batch, refusals)
+            for copy, each in rows.items():
+                await self._copy(connection, copy, each)
         # What was given up meanwhile was at the front as well.
         self._drop(len(batch) - (self.lost_writes - lost_before))
         for copy, written in rows.items():
             kept = self._rows[copy]
             for _ in range(max(0, min(len(kept), len(written) - (self.lost_rows - lost_rows_before)))):
                 kept.popleft()
+        for write, reason in refusals:
+            self._refuse(write, reason)
 
-    async def _apply_singly(
-        self,
-        connection: AsyncConnection,
-        batch: Sequence[tuple[Statement, Sequence[Any]]],
-        rows: dict[Copy, list[Sequence[Any]]],
+    async def _apply(
+        self, connection: AsyncConnection, batch: Sequence[_Write], refusals: list[tuple[_Write, str]]
     ) -> None:
-        """Write a batch of which something is refused for good, leaving out what that is."""
-        for item in batch:
-            try:
-                await _apply(connection, [item], {})
-            except Exception as error:
-                if not _is_our_fault(error):
-                    raise
-                await connection.rollback()
-                self.refused += 1
-                _LOG.error("write refused", statement=item[0].sql[:60], reason=_one_line(error))
-            else:
-                await connection.commit()
-        for copy, each in rows.items():
-            try:
-                await _apply(connection, [], {copy: each})
-            except Exception as error:
-                if not _is_our_fault(error):
-                    raise
-                await connection.rollback()
-                _LOG.error("measurements refused", table=copy.table, reason=_one_line(error))
+        """Write and commit a batch; one of which something is refused is cut in two until that is alone."""
+        if not batch:
+            return
+        try:
+            async with connection.transaction(), connection.cursor() as cursor:
+                for statement, group in groupby(batch, key=lambda write: write.statement):
+                    await cursor.executemany(statement.sql.encode(), [write.values for write in group])
+            return
+        except Exception as error:
+            if _is_away(error):
+                raise
+            if len(batch) == 1:
+                refusals.append((batch[0], _one_line(error)))
+                return
+        middle = len(batch) // 2
+        await self._apply(connection, batch[:middle], refusals)
+        await self._apply(connection, batch[middle:], refusals)
 
-    def _drop(self, count: int) -> None:
+    async def _copy(self, connection: AsyncConnection, copy: Copy, rows: list[Sequence[Any]]) -> None:
+        """Like `_apply`, for measurements."""
+        sql = f"COPY {copy.table} ({', '.join(copy.columns)}) FROM STDIN"
+        try:
+            async with (
+                connection.transaction(),
+                connection.cursor() as cursor,
+                cursor.copy(sql.encode()) as stream,
+            ):
+                for row in rows:
+                    await stream.write_row(row)
+            return
+        except Exception as error:
+            if _is_away(error):
+                raise
+            if len(rows) == 1:
+                self.refused += 1
+                _LOG.error("measurement refused", table=copy.table, reason=_one_line(error))
+                return
+        middle = len(rows) // 2
+        await self._copy(connection, copy, rows[:middle])
+        await self._copy(connection, copy, rows[middle:])
+
+    def _refuse(self, write: _Write, reason: str) -> None:
+        self.refused += 1
+        _LOG.error("write refused", statement=" ".join(write.statement.sql.split())[:60], reason=reason)
+        if write.on_refused is not None:
+            write.on_refused(reason)
+
+    def _drop(self, count: int, given_up: str | None = None) -> None:
         for _ in range(max(0, count)):
-            self._writes.popleft()
+            write = self._writes.popleft()
+            self._bytes -= write.size
+            if given_up is not None and write.on_refused is not None:
+                write.on_refused(given_up)
         self._done += max(0, count)
+        self._judge_room()
 
     def _answer(self, committed: bool) -> None:
         waiting = []
-        for number, future in self._waiters:
-            if committed and number > self._done:
-                waiting.append((number, future))
+        for number, patient, future in self._waiters:
+            if (committed and number > self._done) or (patient and not committed):
+                waiting.append((number, patient, future))
             elif not future.done():
                 future.set_result(committed)
         self._waiters = waiting
 
 
-async def _apply(
-    connection: AsyncConnection,
-    batch: Sequence[tuple[Statement, Sequence[Any]]],
-    rows: dict[Copy, list[Sequence[Any]]],
-) -> None:
-    async with connection.cursor() as cursor:
-        for statement, group in groupby(batch, key=lambda item: item[0]):
-            await cursor.executemany(statement.sql.encode(), [values for _, values in group])
-        for copy, each in rows.items():
-            sql = f"COPY {copy.table} ({', '.join(copy.columns)}) FROM STDIN"
-            async with cursor.copy(sql.encode()) as stream:
-                for row in each:
-                    await stream.write_row(row)
+def _size(value: Any) -> int:
+    """About how many bytes a value takes; a number takes a few, whatever it is."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value)
+    encoded = getattr(value, "obj", None)  # JSON that was written by `values.jsonb`
+    return len(encoded) if isinstance(encoded, str) else 16
 
 
-def _is_our_fault(error: Exception) -> bool:
-    """Tell whether Postgres refuses what was written, as opposed to being away."""
-    from psycopg import DataError, IntegrityError, ProgrammingError
+@functools.cache
+def _connection_errors() -> tuple[type[Exception], ...]:
+    from psycopg import InterfaceError
+    from psycopg_pool import PoolTimeout
 
-    return isinstance(error, DataError | IntegrityError | ProgrammingError)
+    return (OSError, TimeoutError, InterfaceError, PoolTimeout)
+
+
+def _is_away(error: Exception) -> bool:
+    """Tell whether Postgres cannot be reached or is not well, as opposed to refusing what was written.
+
+    An error with an SQLSTATE comes from a server that looked at the write. Of these, the classes 08
+    (connection), 40 (a conflict or a deadlock), 53 (no memory, no disk, no connections), 57 (shut down,
+    cancelled) and 58 (its system) are no fault of what was written; every other will be the same next time.
+    Source: PostgreSQL documentation, appendix A, error codes.
+    """
+    from psycopg import Error, OperationalError
+
+    if isinstance(error, _connection_errors()):
+        return True
+    if not isinstance(error, Error):
+        return False
+    if error.sqlstate is None:
+        return isinstance(error, OperationalError)
+    return error.sqlstate[:2] in ("08", "53", "57", "58", "40")
 
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__
+    return safe_text(text[:200]) or type(error).__name__

@@ -14,19 +14,23 @@ from typing import Any
 
 from orchestrator import log
 from orchestrator.protocol import (
+    MAX_MESSAGE,
     Bad,
     Frame,
     Message,
+    Payload,
     ProtocolError,
     Requests,
     batches,
     decode_batch,
     encode,
+    encode_payload,
     error_reply,
     peer_error,
     reply_to,
 )
 from orchestrator.protocol.messages import Ack, Error, Welcome
+from orchestrator.tasks import spawn
 from orchestrator.transport.errors import Disconnected, RequestTimeout
 from orchestrator.transport.pipes import Pipe
 
@@ -43,8 +47,11 @@ MAX_PENDING = 64 * 1024 * 1024
 HIGH_WATER = 4 * 1024 * 1024
 """Bytes waiting at which `send` holds its caller back."""
 
-MAX_UNREAD = 200_000
-"""Frames that may wait for our own reader before the peer is given up."""
+UNREAD_BYTES = 1024 * 1024
+"""Unread bytes at which no more is taken from the socket, which holds the peer back."""
+
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+"""Bytes that may wait for our own reader while it waits for a reply that comes behind them."""
 
 MAX_WRONG = 1000
 """Frames that a peer may get wrong before it is given up."""
@@ -58,6 +65,7 @@ class Connection:
 
     Attributes:
         welcome: What the controller said on arrival; None on the controller's side.
+        max_message: Bytes that a message of the peer may have.
     """
 
     def __init__(self, pipe: Pipe) -> None:
@@ -68,15 +76,20 @@ class Connection:
         self._drained = asyncio.Event()
         self._drained.set()
         self._flusher: asyncio.Task[None] | None = None
-        self._incoming: deque[Frame] = deque()
+        self._incoming: deque[tuple[Frame, int]] = deque()
+        self._unread_bytes = 0
+        self._awaited = 0  # requests whose caller does nothing but wait
+        self._room = asyncio.Event()
+        self._room.set()
         self._arrived = asyncio.Event()
         self._ended: str | None = None
         self._wrong = 0
         self._closed = asyncio.Event()
         self.on_wrong: Callable[[Bad], None] | None = None
+        self.max_message = MAX_MESSAGE
         self.welcome: Welcome | None = None
         self._finisher: asyncio.Task[None] | None = None
-        self._pump = asyncio.create_task(self._receive(), name=f"control {pipe.remote}")
+        self._pump = spawn(self._receive(), name=f"control {pipe.remote}", failed=self._broke)
         # Not in a `finally` of the task itself: one that is cancelled before its first step never gets there.
         self._pump.add_done_callback(self._begin_finish)
 
@@ -94,6 +107,11 @@ class Connection:
     def unread(self) -> int:
         """Frames that have arrived and were not read yet."""
         return len(self._incoming)
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits to be sent that what is worth something only now is better left out."""
+        return not self._drained.is_set()
 
     @property
     def pending_bytes(self) -> int:
@@ -119,7 +137,7 @@ class Connection:
         if self._pending > HIGH_WATER:
             self._drained.clear()
         if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush())
+            self._flusher = spawn(self._flush(), name=f"control {self.remote} out", failed=self._broke)
 
     async def send(self, message: Message, *, node: int = 0) -> None:
         """Put a message on its way; waits while too much is under way already.
@@ -127,23 +145,31 @@ class Connection:
         Raises:
             Disconnected: The connection has ended.
         """
+        await self.send_ready(encode(Frame(message, node)))
+
+    async def send_ready(self, data: bytes) -> None:
+        """Like `send`, for an encoded frame."""
         self._check()
-        self.send_nowait(message, node=node)
+        self.send_encoded(data)
         if not self._drained.is_set():
             await self._drained.wait()
-            self._check()
+        self._check()
 
     def ask(self, message: Message, on_reply: OnReply, *, node: int = 0) -> None:
-        """Send a request and call back with its reply, or with None when the connection ends first."""
+        """Send a request and call back with its reply, or with None when the connection ends first.
+
+        Raises:
+            ProtocolError: The message cannot be sent; nothing is called back.
+        """
+        self.ask_encoded(encode_payload(message), on_reply, node=node)
+
+    def ask_encoded(self, payload: Payload, on_reply: OnReply, *, node: int = 0) -> None:
+        """Like `ask`, for a message that was encoded before."""
         if self._ended is not None:
             on_reply(None)
             return
         number = self._requests.open(on_reply)
-        try:
-            self.send_nowait(message, node=node, id=number)
-        except ProtocolError:
-            self._requests.close(number)
-            raise
+        self.send_encoded(payload.frame(node, number))
 
     async def request(self, message: Message, *, node: int = 0, within: float | None = 30.0) -> Message:
         """Send a request and return its reply.
@@ -162,12 +188,17 @@ class Connection:
         """
         future: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self.ask(message, lambda reply: None if future.done() else future.set_result(reply), node=node)
+        self._awaited += 1
+        self._make_room()
         try:
             async with asyncio.timeout(within):
                 reply = await future
         except TimeoutError:
             text = f"{self.remote} did not answer {message.type} within {within:g} s"
             raise RequestTimeout(text, expected=f"an answer within {within:g} s") from None
+        finally:
+            self._awaited -= 1
+            self._make_room()
         if reply is None:
             raise Disconnected(self._ended or "the connection ended")
         if isinstance(reply, Error):
@@ -205,7 +236,7 @@ class Connection:
             RequestTimeout: None came in time.
         """
         if self._incoming:
-            return self._incoming.popleft()
+            return self._next()
         try:
             async with asyncio.timeout(within):
                 while not self._incoming:
@@ -215,13 +246,24 @@ class Connection:
                     await self._arrived.wait()
         except TimeoutError:
             raise RequestTimeout(f"{self.remote} said nothing for {within:g} s") from None
-        return self._incoming.popleft()
+        return self._next()
 
     def take(self) -> list[Frame]:
         """Return the frames that have arrived already, without waiting."""
-        frames = list(self._incoming)
-        self._incoming.clear()
-        return frames
+        return [self._next() for _ in range(len(self._incoming))]
+
+    def _next(self) -> Frame:
+        frame, size = self._incoming.popleft()
+        self._unread_bytes -= size
+        self._make_room()
+        return frame
+
+    def _make_room(self) -> None:
+        """Read on from the socket, or not: a reply that somebody waits for may be behind what is unread."""
+        if self._unread_bytes < UNREAD_BYTES or self._awaited:
+            self._room.set()
+        else:
+            self._room.clear()
 
     # The end.
 
@@ -251,19 +293,29 @@ class Connection:
             self._ended = reason
             self._pump.cancel()
 
+    def _broke(self, error: Exception) -> None:
+        """A task of ours failed, which was logged: without it the connection is none."""
+        self._end(f"internal error: {type(error).__name__}")
+
     async def _receive(self) -> None:
         try:
             while self._ended is None:
-                self._arrive(decode_batch(await self._pipe.recv()))
+                await self._room.wait()
+                data = await self._pipe.recv()
+                self._arrive(decode_batch(data, self.max_message), len(data))
         except Disconnected as error:
             self._ended = self._ended or error.message
         except asyncio.CancelledError:
             self._ended = self._ended or "the program ends"
+        except Exception as error:
+            self._ended = self._ended or f"internal error: {type(error).__name__}"
+            raise
 
     def _begin_finish(self, _: asyncio.Task[None]) -> None:
-        self._finisher = asyncio.create_task(self._finish())
+        self._finisher = spawn(self._finish(), name=f"control {self.remote} end")
 
-    def _arrive(self, items: list[Frame | Bad]) -> None:
+    def _arrive(self, items: list[Frame | Bad], size: int) -> None:
+        each = max(1, size // max(1, len(items)))
         for item in items:
             if isinstance(item, Bad):
                 self._complain(item)
@@ -273,10 +325,12 @@ class Connection:
             if on_reply is not None:
                 on_reply(item.message)
             elif not isinstance(item.message, Ack):  # nobody waits for this one any more
-                self._incoming.append(item)
+                self._incoming.append((item, each))
+                self._unread_bytes += each
         if self._incoming:
             self._arrived.set()
-        if len(self._incoming) > MAX_UNREAD:
+        self._make_room()
+        if self._unread_bytes > MAX_UNREAD_BYTES:
             self._end(f"{len(self._incoming)} messages arrived that nobody read")
 
     def _complain(self, bad: Bad) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.protocol import (
+    MAX_FIRST_MESSAGE,
     MAX_MESSAGE,
     VERSION,
     Admission,
@@ -119,6 +120,7 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
         ProtocolError: It was not let in, and was told so.
     """
     wrong: asyncio.Future[Bad] = asyncio.get_running_loop().create_future()
+    connection.max_message = MAX_FIRST_MESSAGE
     first = asyncio.ensure_future(connection.next_frame(HELLO_LIMIT))
 
     def came_wrong(bad: Bad) -> None:
@@ -142,6 +144,7 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
     except ProtocolError as error:
         connection.send_nowait(error_reply(error, frame.id))
         raise
+    connection.max_message = MAX_MESSAGE
     connection.send_nowait(Welcome(VERSION, lab, incarnation))
     return peer
 

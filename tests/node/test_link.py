@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -65,6 +66,8 @@ async def test_a_role_that_reports_without_end_waits_for_room_and_loses_nothing(
 
         def role() -> None:
             for number in range(1, 101):
+                while not agent.has_room():
+                    time.sleep(0.005)
                 agent.post(RoleReport("run", 1, "sayer", number, {}), 1, True)
                 said.append(number)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.impairment import LinkSpec
@@ -22,6 +23,7 @@ from orchestrator.protocol import (
     Requests,
     Role,
     UnknownType,
+    Unsendable,
     WrongVersion,
     batches,
     decode_batch,
@@ -30,6 +32,17 @@ from orchestrator.protocol import (
     permitted,
 )
 from orchestrator.protocol import messages as m
+
+# `scripts/fuzz_values.py` raises it.
+EXAMPLES = int(os.environ.get("NM_FUZZ_EXAMPLES", "100"))
+
+
+def nested(depth: int) -> Any:
+    value: Any = None
+    for _ in range(depth):
+        value = [value]
+    return value
+
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
@@ -40,20 +53,31 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(st.binary(max_size=300))
+@example(b"\x91" * 2000)  # arrays inside each other
+@example(b"\x95\x01\x05\x03\xa3Ack\x82\xa2re\x01\xa2re\x02")  # a key twice
+@example(b"\x95\x01\x05\x03\xa3Ack\x81\x90\x01")  # a list as a key
+@example(b"\x95\x01\x05\x03\xa2\xff\xfe\x80")  # no UTF-8
+@example(b"\x95\xd6\xff\x00\x00\x00\x00\x05\x03\xa3Ack\x80")  # a time as the version
+@example(b"\xdd\xff\xff\xff\xff")  # an array of four thousand million
+@example(b"\xdb\xff\xff\xff\xffabc")
 def test_bytes_of_any_kind_are_read_without_an_accident(data: bytes) -> None:
     assert all(isinstance(item, Frame | Bad) for item in decode_batch(data))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(st.sampled_from(sorted(MESSAGES)), VALUES)
+@example("Ack", nested(400))
+@example("Publish", {"run": "r", "node": 1, "key": "k", "value": nested(400)})
+@example("Publish", {"run": "r", "node": 1, "key": nested(400), "value": 1})
+@example("Publish", {"run": "r", "node": nested(400), "key": "k", "value": 1})
 def test_a_body_of_any_kind_is_a_message_or_named_as_wrong(kind: str, body: Any) -> None:
     [item] = decode_batch(msgpack.packb([1, 5, 3, kind, body]))
     assert isinstance(item, Frame) or (item.id, item.node) == (5, 3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(st.sampled_from(sorted(MESSAGES)), st.data())
 def test_a_field_of_any_kind_is_taken_or_named_as_wrong(kind: str, data: st.DataObject) -> None:
     names = list(MESSAGES[kind].__dataclass_fields__)
@@ -65,7 +89,7 @@ def test_a_field_of_any_kind_is_taken_or_named_as_wrong(kind: str, data: st.Data
         assert decode_frames(encode(item))[0].message.type == kind
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(st.lists(st.integers(1, 100_000), max_size=30))
 def test_batches_keep_order_and_stay_small(sizes: list[int]) -> None:
     pieces = [bytes([index % 256]) * size for index, size in enumerate(sizes)]
@@ -131,3 +155,41 @@ def test_request_numbers_wrap_and_never_are_0() -> None:
     assert requests.open("first") == 1
     assert (requests.close(1), requests.close(1), len(requests)) == ("first", None, 1)
     assert requests.close_all() == ["last"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4])
+def test_a_frame_with_any_part_nested_deeply_is_named_as_wrong(at: int) -> None:
+    parts: list[Any] = [1, 5, 3, "Ack", {"re": 1}]
+    parts[at] = nested(900)
+    assert all(isinstance(item, Bad) for item in decode_batch(msgpack.packb(parts)))
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "says"),
+    [
+        (m.Publish("r", 1, "k" * 6000, 1), "Publish.key", "1024 bytes"),
+        (m.Publish("r", 1, "", 1), "Publish.key", "empty"),
+        (m.Publish("r", 1, "a\0", 1), "Publish.key", "character 0"),
+        (m.Publish("r", 1, "k", float("nan")), "Publish.value", "nan"),
+        (m.Publish("r", 1, "k", nested(33)), "Publish.value", "nested"),
+        (m.Publish("r", 1, "k", "x" * 2**20), "Publish.value", "1048576 bytes"),
+        (m.RoleReport("r", 1, "a", 1, {"a": b"x"}), "RoleReport.row", "bytes"),
+        (m.RoleReport("r", 1, "a", 1, {"a": "x\0"}), "RoleReport.row", "character 0"),
+        (m.RoleReport("r", 1, "a", 1, {1: 2}), "RoleReport.row", "the key 1"),  # type: ignore[dict-item]
+        (m.BarrierEnter("r", 1, "n" * 2000, 1), "BarrierEnter.name", "1024 bytes"),
+        (m.CreateGroup("l" * 2000), "CreateGroup.label", "1024 bytes"),
+        (m.RoleFinished("r", 1, "a", False, "e" * 2**21), "RoleFinished.error", "1048576 bytes"),
+    ],
+)
+def test_what_could_not_be_stored_is_refused_where_it_enters(
+    message: m.Message, field: str, says: str
+) -> None:
+    [item] = decode_batch(encode(Frame(message, 1, 5)))
+    assert isinstance(item, Bad) and item.id == 5
+    assert field in item.error.message and says in item.error.message
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800", object(), nested(2000)])
+def test_what_msgpack_cannot_hold_is_named_and_not_sent(value: Any) -> None:
+    with pytest.raises(Unsendable, match="Publish cannot be sent"):
+        encode(Frame(m.Publish("r", 1, "k", value)))

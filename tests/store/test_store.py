@@ -77,8 +77,8 @@ async def test_the_lab_is_found_again_as_it_was(database: str, store: Store) -> 
         EventRow(41, 1_700_000_000_000, "node.ready", 2, {"nan": float("nan"), "zero": "a\0b"})
     )
     store.runs.begin(RUN)
-    store.runs.row("r1", 1, 1, "trainer", {"bytes": 2**53, "raw": b"\x01"}, 1_700_000_000_000)
-    store.runs.row("r1", 1, 1, "trainer", {"twice": True}, 1_700_000_000_000)
+    store.runs.row("r1", 1, 1, "trainer", {"bytes": 2**53, "raw": b"\x01"}, 1_700_000_000_000, 2)
+    store.runs.row("r1", 1, 1, "trainer", {"twice": True}, 1_700_000_000_000, 3)
     store.runs.value("r1", "group", [1, "239.255.0.10"])
     store.runs.barrier("r1", "start", 2)
     store.runs.barrier("r1", "start", 1)
@@ -103,7 +103,8 @@ async def test_the_lab_is_found_again_as_it_was(database: str, store: Store) -> 
     other.runs.result("r1", "pass", {"rows": []})
     assert await other.flushed()
     assert await other.run_state("r1") == ("hello", "finished", "")
-    assert [event[0] for event in await other.run_events("r1", 0)] == [1]
+    events = await other.run_events("r1", 0)
+    assert [(event[0], event[5]) for event in events] == [(1, None), (2, {"raw": "01", "bytes": 2**53})]
     await other.close()
 
 
@@ -176,6 +177,47 @@ async def test_a_write_that_postgres_refuses_does_not_hold_up_the_others(store: 
     store.lab.save_group(GroupRow(1, "one", 1, "239.255.0.10"))
     assert await store.flushed()
     assert [group.group_id for group in await store.groups()] == [1]
+
+
+async def test_only_the_row_that_cannot_be_written_is_left_out_and_its_writer_is_told(store: Store) -> None:
+    """A key that no index holds (SQLSTATE class 54) among many; it was retried for ever."""
+    refused: list[str] = []
+    store.runs.begin(RUN)
+    for number in range(1, 41):
+        store.runs.row("r1", 1, number, "trainer", {"n": number}, 1_700_000_000_000, number)
+        if number == 20:
+            key = "".join(chr(200 + n * 7 % 5000) for n in range(6000))  # does not compress to less
+            store.runs.value("r1", key, 1, refused.append)
+    store.lab.save_links([LinkRow(1, 2, LinkSpec(delay_us=5))])
+    assert await store.flushed()
+    assert len(refused) == 1 and "index row" in refused[0]
+    assert len(await store.run_events("r1", 0)) == 40
+    assert [link.forward for link in await store.links()] == [LinkSpec(delay_us=5)]
+    assert store.problems == ("Postgres refused 1 writes; the controller's log has them",)
+
+
+async def test_a_value_nested_too_deeply_fails_its_writer_and_not_the_store(store: Store) -> None:
+    value: list[object] = []
+    for _ in range(5000):
+        value = [value]
+    store.runs.begin(RUN)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        store.runs.row("r1", 1, 1, "trainer", {"a": value}, 1_700_000_000_000, 1)
+    store.runs.row("r1", 1, 2, "trainer", {"a": 1}, 1_700_000_000_000, 2)
+    assert await store.flushed() and not store.problems
+    assert [event[5] for event in await store.run_events("r1", 0)] == [{"a": 1}]
+
+
+async def test_there_is_no_room_while_much_waits_and_room_again_when_it_is_written(store: Store) -> None:
+    store.runs.begin(RUN)
+    for number in range(1, 17):
+        store.runs.row("r1", 1, number, "trainer", {"x": "y" * 2**20}, 1_700_000_000_000, number)
+    waiting = asyncio.create_task(store.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await asyncio.wait_for(waiting, 30)
+    assert await store.stored(30)
+    assert len(await store.run_events("r1", 0)) == 16
 
 
 async def test_writes_made_while_postgres_is_dead_arrive_when_it_is_back(

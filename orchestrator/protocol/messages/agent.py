@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.protocol.messages.base import Message, Role, sent_by
-from orchestrator.protocol.schema import U32, U64, Json
+from orchestrator.protocol.schema import U32, U64, Json, Name, Row, Value
 
 __all__ = [
     "AgentHello",
@@ -38,7 +38,7 @@ __all__ = [
 class RunningRole:
     """A role that an agent is running when it comes back."""
 
-    run: str
+    run: Name
     node: U32
 
 
@@ -86,7 +86,7 @@ class PrepareRun(Message):
         timeout_s: How long a role may take.
     """
 
-    run: str
+    run: Name
     scenario: str
     files: dict[str, bytes]
     entry: str
@@ -102,9 +102,9 @@ class PrepareRun(Message):
 class RunRole(Message):
     """Start a role in a node; acknowledged when it is accepted, then `RoleStarted` follows."""
 
-    run: str
+    run: Name
     node: U32
-    role: str
+    role: Name
 
 
 @sent_by(Role.CONTROLLER)
@@ -112,7 +112,7 @@ class RunRole(Message):
 class StopRole(Message):
     """Stop a role, or with node 0 all roles of the run here; `RoleFinished` follows for each."""
 
-    run: str
+    run: Name
     node: U32
     reason: str
 
@@ -122,9 +122,9 @@ class StopRole(Message):
 class RoleStarted(Message):
     """A role's code is running."""
 
-    run: str
+    run: Name
     node: U32
-    role: str
+    role: Name
 
 
 @sent_by(Role.AGENT)
@@ -132,11 +132,11 @@ class RoleStarted(Message):
 class RoleReport(Message):
     """A row that a role reported; `seq` counts a role's rows from 1, so that one sent twice is kept once."""
 
-    run: str
+    run: Name
     node: U32
-    role: str
+    role: Name
     seq: U32
-    row: dict[str, Json]
+    row: Row
 
 
 @sent_by(Role.AGENT)
@@ -144,7 +144,7 @@ class RoleReport(Message):
 class RoleProgress(Message):
     """How far a role is; passed on to the watching operators and not stored."""
 
-    run: str
+    run: Name
     node: U32
     done: float
     total: float
@@ -155,7 +155,7 @@ class RoleProgress(Message):
 class RoleLog(Message):
     """A line that a role logged."""
 
-    run: str
+    run: Name
     node: U32
     level: str
     text: str
@@ -164,14 +164,19 @@ class RoleLog(Message):
 @sent_by(Role.AGENT)
 @dataclass(frozen=True, slots=True)
 class RoleFinished(Message):
-    """A role ended: well, or with an error and where it was raised."""
+    """A role ended: well, or with an error and where it was raised.
 
-    run: str
+    Attributes:
+        rows: How many rows it has reported, so that none is missed in silence; None if it does not know.
+    """
+
+    run: Name
     node: U32
-    role: str
+    role: Name
     ok: bool
     error: str | None = None
     traceback: str | None = None
+    rows: U32 | None = None
 
 
 @sent_by(Role.AGENT)
@@ -185,9 +190,9 @@ class BarrierEnter(Message):
     message after a reconnect harmless.
     """
 
-    run: str
+    run: Name
     node: U32
-    name: str
+    name: Name
     generation: U32
 
 
@@ -196,8 +201,8 @@ class BarrierEnter(Message):
 class BarrierReleased(Message):
     """All are there; sent once per agent, and meant for all of its roles in this generation."""
 
-    run: str
-    name: str
+    run: Name
+    name: Name
     generation: U32
 
 
@@ -206,10 +211,10 @@ class BarrierReleased(Message):
 class Publish(Message):
     """Make a value known under a key to all roles of the run; a second one replaces the first."""
 
-    run: str
+    run: Name
     node: U32
-    key: str
-    value: Json = None
+    key: Name
+    value: Value = None
 
 
 @sent_by(Role.AGENT)
@@ -220,9 +225,9 @@ class Lookup(Message):
     The asker keeps the time, and asks again when its connection ended before.
     """
 
-    run: str
+    run: Name
     node: U32
-    key: str
+    key: Name
 
 
 @sent_by(Role.CONTROLLER)
@@ -230,6 +235,6 @@ class Lookup(Message):
 class Published(Message):
     """A key's value, for every role of this agent that asked for it."""
 
-    run: str
-    key: str
-    value: Json = None
+    run: Name
+    key: Name
+    value: Value = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.protocol.messages.base import Message, Role, sent_by
-from orchestrator.protocol.schema import U16, U32, U64, Json
+from orchestrator.protocol.schema import U16, U32, U64, Json, Name
 
 __all__ = [
     "AppFlow",
@@ -213,7 +213,7 @@ class CreateGroup(Message):
     `Ack.value` is `{group_id, group_ip, src_node_id, label}`; a `GroupCreated` comes as well.
     """
 
-    label: str
+    label: Name
 
 
 @sent_by(Role.NODE)

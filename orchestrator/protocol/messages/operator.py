@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages.base import Message, Role, sent_by
-from orchestrator.protocol.schema import U32, U64, Json
+from orchestrator.protocol.schema import U32, U64, Json, Name
 
 __all__ = [
     "Event",
@@ -146,7 +146,7 @@ class StartRun(Message):
     The same id again attaches to the run that has it instead of starting another.
     """
 
-    run: str
+    run: Name
     scenario: str
     roles: dict[str, tuple[U32, ...]]
     files: dict[str, bytes]
@@ -161,7 +161,7 @@ class StartRun(Message):
 class StopRun(Message):
     """Stop a run's roles; `RunFinished` follows."""
 
-    run: str
+    run: Name
     reason: str = "stopped by the operator"
 
 
@@ -170,7 +170,7 @@ class StopRun(Message):
 class WatchRun(Message):
     """Send the run's events after this number, then the new ones, then `RunFinished`."""
 
-    run: str
+    run: Name
     after: U64 = 0
 
 
@@ -209,13 +209,16 @@ class RunFinished(Message):
         run: The run.
         ok: Every role ended well.
         reason: Why not: the first failure, as a sentence; empty when ok.
-        failures: Every role that did not end well: `{node, role, error, traceback}`.
+        failures: Every role that did not end well: `{node, role, error, traceback}`. Of very many, the
+            tracebacks of the first; a message has an end.
+        unstored: Rows that roles had reported and that were not kept when the run ended; None for none.
     """
 
     run: str
     ok: bool
     reason: str = ""
     failures: tuple[dict[str, Json], ...] = ()
+    unstored: U64 | None = None
 
 
 @sent_by(Role.OPERATOR)
@@ -277,6 +280,6 @@ class Events(Message):
 class SaveResult(Message):
     """Keep a run's verdict and document; they survive the lab's nodes and the controller."""
 
-    run: str
+    run: Name
     verdict: str
     document: Json
