@@ -150,7 +150,12 @@ class _RunNode:
         return receiver
 
     def send_data(
-        self, group_id: int, dest_ip: str, receiver_ids: list[int], buffer: PacketView | Buffer, chunk_size: int
+        self,
+        group_id: int,
+        dest_ip: str,
+        receiver_ids: list[int],
+        buffer: PacketView | Buffer,
+        chunk_size: int,
     ) -> int:
         self._require_open()
         return self._session(self._native.send_data(group_id, dest_ip, receiver_ids, buffer, chunk_size))
@@ -196,9 +201,7 @@ class _RunNode:
             self._planted.add(group_id)
         return self._answer(self._native.set_group_routes(group_id, edges))
 
-    def set_group_routes_multi(
-        self, group_id: int, trees: list[tuple[int, list[tuple[int, int]]]]
-    ) -> Answer:
+    def set_group_routes_multi(self, group_id: int, trees: list[tuple[int, list[tuple[int, int]]]]) -> Answer:
         self._require_open()
         with self._lock:
             self._planted.add(group_id)
@@ -235,9 +238,7 @@ class _RunNode:
 
     def wait_for_local_membership(self, group_id: int, timeout_ms: int | None = None) -> bool:
         native = self._native
-        found = self._until(
-            lambda ms: native.wait_for_local_membership(group_id, ms) or None, timeout_ms
-        )
+        found = self._until(lambda ms: native.wait_for_local_membership(group_id, ms) or None, timeout_ms)
         return found is not None
 
     def wait_for_group_routes(

@@ -83,7 +83,9 @@ def run_scenario(
                 running.down(progress=say)
     show(outcome, output)
     if outcome.ok and outcome.unwritten:
-        raise HostNotFit(outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder")
+        raise HostNotFit(
+            outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
+        )
     raise typer.Exit(0 if outcome.ok else 1)
 
 

@@ -147,9 +147,7 @@ class _Watch:
         finally:
             self._given_up.set()
 
-    async def _run(
-        self, base: RunOutcome, plan: RunPlan, time: clock.Clock, started: float
-    ) -> RunOutcome:
+    async def _run(self, base: RunOutcome, plan: RunPlan, time: clock.Clock, started: float) -> RunOutcome:
         try:
             async with asyncio.timeout(AGENTS_S + self._request.timeout_s + END_GRACE_S):
                 end = await self._until_finished()
@@ -262,9 +260,7 @@ class _Watch:
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
-        checks = await in_thread(
-            lambda: evaluate(plan.checks, rows, roles=plan.roles, params=plan.params)
-        )
+        checks = await in_thread(lambda: evaluate(plan.checks, rows, roles=plan.roles, params=plan.params))
         outcome = replace(
             base,
             verdict=judge(checks, ended_well=end.ok),

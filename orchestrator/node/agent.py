@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator import log
 from orchestrator.errors import NmError
 from orchestrator.node import forked
-from orchestrator.node.guard import Guard, own_descriptors
+from orchestrator.node.watchdog import Watchdog, own_descriptors
 from orchestrator.node.link import ControllerLink
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.runs import Run
@@ -60,7 +60,7 @@ class Agent:
         base: The address that node n's number is added to.
         work: Where the code of scenarios is unpacked.
         logs: Where each node's own log file goes; None for none.
-        guard: Watches over what roles share with the nodes.
+        watchdog: Watches over what roles share with the nodes.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Agent:
         base: str,
         work: Path,
         logs: Path | None,
-        guard: Guard,
+        watchdog: Watchdog,
     ) -> None:
         self._nodes = nodes
-        self._guard = guard
+        self._watchdog = watchdog
         self._base = int(IPv4Address(base))
         self._work = work
         self._logs = logs
@@ -132,12 +132,12 @@ class Agent:
             return  # said again after a reconnect
         for run in [run for run in self._runs.values() if not run.running]:
             self._end(run)
-        self._guard.arm()
+        self._watchdog.arm()
         if not self._runs:
             # A forked child of a role lets go of what is open now; what a role opens, it may use.
             forked.let_go(own_descriptors())
         self._runs[message.run] = Run(
-            message, self._work, self._post, self._address, self._link.has_room, self._guard.check
+            message, self._work, self._post, self._address, self._link.has_room, self._watchdog.check
         )
         # The controller ends a run in time; this is for one that is away just then.
         self._loop.call_later(message.timeout_s + BACKSTOP_S, self._time_out, message.run)
@@ -196,8 +196,8 @@ class Agent:
         del self._runs[run.id]
         run.release()
         if not self._runs:
-            self._guard.disarm()
-            self._guard.restore()
+            self._watchdog.disarm()
+            self._watchdog.restore()
         spawn(asyncio.to_thread(run.close), name=f"close run {run.id}")
         self._left.append(run)
         if self._looking is None:

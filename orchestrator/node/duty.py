@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.node import children, forked, output, owned
 from orchestrator.node.agent import Agent
-from orchestrator.node.guard import Guard
+from orchestrator.node.watchdog import Watchdog
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.options import Options
 from orchestrator.settings import load_node
@@ -58,5 +58,5 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
         base=settings.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,
-        guard=Guard(nodes.namespaces),
+        watchdog=Watchdog(nodes.namespaces),
     )

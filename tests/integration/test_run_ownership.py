@@ -27,7 +27,7 @@ from tests.integration.waiting import all_wait, until
 MARK = "31415.92653"
 """The argument of `sleep` by which its processes are found."""
 
-CLEAN = '''
+CLEAN = """
 import hashlib, os, socket, threading
 
 BYTES = hashlib.shake_128(b"clean").digest(200_000)
@@ -67,7 +67,7 @@ def sink(ctx):
         dp.send_to_node(1, b"hello")
     ctx.barrier("done")
     ctx.report(ok=True)
-'''
+"""
 
 WAITING = '''
 import socket, subprocess, threading, time
@@ -159,7 +159,10 @@ def host_pid(home: Home) -> int:
 
 # How the role ends, and a part of what is said about it; empty where the run is to pass.
 BAD = {
-    "setsid sleep": ("import subprocess\ndef bad(ctx): subprocess.Popen(['setsid', 'sleep', '31415.92653'])", ""),
+    "setsid sleep": (
+        "import subprocess\ndef bad(ctx): subprocess.Popen(['setsid', 'sleep', '31415.92653'])",
+        "",
+    ),
     "a double fork": (
         "import subprocess\ndef bad(ctx):\n    subprocess.run(['sh', '-c', '(env -i setsid sleep 31415.92653 &) &'])",
         "",
@@ -218,7 +221,10 @@ BAD = {
         "class Mine(Exception):\n    def __str__(self): raise ValueError\ndef bad(ctx): raise Mine",
         "Mine",
     ),
-    "an exception with a surrogate": ("def bad(ctx): raise ValueError('a\\ud800b\\0c')", "ValueError: a\ufffdb\ufffdc"),
+    "an exception with a surrogate": (
+        "def bad(ctx): raise ValueError('a\\ud800b\\0c')",
+        "ValueError: a\ufffdb\ufffdc",
+    ),
     "a huge exception": ("def bad(ctx): raise ValueError('x' * 5_000_000)", "cut here"),
     "a recursion": ("def bad(ctx): bad(ctx)", "RecursionError"),
     "a thread that goes on": (
@@ -379,5 +385,3 @@ def test_nothing_is_left_of_the_tests_of_this_file(lab: Lab, home: Home) -> None
     assert children == ""
     assert len(list(at.glob("task/*"))) < 25
     assert len(os.listdir(at / "fd")) < 120
-
-

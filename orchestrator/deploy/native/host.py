@@ -37,10 +37,6 @@ GRACE_S = 8.0
 """A host process with 1,000 nodes needs about two seconds to close them; the rest is for slow machines."""
 
 
-ORPHAN_GRACE_S = 1.0
-"""How long a role's processes may take to end when the process that carried their node is gone."""
-
-
 class NativeHost:
     """The native backend; it keeps nothing between calls."""
 
@@ -138,7 +134,7 @@ class NativeHost:
         """End what roles started in host processes that are gone; their network is gone, too."""
         if hosts:
             found = processes.labelled(directory.home, directory.name)
-            processes.end([each.identity for each in found if each.part in hosts], ORPHAN_GRACE_S)
+            processes.end([each.identity for each in found if each.part in hosts], grace_s=1.0)
 
     def _start_database(self, directory: LabDirectory, state: LabState) -> ProcessId:
         known = state.parts.get("postgres")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from orchestrator.node import output
 
-__all__ = ["DAMAGED", "Guard", "own_descriptors"]
+__all__ = ["DAMAGED", "Watchdog", "own_descriptors"]
 
 DAMAGED = 70
 """The exit code of a process that roles have damaged; EX_SOFTWARE of sysexits.h."""
@@ -34,7 +34,7 @@ _WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]")
 _STANDARD = (0, 1, 2)
 
 
-class Guard:
+class Watchdog:
     """Knows what belongs to the node, as it is before the first role comes.
 
     Args:
@@ -42,7 +42,9 @@ class Guard:
     """
 
     def __init__(self, namespaces: Iterable[int] = ()) -> None:
-        self._kept = [os.dup(number) if _open(number) else os.open(os.devnull, os.O_RDWR) for number in _STANDARD]
+        self._kept = [
+            os.dup(number) if _open(number) else os.open(os.devnull, os.O_RDWR) for number in _STANDARD
+        ]
         self._folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._mask = os.umask(0o022)
         os.umask(self._mask)
@@ -57,7 +59,7 @@ class Guard:
     def arm(self) -> None:
         """Look from time to time, from now on."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
+            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
         self._armed.set()
 
