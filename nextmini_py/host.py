@@ -1,4 +1,4 @@
-"""Namespaces and the controller's call, for a program that carries nodes for others.
+"""Namespaces, the controller's call and views of a node, for a program that carries nodes for others.
 
 A node of one's own needs none of this. The functions about namespaces act on the calling thread or process at
 once and are not undone; they need the permissions of the system calls behind them.
@@ -9,14 +9,20 @@ from __future__ import annotations
 import os
 import select
 
+from typing import TYPE_CHECKING
+
 from nextmini_py import _native
-from nextmini_py._dataplane import open_nodes
+from nextmini_py._dataplane import Dataplane, open_nodes
+
+if TYPE_CHECKING:
+    from nextmini_py._run import RunDataplane
 
 __all__ = [
     "create_namespace",
     "enter_namespace",
     "enter_user_namespace",
     "open_nodes",
+    "run_view",
     "unshare_mounts",
     "wait_for_call",
 ]
@@ -47,6 +53,20 @@ def enter_user_namespace() -> None:
     thread, so this has to come first.
     """
     _native.enter_user_namespace()
+
+
+def run_view(dataplane: Dataplane) -> RunDataplane:
+    """Return a handle of a node whose receivers, transfers and memberships can be ended together.
+
+    It is a `Dataplane` with the same calls. Events that happened before it was made are dropped; its `close`
+    ends what was opened through it, and leaves the node alone.
+
+    Args:
+        dataplane: The node's own handle.
+    """
+    from nextmini_py._run import RunDataplane  # a program that runs no roles starts without it
+
+    return RunDataplane(dataplane)
 
 
 def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:

@@ -68,6 +68,8 @@ def run_scenario(
     output: OutputOption = Output.table,
 ) -> None:
     """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
+    from orchestrator.errors import HostNotFit
+
     params = parse_pairs(param or [], "--param")
     running, ours = _lab_for(scenario, lab, topology, backend)
     try:
@@ -80,6 +82,10 @@ def run_scenario(
             with progress() as say:
                 running.down(progress=say)
     show(outcome, output)
+    if outcome.ok and outcome.unwritten:
+        raise HostNotFit(
+            outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
+        )
     raise typer.Exit(0 if outcome.ok else 1)
 
 
@@ -136,6 +142,8 @@ def show(outcome: RunOutcome, output: Output) -> None:
     if outcome.verdict != "error":
         for check in outcome.checks:
             print(f"{'✓' if check.ok else '✗'} {check.name}: {check.detail}")
+    if outcome.unwritten:
+        talk(outcome.unwritten)
     if outcome.reason:
         talk(f"the run did not come to its end: {outcome.reason}")
     # Whoever raised comes before those who were stopped because of it.

@@ -22,6 +22,10 @@ __all__ = ["AgentDesk"]
 KEEP_ENDED = 20
 """Runs that ended and are kept in memory for those who still watch."""
 
+AGENT_LIMIT_S = 30.0
+"""How long an agent that is called for may take to come before its nodes count as degraded. With a hundred
+containers on two processors the last one is loaded after twenty seconds."""
+
 
 class AgentDesk:
     """Takes what agents say, and is the `Effects` of `Runs`.
@@ -44,9 +48,12 @@ class AgentDesk:
         self._outbox = AfterStore(core.store.flushed, "messages about runs")
         self._logs: dict[str, LogLimit] = {}
         self._boot = clock.boot_id()
-        core.on_came.append(lambda node: self.runs.came(node.id))
+        self._troubles: dict[Session, dict[int, str]] = {}
+        self._awaited: dict[int, float] = {}  # nodes whose agent was called and has not come, and since when
+        core.on_came.append(lambda node: self._came(node.id))
         self._handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
             m.AgentHello: self._hello,
+            m.AgentTroubles: self._set_troubles,
             m.RoleStarted: self._role_started,
             m.RoleReport: self._report,
             m.RoleProgress: self._progress,
@@ -66,6 +73,7 @@ class AgentDesk:
 
     def lost(self, session: Session) -> None:
         """An agent's connection has ended; it has a moment to come back."""
+        self._troubles.pop(session, None)
         self.runs.detach(session, self._core.now_ms())
         for key in list(self._held):
             self._held[key] = [each for each in self._held[key] if each[0] is not session]
@@ -153,10 +161,17 @@ class AgentDesk:
 
     def problems(self) -> dict[int, str]:
         """Return the nodes that carry packets but cannot run roles, and why."""
-        registry = self._core.lab.registry
+        registry, now = self._core.lab.registry, self._core.clock.monotonic()
+        gone = "its agent ended and did not come back, so that no role can run here"
+        found = dict.fromkeys(self.runs.agents_gone, gone)
+        for node, since in self._awaited.items():
+            if now - since > AGENT_LIMIT_S:
+                found[node] = "its agent was called and does not come, so that no role can run here"
+        for troubles in self._troubles.values():
+            found |= troubles
         return {
-            node: "its agent ended and did not come back, so that no role can run here"
-            for node in sorted(self.runs.agents_gone)
+            node: found[node]
+            for node in sorted(found)
             if node in registry and registry.node(node).peer is not None
         }
 
@@ -209,6 +224,10 @@ class AgentDesk:
 
     def call(self, nodes: Iterable[int]) -> None:
         """See `Effects.call`."""
+        nodes = list(nodes)
+        now = self._core.clock.monotonic()
+        for node in nodes:
+            self._awaited.setdefault(node, now)
         peers = {node: self._core.lab.registry.node(node).peer for node in nodes}
         # One call is enough for all nodes of a process.
         for peer, node in {peer: node for node, peer in peers.items() if isinstance(peer, Session)}.items():
@@ -256,8 +275,17 @@ class AgentDesk:
     def _hello(self, session: Session, frame: Frame, message: m.AgentHello) -> None:
         for node in message.nodes:
             self._core.lab.registry.node(node)
+            self._awaited.pop(node, None)
         self.runs.attach(session, message, self._core.now_ms())
         session.connection.ack(frame)
+
+    def _set_troubles(self, session: Session, frame: Frame, message: m.AgentTroubles) -> None:
+        self._troubles[session] = dict(message.troubles)
+        session.connection.ack(frame)
+
+    def _came(self, node: int) -> None:
+        self._awaited.pop(node, None)  # a new process, which has not been called yet
+        self.runs.came(node)
 
     def _role_started(self, session: Session, frame: Frame, message: m.RoleStarted) -> None:
         self.runs.started(message.run, message.node, self._core.now_ms())

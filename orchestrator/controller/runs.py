@@ -462,6 +462,9 @@ class Runs:
             run.reason = f"{run.reason}; {more}" if run.reason else more
         failures = failures_of((role.node, role.role, role.error, role.traceback) for role in bad)
         self._effects.stands(run, now_ms)
+        # What a run opened ends with it, before the next one can begin.
+        for peer in dict.fromkeys(self._agents[node] for node in run.roles if node in self._agents):
+            self._effects.send(peer, StopRole(run.id, 0, "the run has ended"))
         self._effects.ended(run, RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
         run.value_bytes = {}
         run.files, run.values, run.lookups = {}, {}, {}

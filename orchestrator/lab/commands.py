@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from typing import Any, Literal
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Host
 from orchestrator.deploy.state import LabState
+from orchestrator.errors import NmError
+from orchestrator.lab.peace import in_peace
 
 Stream = Literal["stdout", "stderr"]
 OnLine = Callable[[int, Stream, str], None]
@@ -25,7 +28,14 @@ PARALLEL = 64
 TIMED_OUT = 124
 """The exit code of `timeout(1)` for a command that ran out of time."""
 
-LINE_LIMIT = 16 * 1024 * 1024
+KEPT_BYTES = 8 * 1024 * 1024
+"""What is kept of each stream that a command prints, where it is collected: its beginning. More belongs in a file."""
+
+PIECE_BYTES = 64 * 1024
+"""A line that is longer is told in pieces of this size."""
+
+END_LIMIT_S = 15.0
+"""How long ending a command with all it started may take; the backend has a shorter limit of its own."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +45,10 @@ class Completed:
     Attributes:
         node: Where.
         exit_code: Its own; 128 + n if signal n ended it, 124 if it ran out of time.
-        stdout: What it printed.
-        stderr: What it complained.
+        stdout: What it printed, up to `KEPT_BYTES`; a mark at the end says how much more there was.
+        stderr: What it complained, with the same limit.
         seconds: How long it took.
+        cut_bytes: How much of both was left out.
     """
 
     node: int
@@ -45,6 +56,7 @@ class Completed:
     stdout: str
     stderr: str
     seconds: float
+    cut_bytes: int = 0
 
     @property
     def ok(self) -> bool:
@@ -59,6 +71,7 @@ class Completed:
             "stdout": self.stdout,
             "stderr": self.stderr,
             "seconds": round(self.seconds, 6),
+            "cut_bytes": self.cut_bytes,
         }
 
 
@@ -76,7 +89,8 @@ async def run_in_node(
 ) -> Completed:
     """Run a command in a node and collect what it prints.
 
-    Cancelling ends the command.
+    Cancelling ends the command. A command that is ended, by that or by its time limit, ends with everything that it
+    started in the node; one that ends by itself may leave a server behind.
 
     Args:
         host: The lab's backend.
@@ -86,10 +100,11 @@ async def run_in_node(
         argv: The command.
         stdin: What it reads; nothing unless given.
         timeout_s: End it after so long.
-        on_line: Told each line as it comes.
+        on_line: Told each line as it comes; nothing is collected then.
         user: Whose rights it has; root's unless given.
     """
-    command = host.command(directory, state, node, argv, stdin=stdin is not None, user=user)
+    tag = secrets.token_hex(8)
+    command = host.command(directory, state, node, argv, stdin=stdin is not None, user=user, tag=tag)
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -97,9 +112,8 @@ async def run_in_node(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        limit=LINE_LIMIT,
     )
-    out, err = bytearray(), bytearray()
+    out, err = Kept(), Kept()
     timed_out = False
     try:
         async with asyncio.timeout(timeout_s):
@@ -111,18 +125,25 @@ async def run_in_node(
             )
     except TimeoutError:
         timed_out = True
-        err += f"the command took longer than {timeout_s:g} s\n".encode()
-    finally:
-        await _end(process)
+    except BaseException:
+        await in_peace(_end(process, host, directory, state, node, tag, user))
+        raise
+    if timed_out:
+        left = await _end(process, host, directory, state, node, tag, user)
+        err.add(f"the command took longer than {timeout_s:g} s\n".encode())
+        if left:
+            err.add(f"it was ended, but these are left: {', '.join(left)}\n".encode())
+        if on_line is not None:
+            for line in err.text().splitlines():
+                on_line(node, "stderr", line)
     code = process.returncode if process.returncode is not None else 1
     return Completed(
         node=node,
         exit_code=TIMED_OUT if timed_out else code if code >= 0 else 128 - code,
-        stdout=out.decode(errors="replace"),
-        stderr=f"the command took longer than {timeout_s:g} s\n"
-        if timed_out
-        else err.decode(errors="replace"),
+        stdout=out.text(),
+        stderr=err.text(),
         seconds=time.monotonic() - started,
+        cut_bytes=out.cut + err.cut,
     )
 
 
@@ -158,17 +179,42 @@ async def run_in_nodes(
     return [task.result() for task in tasks]
 
 
+class Kept:
+    """The beginning of what a stream brings."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self.cut = 0
+
+    def add(self, data: bytes) -> None:
+        """Keep what there is room for, and count the rest."""
+        room = max(0, KEPT_BYTES - len(self._bytes))
+        self._bytes += data[:room]
+        self.cut += max(0, len(data) - room)
+
+    def text(self) -> str:
+        """What was kept, with a mark where something is missing."""
+        mark = f"\n… [{self.cut} more bytes were left out]\n" if self.cut else ""
+        return self._bytes.decode(errors="replace") + mark
+
+
 async def _collect(
-    stream: asyncio.StreamReader | None, into: bytearray, node: int, name: Stream, on_line: OnLine | None
+    stream: asyncio.StreamReader | None, into: Kept, node: int, name: Stream, on_line: OnLine | None
 ) -> None:
     assert stream is not None, "a pipe was asked for"
-    if on_line is None:
-        while chunk := await stream.read(65536):
-            into += chunk
-        return
-    async for line in stream:
-        into += line
-        on_line(node, name, line.decode(errors="replace").rstrip("\r\n"))
+    begun = b""
+    while chunk := await stream.read(PIECE_BYTES):
+        if on_line is None:
+            into.add(chunk)
+            continue
+        *lines, begun = (begun + chunk).split(b"\n")
+        for line in lines:
+            on_line(node, name, line.decode(errors="replace").rstrip("\r"))
+        if len(begun) > PIECE_BYTES:
+            on_line(node, name, begun.decode(errors="replace"))
+            begun = b""
+    if begun and on_line is not None:
+        on_line(node, name, begun.decode(errors="replace").rstrip("\r"))
 
 
 async def _feed(stream: asyncio.StreamWriter | None, data: bytes | None) -> None:
@@ -181,13 +227,27 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes | None) -> None
         await stream.wait_closed()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a command that is still running, with everything it started in its session."""
-    if process.returncode is not None:
-        return
-    for number, grace in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
+async def _end(
+    process: asyncio.subprocess.Process,
+    host: Host,
+    directory: LabDirectory,
+    state: LabState,
+    node: int,
+    tag: str,
+    user: str | None,
+) -> list[str]:
+    """End a command with everything that it started in the node; return what is left all the same, in words."""
+    left: list[str] = []
+    try:
+        async with asyncio.timeout(END_LIMIT_S):
+            left = await host.end_command(directory, state, node, tag, user=user)
+    except (NmError, TimeoutError) as error:  # the node may be gone, and what was in it with it
+        left = [str(error)] if str(error) else []
+    for number, grace in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
+        if process.returncode is not None:
+            break
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace)
-            return
+    return left

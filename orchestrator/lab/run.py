@@ -3,7 +3,8 @@
     scenario + topology → who plays what → files staged → results folder → StartRun
         → events, across a controller that is killed and comes back → RunFinished → checks → verdict
 
-The results folder is written all along. Interrupting stops the roles; the lab stays up.
+The results folder is written all along. Interrupting stops the roles; the lab stays up. Whatever takes long, which is
+writing tables and evaluating checks of many rows, is done in a thread, so that an interrupt is obeyed at once.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import os
 import platform
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,11 @@ from orchestrator.deploy import state as notes
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import ControllerUnreachable, HostNotFit, LabNotFound, NmError
+from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.damage import damaged
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
-from orchestrator.lab.peace import in_peace
+from orchestrator.lab.peace import in_peace, in_thread
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
@@ -48,6 +50,9 @@ all at once, which takes two processors twenty seconds for a hundred containers.
 
 NO_AGENT = "run.no-agent"
 """What the controller answers when a node's agent is not connected."""
+
+LAST_TABLES_S = 0.3
+"""How long the tables of an interrupted run may take to write; `events.jsonl` has the rows in any case."""
 
 STOP_WAIT_S = 8.0
 """How long an interrupted run waits for its roles to end."""
@@ -131,10 +136,18 @@ class _Watch:
         self._on_event = on_event
         self._seen = 0
         self._started = False
+        self._given_up = threading.Event()
+        self._tables: asyncio.Future[None] | None = None
 
     async def run(self, base: RunOutcome, plan: RunPlan) -> RunOutcome:
         time = clock.SystemClock()
         started = time.monotonic()
+        try:
+            return await self._run(base, plan, time, started)
+        finally:
+            self._given_up.set()
+
+    async def _run(self, base: RunOutcome, plan: RunPlan, time: clock.Clock, started: float) -> RunOutcome:
         try:
             async with asyncio.timeout(AGENTS_S + self._request.timeout_s + END_GRACE_S):
                 end = await self._until_finished()
@@ -146,20 +159,22 @@ class _Watch:
             await self._stop("out of time")
         except asyncio.CancelledError:
             await in_peace(self._stop("interrupted"))
-            self._finish(base, plan, RunFinished(self._request.run, False, "interrupted"), time, started)
-            raise
-        except HostNotFit:
-            await in_peace(self._stop("its results cannot be written"))
+            # The checks of a run that was interrupted say little, and its rows are in `events.jsonl`.
+            self._interrupted(base, time, started)
             raise
         except NmError as error:
             said = "ended early" if self._started else "was not started"
             end = RunFinished(self._request.run, False, f"the run {said}: {error.message}")
             if not self._started:
-                self._finish(base, plan, end, time, started)
+                await self._finish(base, plan, end, time, started)
                 raise
-        outcome = self._finish(base, plan, end, time, started)
+        try:
+            outcome = await self._finish(base, plan, end, time, started)
+        except asyncio.CancelledError:
+            self._interrupted(base, time, started)
+            raise
         await self._save(outcome)
-        return outcome
+        return replace(outcome, unwritten=self._folder.trouble)
 
     async def _until_finished(self) -> RunFinished:
         """Watch across connections until the run has ended."""
@@ -226,35 +241,45 @@ class _Watch:
             self._seen = event.seq
         data: Any = event.data
         if event.kind == "report":
-            self._folder.row(data)
+            if self._folder.row(event.node, event.role, data) and self._tables is None:
+                self._tables = in_thread(lambda: self._folder.write_tables(self._given_up.is_set))
+                self._tables.add_done_callback(self._tables_written)
         elif event.kind == "log":
             self._folder.log(event.node, event.role, str(data.get("level")), str(data.get("text")))
         elif event.kind != "progress":
             self._folder.event(event.kind, node=event.node, role=event.role, data=data)
         self._on_event(event)
 
-    def _finish(
+    def _tables_written(self, _done: object) -> None:
+        self._tables = None
+
+    async def _finish(
         self, base: RunOutcome, plan: RunPlan, end: RunFinished, time: clock.Clock, started: float
     ) -> RunOutcome:
+        seconds = round(time.monotonic() - started, 3)
         rows = tuple(self._folder.rows)
-        checks = evaluate(plan.checks, rows, roles=plan.roles, params=plan.params)
-        outcome = RunOutcome(
-            run=base.run,
-            scenario=base.scenario,
-            lab=base.lab,
-            backend=base.backend,
-            seed=base.seed,
+        if self._tables is not None:
+            await asyncio.wait({self._tables})
+        checks = await in_thread(lambda: evaluate(plan.checks, rows, roles=plan.roles, params=plan.params))
+        outcome = replace(
+            base,
             verdict=judge(checks, ended_well=end.ok),
-            results=base.results,
             checks=checks,
             rows=rows,
             reason=end.reason,
             failures=tuple(_failure(each) for each in end.failures),
-            seconds=round(time.monotonic() - started, 3),
-            details=base.details,
+            seconds=seconds,
         )
+        await in_thread(lambda: self._folder.write_tables(self._given_up.is_set))
         self._folder.finish(outcome)
         return outcome
+
+    def _interrupted(self, base: RunOutcome, time: clock.Clock, started: float) -> None:
+        seconds = round(time.monotonic() - started, 3)
+        rows = tuple(self._folder.rows)
+        deadline = time.monotonic() + LAST_TABLES_S
+        self._folder.write_tables(lambda: time.monotonic() > deadline)
+        self._folder.finish(replace(base, rows=rows, reason="interrupted", seconds=seconds))
 
     async def _stop(self, reason: str) -> None:
         """Stop the roles; the lab may be gone by now, and then there is nothing to stop."""

@@ -33,7 +33,8 @@ class NodeInfo:
     Attributes:
         id: Its number.
         name: Its name.
-        state: `starting`, `ready`, `unreachable`, `stopped` or `vacant` (a seat that nobody has taken).
+        state: `starting`, `ready`, `degraded` (it carries packets, but runs no roles as it should), `unreachable`,
+            `stopped` or `vacant` (a seat that nobody has taken).
         address: On the emulated network.
         config: Its TOML file.
         external: Whether it is a seat for a program of the user's own.
@@ -198,7 +199,7 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status) -> La
     kind = seen.state
     if state.phase != "up":
         kind = "failed" if state.owner_gone() else "starting"
-    elif gone or seen.health != "ok":
+    elif gone or seen.health != "ok" or any(node.state == "degraded" for node in nodes):
         kind = "degraded"
     return LabStatus(
         lab=state.lab,

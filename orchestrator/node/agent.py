@@ -14,12 +14,15 @@ from pathlib import Path
 
 from orchestrator import log
 from orchestrator.errors import NmError
+from orchestrator.node import forked
+from orchestrator.node.watchdog import Watchdog, own_descriptors
 from orchestrator.node.link import ControllerLink
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.runs import Run
 from orchestrator.protocol import Frame, Message, Refused
 from orchestrator.protocol.messages import (
     AgentHello,
+    AgentTroubles,
     BarrierReleased,
     Error,
     PrepareRun,
@@ -29,12 +32,19 @@ from orchestrator.protocol.messages import (
     RunRole,
     StopRole,
 )
+from orchestrator.tasks import spawn
 from orchestrator.transport import Connection
 
 _logger = log.get(__name__)
 
 BACKSTOP_S = 2.0
 """How much longer than its time limit a run may take before the agent itself ends it."""
+
+LEFT_GRACE_S = 2.0
+"""How long what a run left may still take to end before its node counts as degraded."""
+
+LEFT_LOOK_S = 1.0
+"""How often it is looked whether what runs left has ended meanwhile."""
 
 STOP_LIMIT_S = 5.0
 """How long the roles that are running may take to end when the agent itself is ended."""
@@ -50,6 +60,7 @@ class Agent:
         base: The address that node n's number is added to.
         work: Where the code of scenarios is unpacked.
         logs: Where each node's own log file goes; None for none.
+        watchdog: Watches over what roles share with the nodes.
     """
 
     def __init__(
@@ -61,13 +72,17 @@ class Agent:
         base: str,
         work: Path,
         logs: Path | None,
+        watchdog: Watchdog,
     ) -> None:
         self._nodes = nodes
+        self._watchdog = watchdog
         self._base = int(IPv4Address(base))
         self._work = work
         self._logs = logs
         self._runs: dict[str, Run] = {}
-        self._unprepared: tuple[str, NmError] | None = None
+        self._left: list[Run] = []
+        self._troubles: dict[int, str] = {}
+        self._looking: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._role_over = asyncio.Event()
         self._link = ControllerLink(url, token, self._hello, self._obey, self._ask_again)
@@ -84,6 +99,8 @@ class Agent:
         try:
             await self._link.run()
         finally:
+            if self._looking is not None:
+                self._looking.cancel()
             await self._end_roles()
 
     def _hello(self) -> AgentHello:
@@ -91,6 +108,7 @@ class Agent:
         return AgentHello(tuple(self._nodes.ids()), tuple(running))
 
     def _ask_again(self) -> None:
+        self._link.post(AgentTroubles(self._troubles), 0, False)
         for run in self._runs.values():
             run.ask_again()
 
@@ -113,12 +131,14 @@ class Agent:
         if message.run in self._runs:
             return  # said again after a reconnect
         for run in [run for run in self._runs.values() if not run.running]:
-            self._runs.pop(run.id).close()
-        try:
-            self._runs[message.run] = Run(message, self._work, self._post, self._address, self._link.has_room)
-        except NmError as error:
-            self._unprepared = (message.run, error)  # its roles come next, and are refused with the reason
-            raise
+            self._end(run)
+        self._watchdog.arm()
+        if not self._runs:
+            # A forked child of a role lets go of what is open now; what a role opens, it may use.
+            forked.let_go(own_descriptors())
+        self._runs[message.run] = Run(
+            message, self._work, self._post, self._address, self._link.has_room, self._watchdog.check
+        )
         # The controller ends a run in time; this is for one that is away just then.
         self._loop.call_later(message.timeout_s + BACKSTOP_S, self._time_out, message.run)
         _logger.info("run prepared", run=message.run, scenario=message.scenario)
@@ -133,8 +153,14 @@ class Agent:
         _logger.info("role started", run=message.run, node=message.node, role=message.role)
 
     def _stop_role(self, message: StopRole) -> None:
-        if message.run in self._runs and self._runs[message.run].stop(message.node, message.reason):
+        run = self._runs.get(message.run)
+        if run is None:
+            return
+        if run.stop(message.node, message.reason):
             _logger.info("role stopped", run=message.run, node=message.node, reason=message.reason)
+        if message.node == 0:
+            run.over = True
+            self._end_if_over(run)
 
     def _released(self, message: BarrierReleased) -> None:
         if message.run in self._runs:
@@ -146,16 +172,56 @@ class Agent:
 
     def _time_out(self, run: str) -> None:
         if run in self._runs:
+            self._runs[run].over = True
             self._runs[run].time_out()
+            self._end_if_over(self._runs[run])
 
     def _role_ended(self, node: int) -> None:
         _logger.info("role ended", node=node)
-        self._loop.call_soon_threadsafe(self._role_over.set)
+        with suppress(RuntimeError):  # a thread that was abandoned may outlive the loop
+            self._loop.call_soon_threadsafe(self._after_role)
+
+    def _after_role(self) -> None:
+        self._role_over.set()
+        for run in list(self._runs.values()):
+            self._end_if_over(run)
+
+    def _end_if_over(self, run: Run) -> None:
+        """End a run of which the controller has said that it is over, once its last role here has ended."""
+        if run.over and not run.running:
+            self._end(run)
+
+    def _end(self, run: Run) -> None:
+        """End what a run opened, and forget it."""
+        del self._runs[run.id]
+        run.release()
+        if not self._runs:
+            self._watchdog.disarm()
+            self._watchdog.restore()
+        spawn(asyncio.to_thread(run.close), name=f"close run {run.id}")
+        self._left.append(run)
+        if self._looking is None:
+            self._looking = self._loop.call_later(LEFT_GRACE_S, self._look_for_left)
+
+    def _look_for_left(self) -> None:
+        """Tell the controller which nodes have something in them that no run should meet, and which no more."""
+        self._looking = None
+        troubles: dict[int, str] = {}
+        for run in list(self._left):
+            left = run.leftovers
+            if not left:
+                self._left.remove(run)
+            troubles |= left
+        if troubles != self._troubles:
+            self._troubles = troubles
+            for node, trouble in troubles.items():
+                _logger.warning("a node is degraded", node=node, why=trouble)
+            self._link.post(AgentTroubles(troubles), 0, False)
+        if self._left:
+            self._looking = self._loop.call_later(LEFT_LOOK_S, self._look_for_left)
 
     def _run(self, run: str) -> Run:
         if run not in self._runs:
-            if self._unprepared is not None and self._unprepared[0] == run:
-                raise self._unprepared[1]
             raise Refused(f"run {run} was not prepared here")
         return self._runs[run]
 
@@ -181,5 +247,6 @@ class Agent:
                 while any(run.running for run in self._runs.values()):
                     self._role_over.clear()
                     await self._role_over.wait()
-        for run in self._runs.values():
-            run.close()
+        for run in list(self._runs.values()):
+            run.release()
+            await asyncio.to_thread(run.close)

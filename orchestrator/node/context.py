@@ -15,16 +15,19 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from weakref import WeakSet
 
 from orchestrator.errors import NmError, nearest_hint
+from orchestrator.node import forked
+from orchestrator.node.output import LimitedLog
+from orchestrator.node.stopped import RoleStopped as RoleStopped
 from orchestrator.values import ValueRefused, checked_name, plain_value
 
 if TYPE_CHECKING:
     from orchestrator.node.dataplane import Dataplane
 
-
-class RoleStopped(BaseException):
-    """The role has to end. Not an `Exception`, so that `except Exception` does not swallow it."""
+RESERVED = ("node", "role")
+"""What every row says and no role may: who reported it."""
 
 
 class RoleError(NmError):
@@ -121,6 +124,7 @@ class Context:
         names: Mapping[int, str],
         addresses: Mapping[int, str],
         wire: Wire,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.dataplane = dataplane
         self.node = node
@@ -128,15 +132,18 @@ class Context:
         self.role = role
         self.params = Params(**params)
         self.seed = seed
-        self.log = RoleLog(lambda level, text: wire.log(node, level, text))
+        self._lines = LimitedLog(lambda level, text: self._wire.log(node, level, text), has_room)
+        self.log = RoleLog(self._lines.put)
         self._round: int | None = None
         self._roles = roles
         self._names = names
         self._addresses = addresses
-        self._wire = wire
+        self._open_wire = wire
+        self._refusal: Callable[[], BaseException] | None = None
         self._lock = threading.Lock()
         self._pending: dict[Future[Any], str] = {}
         self._interrupted: str | None = None
+        _contexts.add(self)
 
     @property
     def round(self) -> int:
@@ -186,8 +193,15 @@ class Context:
         A float that is not a number becomes null: there is no measurement. Infinities are refused.
 
         Raises:
-            RoleError: A value is not plain JSON, or the row is too large.
+            RoleError: A value is not plain JSON, the row is too large, or it names its node or role itself.
         """
+        if reserved := [key for key in RESERVED if key in row]:
+            raise RoleError(
+                f"a row may not set `{reserved[0]}`: every row says by itself who reported it",
+                id="scenario.reserved",
+                found=reserved[0],
+                hint=f"another name, such as `{reserved[0]}_id`",
+            )
         known = {"node": self.node, "role": self.role}
         if self._round is not None:
             known["round"] = self._round
@@ -249,6 +263,18 @@ class Context:
         for future in pending:
             _fail(future, RoleStopped(reason))
 
+    def end(self) -> None:
+        """Say what the log left out, and refuse whatever comes later: the role has ended."""
+        self._lines.finish()
+        self._refusal = lambda: RoleStopped("the role has ended")
+        self.interrupt("the role has ended")
+
+    @property
+    def _wire(self) -> Wire:
+        if self._refusal is not None:
+            raise self._refusal()
+        return self._open_wire
+
     def _barrier(self, name: str) -> Future[None]:
         return self._wire.barrier(self.node, _name(name, "a barrier's name"))
 
@@ -283,6 +309,25 @@ class Context:
     def _forget(self, future: Future[Any]) -> None:
         with self._lock:
             self._pending.pop(future, None)
+
+
+_contexts: WeakSet[Context] = WeakSet()
+
+
+def _refuse_all() -> None:
+    for context in list(_contexts):
+        context._refusal = _forked_refusal
+
+
+def _forked_refusal() -> RoleError:
+    return RoleError(
+        "a forked process has no `ctx`: what it says would be lost",
+        id="scenario.forked",
+        hint="hand results to the role, for instance through a pipe, and let the role report them",
+    )
+
+
+forked.in_child(_refuse_all)
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nextmini_py import Dataplane as Dataplane
+    from nextmini_py._run import RunDataplane as RunDataplane
 
 
 def open_nodes(nodes: Sequence[tuple[Path, int | None]]) -> list[Dataplane]:
@@ -27,6 +28,13 @@ def open_nodes(nodes: Sequence[tuple[Path, int | None]]) -> list[Dataplane]:
     from nextmini_py import host
 
     return host.open_nodes(nodes)
+
+
+def run_view(dataplane: Dataplane) -> RunDataplane:
+    """A handle of a node that notes what is opened through it, and ends that when it is closed."""
+    from nextmini_py import host
+
+    return host.run_view(dataplane)
 
 
 def wait_for_call() -> None:

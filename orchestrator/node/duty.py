@@ -7,8 +7,9 @@ import signal
 import tempfile
 from pathlib import Path
 
-from orchestrator.node import output
+from orchestrator.node import children, forked, output, owned
 from orchestrator.node.agent import Agent
+from orchestrator.node.watchdog import Watchdog
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.options import Options
 from orchestrator.settings import load_node
@@ -21,14 +22,23 @@ def serve(given: Options, nodes: Nodes) -> None:
         PeerError: The controller refuses us.
     """
     output.install()
+    forked.install()
+    owned.install()
+    children.adopt_orphans()
     asyncio.run(_serve(given, nodes))
 
 
 async def _serve(given: Options, nodes: Nodes) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    # Not by `add_signal_handler`: it gives signals a descriptor that a forked child of a role would share, and
+    # the child's signals would end us.
+    def stop(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        signal.signal(number, stop)
     serving = asyncio.create_task(_agent(given, nodes).serve())
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -48,4 +58,5 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
         base=settings.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,
+        watchdog=Watchdog(nodes.namespaces),
     )

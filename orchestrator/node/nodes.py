@@ -36,6 +36,11 @@ class Node(NamedTuple):
     dataplane: Dataplane
     namespace: int | None
 
+    @property
+    def inode(self) -> int | None:
+        """What names the namespace under `/proc`; None where there is none of the node's own."""
+        return None if self.namespace is None else os.fstat(self.namespace).st_ino
+
     def enter(self) -> None:
         """Move the calling thread into the node's network."""
         if self.namespace is not None:
@@ -59,6 +64,11 @@ class Nodes:
     def ids(self) -> list[int]:
         """The numbers of the nodes, sorted."""
         return sorted(self._nodes)
+
+    @property
+    def namespaces(self) -> list[int]:
+        """The open files that name the nodes' network namespaces."""
+        return list(self._namespaces.values())
 
     @property
     def offload(self) -> str:

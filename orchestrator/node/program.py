@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import secrets
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,8 @@ RoleFunction = Callable[[Any], Any]
 _importing = threading.Lock()
 """`sys.path` is shared by all runs of the process; two imports at once would see each other's folders."""
 
+IMPORT_SLICE_S = 0.1
+
 
 class ProgramError(NmError):
     """The scenario's code cannot be used; the message says which file and why."""
@@ -32,40 +34,37 @@ class ProgramError(NmError):
 
 
 class Program:
-    """The code of one run.
+    """The code of one run; it is unpacked when the first role asks for its function, in the role's thread.
 
     Args:
         run: The run's id.
         files: Content by path relative to the scenario's folder.
         entry: The file that has the roles.
-        work: Where to unpack; the folder is made under it and removed by `close`.
+        work: Where to unpack; a folder is made under it and removed by `close`.
     """
 
     def __init__(self, run: str, files: Mapping[str, bytes], entry: str, work: Path) -> None:
-        try:
-            work.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=work))
-        except OSError as error:
-            raise _no_room(error) from error
+        self.folder = work / f"run-{run}-{secrets.token_hex(4)}"
+        self._files = files
         self._run = run
         self._entry = entry
         self._module: ModuleType | None = None
-        try:
-            for name, content in files.items():
-                self._unpack(name, content)
-        except OSError as error:
-            self.close()
-            raise _no_room(error) from error
 
     def role(self, name: str) -> RoleFunction:
         """The function of a role; the first call imports the code.
 
         Raises:
-            ProgramError: The file is not there, has no such function, or fails while it is imported.
+            ProgramError: The files cannot be unpacked, the entry is not there or has no such function.
         """
-        with _importing:
+        # In slices, so that a role that is stopped need not wait for the code of another run.
+        while not _importing.acquire(timeout=IMPORT_SLICE_S):
+            pass
+        try:
             if self._module is None:
+                self._unpack_all()
                 self._module = self._import()
+        finally:
+            _importing.release()
         function = getattr(self._module, function_name(name), None)
         if not callable(function):
             known = [
@@ -81,13 +80,22 @@ class Program:
         return function  # type: ignore[no-any-return]  # callable() says all that can be said of user code
 
     def close(self) -> None:
-        """Forget the code and remove the files."""
+        """Forget the code and remove the files; this takes as long as the disk takes."""
         prefix = str(self.folder)
+        self._module, self._files = None, {}
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", None) or "").startswith(prefix):
                 del sys.modules[name]
         sys.path[:] = [entry for entry in sys.path if entry != prefix]
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _unpack_all(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name, content in self._files.items():
+                self._unpack(name, content)
+        except OSError as error:
+            raise _no_room(error) from error
 
     def _unpack(self, name: str, content: bytes) -> None:
         path = PurePosixPath(name)

@@ -1,38 +1,43 @@
 """One role: a thread of its own inside its node's network, from its start to its named end.
 
 The thread enters the node's network namespace first, so every socket it opens and every child it starts is
-there; threads that it starts itself inherit the namespace. Blocking calls hold up this role alone.
+there; threads that it starts itself inherit the namespace.
 
-Stopping is asked for in three ways at once, because a role may be anywhere: its waits on the controller end
-with `RoleStopped`, its children are ended, and an exception is raised in its thread at the next Python
-instruction. A role that sits in foreign code for longer than the grace time is abandoned: it is reported as
-failed, and its thread ends when the call returns.
+Stopping is asked for in several ways at once, because a role may be anywhere: its waits on the controller and on
+the dataplane end, its children are ended, and an exception is raised in its threads at the next Python
+instruction; half the grace time later its sockets are closed as well. A role that sits in foreign code for
+longer than the grace time is abandoned: it is reported as failed, and its thread ends when the call returns.
+
+However a role ends, its processes, sockets and threads end with it. A thread that cannot be ended is named by
+`leftovers`, for as long as it is there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import inspect
 import os
-import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.node import output
-from orchestrator.node.context import Context, RoleStopped
+from orchestrator.node import children, forked, owned
+from orchestrator.node.children import Child
+from orchestrator.node.context import Context
+from orchestrator.node.output import Lines
+from orchestrator.node.owned import Owned
 from orchestrator.node.program import Program
+from orchestrator.node.stopped import RoleStopped
+from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 STOP_GRACE_S = 3.0
 """How long a role may take to end after it was asked to; `nm` waits a little longer than this."""
 
-CHILD_GRACE_S = 1.0
-"""How long a role's children may take to end by themselves when the role has ended."""
+THREAD_GRACE_S = 1.0
+"""How long the threads that a role started may take to end when the role has ended."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,10 @@ class Outcome:
     traceback: str = ""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class RoleThread:
     """Runs one role and tells how it ended, exactly once.
 
@@ -52,6 +61,9 @@ class RoleThread:
         program: Where its function is.
         enter: Moves the calling thread into the node's network.
         finished: Called with the outcome, from the role's thread or from the one that gave up on it.
+        namespace: The inode of the node's network namespace; None where the process's own network is the node's.
+        release: Ends the dataplane's waits of the role when it is stopped.
+        check: Called in the role's thread after its code; ends the process if that has damaged it.
     """
 
     def __init__(
@@ -60,22 +72,35 @@ class RoleThread:
         program: Program,
         enter: Callable[[], None],
         finished: Callable[[Outcome], None],
+        *,
+        namespace: int | None = None,
+        release: Callable[[], None] = nothing,
+        check: Callable[[], None] = nothing,
     ) -> None:
         self._context = context
         self._program = program
         self._enter = enter
         self._finished = finished
+        self._namespace = namespace
+        self._release = release
+        self._check = check
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._told = False
         self._in_user_code = False
         self._stop_reason: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[object] | None = None
+        self._lines = Lines(context.log.info)
+        self._owned = Owned(self._lines.write)
         name = f"{context.role}@{context.node}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
+        self._owned.adopt(self._thread)
+        with _running_lock:
+            _running[self] = self._namespace
         self._thread.start()
 
     def stop(self, reason: str) -> None:
@@ -86,72 +111,137 @@ class RoleThread:
             self._stop_reason = reason
         threading.Thread(target=self._press, name=f"stop {self._thread.name}", daemon=True).start()
 
+    def leftovers(self) -> list[threading.Thread]:
+        """Threads of the role that still run although it was reported as ended."""
+        if not self._told:
+            return []
+        own = [self._thread] if self._thread.is_alive() and self._abandoned else []
+        return own + self._owned.threads()
+
+    @property
+    def _abandoned(self) -> bool:
+        return self not in _running
+
     def _press(self) -> None:
         reason = self._stop_reason or "stopped"
         deadline = time.monotonic() + STOP_GRACE_S
         self._context.interrupt(reason)
         # Twice, not over and over: a role's own clean-up deserves some peace.
-        for pause in (STOP_GRACE_S / 2, STOP_GRACE_S):
-            self._interrupt_thread()
-            if self._thread.native_id is not None:
-                end_children(self._thread.native_id)
+        for attempt, pause in enumerate((STOP_GRACE_S / 2, STOP_GRACE_S)):
+            self._interrupt_thread(attempt)
+            for thread in self._owned.threads():
+                owned.interrupt(thread)
+            self._release()
+            if attempt:
+                self._owned.close_sockets()
+            children.end(self._children)
             self._thread.join(max(0.0, min(pause, deadline - time.monotonic())))
             if not self._thread.is_alive():
                 return
+        self._unlist()
+        self._owned.close_sockets()
+        self._context.end()
         self._tell(Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and was abandoned"))
 
-    def _interrupt_thread(self) -> None:
+    def _interrupt_thread(self, attempt: int) -> None:
         with self._lock:
             if not self._in_user_code:
                 return
             if self._loop is not None and self._main is not None:
                 self._loop.call_soon_threadsafe(self._main.cancel)
-            elif self._thread.ident is not None:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._thread.ident), ctypes.py_object(RoleStopped)
-                )
+                if attempt == 0:
+                    return
+            owned.interrupt(self._thread)
 
     def _run(self) -> None:
         try:
             outcome = self._attempt()
         except RoleStopped:  # raised into us between the last instruction of the role and the lock
             outcome = self._stopped()
-        end_children(threading.get_native_id(), collect=True)
+        while True:
+            try:
+                with self._lock:
+                    self._in_user_code = False
+                break
+            except RoleStopped:
+                continue
+        self._check()
+        self._clean_up()
         self._tell(outcome)
 
     def _attempt(self) -> Outcome:
         try:
             self._enter()
-            with output.captured(self._context.log.info):
-                function = self._program.role(self._context.role)
-                self._call(function)
+            self._call()
             return Outcome(True)
         except (RoleStopped, asyncio.CancelledError):
             return self._stopped()
         except BaseException as error:  # a role is foreign code: whatever it raises is its result
             if self._stop_reason is not None:
                 return self._stopped()
+            if isinstance(error, SystemExit) and error.code in (None, 0):
+                return Outcome(True)
             return Outcome(False, _sentence(error), _own_traceback(error, self._program.folder))
 
-    def _call(self, function: Callable[[Context], object]) -> None:
+    def _call(self) -> None:
         with self._lock:
             if self._stop_reason is not None:
                 raise RoleStopped(self._stop_reason)
             self._in_user_code = True
         try:
-            result = function(self._context)
+            result = self._program.role(self._context.role)(self._context)
             if inspect.isawaitable(result):
                 asyncio.run(self._await(result))
-        finally:
-            with self._lock:
-                self._in_user_code = False
-                self._loop = self._main = None
+        except BaseException as error:
+            self._leave_if_forked(error)
+            raise
+        self._leave_if_forked(None)
+
+    def _leave_if_forked(self, error: BaseException | None) -> None:
+        """End a child that the role forked, where it leaves the role; the lock may be held for ever there."""
+        if os.getpid() != self._process:
+            forked.leave(error)
 
     async def _await(self, awaitable: object) -> None:
         task = asyncio.current_task()
         with self._lock:
             self._loop, self._main = asyncio.get_running_loop(), task
-        await awaitable  # type: ignore[misc]  # inspect.isawaitable looked
+        try:
+            await awaitable  # type: ignore[misc]  # inspect.isawaitable looked
+        finally:
+            if os.getpid() == self._process:
+                with self._lock:
+                    self._loop = self._main = None
+
+    def _clean_up(self) -> None:
+        """End what the role started and left."""
+        self._unlist()
+        children.end(self._children, collect=True)
+        self._owned.close_sockets()
+        left = self._owned.end_threads(THREAD_GRACE_S)
+        self._lines.finish()
+        if left:
+            text = "these threads of the role cannot be ended, since they wait in foreign code: %s"
+            self._context.log.warning(text, owned.names(left))
+        self._owned.write = None
+        self._context.end()
+
+    def _children(self) -> list[Child]:
+        threads = [self._thread, *self._owned.threads()]
+        numbers = [thread.native_id for thread in threads if thread.native_id is not None]
+        return children.of_threads(numbers) + children.adopted(self._mine)
+
+    def _mine(self, namespace: int | None) -> bool:
+        """Whether a process whose starter is gone is this role's: by its node, else if no other role runs."""
+        with _running_lock:
+            others = [each for role, each in _running.items() if role is not self]
+        if namespace is not None and namespace == self._namespace:
+            return namespace not in others
+        return not others
+
+    def _unlist(self) -> None:
+        with _running_lock:
+            _running.pop(self, None)
 
     def _stopped(self) -> Outcome:
         return Outcome(False, self._stop_reason or "stopped")
@@ -164,49 +254,16 @@ class RoleThread:
         self._finished(outcome)
 
 
-def end_children(thread: int, *, collect: bool = False) -> None:
-    """End the processes that a thread of ours started and that still run.
-
-    Args:
-        thread: The thread's kernel id.
-        collect: Also collect their exit codes; only when no `Popen` of the role can want them any more.
-    """
-    started = _children(thread)
-    for pid in started:
-        _send(pid, signal.SIGTERM)
-    deadline = time.monotonic() + CHILD_GRACE_S
-    while any(_running(pid) for pid in started) and time.monotonic() < deadline:
-        time.sleep(0.02)  # waiting on them would take their exit codes from the role's own Popen
-    for pid in started:
-        if _running(pid):
-            _send(pid, signal.SIGKILL)
-        if collect:
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-
-
-def _children(thread: int) -> list[int]:
-    try:
-        text = Path(f"/proc/self/task/{thread}/children").read_text()
-    except OSError:
-        return []
-    return [pid for word in text.split() if _running(pid := int(word))]
-
-
-def _running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+_running: dict[RoleThread, int | None] = {}
+"""The roles whose code runs in this process, and the network namespaces that they run in."""
+_running_lock = threading.Lock()
 
 
 def _sentence(error: BaseException) -> str:
-    text = str(error).strip().split("\n")[0]
+    lines = safe_text(error, limit=MAX_ERROR_BYTES).strip().split("\n")
+    text = lines[0]
+    if lines[1:] and lines[1].startswith("… ["):
+        text = f"{text} {lines[1]}"  # the first line alone was too long
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -216,5 +273,8 @@ def _own_traceback(error: BaseException, folder: Path) -> str:
     first = frames
     while first is not None and not first.tb_frame.f_code.co_filename.startswith(str(folder)):
         first = first.tb_next
-    lines = traceback.format_exception(type(error), error, first or frames)
-    return "".join(lines).replace(f"{folder}/", "")
+    try:
+        lines = traceback.format_exception(type(error), error, first or frames)
+    except Exception as second:  # the exception is of foreign code, too
+        return f"the traceback cannot be shown: {type(second).__name__}"
+    return safe_text("".join(lines).replace(f"{folder}/", ""), limit=MAX_TRACEBACK_BYTES)

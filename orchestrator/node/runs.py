@@ -6,6 +6,7 @@ keeps the tables whole; nothing is sent or waited for while it is held.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import defaultdict
@@ -13,12 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.node import dataplane
 from orchestrator.node.context import Context, RoleStopped
 from orchestrator.node.nodes import Node
+from orchestrator.node.owned import names
 from orchestrator.node.program import Program
-from orchestrator.node.roles import Outcome, RoleThread
+from orchestrator.node.roles import Outcome, RoleThread, nothing
 from orchestrator.protocol import Message
 from orchestrator.protocol.messages import (
     BarrierEnter,
@@ -36,6 +39,9 @@ from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 LOOK_S = 0.01
 """How often a role looks for room in the outbox while there is none: it can be told to stop between two."""
 
+if TYPE_CHECKING:
+    from orchestrator.node.dataplane import RunDataplane
+
 Wait = tuple[int, Future[Any]]
 """A node whose role waits, and what it waits on."""
 
@@ -46,12 +52,18 @@ Post = Callable[[Message, int, bool], None]
 class Run:
     """One run; it is the `Wire` of its roles' contexts.
 
+    Attributes:
+        id: Its name.
+        timeout_s: Its time limit.
+        over: Whether the controller has said that it has ended, or its time is over.
+
     Args:
         prepared: What the controller said about the run.
         work: Where its code may be unpacked.
         post: How to send; safe from any thread.
         address: Says a node's address.
         has_room: Whether there is room for what a role says as often as it likes; safe from any thread.
+        check: Ends the process if a role has damaged it.
     """
 
     def __init__(
@@ -61,9 +73,11 @@ class Run:
         post: Post,
         address: Callable[[int], str],
         has_room: Callable[[], bool] = lambda: True,
+        check: Callable[[], None] = nothing,
     ) -> None:
         self.id = prepared.run
         self.timeout_s = prepared.timeout_s
+        self.over = False
         self._prepared = prepared
         self._program = Program(prepared.run, prepared.files, prepared.entry, work)
         self._post = post
@@ -71,6 +85,9 @@ class Run:
         self._addresses = {node: address(node) for node in prepared.names}
         self._lock = threading.Lock()
         self._roles: dict[int, tuple[RoleThread, Context]] = {}
+        self._check = check
+        self._views: dict[int, RunDataplane] = {}
+        self._ended: dict[int, list[RoleThread]] = {}
         self._rows: defaultdict[int, int] = defaultdict(int)
         self._numbering = threading.Lock()  # rows are posted in the order of their numbers
         self._entered: defaultdict[tuple[int, str], int] = defaultdict(int)
@@ -83,11 +100,23 @@ class Run:
         with self._lock:
             return sorted(self._roles)
 
+    @property
+    def leftovers(self) -> dict[int, str]:
+        """What roles that have ended left running, in words, by node."""
+        with self._lock:
+            ended = {node: list(threads) for node, threads in self._ended.items()}
+        found = {}
+        for node, roles in ended.items():
+            if threads := [thread for role in roles for thread in role.leftovers()]:
+                found[node] = f"run {self.id} left a thread that cannot be ended: {names(threads)}"
+        return found
+
     def start(self, node: Node, role: str, ended: Callable[[int], None]) -> None:
         """Start a role in a node; `ended` is called from some thread when it is over."""
         prepared = self._prepared
+        view = self._views[node.id] = dataplane.run_view(node.dataplane)
         context = Context(
-            dataplane=node.dataplane,
+            dataplane=view,
             node=node.id,
             role=role,
             params=prepared.params,
@@ -96,6 +125,7 @@ class Run:
             names=prepared.names,
             addresses=self._addresses,
             wire=self,
+            has_room=self._has_room,
         )
 
         def finished(outcome: Outcome) -> None:
@@ -107,14 +137,23 @@ class Run:
             # Not before: the agent says which roles run here, and this one is running until its end is told.
             with self._lock:
                 self._roles.pop(node.id, None)
+                self._ended.setdefault(node.id, []).append(thread)
             ended(node.id)
 
         def enter() -> None:
             node.enter()
-            node.dataplane.wait_for_topology_ready(timeout_ms=int(self.timeout_s * 1000))
+            view.wait_for_topology_ready(timeout_ms=int(self.timeout_s * 1000))
             self._post(RoleStarted(self.id, node.id, role), node.id, True)
 
-        thread = RoleThread(context, self._program, enter, finished)
+        thread = RoleThread(
+            context,
+            self._program,
+            enter,
+            finished,
+            namespace=node.inode,
+            release=view.interrupt,
+            check=self._check,
+        )
         with self._lock:
             self._roles[node.id] = (thread, context)
         thread.start()
@@ -136,9 +175,17 @@ class Run:
             where = f" while waiting for {waiting}" if waiting else ""
             thread.stop(f"took longer than {self.timeout_s:g} s{where}")
 
+    def release(self) -> None:
+        """End what the roles opened in their dataplanes; the run has ended."""
+        while self._views:
+            self._views.popitem()[1].close()
+
     def close(self) -> None:
-        """Forget the code; the roles have ended."""
+        """Forget the code, which takes as long as the disk takes; the run has ended."""
+        self.release()
         self._program.close()
+        if self.leftovers:
+            gc.collect()  # an executor that only its own module knew ends its threads when it is collected
 
     def released(self, name: str, generation: int) -> None:
         """All have come to a barrier."""
@@ -173,8 +220,7 @@ class Run:
             self._rows[node] = number
 
     def log(self, node: int, level: str, text: str) -> None:
-        """Send a line of a role's log."""
-        self._wait_for_room(node)
+        """Send a line of a role's log; never waits, since what there is no room for was left out before."""
         self._post(RoleLog(self.id, node, level, safe_text(text)), node, True)
 
     def progress(self, node: int, done: float, total: float) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -24,6 +25,10 @@ from orchestrator.node.nodes import Nodes, raise_file_limit
 from orchestrator.node.options import Options
 
 _logger = log.get(__name__)
+
+AGAIN_S = 1.0
+AGAIN_MAX_S = 30.0
+"""The first pause before an agent that failed is started again, and the longest."""
 
 
 class Stopped(BaseException):
@@ -88,17 +93,27 @@ def _carry(given: Options) -> None:
 
 
 def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
-    """Run roles until stopped; whatever goes wrong with them, the nodes carry packets until then."""
-    try:
-        from orchestrator.node import duty
+    """Run roles until stopped; whatever goes wrong with them, the nodes carry packets until then.
 
-        duty.serve(given, nodes)
-    except Exception:
-        _logger.exception("no roles can be run here any more")
-        _on_signals(_stop)
-        while True:
-            signal.pause()
-    raise Stopped
+    An agent that fails is started again, with growing pauses; the controller says meanwhile that the nodes are
+    degraded.
+    """
+    pause_s = AGAIN_S
+    while True:
+        try:
+            from orchestrator.node import duty
+
+            duty.serve(given, nodes)
+            raise Stopped
+        except Exception:
+            _on_signals(_stop)
+            _logger.exception("the agent failed; no roles can be run here until it is started again")
+        _pause(pause_s)
+        pause_s = min(2 * pause_s, AGAIN_MAX_S)
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)  # the handler of a signal ends it by raising
 
 
 def _enter_own_namespaces(given: Options) -> bool:

@@ -9,8 +9,11 @@ events.jsonl    everything that happened, a line each, in order
 logs/           what each role logged, a file per node
 ```
 
-An event is on disk when it has happened. The row files are rewritten whole a few times a second at most, so a
-crash costs them the last moments, which `events.jsonl` still has.
+An event is on disk when it has happened, and a row is one. The tables of rows are written anew when there are
+twice as many rows as in the last ones, and at the end; what they lack after a crash, `events.jsonl` has. So the
+work for all rows together grows as their number, however many there are and whatever columns they bring.
+
+What cannot be written never ends a run: it is said once, the run goes on, and `trouble` says so at its end.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,8 +31,13 @@ from orchestrator.clock import Clock, SystemClock, utc_text
 from orchestrator.errors import HostNotFit
 from orchestrator.results.outcome import RunOutcome
 
-REWRITE_S = 0.25
-"""How far the row files may lie behind: a thousand rows a second must not mean a thousand files a second."""
+FIRST_REWRITE = 8
+"""Rows at which the tables are written for the first time before the end."""
+
+MAX_OPEN_LOGS = 200
+"""Log files that are open at a time; a lab of a thousand nodes has more, and a process may have so many."""
+
+Stop = Callable[[], bool]
 
 
 class ResultsFolder:
@@ -39,6 +49,10 @@ class ResultsFolder:
         topology: The resolved topology as YAML.
         clock: Where the time of an event comes from.
 
+    Attributes:
+        rows: What was reported so far, in order of arrival; read it, add by `row`.
+        trouble: Why something could not be written, as a sentence; empty while all could be.
+
     Raises:
         HostNotFit: The folder cannot be written.
     """
@@ -48,100 +62,178 @@ class ResultsFolder:
     ) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
+        self.trouble = ""
         self._document = dict(document)
         self._clock = clock or SystemClock()
-        self._written = float("-inf")
+        self._tabled = 0
+        self._logs: dict[str, TextIO] = {}
         try:
             (path / "logs").mkdir(parents=True, exist_ok=True)
-            self._write("topology.yaml", topology)
-            self._write("run.json", _pretty({**self._document, "verdict": "running"}))
-            self._write_rows()
-            self._events: TextIO = (path / "events.jsonl").open("a", buffering=1)
+            self._write("topology.yaml", [topology])
+            self._write("run.json", [_pretty({**self._document, "verdict": "running"})])
+            self._write_rows([])
+            self._events: TextIO = _appended(path / "events.jsonl")
         except OSError as error:
             raise unwritable(path, error) from error
 
     def event(self, kind: str, *, node: int = 0, role: str = "", data: Any = None) -> None:
         """Something happened."""
         line = {"time": utc_text(self._clock.wall()), "kind": kind, "node": node, "role": role, "data": data}
-        self._guard(lambda: self._events.write(json.dumps(line, default=str) + "\n"))
+        self._attempt(lambda: self._events.write(_json(line) + "\n"))
 
-    def row(self, row: Mapping[str, Any]) -> None:
-        """A role reported a row."""
-        self.rows.append(dict(row))
-        self.event("report", node=int(row.get("node", 0)), role=str(row.get("role", "")), data=dict(row))
-        if self._clock.monotonic() - self._written >= REWRITE_S:
-            self._guard(self._write_rows)
+    def row(self, node: int, role: str, row: Mapping[str, Any]) -> bool:
+        """A role reported a row.
+
+        Args:
+            node: The role's node; a row cannot say otherwise.
+            role: The role's name.
+            row: What it reported.
+
+        Returns:
+            Whether the tables are due; `write_tables` writes them, which may take a while.
+        """
+        kept = {"node": node, "role": role, **{k: v for k, v in row.items() if k not in ("node", "role")}}
+        self.rows.append(kept)
+        self.event("report", node=node, role=role, data=kept)
+        return len(self.rows) >= max(FIRST_REWRITE, 2 * self._tabled)
 
     def log(self, node: int, role: str, level: str, text: str) -> None:
         """A role logged a line."""
         name = f"node-{node}-{role}.log" if role else "run.log"
         line = f"{utc_text(self._clock.wall())}  {level:<7}  {text}\n"
+        self._attempt(lambda: self._log_file(name).write(line))
 
-        def append() -> None:
-            with (self.path / "logs" / name).open("a") as file:
-                file.write(line)
+    def write_tables(self, stop: Stop = lambda: False) -> None:
+        """Write `rows.json` and `rows.csv` with all rows so far; may be called from another thread.
 
-        self._guard(append)
+        Args:
+            stop: Asked between rows; when it says so, the tables stay as they were.
+        """
+        rows = list(self.rows)
+        self._tabled = len(rows)
+        self._attempt(lambda: self._write_rows(rows, stop))
 
     def finish(self, outcome: RunOutcome) -> None:
-        """The run has ended: bring every file to its last state."""
+        """The run has ended: keep its verdict. `write_tables` comes before or after."""
         self.event("finished", data={"verdict": outcome.verdict, "reason": outcome.reason})
-        self._guard(self._write_rows)
-        self._guard(lambda: self._write("run.json", _pretty({**self._document, **outcome.document()})))
-        self.close()
+        self._attempt(lambda: self._write("run.json", [_pretty({**self._document, **outcome.document()})]))
 
     def note(self, text: str) -> None:
         """Keep a remark about the run itself."""
         self.log(0, "", "warning", text)
 
     def close(self) -> None:
-        """Stop writing; what is known is on disk."""
-        self._guard(self._events.close)
+        """Stop writing; what is known is on disk. Twice is fine."""
+        for file in (self._events, *self._logs.values()):
+            self._attempt(file.close)
+        self._logs.clear()
 
-    def _write_rows(self) -> None:
-        self._written = self._clock.monotonic()
-        self._write("rows.json", _pretty(self.rows))
-        self._write("rows.csv", _csv(self.rows))
+    def _log_file(self, name: str) -> TextIO:
+        file = self._logs.get(name)
+        if file is None:
+            while len(self._logs) >= MAX_OPEN_LOGS:
+                self._logs.pop(next(iter(self._logs))).close()
+            file = self._logs[name] = _appended(self.path / "logs" / name)
+        return file
 
-    def _write(self, name: str, text: str) -> None:
+    def _write_rows(self, rows: Sequence[Mapping[str, Any]], stop: Stop = lambda: False) -> None:
+        self._write("rows.json", _json_lines(rows), stop)
+        self._write("rows.csv", _csv_lines(rows), stop)
+
+    def _write(self, name: str, parts: Iterable[str], stop: Stop = lambda: False) -> None:
         temporary = self.path / f".{name}.part"
-        temporary.write_text(text)
-        temporary.replace(self.path / name)
+        try:
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                for part in parts:
+                    if stop():
+                        temporary.unlink()
+                        return
+                    file.write(part)
+            temporary.replace(self.path / name)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
-    def _guard(self, write: Any) -> None:
+    def _attempt(self, write: Callable[[], object]) -> None:
+        """Write something; whatever prevents it is remembered, because what is measured goes on."""
         try:
             write()
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            if not self.trouble:
+                self.trouble = unwritable(self.path, error).message
 
 
-def unwritable(path: Path, error: OSError) -> HostNotFit:
+def unwritable(path: Path, error: Exception) -> HostNotFit:
     """The error for a folder that does not take what we found out."""
+    reason = (isinstance(error, OSError) and error.strerror) or error
     return HostNotFit(
-        f"cannot write results to {path}: {error.strerror or error}",
+        f"cannot write results to {path}: {reason}",
         id="results.unwritable",
         found=str(path),
         hint="`--results DIR` names another folder",
     )
 
 
-def columns(rows: list[dict[str, Any]]) -> list[str]:
+def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Every key of any row, in order of first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def _appended(path: Path) -> TextIO:
+    return path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def _json_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A JSON list, a row on each line."""
+    yield "["
+    for index, row in enumerate(rows):
+        yield f"{',' if index else ''}\n  {_json(row)}"
+    yield "\n]\n" if rows else "]\n"
+
+
+def _csv_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns(rows), restval="", lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    heads = columns(rows)
+    place = {head: index for index, head in enumerate(heads)}
+    writer.writerow(heads)
     for row in rows:
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-    return text.getvalue()
+        cells: list[Any] = [""] * len(heads)
+        for key, value in row.items():
+            cells[place[key]] = _cell(value)
+        writer.writerow(cells)
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict | list) else value
+    return _json(value) if isinstance(value, dict | list) else value
+
+
+def _json(value: Any) -> str:
+    return _dump(value, None)
 
 
 def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, default=str) + "\n"
+    return _dump(value, 2) + "\n"
+
+
+def _dump(value: Any, indent: int | None) -> str:
+    try:
+        return json.dumps(value, indent=indent, default=str, allow_nan=False)
+    except ValueError:  # seldom, so that values need not be walked through twice
+        return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for what JSON has no number for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

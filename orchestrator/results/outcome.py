@@ -45,6 +45,7 @@ class RunOutcome:
         reason: Why the verdict is `error`, as a sentence.
         failures: The roles that did not end well.
         seconds: From the start of the roles to the end of the last.
+        unwritten: Why the results folder lacks something, as a sentence; empty when it has everything.
         details: Parameters, versions, host: what `run.json` holds besides.
     """
 
@@ -60,6 +61,7 @@ class RunOutcome:
     reason: str = ""
     failures: tuple[RoleFailure, ...] = ()
     seconds: float = 0.0
+    unwritten: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -82,6 +84,7 @@ class RunOutcome:
             "reason": self.reason,
             "failures": [failure.as_json() for failure in self.failures],
             "seconds": self.seconds,
+            "unwritten": self.unwritten,
         }
 
     def document(self) -> dict[str, Any]:

@@ -28,6 +28,9 @@ class FakeDataplane:
     def close(self) -> None:
         self.closed = True
 
+    def interrupt(self) -> None:
+        pass
+
 
 class FakeWire:
     """Keeps what a role says; futures are left for the test to settle."""

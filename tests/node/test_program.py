@@ -29,7 +29,7 @@ def test_a_file_beside_it_can_be_imported_and_does_not_leak(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["../evil.py", "/tmp/evil.py", "a/../../evil.py"])
 def test_a_file_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ProgramError):
-        Program("run-1", {name: b""}, "roles.py", tmp_path / "work")
+        Program("run-1", {name: b""}, "roles.py", tmp_path / "work").role("worker")
 
 
 def test_a_folder_that_cannot_be_used_is_an_error_with_a_name(
@@ -37,14 +37,16 @@ def test_a_folder_that_cannot_be_used_is_an_error_with_a_name(
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProgramError, match="cannot be unpacked: Not a directory"):
-        Program("run-1", {"roles.py": b""}, "roles.py", tmp_path / "file" / "work")
+        Program("run-1", {"roles.py": b""}, "roles.py", tmp_path / "file" / "work").role("worker")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
+    code = Program("run-1", {"roles.py": b""}, "roles.py", tmp_path / "work")
     with pytest.raises(ProgramError, match="cannot be unpacked: No space left on device") as caught:
-        Program("run-1", {"roles.py": b""}, "roles.py", tmp_path / "work")
+        code.role("worker")
+    code.close()
     assert caught.value.hint and "full" in caught.value.hint
     assert list((tmp_path / "work").iterdir()) == []
 

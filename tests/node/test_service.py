@@ -12,24 +12,28 @@ from orchestrator.node.nodes import Nodes
 from orchestrator.node.options import parse
 
 
-def test_an_agent_that_fails_leaves_the_nodes_alone_until_somebody_stops_them(
+def test_an_agent_that_fails_leaves_the_nodes_alone_and_is_started_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> None:
         raise ValueError("no agent")
 
-    def pause() -> None:
-        assert said == ["no roles can be run here any more"]
-        raise service.Stopped
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 7:
+            raise service.Stopped
 
+    pauses: list[float] = []
     handlers: list[Any] = []
     said: list[str] = []
     monkeypatch.setattr(service, "_logger", SimpleNamespace(exception=said.append))
     monkeypatch.setattr(duty, "serve", fail)
-    monkeypatch.setattr(service.signal, "pause", pause)
+    monkeypatch.setattr(service, "_pause", pause)
     monkeypatch.setattr(service, "_on_signals", handlers.append)
     nodes = Nodes()
     monkeypatch.setattr(nodes, "close", fail)
     with pytest.raises(service.Stopped):
         service._run_roles(parse(["a.toml"]), nodes)
-    assert handlers == [service._stop]
+    assert handlers == [service._stop] * 7
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert "no roles can be run here" in said[0]

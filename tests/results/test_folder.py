@@ -22,23 +22,24 @@ def outcome(folder: Path, **more: object) -> RunOutcome:
 def test_what_is_known_is_on_disk_before_the_end(tmp_path: Path) -> None:
     clock = ManualClock()
     folder = ResultsFolder(tmp_path / "deep" / "out", {"run": "r"}, "name: ring\n", clock)
-    folder.row({"node": 2, "role": "worker", "state": "complete"})
+    folder.row(2, "worker", {"state": "complete"})
     folder.log(2, "worker", "info", "hello")
     assert json.loads((folder.path / "run.json").read_text())["verdict"] == "running"
     assert (folder.path / "topology.yaml").read_text() == "name: ring\n"
     event = json.loads((folder.path / "events.jsonl").read_text().splitlines()[0])
     assert event["kind"] == "report" and event["data"]["state"] == "complete"
     assert "hello" in (folder.path / "logs" / "node-2-worker.log").read_text()
-    clock.advance(1)
-    folder.row({"node": 3, "role": "worker", "state": "failed", "reason": "lost"})
-    assert len(json.loads((folder.path / "rows.json").read_text())) == 2
+    assert json.loads((folder.path / "rows.json").read_text()) == []
+    folder.write_tables()
+    assert len(json.loads((folder.path / "rows.json").read_text())) == 1
     folder.close()
 
 
 def test_the_end_brings_every_file_up_to_date(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path, {"run": "r", "params": {"size": 3}}, "", ManualClock())
-    folder.row({"node": 1, "role": "a", "values": [1, 2]})
-    folder.row({"node": 2, "role": "b", "text": "x,y"})
+    folder.row(1, "a", {"values": [1, 2]})
+    folder.row(2, "b", {"text": "x,y"})
+    folder.write_tables()
     check = CheckResult("all", False, "1 of 2 rows", 1, 2)
     folder.finish(outcome(tmp_path, verdict="fail", checks=(check,), rows=tuple(folder.rows)))
     document = json.loads((tmp_path / "run.json").read_text())
@@ -57,12 +58,65 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None
     assert caught.value.id == "results.unwritable"
 
 
-def test_a_full_disk_is_an_error_with_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_is_remembered_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = ResultsFolder(tmp_path, {}, "", ManualClock())
-    monkeypatch.setattr(Path, "write_text", _no_space)
-    with pytest.raises(HostNotFit, match="No space left"):
-        folder.finish(outcome(tmp_path))
+    monkeypatch.setattr(Path, "open", _no_space)
+    folder.row(1, "a", {"x": 1})
+    folder.log(1, "a", "info", "hello")
+    folder.write_tables()
+    folder.finish(outcome(tmp_path))
+    assert "No space left" in folder.trouble
+    assert folder.rows == [{"node": 1, "role": "a", "x": 1}]
 
 
-def _no_space(*_: object) -> int:
+def test_a_row_cannot_say_who_reported_it(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, {}, "", ManualClock())
+    folder.row(1, "a", {"node": "trainer", "role": "ghost", "x": 1})
+    assert folder.rows == [{"node": 1, "role": "a", "x": 1}]
+    assert '"node": 1, "role": "a", "data"' in (tmp_path / "events.jsonl").read_text()
+
+
+def test_results_always_parse(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, {}, "", ManualClock())
+    folder.row(1, "a", {"nan": float("nan"), "deep": [{"inf": float("-inf")}], "text": "a\ud800b", "b": b"x"})
+    folder.log(1, "a", "info", "a\ud800b")
+    folder.write_tables()
+    folder.finish(outcome(tmp_path))
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    (row,) = json.loads((tmp_path / "rows.json").read_text(), parse_constant=refuse)
+    assert (row["nan"], row["deep"]) == (None, [{"inf": None}])
+    for line in (tmp_path / "events.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    assert "\\ud800" in (tmp_path / "logs" / "node-1-a.log").read_text()
+    assert "a" in (tmp_path / "rows.csv").read_text()
+    assert folder.trouble == ""
+
+
+def test_tables_are_due_when_rows_have_doubled(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, {}, "", ManualClock())
+    written = 0
+    for number in range(3000):
+        if folder.row(1, "a", {f"column_{number}": number}):
+            folder.write_tables()
+            written += 1
+    assert written <= 10
+    folder.write_tables()
+    with (tmp_path / "rows.csv").open() as file:
+        assert len(next(csv.reader(file))) == 3002
+
+
+def test_tables_that_nobody_wants_any_more_are_left_as_they_were(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, {}, "", ManualClock())
+    folder.row(1, "a", {"x": 1})
+    folder.write_tables(lambda: True)
+    assert json.loads((tmp_path / "rows.json").read_text()) == []
+    assert not list(tmp_path.glob(".*"))
+
+
+def _no_space(*_: object, **__: object) -> int:
     raise OSError(28, "No space left on device")

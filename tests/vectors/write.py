@@ -95,6 +95,7 @@ TO_NODE: list[Message] = [
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
     m.AgentHello((1, 2, 3), (m.RunningRole("r1", 2),)),
+    m.AgentTroubles({2: "run r1 left a thread that cannot be ended: worker@2"}),
     m.PrepareRun(
         "r1",
         "hello",

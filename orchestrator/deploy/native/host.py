@@ -20,7 +20,7 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from orchestrator.deploy import logfiles, processes
@@ -44,6 +44,7 @@ class NativeHost:
         """Start what does not run, all at once: whoever needs another waits for it, with a limit."""
         stopped = [part.role for part in await self.parts(directory, state) if not part.running]
         progress(f"starting {', '.join(stopped)}")
+        await asyncio.to_thread(self._end_orphans, directory, set(stopped) & set(state.hosts))
         state = self._start_process(
             directory, state, "controller", ["orchestrator.controller"], ["controller.toml"]
         )
@@ -128,6 +129,12 @@ class NativeHost:
         for identity in inhabitants(directory):
             found.setdefault(identity.pid, Leftover("namespace", f"held by process {identity.pid}"))
         return list(found.values())
+
+    def _end_orphans(self, directory: LabDirectory, hosts: Collection[str]) -> None:
+        """End what roles started in host processes that are gone; their network is gone, too."""
+        if hosts:
+            found = processes.labelled(directory.home, directory.name)
+            processes.end([each.identity for each in found if each.part in hosts], grace_s=1.0)
 
     def _start_database(self, directory: LabDirectory, state: LabState) -> ProcessId:
         known = state.parts.get("postgres")

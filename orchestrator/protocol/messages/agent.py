@@ -16,6 +16,7 @@ from orchestrator.protocol.schema import U32, U64, Json, Name, Row, Value
 
 __all__ = [
     "AgentHello",
+    "AgentTroubles",
     "BarrierEnter",
     "BarrierReleased",
     "Lookup",
@@ -54,6 +55,18 @@ class AgentHello(Message):
 
     nodes: tuple[U32, ...]
     running: tuple[RunningRole, ...] = ()
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class AgentTroubles(Message):
+    """What keeps nodes of this process from running roles as they should, all of it; none says that all is well.
+
+    Attributes:
+        troubles: What it is, as a sentence, by node.
+    """
+
+    troubles: dict[U32, str]
 
 
 @sent_by(Role.CONTROLLER)

@@ -1,0 +1,81 @@
+"""What happens in a process that a role forks without starting another program.
+
+Such a child has a copy of everything in this process and none of its other threads. Were it left alone, it would
+share descriptors with the node: a signal that it gets, a read from a device or a change of an event loop would
+happen to the node. So it lets go of them at once, and it ends where the role would.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import NoReturn
+
+__all__ = ["in_child", "install", "leave", "let_go"]
+
+_let_go: dict[int, str] = {}
+_in_child: list[Callable[[], None]] = []
+_installed = False
+
+
+def install() -> None:
+    """Prepare for forks of this process; a second call changes nothing."""
+    global _installed
+    if not _installed:
+        _installed = True
+        os.register_at_fork(after_in_child=_child)
+
+
+def let_go(descriptors: Mapping[int, str]) -> None:
+    """Name the descriptors that a child has to close, each with what `/proc` says that it is.
+
+    One that has become something else by then, because the node closed it and a role opened another, is kept.
+    """
+    _let_go.clear()
+    _let_go.update(descriptors)
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Have something done in each child, first of all; it must not raise."""
+    _in_child.append(work)
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End the child where it left the role: by `return`, `sys.exit` or an exception.
+
+    Nothing of the interpreter is shut down in order: it would end what belongs to the node.
+    """
+    code: object = 0
+    if isinstance(error, SystemExit):
+        code = error.code
+    elif error is not None:
+        with suppress(Exception):
+            traceback.print_exception(error)
+        code = 1
+    if code is None:
+        code = 0
+    elif not isinstance(code, int):
+        with suppress(Exception):
+            print(code, file=sys.stderr)
+        code = 1
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
+def _child() -> None:
+    for work in _in_child:
+        work()
+    # A signal for the child would otherwise wake the node's loop, through a descriptor that both have.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    for descriptor, kind in _let_go.items():
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{descriptor}") == kind:
+                os.close(descriptor)

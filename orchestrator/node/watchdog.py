@@ -1,0 +1,140 @@
+"""Watch over what roles share with the node in this process, and put it back after them.
+
+Roles run in the process that carries the nodes. One that closes descriptors which it did not open can take a
+TUN device or an event loop away from the node; nothing mends that but a new process. It is noticed within a
+second, and the process ends with the reason in its log, so that `nm up` replaces it, instead of going on as
+something that looks alive.
+
+What a role may change and can be put back is put back when no role runs any more: the standard streams, the
+working directory, the file mode mask and the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.node import output
+
+__all__ = ["DAMAGED", "Watchdog", "own_descriptors"]
+
+DAMAGED = 70
+"""The exit code of a process that roles have damaged; EX_SOFTWARE of sysexits.h."""
+
+LOOK_S = 1.0
+"""How often descriptors are looked at while roles run: a thousand nodes cost a millisecond."""
+
+_WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]")
+"""What is held open as long as the node lives: its devices, and what its threads wait with."""
+
+_STANDARD = (0, 1, 2)
+
+
+class Watchdog:
+    """Knows what belongs to the node, as it is before the first role comes.
+
+    Args:
+        namespaces: Open files that name network namespaces.
+    """
+
+    def __init__(self, namespaces: Iterable[int] = ()) -> None:
+        self._kept = [
+            os.dup(number) if _open(number) else os.open(os.devnull, os.O_RDWR) for number in _STANDARD
+        ]
+        self._folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._mask = os.umask(0o022)
+        os.umask(self._mask)
+        self._environment = dict(os.environ)
+        watched = {number: link for number, link in _links().items() if link in _WATCHED}
+        watched |= dict.fromkeys(namespaces, "network namespace")
+        watched |= dict.fromkeys([*self._kept, self._folder], "file")
+        self._watched = {number: (link, _identity(number)) for number, link in watched.items()}
+        self._armed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def arm(self) -> None:
+        """Look from time to time, from now on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._thread.start()
+        self._armed.set()
+
+    def disarm(self) -> None:
+        """No role runs; there is nothing to look for."""
+        self._armed.clear()
+
+    def damage(self) -> str:
+        """What was taken away from the node, in words; empty when all is there."""
+        for number, (link, identity) in self._watched.items():
+            if _identity(number) != identity:
+                return f"descriptor {number} ({link})"
+        return ""
+
+    def check(self) -> None:
+        """End this process, at once and with the reason in its log, if something was taken away."""
+        damage = self.damage()
+        if not damage:
+            return
+        text = (
+            f"error  a role closed what belongs to the node: {damage}; this process ends, "
+            "and `nm up` with the lab's topology file starts it again\n"
+        )
+        for number in (2, self._kept[2]):
+            with suppress(OSError):
+                os.write(number, text.encode())
+                break
+        os._exit(DAMAGED)
+
+    def restore(self) -> None:
+        """Put back what roles may have changed; called when none runs."""
+        for number, kept in zip(_STANDARD, self._kept, strict=True):
+            if _identity(number) != _identity(kept):
+                os.dup2(kept, number, inheritable=True)
+        output.restore()
+        with suppress(OSError):
+            os.fchdir(self._folder)
+        os.umask(self._mask)
+        _restore(self._environment)
+
+    def _watch(self) -> None:
+        while True:
+            self._armed.wait()
+            self.check()
+            threading.Event().wait(LOOK_S)
+
+
+def own_descriptors() -> dict[int, str]:
+    """All descriptors of this process except the standard streams, each with what it is."""
+    return {number: link for number, link in _links().items() if number not in _STANDARD}
+
+
+def _links() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found[int(name)] = os.readlink(Path("/proc/self/fd", name))
+    return found
+
+
+def _identity(number: int) -> tuple[int, ...] | None:
+    try:
+        seen = os.fstat(number)
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino, stat.S_IFMT(seen.st_mode)
+
+
+def _open(number: int) -> bool:
+    return _identity(number) is not None
+
+
+def _restore(wanted: Mapping[str, str]) -> None:
+    if dict(os.environ) == wanted:
+        return
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
