@@ -208,7 +208,7 @@ async def _prepare(
     used = await _used_subnets(host)
     run = secrets.token_hex(4)
     # Held until the note is written: whoever chooses next sees what we chose.
-    with machine_lock(home, "choice"):
+    async with machine_lock(home, "choice"):
         port, *link_ports = free_ports(home, 1 + len(beside))
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
         taken = [*used, *given, meant.subnet]

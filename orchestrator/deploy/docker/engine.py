@@ -166,7 +166,7 @@ class Engine:
             for volume in client.volumes.list(filters=wanted):
                 removed(partial(volume.remove, force=True))
             for network in client.networks.list(filters=wanted):  # last, because it may be refused
-                removed(partial(_remove_network, client, str(network.id)))
+                removed(partial(remove_network, client, str(network.id)))
 
         await self.ask(remove_them)
 
@@ -202,7 +202,7 @@ class NetworkStuck(HostNotFit):
     id = "docker.network-stuck"
 
 
-def _remove_network(client: DockerClient, network: str) -> None:
+def remove_network(client: DockerClient, network: str) -> None:
     """Remove a network; containers that somebody else put on it lose it.
 
     Raises:

@@ -23,7 +23,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import logfiles, processes
+from orchestrator.deploy import ending, logfiles, processes
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import inhabitants, offload_of, require_table
@@ -102,12 +102,22 @@ class NativeHost:
         stdin: bool = False,
         cwd: Path | None = None,
         user: str | None = None,
+        tag: str = "",
     ) -> list[str]:
         """Enter the node's namespace with `nsenter`; a terminal and standard input are simply inherited."""
         marks = processes.labels(state.lab, state.run, directory.home, "exec")
+        if tag:
+            marks[ending.TAG] = tag
         environment = ["env", *(f"{key}={value}" for key, value in marks.items())]
         words = [*become(user), *argv]
         return [*environment, *require_table(directory, _part_of(state, node)).command(node, words, cwd)]
+
+    async def end_command(
+        self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
+    ) -> list[str]:
+        """Look for the processes on this machine and end them."""
+        left = await asyncio.to_thread(ending.end_tagged, tag)
+        return [f"process {pid} in node {node}" for pid in left]
 
     def payload_path(self, staged: Path) -> str:
         """Nodes share the machine's files."""
