@@ -7,7 +7,7 @@ room above to say.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -141,6 +141,13 @@ class Host(Protocol):
 
     def payload_path(self, staged: Path) -> str:
         """Where a file of the lab's share folder is, as a node sees it."""
+
+    async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
+        """End parts that run but do not work, at once, so that `start` starts them anew.
+
+        Raises:
+            StartFailed: One cannot be ended.
+        """
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every part, whatever state it is in; nothing missing is an error."""

@@ -15,8 +15,8 @@ from orchestrator.render.quoting import compose, toml
 __all__ = ["RenderedFile", "render"]
 
 # A file with a secret is closed to all but its owner. A container's root need not be its owner: that may be
-# an ordinary user, or the engine may map users. So what is mounted into containers is readable by all, and the
-# folders around it are closed instead: the run directory out here, and /etc/nm in the images.
+# an ordinary user, or the engine may map users. So what containers mount is readable by all, and the folders
+# around it are closed instead: the run directory out here, and /etc/nm in the images.
 _OPEN, _CLOSED = 0o644, 0o600
 
 

@@ -170,6 +170,19 @@ class Engine:
 
         await self.ask(remove_them)
 
+    async def kill(self, containers: Iterable[str]) -> None:
+        """End the programs of containers, and wait until they have ended; one that does not run is fine."""
+        from docker.errors import NotFound
+
+        def kill_them(client: DockerClient) -> None:
+            for each in containers:
+                with suppress(NotFound):
+                    container = client.containers.get(each)
+                    _kill(container)
+                    container.wait(timeout=ANSWER_S)
+
+        await self.ask(kill_them)
+
     async def tail(self, container: str, lines: int) -> list[str]:
         """The last lines of a container's log."""
 

@@ -8,7 +8,7 @@ its labels alone, so that `down` works when the compose file is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from orchestrator.deploy import ending
@@ -179,6 +179,11 @@ class DockerHost:
     def payload_path(self, staged: Path) -> str:
         """Containers have the share folder at a place of its own."""
         return f"{SHARE}/{staged.name}"
+
+    async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
+        """Kill their containers, which `start` starts again."""
+        found = await self.engine.containers(_labels(directory))
+        await self.engine.kill([each.id for each in found if each.part in parts])
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """Remove everything with the lab's labels; what is in the containers is thrown away anyway."""

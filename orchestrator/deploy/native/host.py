@@ -20,7 +20,7 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from orchestrator.deploy import ending, logfiles, processes
@@ -35,6 +35,10 @@ from orchestrator.errors import HostNotFit, StartFailed, UsageError
 
 GRACE_S = 8.0
 """A host process with 1,000 nodes needs about two seconds to close them; the rest is for slow machines."""
+
+
+REPLACED_S = 1.0
+"""A process that does not work rarely ends when asked."""
 
 
 class NativeHost:
@@ -122,6 +126,18 @@ class NativeHost:
     def payload_path(self, staged: Path) -> str:
         """Nodes share the machine's files."""
         return str(staged)
+
+    async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
+        """End their processes: asked first, because one that is asked closes its nodes in order."""
+        ended = [process for role, process in state.parts.items() if role in parts]
+        left = await asyncio.to_thread(processes.end, ended, REPLACED_S)
+        if left:
+            raise StartFailed(
+                f"process {left[0].pid} of lab {directory.name} does not work and cannot be ended",
+                id="start.stuck",
+                found=str(left[0].pid),
+                hint="it is stuck in the kernel, or another user's",
+            )
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every process of the lab: those with its labels, and those inside its namespaces."""
