@@ -38,7 +38,7 @@ def test_nothing_of_a_command_is_left(
 ) -> None:
     monkeypatch.setattr(ending, "GRACE_S", 0.3)
     tag = f"test-{os.getpid()}-{way.replace(' ', '-')}"
-    with subprocess.Popen(["sh", "-c", WAYS[way]], env={**os.environ, TAG: tag}) as command:
+    with subprocess.Popen(["sh", "-c", WAYS[way]], env={**os.environ, TAG: tag}):
         deadline = time.monotonic() + 10
         wanted = 1 if way == "deaf" else 2
         while len(found := ending._find(tag)) < wanted or b"sleep" not in _commands(found):

@@ -1,4 +1,4 @@
-"""What a node may not see or reach, names that somebody else has, and what a command leaves in a container."""
+"""What a node may not see or reach, names that somebody else has, and what a command leaves behind."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 
 PAIR = "name: pair\ntopology: {type: line, n_nodes: 2}\n"
+TAKEN = PAIR.replace("pair", "taken")
 
 CONNECT = """
 import socket, sys
@@ -88,7 +89,7 @@ def test_an_engine_that_is_asked_tells_no_secret(lab: Lab) -> None:
 
     def look(client: Any) -> str:
         facts = [client.containers.get(name).attrs for name in names]
-        tops = [client.containers.get(name).top(ps_args="-eo args") for name in names]
+        tops = [client.containers.get(name).top(ps_args="-eo pid,args") for name in names]
         return json.dumps([facts, tops, client.api.volumes(), client.api.networks()])
 
     told = Engine().ask_now(look)
@@ -130,7 +131,8 @@ def test_a_command_that_is_ended_leaves_nothing_in_its_container(
     note = notes.read(directory)
     assert note is not None
     host, tag = DockerHost(), f"tag-{time.monotonic_ns()}"
-    bystander = subprocess.Popen(host.command(directory, note, 1, ["sleep", "89"], user=user))
+    other = f"other-{tag}"
+    bystander = subprocess.Popen(host.command(directory, note, 1, ["sleep", "89"], tag=other, user=user))
     command = host.command(directory, note, 1, ["sh", "-c", script], tag=tag, user=user)
     with subprocess.Popen(command) as process:
         until(lambda: "sleep 97" in running(lab) and "sleep 89" in running(lab))
@@ -138,9 +140,9 @@ def test_a_command_that_is_ended_leaves_nothing_in_its_container(
         process.wait(30)
     assert "sleep 97" not in running(lab)
     assert "sleep 89" in running(lab)
-    lab.node(1).run(["pkill", "-f", "sleep 89"], user=user, timeout=60)
-    bystander.kill()
-    bystander.wait()
+    assert asyncio.run(host.end_command(directory, note, 1, other, user=user)) == []
+    bystander.wait(30)
+    assert "sleep 89" not in running(lab)
 
 
 def test_a_server_that_a_command_left_in_the_background_stays(lab: Lab) -> None:
@@ -163,15 +165,15 @@ def until(condition: Callable[[], bool], limit_s: float = 60) -> None:
 
 
 NAMES = [
-    ("volume", "nm-pair-postgres"),
-    ("volume", "nm-pair-links"),
-    ("volume", "nm-pair-socket"),
-    ("network", "nm-pair"),
-    ("container", "nm-pair-node-2"),
+    ("volume", "nm-taken-postgres"),
+    ("volume", "nm-taken-links"),
+    ("volume", "nm-taken-socket"),
+    ("network", "nm-taken"),
+    ("container", "nm-taken-node-2"),
 ]
 
 
-@pytest.mark.parametrize("labels", [{}, {"nm.lab": "pair", "nm.home": "/somebody/else", "nm.run": "1"}])
+@pytest.mark.parametrize("labels", [{}, {"nm.lab": "taken", "nm.home": "/somebody/else", "nm.run": "1"}])
 @pytest.mark.parametrize(("kind", "name"), NAMES)
 def test_a_name_that_somebody_else_has_is_refused_before_anything_starts(
     labs: Labs, kind: str, name: str, labels: dict[str, str]
@@ -179,7 +181,7 @@ def test_a_name_that_somebody_else_has_is_refused_before_anything_starts(
     make(kind, name, labels)
     try:
         with pytest.raises(NmError) as caught:
-            labs.up(PAIR, backend="docker")
+            labs.up(TAKEN, backend="docker")
         assert caught.value.id == "docker.name-taken"
         assert f"{kind} {name}" in caught.value.message
         assert leftovers(labs.home, engine=True) == []
@@ -188,10 +190,12 @@ def test_a_name_that_somebody_else_has_is_refused_before_anything_starts(
         subprocess.run(["docker", kind, "rm", name], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("volume", "nm-pair-postgres"), ("container", "nm-pair-node-9")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("volume", "nm-taken-postgres"), ("container", "nm-taken-node-9")]
+)
 def test_what_an_earlier_run_left_without_a_note_is_removed(labs: Labs, kind: str, name: str) -> None:
-    make(kind, name, {"nm.lab": "pair", "nm.home": str(labs.home.path), "nm.run": "earlier"})
-    lab = labs.up(PAIR, backend="docker")
+    make(kind, name, {"nm.lab": "taken", "nm.home": str(labs.home.path), "nm.run": "earlier"})
+    lab = labs.up(TAKEN, backend="docker")
     assert lab.status().state == "ready"
     lab.down()
     assert leftovers(labs.home, engine=True) == []

@@ -72,7 +72,7 @@ def test_containers_meet_as_asked_and_leave_no_volume(labs: Labs, transport: str
 
 
 def check_containers_are_kept_small(home: Home) -> None:
-    """Few capabilities, no writable root, nothing published but on loopback, and a bound to all but memory."""
+    """Few capabilities, no writable root, ports on loopback alone, and a bound to all but memory."""
     for name in ("nm-ring-postgres", "nm-ring-controller", "nm-ring-node-1"):
         facts = inspect(name)["HostConfig"]
         assert facts["CapDrop"] == ["ALL"]
