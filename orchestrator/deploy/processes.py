@@ -83,7 +83,8 @@ def spawn(
         argv: The command.
         marks: What `labels` returned.
         log: The file that takes standard output and error.
-        environment: Further variables, on top of our own environment.
+        environment: Further variables, on top of our own environment. Our umask is not passed on: what
+            it writes is writable by its owner alone.
         cwd: Its working directory; `/` unless given, so that it holds no folder of the user's.
     """
     with log.open("ab") as output:
@@ -95,6 +96,7 @@ def spawn(
             cwd=cwd or "/",
             env={**os.environ, **(environment or {}), **marks},
             start_new_session=True,
+            umask=0o022,
         )
     _children.append(child)
     identity = identify(child.pid)
