@@ -376,7 +376,10 @@ impl Shard {
 
     /// A link was made that some caller may have waited for.
     pub(super) fn link_expected(&mut self, lab: &str, node: NodeId, remote: NodeId) {
-        let waits = |caller: &Caller| matches!(&caller.stage, Stage::Early(hello) if (hello.to, hello.from) == (node, remote) && hello.lab == lab);
+        let waits = |caller: &Caller| match &caller.stage {
+            Stage::Early(hello) => (hello.to, hello.from) == (node, remote) && hello.lab == lab,
+            _ => false,
+        };
         let callers = self.door.callers.iter().enumerate();
         let places: Vec<u32> = callers
             .filter(|(_, caller)| caller.as_ref().is_some_and(waits))
