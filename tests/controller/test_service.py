@@ -191,9 +191,9 @@ async def test_a_node_whose_engine_was_started_anew_gets_everything_again(
     await here.connection.request(hello, node=2, within=10)
     await here.until(lambda: fresh.said_ready and 1 in fresh.trees and fresh.groups == before.groups)
     assert fresh.links == before.links and fresh.hop(3) == before.hop(3)
-    async with asyncio.timeout(10):
-        while (await status(asking)).state != "ready":
-            await asyncio.sleep(0.01)
+    restarted = controller.core.lab.registry.node(2)
+    assert await controller.core.wait_until(lambda: restarted.state == "ready", 10)
+    assert (await status(asking)).state == "ready"
     [told] = [each for each in (await events(asking)) if each.name == "node.engine_restarted"]
     assert isinstance(told.detail, dict) and "failed: x" in told.detail["reason"]
     assert here.received["AddNode"] == 2 + 2 + 2, "both links of node 2 once more, and nobody else's"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from orchestrator.clock import Deadline, SystemClock
+from orchestrator.controller.registry import Registry
 from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
+from orchestrator.settings import load_controller
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
@@ -122,6 +127,58 @@ def test_a_socket_that_is_gone_leaves_tcp(labs: Labs, part: Part) -> None:
     # What the killed process left was swept by its successor; ours is gone by our own hand.
     [left] = folder.iterdir()
     assert left.match("node-2.*.sock") and left != second
+
+
+def test_who_takes_a_dead_hosts_port_gets_no_secret(labs: Labs, part: Part) -> None:
+    lab = labs.up(line("tcp"), processes="each")
+    dead = part("kinds", "host-1")
+    [port] = listening(dead.pid)
+    assert send_signal(dead, signal.SIGKILL)
+    assert wait_gone([dead], 10) == []
+    said = b""
+    with listen(port) as squatter:
+        squatter.settimeout(10)
+        for answer in (b"", b"\0" * 4096):
+            caller, _ = squatter.accept()
+            with caller:
+                caller.settimeout(10)
+                said += caller.recv(65_536)
+                caller.sendall(answer)
+                caller.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionError):
+                    while more := caller.recv(65_536):
+                        said += more
+    assert b"kinds" in said, "it was greeted as node 1 of this lab"
+    settings = load_controller(lab.directory / "run" / "controller.toml")
+    key = Registry(link_secret=settings.link_secret).link_key(1, 2)
+    for secret in (settings.node_token, settings.operator_token, settings.link_secret):
+        assert secret.encode() not in said
+    assert key not in said and len(said) < 300, "two greetings and nothing else"
+    labs.up(line("tcp"))
+    assert settled_kinds(lab) == ["tcp"]
+
+
+def listen(port: int) -> socket.socket:
+    """Take a port as soon as the threads of the process that had it are gone, too."""
+    deadline = Deadline(SystemClock(), 10)
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            assert deadline.remaining(), f"port {port} stays taken"
+            time.sleep(0.01)
+
+
+def listening(pid: int) -> list[int]:
+    """Return the TCP ports on which a process listens."""
+    inodes = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            inodes.add(str(each.readlink()))
+    rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return sorted(
+        {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes}
+    )
 
 
 def test_one_process_needs_none_of_it(labs: Labs) -> None:

@@ -6,8 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{dial, join, node, runtime, runtime_for, Memory, TestNode, CARRIERS, LIMIT};
-use nm_driver::runtime::{Carrier, LinkKind, NodeSetup, NodeSink, Runtime, RuntimeConfig};
+use common::{
+    dial, join, node, permitted, runtime, runtime_for, tun_node, Memory, TestNode, CARRIERS, LIMIT,
+};
+use nm_driver::runtime::{
+    Carrier, LinkKind, NodeSetup, NodeSink, OffloadChoice, Runtime, RuntimeConfig, TunNamespace,
+    TunSetup,
+};
 use nm_engine::{
     Command, CommandOutput, Delivery, Event, FlowFilter, NodeConfig, NodeId, SessionState,
     SharedBytes, Target,
@@ -201,6 +206,61 @@ fn only_the_node_that_failed_starts_anew() {
         (joins.filter(member).count() == 2).then_some(())
     };
     sink.heard.wait("the membership again", joined);
+}
+
+#[test]
+fn the_device_of_the_node_that_failed_stays_and_carries_again() {
+    if !permitted() {
+        return;
+    }
+    let home = runtime(1);
+    let one = tun_node(&home, 1, Some(0), OffloadChoice::Auto);
+    let sink = Arc::new(Faulty::default());
+    let space = nm_kernel::namespace::create().expect("namespace");
+    let descriptor = space.try_clone().expect("a descriptor to spare");
+    let port = home
+        .add_node(NodeSetup {
+            config: NodeConfig::new(2),
+            tun: Some(TunSetup {
+                name: "utun".into(),
+                interface: TunSetup::interface([10, 0, 0, 2].into(), 16, 1500),
+                offload: OffloadChoice::Auto,
+                queues: 1,
+                device: nm_kernel::tun::DEFAULT_DEVICE.into(),
+                namespace: TunNamespace::Descriptor(descriptor),
+            }),
+            sink: sink.clone(),
+            lab: "test".into(),
+            shard: Some(0),
+        })
+        .expect("added");
+    let two = FaultyNode {
+        node: TestNode {
+            id: 2,
+            port,
+            heard: Arc::new(Memory::default()),
+            space: Some(space),
+        },
+        sink,
+    };
+    let ping = || {
+        let (ok, text) = one.run("ping", &["-c", "5", "-i", "0.01", "-W", "5", "10.0.0.2"]);
+        assert!(ok && text.contains(" 0% packet loss"), "{text}");
+    };
+    for round in 0..2 {
+        join_faulty(&one, &two);
+        one.route(&[(2, 2)]);
+        two.node.route(&[(1, 1)]);
+        ping();
+        if round == 0 {
+            receive(&two.node, 1);
+            two.sink.armed.store(true, Ordering::SeqCst);
+            poison(&one, 2);
+            two.sink.heard.wait_link(u32::MAX, false);
+            one.heard.wait_link(2, false);
+        }
+    }
+    assert_eq!(home.stats().shards[0].panics, 1);
 }
 
 #[test]

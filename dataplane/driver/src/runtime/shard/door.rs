@@ -12,22 +12,20 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use nm_engine::{NodeId, Pool};
+use nm_engine::NodeId;
 use nm_kernel::local::PathListener;
 use nm_kernel::poll::Interest;
-use nm_kernel::ring::RingMemory;
 use nm_kernel::thread;
 
 use super::node::NEVER;
 use super::timers::Timer;
 use super::{Shard, Token};
-use crate::runtime::link::frame::{Control, Hello, LinkFault, Proof};
-use crate::runtime::link::handshake::{Acceptor, SECRET_BYTES};
-use crate::runtime::link::stream::{Received, Stream};
+use crate::runtime::link::frame::Hello;
+use crate::runtime::link::handshake::Acceptor;
+use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
-use crate::runtime::mail::Letter;
 use crate::runtime::shared::Expected;
 
 /// Callers that may be in the handshake at the same time; more wait in the kernel's queue …
@@ -45,8 +43,6 @@ const HANDSHAKE_LIMIT_NS: u64 = 5_000_000_000;
 const LEAST_STAY_NS: u64 = 250_000_000;
 /// How long to leave the listeners alone when the kernel has no descriptor or no memory for a caller.
 const EXHAUSTED_PAUSE_NS: u64 = 100_000_000;
-/// How often at most a refused proof is told to the node's owner; the others are counted.
-const TELL_REFUSED_EVERY_NS: u64 = 10_000_000_000;
 
 /// Where neighbours may come in.
 #[derive(Default)]
@@ -104,7 +100,7 @@ fn refused(error: &io::Error) -> Accepted {
 /// The listeners and who is in the handshake.
 pub struct Door {
     listeners: Listeners,
-    callers: Vec<Option<Caller>>,
+    pub(super) callers: Vec<Option<Caller>>,
     free: Vec<u32>,
     /// Callers by their epochs, which only grow: the oldest first.
     by_age: BTreeMap<u64, u32>,
@@ -117,19 +113,19 @@ pub struct Door {
     /// The deadline that the shard has in its heap for us.
     pub(super) armed: u64,
     /// When a refused proof was told last, and how many were not told since.
-    told: Option<u64>,
-    untold: u64,
+    pub(super) told: Option<u64>,
+    pub(super) untold: u64,
 }
 
-struct Caller {
-    stream: Stream,
+pub(super) struct Caller {
+    pub stream: Stream,
     epoch: u64,
     since: u64,
-    stage: Stage,
+    pub stage: Stage,
 }
 
 /// How far a caller has come.
-enum Stage {
+pub(super) enum Stage {
     /// It has not greeted.
     Silent,
     /// Its greeting names a link that its node was not told of yet.
@@ -174,11 +170,11 @@ impl Door {
         self.callers[place as usize] = Some(caller);
     }
 
-    fn caller(&mut self, place: u32) -> Option<&mut Caller> {
+    pub(super) fn caller(&mut self, place: u32) -> Option<&mut Caller> {
         self.callers.get_mut(place as usize)?.as_mut()
     }
 
-    fn dismiss(&mut self, place: u32) -> Option<Caller> {
+    pub(super) fn dismiss(&mut self, place: u32) -> Option<Caller> {
         let caller = self.callers.get_mut(place as usize)?.take()?;
         self.by_age.remove(&caller.epoch);
         self.free.push(place);
@@ -318,186 +314,4 @@ impl Shard {
         }
         self.tend_door();
     }
-
-    /// A caller says something.
-    pub(super) fn hear_caller(&mut self, place: u32) {
-        let Some(caller) = self.door.caller(place) else {
-            return;
-        };
-        let mut received = std::mem::take(&mut self.received);
-        // Its messages are short: whoever sends more than this before we answer is no neighbour of ours.
-        let staging = &mut self.staging[..4096];
-        let outcome = caller
-            .stream
-            .read(staging, &mut self.io.pool, &mut received);
-        let heard = only_message(&mut received, &mut self.io.pool);
-        self.received = received;
-        match (heard, outcome) {
-            (Some(Ok(message)), Ok(_)) => self.answer_caller(place, message),
-            (None, Ok(_)) => {}
-            (Some(Err(fault)), _) | (_, Err(fault)) => self.turn_away(place, &fault.to_string()),
-        }
-        self.tend_door();
-    }
-
-    fn answer_caller(&mut self, place: u32, message: Control) {
-        let Some(caller) = self.door.caller(place) else {
-            return;
-        };
-        match (&caller.stage, message) {
-            (Stage::Silent, Control::Hello(hello)) => self.greeted(place, hello),
-            (Stage::Challenged { .. }, Control::Proof(proof)) => self.let_in(place, &proof),
-            _ => {
-                let fault = LinkFault::Protocol("a message out of turn");
-                self.turn_away(place, &fault.to_string());
-            }
-        }
-    }
-
-    fn greeted(&mut self, place: u32, hello: Hello) {
-        if !self.shared.has_resident(&hello.lab, hello.to) {
-            let reason = format!("no node {} of lab {} here", hello.to, hello.lab);
-            return self.turn_away(place, &reason);
-        }
-        // Counted before we look, so that a link that is made meanwhile is told to us.
-        self.shared.caller_waits();
-        match self.shared.expected(&hello.lab, hello.to, hello.from) {
-            Some(expected) => {
-                self.shared.caller_waits_no_more();
-                self.challenge(place, &hello, expected);
-            }
-            None => {
-                if let Some(caller) = self.door.caller(place) {
-                    caller.stage = Stage::Early(hello);
-                }
-            }
-        }
-    }
-
-    /// A link was made that some caller may have waited for.
-    pub(super) fn link_expected(&mut self, lab: &str, node: NodeId, remote: NodeId) {
-        let waits = |caller: &Caller| matches!(&caller.stage, Stage::Early(hello) if (hello.to, hello.from) == (node, remote) && hello.lab == lab);
-        let callers = self.door.callers.iter().enumerate();
-        let places: Vec<u32> = callers
-            .filter(|(_, caller)| caller.as_ref().is_some_and(waits))
-            .map(|(place, _)| place as u32)
-            .collect();
-        for place in places {
-            let Some(expected) = self.shared.expected(lab, node, remote) else {
-                return;
-            };
-            let Some(caller) = self.door.caller(place) else {
-                continue;
-            };
-            if let Stage::Early(hello) = std::mem::replace(&mut caller.stage, Stage::Silent) {
-                self.shared.caller_waits_no_more();
-                self.challenge(place, &hello, expected);
-            }
-        }
-        self.tend_door();
-    }
-
-    fn challenge(&mut self, place: u32, hello: &Hello, expected: Expected) {
-        let mut nonce = [0; SECRET_BYTES];
-        let drawn = thread::random_bytes(&mut nonce);
-        let Some(caller) = self.door.caller(place) else {
-            return;
-        };
-        let (acceptor, message) = Acceptor::new(&expected.secret, hello, nonce);
-        caller.stage = Stage::Challenged {
-            acceptor,
-            expected,
-            from: hello.from,
-        };
-        caller.stream.expect_descriptor();
-        let sent = caller.stream.wire().greet(&message.encode(), None);
-        if drawn.is_err() || sent.is_err() {
-            self.turn_away(place, "no challenge could be made");
-        }
-    }
-
-    fn let_in(&mut self, place: u32, proof: &Proof) {
-        let Some(caller) = self.door.caller(place) else {
-            return;
-        };
-        let Stage::Challenged {
-            acceptor,
-            expected,
-            from,
-        } = &caller.stage
-        else {
-            return;
-        };
-        let (shard, key, from) = (expected.shard, expected.key, *from);
-        if !acceptor.verify(proof) {
-            let sink = expected.sink.clone();
-            self.turn_away(place, "wrong proof");
-            if let Some(times) = self.may_tell() {
-                sink.caller_refused(from, times);
-            }
-            return;
-        }
-        let Some(caller) = self.door.dismiss(place) else {
-            return;
-        };
-        let (wire, descriptor) = caller.stream.into_parts();
-        if self.epoll.remove(&wire).is_err() {
-            return;
-        }
-        let wire = match descriptor {
-            Some(descriptor) if self.shared.shared_memory => join(wire, &descriptor),
-            _ => wire,
-        };
-        self.shared.mails[shard].post(Letter::Adopt { key, from, wire });
-    }
-
-    /// How many refused proofs to tell of now, if it is time to.
-    fn may_tell(&mut self) -> Option<u64> {
-        self.door.untold += 1;
-        let recent = |at: u64| at + TELL_REFUSED_EVERY_NS > self.now;
-        if self.door.told.is_some_and(recent) {
-            return None;
-        }
-        self.door.told = Some(self.now);
-        Some(std::mem::take(&mut self.door.untold))
-    }
-
-    fn turn_away(&mut self, place: u32, reason: &str) {
-        let Some(caller) = self.door.dismiss(place) else {
-            return;
-        };
-        if matches!(caller.stage, Stage::Early(_)) {
-            self.shared.caller_waits_no_more();
-        }
-        self.mail.counters.greetings_refused.add(1);
-        let (wire, _) = caller.stream.into_parts();
-        let _ = wire.greet(&Control::Refuse(reason.into()).encode(), None);
-    }
-}
-
-/// Goes on through the memory that a caller offers; over the socket when it is not what it should be.
-fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
-    match RingMemory::take(descriptor.as_fd()) {
-        Ok(rings) => wire.share(rings),
-        Err(_) => wire,
-    }
-}
-
-/// The message that a caller sent; an error when it sent more than one, because each waits for our answer.
-fn only_message(
-    received: &mut Vec<Received>,
-    pool: &mut Pool,
-) -> Option<Result<Control, LinkFault>> {
-    let mut heard = None;
-    for item in received.drain(..) {
-        heard = Some(match item {
-            Received::Control(message) if heard.is_none() => Ok(message),
-            Received::Control(_) => Err(LinkFault::Protocol("a message out of turn")),
-            Received::Packet(packet) => {
-                pool.put(packet);
-                Err(LinkFault::Protocol("a packet before the handshake"))
-            }
-        });
-    }
-    heard
 }

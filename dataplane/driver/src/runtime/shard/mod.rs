@@ -15,6 +15,8 @@
 //!   memory ──┘  (shared with other processes)
 //! ```
 
+mod callers;
+mod dialling;
 mod door;
 mod letters;
 mod links;

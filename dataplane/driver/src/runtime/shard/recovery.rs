@@ -2,12 +2,11 @@
 //!
 //! A panic unwinds to the thread's loop. Whatever was under way in that turn is in doubt and is dropped: packets, lists
 //! of what is to be done, deadlines. The lists and deadlines are then made again from what the nodes and links
-//! themselves say. The node whose engine or owner was running gets a fresh engine, as if its process had been restarted:
-//! its links go down and are made anew when the controller sends them again; its sessions and receivers end, and their
-//! owners are told. Its device, its place and the handles to it stay.
+//! themselves say. The node whose engine or owner was running gets a fresh engine, as if its process had been
+//! restarted: its links go down and are made anew when the controller sends them again; its sessions and receivers
+//! end, and their owners are told. Its device, its place and the handles to it stay.
 //!
-//! A panic that cannot be laid at a node's door, or one too many within a minute, costs all nodes of the thread their
-//! engines; twice as many end the process, so that whoever supervises it starts a new one.
+//! A panic that came from no node, or one too many within a minute, costs all nodes of the thread their engines; twice as many end the process, so that whoever supervises it starts a new one.
 
 use nm_engine::{Command, Engine, Event, LinkId, SessionState};
 use nm_kernel::poll::Interest;
@@ -26,7 +25,7 @@ const PANIC_WINDOW_NS: u64 = 60_000_000_000;
 /// Panics in that time from which on every node of the thread starts anew: what fails again and again may have its
 /// cause in a neighbour.
 const PANICS_FOR_ALL: usize = 5;
-/// Panics in that time after which the process ends: what a fresh start of every node does not mend, this thread cannot.
+/// Panics in that time after which the process ends: what a fresh start of every node does not mend, nothing here does.
 const PANICS_FOR_THE_END: usize = 10;
 
 /// A node that is to start anew.

@@ -1,0 +1,205 @@
+//! Dialling a neighbour in another process: reaching it, and our side of the handshake.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use nm_engine::LinkId;
+use nm_kernel::poll::Interest;
+use nm_kernel::ring::RingMemory;
+use nm_kernel::{local, socket, thread};
+
+use super::node::{LinkEnd, Path};
+use super::timers::Timer;
+use super::{Shard, Token};
+use crate::runtime::link::frame::{Challenge, LinkFault};
+use crate::runtime::link::handshake::{Dialler, SECRET_BYTES};
+use crate::runtime::link::stream::Stream;
+use crate::runtime::link::wire::Wire;
+use crate::runtime::mail::NodeKey;
+use crate::runtime::setup::LinkKind;
+
+/// How long a neighbour may take to answer, from the first packet of the connection to its welcome.
+const ANSWER_LIMIT_NS: u64 = 5_000_000_000;
+
+impl Shard {
+    /// Starts an attempt to reach the neighbour.
+    pub(super) fn dial(&mut self, key: NodeKey, link: LinkId) {
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return;
+        };
+        let LinkKind::Dial(address) = end.setup.kind else {
+            return;
+        };
+        let epoch = end.epoch;
+        let token = Token::Link {
+            slot: key.slot,
+            link,
+        }
+        .encode();
+        match knock(end, address) {
+            Ok(wire) => {
+                if let Err(error) = self.epoll.add(&wire, token, Interest::WRITE) {
+                    return self.fail_link(key, link, LinkFault::Io(error.to_string()));
+                }
+                end.path = Path::Connecting(wire);
+                self.timers
+                    .add(self.now + ANSWER_LIMIT_NS, Timer::Link { key, link, epoch });
+            }
+            Err(error) => self.fail_link(key, link, LinkFault::Io(error)),
+        }
+    }
+
+    /// A link's timer: dial again, or give up an attempt that is not answered.
+    pub(super) fn link_deadline(&mut self, key: NodeKey, link: LinkId, epoch: u64) {
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return;
+        };
+        if end.epoch != epoch {
+            return;
+        }
+        match end.path {
+            Path::Idle => self.dial(key, link),
+            Path::Connecting(_) | Path::Handshake(..) => {
+                self.fail_link(key, link, LinkFault::Timeout)
+            }
+            _ => {}
+        }
+    }
+
+    /// The dialled socket is decided: say who we are.
+    pub(super) fn greet(&mut self, key: NodeKey, link: LinkId) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let (lab, from) = (node.lab.to_string(), node.id);
+        let Some(end) = node.end(link) else { return };
+        let Path::Connecting(wire) = std::mem::replace(&mut end.path, Path::Idle) else {
+            return;
+        };
+        let Some(secret) = end.setup.secret.clone() else {
+            return;
+        };
+        let remote = end.setup.remote;
+        let mut nonce = [0; SECRET_BYTES];
+        let drawn = thread::random_bytes(&mut nonce);
+        let (dialler, hello) = Dialler::new(secret, lab, from, remote, nonce);
+        let token = Token::Link {
+            slot: key.slot,
+            link,
+        }
+        .encode();
+        let greeted = wire
+            .connect_outcome()
+            .map_err(|e| e.to_string())
+            .and_then(|()| drawn.map_err(|e| e.to_string()))
+            .and_then(|()| wire.prepare().map_err(|e| e.to_string()))
+            .and_then(|()| wire.greet(&hello.encode(), None).map_err(|e| e.to_string()))
+            .and_then(|()| {
+                self.epoll
+                    .modify(&wire, token, Interest::READ)
+                    .map_err(|e| e.to_string())
+            });
+        // Failing from here on must know which way was tried.
+        let stream = Box::new(Stream::handshake(wire));
+        end.path = Path::Handshake(stream, Box::new(dialler), false);
+        if let Err(reason) = greeted {
+            self.fail_link(key, link, LinkFault::Io(reason));
+        }
+    }
+
+    /// Reads what the acceptor says during the handshake, and what follows its welcome.
+    pub(super) fn read_handshake(&mut self, key: NodeKey, link: LinkId) {
+        let mut received = std::mem::take(&mut self.received);
+        let outcome = match self.nodes.get(key).and_then(|node| node.end(link)) {
+            Some(LinkEnd {
+                path: Path::Handshake(stream, ..),
+                ..
+            }) => stream.read(&mut self.staging, &mut self.io.pool, &mut received),
+            _ => Ok(0),
+        };
+        self.carry_on(key, link, received, outcome);
+    }
+
+    /// The acceptor has proved itself, or has not: our own proof goes out only in the first case, with the memory to
+    /// share.
+    pub(super) fn challenged(
+        &mut self,
+        key: NodeKey,
+        link: LinkId,
+        challenge: &Challenge,
+    ) -> Result<(), LinkFault> {
+        let may_share = self.shared.shared_memory;
+        let path = self.nodes.get(key).and_then(|node| node.end(link));
+        let Some(Path::Handshake(stream, dialler, proven)) = path.map(|end| &mut end.path) else {
+            return Err(LinkFault::Protocol("a message out of turn"));
+        };
+        if std::mem::replace(proven, true) {
+            return Err(LinkFault::Protocol("a second challenge"));
+        }
+        let proof = dialler.answer(challenge)?;
+        // Without memory to share the link stays on the socket.
+        let offer = match stream.wire() {
+            Wire::Unix(_) if may_share => RingMemory::make().ok(),
+            _ => None,
+        };
+        let descriptor = offer.map(|(out, back, descriptor)| {
+            stream.offer((out, back));
+            descriptor
+        });
+        stream
+            .wire()
+            .greet(&proof.encode(), descriptor.as_ref())
+            .map_err(|error| LinkFault::Io(error.to_string()))
+    }
+
+    /// The acceptor takes the link up.
+    pub(super) fn welcomed(
+        &mut self,
+        key: NodeKey,
+        link: LinkId,
+        shared: bool,
+    ) -> Result<(), LinkFault> {
+        let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
+            return Ok(());
+        };
+        match std::mem::replace(&mut end.path, Path::Idle) {
+            Path::Handshake(stream, _, true) if shared => {
+                let stream = stream
+                    .share()
+                    .ok_or(LinkFault::Protocol("it takes memory that nobody offered"))?;
+                self.establish(key, link, stream, false);
+                Ok(())
+            }
+            Path::Handshake(stream, _, true) => {
+                self.establish(key, link, *stream, false);
+                Ok(())
+            }
+            other @ Path::Handshake(..) => {
+                end.path = other;
+                Err(LinkFault::Protocol("a welcome without a proof"))
+            }
+            other => {
+                end.path = other;
+                Err(LinkFault::Protocol("a second welcome"))
+            }
+        }
+    }
+}
+
+/// Dials the neighbour's unix door if there is one that leads somewhere, and its address otherwise.
+fn knock(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
+    if let Some(door) = end.setup.door.as_deref().filter(|_| !end.door_failed) {
+        match local::connect(door) {
+            Ok(stream) => return Ok(Wire::Unix(stream)),
+            // So many stand there that one more has to come again; TCP would be for good.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(format!("a crowd at {}", door.display()));
+            }
+            // Not on this machine, not in sight, or its owner is gone.
+            Err(_) => {}
+        }
+    }
+    socket::connect(address)
+        .map(Wire::Tcp)
+        .map_err(|error| error.to_string())
+}
