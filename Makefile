@@ -17,11 +17,13 @@ $(shell [ "$$(cat $(STAMPS)/place 2>/dev/null)" = "$$PWD" ] || rm -rf $(STAMPS))
 BACKEND ?=
 # More for pytest, for example: make test PYTEST_ARGS='-k ring -x'
 PYTEST_ARGS ?=
+# How long `make fuzz` spends on each target.
+SECONDS := 60
 
 CRATES  := $(shell find dataplane -path dataplane/target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
 PACKAGE := $(shell find orchestrator nextmini_py compose images topologies scenarios scripts/backend.py -name __pycache__ -prune -o -type f -print)
 
-.PHONY: help setup native wheel base-image images demo test test-quick check fmt docs bench clean
+.PHONY: help setup native wheel base-image images demo test test-quick check fmt fuzz docs bench clean
 help: ## list every target with one sentence
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -55,6 +57,9 @@ check: $(STAMPS)/native $(STAMPS)/tools $(STAMPS)/docs-tools ## run every check 
 fmt: $(STAMPS)/tools ## format Python and Rust
 	@$(VENV)/bin/ruff check --fix -q . && $(VENV)/bin/ruff format -q .
 	@cd dataplane && cargo fmt --all
+
+fuzz: ## search for inputs that break the dataplane, every target for SECONDS=60 (needs cargo-fuzz)
+	@FUZZ_SECONDS=$(SECONDS) scripts/fuzz.sh
 
 docs: $(STAMPS)/native $(STAMPS)/docs-tools ## generate the reference from the code and build the pages into site/, warnings as errors
 	@$(PY) -m scripts.reference

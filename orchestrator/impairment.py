@@ -5,8 +5,9 @@ so that "rate" cannot mean two things. Every field is optional; a field that is 
 at all, which is more than a value of zero: a link without any takes the fast path.
 
 At this boundary the field says its unit: `rate_bps`, `delay_us`, `limit_bytes`. The queue limit is the room
-in front of the serializer; when there is a rate but no limit, the dataplane takes the bandwidth-delay
-product, and at least what keeps a TCP stream going.
+in front of the serializer or, without a rate, what may be under way in the delay. With a rate and no
+limit, the dataplane takes 50 ms of the rate, or two delays if that is longer, and at least what keeps a TCP
+stream going; the memory of one direction is bounded in any case (`docs/concepts/emulation.md`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class LinkSpec:
         rate_bps: Serialisation rate in bits per second, headers of each MTU segment included; more than 0.
         delay_us: Constant one-way delay in microseconds.
         loss: Probability that an MTU segment is lost, 0 to 1.
-        limit_bytes: Room of the queue before the serializer, in bytes.
+        limit_bytes: Room before the serializer, in bytes; without a rate, of the delay.
         limit_packets: The same, in MTU segments; with both, the tighter one drops.
     """
 

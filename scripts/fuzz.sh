@@ -4,7 +4,7 @@
 #   scripts/fuzz.sh                   every target for FUZZ_SECONDS (default 60) each, one after the other
 #   scripts/fuzz.sh packets           that target
 #   scripts/fuzz.sh packets FILE      that input, once
-#   MINIMISE=1 scripts/fuzz.sh        first keep only those stored inputs that reach something of their own
+#   MINIMISE=1 scripts/fuzz.sh        no search: store what was found, without what is covered already
 #
 # New inputs go to build/fuzz/TARGET; one that fails is named at the end and stays in build/fuzz/failed.
 set -euo pipefail
@@ -30,6 +30,26 @@ fuzz() {
         --target-dir "$work/target" "$target" "$@"
 }
 
+# What a target stores besides the inputs with names of their own: enough to reach most of the code again, small enough
+# for the repository.
+most=200
+minimise() {
+    local target=$1 stored=dataplane/fuzz/corpus/$1 found=$work/$1
+    local hashed='[0-9a-f]{40}$'
+    find "$stored" -type f -regextype posix-extended -regex ".*/$hashed" -exec mv -t "$found" {} +
+    fuzz run "$target" "$stored" "$found" -- -merge=1 -use_counters=0 -max_len=4096
+    # Too many reach something of their own: every so manieth of them, in the order of their names.
+    mapfile -t extra < <(find "$stored" -type f -regextype posix-extended -regex ".*/$hashed" | sort)
+    local index kept=0
+    for index in "${!extra[@]}"; do
+        if [ $(((index + 1) * most / (${#extra[@]} > most ? ${#extra[@]} : most))) -gt $kept ]; then
+            kept=$((kept + 1))
+        else
+            mv "${extra[index]}" "$found"
+        fi
+    done
+}
+
 targets=(control stream packets sessions ring)
 if [ $# -ge 2 ]; then
     fuzz run "$1" "$2" -- "${limits[@]}"
@@ -42,7 +62,8 @@ for target in "${targets[@]}"; do
     stored=dataplane/fuzz/corpus/$target
     mkdir -p "$work/$target" "$work/failed" "$stored"
     if [ -n "${MINIMISE:-}" ]; then
-        fuzz cmin "$target" "$stored"
+        minimise "$target"
+        continue
     fi
     echo "== $target, $seconds s"
     fuzz run "$target" "$work/$target" "$stored" -- "${limits[@]}" "-max_total_time=$seconds" \

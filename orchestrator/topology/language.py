@@ -77,7 +77,7 @@ _SHAPING: Mapping[str, Field] = {
             pattern=_LIMIT_FORM,
             examples=("100 packets", "64 KB"),
         ),
-        "room of the queue in front of the rate",
+        "room of the queue in front of the rate; without a rate, what may be under way in the delay",
     ),
 }
 

@@ -21,8 +21,11 @@ pub mod ring;
 pub mod sessions;
 pub mod stream;
 
-/// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// A target: its name, and what takes the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 5] = [
     ("control", control::run),
     ("stream", stream::run),
     ("packets", packets::run),

@@ -22,8 +22,8 @@ const PORTS: [u16; 2] = [7, 9];
 const STEPS: usize = 24;
 /// Segments of one packet, and of its copies for two neighbours, a receiver and an answer.
 const MOST_PACKETS: usize = 2 * 8_192;
-/// Fragments that one packet stands for at the smallest MTU here.
-const MOST_FRAGMENTS: u64 = 65_535 / 40;
+/// Fragments that one packet may stand for: 8 bytes each, at an MTU of 68 behind the longest IP header.
+const MOST_FRAGMENTS: u64 = 65_535 / 8;
 
 /// Runs the packets that the bytes describe through an engine.
 pub fn run(data: &[u8]) {

@@ -105,6 +105,14 @@ impl Transfer {
         self.digest_due = None;
     }
 
+    /// Which segment begins at an offset. Compared before it is made a 32-bit number: an offset far behind the end would
+    /// otherwise pass for a small one, with a terabyte to be filled before it.
+    #[inline]
+    fn index_of(&self, offset: u64) -> Option<u32> {
+        let (index, rest) = (offset / self.unit as u64, offset % self.unit as u64);
+        (rest == 0 && index < u64::from(self.segments)).then_some(index as u32)
+    }
+
     /// Puts one segment where it belongs. Nonsense is ignored: offsets that no segment has, wrong lengths.
     #[inline]
     pub(super) fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) {
@@ -112,13 +120,11 @@ impl Transfer {
             return;
         };
         let offset = header.offset as usize;
-        let index = (offset / self.unit) as u32;
+        let Some(index) = self.index_of(header.offset) else {
+            return;
+        };
         let expected = self.unit.min((self.total as usize).saturating_sub(offset));
-        if header.kind != wire::DATA
-            || offset % self.unit != 0
-            || part.len() != expected
-            || index >= self.segments
-        {
+        if header.kind != wire::DATA || part.len() != expected {
             return;
         }
         self.received += 1;

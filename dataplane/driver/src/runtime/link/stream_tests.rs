@@ -105,6 +105,33 @@ fn packets_of_all_sizes_arrive_whole_and_in_order() {
 }
 
 #[test]
+fn a_greeting_that_comes_in_pieces_is_read_whole() {
+    let mut pool = Pool::standalone();
+    let reason = "a reason of some length".to_owned();
+    let frame = Control::Refuse(reason.clone()).encode();
+    for carrier in [Carrier::Tcp, Carrier::Unix] {
+        for cut in 1..frame.len() {
+            let (near, mut far) = pair(carrier);
+            let mut stream = Stream::caller(near);
+            let (mut staging, mut received) = (vec![0; STAGING], Vec::new());
+            for piece in [&frame[..cut], &frame[cut..]] {
+                put(&mut far, piece);
+                let mut got = 0;
+                while got < piece.len() {
+                    got += stream
+                        .read(&mut staging, &mut pool, &mut received)
+                        .expect("readable");
+                }
+            }
+            let Some(Received::Control(Control::Refuse(said))) = received.pop() else {
+                panic!("one message was sent")
+            };
+            assert_eq!(said, reason, "{carrier}, cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn a_long_random_conversation_loses_and_garbles_nothing() {
     let mut pool = Pool::standalone();
     for carrier in CARRIERS {
