@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
+from tests.integration.test_transfers import assert_all_exact, run, transfer
 
 SIX = "name: six\ntopology: {type: ring, n_nodes: 6}\n"
 
@@ -86,3 +88,20 @@ def test_a_number_that_is_none_is_refused(nm: Nm, word: str) -> None:
 def test_docker_has_its_own_processes(nm: Nm) -> None:
     said = nm("up", RING, "--backend", "docker", "--processes", "2")
     assert said.code == 2 and "usage.processes" in said.err
+
+
+def test_a_sender_that_was_killed_claims_nothing_for_its_next_life(
+    labs: Labs, part: Part, tmp_path: Path
+) -> None:
+    """Unicast and group transfers of node 1, `kill -9` of its process, `nm up`, and the same again."""
+    lab = labs.up(RING, processes="each")
+    waves = [[transfer(f"10.0.0.{node}", 1, [node], 200_000 + node) for node in (2, 3, 4)]]
+    for life in range(3):
+        group = [transfer(f"group {life}", 1, [2, 3, 4], 300_000)]
+        rows = run(lab, [*waves, group], tmp_path / str(life))
+        assert_all_exact(rows, transfers=4)
+        assert len([row for row in rows if row["side"] == "receiver"]) == 6
+        host = part("ring", "host-1")
+        assert send_signal(host, signal.SIGKILL)
+        assert wait_gone([host], 10) == []
+        assert labs.up(RING, processes="each").status().state == "ready"

@@ -329,3 +329,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_receiver_that_has_left_the_group_is_named_at_once_until_it_comes_back() {
+    let mut lab = Lab::line(2, 1, &Wire::default());
+    let group = lab.group(1, 1, &[2]);
+    let incoming = lab.receive(group, 1, 2, 1000);
+    lab.command(2, Command::LeaveGroup { group_id: 1 }).expect("left");
+    assert_eq!(lab.report(2, incoming).state, SessionState::Left);
+    let before = lab.now();
+    let outgoing = lab.send(group, 1, &[2], pattern(1000, 1));
+    assert!(lab.run_until_finished(1, outgoing));
+    assert!((lab.now() - before).as_millis() < 10);
+    assert_eq!(states(&mut lab, outgoing), [(2, SessionState::Left)]);
+    lab.command(2, Command::JoinGroup { group_id: 1 }).expect("joined");
+    let outgoing = lab.send(group, 1, &[2], pattern(1000, 2));
+    lab.run_for(500 * MS);
+    let incoming = lab.receive(group, 1, 2, 1000);
+    assert!(lab.run_until_finished(1, outgoing));
+    assert_eq!(*lab.data(2, incoming), pattern(1000, 2));
+}

@@ -143,6 +143,10 @@ impl Engine {
         if self.groups.set_member(group_id, true) {
             io.events.push(Event::LocalMemberJoined { group_id });
         }
+        let info = self.groups.get(group_id).and_then(|group| group.info.as_ref());
+        if let Some(addr) = info.map(|info| info.group_ip) {
+            self.sessions.join_group(addr);
+        }
         Ok(CommandOutput::Done)
     }
 

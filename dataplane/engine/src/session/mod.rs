@@ -13,6 +13,8 @@ mod bitmap;
 mod cadence;
 mod outbox;
 mod pace;
+mod packets;
+mod past;
 mod peer;
 mod plan;
 mod receiver;
@@ -28,15 +30,15 @@ use std::net::Ipv4Addr;
 
 use crate::rng::Rng;
 use crate::{
-    AddressPlan, CommandError, Event, Instant, Io, NodeConfig, NodeId, Packet, SessionConfig, SessionId,
+    AddressPlan, CommandError, Event, Instant, Io, NodeConfig, NodeId, SessionConfig, SessionId,
     SessionReport, SharedBytes,
 };
+use outbox::Outbox;
 pub(crate) use outbox::Outgoing;
-use outbox::{Envelope, Outbox};
+use past::Past;
 use receiver::Receiver;
 use report::SessionState;
 use sender::{Offer, Sender};
-use wire::{Header, Message, Terms};
 
 /// Offsets have 48 bits on the wire (and segments are numbered with 32).
 const MAX_TRANSFER: u64 = 1 << 48;
@@ -47,6 +49,9 @@ const LEAST_UNIT: usize = outbox::LEAST_MTU as usize - outbox::IP_UDP - wire::HE
 const PAST: usize = 256;
 /// Offers that turned out to be none, remembered so that a copy of one that is still on its way is not taken again.
 const VOID: usize = 256;
+
+/// Why a receiver is not among those of a group any more.
+const LEFT: &str = "it left the group";
 
 /// What data segments are told apart by: the upper half of the transfer's number.
 const fn tag_of(number: u64) -> u32 {
@@ -88,6 +93,8 @@ pub(crate) struct Sessions {
     /// By source and tag: whose data it is.
     tags: BTreeMap<(NodeId, u32), SessionId>,
     void: VecDeque<(NodeId, u64)>,
+    /// Groups that this node has left and not come back to: whoever offers it something there is told so at once.
+    left: BTreeSet<u32>,
     /// The session that sent last, so that all get their turn.
     turn: SessionId,
 }
@@ -111,6 +118,7 @@ impl Sessions {
             taken: BTreeMap::new(),
             tags: BTreeMap::new(),
             void: VecDeque::new(),
+            left: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -235,6 +243,7 @@ impl Sessions {
         let (id, dest) = (self.next_id(io), u32::from(dest));
         let receiver = Receiver::new(now, id, dest, source, capacity, limits, sink);
         receiver.solicit(&mut self.outbox, &mut io.pool);
+        self.left.remove(&dest);
         self.receivers.insert(id, receiver);
         self.waiting.entry((dest, source)).or_default().insert(id);
         Ok(id)
@@ -272,11 +281,17 @@ impl Sessions {
 
     /// We left a group: its running sessions end for us.
     pub(crate) fn leave_group(&mut self, now: Instant, addr: Ipv4Addr, io: &mut Io) {
+        self.left.insert(u32::from(addr));
         self.each_receiver(|receiver, outbox| {
             if receiver.dest == u32::from(addr) {
-                receiver.leave(now, SessionState::Left, "it left the group", outbox, io);
+                receiver.leave(now, SessionState::Left, LEFT, outbox, io);
             }
         });
+    }
+
+    /// We are a member of a group (again).
+    pub(crate) fn join_group(&mut self, addr: Ipv4Addr) {
+        self.left.remove(&u32::from(addr));
     }
 
     pub(crate) fn node_gone(&mut self, now: Instant, node: NodeId, reason: &str, io: &mut Io) {
@@ -286,253 +301,6 @@ impl Sessions {
                 receiver.source_gone(now, reason, outbox.node_id, io);
             }
         });
-    }
-
-    // ----------------------------------------------------------------------------------------- bookkeeping
-
-    /// Does something with every running sender.
-    fn each_sender(&mut self, io: &mut Io, mut act: impl FnMut(&mut Sender, &mut Outbox, &mut Io)) {
-        let mut changed = Vec::new();
-        for (&id, sender) in &mut self.senders {
-            act(sender, &mut self.outbox, io);
-            if sender.is_done() || sender.has_released() {
-                changed.push(id);
-            }
-        }
-        for id in changed {
-            self.after_sender(id, io);
-        }
-    }
-
-    /// To be called when a sender may have ended, or may wait for one receiver less to take it.
-    fn after_sender(&mut self, id: SessionId, io: &mut Io) {
-        let Some(sender) = self.senders.get_mut(&id) else {
-            return;
-        };
-        let (dest, done) = (sender.dest, sender.is_done());
-        for node in sender.take_released() {
-            let Some(queue) = self.offered.get_mut(&(dest, node)) else {
-                continue;
-            };
-            queue.remove(&id);
-            let Some(next) = queue.first() else {
-                self.offered.remove(&(dest, node));
-                continue;
-            };
-            if let Some(next) = self.senders.get_mut(next) {
-                next.take_turn(node, &mut self.outbox, &mut io.pool);
-            }
-        }
-        if !done {
-            return;
-        }
-        self.ended.extend(self.senders.remove(&id));
-    }
-
-    /// Does something with every receiver that runs, waits or repeats its end.
-    fn each_receiver(&mut self, mut act: impl FnMut(&mut Receiver, &mut Outbox)) {
-        let mut changed = Vec::new();
-        for (&id, receiver) in &mut self.receivers {
-            act(receiver, &mut self.outbox);
-            if receiver.is_final() {
-                changed.push(id);
-            }
-        }
-        for id in changed {
-            self.after_receiver(id);
-        }
-    }
-
-    /// To be called when a receiver may have ended, or may have gone back to waiting.
-    fn after_receiver(&mut self, id: SessionId) {
-        let Some(receiver) = self.receivers.get_mut(&id) else {
-            return;
-        };
-        let (key, source) = ((receiver.dest, receiver.source), receiver.source);
-        if let Some(number) = receiver.take_dropped() {
-            self.taken.remove(&(source, number));
-            self.forget_tag(source, number, id);
-            if self.void.len() == VOID {
-                self.void.pop_front();
-            }
-            self.void.push_back((source, number));
-        }
-        let Some(receiver) = self.receivers.get(&id) else {
-            return;
-        };
-        if receiver.waits() {
-            self.waiting.entry(key).or_default().insert(id);
-        } else if let Some(queue) = self.waiting.get_mut(&key) {
-            queue.remove(&id);
-            if queue.is_empty() {
-                self.waiting.remove(&key);
-            }
-        }
-        if !receiver.is_over() {
-            return;
-        }
-        let Some(receiver) = self.receivers.remove(&id) else {
-            return;
-        };
-        if let Some(number) = receiver.number() {
-            self.forget_tag(source, number, id);
-        }
-        let gone = self.past_receivers.push(id, receiver);
-        if let Some((source, number)) = gone.and_then(|gone| Some((gone.source, gone.number()?))) {
-            self.taken.remove(&(source, number));
-        }
-    }
-
-    fn forget_tag(&mut self, source: NodeId, number: u64, id: SessionId) {
-        let key = (source, tag_of(number));
-        if self.tags.get(&key) == Some(&id) {
-            self.tags.remove(&key);
-        }
-    }
-
-    // --------------------------------------------------------------------------------------------- packets
-
-    pub(crate) fn handle_packet(&mut self, now: Instant, from: NodeId, packet: &Packet, io: &mut Io) {
-        let Some((header, body)) = Header::read(packet.payload()) else {
-            return;
-        };
-        if header.kind == wire::DATA {
-            let Some(&id) = self.tags.get(&(from, header.tag)) else {
-                return;
-            };
-            if let Some(receiver) = self.receivers.get_mut(&id) {
-                if receiver.data(now, packet, &mut self.outbox, io) {
-                    self.after_receiver(id);
-                }
-            }
-            return;
-        }
-        let Some((number, message)) = Message::read(header.kind, body) else {
-            return;
-        };
-        match message {
-            Message::Manifest { dest, terms, listed } => {
-                if listed.contains(&self.outbox.node_id) {
-                    self.invited(now, from, dest, number, terms, io);
-                } else if let Some(receiver) = self.receiver_of(from, number) {
-                    receiver.hear(now);
-                }
-            }
-            Message::Solicit { dest } => {
-                let first = self.offered.get(&(dest, from)).and_then(BTreeSet::first);
-                if let Some(sender) = first.and_then(|id| self.senders.get(id)) {
-                    sender.solicited(from, &mut self.outbox, &mut io.pool);
-                }
-            }
-            Message::SourceDone { .. } | Message::Abort { .. } | Message::Ack { .. } | Message::Poll => {
-                self.hear_sender(now, from, header, number, &message, io);
-            }
-            _ => self.hear_receiver(now, from, header.round, number, message, io),
-        }
-    }
-
-    /// The receiver of a transfer, unless it is past.
-    fn receiver_of(&mut self, source: NodeId, number: u64) -> Option<&mut Receiver> {
-        self.receivers.get_mut(self.taken.get(&(source, number))?)
-    }
-
-    fn hear_receiver(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        round: u8,
-        number: u64,
-        message: Message,
-        io: &mut Io,
-    ) {
-        let id = self.sent.get(&number).copied();
-        if let Some(sender) = id.and_then(|id| self.senders.get_mut(&id)) {
-            if message == Message::Unclaimed {
-                let dest = sender.dest;
-                for behind in self.offered.get(&(dest, from)).into_iter().flatten() {
-                    if let Some(sender) = self.senders.get_mut(behind) {
-                        sender.unclaimed(from);
-                    }
-                }
-                return;
-            }
-            let id = sender.id();
-            sender.handle(now, from, round, message, &mut self.outbox, io);
-            self.after_sender(id, io);
-            return;
-        }
-        let answer = match id.and_then(|id| self.past_senders.get(id)) {
-            Some(sender) => sender.late_answer(from, &message),
-            None => Some(Message::Abort {
-                known: false,
-                reason: "the sender does not know this transfer; was it restarted?".to_owned(),
-            }),
-        };
-        let waits = matches!(
-            message,
-            Message::Ready { .. } | Message::Progress(_) | Message::Need { .. } | Message::Complete { .. }
-        );
-        if let Some(answer) = answer.filter(|_| waits) {
-            let to = self.outbox.addr(from);
-            let envelope = Envelope { to, number, session: id, ..Envelope::default() };
-            self.outbox.send(envelope, &answer, &mut io.pool);
-        }
-    }
-
-    fn hear_sender(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        header: Header,
-        number: u64,
-        message: &Message,
-        io: &mut Io,
-    ) {
-        let id = self.taken.get(&(from, number)).copied();
-        if let Some(receiver) = id.and_then(|id| self.receivers.get_mut(&id)) {
-            let id = receiver.id;
-            receiver.handle(now, header, message, &mut self.outbox, io);
-            self.after_receiver(id);
-            return;
-        }
-        if !matches!(message, Message::Poll | Message::SourceDone { .. }) {
-            return;
-        }
-        if let Some(receiver) = id.and_then(|id| self.past_receivers.get(id)) {
-            receiver.say_state(&mut self.outbox, &mut io.pool);
-            return;
-        }
-        // Either it is not for us, then nobody minds, or we were restarted and must not be waited for.
-        let reason = "it does not know the transfer; was it restarted?".to_owned();
-        let leave = Message::Leave { failed: true, reason };
-        let (to, round) = (self.outbox.addr(from), header.round);
-        self.outbox.send(Envelope { to, number, round, ..Envelope::default() }, &leave, &mut io.pool);
-    }
-
-    /// An offer: whoever has taken it says so again; else the receive call that waits longest takes it.
-    fn invited(&mut self, now: Instant, from: NodeId, dest: u32, number: u64, terms: Terms, io: &mut Io) {
-        if let Some(&id) = self.taken.get(&(from, number)) {
-            if let Some(receiver) = self.receivers.get_mut(&id) {
-                receiver.invited_again(now, &mut self.outbox, &mut io.pool);
-            } else if let Some(receiver) = self.past_receivers.get(id) {
-                receiver.say_state(&mut self.outbox, &mut io.pool);
-            }
-            return;
-        }
-        if self.void.contains(&(from, number)) {
-            return;
-        }
-        let first = self.waiting.get(&(dest, from)).and_then(BTreeSet::first).copied();
-        let Some((id, receiver)) = first.and_then(|id| Some((id, self.receivers.get_mut(&id)?))) else {
-            let to = self.outbox.addr(from);
-            let envelope = Envelope { to, number, ..Envelope::default() };
-            self.outbox.send(envelope, &Message::Unclaimed, &mut io.pool);
-            return;
-        };
-        self.taken.insert((from, number), id);
-        self.tags.insert((from, tag_of(number)), id);
-        receiver.accept(now, number, terms, &mut self.outbox, io);
-        self.after_receiver(id);
     }
 
     // ------------------------------------------------------------------------------------------------ time
@@ -560,40 +328,5 @@ impl Sessions {
     pub(crate) fn tick(&mut self, now: Instant, io: &mut Io) {
         self.each_sender(io, |sender, outbox, io| sender.tick(now, outbox, io));
         self.each_receiver(|receiver, outbox| receiver.tick(now, outbox, io));
-    }
-}
-
-/// Sessions that have ended, the latest [`PAST`] of them.
-#[derive(Debug)]
-struct Past<T> {
-    ended: BTreeMap<SessionId, T>,
-    order: VecDeque<SessionId>,
-}
-
-impl<T> Default for Past<T> {
-    fn default() -> Self {
-        Self { ended: BTreeMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<T> Past<T> {
-    /// Takes one in and returns the one that has to go for it.
-    fn push(&mut self, id: SessionId, session: T) -> Option<T> {
-        let oldest = if self.order.len() == PAST { self.order.pop_front() } else { None };
-        self.ended.insert(id, session);
-        self.order.push_back(id);
-        oldest.and_then(|id| self.ended.remove(&id))
-    }
-
-    fn get(&self, id: SessionId) -> Option<&T> {
-        self.ended.get(&id)
-    }
-
-    fn get_mut(&mut self, id: SessionId) -> Option<&mut T> {
-        self.ended.get_mut(&id)
-    }
-
-    fn values(&self) -> impl Iterator<Item = &T> {
-        self.ended.values()
     }
 }

@@ -5,10 +5,12 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::cadence::Cadence;
+use super::wire::{Header, Message, Terms};
 use super::*;
 use crate::digest::Digest;
 use crate::{
-    Command, CommandOutput, Engine, LinkSpec, NodeConfig, PeerReport, Pool, SharedBytes, VnetHeader, HEADROOM,
+    Command, CommandOutput, Engine, LinkSpec, NodeConfig, Packet, PeerReport, Pool, SharedBytes, VnetHeader,
+    HEADROOM,
 };
 
 const SENDER: NodeId = 2;
@@ -309,7 +311,7 @@ fn only_this_transfers_number_and_digest_complete_it() {
     assert!(bench.said().contains(&(old_number, Message::SourceDone { digest })), "it says what it has sent");
     bench.tell(old_number, &Message::Complete { bytes: 14, digest });
     assert_eq!(bench.state(old), SessionState::Complete);
-    assert!(bench.said().contains(&(old_number, Message::Ack { digest })));
+    assert!(bench.said().contains(&(old_number, Message::Ack)));
     let session = bench.send(data);
     let number = bench.offered();
     assert_ne!(number, old_number);
@@ -326,25 +328,41 @@ fn only_this_transfers_number_and_digest_complete_it() {
 }
 
 #[test]
-fn a_receiver_that_has_everything_is_complete_when_the_sender_has_said_what_it_sent() {
+fn a_receiver_says_that_it_is_complete_when_it_knows_what_was_sent_and_not_before() {
     let mut bench = Bench::new();
     let (data, number) = (bytes(5000, 1), 3 << 32);
     let digest = Digest::of(&data);
     let session = bench.receive(5000);
     bench.offer(number, &data);
     bench.segments(number, &data);
+    bench.tell(number, &Message::Ack);
     assert_eq!(bench.state(session), SessionState::Active);
-    bench.said();
+    let claims = |said: Vec<(u64, Message)>| {
+        said.into_iter().filter(|(_, message)| matches!(message, Message::Complete { .. })).count()
+    };
     bench.pass(51);
-    let again = (number, Message::Complete { bytes: 5000, digest });
-    assert!(bench.said().contains(&again), "it says so again and again");
-    bench.tell(number, &Message::Ack { digest });
+    let said = bench.said();
+    assert!(said.contains(&(number, Message::Ready { capacity: 5000 })), "it asks");
+    assert_eq!(claims(said), 0);
+    bench.tell(number, &Message::SourceDone { digest });
     assert_eq!(bench.received(session), Some(data));
-    let other = bench.receive(5000);
-    bench.offer(number + 1, &bytes(5000, 2));
-    bench.segments(number + 1, &bytes(5000, 2));
-    bench.tell(number + 1, &Message::Ack { digest });
-    assert_eq!(bench.state(other), SessionState::Failed);
+    assert_eq!(bench.said(), [(number, Message::Complete { bytes: 5000, digest })]);
+    bench.pass(51);
+    assert_eq!(claims(bench.said()), 1, "it says so again until that is known");
+    bench.tell(number, &Message::Ack);
+    bench.pass(5_000);
+    assert_eq!(bench.said(), []);
+}
+
+#[test]
+fn a_receiver_that_has_missed_the_digest_is_told_when_it_asks() {
+    let mut bench = Bench::new();
+    bench.send(b"data");
+    let number = bench.offered();
+    bench.get_ready(number);
+    bench.said();
+    bench.tell(number, &Message::Ready { capacity: 9 });
+    assert_eq!(bench.said(), [(number, Message::SourceDone { digest: Digest::of(b"data") })]);
 }
 
 #[test]
@@ -417,7 +435,7 @@ fn a_hundred_thousand_transfers_leave_no_more_than_the_last_few() {
         let incoming = bench.receive(4);
         bench.offer((round + 1) << 32, b"data");
         bench.deliver((round + 1) << 32, b"data");
-        bench.tell((round + 1) << 32, &Message::Ack { digest: Digest::of(b"data") });
+        bench.tell((round + 1) << 32, &Message::Ack);
         let outgoing = bench.send(b"data");
         let number = bench.offered();
         bench.get_ready(number);

@@ -80,7 +80,7 @@ pub(super) enum Message {
     SourceDone { digest: Digest },
     /// Receiver: what is missing after this round. `last` closes the answer, which may take several messages.
     Need { last: bool, bytes: u64, runs: Vec<(u32, u32)> },
-    /// Receiver: every byte is there, and this is their digest.
+    /// Receiver: every byte is there, and this is their digest, the same as the sender's.
     Complete { bytes: u64, digest: Digest },
     /// Receiver: how far this round has come.
     Progress(Progress),
@@ -88,8 +88,8 @@ pub(super) enum Message {
     Abort { known: bool, reason: String },
     /// Receiver: count me out. `failed` when something went wrong, or else it left on purpose.
     Leave { failed: bool, reason: String },
-    /// Sender: I know that you are complete, for the digest of what I sent is this.
-    Ack { digest: Digest },
+    /// Sender: I know that you are complete.
+    Ack,
     /// Sender: everything up to segment `offset` of this round is out; asks for [`Message::Progress`].
     Poll,
     /// Receiver, to the source it waits for: are you sending to `dest`?
@@ -146,7 +146,7 @@ impl Message {
             Self::Progress(_) => 6,
             Self::Abort { .. } => 7,
             Self::Leave { .. } => 8,
-            Self::Ack { .. } => 9,
+            Self::Ack => 9,
             Self::Poll => 10,
             Self::Solicit { .. } => 11,
             Self::Unclaimed => 12,
@@ -189,10 +189,8 @@ impl Message {
                 out.extend_from_slice(reason.as_bytes());
             }
             Self::Solicit { dest } => out.extend_from_slice(&dest.to_be_bytes()),
-            Self::SourceDone { digest } | Self::Ack { digest } => {
-                out.extend_from_slice(&digest.to_bytes());
-            }
-            Self::Poll | Self::Unclaimed => {}
+            Self::SourceDone { digest } => out.extend_from_slice(&digest.to_bytes()),
+            Self::Ack | Self::Poll | Self::Unclaimed => {}
         }
     }
 
@@ -228,7 +226,7 @@ impl Message {
             6 => Self::Progress(Progress::read(&mut body)?),
             7 => Self::Abort { known: body.u8()? != 0, reason: body.text() },
             8 => Self::Leave { failed: body.u8()? != 0, reason: body.text() },
-            9 => Self::Ack { digest: body.digest()? },
+            9 => Self::Ack,
             10 => Self::Poll,
             11 => Self::Solicit { dest: body.u32()? },
             12 => Self::Unclaimed,
@@ -332,7 +330,7 @@ mod tests {
             }),
             Message::Abort { known: true, reason: "gone".into() },
             Message::Leave { failed: true, reason: "no memory".into() },
-            Message::Ack { digest: Digest::of(b"z") },
+            Message::Ack,
             Message::Poll,
             Message::Solicit { dest: 8 },
             Message::Unclaimed,

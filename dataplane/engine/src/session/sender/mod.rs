@@ -184,13 +184,20 @@ impl Sender {
         }
         self.peers[index].hear(now);
         match message {
-            Message::Ready { capacity } => self.ready(now, index, capacity, io),
+            Message::Ready { capacity } => {
+                self.ready(now, index, capacity, io);
+                // Said in the middle, it may come from one that has everything and has missed the digest.
+                if let Some(digest) = self.digest.filter(|_| self.peers[index].active()) {
+                    let envelope = Envelope { round: self.round as u8, ..self.envelope(outbox.addr(from)) };
+                    outbox.send(envelope, &Message::SourceDone { digest }, &mut io.pool);
+                }
+            }
             Message::Progress(progress) => {
                 self.progress(now, index, round, &progress);
                 return;
             }
             Message::Complete { digest, .. } if self.digest == Some(digest) => {
-                outbox.send(self.envelope(outbox.addr(from)), &Message::Ack { digest }, &mut io.pool);
+                outbox.send(self.envelope(outbox.addr(from)), &Message::Ack, &mut io.pool);
                 self.end_peer(now, index, SessionState::Complete, String::new(), io);
             }
             Message::Complete { .. } => {
@@ -217,7 +224,7 @@ impl Sender {
         let index = self.peers.binary_search_by_key(&from, |peer| peer.node).ok()?;
         let peer = &self.peers[index];
         match message {
-            &Message::Complete { digest, .. } if self.digest == Some(digest) => Some(Message::Ack { digest }),
+            &Message::Complete { digest, .. } if self.digest == Some(digest) => Some(Message::Ack),
             Message::Leave { .. } | Message::Unclaimed => None,
             // What it said before it was complete has been overtaken.
             _ if peer.state == SessionState::Complete => None,

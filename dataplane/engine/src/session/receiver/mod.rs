@@ -9,13 +9,15 @@
 //! Bytes go straight from the packet into the sink, which is as large as the caller said and is handed out
 //! without a copy. What arrives twice is counted and thrown away; what arrives early waits at its place.
 
+mod verify;
+
 use std::sync::Arc;
 
-use super::outbox::{Envelope, Outbox, IP_UDP};
-use super::report::{PeerReport, Role, SessionReport, SessionState};
-use super::transfer::Transfer;
-use super::wire::{self, Header, Message, Progress, Terms};
 use crate::digest::Digest;
+use crate::session::outbox::{Envelope, Outbox, IP_UDP};
+use crate::session::report::{PeerReport, Role, SessionReport, SessionState};
+use crate::session::transfer::Transfer;
+use crate::session::wire::{self, Header, Message, Progress, Terms};
 use crate::{Event, Instant, Io, NodeId, Packet, Pool, ReceivedBytes, SessionConfig, SessionId};
 
 const MS: u64 = 1_000_000;
@@ -28,7 +30,7 @@ const SILENCE_NS: u64 = 1_000 * MS;
 const NEED_MESSAGES: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub(in crate::session) struct Receiver {
     pub id: SessionId,
     pub dest: u32,
     pub source: NodeId,
@@ -50,7 +52,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(
+    pub(in crate::session) fn new(
         now: Instant,
         id: SessionId,
         dest: u32,
@@ -78,33 +80,33 @@ impl Receiver {
         }
     }
 
-    pub(super) fn waits(&self) -> bool {
+    pub(in crate::session) fn waits(&self) -> bool {
         self.state == SessionState::Waiting
     }
 
-    pub(super) fn is_final(&self) -> bool {
+    pub(in crate::session) fn is_final(&self) -> bool {
         self.state.is_final()
     }
 
     /// Whether it has ended and has nothing to repeat.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::session) fn is_over(&self) -> bool {
         self.is_final() && self.nudge.is_none()
     }
 
     /// The number of the transfer that it has taken.
-    pub(super) fn number(&self) -> Option<u64> {
+    pub(in crate::session) fn number(&self) -> Option<u64> {
         self.transfer.as_ref().map(|transfer| transfer.number)
     }
 
     /// The number of an offer that it no longer has, once.
-    pub(super) fn take_dropped(&mut self) -> Option<u64> {
+    pub(in crate::session) fn take_dropped(&mut self) -> Option<u64> {
         self.dropped.take()
     }
 
     // ------------------------------------------------------------------------------------------- invitation
 
     /// The sender has something for us: takes it, or says why not.
-    pub(super) fn accept(
+    pub(in crate::session) fn accept(
         &mut self,
         now: Instant,
         number: u64,
@@ -126,21 +128,20 @@ impl Receiver {
     }
 
     /// The sender is alive, though it has nothing to say to us.
-    pub(super) fn hear(&mut self, now: Instant) {
+    pub(in crate::session) fn hear(&mut self, now: Instant) {
         self.heard = now;
     }
 
     /// The invitation came again: says again what we said.
-    pub(super) fn invited_again(&mut self, now: Instant, outbox: &mut Outbox, pool: &mut Pool) {
+    pub(in crate::session) fn invited_again(&mut self, now: Instant, outbox: &mut Outbox, pool: &mut Pool) {
         self.heard = now;
         self.say_state(outbox, pool);
     }
 
     /// Says how we stand.
-    pub(super) fn say_state(&self, outbox: &mut Outbox, pool: &mut Pool) {
+    pub(in crate::session) fn say_state(&self, outbox: &mut Outbox, pool: &mut Pool) {
         let message = match self.state {
             SessionState::Waiting => return self.solicit(outbox, pool),
-            SessionState::Active if self.has_everything() => self.complete_message(),
             SessionState::Active => Message::Ready { capacity: self.capacity },
             SessionState::Complete => self.complete_message(),
             SessionState::Failed | SessionState::TimedOut => {
@@ -154,7 +155,13 @@ impl Receiver {
     // ----------------------------------------------------------------------------------------------- data
 
     /// Takes a packet of data segments. True when that ended the session.
-    pub(super) fn data(&mut self, now: Instant, packet: &Packet, outbox: &mut Outbox, io: &mut Io) -> bool {
+    pub(in crate::session) fn data(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        outbox: &mut Outbox,
+        io: &mut Io,
+    ) -> bool {
         self.heard = now;
         let Some(transfer) = self.transfer.as_mut().filter(|_| self.state == SessionState::Active) else {
             return false;
@@ -181,47 +188,6 @@ impl Receiver {
         false
     }
 
-    /// Looks at the bytes that have come. True when that was all of them and the session has ended.
-    fn verify(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) -> bool {
-        let Some(transfer) = &mut self.transfer else {
-            return false;
-        };
-        transfer.digest(now, &self.sink);
-        let Some(found) = transfer.found() else {
-            return false;
-        };
-        let (bytes, promised) = (transfer.bytes, transfer.promised);
-        self.digest = found;
-        self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
-        if promised.is_none_or(|promised| promised == found) {
-            self.answer(Message::Complete { bytes, digest: found }, outbox, &mut io.pool);
-        }
-        self.judge(now, outbox, io)
-    }
-
-    /// Everything is there: compares what we found with what the sender says, if it has said so by now.
-    fn judge(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) -> bool {
-        let known = self.transfer.as_ref().and_then(|transfer| Some((transfer.found()?, transfer.promised?)));
-        let Some((found, promised)) = known.filter(|_| self.state == SessionState::Active) else {
-            return false;
-        };
-        if found == promised {
-            let nudge = self.nudge;
-            self.end(now, SessionState::Complete, String::new(), outbox.node_id, io);
-            self.nudge = nudge;
-        } else {
-            let reason = "digest differs: what arrived is not what the sender has sent".to_owned();
-            self.end(now, SessionState::Failed, reason.clone(), outbox.node_id, io);
-            self.answer(Message::Leave { failed: true, reason }, outbox, &mut io.pool);
-        }
-        true
-    }
-
-    fn complete_message(&self) -> Message {
-        let bytes = self.transfer.as_ref().map_or(0, |transfer| transfer.bytes);
-        Message::Complete { bytes, digest: self.digest }
-    }
-
     fn report_progress(&mut self, now: Instant, polled: bool, outbox: &mut Outbox, pool: &mut Pool) {
         let Some(transfer) = &mut self.transfer else {
             return;
@@ -242,7 +208,7 @@ impl Receiver {
     // ------------------------------------------------------------------------------------------- questions
 
     /// Takes a message of the sender.
-    pub(super) fn handle(
+    pub(in crate::session) fn handle(
         &mut self,
         now: Instant,
         header: Header,
@@ -267,13 +233,7 @@ impl Receiver {
                 }
             }
             Message::Poll | Message::SourceDone { .. } => self.invited_again(now, outbox, &mut io.pool),
-            Message::Ack { digest } => {
-                self.promise(*digest);
-                self.judge(now, outbox, io);
-                if self.is_final() {
-                    self.nudge = None;
-                }
-            }
+            Message::Ack if self.is_final() => self.nudge = None,
             Message::Abort { known: false, .. } if self.is_untouched() => self.wait_again(now, outbox, io),
             Message::Abort { reason, .. } => {
                 self.nudge = None;
@@ -283,17 +243,6 @@ impl Receiver {
             }
             _ => {}
         }
-    }
-
-    /// The sender says what the digest is. What it said first counts: it cannot change.
-    fn promise(&mut self, digest: Digest) {
-        if let Some(transfer) = &mut self.transfer {
-            transfer.promised.get_or_insert(digest);
-        }
-    }
-
-    fn has_everything(&self) -> bool {
-        self.transfer.as_ref().is_some_and(|transfer| transfer.found().is_some())
     }
 
     /// Whether an offer was taken of which nothing has come yet.
@@ -336,7 +285,7 @@ impl Receiver {
 
     // ------------------------------------------------------------------------------------------------ time
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::session) fn deadline(&self) -> Option<Instant> {
         let limit = |from: Instant, ms: u64| Some(from.plus_nanos(ms.saturating_mul(MS)));
         let end = match self.state {
             SessionState::Waiting => limit(self.created, self.limits.start_timeout_ms),
@@ -350,7 +299,7 @@ impl Receiver {
         end.into_iter().chain(report).chain(digest).chain(nudge).min()
     }
 
-    pub(super) fn tick(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+    pub(in crate::session) fn tick(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
@@ -402,7 +351,7 @@ impl Receiver {
     }
 
     /// Asks the source whether it has something for us.
-    pub(super) fn solicit(&self, outbox: &mut Outbox, pool: &mut Pool) {
+    pub(in crate::session) fn solicit(&self, outbox: &mut Outbox, pool: &mut Pool) {
         let to = outbox.addr(self.source);
         outbox.send(Envelope { to, ..Envelope::default() }, &Message::Solicit { dest: self.dest }, pool);
     }
@@ -410,7 +359,7 @@ impl Receiver {
     // ------------------------------------------------------------------------------------------------ ends
 
     /// Ends it from our side and tells the sender.
-    pub(super) fn leave(
+    pub(in crate::session) fn leave(
         &mut self,
         now: Instant,
         state: SessionState,
@@ -427,7 +376,7 @@ impl Receiver {
     }
 
     /// The sending node is gone.
-    pub(super) fn source_gone(&mut self, now: Instant, reason: &str, node: NodeId, io: &mut Io) {
+    pub(in crate::session) fn source_gone(&mut self, now: Instant, reason: &str, node: NodeId, io: &mut Io) {
         self.nudge = None;
         if self.state == SessionState::Active {
             self.end(now, SessionState::Failed, format!("the sending node is gone: {reason}"), node, io);
@@ -457,7 +406,7 @@ impl Receiver {
 
     // --------------------------------------------------------------------------------------------- results
 
-    pub(super) fn report(&self, now: Instant, node: NodeId) -> SessionReport {
+    pub(in crate::session) fn report(&self, now: Instant, node: NodeId) -> SessionReport {
         let transfer = self.transfer.as_ref();
         let start = transfer.and_then(|transfer| transfer.started);
         let end = self.finished.unwrap_or(now);

@@ -1,0 +1,86 @@
+"""The command: `python -m benchmarks.transfers --transfers 500 --seed 7`.
+
+Exit code 0 when everything held, 1 when something did not, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.transfers.draw import draw
+from benchmarks.transfers.labs import Outcome, Transfers
+
+__all__ = ["main", "parse"]
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.transfers",
+        description="Kill senders, receivers and relays of transfers; see that nothing lies or hangs.",
+    )
+    parser.add_argument("--transfers", type=int, default=500, help="how many at least (default: 500)")
+    parser.add_argument("--seed", type=int, default=7, help="every draw comes from it (default: 7)")
+    parser.add_argument("--lab", default="transfers", help="the lab's name (default: transfers)")
+    parser.add_argument("--home", type=Path, help="the lab's home (default: a temporary folder)")
+    parser.add_argument("--only", default="", metavar="N,…", help="carry out only these cases of the series")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="keep every outcome as JSON")
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a series; return the exit code."""
+    given = parse(sys.argv[1:] if words is None else words)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    only = {int(word) for word in given.only.split(",") if word}
+    host = machine.describe()
+    outcomes: list[Outcome] = []
+    code = 0
+    with tempfile.TemporaryDirectory(prefix="nm-transfers-") as folder:
+        Path(folder).chmod(0o755)  # the database's user walks through it
+        transfers = Transfers(given.home or Path(folder) / "home", Path(folder) / "files", given.lab)
+        try:
+            for case in draw(given.transfers, given.seed):
+                if sum(each.transfers for each in outcomes) >= given.transfers:
+                    break
+                if not only or case.number in only:
+                    outcomes.append(transfers.run(case))
+                    _say(outcomes[-1])
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            transfers.end()
+    total = {
+        name: sum(getattr(each, name) for each in outcomes)
+        for name in ("transfers", "verified", "named", "unproven")
+    }
+    faults = sum(len(each.faults) for each in outcomes)
+    print(", ".join(f"{count} {name}" for name, count in total.items()) + f", {faults} faults")
+    if given.output:
+        record = {
+            "benchmark": "transfers",
+            "machine": host,
+            "seed": given.seed,
+            "total": {**total, "faults": faults},
+            "cases": [each.as_json() for each in outcomes],
+        }
+        given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return code or int(faults > 0)
+
+
+def _say(outcome: Outcome) -> None:
+    counts = f"{outcome.verified} verified, {outcome.named} named, {outcome.unproven} unproven"
+    print(f"{outcome.case} → {counts}", file=sys.stderr, flush=True)
+    for fault in outcome.faults:
+        print(f"    FAULT {fault}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

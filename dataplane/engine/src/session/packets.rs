@@ -1,0 +1,158 @@
+//! Which session a packet is for, and what is answered when there is none.
+
+use std::collections::BTreeSet;
+
+use super::outbox::Envelope;
+use super::receiver::Receiver;
+use super::wire::{self, Header, Message, Terms};
+use super::{tag_of, Sessions, LEFT};
+use crate::{Instant, Io, NodeId, Packet};
+
+impl Sessions {
+    pub(crate) fn handle_packet(&mut self, now: Instant, from: NodeId, packet: &Packet, io: &mut Io) {
+        let Some((header, body)) = Header::read(packet.payload()) else {
+            return;
+        };
+        if header.kind == wire::DATA {
+            let Some(&id) = self.tags.get(&(from, header.tag)) else {
+                return;
+            };
+            if let Some(receiver) = self.receivers.get_mut(&id) {
+                if receiver.data(now, packet, &mut self.outbox, io) {
+                    self.after_receiver(id);
+                }
+            }
+            return;
+        }
+        let Some((number, message)) = Message::read(header.kind, body) else {
+            return;
+        };
+        match message {
+            Message::Manifest { dest, terms, listed } => {
+                if listed.contains(&self.outbox.node_id) {
+                    self.invited(now, from, dest, number, terms, io);
+                } else if let Some(receiver) = self.receiver_of(from, number) {
+                    receiver.hear(now);
+                }
+            }
+            Message::Solicit { dest } => {
+                let first = self.offered.get(&(dest, from)).and_then(BTreeSet::first);
+                if let Some(sender) = first.and_then(|id| self.senders.get(id)) {
+                    sender.solicited(from, &mut self.outbox, &mut io.pool);
+                }
+            }
+            Message::SourceDone { .. } | Message::Abort { .. } | Message::Ack | Message::Poll => {
+                self.hear_sender(now, from, header, number, &message, io);
+            }
+            _ => self.hear_receiver(now, from, header.round, number, message, io),
+        }
+    }
+
+    /// The receiver of a transfer, unless it is past.
+    fn receiver_of(&mut self, source: NodeId, number: u64) -> Option<&mut Receiver> {
+        self.receivers.get_mut(self.taken.get(&(source, number))?)
+    }
+
+    fn hear_receiver(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        round: u8,
+        number: u64,
+        message: Message,
+        io: &mut Io,
+    ) {
+        let id = self.sent.get(&number).copied();
+        if let Some(sender) = id.and_then(|id| self.senders.get_mut(&id)) {
+            if message == Message::Unclaimed {
+                let dest = sender.dest;
+                for behind in self.offered.get(&(dest, from)).into_iter().flatten() {
+                    if let Some(sender) = self.senders.get_mut(behind) {
+                        sender.unclaimed(from);
+                    }
+                }
+                return;
+            }
+            let id = sender.id();
+            sender.handle(now, from, round, message, &mut self.outbox, io);
+            self.after_sender(id, io);
+            return;
+        }
+        let answer = match id.and_then(|id| self.past_senders.get(id)) {
+            Some(sender) => sender.late_answer(from, &message),
+            None => Some(Message::Abort {
+                known: false,
+                reason: "the sender does not know this transfer; was it restarted?".to_owned(),
+            }),
+        };
+        let waits = matches!(
+            message,
+            Message::Ready { .. } | Message::Progress(_) | Message::Need { .. } | Message::Complete { .. }
+        );
+        if let Some(answer) = answer.filter(|_| waits) {
+            let to = self.outbox.addr(from);
+            let envelope = Envelope { to, number, session: id, ..Envelope::default() };
+            self.outbox.send(envelope, &answer, &mut io.pool);
+        }
+    }
+
+    fn hear_sender(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        header: Header,
+        number: u64,
+        message: &Message,
+        io: &mut Io,
+    ) {
+        let id = self.taken.get(&(from, number)).copied();
+        if let Some(receiver) = id.and_then(|id| self.receivers.get_mut(&id)) {
+            let id = receiver.id;
+            receiver.handle(now, header, message, &mut self.outbox, io);
+            self.after_receiver(id);
+            return;
+        }
+        if !matches!(message, Message::Poll | Message::SourceDone { .. }) {
+            return;
+        }
+        if let Some(receiver) = id.and_then(|id| self.past_receivers.get(id)) {
+            receiver.say_state(&mut self.outbox, &mut io.pool);
+            return;
+        }
+        // Either it is not for us, then nobody minds, or we were restarted and must not be waited for.
+        let reason = "it does not know the transfer; was it restarted?".to_owned();
+        let leave = Message::Leave { failed: true, reason };
+        let (to, round) = (self.outbox.addr(from), header.round);
+        self.outbox.send(Envelope { to, number, round, ..Envelope::default() }, &leave, &mut io.pool);
+    }
+
+    /// An offer: whoever has taken it says so again; else the receive call that waits longest takes it.
+    fn invited(&mut self, now: Instant, from: NodeId, dest: u32, number: u64, terms: Terms, io: &mut Io) {
+        if let Some(&id) = self.taken.get(&(from, number)) {
+            if let Some(receiver) = self.receivers.get_mut(&id) {
+                receiver.invited_again(now, &mut self.outbox, &mut io.pool);
+            } else if let Some(receiver) = self.past_receivers.get(id) {
+                receiver.say_state(&mut self.outbox, &mut io.pool);
+            }
+            return;
+        }
+        if self.void.contains(&(from, number)) {
+            return;
+        }
+        let first = self.waiting.get(&(dest, from)).and_then(BTreeSet::first).copied();
+        let Some((id, receiver)) = first.and_then(|id| Some((id, self.receivers.get_mut(&id)?))) else {
+            let to = self.outbox.addr(from);
+            let envelope = Envelope { to, number, ..Envelope::default() };
+            let answer = match self.left.contains(&dest) {
+                true => Message::Leave { failed: false, reason: LEFT.to_owned() },
+                false => Message::Unclaimed,
+            };
+            self.outbox.send(envelope, &answer, &mut io.pool);
+            return;
+        };
+        self.taken.insert((from, number), id);
+        self.tags.insert((from, tag_of(number)), id);
+        receiver.accept(now, number, terms, &mut self.outbox, io);
+        self.after_receiver(id);
+    }
+}
