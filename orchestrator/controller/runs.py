@@ -495,7 +495,7 @@ def failures_of(bad: Iterable[tuple[int, str, str | None, str | None]]) -> tuple
     left = FAILURES_BYTES
     failures: list[dict[str, Any]] = []
     for node, role, error, traceback in bad:
-        size = len(role) + 4 * (len(error or "") + len(traceback or ""))
+        size = sum(len((text or "").encode()) for text in (role, error, traceback))
         if size > left:
             error, traceback = safe_text(error or "", limit=200), None
             size = min(len(role), MAX_NAME_BYTES) + 200
