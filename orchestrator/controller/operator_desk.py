@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator.controller.agent_desk import AgentDesk
 from orchestrator.controller.core import Core, Session
+from orchestrator.controller.effects import failures_of
 from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkNotStored, LinkUnknown, RunUnknown
 from orchestrator.controller.registry import Link
-from orchestrator.controller.runs import failures_of
 from orchestrator.controller.watching import Watched
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError

@@ -205,6 +205,7 @@ async def test_an_order_is_not_confirmed_while_postgres_is_away(
     assert caught.value.id == "link.not-stored"
     await asyncio.to_thread(postgres.start)
     await eventually(lambda: not controller.core.problems())
+    monkeypatch.undo()
     await asking.request(m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=6)), within=10)
     [link] = await controller.core.store.links()
     assert link.forward_now == LinkSpec(delay_us=6)
