@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator.controller.agent_desk import AgentDesk
 from orchestrator.controller.core import Core, Session
+from orchestrator.controller.effects import failures_of
 from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkNotStored, LinkUnknown, RunUnknown
 from orchestrator.controller.registry import Link
-from orchestrator.controller.runs import failures_of
 from orchestrator.controller.watching import Watched
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
@@ -205,7 +205,8 @@ class OperatorDesk:
             if spec is not None and message.merge:
                 spec = spec.over(link.spec_from(end))
             lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
-        core.store.lab.save_links([link_row(link)])
+        refused: list[str] = []
+        core.store.lab.save_links([link_row(link)], refused.append)
         in_force = {
             "forward": link.spec_from(message.a).to_wire(),
             "backward": link.spec_from(message.b).to_wire(),
@@ -219,7 +220,10 @@ class OperatorDesk:
                 f"the link {link.a}–{link.b} was changed, but node {names} has not confirmed it",
                 hint="it will be applied when the node answers",
             )
-        if not await core.store.stored(STORE_LIMIT):
+        in_time = await core.store.stored(STORE_LIMIT)
+        if refused:
+            raise LinkNotStored(f"the link {link.a}–{link.b} was changed, but not stored: {refused[0]}")
+        if not in_time:
             raise LinkNotStored(
                 f"the link {link.a}–{link.b} was changed, but Postgres has not taken it in {STORE_LIMIT:g} s",
                 hint="it is kept when Postgres is back, and lost if the controller ends before",

@@ -9,25 +9,15 @@ and say what they are still running. Time is handed in, as milliseconds since 19
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from orchestrator.controller.effects import Effects, failures_of
 from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
 from orchestrator.controller.run import Peer, Role, Run
 from orchestrator.protocol import ProtocolError
-from orchestrator.protocol.messages import (
-    AgentHello,
-    BarrierReleased,
-    Message,
-    PrepareRun,
-    Published,
-    RunEvent,
-    RunFinished,
-    RunRole,
-    StartRun,
-    StopRole,
-)
-from orchestrator.values import MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_TRACEBACK_BYTES, safe_text
+from orchestrator.protocol import messages as m
+from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 __all__ = ["AGENT_GRACE_MS", "STOP_GRACE_MS", "Effects", "Role", "Run", "Runs"]
 
@@ -45,41 +35,6 @@ MAX_VALUES = 10_000
 
 MAX_VALUES_BYTES = 64 * 1024 * 1024
 """Bytes of them; the controller keeps them all for those who ask."""
-
-FAILURES_BYTES = 1024 * 1024
-"""Bytes of errors and tracebacks in the message that tells of a run's end, a quarter of what it may have."""
-
-
-class Effects(Protocol):
-    """What a decision leads to; the service does it, a test looks at it."""
-
-    def send(self, peer: Peer, message: Message) -> None:
-        """Send a message to an agent."""
-        ...
-
-    def call(self, nodes: Iterable[int]) -> None:
-        """Ask the processes of these nodes for their agents."""
-        ...
-
-    def happened(self, run: Run, event: RunEvent) -> None:
-        """Show an event to those who watch, and keep it (a `progress` is only shown)."""
-        ...
-
-    def changed(self, run: Run, roles: Iterable[Role]) -> None:
-        """Keep how roles stand."""
-        ...
-
-    def released(self, run: Run, name: str, generation: int) -> None:
-        """Keep that a barrier was released."""
-        ...
-
-    def stands(self, run: Run, now_ms: int) -> None:
-        """Keep how a run stands."""
-        ...
-
-    def ended(self, run: Run, message: RunFinished) -> None:
-        """Tell those who watch that a run has ended."""
-        ...
 
 
 class Runs:
@@ -124,7 +79,7 @@ class Runs:
 
     # Beginning.
 
-    def start(self, wanted: StartRun, now_ms: int) -> Run:
+    def start(self, wanted: m.StartRun, now_ms: int) -> Run:
         """Start a run.
 
         Raises:
@@ -183,7 +138,7 @@ class Runs:
         ):
             self._effects.call([node])
 
-    def attach(self, peer: Peer, hello: AgentHello, now_ms: int) -> None:
+    def attach(self, peer: Peer, hello: m.AgentHello, now_ms: int) -> None:
         """Take an agent that comes, or comes back, with what it is still running."""
         running = {(each.run, each.node) for each in hello.running}
         for node in hello.nodes:
@@ -192,7 +147,7 @@ class Runs:
             self.agents_gone.discard(node)
         for name, node in sorted(running):
             if name not in self._runs:
-                self._effects.send(peer, StopRole(name, node, "the controller does not know this run"))
+                self._effects.send(peer, m.StopRole(name, node, "the controller does not know this run"))
         for run in list(self._runs.values()):
             if run.over:
                 continue
@@ -205,7 +160,7 @@ class Runs:
                     self._doubted[run.id, role.node] = now_ms + DOUBT_MS
             self._dispatch(run, peer)
             if run.state == "stopping" and any(not role.over for role in mine):
-                self._effects.send(peer, StopRole(run.id, 0, run.reason))
+                self._effects.send(peer, m.StopRole(run.id, 0, run.reason))
 
     def detach(self, peer: Peer, now_ms: int) -> None:
         """Note that an agent's connection ended; it has a moment to come back."""
@@ -302,7 +257,7 @@ class Runs:
         run, role = found
         if generation <= run.barriers.get(name, 0):
             if node in self._agents:
-                self._effects.send(self._agents[node], BarrierReleased(run.id, name, generation))
+                self._effects.send(self._agents[node], m.BarrierReleased(run.id, name, generation))
             return
         if not role.over:
             run.entered[(name, generation)].add(node)
@@ -328,7 +283,7 @@ class Runs:
         sizes[key] = size
         run.values[key] = value
         for peer in run.lookups.pop(key, ()):
-            self._effects.send(peer, Published(run.id, key, value))
+            self._effects.send(peer, m.Published(run.id, key, value))
         return True
 
     def lookup(self, run_id: str, key: str, peer: Peer) -> None:
@@ -337,7 +292,7 @@ class Runs:
         if run is None:
             return
         if key in run.values:
-            self._effects.send(peer, Published(run.id, key, run.values[key]))
+            self._effects.send(peer, m.Published(run.id, key, run.values[key]))
         else:
             run.lookups[key].add(peer)
 
@@ -412,11 +367,11 @@ class Runs:
         if peer not in run.prepared:
             run.prepared.add(peer)
             shared = (run.id, run.scenario, dict(run.files), run.entry, dict(run.params), run.seed)
-            message = PrepareRun(*shared, run.by_role(), dict(self._names), run.timeout_s)
+            message = m.PrepareRun(*shared, run.by_role(), dict(self._names), run.timeout_s)
             self._effects.send(peer, message)
         for role in waiting:
             role.state = "sent"
-            self._effects.send(peer, RunRole(run.id, role.node, role.role))
+            self._effects.send(peer, m.RunRole(run.id, role.node, role.role))
         self._effects.changed(run, waiting)
 
     def _lost(self, run: Run, role: Role, why: str, now_ms: int) -> None:
@@ -445,7 +400,7 @@ class Runs:
                 role.state = "stopped"
         open_nodes = [role.node for role in run.roles.values() if not role.over]
         for peer in dict.fromkeys(self._agents[node] for node in open_nodes if node in self._agents):
-            self._effects.send(peer, StopRole(run.id, 0, run.reason))
+            self._effects.send(peer, m.StopRole(run.id, 0, run.reason))
 
     def _settle(self, run: Run, now_ms: int) -> None:
         """End a run whose roles have all ended; else see whether a barrier is complete now."""
@@ -464,8 +419,8 @@ class Runs:
         self._effects.stands(run, now_ms)
         # What a run opened ends with it, before the next one can begin.
         for peer in dict.fromkeys(self._agents[node] for node in run.roles if node in self._agents):
-            self._effects.send(peer, StopRole(run.id, 0, "the run has ended"))
-        self._effects.ended(run, RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
+            self._effects.send(peer, m.StopRole(run.id, 0, "the run has ended"))
+        self._effects.ended(run, m.RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
         run.value_bytes = {}
         run.files, run.values, run.lookups = {}, {}, {}
 
@@ -478,7 +433,7 @@ class Runs:
             self._effects.released(run, name, generation)
             self._event(run, now_ms, "barrier", data={"name": name, "generation": generation})
             for peer in dict.fromkeys(self._agents[node] for node in sorted(there) if node in self._agents):
-                self._effects.send(peer, BarrierReleased(run.id, name, generation))
+                self._effects.send(peer, m.BarrierReleased(run.id, name, generation))
 
     def _event(
         self, run: Run, now_ms: int, kind: str, node: int = 0, role: str = "", data: Any = None
@@ -487,21 +442,4 @@ class Runs:
         if kind != "progress":
             run.last_event += 1
             seq = run.last_event
-        self._effects.happened(run, RunEvent(run.id, seq, now_ms, kind, node, role, data))
-
-
-def failures_of(bad: Iterable[tuple[int, str, str | None, str | None]]) -> tuple[dict[str, Any], ...]:
-    """Return roles that did not end well as `RunFinished` tells of them, within a bound in bytes.
-
-    Of the first ones all is told, then their errors in short; how many there are is always told.
-    """
-    left = FAILURES_BYTES
-    failures: list[dict[str, Any]] = []
-    for node, role, error, traceback in bad:
-        size = len(role) + 4 * (len(error or "") + len(traceback or ""))
-        if size > left:
-            error, traceback = safe_text(error or "", limit=200), None
-            size = min(len(role), MAX_NAME_BYTES) + 200
-        left -= size
-        failures.append({"node": node, "role": role, "error": error, "traceback": traceback})
-    return tuple(failures)
+        self._effects.happened(run, m.RunEvent(run.id, seq, now_ms, kind, node, role, data))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.impairment import LinkSpec
 from orchestrator.store.rows import Edges, GroupRow, LabRow, LinkRow, NodeRow, RouteRow, TreeRow
 from orchestrator.store.values import jsonb, text
-from orchestrator.store.writer import Statement, Writer
+from orchestrator.store.writer import OnRefused, Statement, Writer
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -82,10 +82,11 @@ class LabTables:
         """Forget nodes."""
         self._writer.put_many(_DROP_NODE, [(node_id,) for node_id in node_ids])
 
-    def save_links(self, links: Iterable[LinkRow]) -> None:
+    def save_links(self, links: Iterable[LinkRow], on_refused: OnRefused | None = None) -> None:
         """Write links whole."""
         self.changes += 1
-        self._writer.put_many(_SAVE_LINK, [_link_values(link) for link in links])
+        for link in links:
+            self._writer.put(_SAVE_LINK, *_link_values(link), on_refused=on_refused)
 
     def drop_links(self, ends: Iterable[tuple[int, int]]) -> None:
         """Forget links."""

@@ -86,6 +86,7 @@ class Connection:
         self._wrong = 0
         self._closed = asyncio.Event()
         self.on_wrong: Callable[[Bad], None] | None = None
+        self.on_let_in: Callable[[], None] | None = None
         self.max_message = MAX_MESSAGE
         self.welcome: Welcome | None = None
         self._finisher: asyncio.Task[None] | None = None

@@ -38,6 +38,9 @@ CONTROL_PATH = "/control"
 HELLO_LIMIT = 10.0
 """Seconds that a new connection has to introduce itself."""
 
+MAX_STRANGERS = 1024
+"""Connections whose peer has not been let in yet; a lab of a thousand nodes starts within this."""
+
 Handler = Callable[[Connection], Awaitable[None]]
 HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
 """From a path to status, content type and body; None for a path that does not exist."""
@@ -73,10 +76,31 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
     Raises:
         OSError: The address cannot be listened on.
     """
+    from websockets.asyncio.server import ServerConnection as Socket
     from websockets.asyncio.server import serve as listen
+
+    strangers: set[Socket] = set()
+
+    class Bounded(Socket):
+        """Ends at once when too many others have not said yet who they are; each of those has a time limit.
+
+        When no file descriptor is left, asyncio itself stops listening for a second at a time.
+        """
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            if len(strangers) >= MAX_STRANGERS:
+                self.transport.abort()
+            else:
+                strangers.add(self)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            strangers.discard(self)
+            super().connection_lost(exc)
 
     async def handle(socket: ServerConnection) -> None:
         connection = Connection(WebSocketPipe(socket))
+        connection.on_let_in = lambda: strangers.discard(socket)
         try:
             await handler(connection)
         finally:
@@ -100,6 +124,9 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
         host,
         port,
         process_request=answer,
+        create_connection=Bounded,
+        # A batch has a quarter of a megabyte; the connection itself holds back what is not read.
+        max_queue=4,
         max_size=2 * MAX_MESSAGE,
         compression=None,
         ping_interval=PING_EVERY,
@@ -145,6 +172,8 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
         connection.send_nowait(error_reply(error, frame.id))
         raise
     connection.max_message = MAX_MESSAGE
+    if connection.on_let_in is not None:
+        connection.on_let_in()
     connection.send_nowait(Welcome(VERSION, lab, incarnation))
     return peer
 

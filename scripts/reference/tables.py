@@ -71,8 +71,8 @@ be plain or `async`. Sockets and child processes that it opens are in that netwo
 | `nodes(role=None)` | node ids, sorted |
 | `address(node)` | a node's address on the TUN network |
 | `barrier(name, timeout=None)` | meet all roles that are still running |
-| `publish(key, value)` · `lookup(key, timeout=None)` | hand small JSON values around |
-| `report(**row)` | one row of the result |
+| `publish(key, value)` · `lookup(key, timeout=None)` | hand small JSON values around; no NaN |
+| `report(**row)` | one row of the result; plain JSON of at most 1 MiB, a NaN becomes null |
 | `progress(done, total)` · `log` | for the person who waits |
 
 Awaitable twins end in `_async` (`barrier_async`, `lookup_async`). A role that raises fails the run with its

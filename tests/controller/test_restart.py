@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.controller.service import Controller
 from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import PeerError
 from orchestrator.protocol import messages as m
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.transport import Connection, connect
@@ -186,6 +188,99 @@ async def test_postgres_dies_and_the_lab_goes_on(
         ("before", set()),
         ("meanwhile", {3}),
     ]
+
+
+async def test_an_order_is_not_confirmed_while_postgres_is_away(
+    start: Start, postgres: EmbeddedPostgres, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.controller.operator_desk.STORE_LIMIT", 0.3)
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [host])
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    os.kill(postgres.pid, signal.SIGKILL)
+    await eventually(lambda: _away(controller))
+    with pytest.raises(PeerError) as caught:
+        await asking.request(m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=5)), within=10)
+    assert caught.value.id == "link.not-stored"
+    await asyncio.to_thread(postgres.start)
+    await eventually(lambda: not controller.core.problems())
+    monkeypatch.undo()
+    await asking.request(m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=6)), within=10)
+    [link] = await controller.core.store.links()
+    assert link.forward_now == LinkSpec(delay_us=6)
+
+
+def _away(controller: Controller) -> bool:
+    """Whether the store has noticed; something has to be written for that."""
+    controller.core.events.add("test.ping")
+    return bool(controller.core.problems())
+
+
+async def test_rows_reported_while_postgres_is_away_are_acknowledged_when_they_are_stored(
+    start: Start, postgres: EmbeddedPostgres, database: Database
+) -> None:
+    """Else they would be lost with a controller that is killed before Postgres is back."""
+    controller = await start(settings(database, 1))
+    host = FakeProcess([1], 7)
+    await ready_lab(controller, [host])
+    go, said = asyncio.Event(), asyncio.Event()
+
+    async def play(agent: FakeAgent, role: m.RunRole) -> None:
+        await go.wait()
+        said.set()
+        await agent.say(m.RoleReport(role.run, 1, role.role, 1, {"n": 1}), 1)
+
+    agent = FakeAgent([1], play)
+    await agent.join(url(controller))
+    watching = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    await watching.request(m.StartRun("r1", "hello", {"a": (1,)}, {}, {}, 7, 60.0), within=10)
+    os.kill(postgres.pid, signal.SIGKILL)
+    await eventually(lambda: _away(controller))
+    go.set()
+    await said.wait()
+    asking = asyncio.create_task(agent.connection.request(m.RoleReport("r1", 1, "a", 2, {"n": 2}), node=1))  # type: ignore[union-attr]
+    done, _ = await asyncio.wait([asking], timeout=0.5)
+    assert not done
+    await asyncio.to_thread(postgres.start)
+    assert isinstance(await asyncio.wait_for(asking, 20), m.Ack)
+    rows = [event[5] for event in await controller.core.store.run_events("r1", 0) if event[2] == "report"]
+    assert {"n": 2} in rows
+
+
+async def test_a_watcher_that_comes_late_is_given_the_old_events_from_postgres(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.controller.watching.KEEP_BYTES", 2000)
+    controller = await start(settings(database, 1))
+    host = FakeProcess([1], 7)
+    await ready_lab(controller, [host])
+
+    async def play(agent: FakeAgent, role: m.RunRole) -> None:
+        for number in range(1, 301):
+            agent.connection.send_nowait(m.RoleReport(role.run, 1, role.role, number, {"n": number}), node=1)  # type: ignore[union-attr]
+        await agent.say(m.RoleReport(role.run, 1, role.role, 301, {"n": 301}), 1)
+
+    agent = FakeAgent([1], play)
+    await agent.join(url(controller))
+    first = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    await first.request(m.StartRun("r1", "hello", {"a": (1,)}, {}, {}, 7, 60.0), within=10)
+    seen, finished = await events_until_finished(first)
+    late = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    await late.request(m.WatchRun("r1", 5), within=10)
+    again, ended = await events_until_finished(late)
+    assert again == seen[5:] and ended == finished and finished.ok
+    assert [event.data["n"] for event in seen if event.kind == "report"] == list(range(1, 302))
+
+
+async def test_a_wall_clock_that_is_set_neither_ends_nor_prolongs_a_run(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 1))
+    before = controller.core.now_ms()
+    wall = controller.core.clock.wall
+    controller.core.clock.wall = lambda: wall() + 86_400  # type: ignore[method-assign]
+    assert controller.core.now_ms() - before < 60_000
 
 
 async def test_a_clean_stop_says_so_and_exits_with_0(database: Database, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.controller.errors import RunUnknown
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import AGENT_GRACE_MS, DOUBT_MS, STOP_GRACE_MS, Runs
-from orchestrator.protocol import Message, ProtocolError
+from orchestrator.protocol import MAX_MESSAGE, Frame, Message, ProtocolError, encode
 from orchestrator.protocol import messages as m
 
 
@@ -280,3 +280,49 @@ def test_a_restored_run_waits_for_its_agents_and_goes_on(effects: Recorder) -> N
     finish(runs, 1)
     finish(runs, 2)
     assert effects.finished[0].ok and effects.events[0].seq == 10
+
+
+def test_a_role_that_reported_more_than_was_stored_has_failed_by_name(runs: Runs, effects: Recorder) -> None:
+    runs.start(wanted(trainer=(1,)), 0)
+    for number in (1, 2, 3):
+        assert runs.row("r1", 1, number, {"n": number}, 5)
+    runs.row_refused("r1", 1, 2, "too large")
+    runs.finished("r1", 1, ok=True, error=None, traceback=None, now_ms=6, rows=3)
+    [finished] = effects.finished
+    assert not finished.ok and finished.unstored == 1
+    assert (
+        "it reported 3 rows, of which 2 were stored; row 2 could not be stored: too large" in finished.reason
+    )
+
+
+def test_rows_that_come_after_the_time_are_counted_and_not_kept(runs: Runs, effects: Recorder) -> None:
+    runs.start(wanted(trainer=(1,)), 0)
+    assert runs.row("r1", 1, 1, {"n": 1}, 5)
+    runs.tick(60_000)
+    assert not runs.row("r1", 1, 2, {"n": 2}, 60_001)
+    runs.finished("r1", 1, ok=False, error="stopped", traceback=None, now_ms=60_002, rows=40)
+    [finished] = effects.finished
+    assert finished.unstored == 39
+    assert finished.reason.endswith("39 rows that its roles had reported were not stored")
+
+
+def test_the_end_of_a_run_of_many_failures_fits_into_a_message(runs: Runs, effects: Recorder) -> None:
+    nodes = tuple(range(1, 1001))
+    runs.attach("C", m.AgentHello(nodes), 0)
+    runs.start(wanted(trainer=nodes), 0)
+    for node in nodes:
+        text = "é" * 1_100_000
+        runs.finished("r1", node, ok=False, error=text, traceback=text, now_ms=6)
+    [finished] = effects.finished
+    assert len(finished.failures) == 1000 and finished.failures[0]["traceback"]
+    assert len(encode(Frame(finished))) < MAX_MESSAGE // 2
+
+
+def test_published_values_are_bounded(runs: Runs, effects: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.controller.runs.MAX_VALUES_BYTES", 100)
+    runs.start(wanted(), 0)
+    assert runs.publish("r1", "a", "x", 60)
+    assert runs.publish("r1", "a", "y", 90)
+    with pytest.raises(ProtocolError) as caught:
+        runs.publish("r1", "b", "x", 20)
+    assert caught.value.id == "run.values"

@@ -34,6 +34,7 @@ from orchestrator.transport import (
     reconnecting,
     serve,
 )
+from orchestrator.transport.pipes import MemoryPipe
 
 TOKENS = {Role.NODE: "node-token", Role.OPERATOR: "operator-token"}
 
@@ -249,3 +250,66 @@ def test_the_wait_grows_to_its_limit_and_starts_again() -> None:
     assert all(base / 2 <= wait <= base for wait, base in zip(waits, bases, strict=True))
     backoff.reset()
     assert backoff.next_wait() <= 1.0
+
+
+async def test_a_flood_of_strangers_is_bounded_and_does_not_keep_out_who_comes_later(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.transport.server.MAX_STRANGERS", 20)
+    known = [await connect(url(server), "node-token", "node") for _ in range(25)]  # these are none
+    sockets = [await asyncio.open_connection(*server.address) for _ in range(40)]
+    ended = [asyncio.create_task(reader.read()) for reader, _ in sockets]
+    done, _ = await asyncio.wait(ended, timeout=1)
+    assert len(done) == 20
+    for _, writer in sockets:
+        writer.close()
+    await asyncio.wait(ended)
+    known += [await connect(url(server), "node-token", "node")]
+    for connection in known:
+        await connection.close()
+
+
+async def test_a_stranger_may_not_send_much(server: Server) -> None:
+    async with raw_connect(url(server), proxy=None) as socket:
+        await socket.send(bytes(20_000))
+        answer = await asyncio.wait_for(socket.recv(), 2)
+        assert isinstance(answer, bytes)
+        [frame] = decode_frames(answer)
+        assert isinstance(frame.message, Error) and frame.message.error == "protocol.too-large"
+
+
+async def test_a_reader_that_is_behind_holds_back_its_peer_and_still_gets_replies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestrator.transport.connection.UNREAD_BYTES", 1000)
+    one, other = map(Connection, MemoryPipe.pair(2))
+    for number in range(5000):
+        one.send_nowait(LinkState(1, True, "x" * 500), node=number)
+    while other._unread_bytes < 1000:  # noqa: ASYNC110  # nobody is told of this
+        await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert other.unread < 5000 and one.pending_bytes > 0
+    asking = asyncio.create_task(other.request(JoinGroup(7), within=5))
+    question = await one.next_frame(5)
+    assert question is not None
+    one.ack(question, "yes")
+    reply = await asking
+    assert isinstance(reply, Ack) and reply.value == "yes"
+    assert [(await other.next_frame(1)).node for _ in range(5000)] == list(range(5000))  # type: ignore[union-attr]
+    await one.close()
+
+
+async def test_a_connection_whose_reader_fails_ends_by_name() -> None:
+    one, other = memory_pair()
+
+    async def broken() -> bytes:
+        raise RuntimeError("broken")
+
+    other._pipe.recv = broken  # type: ignore[method-assign]  # a fault of ours
+    one.send_nowait(LinkState(1, True))
+    async with asyncio.timeout(5):
+        while await other.next_frame() is not None:
+            pass
+    assert other.ended == "internal error: RuntimeError"
+    await one.close()
