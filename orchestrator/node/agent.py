@@ -15,10 +15,10 @@ from pathlib import Path
 from orchestrator import log
 from orchestrator.errors import NmError
 from orchestrator.node import forked
-from orchestrator.node.watchdog import Watchdog, own_descriptors
 from orchestrator.node.link import ControllerLink
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.runs import Run
+from orchestrator.node.watchdog import Watchdog, own_descriptors
 from orchestrator.protocol import Frame, Message, Refused
 from orchestrator.protocol.messages import (
     AgentHello,

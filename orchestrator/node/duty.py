@@ -9,9 +9,9 @@ from pathlib import Path
 
 from orchestrator.node import children, forked, output, owned
 from orchestrator.node.agent import Agent
-from orchestrator.node.watchdog import Watchdog
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.options import Options
+from orchestrator.node.watchdog import Watchdog
 from orchestrator.settings import load_node
 
 

@@ -35,7 +35,7 @@ BYTES = hashlib.shake_128(b"clean").digest(200_000)
 
 def source(ctx):
     assert os.getcwd() != "/tmp" and "NM_TEST_LEFT" not in os.environ
-    assert threading.active_count() < 40, threading.enumerate()
+    assert threading.active_count() < 25, sorted(thread.name for thread in threading.enumerate())
     dp = ctx.dataplane
     assert next(dp.events(timeout_ms=0), None) is None
     listener = socket.create_server(("0.0.0.0", 5000))
