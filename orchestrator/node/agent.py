@@ -204,7 +204,8 @@ class Agent:
             self._looking = self._loop.call_later(LEFT_GRACE_S, self._look_for_left)
 
     def _look_for_left(self) -> None:
-        """Tell the controller which nodes have something in them that no run should meet, and which no more."""
+        """Tell the controller which nodes have something in them that no run should meet, and which no
+        more."""
         self._looking = None
         troubles: dict[int, str] = {}
         for run in list(self._left):

@@ -32,8 +32,8 @@ async def _serve(given: Options, nodes: Nodes) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    # Not by `add_signal_handler`: it gives signals a descriptor that a forked child of a role would share, and
-    # the child's signals would end us.
+    # Not by `add_signal_handler`: it gives signals a descriptor that a forked child of a role would share,
+    # and the child's signals would end us.
     def stop(_number: int, _frame: object) -> None:
         loop.call_soon_threadsafe(stopped.set)
 

@@ -27,8 +27,8 @@ BURST_BYTES = 1024 * 1024
 """What a role may log at once: ten thousand lines of usual length."""
 
 BYTES_PER_S = 128 * 1024
-"""What it may log a second after that: a thousand lines, more than anybody follows, and little for a database that
-takes ten thousand rows a second from all roles together."""
+"""What it may log a second after that: a thousand lines, more than anybody follows, and little for a
+database that takes ten thousand rows a second from all roles together."""
 
 LINE_COST = 64
 """What a line costs besides its text: it becomes a message and a row."""
@@ -61,7 +61,8 @@ class LimitedLog:
         """Log a line, or count it as left out."""
         size = min(len(text), MAX_LOG_BYTES)
         with self._lock:
-            # Looked at first, by characters: a role that prints without end must not wait for its texts to be checked.
+            # Looked at first, by characters: a role that prints without end must not wait for its texts to
+            # be checked.
             if self._refilled() < size + LINE_COST:
                 self._lines += 1
                 self._bytes += len(text)
@@ -103,8 +104,8 @@ class LimitedLog:
         lines, size = self._lines, self._bytes
         self._lines = self._bytes = 0
         return (
-            f"… {lines} lines ({size} bytes) were left out: a role may log {BURST_BYTES // 1024} KiB at once and "
-            f"{BYTES_PER_S // 1024} KiB a second"
+            f"… {lines} lines ({size} bytes) were left out: a role may log {BURST_BYTES // 1024} KiB at once "
+            f"and {BYTES_PER_S // 1024} KiB a second"
         )
 
 
