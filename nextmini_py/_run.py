@@ -32,8 +32,8 @@ __all__ = ["RunDataplane"]
 _T = TypeVar("_T")
 
 SLICE_MS = 100
-"""How long a wait stays in native code before it looks whether the run has ended: below what a person notices,
-and rare enough to cost nothing."""
+"""How long a wait stays in native code before it looks whether the run has ended: below what a person
+notices, and rare enough to cost nothing."""
 
 KEPT_SESSIONS = 256
 """How many transfers are noted before those that have ended are forgotten."""

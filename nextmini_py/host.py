@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-
 from typing import TYPE_CHECKING
 
 from nextmini_py import _native

@@ -53,6 +53,9 @@ class Runs:
         self._away: dict[int, int] = {}  # node → when its agent is given up
         self._doubted: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
         self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
+        self._anew: set[int] = (
+            set()
+        )  # nodes that came anew while their agent was away: a new process has none yet
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
@@ -133,6 +136,9 @@ class Runs:
 
     def came(self, node: int) -> None:
         """Note that a node's dataplane registered; what it should be running is asked about at once."""
+        self.agents_gone.discard(node)
+        if node in self._away:
+            self._anew.add(node)
         if node not in self._agents and any(
             not run.over and node in run.roles and not run.roles[node].over for run in self
         ):
@@ -145,6 +151,7 @@ class Runs:
             self._agents[node] = peer
             self._away.pop(node, None)
             self.agents_gone.discard(node)
+            self._anew.discard(node)
         for name, node in sorted(running):
             if name not in self._runs:
                 self._effects.send(peer, m.StopRole(name, node, "the controller does not know this run"))
@@ -320,7 +327,9 @@ class Runs:
         gone = [node for node, due in self._away.items() if due <= now_ms]
         for node in gone:
             del self._away[node]
-            self.agents_gone.add(node)
+            if node not in self._anew:
+                self.agents_gone.add(node)
+            self._anew.discard(node)
         for run in list(self._runs.values()):
             if run.over:
                 continue

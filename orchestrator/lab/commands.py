@@ -29,7 +29,8 @@ TIMED_OUT = 124
 """The exit code of `timeout(1)` for a command that ran out of time."""
 
 KEPT_BYTES = 8 * 1024 * 1024
-"""What is kept of each stream that a command prints, where it is collected: its beginning. More belongs in a file."""
+"""What is kept of each stream that a command prints, where it is collected: its beginning. More belongs in
+a file."""
 
 PIECE_BYTES = 64 * 1024
 """A line that is longer is told in pieces of this size."""
@@ -89,8 +90,8 @@ async def run_in_node(
 ) -> Completed:
     """Run a command in a node and collect what it prints.
 
-    Cancelling ends the command. A command that is ended, by that or by its time limit, ends with everything that it
-    started in the node; one that ends by itself may leave a server behind.
+    Cancelling ends the command. A command that is ended, by that or by its time limit, ends with everything
+    that it started in the node; one that ends by itself may leave a server behind.
 
     Args:
         host: The lab's backend.
@@ -236,7 +237,8 @@ async def _end(
     tag: str,
     user: str | None,
 ) -> list[str]:
-    """End a command with everything that it started in the node; return what is left all the same, in words."""
+    """End a command with everything that it started in the node; return what is left all the same, in
+    words."""
     left: list[str] = []
     try:
         async with asyncio.timeout(END_LIMIT_S):

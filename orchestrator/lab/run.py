@@ -3,8 +3,9 @@
     scenario + topology → who plays what → files staged → results folder → StartRun
         → events, across a controller that is killed and comes back → RunFinished → checks → verdict
 
-The results folder is written all along. Interrupting stops the roles; the lab stays up. Whatever takes long, which is
-writing tables and evaluating checks of many rows, is done in a thread, so that an interrupt is obeyed at once.
+The results folder is written all along. Interrupting stops the roles; the lab stays up. Whatever takes
+long, which is writing tables and evaluating checks of many rows, is done in a thread, so that an interrupt
+is obeyed at once.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ class NodeInfo:
     Attributes:
         id: Its number.
         name: Its name.
-        state: `starting`, `ready`, `degraded` (it carries packets, but runs no roles as it should), `unreachable`,
+        state: `starting`, `ready`, `degraded` (it carries packets, but runs no roles as it should),
+            `unreachable`,
             `stopped` or `vacant` (a seat that nobody has taken).
         address: On the emulated network.
         config: Its TOML file.

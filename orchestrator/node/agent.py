@@ -15,10 +15,10 @@ from pathlib import Path
 from orchestrator import log
 from orchestrator.errors import NmError
 from orchestrator.node import forked
-from orchestrator.node.watchdog import Watchdog, own_descriptors
 from orchestrator.node.link import ControllerLink
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.runs import Run
+from orchestrator.node.watchdog import Watchdog, own_descriptors
 from orchestrator.protocol import Frame, Message, Refused
 from orchestrator.protocol.messages import (
     AgentHello,
@@ -204,7 +204,8 @@ class Agent:
             self._looking = self._loop.call_later(LEFT_GRACE_S, self._look_for_left)
 
     def _look_for_left(self) -> None:
-        """Tell the controller which nodes have something in them that no run should meet, and which no more."""
+        """Tell the controller which nodes have something in them that no run should meet, and which no
+        more."""
         self._looking = None
         troubles: dict[int, str] = {}
         for run in list(self._left):

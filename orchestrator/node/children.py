@@ -1,12 +1,12 @@
 """The processes that roles started, found and ended with everything that these started in turn.
 
-This process is made the reaper of its descendants: a process whose parent ended, as a daemon's does, becomes a
-child of ours rather than of process 1, whatever session or environment it gave itself. So the kernel's own
-lists under `/proc` name all of them. A child is listed with the thread that started it, an adopted one with the
-first thread; the network namespace says then in which node it runs.
+This process is made the reaper of its descendants: a process whose parent ended, as a daemon's does,
+becomes a child of ours rather than of process 1, whatever session or environment it gave itself. So the
+kernel's own lists under `/proc` name all of them. A child is listed with the thread that started it, an
+adopted one with the first thread; the network namespace says then in which node it runs.
 
-No control group is used: a child is born into the group of this whole process, which carries the nodes too, and
-would have to be moved after its birth.
+No control group is used: a child is born into the group of this whole process, which carries the nodes too,
+and would have to be moved after its birth.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def adopted(belongs: Callable[[int | None], bool]) -> list[Child]:
     """The children that this process took over, or whose thread has ended.
 
     Args:
-        belongs: Told the inode of a child's network namespace, None if it is not known; says whether the child
+        belongs: Told the inode of a child's network namespace, None if it is not known; says whether the
+            child
             is meant.
     """
     return [child for child in of_threads([os.getpid()]) if belongs(_namespace(child.pid))]
@@ -103,8 +104,8 @@ def _with_descendants(roots: Iterable[Child]) -> list[Child]:
             continue
         found[child] = None
         with suppress(OSError):
-            for thread in os.listdir(f"/proc/{child.pid}/task"):
-                waiting += _listed(f"/proc/{child.pid}/task/{thread}/children")
+            for thread in Path(f"/proc/{child.pid}/task").iterdir():
+                waiting += _listed(str(thread / "children"))
     return [child for child in found if _running(child)]
 
 
@@ -133,7 +134,7 @@ def _stat(pid: int) -> tuple[str, int] | None:
 
 def _namespace(pid: int) -> int | None:
     try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
     except OSError:
         return None
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from orchestrator.node import children, forked, output, owned
 from orchestrator.node.agent import Agent
-from orchestrator.node.watchdog import Watchdog
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.options import Options
+from orchestrator.node.watchdog import Watchdog
 from orchestrator.settings import load_node
 
 
@@ -32,8 +32,8 @@ async def _serve(given: Options, nodes: Nodes) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    # Not by `add_signal_handler`: it gives signals a descriptor that a forked child of a role would share, and
-    # the child's signals would end us.
+    # Not by `add_signal_handler`: it gives signals a descriptor that a forked child of a role would share,
+    # and the child's signals would end us.
     def stop(_number: int, _frame: object) -> None:
         loop.call_soon_threadsafe(stopped.set)
 

@@ -1,8 +1,8 @@
 """What happens in a process that a role forks without starting another program.
 
-Such a child has a copy of everything in this process and none of its other threads. Were it left alone, it would
-share descriptors with the node: a signal that it gets, a read from a device or a change of an event loop would
-happen to the node. So it lets go of them at once, and it ends where the role would.
+Such a child has a copy of everything in this process and none of its other threads. Were it left alone, it
+would share descriptors with the node: a signal that it gets, a read from a device or a change of an event
+loop would happen to the node. So it lets go of them at once, and it ends where the role would.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 __all__ = ["in_child", "install", "leave", "let_go"]
@@ -77,5 +78,5 @@ def _child() -> None:
         signal.signal(number, signal.SIG_DFL)
     for descriptor, kind in _let_go.items():
         with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{descriptor}") == kind:
+            if str(Path(f"/proc/self/fd/{descriptor}").readlink()) == kind:
                 os.close(descriptor)

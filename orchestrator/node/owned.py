@@ -132,7 +132,8 @@ _own_excepthook = threading.excepthook
 
 
 def _note(event: str, arguments: tuple[object, ...]) -> None:
-    """Called by the interpreter for every audited action of any thread, so what does not concern us is quick."""
+    """Called by the interpreter for every audited action of any thread, so what does not concern us is
+    quick."""
     if event == "socket.__new__":
         if isinstance(arguments[0], socket.socket) and (found := owner()) is not None:
             found.opened(arguments[0])

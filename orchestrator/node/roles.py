@@ -3,10 +3,11 @@
 The thread enters the node's network namespace first, so every socket it opens and every child it starts is
 there; threads that it starts itself inherit the namespace.
 
-Stopping is asked for in several ways at once, because a role may be anywhere: its waits on the controller and on
-the dataplane end, its children are ended, and an exception is raised in its threads at the next Python
-instruction; half the grace time later its sockets are closed as well. A role that sits in foreign code for
-longer than the grace time is abandoned: it is reported as failed, and its thread ends when the call returns.
+Stopping is asked for in several ways at once, because a role may be anywhere: its waits on the controller
+and on the dataplane end, its children are ended, and an exception is raised in its threads at the next
+Python instruction; half the grace time later its sockets are closed as well. A role that sits in foreign
+code for longer than the grace time is abandoned: it is reported as failed, and its thread ends when the
+call returns.
 
 However a role ends, its processes, sockets and threads end with it. A thread that cannot be ended is named by
 `leftovers`, for as long as it is there.
@@ -61,7 +62,8 @@ class RoleThread:
         program: Where its function is.
         enter: Moves the calling thread into the node's network.
         finished: Called with the outcome, from the role's thread or from the one that gave up on it.
-        namespace: The inode of the node's network namespace; None where the process's own network is the node's.
+        namespace: The inode of the node's network namespace; None where the process's own network is the
+            node's.
         release: Ends the dataplane's waits of the role when it is stopped.
         check: Called in the role's thread after its code; ends the process if that has damaged it.
     """

@@ -97,8 +97,8 @@ def _carry(given: Options) -> None:
 def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
     """Run roles until stopped; whatever goes wrong with them, the nodes carry packets until then.
 
-    An agent that fails is started again, with growing pauses; the controller says meanwhile that the nodes are
-    degraded.
+    An agent that fails is started again, with growing pauses; the controller says meanwhile that the nodes
+    are degraded.
     """
     pause_s = AGAIN_S
     while True:

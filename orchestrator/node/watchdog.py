@@ -114,9 +114,9 @@ def own_descriptors() -> dict[int, str]:
 
 def _links() -> dict[int, str]:
     found = {}
-    for name in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            found[int(name)] = os.readlink(Path("/proc/self/fd", name))
+            found[int(entry.name)] = str(entry.readlink())
     return found
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.deploy.native import NativeHost
 from orchestrator.errors import NmError
+from orchestrator.lab import commands
 from orchestrator.lab.commands import run_in_node, run_in_nodes
 from tests.lab.conftest import MakeLab
 
@@ -19,6 +20,9 @@ class HereHost:
 
     def command(self, directory: object, state: object, node: int, argv: list[str], **_: object) -> list[str]:
         return ["env", f"NODE={node}", *argv]
+
+    async def end_command(self, *_: object, **__: object) -> list[str]:
+        return []
 
 
 host = cast(Any, HereHost())
@@ -78,3 +82,26 @@ async def test_cancelling_ends_the_command(make_lab: MakeLab) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 10)
+
+
+async def test_what_is_collected_has_a_limit_and_a_mark(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "KEPT_BYTES", 1000)
+    done = await run_in_node(host, *make_lab(), 1, ["head", "-c", "5000", "/dev/zero"])
+    assert done.stdout.startswith("\0" * 1000 + "\n… [4000 more bytes")
+    assert done.as_json()["cut_bytes"] == 4000
+
+
+async def test_a_line_without_end_is_told_in_pieces(make_lab: MakeLab) -> None:
+    lines: list[str] = []
+    done = await run_in_node(
+        host,
+        *make_lab(),
+        1,
+        ["head", "-c", "20000000", "/dev/zero"],
+        on_line=lambda _node, _stream, line: lines.append(line),
+    )
+    assert done.exit_code == 0 and done.stdout == ""
+    assert sum(map(len, lines)) == 20_000_000
+    assert max(map(len, lines)) <= 2 * commands.PIECE_BYTES

@@ -60,7 +60,8 @@ class AgentHello(Message):
 @sent_by(Role.AGENT)
 @dataclass(frozen=True, slots=True)
 class AgentTroubles(Message):
-    """What keeps nodes of this process from running roles as they should, all of it; none says that all is well.
+    """What keeps nodes of this process from running roles as they should, all of it; none says that all is
+    well.
 
     Attributes:
         troubles: What it is, as a sentence, by node.
