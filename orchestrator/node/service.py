@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from orchestrator import log
 from orchestrator.node import dataplane, options
+from orchestrator.node.guard import guard
 from orchestrator.node.nodes import Nodes, raise_file_limit
 from orchestrator.node.options import Options
 
@@ -67,6 +68,7 @@ def _tell(error: Exception) -> int:
 
 
 def _carry(given: Options) -> None:
+    guard(given.configs)
     rootless = _enter_own_namespaces(given)
     nodes = Nodes()
     try:

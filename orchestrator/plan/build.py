@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
-from orchestrator.plan.containers import LINKS, plan_containers
+from orchestrator.plan.containers import DATABASE_SOCKET, LINKS, plan_containers
 from orchestrator.plan.model import (
     ControllerPlan,
     Database,
@@ -158,7 +158,7 @@ def _published(topology: Topology, given: Mapping[int, int]) -> dict[int, int]:
 
 def _database(given: Database | None, docker: bool, secrets: Secrets) -> Database:
     if docker:
-        return Database(host="postgres", password=secrets.db_password)
+        return Database(host=DATABASE_SOCKET, password=secrets.db_password)
     return given or Database(password=secrets.db_password)
 
 

@@ -2,7 +2,15 @@
 
 No container is privileged. Every root file system is read-only and every capability dropped; a node gets
 NET_ADMIN and the TUN device back, which is what making an interface takes. Ports are published on this
-machine's loopback alone.
+machine's loopback alone. Processes, logs and files in memory are bounded; memory is not, because only the
+user knows how large a payload is.
+
+Postgres has no network: the controller reaches its socket through a volume that no other container has.
+
+A node's file holds its token. In its image the folder of the file is closed even to root, so it takes
+DAC_OVERRIDE to open it. The entrypoint opens it, and gives up that capability (with SETPCAP) before it
+becomes the agent; commands from `nm exec` begin without it. So neither root nor any other user of a node can
+read the file; code of a role can, because it runs in the agent's own process.
 """
 
 from __future__ import annotations
@@ -22,16 +30,35 @@ from orchestrator.plan.model import (
     VolumePlan,
 )
 
-__all__ = ["plan_containers"]
+__all__ = ["DATABASE_SOCKET", "LINKS", "plan_containers"]
 
 _READY = ("test", "-f", "/run/nm/ready")
-# In the container's own namespace. Ping without a capability: unprivileged ICMP sockets for every group. And
-# the longest reach, because an emulated network may be wider than the 63 relays that packets cross otherwise.
-# A volume in memory, empty again when no container uses it. It holds names of sockets and nothing else, so a
-# container cannot fill the machine through it.
-_IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=0700"}
+
 LINKS = "/links"
 """Where every node's container, and no other, has the sockets of all nodes of the lab on its machine."""
+
+DATABASE_SOCKET = "/postgres"
+"""Where the containers of Postgres and of the controller, and no other, have the socket of Postgres."""
+
+NODE_PIDS = 4_096
+"""Processes and threads of a node: room for any test program, and an eighth of the numbers (32,768) that a
+kernel gives out by default, so that a fork bomb in one node leaves the machine usable."""
+
+SERVICE_PIDS = 512
+"""Postgres starts a process per connection, the controller a few threads; neither comes near a hundred."""
+
+# Volumes in memory, empty again when no container uses them. They hold names of sockets and nothing else, so
+# a container cannot fill the machine through them. Postgres is no root, and alone with the controller.
+_LINKS_IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=0700"}
+_SOCKET_IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=1777"}
+
+# Programs in a node keep what they write under /tmp, such as a received payload; half of the memory there is,
+# which is what the kernel allows otherwise, would be too much for one of many nodes.
+_NODE_FILES = ("/tmp:size=1g", "/run:size=16m")
+_SERVICE_FILES = ("/tmp:size=64m", "/run:size=16m")
+
+# In the container's own namespace. Ping without a capability: unprivileged ICMP sockets for every group. And
+# the longest reach, because an emulated network may be wider than the 63 relays that packets cross otherwise.
 _SYSCTLS = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_default_ttl": "255"}
 
 
@@ -45,7 +72,7 @@ def plan_containers(
     """
     contained = [node for node in plan.nodes if not node.external]
     if subnet is not None:
-        _check_subnet(plan, subnet, len(contained) + 2)
+        _check_subnet(plan, subnet, len(contained) + 1)
     services = [_postgres(plan), _controller(plan, controller_port)]
     services += [_node(plan, node, published.get(node.node_id)) for node in contained]
     return replace(
@@ -54,11 +81,14 @@ def plan_containers(
         network=NetworkPlan(name=f"nm-{plan.lab}", subnet=subnet, labels=_labels(plan, "network")),
         volumes=(
             VolumePlan(key="postgres", name=f"nm-{plan.lab}-postgres", labels=_labels(plan, "postgres")),
-            VolumePlan(
-                key="links", name=f"nm-{plan.lab}-links", labels=_labels(plan, "links"), options=_IN_MEMORY
-            ),
+            _in_memory(plan, "links", _LINKS_IN_MEMORY),
+            _in_memory(plan, "socket", _SOCKET_IN_MEMORY),
         ),
     )
+
+
+def _in_memory(plan: DeploymentPlan, key: str, options: Mapping[str, str]) -> VolumePlan:
+    return VolumePlan(key=key, name=f"nm-{plan.lab}-{key}", labels=_labels(plan, key), options=options)
 
 
 def _check_subnet(plan: DeploymentPlan, subnet: str, containers: int) -> None:
@@ -102,7 +132,7 @@ def _postgres(plan: DeploymentPlan) -> ServicePlan:
         container_name=f"nm-{plan.lab}-postgres",
         hostname="postgres",
         image=plan.images.postgres,
-        command=(),
+        command=("-c", f"unix_socket_directories={DATABASE_SOCKET}"),
         labels=_labels(plan, "postgres"),
         environment={
             "POSTGRES_USER": plan.controller.db.user,
@@ -110,14 +140,16 @@ def _postgres(plan: DeploymentPlan) -> ServicePlan:
             "POSTGRES_PASSWORD_FILE": "/etc/nm/postgres-password",
         },
         binds=(Bind(source="./postgres-password", target="/etc/nm/postgres-password"),),
-        volumes={"postgres": "/var/lib/postgresql/data"},
-        tmpfs=("/tmp", "/run"),
+        volumes={"postgres": "/var/lib/postgresql/data", "socket": DATABASE_SOCKET},
+        networked=False,
+        tmpfs=_SERVICE_FILES,
+        pids_limit=SERVICE_PIDS,
         cap_add=(),
         devices=(),
         sysctls={},
         ports=(),
         depends_on=(),
-        healthcheck=_probed("pg_isready", "-q", "-h", "127.0.0.1", "-U", plan.controller.db.user),
+        healthcheck=_probed("pg_isready", "-q", "-h", DATABASE_SOCKET, "-U", plan.controller.db.user),
     )
 
 
@@ -131,8 +163,10 @@ def _controller(plan: DeploymentPlan, port: int) -> ServicePlan:
         labels=_labels(plan, "controller"),
         environment=_environment(plan),
         binds=(Bind(source="./controller.toml", target="/etc/nm/controller.toml"),),
-        volumes={},
-        tmpfs=("/tmp", "/run"),
+        volumes={"socket": DATABASE_SOCKET},
+        networked=True,
+        tmpfs=_SERVICE_FILES,
+        pids_limit=SERVICE_PIDS,
         cap_add=(),
         devices=(),
         sysctls={},
@@ -160,8 +194,10 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
         # Where nodes on one machine find each other's sockets. Every engine has a volume of its own, so that
         # nodes on different ones see none and go over TCP.
         volumes={"links": LINKS},
-        tmpfs=("/tmp", "/run"),
-        cap_add=("NET_ADMIN",),
+        networked=True,
+        tmpfs=_NODE_FILES,
+        pids_limit=NODE_PIDS,
+        cap_add=("NET_ADMIN", "DAC_OVERRIDE", "SETPCAP"),
         devices=("/dev/net/tun:/dev/net/tun",),
         sysctls=_SYSCTLS,
         ports=(f"127.0.0.1:{published}:{node.private_network_port}",) if published else (),

@@ -168,7 +168,13 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePlan:
-    """One container."""
+    """One container.
+
+    Attributes:
+        networked: Whether it is on the lab's container network; without it, it has loopback alone.
+        tmpfs: Folders in memory with their options, as `/tmp:size=64m`.
+        pids_limit: How many processes and threads it may have.
+    """
 
     name: str
     container_name: str
@@ -179,13 +185,20 @@ class ServicePlan:
     environment: Mapping[str, str]
     binds: tuple[Bind, ...]
     volumes: Mapping[str, str]
+    networked: bool
     tmpfs: tuple[str, ...]
+    pids_limit: int
     cap_add: tuple[str, ...]
     devices: tuple[str, ...]
     sysctls: Mapping[str, str]
     ports: tuple[str, ...]
     depends_on: tuple[str, ...]
     healthcheck: HealthCheck
+
+    @property
+    def network(self) -> dict[str, object]:
+        """Return its network as a compose file states it."""
+        return {"networks": ["lab"]} if self.networked else {"network_mode": "none"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,9 @@ from orchestrator.render.quoting import compose, toml
 
 __all__ = ["RenderedFile", "render"]
 
-# Containers run as root without the right to override permissions, so what is mounted into them is readable
-# by all; the folder around it is not. Elsewhere a file with a secret belongs to its owner alone.
+# A file with a secret is closed to all but its owner. A container's root need not be its owner: that may be
+# an ordinary user, or the engine may map users. So what containers mount is readable by all, and the folders
+# around it are closed instead: the run directory out here, and /etc/nm in the images.
 _OPEN, _CLOSED = 0o644, 0o600
 
 

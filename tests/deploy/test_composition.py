@@ -34,13 +34,16 @@ def test_the_parts_come_in_the_order_in_which_they_are_started(
     assert (found.network.name, found.network.subnet) == ("nm-ring", "172.28.5.0/24")
     links = {volume.name: dict(volume.options) for volume in found.volumes}
     assert links["nm-ring-links"]["type"] == "tmpfs" and links["nm-ring-postgres"] == {}
+    assert not found.services[0].networked and found.services[0].host["network_mode"] == "none"
     assert found.images == sorted({planned.images.node, planned.images.controller, planned.images.postgres})
 
 
 def test_a_node_is_as_small_as_the_file_says(planned: DeploymentPlan, tmp_path: Path) -> None:
     node = read(planned, tmp_path).services[2]
     assert node.container == "nm-ring-node-1"
-    assert node.host["cap_drop"] == ["ALL"] and node.host["cap_add"] == ["NET_ADMIN"]
+    assert node.host["cap_drop"] == ["ALL"]
+    assert node.host["cap_add"] == ["NET_ADMIN", "DAC_OVERRIDE", "SETPCAP"]
+    assert node.host["pids_limit"] == 4096 and node.host["tmpfs"]["/tmp"] == "size=1g"
     assert node.host["read_only"] is True
     assert node.host["network_mode"] == "nm-ring"
     mounts = {

@@ -57,10 +57,21 @@ def test_a_seat_beside_containers_reaches_what_it_needs_on_loopback_and_nothing_
 def test_containers_have_no_more_rights_than_they_need() -> None:
     for service in _docker().services:
         is_node = service.name.startswith("node-")
-        assert service.cap_add == (("NET_ADMIN",) if is_node else ())
+        assert service.cap_add == (("NET_ADMIN", "DAC_OVERRIDE", "SETPCAP") if is_node else ())
+        assert 0 < service.pids_limit <= 4096
+        assert all(":size=" in folder for folder in service.tmpfs)
         assert service.devices == (("/dev/net/tun:/dev/net/tun",) if is_node else ())
         assert service.labels["nm.lab"] == "ring"
         assert service.labels["nm.run"] == "7f3c"
+
+
+def test_postgres_is_reached_through_a_volume_that_nodes_do_not_have() -> None:
+    made = _docker()
+    services = {service.name: service for service in made.services}
+    assert not services["postgres"].networked and services["postgres"].ports == ()
+    holders = [name for name, service in services.items() if "socket" in service.volumes]
+    assert holders == ["postgres", "controller"]
+    assert made.controller.db.host == services["controller"].volumes["socket"]
 
 
 def test_containers_start_in_the_order_of_their_needs() -> None:
@@ -105,7 +116,7 @@ def test_a_seat_has_to_be_in_the_topology() -> None:
 @pytest.mark.parametrize(
     ("subnet", "id", "hint"),
     [
-        ("172.28.0.0/29", "subnet.too-small", "a /28 is large enough"),
+        ("172.28.0.0/30", "subnet.too-small", "a /29 is large enough"),
         ("10.0.5.0/24", "subnet.overlap", None),
         ("nonsense", "subnet.invalid", None),
         ("172.28.0.1/24", "subnet.invalid", None),
@@ -118,7 +129,7 @@ def test_a_subnet_that_cannot_be_used_is_refused(subnet: str, id: str, hint: str
 
 
 def test_the_smallest_subnet_that_fits_is_taken() -> None:
-    assert _docker(subnet="172.28.0.0/28").network is not None
+    assert _docker(subnet="172.28.0.0/29").network is not None
 
 
 def _docker(

@@ -110,6 +110,9 @@ def test_the_compose_file_is_a_hardened_one(external: list[int], tmp_path: Path)
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["pids_limit"] > 0
+        assert all(":size=" in folder for folder in service["tmpfs"])
+        assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
         assert "privileged" not in service
         assert all(volume.get("read_only") or volume["type"] == "volume" for volume in service["volumes"])
     text = directory.compose.read_text()
@@ -136,7 +139,8 @@ def test_the_installed_compose_reads_the_file(external: list[int], tmp_path: Pat
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
         read = yaml.safe_load(done.stdout)
-        assert read["services"]["node-1"]["cap_add"] == ["NET_ADMIN"]
+        assert read["services"]["node-1"]["cap_add"] == ["NET_ADMIN", "DAC_OVERRIDE", "SETPCAP"]
+        assert read["services"]["postgres"]["network_mode"] == "none"
         assert "warn" not in done.stderr.lower()
 
 

@@ -57,6 +57,7 @@ class Service:
         container: Its name in the engine.
         image: Its image.
         after: The services that are started first.
+        networked: Whether it is on the lab's network.
         settings: What `create_container` takes for it.
         host: What `create_host_config` takes for it.
     """
@@ -65,6 +66,7 @@ class Service:
     container: str
     image: str
     after: tuple[str, ...]
+    networked: bool
     settings: Mapping[str, Any]
     host: Mapping[str, Any]
 
@@ -130,6 +132,7 @@ def _service(
     folder: Path,
 ) -> Service:
     ports = [_port(text) for text in given["ports"]]
+    networked = "networks" in given
     labels = {
         **given["labels"],
         **marks,
@@ -155,11 +158,12 @@ def _service(
         },
     }
     host = {
-        "network_mode": network,
+        "network_mode": network if networked else given["network_mode"],
         "mounts": [_mount(mount, volumes, folder) for mount in given["volumes"]],
         "port_bindings": dict(ports),
         "read_only": given["read_only"],
-        "tmpfs": dict.fromkeys(given["tmpfs"], ""),
+        "tmpfs": dict(text.split(":") for text in given["tmpfs"]),
+        "pids_limit": given["pids_limit"],
         "cap_drop": given["cap_drop"],
         "cap_add": given["cap_add"],
         "security_opt": given["security_opt"],
@@ -167,7 +171,8 @@ def _service(
         "sysctls": given["sysctls"],
         "log_config": {"type": given["logging"]["driver"], "config": given["logging"]["options"]},
     }
-    return Service(name, given["container_name"], given["image"], tuple(given["depends_on"]), settings, host)
+    after = tuple(given["depends_on"])
+    return Service(name, given["container_name"], given["image"], after, networked, settings, host)
 
 
 def _port(text: str) -> tuple[str, tuple[str, str]]:

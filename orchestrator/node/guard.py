@@ -1,0 +1,27 @@
+"""Keep a container's other processes from reading the node's file, which holds its token.
+
+The entrypoint opens the file as no other process of the container can, and hands it to the agent as an open
+file. What is left to close are the two ways to that open file: through `/proc` of the agent, which a process
+of the same user may read unless the agent is not dumpable, and by inheritance.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_PR_SET_DUMPABLE = 4
+_OPEN_FILES = Path("/proc/self/fd")
+
+
+def guard(configs: Sequence[Path]) -> None:
+    """Close both ways, if the files are open files of this process."""
+    handles = [int(path.name) for path in configs if path.parent == _OPEN_FILES]
+    if not handles:
+        return
+    import ctypes
+
+    for handle in handles:
+        os.set_inheritable(handle, False)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
