@@ -7,7 +7,7 @@ room above to say.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -124,11 +124,30 @@ class Host(Protocol):
         stdin: bool = False,
         cwd: Path | None = None,
         user: str | None = None,
+        tag: str = "",
     ) -> list[str]:
-        """The argument list that, run on this machine, runs `argv` inside a node, as root or as `user`."""
+        """The argument list that, run on this machine, runs `argv` inside a node, as root or as `user`.
+
+        With a tag, which has to be unique in the lab, `end_command` ends it with all that it started.
+        """
+
+    async def end_command(
+        self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
+    ) -> list[str]:
+        """End all processes that a command started, and return those that could not be ended, in words.
+
+        They get SIGTERM, and SIGKILL `orchestrator.deploy.ending.GRACE_S` later; nothing there is no error.
+        """
 
     def payload_path(self, staged: Path) -> str:
         """Where a file of the lab's share folder is, as a node sees it."""
+
+    async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
+        """End parts that run but do not work, at once, so that `start` starts them anew.
+
+        Raises:
+            StartFailed: One cannot be ended.
+        """
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every part, whatever state it is in; nothing missing is an error."""

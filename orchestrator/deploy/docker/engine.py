@@ -166,9 +166,22 @@ class Engine:
             for volume in client.volumes.list(filters=wanted):
                 removed(partial(volume.remove, force=True))
             for network in client.networks.list(filters=wanted):  # last, because it may be refused
-                removed(partial(_remove_network, client, str(network.id)))
+                removed(partial(remove_network, client, str(network.id)))
 
         await self.ask(remove_them)
+
+    async def kill(self, containers: Iterable[str]) -> None:
+        """End the programs of containers, and wait until they have ended; one that does not run is fine."""
+        from docker.errors import NotFound
+
+        def kill_them(client: DockerClient) -> None:
+            for each in containers:
+                with suppress(NotFound):
+                    container = client.containers.get(each)
+                    _kill(container)
+                    container.wait(timeout=ANSWER_S)
+
+        await self.ask(kill_them)
 
     async def tail(self, container: str, lines: int) -> list[str]:
         """The last lines of a container's log."""
@@ -202,7 +215,7 @@ class NetworkStuck(HostNotFit):
     id = "docker.network-stuck"
 
 
-def _remove_network(client: DockerClient, network: str) -> None:
+def remove_network(client: DockerClient, network: str) -> None:
     """Remove a network; containers that somebody else put on it lose it.
 
     Raises:

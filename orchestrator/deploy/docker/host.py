@@ -8,19 +8,20 @@ its labels alone, so that `down` works when the compose file is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
+from orchestrator.deploy import ending
 from orchestrator.deploy.docker import composition
 from orchestrator.deploy.docker.engine import (
     HOME_LABEL,
     LAB_LABEL,
-    RUN_LABEL,
     TROUBLE_STATES,
     Container,
     Engine,
 )
 from orchestrator.deploy.docker.starting import EngineRefused, Starter
+from orchestrator.deploy.ending import GRACE_S, KILL_S, TAG
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
 from orchestrator.deploy.state import LabState
@@ -32,6 +33,9 @@ SHARE = "/share"
 
 WATCH_S = 0.5
 """How often containers are looked at while a start is waited for; the engine's events would need a thread."""
+
+END_S = GRACE_S + KILL_S + 10.0
+"""How long ending a command in a container may take; the rest is for an engine with much to do."""
 
 _OVERLAP = ("Pool overlaps", "overlaps with other one")
 
@@ -62,8 +66,7 @@ class DockerHost:
         def tell(running: int, total: int) -> None:
             loop.call_soon_threadsafe(progress, f"{running} of {total} containers are started")
 
-        # Parts of another run know other secrets, so they are no parts of this one.
-        starter = Starter(wanted, [*_labels(directory), f"{RUN_LABEL}={state.run}"], tell)
+        starter = Starter(wanted, _labels(directory), state.run, tell)
         try:
             await to_its_end(lambda: self.engine.doing(starter.run), starter.cancel)
         except EngineRefused as error:
@@ -127,16 +130,60 @@ class DockerHost:
         stdin: bool = False,
         cwd: Path | None = None,
         user: str | None = None,
+        tag: str = "",
     ) -> list[str]:
-        """Run in the node's container with `docker exec`."""
+        """Run in the node's container with `docker exec`, as root without the entrypoint's capabilities."""
         options = [*(["--interactive"] if stdin or terminal else []), *(["--tty"] if terminal else [])]
         if user is not None:
             options.append(f"--user={user}")
-        return ["docker", "exec", *options, f"nm-{state.lab}-{state.node(node).name}", *argv]
+        words = ["nm-exec", *argv]
+        if tag:
+            # Whoever loses its parent gets this one, for as long as the command itself runs.
+            words = ["tini", "-s", "--", *words]
+            options.append(f"--env={TAG}={tag}")
+        return ["docker", "exec", *options, _container_name(state, node), *words]
+
+    async def end_command(
+        self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
+    ) -> list[str]:
+        """Look for the processes and end them from inside, as the user who started them."""
+        options = [] if user is None else [f"--user={user}"]
+        inside = ["python3", "-I", "-S", "-", tag]
+        program = await asyncio.to_thread(Path(ending.__file__).read_bytes)
+        process = await asyncio.create_subprocess_exec(
+            *["docker", "exec", "--interactive", *options, _container_name(state, node), *inside],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(END_S):
+                said, complaint = await process.communicate(program)
+        except TimeoutError:
+            return [f"processes of a command in node {node}: the engine did not end them within {END_S:g} s"]
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode == 0 or not await self._runs(directory, node):
+            return []  # a container that has ended took its processes along
+        left = said.decode(errors="replace").split()
+        if left:
+            return [f"process {pid} in node {node}" for pid in left]
+        return [f"processes of a command in node {node}: {complaint.decode(errors='replace').strip()}"]
+
+    async def _runs(self, directory: LabDirectory, node: int) -> bool:
+        container = await self._container(directory, f"node-{node}")
+        return container is not None and container.running
 
     def payload_path(self, staged: Path) -> str:
         """Containers have the share folder at a place of its own."""
         return f"{SHARE}/{staged.name}"
+
+    async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
+        """Kill their containers, which `start` starts again."""
+        found = await self.engine.containers(_labels(directory))
+        await self.engine.kill([each.id for each in found if each.part in parts])
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """Remove everything with the lab's labels; what is in the containers is thrown away anyway."""
@@ -185,6 +232,10 @@ def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:
             hint="something else makes networks now; try again, `docker network ls` shows them",
         )
     return PartFailed(directory.name, Culprit(error.part, f"is refused by the engine: {error.reason}", ()))
+
+
+def _container_name(state: LabState, node: int) -> str:
+    return f"nm-{state.lab}-{state.node(node).name}"
 
 
 def _labels(directory: LabDirectory) -> list[str]:

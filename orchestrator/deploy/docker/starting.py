@@ -6,15 +6,19 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.deploy.docker.composition import Composition, Network, Service, Volume
+from orchestrator.deploy.docker.engine import HOME_LABEL, LAB_LABEL, RUN_LABEL, remove_network
+from orchestrator.errors import HostNotFit
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["EngineRefused", "Starter"]
+__all__ = ["EngineRefused", "NameTaken", "Starter"]
 
 STARTED_AT_ONCE = min(16, max(4, 2 * (os.cpu_count() or 1)))
 """A container's start keeps a processor busy for half of its time, and engines that were asked for hundreds
@@ -33,20 +37,38 @@ class EngineRefused(Exception):
         self.reason = reason
 
 
+class NameTaken(HostNotFit):
+    """Something has a name that the lab needs and is no part of it; it is neither used nor removed."""
+
+    id = "docker.name-taken"
+
+    def __init__(self, kind: str, name: str, labels: Mapping[str, str]) -> None:
+        lab, home = labels.get(LAB_LABEL), labels.get(HOME_LABEL)
+        owner = f"of lab {lab}" + (f" in {home}" if home else "") if lab else "nothing that nm made"
+        super().__init__(
+            f"the {kind} {name} is there already, and is {owner}",
+            found=f"{kind} {name}",
+            expected=f"no {kind} of that name",
+            hint=f"`docker {kind} rm {name}` if nobody needs it, or another name for the lab with `-n`",
+        )
+
+
 class Starter:
     """Starts a lab's containers; those that run are left alone.
 
     Args:
         composition: What there has to be.
-        labels: What all containers of this lab carry.
+        labels: What everything of this lab carries, and nothing else.
+        run: This run of it. What another run left is removed first: it has other secrets.
         tell: Called, from any thread, with how many containers run and how many there have to be.
     """
 
     def __init__(
-        self, composition: Composition, labels: Iterable[str], tell: Callable[[int, int], None]
+        self, composition: Composition, labels: Iterable[str], run: str, tell: Callable[[int, int], None]
     ) -> None:
         self._composition = composition
-        self._labels = list(labels)
+        self._lab = list(labels)
+        self._labels = [*self._lab, f"{RUN_LABEL}={run}"]
         self._tell = tell
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -60,6 +82,7 @@ class Starter:
         """Do it, in the calling thread and others; returns when every container's program was started.
 
         Raises:
+            NameTaken: A name that is needed is somebody else's; nothing was begun.
             EngineRefused: The engine refused something; nothing more is begun then.
             docker.errors.DockerException: No engine answers.
         """
@@ -73,13 +96,19 @@ class Starter:
 
     def _run(self, client: DockerClient) -> None:
         wanted = self._composition
-        listed = client.api.containers(all=True, filters={"label": self._labels})
-        there = {name.lstrip("/"): each for each in listed for name in each["Names"]}
-        _refusing("the network", partial(_make_network, client, wanted.network, self._labels))
+        there = _survey(client, wanted)
+        if left := there.of(self._lab).of(self._labels, meant=False):
+            _remove(client, left)
+            there = _survey(client, wanted)
+        there.require_ours(wanted, self._labels)
+        if wanted.network.name not in there.networks:
+            _refusing("the network", partial(_make_network, client, wanted.network))
         for volume in wanted.volumes:
             if self._over.is_set():
                 return
-            _refusing(f"the volume {volume.name}", partial(_make_volume, client, volume))
+            if volume.name not in there.volumes:
+                make = partial(_make_volume, client, volume, self._labels)
+                _refusing(f"the volume {volume.name}", make)
         awaited = {name for service in wanted.services for name in service.after}
         first: list[Future[None]] = []
         with ThreadPoolExecutor(STARTED_AT_ONCE, thread_name_prefix="start") as pool:
@@ -87,7 +116,8 @@ class Starter:
             # Those whom others wait for stand first in the file, so each has a thread before anybody waits.
             for service in wanted.services:
                 after = [] if service.name in awaited else first
-                start = pool.submit(self._start, client, service, there.get(service.container), after)
+                known = there.containers.get(service.container)
+                start = pool.submit(self._start, client, service, known, after)
                 starts.append(start)
                 if service.name in awaited:
                     first.append(start)
@@ -127,13 +157,81 @@ class Starter:
             self._tell(self._running, len(self._composition.services))
 
 
-def _make_network(client: DockerClient, network: Network, labels: list[str]) -> None:
+@dataclass(frozen=True)
+class _There:
+    """What the engine has whose name contains the lab's: each kind by name, as the engine lists it."""
+
+    containers: Mapping[str, Any]
+    volumes: Mapping[str, Any]
+    networks: Mapping[str, Any]
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.volumes or self.networks)
+
+    def of(self, labels: Iterable[str], *, meant: bool = True) -> _There:
+        """Those that carry all of `labels`, or those that do not."""
+        kinds = (self.containers, self.volumes, self.networks)
+        return _There(
+            *(
+                {name: each for name, each in kind.items() if _carries(each, labels) is meant}
+                for kind in kinds
+            )
+        )
+
+    def require_ours(self, wanted: Composition, labels: Iterable[str]) -> None:
+        """Check that nobody else has a name that is needed.
+
+        Raises:
+            NameTaken: Somebody has.
+        """
+        others = self.of(labels, meant=False)
+        for kind, names, found in (
+            ("container", [service.container for service in wanted.services], others.containers),
+            ("volume", [volume.name for volume in wanted.volumes], others.volumes),
+            ("network", [wanted.network.name], others.networks),
+        ):
+            for name in names:
+                if name in found:
+                    raise NameTaken(kind, name, found[name].get("Labels") or {})
+
+
+def _survey(client: DockerClient, wanted: Composition) -> _There:
+    # The engine looks for a part of the name, and every name begins with the network's.
+    near = {"name": wanted.network.name}
+    containers = client.api.containers(all=True, filters=near)
+    return _There(
+        containers={name.lstrip("/"): each for each in containers for name in each["Names"]},
+        volumes={each["Name"]: each for each in client.api.volumes(filters=near)["Volumes"] or ()},
+        networks={each["Name"]: each for each in client.api.networks(filters=near)},
+    )
+
+
+def _carries(described: Mapping[str, Any], labels: Iterable[str]) -> bool:
+    carried = described.get("Labels") or {}
+    pairs = (label.split("=", 1) for label in labels)
+    return all(carried.get(key) == value for key, value in pairs)
+
+
+def _remove(client: DockerClient, left: _There) -> None:
+    """Remove what an earlier run left; what is gone meanwhile is fine."""
+    from docker.errors import NotFound
+
+    def quietly(remove: Callable[[], Any]) -> None:
+        with suppress(NotFound):
+            remove()
+
+    api = client.api
+    for remove in (
+        *(partial(api.remove_container, each["Id"], force=True, v=True) for each in left.containers.values()),
+        *(partial(api.remove_volume, name, force=True) for name in left.volumes),
+        *(partial(remove_network, client, each["Id"]) for each in left.networks.values()),
+    ):
+        _refusing("what an earlier run left", partial(quietly, remove))
+
+
+def _make_network(client: DockerClient, network: Network) -> None:
     from docker.types import IPAMConfig, IPAMPool
 
-    # The engine looks for a part of the name, and somebody else's network is not ours.
-    ours = client.api.networks(names=[network.name], filters={"label": labels})
-    if any(each["Name"] == network.name for each in ours):
-        return
     pools = [IPAMPool(subnet=network.subnet)] if network.subnet else []
     client.api.create_network(
         network.name,
@@ -144,22 +242,30 @@ def _make_network(client: DockerClient, network: Network, labels: list[str]) -> 
     )
 
 
-def _make_volume(client: DockerClient, volume: Volume) -> None:
-    """Make a volume; one that is there is left as it is."""
+def _make_volume(client: DockerClient, volume: Volume, ours: Iterable[str]) -> None:
+    """Make a volume.
+
+    Raises:
+        NameTaken: Somebody else was first; the engine gives a volume of that name to whoever asks for one.
+    """
     options, labels = dict(volume.options), dict(volume.labels)
-    client.api.create_volume(volume.name, driver=volume.driver, driver_opts=options, labels=labels)
+    made = client.api.create_volume(volume.name, driver=volume.driver, driver_opts=options, labels=labels)
+    if not _carries(made, ours):
+        raise NameTaken("volume", volume.name, made.get("Labels") or {})
 
 
 def _make_container(client: DockerClient, service: Service, network: Network) -> str:
     from docker.types import NetworkingConfig
 
     api = client.api
-    networks: Any = {network.name: api.create_endpoint_config(aliases=[service.name])}
+    networks: Any = (
+        {network.name: api.create_endpoint_config(aliases=[service.name])} if service.networked else {}
+    )
     made = api.create_container(
         **service.settings,
         name=service.container,
         host_config=api.create_host_config(**service.host),
-        networking_config=NetworkingConfig(networks),
+        networking_config=NetworkingConfig(networks) if networks else None,
     )
     return str(made["Id"])
 

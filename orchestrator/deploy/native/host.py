@@ -20,10 +20,10 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import logfiles, processes
+from orchestrator.deploy import ending, logfiles, processes
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import inhabitants, offload_of, require_table
@@ -35,6 +35,10 @@ from orchestrator.errors import HostNotFit, StartFailed, UsageError
 
 GRACE_S = 8.0
 """A host process with 1,000 nodes needs about two seconds to close them; the rest is for slow machines."""
+
+
+REPLACED_S = 1.0
+"""A process that does not work rarely ends when asked."""
 
 
 class NativeHost:
@@ -102,16 +106,38 @@ class NativeHost:
         stdin: bool = False,
         cwd: Path | None = None,
         user: str | None = None,
+        tag: str = "",
     ) -> list[str]:
         """Enter the node's namespace with `nsenter`; a terminal and standard input are simply inherited."""
         marks = processes.labels(state.lab, state.run, directory.home, "exec")
+        if tag:
+            marks[ending.TAG] = tag
         environment = ["env", *(f"{key}={value}" for key, value in marks.items())]
         words = [*become(user), *argv]
         return [*environment, *require_table(directory, _part_of(state, node)).command(node, words, cwd)]
 
+    async def end_command(
+        self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
+    ) -> list[str]:
+        """Look for the processes on this machine and end them."""
+        left = await asyncio.to_thread(ending.end_tagged, tag)
+        return [f"process {pid} in node {node}" for pid in left]
+
     def payload_path(self, staged: Path) -> str:
         """Nodes share the machine's files."""
         return str(staged)
+
+    async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
+        """End their processes: asked first, because one that is asked closes its nodes in order."""
+        ended = [process for role, process in state.parts.items() if role in parts]
+        left = await asyncio.to_thread(processes.end, ended, REPLACED_S)
+        if left:
+            raise StartFailed(
+                f"process {left[0].pid} of lab {directory.name} does not work and cannot be ended",
+                id="start.stuck",
+                found=str(left[0].pid),
+                hint="it is stuck in the kernel, or another user's",
+            )
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every process of the lab: those with its labels, and those inside its namespaces."""
