@@ -29,6 +29,7 @@ from orchestrator.deploy.state import Backend, LabState, NodeNote
 from orchestrator.errors import UsageError
 from orchestrator.lab.damage import require_whole
 from orchestrator.lab.down import clear
+from orchestrator.lab.mending import mend
 from orchestrator.lab.peace import in_peace
 from orchestrator.lab.ready import until_ready
 from orchestrator.topology import Topology
@@ -179,17 +180,13 @@ async def _start(
 
 
 async def _mend(directory: LabDirectory, state: LabState, options: UpOptions, timer: Timer) -> UpResult:
-    """Start again what has died, and nothing else."""
+    """Start again what has died or does not work, and nothing else."""
     require_whole(directory, state)
     directory.create()  # folders that are made anew without harm, should they be gone
     host = host_for(state.backend)
-    dead = tuple(part.role for part in await host.parts(directory, state) if not part.running)
-    if dead:
-        state = await host.start(directory, state, timer)
-        timer.done("start")
-    await until_ready(host, directory, state, options.timeout_s, timer)
+    state, mended = await mend(host, directory, state, options.timeout_s, timer)
     timer.done("ready")
-    return UpResult(directory, state, already=not dead, mended=dead, timings=timer.finish())
+    return UpResult(directory, state, already=not mended, mended=mended, timings=timer.finish())
 
 
 async def _prepare(
@@ -208,7 +205,7 @@ async def _prepare(
     used = await _used_subnets(host)
     run = secrets.token_hex(4)
     # Held until the note is written: whoever chooses next sees what we chose.
-    with machine_lock(home, "choice"):
+    async with machine_lock(home, "choice"):
         port, *link_ports = free_ports(home, 1 + len(beside))
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
         taken = [*used, *given, meant.subnet]
