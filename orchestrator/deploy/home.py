@@ -7,6 +7,7 @@ folder. `nm down` may therefore prove by looking that nothing is left, and two h
 HOME/
   locks/<lab>.lock        held while a lab is started or stopped; locks/_subnet.lock while a subnet is chosen
   labs/<lab>/             0711: the database server's own user has to walk through it
+    nm-lab                says that this folder is a lab's; one without it is somebody else's
     state.json            what was started, by whom, and how far it came
     host.json             native: the host process's table of namespaces
     run/                  0700: the rendered files, with their secrets
@@ -100,41 +101,75 @@ class LabDirectory:
         """The unix sockets of links between host processes."""
         return self.path / "run" / "links"
 
+    @property
+    def mark(self) -> Path:
+        """What tells a lab's folder from anybody else's."""
+        return self.path / "nm-lab"
+
     def exists(self) -> bool:
-        """Whether there is anything of the lab on disk."""
-        return self.path.is_dir()
+        """Whether there is anything of the lab on disk; what is not ours does not count."""
+        return os.path.lexists(self.path) and not self._foreign()
 
     def create(self) -> None:
-        """Make the folder and its parts.
+        """Make the folder and its parts, each with its own permissions whatever the umask says.
 
         Raises:
             HostNotFit: The home cannot be written; the error names the folder and the way around it.
+                `home.name-taken`: Something that is not ours has the folder's name.
         """
+        if os.path.lexists(self.path) and self._foreign():
+            raise HostNotFit(
+                f"{self.path} is there already, and is no lab",
+                id="home.name-taken",
+                found=str(self.path),
+                expected="nothing, or a folder that `nm up` made",
+                hint="move it away, give the lab another name with `-n`, or set NM_HOME to another folder",
+            )
         try:
-            self.path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-            self.path.mkdir(mode=0o711, exist_ok=True)
+            make_folder(self.path, 0o711)
             self.path.chmod(0o711)
-            for part in (self.run, self.logs):
+            self.mark.touch(mode=0o600)
+            for part in (self.run, self.logs, self.links):
                 part.mkdir(mode=0o700, exist_ok=True)
+                part.chmod(0o700)
             self.share.mkdir(mode=0o755, exist_ok=True)
             self.share.chmod(0o755)
-            self.links.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
 
     def remove(self) -> list[str]:
-        """Delete the folder with everything in it; return what could not be deleted, as sentences."""
+        """Delete the folder with everything in it; return what could not be deleted, as sentences.
+
+        The mark goes last, so that what is left by whoever is interrupted is still a lab's.
+        """
         left: list[str] = []
 
         def remember(_function: object, path: str, failure: tuple[object, BaseException, object]) -> None:
             if not isinstance(failure[1], FileNotFoundError):
                 left.append(f"file {path}: {failure[1]}")
 
-        if self.path.is_symlink() or self.path.is_file():
-            self.path.unlink(missing_ok=True)
-        elif self.path.exists():
+        if not self.exists():
+            return left
+        for entry in list(self.path.iterdir()):
+            if entry == self.mark:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, onerror=remember)
+            else:
+                _unlink(entry, left)
+        if not left:
+            _unlink(self.mark, left)
             shutil.rmtree(self.path, onerror=remember)
         return left
+
+    def _foreign(self) -> bool:
+        """Whether what has the folder's name is not ours; an empty folder is one whose making was cut off."""
+        if self.path.is_symlink() or not self.path.is_dir():
+            return True
+        try:
+            return not self.mark.is_file() and any(self.path.iterdir())
+        except OSError:
+            return True
 
 
 @dataclass(frozen=True)
@@ -168,14 +203,39 @@ class Home:
         return LabDirectory(self.path / "labs" / checked_name(name))
 
     def labs(self) -> list[LabDirectory]:
-        """Every lab that has a folder, sorted by name; a stray file or an odd name is not a lab."""
+        """Every lab that has a folder, sorted by name; what we did not make is not a lab."""
         try:
             entries = sorted((self.path / "labs").iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise unwritable(self.path, error) from error
-        return [LabDirectory(entry) for entry in entries if entry.is_dir() and LAB_NAME.fullmatch(entry.name)]
+        named = (LabDirectory(entry) for entry in entries if LAB_NAME.fullmatch(entry.name))
+        return [lab for lab in named if lab.exists()]
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Make a folder with these permissions, and those above it that are missing: no umask adds or takes any.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if not path.parent.exists():
+        make_folder(path.parent, 0o711)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(mode)
+
+
+def _unlink(path: Path, left: list[str]) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        left.append(f"file {path}: {error}")
 
 
 def checked_name(name: str) -> str:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.clock import Deadline, SystemClock
-from orchestrator.deploy.home import Home, unwritable
+from orchestrator.deploy.home import Home, make_folder, unwritable
 from orchestrator.errors import LabBusy
 
 POLL_S = 0.05
-"""`flock` has no wait with a limit, so a waiter asks this often; a lock is held for seconds at least."""
+"""`flock` has no wait with a limit, so a waiter asks this often; a lab's lock is held for seconds."""
+
+MACHINE_WAIT_S = 20.0
+"""The lock of all labs is held for milliseconds; many `nm up` at once on a busy machine stay below this."""
 
 
 @asynccontextmanager
@@ -48,12 +51,27 @@ async def lab_lock(home: Home, lab: str, verb: str, wait_s: float = 0.0) -> Asyn
         os.close(handle)
 
 
-@contextmanager
-def machine_lock(home: Home, name: str) -> Iterator[None]:
-    """Hold a short lock that all labs of this home share, such as the one for choosing a subnet."""
+@asynccontextmanager
+async def machine_lock(home: Home, name: str, wait_s: float = MACHINE_WAIT_S) -> AsyncIterator[None]:
+    """Hold a short lock that all labs of this home share, such as the one for choosing a subnet.
+
+    Raises:
+        LabBusy: Somebody else still holds it after `wait_s` seconds; such a one stands still.
+    """
     handle = _open(home.locks / f"_{name}.lock")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        deadline = Deadline(SystemClock(), wait_s)
+        while not _take(handle):
+            if deadline.expired:
+                holder = _holder(handle)
+                raise LabBusy(
+                    f"{holder} has held the lock {name} of all labs for {wait_s:g} s",
+                    id="lab.lock-held",
+                    found=holder,
+                    hint="it holds it for milliseconds otherwise; see whether that process is stopped",
+                )
+            await asyncio.sleep(POLL_S)
+        _sign(handle, name)
         yield
     finally:
         os.close(handle)
@@ -74,8 +92,8 @@ def lock_holder(home: Home, lab: str) -> str | None:
 
 def _open(path: Path) -> int:
     try:
-        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_folder(path.parent, 0o711)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise unwritable(path, error) from error
 

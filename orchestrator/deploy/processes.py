@@ -83,10 +83,12 @@ def spawn(
         argv: The command.
         marks: What `labels` returned.
         log: The file that takes standard output and error.
-        environment: Further variables, on top of our own environment.
+        environment: Further variables, on top of our own environment. Our umask is not passed on: what
+            it writes is writable by its owner alone.
         cwd: Its working directory; `/` unless given, so that it holds no folder of the user's.
     """
-    with log.open("ab") as output:
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "ab") as output:
         child = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
@@ -95,6 +97,7 @@ def spawn(
             cwd=cwd or "/",
             env={**os.environ, **(environment or {}), **marks},
             start_new_session=True,
+            umask=0o022,
         )
     _children.append(child)
     identity = identify(child.pid)

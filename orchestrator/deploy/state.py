@@ -3,6 +3,9 @@
 The note is written before anything is started and again after each step, whole and by rename, so that a
 reader sees either the old or the new one. It is a memory aid: `down` reads it to know where to look, but
 what is there it decides by looking. A note that cannot be read counts as no note.
+
+Nothing waits for the disk: all that a note tells of ends with the machine. A note that was written before the
+machine was last started knows no process any more, whatever numbers these had.
 """
 
 from __future__ import annotations
@@ -112,7 +115,7 @@ class LabState:
 
 def write(directory: LabDirectory, state: LabState) -> None:
     """Write the note so that no reader ever sees half of it."""
-    text = json.dumps({"format": FORMAT, **asdict(state)}, indent=1)
+    text = json.dumps({"format": FORMAT, "boot": _boot(), **asdict(state)}, indent=1)
     write_whole(directory.state_file, text)
 
 
@@ -120,7 +123,10 @@ def read(directory: LabDirectory) -> LabState | None:
     """Read the note, or return None if there is none that makes sense."""
     try:
         raw = json.loads(directory.state_file.read_text())
-        return _decode(raw) if raw.pop("format") == FORMAT else None
+        if raw.pop("format") != FORMAT:
+            return None
+        boot, found = raw.pop("boot"), _decode(raw)
+        return found if boot == _boot() else replace(found, owner=None, parts={})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -143,6 +149,14 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise unwritable(path.parent, error) from error
+
+
+def _boot() -> str:
+    """The kernel's name for the time since it was started, to which process numbers and starts belong."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _decode(raw: dict[str, Any]) -> LabState:

@@ -114,7 +114,10 @@ class Nodes:
             },
         }
         temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(table))
+        # Whoever could write it would choose where the commands of this user run.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(table))
         temporary.replace(path)
 
     def _read_cookies(self) -> None:

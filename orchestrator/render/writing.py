@@ -88,8 +88,12 @@ def _put(folder: Path, file: RenderedFile) -> Path:
     fresh = folder / f".{file.name}.new"
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-        os.fchmod(stream.fileno(), file.mode)  # whatever the umask says
-        stream.write(file.text)
-    fresh.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+            os.fchmod(stream.fileno(), file.mode)  # whatever the umask says
+            stream.write(file.text)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)  # half of it: the disk is full
+        raise
     return path

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.locks import lab_lock, lock_holder
-from orchestrator.errors import LabBusy
+from orchestrator.deploy.locks import lab_lock, lock_holder, machine_lock
+from orchestrator.errors import HostNotFit, LabBusy
 
 HOLDER = """
 import asyncio, sys
@@ -72,3 +72,24 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     holder.wait(10)
     holder.stdout.close()
     assert lock_holder(home, "ring") is None
+
+
+async def test_the_lock_of_all_labs_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    async with machine_lock(home, "choice"):
+        with pytest.raises(LabBusy) as caught:
+            async with machine_lock(home, "choice", wait_s=0.1):
+                pass
+    assert caught.value.id == "lab.lock-held"
+    async with machine_lock(home, "choice", wait_s=0.1):
+        pass
+
+
+async def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.locks.mkdir(parents=True)
+    (home.locks / "ring.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(HostNotFit):
+        async with lab_lock(home, "ring", "up"):
+            pass
+    assert not (tmp_path / "victim").exists()

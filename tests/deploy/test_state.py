@@ -60,3 +60,11 @@ def test_a_node_is_found_by_its_id() -> None:
     assert note().node(1).name == "a"
     with pytest.raises(KeyError):
         note().node(2)
+
+
+def test_a_note_from_before_the_machine_was_started_knows_no_process(
+    lab: LabDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.write(lab, note())
+    monkeypatch.setattr(state, "_boot", lambda: "another")
+    assert state.read(lab) == replace(note(), owner=None, parts={})
