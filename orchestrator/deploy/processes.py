@@ -87,7 +87,8 @@ def spawn(
             it writes is writable by its owner alone.
         cwd: Its working directory; `/` unless given, so that it holds no folder of the user's.
     """
-    with log.open("ab") as output:
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "ab") as output:
         child = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,

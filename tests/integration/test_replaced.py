@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ from tests.integration.conftest import RING, Nm
 from tests.integration.waiting import until, write_waiting
 
 CLOSES_ALL = """
-import os
 
 def waiter(ctx):
     ctx.report(began=True)

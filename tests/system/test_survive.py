@@ -81,6 +81,7 @@ def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
                 results=folder / str(seed),
             )
             assert out.verdict != "pass"
+            assert "cut off" in str((out.reason, out.failures)), (out.reason, out.failures)
         yield lab
     finally:
         labs.end()
@@ -105,14 +106,16 @@ def test_runs_that_were_cut_off_leave_no_process_in_a_node(cut_off: Lab) -> None
 
 def test_a_node_that_was_restarted_while_idle_sends_again(labs: Labs, tmp_path: Path) -> None:
     """The first session of a new life is not answered by what receivers remember of the old one."""
-    lab = labs.up(RING, backend="docker")
+    lab = labs.up(RING, name="restarted", backend="docker")
     for number in range(3):
         outcome = lab.run_scenario(
             "weights-sync", params={"size": "4 MB", "limit": "30 s"}, results=tmp_path / str(number)
         )
         assert outcome.verdict == "pass", (number, outcome.reason, outcome.failures, outcome.checks)
         assert {row["bytes"] for row in outcome.rows if row["role"] == "worker"} == {4_000_000}
-        subprocess.run(["docker", "restart", "nm-ring-node-1"], check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            ["docker", "restart", "nm-restarted-node-1"], check=True, capture_output=True, timeout=60
+        )
         until(lambda: lab.status().state == "ready")
 
 
@@ -120,7 +123,7 @@ LINE = """
 name: line
 topology: {type: line, n_nodes: 3}
 transport: tcp
-links: {default: {rate: 40 Mbit}}
+defaults: {link: {rate: 40 Mbit}}
 """
 """Slow enough that a transfer takes seconds, and over sockets, whose bytes can be counted from outside."""
 
