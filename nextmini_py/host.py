@@ -10,9 +10,10 @@ import os
 import select
 
 from nextmini_py import _native
-from nextmini_py._dataplane import open_nodes
+from nextmini_py._dataplane import Dataplane, open_nodes
 
 __all__ = [
+    "controller_token",
     "create_namespace",
     "enter_namespace",
     "enter_user_namespace",
@@ -20,6 +21,11 @@ __all__ = [
     "unshare_mounts",
     "wait_for_call",
 ]
+
+
+def controller_token(dataplane: Dataplane) -> str:
+    """What a node of this process proves itself to its controller with; it is secret, and its own."""
+    return dataplane._node.controller_token
 
 
 def create_namespace() -> int:

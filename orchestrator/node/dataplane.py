@@ -29,6 +29,13 @@ def open_nodes(nodes: Sequence[tuple[Path, int | None]]) -> list[Dataplane]:
     return host.open_nodes(nodes)
 
 
+def controller_token(opened: Dataplane) -> str:
+    """What a node proves itself to the controller with."""
+    from nextmini_py import host
+
+    return host.controller_token(opened)
+
+
 def wait_for_call() -> None:
     """Wait until the controller wants roles to be run here; the handler of a signal ends it by raising."""
     from nextmini_py import host

@@ -60,6 +60,10 @@ class Nodes:
         """The numbers of the nodes, sorted."""
         return sorted(self._nodes)
 
+    def tokens(self) -> dict[int, str]:
+        """What each node proves itself to the controller with."""
+        return {node.id: dataplane.controller_token(node.dataplane) for node in self._nodes.values()}
+
     @property
     def offload(self) -> str:
         """Whether super-packets pass the nodes' TUN devices, in words; each way of theirs once."""

@@ -37,6 +37,7 @@ from orchestrator.protocol.session import (
     permitted,
     reply_to,
 )
+from orchestrator.protocol.tokens import node_token
 
 __all__ = [
     "MAX_MESSAGE",
@@ -63,6 +64,7 @@ __all__ = [
     "decode_frames",
     "encode",
     "error_reply",
+    "node_token",
     "peer_error",
     "permitted",
     "reply_to",

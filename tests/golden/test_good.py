@@ -94,7 +94,7 @@ def planned(name: str, backend: str) -> DeploymentPlan:
         run_id="7f3c",
         external=[int(node) for node in options],
         controller_port=21_000,
-        secrets=Secrets(node_token="node-secret", operator_token="operator-secret", db_password="db-secret"),
+        secrets=Secrets(node_key="node-secret", operator_token="operator-secret", db_password="db-secret"),
         subnet="172.28.9.0/24" if backend == "docker" else None,
         images=Images.of_version("0.0.0"),
     )
@@ -103,7 +103,7 @@ def planned(name: str, backend: str) -> DeploymentPlan:
 
 def _compare_controller(read: settings.ControllerSettings, made: DeploymentPlan) -> None:
     meant = made.controller
-    plain = {"routing", "lab", "seed", "backend", "host", "port", "node_token", "operator_token"}
+    plain = {"routing", "lab", "seed", "backend", "host", "port", "node_key", "operator_token"}
     plain |= {"base_addr", "net_mask", "ready_timeout_ms", "protocol", "scheduler_type", "max_server_port"}
     assert {key: getattr(read, key) for key in plain} == {key: getattr(meant, key) for key in plain}
     assert dataclasses.asdict(read.db) == dataclasses.asdict(meant.db)

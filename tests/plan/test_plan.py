@@ -9,7 +9,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plan import Database, DeploymentPlan, Secrets, ServicePlan
 
 RING = topology.loads("name: ring\ntopology: {type: ring, n_nodes: 4}")
-SECRETS = Secrets(node_token="node-secret", operator_token="operator-secret", db_password="db-secret")
+SECRETS = Secrets(node_key="node-secret", operator_token="operator-secret", db_password="db-secret")
 
 
 def test_the_same_input_makes_the_same_plan() -> None:
@@ -18,8 +18,8 @@ def test_the_same_input_makes_the_same_plan() -> None:
 
 def test_secrets_are_new_each_time_and_never_shown() -> None:
     one, other = plan.build(RING), plan.build(RING)
-    words = {one.secrets.node_token, one.secrets.operator_token, one.secrets.db_password}
-    words |= {other.secrets.node_token, other.secrets.operator_token, other.secrets.db_password}
+    words = {one.secrets.node_key, one.secrets.operator_token, one.secrets.db_password}
+    words |= {other.secrets.node_key, other.secrets.operator_token, other.secrets.db_password}
     assert len(words) == 6
     assert all(len(word) >= 43 for word in words)  # 256 bits
     shown = repr(one)
