@@ -57,7 +57,7 @@ impl Node {
                 .enable_local_interface
                 .then(|| tun_setup(&settings, options.namespace)),
             sink: Arc::clone(&state) as _,
-            link_token: settings.controller_token.0.clone(),
+            link_token: String::new(),
             lab: settings.lab.clone(),
             shard: None,
         })?;
@@ -109,6 +109,7 @@ fn attach(
     };
     let who = Introduction {
         node_id: settings.node_id,
+        token: settings.controller_token.clone(),
         private_network_name: settings.private_network_name.clone(),
         private_address: private_address(settings)?,
         link_port: runtime.listen_port(),
@@ -121,14 +122,12 @@ fn attach(
     let hands = NodeHands {
         port: port.clone(),
         state: Arc::clone(state),
-        link_token: settings.controller_token.0.clone(),
         by_door: settings.protocol != LinkProtocol::Tcp,
         addresses: Arc::clone(addresses),
         reported: Mutex::default(),
     };
     let door = Door {
         addr: settings.controller_addr.clone(),
-        token: settings.controller_token.clone(),
         process,
     };
     let answer = Arc::clone(registration);
