@@ -2,8 +2,8 @@
 
 A connection of nodes or of an agent is let in as one node, by that node's token. A process carries many
 nodes, so each further one is added with its own token, in its `StartUp` or in `AgentHello`. Every message is
-checked before anything is done about it: the node in its header, and that in its body where it names its sender
-there.
+checked before anything is done about it: the node in its header, and that in its body where it names its
+sender there.
 """
 
 from __future__ import annotations

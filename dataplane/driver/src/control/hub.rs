@@ -75,6 +75,6 @@ fn start() -> Result<Hub, ControlError> {
 
 /// Runs something on the control thread, for tests that watch it.
 #[cfg(test)]
-pub(super) fn spawn(future: impl std::future::Future<Output = ()> + Send + 'static) {
+pub(super) fn spawn(future: std::pin::Pin<Box<dyn std::future::Future<Output = ()> + Send>>) {
     hub().expect("a control thread").handle.spawn(future);
 }

@@ -211,7 +211,7 @@ fn attach_with(addr: String, limit: Duration, reconnect: bool) -> Fixture {
     let node = Setup::new(2, limit, reconnect, false);
     let reply = node.reply;
     let place = attach(door, node.registration, reply).expect("a thread");
-    let watchdog = Watchdog::over(|task| hub::spawn(task));
+    let watchdog = Watchdog::over(hub::spawn);
     node.rest.complete(place, watchdog)
 }
 

@@ -23,6 +23,7 @@ const FLOWS_PER_REPORT: usize = 256;
 pub(super) struct NodeHands {
     pub port: NodePort,
     pub state: Arc<NodeState>,
+    pub link_token: String,
     /// Whether neighbours may be dialled at their unix doors.
     pub by_door: bool,
     pub addresses: Arc<Mutex<AddressPlan>>,
@@ -42,7 +43,7 @@ impl Hands for NodeHands {
             Effect::Resolve { name, .. } => {
                 done(Err(format!("{name:?} is not for the packet path")))
             }
-            Effect::Connect(add, address) => self.connect(add, address, done),
+            Effect::Connect(add, address) => self.connect(*add, address, done),
             Effect::SetLink(remote, spec) => {
                 self.command(Command::SetLink { remote, spec }, done);
             }
@@ -157,7 +158,7 @@ impl NodeHands {
             door: (self.by_door && !add.remote_door.is_empty())
                 .then(|| PathBuf::from(&add.remote_door)),
             spec: link_spec(&add.link),
-            token: String::new(),
+            token: self.link_token.clone(),
             remote_name: add.remote_name,
         };
         self.port

@@ -57,7 +57,7 @@ impl Node {
                 .enable_local_interface
                 .then(|| tun_setup(&settings, options.namespace)),
             sink: Arc::clone(&state) as _,
-            link_token: String::new(),
+            link_token: settings.lab.clone(),
             lab: settings.lab.clone(),
             shard: None,
         })?;
@@ -122,6 +122,7 @@ fn attach(
     let hands = NodeHands {
         port: port.clone(),
         state: Arc::clone(state),
+        link_token: settings.lab.clone(),
         by_door: settings.protocol != LinkProtocol::Tcp,
         addresses: Arc::clone(addresses),
         reported: Mutex::default(),

@@ -126,7 +126,7 @@ mod tests {
     fn whoever_asked_hears_once_whether_there_is_an_answer_or_not() {
         let (heard, hears) = channel();
         let ask = |heard: std::sync::mpsc::Sender<Option<u8>>| {
-            Reply::then(move |answer| drop(heard.send(answer)))
+            Reply::then(move |answer| assert!(heard.send(answer).is_ok()))
         };
         ask(heard.clone()).send(7);
         drop(ask(heard.clone()));

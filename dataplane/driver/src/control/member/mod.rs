@@ -59,7 +59,7 @@ pub enum Effect {
     /// Find out the address that a link dials; [`Member::resolved`] goes on with it.
     Resolve { remote: NodeId, name: String },
     /// Make the link that the order describes, or make it anew; with the address where this end dials.
-    Connect(wire::AddNode, Option<SocketAddr>),
+    Connect(Box<wire::AddNode>, Option<SocketAddr>),
     /// Change what a link does.
     SetLink(NodeId, LinkSpec),
     /// Take a link away.
@@ -449,7 +449,7 @@ impl Member {
             link.phase = Phase::Made(ticket);
             link.state = None;
             link.progress.begin(ticket, link.order.version, true);
-            effect = Some(Effect::Connect(link.order.clone(), address));
+            effect = Some(Effect::Connect(Box::new(link.order.clone()), address));
         }
         Step { ticket, effect }
     }
