@@ -1,8 +1,8 @@
 """A watchdog over event loops: nothing that runs on one may hold it up.
 
 Loops of the tests run in asyncio's debug mode, and every callback is timed. What counts is the time in which
-it kept its thread busy or asleep, not the time in which other programs had the core: the kernel says how long a thread waited to be run (`/proc/thread-self/schedstat`, second number, nanoseconds; see
-sched-stats.rst of Linux), and that is taken off.
+it kept its thread busy or asleep, not the time in which other programs had the core: the kernel says how long
+a thread waited to be run (`/proc/thread-self/schedstat`, second number, nanoseconds), and that is taken off.
 """
 
 from __future__ import annotations
