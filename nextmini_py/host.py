@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nextmini_py._run import RunDataplane
 
 __all__ = [
+    "controller_token",
     "create_namespace",
     "enter_namespace",
     "enter_user_namespace",
@@ -25,6 +26,11 @@ __all__ = [
     "unshare_mounts",
     "wait_for_call",
 ]
+
+
+def controller_token(dataplane: Dataplane) -> str:
+    """What a node of this process proves itself to its controller with; it is secret, and its own."""
+    return dataplane._node.controller_token
 
 
 def create_namespace() -> int:

@@ -245,7 +245,10 @@ def _down_json(result: DownResult) -> dict[str, Any]:
 
 
 def _link_list(links: Any) -> str:
-    shown = ", ".join(f"{link.a}–{link.b} is {link.state}" for link in links[:8])
+    shown = ", ".join(
+        f"{link.a}–{link.b} is {link.state}" + (f" ({link.reason})" if link.reason else "")
+        for link in links[:8]
+    )
     return f"; {shown}" + (f" and {len(links) - 8} more" if len(links) > 8 else "") if links else ""
 
 
@@ -265,9 +268,9 @@ def _print_details(seen: LabStatus) -> None:
         "nodes",
     )
     table(
-        ("a", "b", "state", "kind", "a → b", "b → a"),
+        ("a", "b", "state", "kind or reason", "a → b", "b → a"),
         [
-            (str(x.a), str(x.b), x.state, x.kind, describe(x.forward), describe(x.backward))
+            (str(x.a), str(x.b), x.state, x.kind or x.reason, describe(x.forward), describe(x.backward))
             for x in seen.links
         ],
         "links",

@@ -99,6 +99,7 @@ def show(
                     "b": link.b,
                     "state": link.state,
                     "kind": link.kind,
+                    "reason": link.reason,
                     "forward": link.forward.to_wire(),
                     "backward": link.backward.to_wire(),
                 }
@@ -107,8 +108,11 @@ def show(
         )
         return
     table(
-        ("a", "b", "state", "kind", "a → b", "b → a"),
-        [(str(x.a), str(x.b), x.state, x.kind, describe(x.forward), describe(x.backward)) for x in links],
+        ("a", "b", "state", "kind or reason", "a → b", "b → a"),
+        [
+            (str(x.a), str(x.b), x.state, x.kind or x.reason, describe(x.forward), describe(x.backward))
+            for x in links
+        ],
     )
 
 

@@ -46,6 +46,7 @@ class Session:
     """A peer that was let in.
 
     Attributes:
+        allowed: The nodes whose tokens it has shown; it may speak for no other.
         nodes: The nodes that registered on it.
         newcomers: Some of them have just registered and know nothing about the others yet.
         directory: The groups that all of its nodes were told of.
@@ -53,6 +54,7 @@ class Session:
 
     connection: Connection
     peer: Peer
+    allowed: set[int] = field(default_factory=set)
     nodes: set[int] = field(default_factory=set)
     newcomers: bool = False
     directory: dict[int, Group] = field(default_factory=dict)

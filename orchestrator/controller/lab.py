@@ -19,7 +19,9 @@ from orchestrator.controller.registry import Link, Node, NodeStates, Registry
 from orchestrator.controller.routing import Edges, check_route, children, next_hop_tables
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages import (
-    AddNode,
+    Group as DirectoryEntry,
+)
+from orchestrator.protocol.messages import (
     GroupRoute,
     Have,
     InstallGroupDirectory,
@@ -27,11 +29,7 @@ from orchestrator.protocol.messages import (
     Message,
     RemoveNode,
     Route,
-    SetLink,
     StartUp,
-)
-from orchestrator.protocol.messages import (
-    Group as DirectoryEntry,
 )
 from orchestrator.store import RouteRow
 
@@ -90,6 +88,7 @@ class Lab:
             NodeTaken: Another living process is that node.
         """
         node = self.registry.register(node_id, hello, peer, peer_alive=peer_alive)
+        self._note_refused(node)
         self._returned[node_id] = hello.have  # compared when everybody who comes at once has come
         self._touch(node_id, *self.registry.neighbours(node_id))
         return node
@@ -121,15 +120,18 @@ class Lab:
         node.peer = None
         return node
 
-    def link_state(self, node_id: int, remote_id: int, up: bool, kind: str = "") -> bool:
-        """A node says that a link came up or went down; return whether that is news."""
+    def link_state(self, node_id: int, remote_id: int, up: bool, kind: str = "", reason: str = "") -> bool:
+        """A node says that a link came up, or that it is down and why; return whether that is news."""
         node = self.registry.node(node_id)
         self.registry.link(node_id, remote_id)
         news = (remote_id in node.links_up) != up
         if up:
             node.links_up[remote_id] = kind
+            node.links_down.pop(remote_id, None)
         else:
             node.links_up.pop(remote_id, None)
+            news |= node.links_down.get(remote_id, "") != reason
+            node.links_down[remote_id] = reason
         self._unready.update((node_id, remote_id))
         return news
 
@@ -140,16 +142,19 @@ class Lab:
 
     def confirmed(self, node: Node, message: Message) -> None:
         """A node did what a message told it."""
-        told = node.told
-        if isinstance(message, InstallRoutes):
-            told.routes_confirmed = message.version
-        elif isinstance(message, AddNode | SetLink):
-            told.links_confirmed[message.remote_node_id] = message.version
+        reconcile.confirmed(node, message)
+        self._note_refused(node)
         self._unready.add(node.id)
 
     def refused(self, node: Node, message: Message, why: str) -> None:
         """A node could not do what a message told it."""
-        node.problem = f"{message.type} was refused: {why}"
+        # Routes that build on a failure are refused until they are told whole: that is done at once, but not
+        # again when the whole was refused, or the two would keep each other busy.
+        partial = isinstance(message, InstallRoutes) and not message.reset
+        reconcile.refused(node, message, why)
+        if partial:
+            self._touch(node.id)
+        self._note_refused(node)
         self._unready.add(node.id)
 
     def newly_ready(self) -> list[Node]:
@@ -281,6 +286,15 @@ class Lab:
             return "starting"
         return "down"
 
+    def link_reason_of(self, link: Link) -> str:
+        """Return why a link is not up, as an end says that knows; empty while it is up."""
+        if self.link_state_of(link) == "up":
+            return ""
+        a, b = self.registry.node(link.a), self.registry.node(link.b)
+        refused = (a.problems.get(f"link {link.b}"), b.problems.get(f"link {link.a}"))
+        said = (a.links_down.get(link.b), b.links_down.get(link.a))
+        return next(filter(None, (*refused, *said)), "")
+
     def link_kind_of(self, link: Link) -> str:
         """Return what carries a link while it is up, as its lower end says; both ends agree on it."""
         up = self.link_state_of(link) == "up"
@@ -291,6 +305,13 @@ class Lab:
     def _version_of(self, node_id: int) -> int | None:
         wanted = self._wanted.get(node_id)
         return None if wanted is None else wanted.version
+
+    def _note_refused(self, node: Node) -> None:
+        """Keep what a node could not do among the lab's problems, for as long as that is so."""
+        about = f"node {node.id}"
+        self.problems.pop(about, None)
+        if node.problem:
+            self.problems[about] = f"node {node.id}: {node.problem}"
 
     def _touch(self, *node_ids: int) -> None:
         self._dirty.update(node_ids)

@@ -12,7 +12,7 @@ from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import GroupUnknown, TreeInvalid
 from orchestrator.controller.groups import Group, TreeSpec
 from orchestrator.controller.registry import Node, NodeStates
-from orchestrator.protocol import Frame, Message, ProtocolError
+from orchestrator.protocol import Frame, Message, ProtocolError, Refused
 from orchestrator.protocol import messages as m
 from orchestrator.store import GroupRow, NodeRow, TreeRow
 
@@ -26,6 +26,12 @@ MAX_WAIT_MS = 60_000
 
 MAX_PARKED = 10_000
 """Requests that may wait for groups."""
+
+MAX_REASON = 300
+"""Characters of a node's sentence about a link; it is shown in a line of `nm status`."""
+
+OWN_EVENTS = ("agent.", "controller.", "group.", "lab.", "link.", "node.", "run.", "store.")
+"""How the names of the controller's own events begin: no node may put words into its mouth."""
 
 
 _WARNINGS = frozenset({"device.lost", "link.refused", "node.engine_restarted"})
@@ -171,10 +177,12 @@ class NodeDesk:
         core.touch()
 
     def _link_state(self, session: Session, node: Node, frame: Frame, message: m.LinkState) -> None:
-        news = self._core.lab.link_state(node.id, message.remote_node_id, message.up, message.kind)
+        reason = message.reason[:MAX_REASON]
+        where = (node.id, message.remote_node_id)
+        news = self._core.lab.link_state(*where, message.up, message.kind, reason)
         if news and self._core.lab.readiness.passed:
             name = "link.up" if message.up else "link.down"
-            facts = {"remote": message.remote_node_id, "reason": message.reason, "kind": message.kind}
+            facts = {"remote": message.remote_node_id, "reason": reason, "kind": message.kind[:20]}
             self._core.events.add(name, node.id, facts, level="debug")
         session.connection.ack(frame)
         self._core.touch()
@@ -310,8 +318,10 @@ class NodeDesk:
     # Measurements.
 
     def _node_event(self, session: Session, node: Node, frame: Frame, message: m.NodeEvent) -> None:
-        name = message.name[:100] or "node.event"
-        level = "warning" if name in _WARNINGS else "info"
+        name = message.name[:100] or "event"
+        if name.startswith(OWN_EVENTS) and name not in _WARNINGS:
+            raise Refused(f"the event `{name}` is the controller's to tell", found=name)
+        level = "warning" if name in _WARNINGS or name == shards.STALLED else "info"
         if name == shards.STALLED:
             self._core.lab.problems[shards.about(node.id)] = shards.sentence(node.id, message.detail)
         elif name == shards.MOVES:

@@ -91,6 +91,7 @@ class OperatorDesk:
                 link.spec_from(link.a),
                 link.spec_from(link.b),
                 lab.link_kind_of(link),
+                lab.link_reason_of(link),
             )
             for link in lab.registry.links.values()
         )

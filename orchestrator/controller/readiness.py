@@ -47,11 +47,12 @@ class Readiness:
                 continue
             _, version = told.links.get(remote_id, (0, 0))
             if told.links_confirmed.get(remote_id) != version:
-                return f"its link to {remote_id} is not set up"
+                return _because(f"its link to {remote_id} is not set up", node.links_down.get(remote_id))
             if remote_id not in node.links_up:
-                return f"its link to {remote_id} is not up"
+                return _because(f"its link to {remote_id} is not up", node.links_down.get(remote_id))
             if node.id not in remote.links_up:
-                return f"its link to {remote_id} is not up at the other end"
+                reason = remote.links_down.get(node.id)
+                return _because(f"its link to {remote_id} is not up at the other end", reason)
         return "" if node.reported else "it has not said that it is ready"
 
     def update(self, nodes: Iterable[Node]) -> list[Node]:
@@ -99,3 +100,7 @@ class Readiness:
         """Return how many nodes are ready, and how many count."""
         counting = [node for node in self._registry if not node.external]
         return sum(n.state is NodeStates.READY and not n.awaited for n in counting), len(counting)
+
+
+def _because(what: str, reason: str | None) -> str:
+    return f"{what}: {reason}" if reason else what

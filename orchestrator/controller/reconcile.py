@@ -24,7 +24,17 @@ from orchestrator.protocol.messages import (
     SetLink,
 )
 
-__all__ = ["WantedRoutes", "links", "remember", "routes", "trees", "wanted_links"]
+__all__ = [
+    "WantedRoutes",
+    "about",
+    "confirmed",
+    "links",
+    "refused",
+    "remember",
+    "routes",
+    "trees",
+    "wanted_links",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,48 @@ def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
     return [InstallRoutes(wanted.version, table, tuple(changed), tuple(sorted(gone)), fresh)]
 
 
+def confirmed(node: Node, message: Message) -> None:
+    """Note that a node did what a message told it, unless it was told something else since."""
+    told = node.told
+    node.problems.pop(about(message), None)
+    if isinstance(message, InstallRoutes):
+        if told.routes_version == message.version:
+            told.routes_confirmed = message.version
+    elif isinstance(message, AddNode | SetLink):
+        _, version = told.links.get(message.remote_node_id, (0, 0))
+        if version == message.version:
+            told.links_confirmed[message.remote_node_id] = version
+
+
+def refused(node: Node, message: Message, why: str) -> None:
+    """Note that a node could not do what a message told it.
+
+    It is then believed to have nothing of it: what leads to another look at the node tells it again, whole.
+    """
+    told = node.told
+    node.problems[about(message)] = f"{message.type} was refused: {why}"
+    if isinstance(message, InstallRoutes):
+        told.table = told.routes_version = told.routes_confirmed = None
+        told.routes = {}
+    elif isinstance(message, AddNode | SetLink):
+        if told.links.get(message.remote_node_id, (0, 0))[1] == message.version:
+            told.links[message.remote_node_id] = (0, 0)
+            told.links_confirmed.pop(message.remote_node_id, None)
+    elif isinstance(message, RemoveNode):
+        told.links.setdefault(message.remote_node_id, (0, 0))
+    elif isinstance(message, InstallGroupRoutes) and told.trees.get(message.group_id) == message.version:
+        told.trees[message.group_id] = 0
+
+
+def about(message: Message) -> str:
+    """Return what a message is about, so that a later one about the same can take its problem away."""
+    if isinstance(message, AddNode | SetLink | RemoveNode):
+        return f"link {message.remote_node_id}"
+    if isinstance(message, InstallGroupRoutes):
+        return f"group {message.group_id}"
+    return message.type
+
+
 def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
     """Return the links that a node should have: to every neighbour that has ever registered."""
     found = {}
@@ -109,6 +161,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
             del told[message.remote_node_id]
             node.told.links_confirmed.pop(message.remote_node_id, None)
             node.links_up.pop(message.remote_node_id, None)
+            node.links_down.pop(message.remote_node_id, None)
     for remote, want in wanted.items():
         base, version = told.get(remote, (None, None))
         if version == want.version:
@@ -118,6 +171,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
         else:
             found.append(want.message)
             node.links_up.pop(remote, None)  # it begins anew, whatever was there before
+            node.links_down.pop(remote, None)
         told[remote] = (want.base, want.version)
     return found
 

@@ -51,9 +51,10 @@ class Node:
         process: As it said; 0 when it has never registered.
         link_door: The path of its process's unix socket for links, if it has one.
         links_up: Neighbours to which its link is up, by its own account, and what carries it.
+        links_down: Why its link to a neighbour is not up, by its own account.
         reported: It said `NodeTopologyReady` since it came.
         awaited: It is away, but expected back at any moment.
-        problem: What it could not do of what it was told.
+        problems: What it could not do of what it was told, as sentences by what they are about.
     """
 
     id: int
@@ -71,10 +72,16 @@ class Node:
     link_door: str = ""
     mtu: int = 1500
     links_up: dict[int, str] = field(default_factory=dict)
+    links_down: dict[int, str] = field(default_factory=dict)
     reported: bool = False
     awaited: bool = False
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
     told: Told = field(default_factory=Told)
+
+    @property
+    def problem(self) -> str:
+        """The first of its problems, empty when it has none."""
+        return next(iter(self.problems.values()), "")
 
     @property
     def known(self) -> bool:
@@ -170,6 +177,7 @@ class Registry:
                 f"node {node_id} is taken by another program", hint="end that one first, or take another seat"
             )
         same = hello.process != 0 and node.process == hello.process
+        node.links_down.clear()
         if not same:
             node.links_up.clear()
         node.peer = peer
@@ -181,7 +189,7 @@ class Registry:
         node.mtu = hello.mtu
         node.reported = False
         node.awaited = False
-        node.problem = ""
+        node.problems.clear()
         node.told = Told()
         node.state = NodeStates.STARTING
         return node

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator import log
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.controller import restore
+from orchestrator.controller import access, restore
 from orchestrator.controller.agent_desk import AgentDesk
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.events import EventLog
@@ -55,12 +55,7 @@ class Controller:
         self._clock = clock or SystemClock()
         self._store_limit = store_limit or min(STORE_LIMIT, settings.ready_timeout_ms / 1000)
         self._log = log.get("orchestrator.controller", lab=settings.lab)
-        tokens = {
-            Role.NODE: settings.node_token,
-            Role.AGENT: settings.node_token,
-            Role.OPERATOR: settings.operator_token,
-        }
-        self._admission = Admission(tokens)
+        self._admission = Admission(settings.node_key, settings.operator_token)
         self._store = Store(settings.db.conninfo(), clock=self._clock)
         self._server: Server | None = None
         self._reading: dict[str, asyncio.Task[None]] = {}
@@ -147,7 +142,7 @@ class Controller:
         except ProtocolError as error:
             self._log.warning("peer refused", address=connection.remote, error=error.id, reason=error.message)
             return
-        session = Session(connection, peer)
+        session = Session(connection, peer, {peer.node} - {0})
         connection.on_wrong = lambda bad: self._wrong(session, bad)
         self.core.sessions.add(session)
         try:
@@ -172,6 +167,8 @@ class Controller:
             return  # an answer to something that nobody waits for any more
         try:
             permitted(role, frame.message)
+            if role is not Role.OPERATOR:
+                access.check(self._admission, session.allowed, frame)
             if role is Role.NODE:
                 self.nodes.take(session, frame)
             elif role is Role.AGENT:

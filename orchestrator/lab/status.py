@@ -56,7 +56,7 @@ class LinkInfo:
     """A link of a lab: its state, what it does in each direction now, and what carries it.
 
     `kind` is `memory` within one process, and `shared` (memory), `unix` (a socket) or `tcp` between two; it
-    is empty while the link is not up.
+    is empty while the link is not up. `reason` then says why, where an end knows.
     """
 
     a: int
@@ -65,6 +65,7 @@ class LinkInfo:
     forward: LinkSpec = PLAIN
     backward: LinkSpec = PLAIN
     kind: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,14 @@ class LabStatus:
                 for node in self.nodes
             ],
             "links": [
-                {"a": link.a, "b": link.b, "state": link.state, "kind": link.kind} for link in self.links
+                {
+                    "a": link.a,
+                    "b": link.b,
+                    "state": link.state,
+                    "kind": link.kind,
+                    "reason": link.reason,
+                }
+                for link in self.links
             ],
             "problems": list(self.problems),
         }
@@ -128,6 +136,7 @@ class LabStatus:
                 "b": link.b,
                 "state": link.state,
                 "kind": link.kind,
+                "reason": link.reason,
                 "forward": link.forward.to_wire(),
                 "backward": link.backward.to_wire(),
             }
@@ -208,7 +217,7 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status) -> La
         state=kind,
         nodes=tuple(nodes),
         links=tuple(
-            LinkInfo(link.a, link.b, link.state, link.forward, link.backward, link.kind)
+            LinkInfo(link.a, link.b, link.state, link.forward, link.backward, link.kind, link.reason)
             for link in seen.links
         ),
         problems=tuple(problems) if kind != "ready" else (),

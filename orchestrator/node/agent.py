@@ -7,7 +7,7 @@ controller link, which takes messages from any thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -56,7 +56,7 @@ class Agent:
     Args:
         nodes: The nodes of this process.
         url: The controller's websocket.
-        token: The nodes' token.
+        tokens: Each node's own token.
         base: The address that node n's number is added to.
         work: Where the code of scenarios is unpacked.
         logs: Where each node's own log file goes; None for none.
@@ -68,7 +68,7 @@ class Agent:
         nodes: Nodes,
         *,
         url: str,
-        token: str,
+        tokens: Mapping[int, str],
         base: str,
         work: Path,
         logs: Path | None,
@@ -85,7 +85,9 @@ class Agent:
         self._looking: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._role_over = asyncio.Event()
-        self._link = ControllerLink(url, token, self._hello, self._obey, self._ask_again)
+        self._tokens = dict(tokens)
+        first = nodes.ids()[0]
+        self._link = ControllerLink(url, tokens[first], first, self._hello, self._obey, self._ask_again)
         self._orders: dict[type[Message], Callable[..., None]] = {
             PrepareRun: self._prepare,
             RunRole: self._run_role,
@@ -105,7 +107,7 @@ class Agent:
 
     def _hello(self) -> AgentHello:
         running = [RunningRole(run.id, node) for run in self._runs.values() for node in run.running]
-        return AgentHello(tuple(self._nodes.ids()), tuple(running))
+        return AgentHello(tuple(self._nodes.ids()), tuple(running), self._tokens)
 
     def _ask_again(self) -> None:
         self._link.post(AgentTroubles(self._troubles), 0, False)

@@ -37,6 +37,13 @@ def run_view(dataplane: Dataplane) -> RunDataplane:
     return host.run_view(dataplane)
 
 
+def controller_token(opened: Dataplane) -> str:
+    """What a node proves itself to the controller with."""
+    from nextmini_py import host
+
+    return host.controller_token(opened)
+
+
 def wait_for_call() -> None:
     """Wait until the controller wants roles to be run here; the handler of a signal ends it by raising."""
     from nextmini_py import host

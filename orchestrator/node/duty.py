@@ -54,7 +54,7 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
     return Agent(
         nodes,
         url=settings.controller_addr,
-        token=settings.controller_token,
+        tokens=nodes.tokens(),
         base=settings.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,

@@ -69,7 +69,8 @@ class ControllerLink:
 
     Args:
         url: The controller's websocket.
-        token: The nodes' token.
+        token: The token of the node as which the agent introduces itself.
+        node: That node; the others show their tokens in `AgentHello`.
         hello: Makes the agent's greeting, anew for every connection.
         on_frame: Called in the loop with each frame that the controller sends.
         on_return: Called in the loop when the controller is back after it was lost.
@@ -79,12 +80,14 @@ class ControllerLink:
         self,
         url: str,
         token: str,
+        node: int,
         hello: Callable[[], AgentHello],
         on_frame: Callable[[Connection, Frame], None],
         on_return: Callable[[], None],
     ) -> None:
         self._url = url
         self._token = token
+        self._node = node
         self._hello = hello
         self._on_frame = on_frame
         self._on_return = on_return
@@ -132,7 +135,8 @@ class ControllerLink:
         Raises:
             PeerError: The controller refuses us.
         """
-        async for connection in reconnecting(self._url, self._token, Role.AGENT, process=self._process):
+        introduced = reconnecting(self._url, self._token, Role.AGENT, process=self._process, node=self._node)
+        async for connection in introduced:
             try:
                 await connection.request(self._greeting())
             except (Disconnected, RequestTimeout):

@@ -65,6 +65,10 @@ class Nodes:
         """The numbers of the nodes, sorted."""
         return sorted(self._nodes)
 
+    def tokens(self) -> dict[int, str]:
+        """What each node proves itself to the controller with."""
+        return {node.id: dataplane.controller_token(node.dataplane) for node in self._nodes.values()}
+
     @property
     def namespaces(self) -> list[int]:
         """The open files that name the nodes' network namespaces."""

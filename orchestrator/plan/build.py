@@ -19,6 +19,7 @@ from orchestrator.plan.model import (
     Secrets,
 )
 from orchestrator.plan.reach import ttl_mode
+from orchestrator.protocol import node_token
 from orchestrator.topology import Node, Topology
 
 __all__ = ["CONTROLLER_PORT", "LINK_PORT", "build"]
@@ -184,7 +185,7 @@ def _node(
         seed=topology.seed,
         external=node.external,
         controller_addr=controller,
-        controller_token=secrets.node_token,
+        controller_token=node_token(secrets.node_key, node.id),
         # All parts of a lab start at once, and the controller may be the last.
         controller_connect_timeout_ms=_milliseconds(_CONNECT_SECONDS if node.external else ready_timeout),
         # Nodes under one name reach each other at private addresses; a seat outside the containers cannot.
@@ -247,7 +248,7 @@ def _controller(
         max_server_port=8_081,
         protocol="tcp",
         scheduler_type="fifo",
-        node_token=secrets.node_token,
+        node_key=secrets.node_key,
         operator_token=secrets.operator_token,
         link_secret=secrets.link_secret,
         ready_timeout_ms=_milliseconds(ready_timeout),

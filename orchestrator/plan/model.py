@@ -31,7 +31,7 @@ __all__ = [
 class Secrets:
     """What opens doors in one run of one lab; never shown in a repr."""
 
-    node_token: str = field(repr=False)
+    node_key: str = field(repr=False)
     operator_token: str = field(repr=False)
     link_secret: str = field(repr=False)
     db_password: str = field(repr=False)
@@ -44,7 +44,7 @@ class Secrets:
         def draw() -> str:
             return secrets.token_urlsafe(32)
 
-        return cls(node_token=draw(), operator_token=draw(), link_secret=draw(), db_password=draw())
+        return cls(node_key=draw(), operator_token=draw(), link_secret=draw(), db_password=draw())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class ControllerPlan:
     max_server_port: int
     protocol: str
     scheduler_type: str
-    node_token: str = field(repr=False)
+    node_key: str = field(repr=False)
     operator_token: str = field(repr=False)
     link_secret: str = field(repr=False)
     ready_timeout_ms: int

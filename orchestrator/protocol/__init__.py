@@ -41,6 +41,7 @@ from orchestrator.protocol.session import (
     permitted,
     reply_to,
 )
+from orchestrator.protocol.tokens import node_token
 
 __all__ = [
     "MAX_FIRST_MESSAGE",
@@ -71,6 +72,7 @@ __all__ = [
     "encode",
     "encode_payload",
     "error_reply",
+    "node_token",
     "peer_error",
     "permitted",
     "reply_to",

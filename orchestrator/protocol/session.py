@@ -6,8 +6,6 @@ and matches on both sides. The transport moves the bytes and asks here what to d
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,6 +19,7 @@ from orchestrator.protocol.errors import (
     WrongVersion,
 )
 from orchestrator.protocol.messages import Error, Hello, Message, Role
+from orchestrator.protocol.tokens import node_token, token_matches
 
 __all__ = ["Admission", "Peer", "Requests", "error_reply", "peer_error", "permitted", "reply_to"]
 
@@ -29,22 +28,29 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom the controller let in."""
+    """Whom the controller let in; `node` is the one whose token it showed, 0 for an operator."""
 
     role: Role
     software: str
     process: int
+    node: int = 0
 
 
 class Admission:
-    """Decides about a peer's first frame.
+    """Decides about a peer's first frame, and later about each further node that it speaks for.
 
     Args:
-        tokens: The secret of each role that may come in.
+        node_key: What the tokens of nodes are derived from.
+        operator_token: The operator's token.
     """
 
-    def __init__(self, tokens: Mapping[Role, str]) -> None:
-        self._tokens = dict(tokens)
+    def __init__(self, node_key: str, operator_token: str) -> None:
+        self._node_key = node_key
+        self._operator_token = operator_token
+
+    def speaks_for(self, node: int, token: str) -> bool:
+        """Tell whether a token is that of a node."""
+        return token_matches(token, node_token(self._node_key, node)) and node != 0 and bool(self._node_key)
 
     def admit(self, first: Frame | Bad) -> Peer:
         """Return who the peer is.
@@ -65,15 +71,19 @@ class Admission:
                 expected=str(VERSION),
                 hint=SAME_RELEASE,
             )
-        # An unknown role is compared as well, so that the time taken does not tell which roles exist.
-        expected = self._tokens.get(_role(hello.role) or Role.CONTROLLER, "")
-        if not hmac.compare_digest(hello.token.encode(), expected.encode()) or not expected:
+        # Both are always compared, so that the time taken does not tell which roles exist.
+        operator = token_matches(hello.token, self._operator_token)
+        node = self.speaks_for(first.node, hello.token)
+        role = _role(hello.role)
+        if not (operator if role is Role.OPERATOR else node and role is not None):
+            whose = f" of node {first.node}" if first.node else ""
             raise Refused(
-                f"the token is not valid for the role `{hello.role[:20]}`",
+                f"the token is not valid for the role `{hello.role[:20]}`{whose}",
                 id="control.token",
                 hint="a token belongs to one start of a lab; read it from the lab's files again",
             )
-        return Peer(Role(hello.role), hello.software[:100], hello.process)
+        assert role is not None, "an unknown role is refused above"
+        return Peer(role, hello.software[:100], hello.process, 0 if role is Role.OPERATOR else first.node)
 
 
 def permitted(role: Role, message: Message) -> None:

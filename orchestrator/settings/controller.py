@@ -89,7 +89,7 @@ class ControllerSettings:
     """Everything in the controller's file; see `CONTROLLER_TABLE` for what each key means."""
 
     lab: str
-    node_token: str = field(repr=False)
+    node_key: str = field(repr=False)
     operator_token: str = field(repr=False)
     link_secret: str = field(repr=False)
     backend: str = "native"
@@ -152,7 +152,7 @@ _SPEC = Table(
 
 _KEYS: dict[str, Field] = {
     "lab": Field(Text(), "the lab's name", required=True),
-    "node_token": Field(Text(), "opens a node's control connection", required=True),
+    "node_key": Field(Text(), "what the tokens of nodes are derived from", required=True),
     "operator_token": Field(Text(), "opens an operator's control connection", required=True),
     "link_secret": Field(Text(), "the keys of the links between processes derive from it", required=True),
     "backend": Field(Choice("docker", "native", "swarm"), "what a node is"),

@@ -61,16 +61,18 @@ async def connect(
     *,
     software: str = f"nm {__version__}",
     process: int = 0,
+    node: int = 0,
     within: float = 5.0,
 ) -> Connection:
     """Connect to a controller and introduce oneself.
 
     Args:
         url: Such as `ws://127.0.0.1:3000/control`.
-        token: The role's secret.
+        token: The operators' secret, or the node's.
         role: `node`, `agent` or `operator`.
         software: Name and version, for the controller's log.
         process: The number of this process, when it has nodes.
+        node: The node whose token it is, 0 for an operator.
         within: Seconds for all of it.
 
     Raises:
@@ -96,7 +98,7 @@ async def connect(
             )
             connection = Connection(WebSocketPipe(socket))
             try:
-                await introduce(connection, token, role, software=software, process=process)
+                await introduce(connection, token, role, software=software, process=process, node=node)
             except BaseException:
                 await connection.close("introduction failed", grace=0)
                 raise
@@ -108,7 +110,13 @@ async def connect(
 
 
 async def introduce(
-    connection: Connection, token: str, role: Role | str, *, software: str = "", process: int = 0
+    connection: Connection,
+    token: str,
+    role: Role | str,
+    *,
+    software: str = "",
+    process: int = 0,
+    node: int = 0,
 ) -> None:
     """Say who we are on a new connection, and wait to be let in.
 
@@ -116,7 +124,7 @@ async def introduce(
         PeerError: The controller refuses us.
         Disconnected: The connection ended instead.
     """
-    connection.send_nowait(Hello(token, VERSION, str(role), software, process))
+    connection.send_nowait(Hello(token, VERSION, str(role), software, process), node=node)
     frame = await connection.next_frame()
     if frame is None:
         raise Disconnected(connection.ended or "the connection ended")
@@ -134,6 +142,7 @@ async def reconnecting(
     *,
     software: str = f"nm {__version__}",
     process: int = 0,
+    node: int = 0,
     backoff: Backoff | None = None,
 ) -> AsyncIterator[Connection]:
     """Yield a connection, and a new one each time the last has ended.
@@ -144,6 +153,7 @@ async def reconnecting(
         role: As for `connect`.
         software: As for `connect`.
         process: As for `connect`.
+        node: As for `connect`.
         backoff: How long to wait between attempts.
 
     Raises:
@@ -152,7 +162,7 @@ async def reconnecting(
     backoff = backoff or Backoff()
     while True:
         try:
-            connection = await connect(url, token, role, software=software, process=process)
+            connection = await connect(url, token, role, software=software, process=process, node=node)
         except (ControllerUnreachable, RequestTimeout, PeerError) as error:
             if isinstance(error, PeerError) and error.id in _FATAL:
                 raise

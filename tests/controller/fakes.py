@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.controller.service import Controller
-from orchestrator.protocol import Frame, Message, Role
+from orchestrator.protocol import Frame, Message, Role, node_token
 from orchestrator.protocol import messages as m
 from orchestrator.settings.controller import ControllerSettings, DatabaseSettings, LinkEntry, NodeEntry
 from orchestrator.transport import Connection, connect
 
-NODE_TOKEN = "node-token"
+NODE_KEY = "node-key"
 OPERATOR_TOKEN = "operator-token"
 
 
@@ -40,7 +40,7 @@ def settings(
     )
     return ControllerSettings(
         lab="ring",
-        node_token=NODE_TOKEN,
+        node_key=NODE_KEY,
         operator_token=OPERATOR_TOKEN,
         link_secret="link-secret",
         seed=7,
@@ -105,14 +105,21 @@ class FakeProcess:
         self._changed = asyncio.Event()
         self.refuse: Callable[[Message], bool] = lambda message: False
 
-    async def join(self, address: str, token: str = NODE_TOKEN) -> None:
+    async def join(self, address: str) -> None:
         """Connect, register all nodes, and go on in the background."""
-        self.connection = await connect(address, token, Role.NODE, process=self.process)
+        first = next(iter(self.nodes))
+        token = node_token(NODE_KEY, first)
+        self.connection = await connect(address, token, Role.NODE, process=self.process, node=first)
         self._reader = asyncio.create_task(self._read(self.connection))
         for node in self.nodes.values():
             node.said_ready = False
             hello = m.StartUp(
-                "lab", f"10.1.0.{node.id % 250}:8080", "", self.external, self.process, 1500, node.have()
+                private_network_name="lab",
+                private_network_addr=f"10.1.0.{node.id % 250}:8080",
+                external=self.external,
+                process=self.process,
+                have=node.have(),
+                token=node_token(NODE_KEY, node.id),
             )
             await self.connection.send(hello, node=node.id)
             for remote in sorted(node.up):
@@ -228,10 +235,12 @@ class FakeAgent:
         self._reader: asyncio.Task[None] | None = None
 
     async def join(self, address: str) -> None:
-        self.connection = await connect(address, NODE_TOKEN, Role.AGENT)
+        tokens = {node: node_token(NODE_KEY, node) for node in self.nodes}
+        first = self.nodes[0]
+        self.connection = await connect(address, tokens[first], Role.AGENT, node=first)
         self._reader = asyncio.create_task(self._read(self.connection))
         running = tuple(m.RunningRole(*key) for key, task in self.tasks.items() if not task.done())
-        await self.connection.request(m.AgentHello(self.nodes, running), within=10)
+        await self.connection.request(m.AgentHello(self.nodes, running, tokens), within=10)
         for message, node in list(self._open):
             self._insist(message, node)
 

@@ -348,7 +348,7 @@ def toml(database: Database, n: int) -> str:
     nodes = "".join(f'[[nodes]]\nnode_id = {i}\nname = "node-{i}"\n' for i in range(1, n + 1))
     links = "".join(f"[[links]]\na = {i}\nb = {i + 1}\n" for i in range(1, n))
     return (
-        'lab = "ring"\nnode_token = "node-token"\noperator_token = "operator-token"\n'
+        'lab = "ring"\nnode_key = "node-key"\noperator_token = "operator-token"\n'
         'link_secret = "link-secret"\nport = 0\n'
         f'[db]\nhost = "{database["host"]}"\nuser = "nm"\ndatabase = "{database["database"]}"\n'
         f"[topology]\nn_nodes = {n}\n{nodes}{links}"

@@ -17,13 +17,13 @@ from orchestrator.controller import node_desk
 from orchestrator.controller.service import Controller
 from orchestrator.errors import StartFailed, StoreUnavailable
 from orchestrator.impairment import LinkSpec
-from orchestrator.protocol import MAX_MESSAGE, VERSION, Frame, PeerError, decode_frames, encode
+from orchestrator.protocol import MAX_MESSAGE, VERSION, Frame, PeerError, decode_frames, encode, node_token
 from orchestrator.protocol import messages as m
 from orchestrator.settings.controller import LinkEntry, RouteEntry
 from orchestrator.transport import Connection, connect
 
 from .conftest import Start
-from .fakes import NODE_TOKEN, OPERATOR_TOKEN, FakeNode, FakeProcess, ready_lab, settings, url
+from .fakes import NODE_KEY, OPERATOR_TOKEN, FakeNode, FakeProcess, ready_lab, settings, url
 
 pytestmark = pytest.mark.integration
 
@@ -203,7 +203,7 @@ async def test_a_seat_that_is_taken_is_refused_and_the_first_stays(start: Start,
     controller = await start(settings(database, 2))
     first = FakeProcess([1, 2], 7)
     await ready_lab(controller, [first])
-    second = await connect(url(controller), NODE_TOKEN, "node", process=9)
+    second = await connect(url(controller), node_token(NODE_KEY, 1), "node", process=9, node=1)
     with pytest.raises(PeerError) as caught:
         await second.request(m.StartUp("lab", "h:1", process=9), node=2)
     assert caught.value.id == "node.taken"
@@ -308,11 +308,17 @@ async def test_a_node_that_cannot_do_as_told_is_named(start: Start, database: Da
 
 async def test_tokens_and_roles_keep_to_their_own(start: Start, database: Database) -> None:
     controller = await start(settings(database, 2))
-    for token, role in [(NODE_TOKEN, "operator"), (OPERATOR_TOKEN, "node"), (OPERATOR_TOKEN, "agent")]:
+    own = node_token(NODE_KEY, 1)
+    for token, role in [
+        (own, "operator"),
+        (OPERATOR_TOKEN, "node"),
+        (OPERATOR_TOKEN, "agent"),
+        (NODE_KEY, "node"),
+    ]:
         with pytest.raises(PeerError) as caught:
-            await connect(url(controller), token, role)
+            await connect(url(controller), token, role, node=1)
         assert caught.value.id == "control.token"
-    node = await connect(url(controller), NODE_TOKEN, "node")
+    node = await connect(url(controller), own, "node", node=1)
     for message in (m.GetStatus(), m.StartRun("r", "s", {}, {}, {}, 0, 1.0), m.AgentHello((1,))):
         with pytest.raises(PeerError) as caught:
             await node.request(message, node=1)
@@ -377,7 +383,7 @@ async def test_nonsense_is_answered_and_the_controller_stays_up(start: Start, da
     controller = await start(settings(database, 2))
     host = FakeProcess([1, 2], 7)
     await ready_lab(controller, [host])
-    hello = encode(Frame(m.Hello(NODE_TOKEN, VERSION, "node")))
+    hello = encode(Frame(m.Hello(node_token(NODE_KEY, 1), VERSION, "node"), 1))
     whole = encode(Frame(m.JoinGroup(1), 1, 5))
     for nonsense, error in [
         (whole[:-2], "protocol.truncated"),
@@ -386,7 +392,7 @@ async def test_nonsense_is_answered_and_the_controller_stays_up(start: Start, da
         (whole.replace(b"JoinGroup", b"BoilWater"), "protocol.unknown-type"),
         (whole.replace(b"group_id", b"grape_id"), "protocol.body"),
         (bytes(MAX_MESSAGE + 1), "protocol.too-large"),
-        (encode(Frame(m.Hello(NODE_TOKEN, VERSION, "node"))), "protocol.unknown-type"),
+        (encode(Frame(m.Hello(node_token(NODE_KEY, 1), VERSION, "node"), 1)), "protocol.unknown-type"),
     ]:
         async with raw_connect(url(controller), proxy=None, max_size=None) as socket:
             await socket.send(hello)

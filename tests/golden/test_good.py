@@ -95,7 +95,7 @@ def planned(name: str, backend: str) -> DeploymentPlan:
         external=[int(node) for node in options],
         controller_port=21_000,
         secrets=Secrets(
-            node_token="node-secret",
+            node_key="node-secret",
             operator_token="operator-secret",
             link_secret="link-secret",
             db_password="db-secret",
@@ -108,7 +108,7 @@ def planned(name: str, backend: str) -> DeploymentPlan:
 
 def _compare_controller(read: settings.ControllerSettings, made: DeploymentPlan) -> None:
     meant = made.controller
-    plain = {"routing", "lab", "seed", "backend", "host", "port", "node_token", "operator_token"}
+    plain = {"routing", "lab", "seed", "backend", "host", "port", "node_key", "operator_token"}
     plain |= {"link_secret"}
     plain |= {"base_addr", "net_mask", "ready_timeout_ms", "protocol", "scheduler_type", "max_server_port"}
     assert {key: getattr(read, key) for key in plain} == {key: getattr(meant, key) for key in plain}

@@ -56,7 +56,7 @@ def test_another_user_reads_no_secret_and_writes_nothing(lab: Lab) -> None:
     run = home / "nm" / "labs" / "ring" / "run"
     controller = load_controller(run / "controller.toml")
     tokens = {load_node(run / f"node-{n}.toml").controller_token for n in range(1, 5)}
-    secrets = {*tokens, controller.node_token, controller.operator_token}
+    secrets = {*tokens, controller.node_key, controller.operator_token}
     assert run.is_dir() and all(len(secret) > 20 for secret in secrets)
 
     read = as_nobody("sh", "-c", f"find {home} -type f -exec cat {{}} + ; cat {run}/* {run}/node-1.toml")

@@ -151,7 +151,7 @@ def test_who_takes_a_dead_hosts_port_gets_no_secret(labs: Labs, part: Part) -> N
     assert b"kinds" in said, "it was greeted as node 1 of this lab"
     settings = load_controller(lab.directory / "run" / "controller.toml")
     key = Registry(link_secret=settings.link_secret).link_key(1, 2)
-    for secret in (settings.node_token, settings.operator_token, settings.link_secret):
+    for secret in (settings.node_key, settings.operator_token, settings.link_secret):
         assert secret.encode() not in said
     assert key not in said and len(said) < 300, "two greetings and nothing else"
     labs.up(line("tcp"))

@@ -18,10 +18,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
 from orchestrator.impairment import LinkSpec
-from orchestrator.protocol import Frame, decode_frames, encode
+from orchestrator.protocol import Frame, decode_frames, encode, node_token
 from orchestrator.protocol import messages as m
 
-TOKEN = "node-token"
+NODE_KEY = "node-key"
 
 
 @dataclass
@@ -65,9 +65,10 @@ class FakeController:
     def settings(self, node: int, folder: Path, extra: str = "") -> Path:
         """Write the settings file of a node."""
         path = folder / f"node-{node}.toml"
+        token = node_token(NODE_KEY, node)
         path.write_text(
             f'node_id = {node}\nname = "n{node}"\nlab = "fake-{self.port}"\nseed = 7\n'
-            f'controller_addr = "ws://127.0.0.1:{self.port}/control"\ncontroller_token = "{TOKEN}"\n{extra}'
+            f'controller_addr = "ws://127.0.0.1:{self.port}/control"\ncontroller_token = "{token}"\n{extra}'
         )
         return path
 
@@ -129,7 +130,7 @@ class FakeController:
     def _handle(self, line: ServerConnection, frame: Frame) -> list[m.Message]:
         message, node, number = frame.message, frame.node, frame.id
         if isinstance(message, m.Hello):
-            if message.token != TOKEN:
+            if message.token != node_token(NODE_KEY, node):
                 return [m.Error(number, "control.token", "the token is not valid")]
             return [m.Welcome(1, "fake", 1)]
         if isinstance(message, m.StartUp):
@@ -148,6 +149,8 @@ class FakeController:
     def _register(
         self, line: ServerConnection, node: int, number: int, message: m.StartUp
     ) -> list[m.Message]:
+        if message.token != node_token(NODE_KEY, node):
+            return [m.Error(number, "control.token", "the token is not that of the node")]
         if node not in self.nodes:
             return [m.Error(number, "node.unknown", f"the lab has no node {node}")]
         self.seats[node] = Seat(line, message.process, message.private_network_addr)

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from orchestrator.protocol import node_token
+
 ROOT = Path(__file__).parents[2]
-TOKEN = "node-token"
+NODE_KEY = "node-key"
 
 
 class RealLab:
@@ -50,9 +52,10 @@ class RealLab:
     def settings(self, node: int, extra: str = "") -> Path:
         """Write the settings file of a node."""
         path = self.folder / f"node-{node}.toml"
+        token = node_token(NODE_KEY, node)
         path.write_text(
             f'node_id = {node}\nname = "n{node}"\nlab = "{self.name}"\nseed = 7\n'
-            f'controller_addr = "ws://127.0.0.1:{self.port}/control"\ncontroller_token = "{TOKEN}"\n'
+            f'controller_addr = "ws://127.0.0.1:{self.port}/control"\ncontroller_token = "{token}"\n'
             f"controller_connect_timeout_ms = 20000\n{extra}"
         )
         return path
@@ -104,7 +107,7 @@ class RealLab:
     def _controller(self, database: Mapping[str, str | int]) -> str:
         lines = [
             f'lab = "{self.name}"',
-            f'node_token = "{TOKEN}"',
+            f'node_key = "{NODE_KEY}"',
             'operator_token = "operator-token"',
             'link_secret = "link-secret"',
             f"seed = 7\nport = {self.port}\n",

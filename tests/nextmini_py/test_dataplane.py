@@ -27,8 +27,9 @@ from nextmini_py import (
     UnknownNode,
 )
 from orchestrator.protocol import messages as m
+from orchestrator.protocol import node_token
 from tests.nextmini_py.conftest import WAIT_MS, Opener
-from tests.nextmini_py.fake_controller import TOKEN, FakeController
+from tests.nextmini_py.fake_controller import NODE_KEY, FakeController
 
 
 def test_a_node_says_who_it_is_and_where(nodes: dict[int, Dataplane], controller: FakeController) -> None:
@@ -189,7 +190,7 @@ def test_a_typo_in_the_file_stops_the_opening(controller: FakeController, tmp_pa
 
 def test_a_wrong_token_is_told_by_name(controller: FakeController, tmp_path: Path) -> None:
     path = controller.settings(1, tmp_path)
-    path.write_text(path.read_text().replace(TOKEN, "another"))
+    path.write_text(path.read_text().replace(node_token(NODE_KEY, 1), node_token(NODE_KEY, 2)))
     with pytest.raises(TokenRefused) as raised:
         Dataplane(path)
     assert raised.value.id == "control.token"

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.node import link
 from orchestrator.node.link import ControllerLink
-from orchestrator.protocol import Admission, Role
+from orchestrator.protocol import Admission, node_token
 from orchestrator.protocol.messages import AgentHello, RoleReport
 from orchestrator.transport import Connection, admit, serve
 
@@ -25,7 +25,7 @@ class Taker:
         self.taking = asyncio.Event()
 
     async def handle(self, connection: Connection) -> None:
-        await admit(connection, Admission({Role.AGENT: "token"}), "lab", 1)
+        await admit(connection, Admission("key", "operator"), "lab", 1)
         async for frame in connection:
             if isinstance(frame.message, RoleReport):
                 await self.taking.wait()
@@ -39,7 +39,8 @@ async def linked() -> AsyncIterator[tuple[ControllerLink, Taker]]:
     server = await serve(taker.handle, "127.0.0.1", 0)
     host, port = server.address
     url = f"ws://{host}:{port}/control"
-    agent = ControllerLink(url, "token", lambda: AgentHello((1,)), lambda *_: None, lambda: None)
+    token = node_token("key", 1)
+    agent = ControllerLink(url, token, 1, lambda: AgentHello((1,)), lambda *_: None, lambda: None)
     running = asyncio.create_task(agent.run())
     try:
         await asyncio.wait_for(agent.welcomed.wait(), 10)

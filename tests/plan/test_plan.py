@@ -12,7 +12,7 @@ from orchestrator.plan import Database, DeploymentPlan, Secrets, ServicePlan
 
 RING = topology.loads("name: ring\ntopology: {type: ring, n_nodes: 4}")
 SECRETS = Secrets(
-    node_token="node-secret",
+    node_key="node-secret",
     operator_token="operator-secret",
     link_secret="link-secret",
     db_password="db-secret",

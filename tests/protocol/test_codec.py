@@ -19,6 +19,7 @@ from orchestrator.protocol import (
     Frame,
     Malformed,
     Oversized,
+    Peer,
     Refused,
     Requests,
     Role,
@@ -29,6 +30,7 @@ from orchestrator.protocol import (
     decode_batch,
     decode_frames,
     encode,
+    node_token,
     permitted,
 )
 from orchestrator.protocol import messages as m
@@ -119,18 +121,29 @@ def test_impairments_without_any_field_are_a_plain_link() -> None:
 
 
 def test_only_the_right_token_of_the_right_role_opens() -> None:
-    admission = Admission({Role.NODE: "n", Role.OPERATOR: "o"})
-    assert admission.admit(Frame(m.Hello("n", 1, "node", "x", 9))).process == 9
+    admission, n = Admission("key", "o"), node_token("key", 3)
+    assert admission.admit(Frame(m.Hello(n, 1, "node", "x", 9), 3)) == Peer(Role.NODE, "x", 9, 3)
+    assert admission.admit(Frame(m.Hello("o", 1, "operator"), 3)) == Peer(Role.OPERATOR, "", 0, 0)
     for hello, error in [
         (m.Hello("o", 1, "node"), Refused),
         (m.Hello("", 1, "agent"), Refused),
         (m.Hello("", 1, "controller"), Refused),
-        (m.Hello("n", 1, "nobody"), Refused),
-        (m.Hello("n", 2, "node"), WrongVersion),
+        (m.Hello(n, 1, "nobody"), Refused),
+        (m.Hello(n, 1, "operator"), Refused),
+        (m.Hello("key", 1, "node"), Refused),
+        (m.Hello(node_token("key", 4), 1, "node"), Refused),
+        (m.Hello(node_token("another key", 3), 1, "agent"), Refused),
+        (m.Hello(n, 2, "node"), WrongVersion),
         (m.GetStatus(), Malformed),
     ]:
         with pytest.raises(error):
-            admission.admit(Frame(hello))
+            admission.admit(Frame(hello, 3))
+
+
+def test_nobody_comes_in_as_node_0_or_where_there_is_no_key() -> None:
+    for admission, node in [(Admission("key", "o"), 0), (Admission("", "o"), 1)]:
+        with pytest.raises(Refused):
+            admission.admit(Frame(m.Hello(node_token("key" if not node else "", node), 1, "node"), node))
 
 
 @pytest.mark.parametrize("role", [Role.NODE, Role.AGENT, Role.OPERATOR])

@@ -117,7 +117,7 @@ def test_the_compose_file_is_a_hardened_one(external: list[int], tmp_path: Path)
         assert all(volume.get("read_only") or volume["type"] == "volume" for volume in service["volumes"])
     text = directory.compose.read_text()
     made = _docker(external)
-    assert not any(word in text for word in (made.secrets.node_token, made.secrets.db_password))
+    assert not any(word in text for word in (made.secrets.node_key, made.secrets.db_password))
 
 
 @pytest.mark.parametrize("external", [[], [2]])

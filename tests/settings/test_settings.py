@@ -23,7 +23,7 @@ from orchestrator.settings.controller import CONTROLLER_TABLE
 from orchestrator.settings.node import NODE_TABLE
 
 NODE = 'node_id = 3\ncontroller_addr = "ws://127.0.0.1:3000/control"\n'
-CONTROLLER = 'lab = "ring"\nnode_token = "a"\noperator_token = "b"\nlink_secret = "c"\n'
+CONTROLLER = 'lab = "ring"\nnode_key = "a"\noperator_token = "b"\nlink_secret = "c"\n'
 
 
 def test_a_node_needs_little() -> None:

@@ -58,7 +58,7 @@ def secrets_of(lab: Lab) -> set[str]:
     run = Path(lab.node(1).config).parent
     controller = load_controller(run / "controller.toml")
     tokens = {load_node(run / f"node-{n}.toml").controller_token for n in (1, 2)}
-    found = tokens | {controller.node_token, controller.operator_token, controller.db.password}
+    found = tokens | {controller.node_key, controller.operator_token, controller.db.password}
     assert all(len(secret) > 20 for secret in found)
     return found
 

@@ -20,6 +20,7 @@ from orchestrator.protocol import (
     Role,
     UnknownType,
     decode_frames,
+    node_token,
 )
 from orchestrator.protocol.messages import Ack, Error, Hello, JoinGroup, LinkState, NodeTopologyReady
 from orchestrator.transport import (
@@ -36,7 +37,7 @@ from orchestrator.transport import (
 )
 from orchestrator.transport.pipes import MemoryPipe
 
-TOKENS = {Role.NODE: "node-token", Role.OPERATOR: "operator-token"}
+TOKEN = node_token("key", 1)
 
 
 async def test_frames_arrive_in_order_and_in_few_messages() -> None:
@@ -128,7 +129,7 @@ async def test_a_peer_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    admission = Admission(TOKENS)
+    admission = Admission("key", "operator-token")
 
     async def handle(connection: Connection) -> None:
         try:
@@ -152,7 +153,7 @@ def url(server: Server) -> str:
 
 
 async def test_a_peer_with_the_right_token_is_let_in(server: Server) -> None:
-    async with await connect(url(server), "node-token", Role.NODE) as connection:
+    async with await connect(url(server), TOKEN, Role.NODE, node=1) as connection:
         assert connection.welcome is not None
         assert (connection.welcome.lab, connection.welcome.incarnation) == ("ring", 3)
         reply = await connection.request(JoinGroup(1), within=1)
@@ -193,7 +194,7 @@ async def test_a_wrong_first_message_is_answered_and_the_server_stays_up(
         assert isinstance(frame.message, Error) and frame.message.error == error
         with pytest.raises(ConnectionClosed):
             await asyncio.wait_for(socket.recv(), 2)
-    await (await connect(url(server), "node-token", "node")).close()
+    await (await connect(url(server), TOKEN, "node", node=1)).close()
 
 
 async def test_another_protocol_version_in_hello_is_refused_by_name(server: Server) -> None:
@@ -229,7 +230,7 @@ async def test_nobody_there_is_said_so_in_time() -> None:
 
 async def test_reconnecting_comes_back_when_the_server_does(server: Server) -> None:
     seen: list[Connection] = []
-    async for connection in reconnecting(url(server), "node-token", Role.NODE, backoff=Backoff(0.01)):
+    async for connection in reconnecting(url(server), TOKEN, Role.NODE, node=1, backoff=Backoff(0.01)):
         seen.append(connection)
         if len(seen) == 2:
             break

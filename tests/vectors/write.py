@@ -36,6 +36,7 @@ TO_CONTROLLER: list[Message] = [
         1500,
         m.Have(5, 6, {2: 2**63, 300: 1}, {1: 9}),
         "/links/node-1.sock",
+        "0f" * 32,
     ),
     m.LinkState(2, False, "reset by peer"),
     m.LinkState(2, True, "connected over shared memory", "shared"),
@@ -94,7 +95,7 @@ TO_NODE: list[Message] = [
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
-    m.AgentHello((1, 2, 3), (m.RunningRole("r1", 2),)),
+    m.AgentHello((1, 2, 3), (m.RunningRole("r1", 2),), {1: "0a" * 32, 300: "0b" * 32}),
     m.AgentTroubles({2: "run r1 left a thread that cannot be ended: worker@2"}),
     m.PrepareRun(
         "r1",

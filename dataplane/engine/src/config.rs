@@ -108,6 +108,8 @@ pub struct NodeConfig {
     /// Random bits that no other life of a node has: the numbers of its transfers derive from them. The runtime
     /// draws them from the kernel for every node that it takes in; a simulation sets them, to be repeatable.
     pub incarnation: u64,
+    /// The number that a session of an earlier engine of this node had last: numbers are never used again.
+    pub last_session: crate::SessionId,
     /// Largest IP packet of one segment.
     pub mtu: u16,
     /// The lab's seed.
@@ -131,6 +133,7 @@ impl NodeConfig {
             name: format!("n{node_id}"),
             addresses: AddressPlan::default(),
             incarnation: 0,
+            last_session: 0,
             mtu: 1500,
             seed: 0,
             client_port: DEFAULT_CLIENT_PORT,

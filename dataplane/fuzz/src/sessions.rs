@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use nm_engine::vnet::GSO_UDP_L4;
 use nm_engine::{
-    Command, CommandOutput, Engine, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec,
-    NodeConfig, NodeId, Pool, SessionId, SharedBytes, VnetHeader, SESSION_PORT,
+    Command, CommandOutput, Engine, Event, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec,
+    NodeConfig, NodeId, Pool, SharedBytes, VnetHeader, SESSION_PORT,
 };
 
 use crate::input::Input;
@@ -35,16 +35,16 @@ pub fn run(data: &[u8]) {
         }
         node.step(&mut input, &mut io);
     }
-    node.check_results(&mut io);
 }
 
 struct Node {
     engine: Engine,
     link: LinkId,
     now: Instant,
-    received: Vec<SessionId>,
     /// Tags that the node itself has said, and the terms of invitations that it may have taken.
     tags: Vec<u32>,
+    /// The transfers that the node has named.
+    numbers: Vec<u64>,
 }
 
 impl Node {
@@ -97,8 +97,8 @@ impl Node {
             engine,
             link,
             now,
-            received: Vec::new(),
             tags: vec![0],
+            numbers: Vec::new(),
         };
         for dest in [GROUP, Ipv4Addr::new(10, 0, 0, 2)] {
             node.send(dest, io);
@@ -136,10 +136,11 @@ impl Node {
             expected_bytes: TRANSFER as u64,
             limits: None,
         };
-        match self.engine.handle_command(self.now, receive, io) {
-            Ok(CommandOutput::Session(session)) => self.received.push(session),
-            other => panic!("a receiving session, not {other:?}"),
-        }
+        let answer = self.engine.handle_command(self.now, receive, io);
+        assert!(
+            matches!(answer, Ok(CommandOutput::Session(_))),
+            "{answer:?}"
+        );
     }
 
     fn step(&mut self, input: &mut Input<'_>, io: &mut Io) {
@@ -198,12 +199,16 @@ impl Node {
                 body.extend_from_slice(&(unit as u16).to_be_bytes());
                 body.push(input.u8());
                 body.extend_from_slice(&NODE.to_be_bytes());
-                body.extend_from_slice(&u16::from(input.u8() % 4).to_be_bytes());
                 body
             }
             3 => vec![input.u8(); usize::from(input.u16()).min(unit)],
             _ => Vec::new(),
         };
+        // Whatever is not data names its transfer whole; the tag is the number's upper half.
+        if kind != 3 {
+            let number = u64::from(tag) << 32 | u64::from(self.low(input, tag));
+            body.splice(0..0, number.to_be_bytes());
+        }
         let length = usize::from(input.u8());
         body.extend_from_slice(input.bytes(length));
         let segment = [header, body].concat();
@@ -248,6 +253,18 @@ impl Node {
         }
     }
 
+    /// The lower half of a number whose tag is known, or any.
+    fn low(&self, input: &mut Input<'_>, tag: u32) -> u32 {
+        let known = self
+            .numbers
+            .iter()
+            .find(|number| (**number >> 32) as u32 == tag);
+        match (input.u8(), known) {
+            (0, _) | (_, None) => input.u32(),
+            (_, Some(number)) => *number as u32,
+        }
+    }
+
     fn take_effects(&mut self, io: &mut Io) {
         assert!(
             io.transmits.len() <= MOST_ANSWERS,
@@ -263,36 +280,31 @@ impl Node {
                 if !self.tags.contains(&tag) {
                     self.tags.push(tag);
                 }
+                let number = bytes.get(PAYLOAD + HEADER..PAYLOAD + HEADER + 8);
+                if let Some(number) = number.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
+                    self.numbers.push(u64::from_be_bytes(number));
+                }
             }
             io.pool.put(packet);
         }
         for packet in io.tun.drain(..) {
             io.pool.put(packet);
         }
-        io.events.clear();
+        // What a session hands out is as long as it says, and no longer than there was room for.
+        for event in io.events.drain(..) {
+            if let Event::SessionFinished {
+                report,
+                data: Some(data),
+            } = event
+            {
+                assert_eq!(data.0.len() as u64, report.total_bytes, "{report:?}");
+                assert!(data.0.len() <= TRANSFER);
+            }
+        }
         assert!(
             io.pool.allocated() <= 1024,
             "{} buffers",
             io.pool.allocated()
         );
-    }
-
-    /// What a session hands out is as long as it says, and no longer than there was room for.
-    fn check_results(&mut self, io: &mut Io) {
-        for session in std::mem::take(&mut self.received) {
-            let ask = Command::SessionReport { session };
-            let Ok(CommandOutput::Report(report)) = self.engine.handle_command(self.now, ask, io)
-            else {
-                continue;
-            };
-            let take = Command::SessionData {
-                session,
-                consume: true,
-            };
-            if let Ok(CommandOutput::Data(data)) = self.engine.handle_command(self.now, take, io) {
-                assert_eq!(data.len() as u64, report.total_bytes, "{report:?}");
-                assert!(data.len() <= TRANSFER);
-            }
-        }
     }
 }

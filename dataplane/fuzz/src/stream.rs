@@ -25,7 +25,9 @@ pub fn run(data: &[u8]) {
     let mode = input.u8();
     let (near, mut far) = wires(mode & 1 != 0);
     let mut stream = if mode & 2 != 0 && mode & 1 == 0 {
-        Stream::caller(near)
+        let mut stream = Stream::handshake(near);
+        stream.expect_descriptor();
+        stream
     } else {
         Stream::new(near)
     };

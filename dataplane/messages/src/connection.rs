@@ -15,10 +15,11 @@ pub enum Role {
     Operator,
 }
 
-/// A peer's first frame; answered by [`Welcome`], or by [`Error`] and the end of the connection.
+/// A peer's first frame; answered by [`Welcome`], or by [`Error`] and the end of the connection. The frame's header
+/// names the node whose token it carries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The secret of the role.
+    /// The secret of the role: for a node its own.
     pub token: String,
     /// The version that the peer speaks.
     pub protocol: u16,

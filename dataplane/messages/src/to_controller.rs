@@ -64,6 +64,9 @@ pub struct StartUp {
     /// The path of a unix socket where links may be dialled by whoever can see it; empty when there is none.
     #[serde(default)]
     pub link_door: String,
+    /// The node's own token. It may be left out by the node that the connection's `Hello` named.
+    #[serde(default)]
+    pub token: String,
 }
 
 fn default_mtu() -> u32 {

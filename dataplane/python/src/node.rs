@@ -70,6 +70,11 @@ impl PyNode {
     }
 
     #[getter]
+    fn controller_token(&self) -> &str {
+        &self.0.settings().controller_token.0
+    }
+
+    #[getter]
     fn offload(&self) -> String {
         self.0.offload()
     }

@@ -9,7 +9,7 @@ once, a finished role may be reported again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.protocol.messages.base import Message, Role, sent_by
 from orchestrator.protocol.schema import U32, U64, Json, Name, Row, Value
@@ -51,10 +51,12 @@ class AgentHello(Message):
         nodes: The nodes whose roles it takes.
         running: Roles that are under way here. A role that the controller believes to be here and that is
             not listed is lost, unless its `RoleFinished` follows.
+        tokens: Each node's own token. That of the node which the connection's `Hello` named may be left out.
     """
 
     nodes: tuple[U32, ...]
     running: tuple[RunningRole, ...] = ()
+    tokens: dict[U32, str] = field(default_factory=dict, repr=False)
 
 
 @sent_by(Role.AGENT)

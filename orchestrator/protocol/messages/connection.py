@@ -21,10 +21,10 @@ _ALL = (*_PEERS, Role.CONTROLLER)
 @sent_by(*_PEERS)
 @dataclass(frozen=True, slots=True)
 class Hello(Message):
-    """A peer's first frame.
+    """A peer's first frame; its header names the node whose token it carries, 0 for an operator.
 
     Attributes:
-        token: The secret of its role.
+        token: The secret of its role: of that one node, or of the lab's operators.
         protocol: The version it speaks.
         role: `node`, `agent` or `operator`.
         software: Name and version, for the log.

@@ -66,6 +66,7 @@ class StartUp(Message):
         have: What it still holds.
         link_door: The path of a unix socket where links may be dialled by whoever can see it; empty when
             there is none.
+        token: The node's own token. It may be left out by the node that the connection's `Hello` named.
     """
 
     private_network_name: str
@@ -76,6 +77,7 @@ class StartUp(Message):
     mtu: U32 = 1500
     have: Have = field(default_factory=Have)
     link_door: str = ""
+    token: str = field(default="", repr=False)
 
 
 @sent_by(Role.NODE)

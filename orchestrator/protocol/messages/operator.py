@@ -53,7 +53,8 @@ class NodeStatus:
 class LinkStatus:
     """A link, its state (`up`, `down`, `starting`), what it does in each direction now, and what carries it.
 
-    `kind` is `memory`, `shared`, `unix` or `tcp`, and empty while the link is not up.
+    `kind` is `memory`, `shared`, `unix` or `tcp`, and empty while the link is not up; `reason` then says why,
+    where an end knows.
     """
 
     a: U32
@@ -62,6 +63,7 @@ class LinkStatus:
     forward: LinkSpec
     backward: LinkSpec
     kind: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

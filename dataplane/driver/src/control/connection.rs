@@ -1,18 +1,22 @@
 //! One connection to a controller: getting a line, keeping it, and getting it back.
 
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use nm_engine::NodeId;
 use nm_messages::batches;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{interval, timeout, Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::WebSocketStream;
 
 use super::backoff::Backoff;
 use super::desk::Desk;
 use super::dial::{dial, Failure, Line};
+use super::resolve::Resolver;
 use super::{hub, Door, Input};
 
 /// How often time limits are looked at.
@@ -24,50 +28,84 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// A controller that does not take bytes for this long is as good as gone.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// What one look at the clock may add to a silence: a process that was itself held up for a minute has not listened,
+/// and what came meanwhile is still in the socket.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
 /// How long a controller that refused nodes which it knew before is left alone.
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
+/// How long the goodbye of the last node may take to leave.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Inputs taken at once, so that a thousand registrations become a few messages.
 const BATCH: usize = 1024;
 
 pub(super) struct Connection {
     door: Door,
     inputs: UnboundedReceiver<Input>,
+    resolver: Resolver,
     desk: Desk,
 }
 
+/// How an attempt to connect ended, and the node as which it was made.
+type Attempt = (NodeId, Result<Line, Failure>);
+
 impl Connection {
-    pub fn new(door: Door, inputs: UnboundedReceiver<Input>) -> Self {
-        let desk = Desk::new(door.addr.clone());
-        Connection { door, inputs, desk }
+    /// A connection whose nodes speak through `input`, the other end of `inputs`.
+    pub fn new(
+        door: Door,
+        input: UnboundedSender<Input>,
+        inputs: UnboundedReceiver<Input>,
+        resolver: Resolver,
+    ) -> Self {
+        let desk = Desk::new(door.addr.clone(), input, resolver.clone());
+        Connection {
+            door,
+            inputs,
+            resolver,
+            desk,
+        }
     }
 
-    /// Lives until the last node has left.
+    /// Lives until the last node has left. A mistake of ours ends a line but never the connection, since there is
+    /// nobody else whom the nodes could ask for the controller.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(self.door.process ^ 0x9e37_79b9_7f4a_7c15);
         while self.has_work() {
-            let pause = match self.connect().await {
-                Some(Ok(line)) => {
-                    backoff.found();
-                    let opened = Instant::now();
-                    let reason = self.talk(line).await;
-                    // A controller that drops us at once is not asked at once again.
-                    if opened.elapsed() > TICK {
-                        backoff.reset();
-                    }
-                    self.desk.line_lost(&reason);
-                    backoff.draw()
+            let turn = AssertUnwindSafe(self.turn(&mut backoff)).catch_unwind();
+            let pause = turn.await.unwrap_or_else(|panic| {
+                // The panic's place is on stderr already.
+                let reason = format!("the control connection failed: {}", text_of(&*panic));
+                self.desk.line_lost(&reason);
+                self.desk.distrust();
+                Some(REFUSED_PAUSE)
+            });
+            if let Some(pause) = pause {
+                self.pause(pause).await;
+            }
+        }
+    }
+
+    /// Gets a line and keeps it for as long as it lasts; returns how long to wait before the next.
+    async fn turn(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        match self.connect().await? {
+            (_, Ok(line)) => {
+                backoff.found();
+                let opened = Instant::now();
+                let reason = self.talk(line).await;
+                // A controller that drops us at once is not asked at once again.
+                if opened.elapsed() > TICK {
+                    backoff.reset();
                 }
-                Some(Err(Failure::Again(reason))) => {
-                    self.desk.attempt_failed(reason);
-                    backoff.draw()
-                }
-                Some(Err(Failure::Refused(error))) => {
-                    self.desk.refused(&error);
-                    REFUSED_PAUSE
-                }
-                None => continue,
-            };
-            self.pause(pause).await;
+                self.desk.line_lost(&reason);
+                Some(backoff.draw())
+            }
+            (_, Err(Failure::Again(reason))) => {
+                self.desk.attempt_failed(reason);
+                Some(backoff.draw())
+            }
+            (node, Err(Failure::Refused(error))) => {
+                let left = self.desk.refused(node, &error);
+                (!left).then_some(REFUSED_PAUSE)
+            }
         }
     }
 
@@ -80,14 +118,15 @@ impl Connection {
     }
 
     /// Tries once to get a line; nodes may come and go meanwhile. `None` when none is left.
-    async fn connect(&mut self) -> Option<Result<Line, Failure>> {
-        let door = self.door.clone();
-        let attempt = dial(&door);
+    async fn connect(&mut self) -> Option<Attempt> {
+        let (node, token) = self.desk.introduction()?;
+        let (door, resolver) = (self.door.clone(), self.resolver.clone());
+        let attempt = dial(&door, &resolver, node, &token);
         tokio::pin!(attempt);
         let mut tick = interval(TICK);
         loop {
             tokio::select! {
-                result = &mut attempt => return Some(result),
+                result = &mut attempt => return Some((node, result)),
                 input = self.inputs.recv() => match input {
                     Some(input) => self.desk.take(input),
                     None => return None,
@@ -126,48 +165,78 @@ impl Connection {
     }
 
     /// Speaks with the controller until the line is lost or the last node leaves; says why it ended.
+    ///
+    /// Reading and writing go on side by side: a controller that is slow to read must not make us deaf.
     async fn talk(&mut self, line: Line) -> String {
-        let Line { mut socket, local } = line;
+        let Line { socket, local } = line;
+        let (mut sink, mut stream) = socket.split();
         self.desk.line_opened(local);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut heard, mut pinged, mut measured) =
+        let mut queue: VecDeque<Message> = VecDeque::new();
+        let (mut unflushed, mut silence, mut stuck) = (false, Duration::ZERO, Duration::ZERO);
+        let (mut looked, mut pinged, mut measured) =
             (Instant::now(), Instant::now(), Instant::now());
         let mut batch = Vec::with_capacity(64);
         loop {
-            if let Err(reason) = self.flush(&mut socket).await {
-                return reason;
-            }
+            let outgoing = batches(self.desk.outgoing()).into_iter();
+            queue.extend(outgoing.map(|bytes| Message::Binary(bytes.into())));
             self.desk.say_left();
             if self.desk.is_empty() {
-                let _ = timeout(WRITE_LIMIT, socket.close(None)).await;
+                let rest = async {
+                    for message in queue {
+                        sink.feed(message).await?;
+                    }
+                    sink.close().await
+                };
+                let _ = timeout(CLOSE_LIMIT, rest).await;
                 return "the last node has left".to_owned();
             }
+            let full = !queue.is_empty();
             tokio::select! {
-                message = socket.next() => {
-                    heard = Instant::now();
+                message = stream.next() => {
+                    silence = Duration::ZERO;
                     match message {
                         Some(Ok(Message::Binary(bytes))) => self.desk.hear(&bytes),
                         Some(Ok(Message::Close(_))) | None => return "the controller closed it".to_owned(),
-                        Some(Ok(_)) => {}
+                        Some(Ok(_)) => unflushed = true, // an answer to a ping may wait to be sent
                         Some(Err(error)) => return error.to_string(),
                     }
+                }
+                moved = poll_fn(|context| match full {
+                    true => sink.poll_ready_unpin(context),
+                    false => sink.poll_flush_unpin(context),
+                }), if full || unflushed => {
+                    let sent = moved.and_then(|()| match queue.pop_front() {
+                        Some(message) => sink.start_send_unpin(message),
+                        None => Ok(()),
+                    });
+                    if let Err(error) = sent {
+                        return error.to_string();
+                    }
+                    (unflushed, stuck) = (full, Duration::ZERO);
                 }
                 _ = self.inputs.recv_many(&mut batch, BATCH) => {
                     batch.drain(..).for_each(|input| self.desk.take(input));
                 }
                 _ = tick.tick() => {
                     let now = Instant::now();
+                    let step = (now - looked).min(LONGEST_STEP);
+                    looked = now;
                     self.desk.expire();
-                    if now - heard > SILENCE_LIMIT {
+                    silence += step;
+                    if silence > SILENCE_LIMIT {
                         return format!("nothing was heard for {} s", SILENCE_LIMIT.as_secs());
                     }
-                    if now - pinged > PING_EVERY {
+                    if unflushed || !queue.is_empty() {
+                        stuck += step;
+                    }
+                    if stuck > WRITE_LIMIT {
+                        return format!("nothing was taken for {} s", WRITE_LIMIT.as_secs());
+                    }
+                    if now - pinged > PING_EVERY && !unflushed {
                         pinged = now;
-                        let ping = Message::Ping(Vec::new().into());
-                        if !matches!(timeout(WRITE_LIMIT, socket.send(ping)).await, Ok(Ok(()))) {
-                            return "a ping could not be sent".to_owned();
-                        }
+                        queue.push_back(Message::Ping(Vec::new().into()));
                     }
                     if now - measured > MEASURE_ROUND {
                         measured = now;
@@ -177,16 +246,12 @@ impl Connection {
             }
         }
     }
+}
 
-    /// Puts what there is to say on the line.
-    async fn flush(&mut self, socket: &mut WebSocketStream<TcpStream>) -> Result<(), String> {
-        for bytes in batches(self.desk.outgoing()) {
-            match timeout(WRITE_LIMIT, socket.send(Message::Binary(bytes.into()))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => return Err(format!("nothing was taken for {} s", WRITE_LIMIT.as_secs())),
-            }
-        }
-        Ok(())
-    }
+/// What a panic said.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let plain = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    plain
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic".to_owned())
 }

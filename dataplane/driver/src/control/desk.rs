@@ -1,28 +1,66 @@
 //! The conversation with a controller without the line: which nodes are here, what they asked, what to say next.
 //!
-//! Inputs of nodes and frames of the controller go in, frames to send come out; the connection moves them.
+//! Inputs of nodes and frames of the controller go in, frames to send come out; the connection moves them. Nothing
+//! here waits: what takes time is begun, and its end comes back as an input.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use nm_engine::NodeId;
+use nm_engine::{NodeId, NodeStats};
 use nm_messages::{
     decode_batch, encode, Ack, EncodeError, Error, Frame, Goodbye, NodeEvent, NodeTopologyReady,
     ToController, ToNode, Value,
 };
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use super::member::link_state;
+use super::member::{Effect, Member, Resolved, Step};
 use super::news::News;
 use super::requests::{Asked, Purpose, Requests};
+use super::resolve::Resolver;
 use super::seat::Seat;
 use super::{ControlError, Input, Registration, Reply, UNKNOWN_ADDRESS};
+use crate::config::Secret;
+
+/// The wait before a name that could not be resolved is looked up again; it doubles up to the longest. A name that
+/// appears is found within seconds, and a thousand links to one that never does cost 200 look-ups a second.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// An order of the controller that is being carried out.
+struct Order {
+    node: NodeId,
+    id: u32,
+    /// Its steps that have not ended.
+    left: usize,
+    error: Option<String>,
+}
+
+/// A look-up to be made again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Retry {
+    at: Instant,
+    node: NodeId,
+    seat: u64,
+    remote: NodeId,
+    ticket: u64,
+}
 
 /// Everything about a connection but its line.
 pub(super) struct Desk {
     addr: String,
+    input: UnboundedSender<Input>,
+    resolver: Resolver,
+    /// Seats and orders given out so far; each has its number.
+    numbered: u64,
+    orders: BTreeMap<u64, Order>,
+    /// The order that each step belongs to, by seat and ticket.
+    steps: BTreeMap<(u64, u64), u64>,
+    retries: BTreeSet<Retry>,
+    /// The node as which the process introduced itself last.
+    introduced: NodeId,
     seats: BTreeMap<NodeId, Seat>,
     requests: Requests,
     out: Vec<Frame<ToController>>,
@@ -34,9 +72,17 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub fn new(addr: String) -> Self {
+    /// A desk without nodes; `input` is where it puts what comes back to it.
+    pub fn new(addr: String, input: UnboundedSender<Input>, resolver: Resolver) -> Self {
         Desk {
             addr,
+            input,
+            resolver,
+            numbered: 0,
+            orders: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            retries: BTreeSet::new(),
+            introduced: 0,
             seats: BTreeMap::new(),
             requests: Requests::default(),
             out: Vec::new(),
@@ -51,6 +97,16 @@ impl Desk {
     /// Whether no node is here.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
+    }
+
+    /// The node as which to introduce the process, and its token; `None` when no node is here.
+    ///
+    /// Any will do, so it is the one after the last that was refused: a node with a wrong token must not keep the
+    /// others away.
+    pub fn introduction(&self) -> Option<(NodeId, Secret)> {
+        let next = self.seats.range(self.introduced..).next();
+        let (node, seat) = next.or_else(|| self.seats.first_key_value())?;
+        Some((*node, seat.member.who().token.clone()))
     }
 
     /// An attempt to connect failed.
@@ -149,18 +205,52 @@ impl Desk {
                 let Some(seat) = self.seats.get_mut(&node) else {
                     return;
                 };
-                if seat.member.link_changed(remote, carrier, &reason) && seat.registered {
-                    self.say(node, link_state(remote, carrier, &reason));
+                if seat.member.link_changed(remote, carrier, &reason) {
+                    self.tell_link(node, remote);
                     self.announce(node);
                 }
             }
+            Input::Ended {
+                node,
+                seat,
+                ticket,
+                result,
+            } => self.ended(node, seat, ticket, &result),
+            Input::Resolved {
+                node,
+                seat,
+                remote,
+                ticket,
+                found,
+            } => self.resolved(node, seat, remote, ticket, found),
+            Input::Measured { node, seat, stats } => self.measured(node, seat, stats),
+        }
+    }
+
+    /// The seat of a node, unless it is another's by now.
+    fn seat(&mut self, node: NodeId, number: u64) -> Option<&mut Seat> {
+        self.seats
+            .get_mut(&node)
+            .filter(|seat| seat.number == number)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbered += 1;
+        self.numbered
+    }
+
+    /// Tells the controller what is known of a link.
+    fn tell_link(&mut self, node: NodeId, remote: NodeId) {
+        let seat = self.seats.get(&node).filter(|seat| seat.registered);
+        if let Some(state) = seat.and_then(|seat| seat.member.state_of(remote)) {
+            self.say(node, state);
         }
     }
 
     fn attach(&mut self, registration: Registration, reply: Reply<()>) {
-        let node = registration.who.node_id;
+        let (node, number) = (registration.who.node_id, self.number());
         self.seats
-            .insert(node, Seat::new(registration, reply, Instant::now()));
+            .insert(node, Seat::new(number, registration, reply, Instant::now()));
         if self.online {
             self.register(node);
         }
@@ -270,14 +360,41 @@ impl Desk {
         }
     }
 
+    /// Begins an order; it is answered when all that it means has taken place.
     fn order(&mut self, node: NodeId, id: u32, order: ToNode) {
-        let result = if node == 0 {
-            self.order_all(&order)
-        } else {
-            self.order_one(node, order)
+        let number = self.number();
+        let entry = Order {
+            node,
+            id,
+            left: 1, // for the beginning itself
+            error: None,
         };
-        match result {
-            Err(message) => {
+        self.orders.insert(number, entry);
+        let begun = if node == 0 {
+            self.order_all(number, &order)
+        } else {
+            self.order_one(number, node, order)
+        };
+        self.progressed(number, begun.err());
+    }
+
+    /// A step of an order has ended, or its beginning has.
+    fn progressed(&mut self, number: u64, failed: Option<String>) {
+        let Some(order) = self.orders.get_mut(&number) else {
+            return; // whoever gave it is gone
+        };
+        order.left -= 1;
+        order.error = order.error.take().or(failed);
+        if order.left > 0 {
+            return;
+        }
+        match self.orders.remove(&number) {
+            Some(Order {
+                node,
+                id,
+                error: Some(message),
+                ..
+            }) => {
                 let error = "order.refused".to_owned();
                 self.say(
                     node,
@@ -289,18 +406,18 @@ impl Desk {
                     },
                 );
             }
-            Ok(()) if id != 0 => self.say(
+            Some(Order { node, id, .. }) if id != 0 => self.say(
                 node,
                 Ack {
                     re: id,
                     value: None,
                 },
             ),
-            Ok(()) => {}
+            _ => {}
         }
     }
 
-    fn order_all(&mut self, order: &ToNode) -> Result<(), String> {
+    fn order_all(&mut self, number: u64, order: &ToNode) -> Result<(), String> {
         if matches!(order, ToNode::NodeState(change) if !self.news.is_news(change)) {
             return Ok(());
         }
@@ -308,20 +425,141 @@ impl Desk {
         // One node that cannot must not keep the others from it.
         let mut result = Ok(());
         for node in nodes {
-            result = result.and(self.order_one(node, order.clone()));
+            result = result.and(self.order_one(number, node, order.clone()));
         }
         result
     }
 
-    fn order_one(&mut self, node: NodeId, order: ToNode) -> Result<(), String> {
+    fn order_one(&mut self, number: u64, node: NodeId, order: ToNode) -> Result<(), String> {
         let seat = self
             .seats
             .get_mut(&node)
             .ok_or_else(|| format!("node {node} is not in this process"))?;
-        let result = seat.obey(order);
+        let decides = matches!(order, ToNode::NodeSettings(_));
+        match seat.member.handle(order) {
+            Ok(steps) => {
+                for step in steps {
+                    self.begin(number, node, step);
+                }
+                Ok(())
+            }
+            Err(message) => {
+                if decides {
+                    let (id, hint) = ("order.refused".to_owned(), None);
+                    let message = message.clone();
+                    self.turned_away(node, &ControlError::Refused { id, message, hint });
+                }
+                Err(message)
+            }
+        }
+    }
+
+    /// Begins a step of an order.
+    fn begin(&mut self, number: u64, node: NodeId, step: Step) {
+        let Some(seat) = self.seats.get_mut(&node) else {
+            return;
+        };
+        if let Some(order) = self.orders.get_mut(&number) {
+            order.left += 1;
+            self.steps.insert((seat.number, step.ticket), number);
+        }
+        self.start(node, step.ticket, step.effect);
+    }
+
+    /// Starts what a step does.
+    fn start(&mut self, node: NodeId, ticket: u64, effect: Option<Effect>) {
+        let Some(place) = self.seats.get(&node) else {
+            return;
+        };
+        let (seat, input) = (place.number, self.input.clone());
+        match effect {
+            None => {}
+            Some(Effect::Resolve { remote, name }) => {
+                let resolver = self.resolver.clone();
+                tokio::spawn(async move {
+                    let found = resolver.resolve(&name).await;
+                    let found = found.and_then(|all| all.first().copied().ok_or(name));
+                    let _ = input.send(Input::Resolved {
+                        node,
+                        seat,
+                        remote,
+                        ticket,
+                        found,
+                    });
+                });
+            }
+            Some(effect) => {
+                let done = move |result| {
+                    let _ = input.send(Input::Ended {
+                        node,
+                        seat,
+                        ticket,
+                        result,
+                    });
+                };
+                place.hands.carry_out(effect, Box::new(done));
+            }
+        }
+    }
+
+    fn ended(&mut self, node: NodeId, number: u64, ticket: u64, result: &Result<(), String>) {
+        let Some(seat) = self.seat(node, number) else {
+            return;
+        };
+        let ended = seat.member.end(ticket, result);
+        if let Some(remote) = ended.failed_link {
+            self.tell_link(node, remote);
+        }
+        for ticket in ended.tickets {
+            if let Some(order) = self.steps.remove(&(number, ticket)) {
+                self.progressed(order, result.clone().err());
+            }
+        }
         self.settle(node);
         self.announce(node);
-        result
+    }
+
+    fn resolved(
+        &mut self,
+        node: NodeId,
+        number: u64,
+        remote: NodeId,
+        ticket: u64,
+        found: Result<SocketAddr, String>,
+    ) {
+        let Some(seat) = self.seat(node, number) else {
+            return;
+        };
+        match seat.member.resolved(remote, ticket, found) {
+            Resolved::Stale => {}
+            Resolved::Connect(step) => self.start(node, step.ticket, step.effect),
+            Resolved::Failed { attempts, news } => {
+                let doubled = FIRST_RETRY * (1 << attempts.saturating_sub(1).min(10));
+                self.retries.insert(Retry {
+                    at: Instant::now() + doubled.min(LONGEST_RETRY),
+                    node,
+                    seat: number,
+                    remote,
+                    ticket,
+                });
+                if news {
+                    self.tell_link(node, remote);
+                }
+            }
+        }
+    }
+
+    /// Makes the look-ups again whose time has come.
+    fn retry(&mut self, now: Instant) {
+        while let Some(due) = self.retries.first().copied().filter(|due| due.at <= now) {
+            self.retries.remove(&due);
+            let Some(seat) = self.seat(due.node, due.seat) else {
+                continue;
+            };
+            if let Some(effect) = seat.member.resolve_again(due.remote, due.ticket) {
+                self.start(due.node, due.ticket, Some(effect));
+            }
+        }
     }
 
     fn announce(&mut self, node: NodeId) {
@@ -333,16 +571,36 @@ impl Desk {
         }
     }
 
-    /// Collects the counters of nodes where something moved.
+    /// Asks for the counters of nodes where it is time.
     pub fn measure(&mut self) {
         let now = Instant::now();
         for (node, seat) in &mut self.seats {
-            let message = seat.measure(now).map(|metrics| metrics.into());
-            self.out.extend(message.map(|message| Frame {
-                id: 0,
-                node: *node,
-                message,
+            if !seat.wants_measure(now) {
+                continue;
+            }
+            let (node, number, input) = (*node, seat.number, self.input.clone());
+            seat.hands.measure(Box::new(move |stats| {
+                let _ = input.send(Input::Measured {
+                    node,
+                    seat: number,
+                    stats: stats.map(Box::new),
+                });
             }));
+        }
+    }
+
+    fn measured(&mut self, node: NodeId, number: u64, stats: Option<Box<NodeStats>>) {
+        let Some(seat) = self.seat(node, number) else {
+            return;
+        };
+        let registered = seat.registered;
+        // Counters that nobody hears of are reported later, with those that come then.
+        let found = stats
+            .filter(|_| registered)
+            .and_then(|stats| seat.hands.report(*stats));
+        seat.was_measured(found.is_some());
+        if let Some(metrics) = found {
+            self.say(node, metrics);
         }
     }
 
@@ -361,10 +619,11 @@ impl Desk {
         }
     }
 
-    /// Fails what waits for too long.
+    /// Fails what waits for too long, and tries again what waited for that.
     pub fn expire(&mut self) {
         let now = Instant::now();
         self.requests.expire(now);
+        self.retry(now);
         let nodes: Vec<NodeId> = self
             .seats
             .iter()
@@ -398,6 +657,9 @@ impl Desk {
         self.online = false;
         self.last_failure = reason.to_owned();
         self.out.clear();
+        // Who gave them waits for no answer any more; what was begun goes on.
+        self.orders.clear();
+        self.steps.clear();
         let mut gone = Vec::new();
         for (node, seat) in &mut self.seats {
             if std::mem::take(&mut seat.registered) {
@@ -413,21 +675,35 @@ impl Desk {
         }
     }
 
-    /// The controller does not let this process in: nodes that wait are told why, others try again.
-    pub fn refused(&mut self, error: &ControlError) {
+    /// The controller does not let the process in as this node: a node that waits is told why, one that runs tries
+    /// again. True when the node has left, so that another may be tried at once.
+    pub fn refused(&mut self, node: NodeId, error: &ControlError) -> bool {
         self.last_failure = error.to_string();
-        let waiting = |seat: &Seat| seat.waiting.is_some();
-        let nodes: Vec<NodeId> = self
-            .seats
-            .iter()
-            .filter(|(_, seat)| waiting(seat))
-            .map(|(node, _)| *node)
-            .collect();
+        self.introduced = node.wrapping_add(1);
+        if error.id() == "control.token" {
+            self.turned_away(node, error);
+            return !self.seats.contains_key(&node);
+        }
+        // Whatever it is, it is not about this node alone.
+        let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
         nodes
             .into_iter()
             .for_each(|node| self.turned_away(node, error));
-        self.seats
-            .values()
-            .for_each(|seat| seat.hands.connected(false, &error.to_string()));
+        false
+    }
+
+    /// Something in here went wrong in a way that it must not: what nodes were told counts for nothing any more, so
+    /// that the next connection tells them everything again.
+    pub fn distrust(&mut self) {
+        self.orders.clear();
+        self.steps.clear();
+        self.retries.clear();
+        let mut number = self.numbered;
+        for seat in self.seats.values_mut() {
+            number += 1;
+            seat.number = number;
+            seat.member = Member::new(seat.member.who().clone());
+        }
+        self.numbered = number;
     }
 }

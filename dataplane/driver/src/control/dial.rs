@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use nm_engine::NodeId;
 use nm_messages::{
     decode_frames, encode, Frame, Hello, Role, ToController, ToNode, MAX_MESSAGE, VERSION,
 };
@@ -12,7 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{client_async_with_config, WebSocketStream};
 
+use super::resolve::Resolver;
 use super::{ControlError, Door, UNKNOWN_ADDRESS};
+use crate::config::Secret;
 
 /// An open, greeted connection.
 pub(super) struct Line {
@@ -29,12 +32,18 @@ pub(super) enum Failure {
     Refused(ControlError),
 }
 
-/// A step of the way in that takes longer than this is given up.
+/// An attempt that takes longer than this is given up.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Connects and says hello.
-pub(super) async fn dial(door: &Door) -> Result<Line, Failure> {
-    match tokio::time::timeout(STEP_LIMIT, open(door)).await {
+/// Connects and says hello as one of the nodes, with its token; the others show theirs when they register.
+pub(super) async fn dial(
+    door: &Door,
+    resolver: &Resolver,
+    as_node: NodeId,
+    token: &Secret,
+) -> Result<Line, Failure> {
+    let attempt = open(door, resolver, as_node, token);
+    match tokio::time::timeout(STEP_LIMIT, attempt).await {
         Ok(result) => result,
         Err(_) => Err(Failure::Again(format!(
             "no answer within {} s",
@@ -43,10 +52,16 @@ pub(super) async fn dial(door: &Door) -> Result<Line, Failure> {
     }
 }
 
-async fn open(door: &Door) -> Result<Line, Failure> {
+async fn open(
+    door: &Door,
+    resolver: &Resolver,
+    as_node: NodeId,
+    token: &Secret,
+) -> Result<Line, Failure> {
     let rest = door.addr.trim_start_matches("ws://");
     let authority = rest.split('/').next().unwrap_or(rest);
-    let stream = TcpStream::connect(authority)
+    let addresses = resolver.resolve(authority).await.map_err(Failure::Again)?;
+    let stream = TcpStream::connect(addresses.as_slice())
         .await
         .map_err(|error| Failure::Again(error.to_string()))?;
     // Orders and requests are small and somebody waits for each.
@@ -61,7 +76,7 @@ async fn open(door: &Door) -> Result<Line, Failure> {
         .await
         .map_err(|error| Failure::Again(format!("no websocket there: {error}")))?;
     let hello = Hello {
-        token: door.token.0.clone(),
+        token: token.0.clone(),
         protocol: u16::from(VERSION),
         role: Role::Node,
         software: concat!("nm/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -69,7 +84,7 @@ async fn open(door: &Door) -> Result<Line, Failure> {
     };
     let frame = Frame {
         id: 1,
-        node: 0,
+        node: as_node,
         message: ToController::Hello(hello),
     };
     let bytes = encode(&frame).map_err(|error| Failure::Again(error.to_string()))?;

@@ -7,12 +7,14 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 
 use super::connection::Connection;
+use super::resolve::Resolver;
 use super::{ControlError, Door, Input};
 use crate::node::wait::lock;
 
 struct Hub {
     handle: Handle,
     connections: Mutex<BTreeMap<Door, UnboundedSender<Input>>>,
+    resolver: Resolver,
 }
 
 /// Hands `input` to the connection behind `door`, making it if need be.
@@ -29,8 +31,9 @@ pub(crate) fn send(door: Door, input: Input) -> Result<UnboundedSender<Input>, C
     let (sender, inputs) = unbounded_channel();
     // The channel's other end is in our hand, so this cannot fail.
     let _ = sender.send(input);
-    hub.handle
-        .spawn(Connection::new(door.clone(), inputs).run());
+    let resolver = hub.resolver.clone();
+    let connection = Connection::new(door.clone(), sender.clone(), inputs, resolver);
+    hub.handle.spawn(connection.run());
     connections.insert(door, sender.clone());
     Ok(sender)
 }
@@ -66,5 +69,12 @@ fn start() -> Result<Hub, ControlError> {
     Ok(Hub {
         handle,
         connections: Mutex::default(),
+        resolver: Resolver::system(),
     })
+}
+
+/// Runs something on the control thread, for tests that watch it.
+#[cfg(test)]
+pub(super) fn spawn(future: std::pin::Pin<Box<dyn std::future::Future<Output = ()> + Send>>) {
+    hub().expect("a control thread").handle.spawn(future);
 }

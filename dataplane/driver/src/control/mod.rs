@@ -1,4 +1,4 @@
-//! The connection to the controller: one per controller and token, shared by all nodes of the process.
+//! The connection to the controller: one per controller, shared by all nodes of the process.
 //!
 //! ```text
 //! node ──Input──▶ connection ──frames──▶ controller
@@ -6,10 +6,11 @@
 //!   └────Hands───── member ◀────orders───────┘
 //! ```
 //!
-//! Everything here runs on one thread. A [`member::Member`] holds what a node was told and turns orders into
-//! effects, which a node's [`Hands`] carry out; the connection itself only moves frames, keeps requests until
-//! they are answered, and comes back when it is lost. Packets are none of its business: transfers go on while
-//! there is no controller.
+//! Everything here runs on one thread, which therefore never waits: not for a packet thread, a name server or a
+//! controller that does not read. A [`member::Member`] holds what a node was told and turns orders into effects. A
+//! node's [`Hands`] begin these, and say later how they ended; only then is the order acknowledged. The connection
+//! itself moves frames, keeps requests until they are answered, and comes back when it is lost. Packets are none of
+//! its business: transfers go on while there is no controller.
 
 mod backoff;
 mod connection;
@@ -20,41 +21,44 @@ mod hub;
 pub mod member;
 mod news;
 mod requests;
+mod resolve;
 mod seat;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::NodeId;
+use nm_engine::{NodeId, NodeStats};
 use nm_messages::{Metrics, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use error::ControlError;
 pub use member::{link_spec, Effect, Introduction};
 
-use crate::config::Secret;
 use crate::runtime::Carrier;
 
-/// What a node lets the connection do to it. Called on the control thread; may take as long as a command to a
-/// shard takes, and no longer.
+/// Called once, on any thread, when an effect has ended; an error goes back to the controller as a sentence.
+pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+/// What a node lets the connection do to it. Called on the control thread, which waits for nobody: each call returns
+/// at once.
 pub trait Hands: Send + Sync {
-    /// Carries out an effect; an error goes back to the controller as a sentence.
-    fn carry_out(&self, effect: Effect) -> Result<(), String>;
-    /// Counters since the last call; `None` when nothing moved.
-    fn measure(&self) -> Option<Metrics>;
+    /// Begins an effect. Effects of one node take place in the order in which they were begun.
+    fn carry_out(&self, effect: Effect, done: Done);
+    /// Asks for the node's counters; `done` is called once, on any thread, with `None` when the node is gone.
+    fn measure(&self, done: Box<dyn FnOnce(Option<NodeStats>) + Send>);
+    /// What is to be reported of these counters; `None` when nothing moved since the last report.
+    fn report(&self, stats: NodeStats) -> Option<Metrics>;
     /// The connection was made (again) or lost.
     fn connected(&self, up: bool, reason: &str);
 }
 
-/// Where a controller is and how to get in.
+/// Where a controller is. Nodes of this process that have the same one share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Door {
     /// Websocket address.
     pub addr: String,
-    /// The word that opens it.
-    pub token: Secret,
     /// The number of this process.
     pub process: u64,
 }
@@ -102,6 +106,27 @@ pub(crate) enum Input {
     /// The node has lost everything that it was told.
     Restarted {
         node: NodeId,
+    },
+    /// A step of a node has ended.
+    Ended {
+        node: NodeId,
+        seat: u64,
+        ticket: u64,
+        result: Result<(), String>,
+    },
+    /// A look-up for a link of a node has ended.
+    Resolved {
+        node: NodeId,
+        seat: u64,
+        remote: NodeId,
+        ticket: u64,
+        found: Result<SocketAddr, String>,
+    },
+    /// A node's counters are there.
+    Measured {
+        node: NodeId,
+        seat: u64,
+        stats: Option<Box<NodeStats>>,
     },
 }
 

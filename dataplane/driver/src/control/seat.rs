@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_messages::{Metrics, ToNode};
 use tokio::time::Instant;
 
 use super::member::Member;
@@ -15,6 +14,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const MEASURE_IDLE: Duration = Duration::from_secs(40);
 
 pub(super) struct Seat {
+    /// Differs from every other seat's, so that what was begun for an earlier one is not taken for ours.
+    pub number: u64,
     pub member: Member,
     pub hands: Arc<dyn Hands>,
     pub reconnect: bool,
@@ -24,10 +25,12 @@ pub(super) struct Seat {
     pub waiting: Option<(Reply<()>, Instant, Duration)>,
     measure_every: Duration,
     measured: Instant,
+    /// Counters were asked for and have not come: a packet thread that stands still is not asked again and again.
+    measuring: bool,
 }
 
 impl Seat {
-    pub fn new(registration: Registration, reply: Reply<()>, now: Instant) -> Self {
+    pub fn new(number: u64, registration: Registration, reply: Reply<()>, now: Instant) -> Self {
         let Registration {
             who,
             hands,
@@ -35,6 +38,7 @@ impl Seat {
             reconnect,
         } = registration;
         Seat {
+            number,
             member: Member::new(who),
             hands,
             reconnect,
@@ -42,6 +46,7 @@ impl Seat {
             waiting: Some((reply, now + limit, limit)),
             measure_every: MEASURE_EVERY,
             measured: now,
+            measuring: false,
         }
     }
 
@@ -52,26 +57,23 @@ impl Seat {
             .is_some_and(|(_, deadline, _)| *deadline <= now)
     }
 
-    /// Lets the node do what an order says.
-    pub fn obey(&mut self, order: ToNode) -> Result<(), String> {
-        for effect in self.member.handle(order)? {
-            self.hands.carry_out(effect)?;
-        }
-        Ok(())
-    }
-
-    /// The counters, when it is time and they moved.
-    pub fn measure(&mut self, now: Instant) -> Option<Metrics> {
-        if !self.registered || now - self.measured < self.measure_every {
-            return None;
+    /// Whether it is time to ask for the counters; then they have to be asked for.
+    pub fn wants_measure(&mut self, now: Instant) -> bool {
+        if !self.registered || self.measuring || now - self.measured < self.measure_every {
+            return false;
         }
         self.measured = now;
-        let found = self.hands.measure();
-        self.measure_every = if found.is_some() {
+        self.measuring = true;
+        true
+    }
+
+    /// The counters came; `moved` when there was something to report.
+    pub fn was_measured(&mut self, moved: bool) {
+        self.measuring = false;
+        self.measure_every = if moved {
             MEASURE_EVERY
         } else {
             (self.measure_every * 2).min(MEASURE_IDLE)
         };
-        found
     }
 }

@@ -1,18 +1,19 @@
 //! What the control connection does to a node: orders become commands to its shard.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nm_engine::{AddressPlan, Command, FlowStats, LinkStats, NodeStats};
+use nm_engine::{AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats};
 use nm_messages::{AddNode, FlowCounter, LinkCounter, Metrics};
 
 use super::call;
 use super::events::NodeEvent;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
-use crate::control::{link_spec, Effect, Hands};
+use crate::control::{link_spec, Done, Effect, Hands};
 use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
 /// Flows in one report; a node with more reports its busiest.
@@ -25,86 +26,99 @@ pub(super) struct NodeHands {
     /// Whether neighbours may be dialled at their unix doors.
     pub by_door: bool,
     pub addresses: Arc<Mutex<AddressPlan>>,
-    pub reported: Mutex<(Vec<LinkCounter>, Vec<FlowStats>)>,
+    pub reported: Mutex<(Vec<LinkCounter>, Reported)>,
 }
 
+/// Packets and bytes of each flow when it was last looked at.
+type Reported = HashMap<[u8; 16], (u64, u64)>;
+
 impl Hands for NodeHands {
-    fn carry_out(&self, effect: Effect) -> Result<(), String> {
+    fn carry_out(&self, effect: Effect, done: Done) {
         match effect {
             Effect::Configure(addresses) => {
                 lock(&self.addresses).clone_from(&addresses);
-                self.port.command_nowait(Command::Configure { addresses });
+                self.command(Command::Configure { addresses }, done);
             }
-            Effect::Connect(add) => self.connect(&add)?,
+            Effect::Resolve { name, .. } => {
+                done(Err(format!("{name:?} is not for the packet path")))
+            }
+            Effect::Connect(add, address) => self.connect(*add, address, done),
             Effect::SetLink(remote, spec) => {
-                self.port
-                    .set_link(remote, spec)
-                    .map_err(|error: PortError| error.to_string())?;
+                self.command(Command::SetLink { remote, spec }, done);
             }
-            Effect::RemoveLink(remote) => {
-                self.port
-                    .remove_link(remote)
-                    .map_err(|error| error.to_string())?;
-                self.state.change(|facts| facts.links.remove(&remote));
-            }
+            Effect::RemoveLink(remote) => self.remove(remote, done),
             Effect::Routes {
                 table,
                 routes,
                 removed,
             } => {
-                self.port.command_nowait(Command::InstallRoutes {
+                let install = Command::InstallRoutes {
                     table,
                     routes,
                     removed,
-                });
+                };
+                self.command(install, done);
             }
-            Effect::Groups { groups, removed } => self.groups(groups, removed),
+            Effect::Groups { groups, removed } => self.groups(groups, removed, done),
             Effect::GroupRoutes {
                 group_id,
                 source,
                 routes,
             } => {
-                self.port.command_nowait(Command::InstallGroupRoutes {
+                let install = Command::InstallGroupRoutes {
                     group_id,
                     source,
                     routes,
-                });
+                };
+                self.command(install, done);
             }
             Effect::Membership {
                 group_id,
                 joined: true,
             } => {
-                self.port.command_nowait(Command::JoinGroup { group_id });
+                self.command(Command::JoinGroup { group_id }, done);
             }
             Effect::Membership {
                 group_id,
                 joined: false,
             } => {
-                self.port.command_nowait(Command::LeaveGroup { group_id });
+                self.command(Command::LeaveGroup { group_id }, done);
             }
             Effect::Gone { node, reason } => {
-                self.port.command_nowait(Command::NodeGone { node, reason });
+                self.command(Command::NodeGone { node, reason }, done);
             }
-            Effect::Note(event) => self.state.note(event),
-            Effect::AgentWanted => call::made(),
-            Effect::TopologyReady => self.state.change(|facts| {
-                if !std::mem::replace(&mut facts.topology_ready, true) {
-                    facts.stash.push(NodeEvent::TopologyReady);
-                }
-            }),
+            Effect::Note(event) => {
+                self.state.note(event);
+                done(Ok(()));
+            }
+            Effect::AgentWanted => {
+                call::made();
+                done(Ok(()));
+            }
+            Effect::TopologyReady => {
+                self.state.change(|facts| {
+                    if !std::mem::replace(&mut facts.topology_ready, true) {
+                        facts.stash.push(NodeEvent::TopologyReady);
+                    }
+                });
+                done(Ok(()));
+            }
         }
-        Ok(())
     }
 
-    fn measure(&self) -> Option<Metrics> {
-        let stats = self.port.stats().ok()?;
+    fn measure(&self, done: Box<dyn FnOnce(Option<NodeStats>) + Send>) {
+        self.port.stats_then(done);
+    }
+
+    fn report(&self, stats: NodeStats) -> Option<Metrics> {
         let mut reported = lock(&self.reported);
         let links: Vec<LinkCounter> = stats.links.iter().map(link_counter).collect();
         let flows = moved_flows(&stats, &reported.1);
         if links == reported.0 && flows.is_empty() {
             return None;
         }
-        *reported = (links.clone(), stats.flows);
+        let seen = |flow: &FlowStats| (flow_id(flow), (flow.packets, flow.bytes));
+        *reported = (links.clone(), stats.flows.iter().map(seen).collect());
         Some(Metrics {
             time_ms: unix_millis(),
             links,
@@ -126,31 +140,48 @@ impl Hands for NodeHands {
 }
 
 impl NodeHands {
-    fn connect(&self, add: &AddNode) -> Result<(), String> {
-        let kind = if add.same_process {
-            LinkKind::Memory
-        } else if add.dial {
-            LinkKind::Dial(resolve(&add.remote_addr)?)
-        } else {
-            LinkKind::Accept
+    fn command(&self, command: Command, done: Done) {
+        self.port
+            .command_then(command, |answer| done(answer.map(|_| ()).map_err(said)));
+    }
+
+    fn connect(&self, add: AddNode, address: Option<SocketAddr>, done: Done) {
+        let kind = match address {
+            _ if add.same_process => LinkKind::Memory,
+            Some(address) => LinkKind::Dial(address),
+            None => LinkKind::Accept,
         };
         let setup = LinkSetup {
             remote: add.remote_node_id,
-            remote_name: add.remote_name.clone(),
             kind,
             door: (self.by_door && !add.remote_door.is_empty())
                 .then(|| PathBuf::from(&add.remote_door)),
             spec: link_spec(&add.link),
             secret: LinkSecret::from_bytes(&add.secret.0),
+            remote_name: add.remote_name,
         };
         self.port
-            .connect_link(setup)
-            .map_err(|error| error.to_string())
+            .connect_link_then(setup, |answer| done(answer.map_err(said)));
+    }
+
+    /// A link that is not there is as good as removed.
+    fn remove(&self, remote: NodeId, done: Done) {
+        let state = Arc::clone(&self.state);
+        self.port.remove_link_then(remote, move |answer| {
+            let gone = match answer {
+                Ok(()) | Err(PortError::Command(CommandError::UnknownLink(_))) => Ok(()),
+                Err(error) => Err(said(error)),
+            };
+            if gone.is_ok() {
+                state.change(|facts| facts.links.remove(&remote));
+            }
+            done(gone);
+        });
     }
 
     /// The directory is a fact as soon as the controller says so, because the answer to a request may be the next
     /// thing on the line, and its caller uses the group at once.
-    fn groups(&self, groups: Vec<nm_engine::GroupInfo>, removed: Vec<u32>) {
+    fn groups(&self, groups: Vec<nm_engine::GroupInfo>, removed: Vec<u32>, done: Done) {
         self.state.change(|facts| {
             for group in &groups {
                 let known = KnownGroup {
@@ -162,21 +193,12 @@ impl NodeHands {
                 facts.groups.insert(group.group_id, known);
             }
         });
-        self.port
-            .command_nowait(Command::InstallGroups { groups, removed });
+        self.command(Command::InstallGroups { groups, removed }, done);
     }
 }
 
-fn resolve(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let mut found = text
-        .to_socket_addrs()
-        .map_err(|error| format!("{text:?} cannot be dialled: {error}"))?;
-    found
-        .next()
-        .ok_or_else(|| format!("{text:?} has no address"))
+fn said(error: PortError) -> String {
+    error.to_string()
 }
 
 fn link_counter(link: &LinkStats) -> LinkCounter {
@@ -194,12 +216,10 @@ fn link_counter(link: &LinkStats) -> LinkCounter {
 }
 
 /// The busiest flows among those that moved since the last report.
-fn moved_flows(stats: &NodeStats, before: &[FlowStats]) -> Vec<FlowCounter> {
-    let mut moved: Vec<&FlowStats> = stats
-        .flows
-        .iter()
-        .filter(|flow| !before.contains(flow))
-        .collect();
+fn moved_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
+    let moves =
+        |flow: &&FlowStats| before.get(&flow_id(flow)).copied() != Some((flow.packets, flow.bytes));
+    let mut moved: Vec<&FlowStats> = stats.flows.iter().filter(moves).collect();
     moved.sort_by_key(|flow| std::cmp::Reverse(flow.bytes));
     moved.truncate(FLOWS_PER_REPORT);
     let counter = |flow: &FlowStats| FlowCounter {

@@ -110,6 +110,7 @@ fn attach(
     };
     let who = Introduction {
         node_id: settings.node_id,
+        token: settings.controller_token.clone(),
         private_network_name: settings.private_network_name.clone(),
         private_address: private_address(settings)?,
         link_port: runtime.listen_port(),
@@ -128,7 +129,6 @@ fn attach(
     };
     let door = Door {
         addr: settings.controller_addr.clone(),
-        token: settings.controller_token.clone(),
         process,
     };
     let answer = Arc::clone(registration);

@@ -63,24 +63,80 @@ pub enum Letter {
     Stop,
 }
 
+/// Where the answer to a request goes. Whoever asked hears exactly once: with the answer, or with `None` when the node
+/// is gone and the request was dropped.
+pub struct Reply<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
+
+impl<T: Send + 'static> Reply<T> {
+    /// Calls `then` with the answer, on the thread that gives it: it must not wait for anything.
+    pub fn then(then: impl FnOnce(Option<T>) + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+
+    /// For somebody who waits on the other end of the channel, or for nobody.
+    pub fn to(sender: SyncSender<T>) -> Self {
+        Self::then(move |answer| {
+            if let Some(answer) = answer {
+                // Nobody waits for it any more: the caller gave up or did not care.
+                let _ = sender.try_send(answer);
+            }
+        })
+    }
+}
+
+impl<T> Reply<T> {
+    /// Answers.
+    pub fn send(mut self, answer: T) {
+        if let Some(then) = self.0.take() {
+            then(Some(answer));
+        }
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(None);
+        }
+    }
+}
+
 /// What somebody wants from a node. A dropped reply means that the node is gone.
 pub enum Request {
     Command {
         command: Box<Command>,
-        reply: SyncSender<Result<CommandOutput, CommandError>>,
+        reply: Reply<Result<CommandOutput, CommandError>>,
     },
     ConnectLink {
         setup: Box<LinkSetup>,
-        reply: SyncSender<Result<(), CommandError>>,
+        reply: Reply<Result<(), CommandError>>,
     },
     RemoveLink {
         remote: NodeId,
-        reply: SyncSender<Result<(), CommandError>>,
+        reply: Reply<Result<(), CommandError>>,
     },
     Stats {
-        reply: SyncSender<NodeStats>,
+        reply: Reply<NodeStats>,
     },
     Close {
-        reply: SyncSender<()>,
+        reply: Reply<()>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn whoever_asked_hears_once_whether_there_is_an_answer_or_not() {
+        let (heard, hears) = channel();
+        let ask = |heard: std::sync::mpsc::Sender<Option<u8>>| {
+            Reply::then(move |answer| assert!(heard.send(answer).is_ok()))
+        };
+        ask(heard.clone()).send(7);
+        drop(ask(heard.clone()));
+        drop(heard);
+        assert_eq!(hears.iter().collect::<Vec<_>>(), [Some(7), None]);
+    }
 }

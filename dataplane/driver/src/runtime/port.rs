@@ -1,16 +1,17 @@
 //! The handle through which the rest of the process talks to a node on its shard.
 //!
-//! Every call is a letter to the shard and a wait for the answer. The shard answers between two batches of
-//! packets, so a call takes microseconds on an idle node and well under a millisecond on a busy one.
+//! Every call is a message to the shard and a wait for the answer. The shard answers between two batches of packets,
+//! so a call takes microseconds on an idle node and well under a millisecond on a busy one. But a shard may also stand
+//! still; for a thread that must not, each call has a form that returns at once and calls back with the answer.
 
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nm_engine::{Command, CommandOutput, LinkSpec, NodeId, NodeStats};
+use nm_engine::{Command, CommandError, CommandOutput, LinkSpec, NodeId, NodeStats};
 use nm_kernel::offload::OffloadState;
 
-use super::mail::{Letter, NodeKey, Request};
+use super::mail::{Letter, NodeKey, Reply, Request};
 use super::setup::{LinkSetup, PortError};
 use super::shared::ShardMail;
 use super::sinks;
@@ -60,14 +61,44 @@ impl NodePort {
 
     /// Sends a command without waiting; what becomes of it is not told. For traffic that may be lost anyway.
     pub fn command_nowait(&self, command: Command) {
-        let (reply, _) = sync_channel(1);
-        self.mail.post(Letter::ToNode(
-            self.key,
-            Request::Command {
-                command: Box::new(command),
-                reply,
-            },
-        ));
+        self.command_then(command, |_| {});
+    }
+
+    /// As [`command`](Self::command), without waiting: `then` is called once with the answer, on the shard's thread as
+    /// a rule, and must not wait for anything. Commands are carried out in the order of their calls.
+    pub fn command_then(
+        &self,
+        command: Command,
+        then: impl FnOnce(Result<CommandOutput, PortError>) + Send + 'static,
+    ) {
+        let command = Box::new(command);
+        self.ask_then(|reply| Request::Command { command, reply }, then);
+    }
+
+    /// As [`connect_link`](Self::connect_link), without waiting; see [`command_then`](Self::command_then).
+    pub fn connect_link_then(
+        &self,
+        setup: LinkSetup,
+        then: impl FnOnce(Result<(), PortError>) + Send + 'static,
+    ) {
+        let setup = Box::new(setup);
+        self.ask_then(|reply| Request::ConnectLink { setup, reply }, then);
+    }
+
+    /// As [`remove_link`](Self::remove_link), without waiting; see [`command_then`](Self::command_then).
+    pub fn remove_link_then(
+        &self,
+        remote: NodeId,
+        then: impl FnOnce(Result<(), PortError>) + Send + 'static,
+    ) {
+        self.ask_then(|reply| Request::RemoveLink { remote, reply }, then);
+    }
+
+    /// As [`stats`](Self::stats), without waiting; `None` when the node is gone.
+    pub fn stats_then(&self, then: impl FnOnce(Option<NodeStats>) + Send + 'static) {
+        let reply = Reply::then(then);
+        self.mail
+            .post(Letter::ToNode(self.key, Request::Stats { reply }));
     }
 
     /// Makes one end of a link. A second call for the same neighbour replaces the first.
@@ -106,22 +137,38 @@ impl NodePort {
     pub fn close(&self) {
         // Posted to a shard that stands still as well, for when it goes on.
         let panics = self.mail.panics();
-        let (reply, answer) = sync_channel(1);
+        let (sender, answer) = sync_channel(1);
+        let reply = Reply::to(sender);
         let close = Request::Close { reply };
         if self.mail.post(Letter::ToNode(self.key, close)) {
             let _ = wait(&self.mail, &answer, panics);
         }
     }
 
-    fn ask<T>(
+    fn ask_then<T: Send + 'static>(
         &self,
-        request: impl FnOnce(std::sync::mpsc::SyncSender<T>) -> Request,
+        request: impl FnOnce(Reply<Result<T, CommandError>>) -> Request,
+        then: impl FnOnce(Result<T, PortError>) + Send + 'static,
+    ) {
+        // A node that is gone drops the request, and the reply says so.
+        let reply = Reply::then(|answer: Option<Result<T, CommandError>>| {
+            then(answer.map_or(Err(PortError::Closed), |answer| {
+                answer.map_err(PortError::from)
+            }));
+        });
+        self.mail.post(Letter::ToNode(self.key, request(reply)));
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, PortError> {
         if self.mail.is_stalled() {
             return Err(PortError::Stalled);
         }
         let panics = self.mail.panics();
-        let (reply, answer) = sync_channel(1);
+        let (sender, answer) = sync_channel(1);
+        let reply = Reply::to(sender);
         if !self.mail.post(Letter::ToNode(self.key, request(reply))) {
             return Err(PortError::Closed);
         }

@@ -142,10 +142,9 @@ impl NodeTun {
         !self.run.is_empty()
     }
 
-    /// Drops what was kept and what is half cut, whose state is in doubt.
+    /// Drops what was kept, whose state is in doubt.
     pub fn forget_kept(&mut self) {
         self.run = segment::Run::default();
-        self.pieces.clear();
     }
 
     /// Writes what was kept.

@@ -105,7 +105,7 @@ impl Sessions {
             outbox: Outbox::new(config.node_id, config.addresses.clone(), config.mtu),
             limits: config.sessions.clone(),
             allocate: plain_sink,
-            last: 0,
+            last: config.last_session,
             numbers: Rng::new(config.incarnation, &["transfers", &config.node_id.to_string()]),
             senders: BTreeMap::new(),
             receivers: BTreeMap::new(),

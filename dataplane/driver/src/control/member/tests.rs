@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 fn member() -> Member {
     Member::new(Introduction {
         node_id: 2,
+        token: Secret("word".to_owned()),
         private_network_name: "lab".to_owned(),
         private_address: None,
         link_port: 4000,
@@ -50,15 +51,25 @@ fn route(route_id: u64, next_hop: u32) -> wire::Route {
     }
 }
 
+/// Takes in an order, lets all of its steps succeed, and returns their effects.
+fn obey(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String> {
+    let steps = member.handle(order)?;
+    Ok(steps
+        .into_iter()
+        .filter_map(|step| {
+            member.end(step.ticket, &Ok(()));
+            step.effect
+        })
+        .collect())
+}
+
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[test]
 fn a_node_that_lost_everything_registers_as_one_that_was_told_nothing() {
     let mut member = member();
-    member.handle(add(4, 9)).expect("a link");
-    member
-        .handle(routes(7, vec![route(1, 3)], vec![]))
-        .expect("routes");
+    obey(&mut member, add(4, 9)).expect("a link");
+    obey(&mut member, routes(7, vec![route(1, 3)], vec![])).expect("routes");
     assert_ne!(member.start_up(LOCAL).have, wire::Have::default());
     member.forget();
     assert_eq!(member.start_up(LOCAL).have, wire::Have::default());
@@ -66,9 +77,9 @@ fn a_node_that_lost_everything_registers_as_one_that_was_told_nothing() {
         !member.became_ready(),
         "not before the routes are there again"
     );
-    let again = member.handle(add(4, 9)).expect("the same link");
+    let again = obey(&mut member, add(4, 9)).expect("the same link");
     assert!(
-        matches!(again[..], [Effect::Connect(_)]),
+        matches!(again[..], [Effect::Connect(..)]),
         "made, not changed"
     );
 }
@@ -80,26 +91,28 @@ fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
     assert_eq!(first.private_network_addr, "127.0.0.1:4000");
     assert_eq!(first.link_door, "/run/links/node-2.sock");
     assert_eq!(first.have, wire::Have::default());
-    member.handle(add(7, 1)).expect("a link");
-    member.handle(routes(8, vec![], vec![])).expect("routes");
+    obey(&mut member, add(7, 1)).expect("a link");
+    obey(&mut member, routes(8, vec![], vec![])).expect("routes");
     let directory = wire::InstallGroupDirectory {
         version: 11,
         groups: vec![],
         removed: vec![],
         reset: false,
     };
-    member
-        .handle(wire::ToNode::InstallGroupDirectory(directory))
-        .expect("groups");
+    obey(&mut member, wire::ToNode::InstallGroupDirectory(directory)).expect("groups");
     let tree = wire::InstallGroupRoutes {
         group_id: 1,
         src_node_id: 2,
         version: 10,
-        routes: vec![],
+        routes: vec![wire::GroupRoute {
+            tree_id: 0,
+            route_id: 1,
+            next_hops: vec![3],
+            local: false,
+            weight: None,
+        }],
     };
-    member
-        .handle(wire::ToNode::InstallGroupRoutes(tree))
-        .expect("a tree");
+    obey(&mut member, wire::ToNode::InstallGroupRoutes(tree)).expect("a tree");
     let have = member.start_up(LOCAL).have;
     assert_eq!((have.routes, have.groups), (Some(8), Some(11)));
     assert_eq!(have.links.into_iter().collect::<Vec<_>>(), [(3, 7)]);
@@ -110,10 +123,10 @@ fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
 fn ready_is_announced_once_each_time_it_becomes_true() {
     let mut member = member();
     assert!(!member.became_ready(), "no routes yet");
-    member.handle(routes(1, vec![], vec![])).expect("routes");
+    obey(&mut member, routes(1, vec![], vec![])).expect("routes");
     assert!(member.became_ready(), "no links to wait for");
     assert!(!member.became_ready(), "once");
-    member.handle(add(1, 1)).expect("a link");
+    obey(&mut member, add(1, 1)).expect("a link");
     assert!(!member.became_ready(), "the link is not up");
     assert!(member.link_changed(3, Some(Carrier::Tcp), ""));
     assert!(member.became_ready());
@@ -128,17 +141,17 @@ fn ready_is_announced_once_each_time_it_becomes_true() {
 fn a_neighbour_that_is_who_it_was_keeps_its_link() {
     let mut member = member();
     assert!(matches!(
-        member.handle(add(1, 1)).as_deref(),
-        Ok([Effect::Connect(_)])
+        obey(&mut member, add(1, 1)).as_deref(),
+        Ok([Effect::Connect(..)])
     ));
     assert!(matches!(
-        member.handle(add(2, 1)).as_deref(),
+        obey(&mut member, add(2, 1)).as_deref(),
         Ok([Effect::SetLink(3, _)])
     ));
     assert!(
         matches!(
-            member.handle(add(3, 2)).as_deref(),
-            Ok([Effect::Connect(_)])
+            obey(&mut member, add(3, 2)).as_deref(),
+            Ok([Effect::Connect(..)])
         ),
         "started anew"
     );
@@ -147,9 +160,11 @@ fn a_neighbour_that_is_who_it_was_keeps_its_link() {
 #[test]
 fn routes_of_a_pair_are_numbered_by_their_ids() {
     let mut member = member();
-    let effects = member
-        .handle(routes(1, vec![route(20, 3), route(10, 4)], vec![]))
-        .expect("routes");
+    let effects = obey(
+        &mut member,
+        routes(1, vec![route(20, 3), route(10, 4)], vec![]),
+    )
+    .expect("routes");
     let Effect::Routes {
         routes: found,
         removed,
@@ -164,9 +179,7 @@ fn routes_of_a_pair_are_numbered_by_their_ids() {
         .map(|route| (route.index, route.of, route.next_hops[0]))
         .collect();
     assert_eq!(shape, [(0, 2, 4), (1, 2, 3)]);
-    let effects = member
-        .handle(routes(2, vec![], vec![10]))
-        .expect("a removal");
+    let effects = obey(&mut member, routes(2, vec![], vec![10])).expect("a removal");
     let Effect::Routes { routes: found, .. } = &effects[0] else {
         panic!("{effects:?}")
     };
@@ -196,12 +209,8 @@ fn a_reset_directory_drops_what_it_does_not_name() {
             reset,
         })
     };
-    member
-        .handle(directory(vec![group(1), group(2)], false))
-        .expect("two groups");
-    let effects = member
-        .handle(directory(vec![group(2)], true))
-        .expect("a reset");
+    obey(&mut member, directory(vec![group(1), group(2)], false)).expect("two groups");
+    let effects = obey(&mut member, directory(vec![group(2)], true)).expect("a reset");
     assert!(matches!(&effects[0], Effect::Groups { removed, .. } if removed == &[1]));
 }
 
@@ -214,7 +223,7 @@ fn a_node_that_is_gone_is_named_with_its_state() {
             state: state.to_owned(),
         })
     };
-    let effects = member.handle(state("unreachable")).expect("a state");
+    let effects = obey(&mut member, state("unreachable")).expect("a state");
     assert_eq!(
         effects[0],
         Effect::Gone {
@@ -222,7 +231,7 @@ fn a_node_that_is_gone_is_named_with_its_state() {
             reason: "node 4 is unreachable".to_owned()
         }
     );
-    assert_eq!(member.handle(state("ready")).expect("a state").len(), 1);
+    assert_eq!(obey(&mut member, state("ready")).expect("a state").len(), 1);
 }
 
 #[test]
@@ -233,7 +242,7 @@ fn nonsense_is_refused_and_changes_nothing() {
         link: wire::LinkSpec::default(),
         version: 1,
     };
-    assert!(member.handle(wire::ToNode::SetLink(set)).is_err());
+    assert!(obey(&mut member, wire::ToNode::SetLink(set)).is_err());
     let group = wire::Group {
         group_id: 1,
         group_ip: "x".to_owned(),
@@ -246,8 +255,170 @@ fn nonsense_is_refused_and_changes_nothing() {
         removed: vec![],
         reset: false,
     };
-    assert!(member
-        .handle(wire::ToNode::InstallGroupDirectory(directory))
-        .is_err());
+    assert!(obey(&mut member, wire::ToNode::InstallGroupDirectory(directory)).is_err());
     assert_eq!(member.start_up(LOCAL).have.groups, None);
+}
+
+fn ended(tickets: impl IntoIterator<Item = u64>) -> Ended {
+    Ended {
+        tickets: tickets.into_iter().collect(),
+        failed_link: None,
+    }
+}
+
+fn ticket(steps: Result<Vec<Step>, String>) -> u64 {
+    let steps = steps.expect("an order that makes sense");
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    steps[0].ticket
+}
+
+#[test]
+fn a_version_is_held_when_its_effect_has_ended_well() {
+    let mut member = member();
+    let link = ticket(member.handle(add(7, 1)));
+    let table = ticket(member.handle(routes(8, vec![], vec![])));
+    let have = member.start_up(LOCAL).have;
+    assert_eq!((have.routes, have.links.get(&3)), (None, Some(&0)));
+    assert_eq!(member.end(table, &Ok(())), ended([table]));
+    assert_eq!(member.end(link, &Ok(())), ended([link]));
+    let have = member.start_up(LOCAL).have;
+    assert_eq!((have.routes, have.links.get(&3)), (Some(8), Some(&7)));
+    let refused = ticket(member.handle(add(9, 1)));
+    member.end(refused, &Err("no".to_owned()));
+    assert_eq!(member.start_up(LOCAL).have.links.get(&3), Some(&0));
+}
+
+#[test]
+fn a_link_that_is_refused_is_made_anew_by_the_next_order() {
+    let mut member = member();
+    let first = ticket(member.handle(add(7, 1)));
+    let end = member.end(first, &Err("no room".to_owned()));
+    assert_eq!(end.failed_link, Some(3));
+    let state = member.state_of(3).expect("a state");
+    assert_eq!((state.up, state.reason.as_str()), (false, "no room"));
+    assert!(
+        !member.link_changed(3, Some(Carrier::Tcp), ""),
+        "it is not there"
+    );
+    let again = obey(&mut member, add(7, 1));
+    assert!(
+        matches!(again.as_deref(), Ok([Effect::Connect(..)])),
+        "{again:?}"
+    );
+    assert_eq!(member.start_up(LOCAL).have.links.get(&3), Some(&7));
+}
+
+#[test]
+fn a_late_failure_of_a_link_that_was_made_anew_changes_nothing() {
+    let mut member = member();
+    let first = ticket(member.handle(add(7, 1)));
+    let second = ticket(member.handle(add(8, 2)));
+    assert_eq!(member.end(first, &Err("no".to_owned())).failed_link, None);
+    member.end(second, &Ok(()));
+    assert_eq!(member.start_up(LOCAL).have.links.get(&3), Some(&8));
+}
+
+#[test]
+fn routes_that_build_on_a_failure_are_refused_until_they_are_told_whole() {
+    let mut member = member();
+    let first = ticket(member.handle(routes(1, vec![route(10, 4)], vec![])));
+    member.end(first, &Err("no".to_owned()));
+    let refused = member.handle(routes(2, vec![route(11, 4)], vec![]));
+    assert!(refused.expect_err("refused").contains("told whole"));
+    let whole = wire::ToNode::InstallRoutes(wire::InstallRoutes {
+        version: 3,
+        table: Some(vec![0; 8].into()),
+        routes: vec![route(12, 4)],
+        removed: vec![],
+        reset: true,
+    });
+    obey(&mut member, whole).expect("whole");
+    assert_eq!(member.start_up(LOCAL).have.routes, Some(3));
+}
+
+#[test]
+fn a_link_is_held_until_it_is_really_gone() {
+    let mut member = member();
+    obey(&mut member, add(7, 1)).expect("a link");
+    let remove = wire::ToNode::RemoveNode(wire::RemoveNode { remote_node_id: 3 });
+    let going = ticket(member.handle(remove.clone()));
+    assert_eq!(
+        member.start_up(LOCAL).have.links.get(&3),
+        Some(&0),
+        "say it again"
+    );
+    assert!(!member.link_changed(3, None, "removed"));
+    member.end(going, &Ok(()));
+    assert_eq!(member.start_up(LOCAL).have.links.get(&3), None);
+    assert_eq!(member.handle(remove), Ok(vec![]), "twice is fine");
+}
+
+#[test]
+fn a_link_waits_for_the_address_of_its_name_and_knows_an_old_answer() {
+    let named = |version, name: &str| {
+        let wire::ToNode::AddNode(add) = add(version, 1) else {
+            unreachable!("as made above")
+        };
+        let remote_addr = name.to_owned();
+        wire::ToNode::AddNode(wire::AddNode { remote_addr, ..add })
+    };
+    let mut member = member();
+    let first = ticket(member.handle(named(1, "old.example:1")));
+    let second = ticket(member.handle(named(2, "new.example:1")));
+    let address: SocketAddr = ([10, 0, 0, 1], 1).into();
+    assert_eq!(member.resolved(3, first, Ok(address)), Resolved::Stale);
+    let failed = |attempts, news| Resolved::Failed { attempts, news };
+    let reason = || Err("no such name".to_owned());
+    assert_eq!(member.resolved(3, second, reason()), failed(1, true));
+    assert_eq!(member.resolved(3, second, reason()), failed(2, false));
+    assert!(
+        !member.link_changed(3, Some(Carrier::Tcp), ""),
+        "that was the old end"
+    );
+    assert_eq!(
+        member.resolve_again(3, second),
+        Some(Effect::Resolve {
+            remote: 3,
+            name: "new.example:1".to_owned()
+        })
+    );
+    let Resolved::Connect(step) = member.resolved(3, second, Ok(address)) else {
+        panic!("a link")
+    };
+    assert!(matches!(step.effect, Some(Effect::Connect(_, Some(found))) if found == address));
+    assert_eq!(
+        member.end(step.ticket, &Ok(())),
+        ended([step.ticket, first, second])
+    );
+    assert_eq!(member.resolve_again(3, second), None);
+    assert_eq!(member.start_up(LOCAL).have.links.get(&3), Some(&2));
+}
+
+#[test]
+fn an_address_that_no_name_server_can_know_is_refused_at_once() {
+    for wrong in ["", "here", "here:0", "here:99999", ":80"] {
+        let wire::ToNode::AddNode(add) = add(1, 1) else {
+            unreachable!("as made above")
+        };
+        let remote_addr = wrong.to_owned();
+        let add = wire::ToNode::AddNode(wire::AddNode { remote_addr, ..add });
+        let refused = member().handle(add).expect_err("no address");
+        assert!(refused.contains("is no address to dial"), "{refused}");
+    }
+}
+
+/// As many routes as fit into one message; a search through all of them for each would take minutes.
+#[test]
+fn a_hundred_thousand_routes_take_no_time_worth_mentioning() {
+    let many = (0..100_000u32).map(|n| wire::Route {
+        route_id: u64::from(n),
+        src_node_id: n % 1000,
+        dst_node_id: n / 1000,
+        next_hops: vec![n],
+    });
+    let mut member = member();
+    let start = std::time::Instant::now();
+    obey(&mut member, routes(1, many.collect(), vec![])).expect("routes");
+    obey(&mut member, routes(2, vec![], (0..100_000).collect())).expect("removals");
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }

@@ -112,7 +112,8 @@ fn a_greeting_that_comes_in_pieces_is_read_whole() {
     for carrier in [Carrier::Tcp, Carrier::Unix] {
         for cut in 1..frame.len() {
             let (near, mut far) = pair(carrier);
-            let mut stream = Stream::caller(near);
+            let mut stream = Stream::handshake(near);
+            stream.expect_descriptor();
             let (mut staging, mut received) = (vec![0; STAGING], Vec::new());
             for piece in [&frame[..cut], &frame[cut..]] {
                 put(&mut far, piece);

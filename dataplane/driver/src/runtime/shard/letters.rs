@@ -52,21 +52,21 @@ impl Shard {
         };
         match request {
             Request::Command { command, reply } => {
-                let _ = reply.send(self.command(key, *command));
+                reply.send(self.command(key, *command));
             }
             Request::ConnectLink { setup, reply } => {
-                let _ = reply.send(self.connect_link(key, *setup));
+                reply.send(self.connect_link(key, *setup));
             }
             Request::RemoveLink { remote, reply } => {
-                let _ = reply.send(self.remove_link(key, remote));
+                reply.send(self.remove_link(key, remote));
             }
             Request::Stats { reply } => {
                 self.running = key.slot;
-                let _ = reply.send(node.engine.stats());
+                reply.send(node.engine.stats());
             }
             Request::Close { reply } => {
                 self.close_node(key);
-                let _ = reply.send(());
+                reply.send(());
             }
         }
     }

@@ -86,7 +86,13 @@ impl Shard {
         self.running = key.slot;
         let answer = node.engine.handle_command(now, command, &mut self.io);
         if let Ok(CommandOutput::Session(session)) = answer {
-            node.sessions.insert(session);
+            node.config.last_session = session;
+            let ask = Command::SessionReport { session };
+            if let Ok(CommandOutput::Report(report)) =
+                node.engine.handle_command(now, ask, &mut self.io)
+            {
+                node.sessions.insert(session, report);
+            }
         }
         self.source = Some(key.slot);
         self.after_call(key.slot);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use nm_engine::{Engine, Event, GroupId, LinkId, NodeConfig, NodeId, SessionId};
+use nm_engine::{Engine, Event, GroupId, LinkId, NodeConfig, NodeId, SessionId, SessionReport};
 
 use crate::runtime::link::handshake::Dialler;
 use crate::runtime::link::stream::Stream;
@@ -39,7 +39,7 @@ pub struct Node {
     pub paused: Option<(Pressure, u64)>,
     /// Sessions that have not ended, and groups that the node is a member of: what a new engine has to be told or
     /// others have to be told about.
-    pub sessions: BTreeSet<SessionId>,
+    pub sessions: BTreeMap<SessionId, Box<SessionReport>>,
     pub memberships: BTreeSet<GroupId>,
     /// Whether it is being taken off the shard.
     pub closing: bool,
@@ -67,7 +67,7 @@ impl Node {
             keeps: false,
             busy: false,
             paused: None,
-            sessions: BTreeSet::new(),
+            sessions: BTreeMap::new(),
             memberships: BTreeSet::new(),
             closing: false,
             armed: Vec::with_capacity(4),
@@ -79,7 +79,7 @@ impl Node {
         match event {
             Event::LocalMemberJoined { group_id } => drop(self.memberships.insert(*group_id)),
             Event::LocalMemberLeft { group_id } => drop(self.memberships.remove(group_id)),
-            Event::SessionFinished { session, .. } => drop(self.sessions.remove(session)),
+            Event::SessionFinished { report, .. } => drop(self.sessions.remove(&report.session)),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@
 //!
 //! A panic that came from no node, or one too many within a minute, costs all nodes of the thread their engines; twice as many end the process, so that whoever supervises it starts a new one.
 
-use nm_engine::{Command, Engine, Event, LinkId, SessionState};
+use nm_engine::{Command, Engine, Event, LinkId, SessionReport, SessionState};
 use nm_kernel::poll::Interest;
 
 use super::links::FAILED;
@@ -190,9 +190,11 @@ impl Shard {
         };
         let sessions = std::mem::take(&mut node.sessions);
         let members = std::mem::take(&mut node.memberships);
-        for session in sessions {
-            let state = SessionState::Failed;
-            sink.event(Event::SessionFinished { session, state });
+        for report in sessions.into_values() {
+            sink.event(Event::SessionFinished {
+                report: failed(report, reason),
+                data: None,
+            });
         }
         sink.engine_restarted(reason);
         for group_id in members {
@@ -201,6 +203,17 @@ impl Shard {
         }
         self.running = NOBODY;
     }
+}
+
+/// The report of a session whose engine is gone, from what it was when it began.
+fn failed(mut report: Box<SessionReport>, reason: &str) -> Box<SessionReport> {
+    report.state = SessionState::Failed;
+    reason.clone_into(&mut report.reason);
+    for peer in &mut report.peers {
+        peer.state = SessionState::Failed;
+        reason.clone_into(&mut peer.reason);
+    }
+    report
 }
 
 /// Gives a node a fresh engine.

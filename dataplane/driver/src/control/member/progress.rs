@@ -1,0 +1,91 @@
+//! How far the orders about one thing have come: what was told, and what is in force.
+
+/// The versions of one thing. Orders are numbered by tickets that grow, are carried out in their order, and end one
+/// by one.
+#[derive(Debug, Default, Clone)]
+pub struct Progress {
+    told: Option<u64>,
+    /// The last order, and the last that ended.
+    last: u64,
+    ended: u64,
+    /// The last order that did not build on what was there before.
+    whole: u64,
+    /// An order since `whole` failed: what came after it has nothing to stand on.
+    broken: bool,
+}
+
+impl Progress {
+    /// An order is on its way; `whole` when it says everything, so that it mends whatever failed before.
+    pub fn begin(&mut self, ticket: u64, version: u64, whole: bool) {
+        self.told = Some(version);
+        self.last = ticket;
+        if whole {
+            self.whole = ticket;
+            self.broken = false;
+        }
+    }
+
+    /// An order cannot even be begun; those that build on it have nothing to stand on.
+    pub fn refuse(&mut self) {
+        self.broken = true;
+    }
+
+    /// An order has ended.
+    pub fn end(&mut self, ticket: u64, done: bool) {
+        self.ended = self.ended.max(ticket);
+        self.broken |= !done && ticket >= self.whole;
+    }
+
+    /// Whether an order that builds on the one before can still be right.
+    pub fn is_sound(&self) -> bool {
+        !self.broken
+    }
+
+    /// The version that is in force; `None` while an order is under way, and after one failed.
+    pub fn in_force(&self) -> Option<u64> {
+        self.told
+            .filter(|_| !self.broken && self.ended >= self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_in_force_when_its_order_has_ended_well() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.in_force(), None);
+        progress.begin(1, 70, true);
+        assert_eq!(progress.in_force(), None);
+        progress.begin(2, 71, false);
+        progress.end(1, true);
+        assert_eq!(progress.in_force(), None, "the second is under way");
+        progress.end(2, true);
+        assert_eq!(progress.in_force(), Some(71));
+    }
+
+    #[test]
+    fn what_builds_on_a_failure_is_not_in_force_until_everything_is_told() {
+        let mut progress = Progress::default();
+        progress.begin(1, 70, true);
+        progress.begin(2, 71, false);
+        progress.end(1, false);
+        progress.end(2, true);
+        assert_eq!(progress.in_force(), None);
+        assert!(!progress.is_sound());
+        progress.begin(3, 72, true);
+        progress.end(3, true);
+        assert_eq!(progress.in_force(), Some(72));
+    }
+
+    #[test]
+    fn a_late_failure_from_before_everything_was_told_does_no_harm() {
+        let mut progress = Progress::default();
+        progress.begin(1, 70, false);
+        progress.begin(2, 71, true);
+        progress.end(1, false);
+        progress.end(2, true);
+        assert_eq!(progress.in_force(), Some(71));
+    }
+}

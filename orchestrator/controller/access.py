@@ -1,0 +1,64 @@
+"""For which nodes a connection may speak.
+
+A connection of nodes or of an agent is let in as one node, by that node's token. A process carries many
+nodes, so each further one is added with its own token, in its `StartUp` or in `AgentHello`. Every message is
+checked before anything is done about it: the node in its header, and that in its body where it names its
+sender there.
+"""
+
+from __future__ import annotations
+
+from orchestrator.protocol import Admission, Frame, Message, Refused
+from orchestrator.protocol.messages import AgentHello, StartUp
+
+__all__ = ["check"]
+
+
+def check(admission: Admission, allowed: set[int], frame: Frame) -> None:
+    """Check that a message speaks for nodes of its connection only; tokens in it add nodes first.
+
+    Args:
+        admission: Knows the tokens.
+        allowed: The nodes that the connection has proven so far; those that the message proves are added.
+        frame: The message.
+
+    Raises:
+        Refused: It speaks for another node, with the id `control.token` where a token was expected and
+            `control.node` elsewhere. No node is added then.
+    """
+    message = frame.message
+    if isinstance(message, StartUp):
+        _add(admission, allowed, {frame.node: message.token})
+    elif isinstance(message, AgentHello):
+        _add(admission, allowed, {node: message.tokens.get(node, "") for node in message.nodes})
+    for node in sorted(_named(frame, message)):
+        if node not in allowed:
+            raise Refused(
+                f"{message.type} speaks for node {node}, which has not been proven on this connection",
+                id="control.node",
+                found=str(node),
+                hint="each node speaks on a connection that has shown its own token",
+            )
+
+
+def _add(admission: Admission, allowed: set[int], tokens: dict[int, str]) -> None:
+    for node, token in tokens.items():
+        if not admission.speaks_for(node, token) and (token or node not in allowed):
+            raise Refused(
+                f"the token is not that of node {node}",
+                id="control.token",
+                hint="a token belongs to one node and one start of a lab; read it from the node's file again",
+            )
+    allowed.update(tokens)
+
+
+def _named(frame: Frame, message: Message) -> set[int]:
+    """Return the nodes in whose name a message speaks; 0 in a header is the connection itself."""
+    named = {frame.node}
+    own = getattr(message, "node", 0)  # agents name the role's node in the body as well
+    if isinstance(own, int):
+        named.add(own)
+    if isinstance(message, AgentHello):
+        named.update(message.nodes)
+        named.update(role.node for role in message.running)
+    return named - {0}
