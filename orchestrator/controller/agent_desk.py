@@ -9,12 +9,13 @@ from typing import Any
 from orchestrator import clock
 from orchestrator.controller.core import AfterStore, Core, Session
 from orchestrator.controller.logs import LogLimit
+from orchestrator.controller.rows import role_row, run_row
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
 from orchestrator.controller.watching import Watched
 from orchestrator.protocol import Frame, Message, ProtocolError, encode_payload
 from orchestrator.protocol import messages as m
-from orchestrator.store import RoleRow, RunRow
+from orchestrator.store import RunRow
 from orchestrator.values import MAX_LOG_BYTES, safe_text
 
 __all__ = ["AgentDesk"]
@@ -98,7 +99,7 @@ class AgentDesk:
         finally:
             self._beginning = ""
         began = self._core.clock.monotonic()
-        self._core.store.runs.begin(_run_row(run, began, self._boot))
+        self._core.store.runs.begin(run_row(run, began, self._boot))
         for event in self._begun:
             self._keep(run, event)
         self._begun.clear()
@@ -251,7 +252,7 @@ class AgentDesk:
     def changed(self, run: Run, roles: Iterable[Role]) -> None:
         """See `Effects.changed`."""
         if run.id != self._beginning:
-            self._core.store.runs.roles(run.id, tuple(_role_row(role) for role in roles))
+            self._core.store.runs.roles(run.id, tuple(role_row(role) for role in roles))
 
     def released(self, run: Run, name: str, generation: int) -> None:
         """See `Effects.released`."""
@@ -426,31 +427,5 @@ def peer_nodes(runs: Runs, peer: Session) -> set[int]:
     return {node for node, each in runs.agents.items() if each is peer}
 
 
-def _role_row(role: Role) -> RoleRow:
-    return RoleRow(role.node, role.role, role.state, role.error, role.traceback)
-
-
 def _bytes(value: Any) -> int:
     return len(encode_payload(m.Ack(0, value)).data)
-
-
-def _run_row(run: Run, monotonic: float, boot: str) -> RunRow:
-    return RunRow(
-        run=run.id,
-        scenario=run.scenario,
-        state=run.state,
-        reason=run.reason,
-        entry=run.entry,
-        params=run.params,
-        seed=run.seed,
-        timeout_s=run.timeout_s,
-        started_ms=run.started_ms,
-        files=run.files,
-        roles=tuple(_role_row(role) for role in run.roles.values()),
-        rows={},
-        values={},
-        barriers={},
-        last_event=run.last_event,
-        started_monotonic=monotonic,
-        boot=boot,
-    )

@@ -77,6 +77,20 @@ class Run:
         """Whether it has ended."""
         return self.state in ("finished", "failed")
 
+    def note_unstored(self) -> None:
+        """Add to the reason how many rows were not kept."""
+        if self.unstored:
+            more = f"{self.unstored} rows that its roles had reported were not stored"
+            self.reason = f"{self.reason}; {more}" if self.reason else more
+
+    def too_long(self) -> str:
+        """Say that the time is over, and which roles are still running."""
+        open_roles = [f"{role.role} in node {role.node}" for role in self.roles.values() if not role.over]
+        shown = ", ".join(open_roles[:5]) + (
+            f" and {len(open_roles) - 5} more" if len(open_roles) > 5 else ""
+        )
+        return f"the run did not end within {self.timeout_s:g} s: still running are {shown}"
+
     def by_role(self) -> dict[str, tuple[int, ...]]:
         """Return node ids by role, sorted."""
         found: dict[str, list[int]] = defaultdict(list)

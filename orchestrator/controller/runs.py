@@ -9,7 +9,7 @@ and say what they are still running. Time is handed in, as milliseconds since 19
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.controller.effects import Effects, failures_of
@@ -339,7 +339,7 @@ class Runs:
                     self._lost(run, role, "its process is gone", now_ms)
             if run.state == "running" and now_ms >= run.started_ms + run.timeout_s * 1000:
                 run.late = True
-                self._stop(run, self._late(run), now_ms)
+                self._stop(run, run.too_long(), now_ms)
             if run.stop_by_ms is not None and now_ms >= run.stop_by_ms:
                 for role in [role for role in run.roles.values() if not role.over]:
                     self._lost(run, role, "it did not stop in time", now_ms)
@@ -390,13 +390,6 @@ class Runs:
         self._stop(run, f"role {role.role} in node {role.node} was lost: {why}", now_ms)
         self._settle(run, now_ms)
 
-    def _late(self, run: Run) -> str:
-        open_roles = [f"{role.role} in node {role.node}" for role in run.roles.values() if not role.over]
-        shown = ", ".join(open_roles[:5]) + (
-            f" and {len(open_roles) - 5} more" if len(open_roles) > 5 else ""
-        )
-        return f"the run did not end within {run.timeout_s:g} s: still running are {shown}"
-
     def _stop(self, run: Run, reason: str, now_ms: int) -> None:
         if run.state != "running":
             return
@@ -407,9 +400,8 @@ class Runs:
         for role in run.roles.values():
             if role.state == "waiting":
                 role.state = "stopped"
-        open_nodes = [role.node for role in run.roles.values() if not role.over]
-        for peer in dict.fromkeys(self._agents[node] for node in open_nodes if node in self._agents):
-            self._effects.send(peer, m.StopRole(run.id, 0, run.reason))
+        nodes = [role.node for role in run.roles.values() if not role.over]
+        self._tell(nodes, m.StopRole(run.id, 0, run.reason))
 
     def _settle(self, run: Run, now_ms: int) -> None:
         """End a run whose roles have all ended; else see whether a barrier is complete now."""
@@ -421,17 +413,13 @@ class Runs:
         bad = [role for role in run.roles.values() if role.state in ("failed", "lost")]
         ok = not run.reason and not bad
         run.state = "finished" if ok else "failed"
-        if run.unstored:
-            more = f"{run.unstored} rows that its roles had reported were not stored"
-            run.reason = f"{run.reason}; {more}" if run.reason else more
+        run.note_unstored()
         failures = failures_of((role.node, role.role, role.error, role.traceback) for role in bad)
         self._effects.stands(run, now_ms)
         # What a run opened ends with it, before the next one can begin.
-        for peer in dict.fromkeys(self._agents[node] for node in run.roles if node in self._agents):
-            self._effects.send(peer, m.StopRole(run.id, 0, "the run has ended"))
+        self._tell(run.roles, m.StopRole(run.id, 0, "the run has ended"))
         self._effects.ended(run, m.RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
-        run.value_bytes = {}
-        run.files, run.values, run.lookups = {}, {}, {}
+        run.files, run.values, run.value_bytes, run.lookups = {}, {}, {}, {}
 
     def _release(self, run: Run, now_ms: int) -> None:
         there = {role.node for role in run.roles.values() if not role.over}
@@ -441,8 +429,12 @@ class Runs:
             run.barriers[name] = max(generation, run.barriers.get(name, 0))
             self._effects.released(run, name, generation)
             self._event(run, now_ms, "barrier", data={"name": name, "generation": generation})
-            for peer in dict.fromkeys(self._agents[node] for node in sorted(there) if node in self._agents):
-                self._effects.send(peer, m.BarrierReleased(run.id, name, generation))
+            self._tell(sorted(there), m.BarrierReleased(run.id, name, generation))
+
+    def _tell(self, nodes: Iterable[int], message: m.StopRole | m.BarrierReleased) -> None:
+        """Send a message to the agents of nodes, once to each."""
+        for peer in dict.fromkeys(self._agents[node] for node in nodes if node in self._agents):
+            self._effects.send(peer, message)
 
     def _event(
         self, run: Run, now_ms: int, kind: str, node: int = 0, role: str = "", data: Any = None

@@ -257,7 +257,7 @@ async def test_a_flood_of_strangers_is_bounded_and_does_not_keep_out_who_comes_l
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.transport.server.MAX_STRANGERS", 20)
-    known = [await connect(url(server), "node-token", "node") for _ in range(25)]  # these are none
+    known = [await connect(url(server), TOKEN, "node", node=1) for _ in range(25)]  # these are none
     sockets = [await asyncio.open_connection(*server.address) for _ in range(40)]
     ended = [asyncio.create_task(reader.read()) for reader, _ in sockets]
     done, _ = await asyncio.wait(ended, timeout=1)
@@ -265,7 +265,7 @@ async def test_a_flood_of_strangers_is_bounded_and_does_not_keep_out_who_comes_l
     for _, writer in sockets:
         writer.close()
     await asyncio.wait(ended)
-    known += [await connect(url(server), "node-token", "node")]
+    known += [await connect(url(server), TOKEN, "node", node=1)]
     for connection in known:
         await connection.close()
 

@@ -178,8 +178,8 @@ fn only_the_node_that_failed_starts_anew() {
     assert_eq!(sink.heard.wait_link(1, false), reason);
     sink.heard.wait("the end of the session", |heard| {
         heard.events.iter().find_map(|event| match event {
-            Event::SessionFinished { session: s, state } if *s == session => {
-                assert_eq!(*state, SessionState::Failed);
+            Event::SessionFinished { report, .. } if report.session == session => {
+                assert_eq!(report.state, SessionState::Failed);
                 Some(())
             }
             _ => None,

@@ -393,7 +393,7 @@ fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, VnetHeader),
         let segments = payload.div_ceil(usize::from(vnet.gso_size)).max(1);
         (segments, payload + segments * all)
     } else {
-        as_fragments(len, ihl, usize::from(mtu))
+        ip::as_fragments(len, ihl, usize::from(mtu))
     };
     if segments > MAX_SEGMENTS {
         return Err(PacketError::BadSegmentation);
@@ -442,14 +442,4 @@ fn checked_vnet(vnet: VnetHeader, header: &ip::Ipv4, all: usize) -> Result<VnetH
         return Err(PacketError::BadSegmentation);
     }
     Ok(VnetHeader { gso_type, gso_size: vnet.gso_size, hdr_len: all as u16, ..checked })
-}
-
-/// What a packet larger than one segment would be on a wire: fragments of a multiple of 8 bytes (RFC 791).
-fn as_fragments(len: usize, ihl: usize, mtu: usize) -> (usize, usize) {
-    let room = mtu.saturating_sub(ihl) & !7;
-    if len <= mtu || room == 0 {
-        return (1, len);
-    }
-    let fragments = (len - ihl).div_ceil(room);
-    (fragments, len + (fragments - 1) * ihl)
 }

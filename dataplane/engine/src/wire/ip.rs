@@ -78,3 +78,13 @@ pub(crate) fn spend_ttl(header: &mut [u8], spent: u8) {
     let sum = u16::from_be_bytes([header[10], header[11]]);
     header[10..12].copy_from_slice(&checksum::update(sum, old, new).to_be_bytes());
 }
+
+/// What a packet larger than one segment would be on a wire: fragments of a multiple of 8 bytes (RFC 791).
+pub(crate) fn as_fragments(len: usize, ihl: usize, mtu: usize) -> (usize, usize) {
+    let room = mtu.saturating_sub(ihl) & !7;
+    if len <= mtu || room == 0 {
+        return (1, len);
+    }
+    let fragments = (len - ihl).div_ceil(room);
+    (fragments, len + (fragments - 1) * ihl)
+}

@@ -1,0 +1,218 @@
+//! Orders of the controller, carried out in steps that take their time.
+
+use super::*;
+
+impl Desk {
+    /// Begins an order; it is answered when all that it means has taken place.
+    pub(super) fn order(&mut self, node: NodeId, id: u32, order: ToNode) {
+        let number = self.number();
+        let entry = Order {
+            node,
+            id,
+            left: 1, // for the beginning itself
+            error: None,
+        };
+        self.orders.insert(number, entry);
+        let begun = if node == 0 {
+            self.order_all(number, &order)
+        } else {
+            self.order_one(number, node, order)
+        };
+        self.progressed(number, begun.err());
+    }
+
+    /// A step of an order has ended, or its beginning has.
+    pub(super) fn progressed(&mut self, number: u64, failed: Option<String>) {
+        let Some(order) = self.orders.get_mut(&number) else {
+            return; // whoever gave it is gone
+        };
+        order.left -= 1;
+        order.error = order.error.take().or(failed);
+        if order.left > 0 {
+            return;
+        }
+        match self.orders.remove(&number) {
+            Some(Order {
+                node,
+                id,
+                error: Some(message),
+                ..
+            }) => {
+                let error = "order.refused".to_owned();
+                self.say(
+                    node,
+                    Error {
+                        re: id,
+                        error,
+                        message,
+                        hint: None,
+                    },
+                );
+            }
+            Some(Order { node, id, .. }) if id != 0 => self.say(
+                node,
+                Ack {
+                    re: id,
+                    value: None,
+                },
+            ),
+            _ => {}
+        }
+    }
+
+    pub(super) fn order_all(&mut self, number: u64, order: &ToNode) -> Result<(), String> {
+        if matches!(order, ToNode::NodeState(change) if !self.news.is_news(change)) {
+            return Ok(());
+        }
+        let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
+        // One node that cannot must not keep the others from it.
+        let mut result = Ok(());
+        for node in nodes {
+            result = result.and(self.order_one(number, node, order.clone()));
+        }
+        result
+    }
+
+    pub(super) fn order_one(
+        &mut self,
+        number: u64,
+        node: NodeId,
+        order: ToNode,
+    ) -> Result<(), String> {
+        let seat = self
+            .seats
+            .get_mut(&node)
+            .ok_or_else(|| format!("node {node} is not in this process"))?;
+        let decides = matches!(order, ToNode::NodeSettings(_));
+        match seat.member.handle(order) {
+            Ok(steps) => {
+                for step in steps {
+                    self.begin(number, node, step);
+                }
+                Ok(())
+            }
+            Err(message) => {
+                if decides {
+                    let (id, hint) = ("order.refused".to_owned(), None);
+                    let message = message.clone();
+                    self.turned_away(node, &ControlError::Refused { id, message, hint });
+                }
+                Err(message)
+            }
+        }
+    }
+
+    /// Begins a step of an order.
+    pub(super) fn begin(&mut self, number: u64, node: NodeId, step: Step) {
+        let Some(seat) = self.seats.get_mut(&node) else {
+            return;
+        };
+        if let Some(order) = self.orders.get_mut(&number) {
+            order.left += 1;
+            self.steps.insert((seat.number, step.ticket), number);
+        }
+        self.start(node, step.ticket, step.effect);
+    }
+
+    /// Starts what a step does.
+    pub(super) fn start(&mut self, node: NodeId, ticket: u64, effect: Option<Effect>) {
+        let Some(place) = self.seats.get(&node) else {
+            return;
+        };
+        let (seat, input) = (place.number, self.input.clone());
+        match effect {
+            None => {}
+            Some(Effect::Resolve { remote, name }) => {
+                let resolver = self.resolver.clone();
+                tokio::spawn(async move {
+                    let found = resolver.resolve(&name).await;
+                    let found = found.and_then(|all| all.first().copied().ok_or(name));
+                    let _ = input.send(Input::Resolved {
+                        node,
+                        seat,
+                        remote,
+                        ticket,
+                        found,
+                    });
+                });
+            }
+            Some(effect) => {
+                let done = move |result| {
+                    let _ = input.send(Input::Ended {
+                        node,
+                        seat,
+                        ticket,
+                        result,
+                    });
+                };
+                place.hands.carry_out(effect, Box::new(done));
+            }
+        }
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        node: NodeId,
+        number: u64,
+        ticket: u64,
+        result: &Result<(), String>,
+    ) {
+        let Some(seat) = self.seat(node, number) else {
+            return;
+        };
+        let ended = seat.member.end(ticket, result);
+        if let Some(remote) = ended.failed_link {
+            self.tell_link(node, remote);
+        }
+        for ticket in ended.tickets {
+            if let Some(order) = self.steps.remove(&(number, ticket)) {
+                self.progressed(order, result.clone().err());
+            }
+        }
+        self.settle(node);
+        self.announce(node);
+    }
+
+    pub(super) fn resolved(
+        &mut self,
+        node: NodeId,
+        number: u64,
+        remote: NodeId,
+        ticket: u64,
+        found: Result<SocketAddr, String>,
+    ) {
+        let Some(seat) = self.seat(node, number) else {
+            return;
+        };
+        match seat.member.resolved(remote, ticket, found) {
+            Resolved::Stale => {}
+            Resolved::Connect(step) => self.start(node, step.ticket, step.effect),
+            Resolved::Failed { attempts, news } => {
+                let doubled = FIRST_RETRY * (1 << attempts.saturating_sub(1).min(10));
+                self.retries.insert(Retry {
+                    at: Instant::now() + doubled.min(LONGEST_RETRY),
+                    node,
+                    seat: number,
+                    remote,
+                    ticket,
+                });
+                if news {
+                    self.tell_link(node, remote);
+                }
+            }
+        }
+    }
+
+    /// Makes the look-ups again whose time has come.
+    pub(super) fn retry(&mut self, now: Instant) {
+        while let Some(due) = self.retries.first().copied().filter(|due| due.at <= now) {
+            self.retries.remove(&due);
+            let Some(seat) = self.seat(due.node, due.seat) else {
+                continue;
+            };
+            if let Some(effect) = seat.member.resolve_again(due.remote, due.ticket) {
+                self.start(due.node, due.ticket, Some(effect));
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What follows when a step or a look-up has ended.
+
+use super::*;
+
+impl Member {
+    /// A step has ended; what it was about is in force from now on, or is not.
+    pub fn end(&mut self, ticket: u64, result: &Result<(), String>) -> Ended {
+        let done = result.is_ok();
+        let mut ended = Ended {
+            tickets: vec![ticket],
+            failed_link: None,
+        };
+        match self.under_way.remove(&ticket) {
+            Some(About::Settings) => self.configured |= done,
+            Some(About::Routes) => self.routes.end(ticket, done),
+            Some(About::Groups) => self.directory.end(ticket, done),
+            Some(About::Tree { group_id, none }) => {
+                if let Some(progress) = self.trees.get_mut(&group_id) {
+                    progress.end(ticket, done);
+                    if none && progress.in_force().is_some() {
+                        self.trees.remove(&group_id);
+                    }
+                }
+            }
+            Some(About::Made(remote)) => self.end_make(remote, ticket, result, &mut ended),
+            // A change that is refused leaves the link as it was.
+            Some(About::Changed(remote)) => {
+                if let Some(link) = self.links.get_mut(&remote) {
+                    link.progress.end(ticket, done);
+                }
+            }
+            Some(About::Unlink(remote)) => {
+                let gone = |link: &mut Link| done && link.phase == Phase::Removing(ticket);
+                if self.links.get_mut(&remote).is_some_and(gone) {
+                    let link = self.links.remove(&remote);
+                    ended
+                        .tickets
+                        .extend(link.into_iter().flat_map(|link| link.parked));
+                }
+            }
+            Some(About::Nothing) | None => {}
+        }
+        for parked in &ended.tickets {
+            self.under_way.remove(parked);
+        }
+        ended
+    }
+
+    pub(super) fn end_make(
+        &mut self,
+        remote: NodeId,
+        ticket: u64,
+        result: &Result<(), String>,
+        ended: &mut Ended,
+    ) {
+        let Some(link) = self.links.get_mut(&remote) else {
+            return;
+        };
+        link.progress.end(ticket, result.is_ok());
+        if link.phase != Phase::Made(ticket) {
+            return;
+        }
+        ended.tickets.append(&mut link.parked);
+        if let Err(reason) = result {
+            link.phase = Phase::Failed;
+            link.state = Some((None, reason.clone()));
+            ended.failed_link = Some(remote);
+        }
+    }
+
+    /// A look-up for a link has ended.
+    pub fn resolved(
+        &mut self,
+        remote: NodeId,
+        ticket: u64,
+        found: Result<SocketAddr, String>,
+    ) -> Resolved {
+        let Some(link) = self.links.get_mut(&remote) else {
+            return Resolved::Stale;
+        };
+        if link.phase != Phase::Resolving(ticket) {
+            return Resolved::Stale;
+        }
+        match found {
+            Ok(address) => {
+                link.attempts = 0;
+                Resolved::Connect(self.make(remote, Some(address)))
+            }
+            Err(reason) => {
+                link.attempts = link.attempts.saturating_add(1);
+                let state = Some((None, reason));
+                let news = link.state != state;
+                link.state = state;
+                let attempts = link.attempts;
+                Resolved::Failed { attempts, news }
+            }
+        }
+    }
+
+    /// The look-up to be made again for a link, if it still waits for one under this ticket.
+    pub fn resolve_again(&self, remote: NodeId, ticket: u64) -> Option<Effect> {
+        let link = self.links.get(&remote)?;
+        (link.phase == Phase::Resolving(ticket)).then(|| Effect::Resolve {
+            remote,
+            name: link.order.remote_addr.clone(),
+        })
+    }
+}
