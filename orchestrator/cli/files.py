@@ -169,7 +169,7 @@ def schema(
 
     from orchestrator import topology
 
-    _put(json.dumps(topology.schema(), indent=2) + "\n", output)
+    _put(json.dumps(topology.schema(), indent=2, ensure_ascii=False) + "\n", output)
 
 
 def import_nextmini(
