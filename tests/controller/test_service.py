@@ -205,10 +205,10 @@ async def test_a_seat_that_is_taken_is_refused_and_the_first_stays(start: Start,
     await ready_lab(controller, [first])
     second = await connect(url(controller), node_token(NODE_KEY, 1), "node", process=9, node=1)
     with pytest.raises(PeerError) as caught:
-        await second.request(m.StartUp("lab", "h:1", process=9), node=2)
+        await second.request(m.StartUp("lab", "h:1", process=9, token=node_token(NODE_KEY, 2)), node=2)
     assert caught.value.id == "node.taken"
     with pytest.raises(PeerError) as caught:
-        await second.request(m.StartUp("lab", "h:1", process=9), node=99)
+        await second.request(m.StartUp("lab", "h:1", process=9, token=node_token(NODE_KEY, 99)), node=99)
     assert caught.value.id == "node.unknown"
     with pytest.raises(PeerError) as caught:
         await second.request(m.CreateGroup("x"), node=1)

@@ -107,7 +107,8 @@ def test_a_disk_that_fills_up_under_a_lab_is_named_and_the_lab_recovers(
             file.flush()
     assert nm("exec", "1", "--", "ping", "-c", "1", "-W", "5", "10.0.0.3").code == 0  # packets need no disk
     run = nm("run", "scenario", "pingall", "--timeout", "10", "-o", "json", "--results", tmp_path / "out")
-    assert run.code == 1 and "No space left" in run.json["reason"], run
+    # What cannot be written down is not begun, and said to be so.
+    assert run.code == 5 and run.error["id"] == "run.not-stored", run
     status = nm("status", "-o", "json").json
     assert status["state"] == "degraded"
     assert any("No space left" in problem for problem in status["problems"]), status["problems"]
