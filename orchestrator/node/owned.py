@@ -1,8 +1,8 @@
 """What a role started in this process, so that it can be ended with the role: threads, sockets, output.
 
-Roles share one interpreter. Who starts a thread or opens a socket is seen through the interpreter's audit
-events, so no class is replaced and code of libraries is covered. A thread that belongs to a role passes that
-on to what it starts itself. Not seen are threads that C code makes, and sockets that it opens.
+Roles share one interpreter. Who opens a socket is seen through the interpreter's audit events, and who starts
+a thread through `threading.Thread.start`, for which there is no such event before Python 3.12. A thread that
+belongs to a role passes that on to what it starts itself. Not seen are threads and sockets that C code makes.
 
 Processes are found by the kernel's word instead; see `children`.
 """
@@ -121,26 +121,31 @@ def install() -> None:
     if not _installed:
         _installed = True
         sys.addaudithook(_note)
+        threading.Thread.start = _start  # type: ignore[method-assign]
         forked.in_child(_owners.clear)  # what the child starts is not ours any more
         threading.excepthook = _ended_by_exception
 
 
 _owners: WeakKeyDictionary[threading.Thread, Owned] = WeakKeyDictionary()
 _installed = False
-_THREAD_EVENTS = ("_thread.start_new_thread", "_thread.start_joinable_thread")
+_own_start = threading.Thread.start
 _own_excepthook = threading.excepthook
 
 
 def _note(event: str, arguments: tuple[object, ...]) -> None:
     """Called by the interpreter for every audited action of any thread, so what does not concern us is
     quick."""
-    if event == "socket.__new__":
-        if isinstance(arguments[0], socket.socket) and (found := owner()) is not None:
-            found.opened(arguments[0])
-    elif event in _THREAD_EVENTS:
-        thread = getattr(arguments[0], "__self__", None)
-        if isinstance(thread, threading.Thread) and (found := owner()) is not None:
-            found.started(thread)
+    if event != "socket.__new__" or not isinstance(arguments[0], socket.socket):
+        return
+    if (found := owner()) is not None:
+        found.opened(arguments[0])
+
+
+def _start(self: threading.Thread) -> None:
+    """Start a thread, noted with the role whose thread calls."""
+    if (found := owner()) is not None:
+        found.started(self)
+    _own_start(self)
 
 
 def _ended_by_exception(args: threading.ExceptHookArgs) -> None:
