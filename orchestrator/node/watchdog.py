@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -49,6 +50,8 @@ class Watchdog:
         self._mask = os.umask(0o022)
         os.umask(self._mask)
         self._environment = dict(os.environ)
+        # A standard module that a role deletes would be loaded anew by the next one, beside ours.
+        self._modules = dict(sys.modules)
         watched = {number: link for number, link in _links().items() if link in _WATCHED}
         watched |= dict.fromkeys(namespaces, "network namespace")
         watched |= dict.fromkeys([*self._kept, self._folder], "file")
@@ -99,6 +102,7 @@ class Watchdog:
             os.fchdir(self._folder)
         os.umask(self._mask)
         _restore(self._environment)
+        sys.modules.update(self._modules)
 
     def _watch(self) -> None:
         while True:
