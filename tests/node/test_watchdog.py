@@ -1,0 +1,61 @@
+"""Looking for damage costs a look, however many roles end at once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from orchestrator.node.watchdog import Watchdog
+
+ROLES = 50
+
+
+class CountedLock:
+    """A lock that says when so many have come to it."""
+
+    def __init__(self, expected: int) -> None:
+        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._missing = expected
+        self.all_came = threading.Event()
+
+    def __enter__(self) -> None:
+        with self._counting:
+            self._missing -= 1
+            if self._missing == 0:
+                self.all_came.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_roles_that_end_together_share_a_look_that_began_after_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watchdog = Watchdog()
+    lock = CountedLock(1 + ROLES)
+    monkeypatch.setattr(watchdog, "_looking", lock)
+    looking, go_on = threading.Event(), threading.Event()
+    looks: list[str] = []
+
+    def damage() -> str:
+        looks.append(threading.current_thread().name)
+        looking.set()
+        assert go_on.wait(10)
+        return ""
+
+    monkeypatch.setattr(watchdog, "damage", damage)
+    early = threading.Thread(target=watchdog.check)
+    early.start()
+    assert looking.wait(10)
+    late = [threading.Thread(target=watchdog.check) for _ in range(ROLES)]
+    for thread in late:
+        thread.start()
+    assert lock.all_came.wait(10)
+    go_on.set()
+    for thread in [early, *late]:
+        thread.join(10)
+    # The look under way had begun before the others came, so they need one more, and only one.
+    assert len(looks) == 2
