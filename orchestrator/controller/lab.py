@@ -287,13 +287,15 @@ class Lab:
         return "down"
 
     def link_reason_of(self, link: Link) -> str:
-        """Return why a link is not up, as an end says that knows; empty while it is up."""
-        if self.link_state_of(link) == "up":
-            return ""
+        """Return why a link is not as it should be, as an end says that knows; empty when it is.
+
+        What an end refused counts while the link is up as well: it then does something else than is shown.
+        """
         a, b = self.registry.node(link.a), self.registry.node(link.b)
-        refused = (a.problems.get(f"link {link.b}"), b.problems.get(f"link {link.a}"))
-        said = (a.links_down.get(link.b), b.links_down.get(link.a))
-        return next(filter(None, (*refused, *said)), "")
+        known = [a.problems.get(f"link {link.b}"), b.problems.get(f"link {link.a}")]
+        if self.link_state_of(link) != "up":
+            known += [a.links_down.get(link.b), b.links_down.get(link.a)]
+        return next(filter(None, known), "")
 
     def link_kind_of(self, link: Link) -> str:
         """Return what carries a link while it is up, as its lower end says; both ends agree on it."""

@@ -56,7 +56,8 @@ class LinkInfo:
     """A link of a lab: its state, what it does in each direction now, and what carries it.
 
     `kind` is `memory` within one process, and `shared` (memory), `unix` (a socket) or `tcp` between two; it
-    is empty while the link is not up. `reason` then says why, where an end knows.
+    is empty while the link is not up. `reason` says why it is not up, or not as it was set, where an end
+    knows.
     """
 
     a: int

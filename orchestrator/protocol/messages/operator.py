@@ -53,8 +53,8 @@ class NodeStatus:
 class LinkStatus:
     """A link, its state (`up`, `down`, `starting`), what it does in each direction now, and what carries it.
 
-    `kind` is `memory`, `shared`, `unix` or `tcp`, and empty while the link is not up; `reason` then says why,
-    where an end knows.
+    `kind` is `memory`, `shared`, `unix` or `tcp`, and empty while the link is not up; `reason` says why it
+    is not up, or not as it was set, where an end knows.
     """
 
     a: U32
