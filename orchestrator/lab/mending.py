@@ -4,6 +4,9 @@ A process can be alive and useless: stopped, or its files closed by a role. The 
 nodes of such a process do not come back to it, or come back as degraded; a controller that does not answer is
 such a process itself. What a part keeps elsewhere stays: the lab's data in Postgres, the files, and programs
 in the namespaces of nodes, which `nm down` ends.
+
+A run under way is not ended for nodes that are degraded: they carry packets, and its roles may work.
+Replacing their process is put off to an `up` after the run.
 """
 
 from __future__ import annotations
@@ -49,11 +52,13 @@ async def mend(
     grace = min(timeout_s, GRACE_S) if len(dead) < len(before) else timeout_s
     try:
         status = await until_ready(host, directory, state, grace, progress)
-        broken = _broken(before, status)
+        broken, put_off = _broken(before, status), _put_off(status)
         trouble = None
     except PartFailed as error:
-        broken = await _look(directory, state, before)
+        broken, put_off = await _look(directory, state, before), ""
         trouble = error
+    if put_off:
+        progress(put_off)
     if broken:
         progress(f"replacing {', '.join(broken)}: running, but not working")
         await host.end_parts(directory, state, broken)
@@ -76,5 +81,20 @@ async def _look(directory: LabDirectory, state: LabState, before: Collection[Par
 
 
 def _broken(before: Collection[Part], status: Status) -> tuple[str, ...]:
-    broken = {node.id for node in status.nodes if node.state in BROKEN and not node.external}
+    states = ("unreachable",) if _under_way(status) else BROKEN
+    broken = {node.id for node in status.nodes if node.state in states and not node.external}
     return tuple(part.role for part in before if part.running and broken.intersection(part.nodes))
+
+
+def _put_off(status: Status) -> str:
+    """Say which nodes are left degraded for the sake of a run; empty when none is."""
+    runs = _under_way(status)
+    nodes = [str(node.id) for node in status.nodes if node.state == "degraded" and not node.external]
+    if not (runs and nodes):
+        return ""
+    names = ", ".join(nodes[:8]) + (f" and {len(nodes) - 8} more" if len(nodes) > 8 else "")
+    return f"left degraded while {', '.join(runs)} is under way: node {names}; `nm up` afterwards mends that"
+
+
+def _under_way(status: Status) -> list[str]:
+    return [run.run for run in status.runs if run.state in ("running", "stopping")]
