@@ -3,7 +3,7 @@
 A test that skips itself proves nothing, and a missing program would turn whole circles green without a
 word. With NM_STRICT_SKIPS=1 in the environment, each skip's reason has to match a line of
 `tests/expected_skips.txt` (regular expressions, `#` begins a comment); the others are listed and the run
-exits with 1.
+exits with 1. Where tests run in several worker processes (pytest-xdist), each worker tells the main one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 EXPECTED = Path(__file__).resolve().parent.parent / "tests" / "expected_skips.txt"
 _unexpected: list[str] = []
+_KEY = "unexpected_skips"
 
 
 def expected_reasons(text: str) -> list[re.Pattern[str]]:
@@ -36,9 +38,19 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
         _judge(report.nodeid, report.longrepr)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has met: files that skipped themselves are known to it alone."""
+    output: dict[str, Any] = getattr(node, "workeroutput", {})  # a worker that crashed has none
+    _unexpected.extend(line for line in output.get(_KEY, []) if line not in _unexpected)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Turn unexpected skips into a failed run."""
-    if _unexpected and session.exitstatus == pytest.ExitCode.OK:
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_KEY] = _unexpected
+    elif _unexpected and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

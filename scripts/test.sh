@@ -13,17 +13,20 @@ stage() { echo; echo "== $* (at ${SECONDS} s)"; }
 # What meets real kernels, engines and clocks on a shared machine may lose a race once: it is run again by itself,
 # in the open, and a second failure counts. The pure tests get no second chance.
 real_circle() {
-    circle "$@" && return
+    circle "${workers[@]}" "$@" && return
     stage "again, by themselves: the tests that failed"
     circle "$@" --last-failed --last-failed-no-failures none
 }
+# Tests of one file stay in one process: they share databases and labs. Every test has a home of its own, so files
+# run side by side; more processes than cores make the tests with clocks lose races.
+workers=(-n "$(nproc)" --maxprocesses 4 --dist loadfile)
 circle() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTEST_ARGS:-}; }
 
 stage "Rust"
 scripts/cargo_test.sh
 
 stage "quick: everything pure"
-circle -m 'not integration and not system'
+circle "${workers[@]}" -m 'not integration and not system'
 
 stage "integration: Postgres, namespaces, real programs"
 real_circle -m integration

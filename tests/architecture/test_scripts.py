@@ -37,16 +37,27 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
     )
 
 
-def run_suite(folder: Path, reason: str) -> subprocess.CompletedProcess[str]:
+def run_suite(
+    folder: Path, reason: str, *words: str, suite_text: str = SUITE
+) -> subprocess.CompletedProcess[str]:
     """Run a suite with one skip under the guard."""
-    suite = folder / "test_suite.py"
-    suite.write_text(SUITE.format(reason=reason))
+    (folder / "test_suite.py").write_text(suite_text.format(reason=reason))
+    (folder / "test_another.py").write_text("def test_runs():\n    pass\n")
     pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "scripts.skip_guard", "-c", "/dev/null"]
-    return run(*pytest_command, "--rootdir", folder, suite, NM_STRICT_SKIPS="1", PYTEST_ADDOPTS="")
+    return run(*pytest_command, *words, "--rootdir", folder, folder, NM_STRICT_SKIPS="1", PYTEST_ADDOPTS="")
 
 
-def test_a_skip_that_nobody_expected_fails_the_run(tmp_path: Path) -> None:
-    done = run_suite(tmp_path, "the moon is full")
+WHOLE_FILE = """
+import pytest
+
+pytest.skip({reason!r}, allow_module_level=True)
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["-n", "2"]], ids=["one process", "workers"])
+@pytest.mark.parametrize("suite_text", [SUITE, WHOLE_FILE], ids=["one test", "whole file"])
+def test_a_skip_that_nobody_expected_fails_the_run(tmp_path: Path, words: list[str], suite_text: str) -> None:
+    done = run_suite(tmp_path, "the moon is full", *words, suite_text=suite_text)
     assert done.returncode == 1
     assert "unexpected skips" in done.stdout
     assert "the moon is full" in done.stdout
