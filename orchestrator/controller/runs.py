@@ -17,7 +17,7 @@ from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
 from orchestrator.controller.run import Peer, Role, Run
 from orchestrator.protocol import ProtocolError
 from orchestrator.protocol import messages as m
-from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
+from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 __all__ = ["AGENT_GRACE_MS", "STOP_GRACE_MS", "Effects", "Role", "Run", "Runs"]
 
@@ -342,7 +342,7 @@ class Runs:
                 self._stop(run, run.too_long(), now_ms)
             if run.stop_by_ms is not None and now_ms >= run.stop_by_ms:
                 for role in [role for role in run.roles.values() if not role.over]:
-                    self._lost(run, role, "it did not stop in time", now_ms)
+                    self._lost(run, role, f"it did not stop in time and {ABANDONED}", now_ms)
             self._settle(run, now_ms)
 
     def next_due(self) -> int | None:
