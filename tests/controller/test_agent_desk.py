@@ -16,7 +16,7 @@ from orchestrator.controller.lab import Lab
 from orchestrator.controller.logs import BURST_BYTES, BYTES_PER_S, LINE_BYTES, LogLimit
 from orchestrator.controller.operator_desk import OperatorDesk
 from orchestrator.controller.registry import Node, NodeStates, Registry
-from orchestrator.controller.runs import AGENT_GRACE_MS
+from orchestrator.controller.runs import AGENT_GRACE_MS, STOP_GRACE_MS
 from orchestrator.protocol import Frame, Peer, Role
 from orchestrator.protocol import messages as m
 from orchestrator.store import RunRow
@@ -209,4 +209,23 @@ async def test_a_node_whose_agent_goes_and_does_not_come_back_is_degraded() -> N
     assert desk.states() == ["degraded"] * 4
     assert "ended and did not come back" in desk.operators.status().nodes[0].why
     desk.join(1, 2, 3)
+    assert desk.states() == ["ready"] * 4
+
+
+async def test_a_node_whose_agent_does_not_say_what_became_of_its_role_is_degraded() -> None:
+    clock = ManualClock()
+    desk = Desk(clock)
+    agent = desk.join(1)
+    desk.start(60)
+    clock.advance(60)
+    desk.tick()
+    clock.advance(STOP_GRACE_MS / 1000)
+    assert "did not end within 60 s" in desk.tick()
+    assert desk.states() == ["degraded", "degraded", "ready", "ready"]
+    assert "has not said what became of it" in desk.operators.status().nodes[0].why
+    desk.agents.runs.finished("r1", 1, ok=False, error="late", traceback=None, now_ms=desk.core.now_ms())
+    assert desk.states() == ["ready"] * 4
+    desk.agents.runs.agents_silent.add(1)
+    desk.agents.lost(agent)
+    desk.join(1)
     assert desk.states() == ["ready"] * 4
