@@ -118,7 +118,8 @@ class Groups:
             edges: Directed edges `(from, to)` from the source outwards, over links that exist.
 
         Raises:
-            TreeRefused: The edges make no tree from the source to the members; the message says why.
+            TreeRefused: The edges make no tree from the source to the members, or this node is neither; the
+                message says why.
         """
         self._node.set_group_routes(group_id, _edges(edges)).wait()
 
@@ -151,7 +152,7 @@ class Groups:
             The tree's edges.
 
         Raises:
-            TreeRefused: There is no such tree.
+            TreeRefused: There is no such tree, or this node is neither the group's source nor a member.
         """
         return self._node.compute_group_routes(group_id, list(receivers), kind).wait()
 

@@ -105,10 +105,10 @@ class _RunNode:
                 setattr(self, name, _closed)
         _open.discard(self)
         self.interrupt()
+        for group in self._planted:  # while it is still a member, who may do so
+            self._tidy(lambda group=group: self._native.set_group_routes_multi(group, []))  # type: ignore[misc]
         for group in self._joined:
             self._tidy(lambda group=group: self._native.leave_group(group))  # type: ignore[misc]
-        for group in self._planted:
-            self._tidy(lambda group=group: self._native.set_group_routes_multi(group, []))  # type: ignore[misc]
 
     def abandon(self) -> None:
         """End it in a forked child, where no thread of the node exists: nothing is told to anybody."""

@@ -21,6 +21,7 @@ import math
 from typing import Any, Literal
 
 __all__ = [
+    "ABANDONED",
     "MAX_DEPTH",
     "MAX_ERROR_BYTES",
     "MAX_INTEGER",
@@ -35,6 +36,9 @@ __all__ = [
     "plain_value",
     "safe_text",
 ]
+
+ABANDONED = "was abandoned"
+"""What the error of a role says that did not end when it was told to, and still runs."""
 
 MAX_DEPTH = 32
 """Lists and maps inside each other; the JSON libraries in use stop somewhere between 100 and 1,000."""

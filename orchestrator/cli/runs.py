@@ -192,7 +192,9 @@ def _teller(say: Callable[[str], None]) -> Callable[[RunEvent], None]:
             started.add(who)
         elif event.kind in ("role_finished", "role_lost"):
             ended.add(who)
-        if event.kind == "progress":
+        if event.kind == "interrupted":
+            talk(data["reason"])
+        elif event.kind == "progress":
             say(f"node {event.node}: {data['done']:g} of {data['total']:g}")
         elif event.kind in ("role_started", "role_finished", "role_lost"):
             say(f"{len(started)} roles started, {len(ended)} ended")

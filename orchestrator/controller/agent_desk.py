@@ -165,6 +165,8 @@ class AgentDesk:
         registry, now = self._core.lab.registry, self._core.clock.monotonic()
         gone = "its agent ended and did not come back, so that no role can run here"
         found = dict.fromkeys(self.runs.agents_gone, gone)
+        silent = "its agent did not end a role when it was told to, and has not said what became of it"
+        found |= dict.fromkeys(self.runs.agents_silent, silent)
         for node, since in self._awaited.items():
             if now - since > AGENT_LIMIT_S:
                 found[node] = "its agent was called and does not come, so that no role can run here"

@@ -115,26 +115,42 @@ class AfterStore:
 
 
 class StoredAck:
-    """An acknowledgement that waits for Postgres, which may refuse what it was for."""
+    """An acknowledgement that waits for Postgres, which may refuse what it was for; it answers once."""
 
     def __init__(self, session: Session, frame: Frame, value: object) -> None:
         self._session = session
         self._frame = frame
         self._value = value
         self._reason: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._answered = False
 
     def refuse(self, reason: str) -> None:
         """Answer with an error instead."""
         self._reason = reason
 
+    def expire(self, within: float, error: ProtocolError) -> None:
+        """Answer with an error if Postgres has not taken it in time."""
+        self._timer = asyncio.get_running_loop().call_later(within, self._give_up, error)
+
     def send(self) -> None:
-        """Answer."""
+        """Answer, unless that was given up."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._answered:
+            return
+        self._answered = True
         connection = self._session.connection
         if self._reason is None:
             connection.ack(self._frame, self._value)
             return
         text = f"{self._frame.message.type} could not be stored: {self._reason}"
         connection.refuse(self._frame, ProtocolError(text, id="store.refused"))
+
+    def _give_up(self, error: ProtocolError) -> None:
+        if not self._answered:
+            self._answered = True
+            self._session.connection.refuse(self._frame, error)
 
 
 class Core:
@@ -164,8 +180,7 @@ class Core:
         self._states: dict[int, str] = {}
         absent = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
         self._announced = {node.id: node.state for node in lab.registry if node.state in absent}
-        self._acks = AfterStore(store.flushed, "acknowledgements")
-        self._stored_acks = AfterStore(store.stored, "acknowledgements of what is stored")
+        self._acks = AfterStore(store.stored, "acknowledgements of what is stored")
         # Durations are measured on the monotonic clock: setting the wall clock changes no time limit.
         self._epoch = clock.wall() - clock.monotonic()
         self._news: list[bytes] = []
@@ -254,16 +269,15 @@ class Core:
                 self._waiters.remove(entry)
         return True
 
-    def ack_when_stored(self, session: Session, frame: Frame, value: object = None) -> None:
-        """Acknowledge a request once what it changed is in Postgres, or at once while that is away."""
-        if frame.id:
-            self._acks.post(StoredAck(session, frame, value).send)
-
     def ack_stored(self, session: Session, frame: Frame, value: object = None) -> StoredAck:
         """Acknowledge a request once what it changed is in Postgres, however long that is away."""
         ack = StoredAck(session, frame, value)
-        self._stored_acks.post(ack.send)
+        self._acks.post(ack.send)
         return ack
+
+    def when_stored(self, call: Callable[[], None]) -> None:
+        """Make a call once what was written so far is in Postgres, however long that is away."""
+        self._acks.post(call)
 
     def close(self) -> None:
         """Drop what is scheduled."""
@@ -271,7 +285,6 @@ class Core:
             if handle is not None:
                 handle.cancel()
         self._acks.close()
-        self._stored_acks.close()
 
     # How.
 

@@ -7,6 +7,7 @@ from orchestrator.protocol import ProtocolError
 __all__ = [
     "AgentMissing",
     "GroupLabelTaken",
+    "GroupNotStored",
     "GroupUnknown",
     "LabNotReady",
     "LinkNotApplied",
@@ -17,6 +18,7 @@ __all__ = [
     "RouteInvalid",
     "RunInvalid",
     "RunUnknown",
+    "TreeForbidden",
     "TreeInvalid",
 ]
 
@@ -61,6 +63,18 @@ class GroupLabelTaken(ProtocolError):
     """Another node has a group of that name, or the name cannot be used."""
 
     id = "group.label-taken"
+
+
+class GroupNotStored(ProtocolError):
+    """Postgres has not taken a change of a group in time; it is lost if the controller ends first."""
+
+    id = "group.not-stored"
+
+
+class TreeForbidden(ProtocolError):
+    """Trees of a group are set by its source and its members; this node is neither."""
+
+    id = "tree.forbidden"
 
 
 class TreeInvalid(ProtocolError):

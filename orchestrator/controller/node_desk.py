@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.controller import shards
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import GroupUnknown, TreeInvalid
+from orchestrator.controller.errors import GroupNotStored, GroupUnknown, TreeForbidden, TreeInvalid
 from orchestrator.controller.groups import Group, TreeSpec
 from orchestrator.controller.registry import Node, NodeStates
 from orchestrator.protocol import Frame, Message, ProtocolError, Refused
@@ -23,6 +23,10 @@ AWAY_GRACE = 0.5
 
 MAX_WAIT_MS = 60_000
 """How long a request may wait for a group that does not exist yet."""
+
+STORE_LIMIT = 25.0
+"""Seconds that Postgres has to take a change of a group before the node is told that it has not: less than
+the 30 s that a node waits for an answer, so that it hears the reason."""
 
 MAX_PARKED = 10_000
 """Requests that may wait for groups."""
@@ -207,8 +211,9 @@ class NodeDesk:
         entry = (group.id, group.ip, group.source, group.label)
         names = ("group_id", "group_ip", "src_node_id", "label")
         core.pump()  # the directory goes out before the answer
-        core.ack_when_stored(session, frame, dict(zip(names, entry, strict=True)))
-        session.connection.send_nowait(m.GroupCreated(*entry), node=node.id)
+        self._ack_stored(session, frame, group.id, dict(zip(names, entry, strict=True)))
+        created = m.GroupCreated(*entry)
+        core.when_stored(lambda: session.connection.send_nowait(created, node=node.id))
         for parked in self._parked.pop(group.id, []):
             parked.timer.cancel()
             self._again(parked)
@@ -231,12 +236,24 @@ class NodeDesk:
             name = "group.joined" if joined else "group.left"
             core.events.add(name, node.id, {"group": group_id}, level="debug")
         core.touch()
-        core.ack_when_stored(session, frame)
-        changed = m.MemberChanged(group_id, node.id, joined)
-        session.connection.send_nowait(changed, node=node.id)
+        self._ack_stored(session, frame, group_id)
         source = core.lab.registry.node(core.lab.groups.group(group_id).source)
-        if source is not node and isinstance(source.peer, Session):
-            source.peer.connection.send_nowait(changed, node=source.id)
+        changed = m.MemberChanged(group_id, node.id, joined)
+
+        def tell() -> None:
+            session.connection.send_nowait(changed, node=node.id)
+            if source is not node and isinstance(source.peer, Session):
+                source.peer.connection.send_nowait(changed, node=source.id)
+
+        core.when_stored(tell)
+
+    def _ack_stored(self, session: Session, frame: Frame, group_id: int, value: Any = None) -> None:
+        """Acknowledge a change of a group once it is in Postgres, so that no crash undoes it."""
+        ack = self._core.ack_stored(session, frame, value)
+        if frame.id:
+            text = f"Postgres has not taken the change of group {group_id} in {STORE_LIMIT:g} s"
+            hint = "it is kept when Postgres is back, and lost if the controller ends before"
+            ack.expire(STORE_LIMIT, GroupNotStored(text, hint=hint))
 
     def _set_group_routes(
         self, session: Session, node: Node, frame: Frame, message: m.SetGroupRoutes
@@ -259,6 +276,7 @@ class NodeDesk:
             raise TreeInvalid(
                 text, id="tree.kind", found=message.kind[:40], hint="the kind is `shortest_path`"
             )
+        self._check_may_plan(node.id, self._core.lab.groups.group(message.group_id))
         edges, missed = self._core.lab.compute_tree(message.group_id, message.receivers)
         if missed:
             names = ", ".join(str(node_id) for node_id in missed[:12])
@@ -270,12 +288,18 @@ class NodeDesk:
         self, session: Session, frame: Frame, group_id: int, trees: list[TreeSpec], value: Any = None
     ) -> None:
         core = self._core
-        group: Group = core.lab.set_trees(group_id, trees)
+        self._check_may_plan(frame.node, core.lab.groups.group(group_id))
+        group = core.lab.set_trees(group_id, trees)
         rows = [TreeRow(tree.tree_id, tree.edges, tree.weight) for tree in group.trees]
         core.store.lab.set_trees(group_id, rows)
         core.events.add("group.routed", frame.node, {"group": group_id, "trees": len(rows)}, level="debug")
         core.touch()
-        core.ack_when_stored(session, frame, value)
+        self._ack_stored(session, frame, group_id, value)
+
+    def _check_may_plan(self, node: int, group: Group) -> None:
+        if node != group.source and node not in group.members:
+            text = f"node {node} is neither the source nor a member of the group `{group.label}`"
+            raise TreeForbidden(text, hint=f"node {group.source}, its source, may set its trees")
 
     # Waiting for groups.
 

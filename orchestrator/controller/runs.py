@@ -17,7 +17,7 @@ from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
 from orchestrator.controller.run import Peer, Role, Run
 from orchestrator.protocol import ProtocolError
 from orchestrator.protocol import messages as m
-from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
+from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 __all__ = ["AGENT_GRACE_MS", "STOP_GRACE_MS", "Effects", "Role", "Run", "Runs"]
 
@@ -53,9 +53,8 @@ class Runs:
         self._away: dict[int, int] = {}  # node → when its agent is given up
         self._doubted: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
         self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
-        self._anew: set[int] = (
-            set()
-        )  # nodes that came anew while their agent was away: a new process has none yet
+        self.agents_silent: set[int] = set()  # nodes whose agent has not said what became of its role
+        self._anew: set[int] = set()  # nodes that came anew while their agent was away: they have none yet
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
@@ -137,6 +136,7 @@ class Runs:
     def came(self, node: int) -> None:
         """Note that a node's dataplane registered; what it should be running is asked about at once."""
         self.agents_gone.discard(node)
+        self.agents_silent.discard(node)
         if node in self._away:
             self._anew.add(node)
         if node not in self._agents and any(
@@ -151,6 +151,7 @@ class Runs:
             self._agents[node] = peer
             self._away.pop(node, None)
             self.agents_gone.discard(node)
+            self.agents_silent.discard(node)
             self._anew.discard(node)
         for name, node in sorted(running):
             if name not in self._runs:
@@ -233,6 +234,7 @@ class Runs:
 
         One that ended well but has reported more rows than were kept has failed.
         """
+        self.agents_silent.discard(node)
         found = self._find(run_id, node)
         if found is None or found[1].over:
             return
@@ -342,7 +344,9 @@ class Runs:
                 self._stop(run, run.too_long(), now_ms)
             if run.stop_by_ms is not None and now_ms >= run.stop_by_ms:
                 for role in [role for role in run.roles.values() if not role.over]:
-                    self._lost(run, role, "it did not stop in time", now_ms)
+                    if role.node in self._agents:
+                        self.agents_silent.add(role.node)
+                    self._lost(run, role, f"it did not stop in time and {ABANDONED}", now_ms)
             self._settle(run, now_ms)
 
     def next_due(self) -> int | None:

@@ -52,7 +52,8 @@ def free_subnet(hosts: int, used: Iterable[str]) -> str:
     Raises:
         HostNotFit: Everything is taken.
     """
-    prefix = min(24, 32 - (hosts + 3).bit_length())
+    # The network's own address, the gateway's and the broadcast: `hosts + 3` addresses.
+    prefix = min(24, 32 - (hosts + 2).bit_length())
     taken = [*_networks(used), *_networks(host_routes()), ipaddress.ip_network("10.0.0.0/16")]
     for pool in POOLS:
         # From the far end: the engine's own defaults begin at the near end.

@@ -16,7 +16,8 @@ import platform
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, Stop
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
 from orchestrator.scenario import RunPlan, Scenario, evaluate
 from orchestrator.transport import Backoff, Connection, Disconnected, RequestTimeout
+from orchestrator.values import ABANDONED
 
 OnEvent = Callable[[RunEvent], None]
 
@@ -49,14 +51,29 @@ AGENTS_S = 30.0
 """How long the agents of ready nodes may take to be there: they are loaded when a run first calls for them,
 all at once, which takes two processors twenty seconds for a hundred containers."""
 
+INTERRUPTED = "interrupted"
+"""The kind of the event that tells which role of an interrupted run has not ended."""
+
+NO_RUN = "run.unknown"
+"""What the controller answers when it knows no such run, or no longer."""
+
 NO_AGENT = "run.no-agent"
 """What the controller answers when a node's agent is not connected."""
 
 LAST_TABLES_S = 0.3
 """How long the tables of an interrupted run may take to write; `events.jsonl` has the rows in any case."""
 
-STOP_WAIT_S = 8.0
-"""How long an interrupted run waits for its roles to end."""
+STOP_WAIT_S = 12.0
+"""How long an interrupted run waits for its roles to end: the controller gives them up after ten seconds."""
+
+LAST_EVENTS_S = 1.0
+"""How long what an interrupted run said until its end may take to arrive; the database has it in any case."""
+
+UNKNOWN_S = 1.0
+"""How long a run that was interrupted while it was started may take to be known to the controller."""
+
+ALL_EVENTS = 2**62
+"""More events than a run has: who watches from there hears of the end alone."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +153,7 @@ class _Watch:
         self._folder = folder
         self._on_event = on_event
         self._seen = 0
+        self._asked = False
         self._started = False
         self._given_up = threading.Event()
         self._tables: asyncio.Future[None] | None = None
@@ -157,11 +175,12 @@ class _Watch:
             end = RunFinished(
                 self._request.run, False, f"the run did not end within its limit of {limit:g} s"
             )
-            await self._stop("out of time")
+            await self._stop("out of time", [])
         except asyncio.CancelledError:
-            await in_peace(self._stop("interrupted"))
+            left: list[str] = []
+            await in_peace(self._stop("interrupted", left))
             # The checks of a run that was interrupted say little, and its rows are in `events.jsonl`.
-            self._interrupted(base, time, started)
+            self._interrupted(base, time, started, left)
             raise
         except NmError as error:
             said = "ended early" if self._started else "was not started"
@@ -218,8 +237,10 @@ class _Watch:
         backoff = Backoff()
         while not self._started:
             try:
+                self._asked = True
                 await connection.request(self._request)
             except PeerError as error:
+                self._asked = False
                 if error.id != NO_AGENT or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(backoff.next_wait())
@@ -275,28 +296,76 @@ class _Watch:
         self._folder.finish(outcome)
         return outcome
 
-    def _interrupted(self, base: RunOutcome, time: clock.Clock, started: float) -> None:
+    def _interrupted(
+        self, base: RunOutcome, time: clock.Clock, started: float, left: Sequence[str] = ()
+    ) -> None:
+        for text in left:
+            data = {"reason": text}
+            self._folder.event(INTERRUPTED, data=data)
+            self._on_event(
+                RunEvent(self._request.run, 0, round(time.wall() * 1000), INTERRUPTED, 0, "", data)
+            )
         seconds = round(time.monotonic() - started, 3)
         rows = tuple(self._folder.rows)
         deadline = time.monotonic() + LAST_TABLES_S
         self._folder.write_tables(lambda: time.monotonic() > deadline)
-        self._folder.finish(replace(base, rows=rows, reason="interrupted", seconds=seconds))
+        reason = "; ".join(["interrupted", *left])
+        self._folder.finish(replace(base, rows=rows, reason=reason, seconds=seconds))
 
-    async def _stop(self, reason: str) -> None:
-        """Stop the roles; the lab may be gone by now, and then there is nothing to stop."""
-        if not self._started:
+    async def _stop(self, reason: str, left: list[str]) -> None:
+        """Stop the roles and wait until they have ended.
+
+        The lab may be gone by now, and then there is nothing to stop.
+
+        Args:
+            reason: What the roles are told.
+            left: Is given a sentence for each role that has not ended, or for not knowing.
+        """
+        if not self._asked:
             return
-        try:
+        unknown = "whether its roles have ended is not known: the controller has not said so in time"
+        left.append(unknown)
+        with suppress(NmError, TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S):
+                self._require_lab_or_clear(left)
                 connection = await dial(self._directory, self._state)
                 try:
-                    await connection.request(StopRun(self._request.run, reason))
-                    await connection.request(WatchRun(self._request.run, self._seen))
-                    await self._follow(connection)
+                    if not await self._tell_to_stop(connection, reason):
+                        left.clear()
+                        return
+                    await connection.request(WatchRun(self._request.run, ALL_EVENTS))
+                    end = await self._follow(connection)
+                    if end is None:
+                        return
+                    left[:] = [_not_ended(each) for each in end.failures if _runs_still(each)]
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LAST_EVENTS_S):
+                            await connection.request(WatchRun(self._request.run, self._seen))
+                            await self._follow(connection)
                 finally:
                     await connection.close(grace=0.2)
-        except (NmError, TimeoutError):
-            return
+
+    def _require_lab_or_clear(self, left: list[str]) -> None:
+        try:
+            self._require_lab()
+        except LabNotFound:
+            left.clear()  # its roles ended with it
+            raise
+
+    async def _tell_to_stop(self, connection: Connection, reason: str) -> bool:
+        """Stop the run; False if the controller does not know it, having only just been asked to start it."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (0 if self._started else UNKNOWN_S)
+        while True:
+            try:
+                await connection.request(StopRun(self._request.run, reason))
+                return True
+            except PeerError as error:
+                if error.id != NO_RUN:
+                    raise
+                if loop.time() >= deadline:
+                    return False
+            await asyncio.sleep(0.05)
 
     async def _save(self, outcome: RunOutcome) -> None:
         """Keep the verdict in the lab's database as well; the folder has it in any case."""
@@ -336,6 +405,14 @@ def _host_facts(state: LabState) -> dict[str, Any]:
         "host": {"name": socket.gethostname(), "machine": platform.machine(), "cpus": os.cpu_count()},
         "lab_run": state.run,
     }
+
+
+def _runs_still(failure: Mapping[str, Any]) -> bool:
+    return ABANDONED in str(failure.get("error"))
+
+
+def _not_ended(failure: Mapping[str, Any]) -> str:
+    return f"role {failure.get('role')} in node {failure.get('node')} has not ended; `nm up` ends it"
 
 
 def _failure(raw: Mapping[str, Any]) -> RoleFailure:

@@ -209,7 +209,7 @@ async def _prepare(
         port, *link_ports = free_ports(home, 1 + len(beside))
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
         taken = [*used, *given, meant.subnet]
-        subnet = free_subnet(len(meant.nodes) + 2, taken) if backend == "docker" else None
+        subnet = free_subnet(len(meant.nodes) + 1, taken) if backend == "docker" else None
         state = _note(directory, meant, seats, digest, backend, run, port, tuple(link_ports), subnet)
         processes = _processes(options, backend, len(meant.nodes) - len(seats))
         state = replace(state, processes=processes, ttl_mode=plan.ttl_mode(meant))

@@ -32,7 +32,7 @@ from orchestrator.node.output import Lines
 from orchestrator.node.owned import Owned
 from orchestrator.node.program import Program
 from orchestrator.node.stopped import RoleStopped
-from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
+from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 STOP_GRACE_S = 3.0
 """How long a role may take to end after it was asked to; `nm` waits a little longer than this."""
@@ -143,7 +143,7 @@ class RoleThread:
         self._unlist()
         self._owned.close_sockets()
         self._context.end()
-        self._tell(Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and was abandoned"))
+        self._tell(Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and {ABANDONED}"))
 
     def _interrupt_thread(self, attempt: int) -> None:
         with self._lock:

@@ -6,12 +6,14 @@ second, and the process ends with the reason in its log, so that `nm up` replace
 something that looks alive.
 
 What a role may change and can be put back is put back when no role runs any more: the standard streams, the
-working directory, the file mode mask and the environment.
+working directory, the file mode mask, the environment, limits on resources and settings of the interpreter.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import stat
 import sys
 import threading
@@ -20,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.node import output
+from orchestrator.node.interpreter import Settings
 
 __all__ = ["DAMAGED", "Watchdog", "own_descriptors"]
 
@@ -32,7 +35,14 @@ LOOK_S = 1.0
 _WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]")
 """What is held open as long as the node lives: its devices, and what its threads wait with."""
 
+_ALIKE = ("anon_inode:[eventpoll]",)
+"""Those of them that only the kernel can tell from another one of their kind."""
+
 _STANDARD = (0, 1, 2)
+
+_KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
+_KCMP_FILE = 0  # linux/kcmp.h
+_LIBC = ctypes.CDLL(None)
 
 
 class Watchdog:
@@ -50,6 +60,7 @@ class Watchdog:
         self._mask = os.umask(0o022)
         os.umask(self._mask)
         self._environment = dict(os.environ)
+        self._settings = Settings()
         self._looking = threading.Lock()
         self._looks = 0  # begun so far
         # A standard module that a role deletes would be loaded anew by the next one, beside ours.
@@ -58,6 +69,8 @@ class Watchdog:
         watched |= dict.fromkeys(namespaces, "network namespace")
         watched |= dict.fromkeys([*self._kept, self._folder], "file")
         self._watched = {number: (link, _identity(number)) for number, link in watched.items()}
+        # Event queues have all the same inode; another one in the place of ours is told from a copy of ours.
+        self._copies = {number: os.dup(number) for number, link in watched.items() if link in _ALIKE}
         self._armed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -77,6 +90,9 @@ class Watchdog:
         for number, (link, identity) in self._watched.items():
             if _identity(number) != identity:
                 return f"descriptor {number} ({link})"
+        for number, copy in self._copies.items():
+            if not _same_file(number, copy):
+                return f"descriptor {number} ({self._watched[number][0]}, which is another one now)"
         return ""
 
     def check(self) -> None:
@@ -108,6 +124,7 @@ class Watchdog:
         for number, kept in zip(_STANDARD, self._kept, strict=True):
             if _identity(number) != _identity(kept):
                 os.dup2(kept, number, inheritable=True)
+        self._settings.put_back()
         output.restore()
         with suppress(OSError):
             os.fchdir(self._folder)
@@ -141,6 +158,15 @@ def _identity(number: int) -> tuple[int, ...] | None:
     except OSError:
         return None
     return seen.st_dev, seen.st_ino, stat.S_IFMT(seen.st_mode)
+
+
+def _same_file(one: int, other: int) -> bool:
+    """Whether two descriptors are one open file; also true where the kernel does not say."""
+    if _KCMP is None:
+        return True
+    here = os.getpid()
+    answer = _LIBC.syscall(_KCMP, here, here, _KCMP_FILE, ctypes.c_ulong(one), ctypes.c_ulong(other))
+    return bool(answer <= 0)  # 1, 2 and 3 mean different files, -1 that it may not be asked
 
 
 def _open(number: int) -> bool:

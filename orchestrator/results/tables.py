@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 Row = Mapping[str, Any]
 
 MAX_COLUMNS = 12
 MAX_ROWS = 50
-"""More belongs into a file, and is there."""
+MAX_CELL = 200
+"""Characters of a cell. More of any of them belongs into a file, and is there."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _table(title: str, rows: Sequence[Row], heads: Mapping[str, str]) -> ResultT
     cells = tuple(tuple(_cell(key, row.get(key)) for key in used) for row in rows[:MAX_ROWS])
     left = len(rows) - MAX_ROWS
     note = f"and {left} more rows in rows.csv" if left > 0 else ""
-    return ResultTable(title, tuple(heads[key] for key in used), cells, note)
+    return ResultTable(title, tuple(_shown(heads[key]) for key in used), cells, note)
 
 
 def _cell(key: str, value: Any) -> str:
@@ -108,8 +110,14 @@ def _cell(key: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+        return _shown(", ".join(str(item) for item in islice(value, MAX_CELL)))
+    return _shown(str(value))
+
+
+def _shown(text: str) -> str:
+    """Return a text as a terminal can show it: on one line, without control characters, and not for ever."""
+    cut = text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in cut)
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -16,6 +16,7 @@ import importlib.metadata
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -168,7 +169,7 @@ class EmbeddedPostgres:
         if segment is not None:
             # 0 is IPC_RMID. It may be gone already, or be somebody else's by now; then this fails.
             ctypes.CDLL(None).shmctl(segment, 0, None)
-        if self.socket_directory.parent != self.directory:
+        if self.socket_directory.parent != self.directory and self._is_ours(self.socket_directory):
             shutil.rmtree(self.socket_directory, ignore_errors=True)
 
     def is_alive(self) -> bool:
@@ -189,6 +190,17 @@ class EmbeddedPostgres:
         self.stop()
 
     # How.
+
+    def _is_ours(self, folder: Path) -> bool:
+        """Whether a folder in a place where everybody may write was made by us."""
+        owners = {os.geteuid(), spare_uid(str(self.directory))}
+        with contextlib.suppress(OSError):
+            owners.add(self.data.stat().st_uid)  # the server's user, whoever that was when it was made
+        try:
+            found = folder.lstat()
+        except OSError:
+            return False
+        return stat.S_ISDIR(found.st_mode) and found.st_uid in owners
 
     def _prepare_folders(self) -> int | None:
         """Make the folders; return the user that the server has to become, None for ourselves."""

@@ -171,14 +171,17 @@ async def test_postgres_dies_and_the_lab_goes_on(
     await ready_lab(controller, [host])
     await host.request(1, m.CreateGroup("before"))
     os.kill(postgres.pid, signal.SIGKILL)
-    await host.request(1, m.CreateGroup("meanwhile"))
-    await host.request(3, m.JoinGroup(2))
+    made = asyncio.create_task(host.request(1, m.CreateGroup("meanwhile")))
+    joined = asyncio.create_task(host.request(3, m.JoinGroup(2)))
     await host.until(lambda: 2 in host.nodes[3].trees)
     asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
-    await eventually(lambda: bool(controller.core.problems()))
+    await eventually(lambda: "Postgres" in "".join(controller.core.problems()))
     shown = await asking.request(m.GetStatus())
     assert isinstance(shown, m.Status) and shown.health == "degraded" and "Postgres" in shown.problems[0]
+    assert not made.done() and not joined.done()  # nobody is told of what a killed controller would not know
     await asyncio.to_thread(postgres.start)
+    assert (await made)["group_id"] == 2
+    await joined
     await eventually(lambda: not controller.core.problems())
     assert controller.core.state() == "ready"
     await controller.stop()
@@ -209,6 +212,58 @@ async def test_an_order_is_not_confirmed_while_postgres_is_away(
     await asking.request(m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=6)), within=10)
     [link] = await controller.core.store.links()
     assert link.forward_now == LinkSpec(delay_us=6)
+
+
+async def test_a_group_is_confirmed_when_it_is_stored_though_postgres_and_controller_are_killed(
+    postgres: EmbeddedPostgres, database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "controller.toml"
+    file.write_text(toml(database, 2))
+    async with Killable(file) as first:
+        host = FakeProcess([1, 2], 7)
+        await ready_lab_at(first.url, host)
+        await host.request(1, m.CreateGroup("before"))
+        os.kill(postgres.pid, signal.SIGKILL)
+        made = asyncio.create_task(host.request(1, m.CreateGroup("meanwhile")))
+        joined = asyncio.create_task(host.request(2, m.JoinGroup(2)))
+        await host.until(lambda: 2 in host.nodes[2].trees)  # it is in force
+        done, _ = await asyncio.wait([made, joined], timeout=0.3)
+        assert not done and host.received["GroupCreated"] == 1 and not host.nodes[2].members
+        os.kill(first.pid, signal.SIGKILL)
+        for answer in await asyncio.gather(made, joined, return_exceptions=True):
+            assert isinstance(answer, Exception)  # a node repeats it on its next connection
+        await host.die()
+    await asyncio.to_thread(postgres.start)
+    async with Killable(file) as second:
+        await host.join(second.url)
+        assert (await host.request(1, m.CreateGroup("meanwhile")))["group_id"] == 2
+        await host.request(2, m.JoinGroup(2))
+        os.kill(second.pid, signal.SIGKILL)
+        await host.die()
+    async with Killable(file) as third:
+        asking = await connect(third.url, OPERATOR_TOKEN, "operator")
+        shown = await asking.request(m.GetStatus(), within=10)
+        assert isinstance(shown, m.Status)
+        assert [(g.label, g.members) for g in shown.groups] == [("before", ()), ("meanwhile", (2,))]
+
+
+async def test_a_change_of_a_group_that_postgres_does_not_take_in_time_is_refused_by_name(
+    start: Start, postgres: EmbeddedPostgres, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.controller.node_desk.STORE_LIMIT", 0.2)
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [host])
+    os.kill(postgres.pid, signal.SIGKILL)
+    await eventually(lambda: _away(controller))
+    for message in (m.CreateGroup("a"), m.JoinGroup(1), m.SetGroupRoutes(1, ((1, 2),)), m.LeaveGroup(1)):
+        with pytest.raises(PeerError) as caught:
+            await host.request(1 if isinstance(message, m.CreateGroup) else 2, message)
+        assert caught.value.id == "group.not-stored"
+    await asyncio.to_thread(postgres.start)
+    await eventually(lambda: not controller.core.problems())
+    monkeypatch.undo()
+    assert (await host.request(1, m.CreateGroup("a")))["group_id"] == 1
 
 
 def _away(controller: Controller) -> bool:
@@ -342,6 +397,11 @@ async def spawn(*arguments: str) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
+
+
+async def ready_lab_at(address: str, process: FakeProcess) -> None:
+    await process.join(address)
+    await process.until(lambda: all(node.ready for node in process.nodes.values()))
 
 
 def toml(database: Database, n: int) -> str:

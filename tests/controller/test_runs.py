@@ -154,7 +154,9 @@ def test_a_run_that_takes_too_long_names_who_is_late(runs: Runs, effects: Record
     runs.tick(60_000 + STOP_GRACE_MS)
     [finished] = effects.finished
     assert "worker in node 2, worker in node 3" in finished.reason and "60 s" in finished.reason
-    assert {failure["error"] for failure in finished.failures} == {"it did not stop in time"}
+    assert {failure["error"] for failure in finished.failures} == {
+        "it did not stop in time and was abandoned"
+    }
 
 
 def test_an_agent_that_stays_away_loses_its_roles(runs: Runs, effects: Recorder) -> None:

@@ -245,6 +245,13 @@ async def test_groups_and_trees_by_hand_and_computed(start: Start, database: Dat
         with pytest.raises(PeerError, match=reason) as caught:
             await host.request(1, m.SetGroupRoutes(1, edges))
         assert caught.value.id == "tree.invalid"
+    foreign = (m.SetGroupRoutes(1, ((1, 2),)), m.SetGroupRoutesMulti(1, ()), m.ComputeGroupRoutes(1, (2,)))
+    for message in foreign:
+        with pytest.raises(PeerError, match="node 4 is neither the source nor a member") as caught:
+            await host.request(4, message)
+        assert caught.value.id == "tree.forbidden"
+    assert nodes[4].trees[1].routes[0].next_hops == (3,)
+    await host.request(2, m.SetGroupRoutes(1, ((1, 4), (4, 3), (3, 2))))  # a member may
     edges = await host.request(1, m.ComputeGroupRoutes(1, (2, 3, 4)))
     assert edges == [[1, 2], [1, 4], [2, 3]]
     trees = (m.Tree(0, ((1, 2), (2, 3))), m.Tree(7, ((1, 4), (4, 3), (3, 2)), 0.5))
@@ -253,7 +260,7 @@ async def test_groups_and_trees_by_hand_and_computed(start: Start, database: Dat
     assert {route.route_id for route in nodes[3].trees[1].routes} == {65_536, 65_543}
     await host.request(2, m.LeaveGroup(1))
     await host.until(lambda: not nodes[2].trees[1].routes[0].local)
-    assert {change.joined for change in nodes[1].members} == {True, False}
+    await host.until(lambda: {change.joined for change in nodes[1].members} == {True, False})
     with pytest.raises(PeerError, match="there is no group 9"):
         await host.request(2, m.JoinGroup(9))
     with pytest.raises(PeerError) as expired:

@@ -32,6 +32,11 @@ def test_a_large_lab_gets_a_large_subnet() -> None:
     assert ipaddress.ip_network(ports.free_subnet(1000, [])).num_addresses >= 1003
 
 
+@pytest.mark.parametrize(("hosts", "prefix"), [(253, 24), (254, 23), (509, 23), (510, 22)])
+def test_a_subnet_is_no_larger_than_it_has_to_be(hosts: int, prefix: int) -> None:
+    assert ipaddress.ip_network(ports.free_subnet(hosts, [])).prefixlen == prefix
+
+
 def test_no_subnet_left_is_said() -> None:
     with pytest.raises(HostNotFit) as caught:
         ports.free_subnet(4, ports.POOLS)

@@ -6,11 +6,13 @@ import json
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.deploy.home import Home
+from orchestrator.deploy.processes import ProcessId, send_signal
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
@@ -64,3 +66,46 @@ def test_an_interrupted_run_leaves_the_lab_ready_and_no_role_behind(
     status = lab.status()
     assert status.state == "ready"
     assert [run.state for run in status.runs if run.state == "running"] == []
+
+
+DEAF = """
+import time
+def waiter(ctx):
+    ctx.report(started=True)
+    while ctx.node == 1:
+        time.sleep(3600)
+"""
+
+
+def test_an_interrupted_run_says_which_role_has_not_ended(labs: Labs, nm: Nm, tmp_path: Path) -> None:
+    lab = labs.up(RING)
+    out = tmp_path / "out"
+    run = nm.start("run", "scenario", write_waiting(tmp_path / "waiting", DEAF), "--results", out)
+    until(lambda: all_wait(out))
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=30)
+    assert as_a_shell_says(run.returncode) == 130, err
+    sentence = "role waiter in node 1 has not ended"
+    assert sentence in err
+    [document] = [json.loads(file.read_text()) for file in out.rglob("run.json")]
+    assert document["reason"].startswith(f"interrupted; {sentence}")
+    until(lambda: lab.status().state == "degraded", 10)
+    assert nm("up", RING).code == 0
+    assert nm("run", "scenario", "pingall").code == 0
+
+
+def test_an_interrupted_run_says_when_it_does_not_know_whether_its_roles_have_ended(
+    labs: Labs, nm: Nm, part: Callable[[str, str], ProcessId], tmp_path: Path
+) -> None:
+    labs.up(RING)
+    out = tmp_path / "out"
+    run = nm.start("run", "scenario", write_waiting(tmp_path / "waiting"), "--results", out)
+    until(lambda: all_wait(out))
+    assert send_signal(part("ring", "controller"), signal.SIGSTOP)
+    run.send_signal(signal.SIGINT)
+    try:
+        _, err = run.communicate(timeout=30)
+    finally:
+        send_signal(part("ring", "controller"), signal.SIGCONT)
+    assert as_a_shell_says(run.returncode) == 130, err
+    assert "whether its roles have ended is not known" in err

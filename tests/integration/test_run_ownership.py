@@ -157,6 +157,17 @@ def host_pid(home: Home) -> int:
     return note.parts["host"].pid
 
 
+EPOLL = """
+import os, select, time
+def bad(ctx):
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            link = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        if link == "anon_inode:[eventpoll]":
+"""
+
 # How the role ends, and a part of what is said about it; empty where the run is to pass.
 BAD = {
     "setsid sleep": (
@@ -339,6 +350,9 @@ def test_a_call_that_never_returns_degrades_its_node_until_up_mends_it(
     [
         "import os\ndef bad(ctx): os.closerange(3, 4096)",
         "import os, time\ndef bad(ctx):\n    os.closerange(3, 4096)\n    time.sleep(3600)",
+        EPOLL + "            os.close(int(fd))",
+        EPOLL + "            other = select.epoll()\n            os.dup2(other.fileno(), int(fd))",
+        EPOLL + "            os.close(int(fd))\n    time.sleep(3600)",
         "import os\ndef bad(ctx): os._exit(0)",
         "import os, signal\ndef bad(ctx): os.kill(os.getpid(), signal.SIGKILL)",
     ],

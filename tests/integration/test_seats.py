@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
-from tests.integration.conftest import ROOT
+from tests.integration.conftest import ROOT, Nm
 
 PROGRAM = """
 import sys
@@ -90,3 +91,61 @@ def test_a_program_that_is_killed_may_come_back(lab: Lab, tmp_path: Path) -> Non
     until_seat_is(lab, ("vacant", "down"))
     assert lab.status().state == "ready"
     take_seat(lab, tmp_path).kill()
+
+
+REFUSED = """
+import sys
+import nextmini_py as nm
+
+try:
+    nm.Dataplane(sys.argv[1])
+except nm.TokenRefused as error:
+    print(error.id, flush=True)
+"""
+
+SITTER = """
+import sys
+import nextmini_py as nm
+
+with nm.Dataplane(sys.argv[1]):
+    sys.stdin.read()
+"""
+
+
+def test_a_seat_opens_by_its_own_token_and_by_no_other(labs: Labs, nm: Nm, tmp_path: Path) -> None:
+    file = tmp_path / "line.yaml"
+    file.write_text("name: seats\ntopology: {type: line, n_nodes: 3}\n")
+    up = nm("up", file, "--backend", "native", "--external", "2", "--external", "3")
+    assert up.code == 0, up.err
+    lab = Lab.attach("seats", home=labs.home)
+    texts = {node: lab.node(node).config.read_text() for node in (2, 3)}
+    tokens = {node: tomllib.loads(text)["controller_token"] for node, text in texts.items()}
+    assert tokens[2] != tokens[3]
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(texts[3].replace(tokens[3], tokens[2]))
+    wrong.chmod(0o600)
+    said = subprocess.run(
+        [sys.executable, "-c", REFUSED, wrong],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        timeout=60,
+        check=False,
+    )
+    assert said.stdout == "control.token\n", said.stderr
+    assert state_of_seat(lab) == ("vacant", "down")
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", SITTER, str(lab.node(node).config)],
+            stdin=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        )
+        for node in (2, 3)
+    ]
+    until_seat_is(lab, ("ready", "up"))
+    for program in programs:
+        program.communicate(timeout=20)
+    until_seat_is(lab, ("vacant", "down"))

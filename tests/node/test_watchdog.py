@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 
 import pytest
 
+from orchestrator.node import watchdog as watchdog_module
 from orchestrator.node.watchdog import Watchdog
 
 ROLES = 50
@@ -59,3 +62,21 @@ def test_roles_that_end_together_share_a_look_that_began_after_they_came(
         thread.join(10)
     # The look under way had begun before the others came, so they need one more, and only one.
     assert len(looks) == 2
+
+
+def test_an_event_queue_that_is_closed_or_replaced_by_another_is_damage() -> None:
+    with select.epoll() as kept, select.epoll() as other:
+        watchdog = Watchdog()
+        assert watchdog.damage() == ""
+        number = kept.fileno()
+        saved = os.dup(number)
+        try:
+            os.close(number)
+            assert f"descriptor {number} (anon_inode:[eventpoll])" in watchdog.damage()
+            os.dup2(other.fileno(), number)
+            if watchdog_module._KCMP is not None:
+                assert "another one now" in watchdog.damage()
+        finally:
+            os.dup2(saved, number)
+            os.close(saved)
+        assert watchdog.damage() == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.results import tables
+from orchestrator.results.tables import MAX_CELL
 
 WORKER = {
     "node": 3,
@@ -58,3 +59,21 @@ def test_a_long_table_is_cut_and_says_so() -> None:
 
 def test_no_rows_no_tables() -> None:
     assert tables("mine", []) == []
+
+
+def test_a_cell_is_one_line_of_bounded_length_without_control_characters() -> None:
+    row = {
+        "node": 1,
+        "role": "a",
+        "long": "x" * 1_000_000,
+        "list": list(range(100_000)),
+        "lines": "a\nb",
+        "odd": "\x1b[31mred\ud800",
+        "k\ney": "é ✓",
+    }
+    [table] = tables("mine", [row])
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    assert all(len(cell) <= MAX_CELL for cell in (shown["long"], shown["list"]))
+    assert shown["long"].endswith("x…") and shown["list"].startswith("0, 1, 2")
+    assert (shown["lines"], shown["odd"]) == (r"a\nb", r"\x1b[31mred\ud800")
+    assert shown[r"k\ney"] == "é ✓"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +154,36 @@ def test_a_long_folder_name_still_gets_a_socket(tmp_path: Path) -> None:
         assert len(str(server.socket_directory)) < 100
         assert ask(server, "SELECT 1") == [(1,)]
     assert not server.socket_directory.exists()
+
+
+def test_a_socket_folder_of_somebody_else_is_neither_used_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "shared"))
+    (tmp_path / "shared").mkdir()
+    server = EmbeddedPostgres(tmp_path / ("long" * 20) / ("name" * 20))
+    folder = server.socket_directory
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere)
+    server.clean()
+    assert folder.is_symlink()
+    folder.unlink()
+    folder.mkdir()
+    (folder / "kept").touch()
+    if os.geteuid() == 0:
+        os.chown(folder, 54_321, 54_321)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 54_321)
+        monkeypatch.setattr(EmbeddedPostgres, "socket_directory", folder)
+    server.clean()
+    assert (folder / "kept").exists()
+    if os.geteuid() == 0:
+        with pytest.raises(HostNotFit, match="belongs to somebody else"):
+            server.start()
+        os.chown(folder, 0, 0)
+        server.clean()
+        assert not folder.exists()
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ RUN = RunRow(
     values={},
     barriers={},
     last_event=0,
+    started_monotonic=1_234.5,
+    boot="a boot",
 )
 
 
@@ -97,6 +99,7 @@ async def test_the_lab_is_found_again_as_it_was(database: str, store: Store) -> 
         RUN.seed,
         RUN.started_ms,
     )
+    assert (run.started_monotonic, run.boot) == (RUN.started_monotonic, RUN.boot)
     assert (run.rows, run.values, run.barriers) == ({1: 1}, {"group": [1, "239.255.0.10"]}, {"start": 2})
     assert [event.detail for event in await other.events(0, 10)] == [{"nan": None, "zero": "a�b"}]
     other.runs.state("r1", "finished", "", 1_700_000_001_000)

@@ -1,0 +1,36 @@
+"""What a role set for the whole process is as it was before, for the next one."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+import threading
+import warnings
+
+from orchestrator.node.interpreter import Settings
+
+
+def test_limits_and_settings_are_put_back() -> None:
+    def seen() -> list[object]:
+        limits = [resource.getrlimit(n) for n in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)]
+        interpreter = [sys.getrecursionlimit(), sys.getswitchinterval(), gc.isenabled(), threading.gettrace()]
+        return [*limits, *interpreter, list(warnings.filters)]
+
+    before = seen()
+    settings = Settings()
+    try:
+        soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0 if soft else soft, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        sys.setrecursionlimit(sys.getrecursionlimit() + 77)
+        sys.setswitchinterval(1.0)
+        threading.settrace(lambda *_: None)
+        gc.disable()
+        warnings.simplefilter("error")
+        assert seen() != before
+    finally:
+        settings.put_back()
+    assert seen() == before
+    settings.put_back()
+    assert seen() == before
