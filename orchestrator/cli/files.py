@@ -134,7 +134,10 @@ def graph(
     from orchestrator.lab import Lab
 
     running = Lab.attach(lab)
-    states = {node.id: node.state for node in running.status().nodes}
+    seen = running.status()
+    states = {node.id: node.state for node in seen.nodes}
+    for problem in seen.problems:
+        talk(f"  {problem}")
     _put(topology.graph(running.topology, format_.value, states), output)
 
 
