@@ -62,7 +62,10 @@ def run_scenario(
     backend: Annotated[
         BackendName | None, typer.Option(help="What carries a lab brought up for the run.")
     ] = None,
-    results: Annotated[Path | None, typer.Option(metavar="DIR", help="The results folder.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the run gets a folder of its own; `results` unless given."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed; the lab's unless given.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="The run's time limit.")] = None,
     output: OutputOption = Output.table,

@@ -298,7 +298,8 @@ class AsyncLab:
         Args:
             scenario: Its name or folder.
             params: Values by parameter.
-            results: The results folder.
+            results: Where the run gets a folder of its own, named after its start and its id; `results`
+                unless given. The outcome's `results` is that folder.
             seed: The run's seed; the lab's unless given.
             timeout: The run's time limit in seconds; the scenario's unless given.
             on_event: Told what happens.

@@ -78,9 +78,10 @@ be plain or `async`. Sockets and child processes that it opens are in that netwo
 Awaitable twins end in `_async` (`barrier_async`, `lookup_async`). A role that raises fails the run with its
 traceback and node; the other roles are stopped, and the lab stays up.
 
-A results folder holds `run.json` (verdict, parameters, versions, host), `topology.yaml` (resolved),
-`rows.csv`, `rows.json`, `events.jsonl` and `logs/`. It is written as the run goes, so that a crash leaves
-what was known.
+Each run has a folder of its own in `results`, or in what `--results` names, called after its start and its
+id; none is written over. It holds `run.json` (verdict, parameters, versions, host), `topology.yaml`
+(resolved), `rows.csv`, `rows.json`, `events.jsonl` and `logs/`. It is written as the run goes, so that a
+crash leaves what was known.
 """
 SETTINGS = """# Node and controller files
 

@@ -21,6 +21,7 @@ from orchestrator.deploy.processes import send_signal
 from orchestrator.errors import ScenarioInvalid
 from orchestrator.lab import Lab
 from tests.integration.conftest import RING, Nm
+from tests.integration.waiting import run_in
 
 CHECK = "checks:\n  - {name: all, rows: worker, where: 'ok == True', count: all}\n"
 
@@ -71,16 +72,16 @@ def test_weights_sync_delivers_a_real_file_exactly(ring: Lab, tmp_path: Path) ->
     for row in outcome.rows:
         if row["role"] == "trainer":
             assert row["bytes_sent"] <= 1.03 * row["payload_bytes"] * row["out_degree"]
-    with (tmp_path / "out" / "rows.csv").open() as file:
+    with (run_in(tmp_path / "out") / "rows.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(outcome.rows)
-    document = json.loads((tmp_path / "out" / "run.json").read_text())
+    document = json.loads((run_in(tmp_path / "out") / "run.json").read_text())
     assert document["verdict"] == "pass"
     assert document["params"]["payload"] == str(payload)
     assert document["versions"]["nm"]
-    assert (tmp_path / "out" / "events.jsonl").stat().st_size > 0
+    assert (run_in(tmp_path / "out") / "events.jsonl").stat().st_size > 0
     assert (
-        "n_nodes: 4" in (tmp_path / "out" / "topology.yaml").read_text()
-        or (tmp_path / "out" / "topology.yaml").stat().st_size
+        "n_nodes: 4" in (run_in(tmp_path / "out") / "topology.yaml").read_text()
+        or (run_in(tmp_path / "out") / "topology.yaml").stat().st_size
     )
 
 
@@ -139,7 +140,7 @@ async def worker(ctx):
     rows = {row["node"]: row for row in outcome.rows}
     assert rows[1]["seen"] == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
     assert rows[2]["greeting"] == "salut" and rows[2]["name"] == "node-2" and rows[2]["round"] == 2
-    assert "trainer is done" in (tmp_path / "out" / "logs" / "node-1-trainer.log").read_text()
+    assert "trainer is done" in (run_in(tmp_path / "out") / "logs" / "node-1-trainer.log").read_text()
 
 
 def test_a_role_that_raises_fails_the_run_and_the_lab_stays(ring: Lab, nm: Nm, tmp_path: Path) -> None:
@@ -201,13 +202,14 @@ def worker(ctx):
     run = nm.start("run", "scenario", write_scenario(tmp_path / "mine", roles), "--results", out)
     deadline = threading.Event()
     for _ in range(1000):
-        if (out / "events.jsonl").exists() and "role_started" in (out / "events.jsonl").read_text():
+        events = run_in(out) / "events.jsonl"
+        if events.exists() and "role_started" in events.read_text():
             break
         deadline.wait(0.02)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=30)
     assert run.returncode == 130, err
-    assert json.loads((out / "run.json").read_text())["verdict"] == "error"
+    assert json.loads((run_in(out) / "run.json").read_text())["verdict"] == "error"
     assert nm("run", "scenario", "pingall").code == 0
 
 
@@ -243,6 +245,23 @@ def test_a_payload_that_cannot_be_sent(ring: Lab, tmp_path: Path, payload: str, 
     with pytest.raises(ScenarioInvalid) as caught:
         ring.run_scenario("weights-sync", params={"payload": str(tmp_path / payload)})
     assert words in caught.value.render()
+
+
+def test_each_run_has_a_folder_of_its_own_in_the_results_folder(ring: Lab, nm: Nm, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    at_once = [nm.start("run", "scenario", "pingall", "--results", out, "-o", "json") for _ in range(2)]
+    shown = [json.loads(process.communicate(timeout=60)[0]) for process in at_once]
+    shown += [
+        nm("run", "scenario", name, "--results", out, "-o", "json").json
+        for name in ("pingall", "unicast-echo")
+    ]
+    outcome = ring.run_scenario("pingall", results=out)
+    names = [Path(str(each["results"])) for each in shown] + [Path(outcome.results)]
+    assert sorted(out.iterdir()) == sorted(names) and len(names) == 5
+    for folder, run in zip(names, [*(each["run"] for each in shown), outcome.run], strict=True):
+        document = json.loads((folder / "run.json").read_text())
+        assert (document["run"], document["verdict"]) == (run, "pass")
+        assert folder.name.endswith(run)
 
 
 def test_results_that_cannot_be_written_are_said_before_the_run(ring: Lab, nm: Nm, tmp_path: Path) -> None:
