@@ -107,6 +107,46 @@ def test_a_run_brings_its_own_lab_up_and_takes_it_down(nm_home: Home, tmp_path: 
     assert nm("labs", "-o", "json").json == []
 
 
+RAISING = """
+def trainer(ctx):
+    raise ValueError('no luck')
+
+def worker(ctx):
+    ctx.barrier('never')
+"""
+
+
+def test_a_lab_brought_up_for_a_run_goes_with_it_unless_it_is_kept(nm_home: Home, tmp_path: Path) -> None:
+    nm = Nm(nm_home, tmp_path)
+    words = ["run", "scenario", write_scenario(tmp_path / "mine", RAISING), "--topology", RING]
+    words += ["--backend", "native"]
+    said = nm(*words)
+    assert (said.code, "ValueError: no luck" in said.err, "`--keep`" in said.err) == (1, True, True)
+    assert nm("labs", "-o", "json").json == []
+    said = nm(*words, "--keep")
+    assert (said.code, "stays up" in said.err) == (1, True)
+    assert nm("labs", "-o", "json").json[0]["state"] == "ready"
+    assert nm("down").code == 0
+
+
+def test_options_for_another_lab_than_the_one_that_is_up_are_refused(
+    ring: Lab, nm: Nm, tmp_path: Path
+) -> None:
+    pair = tmp_path / "pair.yaml"
+    pair.write_text("n_nodes: 2\nlinks:\n  - {endpoints: [1, 2]}\n")
+    for option in (["--backend", "docker"], ["--topology", pair]):
+        said = nm("run", "scenario", "pingall", *option, "-o", "json")
+        assert (said.code, said.error["id"]) == (2, "run.lab-differs")
+        assert option[0] in said.error["message"] and ring.name in said.error["message"]
+        for choice in (f"leave `{option[0]}` out", "nm down -n ring", "-n NAME"):
+            assert choice in said.error["hint"]
+    same = ["--backend", "native", "--topology", RING]
+    assert nm("run", "scenario", "pingall", *same).code == 0
+    other = nm("run", "scenario", "pingall", "-n", "pair", "--topology", pair, "--backend", "native")
+    assert other.code == 0, other.err
+    assert [lab["lab"] for lab in nm("labs", "-o", "json").json] == ["ring"]
+
+
 def test_one_s_own_scenario_with_everything_that_ctx_has(ring: Lab, tmp_path: Path) -> None:
     roles = """
 import socket, subprocess
