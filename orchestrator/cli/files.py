@@ -59,6 +59,7 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
                 "nodes": len(read.nodes),
                 "links": len(read.links),
                 "ok": True,
+                "warnings": [warning.as_json() for warning in read.warnings],
             }
         )
     else:

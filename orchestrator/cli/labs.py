@@ -68,14 +68,17 @@ def up(
     output: OutputOption = Output.table,
 ) -> None:
     """Bring a topology up; returns when every node is ready."""
+    from orchestrator import topology
     from orchestrator.lab import Lab
 
+    meant = topology.load(file, set_ or ())
+    for warning in meant.warnings:
+        talk(f"warning: {warning.render()}")
     with progress() as say:
         running = Lab.up(
-            file,
+            meant,
             name=lab,
             backend=backend.value if backend else None,
-            overrides=set_ or (),
             external=external.split(",") if external else (),
             timeout=timeout,
             processes=_process_count(processes),
