@@ -190,6 +190,7 @@ def trainer(ctx):
 
 def worker(ctx):
     if ctx.node == 3:
+        print('it was here')
         raise ValueError('no luck')
     ctx.barrier('never')
 """
@@ -197,7 +198,12 @@ def worker(ctx):
     said = nm("run", "scenario", folder)
     assert said.code == 1
     assert "node 3 (worker): ValueError: no luck" in said.err
-    assert 'File "roles.py", line 7, in worker' in said.err
+    assert 'File "roles.py", line 8, in worker' in said.err
+    log = nm("logs", "3").out
+    assert "info  it was here  run=mine-" in log
+    assert "error  role worker failed: ValueError: no luck  run=mine-" in log
+    assert 'error  |   File "roles.py", line 8, in worker  run=mine-' in log
+    assert "node-3     | error  role worker failed: ValueError: no luck" in nm("logs").out
     assert ring.status().state == "ready"
     assert nm("run", "scenario", "pingall").code == 0
 
