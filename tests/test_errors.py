@@ -22,6 +22,9 @@ from orchestrator.errors import (
     nearest_hint,
     quoted,
 )
+from orchestrator.protocol import MISTAKES, peer_error
+from orchestrator.protocol.messages import Error
+from scripts.reference import errors as reference
 
 PROBLEMS = [
     Problem(
@@ -127,3 +130,18 @@ def test_hints_offer_the_nearest_name_or_all_of_them() -> None:
     assert nearest_hint("xyz", ["rate", "delay"]) == "known names are `delay`, `rate`"
     assert nearest_hint("xyz", []) is None
     assert quoted(range(20)).endswith("`11` and 8 more")
+
+
+def test_an_id_has_one_exit_code_wherever_it_is_raised() -> None:
+    codes: dict[str, set[int]] = {}
+    for entry in reference.entries():
+        codes.setdefault(entry.id, set()).add(entry.code)
+    assert {id: found for id, found in codes.items() if len(found) > 1} == {}
+
+
+def test_an_error_that_the_controller_sends_has_the_exit_code_that_it_has_there() -> None:
+    sent = {each.id: each.code for room in ("controller", "protocol") for each in reference.entries(room)}
+    assert len(sent) > 30
+    assert {id for id, code in sent.items() if code == 2} == MISTAKES
+    for id, code in sent.items():
+        assert peer_error(Error(1, id, "no")).exit_code == code, id

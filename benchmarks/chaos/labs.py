@@ -151,13 +151,11 @@ class Chaos:
 
     def _wait_for_roles(self, kill: Kill, started: Started) -> None:
         """Half of the runs are struck when their roles are at it, however long they took to come so far."""
-        events = self._results(kill) / "events.jsonl"
         while not started.over:
-            try:
+            # The run has a folder of its own in there.
+            for events in self._results(kill).glob("*/events.jsonl"):
                 if "role_started" in events.read_text(encoding="utf-8"):
                     return
-            except OSError:
-                pass
             time.sleep(0.002)
 
     def _results(self, kill: Kill) -> Path:

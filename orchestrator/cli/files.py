@@ -59,6 +59,7 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
                 "nodes": len(read.nodes),
                 "links": len(read.links),
                 "ok": True,
+                "warnings": [warning.as_json() for warning in read.warnings],
             }
         )
     else:
@@ -134,7 +135,10 @@ def graph(
     from orchestrator.lab import Lab
 
     running = Lab.attach(lab)
-    states = {node.id: node.state for node in running.status().nodes}
+    seen = running.status()
+    states = {node.id: node.state for node in seen.nodes}
+    for problem in seen.problems:
+        talk(f"  {problem}")
     _put(topology.graph(running.topology, format_.value, states), output)
 
 

@@ -22,7 +22,10 @@ from orchestrator.cli.common import (
 from orchestrator.errors import counted
 
 if TYPE_CHECKING:
-    from orchestrator.lab import LabStatus, UpResult
+    from collections.abc import Sequence
+
+    from orchestrator.impairment import LinkSpec
+    from orchestrator.lab import LabStatus, LinkInfo, UpResult
     from orchestrator.lab.down import DownResult
 
 
@@ -65,14 +68,17 @@ def up(
     output: OutputOption = Output.table,
 ) -> None:
     """Bring a topology up; returns when every node is ready."""
+    from orchestrator import topology
     from orchestrator.lab import Lab
 
+    meant = topology.load(file, set_ or ())
+    for warning in meant.warnings:
+        talk(f"warning: {warning.render()}")
     with progress() as say:
         running = Lab.up(
-            file,
+            meant,
             name=lab,
             backend=backend.value if backend else None,
-            overrides=set_ or (),
             external=external.split(",") if external else (),
             timeout=timeout,
             processes=_process_count(processes),
@@ -129,9 +135,7 @@ def status(lab: LabOption = None, output: OutputOption = Output.table) -> None:
         ("id", "name", "state", "address", "config"),
         [(str(n.id), n.name, n.state, n.address, n.config) for n in seen.nodes],
     )
-    down_links = [link for link in seen.links if link.state != "up"]
-    up_links = len(seen.links) - len(down_links)
-    print(f"links: {up_links} of {len(seen.links)} up" + _link_list(down_links))
+    print(f"links: {_links_in_short(seen.links)}")
     for problem in seen.problems:
         talk(f"  {problem}")
 
@@ -244,7 +248,14 @@ def _down_json(result: DownResult) -> dict[str, Any]:
     return {"lab": result.lab, "found": result.found, "removed": list(result.ended)}
 
 
-def _link_list(links: Any) -> str:
+def _links_in_short(links: Sequence[LinkInfo]) -> str:
+    if any(link.state == "unknown" for link in links):
+        return f"{len(links)}, state unknown"
+    down = [link for link in links if link.state != "up"]
+    return f"{len(links) - len(down)} of {len(links)} up" + _link_list(down)
+
+
+def _link_list(links: Sequence[LinkInfo]) -> str:
     shown = ", ".join(
         f"{link.a}–{link.b} is {link.state}" + (f" ({link.reason})" if link.reason else "")
         for link in links[:8]
@@ -290,14 +301,19 @@ def _print_details(seen: LabStatus) -> None:
             [(run.run, run.scenario, run.state, run.reason) for run in seen.runs],
             "runs",
         )
+    for what, known in (("groups", seen.groups), ("runs", seen.runs)):
+        if known is None:
+            print(f"{what:<11} unknown")
     for problem in seen.problems:
         talk(f"  {problem}")
 
 
-def describe(spec: Any) -> str:
+def describe(spec: LinkSpec | None) -> str:
     """What one direction of a link does, in words."""
     from orchestrator import units
 
+    if spec is None:
+        return "unknown"
     parts = []
     if spec.rate_bps is not None:
         parts.append(f"rate {units.Rate(spec.rate_bps)}")

@@ -83,14 +83,20 @@ def show(
 ) -> None:
     """Show what links do now, in each direction."""
     from orchestrator.cli.labs import describe
-    from orchestrator.errors import UsageError
+    from orchestrator.errors import ControllerUnreachable, UsageError
     from orchestrator.lab import Lab
 
     running = Lab.attach(lab)
     wanted = {running.node(end).id for end in (a, b) if end is not None}
-    links = [link for link in running.status().links if wanted <= {link.a, link.b}]
+    seen = running.status()
+    links = [link for link in seen.links if wanted <= {link.a, link.b}]
     if wanted and not links:
         raise UsageError(f"there is no link {'–'.join(map(str, sorted(wanted)))}", id="link.unknown")
+    if any(link.forward is None or link.backward is None for link in links):
+        raise ControllerUnreachable(
+            f"what the links of lab {running.name} do now is not known: {seen.problems[0]}",
+            hint="`nm up` with the lab's topology file brings back what is gone",
+        )
     if output is Output.json:
         emit(
             [
@@ -100,8 +106,8 @@ def show(
                     "state": link.state,
                     "kind": link.kind,
                     "reason": link.reason,
-                    "forward": link.forward.to_wire(),
-                    "backward": link.backward.to_wire(),
+                    "forward": link.forward and link.forward.to_wire(),
+                    "backward": link.backward and link.backward.to_wire(),
                 }
                 for link in links
             ]

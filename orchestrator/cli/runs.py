@@ -62,7 +62,13 @@ def run_scenario(
     backend: Annotated[
         BackendName | None, typer.Option(help="What carries a lab brought up for the run.")
     ] = None,
-    results: Annotated[Path | None, typer.Option(metavar="DIR", help="The results folder.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave a lab up that was brought up for the run.")
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the run gets a folder of its own; `results` unless given."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed; the lab's unless given.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="The run's time limit.")] = None,
     output: OutputOption = Output.table,
@@ -78,10 +84,12 @@ def run_scenario(
                 scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=_teller(say)
             )
     finally:
-        if ours:
+        if ours and not keep:
             with progress() as say:
                 running.down(progress=say)
     show(outcome, output)
+    if ours:
+        _say_what_became_of(running.name, outcome, kept=keep)
     if outcome.ok and outcome.unwritten:
         raise HostNotFit(
             outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
@@ -164,10 +172,13 @@ def _lab_for(
 
     wanted = load(scenario)  # a scenario that is wrong is said before anything is brought up
     try:
-        return Lab.attach(lab), False
+        running = Lab.attach(lab)
     except LabNotFound as error:
         if error.id == "lab.ambiguous" or (lab is not None and topology is None):
             raise
+    else:
+        _require_meant(running, topology, backend)
+        return running, False
     file = topology or wanted.topology
     if file is None:
         raise UsageError(
@@ -178,6 +189,40 @@ def _lab_for(
     with progress() as say:
         carrier: Backend | None = backend.value if backend else None
         return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True
+
+
+def _require_meant(running: Lab, file: Path | None, backend: BackendName | None) -> None:
+    """Refuse a `--backend` or `--topology` other than that of the lab that is up: it would have no effect.
+
+    Raises:
+        UsageError: One of them asks for another lab.
+        TopologyInvalid: The file is wrong.
+    """
+    from orchestrator import topology
+    from orchestrator.errors import UsageError
+
+    option = ""
+    if backend is not None and backend.value != running.backend:
+        option, there = f"--backend {backend.value}", f"on the {running.backend} backend"
+    elif file is not None and topology.dump(topology.load(file)) != topology.dump(running.topology):
+        option, there = f"--topology {file}", "with another topology"
+    if option:
+        raise UsageError(
+            f"`{option}` is for a lab brought up for the run, but lab {running.name} is up, {there}",
+            id="run.lab-differs",
+            found=option,
+            expected=f"a run in lab {running.name}, or another lab's name",
+            hint=f"leave `{option.split()[0]}` out to run in lab {running.name}; or take it down first with "
+            f"`nm down -n {running.name}`; or bring another one up for it with `-n NAME --topology FILE`",
+        )
+
+
+def _say_what_became_of(lab: str, outcome: RunOutcome, *, kept: bool) -> None:
+    """Say whether a lab brought up for a run is still there, where somebody may want to look at it."""
+    if kept:
+        talk(f"lab {lab} stays up; `nm down -n {lab}` takes it down")
+    elif outcome.verdict == "error":
+        talk(f"lab {lab}, brought up for the run, was taken down; with `--keep` it stays, to look at")
 
 
 def _teller(say: Callable[[str], None]) -> Callable[[RunEvent], None]:

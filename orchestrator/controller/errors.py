@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.protocol import ProtocolError
+from orchestrator.protocol import BadRequest, ProtocolError
 
 __all__ = [
     "AgentMissing",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-class NodeUnknown(ProtocolError):
+class NodeUnknown(BadRequest):
     """The topology has no node of that number, or it has not registered."""
 
     id = "node.unknown"
@@ -35,7 +35,7 @@ class NodeTaken(ProtocolError):
     id = "node.taken"
 
 
-class LinkUnknown(ProtocolError):
+class LinkUnknown(BadRequest):
     """There is no link between these nodes."""
 
     id = "link.unknown"
@@ -53,13 +53,13 @@ class LinkNotApplied(ProtocolError):
     id = "link.not-applied"
 
 
-class GroupUnknown(ProtocolError):
+class GroupUnknown(BadRequest):
     """There is no group of that number."""
 
     id = "group.unknown"
 
 
-class GroupLabelTaken(ProtocolError):
+class GroupLabelTaken(BadRequest):
     """Another node has a group of that name, or the name cannot be used."""
 
     id = "group.label-taken"
@@ -71,25 +71,25 @@ class GroupNotStored(ProtocolError):
     id = "group.not-stored"
 
 
-class TreeForbidden(ProtocolError):
+class TreeForbidden(BadRequest):
     """Trees of a group are set by its source and its members; this node is neither."""
 
     id = "tree.forbidden"
 
 
-class TreeInvalid(ProtocolError):
+class TreeInvalid(BadRequest):
     """Edges that make no tree from the source to the members."""
 
     id = "tree.invalid"
 
 
-class RouteInvalid(ProtocolError):
+class RouteInvalid(BadRequest):
     """Edges that make no route."""
 
     id = "route.invalid"
 
 
-class RunInvalid(ProtocolError):
+class RunInvalid(BadRequest):
     """A run that cannot be started."""
 
     id = "run.invalid"
@@ -101,7 +101,7 @@ class AgentMissing(ProtocolError):
     id = "run.no-agent"
 
 
-class RunUnknown(ProtocolError):
+class RunUnknown(BadRequest):
     """There is no run of that name."""
 
     id = "run.unknown"

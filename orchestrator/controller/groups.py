@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.controller.errors import GroupLabelTaken, GroupUnknown, TreeInvalid
 from orchestrator.controller.routing import Edge, Edges, check_tree, children, shortest_path_tree
+from orchestrator.protocol import ProtocolError
 from orchestrator.protocol.messages import Group as DirectoryEntry
 from orchestrator.protocol.messages import GroupRoute
 
@@ -132,11 +133,11 @@ class Groups:
         """Return the address of a group.
 
         Raises:
-            GroupLabelTaken: The pool is used up.
+            ProtocolError: The pool is used up.
         """
         offset = FIRST_ADDRESS - 1 + group_id
         if offset >= self._pool.num_addresses - 1:
-            raise GroupLabelTaken(f"the pool {self._pool} has no address left", id="group.pool")
+            raise ProtocolError(f"the pool {self._pool} has no address left", id="group.pool")
         return str(self._pool[offset])
 
     def join(self, group_id: int, node: int) -> bool:

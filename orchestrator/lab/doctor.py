@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sysconfig
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.examine import examine as _examine
@@ -15,7 +18,7 @@ from orchestrator.lab.down import collect_garbage
 
 def examine(backend: Backend, nodes: int) -> Sequence[Finding]:
     """Look at everything that a backend needs for so many nodes, and at what crashes have left."""
-    return [*_examine(backend, nodes), strays(Home.default())]
+    return [*_examine(backend, nodes), strays(Home.default()), program_name()]
 
 
 def strays(home: Home) -> Finding:
@@ -30,6 +33,31 @@ def strays(home: Home) -> Finding:
         "`nm gc` removes them",
         lambda: _collect(home),
     )
+
+
+def program_name() -> Finding:
+    """Whether `nm` is this program where commands are looked for; binutils has an `nm` as well."""
+    name = "the name nm"
+    found = shutil.which("nm")
+    full = Path(sysconfig.get_path("scripts")) / "nextmini"
+    if found is not None and _is_ours(Path(found)):
+        return Finding(name, "ok", found)
+    if found is None:
+        return Finding(name, "warning", "`nm` is not in PATH", f"type `{full}`, or add its folder to PATH")
+    short = shutil.which("nextmini")
+    ours = f"`nextmini` or `{full}`" if short is not None and _is_ours(Path(short)) else f"`{full}`"
+    return Finding(
+        name, "warning", f"`nm` is {found}, another program", f"type {ours}, or put its folder first in PATH"
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a program in PATH starts our command line: such a script names its module."""
+    try:
+        with path.open("rb") as file:
+            return b"orchestrator" in file.read(4096)
+    except OSError:
+        return False
 
 
 def _collect(home: Home) -> None:

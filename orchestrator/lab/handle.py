@@ -281,7 +281,13 @@ class AsyncLab:
     async def parts(self) -> Sequence[str]:
         """What there are logs of."""
         found = await self._host.parts(self._directory, self._state)
-        return [part.role for part in found]
+        roles = [part.role for part in found]
+        # Natively a node is no part of its own; it has a log once a role has run there.
+        kept = [f"node-{each.id}" for each in self._state.nodes if not each.external]
+        return [*roles, *(name for name in kept if name not in roles and self._log_of(name).is_file())]
+
+    def _log_of(self, part: str) -> Path:
+        return self._directory.logs / f"{part}.log"
 
     async def run_scenario(
         self,
@@ -298,7 +304,8 @@ class AsyncLab:
         Args:
             scenario: Its name or folder.
             params: Values by parameter.
-            results: The results folder.
+            results: Where the run gets a folder of its own, named after its start and its id; `results`
+                unless given. The outcome's `results` is that folder.
             seed: The run's seed; the lab's unless given.
             timeout: The run's time limit in seconds; the scenario's unless given.
             on_event: Told what happens.

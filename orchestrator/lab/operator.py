@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import NmError
+from orchestrator.errors import NmError, ProtocolError
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.protocol import Message, Role
 from orchestrator.protocol.messages import (
@@ -84,7 +84,8 @@ class Operator:
     async def _ask(self, request: Message, answer: type[M], limit_s: float = ANSWER_S) -> M:
         reply = await self.connection.request(request, within=limit_s)
         if not isinstance(reply, answer):
-            raise NmError(f"the controller answered {request.type} with {reply.type}", id="protocol.answer")
+            text = f"the controller answered {request.type} with {reply.type}"
+            raise ProtocolError(text, id="protocol.answer")
         return reply
 
     async def _listen(self, changed: Callable[[StatusChanged], None]) -> None:

@@ -82,7 +82,7 @@ class RunOptions:
 
     Attributes:
         params: Values by parameter, as text or as Python values.
-        results: The results folder; `results/<run>` under the working directory unless given.
+        results: The folder in which the run gets a folder of its own; `results` unless given.
         seed: The run's seed; the lab's unless given.
         timeout_s: The run's time limit; the scenario's unless given.
     """
@@ -112,7 +112,7 @@ async def run_scenario(
     seed = state.seed if options.seed is None else options.seed
     run = f"{scenario.name}-{secrets.token_hex(3)}"
     stamp = clock.utc_text(clock.SystemClock().wall())
-    path = options.results or Path("results") / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
+    path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
     params = await _with_files(directory, state, plan)
     timeout_s = options.timeout_s or plan.timeout
     details = {"params": dict(plan.params), "started": stamp, "timeout": timeout_s, **_host_facts(state)}

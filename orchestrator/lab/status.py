@@ -20,7 +20,7 @@ from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.host import Part
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError
-from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import GroupStatus, RunStatus, Status
@@ -55,6 +55,9 @@ class NodeInfo:
 class LinkInfo:
     """A link of a lab: its state, what it does in each direction now, and what carries it.
 
+    `forward` and `backward` are None where that is not known, because the controller does not answer; the
+    state is `unknown` then.
+
     `kind` is `memory` within one process, and `shared` (memory), `unix` (a socket) or `tcp` between two; it
     is empty while the link is not up. `reason` says why it is not up, or not as it was set, where an end
     knows.
@@ -63,8 +66,8 @@ class LinkInfo:
     a: int
     b: int
     state: str
-    forward: LinkSpec = PLAIN
-    backward: LinkSpec = PLAIN
+    forward: LinkSpec | None = None
+    backward: LinkSpec | None = None
     kind: str = ""
     reason: str = ""
 
@@ -81,8 +84,8 @@ class LabStatus:
         links: In order of their ends.
         problems: What is wrong, as sentences.
         parts: The long-lived pieces, and whether they run.
-        groups: Multicast groups, as the controller has them.
-        runs: Runs under way, and the last few that ended.
+        groups: Multicast groups, as the controller has them; None while it does not answer.
+        runs: Runs under way, and the last few that ended; None while the controller does not answer.
         note: What `up` wrote down.
     """
 
@@ -93,8 +96,8 @@ class LabStatus:
     links: tuple[LinkInfo, ...]
     problems: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
-    groups: tuple[GroupStatus, ...] = ()
-    runs: tuple[RunStatus, ...] = ()
+    groups: tuple[GroupStatus, ...] | None = None
+    runs: tuple[RunStatus, ...] | None = None
     note: LabState | None = field(default=None, repr=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -138,8 +141,8 @@ class LabStatus:
                 "state": link.state,
                 "kind": link.kind,
                 "reason": link.reason,
-                "forward": link.forward.to_wire(),
-                "backward": link.backward.to_wire(),
+                "forward": link.forward.to_wire() if link.forward else None,
+                "backward": link.backward.to_wire() if link.backward else None,
             }
             for link in self.links
         ]
@@ -157,11 +160,15 @@ class LabStatus:
                     "trees": {str(tree): [list(e) for e in edges] for tree, edges in group.trees.items()},
                 }
                 for group in self.groups
-            ],
+            ]
+            if self.groups is not None
+            else None,
             "runs": [
                 {"run": run.run, "scenario": run.scenario, "state": run.state, "reason": run.reason}
                 for run in self.runs
-            ],
+            ]
+            if self.runs is not None
+            else None,
             "run_id": note.run if note else None,
             "topology": note.topology if note else None,
             "seed": note.seed if note else None,
@@ -258,9 +265,8 @@ def _without_controller(state: LabState, parts: Sequence[Part], error: NmError) 
     running = {node for part in parts if part.running for node in part.nodes}
 
     def kind_of(node: int, external: bool) -> str:
-        if external:
-            return "vacant"
-        return "unreachable" if node in running else "stopped"
+        # Whether somebody has taken a seat is known to the controller alone.
+        return "unreachable" if external or node in running else "stopped"
 
     kind = "degraded" if any(part.running for part in parts) else "failed"
     if state.phase != "up":

@@ -7,7 +7,8 @@ controller link, which takes messages from any thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -27,6 +28,7 @@ from orchestrator.protocol.messages import (
     Error,
     PrepareRun,
     Published,
+    RoleFinished,
     RoleLog,
     RunningRole,
     RunRole,
@@ -50,6 +52,10 @@ STOP_LIMIT_S = 5.0
 """How long the roles that are running may take to end when the agent itself is ended."""
 
 
+STDERR = 2
+"""Written to as a descriptor: `sys.stderr` sends what a role's thread writes to that role's log."""
+
+
 class Agent:
     """Runs roles for the controller.
 
@@ -59,7 +65,7 @@ class Agent:
         tokens: Each node's own token.
         base: The address that node n's number is added to.
         work: Where the code of scenarios is unpacked.
-        logs: Where each node's own log file goes; None for none.
+        logs: Where each node has a log file of its own; None in a container, whose log is its node's.
         watchdog: Watches over what roles share with the nodes.
     """
 
@@ -230,14 +236,12 @@ class Agent:
 
     def _post(self, message: Message, node: int, durable: bool) -> None:
         if isinstance(message, RoleLog):
-            self._keep(message, node)
+            keep(self._logs, node, message.level, [message.text], message.run)
+        elif isinstance(message, RoleFinished) and not message.ok:
+            said = f"role {message.role} failed: {message.error}"
+            traceback = [f"| {line}" for line in (message.traceback or "").splitlines()]
+            keep(self._logs, node, "error", [said, *traceback], message.run)
         self._link.post(message, node, durable)
-
-    def _keep(self, line: RoleLog, node: int) -> None:
-        if self._logs is not None:
-            # The line goes to the controller anyway; a disk that is full is no reason for a role to fail.
-            with suppress(OSError), (self._logs / f"node-{node}.log").open("a") as file:
-                file.write(f"{line.level}  {line.text}  run={line.run}\n")
 
     def _address(self, node: int) -> str:
         return str(IPv4Address(self._base + node))
@@ -253,3 +257,24 @@ class Agent:
         for run in list(self._runs.values()):
             run.release()
             await asyncio.to_thread(run.close)
+
+
+def keep(logs: Path | None, node: int, level: str, lines: Sequence[str], run: str) -> None:
+    """Write lines to a node's log; may be called from any thread.
+
+    Args:
+        logs: Where each node has a log file of its own; None in a container, whose log is its node's.
+        node: Whose log.
+        level: The level of all lines.
+        lines: What is logged.
+        run: The run that it belongs to.
+    """
+    text = "".join(f"{level}  {line}  run={run}\n" for line in lines)
+    data = text.encode(errors="backslashreplace")
+    # The lines go to the controller anyway; a disk that is full is no reason for a role to fail.
+    with suppress(OSError):
+        if logs is None:
+            os.write(STDERR, data)
+            return
+        with (logs / f"node-{node}.log").open("ab") as file:
+            file.write(data)

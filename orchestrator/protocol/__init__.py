@@ -20,7 +20,9 @@ from orchestrator.protocol.codec import (
     encode_payload,
 )
 from orchestrator.protocol.errors import (
+    MISTAKES,
     BadBody,
+    BadRequest,
     Malformed,
     Oversized,
     PeerError,
@@ -47,10 +49,12 @@ __all__ = [
     "MAX_FIRST_MESSAGE",
     "MAX_MESSAGE",
     "MESSAGES",
+    "MISTAKES",
     "VERSION",
     "Admission",
     "Bad",
     "BadBody",
+    "BadRequest",
     "Frame",
     "Malformed",
     "Message",

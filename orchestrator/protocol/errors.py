@@ -9,15 +9,18 @@ ProtocolError (orchestrator.errors)
 ├── UnknownType      a type that this side does not know
 ├── BadBody          a field is missing, or has the wrong type or range
 ├── Refused          the token or the role does not allow it
+├── BadRequest       the peer asks for something that is not there, or that makes no sense
 └── PeerError        the peer answered a request with an `Error`
 """
 
 from __future__ import annotations
 
-from orchestrator.errors import ProtocolError
+from orchestrator.errors import ProtocolError, UsageError
 
 __all__ = [
+    "MISTAKES",
     "BadBody",
+    "BadRequest",
     "Malformed",
     "Oversized",
     "PeerError",
@@ -78,7 +81,35 @@ class Refused(ProtocolError):
     id = "control.refused"
 
 
+class BadRequest(ProtocolError):
+    """A request that has to be changed by whoever makes it; its ids are in `MISTAKES`."""
+
+    id = "control.request"
+    exit_code = UsageError.exit_code
+
+
 class PeerError(ProtocolError):
     """The peer could not do what a request asked; `id` is the one that the peer gave."""
 
     id = "control.failed"
+
+
+MISTAKES = frozenset(
+    {
+        "control.request",
+        "group.label-taken",
+        "group.unknown",
+        "link.direction",
+        "link.nothing",
+        "link.unknown",
+        "node.unknown",
+        "route.invalid",
+        "run.invalid",
+        "run.taken",
+        "run.unknown",
+        "tree.invalid",
+        "tree.kind",
+    }
+)
+"""The ids of every `BadRequest`. An `Error` carries the id alone, and whoever receives one has to know its
+exit code: that of a wrong use, as if the mistake had been noticed here."""

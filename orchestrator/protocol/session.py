@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 
 from orchestrator.protocol.codec import SAME_RELEASE, VERSION, Bad, Frame
 from orchestrator.protocol.errors import (
+    MISTAKES,
+    BadRequest,
     Malformed,
     PeerError,
     ProtocolError,
@@ -144,7 +146,8 @@ def error_reply(error: ProtocolError, re: int) -> Error:
 
 def peer_error(message: Error) -> PeerError:
     """Return the exception for an `Error` that the peer sent."""
-    return PeerError(message.message, id=message.error, hint=message.hint)
+    code = BadRequest.exit_code if message.error in MISTAKES else None
+    return PeerError(message.message, id=message.error, hint=message.hint, exit_code=code)
 
 
 def _role(text: str) -> Role | None:

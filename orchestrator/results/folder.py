@@ -45,7 +45,7 @@ class ResultsFolder:
     """Takes what happens in a run.
 
     Args:
-        path: The folder; made if it is not there.
+        path: The folder; made if it is not there. One that has a run is refused.
         document: What is known at the start, for `run.json`.
         topology: The resolved topology as YAML.
         clock: Where the time of an event comes from.
@@ -70,6 +70,7 @@ class ResultsFolder:
         self._logs: dict[str, TextIO] = {}
         try:
             (path / "logs").mkdir(parents=True, exist_ok=True)
+            _claim(path)
             self._write("topology.yaml", [topology])
             self._write("run.json", [_pretty({**self._document, "verdict": "running"})])
             self._write_rows([])
@@ -165,7 +166,7 @@ class ResultsFolder:
                 self.trouble = unwritable(self.path, error).message
 
 
-def unwritable(path: Path, error: Exception) -> HostNotFit:
+def unwritable(path: Path, error: Exception | str) -> HostNotFit:
     """The error for a folder that does not take what we found out."""
     reason = (isinstance(error, OSError) and error.strerror) or error
     return HostNotFit(
@@ -174,6 +175,14 @@ def unwritable(path: Path, error: Exception) -> HostNotFit:
         found=str(path),
         hint="`--results DIR` names another folder",
     )
+
+
+def _claim(path: Path) -> None:
+    """Make `run.json`, which tells that a folder has a run; of two runs at once, one has the folder."""
+    try:
+        (path / "run.json").touch(exist_ok=False)
+    except FileExistsError as error:
+        raise unwritable(path, "a run is kept there already") from error
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:

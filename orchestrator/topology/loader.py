@@ -14,17 +14,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.errors import Place, Problem, TopologyInvalid
+from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
 from orchestrator.topology.language import LAB_NAME, ROOT
 from orchestrator.topology.links import build_links
 from orchestrator.topology.model import Generator, Topology
 from orchestrator.topology.nodes import build_nodes, find_groups, make_shape
 from orchestrator.topology.routes import build_routes
+from orchestrator.topology.warnings import find_warnings
 
 __all__ = ["load", "loads"]
-
-_SHOWN = 8
 
 
 def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Topology:
@@ -96,7 +95,10 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,
     )
-    return _with_warnings(topology, value.place)
+    if problems:
+        return topology
+    entries = [entry["@"].place for entry in root.get("routes", [])]
+    return replace(topology, warnings=find_warnings(topology, value.place, entries))
 
 
 def _name_from(file: str) -> str:
@@ -104,33 +106,3 @@ def _name_from(file: str) -> str:
     stem = Path(file).name.partition(".")[0]
     slug = re.sub(r"[^a-z0-9]+", "-", stem.lower())[:40].strip("-")
     return slug if re.fullmatch(LAB_NAME, slug) else "lab"
-
-
-def _with_warnings(topology: Topology, place: Place) -> Topology:
-    cut_off = _cut_off(topology)
-    if not cut_off:
-        return topology
-    shown = ", ".join(map(str, cut_off[:_SHOWN]))
-    more = f" and {len(cut_off) - _SHOWN} more" if len(cut_off) > _SHOWN else ""
-    first = f"node {shown}" if len(cut_off) == 1 else f"nodes {shown}{more}"
-    warning = Problem(
-        f"{first} cannot be reached from node 1",
-        "topology.disconnected",
-        place,
-        hint="links are missing, or this is meant",
-    )
-    return replace(topology, warnings=(warning,))
-
-
-def _cut_off(topology: Topology) -> list[int]:
-    beside: dict[int, list[int]] = {number: [] for number in topology.nodes}
-    for link in topology.links:
-        beside[link.a].append(link.b)
-        beside[link.b].append(link.a)
-    reached, todo = {1}, [1]
-    while todo:
-        for node in beside[todo.pop()]:
-            if node not in reached:
-                reached.add(node)
-                todo.append(node)
-    return [number for number in topology.nodes if number not in reached]

@@ -1,7 +1,8 @@
 """The page of errors: the trees, and every stable id with the sentence that comes with it.
 
 Ids are found where they are raised, in the syntax trees of the packages: the `id` of a class, the `id=` of
-a raise, and the second argument of `problems.add`. Placeholders in sentences are shown as `…`.
+a raise, and the second argument of `problems.add`. Placeholders in sentences are shown as `…`. The exit code
+is that of the class that is raised.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +42,18 @@ With `-o json` the same is JSON on stderr:
 """
 
 
+FILE_INVALID = 2
+"""The exit code of whatever is noted as a problem of a file."""
+
+
 @dataclass(frozen=True, order=True)
 class Entry:
-    """One id and what is said with it."""
+    """One id, what is said with it, and what `nm` exits with then."""
 
     id: str
     message: str
     hint: str = ""
+    code: int = FILE_INVALID
 
 
 def page() -> str:
@@ -56,7 +62,10 @@ def page() -> str:
     import orchestrator.errors
 
     parts = [INTRODUCTION, "## The tree of `nm`\n", _tree(orchestrator.errors.__doc__)]
-    parts.append("The number is the exit code.\n")
+    parts.append(
+        "The number is the exit code. It is the same wherever an error is met: a mistake that the controller "
+        "notices has the code that it has when the command line notices it.\n"
+    )
     grouped: dict[str, list[Entry]] = defaultdict(list)
     for entry in sorted(set(entries())):
         grouped[entry.id.split(".")[0]].append(entry)
@@ -82,38 +91,74 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def entries() -> Iterator[Entry]:
-    """Yield every id that the orchestrator can raise."""
-    for path in sorted((ROOT / "orchestrator").rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        room = path.relative_to(ROOT / "orchestrator").parts[0]
+def entries(package: str = "") -> Iterator[Entry]:
+    """Yield every id that the orchestrator, or one package of it, can raise."""
+    trees = [
+        (path.relative_to(ROOT / "orchestrator").parts[0], ast.parse(path.read_text()))
+        for path in sorted((ROOT / "orchestrator").rglob("*.py"))
+    ]
+    codes = _exit_codes(tree for _, tree in trees)
+    for room, tree in trees:
+        if package not in ("", room):
+            continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                yield from _of_class(node)
+                yield from _of_class(node, codes)
             elif isinstance(node, ast.Call):
-                yield from _of_call(node, room)
+                yield from _of_call(node, room, codes)
 
 
-def _of_class(node: ast.ClassDef) -> Iterator[Entry]:
+def _exit_codes(trees: Iterable[ast.Module]) -> dict[str, int]:
+    """Return the exit code of every class of errors, by its name: its own, or that of its first base."""
+    own: dict[str, int] = {}
+    bases: dict[str, str] = {}
+    for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for base in node.bases[:1]:
+            bases[node.name] = base.id if isinstance(base, ast.Name) else ""
+        stated = _attribute(node, "exit_code")
+        if isinstance(stated, ast.Constant) and isinstance(stated.value, int):
+            own[node.name] = stated.value
+        elif isinstance(stated, ast.Attribute) and isinstance(stated.value, ast.Name):
+            bases[node.name] = stated.value.id  # `exit_code = UsageError.exit_code`
+    codes = {}
+    for name in bases:
+        at = name
+        while at not in own and at in bases:
+            at = bases[at]
+        if at in own:
+            codes[name] = own[at]
+    return codes
+
+
+def _attribute(node: ast.ClassDef, name: str) -> ast.expr | None:
+    """Return what a class assigns to an attribute in its body."""
     for statement in node.body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id="id")], value=ast.Constant(value=str(found))):
-                pass
-            case ast.AnnAssign(target=ast.Name(id="id"), value=ast.Constant(value=str(found))):
-                pass
-            case _:
-                continue
-        if "." in found and found != "nm.error":
-            yield Entry(found, " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split()))
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                return value
+            case ast.AnnAssign(target=ast.Name(id=found), value=value) if found == name:
+                return value
+    return None
 
 
-def _of_call(node: ast.Call, room: str) -> Iterator[Entry]:
+def _of_class(node: ast.ClassDef, codes: Mapping[str, int]) -> Iterator[Entry]:
+    found = _constant(_attribute(node, "id"))
+    if found and "." in found and found != "nm.error":
+        said = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+        yield Entry(found, said, code=codes[node.name])
+
+
+def _of_call(node: ast.Call, room: str, codes: Mapping[str, int]) -> Iterator[Entry]:
     words = {keyword.arg: keyword.value for keyword in node.keywords}
     hint = _sentence(words.get("hint"))
     if "id" in words:
         found = _constant(words["id"])
         if found and "." in found and node.args:
-            yield Entry(found, _sentence(node.args[0]), hint)
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            stated = words.get("exit_code")
+            own = stated.value if isinstance(stated, ast.Constant) and isinstance(stated.value, int) else None
+            code = own if own is not None else codes.get(name, FILE_INVALID)
+            yield Entry(found, _sentence(node.args[0]), hint, code)
         return
     is_note = isinstance(node.func, ast.Attribute) and node.func.attr == "add" and len(node.args) >= 3
     suffix = _constant(node.args[1]) if is_note else None
@@ -149,8 +194,8 @@ def _entries(found: list[Entry]) -> str:
         seen.add(entry.id)
         message = re.sub(r"(…\s?)+", "… ", entry.message).strip()
         hint = entry.hint if entry.hint.strip("… ") else ""
-        rows.append((f"{mark}`{entry.id}`", message, hint))
-    return table(["Id", "Says", "Hint"], rows)
+        rows.append((f"{mark}`{entry.id}`", str(entry.code), message, hint))
+    return table(["Id", "Code", "Says", "Hint"], rows)
 
 
 def _tree(docstring: str | None) -> str:

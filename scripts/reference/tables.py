@@ -76,11 +76,13 @@ be plain or `async`. Sockets and child processes that it opens are in that netwo
 | `progress(done, total)` · `log` | for the person who waits |
 
 Awaitable twins end in `_async` (`barrier_async`, `lookup_async`). A role that raises fails the run with its
-traceback and node; the other roles are stopped, and the lab stays up.
+traceback and node; the other roles are stopped. The lab stays up, unless the run brought it up: then it is
+taken down after the run, however that ends, and `--keep` leaves it up.
 
-A results folder holds `run.json` (verdict, parameters, versions, host), `topology.yaml` (resolved),
-`rows.csv`, `rows.json`, `events.jsonl` and `logs/`. It is written as the run goes, so that a crash leaves
-what was known.
+Each run has a folder of its own in `results`, or in what `--results` names, called after its start and its
+id; none is written over. It holds `run.json` (verdict, parameters, versions, host), `topology.yaml`
+(resolved), `rows.csv`, `rows.json`, `events.jsonl` and `logs/`. It is written as the run goes, so that a
+crash leaves what was known.
 """
 SETTINGS = """# Node and controller files
 

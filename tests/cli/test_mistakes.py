@@ -70,6 +70,7 @@ def test_a_topology_comes_from_standard_input(nm: Nm, monkeypatch: pytest.Monkey
         "nodes": 3,
         "links": 3,
         "ok": True,
+        "warnings": [],
     }
     give("n_nodes: x\n")
     said = nm("up", "-", "-o", "json")

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.deploy.home import Home
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Here, Nm
+from tests.integration.waiting import run_in
 
 NASTY = [
     "../x",
@@ -71,7 +72,7 @@ def test_what_a_user_gives_a_run_comes_out_as_it_went_in(labs: Labs, nm: Nm, tmp
     said = nm("run", "scenario", folder, "-p", f"text={text}", "--results", out, "-o", "json")
     assert said.code == 0, said.err + said.out
     assert {row["text"] for row in said.json["rows"]} == {text}
-    assert {row["text"] for row in json.loads((out / "rows.json").read_text())} == {text}
+    assert {row["text"] for row in json.loads((run_in(out) / "rows.json").read_text())} == {text}
     assert nm("status", "-o", "json").json["state"] == "ready"
 
 

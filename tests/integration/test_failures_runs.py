@@ -17,7 +17,7 @@ from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
-from tests.integration.waiting import all_wait, as_a_shell_says, until, write_waiting
+from tests.integration.waiting import all_wait, as_a_shell_says, run_in, until, write_waiting
 
 Part = Callable[[str, str], ProcessId]
 
@@ -48,7 +48,7 @@ def test_a_run_whose_lab_is_taken_down_ends_at_once(labs: Labs, nm: Nm, tmp_path
     said, err = run.communicate(timeout=20)
     assert run.returncode == 1, err
     assert json.loads(said)["verdict"] == "error"
-    assert "taken down" in json.loads((out / "run.json").read_text())["reason"]
+    assert "taken down" in json.loads((run_in(out) / "run.json").read_text())["reason"]
 
 
 def test_a_run_whose_controller_and_lab_are_made_anew_ends_too(
@@ -78,7 +78,7 @@ def test_a_run_without_postgres_is_refused_and_its_folder_says_so(
     assert said.code == 5
     assert said.error["id"] == "store.unreachable"
     assert "`nm up` with the lab's topology file" in said.error["hint"]
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((run_in(out) / "run.json").read_text())
     assert document["verdict"] == "error" and "not started" in document["reason"]
 
 

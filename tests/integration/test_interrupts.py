@@ -16,7 +16,7 @@ from orchestrator.deploy.processes import ProcessId, send_signal
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
-from tests.integration.waiting import all_wait, as_a_shell_says, until, write_waiting
+from tests.integration.waiting import all_wait, as_a_shell_says, run_in, until, write_waiting
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -61,7 +61,7 @@ def test_an_interrupted_run_leaves_the_lab_ready_and_no_role_behind(
     run.send_signal(number)
     _, err = run.communicate(timeout=30)
     assert as_a_shell_says(run.returncode) == 130, err
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((run_in(out) / "run.json").read_text())
     assert (document["verdict"], document["reason"]) == ("error", "interrupted")
     status = lab.status()
     assert status.state == "ready"

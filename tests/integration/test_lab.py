@@ -29,6 +29,9 @@ def test_a_ring_comes_up_answers_and_goes_away(nm: Nm, nm_home: Home) -> None:
     ]
     assert nm("exec", "1", "--", "ping", "-c", "1", "-W", "2", "10.0.0.3").code == 0
     assert nm("exec", "1", "--", "ping", "-c", "1", "-W", "2", "node-3").code == 0
+    for words in (["show", "1", "3"], ["set", "1", "3", "--delay", "5ms"], ["reset", "1", "3"]):
+        said = nm("link", *words, "-o", "json")
+        assert (said.code, said.error["id"]) == (2, "link.unknown")
     again = nm("up", RING)
     assert again.code == 0 and "already up" in again.err
     down = nm("down", "-o", "json")

@@ -18,7 +18,7 @@ import pytest
 from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm
-from tests.integration.waiting import until
+from tests.integration.waiting import run_in, until
 
 ROWS = int(os.environ.get("NM_ROWS", "8000"))
 THREADS = 8
@@ -179,11 +179,11 @@ def test_a_flood_of_large_rows_does_not_hold_up_the_end(labs: Labs, nm: Nm, tmp_
 
 
 def rows_of(out: Path) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads((out / "rows.json").read_text())
+    found: list[dict[str, object]] = json.loads((run_in(out) / "rows.json").read_text())
     return found
 
 
 def reported(out: Path) -> int:
     """About how many rows have come so far, by the size of the file of events."""
-    events = out / "events.jsonl"
+    events = run_in(out) / "events.jsonl"
     return events.stat().st_size // EVENT_BYTES if events.is_file() else 0

@@ -22,7 +22,7 @@ from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
 from orchestrator.results import RunOutcome
 from tests.integration.conftest import RING, Nm
-from tests.integration.waiting import all_wait, until
+from tests.integration.waiting import all_wait, run_in, until
 
 MARK = "31415.92653"
 """The argument of `sleep` by which its processes are found."""
@@ -132,7 +132,7 @@ def run_bad(lab: Lab, tmp_path: Path, source: str, timeout: str = "30 s") -> Run
 
 def run_clean(lab: Lab, tmp_path: Path) -> None:
     scenario = write(tmp_path / "clean", CLEAN, {"source": 1, "sink": "rest"})
-    outcome = lab.run_scenario(str(scenario), results=tmp_path / f"clean-{time.monotonic_ns()}")
+    outcome = lab.run_scenario(str(scenario), results=tmp_path / "clean")
     assert outcome.verdict == "pass", (outcome.reason, outcome.failures)
     assert len(outcome.rows) == 4
 
@@ -316,12 +316,12 @@ def test_an_aborted_run_leaves_nothing(lab: Lab, home: Home, tmp_path: Path, see
     if chance.random() < 0.7:
         until(lambda: all_wait(out, chance.randint(1, 4)))
     else:
-        until((out / "events.jsonl").exists)
+        until(lambda: (run_in(out) / "events.jsonl").exists())
     time.sleep(chance.uniform(0, 0.3))  # the moment is what varies
     run.send_signal(chance.choice((signal.SIGINT, signal.SIGTERM)))
     _, err = run.communicate(timeout=30)
     assert run.returncode in (130, -signal.SIGINT, -signal.SIGTERM), err
-    assert json.loads((out / "run.json").read_text())["reason"] == "interrupted"
+    assert json.loads((run_in(out) / "run.json").read_text())["reason"] == "interrupted"
     until(lambda: not marked(), 5)
     if seed % 4 == 3:
         run_clean(lab, tmp_path)
@@ -386,7 +386,7 @@ def test_what_a_role_prints_without_end_holds_nobody_up(lab: Lab, tmp_path: Path
     )
     outcome = run_bad(lab, tmp_path, source, timeout="20 s")
     assert outcome.verdict == "pass" and outcome.seconds < 15, (outcome.reason, outcome.seconds)
-    log = (tmp_path / "bad-results" / "logs" / "node-1-bad.log").read_text()
+    log = (run_in(tmp_path / "bad-results") / "logs" / "node-1-bad.log").read_text()
     assert "characters were cut here" in log and "were left out" in log
     assert len(log) < 5_000_000
     run_clean(lab, tmp_path)

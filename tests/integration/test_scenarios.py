@@ -21,6 +21,7 @@ from orchestrator.deploy.processes import send_signal
 from orchestrator.errors import ScenarioInvalid
 from orchestrator.lab import Lab
 from tests.integration.conftest import RING, Nm
+from tests.integration.waiting import run_in
 
 CHECK = "checks:\n  - {name: all, rows: worker, where: 'ok == True', count: all}\n"
 
@@ -71,16 +72,16 @@ def test_weights_sync_delivers_a_real_file_exactly(ring: Lab, tmp_path: Path) ->
     for row in outcome.rows:
         if row["role"] == "trainer":
             assert row["bytes_sent"] <= 1.03 * row["payload_bytes"] * row["out_degree"]
-    with (tmp_path / "out" / "rows.csv").open() as file:
+    with (run_in(tmp_path / "out") / "rows.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(outcome.rows)
-    document = json.loads((tmp_path / "out" / "run.json").read_text())
+    document = json.loads((run_in(tmp_path / "out") / "run.json").read_text())
     assert document["verdict"] == "pass"
     assert document["params"]["payload"] == str(payload)
     assert document["versions"]["nm"]
-    assert (tmp_path / "out" / "events.jsonl").stat().st_size > 0
+    assert (run_in(tmp_path / "out") / "events.jsonl").stat().st_size > 0
     assert (
-        "n_nodes: 4" in (tmp_path / "out" / "topology.yaml").read_text()
-        or (tmp_path / "out" / "topology.yaml").stat().st_size
+        "n_nodes: 4" in (run_in(tmp_path / "out") / "topology.yaml").read_text()
+        or (run_in(tmp_path / "out") / "topology.yaml").stat().st_size
     )
 
 
@@ -104,6 +105,46 @@ def test_a_run_brings_its_own_lab_up_and_takes_it_down(nm_home: Home, tmp_path: 
     said = nm("run", "scenario", "pingall", "--topology", RING, "--backend", "native", "-o", "json")
     assert said.code == 0, said.err
     assert nm("labs", "-o", "json").json == []
+
+
+RAISING = """
+def trainer(ctx):
+    raise ValueError('no luck')
+
+def worker(ctx):
+    ctx.barrier('never')
+"""
+
+
+def test_a_lab_brought_up_for_a_run_goes_with_it_unless_it_is_kept(nm_home: Home, tmp_path: Path) -> None:
+    nm = Nm(nm_home, tmp_path)
+    words = ["run", "scenario", write_scenario(tmp_path / "mine", RAISING), "--topology", RING]
+    words += ["--backend", "native"]
+    said = nm(*words)
+    assert (said.code, "ValueError: no luck" in said.err, "`--keep`" in said.err) == (1, True, True)
+    assert nm("labs", "-o", "json").json == []
+    said = nm(*words, "--keep")
+    assert (said.code, "stays up" in said.err) == (1, True)
+    assert nm("labs", "-o", "json").json[0]["state"] == "ready"
+    assert nm("down").code == 0
+
+
+def test_options_for_another_lab_than_the_one_that_is_up_are_refused(
+    ring: Lab, nm: Nm, tmp_path: Path
+) -> None:
+    pair = tmp_path / "pair.yaml"
+    pair.write_text("n_nodes: 2\nlinks:\n  - {endpoints: [1, 2]}\n")
+    for option in (["--backend", "docker"], ["--topology", pair]):
+        said = nm("run", "scenario", "pingall", *option, "-o", "json")
+        assert (said.code, said.error["id"]) == (2, "run.lab-differs")
+        assert option[0] in said.error["message"] and ring.name in said.error["message"]
+        for choice in (f"leave `{option[0]}` out", "nm down -n ring", "-n NAME"):
+            assert choice in said.error["hint"]
+    same = ["--backend", "native", "--topology", RING]
+    assert nm("run", "scenario", "pingall", *same).code == 0
+    other = nm("run", "scenario", "pingall", "-n", "pair", "--topology", pair, "--backend", "native")
+    assert other.code == 0, other.err
+    assert [lab["lab"] for lab in nm("labs", "-o", "json").json] == ["ring"]
 
 
 def test_one_s_own_scenario_with_everything_that_ctx_has(ring: Lab, tmp_path: Path) -> None:
@@ -139,7 +180,7 @@ async def worker(ctx):
     rows = {row["node"]: row for row in outcome.rows}
     assert rows[1]["seen"] == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
     assert rows[2]["greeting"] == "salut" and rows[2]["name"] == "node-2" and rows[2]["round"] == 2
-    assert "trainer is done" in (tmp_path / "out" / "logs" / "node-1-trainer.log").read_text()
+    assert "trainer is done" in (run_in(tmp_path / "out") / "logs" / "node-1-trainer.log").read_text()
 
 
 def test_a_role_that_raises_fails_the_run_and_the_lab_stays(ring: Lab, nm: Nm, tmp_path: Path) -> None:
@@ -149,6 +190,7 @@ def trainer(ctx):
 
 def worker(ctx):
     if ctx.node == 3:
+        print('it was here')
         raise ValueError('no luck')
     ctx.barrier('never')
 """
@@ -156,7 +198,12 @@ def worker(ctx):
     said = nm("run", "scenario", folder)
     assert said.code == 1
     assert "node 3 (worker): ValueError: no luck" in said.err
-    assert 'File "roles.py", line 7, in worker' in said.err
+    assert 'File "roles.py", line 8, in worker' in said.err
+    log = nm("logs", "3").out
+    assert "info  it was here  run=mine-" in log
+    assert "error  role worker failed: ValueError: no luck  run=mine-" in log
+    assert 'error  |   File "roles.py", line 8, in worker  run=mine-' in log
+    assert "node-3     | error  role worker failed: ValueError: no luck" in nm("logs").out
     assert ring.status().state == "ready"
     assert nm("run", "scenario", "pingall").code == 0
 
@@ -201,13 +248,14 @@ def worker(ctx):
     run = nm.start("run", "scenario", write_scenario(tmp_path / "mine", roles), "--results", out)
     deadline = threading.Event()
     for _ in range(1000):
-        if (out / "events.jsonl").exists() and "role_started" in (out / "events.jsonl").read_text():
+        events = run_in(out) / "events.jsonl"
+        if events.exists() and "role_started" in events.read_text():
             break
         deadline.wait(0.02)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=30)
     assert run.returncode == 130, err
-    assert json.loads((out / "run.json").read_text())["verdict"] == "error"
+    assert json.loads((run_in(out) / "run.json").read_text())["verdict"] == "error"
     assert nm("run", "scenario", "pingall").code == 0
 
 
@@ -243,6 +291,23 @@ def test_a_payload_that_cannot_be_sent(ring: Lab, tmp_path: Path, payload: str, 
     with pytest.raises(ScenarioInvalid) as caught:
         ring.run_scenario("weights-sync", params={"payload": str(tmp_path / payload)})
     assert words in caught.value.render()
+
+
+def test_each_run_has_a_folder_of_its_own_in_the_results_folder(ring: Lab, nm: Nm, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    at_once = [nm.start("run", "scenario", "pingall", "--results", out, "-o", "json") for _ in range(2)]
+    shown = [json.loads(process.communicate(timeout=60)[0]) for process in at_once]
+    shown += [
+        nm("run", "scenario", name, "--results", out, "-o", "json").json
+        for name in ("pingall", "unicast-echo")
+    ]
+    outcome = ring.run_scenario("pingall", results=out)
+    names = [Path(str(each["results"])) for each in shown] + [Path(outcome.results)]
+    assert sorted(out.iterdir()) == sorted(names) and len(names) == 5
+    for folder, run in zip(names, [*(each["run"] for each in shown), outcome.run], strict=True):
+        document = json.loads((folder / "run.json").read_text())
+        assert (document["run"], document["verdict"]) == (run, "pass")
+        assert folder.name.endswith(run)
 
 
 def test_results_that_cannot_be_written_are_said_before_the_run(ring: Lab, nm: Nm, tmp_path: Path) -> None:

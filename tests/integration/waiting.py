@@ -31,9 +31,16 @@ def until(condition: Callable[[], bool], limit_s: float = 60) -> None:
         time.sleep(0.01)
 
 
+def run_in(results: Path) -> Path:
+    """The folder of the only run in a results folder; one that is not there while there is none."""
+    folders = list(results.iterdir()) if results.is_dir() else []
+    assert len(folders) < 2, folders
+    return folders[0] if folders else results / "none"
+
+
 def all_wait(results: Path, nodes: int = 4) -> bool:
     """Whether the roles of a waiting run have reported that they began."""
-    events = results / "events.jsonl"
+    events = run_in(results) / "events.jsonl"
     return events.is_file() and events.read_text().count('"kind": "report"') >= nodes
 
 

@@ -33,9 +33,9 @@ def make_lab(home: Home) -> MakeLab:
         directory = home.lab(name)
         directory.create()
         nodes = [
-            NodeNote(1, "trainer", "10.0.0.1", False, "/n1", {"tier": "core"}),
-            NodeNote(2, "w1", "10.0.0.2", False, "/n2", {"tier": "edge"}),
-            NodeNote(3, "w2", "10.0.0.3", True, "/n3"),
+            NodeNote(1, "trainer", "10.0.0.1", False, str(directory.run / "node-1.toml"), {"tier": "core"}),
+            NodeNote(2, "w1", "10.0.0.2", False, str(directory.run / "node-2.toml"), {"tier": "edge"}),
+            NodeNote(3, "w2", "10.0.0.3", True, str(directory.run / "node-3.toml")),
         ]
         note = LabState(
             lab=name,

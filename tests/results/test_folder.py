@@ -120,3 +120,14 @@ def test_tables_that_nobody_wants_any_more_are_left_as_they_were(tmp_path: Path)
 
 def _no_space(*_: object, **__: object) -> int:
     raise OSError(28, "No space left on device")
+
+
+def test_a_folder_that_has_a_run_is_never_written_over(tmp_path: Path) -> None:
+    first = ResultsFolder(tmp_path, {"run": "first"}, "name: ring\n", ManualClock())
+    with pytest.raises(HostNotFit) as caught:
+        ResultsFolder(tmp_path, {"run": "second"}, "name: star\n", ManualClock())
+    assert caught.value.id == "results.unwritable"
+    assert "a run is kept there already" in caught.value.message
+    assert (tmp_path / "topology.yaml").read_text() == "name: ring\n"
+    assert json.loads((tmp_path / "run.json").read_text())["run"] == "first"
+    first.close()
