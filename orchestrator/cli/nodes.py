@@ -134,6 +134,13 @@ def _run_in_all(
 
 def _become(argv: Sequence[str]) -> NoReturn:
     """Become the command: its terminal, its signals and its exit code are then simply its own."""
+    import signal
+
     sys.stdout.flush()
     sys.stderr.flush()
+    # What Python or whoever started us ignores or blocks is not meant for the command.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvp(argv[0], list(argv))

@@ -23,9 +23,6 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import NmError
 
-# The folder of the caller may be missing in there; `exec` then still works, from the root.
-_CHANGE_AND_RUN = 'cd "$0" 2>/dev/null || cd /; exec "$@"'
-
 
 @dataclass(frozen=True)
 class Namespace:
@@ -73,7 +70,7 @@ class HostTable:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a host table: {error!r}") from error
 
-    def command(self, node: int, argv: Sequence[str], cwd: Path | None = None) -> list[str]:
+    def command(self, node: int, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` inside `node`.
 
         Raises:
@@ -85,7 +82,7 @@ class HostTable:
             enter.append(f"--mount={at}/ns/mnt")
         if self.user_namespace:
             enter += [f"--user={at}/ns/user", "--preserve-credentials"]
-        return [*enter, "--", "/bin/sh", "-c", _CHANGE_AND_RUN, str(cwd or Path.cwd()), *argv]
+        return [*enter, "--", *argv]
 
 
 def require_table(directory: LabDirectory, part: str = "host") -> HostTable:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from orchestrator import log
-from orchestrator.node import dataplane, options
+from orchestrator.node import dataplane, inherited, options
 from orchestrator.node.guard import guard
 from orchestrator.node.nodes import Nodes, raise_file_limit
 from orchestrator.node.options import Options
@@ -38,6 +38,7 @@ class Stopped(BaseException):
 
 def main(argv: Sequence[str]) -> int:
     """Run the agent; returns the exit code."""
+    inherited.set_in_order()
     given = options.parse(argv)
     log.setup(given.log_level)
     try:

@@ -1,0 +1,156 @@
+"""A program in a node starts as from a login shell, whoever starts it and however."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.deploy.home import Home
+from orchestrator.lab import Lab
+from tests.integration.conftest import ROOT, Nm
+from tests.integration.started import CLEAN, HOSTILE, descriptors, signals, write_scenario
+
+PAIR = "name: starting\ntopology: {type: line, n_nodes: 3}\nnodes:\n  3: {external: true}\n"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("home") / "nm")
+
+
+@pytest.fixture(scope="module")
+def lab(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One lab for all of them, brought up by a starter from which nothing good is inherited."""
+    file = tmp_path_factory.mktemp("file") / "starting.yaml"
+    file.write_text(PAIR)
+    up = hostile(home, ["up", str(file), "--backend", "native"])
+    assert up.returncode == 0, up.stderr
+    lab = Lab.attach("starting", home=home)
+    yield lab
+    lab.down()
+
+
+def hostile(
+    home: Home,
+    words: list[str],
+    program: str = "orchestrator.cli",
+    stdin: str = "",
+    keep: tuple[int, ...] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run `nm` from a process that ignores and blocks signals and has limits of its own."""
+    become = f"os.execv(sys.executable, [sys.executable, '-m', {program!r}, *sys.argv[1:]])"
+    return subprocess.run(
+        [sys.executable, "-c", HOSTILE + become, *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NM_HOME": str(home.path), "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh"},
+        pass_fds=keep,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("nodes", ["1", "1,2"])
+def test_exec_from_a_starter_that_ignores_and_blocks_signals(home: Home, lab: Lab, nodes: str) -> None:
+    status = hostile(home, ["exec", nodes, "--", "cat", "/proc/self/status"])
+    text = (
+        status.stdout
+        if nodes == "1"
+        else "\n".join(
+            line.partition(" | ")[2] for line in status.stdout.splitlines() if line.startswith("node-2")
+        )
+    )
+    assert signals(text) == CLEAN, status.stderr
+    assert "Umask:\t0027" in text
+    assert hostile(home, ["exec", nodes, "--", "sh", "-c", "ulimit -n"]).stdout.split()[-1] == "512"
+    assert hostile(home, ["exec", "1", "--", "sh", "-c", "yes | head -1"]).stderr == ""
+
+
+def test_exec_has_the_descriptors_that_its_caller_gave_and_no_others(
+    home: Home, lab: Lab, tmp_path: Path
+) -> None:
+    with (tmp_path / "given").open("w") as given:
+        number = fcntl.fcntl(given, fcntl.F_DUPFD, 100)
+    try:
+        kept = hostile(home, ["exec", "1", "--", "ls", "/proc/self/fd"], keep=(number,))
+        plain = hostile(home, ["exec", "1", "--", "ls", "/proc/self/fd"])
+        both = hostile(home, ["exec", "1,2", "--timeout", "60", "--", "ls", "/proc/self/fd"], keep=(number,))
+    finally:
+        os.close(number)
+    assert descriptors(kept.stdout) == [0, 1, 2, number]
+    assert descriptors(plain.stdout) == [0, 1, 2]
+    seen = [line.partition(" | ")[2] for line in both.stdout.splitlines() if line.startswith("node-1")]
+    assert descriptors(" ".join(seen)) == [0, 1, 2]
+
+
+def test_a_shell_starts_with_nothing_ignored(home: Home, lab: Lab) -> None:
+    said = hostile(home, ["shell", "1"], stdin="cat /proc/self/status; ulimit -c\n")
+    assert signals(said.stdout) == CLEAN, said.stderr
+    assert said.stdout.split()[-1] in ("4", "8"), "4096 bytes, in blocks"
+
+
+def test_the_sdk_in_a_thread_that_blocks_signals(home: Home, lab: Lab) -> None:
+    program = (
+        "from orchestrator import Lab\nlab = Lab.attach('starting')\n"
+        "print(lab.node(1).run('cat /proc/self/status').stdout, lab.node(1).run('ls /proc/self/fd').stdout)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", HOSTILE + program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NM_HOME": str(home.path), "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    status, _, numbers = said.stdout.rpartition("ctxt_switches")
+    assert signals(status) == CLEAN, said.stderr
+    assert descriptors(" ".join(numbers.split()[-4:])) == [0, 1, 2]
+
+
+def test_what_a_role_starts_by_any_call(lab: Lab, tmp_path: Path) -> None:
+    outcome = lab.run_scenario(write_scenario(tmp_path / "starts"))
+    assert outcome.verdict == "pass", outcome.failures
+    assert len(outcome.rows) == 5
+    for row in outcome.rows:
+        assert signals(row["status"]) == CLEAN, row["way"]
+        assert descriptors(row["fds"]) == [0, 1, 2], row["way"]
+
+
+def test_a_program_that_is_not_there_is_127_with_the_package_that_has_it(
+    home: Home, lab: Lab, tmp_path: Path
+) -> None:
+    nm = Nm(home, tmp_path)
+    missing = nm("exec", "1", "--", "nosuch")
+    assert (missing.code, missing.err) == (127, "nosuch: not found in node 1\n")
+    known = nm("exec", "2", "--", "env", "PATH=/nowhere", "true")
+    assert known.code == 127, "what `env` says is its own"
+    found = lab.node(2).run(["/nowhere/ping", "-c", "1"])
+    assert found.exit_code == 127
+    assert "/nowhere/ping: not found in node 2\n" in found.stderr
+    assert "package iputils-ping" in found.stderr
+    both = nm("exec", "1,2", "--", "nosuch")
+    assert both.code == 127
+    assert sorted(both.err.splitlines()) == [
+        "node-1 | nosuch: not found in node 1",
+        "node-2 | nosuch: not found in node 2",
+    ]
+
+
+def test_what_is_no_program_is_126(home: Home, lab: Lab, tmp_path: Path) -> None:
+    nm = Nm(home, tmp_path)
+    file = tmp_path / "data"
+    file.write_text("data")
+    for name in (str(file), str(tmp_path)):
+        said = nm("exec", "1", "--", name)
+        assert (said.code, said.err) == (126, f"{name}: not executable in node 1\n")
+
+
+def test_words_of_a_command_reach_it_as_they_are(lab: Lab) -> None:
+    words = ["a b", "$HOME", "*", "", "'", '"', "-n", "é\n"]
+    said = lab.node(1).run(["printf", "%s|", *words])
+    assert said.stdout == "|".join([*words, ""])
