@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+from orchestrator.deploy.home import Home
+from tests.integration.conftest import ROOT
 
 CLEAN = {"SigIgn": 0, "SigBlk": 0, "SigCgt": 0}
 
@@ -52,6 +58,26 @@ def worker(ctx):
 """A role that starts programs in every way that Python has."""
 
 SCENARIO = "name: starts\nsummary: a test\nroles:\n  worker: {nodes: 1}\nchecks: []\ntimeout: 30 s\n"
+
+
+def hostile(
+    home: Home,
+    words: list[str],
+    program: str = "orchestrator.cli",
+    stdin: str = "",
+    keep: tuple[int, ...] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run `nm` from a process that ignores and blocks signals and has limits of its own."""
+    become = f"os.execv(sys.executable, [sys.executable, '-m', {program!r}, *sys.argv[1:]])"
+    return subprocess.run(
+        [sys.executable, "-c", HOSTILE + become, *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NM_HOME": str(home.path), "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh"},
+        pass_fds=keep,
+        timeout=60,
+    )
 
 
 def signals(status: str) -> dict[str, int]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
+from orchestrator.errors import UsageError
 from orchestrator.lab import Lab
 from tests.integration.conftest import ROOT, Nm
-from tests.integration.started import CLEAN, HOSTILE, descriptors, signals, write_scenario
+from tests.integration.started import CLEAN, HOSTILE, descriptors, hostile, signals, write_scenario
 
 PAIR = "name: starting\ntopology: {type: line, n_nodes: 3}\nnodes:\n  3: {external: true}\n"
 
@@ -34,26 +35,6 @@ def lab(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab.attach("starting", home=home)
     yield lab
     lab.down()
-
-
-def hostile(
-    home: Home,
-    words: list[str],
-    program: str = "orchestrator.cli",
-    stdin: str = "",
-    keep: tuple[int, ...] = (),
-) -> subprocess.CompletedProcess[str]:
-    """Run `nm` from a process that ignores and blocks signals and has limits of its own."""
-    become = f"os.execv(sys.executable, [sys.executable, '-m', {program!r}, *sys.argv[1:]])"
-    return subprocess.run(
-        [sys.executable, "-c", HOSTILE + become, *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NM_HOME": str(home.path), "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh"},
-        pass_fds=keep,
-        timeout=60,
-    )
 
 
 @pytest.mark.parametrize("nodes", ["1", "1,2"])
@@ -154,3 +135,28 @@ def test_words_of_a_command_reach_it_as_they_are(lab: Lab) -> None:
     words = ["a b", "$HOME", "*", "", "'", '"', "-n", "é\n"]
     said = lab.node(1).run(["printf", "%s|", *words])
     assert said.stdout == "|".join([*words, ""])
+
+
+@pytest.mark.parametrize(
+    "words", [["exec", "3", "--", "true"], ["exec", "1,3", "--", "true"], ["shell", "3"], ["logs", "3"]]
+)
+def test_an_external_node_is_said_to_be_one(home: Home, lab: Lab, tmp_path: Path, words: list[str]) -> None:
+    said = Nm(home, tmp_path)(*words)
+    assert (said.code, "node 3 of lab starting is external" in said.err) == (2, True), said.err
+
+
+def test_exec_in_all_says_whom_it_leaves_out(home: Home, lab: Lab, tmp_path: Path) -> None:
+    said = Nm(home, tmp_path)("exec", "all", "--", "echo", "here")
+    assert (said.code, sorted(said.out.splitlines())) == (0, ["node-1 | here", "node-2 | here"])
+    assert said.err == "left out, because nm runs nothing in an external node: 3\n"
+    with pytest.raises(UsageError, match="external"):
+        lab.node(3).run("true")
+
+
+def test_a_time_limit_that_ends_a_command_is_said(home: Home, lab: Lab, tmp_path: Path) -> None:
+    nm = Nm(home, tmp_path)
+    ended = nm("exec", "1", "--timeout", "0.5", "--", "sleep", "60")
+    assert (ended.code, ended.err) == (124, "the command took longer than 0.5 s\n")
+    refused = nm("exec", "1", "--timeout", "0", "--", "true")
+    assert refused.code == 2
+    assert refused.err.startswith("the time limit of the command is 0 s")
