@@ -28,6 +28,8 @@ from orchestrator.errors import NmError
 class Namespace:
     """One node's network namespace: the number of the open file in the host process, its inode, its cookie.
 
+    `names` is the number of the file that is the node's UTS namespace, with its host name.
+
     The inode is quickly looked at, and free for a stranger's namespace when ours is gone. The cookie is ours
     for ever; 0 where the kernel has none.
     """
@@ -35,6 +37,7 @@ class Namespace:
     fd: int
     inode: int
     cookie: int = 0
+    names: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,10 @@ class HostTable:
             KeyError: This host process does not carry the node.
         """
         at = f"/proc/{self.process.pid}"
-        enter = ["nsenter", f"--net={at}/fd/{self.nodes[node].fd}"]
+        namespace = self.nodes[node]
+        enter = ["nsenter", f"--net={at}/fd/{namespace.fd}"]
+        if namespace.names is not None:
+            enter.append(f"--uts={at}/fd/{namespace.names}")
         if self.mount_namespace:
             enter.append(f"--mount={at}/ns/mnt")
         if self.user_namespace:
@@ -140,7 +146,7 @@ def recorded_tables(directory: LabDirectory) -> list[HostTable]:
 
 
 def _namespace(raw: dict[str, int]) -> Namespace:
-    return Namespace(raw["fd"], raw["inode"], raw.get("cookie", 0))
+    return Namespace(raw["fd"], raw["inode"], raw.get("cookie", 0), raw.get("names"))
 
 
 def _read(path: Path) -> HostTable | None:

@@ -79,7 +79,8 @@ def _carry(given: Options) -> None:
     nodes = Nodes()
     try:
         if given.directory is not None:
-            nodes.make_namespaces(given.numbers)
+            for refusal in nodes.make_namespaces(given.numbers, given.directory / "run" / "machines.json"):
+                _logger.warning("TCP buffers stay as the kernel has them", why=refusal)
             _publish(given, nodes, rootless)
         nodes.open(given.configs)
         if given.directory is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,12 +13,22 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
-from orchestrator.errors import UsageError
+from orchestrator.errors import StartFailed, UsageError
 from orchestrator.lab import Lab
+from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import ROOT, Nm
 from tests.integration.started import CLEAN, HOSTILE, descriptors, hostile, signals, write_scenario
 
-PAIR = "name: starting\ntopology: {type: line, n_nodes: 3}\nnodes:\n  3: {external: true}\n"
+PAIR = """
+name: starting
+topology: {type: line, n_nodes: 3}
+defaults: {link: {rate: 1 Gbit, delay: 50 ms}}
+nodes:
+  1: {name: web_server, sysctls: {net.ipv4.tcp_congestion_control: reno, net.ipv4.conf.default.rp_filter: 1}}
+  3: {external: true}
+"""
+
+NAMES = "name: names\nsummary: a test\nroles:\n  worker: {nodes: all}\nchecks: []\ntimeout: 30 s\n"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +77,7 @@ def test_exec_has_the_descriptors_that_its_caller_gave_and_no_others(
         os.close(number)
     assert descriptors(kept.stdout) == [0, 1, 2, number]
     assert descriptors(plain.stdout) == [0, 1, 2]
-    seen = [line.partition(" | ")[2] for line in both.stdout.splitlines() if line.startswith("node-1")]
+    seen = [line.partition(" | ")[2] for line in both.stdout.splitlines() if line.startswith("web_server")]
     assert descriptors(" ".join(seen)) == [0, 1, 2]
 
 
@@ -117,8 +128,8 @@ def test_a_program_that_is_not_there_is_127_with_the_package_that_has_it(
     both = nm("exec", "1,2", "--", "nosuch")
     assert both.code == 127
     assert sorted(both.err.splitlines()) == [
-        "node-1 | nosuch: not found in node 1",
-        "node-2 | nosuch: not found in node 2",
+        "node-2     | nosuch: not found in node 2",
+        "web_server | nosuch: not found in node 1",
     ]
 
 
@@ -147,7 +158,7 @@ def test_an_external_node_is_said_to_be_one(home: Home, lab: Lab, tmp_path: Path
 
 def test_exec_in_all_says_whom_it_leaves_out(home: Home, lab: Lab, tmp_path: Path) -> None:
     said = Nm(home, tmp_path)("exec", "all", "--", "echo", "here")
-    assert (said.code, sorted(said.out.splitlines())) == (0, ["node-1 | here", "node-2 | here"])
+    assert (said.code, sorted(said.out.splitlines())) == (0, ["node-2     | here", "web_server | here"])
     assert said.err == "left out, because nm runs nothing in an external node: 3\n"
     with pytest.raises(UsageError, match="external"):
         lab.node(3).run("true")
@@ -160,3 +171,48 @@ def test_a_time_limit_that_ends_a_command_is_said(home: Home, lab: Lab, tmp_path
     refused = nm("exec", "1", "--timeout", "0", "--", "true")
     assert refused.code == 2
     assert refused.err.startswith("the time limit of the command is 0 s")
+
+
+def test_every_node_has_a_host_name_of_its_own_that_resolves(home: Home, lab: Lab, tmp_path: Path) -> None:
+    script = "hostname; getent hosts $(hostname)"
+    seen = [node.stdout.split() for node in lab.run_in_all(["sh", "-c", script])]
+    assert [words[:2] for words in seen] == [["web-server", "10.0.0.1"], ["node-2", "10.0.0.2"]]
+    assert hostile(home, ["exec", "2", "--", "hostname"]).stdout == "node-2\n"
+    assert hostile(home, ["shell", "1"], stdin="hostname\n").stdout == "web-server\n"
+    assert lab.node(1).run("hostname other").ok
+    assert lab.node(1).run("hostname").stdout == "other\n", "it is the node's, not the command's"
+    assert lab.node(1).run("hostname web-server").ok
+    folder = tmp_path / "names"
+    folder.mkdir()
+    (folder / "scenario.yaml").write_text(NAMES)
+    (folder / "roles.py").write_text(
+        "import os, socket\ndef worker(ctx):\n"
+        "    ctx.report(own=socket.gethostname(), child=os.popen('hostname').read().strip())\n"
+    )
+    rows = {row["node"]: (row["own"], row["child"]) for row in lab.run_scenario(folder).rows}
+    assert rows == {1: ("web-server", "web-server"), 2: ("node-2", "node-2")}
+    assert socket.gethostname() not in ("web-server", "node-2", "other")
+
+
+def test_kernel_settings_of_the_file_and_buffers_that_fit_the_links(
+    home: Home, lab: Lab, tmp_path: Path
+) -> None:
+    def setting(node: int, name: str) -> str:
+        return lab.node(node).run(["cat", f"/proc/sys/{name.replace('.', '/')}"]).stdout.strip()
+
+    machine = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    assert setting(1, "net.ipv4.tcp_congestion_control") == "reno"
+    assert setting(2, "net.ipv4.tcp_congestion_control") == machine
+    assert setting(1, "net.ipv4.conf.utun.rp_filter") == "1", "it was made before the interface"
+    for name in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
+        usual = int(Path("/proc/sys", *name.split(".")).read_text().split()[-1])
+        assert int(setting(2, name).split()[-1]) == max(usual, 64 * 1024 * 1024)
+    details = Nm(home, tmp_path)("inspect", "-o", "json").json
+    assert details["tcp_buffers"]["net.ipv4.tcp_rmem"] == "4096 131072 67108864"
+    assert details["nodes"][0]["sysctls"]["net.ipv4.tcp_congestion_control"] == "reno"
+
+
+def test_a_setting_that_the_kernel_refuses_is_named(labs: Labs) -> None:
+    with pytest.raises(StartFailed) as refused:
+        labs.up("n_nodes: 1\nname: refused\nnodes: {1: {sysctls: {net.ipv4.tcp_congestion_control: nosuch}}}")
+    assert "net.ipv4.tcp_congestion_control = nosuch" in refused.value.render()
