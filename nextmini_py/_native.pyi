@@ -16,7 +16,9 @@ __all__ = [
     "Receiver",
     "Waker",
     "check_config",
+    "create_machine",
     "create_namespace",
+    "enter_names",
     "enter_namespace",
     "enter_user_namespace",
     "unshare_mounts",
@@ -274,6 +276,12 @@ class Node:
 
 def create_namespace() -> int:
     """Make a network namespace; see `nextmini_py.host`."""
+
+def create_machine(hostname: str, settings: list[tuple[str, str, bool]]) -> tuple[int, int, list[str]]:
+    """Make a network namespace with settings and a UTS namespace; see `nextmini_py.host`."""
+
+def enter_names(namespace_fd: int) -> None:
+    """Move the calling thread into a UTS namespace."""
 
 def enter_namespace(namespace_fd: int) -> None:
     """Move the calling thread into a network namespace."""

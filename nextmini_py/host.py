@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nextmini_py import _native
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "controller_token",
+    "create_machine",
     "create_namespace",
+    "enter_names",
     "enter_namespace",
     "enter_user_namespace",
     "open_nodes",
@@ -44,6 +47,32 @@ def create_namespace() -> int:
         TunDenied: The process may not make namespaces.
     """
     return _native.create_namespace()
+
+
+def create_machine(
+    hostname: str, settings: Sequence[tuple[str, str, bool]] = ()
+) -> tuple[int, int, list[str]]:
+    """Make a network namespace as `create_namespace` does, and a host name of its own beside it.
+
+    Args:
+        hostname: What `hostname` says inside, at most 64 bytes.
+        settings: Kernel settings of the network namespace: each with its name, such as
+            `net.ipv4.tcp_congestion_control`, its value, and whether nothing is made where the kernel refuses
+            it.
+
+    Returns:
+        Open files that name the network namespace and the UTS namespace, and the refusals of settings that
+        were not required, in words. The caller closes the files.
+
+    Raises:
+        TunDenied: The process may not make namespaces, or a required setting is refused.
+    """
+    return _native.create_machine(hostname, list(settings))
+
+
+def enter_names(namespace_fd: int) -> None:
+    """Move the calling thread, and what it starts from now on, into a UTS namespace."""
+    _native.enter_names(namespace_fd)
 
 
 def enter_namespace(namespace_fd: int) -> None:

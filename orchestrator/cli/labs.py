@@ -268,6 +268,7 @@ def _print_details(seen: LabStatus) -> None:
     for key in ("lab", "backend", "state", "topology", "seed", "created", "controller", "subnet", "ttl_mode"):
         if details[key] is not None:
             print(f"{key:<11} {details[key]}")
+    _print_settings(details)
     table(
         ("part", "running", "detail"),
         [(part.role, "yes" if part.running else "no", part.detail) for part in seen.parts],
@@ -306,6 +307,20 @@ def _print_details(seen: LabStatus) -> None:
             print(f"{what:<11} unknown")
     for problem in seen.problems:
         talk(f"  {problem}")
+
+
+def _print_settings(details: dict[str, Any]) -> None:
+    """Print how far TCP buffers grow, and what single nodes have besides."""
+    from orchestrator import units
+
+    shared = details["tcp_buffers"] or {}
+    most = {key.rpartition("tcp_")[2]: units.Size(int(value.split()[-1])) for key, value in shared.items()}
+    said = ", ".join(f"{key} up to {size}" for key, size in most.items())
+    print(f"{'tcp buffers':<11} {said or 'as the kernel has them'}")
+    own = [(node["id"], key, value) for node in details["nodes"] for key, value in node["sysctls"].items()]
+    rows = [(str(node), key, value) for node, key, value in own if shared.get(key) != value]
+    if rows:
+        table(("node", "setting", "value"), rows, "kernel settings")
 
 
 def describe(spec: LinkSpec | None) -> str:

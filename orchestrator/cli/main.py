@@ -155,6 +155,9 @@ def _complain_usage(argv: Sequence[str], error: Exception) -> None:
         hint = _option_hint(option, known, in_exec="exec" in argv and "--" not in argv) or hint
     elif parameter is not None and not getattr(error, "message", ""):
         message = f"{parameter.metavar or parameter.human_readable_name} is missing"
+    elif isinstance(error, typer.BadParameter) and parameter is not None:
+        # The parser's own message names the value alone.
+        message = f"{parameter.opts[0] if parameter.opts else parameter.human_readable_name}: {message}"
     elif message.startswith("No such command"):
         hint = _command_hint(message, context) or hint
         message = message.partition(" Did you mean")[0]

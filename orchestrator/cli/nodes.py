@@ -34,7 +34,7 @@ def exec_(
     command: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")],
     lab: LabOption = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, metavar="S", help="End it after so long.")
+        float | None, typer.Option(metavar="S", help="End it after so long, with exit code 124.")
     ] = None,
     user: Annotated[
         str | None,
@@ -47,6 +47,9 @@ def exec_(
 
     running = AsyncLab.attach(lab)
     chosen = running.select(nodes)
+    if outside := running.left_out(nodes):
+        numbers = ", ".join(str(node) for node in outside)
+        talk(f"left out, because nm runs nothing in an external node: {numbers}")
     if len(chosen) == 1 and output is Output.table and timeout is None:
         _become(running.command(chosen[0], command, user=user))
     results = _run_in_all(running, chosen, command, timeout, user, output)
@@ -121,7 +124,7 @@ def _run_in_all(
     from orchestrator.lab import portal
 
     names = {node.id: node.name for node in running.nodes}
-    width = max(len(names[node]) for node in chosen)
+    width = max((len(names[node]) for node in chosen), default=0)
     prefixed = len(chosen) > 1
 
     def show(node: int, stream: str, line: str) -> None:
@@ -134,6 +137,13 @@ def _run_in_all(
 
 def _become(argv: Sequence[str]) -> NoReturn:
     """Become the command: its terminal, its signals and its exit code are then simply its own."""
+    import signal
+
     sys.stdout.flush()
     sys.stderr.flush()
+    # What Python or whoever started us ignores or blocks is not meant for the command.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvp(argv[0], list(argv))

@@ -133,14 +133,17 @@ def namespaces(tun: Path = TUN) -> Finding:
 def namespace_limit(nodes: int) -> Finding:
     """Whether the kernel lets one user have so many network namespaces."""
     name = "namespace limit"
-    limit = _number(Path("/proc/sys/user/max_net_namespaces"))
+    limits = {kind: _number(Path(f"/proc/sys/user/max_{kind}_namespaces")) for kind in ("net", "uts")}
+    for kind, most in limits.items():
+        if most is not None and nodes > most:
+            detail = f"{most} {kind} namespaces are allowed, one for each node, but the lab has {nodes}"
+            command = f"sudo sysctl -w user.max_{kind}_namespaces={2 * nodes}"
+            hint = f"at most {most} nodes fit; `{command}` allows more"
+            return Finding(name, "problem", detail, hint)
+    limit = limits["net"]
     if limit is None:
         return Finding(name, "ok", "the kernel states none")
-    detail = f"{limit} network namespaces are allowed, one for each node"
-    if nodes > limit:
-        hint = f"at most {limit} nodes fit; `sudo sysctl -w user.max_net_namespaces={2 * nodes}` allows more"
-        return Finding(name, "problem", f"{detail}, but the lab has {nodes}", hint)
-    return Finding(name, "ok", detail)
+    return Finding(name, "ok", f"{limit} network namespaces are allowed, one for each node")
 
 
 def processes() -> Finding:

@@ -23,13 +23,12 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import NmError
 
-# The folder of the caller may be missing in there; `exec` then still works, from the root.
-_CHANGE_AND_RUN = 'cd "$0" 2>/dev/null || cd /; exec "$@"'
-
 
 @dataclass(frozen=True)
 class Namespace:
     """One node's network namespace: the number of the open file in the host process, its inode, its cookie.
+
+    `names` is the number of the file that is the node's UTS namespace, with its host name.
 
     The inode is quickly looked at, and free for a stranger's namespace when ours is gone. The cookie is ours
     for ever; 0 where the kernel has none.
@@ -38,6 +37,7 @@ class Namespace:
     fd: int
     inode: int
     cookie: int = 0
+    names: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,22 @@ class HostTable:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a host table: {error!r}") from error
 
-    def command(self, node: int, argv: Sequence[str], cwd: Path | None = None) -> list[str]:
+    def command(self, node: int, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` inside `node`.
 
         Raises:
             KeyError: This host process does not carry the node.
         """
         at = f"/proc/{self.process.pid}"
-        enter = ["nsenter", f"--net={at}/fd/{self.nodes[node].fd}"]
+        namespace = self.nodes[node]
+        enter = ["nsenter", f"--net={at}/fd/{namespace.fd}"]
+        if namespace.names is not None:
+            enter.append(f"--uts={at}/fd/{namespace.names}")
         if self.mount_namespace:
             enter.append(f"--mount={at}/ns/mnt")
         if self.user_namespace:
             enter += [f"--user={at}/ns/user", "--preserve-credentials"]
-        return [*enter, "--", "/bin/sh", "-c", _CHANGE_AND_RUN, str(cwd or Path.cwd()), *argv]
+        return [*enter, "--", *argv]
 
 
 def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
@@ -143,7 +146,7 @@ def recorded_tables(directory: LabDirectory) -> list[HostTable]:
 
 
 def _namespace(raw: dict[str, int]) -> Namespace:
-    return Namespace(raw["fd"], raw["inode"], raw.get("cookie", 0))
+    return Namespace(raw["fd"], raw["inode"], raw.get("cookie", 0), raw.get("names"))
 
 
 def _read(path: Path) -> HostTable | None:

@@ -27,7 +27,12 @@ FORBIDDING = (
 )
 """Settings that forbid user namespaces, with the forbidding and an allowing value."""
 
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x0002_0000, 0x1000_0000, 0x4000_0000
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER, _CLONE_NEWNET = (
+    0x0002_0000,
+    0x0400_0000,
+    0x1000_0000,
+    0x4000_0000,
+)
 _TUNSETIFF = 0x4004_54CA
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 
@@ -116,7 +121,7 @@ def _steps(tun: Path | None, writer: int) -> Callable[[], None]:
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("user namespace", lambda: unshare(_CLONE_NEWUSER)),
         ("identities", identities),
-        ("network namespace", lambda: unshare(_CLONE_NEWNET | _CLONE_NEWNS)),
+        ("network namespace", lambda: unshare(_CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWUTS)),
         ("tun device", device),
     )
 

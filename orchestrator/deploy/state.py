@@ -37,6 +37,7 @@ class NodeNote:
     external: bool
     config: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class LabState:
         subnet: docker: the container network.
         parts: native: the long-lived processes by role.
         processes: native: host processes that the nodes are spread over.
+        buffers: Kernel settings of all nodes that let TCP fill the links, unless a node states its own.
         ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.reach`.
     """
 
@@ -78,6 +80,7 @@ class LabState:
     parts: Mapping[str, ProcessId] = field(default_factory=dict)
     processes: int = 1
     ttl_mode: str = "uniform"
+    buffers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ports(self) -> tuple[int, ...]:

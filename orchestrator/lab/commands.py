@@ -15,7 +15,7 @@ from typing import Any, Literal
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Host
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import NmError
+from orchestrator.errors import NmError, UsageError
 from orchestrator.lab.peace import in_peace
 
 Stream = Literal["stdout", "stderr"]
@@ -103,7 +103,18 @@ async def run_in_node(
         timeout_s: End it after so long.
         on_line: Told each line as it comes; nothing is collected then.
         user: Whose rights it has; root's unless given.
+
+    Raises:
+        UsageError: The time limit is no time.
     """
+    if timeout_s is not None and not timeout_s > 0:
+        raise UsageError(
+            f"the time limit of the command is {timeout_s:g} s, but every command needs some time",
+            id="exec.timeout",
+            found=f"{timeout_s:g}",
+            expected="seconds above 0",
+            hint="without a limit a command may take as long as it likes",
+        )
     tag = secrets.token_hex(8)
     command = host.command(directory, state, node, argv, stdin=stdin is not None, user=user, tag=tag)
     started = time.monotonic()

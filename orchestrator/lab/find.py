@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.state import LabState
-from orchestrator.errors import LabNotFound, nearest_hint
+from orchestrator.deploy.state import LabState, NodeNote
+from orchestrator.errors import LabNotFound, UsageError, nearest_hint
 
 
 def find_lab(home: Home, name: str | None) -> tuple[LabDirectory, LabState]:
@@ -60,3 +60,40 @@ def select_nodes(state: LabState, words: Sequence[str]) -> list[int]:
     parts = [word.strip() for word in ",".join(words).split(",") if word.strip()]
     nodes = {node.id: node for node in state.nodes}
     return [n for n in select(parts, nodes) if not (nodes[n].external and "all" in parts)]
+
+
+def require_inside(state: LabState, nodes: Sequence[int]) -> None:
+    """Check that these nodes are ours to run something in, and that there is one.
+
+    Raises:
+        UsageError: One is external (`node.external`), or none is given.
+    """
+    for node in map(state.node, nodes):
+        require_ours(state, node)
+    if not nodes:
+        raise UsageError(
+            f"every node of lab {state.lab} is external, and nm runs nothing in them", id="node.external"
+        )
+
+
+def require_ours(state: LabState, node: NodeNote) -> None:
+    """Check that a node is not external.
+
+    Raises:
+        UsageError: It is.
+    """
+    if node.external:
+        raise UsageError(
+            f"node {node.id} of lab {state.lab} is external, and nm runs nothing in it",
+            id="node.external",
+            found=str(node.id),
+            expected="a node that nm runs",
+            hint=f"a program of your own takes its place: nextmini_py.Dataplane('{node.config}')",
+        )
+
+
+def left_out(state: LabState, words: Sequence[str]) -> list[int]:
+    """The external nodes that `all` among these words does not mean."""
+    if "all" not in (word.strip() for word in ",".join(words).split(",")):
+        return []
+    return [node.id for node in state.nodes if node.external]

@@ -22,7 +22,7 @@ from orchestrator.errors import LabNotFound, UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.commands import Completed, OnLine, run_in_node, run_in_nodes
 from orchestrator.lab.down import DownResult, take_down
-from orchestrator.lab.find import find_lab, select_nodes
+from orchestrator.lab.find import find_lab, left_out, require_inside, require_ours, select_nodes
 from orchestrator.lab.operator import operator
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
@@ -215,8 +215,12 @@ class AsyncLab:
         return AsyncNode(self, self._state.node(number))
 
     def select(self, *words: str) -> Sequence[int]:
-        """The ids of the nodes that selectors such as `1,3-4`, `w*` or `all` mean."""
+        """The ids of the nodes that selectors such as `1,3-4`, `w*` or `all` mean; `all` is those we run."""
         return select_nodes(self._state, words)
+
+    def left_out(self, *words: str) -> Sequence[int]:
+        """The ids of the external nodes that `all` among these selectors leaves out."""
+        return left_out(self._state, words)
 
     async def status(self) -> LabStatus:
         """What state it is in."""
@@ -232,7 +236,12 @@ class AsyncLab:
         on_line: OnLine | None = None,
         user: str | None = None,
     ) -> Completed:
-        """Run a command in one node."""
+        """Run a command in one node.
+
+        Raises:
+            UsageError: The node is external.
+        """
+        require_inside(self._state, [node])
         return await run_in_node(
             self._host,
             self._directory,
@@ -254,7 +263,12 @@ class AsyncLab:
         on_line: OnLine | None = None,
         user: str | None = None,
     ) -> Sequence[Completed]:
-        """Run a command in several nodes at once."""
+        """Run a command in several nodes at once.
+
+        Raises:
+            UsageError: One of them is external, or there are none.
+        """
+        require_inside(self._state, nodes)
         return await run_in_nodes(
             self._host,
             self._directory,
@@ -269,13 +283,25 @@ class AsyncLab:
     def command(
         self, node: int, argv: Sequence[str] | str, *, terminal: bool = False, user: str | None = None
     ) -> Sequence[str]:
-        """The argument list that, run on this machine with a terminal or a pipe, runs `argv` in a node."""
+        """The argument list that, run on this machine with a terminal or a pipe, runs `argv` in a node.
+
+        Raises:
+            UsageError: The node is external.
+        """
+        require_inside(self._state, [node])
         return self._host.command(
             self._directory, self._state, node, _words(argv), terminal=terminal, stdin=True, user=user
         )
 
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
-        """The log of `controller`, `postgres`, `host` or `node-<n>`, line by line."""
+        """The log of `controller`, `postgres`, `host` or `node-<n>`, line by line.
+
+        Raises:
+            UsageError: The node is external: its program prints where it runs.
+        """
+        for node in self._state.nodes:
+            if part == f"node-{node.id}":
+                require_ours(self._state, node)
         return self._host.logs(self._directory, part, follow=follow, tail=tail)
 
     async def parts(self) -> Sequence[str]:

@@ -148,6 +148,7 @@ class LabStatus:
         ]
         return {
             **self.as_json(),
+            "nodes": self._nodes_with_settings(),
             "links": links,
             "parts": [{"part": p.role, "running": p.running, "detail": p.detail} for p in self.parts],
             "groups": [
@@ -176,7 +177,14 @@ class LabStatus:
             "controller": f"ws://127.0.0.1:{note.controller_port}/control" if note else None,
             "subnet": note.subnet if note else None,
             "ttl_mode": note.ttl_mode if note else None,
+            "tcp_buffers": dict(note.buffers) if note else None,
         }
+
+    def _nodes_with_settings(self) -> list[dict[str, Any]]:
+        """The nodes with the kernel settings that were made in each."""
+        note = self.note
+        stated = {node.id: {**note.buffers, **node.sysctls} for node in note.nodes} if note else {}
+        return [{**node, "sysctls": stated.get(node["id"], {})} for node in self.as_json()["nodes"]]
 
 
 async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:

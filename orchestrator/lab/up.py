@@ -229,6 +229,8 @@ async def _prepare(
         link_directory=str(directory.links) if backend == "native" else "",
     )
     render.write(planned, directory.run)
+    state = replace(state, buffers=planned.buffers)
+    notes.write(directory, state)
     return state
 
 
@@ -276,6 +278,7 @@ def _note(
                 external=node.id in seats,
                 config=str(directory.run / f"node-{node.id}.toml"),
                 labels=dict(node.labels),
+                sysctls=dict(node.sysctls),
             )
             for node in meant.nodes.values()
         ),

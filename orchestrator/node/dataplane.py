@@ -51,11 +51,18 @@ def wait_for_call() -> None:
     host.wait_for_call()
 
 
-def create_namespace() -> int:
-    """Make a network namespace whose loopback device is up; return it as an open file."""
+def create_machine(hostname: str, settings: Sequence[tuple[str, str, bool]]) -> tuple[int, int, list[str]]:
+    """Make a network namespace with kernel settings, and a UTS namespace with a host name.
+
+    Returns:
+        Both as open files, and the refusals of settings that were not required.
+
+    Raises:
+        nextmini_py.NextminiError: The kernel refuses one or the other, or a setting that was required.
+    """
     from nextmini_py import host
 
-    return host.create_namespace()
+    return host.create_machine(hostname, settings)
 
 
 def enter_namespace(namespace: int) -> None:
@@ -63,6 +70,13 @@ def enter_namespace(namespace: int) -> None:
     from nextmini_py import host
 
     host.enter_namespace(namespace)
+
+
+def enter_names(namespace: int) -> None:
+    """Give the calling thread, and what it starts from now on, the host name of a UTS namespace."""
+    from nextmini_py import host
+
+    host.enter_names(namespace)
 
 
 def enter_user_namespace() -> None:

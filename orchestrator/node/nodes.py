@@ -30,11 +30,13 @@ class Node(NamedTuple):
         id: Its number.
         dataplane: Its live handle.
         namespace: Its network namespace as an open file; None where the process's own network is the node's.
+        names: Its UTS namespace, with its host name, likewise.
     """
 
     id: int
     dataplane: Dataplane
     namespace: int | None
+    names: int | None = None
 
     @property
     def inode(self) -> int | None:
@@ -42,9 +44,11 @@ class Node(NamedTuple):
         return None if self.namespace is None else os.fstat(self.namespace).st_ino
 
     def enter(self) -> None:
-        """Move the calling thread into the node's network."""
+        """Move the calling thread into the node's network, under its host name."""
         if self.namespace is not None:
             dataplane.enter_namespace(self.namespace)
+        if self.names is not None:
+            dataplane.enter_names(self.names)
 
 
 class Nodes:
@@ -53,6 +57,7 @@ class Nodes:
     def __init__(self) -> None:
         self._nodes: dict[int, Node] = {}
         self._namespaces: dict[int, int] = {}
+        self._names: dict[int, int] = {}
         self._cookies: dict[int, int] = {}
 
     def __getitem__(self, number: int) -> Node:
@@ -71,22 +76,46 @@ class Nodes:
 
     @property
     def namespaces(self) -> list[int]:
-        """The open files that name the nodes' network namespaces."""
-        return list(self._namespaces.values())
+        """The open files that name the nodes' namespaces."""
+        return [*self._namespaces.values(), *self._names.values()]
 
     @property
     def offload(self) -> str:
         """Whether super-packets pass the nodes' TUN devices, in words; each way of theirs once."""
         return ", ".join(sorted({str(node.dataplane.offload) for node in self._nodes.values()}))
 
-    def make_namespaces(self, numbers: Sequence[int]) -> None:
-        """Make a network namespace for each of these nodes, in the order in which they will be opened."""
+    def make_namespaces(self, numbers: Sequence[int], machines: Path) -> list[str]:
+        """Make namespaces for each of these nodes, in the order in which they will be opened.
+
+        Args:
+            numbers: The nodes.
+            machines: The file that has their host names and kernel settings by number; `orchestrator.render`
+                writes it.
+
+        Returns:
+            What the kernel refused of what nobody asked for by name, in words, once each.
+
+        Raises:
+            nextmini_py.NextminiError: It refuses the namespaces, or a setting of the topology file.
+        """
+        import json
         from concurrent.futures import ThreadPoolExecutor
 
+        stated = json.loads(machines.read_text())
+        refused: dict[str, None] = {}
         for number in numbers:
-            self._namespaces[number] = dataplane.create_namespace()
+            machine = stated[str(number)]
+            settings = [
+                (key, value, False) for key, value in machine["buffers"].items() if _raises(key, value)
+            ]
+            settings += [(key, value, True) for key, value in machine["sysctls"].items()]
+            self._namespaces[number], self._names[number], failed = dataplane.create_machine(
+                machine["hostname"], settings
+            )
+            refused |= dict.fromkeys(failed)
         with ThreadPoolExecutor(1, thread_name_prefix="cookies") as thread:  # it leaves our own network
             thread.submit(self._read_cookies).result()
+        return list(refused)
 
     def open(self, configs: Sequence[Path]) -> None:
         """Open the dataplanes of nodes by their TOML files, each in its namespace if namespaces were made.
@@ -97,16 +126,18 @@ class Nodes:
         namespaces: list[int | None] = [*self._namespaces.values()] or [None] * len(configs)
         dataplanes = dataplane.open_nodes(list(zip(configs, namespaces, strict=True)))
         for opened, namespace in zip(dataplanes, namespaces, strict=True):
-            self._nodes[opened.node_id] = Node(opened.node_id, opened, namespace)
+            number = opened.node_id
+            self._nodes[number] = Node(number, opened, namespace, self._names.get(number))
 
     def close(self) -> None:
         """Close all dataplanes, then let go of the namespaces."""
         for node in self._nodes.values():
             node.dataplane.close()
         self._nodes.clear()
-        for handle in self._namespaces.values():
+        for handle in self.namespaces:
             os.close(handle)
         self._namespaces.clear()
+        self._names.clear()
 
     def publish(self, path: Path, *, user_namespace: bool, mount_namespace: bool) -> None:
         """Write the table of namespaces, whole, for whoever wants to run a command in a node."""
@@ -121,6 +152,7 @@ class Nodes:
             "nodes": {
                 str(number): {
                     "fd": handle,
+                    "names": self._names[number],
                     "inode": os.fstat(handle).st_ino,
                     "cookie": self._cookies.get(number, 0),
                 }
@@ -143,6 +175,14 @@ class Nodes:
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
                 raw = door.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
                 self._cookies[number] = int.from_bytes(raw, sys.byteorder)
+
+
+def _raises(setting: str, value: str) -> bool:
+    """Whether a TCP buffer's new bound is above the machine's, with which a namespace begins."""
+    with suppress(OSError, ValueError, IndexError):
+        machine = Path("/proc/sys", *setting.split(".")).read_text()
+        return int(value.split()[-1]) > int(machine.split()[-1])
+    return True
 
 
 def raise_file_limit() -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from orchestrator import log
-from orchestrator.node import dataplane, options
+from orchestrator.node import dataplane, inherited, options
 from orchestrator.node.guard import guard
 from orchestrator.node.nodes import Nodes, raise_file_limit
 from orchestrator.node.options import Options
@@ -38,6 +38,7 @@ class Stopped(BaseException):
 
 def main(argv: Sequence[str]) -> int:
     """Run the agent; returns the exit code."""
+    inherited.set_in_order()
     given = options.parse(argv)
     log.setup(given.log_level)
     try:
@@ -78,7 +79,8 @@ def _carry(given: Options) -> None:
     nodes = Nodes()
     try:
         if given.directory is not None:
-            nodes.make_namespaces(given.numbers)
+            for refusal in nodes.make_namespaces(given.numbers, given.directory / "run" / "machines.json"):
+                _logger.warning("TCP buffers stay as the kernel has them", why=refusal)
             _publish(given, nodes, rootless)
         nodes.open(given.configs)
         if given.directory is not None:

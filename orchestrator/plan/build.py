@@ -9,6 +9,7 @@ from dataclasses import replace
 from orchestrator import __version__
 from orchestrator.errors import UsageError
 from orchestrator.plan.containers import DATABASE_SOCKET, LINKS, plan_containers
+from orchestrator.plan.machines import buffer_sysctls, hostname
 from orchestrator.plan.model import (
     ControllerPlan,
     Database,
@@ -122,6 +123,7 @@ def build(
             seats, name, backend, port, keys, _database(db, docker, keys), published, ready_timeout
         ),
         hosts=_hosts(seats),
+        buffers=buffer_sysctls(seats),
         secrets=keys,
         controller_url=reach,
         images=images or Images.of_version(__version__),
@@ -217,6 +219,8 @@ def _node(
         ready_grace_ms=node.ready_grace_ms,
         peer_report_timeout_ms=node.peer_report_timeout_ms,
         window_bytes=node.window_bytes,
+        hostname=hostname(node),
+        sysctls=node.sysctls,
         file=f"node-{node.id}.toml",
     )
 
@@ -268,8 +272,11 @@ def _milliseconds(seconds: float) -> int:
 
 def _hosts(topology: Topology) -> tuple[HostEntry, ...]:
     entries = [HostEntry(address="127.0.0.1", names=("localhost",))]
+    taken = {node.name for node in topology.nodes.values()}
     for node in topology.nodes.values():
-        standard = f"node-{node.id}"
-        names = (node.name,) if node.name == standard else (node.name, standard)
-        entries.append(HostEntry(address=topology.address(node.id), names=names))
+        names = dict.fromkeys((node.name, f"node-{node.id}"))
+        # What a program gets when it asks its own host name has to resolve, too.
+        if hostname(node) not in taken:
+            names[hostname(node)] = None
+        entries.append(HostEntry(address=topology.address(node.id), names=tuple(names)))
     return tuple(entries)

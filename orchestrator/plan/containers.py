@@ -180,7 +180,7 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
     return ServicePlan(
         name=f"node-{node.node_id}",
         container_name=f"nm-{plan.lab}-{node.name}",
-        hostname=node.name,
+        hostname=node.hostname,
         image=plan.images.node,
         command=(f"/etc/nm/{node.file}",),
         labels=_labels(plan, "node", node),
@@ -199,7 +199,7 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
         pids_limit=NODE_PIDS,
         cap_add=("NET_ADMIN", "DAC_OVERRIDE", "SETPCAP"),
         devices=("/dev/net/tun:/dev/net/tun",),
-        sysctls=_SYSCTLS,
+        sysctls={**_SYSCTLS, **plan.buffers, **node.sysctls},
         ports=(f"127.0.0.1:{published}:{node.private_network_port}",) if published else (),
         depends_on=("controller",),
         healthcheck=_probed(*_READY),

@@ -78,7 +78,10 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """What `node-<n>.toml` will say, and where the file will be."""
+    """What `node-<n>.toml` will say, and where the file will be.
+
+    `hostname` and `sysctls` are not in it: they are what the node's machine has before the node is opened.
+    """
 
     node_id: int
     name: str
@@ -115,6 +118,8 @@ class NodePlan:
     ready_grace_ms: int
     peer_report_timeout_ms: int
     window_bytes: int
+    hostname: str
+    sysctls: Mapping[str, str]
     file: str
 
 
@@ -254,6 +259,7 @@ class DeploymentPlan:
         services: Containers, for docker.
         network: Their network, for docker.
         volumes: Their volumes, for docker.
+        buffers: Kernel settings of all nodes that let TCP fill the links.
         controller_url: Where a program on this machine reaches the controller.
     """
 
@@ -269,6 +275,7 @@ class DeploymentPlan:
     controller_url: str
     images: Images
     home: str = ""
+    buffers: Mapping[str, str] = field(default_factory=dict)
     services: tuple[ServicePlan, ...] = ()
     network: NetworkPlan | None = None
     volumes: tuple[VolumePlan, ...] = ()

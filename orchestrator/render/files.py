@@ -40,6 +40,8 @@ def render(plan: DeploymentPlan) -> tuple[RenderedFile, ...]:
     hosts = environment.get_template("hosts.j2").render(lab=plan.lab, hosts=plan.hosts)
     files.append(RenderedFile("hosts", hosts, _OPEN))
     files.append(RenderedFile("topology.yaml", topology.dump(plan.topology), _OPEN))
+    if plan.backend == "native":
+        files.append(RenderedFile("machines.json", _machines(plan), _CLOSED))
     if plan.services:
         text = environment.get_template("docker-compose.yml.j2").render(plan=plan)
         files.append(RenderedFile("docker-compose.yml", text, _CLOSED))
@@ -62,6 +64,19 @@ def _environment() -> Any:
     )
     environment.filters |= {"toml": toml, "compose": compose}
     return environment
+
+
+def _machines(plan: DeploymentPlan) -> str:
+    """Return what the host process makes for each of its nodes before it opens them, a line for each."""
+    lines = [
+        f"{json.dumps(str(node.node_id))}: "
+        + json.dumps(
+            {"hostname": node.hostname, "buffers": dict(plan.buffers), "sysctls": dict(node.sysctls)}
+        )
+        for node in plan.nodes
+        if not node.external
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _manifest(plan: DeploymentPlan, files: list[RenderedFile]) -> str:

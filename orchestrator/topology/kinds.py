@@ -6,6 +6,7 @@ What they hand on keeps its place, because names can only be looked up once all 
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 from orchestrator.errors import nearest, quoted
@@ -13,7 +14,7 @@ from orchestrator.fields import Kind, Table
 from orchestrator.source import Problems, Value
 from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
 
-__all__ = ["Flows", "GeneratorKind", "NodeRef", "OrEmpty", "Placed", "SelectorText", "Subnet"]
+__all__ = ["Flows", "GeneratorKind", "NodeRef", "OrEmpty", "Placed", "SelectorText", "Subnet", "Sysctls"]
 
 
 class Placed(Table):
@@ -191,6 +192,85 @@ def _generator_schema(kind: GeneratorType) -> dict[str, Any]:
     schema["properties"] = {"type": {"const": kind.name, "description": kind.summary}, **schema["properties"]}
     schema["required"] = ["type", *schema.get("required", [])]
     return schema
+
+
+class Sysctls(Kind):
+    """Kernel settings that every network namespace has of its own, by name."""
+
+    expected = "a mapping of settings such as `net.ipv4.tcp_congestion_control: bbr`"
+    _one = "a setting that each network namespace has of its own, `net.…`"
+    _value = "a number or a line of text"
+
+    def read(self, value: Value, name: str, problems: Problems) -> dict[str, str] | None:
+        """Return names with dots and values as text."""
+        if value.mapping is None:
+            self.wrong(value, name, problems)
+            return None
+        read: dict[str, str] = {}
+        for key, below in value.mapping.items():
+            setting = key.replace("/", ".")
+            reason = _not_per_namespace(setting)
+            if reason is not None:
+                problems.add(
+                    f"{name} has `{setting}`, which {reason}",
+                    "sysctl",
+                    value.key_place(key),
+                    found=setting,
+                    expected=self._one,
+                    hint="a setting of the whole machine is set with `sysctl -w` outside the lab"
+                    if reason is _OF_MACHINE
+                    else None,
+                )
+            elif isinstance(below.data, (int, str)) and _SYSCTL_VALUE.fullmatch(str(below.data)):
+                read[setting] = str(int(below.data) if isinstance(below.data, bool) else below.data)
+            else:
+                problems.add(
+                    f"{setting} is {below.describe()}, not {self._value}",
+                    "form",
+                    below.place,
+                    found=below.text,
+                    expected=self._value,
+                )
+        return read
+
+    def schema(self) -> dict[str, Any]:
+        """Return the kind as JSON Schema."""
+        return {
+            "type": "object",
+            "patternProperties": {_SYSCTL_SCHEMA: {"type": ["string", "integer", "boolean"]}},
+            "additionalProperties": False,
+        }
+
+
+_SYSCTL = re.compile(r"net(?:\.[a-z0-9_-]+){2,}")
+_SYSCTL_SCHEMA = "^net([./][a-z0-9_-]+){2,}$"
+_SYSCTL_VALUE = re.compile(r"[!-~](?:[ -~\t]*[!-~])?")
+_INTERFACES = re.compile(r"net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh)\.([^.]+)\..+")
+
+# Below `net.` and yet one for the whole machine (net/core/sysctl_net_core.c, net/ipv4/sysctl_net_ipv4.c);
+# no other network namespace shows them.
+_GLOBAL = re.compile(
+    r"net\.core\.(?!somaxconn$|txrehash$|xfrm_|optmem_max$).+"
+    r"|net\.ipv4\.(?:tcp_mem|udp_mem|inet_peer_.+|tcp_max_orphans|ipfrag_secret_interval|cipso_.+)"
+    r"|net\.ipv4\.tcp_(?:available_congestion_control|allowed_congestion_control|low_latency)"
+    r"|net\.ipv4\.route\.(?!flush$|min_pmtu$|mtu_expires$|min_adv_mss$).+"
+    r"|net\.netfilter\.nf_conntrack_(?:max|buckets|expect_max)"
+)
+_OF_MACHINE = "is one setting of the whole machine"
+
+
+def _not_per_namespace(setting: str) -> str | None:
+    """Say why no node can have a setting of its own; None if it can."""
+    if not setting.startswith("net.") or _GLOBAL.fullmatch(setting):
+        return _OF_MACHINE
+    if not _SYSCTL.fullmatch(setting):
+        return "cannot be the name of a kernel setting"
+    interface = _INTERFACES.fullmatch(setting)
+    if interface and interface[1] not in ("all", "default", "lo"):
+        return (
+            f"belongs to the interface `{interface[1]}`; settings are made before there is any: use `default`"
+        )
+    return None
 
 
 class Flows(Kind):

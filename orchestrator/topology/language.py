@@ -10,7 +10,16 @@ from collections.abc import Mapping
 
 from orchestrator import units
 from orchestrator.fields import Choice, Field, Integer, ListOf, MapOf, Table, Text, Truth, Unit, UnitOrNone
-from orchestrator.topology.kinds import Flows, GeneratorKind, NodeRef, OrEmpty, Placed, SelectorText, Subnet
+from orchestrator.topology.kinds import (
+    Flows,
+    GeneratorKind,
+    NodeRef,
+    OrEmpty,
+    Placed,
+    SelectorText,
+    Subnet,
+    Sysctls,
+)
 
 __all__ = ["LAB_NAME", "LINK_KEYS", "NODE_NAME", "ROOT"]
 
@@ -138,6 +147,9 @@ _NODE_BASE: Mapping[str, Field] = {
         Integer(576, 9_216, "a whole number of bytes"),
         "largest packet of the TUN interface, in bytes",
         default=1_500,
+    ),
+    "sysctls": Field(
+        Sysctls(), "kernel settings of the node's network namespace, such as `net.ipv4.tcp_rmem`"
     ),
     "offload": Field(
         Choice("auto", "off"), "super-packets on TUN: `auto` where the kernel can, or `off`", default="auto"

@@ -25,6 +25,7 @@ class Node:
         name: What it can be reached by; `node-<id>` unless the file gives one.
         labels: The user's own words about it, for selectors.
         external: Whether it is a seat for a program of the user's own and is not started by us.
+        sysctls: Kernel settings of its network namespace, by name.
         mtu: Largest packet of its TUN interface, in bytes.
         offload: `auto` carries super-packets where the kernel can; `off` never does.
         num_tun_queues: Queues of the TUN interface.
@@ -40,6 +41,7 @@ class Node:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     external: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
     mtu: int = 1_500
     offload: str = "auto"
     num_tun_queues: int = 1

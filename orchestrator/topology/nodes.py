@@ -265,11 +265,11 @@ def _check_names(stated: Mapping[str, Read], problems: Problems) -> dict[int, st
 
 
 def _laid_over(base: dict[str, Any], layers: list[Read]) -> dict[str, Any]:
-    """Return the layers over each other; labels and lossless settings key by key."""
+    """Return the layers over each other; labels, sysctls and lossless settings key by key."""
     result = dict(base)
     for layer in layers:
         for key, value in layer.items():
-            if key in ("labels", "lossless"):
+            if key in ("labels", "lossless", "sysctls"):
                 result[key] = {**result.get(key, {}), **value}
             elif key not in ("@", "name"):
                 result[key] = value

@@ -29,7 +29,9 @@ happens underneath.
 | 6 | the lab could not do what its file says |
 | 130 | interrupted |
 
-`nm exec` passes on the exit code of what it ran. An inner 255 means that the command could not be run at all.
+`nm exec` passes on the exit code of what it ran: 127 when there is no such program in the node, 126 when the
+file is no program, 124 when `--timeout` ended it, 128 + n when signal n did. 255 means that the command could
+not be run at all.
 """
 
 

@@ -57,6 +57,7 @@ def test_the_daily_commands_of_an_ordinary_user(world: World, who: str, user: Or
 
 def test_commands_run_as_root_of_their_node_and_as_nobody_on_the_machine(user: OrdinaryUser) -> None:
     must(user.nm("up", RING, "--backend", "native"))
+    assert must(user.nm("exec", "3", "--", "hostname")).out == "node-3\n"
     mark = user.folder / "mark"
     seen = must(user.nm("exec", "1", "--", "sh", "-c", f"id -u; ip -o addr show utun; touch {mark}"))
     assert seen.out.startswith("0\n") and "10.0.0.1/" in seen.out

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.deploy.home import Home
 from orchestrator.errors import LabNotFound, UsageError
-from orchestrator.lab.find import find_lab, select_nodes
+from orchestrator.lab.find import find_lab, left_out, require_inside, select_nodes
 from tests.lab.conftest import MakeLab
 
 
@@ -58,3 +58,16 @@ def test_selectors(make_lab: MakeLab, words: list[str], meant: list[int]) -> Non
 def test_a_selector_that_means_nobody_is_an_error(make_lab: MakeLab, word: str) -> None:
     with pytest.raises(UsageError):
         select_nodes(make_lab()[1], [word])
+
+
+def test_an_external_node_is_refused_by_name_and_left_out_of_all(make_lab: MakeLab) -> None:
+    note = make_lab()[1]
+    require_inside(note, [1, 2])
+    with pytest.raises(UsageError, match="node 3 of lab ring is external") as refused:
+        require_inside(note, [1, 3])
+    assert (refused.value.id, refused.value.exit_code) == ("node.external", 2)
+    assert "nextmini_py.Dataplane('/n3')" in (refused.value.hint or "")
+    assert left_out(note, ["all"]) == left_out(note, ["1, all"]) == [3]
+    assert left_out(note, ["1-2"]) == []
+    with pytest.raises(UsageError, match="every node"):
+        require_inside(note, [])

@@ -1,4 +1,4 @@
-//! Network, user and mount namespaces.
+//! Network, host name, user and mount namespaces.
 //!
 //! A network namespace belongs to a thread, so making or visiting one happens on a short-lived thread of its own:
 //! the caller's view never changes unless it asks for that with [`enter`]. What was opened inside (a TUN device, a
@@ -17,6 +17,9 @@ use crate::interface;
 /// Where a thread finds its own network namespace.
 const OWN_NETWORK: &str = "/proc/thread-self/ns/net";
 
+/// Where a thread finds its own UTS namespace.
+const OWN_NAMES: &str = "/proc/thread-self/ns/uts";
+
 /// What programs in a new namespace send with unless they choose; the calling thread's namespace has its own.
 const DEFAULT_TTL: &str = "/proc/sys/net/ipv4/ip_default_ttl";
 
@@ -30,6 +33,69 @@ pub fn create() -> Result<OwnedFd> {
         reach_far();
         current()
     })
+}
+
+/// What a node of its own has, as descriptors that keep it alive.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its network namespace, as of [`create`].
+    pub network: OwnedFd,
+    /// Its UTS namespace, which has its host name.
+    pub names: OwnedFd,
+    /// Settings that were not required and that the kernel refused, each with the reason.
+    pub refused: Vec<String>,
+}
+
+/// One kernel setting of a network namespace, such as `net.ipv4.tcp_rmem`.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its name with dots.
+    pub name: String,
+    /// What is written.
+    pub value: String,
+    /// Whether nothing is made where the kernel refuses it.
+    pub required: bool,
+}
+
+/// Makes an empty network namespace as [`create`] does, with kernel settings, and a UTS namespace with a host name.
+pub fn create_machine(hostname: &str, settings: &[Setting]) -> Result<Machine> {
+    on_own_thread(|| {
+        unshare(
+            libc::CLONE_NEWNET | libc::CLONE_NEWUTS,
+            "create a network namespace",
+        )?;
+        set_hostname(hostname)?;
+        interface::bring_up("lo")?;
+        reach_far();
+        Ok(Machine {
+            refused: set_all(settings)?,
+            network: current()?,
+            names: open(Path::new(OWN_NAMES))?,
+        })
+    })
+}
+
+fn set_hostname(name: &str) -> Result<()> {
+    // SAFETY: the pointer and the length describe live bytes, which the kernel copies.
+    let outcome = unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
+    check(outcome, "set the host name", name).map(|_| ())
+}
+
+/// Writes settings of the calling thread's network namespace; returns the refusals of those that are not required.
+fn set_all(settings: &[Setting]) -> Result<Vec<String>> {
+    let mut refused = Vec::new();
+    for setting in settings {
+        let path = format!("/proc/sys/{}", setting.name.replace('.', "/"));
+        if let Err(source) = fs::write(path, &setting.value) {
+            let subject = format!("{} = {}", setting.name, setting.value);
+            let error = KernelError::from_io("set a kernel setting", subject, source);
+            if setting.required {
+                return Err(error);
+            }
+            refused.push(error.to_string());
+        }
+    }
+    Ok(refused)
 }
 
 /// Lets packets cross 254 relays instead of 63, because an emulated network may be larger than any real one.
@@ -56,6 +122,13 @@ pub fn enter(namespace: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the descriptor is alive; the kernel checks that it is a network namespace.
     let outcome = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
     check(outcome, "enter a network namespace", "namespace descriptor").map(|_| ())
+}
+
+/// Moves the calling thread, and what it starts from now on, into a UTS namespace.
+pub fn enter_names(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the descriptor is alive; the kernel checks that it is a UTS namespace.
+    let outcome = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUTS) };
+    check(outcome, "enter a UTS namespace", "namespace descriptor").map(|_| ())
 }
 
 /// Runs `work` inside `namespace` (the caller's own when `None`) and returns what it returns.

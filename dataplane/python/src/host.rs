@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use nm_driver::node::call;
-use nm_kernel::{namespace, KernelError};
+use nm_kernel::namespace::{self, Setting};
+use nm_kernel::KernelError;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
@@ -33,6 +34,39 @@ fn kernel<T>(py: Python<'_>, result: Result<T, KernelError>) -> PyResult<T> {
 #[pyfunction]
 pub fn create_namespace(py: Python<'_>) -> PyResult<i32> {
     kernel(py, py.detach(namespace::create)).map(IntoRawFd::into_raw_fd)
+}
+
+/// Makes a network namespace with settings and a UTS namespace with a host name; the descriptors are the caller's.
+#[pyfunction]
+pub fn create_machine(
+    py: Python<'_>,
+    hostname: &str,
+    settings: Vec<(String, String, bool)>,
+) -> PyResult<(i32, i32, Vec<String>)> {
+    let settings: Vec<Setting> = settings
+        .into_iter()
+        .map(|(name, value, required)| Setting {
+            name,
+            value,
+            required,
+        })
+        .collect();
+    let made = kernel(
+        py,
+        py.detach(|| namespace::create_machine(hostname, &settings)),
+    )?;
+    Ok((
+        made.network.into_raw_fd(),
+        made.names.into_raw_fd(),
+        made.refused,
+    ))
+}
+
+/// Moves the calling thread into a UTS namespace.
+#[pyfunction]
+pub fn enter_names(py: Python<'_>, namespace_fd: i32) -> PyResult<()> {
+    let namespace = duplicate(namespace_fd)?;
+    kernel(py, namespace::enter_names(namespace.as_fd()))
 }
 
 /// Moves the calling thread into a network namespace.

@@ -39,6 +39,8 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<node::PyNode>()?;
     module.add_function(wrap_pyfunction!(check_config, module)?)?;
     module.add_function(wrap_pyfunction!(host::create_namespace, module)?)?;
+    module.add_function(wrap_pyfunction!(host::create_machine, module)?)?;
+    module.add_function(wrap_pyfunction!(host::enter_names, module)?)?;
     module.add_function(wrap_pyfunction!(host::enter_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::enter_user_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::unshare_mounts, module)?)?;

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending
+from orchestrator.deploy import ending, program
 from orchestrator.deploy.docker import composition
 from orchestrator.deploy.docker.engine import (
     HOME_LABEL,
@@ -136,7 +136,7 @@ class DockerHost:
         options = [*(["--interactive"] if stdin or terminal else []), *(["--tty"] if terminal else [])]
         if user is not None:
             options.append(f"--user={user}")
-        words = ["nm-exec", *argv]
+        words = ["nm-exec", *program.DEFAULT_SIGNALS, *program.starting(argv, node, cwd=cwd)]
         if tag:
             # Whoever loses its parent gets this one, for as long as the command itself runs.
             words = ["tini", "-s", "--", *words]

@@ -23,7 +23,7 @@ import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending, logfiles, processes
+from orchestrator.deploy import ending, logfiles, processes, program
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import inhabitants, offload_of, require_table
@@ -113,9 +113,13 @@ class NativeHost:
         marks = processes.labels(state.lab, state.run, directory.home, "exec")
         if tag:
             marks[ending.TAG] = tag
-        environment = ["env", *(f"{key}={value}" for key, value in marks.items())]
-        words = [*become(user), *argv]
-        return [*environment, *require_table(directory, _part_of(state, node)).command(node, words, cwd)]
+        environment = [*(program.DEFAULT_SIGNALS if program.strange_signals() else ["env"])]
+        environment += [f"{key}={value}" for key, value in marks.items()]
+        started = program.starting(
+            argv, node, cwd=cwd or Path.cwd(), advice="nodes share the machine's programs"
+        )
+        words = [*become(user), *started]
+        return [*environment, *require_table(directory, _part_of(state, node)).command(node, words)]
 
     async def end_command(
         self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
