@@ -58,6 +58,7 @@ class LabState:
         subnet: docker: the container network.
         parts: native: the long-lived processes by role.
         processes: native: host processes that the nodes are spread over.
+        supervised: Whether parts that end are started again.
         ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.reach`.
     """
 
@@ -77,6 +78,7 @@ class LabState:
     published: tuple[int, ...] = ()
     parts: Mapping[str, ProcessId] = field(default_factory=dict)
     processes: int = 1
+    supervised: bool = True
     ttl_mode: str = "uniform"
 
     @property
