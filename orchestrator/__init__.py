@@ -10,7 +10,7 @@ The house has floors, and stairs lead down only:
     4  topology · protocol
     3  impairment · fields    what a link does to packets; the keys that a file may have
     2  units · source         values with units; YAML and TOML with line and column
-    1  errors · log · clock · resources
+    1  errors · log · clock · resources · supervisor
 
 Importing this package imports nothing else: a node agent must not pay for Docker, and `nm validate` must not
 pay for Postgres. The names below are loaded when they are first asked for; `__init__.pyi` tells

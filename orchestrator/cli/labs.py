@@ -64,6 +64,12 @@ def up(
             help="native: spread the nodes over so many host processes; `each`: one per node.",
         ),
     ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart/--no-restart", help="Start parts of the lab again that end, such as killed ones."
+        ),
+    ] = True,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time went.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
@@ -82,6 +88,7 @@ def up(
             external=external.split(",") if external else (),
             timeout=timeout,
             processes=_process_count(processes),
+            restart=restart,
             progress=say,
         )
         interrupts.leave_alone()  # the lab is up; an exit code that says otherwise would be a lie

@@ -77,7 +77,9 @@ def shell(node: NodeArgument, lab: LabOption = None) -> None:
 def logs(
     part: Annotated[
         str | None,
-        typer.Argument(metavar="[NODE|controller|postgres|host]", help="Whose log; all unless given."),
+        typer.Argument(
+            metavar="[NODE|controller|postgres|host|supervisor]", help="Whose log; all unless given."
+        ),
     ] = None,
     lab: LabOption = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
@@ -108,7 +110,7 @@ async def _print_logs(running: AsyncLab, part: str | None, follow: bool, tail: i
 
 
 def _part(running: AsyncLab, word: str) -> str:
-    if word in ("controller", "postgres", "host") or word in running.note.hosts:
+    if word in ("controller", "postgres", "host", "supervisor") or word in running.note.hosts:
         return word
     return f"node-{running.node(word).id}"
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from orchestrator import log
 from orchestrator.controller.service import Controller
 from orchestrator.errors import NmError
 from orchestrator.settings.controller import load_controller
+from orchestrator.supervisor.files import VARIABLE, keep
 
 USAGE = "usage: python -m orchestrator.controller FILE"
 READY = Path("/run/nm/ready")
@@ -24,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(USAGE, file=sys.stderr)
         return 0 if given in (["-h"], ["--help"]) else 2
     log.setup()
+    _keep_supervisor()
     try:
         settings = load_controller(given[0])
         asyncio.run(_run(Controller(settings)))
@@ -49,6 +53,13 @@ async def _run(controller: Controller) -> None:
     _tell_health_check()
     await stopping
     await controller.stop()
+
+
+def _keep_supervisor() -> None:
+    """Start the lab's supervisor again should it die; the supervisor does the same for us."""
+    folder = os.environ.get(VARIABLE)
+    if folder:
+        threading.Thread(target=keep, args=(Path(folder),), name="keep-supervisor", daemon=True).start()
 
 
 def _tell_health_check() -> None:

@@ -18,6 +18,12 @@ from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy.home import Home, make_folder, unwritable
 from orchestrator.errors import LabBusy
 
+SUPERVISOR = "the lab's supervisor"
+"""How a holder calls itself that starts parts again; everybody waits for it."""
+
+SUPERVISOR_WAIT_S = 30.0
+"""How long: it starts a process, or a database that recovers from its log."""
+
 POLL_S = 0.05
 """`flock` has no wait with a limit, so a waiter asks this often; a lab's lock is held for seconds."""
 
@@ -32,8 +38,8 @@ async def lab_lock(home: Home, lab: str, verb: str, wait_s: float = 0.0) -> Asyn
     Args:
         home: The home the lab is in.
         lab: The lab's name, already checked.
-        verb: What we are about to do, for whoever finds the lock taken.
-        wait_s: How long to wait for the present holder.
+        verb: What we are about to do, for whoever finds the lock taken; or `SUPERVISOR`.
+        wait_s: How long to wait for the present holder; for a supervisor longer.
 
     Raises:
         LabBusy: Somebody else still holds it after `wait_s` seconds.
@@ -41,11 +47,13 @@ async def lab_lock(home: Home, lab: str, verb: str, wait_s: float = 0.0) -> Asyn
     handle = _open(home.locks / f"{lab}.lock")
     try:
         deadline = Deadline(SystemClock(), wait_s)
+        for_supervisor = Deadline(SystemClock(), max(wait_s, SUPERVISOR_WAIT_S))
         while not _take(handle):
-            if deadline.expired:
-                raise _busy(lab, _holder(handle))
+            holder = _holder(handle)
+            if (for_supervisor if holder.startswith(SUPERVISOR) else deadline).expired:
+                raise _busy(lab, holder)
             await asyncio.sleep(POLL_S)
-        _sign(handle, verb)
+        _sign(handle, verb if verb == SUPERVISOR else f"`nm {verb}`")
         yield
     finally:
         os.close(handle)
@@ -71,7 +79,7 @@ async def machine_lock(home: Home, name: str, wait_s: float = MACHINE_WAIT_S) ->
                     hint="it holds it for milliseconds otherwise; see whether that process is stopped",
                 )
             await asyncio.sleep(POLL_S)
-        _sign(handle, name)
+        _sign(handle, f"`nm {name}`")
         yield
     finally:
         os.close(handle)
@@ -106,9 +114,9 @@ def _take(handle: int) -> bool:
     return True
 
 
-def _sign(handle: int, verb: str) -> None:
+def _sign(handle: int, who: str) -> None:
     os.ftruncate(handle, 0)
-    os.pwrite(handle, f"`nm {verb}`, process {os.getpid()}".encode(), 0)
+    os.pwrite(handle, f"{who}, process {os.getpid()}".encode(), 0)
 
 
 def _holder(handle: int) -> str:

@@ -83,8 +83,8 @@ def spawn(
         argv: The command.
         marks: What `labels` returned.
         log: The file that takes standard output and error.
-        environment: Further variables, on top of our own environment. Our umask is not passed on: what
-            it writes is writable by its owner alone.
+        environment: Its environment besides the labels; our own unless given. Our umask is not passed on:
+            what it writes is writable by its owner alone.
         cwd: Its working directory; `/` unless given, so that it holds no folder of the user's.
     """
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -95,7 +95,7 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd or "/",
-            env={**os.environ, **(environment or {}), **marks},
+            env={**(os.environ if environment is None else environment), **marks},
             start_new_session=True,
             umask=0o022,
         )

@@ -60,6 +60,7 @@ class LabState:
         parts: native: the long-lived processes by role.
         processes: native: host processes that the nodes are spread over.
         buffers: Kernel settings of all nodes that let TCP fill the links, unless a node states its own.
+        supervised: Whether parts that end are started again.
         ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.reach`.
     """
 
@@ -79,6 +80,7 @@ class LabState:
     published: tuple[int, ...] = ()
     parts: Mapping[str, ProcessId] = field(default_factory=dict)
     processes: int = 1
+    supervised: bool = True
     ttl_mode: str = "uniform"
     buffers: Mapping[str, str] = field(default_factory=dict)
 

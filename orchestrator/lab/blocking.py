@@ -101,6 +101,7 @@ class Lab:
         external: Sequence[int | str] = (),
         timeout: float = DEFAULT_TIMEOUT_S,
         processes: int | Literal["each"] | None = None,
+        restart: bool = True,
         progress: Progress = _quiet,
         home: Home | None = None,
     ) -> Lab:
@@ -113,6 +114,7 @@ class Lab:
             external=external,
             timeout=timeout,
             processes=processes,
+            restart=restart,
             progress=progress,
             home=home,
         )

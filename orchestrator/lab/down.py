@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.deploy import processes
+from orchestrator.deploy import processes, supervision
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import Home, LabDirectory
@@ -53,6 +53,8 @@ async def take_down(home: Home, name: str, progress: Progress) -> DownResult:
         HostNotFit: The lab has containers, and the engine does not answer.
     """
     directory = home.lab(name)
+    # First of all: it holds the lab's lock while it starts something again, and would do so meanwhile.
+    await asyncio.to_thread(supervision.end, directory)
     async with lab_lock(home, name, "down", wait_s=LOCK_WAIT_S):
         ended = await clear(directory, progress)
     return DownResult(name, bool(ended), tuple(ended))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.deploy import state as notes
+from orchestrator.deploy import supervision
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.state import LabState, NodeNote
 from orchestrator.errors import LabNotFound, UsageError, nearest_hint
@@ -31,6 +32,7 @@ def find_lab(home: Home, name: str | None) -> tuple[LabDirectory, LabState]:
             found=name,
             hint=nearest_hint(name, others, what="labs that are up:"),
         )
+    supervision.ensure(directory, state)
     return directory, state
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator import topology
 from orchestrator.deploy import state as notes
+from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.host import Progress
@@ -129,6 +130,7 @@ class AsyncLab:
         external: Sequence[int | str] = (),
         timeout: float = DEFAULT_TIMEOUT_S,  # noqa: ASYNC109  # passed on, named in the error
         processes: int | Literal["each"] | None = None,
+        restart: bool = True,
         progress: Progress = _quiet,
         home: Home | None = None,
     ) -> AsyncLab:
@@ -142,6 +144,7 @@ class AsyncLab:
             external: Further nodes that are seats for programs of the user's own.
             timeout: Seconds that it may take to become ready.
             processes: native: host processes to spread the nodes over, `each` for one per node.
+            restart: Whether parts of it that end are started again by themselves.
             progress: Told what is being waited for.
             home: Where the lab lives; see `Home.default`.
 
@@ -151,7 +154,7 @@ class AsyncLab:
         """
         if not isinstance(meant, Topology):
             meant = topology.load(meant, overrides)
-        options = UpOptions(name, backend, tuple(str(each) for each in external), timeout, processes)
+        options = UpOptions(name, backend, tuple(str(each) for each in external), timeout, processes, restart)
         result = await bring_up(home or Home.default(), meant, options, progress)
         return cls(result.directory, result.state, result)
 
@@ -294,7 +297,7 @@ class AsyncLab:
         )
 
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
-        """The log of `controller`, `postgres`, `host` or `node-<n>`, line by line.
+        """The log of `controller`, `postgres`, `host`, `supervisor` or `node-<n>`, line by line.
 
         Raises:
             UsageError: The node is external: its program prints where it runs.
@@ -308,6 +311,8 @@ class AsyncLab:
         """What there are logs of."""
         found = await self._host.parts(self._directory, self._state)
         roles = [part.role for part in found]
+        if supervision.wanted(self._state):
+            roles.append("supervisor")
         # Natively a node is no part of its own; it has a log once a role has run there.
         kept = [f"node-{each.id}" for each in self._state.nodes if not each.external]
         return [*roles, *(name for name in kept if name not in roles and self._log_of(name).is_file())]

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import NmError, ProtocolError
+from orchestrator.deploy.supervision import comes_back
+from orchestrator.errors import ControllerUnreachable, NmError, ProtocolError
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.protocol import Message, Role
 from orchestrator.protocol.messages import (
@@ -33,6 +35,9 @@ M = TypeVar("M", bound=Message)
 
 ANSWER_S = 10.0
 """The controller answers from memory; longer means that it is stuck, and saying so beats waiting."""
+
+RETRY_S = 0.05
+"""Between attempts to reach a controller that is being started again."""
 
 
 class Operator:
@@ -110,10 +115,25 @@ async def operator(directory: LabDirectory, state: LabState, limit_s: float = 5.
 
 
 async def dial(directory: LabDirectory, state: LabState, limit_s: float = 5.0) -> Connection:
-    """Connect to the lab's controller as operator; the caller closes the connection."""
+    """Connect to the lab's controller as operator; the caller closes the connection.
+
+    A controller that died and is started again by the lab itself is waited for, within the limit.
+
+    Raises:
+        ControllerUnreachable: Nothing answers.
+        LabDamaged: The lab's files are gone.
+    """
     try:
         settings = load_controller(directory.run / "controller.toml")
     except NmError as error:
         raise damaged(directory, missing(directory, state) or error.message) from error
     url = f"ws://127.0.0.1:{state.controller_port}/control"
-    return await connect(url, settings.operator_token, Role.OPERATOR, within=limit_s)
+    deadline = Deadline(SystemClock(), limit_s)
+    while True:
+        left = deadline.remaining() or 0.1
+        try:
+            return await connect(url, settings.operator_token, Role.OPERATOR, within=left)
+        except ControllerUnreachable:
+            if deadline.expired or not comes_back(directory, state, "controller"):
+                raise
+        await asyncio.sleep(RETRY_S)

@@ -15,15 +15,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.deploy import state as notes
+from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.host import Part
+from orchestrator.deploy.host import Host, Part
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import GroupStatus, RunStatus, Status
+from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
+from orchestrator.transport import Disconnected
+
+LAST_LINES = 5
+"""How much of the log of a part that is left dead is shown."""
 
 
 @dataclass(frozen=True)
@@ -190,18 +196,33 @@ class LabStatus:
 async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
     """Ask the controller, and look at the parts; never fails for what is wrong with the lab itself."""
     host = host_for(state.backend)
-    parts = await host.parts(directory, state)
     try:
-        async with operator(directory, state, 3.0) as connection:
-            seen = await connection.status()
+        seen = await _ask(directory, state)
     except NmError as error:
-        return _without_controller(state, parts, error)
-    status = _with_controller(state, parts, seen)
-    gone = missing(directory, state)
-    if not gone:
-        return status
-    kind = "degraded" if status.state == "ready" else status.state
-    return replace(status, state=kind, problems=(*status.problems, damaged(directory, gone).message))
+        parts = await host.parts(directory, state)
+        status = _without_controller(state, parts, error, await _gone(host, directory, state, parts))
+    else:
+        parts = await host.parts(directory, state)
+        status = _with_controller(state, parts, seen, await _gone(host, directory, state, parts))
+        gone = missing(directory, state)
+        if gone:
+            kind = "degraded" if status.state == "ready" else status.state
+            problems = (*status.problems, damaged(directory, gone).message)
+            status = replace(status, state=kind, problems=problems)
+    if supervision.wanted(state):
+        report = supervision.report(directory, state)
+        status = replace(status, parts=(*status.parts, Part("supervisor", report.running, str(report))))
+    return status
+
+
+async def _ask(directory: LabDirectory, state: LabState) -> Status:
+    """The controller's word; one that dies while it answers is asked again when it is back."""
+    try:
+        async with operator(directory, state) as connection:
+            return await connection.status()
+    except Disconnected:
+        async with operator(directory, state) as connection:
+            return await connection.status()
 
 
 async def all_labs(home: Home) -> list[LabStatus]:
@@ -210,8 +231,7 @@ async def all_labs(home: Home) -> list[LabStatus]:
     return list(await asyncio.gather(*(lab_status(lab, note) for lab, note in found)))
 
 
-def _with_controller(state: LabState, parts: Sequence[Part], seen: Status) -> LabStatus:
-    gone = _gone(parts)
+def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone: Sequence[str]) -> LabStatus:
     lost = {node for part in parts if not part.running for node in part.nodes}
     by_id = {node.id: node for node in seen.nodes}
     nodes = []
@@ -269,7 +289,9 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
-def _without_controller(state: LabState, parts: Sequence[Part], error: NmError) -> LabStatus:
+def _without_controller(
+    state: LabState, parts: Sequence[Part], error: NmError, gone: Sequence[str]
+) -> LabStatus:
     running = {node for part in parts if part.running for node in part.nodes}
 
     def kind_of(node: int, external: bool) -> str:
@@ -288,7 +310,7 @@ def _without_controller(state: LabState, parts: Sequence[Part], error: NmError) 
             for n in state.nodes
         ),
         links=tuple(LinkInfo(a, b, "unknown") for a, b in state.links),
-        problems=(*_cut_off(state), error.message, *_gone(parts)),
+        problems=(*_cut_off(state), error.message, *gone),
         parts=tuple(parts),
         note=state,
     )
@@ -301,5 +323,19 @@ def _cut_off(state: LabState) -> list[str]:
     return ["its start was cut off; `nm up` with its file starts it anew, `nm down` removes what is there"]
 
 
-def _gone(parts: Sequence[Part]) -> list[str]:
-    return [f"{part.role} does not run ({part.detail})" for part in parts if not part.running]
+async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Sequence[Part]) -> list[str]:
+    """Name the parts that do not run, and say what becomes of them."""
+    report = supervision.report(directory, state)
+    found = []
+    for part in parts:
+        if part.running:
+            continue
+        sentence = f"{part.role} does not run ({part.detail})"
+        if part.role in report.left_dead:
+            lines = await host.tail(directory, part.role, LAST_LINES)
+            sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s and is left dead, `nm up` starts it"
+            sentence += f"; it said last: {' · '.join(line.strip() for line in lines)}" if lines else ""
+        elif report.running:
+            sentence += "; it is being started again"
+        found.append(sentence)
+    return found

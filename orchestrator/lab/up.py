@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Literal
 
 from orchestrator import clock, plan, render, topology
 from orchestrator.deploy import state as notes
+from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import default_backend, host_for, known_backend
 from orchestrator.deploy.docker.host import SubnetTaken
 from orchestrator.deploy.examine import require_fit
@@ -50,6 +52,7 @@ class UpOptions:
         external: Further nodes that are seats for programs of the user's own, as selectors.
         timeout_s: How long the lab may take to become ready.
         processes: native: host processes to spread the nodes over, `each` for one per node; one unless given.
+        restart: Whether parts that end are started again by themselves.
     """
 
     name: str | None = None
@@ -57,6 +60,7 @@ class UpOptions:
     external: tuple[str, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
     processes: int | Literal["each"] | None = None
+    restart: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ async def _start(
 ) -> UpResult:
     host = host_for(backend)
     directory.create()
+    place = supervision.hold(directory) if backend == "native" and options.restart else None
     try:
         for attempt in range(1, SUBNET_ATTEMPTS + 1):
             state = await _prepare(home, directory, meant, external, digest, backend, options, host)
@@ -171,11 +176,15 @@ async def _start(
         await until_ready(host, directory, state, options.timeout_s, timer)
         timer.done("ready")
     except BaseException:
+        if place is not None:
+            os.close(place)
         timer("cleaning up")
         await in_peace(clear(directory, timer))
         raise
     state = replace(state, phase="up", owner=None)
     notes.write(directory, state)
+    if place is not None:
+        supervision.hand_over(directory, place)
     return UpResult(directory, state, timings=timer.finish())
 
 
@@ -185,6 +194,7 @@ async def _mend(directory: LabDirectory, state: LabState, options: UpOptions, ti
     directory.create()  # folders that are made anew without harm, should they be gone
     host = host_for(state.backend)
     state, mended = await mend(host, directory, state, options.timeout_s, timer)
+    supervision.renew(directory, state, forget=bool(mended))
     timer.done("ready")
     return UpResult(directory, state, already=not mended, mended=mended, timings=timer.finish())
 
@@ -212,7 +222,7 @@ async def _prepare(
         subnet = free_subnet(len(meant.nodes) + 1, taken) if backend == "docker" else None
         state = _note(directory, meant, seats, digest, backend, run, port, tuple(link_ports), subnet)
         processes = _processes(options, backend, len(meant.nodes) - len(seats))
-        state = replace(state, processes=processes, ttl_mode=plan.ttl_mode(meant))
+        state = replace(state, processes=processes, supervised=options.restart, ttl_mode=plan.ttl_mode(meant))
         notes.write(directory, state)
     planned = plan.build(
         meant,

@@ -31,7 +31,7 @@ def kill(process: ProcessId) -> None:
 
 @pytest.mark.parametrize("role", ["host", "controller", "postgres"])
 def test_a_killed_part_is_named_and_up_mends_just_that(labs: Labs, nm: Nm, part: Part, role: str) -> None:
-    lab = labs.up(RING)
+    lab = labs.up(RING, restart=False)
     before = {each: part("ring", each) for each in ("host", "controller", "postgres")}
     kill(before[role])
     seen = lab.status()

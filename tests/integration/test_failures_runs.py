@@ -71,7 +71,7 @@ def test_a_run_whose_controller_and_lab_are_made_anew_ends_too(
 def test_a_run_without_postgres_is_refused_and_its_folder_says_so(
     labs: Labs, nm: Nm, part: Part, tmp_path: Path
 ) -> None:
-    labs.up(RING)
+    labs.up(RING, restart=False)
     kill(part("ring", "postgres"))
     out = tmp_path / "out"
     said = nm("run", "scenario", "pingall", "--results", out, "-o", "json")
@@ -85,7 +85,7 @@ def test_a_run_without_postgres_is_refused_and_its_folder_says_so(
 def test_postgres_that_dies_in_a_run_and_stays_away_does_not_hold_it_for_ever(
     labs: Labs, nm: Nm, part: Part, tmp_path: Path
 ) -> None:
-    labs.up(RING)
+    labs.up(RING, restart=False)
     out = tmp_path / "out"
     scenario = write_waiting(tmp_path / "waiting", timeout="4 s")
     run = nm.start("run", "scenario", scenario, "--results", out, "-o", "json")

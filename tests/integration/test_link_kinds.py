@@ -100,7 +100,7 @@ def test_bytes_cross_whole_stop_with_the_link_and_leave_nothing(
 
 
 def test_a_killed_neighbour_is_noticed_and_met_again_the_same_way(labs: Labs, nm: Nm, part: Part) -> None:
-    lab = labs.up(line("auto", 3), processes="each")
+    lab = labs.up(line("auto", 3), processes="each", restart=False)
     assert kinds(lab) == ["shared", "shared"]
     dead = part("kinds", "host-2")
     assert send_signal(dead, signal.SIGKILL)
@@ -113,7 +113,7 @@ def test_a_killed_neighbour_is_noticed_and_met_again_the_same_way(labs: Labs, nm
 
 
 def test_a_socket_that_is_gone_leaves_tcp(labs: Labs, part: Part) -> None:
-    lab = labs.up(line("auto"), processes="each")
+    lab = labs.up(line("auto"), processes="each", restart=False)
     folder = labs.home.lab("kinds").links
     first, second = sorted(folder.iterdir())
     assert first.match("node-1.*.sock") and second.match("node-2.*.sock")
@@ -130,7 +130,7 @@ def test_a_socket_that_is_gone_leaves_tcp(labs: Labs, part: Part) -> None:
 
 
 def test_who_takes_a_dead_hosts_port_gets_no_secret(labs: Labs, part: Part) -> None:
-    lab = labs.up(line("tcp"), processes="each")
+    lab = labs.up(line("tcp"), processes="each", restart=False)
     dead = part("kinds", "host-1")
     [port] = listening(dead.pid)
     assert send_signal(dead, signal.SIGKILL)

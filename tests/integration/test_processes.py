@@ -51,7 +51,7 @@ def test_nodes_are_spread_in_runs_of_neighbours(labs: Labs) -> None:
 
 
 def test_one_process_dies_the_others_go_on_and_up_mends_just_that(labs: Labs, nm: Nm, part: Part) -> None:
-    lab = labs.up(SIX, processes=3)
+    lab = labs.up(SIX, processes=3, restart=False)
     roles = ("host-1", "host-2", "host-3", "controller", "postgres")
     before = {role: part("six", role) for role in roles}
     assert send_signal(before["host-2"], signal.SIGKILL)

@@ -19,11 +19,10 @@ import asyncio
 import os
 import pwd
 import signal
-import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending, logfiles, processes, program
+from orchestrator.deploy import ending, logfiles, processes, program, supervision
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import inhabitants, offload_of, require_table
@@ -32,6 +31,7 @@ from orchestrator.deploy.processes import LabelledProcess, ProcessId
 from orchestrator.deploy.state import LabState, write
 from orchestrator.deploy.threads import to_its_end
 from orchestrator.errors import HostNotFit, StartFailed, UsageError
+from orchestrator.supervisor.files import VARIABLE
 
 GRACE_S = 8.0
 """A host process with 1,000 nodes needs about two seconds to close them; the rest is for slow machines."""
@@ -48,16 +48,31 @@ class NativeHost:
         """Start what does not run, all at once: whoever needs another waits for it, with a limit."""
         stopped = [part.role for part in await self.parts(directory, state) if not part.running]
         progress(f"starting {', '.join(stopped)}")
-        await asyncio.to_thread(self._end_orphans, directory, set(stopped) & set(state.hosts))
-        state = self._start_process(
-            directory, state, "controller", ["orchestrator.controller"], ["controller.toml"]
-        )
+        return await self.start_parts(directory, state, stopped)
+
+    async def start_parts(self, directory: LabDirectory, state: LabState, roles: Collection[str]) -> LabState:
+        """Start these parts as far as they do not run, and return the state with what was started.
+
+        Raises:
+            StartFailed: One could not be started.
+            StoreUnavailable: The database did not start.
+        """
+        stopped = {part.role for part in await self.parts(directory, state) if not part.running}
+        stopped &= set(roles)
+        await asyncio.to_thread(self._end_orphans, directory, stopped)
+        if "controller" in stopped:
+            arguments = ["orchestrator.controller", "controller.toml"]
+            state = self._start_process(directory, state, "controller", arguments)
         for role, nodes in state.hosts.items():
-            numbers = ",".join(map(str, nodes))
-            arguments = ["--directory", str(directory.path), "--part", role, "--nodes", numbers]
-            state = self._start_process(directory, state, role, ["orchestrator.node"], arguments)
-        server = await to_its_end(lambda: self._start_database(directory, state))
-        return self._note(directory, state, "postgres", server)
+            if role in stopped:
+                numbers = ",".join(map(str, nodes))
+                arguments = ["orchestrator.node", "--directory", str(directory.path)]
+                arguments += ["--part", role, "--nodes", numbers]
+                state = self._start_process(directory, state, role, arguments)
+        if "postgres" in stopped:
+            server = await to_its_end(lambda: self._start_database(directory, state))
+            state = self._note(directory, state, "postgres", server)
+        return state
 
     async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
         """Wait until one of the processes ends."""
@@ -160,11 +175,15 @@ class NativeHost:
             found.setdefault(identity.pid, Leftover("namespace", f"held by process {identity.pid}"))
         return list(found.values())
 
-    def _end_orphans(self, directory: LabDirectory, hosts: Collection[str]) -> None:
-        """End what roles started in host processes that are gone; their network is gone, too."""
-        if hosts:
+    def _end_orphans(self, directory: LabDirectory, stopped: Collection[str]) -> None:
+        """End what is left of parts that are gone: what roles started, and a process that nobody noted.
+
+        Whoever starts a part may be killed before it is noted. A database is told by its folder instead.
+        """
+        roles = set(stopped) - {"postgres"}
+        if roles:
             found = processes.labelled(directory.home, directory.name)
-            processes.end([each.identity for each in found if each.part in hosts], grace_s=1.0)
+            processes.end([each.identity for each in found if each.part in roles], grace_s=1.0)
 
     def _start_database(self, directory: LabDirectory, state: LabState) -> ProcessId:
         known = state.parts.get("postgres")
@@ -173,19 +192,20 @@ class NativeHost:
         return database.start(directory, processes.labels(state.lab, state.run, directory.home, "postgres"))
 
     def _start_process(
-        self, directory: LabDirectory, state: LabState, role: str, module: list[str], arguments: list[str]
+        self, directory: LabDirectory, state: LabState, role: str, arguments: list[str]
     ) -> LabState:
-        known = state.parts.get(role)
-        if known is not None and known.alive():
-            return state
         if role in state.hosts:
             directory.set_aside(role)
+        launch = supervision.launch(directory, state)
+        marks = processes.labels(state.lab, state.run, directory.home, role)
+        if role == "controller" and state.supervised:
+            marks[VARIABLE] = str(directory.path)
         try:
             process = processes.spawn(
-                [sys.executable, "-m", *module, *arguments],
-                marks=processes.labels(state.lab, state.run, directory.home, role),
+                [launch.python, "-m", *arguments],
+                marks=marks,
                 log=log_file(directory, role),
-                environment={"PYTHONUNBUFFERED": "1", "PYTHONPATH": _import_path()},
+                environment=launch.environment,
                 cwd=directory.run,
             )
         except OSError as error:
@@ -198,6 +218,8 @@ class NativeHost:
         return state
 
     def _end_all(self, directory: LabDirectory) -> None:
+        # First whoever would start again what is ended next.
+        supervision.end(directory)
         # A dying process may have just started another, so the look is repeated until it finds nothing new.
         for _round in range(5):
             found = processes.labelled(directory.home, directory.name)
@@ -285,10 +307,3 @@ def _how_it_ended(code: int | None) -> str:
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"has ended with exit code {code}"
-
-
-def _import_path() -> str:
-    """Our own import path, so that a checkout that is not installed starts its own parts and no others."""
-    package = str(Path(__file__).resolve().parents[3])
-    inherited = os.environ.get("PYTHONPATH", "")
-    return f"{package}{os.pathsep}{inherited}" if inherited else package

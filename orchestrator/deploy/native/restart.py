@@ -1,0 +1,48 @@
+"""Start parts of a native lab again that ended: `python -m orchestrator.deploy.native.restart FOLDER ROLE…`.
+
+The supervisor runs this and waits for it. The steps are those of `nm up`, under the same lock: whoever holds
+it may have mended or ended the lab meanwhile, so what is to be done is looked at only afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.locks import SUPERVISOR, lab_lock
+from orchestrator.deploy.native.host import NativeHost
+from orchestrator.errors import NmError
+from orchestrator.supervisor import files
+
+LOCK_WAIT_S = 600.0
+"""The longest that an `nm up` may need; it takes the supervisor along when it ends."""
+
+
+def main(words: list[str]) -> int:
+    """Start the roles that do not run; returns the exit code."""
+    try:
+        asyncio.run(restart(LabDirectory(Path(words[0])), words[1:]))
+    except NmError as error:
+        print(f"error  {error.render()}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+async def restart(directory: LabDirectory, roles: list[str]) -> None:
+    """Start these parts of a lab that is up, as far as they do not run.
+
+    Raises:
+        StartFailed: One could not be started.
+        LabBusy: Somebody held the lab's lock for too long.
+    """
+    async with lab_lock(Home(directory.home), directory.name, SUPERVISOR, wait_s=LOCK_WAIT_S):
+        state = notes.read(directory)
+        if state is not None and state.phase == "up" and files.marker(directory.path).exists():
+            await NativeHost().start_parts(directory, state, roles)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,190 @@
+"""The supervisor of a native lab as `nm` sees it: started with the lab, ended before it, asked what it did.
+
+`nm up` holds the supervisor's lock from before the first part is started until it hands it over, so that no
+part mistakes the time before for the death of a supervisor. See `orchestrator.supervisor.files`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.deploy import processes
+from orchestrator.deploy.home import LabDirectory, unwritable
+from orchestrator.deploy.state import LabState, write_whole
+from orchestrator.errors import StartFailed
+from orchestrator.supervisor import files
+
+__all__ = [
+    "Launch",
+    "Report",
+    "comes_back",
+    "end",
+    "ensure",
+    "hand_over",
+    "hold",
+    "launch",
+    "renew",
+    "report",
+    "wanted",
+]
+
+END_S = 5.0
+"""How long the kernel may take to end a supervisor that was killed."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How every part of a native lab is started: by `nm up`, by the supervisor, or by a later `nm up`.
+
+    Attributes:
+        python: The interpreter.
+        environment: What `nm up` had in its environment, and what all parts get besides.
+    """
+
+    python: str
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the supervisor did, or the one before it.
+
+    Attributes:
+        running: Whether it runs.
+        process: Its number.
+        restarts: How often it started which part again.
+        left_dead: The parts that it does not start any more.
+    """
+
+    running: bool = False
+    process: int = 0
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    left_dead: tuple[str, ...] = ()
+
+    def starts(self, part: str) -> bool:
+        """Whether a part that does not run is going to be started again."""
+        return self.running and part not in self.left_dead
+
+    def __str__(self) -> str:
+        again = ", ".join(f"{part} {count} x" for part, count in sorted(self.restarts.items()))
+        return f"process {self.process}" + (f", started again: {again}" if again else "")
+
+
+def wanted(state: LabState) -> bool:
+    """Whether the lab is to have a supervisor; the docker engine starts containers again by itself."""
+    return state.backend == "native" and state.supervised
+
+
+def launch(directory: LabDirectory, state: LabState) -> Launch:
+    """How the lab's parts are started; written down by the first start.
+
+    A later one may come from another shell, or from a supervisor, and parts must not differ for it.
+    """
+    path = files.launch_file(directory.path)
+    try:
+        raw = json.loads(path.read_text())
+        return Launch(raw["python"], raw["environment"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    marks = processes.labels(state.lab, state.run, directory.home, "")
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _import_path(), **marks}
+    made = Launch(sys.executable, environment)
+    write_whole(path, json.dumps({"python": made.python, "environment": environment}))
+    return made
+
+
+def hold(directory: LabDirectory) -> int | None:
+    """Take the supervisor's place until `hand_over`, or until the descriptor is closed."""
+    return files.take(directory.path)
+
+
+def hand_over(directory: LabDirectory, place: int) -> None:
+    """Start the supervisor of a lab that is up, in the place that `hold` returned."""
+    _mark(directory)
+    files.start(directory.path, place)
+
+
+def ensure(directory: LabDirectory, state: LabState) -> None:
+    """Start the supervisor if it has died; one that was ended on purpose is left alone."""
+    if wanted(state) and state.phase == "up":
+        files.ensure(directory.path)
+
+
+def renew(directory: LabDirectory, state: LabState, *, forget: bool) -> None:
+    """See that the lab has a supervisor; with `forget`, one that knows of no earlier deaths."""
+    if not wanted(state):
+        return
+    launch(directory, state)
+    _mark(directory)
+    if forget:
+        _kill(directory)
+    files.ensure(directory.path)
+
+
+def end(directory: LabDirectory) -> None:
+    """End the supervisor for good, whatever it is doing, before the lab is taken down.
+
+    Raises:
+        StartFailed: It cannot be ended.
+    """
+    files.marker(directory.path).unlink(missing_ok=True)
+    _kill(directory)
+
+
+def report(directory: LabDirectory, state: LabState) -> Report:
+    """What the supervisor of a lab did; empty when it has none."""
+    if not wanted(state):
+        return Report()
+    running = files.marker(directory.path).exists() and files.is_held(directory.path)
+    try:
+        raw = json.loads(files.report_file(directory.path).read_text())
+        return Report(running, raw["pid"], dict(raw["restarts"]), tuple(raw["left_dead"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Report(running)
+
+
+def comes_back(directory: LabDirectory, state: LabState, part: str) -> bool:
+    """Whether waiting for a part of a lab that is up is worth it: if it died, it is started again."""
+    if state.phase != "up" or not state.supervised:
+        return False
+    return state.backend == "docker" or report(directory, state).starts(part)
+
+
+def _mark(directory: LabDirectory) -> None:
+    try:
+        files.marker(directory.path).touch(mode=0o600)
+    except OSError as error:
+        raise unwritable(directory.run, error) from error
+
+
+def _kill(directory: LabDirectory) -> None:
+    """Kill it, and the process by which it starts a part right now; what that one started has labels, too."""
+    found = [each.identity for each in _found(directory)]
+    for process in found:
+        processes.send_signal(process, signal.SIGKILL)
+    left = processes.wait_gone(found, END_S)
+    if left:
+        raise StartFailed(
+            f"the supervisor of lab {directory.name}, process {left[0].pid}, cannot be ended",
+            id="start.stuck",
+            found=str(left[0].pid),
+            hint="it is stuck in the kernel, or another user's",
+        )
+
+
+def _found(directory: LabDirectory) -> list[processes.LabelledProcess]:
+    everybody = processes.labelled(directory.home, directory.name)
+    return [each for each in everybody if each.part == files.PART]
+
+
+def _import_path() -> str:
+    """Our own import path, so that a checkout that is not installed starts its own parts and no others."""
+    package = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH", "")
+    return f"{package}{os.pathsep}{inherited}" if inherited else package

@@ -1,0 +1,100 @@
+"""Which processes the lab's note names, and which of them have ended.
+
+A process number is given out again after its process ended, so a part is told by its number and its start.
+The wait is on pidfds, which need not be of our own children: the supervisor started none of the parts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Note", "Process", "Watch", "alive", "read_note"]
+
+
+class Process(NamedTuple):
+    """One process and no other: its number, and when it started in clock ticks since boot."""
+
+    pid: int
+    started: int
+
+
+class Note(NamedTuple):
+    """What the supervisor needs of the lab's note: its run, and its processes by role."""
+
+    run: str
+    parts: dict[str, Process]
+
+
+def read_note(folder: Path) -> Note | None:
+    """Read the note of a lab that is up; None when it is not, or not any more, or not since this boot."""
+    try:
+        raw = json.loads((folder / "state.json").read_text())
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        if raw["phase"] != "up" or raw["boot"] != boot:
+            return None
+        parts = {role: Process(each["pid"], each["started"]) for role, each in raw["parts"].items()}
+        return Note(raw["run"], parts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def alive(process: Process) -> bool:
+    """Whether this very process still runs; one that only waits to be collected does not."""
+    try:
+        text = Path(f"/proc/{process.pid}/stat").read_bytes()
+    except OSError:
+        return False
+    fields = text[text.rindex(b")") + 2 :].split()
+    return int(fields[19]) == process.started and fields[0] not in b"ZX"
+
+
+class Watch:
+    """Waits for the end of processes."""
+
+    def __init__(self) -> None:
+        self._poller = select.poll()
+        self._handles: dict[int, tuple[str, Process]] = {}
+        self._seen: dict[str, Process] = {}
+        self._ended: list[str] = []
+
+    def follow(self, parts: dict[str, Process]) -> None:
+        """Watch these processes and no others; one whose end was told is not told again."""
+        for handle, (role, process) in list(self._handles.items()):
+            if parts.get(role) != process:
+                self._forget(handle)
+        for role, process in parts.items():
+            if self._seen.get(role) != process:
+                self._seen[role] = process
+                self._open(role, process)
+
+    def wait(self, limit_s: float) -> list[str]:
+        """Wait until a part has ended, at most `limit_s`, and return the roles of those that have."""
+        with suppress(InterruptedError):
+            for handle, _events in self._poller.poll(0 if self._ended else max(0.0, limit_s) * 1000):
+                self._ended.append(self._handles[handle][0])
+                self._forget(handle)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _open(self, role: str, process: Process) -> None:
+        try:
+            handle = os.pidfd_open(process.pid)
+        except OSError:
+            self._ended.append(role)
+            return
+        if not alive(process):  # looked at after it was opened: the handle means this very process
+            os.close(handle)
+            self._ended.append(role)
+            return
+        self._handles[handle] = (role, process)
+        self._poller.register(handle, select.POLLIN)
+
+    def _forget(self, handle: int) -> None:
+        self._poller.unregister(handle)
+        del self._handles[handle]
+        os.close(handle)

@@ -1,0 +1,194 @@
+"""A part of a lab that is killed comes back without a command, and what the lab knew is still so."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.deploy import processes
+from orchestrator.deploy.home import Home
+from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.impairment import LinkSpec
+from orchestrator.lab import Lab
+from orchestrator.supervisor import files
+from orchestrator.supervisor.restarts import DEATHS
+from orchestrator.testing.plugin import Labs
+from orchestrator.testing.proof import leftovers
+from tests.integration.conftest import RING, Nm
+from tests.integration.waiting import all_wait, until, write_waiting
+
+Part = Callable[[str, str], ProcessId]
+PARTS = ("host", "controller", "postgres")
+
+
+def kill(process: ProcessId) -> None:
+    assert send_signal(process, signal.SIGKILL)
+    assert wait_gone([process], 10) == []
+
+
+def supervisor(home: Home) -> ProcessId:
+    found = processes.labelled(home.path, "ring")
+    [one] = [each.identity for each in found if "orchestrator.supervisor" in each.command]
+    return one
+
+
+def is_anew(part: Part, role: str, before: ProcessId) -> bool:
+    now = part("ring", role)
+    return now != before and now.alive()
+
+
+@pytest.mark.parametrize("role", PARTS)
+def test_a_killed_part_comes_back_by_itself(labs: Labs, part: Part, role: str) -> None:
+    lab = labs.up(RING)
+    lab.set_link(1, 2, LinkSpec(delay_us=3000))
+    before = {each: part("ring", each) for each in PARTS}
+    kill(before[role])
+    until(lambda: is_anew(part, role, before[role]), 20)
+    until(lambda: lab.status().state == "ready", 20)
+    assert {each for each in PARTS if part("ring", each) != before[each]} == {role}
+    assert lab.node(1).run(["ping", "-c", "1", "-w", "5", "10.0.0.3"]).ok
+    [link] = [link for link in lab.status().links if (link.a, link.b) == (1, 2)]
+    assert link.forward.delay_us == 3000, "what was set while the lab ran is still in force"
+    lab.down()
+    assert leftovers(labs.home) == []
+
+
+def test_a_killed_supervisor_comes_back_and_goes_on(labs: Labs, part: Part) -> None:
+    lab = labs.up(RING)
+    until(lambda: bool(files.report_file(labs.home.lab("ring").path).exists()))
+    first = supervisor(labs.home)
+    kill(first)
+    until(lambda: any(each.alive() and each != first for each in all_supervisors(labs.home)), 20)
+    host = part("ring", "host")
+    kill(host)
+    until(lambda: is_anew(part, "host", host), 20)
+    until(lambda: lab.status().state == "ready", 20)
+    assert any("host runs again" in line for line in lab.logs("supervisor"))
+
+
+def all_supervisors(home: Home) -> list[ProcessId]:
+    found = processes.labelled(home.path, "ring")
+    return [each.identity for each in found if "orchestrator.supervisor" in each.command]
+
+
+SLEEPY = """
+import time
+def waiter(ctx):
+    ctx.report(started=True)
+    ctx.barrier("all")
+    time.sleep(3)
+"""
+
+
+@pytest.mark.parametrize("role", ["controller", "postgres"])
+def test_a_run_goes_on_while_a_part_comes_back(
+    labs: Labs, nm: Nm, part: Part, tmp_path: Path, role: str
+) -> None:
+    labs.up(RING)
+    out = tmp_path / "out"
+    folder = write_waiting(tmp_path / "waiting", SLEEPY)
+    run = nm.start("run", "scenario", folder, "--results", out, "-o", "json")
+    until(lambda: all_wait(out))
+    kill(part("ring", role))
+    said, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert json.loads(said)["verdict"] == "pass"
+
+
+def test_a_role_whose_process_died_fails_the_run_by_name(
+    labs: Labs, nm: Nm, part: Part, tmp_path: Path
+) -> None:
+    lab = labs.up(RING)
+    out = tmp_path / "out"
+    run = nm.start("run", "scenario", write_waiting(tmp_path / "waiting"), "--results", out, "-o", "json")
+    until(lambda: all_wait(out))
+    kill(part("ring", "host"))
+    said, err = run.communicate(timeout=60)
+    assert run.returncode == 1, err
+    assert "waiter" in json.loads(said)["reason"] or json.loads(said)["failures"]
+    until(lambda: lab.status().state == "ready", 20)
+
+
+def test_commands_wait_for_a_controller_that_comes_back(labs: Labs, nm: Nm, part: Part) -> None:
+    labs.up(RING)
+    kill(part("ring", "controller"))
+    said = nm("link", "show", "-o", "json")
+    assert said.code == 0, said.err
+    until(lambda: nm("status", "-o", "json").json["state"] == "ready", 20)
+    kill(part("ring", "controller"))
+    assert nm("run", "scenario", "pingall").code == 0
+
+
+def test_a_part_that_dies_again_and_again_is_left_dead_and_named(
+    labs: Labs, nm: Nm, nm_home: Home, part: Part
+) -> None:
+    lab = labs.up(RING)
+    # A controller that cannot start: its file is there, and says nothing that it could use.
+    settings = nm_home.lab("ring").run / "controller.toml"
+    good = settings.read_text()
+    settings.write_text(good.replace("[", "[[", 1))
+    before = part("ring", "controller")
+    kill(before)
+    report = files.report_file(nm_home.lab("ring").path)
+    until(lambda: report.exists() and json.loads(report.read_text())["left_dead"] == ["controller"], 60)
+    settings.write_text(good)
+    seen = lab.status()
+    assert seen.state == "degraded"
+    [problem] = [each for each in seen.problems if "left dead" in each]
+    assert problem.startswith("controller does not run") and f"{DEATHS} times" in problem
+    assert "controller.toml" in problem, "the last that it said"
+    up = nm("up", RING)
+    assert up.code == 0 and "started anew: controller" in up.err
+    assert lab.status().state == "ready"
+    assert json.loads(report.read_text())["left_dead"] == []
+
+
+@pytest.mark.parametrize("role", PARTS)
+def test_down_ends_the_supervisor_first(labs: Labs, nm: Nm, part: Part, role: str) -> None:
+    labs.up(RING)
+    kill(part("ring", role))  # the supervisor is about to start it again, or is at it
+    down = nm("down", "-n", "ring")
+    assert down.code == 0, down.err
+    assert leftovers(labs.home) == []
+
+
+def test_up_beside_the_supervisor_waits_for_it(labs: Labs, nm: Nm, part: Part) -> None:
+    lab = labs.up(RING)
+    before = part("ring", "host")
+    kill(before)
+    up = nm("up", RING)
+    assert up.code == 0, up.err
+    assert lab.status().state == "ready"
+    found = processes.labelled(labs.home.path, "ring")
+    hosts = [each for each in found if "orchestrator.node" in each.command]
+    assert len(hosts) == 1, "one of them started it, not both"
+
+
+def test_a_terminals_signals_do_not_reach_the_supervisor(labs: Labs) -> None:
+    labs.up(RING)
+    until(lambda: bool(all_supervisors(labs.home)))
+    process = supervisor(labs.home)
+    until(lambda: os.getsid(process.pid) == process.pid)
+
+
+def test_without_restarts_a_part_stays_dead(labs: Labs, part: Part) -> None:
+    lab = labs.up(RING, restart=False)
+    assert all_supervisors(labs.home) == []
+    kill(part("ring", "host"))
+    seen = lab.status()
+    assert seen.state == "degraded"
+    assert any("host does not run" in each and "started again" not in each for each in seen.problems)
+    assert all_supervisors(labs.home) == []
+
+
+def test_lab_is_ready_with_all_its_parts_shown(labs: Labs, nm: Nm) -> None:
+    lab: Lab = labs.up(RING)
+    until(lambda: bool(all_supervisors(labs.home)))
+    shown = {each["part"]: each["running"] for each in nm("inspect", "-o", "json").json["parts"]}
+    assert shown == dict.fromkeys(("postgres", "controller", "host", "supervisor"), True)
+    lab.down()
