@@ -107,7 +107,8 @@ MISTAKES = frozenset(
         "run.invalid",
         "run.taken",
         "run.unknown",
-        "tree.invalid",
+        "tree.forbidden",
+    "tree.invalid",
         "tree.kind",
     }
 )
