@@ -9,6 +9,9 @@ make setup .venv/.stamps/tools
 
 python=.venv/bin/python
 export NM_STRICT_SKIPS=1
+# Hundreds of programs are started; without compiled modules each spends half its time compiling them again.
+unset PYTHONDONTWRITEBYTECODE
+$python -m compileall -q orchestrator nextmini_py
 stage() { echo; echo "== $* (at ${SECONDS} s)"; }
 # What meets real kernels, engines and clocks on a shared machine may lose a race once: it is run again by itself,
 # in the open, and a second failure counts. The pure tests get no second chance.
