@@ -12,7 +12,7 @@ pub enum DropCause {
     Loss,
     /// The link's queue was at its limit.
     QueueFull,
-    /// No route, or a group without a tree here.
+    /// No route, a group without a tree here, or a group's packet from where its tree does not lead.
     NoRoute,
     /// The TTL (or the hop count) was used up.
     Ttl,

@@ -3,7 +3,7 @@
 mod common;
 
 use common::udp;
-use nm_engine::{Command, Event, GroupInfo, SharedBytes, Target, VnetHeader};
+use nm_engine::{Command, DropCause, Event, GroupInfo, GroupRoute, NodeId, SharedBytes, Target, VnetHeader};
 use nm_sim::{Lab, Wire};
 
 #[test]
@@ -31,6 +31,38 @@ fn relays_spend_the_ttl_of_group_packets_without_touching_the_shared_bytes() {
         assert_eq!(got[0][8], ttl);
         assert!(common::header_is_whole(&got[0]));
     }
+}
+
+/// Installs parts of trees by hand, as they may be side by side while a tree changes, sends one packet from node 1, and
+/// says how many crossed links and how many copies each node kept.
+fn send_through(next_hops: &[(NodeId, &[NodeId])]) -> (Lab, u64, Vec<usize>) {
+    let mut lab = Lab::ring(4, 1, &Wire::default());
+    let group = lab.group(3, 1, &[2, 3, 4]);
+    for &(node, next_hops) in next_hops {
+        let route = GroupRoute { tree_id: 1, next_hops: next_hops.to_vec(), local: node != 1 };
+        let command = Command::InstallGroupRoutes { group_id: 3, source: 1, routes: vec![route] };
+        lab.command(node, command).expect("installed");
+    }
+    lab.send_ip(1, &udp(1, group.octets(), 200, (1, 2), b"all"), VnetHeader::default());
+    lab.run_for(1_000_000_000);
+    let sent = (1..=4).flat_map(|node| lab.stats(node).links).map(|link| link.tx.packets).sum();
+    let kept = (1..=4).map(|node| lab.take(node).tun.len()).collect();
+    (lab, sent, kept)
+}
+
+#[test]
+fn a_packet_does_not_bounce_between_neighbours_whose_trees_disagree() {
+    // Node 2 has the new tree already, node 3 and node 4 still have the old one, which came the other way round.
+    let (_, sent, kept) = send_through(&[(1, &[2]), (2, &[3]), (3, &[2]), (4, &[3])]);
+    assert_eq!((sent, kept), (2, vec![0, 1, 1, 0]));
+}
+
+#[test]
+fn a_packet_that_went_round_ends_where_it_started() {
+    let (lab, sent, kept) = send_through(&[(1, &[2]), (2, &[3]), (3, &[4]), (4, &[1])]);
+    assert_eq!((sent, kept), (4, vec![0, 1, 1, 1]));
+    let lost: u64 = lab.stats(1).links.iter().map(|link| link.rx.drops.get(DropCause::NoRoute)).sum();
+    assert_eq!(lost, 1);
 }
 
 #[test]

@@ -148,6 +148,10 @@ impl Engine {
     }
 
     /// A group's packet: a copy for every child in the tree, and one for us.
+    ///
+    /// Nodes learn a new tree one after the other, and until all have it, parts of two trees together may be a circle.
+    /// A packet is therefore never sent back to where it came from, nor taken by the node that it started at: in a ring
+    /// and between neighbours nothing goes round. In a denser network the TTL, or the hop count, ends it.
     fn fan_out(&mut self, now: Instant, mut packet: Packet, origin: Origin, io: &mut Io) -> u32 {
         let dst = packet.meta().dst;
         let (mut known, mut member) = (false, false);
@@ -157,6 +161,16 @@ impl Engine {
             if let Some(branch) = group.branch() {
                 known = true;
                 self.hops.extend_from_slice(&branch.links);
+            }
+        }
+        if let Origin::Link(link) = origin {
+            let ours = self.map.node_of(packet.meta().src) == Some(self.config.node_id);
+            if ours || self.hops.contains(&link) {
+                self.hops.retain(|&hop| !ours && hop != link);
+                if ours || (self.hops.is_empty() && !self.group_packet_is_for_us(&packet, member)) {
+                    self.refuse(now, packet, origin, DropCause::NoRoute, None, io);
+                    return 0;
+                }
             }
         }
         let here = matches!(origin, Origin::Link(_)) && self.group_packet_is_for_us(&packet, member);

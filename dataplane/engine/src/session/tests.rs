@@ -8,6 +8,8 @@ use super::cadence::Cadence;
 use super::wire::{Header, Message, Terms};
 use super::*;
 use crate::digest::Digest;
+use crate::rng::Rng;
+use crate::vnet::GSO_UDP_L4;
 use crate::{
     Command, CommandOutput, Engine, LinkSpec, NodeConfig, Packet, PeerReport, Pool, SharedBytes, VnetHeader,
     HEADROOM,
@@ -61,6 +63,19 @@ impl Bench {
 
     /// Hands a session payload from node 2 to the engine.
     fn hand(&mut self, payload: &[u8]) {
+        self.hand_as(payload, VnetHeader::default());
+    }
+
+    /// The same for many segments in one packet.
+    fn hand_super(&mut self, payload: &[u8]) {
+        let (gso_size, hdr_len) = ((UNIT + wire::HEADER) as u16, outbox::IP_UDP as u16);
+        self.hand_as(
+            payload,
+            VnetHeader { gso_type: GSO_UDP_L4, gso_size, hdr_len, ..VnetHeader::default() },
+        );
+    }
+
+    fn hand_as(&mut self, payload: &[u8], vnet: VnetHeader) {
         let mut packet = self.io.pool.get_for(outbox::IP_UDP + payload.len());
         let len = outbox::IP_UDP + payload.len();
         if let Some(storage) = packet.storage_mut() {
@@ -68,7 +83,7 @@ impl Bench {
             out[outbox::IP_UDP..].copy_from_slice(payload);
             outbox::emit_headers(out, u32::from(HERE) + 1, u32::from(HERE));
         }
-        packet.set_frame(HEADROOM, len, VnetHeader::default());
+        packet.set_frame(HEADROOM, len, vnet);
         packet.parse(1500).expect("a good packet");
         self.engine.handle_link(self.now, 0, packet, &mut self.io);
     }
@@ -85,16 +100,12 @@ impl Bench {
     /// Hands over all of the data and says that this was it.
     fn deliver(&mut self, number: u64, data: &[u8]) {
         self.segments(number, data);
-        self.tell(number, &Message::SourceDone { digest: Digest::of(data) });
+        self.tell(number, &Message::SourceDone { digest: digest(number, data) });
     }
 
     fn segments(&mut self, number: u64, data: &[u8]) {
         for (index, part) in data.chunks(UNIT).enumerate() {
-            let offset = (index * UNIT) as u64;
-            let mut payload = vec![0; wire::HEADER];
-            Header { kind: wire::DATA, round: 0, tag: tag_of(number), offset }.write(&mut payload);
-            payload.extend_from_slice(part);
-            self.hand(&payload);
+            self.hand(&segment(number, 0, index, part));
         }
     }
 
@@ -163,6 +174,23 @@ fn frame(number: u64, message: &Message) -> Vec<u8> {
     payload
 }
 
+/// What a sender of this transfer says: of all segments, each with its header in the first round.
+fn digest(number: u64, data: &[u8]) -> Digest {
+    let mut all = Vec::new();
+    for (index, part) in data.chunks(UNIT).enumerate() {
+        all.extend_from_slice(&segment(number, 0, index, part));
+    }
+    Digest::of(&all)
+}
+
+fn segment(number: u64, round: u8, index: usize, part: &[u8]) -> Vec<u8> {
+    let mut payload = vec![0; wire::HEADER];
+    let offset = (index * UNIT) as u64;
+    Header { kind: wire::DATA, round, tag: tag_of(number), offset }.write(&mut payload);
+    payload.extend_from_slice(part);
+    payload
+}
+
 fn bytes(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|index| (index as u8).wrapping_mul(31) ^ seed).collect()
 }
@@ -175,7 +203,7 @@ fn data_of_another_transfer_with_the_same_tag_never_completes_one() {
     bench.offer(new, &bytes(5000, 1));
     bench.segments(old, &bytes(5000, 2));
     assert_eq!(bench.state(session), SessionState::Active, "the sender has not said what it has sent");
-    bench.tell(new, &Message::SourceDone { digest: Digest::of(&bytes(5000, 1)) });
+    bench.tell(new, &Message::SourceDone { digest: digest(new, &bytes(5000, 1)) });
     let report = bench.report(session);
     assert_eq!(report.state, SessionState::Failed);
     assert!(report.reason.starts_with("digest differs"), "{}", report.reason);
@@ -304,9 +332,9 @@ fn absurd_offers_are_not_heard() {
 fn only_this_transfers_number_and_digest_complete_it() {
     let mut bench = Bench::new();
     let data = b"the same bytes";
-    let digest = Digest::of(data);
     let old = bench.send(data);
     let old_number = bench.offered();
+    let digest = digest(old_number, data);
     bench.get_ready(old_number);
     assert!(bench.said().contains(&(old_number, Message::SourceDone { digest })), "it says what it has sent");
     bench.tell(old_number, &Message::Complete { bytes: 14, digest });
@@ -331,7 +359,7 @@ fn only_this_transfers_number_and_digest_complete_it() {
 fn a_receiver_says_that_it_is_complete_when_it_knows_what_was_sent_and_not_before() {
     let mut bench = Bench::new();
     let (data, number) = (bytes(5000, 1), 3 << 32);
-    let digest = Digest::of(&data);
+    let digest = digest(number, &data);
     let session = bench.receive(5000);
     bench.offer(number, &data);
     bench.segments(number, &data);
@@ -362,7 +390,7 @@ fn a_receiver_that_has_missed_the_digest_is_told_when_it_asks() {
     bench.get_ready(number);
     bench.said();
     bench.tell(number, &Message::Ready { capacity: 9 });
-    assert_eq!(bench.said(), [(number, Message::SourceDone { digest: Digest::of(b"data") })]);
+    assert_eq!(bench.said(), [(number, Message::SourceDone { digest: digest(number, b"data") })]);
 }
 
 #[test]
@@ -370,7 +398,7 @@ fn a_receiver_of_an_old_life_is_told_that_there_is_no_such_transfer() {
     let mut bench = Bench::new();
     let unknown = 99 << 32;
     let progress = wire::Progress::default();
-    let digest = Digest::of(b"x");
+    let digest = digest(unknown, b"x");
     for message in [
         Message::Ready { capacity: 9 },
         Message::Progress(progress),
@@ -439,7 +467,7 @@ fn a_hundred_thousand_transfers_leave_no_more_than_the_last_few() {
         let outgoing = bench.send(b"data");
         let number = bench.offered();
         bench.get_ready(number);
-        bench.tell(number, &Message::Complete { bytes: 4, digest: Digest::of(b"data") });
+        bench.tell(number, &Message::Complete { bytes: 4, digest: digest(number, b"data") });
         assert_eq!((incoming, outgoing), (2 * round + 1, 2 * round + 2));
         bench.io.events.clear();
         bench.io.transmits.clear();
@@ -464,15 +492,11 @@ fn a_large_transfer_is_digested_in_steps_between_which_others_have_their_turn() 
     bench.offer(number, &data);
     // Everything but the first segment: nothing can be digested before that is there.
     for (index, part) in data.chunks(UNIT).enumerate().skip(1) {
-        let mut payload = vec![0; wire::HEADER];
-        let offset = (index * UNIT) as u64;
-        Header { kind: wire::DATA, round: 0, tag: tag_of(number), offset }.write(&mut payload);
-        payload.extend_from_slice(part);
-        bench.hand(&payload);
+        bench.hand(&segment(number, 0, index, part));
     }
     bench.segments(number, &data[..UNIT]);
     assert_eq!(bench.state(session), SessionState::Active);
-    bench.tell(number, &Message::SourceDone { digest: Digest::of(&data) });
+    bench.tell(number, &Message::SourceDone { digest: digest(number, &data) });
     let said = bench.said();
     assert!(
         matches!(said.last(), Some((_, Message::Progress(p))) if p.bytes == 10_000_000),
@@ -535,4 +559,51 @@ proptest! {
         prop_assert_ne!(bench.state(outgoing), SessionState::Complete);
         prop_assert_ne!(bench.state(incoming), SessionState::Complete);
     }
+}
+
+proptest! {
+    #[test]
+    fn segments_are_digested_alike_in_any_order_round_and_company(
+        len in 1usize..12 * UNIT, seed: u64, rounds in 0u8..4,
+    ) {
+        let mut bench = Bench::new();
+        let (data, number) = (bytes(len, 1), 3 << 32);
+        let session = bench.receive(len as u64);
+        bench.offer(number, &data);
+        let mut rng = Rng::new(seed, &["order"]);
+        let mut order: Vec<usize> = (0..len.div_ceil(UNIT)).collect();
+        for at in (1..order.len()).rev().filter(|_| rounds > 0) {
+            order.swap(at, (rng.next() % (at as u64 + 1)) as usize);
+        }
+        // Each segment comes several times: in the end nothing is missing.
+        for round in 0..=rounds {
+            for &index in order.iter().filter(|_| round == rounds || rng.next() % 2 == 0) {
+                let part = data.chunks(UNIT).nth(index).expect("within the data");
+                bench.hand(&segment(number, round, index, part));
+            }
+        }
+        bench.tell(number, &Message::SourceDone { digest: digest(number, &data) });
+        prop_assert_eq!(bench.state(session), SessionState::Complete);
+        prop_assert_eq!(bench.received(session), Some(data));
+    }
+}
+
+#[test]
+fn a_packet_whose_headers_are_wrong_in_the_middle_gives_what_is_right_in_it() {
+    let mut bench = Bench::new();
+    let (data, number) = (bytes(4 * UNIT, 1), 3 << 32);
+    let session = bench.receive(data.len() as u64);
+    bench.offer(number, &data);
+    let parts = |wrong: bool| -> Vec<u8> {
+        let middle = |index| if wrong && index == 1 { 4 << 32 } else { number };
+        data.chunks(UNIT)
+            .enumerate()
+            .flat_map(|(index, part)| segment(middle(index), 0, index, part))
+            .collect()
+    };
+    bench.hand_super(&parts(true));
+    assert_eq!(bench.peer(session).bytes, 3 * UNIT as u64);
+    bench.hand_super(&parts(false));
+    bench.tell(number, &Message::SourceDone { digest: digest(number, &data) });
+    assert_eq!(bench.received(session), Some(data));
 }

@@ -2,6 +2,8 @@
 
 use super::bitmap::Bitmap;
 use super::cadence::Cadence;
+use super::sink::Append;
+use super::tag_of;
 use super::wire::{self, Header, Terms};
 use crate::digest::{Digest, Digester};
 use crate::Instant;
@@ -16,10 +18,10 @@ pub(super) struct Transfer {
     pub total: u64,
     /// What the sender says that the digest is, once it has said so.
     pub promised: Option<Digest>,
-    /// How far our bytes were looked at: always from the start on, so that what has just arrived in order is still in
+    /// How many segments the digest covers: always from the start on, so that what has just arrived in order is still in
     /// the cache.
     digester: Digester,
-    digested: usize,
+    digested: u32,
     /// Segments from the start on that are all there.
     gapless: u32,
     /// When the next step is due, if one is.
@@ -86,16 +88,29 @@ impl Transfer {
     /// in another turn, so that packets come in between.
     pub(super) fn digest(&mut self, now: Instant, sink: &[u8]) {
         self.gapless = self.have.find(self.gapless, false);
-        let there = (u64::from(self.gapless) * self.unit as u64).min(self.total) as usize;
-        let end = there.min(self.digested + DIGEST_STEP).min(sink.len());
-        self.digester.update(&sink[self.digested.min(end)..end]);
+        let most = (DIGEST_STEP / self.unit).max(1) as u32;
+        let end = self.gapless.min(self.digested.saturating_add(most));
+        for index in self.digested..end {
+            let start = index as usize * self.unit;
+            let stop = sink.len().min(start + self.unit);
+            let mut header = [0; wire::HEADER];
+            self.header(index).write(&mut header);
+            self.digester.update(&header);
+            self.digester.update(&sink[start.min(stop)..stop]);
+        }
         self.digested = self.digested.max(end);
-        self.digest_due = (self.digested < there).then(|| now.plus_nanos(1));
+        self.digest_due = (self.digested < self.gapless).then(|| now.plus_nanos(1));
+    }
+
+    /// The header of a segment in the first round.
+    fn header(&self, index: u32) -> Header {
+        let offset = u64::from(index) * self.unit as u64;
+        Header { kind: wire::DATA, round: 0, tag: tag_of(self.number), offset }
     }
 
     /// The digest of the whole, once everything is there and was looked at.
     pub(super) fn found(&self) -> Option<Digest> {
-        let through = self.have.is_full() && self.digested as u64 == self.total;
+        let through = self.have.is_full() && self.digested == self.segments;
         through.then(|| self.digester.finish())
     }
 
@@ -113,9 +128,52 @@ impl Transfer {
         (rest == 0 && index < u64::from(self.segments)).then_some(index as u32)
     }
 
-    /// Puts one segment where it belongs. Nonsense is ignored: offsets that no segment has, wrong lengths.
+    /// Takes the segments of a packet, of `step` bytes each with their headers.
+    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, append: Append) {
+        if !self.take_next(payload, step, sink, append) {
+            payload.chunks(step.max(1)).for_each(|segment| self.place(segment, sink));
+        }
+    }
+
+    /// Takes a packet whose segments are exactly the next ones, as nearly all are: its bytes are digested as they are and
+    /// then copied behind what is there. False when it is not such a packet; nothing has changed then.
+    fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, append: Append) -> bool {
+        let (first, whole) = (self.digested, self.unit + wire::HEADER);
+        let start = u64::from(first) * self.unit as u64;
+        // What the digest does not cover yet lies behind the end of the sink, so none of it is there.
+        if self.round != 0 || sink.len() as u64 != start || (payload.len() > step && step != whole) {
+            return false;
+        }
+        let count = payload.len().div_ceil(whole);
+        let bytes = (count as u64 * self.unit as u64).min(self.total.saturating_sub(start));
+        if count == 0 || count > (self.segments - first) as usize {
+            return false;
+        }
+        if payload.len() as u64 != bytes + (count * wire::HEADER) as u64 {
+            return false;
+        }
+        let fits = |(index, segment)| {
+            Header::read(segment).is_some_and(|(header, _)| header == self.header(first + index))
+        };
+        if !(0..).zip(payload.chunks(whole)).all(fits) {
+            return false;
+        }
+        self.digester.update(payload);
+        append(sink, payload, whole, wire::HEADER);
+        let count = count as u32;
+        self.have.set_range(first, count);
+        self.digested = first + count;
+        self.gapless = self.digested;
+        self.highest = self.highest.max(self.digested);
+        self.received += u64::from(count);
+        self.unreported += u64::from(count);
+        self.bytes += bytes;
+        true
+    }
+
+    /// Puts one segment where it belongs. Nonsense is ignored: offsets that no segment has, wrong lengths, other transfers.
     #[inline]
-    pub(super) fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) {
+    fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) {
         let Some((header, part)) = Header::read(segment) else {
             return;
         };
@@ -124,7 +182,7 @@ impl Transfer {
             return;
         };
         let expected = self.unit.min((self.total as usize).saturating_sub(offset));
-        if header.kind != wire::DATA || part.len() != expected {
+        if header.kind != wire::DATA || header.tag != tag_of(self.number) || part.len() != expected {
             return;
         }
         self.received += 1;

@@ -26,8 +26,8 @@ impl Sender {
         let packet = self.build(count, data.as_slice(), outbox, &mut io.pool);
         outbox.queue.push(Outgoing { packet, session: Some(self.id) });
         self.position += u64::from(count);
-        if self.round == 0 {
-            self.digest_sent(data.as_slice(), self.plan.left() == 0);
+        if self.plan.left() == 0 {
+            self.finish_digest();
         }
         self.pace.sent(now, count, self.position);
         if self.plan.left() == 0 {
@@ -37,17 +37,10 @@ impl Sender {
         }
     }
 
-    /// Takes in what the first round has just sent, in order and for the first time.
-    fn digest_sent(&mut self, data: &[u8], all: bool) {
-        let Some(digester) = &mut self.digester else {
-            return;
-        };
-        let end = (self.plan.sent_end() as usize * self.unit).min(data.len());
-        digester.update(&data[self.digested..end]);
-        self.digested = end;
-        if all {
+    /// The first round is out, which is everything in order and for the first time.
+    fn finish_digest(&mut self) {
+        if let Some(digester) = self.digester.take() {
             self.digest = Some(digester.finish());
-            self.digester = None;
         }
     }
 
@@ -69,6 +62,10 @@ impl Sender {
                 end += wire::HEADER;
                 out[end..end + part.len()].copy_from_slice(part);
                 end += part.len();
+            }
+            // There is a digester in the first round alone.
+            if let Some(digester) = &mut self.digester {
+                digester.update(&out[IP_UDP..end]);
             }
             emit_headers(&mut out[..end], outbox.addr(outbox.node_id), self.dest);
         }

@@ -61,7 +61,6 @@ pub(super) struct Sender {
     data: Option<SharedBytes>,
     /// Of what has left in the first round, and of all when that is out.
     digester: Option<Digester>,
-    digested: usize,
     digest: Option<Digest>,
     total: u64,
     /// Payload bytes of one segment, segments in all, and how many make a super-packet.
@@ -106,7 +105,6 @@ impl Sender {
             number: offer.number,
             dest: offer.dest,
             digester: Some(Digester::new()),
-            digested: 0,
             digest: None,
             data: Some(offer.data),
             total,
