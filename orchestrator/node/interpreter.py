@@ -1,21 +1,41 @@
 """Settings of this process that all roles share, put back after roles as they were before the first one.
 
-A role may lower a limit on resources, or change how the interpreter works, for itself. Whoever comes next,
-and the nodes in this process, would be left with it.
+A role may lower a limit on resources, change how the interpreter works, or replace functions of modules and
+classes that others use too. Whoever comes next, and the nodes in this process, would be left with it.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import sys
 import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 __all__ = ["Settings"]
+
+_SHARED = (
+    "asyncio",
+    "builtins",
+    "json",
+    "logging",
+    "nextmini_py",
+    "orchestrator",
+    "os",
+    "socket",
+    "threading",
+    "time",
+)
+"""Modules that the agent and every role use, with all below them."""
+
+_CODE = (FunctionType, BuiltinFunctionType, type, ModuleType, staticmethod, classmethod, property)
+
+_HEAP_TYPE = 1 << 9  # of a class that Python code made, and may change; Include/object.h
 
 _LIMITS = sorted(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
@@ -33,8 +53,11 @@ class Settings:
             (threading.gettrace, threading.settrace),
             (threading.getprofile, threading.setprofile),
             (threading.stack_size, threading.stack_size),
+            (os.geteuid, os.seteuid),
+            (os.getegid, os.setegid),
         ]
         self._values = [(read, write, read()) for read, write in read_and_write]
+        self._code = _code()
 
     def put_back(self) -> None:
         """Make them what they were, as far as the kernel allows: a hard limit is raised by root alone."""
@@ -54,6 +77,27 @@ class Settings:
             (gc.enable if self._collects else gc.disable)()
         if warnings.filters != self._filters:
             warnings.filters[:] = self._filters  # type: ignore[index]  # it is a list
+        for owner, attributes in self._code:
+            now = vars(owner)
+            for name, value in attributes.items():
+                if now.get(name) is not value:
+                    with suppress(AttributeError, TypeError):
+                        setattr(owner, name, value)
+
+
+def _code() -> list[tuple[Any, dict[str, Any]]]:
+    """Return modules and classes with their functions, classes and modules; data of theirs may change."""
+    found: list[tuple[Any, dict[str, Any]]] = []
+    for name, module in sorted(sys.modules.items()):
+        if name.partition(".")[0] not in _SHARED or not isinstance(module, ModuleType):
+            continue
+        here = {key: value for key, value in vars(module).items() if isinstance(value, _CODE)}
+        found.append((module, here))
+        for value in here.values():
+            if isinstance(value, type) and value.__module__ == name and value.__flags__ & _HEAP_TYPE:
+                inside = {key: each for key, each in vars(value).items() if isinstance(each, _CODE)}
+                found.append((value, inside))
+    return found
 
 
 def _lower(one: int, other: int) -> int:

@@ -282,6 +282,49 @@ BAD = {
         "def bad(ctx):\n    ctx.dataplane.close()\n    ctx.dataplane.send_to_node(2, b'x')",
         "NodeClosed",
     ),
+    "limits on resources": (
+        "import resource\ndef bad(ctx):\n    for what, limit in ((resource.RLIMIT_NPROC, 1), (resource.RLIMIT_FSIZE, 0)):\n"
+        "        resource.setrlimit(what, (limit, resource.getrlimit(what)[1]))",
+        "",
+    ),
+    "traces and settings of the interpreter": (
+        "import gc, sys, threading, warnings\ndef trace(*_): raise ValueError('trace')\n"
+        "def bad(ctx):\n    gc.disable(); sys.setswitchinterval(1.0); warnings.simplefilter('error')\n"
+        "    threading.settrace(trace); threading.setprofile(trace)",
+        "",
+    ),
+    "functions replaced": (
+        "import json, asyncio, threading, time, nextmini_py\ndef bad(ctx):\n    json.dumps = asyncio.run = threading.Thread.start = None\n"
+        "    time.time = lambda: 0.0\n    type(ctx).report = type(ctx).publish = nextmini_py.Dataplane.send_data = None",
+        "",
+    ),
+    "a fork bomb of 200": (
+        "import os, time\ndef bad(ctx):\n    for _ in range(200):\n        if os.fork() == 0:\n            time.sleep(100); os._exit(0)",
+        "",
+    ),
+    "500 threads": (
+        "import threading, time\ndef go():\n    while True: time.sleep(0.05)\n"
+        "def bad(ctx):\n    for _ in range(500): threading.Thread(target=go, daemon=True).start()",
+        "",
+    ),
+    "a gigabyte of memory": ("import mmap\ndef bad(ctx): mmap.mmap(-1, 1 << 30)[:: 1 << 22]", ""),
+    "20,000 published values": (
+        "def bad(ctx):\n    for n in range(20_000): ctx.publish(f'k{n}', n)",
+        "",
+    ),
+    "a working directory that is gone": (
+        "import os, tempfile\ndef bad(ctx):\n    folder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)",
+        "",
+    ),
+    "an exception with 20,000 causes": (
+        "def bad(ctx):\n    error = None\n    for _ in range(20_000):\n        then = ValueError('x'); then.__cause__ = error; error = then\n    raise error",
+        "ValueError: x",
+    ),
+    "waitpid for any child": (
+        "import os, subprocess\ndef bad(ctx):\n    subprocess.Popen(['true'])\n    try:\n        while True: os.waitpid(-1, 0)\n"
+        "    except ChildProcessError: pass",
+        "",
+    ),
     "a reserved key": ("def bad(ctx): ctx.report(node=99, role='ghost')", "may not set `node`"),
     "a generator of rows": ("def bad(ctx):\n    for n in range(300): ctx.report(n=n, pad='x' * 1000)", ""),
     "a receiver twice": (

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import json
 import resource
 import sys
 import threading
+import time
 import warnings
 
+import pytest
+
+from orchestrator.node.context import Context
 from orchestrator.node.interpreter import Settings
 
 
@@ -34,3 +39,21 @@ def test_limits_and_settings_are_put_back() -> None:
     assert seen() == before
     settings.put_back()
     assert seen() == before
+
+
+def test_functions_that_a_role_replaced_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = [
+        (json, "dumps"),
+        (threading, "Lock"),
+        (threading.Thread, "start"),
+        (Context, "report"),
+        (time, "time"),
+    ]
+    settings = Settings()
+    before = [getattr(owner, name) for owner, name in code]
+    for owner, name in code:
+        monkeypatch.setattr(owner, name, None)  # undone in any case
+    monkeypatch.delattr(Context, "publish")
+    settings.put_back()
+    assert [getattr(owner, name) for owner, name in code] == before
+    assert callable(Context.publish)
