@@ -237,6 +237,7 @@ async def _prepare(
         subnet=subnet,
         tun_device=str(TUN),
         link_directory=str(directory.links) if backend == "native" else "",
+        restart=options.restart,
     )
     render.write(planned, directory.run)
     state = replace(state, buffers=planned.buffers)

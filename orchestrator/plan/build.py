@@ -54,6 +54,7 @@ def build(
     ready_timeout: float = 60.0,
     tun_device: str = "/dev/net/tun",
     link_directory: str = "",
+    restart: bool = True,
 ) -> DeploymentPlan:
     """Return the plan of one lab.
 
@@ -73,6 +74,7 @@ def build(
         ready_timeout: Seconds that the nodes may take to become ready.
         tun_device: The TUN clone device of this machine.
         link_directory: native: the folder for the sockets of links between processes; none without it.
+        restart: docker: whether the engine starts containers again that end.
 
     Raises:
         UsageError: The lab's name, an external node or the subnet cannot be used.
@@ -127,6 +129,7 @@ def build(
         secrets=keys,
         controller_url=reach,
         images=images or Images.of_version(__version__),
+        restart=restart,
     )
     return plan_containers(plan, subnet, controller_port, published) if docker else plan
 

@@ -240,6 +240,11 @@ class HostEntry:
     names: tuple[str, ...]
 
 
+RESTARTS = 20
+"""How often a container that fails is started again: with the engine's pauses one that fails at once is
+given up after some ten minutes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentPlan:
     """Everything that will be written, and nothing that still has to be found out.
@@ -260,6 +265,7 @@ class DeploymentPlan:
         network: Their network, for docker.
         volumes: Their volumes, for docker.
         buffers: Kernel settings of all nodes that let TCP fill the links.
+        restart: Whether containers that end are started again by the engine.
         controller_url: Where a program on this machine reaches the controller.
     """
 
@@ -279,6 +285,16 @@ class DeploymentPlan:
     services: tuple[ServicePlan, ...] = ()
     network: NetworkPlan | None = None
     volumes: tuple[VolumePlan, ...] = ()
+    restart: bool = True
+
+    @property
+    def restart_policy(self) -> str:
+        """Return the restart policy of all containers, as a compose file states it.
+
+        The engine pauses longer after each death that follows another, up to a minute, and counts all of them
+        for as long as the container lives; `nm up` begins the count anew.
+        """
+        return f"on-failure:{RESTARTS}" if self.restart else "no"
 
     @property
     def external(self) -> tuple[int, ...]:

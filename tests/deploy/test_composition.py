@@ -74,6 +74,17 @@ def test_a_dollar_arrives_as_one(planned: DeploymentPlan, tmp_path: Path) -> Non
     assert {service.settings["environment"]["ODD"] for service in found.services} == {odd}
 
 
+def test_containers_that_end_are_started_again_unless_nobody_wants_it(
+    planned: DeploymentPlan, tmp_path: Path
+) -> None:
+    for restart, policy in (
+        (True, {"Name": "on-failure", "MaximumRetryCount": 20}),
+        (False, {"Name": "no"}),
+    ):
+        found = read(replace(planned, restart=restart), tmp_path)
+        assert [service.host["restart_policy"] for service in found.services] == [policy] * 6
+
+
 def test_an_engine_may_choose_the_subnet(tmp_path: Path) -> None:
     meant = topology.loads("name: ring\ntopology: {type: ring, n_nodes: 4}\n")
     found = read(plan.build(meant, lab="ring", backend="docker"), tmp_path)

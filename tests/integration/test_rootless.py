@@ -14,6 +14,7 @@ import pytest
 from orchestrator.deploy.fitness import Finding
 from tests.integration.conftest import RING, Said
 from tests.integration.ordinary import OrdinaryUser, World
+from tests.integration.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for several other users")
 
@@ -67,8 +68,20 @@ def test_commands_run_as_root_of_their_node_and_as_nobody_on_the_machine(user: O
     must(user.nm("down"))
 
 
-def test_a_killed_host_process_leaves_nothing(user: OrdinaryUser) -> None:
+def test_a_killed_host_process_comes_back_by_itself(user: OrdinaryUser) -> None:
     must(user.nm("up", RING, "--backend", "native"))
+    table = user.home.lab("ring").host_file
+    before = json.loads(user.look(table).read_text())["pid"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: user.look(table).is_file() and json.loads(user.look(table).read_text())["pid"] != before)
+    until(lambda: json.loads(user.nm("status", "-o", "json").out)["state"] == "ready")
+    must(user.nm("exec", "1", "--", "ping", "-c", "1", "-W", "5", "node-3"))
+    must(user.nm("down"))
+    nothing_is_left(user)
+
+
+def test_a_killed_host_process_leaves_nothing(user: OrdinaryUser) -> None:
+    must(user.nm("up", RING, "--backend", "native", "--no-restart"))
     stays = user.start(sys.executable, "-m", "orchestrator.cli", "exec", "3", "--", "sleep", "300")
     hidden = "env -i setsid sleep 300 </dev/null >/dev/null 2>&1 &"
     must(user.nm("exec", "1", "--", "sh", "-c", hidden))

@@ -110,7 +110,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def lab(home: Home) -> Iterator[Lab]:
-    with Lab.up(RING, name="owned", backend="native", home=home) as up:
+    # Whatever dies stays dead until `nm up`: what a death leaves is looked at here.
+    with Lab.up(RING, name="owned", backend="native", home=home, restart=False) as up:
         yield up
 
 

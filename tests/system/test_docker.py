@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from orchestrator.deploy.docker.engine import Engine
 from orchestrator.deploy.home import Home
 from orchestrator.errors import HostNotFit
+from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
@@ -105,6 +108,25 @@ def test_a_lost_container_is_named_and_up_mends_it(labs: Labs, nm: Nm, victim: s
     assert victim in up.err
     assert lab.status().state == "ready"
     assert lab.node(1).run(["ping", "-c", "1", "-W", "2", "10.0.0.3"]).ok
+
+
+@pytest.mark.parametrize("victim", ["node-2", "controller", "postgres"])
+def test_a_container_whose_process_is_killed_comes_back_by_itself(labs: Labs, victim: str) -> None:
+    lab = labs.up(RING, backend="docker")
+    lab.set_link(1, 2, LinkSpec(delay_us=3000))
+    before = inspect(f"nm-ring-{victim}")["State"]
+    os.kill(before["Pid"], signal.SIGKILL)  # not by the engine, which starts nothing again that it killed
+    deadline = time.monotonic() + 60
+    while True:
+        now = inspect(f"nm-ring-{victim}")["State"]
+        anew = now["Running"] and now["StartedAt"] != before["StartedAt"]
+        if anew and lab.status().state == "ready":
+            break
+        assert time.monotonic() < deadline, lab.status().problems
+        time.sleep(0.1)
+    assert lab.node(1).run(["ping", "-c", "1", "-w", "10", "10.0.0.3"]).ok
+    [link] = [link for link in lab.status().links if (link.a, link.b) == (1, 2)]
+    assert link.forward.delay_us == 3000
 
 
 def test_a_killed_up_leaves_nothing_that_down_does_not_remove(nm: Nm, nm_home: Home) -> None:

@@ -169,6 +169,7 @@ def _service(
         "security_opt": given["security_opt"],
         "devices": given["devices"],
         "sysctls": given["sysctls"],
+        "restart_policy": _restart_policy(given["restart"]),
         "log_config": {"type": given["logging"]["driver"], "config": given["logging"]["options"]},
     }
     after = tuple(given["depends_on"])
@@ -178,6 +179,11 @@ def _service(
 def _port(text: str) -> tuple[str, tuple[str, str]]:
     address, published, container = text.split(":")
     return container, (address, published)
+
+
+def _restart_policy(text: str) -> dict[str, Any]:
+    name, _, most = text.partition(":")
+    return {"Name": name, "MaximumRetryCount": int(most)} if most else {"Name": name}
 
 
 def _mount(mount: Mapping[str, Any], volumes: Mapping[str, Volume], folder: Path) -> Mount:

@@ -28,8 +28,9 @@ ROLE_LABEL = "nm.role"
 NODE_LABEL = "nm.node"
 HOME_LABEL = "nm.home"
 
-TROUBLE_STATES = ("exited", "dead")
-"""States of a container whose program has ended; ours never end by themselves."""
+TROUBLE_STATES = ("exited", "dead", "restarting")
+"""States of a container whose program has ended; ours never end by themselves. One that is `restarting` is
+started again by the engine after a pause."""
 
 REMOVED_AT_ONCE = 8
 """Removing a container is mostly waiting for the kernel."""

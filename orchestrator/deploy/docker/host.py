@@ -37,6 +37,9 @@ WATCH_S = 0.5
 END_S = GRACE_S + KILL_S + 10.0
 """How long ending a command in a container may take; the rest is for an engine with much to do."""
 
+KILLED = 128 + 9
+"""The exit code of a container whose program was killed."""
+
 _OVERLAP = ("Pool overlaps", "overlaps with other one")
 
 
@@ -252,6 +255,8 @@ def _part(role: str, container: Container | None) -> Part:
 
 
 def _complaint(container: Container) -> str | None:
+    if container.status == "restarting" and container.exit_code == KILLED:
+        return None  # it did not fail by itself, and is about to run again
     if container.status in TROUBLE_STATES:
         return f"has ended with exit code {container.exit_code}"
     if container.health == "unhealthy":
