@@ -71,6 +71,7 @@ class Watchdog:
         self._watched = {number: (link, _identity(number)) for number, link in watched.items()}
         # Event queues have all the same inode; another one in the place of ours is told from a copy of ours.
         self._copies = {number: os.dup(number) for number, link in watched.items() if link in _ALIKE}
+        self._closed = False
         self._armed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -84,6 +85,14 @@ class Watchdog:
     def disarm(self) -> None:
         """No role runs; there is nothing to look for."""
         self._armed.clear()
+
+    def close(self) -> None:
+        """Look no more: the agent ends, and takes its event loop's descriptors with it."""
+        with self._looking:
+            self._closed = True
+            self.disarm()
+            while self._copies:
+                os.close(self._copies.popitem()[1])
 
     def damage(self) -> str:
         """What was taken away from the node, in words; empty when all is there."""
@@ -106,7 +115,7 @@ class Watchdog:
             if self._looks > arrived:
                 return
             self._looks += 1
-            damage = self.damage()
+            damage = "" if self._closed else self.damage()
         if not damage:
             return
         text = (
