@@ -32,10 +32,10 @@ DAMAGED = 70
 LOOK_S = 1.0
 """How often descriptors are looked at while roles run: a thousand nodes cost a millisecond."""
 
-_WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]")
+_WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 """What is held open as long as the node lives: its devices, and what its threads wait with."""
 
-_ALIKE = ("anon_inode:[eventpoll]",)
+_ALIKE = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 """Those of them that only the kernel can tell from another one of their kind."""
 
 _STANDARD = (0, 1, 2)
@@ -69,7 +69,7 @@ class Watchdog:
         watched |= dict.fromkeys(namespaces, "network namespace")
         watched |= dict.fromkeys([*self._kept, self._folder], "file")
         self._watched = {number: (link, _identity(number)) for number, link in watched.items()}
-        # Event queues have all the same inode; another one in the place of ours is told from a copy of ours.
+        # Event queues and counters have all the same inode; another in the place of ours is told from a copy.
         self._copies = {number: os.dup(number) for number, link in watched.items() if link in _ALIKE}
         self._closed = False
         self._armed = threading.Event()
