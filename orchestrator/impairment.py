@@ -78,10 +78,16 @@ class LinkSpec:
 _NAMES = tuple(field.name for field in fields(LinkSpec))
 
 
+_MOST = 2**63 - 1
+"""What messages and Postgres can hold."""
+
+
 def _at_least(least: int, **values: int | None) -> None:
     for name, value in values.items():
         if value is not None and value < least:
             raise ValueError(f"{name} is {value}, but at least {least} is needed")
+        if value is not None and value > _MOST:
+            raise ValueError(f"{name} is too large: at most {_MOST} can be said")
 
 
 PLAIN = LinkSpec()

@@ -58,6 +58,13 @@ class Group:
         return DirectoryEntry(self.id, self.ip, self.source, self.label)
 
 
+_LABEL = f"a group's name has 1 to {MAX_LABEL} printable characters"
+
+
+def _is_label(label: str) -> bool:
+    return bool(label) and len(label) <= MAX_LABEL and label.isprintable()
+
+
 class Groups:
     """All groups of the lab.
 
@@ -98,9 +105,8 @@ class Groups:
         Raises:
             GroupLabelTaken: Another node has a group of that name, or it is no name.
         """
-        if not label or len(label) > MAX_LABEL or not label.isprintable():
-            text = f"a group's name has 1 to {MAX_LABEL} printable characters"
-            raise GroupLabelTaken(text, found=repr(label[:60]))
+        if not _is_label(label):
+            raise GroupLabelTaken(_LABEL, found=repr(label[:60]))
         known = self._labels.get(label)
         if known is not None:
             group = self._groups[known]
@@ -114,6 +120,21 @@ class Groups:
         group = Group(self._next_id, self.address(self._next_id), source, label)
         self.add(group)
         return group, True
+
+    def refusal(self, group_id: int, label: str, address: str | None) -> str:
+        """Return why a group cannot be, as somebody wrote it into the database; empty if it can."""
+        if not 0 < group_id < 2**32:
+            return "its number does not lie between 1 and 4294967295"
+        if not _is_label(label):
+            return _LABEL
+        try:
+            if ipaddress.IPv4Address(address or self.address(group_id)) in self._pool:
+                return ""
+        except GroupLabelTaken as error:
+            return error.message
+        except ValueError:
+            pass
+        return f"{str(address)[:60]} is no address of the pool {self._pool}"
 
     def add(self, group: Group) -> None:
         """Take a group that exists already."""

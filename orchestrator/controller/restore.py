@@ -6,6 +6,7 @@ changes of links, and rows that were added by hand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from orchestrator.controller.groups import Group, Groups, TreeSpec
@@ -15,6 +16,12 @@ from orchestrator.settings.controller import ControllerSettings, LinkEntry
 from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
 __all__ = ["build", "give_addresses", "groups_from", "links_from", "save"]
+
+_ROW = "row of group "
+"""How problems with rows are told from others about groups."""
+
+MAX_TREE = 2**16 - 1
+"""The highest number that a tree may have; together with its group's it is a route's."""
 
 
 def build(settings: ControllerSettings, found: Snapshot) -> Lab:
@@ -38,14 +45,17 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         if link.a in registry and link.b in registry:
             registry.put_link(link)
     groups = Groups(settings.multicast_pool_base, settings.multicast_pool_mask)
-    groups_from(groups, found.groups)
-    return Lab(
+    problems: dict[str, str] = {}
+    groups_from(groups, found.groups, registry, problems)
+    lab = Lab(
         registry,
         groups,
         _routes(settings, found.routes),
         shortest_path=settings.routing == "shortest_path",
         was_ready=found.lab.was_ready,
     )
+    lab.problems.update(problems)
+    return lab
 
 
 def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) -> None:
@@ -72,21 +82,49 @@ def links_from(rows: Iterable[LinkRow], registry: Registry) -> list[Link]:
     return [_link(row) for row in rows if row.a in registry and row.b in registry]
 
 
-def groups_from(groups: Groups, rows: Iterable[GroupRow]) -> set[int]:
-    """Make groups as Postgres has them; return the ids of those that differ from before."""
-    wanted = {row.group_id: row for row in rows}
+def groups_from(
+    groups: Groups, rows: Iterable[GroupRow], registry: Registry, problems: dict[str, str]
+) -> set[int]:
+    """Make groups as Postgres has them; return the ids of those that differ from before.
+
+    Args:
+        groups: The groups.
+        rows: What Postgres has.
+        registry: Which nodes there are.
+        problems: Rows that make no sense are named here, and left out.
+    """
+    for about in [about for about in problems if about.startswith(_ROW)]:
+        del problems[about]
+    wanted = {}
+    for row in rows:
+        reason = groups.refusal(row.group_id, row.label, row.group_ip)
+        if not reason and row.src_node_id not in registry:
+            reason = f"there is no node {row.src_node_id}"
+        if reason:
+            problems[f"{_ROW}{row.group_id}"] = f"the row of group {row.group_id} is left out: {reason}"
+        else:
+            wanted[row.group_id] = row
     changed = {group.id for group in groups if group.id not in wanted}
     for group_id in changed:
         groups.drop(group_id)
     for row in wanted.values():
         ip = row.group_ip or groups.address(row.group_id)
-        trees = tuple(TreeSpec(tree.tree_id, tree.edges, tree.weight) for tree in row.trees)
+        trees = tuple(
+            TreeSpec(tree.tree_id, tree.edges, tree.weight if _is_weight(tree.weight) else None)
+            for tree in row.trees
+            if tree.tree_id <= MAX_TREE and all(end in registry for edge in tree.edges for end in edge)
+        )
+        members = {member for member in row.members if member in registry}
         old = groups.group(row.group_id) if row.group_id in groups else None
-        new = Group(row.group_id, ip, row.src_node_id, row.label, set(row.members), trees)
+        new = Group(row.group_id, ip, row.src_node_id, row.label, members, trees)
         if old is None or (old.entry, old.members, old.trees) != (new.entry, new.members, new.trees):
             groups.add(new)
             changed.add(new.id)
     return changed
+
+
+def _is_weight(weight: float | None) -> bool:
+    return weight is not None and math.isfinite(weight) and weight > 0
 
 
 def give_addresses(groups: Groups, rows: Iterable[GroupRow], store: Store) -> None:

@@ -86,7 +86,10 @@ class Controller:
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
         for run in found.runs:
-            self.agents.restore(run)
+            try:
+                self.agents.restore(run)
+            except Exception:  # a row that somebody wrote must not keep the lab from coming back
+                self._log.exception("run not restored", run=run.run)
         try:
             self._server = await serve(self._handle, settings.host, settings.port, http_handler=self._http)
         except OSError as error:
@@ -256,7 +259,7 @@ class Controller:
         elif table == "routes":
             lab.set_routes(rows)
         else:
-            for group_id in restore.groups_from(lab.groups, rows):
+            for group_id in restore.groups_from(lab.groups, rows, lab.registry, lab.problems):
                 lab.group_changed(group_id)
             restore.give_addresses(lab.groups, rows, store)
         if lab.has_changes:

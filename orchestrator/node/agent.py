@@ -110,6 +110,7 @@ class Agent:
             if self._looking is not None:
                 self._looking.cancel()
             await self._end_roles()
+            self._watchdog.close()
 
     def _hello(self) -> AgentHello:
         running = [RunningRole(run.id, node) for run in self._runs.values() for node in run.running]

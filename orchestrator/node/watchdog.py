@@ -32,10 +32,10 @@ DAMAGED = 70
 LOOK_S = 1.0
 """How often descriptors are looked at while roles run: a thousand nodes cost a millisecond."""
 
-_WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]")
+_WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 """What is held open as long as the node lives: its devices, and what its threads wait with."""
 
-_ALIKE = ("anon_inode:[eventpoll]",)
+_ALIKE = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 """Those of them that only the kernel can tell from another one of their kind."""
 
 _STANDARD = (0, 1, 2)
@@ -69,8 +69,9 @@ class Watchdog:
         watched |= dict.fromkeys(namespaces, "network namespace")
         watched |= dict.fromkeys([*self._kept, self._folder], "file")
         self._watched = {number: (link, _identity(number)) for number, link in watched.items()}
-        # Event queues have all the same inode; another one in the place of ours is told from a copy of ours.
+        # Event queues and counters have all the same inode; another in the place of ours is told from a copy.
         self._copies = {number: os.dup(number) for number, link in watched.items() if link in _ALIKE}
+        self._closed = False
         self._armed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -84,6 +85,14 @@ class Watchdog:
     def disarm(self) -> None:
         """No role runs; there is nothing to look for."""
         self._armed.clear()
+
+    def close(self) -> None:
+        """Look no more: the agent ends, and takes its event loop's descriptors with it."""
+        with self._looking:
+            self._closed = True
+            self.disarm()
+            while self._copies:
+                os.close(self._copies.popitem()[1])
 
     def damage(self) -> str:
         """What was taken away from the node, in words; empty when all is there."""
@@ -106,7 +115,7 @@ class Watchdog:
             if self._looks > arrived:
                 return
             self._looks += 1
-            damage = self.damage()
+            damage = "" if self._closed else self.damage()
         if not damage:
             return
         text = (

@@ -118,7 +118,8 @@ async def read_runs(connection: AsyncConnection) -> tuple[RunRow, ...]:
     """Return the runs that have not ended, with all they need to go on."""
     cursor = await connection.execute(
         "SELECT run, scenario, state, reason, entry, params, seed, timeout_s, started_at,"
-        " started_monotonic, boot FROM runs WHERE finished_at IS NULL ORDER BY started_at"
+        " started_monotonic, boot FROM runs WHERE finished_at IS NULL"
+        " AND isfinite(started_at) ORDER BY started_at"
     )
     found = []
     for row in await cursor.fetchall():

@@ -397,6 +397,7 @@ def test_a_call_that_never_returns_degrades_its_node_until_up_mends_it(
         EPOLL + "            os.close(int(fd))",
         EPOLL + "            other = select.epoll()\n            os.dup2(other.fileno(), int(fd))",
         EPOLL + "            os.close(int(fd))\n    time.sleep(3600)",
+        EPOLL.replace("eventpoll", "eventfd") + "            os.close(int(fd))",
         "import os\ndef bad(ctx): os._exit(0)",
         "import os, signal\ndef bad(ctx): os.kill(os.getpid(), signal.SIGKILL)",
     ],

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from orchestrator.node import watchdog as watchdog_module
-from orchestrator.node.watchdog import Watchdog
+from orchestrator.node.watchdog import Watchdog, own_descriptors
 
 ROLES = 50
 
@@ -80,3 +80,21 @@ def test_an_event_queue_that_is_closed_or_replaced_by_another_is_damage() -> Non
             os.dup2(saved, number)
             os.close(saved)
         assert watchdog.damage() == ""
+
+
+def test_an_agent_that_ended_takes_its_own_descriptors_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the one that is started next would find its process ended by the watchdog of the one before."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with select.epoll():
+        before = len(own_descriptors())
+        watchdog = Watchdog()
+        watchdog.close()
+        watchdog.close()
+        assert len(own_descriptors()) == before + len(watchdog._kept) + 1
+    watchdog.check()
+    assert ended == []
+    open_one = Watchdog()
+    open_one._watched[4095] = ("anon_inode:[eventpoll]", (0, 0, 0))
+    open_one.check()
+    assert ended == [watchdog_module.DAMAGED]
