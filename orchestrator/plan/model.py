@@ -114,6 +114,7 @@ class NodePlan:
     restart_on_disconnect: bool
     ready_grace_ms: int
     peer_report_timeout_ms: int
+    start_timeout_ms: int
     window_bytes: int
     file: str
 
