@@ -221,6 +221,7 @@ def _node(
         restart_on_disconnect=True,
         ready_grace_ms=node.ready_grace_ms,
         peer_report_timeout_ms=node.peer_report_timeout_ms,
+        start_timeout_ms=node.start_timeout_ms,
         window_bytes=node.window_bytes,
         hostname=hostname(node),
         sysctls=node.sysctls,

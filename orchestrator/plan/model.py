@@ -117,6 +117,7 @@ class NodePlan:
     restart_on_disconnect: bool
     ready_grace_ms: int
     peer_report_timeout_ms: int
+    start_timeout_ms: int
     window_bytes: int
     hostname: str
     sysctls: Mapping[str, str]

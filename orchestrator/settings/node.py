@@ -24,11 +24,13 @@ class LosslessSettings:
     Attributes:
         ready_grace_ms: How long a sender waits for all receivers to say that they are ready.
         peer_report_timeout_ms: How long a silent receiver is waited for before it is named.
+        start_timeout_ms: How long a receive call waits for its sender to begin.
         window_bytes: The most that may be under way to one receiver.
     """
 
     ready_grace_ms: int = 10_000
     peer_report_timeout_ms: int = 15_000
+    start_timeout_ms: int = 600_000
     window_bytes: int = 8_388_608
 
 
@@ -125,6 +127,7 @@ _KEYS = {
                 {
                     "ready_grace_ms": Field(_MILLIS, "how long a sender waits for receivers to be ready"),
                     "peer_report_timeout_ms": Field(_MILLIS, "how long a silent receiver is waited for"),
+                    "start_timeout_ms": Field(_MILLIS, "how long a receive call waits for its sender"),
                     "window_bytes": Field(Integer(65_536, 2**32), "the most under way to one receiver"),
                 },
                 LosslessSettings,

@@ -128,6 +128,7 @@ _LOSSLESS = Table(
     {
         "ready_grace": Field(_WAIT, "how long a sender waits for its receivers to be ready", default="10 s"),
         "report_timeout": Field(_WAIT, "how long a silent receiver is waited for", default="15 s"),
+        "start_timeout": Field(_WAIT, "how long a receive call waits for its sender", default="600 s"),
         "window": Field(_WINDOW, "the most that a sender has under way", default="8 MiB"),
     },
     later={"fec": "forward error correction", "fec_enabled": "forward error correction"},

@@ -34,6 +34,7 @@ class Node:
         channel_backpressure: Whether a full receiver grows, up to 32 MB, instead of losing.
         ready_grace_ms: How long a lossless sender waits for its receivers to be ready.
         peer_report_timeout_ms: How long a silent receiver is waited for.
+        start_timeout_ms: How long a lossless receive call waits for its sender.
         window_bytes: The most that a lossless sender has under way.
     """
 
@@ -50,6 +51,7 @@ class Node:
     channel_backpressure: bool = False
     ready_grace_ms: int = 10_000
     peer_report_timeout_ms: int = 15_000
+    start_timeout_ms: int = 600_000
     window_bytes: int = 8_388_608
 
 

@@ -280,12 +280,16 @@ def _node(number: int, name: str, settings: dict[str, Any]) -> Node:
     lossless = settings.pop("lossless", {})
     # Upwards, so that a wait never becomes shorter than was written.
     waits = {
-        key: -(-lossless[key].us // 1000) for key in ("ready_grace", "report_timeout") if key in lossless
+        key: -(-lossless[key].us // 1000)
+        for key in ("ready_grace", "report_timeout", "start_timeout")
+        if key in lossless
     }
     if "ready_grace" in waits:
         settings["ready_grace_ms"] = waits["ready_grace"]
     if "report_timeout" in waits:
         settings["peer_report_timeout_ms"] = waits["report_timeout"]
+    if "start_timeout" in waits:
+        settings["start_timeout_ms"] = waits["start_timeout"]
     if "window" in lossless:
         settings["window_bytes"] = lossless["window"].bytes
     return Node(id=number, name=name, **settings)

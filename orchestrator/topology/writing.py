@@ -125,6 +125,8 @@ def _node(node: Node) -> dict[str, Any]:
             lossless["ready_grace"] = str(Duration(value * 1000))
         elif key == "peer_report_timeout_ms":
             lossless["report_timeout"] = str(Duration(value * 1000))
+        elif key == "start_timeout_ms":
+            lossless["start_timeout"] = str(Duration(value * 1000))
         elif key == "window_bytes":
             lossless["window"] = str(Size(value))
         else:

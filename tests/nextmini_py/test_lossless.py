@@ -181,6 +181,15 @@ def test_a_receiver_that_never_comes_is_named_and_the_other_completes(open_nodes
     assert "no receive call waited for it" in result.receivers[3].reason
 
 
+def test_a_receive_call_waits_for_its_sender_as_long_as_the_settings_say(open_nodes: Opener) -> None:
+    nodes = open_nodes(1, 2, 3, extra="[lossless_runtime_config]\nstart_timeout_ms = 200\n")
+    group_id, group_ip = make_group(nodes)
+    session = nodes[2].receive_data(group_id, group_ip, 1, 10)
+    assert nodes[2].lossless_wait(session, timeout_ms=WAIT_MS) is False
+    entry = nodes[2].lossless_result(session).receivers[2]
+    assert (entry.state, entry.reason) == ("timed_out", "node 1 did not start within 200 ms")
+
+
 def test_a_receiver_with_too_little_room_is_named_and_the_other_completes(
     nodes: dict[int, Dataplane],
 ) -> None:

@@ -36,6 +36,7 @@ NODES = st.builds(
     channel_backpressure=st.booleans(),
     ready_grace_ms=st.integers(1, 86_400_000),
     peer_report_timeout_ms=st.integers(1, 86_400_000),
+    start_timeout_ms=st.integers(1, 86_400_000),
     window_bytes=st.integers(65_536, 2**32),
 )
 NAMES = st.sampled_from(["a", "null-x", "true", "on", "e1", "No", "x_y"])

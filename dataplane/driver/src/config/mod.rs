@@ -71,6 +71,8 @@ pub struct LosslessSettings {
     pub ready_grace: Duration,
     /// How long a silent receiver is waited for.
     pub peer_report_timeout: Duration,
+    /// How long a receive call waits for its sender to begin.
+    pub start_timeout: Duration,
     /// The most bytes in flight of one session.
     pub window_bytes: u64,
 }
@@ -319,6 +321,7 @@ fn read_lossless(table: &mut Reader<'_>) -> LosslessSettings {
     LosslessSettings {
         ready_grace: millis(table, "ready_grace_ms", 10_000),
         peer_report_timeout: millis(table, "peer_report_timeout_ms", 15_000),
+        start_timeout: millis(table, "start_timeout_ms", 600_000),
         window_bytes: table.integer("window_bytes", Some(8_388_608u64), 65_536..=1 << 32),
     }
 }

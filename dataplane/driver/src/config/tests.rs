@@ -25,6 +25,7 @@ fn a_short_file_gets_the_defaults() {
     assert_eq!(settings.controller_addr, "ws://127.0.0.1:3000/control");
     assert_eq!(settings.channel_capacity, 1000);
     assert_eq!(settings.lossless.ready_grace, Duration::from_secs(10));
+    assert_eq!(settings.lossless.start_timeout, Duration::from_secs(600));
     assert!(
         !format!("{settings:?}").contains("word"),
         "the token stays out of logs"

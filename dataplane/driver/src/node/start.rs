@@ -244,8 +244,8 @@ fn engine_config(settings: &NodeSettings) -> NodeConfig {
     config.sessions = SessionConfig {
         ready_grace_ms: millis(settings.lossless.ready_grace),
         peer_timeout_ms: millis(settings.lossless.peer_report_timeout),
+        start_timeout_ms: millis(settings.lossless.start_timeout),
         window_bytes: settings.lossless.window_bytes,
-        ..SessionConfig::default()
     };
     config
 }

@@ -1,0 +1,178 @@
+//! How a connection is made, lost and made again.
+
+use super::*;
+
+#[test]
+fn a_node_is_registered_when_the_controller_has_said_who_it_is() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    let start_up = peer.register(2);
+    assert_eq!(start_up.private_network_addr, "127.0.0.1:4000");
+    assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
+    assert!(matches!(
+        node.effects.recv_timeout(LONG),
+        Ok(Effect::Configure(_))
+    ));
+    node.place.detach("done");
+    assert!(
+        matches!(peer.hear().message, ToController::Goodbye(goodbye) if goodbye.reason == "done")
+    );
+}
+
+#[test]
+fn nobody_there_is_told_within_the_time() {
+    let (listener, addr) = listen();
+    drop(listener);
+    let node = attach_node(addr.clone(), Duration::from_millis(200));
+    let error = node
+        .registered
+        .recv_timeout(LONG)
+        .expect("an answer")
+        .expect_err("unreachable");
+    assert!(
+        matches!(&error, ControlError::Unreachable { addr: found, .. } if *found == addr),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_controller_that_starts_late_is_found() {
+    let (listener, addr) = listen();
+    let port = listener.local_addr().expect("an address");
+    drop(listener);
+    let node = attach_node(addr, LONG);
+    let listener = TcpListener::bind(port).expect("the same port");
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
+}
+
+#[test]
+fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
+    let routes = InstallRoutes {
+        version: 77,
+        table: None,
+        routes: vec![],
+        removed: vec![],
+        reset: false,
+    };
+    peer.say(2, routes);
+    assert!(matches!(
+        peer.hear().message,
+        ToController::NodeTopologyReady(_)
+    ));
+    let (answer, answered) = channel();
+    let reply = Box::new(move |result| drop(answer.send(result)));
+    node.place.request(
+        CreateGroup {
+            label: "x".to_owned(),
+        },
+        LONG,
+        reply,
+    );
+    assert!(matches!(peer.hear().message, ToController::CreateGroup(_)));
+    drop(peer);
+
+    let mut peer = Peer::welcome(&listener);
+    assert_eq!(peer.register(2).have.routes, Some(77));
+    let again = peer.hear();
+    assert!(
+        matches!(&again.message, ToController::CreateGroup(asked) if asked.label == "x"),
+        "{again:?}"
+    );
+    peer.say(
+        2,
+        Ack {
+            re: again.id,
+            value: Some(Value::from(5)),
+        },
+    );
+    assert_eq!(answered.recv_timeout(LONG), Ok(Ok(Some(Value::from(5)))));
+    assert!(
+        matches!(peer.hear().message, ToController::NodeTopologyReady(_)),
+        "said anew"
+    );
+}
+
+#[test]
+fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connection() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
+    let routes = |version| InstallRoutes {
+        version,
+        table: None,
+        routes: vec![],
+        removed: vec![],
+        reset: true,
+    };
+    peer.say(2, routes(77));
+    assert!(matches!(
+        peer.hear().message,
+        ToController::NodeTopologyReady(_)
+    ));
+    let report = node.place.link_report();
+    report.tell("node.engine_restarted", Value::Nil);
+    report.restarted();
+    assert!(
+        matches!(peer.hear().message, ToController::NodeEvent(event) if event.name == "node.engine_restarted")
+    );
+    assert_eq!(peer.register(2).have, nm_messages::Have::default());
+    peer.say(2, routes(77));
+    assert!(
+        matches!(peer.hear().message, ToController::NodeTopologyReady(_)),
+        "said anew, once it has everything again"
+    );
+}
+
+#[test]
+fn a_node_that_must_not_reconnect_is_told_that_there_is_no_controller() {
+    let (listener, addr) = listen();
+    let node = attach_with(addr, LONG, false);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
+    drop(peer);
+    let ask = || {
+        let (answer, answered) = channel();
+        let reply = Box::new(move |result| drop(answer.send(result)));
+        node.place.request(
+            CreateGroup {
+                label: "x".to_owned(),
+            },
+            LONG,
+            reply,
+        );
+        answered
+            .recv_timeout(LONG)
+            .expect("an answer")
+            .expect_err("no controller")
+    };
+    assert_eq!(ask(), ControlError::Lost);
+    drop(listener);
+}
+
+#[test]
+fn a_mistake_of_ours_ends_the_line_and_everything_is_told_again() {
+    let (listener, addr) = listen();
+    let nodes = connect_with(addr, [(2, false)], no_names());
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    assert_eq!(nodes[0].registered.recv_timeout(LONG), Ok(Ok(())));
+    peer.ask(4, 2, routes_of(9));
+    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 4));
+    nodes[0].panics.store(true, Ordering::SeqCst);
+    peer.ask(5, 2, link_to(4, "", 7));
+    let mut peer = Peer::welcome(&listener);
+    assert_eq!(peer.register(2).have, nm_messages::Have::default());
+    peer.ask(6, 2, link_to(4, "", 7));
+    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 6));
+}

@@ -1,0 +1,307 @@
+//! Orders of the controller, and how their ends are acknowledged.
+
+use super::*;
+
+#[test]
+fn an_order_with_a_number_is_acknowledged_and_nonsense_is_answered() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    let add = AddNode {
+        remote_node_id: 3,
+        remote_name: "c".to_owned(),
+        remote_addr: String::new(),
+        remote_door: String::new(),
+        remote_process: 1,
+        same_process: true,
+        dial: false,
+        link: LinkSpec::default(),
+        version: 1,
+        secret: nm_messages::Secret::default(),
+    };
+    peer.ask(41, 2, add);
+    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 41));
+    peer.socket
+        .send(Message::Binary(vec![0xc1].into()))
+        .expect("sent");
+    assert!(
+        matches!(peer.hear().message, ToController::Error(error) if error.error == "protocol.malformed")
+    );
+    drop(node);
+}
+
+#[test]
+fn an_order_is_acknowledged_when_it_has_taken_place_and_the_others_do_not_wait_for_it() {
+    let (listener, addr) = listen();
+    // Node 2 stands still, as with a packet thread that does.
+    let nodes = connect_with(addr, [(2, true), (3, false)], no_names());
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    peer.register(3);
+    peer.ask(50, 2, link_to(4, "", 7));
+    peer.ask(51, 2, routes_of(8));
+    peer.ask(52, 3, routes_of(9));
+    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 52));
+    assert!(matches!(
+        peer.hear().message,
+        ToController::NodeTopologyReady(_)
+    ));
+    let held: Vec<Done> = nodes[0].held.iter().take(3).collect();
+    assert_eq!(
+        nodes[0].registered.try_recv().ok(),
+        None,
+        "it was not configured yet"
+    );
+    for done in held {
+        done(Ok(()));
+    }
+    let answers = [peer.hear().message, peer.hear().message];
+    assert!(
+        matches!(&answers[0], ToController::Ack(ack) if ack.re == 50),
+        "{answers:?}"
+    );
+    assert!(
+        matches!(&answers[1], ToController::Ack(ack) if ack.re == 51),
+        "{answers:?}"
+    );
+    assert_eq!(nodes[0].registered.recv_timeout(LONG), Ok(Ok(())));
+}
+
+#[test]
+fn what_is_under_way_or_has_failed_is_not_shown_as_held() {
+    let (listener, addr) = listen();
+    let nodes = connect_with(addr, [(2, true)], no_names());
+    let done = || nodes[0].held.recv_timeout(LONG).expect("an effect");
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    done()(Ok(()));
+    peer.ask(1, 2, link_to(4, "", 7));
+    done()(Err("the packet path refused it".to_owned()));
+    let told = peer.hear();
+    let ToController::LinkState(state) = &told.message else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (state.up, state.reason.as_str()),
+        (false, "the packet path refused it")
+    );
+    let answer = peer.hear().message;
+    assert!(
+        matches!(&answer, ToController::Error(error) if error.re == 1 && error.message.contains("refused it")),
+        "{answer:?}"
+    );
+    peer.ask(2, 2, link_to(5, "", 8));
+    done()(Ok(()));
+    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 2));
+    peer.ask(3, 2, routes_of(9));
+    let late = done();
+    drop(peer);
+
+    let mut peer = Peer::welcome(&listener);
+    let have = peer.register(2).have;
+    assert_eq!(have.routes, None, "still under way");
+    assert_eq!(have.links.into_iter().collect::<Vec<_>>(), [(4, 0), (5, 8)]);
+    late(Ok(()));
+    drop(peer);
+    let mut peer = Peer::welcome(&listener);
+    assert_eq!(peer.register(2).have.routes, Some(9));
+}
+
+#[test]
+fn a_name_that_is_found_later_brings_its_link_up_without_another_order() {
+    let (listener, addr) = listen();
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = tries.clone();
+    let lookup = move |_: &str| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => Err(io::Error::other("no such name")),
+        _ => Ok(vec![SocketAddr::from(([10, 0, 0, 9], 8080))]),
+    };
+    let nodes = connect_with(addr, [(2, false)], Arc::new(lookup));
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    assert!(matches!(
+        nodes[0].effects.recv_timeout(LONG),
+        Ok(Effect::Configure(_))
+    ));
+    peer.ask(5, 2, link_to(4, "far.example:8080", 7));
+    let told = peer.hear();
+    let ToController::LinkState(state) = &told.message else {
+        panic!("{told:?}")
+    };
+    let reason = "\"far.example:8080\" cannot be resolved: no such name";
+    assert_eq!((state.up, state.reason.as_str()), (false, reason));
+    // A change meanwhile is part of what is made in the end, and is acknowledged then.
+    let link = LinkSpec {
+        rate_bps: Some(1000),
+        ..LinkSpec::default()
+    };
+    peer.ask(
+        6,
+        2,
+        SetLink {
+            remote_node_id: 4,
+            link,
+            version: 8,
+        },
+    );
+    let made = nodes[0].effects.recv_timeout(LONG).expect("a link");
+    let Effect::Connect(add, address) = &made else {
+        panic!("{made:?}")
+    };
+    assert_eq!((add.version, add.link.rate_bps), (8, Some(1000)));
+    assert_eq!(*address, Some(SocketAddr::from(([10, 0, 0, 9], 8080))));
+    let mut acked = Vec::new();
+    while acked.len() < 2 {
+        match peer.hear().message {
+            ToController::Ack(ack) => acked.push(ack.re),
+            other => panic!("{other:?}"),
+        }
+    }
+    acked.sort_unstable();
+    assert_eq!(
+        (acked.as_slice(), tries.load(Ordering::SeqCst)),
+        ([5, 6].as_slice(), 3)
+    );
+}
+
+#[test]
+fn a_name_server_that_never_answers_holds_up_nobody() {
+    let (listener, addr) = listen();
+    let (release, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
+    let lookup = move |_: &str| {
+        let _ = gate.lock().map(|gate| gate.recv());
+        Err(io::Error::other("released"))
+    };
+    let nodes = connect_with(addr, [(2, false), (3, false)], Arc::new(lookup));
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    peer.register(3);
+    // More names than threads that look them up.
+    for remote in 10..60 {
+        peer.ask(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
+    }
+    peer.ask(5, 3, link_to(4, "", 7));
+    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 5));
+    let mut said = 0;
+    while said < 50 {
+        match peer.hear().message {
+            ToController::LinkState(state) if !state.up => {
+                assert!(
+                    state.reason.ends_with("no answer within 300 ms"),
+                    "{state:?}"
+                );
+                said += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Taken back, nobody waits for them any more, and the orders are answered.
+    for remote in 10..60 {
+        peer.ask(
+            100 + remote,
+            2,
+            RemoveNode {
+                remote_node_id: remote,
+            },
+        );
+    }
+    let mut acked = std::collections::BTreeSet::new();
+    while acked.len() < 100 {
+        if let ToController::Ack(ack) = peer.hear().message {
+            acked.insert(ack.re);
+        }
+    }
+    drop((release, nodes));
+}
+
+/// A controller that says anything in any order is answered and obeyed as far as it makes sense, and no order of it
+/// holds up the thread.
+#[test]
+fn a_controller_that_says_anything_in_any_order_is_answered() {
+    let (listener, addr) = listen();
+    let nodes = connect_with(addr, [(2, false)], no_names());
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    let mut dice = 0x2545_f491_4f6c_dd1d_u64;
+    let mut roll = |below: u64| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice % below
+    };
+    let addrs = [
+        "",
+        "10.0.0.1:80",
+        "far.example:80",
+        "nonsense",
+        ":0",
+        "x:99999",
+    ];
+    let many = 2_000;
+    for id in 1..=many {
+        let remote = roll(4) as u32;
+        let message: ToNode = match roll(8) {
+            0 => link_to(remote, addrs[roll(6) as usize], roll(5)).into(),
+            1 => RemoveNode {
+                remote_node_id: remote,
+            }
+            .into(),
+            2 => SetLink {
+                remote_node_id: remote,
+                link: LinkSpec::default(),
+                version: roll(5),
+            }
+            .into(),
+            3 => routes_of(roll(5)).into(),
+            4 => InstallRoutes {
+                table: Some(vec![1; roll(9) as usize].into()),
+                reset: false,
+                removed: vec![roll(9)],
+                ..routes_of(roll(5))
+            }
+            .into(),
+            5 => nm_messages::InstallGroupDirectory {
+                version: roll(5),
+                groups: vec![nm_messages::Group {
+                    group_id: remote,
+                    group_ip: ["239.255.0.1", "here"][roll(2) as usize].to_owned(),
+                    src_node_id: remote,
+                    label: String::new(),
+                }],
+                removed: vec![remote],
+                reset: roll(2) == 0,
+            }
+            .into(),
+            6 => nm_messages::InstallGroupRoutes {
+                group_id: remote,
+                src_node_id: remote,
+                version: roll(5),
+                routes: vec![],
+            }
+            .into(),
+            _ => settings(remote).into(),
+        };
+        peer.ask(id, if roll(9) == 0 { 77 } else { 2 }, message);
+    }
+    // Taking away what is left ends what waits for a name.
+    for remote in 0..4 {
+        peer.ask(
+            many + 1 + remote,
+            2,
+            RemoveNode {
+                remote_node_id: remote,
+            },
+        );
+    }
+    let mut answered = std::collections::BTreeSet::new();
+    while answered.len() < many as usize + 4 {
+        match peer.hear().message {
+            ToController::Ack(ack) => assert!(answered.insert(ack.re)),
+            ToController::Error(error) => assert!(answered.insert(error.re)),
+            _ => {}
+        }
+    }
+    drop(nodes);
+}

@@ -1,0 +1,99 @@
+//! Who is refused, and what is never answered.
+
+use super::*;
+
+#[test]
+fn a_wrong_token_is_told_by_name() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::accept(&listener);
+    let frame = peer.hear();
+    let error = "control.token".to_owned();
+    peer.say(
+        0,
+        Error {
+            re: frame.id,
+            error,
+            message: "no".to_owned(),
+            hint: None,
+        },
+    );
+    let error = node
+        .registered
+        .recv_timeout(LONG)
+        .expect("an answer")
+        .expect_err("a refusal");
+    assert_eq!(error.id(), "control.token");
+}
+
+#[test]
+fn a_request_that_nobody_answers_ends_by_name() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    let (answer, answered) = channel();
+    let reply = Box::new(move |result| drop(answer.send(result)));
+    node.place.request(
+        CreateGroup {
+            label: "x".to_owned(),
+        },
+        Duration::from_millis(50),
+        reply,
+    );
+    let error = answered
+        .recv_timeout(LONG)
+        .expect("an answer")
+        .expect_err("too late");
+    assert!(
+        matches!(
+            error,
+            ControlError::Timeout {
+                what: "CreateGroup",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_node_with_a_wrong_token_does_not_keep_the_others_out() {
+    let (listener, addr) = listen();
+    let nodes = connect_with(addr, [(2, false), (3, false)], no_names());
+    let mut peer = Peer::accept(&listener);
+    let hello = peer.hear();
+    assert_eq!(hello.node, 2);
+    let refusal = |re| Error {
+        re,
+        error: "control.token".to_owned(),
+        message: "no".to_owned(),
+        hint: None,
+    };
+    peer.say(0, refusal(hello.id));
+    let refused = nodes[0].registered.recv_timeout(LONG).expect("an answer");
+    assert_eq!(refused.expect_err("a refusal").id(), "control.token");
+    let mut peer = Peer::welcome(&listener);
+    peer.register(3);
+    assert_eq!(nodes[1].registered.recv_timeout(LONG), Ok(Ok(())));
+}
+
+#[test]
+fn settings_that_make_no_sense_are_told_to_who_waits_for_the_registration() {
+    let (listener, addr) = listen();
+    let nodes = connect_with(addr, [(2, false)], no_names());
+    let mut peer = Peer::welcome(&listener);
+    let frame = peer.hear();
+    peer.say(
+        2,
+        Ack {
+            re: frame.id,
+            value: None,
+        },
+    );
+    let mut nonsense = settings(2);
+    nonsense.net_mask = "wide".to_owned();
+    peer.say(2, nonsense);
+    let refused = nodes[0].registered.recv_timeout(LONG).expect("an answer");
+    assert_eq!(refused.expect_err("a refusal").id(), "order.refused");
+}
