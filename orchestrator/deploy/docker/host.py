@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending, program
+from orchestrator.deploy import ending
 from orchestrator.deploy.docker import composition
 from orchestrator.deploy.docker.engine import (
     HOME_LABEL,
@@ -21,7 +21,8 @@ from orchestrator.deploy.docker.engine import (
     Engine,
 )
 from orchestrator.deploy.docker.starting import EngineRefused, Starter
-from orchestrator.deploy.ending import GRACE_S, KILL_S, TAG
+from orchestrator.deploy.ending import GRACE_S, KILL_S
+from orchestrator.deploy.entering import container_name, docker_command
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
 from orchestrator.deploy.state import LabState
@@ -132,16 +133,8 @@ class DockerHost:
         user: str | None = None,
         tag: str = "",
     ) -> list[str]:
-        """Run in the node's container with `docker exec`, as root without the entrypoint's capabilities."""
-        options = [*(["--interactive"] if stdin or terminal else []), *(["--tty"] if terminal else [])]
-        if user is not None:
-            options.append(f"--user={user}")
-        words = ["nm-exec", *program.DEFAULT_SIGNALS, *program.starting(argv, node, cwd=cwd)]
-        if tag:
-            # Whoever loses its parent gets this one, for as long as the command itself runs.
-            words = ["tini", "-s", "--", *words]
-            options.append(f"--env={TAG}={tag}")
-        return ["docker", "exec", *options, _container_name(state, node), *words]
+        """Run in the node's container; see `orchestrator.deploy.entering`."""
+        return docker_command(state, node, argv, terminal=terminal, stdin=stdin, cwd=cwd, user=user, tag=tag)
 
     async def end_command(
         self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
@@ -151,7 +144,7 @@ class DockerHost:
         inside = ["python3", "-I", "-S", "-", tag]
         program = await asyncio.to_thread(Path(ending.__file__).read_bytes)
         process = await asyncio.create_subprocess_exec(
-            *["docker", "exec", "--interactive", *options, _container_name(state, node), *inside],
+            *["docker", "exec", "--interactive", *options, container_name(state, node), *inside],
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -232,10 +225,6 @@ def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:
             hint="something else makes networks now; try again, `docker network ls` shows them",
         )
     return PartFailed(directory.name, Culprit(error.part, f"is refused by the engine: {error.reason}", ()))
-
-
-def _container_name(state: LabState, node: int) -> str:
-    return f"nm-{state.lab}-{state.node(node).name}"
 
 
 def _labels(directory: LabDirectory) -> list[str]:
