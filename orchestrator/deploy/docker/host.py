@@ -87,8 +87,9 @@ class DockerHost:
     async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
         """Look at the containers that the lab should have."""
         found = {each.part: each for each in await self.engine.containers(_labels(directory))}
+        networks = set(await self.engine.network_ids(_labels(directory)))
         wanted = ["postgres", "controller", *(f"node-{n.id}" for n in state.nodes if not n.external)]
-        return [_part(role, found.get(role)) for role in wanted]
+        return [_part(role, found.get(role), networks) for role in wanted]
 
     async def tail(self, directory: LabDirectory, part: str, lines: int = TAIL_LINES) -> list[str]:
         """The last lines of a container's log."""
@@ -231,12 +232,17 @@ def _labels(directory: LabDirectory) -> list[str]:
     return [f"{LAB_LABEL}={directory.name}", f"{HOME_LABEL}={directory.home}"]
 
 
-def _part(role: str, container: Container | None) -> Part:
+def _part(role: str, container: Container | None, networks: Collection[str]) -> Part:
     if container is None:
         return Part(role, False, "no container")
+    nodes = (container.node,) if container.node else ()
+    if container.status == "paused":
+        return Part(role, False, "container paused", nodes, paused=True)
+    # Somebody removed the network, or took the container off it: it runs, and reaches nobody.
+    if container.running and role != "postgres" and not set(networks).intersection(container.networks):
+        return Part(role, False, "container is not on the lab's network", nodes)
     # "starting" only says that no probe was due yet.
     health = f", {container.health}" if container.health not in ("", "starting") else ""
-    nodes = (container.node,) if container.node else ()
     return Part(role, container.running, f"container {container.status}{health}", nodes)
 
 
