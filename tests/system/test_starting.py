@@ -52,8 +52,8 @@ def test_what_a_role_starts_by_any_call(lab: Lab, tmp_path: Path) -> None:
 def test_what_cannot_be_started_is_127_or_126(home: Home, lab: Lab) -> None:
     missing = hostile(home, ["exec", "1", "--", "nosuch"])
     assert (missing.returncode, missing.stderr) == (127, "nosuch: not found in node 1\n")
-    mtr = lab.node(2).run("mtr node-1")
-    assert (mtr.exit_code, mtr.stderr.splitlines()[0]) == (127, "mtr: not found in node 2")
+    mtr = lab.node(2).run("/nowhere/mtr node-1")
+    assert (mtr.exit_code, mtr.stderr.splitlines()[0]) == (127, "/nowhere/mtr: not found in node 2")
     assert "package mtr-tiny" in mtr.stderr
     folder = lab.node(1).run("/tmp")
     assert (folder.exit_code, folder.stderr) == (126, "/tmp: not executable in node 1\n")
