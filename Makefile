@@ -38,7 +38,7 @@ wheel: $(STAMPS)/wheel ## build the wheel into build/wheel, the one that both im
 base-image: ## make a base image from Debian's packages, for an engine that can pull none
 	@scripts/require.sh images && python3 scripts/images.py base
 
-images: $(STAMPS)/wheel ## build the node, controller and Postgres images where something in them changed
+images: $(STAMPS)/wheel ## build the images where something changed (WITH_PYTHON="torch" WITH_PACKAGES="mtr-tiny": more in nodes)
 	@scripts/require.sh images
 	@$(PY) scripts/images.py all
 

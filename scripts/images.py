@@ -7,6 +7,8 @@ an image whose label still fits is left alone, so a second run costs a fraction 
 
 The base is `debian:bookworm-slim`, or what BASE_IMAGE names. An engine that has neither and cannot pull
 gets a base made of Debian's own packages by debootstrap, once, under the name `nm-base:bookworm`.
+
+The node image takes more along where WITH_PYTHON (as pip takes it) and WITH_PACKAGES (of Debian) name it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -98,7 +101,10 @@ def build(image: Image, base: str, own_wheel: Path, wheels: list[Path]) -> str:
     context = prepare_context(image, own_wheel, wheels)
     labels = ["--label", f"{LABEL}={digest}", "--label", f"nm.image={image.role}"]
     replaced = image_id(tag)
-    run(["docker", "build", "-q", "-t", tag, *labels, "--build-arg", f"BASE_IMAGE={base}", str(context)])
+    arguments = ["--build-arg", f"BASE_IMAGE={base}"]
+    if image.role == "node":
+        arguments += ["--build-arg", f"WITH_PACKAGES={' '.join(with_packages())}"]
+    run(["docker", "build", "-q", "-t", tag, *labels, *arguments, str(context)])
     if replaced and replaced != image_id(tag):
         # It has lost its name to the new one; a lab that still runs on it keeps it.
         subprocess.run(["docker", "image", "rm", replaced], capture_output=True, check=False)
@@ -124,6 +130,8 @@ def inputs_digest(image: Image, base: str, own_wheel: Path, wheels: list[Path]) 
     for file in sorted((ROOT / "images" / image.role).rglob("*")):
         if file.is_file():
             digest.update(f"{file.name} {file.stat().st_mode & 0o111:o}\0".encode() + file.read_bytes())
+    if image.role == "node":
+        digest.update(f"packages {' '.join(with_packages())}\0".encode())
     if image.extra is not None:
         for name in sorted(wheel.name for wheel in wheels):
             digest.update(name.encode())
@@ -139,7 +147,7 @@ def wheels_for(image: Image, own_wheel: Path) -> list[Path]:
     if image.extra is None:
         return []
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(engine_machine(), engine_machine())
-    requirements = project_requirements(image.extra)
+    requirements = project_requirements(image.extra) + (with_python() if image.role == "node" else [])
     key = hashlib.sha256(json.dumps([requirements, machine, IMAGE_PYTHON]).encode()).hexdigest()[:16]
     folder = ROOT / "build" / "wheelhouse" / f"{image.role}-{key}"
     if not (folder / ".complete").exists():
@@ -155,6 +163,20 @@ def wheels_for(image: Image, own_wheel: Path) -> list[Path]:
         )
         (folder / ".complete").touch()
     return sorted(folder.glob("*.whl"))
+
+
+def with_python() -> list[str]:
+    """What the node image has of Python besides, as pip takes it: WITH_PYTHON."""
+    return os.environ.get("WITH_PYTHON", "").split()
+
+
+def with_packages() -> list[str]:
+    """Debian packages that the node image has besides: WITH_PACKAGES."""
+    words = os.environ.get("WITH_PACKAGES", "").split()
+    for word in words:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", word):
+            raise BuildFailed(f"WITH_PACKAGES has `{word}`, which is no name of a Debian package")
+    return words
 
 
 def project_requirements(extra: str) -> list[str]:

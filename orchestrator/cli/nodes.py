@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from orchestrator.cli.common import LabOption, Output, OutputOption, emit, talk
+from orchestrator.cli.common import LabOption, Output, OutputOption, emit, home, talk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,16 +43,22 @@ def exec_(
     output: OutputOption = Output.table,
 ) -> None:
     """Run a command in one node or in several at once; its exit code is ours."""
-    from orchestrator.lab import AsyncLab
+    from orchestrator.lab import find
 
-    running = AsyncLab.attach(lab)
-    chosen = running.select(nodes)
-    if outside := running.left_out(nodes):
+    directory, state = find.find_lab(home(), lab)
+    chosen = find.select_nodes(state, [nodes])
+    if outside := find.left_out(state, [nodes]):
         numbers = ", ".join(str(node) for node in outside)
         talk(f"left out, because nm runs nothing in an external node: {numbers}")
+    find.require_inside(state, chosen)
     if len(chosen) == 1 and output is Output.table and timeout is None:
-        _become(running.command(chosen[0], command, user=user))
-    results = _run_in_all(running, chosen, command, timeout, user, output)
+        from orchestrator.deploy import entering
+
+        _become(entering.command(directory, state, chosen[0], command, user=user))
+
+    from orchestrator.lab import AsyncLab
+
+    results = _run_in_all(AsyncLab.attach(state.lab), chosen, command, timeout, user, output)
     if output is Output.json:
         emit([result.as_json() for result in results])
     raise typer.Exit(next((result.exit_code for result in results if result.exit_code), 0))
@@ -60,17 +66,19 @@ def exec_(
 
 def shell(node: NodeArgument, lab: LabOption = None) -> None:
     """Open a shell inside a node."""
-    from orchestrator.lab import AsyncLab
+    from orchestrator.deploy import entering
+    from orchestrator.lab import find
 
-    running = AsyncLab.attach(lab)
-    number = running.node(node).id
+    directory, state = find.find_lab(home(), lab)
+    number = find.select_node(state, node)
+    find.require_inside(state, [number])
     terminal = sys.stdin.isatty()
-    wanted = os.environ.get("SHELL", "/bin/bash") if running.backend == "native" else "/bin/bash"
+    wanted = os.environ.get("SHELL", "/bin/bash") if state.backend == "native" else "/bin/bash"
     # Not every image has bash; sh is always there.
     script = 'command -v "$0" >/dev/null 2>&1 && exec "$0"; exec /bin/sh'
-    argv = running.command(number, ["/bin/sh", "-c", script, wanted], terminal=terminal)
+    argv = entering.command(directory, state, number, ["/bin/sh", "-c", script, wanted], terminal=terminal)
     if terminal:
-        talk(f"node {number} of lab {running.name}; leave with `exit`")
+        talk(f"node {number} of lab {state.lab}; leave with `exit`")
     _become(argv)
 
 

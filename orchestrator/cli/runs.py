@@ -110,6 +110,7 @@ def scenarios(output: OutputOption = Output.table) -> None:
                     "summary": each.summary,
                     "folder": str(each.folder),
                     "roles": list(each.roles),
+                    "needs": {"python": list(each.modules), "programs": list(each.programs)},
                     "params": {name: _param(p) for name, p in each.params.items()},
                 }
                 for each in found
@@ -119,6 +120,8 @@ def scenarios(output: OutputOption = Output.table) -> None:
     rows = []
     for each in found:
         rows.append((each.name, each.summary))
+        if needs := [*(f"Python's {name}" for name in each.modules), *each.programs]:
+            rows.append(("", f"  needs {', '.join(needs)}"))
         rows += [
             ("", f"  {name}={p.show(p.default) if p.default is not None else '…'}  {p.help}")
             for name, p in each.params.items()

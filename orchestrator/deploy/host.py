@@ -25,12 +25,16 @@ TAIL_LINES = 20
 
 @dataclass(frozen=True)
 class Part:
-    """One long-lived piece of a lab: the database, the controller, a host process, a node's container."""
+    """One long-lived piece of a lab: the database, the controller, a host process, a node's container.
+
+    One that is `paused` does not run, and goes on where it was.
+    """
 
     role: str
     running: bool
     detail: str = ""
     nodes: tuple[int, ...] = ()
+    paused: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy.home import Home, make_folder, unwritable
+from orchestrator.deploy.processes import ProcessId, identify
 from orchestrator.errors import LabBusy
 
 SUPERVISOR = "the lab's supervisor"
@@ -98,6 +99,25 @@ def lock_holder(home: Home, lab: str) -> str | None:
         os.close(handle)
 
 
+def starter(home: Home, lab: str) -> ProcessId | None:
+    """The process that holds the lab's lock to bring it up; None if there is none.
+
+    What the file says is not trusted: the kernel's own list of locks has to name the same process.
+    """
+    path = home.locks / f"{lab}.lock"
+    try:
+        inode, said = path.stat().st_ino, path.read_text()
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        # `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; one that waits has an arrow in second place.
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].endswith(f":{inode}") and said == _signature("`nm up`", words[4]):
+            return identify(int(words[4]))
+    return None
+
+
 def _open(path: Path) -> int:
     try:
         make_folder(path.parent, 0o711)
@@ -116,7 +136,11 @@ def _take(handle: int) -> bool:
 
 def _sign(handle: int, who: str) -> None:
     os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{who}, process {os.getpid()}".encode(), 0)
+    os.pwrite(handle, _signature(who, os.getpid()).encode(), 0)
+
+
+def _signature(who: str, pid: int | str) -> str:
+    return f"{who}, process {pid}"
 
 
 def _holder(handle: int) -> str:

@@ -160,6 +160,16 @@ def working_under(folder: Path) -> list[ProcessId]:
     return sorted(found)
 
 
+def catches(process: ProcessId, number: signal.Signals) -> bool:
+    """Whether the process has a handler for a signal."""
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text(errors="replace").splitlines()
+        caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def send_signal(process: ProcessId, number: signal.Signals) -> bool:
     """Send a signal to this very process; False if it is gone or not ours to signal."""
     try:

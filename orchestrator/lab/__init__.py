@@ -7,16 +7,21 @@ status        what state it is in
 commands      programs inside nodes
 run           scenarios, from parameters to verdict
 operator      the connection to a lab's controller
+
+Each is loaded when it is first asked for: whoever enters a node need not wait for what starts a lab.
 """
 
 from __future__ import annotations
 
-from orchestrator.lab.blocking import Lab, Node
-from orchestrator.lab.commands import Completed
-from orchestrator.lab.down import DownResult
-from orchestrator.lab.handle import AsyncLab, AsyncNode
-from orchestrator.lab.status import LabStatus, LinkInfo, NodeInfo
-from orchestrator.lab.up import UpOptions, UpResult
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.lab.blocking import Lab, Node
+    from orchestrator.lab.commands import Completed
+    from orchestrator.lab.down import DownResult
+    from orchestrator.lab.handle import AsyncLab, AsyncNode
+    from orchestrator.lab.status import LabStatus, LinkInfo, NodeInfo
+    from orchestrator.lab.up import UpOptions, UpResult
 
 __all__ = [
     "AsyncLab",
@@ -31,3 +36,30 @@ __all__ = [
     "UpOptions",
     "UpResult",
 ]
+
+_HOMES = {
+    "blocking": ("Lab", "Node"),
+    "commands": ("Completed",),
+    "down": ("DownResult",),
+    "handle": ("AsyncLab", "AsyncNode"),
+    "status": ("LabStatus", "LinkInfo", "NodeInfo"),
+    "up": ("UpOptions", "UpResult"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module the first time it is used."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

@@ -7,19 +7,25 @@ It works after a crash of anything, and of a lab that was never there it says so
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy import processes, supervision
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.host import Host, Leftover, Progress
-from orchestrator.deploy.locks import lab_lock, lock_holder
+from orchestrator.deploy.locks import POLL_S, lab_lock, lock_holder, starter
 from orchestrator.errors import NmError
 
 LOCK_WAIT_S = 5.0
-"""A lab that is being started is told so by whoever waits; a start that ends meanwhile is worth the wait."""
+"""Another `nm down` is worth the wait."""
+
+START_END_S = 30.0
+"""How long a start that is ended may take to clean up; then its process is killed, and we clean up."""
 
 
 class LeftBehind(NmError):
@@ -45,19 +51,38 @@ class DownResult:
 
 
 async def take_down(home: Home, name: str, progress: Progress) -> DownResult:
-    """Take a lab away; finding nothing is success.
+    """Take a lab away; finding nothing is success. A start that is under way is ended first.
 
     Raises:
-        LabBusy: It is being started right now.
+        LabBusy: Another `nm` takes it away right now.
         LeftBehind: Something could not be removed.
         HostNotFit: The lab has containers, and the engine does not answer.
     """
     directory = home.lab(name)
-    # First of all: it holds the lab's lock while it starts something again, and would do so meanwhile.
+    await _end_start(home, name, progress)
+    # Before the lab's lock is asked for: it holds that while it starts something again.
     await asyncio.to_thread(supervision.end, directory)
     async with lab_lock(home, name, "down", wait_s=LOCK_WAIT_S):
         ended = await clear(directory, progress)
     return DownResult(name, bool(ended), tuple(ended))
+
+
+async def _end_start(home: Home, name: str, progress: Progress) -> None:
+    """Interrupt whoever is bringing the lab up, and wait until it has let go of it."""
+    process = starter(home, name)
+    if process is None or process.pid == os.getpid():
+        return
+    progress(f"ending the start that is under way, process {process.pid}")
+    # As Ctrl-C does; a shell lets its background jobs ignore that.
+    processes.send_signal(
+        process, signal.SIGINT if processes.catches(process, signal.SIGINT) else signal.SIGTERM
+    )
+    deadline = Deadline(SystemClock(), START_END_S)
+    while starter(home, name) == process and not deadline.expired:  # noqa: ASYNC110  # another process
+        await asyncio.sleep(POLL_S)
+    if starter(home, name) == process:
+        progress(f"killing it, because it did not end within {START_END_S:g} s")
+        processes.send_signal(process, signal.SIGKILL)
 
 
 async def clear(directory: LabDirectory, progress: Progress) -> list[str]:

@@ -57,11 +57,26 @@ def select_nodes(state: LabState, words: Sequence[str]) -> list[int]:
     Raises:
         UsageError: A word means no node.
     """
-    from orchestrator.topology.selector import select
-
     parts = [word.strip() for word in ",".join(words).split(",") if word.strip()]
     nodes = {node.id: node for node in state.nodes}
+    if parts and all(part.isascii() and part.isdecimal() and int(part) in nodes for part in parts):
+        return sorted({int(part) for part in parts})  # most often; nothing has to be loaded for it
+
+    from orchestrator.topology.selector import select
+
     return [n for n in select(parts, nodes) if not (nodes[n].external and "all" in parts)]
+
+
+def select_node(state: LabState, word: str) -> int:
+    """The one node that a word means.
+
+    Raises:
+        UsageError: It means none, or several.
+    """
+    (number, *more) = select_nodes(state, [word])
+    if more:
+        raise UsageError(f"`{word}` means several nodes of lab {state.lab}", id="node.ambiguous", found=word)
+    return number
 
 
 def require_inside(state: LabState, nodes: Sequence[int]) -> None:

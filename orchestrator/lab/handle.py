@@ -23,7 +23,7 @@ from orchestrator.errors import LabNotFound, UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.commands import Completed, OnLine, run_in_node, run_in_nodes
 from orchestrator.lab.down import DownResult, take_down
-from orchestrator.lab.find import find_lab, left_out, require_inside, require_ours, select_nodes
+from orchestrator.lab.find import find_lab, left_out, require_inside, require_ours, select_node, select_nodes
 from orchestrator.lab.operator import operator
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
@@ -210,12 +210,7 @@ class AsyncLab:
         Raises:
             UsageError: The lab has no such node.
         """
-        (number, *more) = select_nodes(self._state, [str(which)])
-        if more:
-            raise UsageError(
-                f"`{which}` means several nodes of lab {self.name}", id="node.ambiguous", found=str(which)
-            )
-        return AsyncNode(self, self._state.node(number))
+        return AsyncNode(self, self._state.node(select_node(self._state, str(which))))
 
     def select(self, *words: str) -> Sequence[int]:
         """The ids of the nodes that selectors such as `1,3-4`, `w*` or `all` mean; `all` is those we run."""

@@ -29,6 +29,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.damage import damaged
+from orchestrator.lab.needs import require_needs
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
 from orchestrator.lab.peace import in_peace, in_thread
@@ -104,11 +105,15 @@ async def run_scenario(
 
     Raises:
         ScenarioInvalid: Roles or parameters do not fit.
-        HostNotFit: The results folder or the lab's share folder cannot be written.
+        HostNotFit: The nodes lack what the scenario needs, or the results folder or the lab's share folder
+            cannot be written.
         ControllerUnreachable: Nobody takes the run.
     """
     meant = load_topology(directory)
     plan = scenario.resolve(meant, options.params)
+    first = min((node for nodes in plan.roles.values() for node in nodes), default=None)
+    if first is not None:
+        await require_needs(directory, state, scenario, first)
     seed = state.seed if options.seed is None else options.seed
     run = f"{scenario.name}-{secrets.token_hex(3)}"
     stamp = clock.utc_text(clock.SystemClock().wall())

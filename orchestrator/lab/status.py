@@ -10,7 +10,7 @@ down       there is no such lab
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
-from orchestrator.protocol.messages import GroupStatus, RunStatus, Status
+from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
 
@@ -40,8 +40,7 @@ class NodeInfo:
         id: Its number.
         name: Its name.
         state: `starting`, `ready`, `degraded` (it carries packets, but runs no roles as it should),
-            `unreachable`,
-            `stopped` or `vacant` (a seat that nobody has taken).
+            `unreachable`, `paused`, `stopped` or `vacant` (a seat that nobody has taken).
         address: On the emulated network.
         config: Its TOML file.
         external: Whether it is a seat for a program of the user's own.
@@ -232,14 +231,14 @@ async def all_labs(home: Home) -> list[LabStatus]:
 
 
 def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone: Sequence[str]) -> LabStatus:
-    lost = {node for part in parts if not part.running for node in part.nodes}
+    lost = {node: part for part in parts if not part.running for node in part.nodes}
     by_id = {node.id: node for node in seen.nodes}
     nodes = []
     for note in state.nodes:
         node = by_id.get(note.id)
         kind, why = (node.state, node.why) if node else ("unreachable", "the controller does not know it")
         if note.id in lost:
-            kind, why = "stopped", "its process is gone"
+            kind, why = _state_without(lost[note.id])
         nodes.append(NodeInfo(note.id, note.name, kind, note.address, note.config, note.external, why))
     problems = [*_cut_off(state), *seen.problems, *gone, *_troubled(nodes)]
     kind = seen.state
@@ -252,16 +251,31 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone:
         backend=state.backend,
         state=kind,
         nodes=tuple(nodes),
-        links=tuple(
-            LinkInfo(link.a, link.b, link.state, link.forward, link.backward, link.kind, link.reason)
-            for link in seen.links
-        ),
+        links=tuple(_link(link, lost) for link in seen.links),
         problems=tuple(problems) if kind != "ready" else (),
         parts=tuple(parts),
         groups=seen.groups,
         runs=seen.runs,
         note=state,
     )
+
+
+def _state_without(part: Part) -> tuple[str, str]:
+    """The state of a node whose part does not run, and why."""
+    if part.paused:
+        return "paused", "its container is paused; `nm up` lets it go on"
+    if part.detail.startswith("container is not on"):
+        return "unreachable", "its container is not on the lab's network; `nm up` makes it anew"
+    return "stopped", "its process is gone"
+
+
+def _link(link: LinkStatus, lost: Mapping[int, Part]) -> LinkInfo:
+    """A link as it is: the controller may not know yet that an end is gone, and a paused one never says."""
+    state, kind, reason = link.state, link.kind, link.reason
+    gone = next((node for node in (link.a, link.b) if node in lost), None)
+    if gone is not None and state == "up":
+        state, kind, reason = "down", "", f"node {gone} is {_state_without(lost[gone])[0]}"
+    return LinkInfo(link.a, link.b, state, link.forward, link.backward, kind, reason)
 
 
 def _troubled(nodes: Sequence[NodeInfo]) -> list[str]:

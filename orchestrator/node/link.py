@@ -16,7 +16,8 @@ import asyncio
 import random
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -136,6 +137,11 @@ class ControllerLink:
             PeerError: The controller refuses us.
         """
         introduced = reconnecting(self._url, self._token, Role.AGENT, process=self._process, node=self._node)
+        # Closed here: what is left to the end of the loop may be closed twice at once, with a complaint.
+        async with aclosing(introduced):
+            await self._stay(introduced)
+
+    async def _stay(self, introduced: AsyncGenerator[Connection]) -> None:
         async for connection in introduced:
             try:
                 await connection.request(self._greeting())

@@ -108,7 +108,7 @@ MISTAKES = frozenset(
         "run.taken",
         "run.unknown",
         "tree.forbidden",
-    "tree.invalid",
+        "tree.invalid",
         "tree.kind",
     }
 )

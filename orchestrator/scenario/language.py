@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import units
-from orchestrator.fields import Anything, Choice, Field, ListOf, MapOf, OneOf, Text, Unit
+from orchestrator.fields import Anything, Choice, Field, ListOf, MapOf, OneOf, Table, Text, Unit
 from orchestrator.scenario.params import TYPES
 from orchestrator.topology.kinds import Placed, SelectorText
 
@@ -12,6 +12,9 @@ __all__ = ["ROOT"]
 _NAME = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _PARAM = r"[A-Za-z][A-Za-z0-9_]{0,62}"
 _VALUE = Anything({"type": ["string", "number", "boolean"]})
+
+_MODULE = Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a Python module")
+_PROGRAM = Text(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", "the name of a program")
 
 _PARAM_TABLE = Placed(
     "parameter",
@@ -62,6 +65,16 @@ ROOT = Placed(
         "summary": Field(Text(), "one line about it"),
         "topology": Field(
             Text(), "the topology it brings up if no lab is; beside this file, or a shipped one"
+        ),
+        "needs": Field(
+            Table(
+                "needs",
+                {
+                    "python": Field(ListOf(_MODULE, "module"), "modules that the nodes' Python has to find"),
+                    "programs": Field(ListOf(_PROGRAM, "program"), "programs that the nodes have to have"),
+                },
+            ),
+            "what the nodes have to have besides; looked for before a run is started",
         ),
         "params": Field(
             MapOf(_PARAM, "a parameter's name", _PARAM_TABLE, "param *"), "what `--param` can set"

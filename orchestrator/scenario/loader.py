@@ -101,6 +101,8 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         roles=roles,
         checks=tuple(check for check in checks if check is not None),
         timeout=read["timeout"].seconds if "timeout" in read else 60.0,
+        modules=tuple(read.get("needs", {}).get("python", ())),
+        programs=tuple(read.get("needs", {}).get("programs", ())),
     )
 
 

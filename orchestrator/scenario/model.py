@@ -69,6 +69,8 @@ class Scenario:
         checks: What has to hold in the end.
         timeout: Seconds until a run is ended.
         entry: The file with the roles.
+        modules: Python modules that the nodes have to have.
+        programs: Programs that they have to have.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Scenario:
     checks: tuple[Check, ...]
     timeout: float
     entry: str = "roles.py"
+    modules: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
     def resolve(self, topology: Topology, params: Mapping[str, object] | None = None) -> RunPlan:
         """Settle roles and parameters for one topology.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from orchestrator import __version__
@@ -144,7 +144,7 @@ async def reconnecting(
     process: int = 0,
     node: int = 0,
     backoff: Backoff | None = None,
-) -> AsyncIterator[Connection]:
+) -> AsyncGenerator[Connection]:
     """Yield a connection, and a new one each time the last has ended.
 
     Args:

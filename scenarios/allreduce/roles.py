@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,10 +12,6 @@ from typing import Any
 
 def rank(ctx: Any) -> None:
     """Run one rank of the all-reduce as a child process in this node's network."""
-    if importlib.util.find_spec("torch") is None:
-        raise RuntimeError(
-            f"PyTorch is not installed for {sys.executable}; install it with: pip install torch"
-        )
     nodes = ctx.nodes("rank")
     environment = os.environ | {
         "MASTER_ADDR": ctx.address(nodes[0]),

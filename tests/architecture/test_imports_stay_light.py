@@ -44,6 +44,13 @@ def test_help_starts_without_the_libraries_of_the_backends() -> None:
     assert loaded_by("import orchestrator.cli.main", *heavy) == []
 
 
+def test_help_of_the_program_and_of_a_command_loads_the_parser_and_nothing_else() -> None:
+    for words in (["--help"], ["exec", "--help"]):
+        statement = f"from orchestrator.cli.main import run; run({words!r})"
+        suspects = ("asyncio", "rich", "orchestrator.lab", "orchestrator.deploy", "orchestrator.topology")
+        assert loaded_by(statement, "msgpack", "orchestrator.protocol", *suspects) == []
+
+
 def loaded_by(statement: str, *suspects: str) -> list[str]:
     """Run a statement in a fresh interpreter and return which of the suspects it loaded."""
     program = (

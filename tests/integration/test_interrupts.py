@@ -38,6 +38,21 @@ def test_up_is_interrupted_at_any_moment(nm: Nm, nm_home: Home, seed: int) -> No
     assert leftovers(nm_home) == []
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_down_ends_an_up_that_is_under_way(nm: Nm, nm_home: Home, seed: int) -> None:
+    chance = random.Random(seed)
+    up = nm.start("up", RING, "--backend", "native")
+    until((nm_home.locks / "ring.lock").exists)
+    time.sleep(chance.uniform(0.0, 1.5))  # the moment is what varies
+    down = nm("down", "-n", "ring")
+    _, err = up.communicate(timeout=90)
+    assert down.code == 0, down.err
+    if up.returncode != 0:
+        assert as_a_shell_says(up.returncode) == 130, err
+        assert "Traceback" not in err
+    assert leftovers(nm_home) == [] or nm("down", "-n", "ring").code == 0
+
+
 def test_an_impatient_user_interrupts_again_and_again(nm: Nm, nm_home: Home) -> None:
     up = nm.start("up", RING, "--backend", "native")
     until(lambda: nm_home.lab("ring").logs.joinpath("host.log").exists())

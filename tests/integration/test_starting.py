@@ -216,3 +216,17 @@ def test_a_setting_that_the_kernel_refuses_is_named(labs: Labs) -> None:
     with pytest.raises(StartFailed) as refused:
         labs.up("n_nodes: 1\nname: refused\nnodes: {1: {sysctls: {net.ipv4.tcp_congestion_control: nosuch}}}")
     assert "net.ipv4.tcp_congestion_control = nosuch" in refused.value.render()
+
+
+def test_what_a_scenario_needs_is_looked_for_before_its_run(home: Home, lab: Lab, tmp_path: Path) -> None:
+    folder = write_scenario(tmp_path / "starts")
+    file = folder / "scenario.yaml"
+    needs = "needs: {python: [json, nosuch_module], programs: [sh, nosuch-program]}\n"
+    file.write_text(needs + file.read_text())
+    said = Nm(home, tmp_path)("run", "scenario", folder)
+    assert said.code == 4
+    assert "needs the Python module nosuch_module and the program nosuch-program, which the nodes" in said.err
+    assert "-m pip install nosuch_module && apt-get install nosuch-program`" in said.err
+    assert not (tmp_path / "results").exists()
+    file.write_text(file.read_text().replace(", nosuch_module", "").replace(", nosuch-program", ""))
+    assert lab.run_scenario(folder).verdict == "pass"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,3 +91,24 @@ async def test_the_loop_itself_never_waits_for_room(monkeypatch: pytest.MonkeyPa
             agent.post(RoleReport("run", 1, "sayer", number, {}), 1, True)
         taker.taking.set()
         await until(lambda: len(taker.rows) == 5)
+
+
+async def test_the_search_for_a_controller_ends_with_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An asynchronous generator that is left to the end of its loop may be closed twice at once there."""
+    closed = []
+
+    async def connections(*_: object, **__: object) -> AsyncIterator[object]:
+        try:
+            yield SimpleNamespace(request=begun)
+        finally:
+            closed.append(True)
+
+    async def begun(_greeting: object) -> None:
+        running.cancel()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(link, "reconnecting", connections)
+    agent = ControllerLink("ws://nowhere", "t", 1, lambda: AgentHello((1,)), lambda *_: None, lambda: None)
+    running = asyncio.create_task(agent.run())
+    await asyncio.wait([running], timeout=10)
+    assert running.cancelled() and closed == [True]

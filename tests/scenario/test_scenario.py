@@ -46,6 +46,11 @@ def test_every_shipped_scenario_is_sound(name: str) -> None:
     assert "roles.py" in read.files()
 
 
+def test_what_a_scenario_needs_is_stated_by_it() -> None:
+    assert scenario.load("allreduce").modules == ("torch",)
+    assert scenario.load("pingall").modules == scenario.load("pingall").programs == ()
+
+
 def test_the_scenario_of_the_documentation(tmp_path: Path) -> None:
     read = _scenario(tmp_path)
     assert (read.name, read.timeout, read.entry) == ("hello", 60.0, "roles.py")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
+from orchestrator.errors import HostNotFit
 from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from tests.integration.started import CLEAN, descriptors, hostile, signals, write_scenario
@@ -51,8 +52,20 @@ def test_what_a_role_starts_by_any_call(lab: Lab, tmp_path: Path) -> None:
 def test_what_cannot_be_started_is_127_or_126(home: Home, lab: Lab) -> None:
     missing = hostile(home, ["exec", "1", "--", "nosuch"])
     assert (missing.returncode, missing.stderr) == (127, "nosuch: not found in node 1\n")
-    mtr = lab.node(2).run("mtr node-1")
-    assert (mtr.exit_code, mtr.stderr.splitlines()[0]) == (127, "mtr: not found in node 2")
+    mtr = lab.node(2).run("/nowhere/mtr node-1")
+    assert (mtr.exit_code, mtr.stderr.splitlines()[0]) == (127, "/nowhere/mtr: not found in node 2")
     assert "package mtr-tiny" in mtr.stderr
     folder = lab.node(1).run("/tmp")
     assert (folder.exit_code, folder.stderr) == (126, "/tmp: not executable in node 1\n")
+
+
+def test_what_a_scenario_needs_is_looked_for_before_its_run(lab: Lab, tmp_path: Path) -> None:
+    folder = write_scenario(tmp_path / "starts")
+    file = folder / "scenario.yaml"
+    needs = "needs: {python: [json, nosuch_module], programs: [ping, nosuch-program]}\n"
+    file.write_text(needs + file.read_text())
+    with pytest.raises(HostNotFit) as refused:
+        lab.run_scenario(folder)
+    assert refused.value.id == "scenario.needs"
+    command = 'make images WITH_PYTHON="nosuch_module" WITH_PACKAGES="nosuch-program"'
+    assert command in (refused.value.hint or "")

@@ -55,6 +55,7 @@ class Container:
     status: str
     health: str
     exit_code: int
+    networks: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -117,6 +118,11 @@ class Engine:
             return any(_is_troubled(each) for each in client.api.containers(all=True, filters=wanted))
 
         return await self.ask(look)
+
+    async def network_ids(self, labels: Iterable[str]) -> list[str]:
+        """The ids of the networks with all of `labels`."""
+        wanted = _filters(labels)
+        return await self.ask(lambda client: [str(net.id) for net in client.networks.list(filters=wanted)])
 
     async def networks(self, labels: Iterable[str]) -> list[str]:
         """The names of the networks with all of `labels`."""
@@ -281,6 +287,7 @@ def _container(attributes: dict[str, Any]) -> Container:
     labels: dict[str, str] = (attributes.get("Config") or {}).get("Labels") or {}
     state: dict[str, Any] = attributes.get("State") or {}
     node = labels.get(NODE_LABEL, "")
+    networks = (attributes.get("NetworkSettings") or {}).get("Networks") or {}
     return Container(
         id=str(attributes["Id"]),
         name=str(attributes.get("Name", "")).lstrip("/"),
@@ -291,4 +298,5 @@ def _container(attributes: dict[str, Any]) -> Container:
         status=str(state.get("Status", "")),
         health=str((state.get("Health") or {}).get("Status", "")),
         exit_code=int(state.get("ExitCode", 0)),
+        networks=tuple(str(each.get("NetworkID", "")) for each in networks.values()),
     )

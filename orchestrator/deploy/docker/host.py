@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending, program
+from orchestrator.deploy import ending
 from orchestrator.deploy.docker import composition
 from orchestrator.deploy.docker.engine import (
     HOME_LABEL,
@@ -21,7 +21,8 @@ from orchestrator.deploy.docker.engine import (
     Engine,
 )
 from orchestrator.deploy.docker.starting import EngineRefused, Starter
-from orchestrator.deploy.ending import GRACE_S, KILL_S, TAG
+from orchestrator.deploy.ending import GRACE_S, KILL_S
+from orchestrator.deploy.entering import container_name, docker_command
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
 from orchestrator.deploy.state import LabState
@@ -89,8 +90,9 @@ class DockerHost:
     async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
         """Look at the containers that the lab should have."""
         found = {each.part: each for each in await self.engine.containers(_labels(directory))}
+        networks = set(await self.engine.network_ids(_labels(directory)))
         wanted = ["postgres", "controller", *(f"node-{n.id}" for n in state.nodes if not n.external)]
-        return [_part(role, found.get(role)) for role in wanted]
+        return [_part(role, found.get(role), networks) for role in wanted]
 
     async def tail(self, directory: LabDirectory, part: str, lines: int = TAIL_LINES) -> list[str]:
         """The last lines of a container's log."""
@@ -135,16 +137,8 @@ class DockerHost:
         user: str | None = None,
         tag: str = "",
     ) -> list[str]:
-        """Run in the node's container with `docker exec`, as root without the entrypoint's capabilities."""
-        options = [*(["--interactive"] if stdin or terminal else []), *(["--tty"] if terminal else [])]
-        if user is not None:
-            options.append(f"--user={user}")
-        words = ["nm-exec", *program.DEFAULT_SIGNALS, *program.starting(argv, node, cwd=cwd)]
-        if tag:
-            # Whoever loses its parent gets this one, for as long as the command itself runs.
-            words = ["tini", "-s", "--", *words]
-            options.append(f"--env={TAG}={tag}")
-        return ["docker", "exec", *options, _container_name(state, node), *words]
+        """Run in the node's container; see `orchestrator.deploy.entering`."""
+        return docker_command(state, node, argv, terminal=terminal, stdin=stdin, cwd=cwd, user=user, tag=tag)
 
     async def end_command(
         self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
@@ -154,7 +148,7 @@ class DockerHost:
         inside = ["python3", "-I", "-S", "-", tag]
         program = await asyncio.to_thread(Path(ending.__file__).read_bytes)
         process = await asyncio.create_subprocess_exec(
-            *["docker", "exec", "--interactive", *options, _container_name(state, node), *inside],
+            *["docker", "exec", "--interactive", *options, container_name(state, node), *inside],
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -237,20 +231,21 @@ def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:
     return PartFailed(directory.name, Culprit(error.part, f"is refused by the engine: {error.reason}", ()))
 
 
-def _container_name(state: LabState, node: int) -> str:
-    return f"nm-{state.lab}-{state.node(node).name}"
-
-
 def _labels(directory: LabDirectory) -> list[str]:
     return [f"{LAB_LABEL}={directory.name}", f"{HOME_LABEL}={directory.home}"]
 
 
-def _part(role: str, container: Container | None) -> Part:
+def _part(role: str, container: Container | None, networks: Collection[str]) -> Part:
     if container is None:
         return Part(role, False, "no container")
+    nodes = (container.node,) if container.node else ()
+    if container.status == "paused":
+        return Part(role, False, "container paused", nodes, paused=True)
+    # Somebody removed the network, or took the container off it: it runs, and reaches nobody.
+    if container.running and role != "postgres" and not set(networks).intersection(container.networks):
+        return Part(role, False, "container is not on the lab's network", nodes)
     # "starting" only says that no probe was due yet.
     health = f", {container.health}" if container.health not in ("", "starting") else ""
-    nodes = (container.node,) if container.node else ()
     return Part(role, container.running, f"container {container.status}{health}", nodes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,8 +50,15 @@ class NameTaken(HostNotFit):
             f"the {kind} {name} is there already, and is {owner}",
             found=f"{kind} {name}",
             expected=f"no {kind} of that name",
-            hint=f"`docker {kind} rm {name}` if nobody needs it, or another name for the lab with `-n`",
+            hint=f"{_removal(kind, name, lab, home)} if nobody needs it, or `-n` with another name",
         )
+
+
+def _removal(kind: str, name: str, lab: str | None, home: str | None) -> str:
+    """What to type to be rid of it."""
+    if lab and home:
+        return f"`NM_HOME={shlex.quote(home)} nm down -n {lab}`"
+    return f"`docker {kind} rm {'--force ' if kind == 'container' else ''}{name}`"
 
 
 class Starter:
@@ -101,14 +109,17 @@ class Starter:
             _remove(client, left)
             there = _survey(client, wanted)
         there.require_ours(wanted, self._labels)
-        if wanted.network.name not in there.networks:
-            _refusing("the network", partial(_make_network, client, wanted.network))
+        if wanted.network.name in there.networks:
+            network = str(there.networks[wanted.network.name]["Id"])
+        else:
+            network = _refusing("the network", partial(_make_network, client, wanted.network))
         for volume in wanted.volumes:
             if self._over.is_set():
                 return
             if volume.name not in there.volumes:
                 make = partial(_make_volume, client, volume, self._labels)
                 _refusing(f"the volume {volume.name}", make)
+        cut_off = _cut_off(wanted, there, network)
         awaited = {name for service in wanted.services for name in service.after}
         first: list[Future[None]] = []
         with ThreadPoolExecutor(STARTED_AT_ONCE, thread_name_prefix="start") as pool:
@@ -117,6 +128,10 @@ class Starter:
             for service in wanted.services:
                 after = [] if service.name in awaited else first
                 known = there.containers.get(service.container)
+                if service.name in cut_off and known is not None:
+                    remove = partial(client.api.remove_container, known["Id"], force=True, v=True)
+                    _refusing(service.name, remove)
+                    known = None
                 start = pool.submit(self._start, client, service, known, after)
                 starts.append(start)
                 if service.name in awaited:
@@ -151,7 +166,9 @@ class Starter:
         if there is None or there["State"] != "running":
             if self._over.is_set():
                 return
-            _refusing(service.name, partial(client.api.start, made))
+            paused = there is not None and there["State"] == "paused"
+            go_on = client.api.unpause if paused else client.api.start
+            _refusing(service.name, partial(go_on, made))
         with self._lock:
             self._running += 1
             self._tell(self._running, len(self._composition.services))
@@ -229,17 +246,36 @@ def _remove(client: DockerClient, left: _There) -> None:
         _refusing("what an earlier run left", partial(quietly, remove))
 
 
-def _make_network(client: DockerClient, network: Network) -> None:
+def _cut_off(wanted: Composition, there: _There, network: str) -> set[str]:
+    """The services whose containers have to be made anew, because somebody took one off the network.
+
+    No network gives a container the address and ports back that it had on another. And the controller cannot
+    know that a connection of such a node is dead: it would call the lab ready before the new one is there.
+    """
+    known = {each.name: there.containers.get(each.container) for each in wanted.services if each.networked}
+    off = {name for name, each in known.items() if each is not None and not _is_on(each, network)}
+    return off | {"controller"} if off else off
+
+
+def _is_on(container: Mapping[str, Any], network: str) -> bool:
+    """Whether a container, as the engine lists it, is on a network; one that never ran knows no id of it."""
+    known = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    ids = {each.get("NetworkID") for each in known.values()}
+    return network in ids or (container["State"] == "created" and bool(known))
+
+
+def _make_network(client: DockerClient, network: Network) -> str:
     from docker.types import IPAMConfig, IPAMPool
 
     pools = [IPAMPool(subnet=network.subnet)] if network.subnet else []
-    client.api.create_network(
+    made = client.api.create_network(
         network.name,
         driver=network.driver,
         ipam=IPAMConfig(pool_configs=pools),
         check_duplicate=True,
         labels=dict(network.labels),
     )
+    return str(made["Id"])
 
 
 def _make_volume(client: DockerClient, volume: Volume, ours: Iterable[str]) -> None:

@@ -17,20 +17,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import signal
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending, logfiles, processes, program, supervision
+from orchestrator.deploy import ending, logfiles, processes, supervision
+from orchestrator.deploy.entering import native_command
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
-from orchestrator.deploy.namespaces import inhabitants, offload_of, require_table
+from orchestrator.deploy.namespaces import inhabitants, offload_of
 from orchestrator.deploy.native import database
 from orchestrator.deploy.processes import LabelledProcess, ProcessId
 from orchestrator.deploy.state import LabState, write
 from orchestrator.deploy.threads import to_its_end
-from orchestrator.errors import HostNotFit, StartFailed, UsageError
+from orchestrator.errors import StartFailed
 from orchestrator.supervisor.files import VARIABLE
 
 GRACE_S = 8.0
@@ -124,17 +124,8 @@ class NativeHost:
         user: str | None = None,
         tag: str = "",
     ) -> list[str]:
-        """Enter the node's namespace with `nsenter`; a terminal and standard input are simply inherited."""
-        marks = processes.labels(state.lab, state.run, directory.home, "exec")
-        if tag:
-            marks[ending.TAG] = tag
-        environment = [*(program.DEFAULT_SIGNALS if program.strange_signals() else ["env"])]
-        environment += [f"{key}={value}" for key, value in marks.items()]
-        started = program.starting(
-            argv, node, cwd=cwd or Path.cwd(), advice="nodes share the machine's programs"
-        )
-        words = [*become(user), *started]
-        return [*environment, *require_table(directory, _part_of(state, node)).command(node, words)]
+        """Enter the node's namespaces; see `orchestrator.deploy.entering`."""
+        return native_command(directory, state, node, argv, cwd=cwd, user=user, tag=tag)
 
     async def end_command(
         self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
@@ -240,39 +231,6 @@ class NativeHost:
 def log_file(directory: LabDirectory, part: str) -> Path:
     """Where a part of a native lab logs: `postgres`, `controller`, `host`, or `node-<n>`."""
     return directory.logs / f"{part}.log"
-
-
-def become(user: str | None) -> list[str]:
-    """The words before a command that give it another user's rights; nodes share the machine's users.
-
-    Raises:
-        UsageError: There is no such user.
-        HostNotFit: The lab is an ordinary user's, whose nodes know no other.
-    """
-    if user is None:
-        return []
-    if os.geteuid() != 0:
-        raise HostNotFit(
-            f"a command as {user} needs a lab that root started",
-            id="exec.user",
-            found=user,
-            hint="leave `--user` out, or start the lab as root or with `--backend docker`",
-        )
-    try:
-        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
-    except KeyError as error:
-        raise UsageError(
-            f"there is no user {user} on this machine",
-            id="exec.no-user",
-            found=user,
-            expected="a name or number",
-        ) from error
-    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--"]
-
-
-def _part_of(state: LabState, node: int) -> str:
-    """The host process that carries a node."""
-    return next((role for role, nodes in state.hosts.items() if node in nodes), "host")
 
 
 def _last_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
