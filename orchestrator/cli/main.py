@@ -154,13 +154,17 @@ def _complain_usage(argv: Sequence[str], error: Exception) -> None:
         known = {name for each in context.command.params for name in each.opts + each.secondary_opts}
         hint = _option_hint(option, known, in_exec="exec" in argv and "--" not in argv) or hint
     elif parameter is not None and not getattr(error, "message", ""):
-        message = f"{parameter.metavar or parameter.human_readable_name} is missing"
+        word = parameter.metavar or parameter.human_readable_name
+        is_option = parameter.param_type_name == "option"
+        message = f"`{parameter.opts[-1]} {word}` is missing" if is_option else f"{word} is missing"
     elif isinstance(error, typer.BadParameter) and parameter is not None:
         # The parser's own message names the value alone.
         message = f"{parameter.opts[0] if parameter.opts else parameter.human_readable_name}: {message}"
     elif message.startswith("No such command"):
         hint = _command_hint(message, context) or hint
         message = message.partition(" Did you mean")[0]
+    elif message.startswith("Got unexpected extra argument") and context is not None:
+        hint = _lab_hint(message, context) or hint
     _complain(argv, UsageError(message, hint=hint), verbose=False)
 
 
@@ -174,6 +178,15 @@ def _option_hint(option: str, known: set[str], *, in_exec: bool) -> str | None:
     if close is not None:
         return f"did you mean `{close}`?"
     return "put `--` before the command that shall run in the node" if in_exec else None
+
+
+def _lab_hint(message: str, context: typer.Context) -> str | None:
+    """Return how a lab is named, where the word too many is the name of one."""
+    word = message.partition("(")[2].split(" ")[0].rstrip(")")
+    takes_lab = any("--lab" in each.opts for each in context.command.params)
+    if takes_lab and any(lab.name == word for lab in common.home().labs()):
+        return f"`{context.command_path} -n {word}`"
+    return None
 
 
 def _command_hint(message: str, context: typer.Context | None) -> str | None:

@@ -29,7 +29,7 @@ roles:
 
 # What has to hold for the rows that the roles report; any that does not makes `nm run` exit with 1.
 checks:
-  - {{name: every worker was greeted, rows: worker, where: "greeting == 'hello'", count: all}}
+  - {{name: every worker was greeted, rows: worker, where: "greeting == params.greeting", count: all}}
 
 timeout: 30 s
 """

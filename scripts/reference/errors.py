@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from scripts.reference.text import anchor, table
@@ -93,10 +94,7 @@ def page() -> str:
 
 def entries(package: str = "") -> Iterator[Entry]:
     """Yield every id that the orchestrator, or one package of it, can raise."""
-    trees = [
-        (path.relative_to(ROOT / "orchestrator").parts[0], ast.parse(path.read_text()))
-        for path in sorted((ROOT / "orchestrator").rglob("*.py"))
-    ]
+    trees = _trees()
     codes = _exit_codes(tree for _, tree in trees)
     for room, tree in trees:
         if package not in ("", room):
@@ -106,6 +104,15 @@ def entries(package: str = "") -> Iterator[Entry]:
                 yield from _of_class(node, codes)
             elif isinstance(node, ast.Call):
                 yield from _of_call(node, room, codes)
+
+
+@cache
+def _trees() -> list[tuple[str, ast.Module]]:
+    """Return every module of the orchestrator with the package that it is in."""
+    return [
+        (path.relative_to(ROOT / "orchestrator").parts[0], ast.parse(path.read_text()))
+        for path in sorted((ROOT / "orchestrator").rglob("*.py"))
+    ]
 
 
 def _exit_codes(trees: Iterable[ast.Module]) -> dict[str, int]:

@@ -70,20 +70,3 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
-
-
-def test_every_yaml_topology_on_a_page_is_valid(tmp_path: Path) -> None:
-    from orchestrator import topology
-
-    for page in [README, *WRITTEN]:
-        for match in re.finditer(r'^```yaml title="([\w./-]+)"\n(.*?)^```', page.read_text(), re.M | re.S):
-            name, text = match.groups()
-            if re.search(r"^topology: {", text, re.M) and name != "wrong.yaml":
-                topology.loads(text, name)
-
-
-def test_every_python_snippet_compiles() -> None:
-    for page in [README, *WRITTEN]:
-        for language, body in FENCE.findall(page.read_text()):
-            if language == "python":
-                compile(body, str(page), "exec")

@@ -34,7 +34,14 @@ def test_the_nearest_word_is_offered(nm: Nm, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "missing"), [("exec", "NODE[,NODE…|all]"), ("exec 1", "-- CMD…"), ("validate", "FILE")]
+    ("line", "missing"),
+    [
+        ("exec", "NODE[,NODE…|all]"),
+        ("exec 1", "-- CMD…"),
+        ("shell", "NODE"),
+        ("validate", "FILE"),
+        ("render ring.yaml", "`--output DIR`"),
+    ],
 )
 def test_a_missing_word_is_called_as_the_help_calls_it(nm: Nm, line: str, missing: str) -> None:
     said = nm(*line.split())
@@ -105,6 +112,16 @@ def test_a_lab_where_a_file_is_expected_is_recognised(nm: Nm, tmp_path: Path) ->
     (tmp_path / "home/labs/ring").mkdir(parents=True)
     said = nm("down", "ring")
     assert (said.code, "`nm down -n ring`" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["status", "inspect", "labs", "gc"])
+def test_a_lab_named_without_its_option_is_recognised(nm: Nm, tmp_path: Path, command: str) -> None:
+    (tmp_path / "home/labs/ring").mkdir(parents=True)
+    said, other = nm(command, "ring"), nm(command, "rong")
+    assert (said.code, other.code) == (2, 2)
+    takes_lab = command in ("status", "inspect")
+    assert (f"hint: `nm {command} -n ring`" in said.err) == takes_lab
+    assert f"`nm {command} --help`" in other.err
 
 
 def test_an_incomplete_installation_says_what_to_type(

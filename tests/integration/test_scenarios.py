@@ -325,9 +325,10 @@ def test_the_other_shipped_scenarios(ring: Lab, tmp_path: Path, scenario: str) -
 
 def test_a_new_scenario_runs_as_it_is_written(ring: Lab, nm: Nm, tmp_path: Path) -> None:
     assert nm("new", "scenario", "hello").code == 0
-    said = nm("run", "scenario", "./hello", "-o", "json")
-    assert said.code == 0, said.err
-    assert said.json["verdict"] == "pass"
+    for words in ([], ["--param", "greeting=hi"]):
+        said = nm("run", "scenario", "./hello", *words, "-o", "json")
+        assert said.code == 0, said.err
+        assert said.json["verdict"] == "pass"
 
 
 ECHO = """
