@@ -303,6 +303,7 @@ class Chaos:
             "json",
             "--timeout",
             "40",
+            "--no-restart",
         )
 
     def _up(self, outcome: Outcome) -> None:

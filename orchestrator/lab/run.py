@@ -26,6 +26,7 @@ from orchestrator.deploy import state as notes
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
+from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.damage import damaged
 from orchestrator.lab.operator import Operator, dial
@@ -51,6 +52,9 @@ all at once, which takes two processors twenty seconds for a hundred containers.
 
 NO_AGENT = "run.no-agent"
 """What the controller answers when a node's agent is not connected."""
+
+NO_STORE = "store.unreachable"
+"""What it answers while Postgres is away."""
 
 LAST_TABLES_S = 0.3
 """How long the tables of an interrupted run may take to write; `events.jsonl` has the rows in any case."""
@@ -220,11 +224,17 @@ class _Watch:
             try:
                 await connection.request(self._request)
             except PeerError as error:
-                if error.id != NO_AGENT or asyncio.get_running_loop().time() > deadline:
+                if not self._passes(error) or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(backoff.next_wait())
             else:
                 self._started = True
+
+    def _passes(self, error: PeerError) -> bool:
+        """Whether a refusal is for something that is about to be there."""
+        if error.id == NO_STORE:
+            return comes_back(self._directory, self._state, "postgres")
+        return error.id == NO_AGENT
 
     async def _follow(self, connection: Connection) -> RunFinished | None:
         async for frame in connection:
