@@ -112,7 +112,8 @@ def _heal(given: argparse.Namespace) -> int:
                     _tell(outcomes[-1])
         except KeyboardInterrupt:
             code = 130
-        left = series.end()
+        finally:
+            left = series.end()
     record = {
         "benchmark": f"healing-{given.backend}",
         "backend": given.backend,

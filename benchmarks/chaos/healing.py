@@ -181,11 +181,14 @@ class Healing:
             time.sleep(0.01)
 
     def _until_ready(self, outcome: Outcome, lab: Lab, victim: Any, began: float) -> None:
-        """Ask until the lab is ready and the part is another process."""
+        """Ask until the part is another process, the lab is ready and its links are up."""
         limit = LIMIT_S[self._backend]
         while True:
+            anew = self.victims.is_anew(
+                outcome.strike.victim, victim
+            )  # looked at before the controller is asked
             status = lab.status()
-            if status.state == "ready" and self.victims.is_anew(outcome.strike.victim, victim):
+            if anew and status.state == "ready" and all(link.state == "up" for link in status.links):
                 outcome.seconds = time.monotonic() - began
                 return
             if time.monotonic() - began > limit:

@@ -13,10 +13,10 @@ __all__ = ["sections", "text"]
 _INTRO = """\
 One part of a ring of 4 nodes on {backend} is killed with SIGKILL again and again, the lab idle or a run under
 way; every draw comes from seed {seed}. No command mends anything. A kill counts as *ready by itself* when the
-part is another process and the lab's status is `ready` within {limit_s:g} s, link settings made live, groups
-and rows of finished runs are as before, every node reaches every other, and a run went on, or failed by name
-where the process of a role was killed. Seconds are from the kill to the answer that says `ready`. The native
-series keeps below the number of deaths after which a part is left dead.
+part is another process and the lab's status is `ready` with all links up within {limit_s:g} s, link settings
+made live, groups and rows of finished runs are as before, every node reaches every other, and a run went on,
+or failed by name where the process of a role was killed. Seconds are from the kill to the answer that says
+so. The native series keeps below the number of deaths after which a part is left dead.
 """
 
 Record = Mapping[str, Any]

@@ -124,7 +124,8 @@ class DockerVictims:
     def rows(self) -> set[str]:
         """Ask the server in its container."""
         container = f"nm-{self._directory.name}-postgres"
-        script = f'psql -h /postgres -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "{_ROWS}"'
+        password = 'PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")'
+        script = f'{password} psql -h /postgres -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "{_ROWS}"'
         return set(_docker("exec", container, "sh", "-c", script).splitlines())
 
     def left(self) -> list[str]:

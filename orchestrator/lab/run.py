@@ -41,7 +41,7 @@ from orchestrator.transport import Backoff, Connection, Disconnected, RequestTim
 OnEvent = Callable[[RunEvent], None]
 
 AWAY_S = 60.0
-"""How long the controller may be away in the middle of a run before the run is given up."""
+"""How long the controller may be away in the middle of a run, or before it where the lab starts it again."""
 
 END_GRACE_S = 20.0
 """What a run may take beyond its own time limit: stopping roles, and a controller under load."""
@@ -191,7 +191,8 @@ class _Watch:
                 connection = await dial(self._directory, self._state)
             except (ControllerUnreachable, Disconnected, RequestTimeout):
                 self._require_lab()
-                if not self._started or loop.time() - away_since > AWAY_S:
+                waits = self._started or comes_back(self._directory, self._state, "controller")
+                if not waits or loop.time() - away_since > AWAY_S:
                     raise
                 await asyncio.sleep(backoff.next_wait())
                 continue

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.deploy import processes
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.errors import UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
 from orchestrator.supervisor import files
@@ -181,6 +182,9 @@ def test_a_terminals_signals_do_not_reach_the_supervisor(labs: Labs) -> None:
 def test_without_restarts_a_part_stays_dead(labs: Labs, part: Part) -> None:
     lab = labs.up(RING, restart=False)
     assert all_supervisors(labs.home) == []
+    labs.up(RING, name="other")
+    with pytest.raises(UsageError, match="started again"):
+        labs.up(RING, name="other", restart=False)
     kill(part("ring", "host"))
     seen = lab.status()
     assert seen.state == "degraded"
