@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.bars import BARS, Bar, bar
+from benchmarks.chaos import healing_report
 from benchmarks.chaos import report as chaos
 from benchmarks.tables import number, table
 
@@ -59,6 +60,8 @@ def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
             parts += ["### Where the packet path's time goes\n", _costs_text(record["costs"])]
     elif record["benchmark"] == "scale":
         parts += ["### Figures\n", _figures_table(record)]
+    elif record["benchmark"].startswith("healing-"):
+        parts += healing_report.sections(record)
     elif record["benchmark"] == "chaos":
         parts += chaos.sections(record)
     else:

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks.chaos --kills 200 --seed 7`.
+"""The command: `python -m benchmarks.chaos --kills 200 --seed 7`, and the same with `--heal`.
 
 Exit code 0 when every kill ended as it has to, 1 when one did not, 130 when interrupted.
 """
@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import machine, program
-from benchmarks.chaos import report
+from benchmarks.chaos import healing, healing_report, report
 from benchmarks.chaos.draw import PHASES, draw
 from benchmarks.chaos.labs import Chaos, Outcome
+from benchmarks.chaos.victims import DOCKER, NATIVE
 from orchestrator import resources
 
 __all__ = ["main", "parse"]
@@ -25,7 +26,14 @@ def parse(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.chaos",
-        description="Kill parts of a native lab at random moments and see that every end has a name.",
+        description="Kill parts of a lab at random moments. Without --heal, a native lab that starts nothing "
+        "again: every end has a name. With --heal, a lab that nobody mends: it is ready again by itself.",
+        epilog="The published tables: `--heal --kills 200 --publish`, `--heal --backend docker --kills 60 "
+        "--publish`, and `--kills 200 --publish`.",
+    )
+    parser.add_argument("--heal", action="store_true", help="see that the lab comes back by itself")
+    parser.add_argument(
+        "--backend", choices=("native", "docker"), default="native", help="with --heal (default: native)"
     )
     parser.add_argument("--kills", type=int, default=200, help="how many that hit (default: 200)")
     parser.add_argument("--seed", type=int, default=7, help="every draw comes from it (default: 7)")
@@ -48,6 +56,8 @@ def main(words: list[str] | None = None) -> int:
     given = parse(sys.argv[1:] if words is None else words)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    if given.heal:
+        return _heal(given)
     only = {int(word) for word in given.only.split(",") if word}
     host = machine.describe()
     topology = given.topology or resources.path("topologies") / "ring.yaml"
@@ -82,6 +92,55 @@ def main(words: list[str] | None = None) -> int:
     if given.publish:
         program.publish(record)
     return code or int(bool(left) or any(each.faults for each in outcomes))
+
+
+def _heal(given: argparse.Namespace) -> int:
+    host = machine.describe()
+    topology = given.topology or resources.path("topologies") / "ring.yaml"
+    only = {int(word) for word in given.only.split(",") if word}
+    victims = DOCKER if given.backend == "docker" else NATIVE
+    outcomes: list[healing.Outcome] = []
+    code = 0
+    with tempfile.TemporaryDirectory(prefix="nm-heal-") as folder:
+        Path(folder).chmod(0o755)  # the database's user walks through it
+        home = given.home or Path(folder) / "home"
+        series = healing.Healing(home, Path(topology).absolute(), given.lab, given.backend)
+        try:
+            for strike in healing.draw(given.kills, given.seed, victims):
+                if (not only or strike.number in only) and given.phase in (None, strike.phase):
+                    outcomes.append(series.run(strike))
+                    _tell(outcomes[-1])
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            left = series.end()
+    record = {
+        "benchmark": f"healing-{given.backend}",
+        "backend": given.backend,
+        "machine": host,
+        "rows": [],
+        "seed": given.seed,
+        "limit_s": healing.LIMIT_S[given.backend],
+        "kills": [each.as_json() for each in outcomes],
+        "left": left,
+    }
+    print(healing_report.text(record))
+    if given.output:
+        given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if given.publish:
+        program.publish(record)
+    return code or int(bool(left) or any(each.faults for each in outcomes))
+
+
+def _tell(outcome: healing.Outcome) -> None:
+    seconds = "lost" if outcome.seconds is None else f"ready after {outcome.seconds:.1f} s"
+    tail = f", run {outcome.run}" if outcome.run else ""
+    print(f"{outcome.strike}: {seconds}{tail}", file=sys.stderr, flush=True)
+    for fault in outcome.faults:
+        print(f"    FAULT {fault}", file=sys.stderr)
+    if outcome.faults:
+        for said in outcome.talk[-6:]:
+            print("\n".join(f"    | {line}" for line in said.splitlines()), file=sys.stderr, flush=True)
 
 
 def _say(outcome: Outcome) -> None:

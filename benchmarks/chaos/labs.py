@@ -301,6 +301,7 @@ class Chaos:
             "json",
             "--timeout",
             "40",
+            "--no-restart",
         )
 
     def _up(self, outcome: Outcome) -> None:

@@ -33,9 +33,9 @@ def sections(record: Record) -> list[str]:
     kills: Sequence[Kill] = record["kills"]
     late = sum(not kill["hit"] for kill in kills)
     intro = (
-        f"One part of a native ring of 4 nodes is killed with SIGKILL at a random moment, again and again; "
-        f"every draw comes from seed {record['seed']}. {len(kills) - late} kills; in {late} more draws the "
-        f"command had ended before its part could be killed.\n"
+        f"One part of a native ring of 4 nodes that starts nothing again is killed with SIGKILL at a random "
+        f"moment, again and again; every draw comes from seed {record['seed']}. {len(kills) - late} kills; "
+        f"in {late} more draws the command had ended before its part could be killed.\n"
     )
     parts = [
         "### How the kills ended\n",

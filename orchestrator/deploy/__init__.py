@@ -8,6 +8,7 @@ knows topologies or scenarios, and nothing here renders: what to start is alread
     locks        one `nm` at a time per lab
     state        what was started, by whom, how far it came
     processes    labels, identities, signals
+    supervision  the supervisor of a native lab, as `nm` sees it
     ports        free ports and subnets
     namespaces   commands inside a node of a native lab
     host         the protocol both backends follow

@@ -10,6 +10,7 @@ HOME/
     nm-lab                says that this folder is a lab's; one without it is somebody else's
     state.json            what was started, by whom, and how far it came
     host.json             native: the host process's table of namespaces
+    supervisor.lock       native: held by the supervisor; supervisor.json says what it did
     run/                  0700: the rendered files, with their secrets
     run/share/            docker: payload files that roles read
     run/links/            native: the unix sockets of links between host processes

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,7 +134,9 @@ def end(directory: LabDirectory) -> None:
     Raises:
         StartFailed: It cannot be ended.
     """
-    files.marker(directory.path).unlink(missing_ok=True)
+    if directory.exists():
+        with suppress(OSError):  # another user's: whoever goes on says so
+            files.marker(directory.path).unlink(missing_ok=True)
     _kill(directory)
 
 

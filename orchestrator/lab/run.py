@@ -27,6 +27,7 @@ from orchestrator.deploy import state as notes
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
+from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.damage import damaged
 from orchestrator.lab.needs import require_needs
@@ -43,7 +44,7 @@ from orchestrator.values import ABANDONED
 OnEvent = Callable[[RunEvent], None]
 
 AWAY_S = 60.0
-"""How long the controller may be away in the middle of a run before the run is given up."""
+"""How long the controller may be away in the middle of a run, or before it where the lab starts it again."""
 
 END_GRACE_S = 20.0
 """What a run may take beyond its own time limit: stopping roles, and a controller under load."""
@@ -60,6 +61,9 @@ NO_RUN = "run.unknown"
 
 NO_AGENT = "run.no-agent"
 """What the controller answers when a node's agent is not connected."""
+
+NO_STORE = "store.unreachable"
+"""What it answers while Postgres is away."""
 
 LAST_TABLES_S = 0.3
 """How long the tables of an interrupted run may take to write; `events.jsonl` has the rows in any case."""
@@ -211,7 +215,8 @@ class _Watch:
                 connection = await dial(self._directory, self._state)
             except (ControllerUnreachable, Disconnected, RequestTimeout):
                 self._require_lab()
-                if not self._started or loop.time() - away_since > AWAY_S:
+                waits = self._started or comes_back(self._directory, self._state, "controller")
+                if not waits or loop.time() - away_since > AWAY_S:
                     raise
                 await asyncio.sleep(backoff.next_wait())
                 continue
@@ -246,11 +251,17 @@ class _Watch:
                 await connection.request(self._request)
             except PeerError as error:
                 self._asked = False
-                if error.id != NO_AGENT or asyncio.get_running_loop().time() > deadline:
+                if not self._passes(error) or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(backoff.next_wait())
             else:
                 self._started = True
+
+    def _passes(self, error: PeerError) -> bool:
+        """Whether a refusal is for something that is about to be there."""
+        if error.id == NO_STORE:
+            return comes_back(self._directory, self._state, "postgres")
+        return error.id == NO_AGENT
 
     async def _follow(self, connection: Connection) -> RunFinished | None:
         async for frame in connection:

@@ -28,6 +28,9 @@ from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, S
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
 
+SHOWN = 3
+"""Of how many parts that are left dead the last lines are shown."""
+
 LAST_LINES = 5
 """How much of the log of a part that is left dead is shown."""
 
@@ -340,15 +343,16 @@ def _cut_off(state: LabState) -> list[str]:
 async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Sequence[Part]) -> list[str]:
     """Name the parts that do not run, and say what becomes of them."""
     report = supervision.report(directory, state)
-    found = []
+    found, shown = [], 0
     for part in parts:
         if part.running:
             continue
         sentence = f"{part.role} does not run ({part.detail})"
         if part.role in report.left_dead:
-            lines = await host.tail(directory, part.role, LAST_LINES)
             sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s and is left dead, `nm up` starts it"
-            sentence += f"; it said last: {' · '.join(line.strip() for line in lines)}" if lines else ""
+            shown += 1
+            if shown <= SHOWN and (lines := await host.tail(directory, part.role, LAST_LINES)):
+                sentence += f"; it said last: {' · '.join(line.strip() for line in lines)}"
         elif report.running:
             sentence += "; it is being started again"
         found.append(sentence)

@@ -347,6 +347,13 @@ def _require_same(existing: LabState, digest: str, options: UpOptions) -> None:
             found=f"--processes {options.processes}",
             hint=f"`nm down -n {existing.lab}` first, or another name with `-n`",
         )
+    if existing.supervised and not options.restart:
+        raise UsageError(
+            f"lab {existing.lab} is up with parts that are started again",
+            id="lab.differs",
+            found="--no-restart",
+            hint=f"`nm down -n {existing.lab}` first, or another name with `-n`",
+        )
     if existing.digest != digest:
         raise UsageError(
             f"lab {existing.lab} is up with another topology than this one",

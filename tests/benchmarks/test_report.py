@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from benchmarks import report
 from benchmarks.bars import judge
+from benchmarks.chaos import healing
 from benchmarks.chaos.report import MENDED
 
 
@@ -160,3 +162,39 @@ def _series() -> dict[str, Any]:
             kill(3, "up", "nm", "", ["up ok"], ""),
         ],
     }
+
+
+def test_a_series_of_kills_that_nobody_mends_says_what_came_back_and_what_was_lost() -> None:
+    def kill(number: int, phase: str, seconds: float | None, run: str, *faults: str) -> dict[str, Any]:
+        named = {"kill": f"{number} {phase} host at 0.50", "phase": phase, "victim": "host", "hit": True}
+        return {**named, "seconds": seconds, "run": run, "faults": list(faults)}
+
+    record = {
+        "benchmark": "healing-native",
+        "backend": "native",
+        "machine": _record()["machine"],
+        "rows": [],
+        "seed": 7,
+        "limit_s": 30.0,
+        "left": ["left: process 7"],
+        "kills": [
+            kill(1, "idle", 1.0, ""),
+            kill(2, "idle", None, "", "not ready by itself within 30 s"),
+            kill(3, "run", 2.0, "failed by name"),
+            kill(4, "run", 3.0, "went on", "lost: 2 rows of finished runs"),
+        ],
+    }
+    shown = report.text(record)
+    lines = [line.replace(" ", "") for line in shown.splitlines() if line.startswith("| ")]
+    assert "|idle|host|2|1|1|0|1.0|1.0|||" in lines
+    assert "|run|host|2|1|0|1|2.5|3.0|1|1|" in lines
+    assert "|all||4|2|1|1|2.0|3.0|1|1|" in lines
+    assert "- 4 run host at 0.50: lost: 2 rows of finished runs" in shown and "process 7" in shown
+    assert report.page({"healing-native": record, "chaos": _series()}).count("How the kills ended") == 2
+
+
+def test_a_drawn_series_meets_every_part_in_both_phases() -> None:
+    strikes = list(healing.draw(16, 7, ("controller", "host")))
+    assert strikes == list(healing.draw(16, 7, ("controller", "host"))), "all comes from the seed"
+    counted = Counter((strike.phase, strike.victim) for strike in strikes)
+    assert set(counted.values()) == {4} and len(counted) == 4

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.deploy import processes
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.errors import UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
 from orchestrator.supervisor import files
@@ -114,14 +115,16 @@ def test_a_role_whose_process_died_fails_the_run_by_name(
     until(lambda: lab.status().state == "ready", 20)
 
 
-def test_commands_wait_for_a_controller_that_comes_back(labs: Labs, nm: Nm, part: Part) -> None:
+def test_commands_wait_for_a_part_that_comes_back(labs: Labs, nm: Nm, part: Part) -> None:
     labs.up(RING)
     kill(part("ring", "controller"))
     said = nm("link", "show", "-o", "json")
     assert said.code == 0, said.err
     until(lambda: nm("status", "-o", "json").json["state"] == "ready", 20)
-    kill(part("ring", "controller"))
-    assert nm("run", "scenario", "pingall").code == 0
+    for role in ("controller", "postgres"):
+        kill(part("ring", role))
+        run = nm("run", "scenario", "pingall")
+        assert run.code == 0, (role, run.err)
 
 
 def test_a_part_that_dies_again_and_again_is_left_dead_and_named(
@@ -179,6 +182,9 @@ def test_a_terminals_signals_do_not_reach_the_supervisor(labs: Labs) -> None:
 def test_without_restarts_a_part_stays_dead(labs: Labs, part: Part) -> None:
     lab = labs.up(RING, restart=False)
     assert all_supervisors(labs.home) == []
+    labs.up(RING, name="other")
+    with pytest.raises(UsageError, match="started again"):
+        labs.up(RING, name="other", restart=False)
     kill(part("ring", "host"))
     seen = lab.status()
     assert seen.state == "degraded"

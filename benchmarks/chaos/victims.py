@@ -1,0 +1,150 @@
+"""Who is killed in a lab that heals itself, on either backend, and what its database holds.
+
+Every kill is SIGKILL from outside: the Docker engine starts nothing again that it was asked to kill itself.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.deploy import processes
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.processes import ProcessId
+from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.testing.proof import leftovers
+
+__all__ = ["DOCKER", "NATIVE", "DockerVictims", "NativeVictims", "Victims"]
+
+NATIVE = ("controller", "postgres", "host", "supervisor")
+DOCKER = ("controller", "postgres", "node", "agent")
+
+_ROWS = (
+    "SELECT row_to_json(t)::text FROM (SELECT r.run, r.node_id, r.seq, r.content FROM run_rows r "
+    "JOIN runs USING (run) WHERE runs.state NOT IN ('running', 'stopping') ORDER BY 1, 2, 3) t"
+)
+"""What finished runs reported."""
+
+
+class Victims(Protocol):
+    """The parts of a lab."""
+
+    def find(self, role: str, number: int) -> tuple[str, Any]:
+        """The part's own name, and its process now; of several of a role, the number says which."""
+
+    def kill(self, victim: Any) -> bool:
+        """Kill it; whether it was there."""
+
+    def is_anew(self, role: str, victim: Any) -> bool:
+        """Whether another process has its place."""
+
+    def rows(self) -> set[str]:
+        """What finished runs reported, as the database has it."""
+
+    def left(self) -> list[str]:
+        """What is left of a lab that was taken down."""
+
+
+class NativeVictims:
+    """The processes of a native lab; the agent of its nodes is the host process itself."""
+
+    def __init__(self, directory: LabDirectory) -> None:
+        self._directory = directory
+
+    def find(self, role: str, number: int) -> tuple[str, Any]:
+        """The process of that role."""
+        return role, self._now(role)
+
+    def kill(self, victim: Any) -> bool:
+        """Kill it, and wait until the kernel has done so."""
+        return victim is not None and _kill(victim)
+
+    def is_anew(self, role: str, victim: Any) -> bool:
+        """Look at the lab's note, or for the supervisor's label."""
+        now = self._now(role)
+        return now is not None and now != victim and now.alive()
+
+    def rows(self) -> set[str]:
+        """Ask the lab's own server."""
+        import psycopg
+
+        with psycopg.connect(EmbeddedPostgres(self._directory.database).dsn) as connection:
+            return {str(row[0]) for row in connection.execute(_ROWS)}
+
+    def left(self) -> list[str]:
+        """Processes and files."""
+        return leftovers(Home(self._directory.home))
+
+    def _now(self, role: str) -> ProcessId | None:
+        if role != "supervisor":
+            note = notes.read(self._directory)
+            return note.parts.get(role) if note is not None else None
+        found = processes.labelled(self._directory.home, self._directory.name)
+        mine = [each.identity for each in found if "orchestrator.supervisor" in each.command]
+        return min(mine, key=lambda each: each.started, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contained:
+    container: str
+    started: str
+    process: ProcessId | None
+
+
+class DockerVictims:
+    """The containers of a lab: `node` is a container's first process, `agent` the program in it."""
+
+    def __init__(self, directory: LabDirectory) -> None:
+        self._directory = directory
+
+    def find(self, role: str, number: int) -> tuple[str, Any]:
+        """The container of that role and the process in it that is meant."""
+        part = role if role in ("controller", "postgres") else f"node-{1 + number % 4}"
+        container = f"nm-{self._directory.name}-{part}"
+        state = self._state(container)
+        pid = int(state["Pid"])
+        if role == "agent":
+            pid = next(iter(_children(pid)), pid)
+        return part, _Contained(container, state["StartedAt"], processes.identify(pid))
+
+    def kill(self, victim: Any) -> bool:
+        """Kill the process."""
+        return victim.process is not None and _kill(victim.process)
+
+    def is_anew(self, role: str, victim: Any) -> bool:
+        """Whether the engine has started the container again."""
+        state = self._state(victim.container)
+        return bool(state["Running"]) and state["StartedAt"] != victim.started
+
+    def rows(self) -> set[str]:
+        """Ask the server in its container."""
+        container = f"nm-{self._directory.name}-postgres"
+        password = 'PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")'
+        script = f'{password} psql -h /postgres -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "{_ROWS}"'
+        return set(_docker("exec", container, "sh", "-c", script).splitlines())
+
+    def left(self) -> list[str]:
+        """Containers, networks and volumes, and files."""
+        return leftovers(Home(self._directory.home), engine=True)
+
+    def _state(self, container: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(_docker("inspect", "-f", "{{json .State}}", container))
+        return found
+
+
+def _docker(*words: str) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _kill(process: ProcessId) -> bool:
+    return processes.send_signal(process, signal.SIGKILL) and not processes.wait_gone([process], 10.0)
