@@ -162,17 +162,31 @@ fn settings(node_id: u32) -> NodeSettings {
     }
 }
 
+/// A neighbour whose end is there already: the link is up while the order is still being carried out.
+const UP_AT_ONCE: u32 = 999;
+
 /// Hands that write down what they are asked to do, and do it at once or when they are told to.
 struct Recorder {
     record: Mutex<Sender<Effect>>,
     /// Where what is to be done goes instead of being done.
     held: Option<Mutex<Sender<Done>>>,
     panics: Arc<AtomicBool>,
+    links: Mutex<Option<LinkReport>>,
 }
 
 impl Hands for Recorder {
+    fn report_links_to(&self, report: LinkReport) {
+        *self.links.lock().expect("no panic") = Some(report);
+    }
     fn carry_out(&self, effect: Effect, done: Done) {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "as asked for");
+        if let Effect::Connect(add, _) = &effect {
+            if add.remote_node_id == UP_AT_ONCE {
+                let links = self.links.lock().expect("no panic");
+                let report = links.as_ref().expect("a way to tell of links");
+                report.send(add.remote_node_id, Some(Carrier::Memory), "at once");
+            }
+        }
         let _ = self.record.lock().expect("no panic").send(effect);
         match &self.held {
             Some(held) => drop(held.lock().expect("no panic").send(done)),
@@ -264,6 +278,7 @@ impl Setup {
             record: Mutex::new(record),
             held: holds.then(|| Mutex::new(hold)),
             panics: panics.clone(),
+            links: Mutex::default(),
         };
         Setup {
             registration: Registration {
@@ -470,7 +485,7 @@ fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connectio
         peer.hear().message,
         ToController::NodeTopologyReady(_)
     ));
-    let report = node.place.link_report();
+    let report = LinkReport(node.place.clone());
     report.tell("node.engine_restarted", Value::Nil);
     report.restarted();
     assert!(
@@ -482,6 +497,25 @@ fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connectio
         matches!(peer.hear().message, ToController::NodeTopologyReady(_)),
         "said anew, once it has everything again"
     );
+}
+
+#[test]
+fn a_link_that_is_up_at_once_is_told() {
+    let (listener, addr) = listen();
+    let _node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    peer.say(2, routes_of(1));
+    assert!(matches!(
+        peer.hear().message,
+        ToController::NodeTopologyReady(_)
+    ));
+    peer.say(2, link_to(UP_AT_ONCE, "", 1));
+    let told = peer.hear();
+    let ToController::LinkState(state) = &told.message else {
+        panic!("{told:?}")
+    };
+    assert_eq!((state.remote_node_id, state.up), (UP_AT_ONCE, true));
 }
 
 #[test]
