@@ -22,8 +22,9 @@ circle() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTE
 stage "Rust"
 scripts/cargo_test.sh
 
+# The pure tests share nothing, so they take all processors; tests of one file stay together, for their fixtures.
 stage "quick: everything pure"
-circle -m 'not integration and not system'
+circle -n auto --dist loadfile -m 'not integration and not system'
 
 stage "integration: Postgres, namespaces, real programs"
 real_circle -m integration
