@@ -29,7 +29,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
 from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
-from orchestrator.lab.damage import damaged
+from orchestrator.lab.damage import LabDamaged, damaged
 from orchestrator.lab.needs import require_needs
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
@@ -213,6 +213,8 @@ class _Watch:
         while True:
             try:
                 connection = await dial(self._directory, self._state)
+            except LabDamaged:
+                raise  # no file comes back by waiting
             except (ControllerUnreachable, Disconnected, RequestTimeout):
                 self._require_lab()
                 waits = self._started or comes_back(self._directory, self._state, "controller")

@@ -14,7 +14,7 @@ from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.locks import SUPERVISOR, lab_lock
 from orchestrator.deploy.native.host import NativeHost
-from orchestrator.errors import NmError
+from orchestrator.errors import NmError, StartFailed
 from orchestrator.supervisor import files
 
 LOCK_WAIT_S = 600.0
@@ -41,7 +41,24 @@ async def restart(directory: LabDirectory, roles: list[str]) -> None:
     async with lab_lock(Home(directory.home), directory.name, SUPERVISOR, wait_s=LOCK_WAIT_S):
         state = notes.read(directory)
         if state is not None and state.phase == "up" and files.marker(directory.path).exists():
+            if "postgres" in roles:
+                _require_cluster(directory)
             await NativeHost().start_parts(directory, state, roles)
+
+
+def _require_cluster(directory: LabDirectory) -> None:
+    """Look whether the database is still there: started without it, a server would begin an empty one in silence.
+
+    Raises:
+        StartFailed: Its files are gone.
+    """
+    if not (directory.database / "data" / "PG_VERSION").exists():
+        raise StartFailed(
+            f"the database of lab {directory.name} is gone: {directory.database / 'data'}",
+            id="start.database-gone",
+            found="no database",
+            hint=f"`nm down -n {directory.name}` removes what is left of the lab; then `nm up` makes it anew",
+        )
 
 
 if __name__ == "__main__":
