@@ -47,7 +47,7 @@ async def restart(directory: LabDirectory, roles: list[str]) -> None:
 
 
 def _require_cluster(directory: LabDirectory) -> None:
-    """Look whether the database is still there: started without it, a server would begin an empty one in silence.
+    """Look whether the database is there: started without it, a server would begin an empty one in silence.
 
     Raises:
         StartFailed: Its files are gone.
