@@ -32,7 +32,7 @@ nm=.venv/bin/nm
 # Shows a command as the user would type it, and runs it.
 show() {
     echo
-    echo "\$ nm $*"
+    printf '$ nm'; printf ' %s' "${@@Q}"; echo
     "$nm" "$@"
 }
 up=0
