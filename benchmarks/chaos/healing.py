@@ -44,6 +44,8 @@ WORDS = {
     "pingall": ("pingall",),
 }
 USUAL_S = {"weights-sync": 3.0, "pingall": 1.5}
+ROLES_S = {"weights-sync": 0.8, "pingall": 0.05}
+"""About how long a run takes, and how long its roles are at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +173,21 @@ class Healing:
             time.sleep(max(0.0, recent[0] + WINDOW_S + 1.0 - time.monotonic()))
 
     def _start(self, strike: Strike) -> Started:
-        out = self._nm.folder / "results" / f"{self._backend}-{strike.number}"
         words = ("run", "scenario", *WORDS[strike.scenario], "-n", self._lab, "-o", "json")
-        return self._nm.start(*words, "--timeout", str(RUN_LIMIT_S), "--results", str(out))
+        return self._nm.start(*words, "--timeout", str(RUN_LIMIT_S), "--results", str(self._results(strike)))
+
+    def _results(self, strike: Strike) -> Path:
+        return self._nm.folder / "results" / f"{self._backend}-{strike.number}"
 
     def _wait_for_moment(self, strike: Strike, started: Started | None) -> None:
-        deadline = time.monotonic() + strike.moment * USUAL_S[strike.scenario]
+        """Half of the runs are struck when their roles are at it, however long they took to come so far."""
+        share = USUAL_S[strike.scenario]
+        if started is not None and strike.number % 2:
+            share = ROLES_S[strike.scenario]
+            events = self._results(strike) / "events.jsonl"
+            while not started.over and not (events.exists() and "role_started" in events.read_text()):
+                time.sleep(0.005)
+        deadline = time.monotonic() + strike.moment * share
         while time.monotonic() < deadline and not (started is not None and started.over):
             time.sleep(0.01)
 

@@ -35,8 +35,8 @@ BASE_BYTES = 400_000_000
 PROCESS_BYTES = 25_000_000
 """What a further host process takes beside its nodes: 11 MB measured (PSS), 23 with small roles; and room."""
 
-NODE_FILES = 3
-"""Open files that a node costs the host process: its namespace, its TUN queue, and what a role waits on."""
+NODE_FILES = 4
+"""Open files that a node costs the host process: two namespaces, its TUN queue, and what a role waits on."""
 
 DISK_BYTES = {"native": 64_000_000, "docker": 1_000_000}
 """Room on disk that a lab takes: natively 40 MB for an empty Postgres, and the log of its changes."""

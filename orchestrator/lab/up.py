@@ -185,6 +185,8 @@ async def _start(
     notes.write(directory, state)
     if place is not None:
         supervision.hand_over(directory, place)
+    else:  # none is to be, or somebody who looked had the place for a moment
+        supervision.renew(directory, state, forget=False)
     return UpResult(directory, state, timings=timer.finish())
 
 

@@ -41,7 +41,7 @@ def test_a_process_per_node_costs_more_memory(monkeypatch: pytest.MonkeyPatch, t
 
 
 async def test_open_files_are_counted_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 400))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 500))
     assert (
         fitness.open_files(100).level == "ok"
     )  # the hard limit counts: the host process raises the soft one
@@ -58,6 +58,8 @@ def test_the_kernels_own_limit_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fitness, "_number", lambda _path: 50)
     assert fitness.namespace_limit(50).level == "ok"
     assert fitness.namespace_limit(51).hint.startswith("at most 50 nodes fit")
+    monkeypatch.setattr(fitness, "_number", lambda path: 40 if "uts" in path.name else 50)
+    assert "max_uts_namespaces=82" in fitness.namespace_limit(41).hint
 
 
 def test_a_home_without_room_is_refused_with_what_is_needed(

@@ -33,20 +33,23 @@ for port in map(int, sys.argv[1:]):
 """
 
 
-@pytest.fixture(params=[0o000, 0o022, 0o077], ids=["umask 000", "umask 022", "umask 077"])
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """A lab in a home that everybody may walk to, started under this umask, after a run."""
+@pytest.fixture(scope="module", params=[0o000, 0o022, 0o077], ids=["umask 000", "umask 022", "umask 077"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab in a home that everybody may walk to, started under this umask, after a run. Tests only look."""
     place = Path(tempfile.mkdtemp(prefix="nm-closed-"))
     place.chmod(0o755)
     labs = Labs(Home(place / "state" / "nm"))
-    old = os.umask(request.param)
     try:
-        lab = labs.up(RING, processes=2)
-        outcome = lab.run_scenario("weights-sync", params={"size": "100 KB"}, results=tmp_path / "out")
+        old = os.umask(request.param)
+        try:
+            lab = labs.up(RING, processes=2)
+            results = tmp_path_factory.mktemp("out")
+            outcome = lab.run_scenario("weights-sync", params={"size": "100 KB"}, results=results)
+        finally:
+            os.umask(old)
         assert outcome.verdict == "pass"
         yield lab
     finally:
-        os.umask(old)
         labs.end()
         shutil.rmtree(place)
 

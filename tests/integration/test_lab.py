@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -59,12 +60,13 @@ def test_exec_passes_codes_output_and_input_through(labs: Labs, nm: Nm) -> None:
 
 def test_what_a_user_starts_in_a_node_ends_with_the_lab(labs: Labs, nm_home: Home) -> None:
     lab = labs.up(RING)
-    # One that keeps its labels, and one that threw its environment away.
-    lab.node(1).run(["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo"])
-    lab.node(2).run(["sh", "-c", "env -i sleep 601 >/dev/null 2>&1 & echo"])
-    assert _sleeping("sleep 600") and _sleeping("sleep 601")
+    # One that keeps its labels, and one that threw its environment away; nobody else sleeps so long.
+    kept, bare = f"sleep 600.{os.getpid()}", f"sleep 601.{os.getpid()}"
+    lab.node(1).run(["sh", "-c", f"{kept} >/dev/null 2>&1 & echo"])
+    lab.node(2).run(["sh", "-c", f"env -i {bare} >/dev/null 2>&1 & echo"])
+    assert _sleeping(kept) and _sleeping(bare)
     lab.down()
-    assert not _sleeping("sleep 600") and not _sleeping("sleep 601")
+    assert not _sleeping(kept) and not _sleeping(bare)
     assert leftovers(nm_home) == []
 
 

@@ -9,6 +9,7 @@ group, transfers, barriers, a port.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -24,8 +25,10 @@ from orchestrator.results import RunOutcome
 from tests.integration.conftest import RING, Nm
 from tests.integration.waiting import all_wait, run_in, until
 
-MARK = "31415.92653"
-"""The argument of `sleep` by which its processes are found."""
+STAND_IN = "31415.92653"
+MARK = f"31415.{os.getpid()}"
+"""The argument of `sleep` by which the processes of this run of the tests are found; in the sources of roles
+the stand-in is written for it."""
 
 CLEAN = """
 import hashlib, os, socket, threading
@@ -69,9 +72,10 @@ def sink(ctx):
     ctx.report(ok=True)
 """
 
-WAITING = '''
+WAITING = (
+    f"MARK = {MARK!r}\n"
+    + '''
 import socket, subprocess, threading, time
-MARK = "31415.92653"
 
 
 def waiter(ctx):
@@ -101,6 +105,7 @@ def waiter(ctx):
         dp.group_is_ready(label="never")
     ctx.lookup("never")
 '''
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +126,7 @@ def write(folder: Path, source: str, roles: dict[str, object], timeout: str = "3
     (folder / "scenario.yaml").write_text(
         f"name: {folder.name}\nsummary: a test\nroles:\n{listed}timeout: {timeout}\n"
     )
-    (folder / "roles.py").write_text(source)
+    (folder / "roles.py").write_text(source.replace(STAND_IN, MARK))
     return folder
 
 

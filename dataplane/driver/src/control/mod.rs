@@ -44,6 +44,9 @@ pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 /// What a node lets the connection do to it. Called on the control thread, which waits for nobody: each call returns
 /// at once.
 pub trait Hands: Send + Sync {
+    /// From now on the node's packet threads tell the controller about links. Called before the controller hears of
+    /// the node, so that no link comes up unheard.
+    fn report_links_to(&self, report: LinkReport);
     /// Begins an effect. Effects of one node take place in the order in which they were begun.
     fn carry_out(&self, effect: Effect, done: Done);
     /// Asks for the node's counters; `done` is called once, on any thread, with `None` when the node is gone.
@@ -177,11 +180,6 @@ impl Place {
                 reply(Err(ControlError::Lost));
             }
         }
-    }
-
-    /// A way for packet threads to report links.
-    pub fn link_report(&self) -> LinkReport {
-        LinkReport(self.clone())
     }
 
     /// Says goodbye and leaves; returns when the controller has been told, or cannot be.

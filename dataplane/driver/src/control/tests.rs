@@ -166,17 +166,31 @@ fn settings(node_id: u32) -> NodeSettings {
     }
 }
 
+/// A neighbour whose end is there already: the link is up while the order is still being carried out.
+const UP_AT_ONCE: u32 = 999;
+
 /// Hands that write down what they are asked to do, and do it at once or when they are told to.
 struct Recorder {
     record: Mutex<Sender<Effect>>,
     /// Where what is to be done goes instead of being done.
     held: Option<Mutex<Sender<Done>>>,
     panics: Arc<AtomicBool>,
+    links: Mutex<Option<LinkReport>>,
 }
 
 impl Hands for Recorder {
+    fn report_links_to(&self, report: LinkReport) {
+        *self.links.lock().expect("no panic") = Some(report);
+    }
     fn carry_out(&self, effect: Effect, done: Done) {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "as asked for");
+        if let Effect::Connect(add, _) = &effect {
+            if add.remote_node_id == UP_AT_ONCE {
+                let links = self.links.lock().expect("no panic");
+                let report = links.as_ref().expect("a way to tell of links");
+                report.send(add.remote_node_id, Some(Carrier::Memory), "at once");
+            }
+        }
         let _ = self.record.lock().expect("no panic").send(effect);
         match &self.held {
             Some(held) => drop(held.lock().expect("no panic").send(done)),
@@ -268,6 +282,7 @@ impl Setup {
             record: Mutex::new(record),
             held: holds.then(|| Mutex::new(hold)),
             panics: panics.clone(),
+            links: Mutex::default(),
         };
         Setup {
             registration: Registration {

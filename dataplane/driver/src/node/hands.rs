@@ -13,7 +13,7 @@ use super::call;
 use super::events::NodeEvent;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
-use crate::control::{link_spec, Done, Effect, Hands};
+use crate::control::{link_spec, Done, Effect, Hands, LinkReport};
 use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
 /// Flows in one report; a node with more reports its busiest.
@@ -33,6 +33,10 @@ pub(super) struct NodeHands {
 type Reported = HashMap<[u8; 16], (u64, u64)>;
 
 impl Hands for NodeHands {
+    fn report_links_to(&self, report: LinkReport) {
+        self.state.report_links_to(report);
+    }
+
     fn carry_out(&self, effect: Effect, done: Done) {
         match effect {
             Effect::Configure(addresses) => {

@@ -73,7 +73,6 @@ impl Node {
                 return Err(error);
             }
         };
-        state.report_links_to(place.link_report());
         Ok(Node {
             settings,
             runtime: Arc::clone(runtime),

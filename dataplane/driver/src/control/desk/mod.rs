@@ -24,7 +24,7 @@ use super::news::News;
 use super::requests::{Asked, Purpose, Requests};
 use super::resolve::Resolver;
 use super::seat::Seat;
-use super::{ControlError, Input, Registration, Reply, UNKNOWN_ADDRESS};
+use super::{ControlError, Input, LinkReport, Place, Registration, Reply, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
 /// The wait before a name that could not be resolved is looked up again; it doubles up to the longest. A name that
@@ -252,6 +252,10 @@ impl Desk {
 
     fn attach(&mut self, registration: Registration, reply: Reply<()>) {
         let (node, number) = (registration.who.node_id, self.number());
+        let input = self.input.clone();
+        registration
+            .hands
+            .report_links_to(LinkReport(Place { node, input }));
         self.seats
             .insert(node, Seat::new(number, registration, reply, Instant::now()));
         if self.online {

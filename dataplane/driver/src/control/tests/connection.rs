@@ -119,7 +119,7 @@ fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connectio
         peer.hear().message,
         ToController::NodeTopologyReady(_)
     ));
-    let report = node.place.link_report();
+    let report = LinkReport(node.place.clone());
     report.tell("node.engine_restarted", Value::Nil);
     report.restarted();
     assert!(
@@ -175,4 +175,23 @@ fn a_mistake_of_ours_ends_the_line_and_everything_is_told_again() {
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
     peer.ask(6, 2, link_to(4, "", 7));
     assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 6));
+}
+
+#[test]
+fn a_link_that_is_up_at_once_is_told() {
+    let (listener, addr) = listen();
+    let _node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    peer.say(2, routes_of(1));
+    assert!(matches!(
+        peer.hear().message,
+        ToController::NodeTopologyReady(_)
+    ));
+    peer.say(2, link_to(UP_AT_ONCE, "", 1));
+    let told = peer.hear();
+    let ToController::LinkState(state) = &told.message else {
+        panic!("{told:?}")
+    };
+    assert_eq!((state.remote_node_id, state.up), (UP_AT_ONCE, true));
 }
