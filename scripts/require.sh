@@ -17,6 +17,8 @@ PYTHON_MINIMUM="3.11"
 RUST_MINIMUM="1.88"
 BASE_IMAGE=${BASE_IMAGE:-debian:bookworm-slim}
 LOCAL_BASE=nm-base:bookworm
+# What a first build takes: 0.8 GB in the environment, the core and the weights of the demo, and room to make them.
+BUILD_MB=1500
 
 missing=()  # one line each: what, and how to get it
 packages=() # the Debian packages that would mend it
@@ -87,7 +89,16 @@ lack_rust() {
 }
 
 check_setup() {
-    local python version
+    local python version room
+    # Asked for a first build alone: tools that find a full disk halfway say anything but that.
+    if [ ! -e .venv/.stamps/native ] && has df; then
+        room=$(df -Pm . 2>/dev/null | awk 'NR == 2 {print $4}')
+        case "$room" in
+            '' | *[!0-9]*) ;; # some file systems do not tell
+            *) [ "$room" -ge "$BUILD_MB" ] ||
+                lack "room on disk: $BUILD_MB MB in this folder (found $room)" "make room, or clone into a folder on another disk" ;;
+        esac
+    fi
     if python=$(suitable_python); then
         "$python" -c 'import venv, ensurepip' 2>/dev/null ||
             lack "Python's venv module" "$(apt_line python3-venv)" python3-venv

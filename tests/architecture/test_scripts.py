@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,23 @@ def test_rust_comes_from_debian_where_it_is_new_enough_there(
     done = run(tmp_path / "bash", "scripts/require.sh", "setup", PATH=str(tmp_path))
     assert done.returncode == 4
     assert wanted in done.stderr
+
+
+@pytest.mark.parametrize(("room", "built", "code"), [(100, False, 4), (100, True, 0), (90_000, False, 0)])
+def test_a_disk_without_room_for_a_first_build_is_named(
+    tmp_path: Path, room: int, built: bool, code: int
+) -> None:
+    checkout, programs = tmp_path / "checkout", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "df").write_text(f"#!/bin/sh\necho head; echo disk 999999 1 {room} 1% /\n")
+    (programs / "df").chmod(0o755)
+    (checkout / ".venv/.stamps").mkdir(parents=True)
+    if built:
+        (checkout / ".venv/.stamps/native").touch()
+    command = f"cd {shlex.quote(str(checkout))} && {shlex.quote(str(ROOT))}/scripts/require.sh setup"
+    done = run("bash", "-c", command, PATH=f"{programs}:{os.environ['PATH']}")
+    assert done.returncode == code, done.stderr
+    assert ("room on disk: 1500 MB in this folder (found 100)" in done.stderr) == (code == 4)
 
 
 def test_the_rust_that_is_asked_for_builds_every_crate() -> None:
