@@ -82,7 +82,8 @@ require-setup:
 
 $(STAMPS)/venv: | require-setup
 	@[ -x $(PY) ] && [ -e $(STAMPS)/place ] || { \
-	    echo "making $(VENV)"; "$$(scripts/require.sh --python)" -m venv --clear $(VENV); \
+	    echo "making $(VENV)"; mkdir -p build; \
+	    "$$(scripts/require.sh --python)" -m venv --clear $(VENV) >build/venv.log 2>&1 || { cat build/venv.log; exit 1; }; \
 	    mkdir -p $(@D); pwd >$(STAMPS)/place; }
 	@touch $@
 

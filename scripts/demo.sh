@@ -32,7 +32,9 @@ nm=.venv/bin/nm
 # Shows a command as the user would type it, and runs it.
 show() {
     echo
-    echo "\$ nm $*"
+    printf '$ nm'
+    printf ' %q' "$@"
+    echo
     "$nm" "$@"
 }
 up=0

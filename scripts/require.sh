@@ -13,9 +13,12 @@
 set -euo pipefail
 
 PYTHON_MINIMUM="3.11"
-RUST_MINIMUM="1.85"
+# What the locked packages need, those of the tests included; a test compares it with them.
+RUST_MINIMUM="1.88"
 BASE_IMAGE=${BASE_IMAGE:-debian:bookworm-slim}
 LOCAL_BASE=nm-base:bookworm
+# What a first build takes: 0.8 GB in the environment, the core and the weights of the demo, and room to make them.
+BUILD_MB=1500
 
 missing=()  # one line each: what, and how to get it
 packages=() # the Debian packages that would mend it
@@ -57,8 +60,45 @@ suitable_python() {
 
 engine_answers() { has docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
+# The package that has a Rust new enough: cargo since Debian 13, cargo-web in Debian 12.
+rust_package() {
+    local package version
+    has apt-cache || return 1
+    for package in cargo cargo-web; do
+        version=$(apt-cache policy "$package" 2>/dev/null | awk '$1 == "Candidate:" {print $2}')
+        case "$version" in
+            [0-9]*) at_least "${version%%[-+~]*}" "$RUST_MINIMUM" || continue ;;
+            *) continue ;;
+        esac
+        printf '%s\n' "$package"
+        return 0
+    done
+    return 1
+}
+
+# lack_rust WHAT: Debian's own where it is new enough, else what its makers say.
+lack_rust() {
+    local package rustup="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    if package=$(rust_package); then
+        lack "$1" "$(apt_line "$package")   (or rustup: https://rustup.rs)" "$package"
+    elif has curl; then
+        lack "$1" "$rustup"
+    else
+        lack "$1" "$(apt_line curl ca-certificates) && $rustup"
+    fi
+}
+
 check_setup() {
-    local python version
+    local python version room
+    # Asked for a first build alone: tools that find a full disk halfway say anything but that.
+    if [ ! -e .venv/.stamps/native ] && has df; then
+        room=$(df -Pm . 2>/dev/null | awk 'NR == 2 {print $4}')
+        case "$room" in
+            '' | *[!0-9]*) ;; # some file systems do not tell
+            *) [ "$room" -ge "$BUILD_MB" ] ||
+                lack "room on disk: $BUILD_MB MB in this folder (found $room)" "make room, or clone into a folder on another disk" ;;
+        esac
+    fi
     if python=$(suitable_python); then
         "$python" -c 'import venv, ensurepip' 2>/dev/null ||
             lack "Python's venv module" "$(apt_line python3-venv)" python3-venv
@@ -69,11 +109,9 @@ check_setup() {
     if has cargo && has rustc; then
         version=$(rustc --version | awk '{print $2}')
         at_least "${version%%-*}" "$RUST_MINIMUM" ||
-            lack "Rust $RUST_MINIMUM or newer (found $version)" \
-                "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+            lack_rust "Rust $RUST_MINIMUM or newer (found $version)"
     else
-        lack "cargo and rustc $RUST_MINIMUM or newer" \
-            "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+        lack_rust "cargo and rustc $RUST_MINIMUM or newer"
     fi
 }
 
@@ -146,24 +184,34 @@ check_target() {
 }
 
 # Root on Debian may install; the services that such packages would start on the machine stay off.
+# install_packages TARGET: what it lacks and Debian has; its words are shown where it fails.
 install_packages() {
-    [ "${#packages[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && has apt-get || return 0
+    [ "${#missing[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && has apt-get || return 0
+    local policy=/usr/sbin/policy-rc.d placed=0 status=0 words
+    # A machine that never asked for the lists of packages does not know which Rust there is.
+    words=$(apt-get update -qq 2>&1) || { printf '%s\n' "$words" >&2; return 1; }
+    check_target "$1"
+    [ "${#packages[@]}" -gt 0 ] || return 0
     echo "installing: ${packages[*]}" >&2
-    local policy=/usr/sbin/policy-rc.d placed=0 status=0
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 755 "$policy"
         placed=1
     fi
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >&2 || status=$?
+    words=$(apt-get install -y -qq --no-install-recommends "${packages[@]}" 2>&1) || {
+        status=$?
+        printf '%s\n' "$words" | tail -n 20 >&2
+    }
     if [ "$placed" = 1 ]; then rm -f "$policy"; fi
     return "$status"
 }
 
 # complain TARGET: list what is missing.
 complain() {
-    echo "this machine lacks what \`make $1\` needs; nothing was built:"
+    local what="\`make $1\`"
+    case "$1" in docker | native) what="the $1 backend" ;; esac
+    echo "this machine lacks what $what needs; nothing was built:"
     printf '  %s\n' "${missing[@]}"
 }
 
@@ -172,7 +220,7 @@ choose_backend() {
     if engine_answers; then
         check_target docker
         if [ "${#missing[@]}" -gt 0 ]; then
-            install_packages || true
+            install_packages docker || true
             check_target docker
         fi
         if [ "${#missing[@]}" = 0 ]; then
@@ -196,7 +244,7 @@ main() {
         --install)
             shift
             check_target "$1"
-            install_packages || true
+            install_packages "$1" || true
             ;;
     esac
     check_target "${1:?usage: require.sh [--install] TARGET}"

@@ -145,3 +145,8 @@ def test_an_error_that_the_controller_sends_has_the_exit_code_that_it_has_there(
     assert {id for id, code in sent.items() if code == 2} == MISTAKES
     for id, code in sent.items():
         assert peer_error(Error(1, id, "no")).exit_code == code, id
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 links"), (1, "1 link"), (2, "2 links")])
+def test_one_of_a_kind_is_said_in_the_singular(number: int, said: str) -> None:
+    assert errors.counted(number, "link") == said

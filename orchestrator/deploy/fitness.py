@@ -105,6 +105,11 @@ def namespaces(tun: Path = TUN) -> Finding:
     name = "network namespaces"
     if os.geteuid() == 0:
         if _has_capability(21):
+            if _in_chroot():
+                hint = "use a container, `systemd-nspawn -D FOLDER`, or pivot_root instead of chroot"
+                return Finding(
+                    name, "problem", "this is a chroot, which the nodes' programs would leave", hint
+                )
             return Finding(name, "ok", "may be made")
         hint = "run on the machine itself, or give the container `--cap-add SYS_ADMIN`"
         return Finding(name, "problem", "CAP_SYS_ADMIN is missing", hint)
@@ -221,6 +226,19 @@ def disk(backend: Backend, home: Path, nodes: int) -> Finding:
     if room >= needed:
         return Finding("disk", "ok", detail)
     return Finding("disk", "problem", detail, "make room there, or set NM_HOME to a folder on another disk")
+
+
+def _in_chroot() -> bool:
+    """Whether our root is another than that of our mount namespace: whoever enters one leaves a chroot."""
+    enter = ["nsenter", "--mount=/proc/self/ns/mnt", "--", "stat", "-L", "-c", "%d %i", "/"]
+    try:
+        done = subprocess.run(
+            enter, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False  # what is missing or not allowed is found by others
+    root = Path("/").stat()
+    return done.stdout.split() != [str(root.st_dev), str(root.st_ino)]
 
 
 def _has_capability(number: int) -> bool:

@@ -113,7 +113,10 @@ def start(folder: Path, handle: int) -> bool:
         child.poll()
     try:
         launch = json.loads(launch_file(folder).read_text())
-        with (folder / "logs" / f"{PART}.log").open("ab") as log:
+        log_file = folder / "logs" / f"{PART}.log"
+        # For its owner alone, whatever umask the one has who starts it.
+        handle_of_log = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle_of_log, "ab") as log:
             child = subprocess.Popen(
                 [launch["python"], "-m", "orchestrator.supervisor", str(folder), str(handle)],
                 stdin=subprocess.DEVNULL,

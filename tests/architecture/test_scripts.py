@@ -1,7 +1,10 @@
 """The scripts behind the Makefile: they name what is missing, and no skip passes unseen."""
 
 import hashlib
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -80,6 +83,64 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(tmp_path: Pa
         assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("versions", "wanted"),
+    [
+        ({"cargo": "0.66.0+ds1-1", "cargo-web": "1.96.0+dfsg1-1~deb12u2"}, "apt-get install -y cargo-web "),
+        ({"cargo": "1.90.0+dfsg1-1"}, "apt-get install -y cargo "),
+        ({"cargo": "1.63.0", "cargo-web": "1.85.0+dfsg3-1"}, "apt-get install -y curl"),
+        ({"cargo": "(none)"}, "apt-get install -y curl"),
+    ],
+)
+def test_rust_comes_from_debian_where_it_is_new_enough_there(
+    tmp_path: Path, versions: dict[str, str], wanted: str
+) -> None:
+    for tool in ("bash", "sh", "sort", "head", "awk", "timeout", "id", "dirname", "env"):
+        (tmp_path / tool).symlink_to(Path("/usr/bin") / tool)
+    candidates = "".join(f'{name}) echo "  Candidate: {of}" ;; ' for name, of in versions.items())
+    for name, script in {"apt-cache": f'case "$2" in {candidates} esac', "apt-get": "exit 0"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    done = run(tmp_path / "bash", "scripts/require.sh", "setup", PATH=str(tmp_path))
+    assert done.returncode == 4
+    assert wanted in done.stderr
+
+
+@pytest.mark.parametrize(("room", "built", "code"), [(100, False, 4), (100, True, 0), (90_000, False, 0)])
+def test_a_disk_without_room_for_a_first_build_is_named(
+    tmp_path: Path, room: int, built: bool, code: int
+) -> None:
+    checkout, programs = tmp_path / "checkout", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "df").write_text(f"#!/bin/sh\necho head; echo disk 999999 1 {room} 1% /\n")
+    (programs / "df").chmod(0o755)
+    (checkout / ".venv/.stamps").mkdir(parents=True)
+    if built:
+        (checkout / ".venv/.stamps/native").touch()
+    command = f"cd {shlex.quote(str(checkout))} && {shlex.quote(str(ROOT))}/scripts/require.sh setup"
+    done = run("bash", "-c", command, PATH=f"{programs}:{os.environ['PATH']}")
+    assert done.returncode == code, done.stderr
+    assert ("room on disk: 1500 MB in this folder (found 100)" in done.stderr) == (code == 4)
+
+
+def test_the_rust_that_is_asked_for_builds_every_crate() -> None:
+    command = ("cargo", "metadata", "--format-version", "1", "--locked", "--offline")
+    there = (
+        "--manifest-path",
+        ROOT / "dataplane/Cargo.toml",
+        "--filter-platform",
+        "x86_64-unknown-linux-gnu",
+    )
+    done = run(*command, *there)
+    assert done.returncode == 0, done.stderr
+    needed = {each["name"]: each["rust_version"] for each in json.loads(done.stdout)["packages"]}
+    least = max((tuple(map(int, one.split(".")[:2])) for one in needed.values() if one), default=(0, 0))
+    asked = re.search(
+        r'^RUST_MINIMUM="(\d+)\.(\d+)"', (ROOT / "scripts/require.sh").read_text(), re.MULTILINE
+    )
+    assert asked and (int(asked[1]), int(asked[2])) == least, needed
+
+
 def test_a_machine_with_everything_passes_without_a_word() -> None:
     done = run("bash", "scripts/require.sh", "setup")
     assert (done.returncode, done.stderr) == (0, "")
@@ -126,12 +187,25 @@ def test_root_gets_what_docker_needs_installed(tmp_path: Path) -> None:
     assert "installing: debootstrap" in done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")
+def test_what_installing_said_is_shown_where_it_failed_alone(tmp_path: Path) -> None:
+    path = machine_with_an_engine(tmp_path, root=True)
+    for tool in ("tail", "printf"):
+        (tmp_path / tool).symlink_to(Path("/usr/bin") / tool)
+    alone = "mount -t tmpfs none /usr/sbin && exec env PATH=$1 /bin/bash scripts/require.sh --choose"
+    apt = tmp_path / "apt-get"
+    for code, shown in ((100, True), (0, False)):
+        apt.write_text(f'#!/bin/sh\ncase "$1" in install) echo Unpacking; exit {code} ;; esac\n')
+        done = run("unshare", "--mount", "/bin/sh", "-c", alone, "sh", path)
+        assert ("Unpacking" in done.stderr) == shown, done.stderr
+
+
 def test_docker_that_was_asked_for_is_insisted_on(tmp_path: Path) -> None:
     done = run(
         "/bin/bash", "scripts/demo.sh", "docker", PATH=machine_with_an_engine(tmp_path, root=False) + ":/bin"
     )
     assert done.returncode == 4
-    assert "this machine lacks what `make docker` needs" in done.stderr
+    assert "this machine lacks what the docker backend needs" in done.stderr
 
 
 @pytest.mark.parametrize("target", ["banana", ""])

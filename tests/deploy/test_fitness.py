@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from orchestrator.deploy import fitness
 from orchestrator.deploy.examine import require_fit
 from orchestrator.errors import HostNotFit
 
+ROOT = Path(__file__).resolve().parents[2]
 GB = 1_000_000_000
 
 
@@ -52,6 +56,25 @@ async def test_open_files_are_counted_by_process(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(HostNotFit) as caught:
         await require_fit("native", nodes=300, processes=2)
     assert (caught.value.id, caught.value.exit_code) == ("host.open-files", 4)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
+@pytest.mark.parametrize("root", ["chroot", "pivot"])
+def test_a_chroot_is_told_from_a_root_of_its_own(tmp_path: Path, root: str) -> None:
+    enter = "exec chroot ." if root == "chroot" else "mkdir old; pivot_root . old; exec"
+    look = "from orchestrator.deploy import fitness; print(fitness.namespaces().level)"
+    made = f"""mount -t tmpfs none {tmp_path}; cd {tmp_path}
+        for each in /*; do
+            [ -d "$each" ] && [ ! -L "$each" ] || continue
+            mkdir ".$each"; [ "$each" = /tmp ] || mount --rbind "$each" ".$each"
+        done
+        for each in /*; do [ -L "$each" ] && cp -P "$each" . || true; done
+        {enter} /usr/bin/env --chdir={ROOT} {sys.executable} -c '{look}'"""
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", made], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("problem\n" if root == "chroot" else "ok\n")
 
 
 def test_the_kernels_own_limit_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -25,6 +26,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -172,13 +174,13 @@ def _script(place: Path) -> str:
     """The shell script that furnishes the world, says so, and keeps it."""
     needed = sorted({ROOT, Path(sys.prefix), Path(sys.base_prefix)})
     closed = sorted({above for path in needed if (above := _closed(path))})
-    lines = [f"mount -t tmpfs -o mode=0755 nm-world {place}", f"mkdir {place}/keep"]
+    lines = ["umask 022", f"mount -t tmpfs -o mode=0755 nm-world {place}", f"mkdir {place}/keep"]
     for number, path in enumerate(needed):
         kept = f"{place}/keep/{number}"
-        lines += [f"mkdir {kept}", f"mount --rbind {shlex.quote(str(path))} {kept}"]
+        lines += [f"mkdir {kept}", *_opened(path, kept, f"{place}/open-{number}")]
     lines += [f"mount -t tmpfs -o mode=0755 nm-world {shlex.quote(str(path))}" for path in closed]
     for number, path in enumerate(needed):
-        if _closed(path):
+        if _closed(path) or not _open(path):
             quoted = shlex.quote(str(path))
             lines += [f"mkdir -p {quoted}", f"mount --rbind {place}/keep/{number} {quoted}"]
     lines += [
@@ -191,6 +193,38 @@ def _script(place: Path) -> str:
     for uid in (NAMED_UID, NAMELESS_UID):
         lines += [f"mkdir -m 0700 {place}/{uid}", f"chown {uid}:{uid} {place}/{uid}"]
     return "\n".join([*lines, "echo ready", "exec cat"])
+
+
+_KEPT = "-path {0}/dataplane/target -prune -o -path {0}/.git -prune -o ! -type l"
+"""What of a folder strangers have to read, in the words of `find`."""
+
+
+@cache
+def _open(path: Path) -> bool:
+    """Whether strangers may read all of a folder; what was made under a umask of 077 is its owner's alone."""
+    words = [word.format(path) for word in _KEPT.split()]
+    found = subprocess.run(
+        ["find", path, *words, "!", "-perm", "-004", "-print", "-quit"], capture_output=True, check=True
+    )
+    return not found.stdout
+
+
+def _opened(path: Path, place: str, layer: str) -> list[str]:
+    """Put a folder at `place`; one that is closed to strangers with its permissions changed in a layer above.
+
+    The layer takes the permissions alone, none of the contents, and the folder itself stays as it is.
+    """
+    if _open(path):
+        return [f"mount --rbind {shlex.quote(str(path))} {place}"]
+    # In the options of a mount, backslashes protect what would end the name of a folder.
+    lower = re.sub(r"([\\,:])", r"\\\1", str(path))
+    options = f"lowerdir={lower},upperdir={layer}/up,workdir={layer}/work,metacopy=on"
+    return [
+        f"mkdir -p {layer}/up {layer}/work",
+        f"mount -t overlay -o {shlex.quote(options)} nm-open {place}",
+        f"chmod 755 {place}",
+        f"find {place} {_KEPT.format(place)} ! -perm -004 -exec chmod go+rX {{}} +",
+    ]
 
 
 def _closed(path: Path) -> Path | None:

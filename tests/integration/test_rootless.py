@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -178,11 +179,11 @@ def test_root_of_a_user_namespace_is_served_as_well(user: OrdinaryUser) -> None:
     """`unshare --map-root-user`, or a container without other users: Postgres refuses to be root there."""
     inside = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "unchanged")
     home = str(user.folder / "inside")
-    commands = f'''set -e
-nm="{sys.executable} -m orchestrator.cli"
-$nm up {RING} --backend native
-$nm exec 1 -- ping -c 1 -W 5 node-3
-$nm down'''
+    commands = f"""set -e
+nm() {{ {shlex.quote(sys.executable)} -m orchestrator.cli "$@"; }}
+nm up {shlex.quote(str(RING))} --backend native
+nm exec 1 -- ping -c 1 -W 5 node-3
+nm down"""
     said = must(user.run(*inside, "sh", "-c", commands, NM_HOME=home))
     assert " 0% packet loss" in said.out
     nothing_is_left(user)

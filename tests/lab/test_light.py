@@ -33,6 +33,7 @@ NEEDED = {
         "processes",
         "program",
         "state",
+        "supervision",
     },
     "orchestrator.lab": {"find"},
 }
