@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 from orchestrator import log
 from orchestrator.clock import Clock
+from orchestrator.controller import reconcile
 from orchestrator.controller.events import EventLog
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import Node, NodeStates
+from orchestrator.controller.retries import Retries
 from orchestrator.protocol import Frame, Message, Peer, ProtocolError, Role, batches, encode
 from orchestrator.protocol.messages import (
     Ack,
@@ -49,7 +51,7 @@ class Session:
         allowed: The nodes whose tokens it has shown; it may speak for no other.
         nodes: The nodes that registered on it.
         newcomers: Some of them have just registered and know nothing about the others yet.
-        directory: The groups that all of its nodes were told of.
+        directory: The groups that all of its nodes were told of; None when they have to be told whole.
     """
 
     connection: Connection
@@ -57,7 +59,7 @@ class Session:
     allowed: set[int] = field(default_factory=set)
     nodes: set[int] = field(default_factory=set)
     newcomers: bool = False
-    directory: dict[int, Group] = field(default_factory=dict)
+    directory: dict[int, Group] | None = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -180,6 +182,7 @@ class Core:
         self._states: dict[int, str] = {}
         absent = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
         self._announced = {node.id: node.state for node in lab.registry if node.state in absent}
+        self.retries = Retries(self._tell_again)
         self._acks = AfterStore(store.stored, "acknowledgements of what is stored")
         # Durations are measured on the monotonic clock: setting the wall clock changes no time limit.
         self._epoch = clock.wall() - clock.monotonic()
@@ -207,6 +210,37 @@ class Core:
 
     # Changes.
 
+    def tell(self, session: Session, node: Node, message: Message, *, to: int | None = None) -> None:
+        """Tell a node something that it has to do; if it refuses, it is told again until it does.
+
+        Args:
+            session: The node's connection.
+            node: The node, or one that stands for all of the connection.
+            message: What to do.
+            to: 0 for all nodes of the connection.
+        """
+
+        def replied(reply: Message | None) -> None:
+            if node.peer is not session or reply is None:
+                return
+            about = reconcile.about(message)
+            if isinstance(reply, Ack):
+                self.lab.confirmed(node, message)
+                self.retries.done(node.id, about)
+            elif isinstance(reply, Error):
+                if isinstance(message, InstallGroupDirectory):
+                    session.directory = None
+                if self.lab.refused(node, message, reply.message):
+                    facts = {"message": message.type, "error": reply.error, "reason": reply.message}
+                    self.events.add("node.refused", node.id, facts, level="warning")
+                self.retries.refused(node.id, about, getattr(message, "version", 0))
+            self._settle_soon()
+
+        try:
+            session.connection.ask(message, replied, node=node.id if to is None else to)
+        except ProtocolError as error:  # too large; the others are told what they have to know
+            replied(Error(0, error.id, error.message))
+
     def touch(self) -> None:
         """Ask for a look at what changed."""
         if self._pending is None:
@@ -222,7 +256,7 @@ class Core:
             node = self.lab.registry.node(node_id)
             if isinstance(node.peer, Session):
                 for message in messages:
-                    self._tell(node.peer, node, message)
+                    self.tell(node.peer, node, message)
         self._send_directory()
         self._send_absent()
         self._settle_soon()
@@ -285,36 +319,27 @@ class Core:
             if handle is not None:
                 handle.cancel()
         self._acks.close()
+        self.retries.close()
 
     # How.
 
-    def _tell(self, session: Session, node: Node, message: Message) -> None:
-        def replied(reply: Message | None) -> None:
-            if node.peer is not session or reply is None:
-                return
-            if isinstance(reply, Ack):
-                self.lab.confirmed(node, message)
-            elif isinstance(reply, Error):
-                self.lab.refused(node, message, reply.message)
-                facts = {"message": message.type, "error": reply.error, "reason": reply.message}
-                self.events.add("node.refused", node.id, facts, level="warning")
-            self._settle_soon()
-
-        try:
-            session.connection.ask(message, replied, node=node.id)
-        except ProtocolError as error:  # too large; the others are told what they have to know
-            replied(Error(0, error.id, error.message))
+    def _tell_again(self, node_id: int) -> None:
+        self.lab.tell_again(node_id)
+        self.touch()
 
     def _send_directory(self) -> None:
-        wanted = {entry.group_id: entry for entry in self.lab.directory()}
-        version = self.lab.full_directory().version
+        whole = self.lab.full_directory()
+        wanted = {entry.group_id: entry for entry in whole.groups}
         for session in self.node_sessions():
             if session.directory == wanted:
                 continue
-            new = tuple(entry for key, entry in wanted.items() if session.directory.get(key) != entry)
-            gone = tuple(key for key in session.directory if key not in wanted)
+            message = whole
+            if session.directory is not None:
+                new = tuple(entry for key, entry in wanted.items() if session.directory.get(key) != entry)
+                gone = tuple(key for key in session.directory if key not in wanted)
+                message = InstallGroupDirectory(whole.version, new, gone)
             session.directory = dict(wanted)
-            session.connection.send_nowait(InstallGroupDirectory(version, new, gone))
+            self.tell(session, self.lab.registry.node(min(session.nodes)), message, to=0)
 
     def _send_absent(self) -> None:
         """Tell connections with newcomers who is away; once for all of them, there may be hundreds."""

@@ -146,16 +146,21 @@ class Lab:
         self._note_refused(node)
         self._unready.add(node.id)
 
-    def refused(self, node: Node, message: Message, why: str) -> None:
-        """A node could not do what a message told it."""
+    def refused(self, node: Node, message: Message, why: str) -> bool:
+        """A node could not do what a message told it; return whether that is news."""
         # Routes that build on a failure are refused until they are told whole: that is done at once, but not
         # again when the whole was refused, or the two would keep each other busy.
         partial = isinstance(message, InstallRoutes) and not message.reset
-        reconcile.refused(node, message, why)
+        news = reconcile.refused(node, message, why)
         if partial:
             self._touch(node.id)
         self._note_refused(node)
         self._unready.add(node.id)
+        return news
+
+    def tell_again(self, node_id: int) -> None:
+        """It is time to tell a node again what it refused."""
+        self._touch(node_id)
 
     def newly_ready(self) -> list[Node]:
         """Return the nodes that became ready since the last call."""

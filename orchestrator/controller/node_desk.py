@@ -124,6 +124,7 @@ class NodeDesk:
         old = core.lab.registry.node(frame.node).peer
         alive = isinstance(old, Session) and old.alive
         node = core.lab.register(frame.node, hello, session, peer_alive=alive)
+        core.retries.forget(node.id)
         if isinstance(old, Session) and old is not session:
             old.nodes.discard(node.id)
         if not session.nodes:
@@ -134,7 +135,7 @@ class NodeDesk:
         session.connection.send_nowait(self._settings_of(node), node=node.id)
         directory = core.lab.full_directory()
         if hello.have.groups != directory.version:
-            session.connection.send_nowait(directory, node=node.id)
+            core.tell(session, node, directory)
         core.store.lab.save_nodes([node_row(node)])
         core.node_came(node)
         name = "node.returned" if core.lab.readiness.passed else "node.registered"

@@ -112,24 +112,36 @@ def confirmed(node: Node, message: Message) -> None:
             told.links_confirmed[message.remote_node_id] = version
 
 
-def refused(node: Node, message: Message, why: str) -> None:
-    """Note that a node could not do what a message told it.
+def refused(node: Node, message: Message, why: str) -> bool:
+    """Note that a node could not do what a message told it; return whether that is news.
 
-    It is then believed to have nothing of it: what leads to another look at the node tells it again, whole.
+    It is then believed to have nothing of it: the next look at the node tells it again, whole. Only a link
+    whose change was refused is still there, and what runs over it goes on.
     """
     told = node.told
-    node.problems[about(message)] = f"{message.type} was refused: {why}"
+    problem = f"{message.type} was refused: {why}"
+    news = node.problems.get(about(message)) != problem
+    node.problems[about(message)] = problem
     if isinstance(message, InstallRoutes):
         told.table = told.routes_version = told.routes_confirmed = None
         told.routes = {}
-    elif isinstance(message, AddNode | SetLink):
-        if told.links.get(message.remote_node_id, (0, 0))[1] == message.version:
+    elif isinstance(message, AddNode):
+        # Changes that were told since have no link to change: they will be refused as well.
+        if message.remote_node_id in told.links:
             told.links[message.remote_node_id] = (0, 0)
+            told.links_confirmed.pop(message.remote_node_id, None)
+    elif isinstance(message, SetLink):
+        base, version = told.links.get(message.remote_node_id, (0, 0))
+        if version == message.version:
+            told.links[message.remote_node_id] = (base, 0)
             told.links_confirmed.pop(message.remote_node_id, None)
     elif isinstance(message, RemoveNode):
         told.links.setdefault(message.remote_node_id, (0, 0))
-    elif isinstance(message, InstallGroupRoutes) and told.trees.get(message.group_id) == message.version:
+    elif isinstance(message, InstallGroupRoutes) and (
+        not message.routes or told.trees.get(message.group_id) == message.version
+    ):
         told.trees[message.group_id] = 0
+    return news
 
 
 def about(message: Message) -> str:

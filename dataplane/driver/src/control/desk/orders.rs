@@ -161,7 +161,7 @@ impl Desk {
             return;
         };
         let ended = seat.member.end(ticket, result);
-        if let Some(remote) = ended.failed_link {
+        if let Some(remote) = ended.link {
             self.tell_link(node, remote);
         }
         for ticket in ended.tickets {

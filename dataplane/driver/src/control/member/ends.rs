@@ -8,7 +8,7 @@ impl Member {
         let done = result.is_ok();
         let mut ended = Ended {
             tickets: vec![ticket],
-            failed_link: None,
+            link: None,
         };
         match self.under_way.remove(&ticket) {
             Some(About::Settings) => self.configured |= done,
@@ -24,10 +24,12 @@ impl Member {
             }
             Some(About::Made(remote)) => self.end_make(remote, ticket, result, &mut ended),
             // A change that is refused leaves the link as it was.
-            Some(About::Changed(remote)) => {
+            Some(about @ (About::Changed(remote) | About::Renewed(remote))) => {
                 if let Some(link) = self.links.get_mut(&remote) {
                     link.progress.end(ticket, done);
                 }
+                // Whoever tells a link anew takes it to be down until it hears otherwise.
+                ended.link = matches!(about, About::Renewed(_)).then_some(remote);
             }
             Some(About::Unlink(remote)) => {
                 let gone = |link: &mut Link| done && link.phase == Phase::Removing(ticket);
@@ -64,7 +66,7 @@ impl Member {
         if let Err(reason) = result {
             link.phase = Phase::Failed;
             link.state = Some((None, reason.clone()));
-            ended.failed_link = Some(remote);
+            ended.link = Some(remote);
         }
     }
 

@@ -109,8 +109,9 @@ pub struct Step {
 pub struct Ended {
     /// The steps that ended with it.
     pub tickets: Vec<u64>,
-    /// The neighbour whose link could not be made.
-    pub failed_link: Option<NodeId>,
+    /// The neighbour of whose link the controller should hear: it could not be made, or it was told anew and has been
+    /// up all the time.
+    pub link: Option<NodeId>,
 }
 
 /// What came of a look-up.
@@ -131,6 +132,7 @@ enum About {
     Settings,
     Made(NodeId),
     Changed(NodeId),
+    Renewed(NodeId),
     Unlink(NodeId),
     Routes,
     Groups,

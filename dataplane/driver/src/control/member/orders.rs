@@ -44,7 +44,7 @@ impl Member {
             .is_some_and(|link| there(link) && same(link))
         {
             // The neighbour is who it was: what runs over the link goes on.
-            return Ok(self.change(remote, add));
+            return Ok(self.change(About::Renewed(remote), remote, add));
         }
         let parked = self.links.remove(&remote).map(|link| link.parked);
         self.links.insert(
@@ -81,8 +81,13 @@ impl Member {
     }
 
     /// What a link does is changed; one that is still to be made is made so.
-    pub(super) fn change(&mut self, remote: NodeId, order: wire::AddNode) -> Vec<Step> {
-        let ticket = self.ticket(About::Changed(remote));
+    pub(super) fn change(
+        &mut self,
+        about: About,
+        remote: NodeId,
+        order: wire::AddNode,
+    ) -> Vec<Step> {
+        let ticket = self.ticket(about);
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
             let spec = link_spec(&order.link);
@@ -118,7 +123,7 @@ impl Member {
         let mut order = link.order.clone();
         order.link = set.link;
         order.version = set.version;
-        Ok(self.change(remote, order))
+        Ok(self.change(About::Changed(remote), remote, order))
     }
 
     pub(super) fn on_routes(&mut self, install: wire::InstallRoutes) -> Result<Vec<Step>, String> {

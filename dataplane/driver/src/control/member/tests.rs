@@ -262,7 +262,7 @@ fn nonsense_is_refused_and_changes_nothing() {
 fn ended(tickets: impl IntoIterator<Item = u64>) -> Ended {
     Ended {
         tickets: tickets.into_iter().collect(),
-        failed_link: None,
+        link: None,
     }
 }
 
@@ -293,7 +293,7 @@ fn a_link_that_is_refused_is_made_anew_by_the_next_order() {
     let mut member = member();
     let first = ticket(member.handle(add(7, 1)));
     let end = member.end(first, &Err("no room".to_owned()));
-    assert_eq!(end.failed_link, Some(3));
+    assert_eq!(end.link, Some(3));
     let state = member.state_of(3).expect("a state");
     assert_eq!((state.up, state.reason.as_str()), (false, "no room"));
     assert!(
@@ -309,11 +309,28 @@ fn a_link_that_is_refused_is_made_anew_by_the_next_order() {
 }
 
 #[test]
+fn a_link_that_is_told_anew_while_it_is_up_is_told_to_be_up_again() {
+    let mut member = member();
+    obey(&mut member, add(7, 1)).expect("a link");
+    assert!(member.link_changed(3, Some(Carrier::Tcp), ""));
+    let again = ticket(member.handle(add(8, 1)));
+    assert_eq!(member.end(again, &Ok(())).link, Some(3));
+    assert!(member.state_of(3).is_some_and(|state| state.up));
+    let set = wire::SetLink {
+        remote_node_id: 3,
+        link: wire::LinkSpec::default(),
+        version: 9,
+    };
+    let set = ticket(member.handle(wire::ToNode::SetLink(set)));
+    assert_eq!(member.end(set, &Ok(())).link, None);
+}
+
+#[test]
 fn a_late_failure_of_a_link_that_was_made_anew_changes_nothing() {
     let mut member = member();
     let first = ticket(member.handle(add(7, 1)));
     let second = ticket(member.handle(add(8, 2)));
-    assert_eq!(member.end(first, &Err("no".to_owned())).failed_link, None);
+    assert_eq!(member.end(first, &Err("no".to_owned())).link, None);
     member.end(second, &Ok(()));
     assert_eq!(member.start_up(LOCAL).have.links.get(&3), Some(&8));
 }
