@@ -13,6 +13,7 @@ from benchmarks.bars import BARS, Bar, bar
 from benchmarks.chaos import healing_report
 from benchmarks.chaos import report as chaos
 from benchmarks.tables import number, table
+from benchmarks.transfers import report as transfers
 
 __all__ = ["number", "page", "table", "text"]
 
@@ -23,7 +24,8 @@ _INTRO = """\
 
 What the testbed reaches, beside what the kernel itself does on the same machine in the same minutes. This
 page is made from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane --publish` and
-its siblings `scale`, `daily` and `chaos` write; `make bench` runs the first three without publishing.
+its siblings `scale`, `daily`, `chaos` and `transfers` write; `make bench` runs the first three without
+publishing.
 
 REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic, each
 device's packets received on one CPU: else the kernel reorders the stream and is several times slower). A
@@ -64,6 +66,8 @@ def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
         parts += healing_report.sections(record)
     elif record["benchmark"] == "chaos":
         parts += chaos.sections(record)
+    elif record["benchmark"] == "transfers":
+        parts += transfers.sections(record)
     else:
         parts += ["### Limits\n", _goals_table(record)]
     if record.get("checks"):

@@ -11,6 +11,7 @@ from benchmarks import report
 from benchmarks.bars import judge
 from benchmarks.chaos import healing
 from benchmarks.chaos.report import MENDED
+from benchmarks.transfers import report as transfers
 
 
 @pytest.mark.parametrize(
@@ -198,3 +199,18 @@ def test_a_drawn_series_meets_every_part_in_both_phases() -> None:
     assert strikes == list(healing.draw(16, 7, ("controller", "host"))), "all comes from the seed"
     counted = Counter((strike.phase, strike.victim) for strike in strikes)
     assert set(counted.values()) == {4} and len(counted) == 4
+
+
+def test_a_series_of_transfers_counts_by_kind_and_victim_and_lists_faults() -> None:
+    case = {"transfers": 2, "verified": 3, "named": 1, "unproven": 0, "faults": []}
+    cases = [
+        {"case": "1", "kind": "unicast", "victim": "sender", **case},
+        {"case": "2", "kind": "group", "victim": "relay", **case, "faults": ["node 3 said complete"]},
+        {"case": "3", "kind": "group", "victim": "relay", **case},
+    ]
+    said = "\n".join(transfers.sections({"seed": 7, "cases": cases}))
+    rows = [line.split("|")[1:-1] for line in said.splitlines() if line.startswith("| group")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["group", "relay", "2", "4", "6", "2", "0", "1"]
+    ]
+    assert "- 2: node 3 said complete" in said

@@ -1,0 +1,46 @@
+"""A series of transfers amid kills, as a table. Pure: a record in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.tables import table
+
+__all__ = ["sections"]
+
+_INTRO = """\
+Transfers in a ring of 6 nodes with a process each: to one address, to a group, and several at once. A
+sender, a receiver or a relay is killed with SIGKILL at a random moment and brought back; every draw comes
+from seed {seed}. *Verified* counts receivers that either side called complete, each compared with the digest
+of the file on the receiver's disk. *Named* counts those whose end said why they have not got everything. A
+fault is a receiver that was called complete and was not, or one that did not end within its limit.
+"""
+
+Record = Mapping[str, Any]
+Case = Mapping[str, Any]
+
+
+def sections(record: Record) -> list[str]:
+    """Return a series as the parts of a page."""
+    cases: Sequence[Case] = record["cases"]
+    pairs = sorted({(case["kind"], case["victim"]) for case in cases})
+    lines = [
+        _line(kind, victim, [case for case in cases if (case["kind"], case["victim"]) == (kind, victim)])
+        for kind, victim in pairs
+    ]
+    lines.append(_line("all", "", cases))
+    header = ("Transfers", "Killed", "Kills", "Transfers", "verified", "named", "unproven", "faults")
+    parts = [
+        "### How the transfers ended\n",
+        _INTRO.format(seed=record["seed"]),
+        table(header, lines, right=frozenset(range(2, len(header)))),
+    ]
+    faults = [f"- {case['case']}: {fault}" for case in cases for fault in case["faults"]]
+    return [*parts, "### Faults\n", "\n".join(faults) + "\n"] if faults else parts
+
+
+def _line(kind: str, victim: str, here: Sequence[Case]) -> list[str]:
+    sums = [sum(case[name] for case in here) for name in ("transfers", "verified", "named", "unproven")]
+    faults = sum(len(case["faults"]) for case in here)
+    return [kind, victim, str(len(here)), *map(str, sums), str(faults)]
