@@ -130,7 +130,7 @@ class Groups:
         try:
             if ipaddress.IPv4Address(address or self.address(group_id)) in self._pool:
                 return ""
-        except GroupLabelTaken as error:
+        except ProtocolError as error:
             return error.message
         except ValueError:
             pass

@@ -66,7 +66,8 @@ def test_a_chroot_is_told_from_a_root_of_its_own(tmp_path: Path, root: str) -> N
     made = f"""mount -t tmpfs none {tmp_path}; cd {tmp_path}
         for each in /*; do
             [ -d "$each" ] && [ ! -L "$each" ] || continue
-            mkdir ".$each"; [ "$each" = /tmp ] || mount --rbind "$each" ".$each"
+            mkdir ".$each"; how=--rbind; [ "$each" = /tmp ] && how=--bind  # the root itself lies below /tmp
+            mount $how "$each" ".$each"
         done
         for each in /*; do [ -L "$each" ] && cp -P "$each" . || true; done
         {enter} /usr/bin/env --chdir={ROOT} {sys.executable} -c '{look}'"""
