@@ -6,13 +6,20 @@ be let in. So such a lab is taken down and made anew.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import ControllerUnreachable
 
 SHOWN = 3
+
+TABLE_S = 5.0
+"""A host process that was just started writes down its namespaces once it has made them."""
+
+POLL_S = 0.05
 
 
 class LabDamaged(ControllerUnreachable):
@@ -38,6 +45,19 @@ def require_whole(directory: LabDirectory, state: LabState) -> None:
     """
     if gone := missing(directory, state):
         raise damaged(directory, gone)
+
+
+async def until_whole(directory: LabDirectory, state: LabState) -> None:
+    """The same, but a host process that the lab has just started again is given the time to write its file.
+
+    Raises:
+        LabDamaged: Some are gone.
+    """
+    tables = {directory.host_table(role) for role in state.hosts} if state.backend == "native" else set()
+    deadline = Deadline(SystemClock(), TABLE_S)
+    while not deadline.expired and any(not table.exists() for table in tables):  # noqa: ASYNC110  # a file
+        await asyncio.sleep(POLL_S)
+    require_whole(directory, state)
 
 
 def damaged(directory: LabDirectory, gone: str) -> LabDamaged:

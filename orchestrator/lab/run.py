@@ -65,6 +65,9 @@ NO_AGENT = "run.no-agent"
 NO_STORE = "store.unreachable"
 """What it answers while Postgres is away."""
 
+TAKEN_DOWN_S = 5.0
+"""How long `nm down` may take to remove the files of a lab, one by one."""
+
 LAST_TABLES_S = 0.3
 """How long the tables of an interrupted run may take to write; `events.jsonl` has the rows in any case."""
 
@@ -214,7 +217,12 @@ class _Watch:
             try:
                 connection = await dial(self._directory, self._state)
             except LabDamaged:
-                raise  # no file comes back by waiting
+                self._require_lab()
+                # Files do not come back by waiting; but the lab may be just being taken down.
+                if loop.time() - away_since > TAKEN_DOWN_S:
+                    raise
+                await asyncio.sleep(backoff.next_wait())
+                continue
             except (ControllerUnreachable, Disconnected, RequestTimeout):
                 self._require_lab()
                 waits = self._started or comes_back(self._directory, self._state, "controller")

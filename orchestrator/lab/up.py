@@ -29,7 +29,7 @@ from orchestrator.deploy.locks import lab_lock, machine_lock
 from orchestrator.deploy.ports import free_ports, free_subnet
 from orchestrator.deploy.state import Backend, LabState, NodeNote
 from orchestrator.errors import UsageError
-from orchestrator.lab.damage import require_whole
+from orchestrator.lab.damage import until_whole
 from orchestrator.lab.down import clear
 from orchestrator.lab.mending import mend
 from orchestrator.lab.peace import in_peace
@@ -192,7 +192,7 @@ async def _start(
 
 async def _mend(directory: LabDirectory, state: LabState, options: UpOptions, timer: Timer) -> UpResult:
     """Start again what has died or does not work, and nothing else."""
-    require_whole(directory, state)
+    await until_whole(directory, state)
     directory.create()  # folders that are made anew without harm, should they be gone
     host = host_for(state.backend)
     state, mended = await mend(host, directory, state, options.timeout_s, timer)

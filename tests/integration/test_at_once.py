@@ -54,7 +54,7 @@ def gated(tmp_path: Path, gate: Path) -> Path:
 
 
 def started(out: Path) -> bool:
-    return any(all_wait(file.parent) for file in out.rglob("events.jsonl"))
+    return all_wait(out)
 
 
 def test_six_runs_at_once_each_have_their_own_rows_and_barriers(

@@ -151,7 +151,7 @@ def test_more_nodes_than_memory_allows_is_said_with_the_number_that_fits(
 def test_more_nodes_than_open_files_allow_is_said_with_the_number_that_fits(
     nm_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _which: (109, 109))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (112, 112))
     with pytest.raises(HostNotFit) as caught:
         Lab.up(RING, backend="native", home=nm_home)
     assert (caught.value.id, caught.value.exit_code) == ("host.open-files", 4)

@@ -31,6 +31,7 @@ def test_a_process_per_node_is_a_lab_like_any_other(labs: Labs, nm: Nm) -> None:
         "host-2",
         "host-3",
         "host-4",
+        "supervisor",
     ]
     assert all(each["running"] for each in parts)
     done = lab.node(1).run(["ping", "-c", "1", "-W", "2", "node-3"])
