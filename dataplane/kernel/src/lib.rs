@@ -1,11 +1,10 @@
 //! Everything the dataplane asks of Linux, behind one door.
 //!
 //! This is the only crate of the workspace that contains `unsafe`. A use is either one system call wide, or one access
-//! to memory that the language cannot check: a mapping that another process writes as well ([`ring`]), and stores past
-//! the caches into the room of a vector ([`memory`]). What it does for its callers: open a TUN device ([`tun`]), give
-//! it an address ([`interface`]), make or enter a namespace ([`namespace`]), wait for readiness ([`poll`]), prepare a
-//! socket ([`socket`], [`local`]), share memory with another process ([`ring`]), pin a thread ([`thread`]). Nothing
-//! here knows what a node, a link or a route of the testbed is.
+//! to memory that the language cannot check: a mapping that another process writes as well ([`ring`]). What it does for
+//! its callers: open a TUN device ([`tun`]), give it an address ([`interface`]), make or enter a namespace
+//! ([`namespace`]), wait for readiness ([`poll`]), prepare a socket ([`socket`], [`local`]), share memory with another
+//! process ([`ring`]), pin a thread ([`thread`]). Nothing here knows what a node, a link or a route of the testbed is.
 //!
 //! No helper program is ever started (`ip` costs 10 ms per command); a namespace with a configured TUN device takes
 //! well under a millisecond by plain system calls, which is what makes labs of a thousand nodes practical.

@@ -41,82 +41,6 @@ pub fn roomy_and_ready(len: usize) -> Option<Vec<u8>> {
     Some(room)
 }
 
-/// Appends the parts of a packet to a vector: of every `step` bytes those behind the first `skip`.
-///
-/// A large vector is written past the caches. It is far larger than they are, so its lines would be fetched from memory
-/// only to be overwritten, and then drive out what the next packets need. Filling three times 90 MB from packets of
-/// 64 KB took 31 ms so and 37 ms by ordinary writes (Xeon with AVX-512, lowest decile of 528 pieces).
-pub fn append_parts(sink: &mut Vec<u8>, packet: &[u8], step: usize, skip: usize) {
-    let parts = || {
-        packet
-            .chunks(step.max(1))
-            .map(|part| part.get(skip..).unwrap_or_default())
-    };
-    if sink.capacity() < WORTH_IT {
-        parts().for_each(|part| sink.extend_from_slice(part));
-        return;
-    }
-    sink.reserve(parts().map(<[u8]>::len).sum());
-    let mut room = sink.spare_capacity_mut();
-    let mut length = 0;
-    for part in parts() {
-        let (place, rest) = room.split_at_mut(part.len());
-        write_past_caches(place, part);
-        length += part.len();
-        room = rest;
-    }
-    finish_writes();
-    // SAFETY: `length` bytes behind the vector's end were written, inside the room that was reserved for them.
-    unsafe { sink.set_len(sink.len() + length) };
-}
-
-/// Copies bytes; nobody may look at them before [`finish_writes`].
-#[cfg(target_arch = "x86_64")]
-fn write_past_caches(to: &mut [MaybeUninit<u8>], from: &[u8]) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-    /// A cache line: what is written of one in full needs not be fetched before.
-    const LINE: usize = 64;
-    const STEP: usize = size_of::<__m128i>();
-    let head = to.as_ptr().align_offset(LINE).min(to.len());
-    let (first, lines) = to.split_at_mut(head);
-    let (before, from) = from.split_at(head);
-    copy(first, before);
-    let full = lines.len() / LINE * LINE;
-    let (lines, last) = lines.split_at_mut(full);
-    let (from, behind) = from.split_at(full);
-    for (to, from) in lines.chunks_exact_mut(STEP).zip(from.chunks_exact(STEP)) {
-        // SAFETY: both pieces have the length of what is loaded and stored, the target is aligned to a line and thus to
-        // it, and SSE2 is part of x86-64.
-        unsafe {
-            _mm_stream_si128(
-                to.as_mut_ptr().cast(),
-                _mm_loadu_si128(from.as_ptr().cast()),
-            )
-        };
-    }
-    copy(last, behind);
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn write_past_caches(to: &mut [MaybeUninit<u8>], from: &[u8]) {
-    copy(to, from);
-}
-
-/// Orders writes past the caches before every later access, of other threads too.
-fn finish_writes() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the instruction is part of SSE, which every x86-64 has.
-    unsafe {
-        std::arch::x86_64::_mm_sfence();
-    }
-}
-
-fn copy(to: &mut [MaybeUninit<u8>], from: &[u8]) {
-    assert_eq!(to.len(), from.len());
-    // SAFETY: both have this length, and one that may be written is not one that may be read.
-    unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr().cast(), from.len()) };
-}
-
 /// The part of a vector's room that consists of whole pages, which are entirely ours.
 fn whole_pages(room: &mut Vec<u8>) -> &mut [MaybeUninit<u8>] {
     const PAGE: usize = 4096;
@@ -147,44 +71,6 @@ mod tests {
                 assert!(room.iter().all(|&byte| byte == 7));
             }
         }
-    }
-
-    #[test]
-    fn parts_of_packets_are_appended_wherever_they_begin_and_end() {
-        for capacity in [0, WORTH_IT] {
-            let mut sink = Vec::with_capacity(capacity);
-            let mut expected = Vec::new();
-            for (length, step, skip) in [
-                (0, 1, 0),
-                (7, 3, 1),
-                (4000, 1460, 12),
-                (1460, 1460, 12),
-                (64, 64, 0),
-                (130, 65, 64),
-            ] {
-                for start in 0..70 {
-                    let packet: Vec<u8> = (0..length + start)
-                        .map(|at| (at * 7 + start) as u8)
-                        .collect();
-                    append_parts(&mut sink, &packet[start..], step, skip);
-                    for part in packet[start..].chunks(step) {
-                        expected.extend_from_slice(&part[skip.min(part.len())..]);
-                    }
-                    assert!(
-                        sink == expected,
-                        "{capacity} {length} {step} {skip} {start}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_full_sink_grows() {
-        let mut sink = vec![1; WORTH_IT];
-        append_parts(&mut sink, &[2; 100], 10, 2);
-        assert_eq!(sink.len(), WORTH_IT + 80);
-        assert!(sink[WORTH_IT..].iter().all(|&byte| byte == 2));
     }
 
     #[test]

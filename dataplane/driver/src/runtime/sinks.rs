@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nm_engine::{Command, SinkMemory};
+use nm_engine::Command;
 use nm_kernel::memory;
 
 /// Requests under way at the same time; beyond that memory is made on the shard after all.
@@ -37,13 +37,8 @@ pub fn forget(len: usize) {
     drop(take(len));
 }
 
-/// How the engine gets and fills this memory.
-pub const MEMORY: SinkMemory = SinkMemory {
-    allocate,
-    append: memory::append_parts,
-};
-
-fn allocate(len: usize) -> Option<Vec<u8>> {
+/// The engine's allocator.
+pub fn allocate(len: usize) -> Option<Vec<u8>> {
     take(len).or_else(|| memory::roomy(len))
 }
 

@@ -13,7 +13,7 @@ use crate::group::Groups;
 use crate::link::Links;
 use crate::receiver::Receivers;
 use crate::route::Routes;
-use crate::session::{Sessions, SinkMemory};
+use crate::session::{Sessions, SinkAllocator};
 use crate::{
     Command, CommandError, CommandOutput, Instant, Io, LinkId, NodeConfig, NodeStats, Packet, ReceiverId,
     Traffic,
@@ -76,8 +76,8 @@ impl Engine {
 
     /// Takes sinks of receiving sessions from somewhere else than the ordinary heap. Worth it: filling 90 MB of
     /// fresh 4 KiB pages costs a VM two thirds of its time; huge pages made it three times as fast (2 vCPUs, 6.18).
-    pub fn set_sink_memory(&mut self, memory: SinkMemory) {
-        self.sessions.set_sink_memory(memory);
+    pub fn set_sink_allocator(&mut self, allocate: SinkAllocator) {
+        self.sessions.set_allocator(allocate);
     }
 
     /// Carries out a command.

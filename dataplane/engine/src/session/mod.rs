@@ -20,7 +20,6 @@ mod plan;
 mod receiver;
 pub(crate) mod report;
 mod sender;
-mod sink;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -40,7 +39,6 @@ use past::Past;
 use receiver::Receiver;
 use report::SessionState;
 use sender::{Offer, Sender};
-pub use sink::{Append, SinkMemory};
 
 /// Offsets have 48 bits on the wire (and segments are numbered with 32).
 const MAX_TRANSFER: u64 = 1 << 48;
@@ -60,12 +58,20 @@ const fn tag_of(number: u64) -> u32 {
     (number >> 32) as u32
 }
 
+/// Makes an empty vector with room for so many bytes, or says that there is none.
+pub type SinkAllocator = fn(usize) -> Option<Vec<u8>>;
+
+fn plain_sink(len: usize) -> Option<Vec<u8>> {
+    let mut sink = Vec::new();
+    sink.try_reserve_exact(len).ok().map(|()| sink)
+}
+
 /// All sessions of a node.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     outbox: Outbox,
     limits: SessionConfig,
-    memory: SinkMemory,
+    allocate: SinkAllocator,
     /// The session that was opened last.
     last: SessionId,
     numbers: Rng,
@@ -98,7 +104,7 @@ impl Sessions {
         Self {
             outbox: Outbox::new(config.node_id, config.addresses.clone(), config.mtu),
             limits: config.sessions.clone(),
-            memory: SinkMemory::default(),
+            allocate: plain_sink,
             last: config.last_session,
             numbers: Rng::new(config.incarnation, &["transfers", &config.node_id.to_string()]),
             senders: BTreeMap::new(),
@@ -117,8 +123,8 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn set_sink_memory(&mut self, memory: SinkMemory) {
-        self.memory = memory;
+    pub(crate) fn set_allocator(&mut self, allocate: SinkAllocator) {
+        self.allocate = allocate;
     }
 
     pub(crate) fn set_addresses(&mut self, addresses: AddressPlan) {
@@ -232,8 +238,7 @@ impl Sessions {
             return Err(CommandError::BadReceiver(source, "it is the sender"));
         }
         let limits = limits.unwrap_or_else(|| self.limits.clone());
-        let sink =
-            usize::try_from(capacity).ok().and_then(self.memory.allocate).filter(|sink| sink.is_empty());
+        let sink = usize::try_from(capacity).ok().and_then(self.allocate).filter(|sink| sink.is_empty());
         let sink = sink.ok_or(CommandError::OutOfMemory(capacity))?;
         let (id, dest) = (self.next_id(io), u32::from(dest));
         let receiver = Receiver::new(now, id, dest, source, capacity, limits, sink);

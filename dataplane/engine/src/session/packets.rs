@@ -18,7 +18,7 @@ impl Sessions {
                 return;
             };
             if let Some(receiver) = self.receivers.get_mut(&id) {
-                if receiver.data(now, packet, self.memory.append, &mut self.outbox, io) {
+                if receiver.data(now, packet, &mut self.outbox, io) {
                     self.after_receiver(id);
                 }
             }

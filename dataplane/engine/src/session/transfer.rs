@@ -2,7 +2,6 @@
 
 use super::bitmap::Bitmap;
 use super::cadence::Cadence;
-use super::sink::Append;
 use super::tag_of;
 use super::wire::{self, Header, Terms};
 use crate::digest::{Digest, Digester};
@@ -129,15 +128,15 @@ impl Transfer {
     }
 
     /// Takes the segments of a packet, of `step` bytes each with their headers.
-    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, append: Append) {
-        if !self.take_next(payload, step, sink, append) {
+    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) {
+        if !self.take_next(payload, step, sink) {
             payload.chunks(step.max(1)).for_each(|segment| self.place(segment, sink));
         }
     }
 
     /// Takes a packet whose segments are exactly the next ones, as nearly all are: its bytes are digested as they are and
     /// then copied behind what is there. False when it is not such a packet; nothing has changed then.
-    fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, append: Append) -> bool {
+    fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) -> bool {
         let (first, whole) = (self.digested, self.unit + wire::HEADER);
         let start = u64::from(first) * self.unit as u64;
         // What the digest does not cover yet lies behind the end of the sink, so none of it is there.
@@ -159,7 +158,10 @@ impl Transfer {
             return false;
         }
         self.digester.update(payload);
-        append(sink, payload, whole, wire::HEADER);
+        // Each begins with a header, which was just read.
+        for segment in payload.chunks(whole) {
+            sink.extend_from_slice(&segment[wire::HEADER..]);
+        }
         let count = count as u32;
         self.have.set_range(first, count);
         self.digested = first + count;

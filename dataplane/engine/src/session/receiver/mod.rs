@@ -16,7 +16,6 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::session::outbox::{Envelope, Outbox, IP_UDP};
 use crate::session::report::{PeerReport, Role, SessionReport, SessionState};
-use crate::session::sink::Append;
 use crate::session::transfer::Transfer;
 use crate::session::wire::{self, Header, Message, Progress, Terms};
 use crate::{Event, Instant, Io, NodeId, Packet, Pool, ReceivedBytes, SessionConfig, SessionId};
@@ -160,7 +159,6 @@ impl Receiver {
         &mut self,
         now: Instant,
         packet: &Packet,
-        append: Append,
         outbox: &mut Outbox,
         io: &mut Io,
     ) -> bool {
@@ -171,7 +169,7 @@ impl Receiver {
         let payload = packet.payload();
         let step = if packet.vnet().is_super() { usize::from(packet.vnet().gso_size) } else { payload.len() };
         transfer.started.get_or_insert(now);
-        transfer.take(payload, step, &mut self.sink, append);
+        transfer.take(payload, step, &mut self.sink);
         transfer.last_arrival = now;
         self.nudge = Some((now.plus_nanos(SILENCE_NS), SILENCE_NS));
         if self.verify(now, outbox, io) {
