@@ -9,9 +9,9 @@ stream that needs it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from itertools import pairwise
 
+from orchestrator.plan.reach import distances
 from orchestrator.topology import Link, Node, Topology
 
 __all__ = ["buffer_sysctls", "hostname"]
@@ -70,24 +70,8 @@ def _longest_us(topology: Topology) -> int:
     if len(starts) > _EXACT_NODES:
         starts = starts[:: -(-len(starts) // _SOME_NODES)]
     for start in starts:
-        longest = max(longest, _farthest_us(neighbours, delays, start))
+        longest = max(longest, *distances(neighbours, start, delays).values())
     return longest
-
-
-def _farthest_us(
-    neighbours: Mapping[int, list[int]], delays: Mapping[tuple[int, int], int], start: int
-) -> int:
-    found = {start: 0}
-    front = [start]
-    while front:
-        following = []
-        for node in front:
-            for near in neighbours[node]:
-                if near not in found:
-                    found[near] = found[node] + delays[node, near]
-                    following.append(near)
-        front = following
-    return max(found.values())
 
 
 def _delay(link: Link) -> int:

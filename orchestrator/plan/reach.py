@@ -12,7 +12,7 @@ from typing import Literal
 
 from orchestrator.topology import Route, Topology
 
-__all__ = ["LONGEST_PATH", "ttl_mode", "ttl_note"]
+__all__ = ["LONGEST_PATH", "distances", "ttl_mode", "ttl_note"]
 
 TtlMode = Literal["uniform", "pipe"]
 
@@ -53,31 +53,39 @@ def _too_wide(topology: Topology) -> bool:
         neighbours[link.b].append(link.a)
     unseen = set(neighbours)
     while unseen:
-        distances = _distances(neighbours, next(iter(unseen)))
-        unseen -= distances.keys()
-        if _component_too_wide(neighbours, distances):
+        found = distances(neighbours, next(iter(unseen)))
+        unseen -= found.keys()
+        if _component_too_wide(neighbours, found):
             return True
     return False
 
 
-def _component_too_wide(neighbours: Neighbours, distances: Mapping[int, int]) -> bool:
+def _component_too_wide(neighbours: Neighbours, found: Mapping[int, int]) -> bool:
     """Whether two nodes of a connected part are too far apart, given the distances from any one of it.
 
     The distance from one node to the farthest is at least half of the largest there is; from the farthest
     node, it is the largest or close to it. Only what lies between the two bounds takes more than two looks.
     """
-    if 2 * max(distances.values()) <= LONGEST_PATH:
+    if 2 * max(found.values()) <= LONGEST_PATH:
         return False
-    farthest = max(distances, key=distances.__getitem__)
-    if max(_distances(neighbours, farthest).values()) > LONGEST_PATH:
+    farthest = max(found, key=found.__getitem__)
+    if max(distances(neighbours, farthest).values()) > LONGEST_PATH:
         return True
-    if len(distances) > _EXACT_NODES:
+    if len(found) > _EXACT_NODES:
         return True
-    return any(max(_distances(neighbours, node).values()) > LONGEST_PATH for node in distances)
+    return any(max(distances(neighbours, node).values()) > LONGEST_PATH for node in found)
 
 
-def _distances(neighbours: Neighbours, start: int) -> dict[int, int]:
-    """Links to every node that can be reached."""
+def distances(
+    neighbours: Neighbours, start: int, lengths: Mapping[tuple[int, int], int] | None = None
+) -> dict[int, int]:
+    """How far every node is that can be reached, by a path of fewest links.
+
+    Args:
+        neighbours: The nodes that a node has links to.
+        start: Where paths begin.
+        lengths: The length of each link, by its ends; without them links are counted.
+    """
     found = {start: 0}
     front = [start]
     while front:
@@ -85,7 +93,7 @@ def _distances(neighbours: Neighbours, start: int) -> dict[int, int]:
         for node in front:
             for near in neighbours[node]:
                 if near not in found:
-                    found[near] = found[node] + 1
+                    found[near] = found[node] + (1 if lengths is None else lengths[node, near])
                     following.append(near)
         front = following
     return found
