@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine, program
 from benchmarks.chaos import healing, healing_report, report
@@ -87,10 +88,7 @@ def main(words: list[str] | None = None) -> int:
         "kills": [each.as_json() for each in outcomes],
     }
     print(report.text(record))
-    if given.output:
-        given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    if given.publish:
-        program.publish(record)
+    _keep(record, given)
     return code or int(bool(left) or any(each.faults for each in outcomes))
 
 
@@ -125,11 +123,16 @@ def _heal(given: argparse.Namespace) -> int:
         "left": left,
     }
     print(healing_report.text(record))
+    _keep(record, given)
+    return code or int(bool(left) or any(each.faults for each in outcomes))
+
+
+def _keep(record: dict[str, Any], given: argparse.Namespace) -> None:
+    """Write a record where the command line says."""
     if given.output:
         given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if given.publish:
         program.publish(record)
-    return code or int(bool(left) or any(each.faults for each in outcomes))
 
 
 def _tell(outcome: healing.Outcome) -> None:
