@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
 from tests.integration.conftest import RING, Nm
+from tests.integration.damage import tmpfs
 from tests.integration.waiting import all_wait, until, write_waiting
 
 GATED = """
@@ -102,13 +102,8 @@ def test_up_amid_a_run_leaves_it_alone(nm: Nm, gated: Path, gate: Path, tmp_path
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A file system that takes nothing."""
-    folder = tmp_path / "read-only"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True)
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with tmpfs(tmp_path / "read-only", "ro") as folder:
+        yield folder
 
 
 def test_results_that_cannot_be_kept_are_said_before_anything_runs(

@@ -14,19 +14,15 @@ import pytest
 
 from orchestrator.deploy import fitness, state
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.deploy.processes import ProcessId, send_signal
 from orchestrator.errors import HostNotFit, StartFailed
 from orchestrator.lab import Lab
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
+from tests.integration.damage import kill
 
 Part = Callable[[str, str], ProcessId]
-
-
-def kill(process: ProcessId) -> None:
-    assert send_signal(process, signal.SIGKILL)
-    assert wait_gone([process], 10) == []
 
 
 @pytest.mark.parametrize("role", ["host", "controller", "postgres"])

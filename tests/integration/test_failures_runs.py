@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,30 +12,21 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.deploy.processes import ProcessId
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
+from tests.integration.damage import kill, tmpfs
 from tests.integration.waiting import all_wait, as_a_shell_says, run_in, until, write_waiting
 
 Part = Callable[[str, str], ProcessId]
 
 
-def kill(process: ProcessId) -> None:
-    assert send_signal(process, signal.SIGKILL)
-    assert wait_gone([process], 10) == []
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for a megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with tmpfs(tmp_path / "small", "size=1m") as folder:
+        yield folder
 
 
 def test_a_run_whose_lab_is_taken_down_ends_at_once(labs: Labs, nm: Nm, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from orchestrator.deploy import processes
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
@@ -21,15 +20,11 @@ from orchestrator.supervisor.restarts import DEATHS
 from orchestrator.testing.plugin import Labs
 from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
+from tests.integration.damage import kill
 from tests.integration.waiting import all_wait, until, write_waiting
 
 Part = Callable[[str, str], ProcessId]
 PARTS = ("host", "controller", "postgres")
-
-
-def kill(process: ProcessId) -> None:
-    assert send_signal(process, signal.SIGKILL)
-    assert wait_gone([process], 10) == []
 
 
 def supervisor(home: Home) -> ProcessId:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.deploy.processes import ProcessId
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm
+from tests.integration.damage import kill
 from tests.integration.waiting import run_in, until
 
 ROWS = int(os.environ.get("NM_ROWS", "8000"))
@@ -56,11 +56,6 @@ def scenario(
     )
     (folder / "roles.py").write_text(roles)
     return folder
-
-
-def kill(process: ProcessId) -> None:
-    assert send_signal(process, signal.SIGKILL)
-    assert wait_gone([process], 10) == []
 
 
 @pytest.mark.timeout(300 + ROWS // 20)
