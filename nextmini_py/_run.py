@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -106,9 +107,9 @@ class _RunNode:
         _open.discard(self)
         self.interrupt()
         for group in self._planted:  # while it is still a member, who may do so
-            self._tidy(lambda group=group: self._native.set_group_routes_multi(group, []))  # type: ignore[misc]
+            self._tidy(partial(self._native.set_group_routes_multi, group, []))
         for group in self._joined:
-            self._tidy(lambda group=group: self._native.leave_group(group))  # type: ignore[misc]
+            self._tidy(partial(self._native.leave_group, group))
 
     def abandon(self) -> None:
         """End it in a forked child, where no thread of the node exists: nothing is told to anybody."""

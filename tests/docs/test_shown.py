@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.docs.pages import Block, as_shown, blocks, commands
@@ -51,7 +53,7 @@ def test_a_block_is_typed_command_by_command() -> None:
     assert (first.text, first.shown, second.text, second.shown) == ("one", "shown", "two", None)
 
 
-def test_comments_above_a_block_say_how_to_take_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_comments_above_a_block_say_how_to_take_it(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "text\n\n<!-- not run: needs Docker -->\n```bash\na\n```\n"
