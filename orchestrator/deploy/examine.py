@@ -33,10 +33,12 @@ def examine(backend: Backend, nodes: int = 1, processes: int = 1, home: Home | N
     if backend == "docker":
         from orchestrator.deploy.docker.fitness import examine_engine
 
-        return [fitness.tun_device(ours=False), *examine_engine(), fitness.memory(backend, nodes), disk]
+        size = fitness.lab_size(nodes)
+        return [fitness.tun_device(ours=False), *examine_engine(), size, fitness.memory(backend, nodes), disk]
     return [
         fitness.tun_device(),
         fitness.namespaces(),
+        fitness.lab_size(nodes),
         fitness.namespace_limit(nodes),
         fitness.tool("nsenter", "util-linux"),
         fitness.postgres_binaries(),

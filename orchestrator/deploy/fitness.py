@@ -35,6 +35,10 @@ BASE_BYTES = 400_000_000
 PROCESS_BYTES = 25_000_000
 """What a further host process takes beside its nodes: 11 MB measured (PSS), 23 with small roles; and room."""
 
+MOST_NODES = 6_000
+"""Nodes of one lab. Each node has a route to each other one, so the controller's work grows with the square:
+6,000 nodes were up in 56 s on two cores; with 10,000 it computes for longer than its clients wait."""
+
 NODE_FILES = 4
 """Open files that a node costs the host process: two namespaces, its TUN queue, and what a role waits on."""
 
@@ -201,6 +205,15 @@ def memory(backend: Backend, nodes: int, processes: int = 1) -> Finding:
     if nodes > fit:
         return Finding("memory", "problem", f"{detail}, but the lab has {nodes}", f"at most {fit} nodes fit")
     return Finding("memory", "ok", detail)
+
+
+def lab_size(nodes: int) -> Finding:
+    """Whether one controller can compute the routes of so many nodes in time."""
+    name = "lab size"
+    if nodes <= MOST_NODES:
+        return Finding(name, "ok", f"at most {MOST_NODES:,} nodes in a lab")
+    detail = f"{nodes:,} nodes, but one controller serves at most {MOST_NODES:,}"
+    return Finding(name, "problem", detail, f"split the topology into labs of at most {MOST_NODES:,} nodes")
 
 
 def open_files(nodes: int) -> Finding:

@@ -44,6 +44,17 @@ def test_a_process_per_node_costs_more_memory(monkeypatch: pytest.MonkeyPatch, t
     assert fitness.memory("native", 100, processes=100).level == "problem"
 
 
+async def test_a_lab_larger_than_one_controller_serves_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fitness, "tun_device", lambda: fitness.Finding("tun device", "ok", ""))
+    monkeypatch.setattr(fitness, "namespaces", lambda: fitness.Finding("network namespaces", "ok", ""))
+    assert fitness.lab_size(fitness.MOST_NODES).level == "ok"
+    with pytest.raises(HostNotFit, match="10,000 nodes, but one controller serves at most 6,000") as caught:
+        await require_fit("native", nodes=10_000)
+    assert (caught.value.id, caught.value.exit_code) == ("host.lab-size", 4)
+
+
 async def test_open_files_are_counted_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 500))
     assert (
