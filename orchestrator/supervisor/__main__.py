@@ -2,7 +2,8 @@
 
     read the lab's note → wait until a part ends → pause, longer each time → start it again → …
 
-It ends by itself when the lab is gone. What it says goes to `logs/supervisor.log`.
+It ends by itself when the lab is gone; where the lab's folder was removed without `nm down`, it ends the
+parts first. What it says goes to `logs/supervisor.log`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from pathlib import Path
 
 from orchestrator.supervisor import files
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S, Restarts
-from orchestrator.supervisor.watch import Note, Watch, read_note
+from orchestrator.supervisor.watch import Note, Watch, end, read_note
 
 OTHER_FILES = 32
 """Descriptors that it needs besides those of the parts; far more than it uses."""
 
 LOOK_S = 30.0
 """How often it looks whether the lab is still there while no part ends."""
+
+END_S = 10.0
+"""How long parts have to end after SIGTERM; a controller first writes what it still has to Postgres."""
 
 
 class Supervisor:
@@ -42,17 +46,20 @@ class Supervisor:
 
     def run(self) -> None:
         """Start parts again until the lab is gone."""
-        note = read_note(self._folder)
+        note = last = read_note(self._folder)
         if note is not None:
             say(f"watching {', '.join(sorted(note.parts))}")
             _allow_files(len(note.parts))
         self._report()
-        life = note
-        while note is not None and life is not None and note.run == life.run:
+        while note is not None and last is not None and note.run == last.run:
+            last = note
             self._watch.follow(note.parts)
             self._note_ended(self._watch.wait(self._limit()), note)
             note = self._start_again(self._restarts.due(time.monotonic()), note)
         say("the lab is gone")
+        if last is not None and not self._folder.exists():  # removed without `nm down`
+            say("its folder was removed; its parts are ended")
+            end(last.parts.values(), END_S)
         if note is None:
             files.marker(self._folder).unlink(missing_ok=True)
 

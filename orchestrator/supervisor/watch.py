@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Note", "Process", "Watch", "alive", "read_note"]
+__all__ = ["Note", "Process", "Watch", "alive", "end", "read_note"]
 
 
 class Process(NamedTuple):
@@ -51,6 +54,31 @@ def alive(process: Process) -> bool:
         return False
     fields = text[text.rindex(b")") + 2 :].split()
     return int(fields[19]) == process.started and fields[0] not in b"ZX"
+
+
+def end(processes: Iterable[Process], limit_s: float) -> None:
+    """End processes: SIGTERM, and SIGKILL for those that still run after `limit_s` seconds."""
+    poller = select.poll()
+    left = set()
+    for process in processes:
+        with suppress(OSError):
+            handle = os.pidfd_open(process.pid)
+            left.add(handle)
+            poller.register(handle, select.POLLIN)
+            if alive(process):  # looked at after it was opened: the handle means this very process
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+            else:
+                _close(poller, handle)
+                left.discard(handle)
+    deadline = time.monotonic() + limit_s
+    while left and time.monotonic() < deadline:
+        for handle, _events in poller.poll((deadline - time.monotonic()) * 1000):
+            _close(poller, handle)
+            left.discard(handle)
+    for handle in left:
+        with suppress(OSError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        _close(poller, handle)
 
 
 class Watch:
@@ -95,6 +123,10 @@ class Watch:
         self._poller.register(handle, select.POLLIN)
 
     def _forget(self, handle: int) -> None:
-        self._poller.unregister(handle)
         del self._handles[handle]
-        os.close(handle)
+        _close(self._poller, handle)
+
+
+def _close(poller: select.poll, handle: int) -> None:
+    poller.unregister(handle)
+    os.close(handle)

@@ -168,6 +168,17 @@ def test_up_beside_the_supervisor_waits_for_it(labs: Labs, nm: Nm, part: Part) -
     assert len(hosts) == 1, "one of them started it, not both"
 
 
+def test_parts_of_a_lab_whose_folder_was_removed_are_ended(labs: Labs, part: Part, tmp_path: Path) -> None:
+    lab = labs.up(RING)
+    parts = [part("ring", each) for each in PARTS]
+    database = part("ring", "postgres")
+    until(lambda: any("watching" in line for line in lab.logs("supervisor")))
+    labs.home.lab("ring").path.rename(tmp_path / "removed")  # at one moment: the database goes on writing
+    kill(database)  # the supervisor looks at once, not only every 30 s
+    until(lambda: not any(each.alive() for each in parts), 30)
+    until(lambda: leftovers(labs.home) == [], 30)
+
+
 def test_a_terminals_signals_do_not_reach_the_supervisor(labs: Labs) -> None:
     labs.up(RING)
     until(lambda: bool(all_supervisors(labs.home)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from orchestrator.clock import boot_id
 from orchestrator.deploy.processes import identify
-from orchestrator.supervisor.watch import Process, Watch, read_note
+from orchestrator.supervisor.watch import Process, Watch, end, read_note
 
 
 @pytest.fixture
@@ -70,3 +71,23 @@ def test_only_the_note_of_a_lab_that_is_up_since_this_boot_counts(tmp_path: Path
     for changes in ({"phase": "starting"}, {"boot": "another"}, {"parts": 3}):
         note(**changes)
         assert read_note(tmp_path) is None
+
+
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+
+
+def test_parts_are_asked_to_end_and_killed_when_they_do_not(child: subprocess.Popen[bytes]) -> None:
+    deaf = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE)
+    try:
+        assert deaf.stdout is not None and deaf.stdout.readline() == b"\n"
+        end([identity(child.pid), identity(deaf.pid)], 0.5)
+        assert child.wait(timeout=30) == -signal.SIGTERM
+        assert deaf.wait(timeout=30) == -signal.SIGKILL
+    finally:
+        deaf.kill()
+        deaf.communicate()
+
+
+def test_ending_a_part_spares_the_process_that_has_its_number_now(child: subprocess.Popen[bytes]) -> None:
+    end([Process(child.pid, identity(child.pid).started - 1), Process(2**22 + 1, 1)], 0.5)
+    assert child.poll() is None
