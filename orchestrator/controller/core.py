@@ -206,7 +206,7 @@ class Core:
         """Return the lab's state in the word that users see."""
         if not self.lab.readiness.passed:
             return "starting"
-        return "ready" if self.lab.readiness.is_complete() else "degraded"
+        return "ready" if self.lab.readiness.is_settled() else "degraded"
 
     # Changes.
 

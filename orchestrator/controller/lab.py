@@ -283,8 +283,14 @@ class Lab:
         return InstallGroupDirectory(directory_version(entries), entries, (), True)
 
     def link_state_of(self, link: Link) -> str:
-        """Return `up`, `down` or `starting`, as both ends say."""
+        """Return `up`, `down` or `starting`, as both ends say.
+
+        What an end last said counts no longer once its connection has ended: until it is back, or given up,
+        the link is `starting`.
+        """
         a, b = self.registry.node(link.a), self.registry.node(link.b)
+        if a.awaited or b.awaited:
+            return "starting"
         if link.b in a.links_up and link.a in b.links_up:
             return "up"
         if NodeStates.STARTING in (a.state, b.state):

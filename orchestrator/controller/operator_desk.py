@@ -75,10 +75,10 @@ class OperatorDesk:
             m.NodeStatus(
                 node.id,
                 node.name,
-                "degraded" if node.id in without and node.state.value == "ready" else node.state.value,
+                "degraded" if node.id in without and node.shown_state == "ready" else node.shown_state.value,
                 str(ipaddress.IPv4Address(base + node.id)),
                 node.external,
-                without.get(node.id, "") if node.state.value == "ready" else lab.readiness.why_not(node),
+                without.get(node.id, "") if node.shown_state == "ready" else lab.readiness.why_not(node),
                 dict(node.labels) or None,
             )
             for node in lab.registry

@@ -84,6 +84,11 @@ class Node:
         return next(iter(self.problems.values()), "")
 
     @property
+    def shown_state(self) -> NodeStates:
+        """Its state as users see it: one whose connection has just ended is not there, though awaited."""
+        return NodeStates.UNREACHABLE if self.awaited and self.state is NodeStates.READY else self.state
+
+    @property
     def known(self) -> bool:
         """Whether it has registered at least once, so that its neighbours can be told where it is."""
         return self.process != 0 or self.private_addr != ""

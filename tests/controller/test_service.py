@@ -153,6 +153,9 @@ async def test_a_dead_node_is_routed_around_and_gets_everything_again(
     await mortal.die()
     while not controller.core.lab.registry.node(2).awaited:  # noqa: ASYNC110  nobody is told of this
         await asyncio.sleep(0)
+    shown = controller.operators.status()
+    assert shown.state == "degraded" and shown.nodes[1].state == "unreachable"
+    assert [link.state for link in shown.links] == ["starting", "starting", "up", "up"]
     with pytest.raises(PeerError) as caught:  # who waits is not told "ready", though the node may come back
         await asking.request(m.WaitReady(50), within=10)
     assert "node 2: it has not come back" in caught.value.message
