@@ -350,10 +350,12 @@ async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Seq
         sentence = f"{part.role} does not run ({part.detail})"
         if part.role in report.left_dead:
             sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s and is left dead, `nm up` starts it"
+        elif report.running:
+            sentence += "; it is being started again"
+        # The engine that restarts containers has given up one that has exited.
+        if part.role in report.left_dead or part.detail.startswith("container exited"):
             shown += 1
             if shown <= SHOWN and (lines := await host.tail(directory, part.role, LAST_LINES)):
                 sentence += f"; it said last: {' · '.join(line.strip() for line in lines)}"
-        elif report.running:
-            sentence += "; it is being started again"
         found.append(sentence)
     return found

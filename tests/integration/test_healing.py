@@ -50,7 +50,9 @@ def test_a_killed_part_comes_back_by_itself(labs: Labs, part: Part, role: str) -
     # The controller hears of a host's death and of its successor's nodes some tenths of a second later.
     until(lambda: lab.node(1).run(["ping", "-c", "1", "-w", "5", "10.0.0.3"]).ok, 20)
     [link] = [link for link in lab.status().links if (link.a, link.b) == (1, 2)]
-    assert link.forward is not None and link.forward.delay_us == 3000, "what was set while the lab ran is still in force"
+    assert link.forward is not None and link.forward.delay_us == 3000, (
+        "what was set while the lab ran is still in force"
+    )
     lab.down()
     assert leftovers(labs.home) == []
 
