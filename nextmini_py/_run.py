@@ -76,10 +76,10 @@ class _RunNode:
         self._receivers: WeakSet[Receiver] = WeakSet()
         self._sessions: set[int] = set()
         self._joined: set[int] = set()
-        self._planted: set[int] = set()
+        self._installed_trees: set[int] = set()
         self._label: str | None = None
         self._created = threading.Event()
-        for name in _PASSED_ON:
+        for name in _FORWARDED:
             setattr(self, name, getattr(node, name))
         while node.event() is not None:
             pass  # what happened before concerns somebody else
@@ -94,7 +94,7 @@ class _RunNode:
         for receiver in receivers:
             receiver.close()
         for session in sessions:
-            self._tidy(lambda session=session: self._native.cancel_session(session))  # type: ignore[misc]
+            self._clean_up(lambda session=session: self._native.cancel_session(session))  # type: ignore[misc]
 
     def close(self) -> None:
         """See `RunDataplane.close`."""
@@ -102,20 +102,20 @@ class _RunNode:
             if self._ended:
                 return
             self._ended = True
-            for name in _PASSED_ON:
+            for name in _FORWARDED:
                 setattr(self, name, _closed)
         _open.discard(self)
         self.interrupt()
-        for group in self._planted:  # while it is still a member, who may do so
-            self._tidy(partial(self._native.set_group_routes_multi, group, []))
+        for group in self._installed_trees:  # while it is still a member, who may do so
+            self._clean_up(partial(self._native.set_group_routes_multi, group, []))
         for group in self._joined:
-            self._tidy(partial(self._native.leave_group, group))
+            self._clean_up(partial(self._native.leave_group, group))
 
     def abandon(self) -> None:
         """End it in a forked child, where no thread of the node exists: nothing is told to anybody."""
         self._lock = threading.Lock()  # somebody may have held the old one when the process was forked
         self._ended = True
-        for name in _PASSED_ON:
+        for name in _FORWARDED:
             setattr(self, name, _forked)
 
     @property
@@ -199,19 +199,19 @@ class _RunNode:
     def set_group_routes(self, group_id: int, edges: list[tuple[int, int]]) -> Answer:
         self._require_open()
         with self._lock:
-            self._planted.add(group_id)
+            self._installed_trees.add(group_id)
         return self._answer(self._native.set_group_routes(group_id, edges))
 
     def set_group_routes_multi(self, group_id: int, trees: list[tuple[int, list[tuple[int, int]]]]) -> Answer:
         self._require_open()
         with self._lock:
-            self._planted.add(group_id)
+            self._installed_trees.add(group_id)
         return self._answer(self._native.set_group_routes_multi(group_id, trees))
 
     def compute_group_routes(self, group_id: int, receivers: list[int], kind: str) -> Answer:
         self._require_open()
         with self._lock:
-            self._planted.add(group_id)
+            self._installed_trees.add(group_id)
         return self._answer(self._native.compute_group_routes(group_id, receivers, kind))
 
     # ---- what waits
@@ -272,12 +272,12 @@ class _RunNode:
     def _session(self, number: int) -> int:
         with self._lock:
             self._sessions.add(number)
-            crowded = len(self._sessions) % KEPT_SESSIONS == 0
+            prune_due = len(self._sessions) % KEPT_SESSIONS == 0
             late = self._ended
         if late:
             self._native.cancel_session(number)
             _closed()
-        if crowded:
+        if prune_due:
             self._forget_ended()
         return number
 
@@ -297,7 +297,7 @@ class _RunNode:
         if self._ended:
             (_forked if os.getpid() != _process else _closed)()
 
-    def _tidy(self, work: Callable[[], object]) -> None:
+    def _clean_up(self, work: Callable[[], object]) -> None:
         with suppress(NextminiError):  # it ended by itself, or the node is closed: there is nothing to end
             work()
 
@@ -323,7 +323,7 @@ class _RunAnswer:
         return found
 
 
-_PASSED_ON = (
+_FORWARDED = (
     "cancel_session",
     "event",
     "group_address",

@@ -53,6 +53,6 @@ def test_fields_of_a_newer_peer_are_ignored() -> None:
         {"delay_us": 1.5},
     ],
 )
-def test_nonsense_from_the_wire_is_refused(wire: dict[str, object]) -> None:
+def test_invalid_input_from_the_wire_is_refused(wire: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"is .*(needed|expected|between)"):
         LinkSpec.from_wire(wire)

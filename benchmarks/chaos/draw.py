@@ -11,7 +11,7 @@ __all__ = ["PHASES", "VICTIMS", "Kill", "draw"]
 PHASES = ("up", "idle", "run", "down")
 VICTIMS = ("nm", "host", "controller", "postgres")
 
-_ERRANDS = {
+_COMMANDS = {
     "up": ("up",),
     "idle": ("status", "exec", "link", "inspect"),
     "run": ("weights-sync", "pingall"),
@@ -58,7 +58,7 @@ def draw(kills: int, seed: int) -> list[Kill]:
             number=number,
             phase=phase,
             victim=victim,
-            errand=chance.choice(_ERRANDS[phase]),
+            errand=chance.choice(_COMMANDS[phase]),
             moment=chance.random(),
             mend=chance.random() < 0.5,
         )

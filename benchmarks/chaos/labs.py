@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.chaos.commands import Nm, Said, Started
 from benchmarks.chaos.draw import Kill
-from benchmarks.chaos.proof import Memory
-from benchmarks.chaos.report import CLEAN, DOWN, ITSELF, MENDED
+from benchmarks.chaos.leftovers import Memory
+from benchmarks.chaos.report import CLEAN, DOWN, ITSELF, REPAIRED
 from orchestrator.deploy import processes
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
@@ -227,7 +227,7 @@ class Chaos:
             note = notes.read(self._directory)
             if state is not None and state["state"] == "ready" and (note is None or note.phase != "up"):
                 outcome.faults.append("a lab whose start was cut off says that it is ready")
-            outcome.way = MENDED if outcome.kill.mend else DOWN
+            outcome.way = REPAIRED if outcome.kill.mend else DOWN
             self._go_on(outcome, None)
         else:
             outcome.way = CLEAN
@@ -240,7 +240,7 @@ class Chaos:
         if said.code == -9:
             state = self._status(outcome)
             mends = state is not None and outcome.kill.mend
-            outcome.way = MENDED if mends else DOWN
+            outcome.way = REPAIRED if mends else DOWN
             if mends:
                 self._up(outcome)
             self._down(outcome)
@@ -269,7 +269,7 @@ class Chaos:
         state = self._status(outcome, expected=gone)
         if state is None:
             return
-        outcome.way = ITSELF if state["state"] == "ready" else MENDED if outcome.kill.mend else DOWN
+        outcome.way = ITSELF if state["state"] == "ready" else REPAIRED if outcome.kill.mend else DOWN
         if gone and state["state"] == "ready":
             outcome.faults.append(f"the lab says that it is ready without {', '.join(sorted(gone))}")
         for part in gone:

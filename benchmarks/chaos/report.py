@@ -9,14 +9,14 @@ from typing import Any
 from benchmarks.chaos.draw import PHASES, VICTIMS
 from benchmarks.tables import table
 
-__all__ = ["CLEAN", "DOWN", "ITSELF", "MENDED", "WAYS", "sections", "text"]
+__all__ = ["CLEAN", "DOWN", "ITSELF", "REPAIRED", "WAYS", "sections", "text"]
 
 ITSELF = "ready by itself"
-MENDED = "named, `up` mends just that"
+REPAIRED = "named, `up` mends just that"
 DOWN = "named, `down` leaves nothing"
 CLEAN = "command ends by name and leaves nothing"
 
-WAYS = (ITSELF, MENDED, DOWN, CLEAN)
+WAYS = (ITSELF, REPAIRED, DOWN, CLEAN)
 """The ends that a kill may have."""
 
 Record = Mapping[str, Any]

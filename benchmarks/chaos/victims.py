@@ -17,7 +17,7 @@ from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.store.embedded import EmbeddedPostgres
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 
 __all__ = ["DOCKER", "NATIVE", "DockerVictims", "NativeVictims", "Victims"]
 

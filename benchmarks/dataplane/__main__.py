@@ -57,11 +57,11 @@ def main(words: list[str] | None = None) -> int:
             only=only,
             checks=not options.no_checks,
         )
-    return program.guarded(options, lambda talk: _outcome(settings, options.strict, talk))
+    return program.guarded(options, lambda notify: _outcome(settings, options.strict, notify))
 
 
-def _outcome(settings: Settings, strict: bool, talk: program.Talk) -> program.Result:
-    found = benchmark.run(settings, talk)
+def _outcome(settings: Settings, strict: bool, notify: program.Talk) -> program.Result:
+    found = benchmark.run(settings, notify)
     return program.Result(found.record, found.exit_code(strict=strict))
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks import bare, namespaces, testbed
+from benchmarks import driver_only, namespaces, testbed
 from benchmarks.paths import Path
 from benchmarks.peers import mininet
 
@@ -77,7 +77,7 @@ class Case:
 
 def _bare(name: str, nodes: int, *options: str) -> PathPlan:
     title = " ".join([f"packet path alone, overlay hops: {nodes - 1}", *options])
-    return PathPlan(name, title, lambda: bare.line(nodes, *options), checked=True, on_demand=True)
+    return PathPlan(name, title, lambda: driver_only.line(nodes, *options), checked=True, on_demand=True)
 
 
 PATHS: tuple[PathPlan, ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.bars import RowResult, judge
+from benchmarks.targets import RowResult, judge
 
 __all__ = ["Figure", "row_results"]
 

@@ -64,7 +64,7 @@ def emit(value: Any) -> None:
     sys.stdout.flush()
 
 
-def talk(text: str) -> None:
+def notify(text: str) -> None:
     """Say something to the person; never on stdout, and not at all with `-q`."""
     if not quiet:
         print(text, file=sys.stderr)
@@ -142,7 +142,7 @@ def progress(every_s: float = 0.0) -> Iterator[Callable[[str], None]]:
             nonlocal last, said_at
             if text != last and clock.monotonic() - said_at >= every_s:
                 last, said_at = text, clock.monotonic()
-                talk(f"… {text}")
+                notify(f"… {text}")
 
         yield say
 

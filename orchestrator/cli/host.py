@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import BackendName, Output, OutputOption, emit, table, talk
+from orchestrator.cli.common import BackendName, Output, OutputOption, emit, notify, table
 
 if TYPE_CHECKING:
     from orchestrator.deploy.state import Backend
@@ -44,13 +44,13 @@ def doctor(
     output: OutputOption = Output.table,
 ) -> None:
     """Check whether this machine can carry labs, and say how to mend what is missing; exit 4 if it cannot."""
-    from orchestrator.lab.doctor import examine, mend
+    from orchestrator.lab.doctor import examine, repair
 
     checked: list[Backend] = [backend.value] if backend else ["native", "docker"]
     reports = {name: examine(name, nodes) for name in checked}
     if fix:
-        for sentence in mend(reports):
-            talk(sentence)
+        for sentence in repair(reports):
+            notify(sentence)
         reports = {name: examine(name, nodes) for name in checked}
     if output is Output.json:
         emit(
@@ -69,7 +69,7 @@ def doctor(
                 f"{name} backend",
             )
     fit = [name for name, findings in reports.items() if all(f.level != "problem" for f in findings)]
-    talk(f"labs can run here: {', '.join(fit)}" if fit else "no lab can run here")
+    notify(f"labs can run here: {', '.join(fit)}" if fit else "no lab can run here")
     raise typer.Exit(0 if fit else 4)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import LabOption, Output, OutputOption, emit, table, talk
+from orchestrator.cli.common import LabOption, Output, OutputOption, emit, notify, table
 
 
 class Direction(StrEnum):
@@ -154,4 +154,4 @@ def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> No
 
     for direction, spec in in_force.items():
         arrow = f"{a} → {b}" if direction == "forward" else f"{b} → {a}"
-        talk(f"{arrow}: {describe(LinkSpec.from_wire(spec))}")
+        notify(f"{arrow}: {describe(LinkSpec.from_wire(spec))}")

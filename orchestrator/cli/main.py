@@ -56,7 +56,7 @@ def _group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line and exit."""
-    interrupts.heed()
+    interrupts.handle_signals()
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -73,7 +73,7 @@ def run(argv: list[str]) -> int:
         code = _narrowed(argv)(argv, standalone_mode=False, prog_name="nm")
         return code if isinstance(code, int) else 0
     except NmError as error:
-        _complain(argv, error, verbose)
+        _print_error(argv, error, verbose)
         return error.exit_code
     except typer.Exit as leaving:
         return leaving.exit_code
@@ -81,7 +81,7 @@ def run(argv: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except _ParserError as error:
-        _complain_usage(argv, error)
+        _print_error_usage(argv, error)
         return 2
     except BrokenPipeError:
         # Whoever read our output has seen enough; saying so on the same pipe would fail again.
@@ -91,7 +91,7 @@ def run(argv: list[str]) -> int:
         if verbose:
             raise
         bug = InternalError(f"{type(error).__name__}: {error}", hint="`-v` shows where")
-        _complain(argv, bug, verbose)
+        _print_error(argv, bug, verbose)
         return bug.exit_code
 
 
@@ -132,7 +132,7 @@ def _without(argv: list[str], switches: Sequence[str]) -> tuple[list[str], bool]
     return kept + argv[end:], len(kept) < end
 
 
-def _complain(argv: Sequence[str], error: NmError, verbose: bool) -> None:
+def _print_error(argv: Sequence[str], error: NmError, verbose: bool) -> None:
     if wants_json(argv):
         print(json.dumps(error.as_json()), file=sys.stderr)
     else:
@@ -143,7 +143,7 @@ def _complain(argv: Sequence[str], error: NmError, verbose: bool) -> None:
         traceback.print_exception(error)
 
 
-def _complain_usage(argv: Sequence[str], error: Exception) -> None:
+def _print_error_usage(argv: Sequence[str], error: Exception) -> None:
     from orchestrator.errors import UsageError
 
     message = str(getattr(error, "message", "") or error)
@@ -165,7 +165,7 @@ def _complain_usage(argv: Sequence[str], error: Exception) -> None:
         message = message.partition(" Did you mean")[0]
     elif message.startswith("Got unexpected extra argument") and context is not None:
         hint = _lab_hint(message, context) or hint
-    _complain(argv, UsageError(message, hint=hint), verbose=False)
+    _print_error(argv, UsageError(message, hint=hint), verbose=False)
 
 
 def _option_hint(option: str, known: set[str], *, in_exec: bool) -> str | None:

@@ -26,23 +26,23 @@ class Effects(Protocol):
         """Ask the processes of these nodes for their agents."""
         ...
 
-    def happened(self, run: Run, event: RunEvent) -> None:
+    def record_event(self, run: Run, event: RunEvent) -> None:
         """Show an event to those who watch, and keep it (a `progress` is only shown)."""
         ...
 
-    def changed(self, run: Run, roles: Iterable[Role]) -> None:
+    def save_roles(self, run: Run, roles: Iterable[Role]) -> None:
         """Keep how roles stand."""
         ...
 
-    def released(self, run: Run, name: str, generation: int) -> None:
+    def save_barrier(self, run: Run, name: str, generation: int) -> None:
         """Keep that a barrier was released."""
         ...
 
-    def stands(self, run: Run, now_ms: int) -> None:
+    def save_run(self, run: Run, now_ms: int) -> None:
         """Keep how a run stands."""
         ...
 
-    def ended(self, run: Run, message: RunFinished) -> None:
+    def report_end(self, run: Run, message: RunFinished) -> None:
         """Tell those who watch that a run has ended."""
         ...
 

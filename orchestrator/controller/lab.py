@@ -93,18 +93,18 @@ class Lab:
         self._touch(node_id, *self.registry.neighbours(node_id))
         return node
 
-    def lose(self, peer: Hashable) -> list[Node]:
-        """A connection ended; return the nodes on it. They are away, and given up by `give_up`."""
-        return self.registry.lose(peer)
+    def disconnect(self, peer: Hashable) -> list[Node]:
+        """A connection ended; return the nodes on it. They are away, and given up by `mark_unreachable`."""
+        return self.registry.disconnect(peer)
 
-    def give_up(self, node: Node, state: NodeStates) -> bool:
+    def mark_unreachable(self, node: Node, state: NodeStates) -> bool:
         """A node that is away will not be back soon; return whether that is news."""
         if node.peer is not None:
             return False
-        was_awaited, node.awaited = node.awaited, False
+        was_expected, node.expected_back = node.expected_back, False
         # A seat is vacant again whether the program in it said goodbye or died: anybody may take it.
         state = NodeStates.VACANT if node.external else state
-        news = was_awaited or node.state is not state
+        changed = was_expected or node.state is not state
         node.state = state
         node.reported = False
         node.links_up.clear()
@@ -112,7 +112,7 @@ class Lab:
         # are still there and nobody will mention them again.
         self._alive_stale = True
         self._touch(*self.registry.neighbours(node.id))
-        return news
+        return changed
 
     def leave(self, node_id: int) -> Node:
         """A node says goodbye; the caller then gives it up."""
@@ -124,16 +124,16 @@ class Lab:
         """A node says that a link came up, or that it is down and why; return whether that is news."""
         node = self.registry.node(node_id)
         self.registry.link(node_id, remote_id)
-        news = (remote_id in node.links_up) != up
+        changed = (remote_id in node.links_up) != up
         if up:
             node.links_up[remote_id] = kind
             node.links_down.pop(remote_id, None)
         else:
             node.links_up.pop(remote_id, None)
-            news |= node.links_down.get(remote_id, "") != reason
+            changed |= node.links_down.get(remote_id, "") != reason
             node.links_down[remote_id] = reason
         self._unready.update((node_id, remote_id))
-        return news
+        return changed
 
     def reported_ready(self, node_id: int) -> None:
         """A node says that it is ready."""
@@ -151,14 +151,14 @@ class Lab:
         # Routes that build on a failure are refused until they are told whole: that is done at once, but not
         # again when the whole was refused, or the two would keep each other busy.
         partial = isinstance(message, InstallRoutes) and not message.reset
-        news = reconcile.refused(node, message, why)
+        changed = reconcile.refused(node, message, why)
         if partial:
             self._touch(node.id)
         self._note_refused(node)
         self._unready.add(node.id)
-        return news
+        return changed
 
-    def tell_again(self, node_id: int) -> None:
+    def resend(self, node_id: int) -> None:
         """It is time to tell a node again what it refused."""
         self._touch(node_id)
 

@@ -28,7 +28,7 @@ class NodeStates(StrEnum):
 
 
 @dataclass(slots=True)
-class Told:
+class SentState:
     """What a node was last told, as versions; what it has confirmed is the second of each pair."""
 
     settings: bool = False
@@ -53,7 +53,7 @@ class Node:
         links_up: Neighbours to which its link is up, by its own account, and what carries it.
         links_down: Why its link to a neighbour is not up, by its own account.
         reported: It said `NodeTopologyReady` since it came.
-        awaited: It is away, but expected back at any moment.
+        expected_back: It is away, but expected back at any moment.
         problems: What it could not do of what it was told, as sentences by what they are about.
     """
 
@@ -74,9 +74,9 @@ class Node:
     links_up: dict[int, str] = field(default_factory=dict)
     links_down: dict[int, str] = field(default_factory=dict)
     reported: bool = False
-    awaited: bool = False
+    expected_back: bool = False
     problems: dict[str, str] = field(default_factory=dict)
-    told: Told = field(default_factory=Told)
+    sent_state: SentState = field(default_factory=SentState)
 
     @property
     def problem(self) -> str:
@@ -188,18 +188,18 @@ class Registry:
         node.link_door = hello.link_door
         node.mtu = hello.mtu
         node.reported = False
-        node.awaited = False
+        node.expected_back = False
         node.problems.clear()
-        node.told = Told()
+        node.sent_state = SentState()
         node.state = NodeStates.STARTING
         return node
 
-    def lose(self, peer: Hashable) -> list[Node]:
+    def disconnect(self, peer: Hashable) -> list[Node]:
         """Return the nodes of a connection that has ended; they are away, and awaited for a moment."""
         lost = [node for node in self._nodes.values() if node.peer == peer]
         for node in lost:
             node.peer = None
-            node.awaited = True
+            node.expected_back = True
         return lost
 
     # Links.
@@ -268,7 +268,7 @@ class Registry:
         return {
             node.id
             for node in self._nodes.values()
-            if node.peer is not None or node.awaited or (not barrier_passed and not node.external)
+            if node.peer is not None or node.expected_back or (not barrier_passed and not node.external)
         }
 
 

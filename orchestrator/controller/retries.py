@@ -48,19 +48,19 @@ class Retries:
     So the cost of a node that refuses a thousand links grows with the links, not with their square.
 
     Args:
-        again: Called with the number of a node when its orders are to be told again.
+        resend: Called with the number of a node when its orders are to be told again.
         later: Calls after so many seconds.
         draw: A number between two bounds, so that a thousand nodes are not told again at one moment.
     """
 
     def __init__(
         self,
-        again: Callable[[int], None],
+        resend: Callable[[int], None],
         *,
         later: Callable[[float, Callable[[], None]], Timer] = _later,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._again = again
+        self._resend = resend
         self._later = later
         self._draw = draw
         self._waiting: dict[int, _Waiting] = {}
@@ -101,4 +101,4 @@ class Retries:
         waiting = self._waiting[node_id]
         waiting.timer = None
         waiting.repetitions = min(waiting.repetitions + 1, 10)
-        self._again(node_id)
+        self._resend(node_id)

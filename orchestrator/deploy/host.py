@@ -38,7 +38,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Culprit:
+class FailedPart:
     """The part that spoiled a start, and the last it said."""
 
     part: str
@@ -51,19 +51,19 @@ class PartFailed(StartFailed):
 
     Args:
         lab: The lab.
-        culprit: The part.
+        failed_part: The part.
         hint: What to do about it.
     """
 
     id = "start.part-failed"
 
-    def __init__(self, lab: str, culprit: Culprit, *, hint: str | None = None) -> None:
+    def __init__(self, lab: str, failed_part: FailedPart, *, hint: str | None = None) -> None:
         super().__init__(
-            f"lab {lab} did not start: {culprit.part} {culprit.reason}",
+            f"lab {lab} did not start: {failed_part.part} {failed_part.reason}",
             hint=hint,
-            fields={"lab": lab, "part": culprit.part},
+            fields={"lab": lab, "part": failed_part.part},
         )
-        self.lines = culprit.lines
+        self.lines = failed_part.lines
 
     def render(self) -> str:
         """Return the sentence, what the part said last, and the id."""
@@ -103,7 +103,7 @@ class Host(Protocol):
             HostNotFit: The machine lacks something.
         """
 
-    async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
+    async def first_exit(self, directory: LabDirectory, state: LabState) -> FailedPart:
         """Wait until any part of the lab ends, and say which; runs until cancelled if none does."""
 
     async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
@@ -140,7 +140,7 @@ class Host(Protocol):
     ) -> list[str]:
         """End all processes that a command started, and return those that could not be ended, in words.
 
-        They get SIGTERM, and SIGKILL `orchestrator.deploy.ending.GRACE_S` later; nothing there is no error.
+        They get SIGTERM, and SIGKILL after `orchestrator.deploy.termination.GRACE_S`; no process is no error.
         """
 
     def payload_path(self, staged: Path) -> str:

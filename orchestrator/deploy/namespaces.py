@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.deploy import processes
-from orchestrator.deploy.cookies import cookies
 from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.netns_cookies import netns_cookies
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import NmError
 
@@ -122,7 +122,7 @@ def offload_of(directory: LabDirectory, part: str) -> str:
     return table.offload if table is not None else ""
 
 
-def inhabitants(directory: LabDirectory) -> list[ProcessId]:
+def processes_inside(directory: LabDirectory) -> list[ProcessId]:
     """Processes inside the lab's namespaces, whether the host processes that made them still run or not."""
     held: set[int] = set()
     orphaned: dict[int, int] = {}
@@ -135,7 +135,7 @@ def inhabitants(directory: LabDirectory) -> list[ProcessId]:
     found = processes.in_namespaces({*held, *orphaned})
     # While its host process lives, an inode is ours; afterwards only the cookie tells it from a stranger's.
     suspects = {each.pid: inode for each, inode in found.items() if inode not in held}
-    read = cookies(suspects)
+    read = netns_cookies(suspects)
     ours = {pid for pid, inode in suspects.items() if 0 != read.get(pid, 0) == orphaned[inode]}
     return sorted(each for each in found if each.pid in ours or each.pid not in suspects)
 

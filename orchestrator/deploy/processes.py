@@ -191,7 +191,7 @@ def end(
     processes: Iterable[ProcessId],
     grace_s: float,
     *,
-    polite: Mapping[ProcessId, signal.Signals] | None = None,
+    signals: Mapping[ProcessId, signal.Signals] | None = None,
     kill_wait_s: float = 5.0,
 ) -> list[ProcessId]:
     """End processes: ask all of them, wait up to `grace_s` together, then kill the rest.
@@ -199,14 +199,14 @@ def end(
     Args:
         processes: Whom to end.
         grace_s: How long they may take to end by themselves.
-        polite: Whom to ask with another signal than SIGTERM.
+        signals: Whom to ask with another signal than SIGTERM.
         kill_wait_s: How long the kernel may take to carry out a kill.
 
     Returns:
         Those that were still there `kill_wait_s` after they were killed: stuck in the kernel, or another
         user's.
     """
-    ask = polite or {}
+    ask = signals or {}
     waiting = [each for each in set(processes) if send_signal(each, ask.get(each, signal.SIGTERM))]
     left = wait_gone(waiting, grace_s)
     for process in left:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-__all__ = ["DEFAULT_SIGNALS", "package_of", "starting", "strange_signals"]
+__all__ = ["DEFAULT_SIGNALS", "nondefault_signals", "package_of", "starting"]
 
 DEFAULT_SIGNALS = ("env", "--default-signal")
 """What stands before a command whose starter ignores or blocks signals; GNU's, also unblocks them."""
@@ -114,7 +114,7 @@ def package_of(program: str) -> str | None:
     return _PACKAGE_OF.get(PurePath(program).name)
 
 
-def strange_signals() -> bool:
+def nondefault_signals() -> bool:
     """Whether what this thread starts would ignore or block signals, apart from those that Python resets."""
     ignored, blocked = int(_own("SigIgn", "0"), 16), int(_own("SigBlk", "0"), 16)
     return bool(ignored & ~_BY_PYTHON or blocked)

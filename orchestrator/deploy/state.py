@@ -61,7 +61,7 @@ class LabState:
         processes: native: host processes that the nodes are spread over.
         buffers: Kernel settings of all nodes that let TCP fill the links, unless a node states its own.
         supervised: Whether parts that end are started again.
-        ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.reach`.
+        ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.ttl`.
     """
 
     lab: str

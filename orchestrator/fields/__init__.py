@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from orchestrator.fields.kinds import (
     Anything,
+    Boolean,
     Choice,
     Integer,
     Kind,
@@ -17,7 +18,6 @@ from orchestrator.fields.kinds import (
     Number,
     OneOf,
     Text,
-    Truth,
     Unit,
     UnitOrNone,
 )
@@ -25,6 +25,7 @@ from orchestrator.fields.table import Field, Table
 
 __all__ = [
     "Anything",
+    "Boolean",
     "Choice",
     "Field",
     "Integer",
@@ -35,7 +36,6 @@ __all__ = [
     "OneOf",
     "Table",
     "Text",
-    "Truth",
     "Unit",
     "UnitOrNone",
 ]

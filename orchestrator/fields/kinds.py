@@ -15,6 +15,7 @@ from orchestrator.source import Problems, Value
 
 __all__ = [
     "Anything",
+    "Boolean",
     "Choice",
     "Integer",
     "Kind",
@@ -23,7 +24,6 @@ __all__ = [
     "Number",
     "OneOf",
     "Text",
-    "Truth",
     "Unit",
     "UnitOrNone",
 ]
@@ -123,7 +123,7 @@ class Number(Kind):
         return shown
 
 
-class Truth(Kind):
+class Boolean(Kind):
     """`true` or `false`; `yes` and `on` are text in YAML 1.2."""
 
     expected = "true or false"

@@ -15,7 +15,7 @@ from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
 from orchestrator.deploy.state import Backend
 from orchestrator.impairment import LinkSpec
-from orchestrator.lab import portal
+from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
 from orchestrator.lab.handle import AsyncLab, AsyncNode, up_async
@@ -75,7 +75,7 @@ class Node:
         user: str | None = None,
     ) -> Completed:
         """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`; see `AsyncNode.run`."""
-        return portal.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
+        return loop_thread.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
 
 
 class Lab:
@@ -118,7 +118,7 @@ class Lab:
             progress=progress,
             home=home,
         )
-        return cls(portal.call(start, undo=AsyncLab.take_back))
+        return cls(loop_thread.call(start, undo=AsyncLab.undo_start))
 
     @staticmethod
     def up_async(topology: str | Path | Topology, **options: Any) -> AbstractAsyncContextManager[AsyncLab]:
@@ -133,7 +133,7 @@ class Lab:
     @staticmethod
     def list(*, home: Home | None = None) -> list[LabStatus]:
         """The status of every lab."""
-        return portal.call(AsyncLab.list(home=home))
+        return loop_thread.call(AsyncLab.list(home=home))
 
     def __enter__(self) -> Lab:
         return self
@@ -182,7 +182,7 @@ class Lab:
 
     def status(self) -> LabStatus:
         """What state it is in."""
-        return portal.call(self._inner.status())
+        return loop_thread.call(self._inner.status())
 
     def run_in_all(
         self,
@@ -194,7 +194,7 @@ class Lab:
     ) -> Sequence[Completed]:
         """Run a command in several nodes at once."""
         chosen = self._inner.select(*(str(node) for node in nodes))
-        return portal.call(self._inner.run_in_all(chosen, argv, timeout_s=timeout, user=user))
+        return loop_thread.call(self._inner.run_in_all(chosen, argv, timeout_s=timeout, user=user))
 
     def logs(self, part: str, *, tail: int | None = None) -> Iterator[str]:
         """The log of `controller`, `postgres`, `host` or `node-<n>` as it is now."""
@@ -202,7 +202,7 @@ class Lab:
         async def read() -> Sequence[str]:
             return [line async for line in self._inner.logs(part, tail=tail)]
 
-        return iter(portal.call(read()))
+        return iter(loop_thread.call(read()))
 
     def run_scenario(
         self,
@@ -218,7 +218,7 @@ class Lab:
         run = self._inner.run_scenario(
             scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=on_event
         )
-        return portal.call(run)
+        return loop_thread.call(run)
 
     def set_link(
         self,
@@ -232,8 +232,8 @@ class Lab:
     ) -> dict[str, Any]:
         """Change what a link does, from now on; see `AsyncLab.set_link`."""
         change = self._inner.set_link(a, b, spec, direction=direction, merge=merge, reset=reset)
-        return portal.call(change)
+        return loop_thread.call(change)
 
     def down(self, *, progress: Progress = _quiet) -> DownResult:
         """Take it away, and prove that nothing is left."""
-        return portal.call(self._inner.down(progress=progress))
+        return loop_thread.call(self._inner.down(progress=progress))

@@ -16,7 +16,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Host
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError, UsageError
-from orchestrator.lab.peace import in_peace
+from orchestrator.lab.cleanup import run_shielded
 
 Stream = Literal["stdout", "stderr"]
 OnLine = Callable[[int, Stream, str], None]
@@ -138,7 +138,7 @@ async def run_in_node(
     except TimeoutError:
         timed_out = True
     except BaseException:
-        await in_peace(_end(process, host, directory, state, node, tag, user))
+        await run_shielded(_end(process, host, directory, state, node, tag, user))
         raise
     if timed_out:
         left = await _end(process, host, directory, state, node, tag, user)

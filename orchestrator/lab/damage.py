@@ -37,7 +37,7 @@ def missing(directory: LabDirectory, state: LabState) -> str:
     return ", ".join(gone[:SHOWN]) + more
 
 
-def require_whole(directory: LabDirectory, state: LabState) -> None:
+def require_intact(directory: LabDirectory, state: LabState) -> None:
     """Look whether the files of a lab that is up are all there, before anything of it is started again.
 
     Raises:
@@ -47,7 +47,7 @@ def require_whole(directory: LabDirectory, state: LabState) -> None:
         raise damaged(directory, gone)
 
 
-async def until_whole(directory: LabDirectory, state: LabState) -> None:
+async def wait_until_intact(directory: LabDirectory, state: LabState) -> None:
     """The same, but a host process that the lab has just started again is given the time to write its file.
 
     Raises:
@@ -57,7 +57,7 @@ async def until_whole(directory: LabDirectory, state: LabState) -> None:
     deadline = Deadline(SystemClock(), TABLE_S)
     while not deadline.expired and any(not table.exists() for table in tables):  # noqa: ASYNC110  # a file
         await asyncio.sleep(POLL_S)
-    require_whole(directory, state)
+    require_intact(directory, state)
 
 
 def damaged(directory: LabDirectory, gone: str) -> LabDamaged:

@@ -122,7 +122,7 @@ class AsyncLab:
     @classmethod
     async def start(
         cls,
-        meant: str | Path | Topology,
+        source: str | Path | Topology,
         *,
         name: str | None = None,
         backend: Backend | None = None,
@@ -137,7 +137,7 @@ class AsyncLab:
         """Bring a topology up, or attach to it if it is up already.
 
         Args:
-            meant: A topology file, or a topology.
+            source: A topology file, or a topology.
             name: The lab's name; the topology's unless given.
             backend: `docker` or `native`; docker where an engine answers unless given.
             overrides: Settings such as `defaults.link.rate=100 Mbit`, as behind `--set`.
@@ -152,10 +152,10 @@ class AsyncLab:
             TopologyInvalid: The file is wrong.
             StartFailed: The lab did not become ready; nothing is left of it.
         """
-        if not isinstance(meant, Topology):
-            meant = topology.load(meant, overrides)
+        if not isinstance(source, Topology):
+            source = topology.load(source, overrides)
         options = UpOptions(name, backend, tuple(str(each) for each in external), timeout, processes, restart)
-        result = await bring_up(home or Home.default(), meant, options, progress)
+        result = await bring_up(home or Home.default(), source, options, progress)
         return cls(result.directory, result.state, result)
 
     @classmethod
@@ -383,9 +383,9 @@ class AsyncLab:
         """Take it away."""
         return await take_down(Home(self._directory.home), self.name, progress)
 
-    async def take_back(self) -> None:
+    async def undo_start(self) -> None:
         """Undo `start` for a caller who did not get to have the lab; one that was up before stays."""
-        if self.result is not None and not self.result.already and not self.result.mended:
+        if self.result is not None and not self.result.already and not self.result.repaired:
             await self.down()
 
     def _reread(self) -> LabState:
@@ -396,9 +396,9 @@ class AsyncLab:
 
 
 @asynccontextmanager
-async def up_async(meant: str | Path | Topology, **options: Any) -> AsyncIterator[AsyncLab]:
+async def up_async(source: str | Path | Topology, **options: Any) -> AsyncIterator[AsyncLab]:
     """Bring a lab up for as long as the body runs; the arguments are those of `AsyncLab.start`."""
-    lab = await AsyncLab.start(meant, **options)
+    lab = await AsyncLab.start(source, **options)
     try:
         yield lab
     finally:

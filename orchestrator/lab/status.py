@@ -243,7 +243,7 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone:
         if note.id in lost:
             kind, why = _state_without(lost[note.id])
         nodes.append(NodeInfo(note.id, note.name, kind, note.address, note.config, note.external, why))
-    problems = [*_cut_off(state), *seen.problems, *gone, *_troubled(nodes)]
+    problems = [*_cut_off(state), *seen.problems, *gone, *_not_ready(nodes)]
     kind = seen.state
     if state.phase != "up":
         kind = "failed" if state.owner_gone() else "starting"
@@ -281,7 +281,7 @@ def _link(link: LinkStatus, lost: Mapping[int, Part]) -> LinkInfo:
     return LinkInfo(link.a, link.b, state, link.forward, link.backward, kind, reason)
 
 
-def _troubled(nodes: Sequence[NodeInfo]) -> list[str]:
+def _not_ready(nodes: Sequence[NodeInfo]) -> list[str]:
     """What keeps nodes from being ready: one sentence for all that wait for the same thing."""
     alike: dict[tuple[str, str], list[int]] = {}
     for node in nodes:

@@ -39,7 +39,7 @@ from orchestrator.transport import Connection
 
 _logger = log.get(__name__)
 
-BACKSTOP_S = 2.0
+TIME_LIMIT_MARGIN_S = 2.0
 """How much longer than its time limit a run may take before the agent itself ends it."""
 
 LEFT_GRACE_S = 2.0
@@ -93,8 +93,10 @@ class Agent:
         self._role_over = asyncio.Event()
         self._tokens = dict(tokens)
         first = nodes.ids()[0]
-        self._link = ControllerLink(url, tokens[first], first, self._hello, self._obey, self._ask_again)
-        self._orders: dict[type[Message], Callable[..., None]] = {
+        self._link = ControllerLink(
+            url, tokens[first], first, self._hello, self._handle_commands, self._ask_again
+        )
+        self._commands: dict[type[Message], Callable[..., None]] = {
             PrepareRun: self._prepare,
             RunRole: self._run_role,
             StopRole: self._stop_role,
@@ -121,8 +123,8 @@ class Agent:
         for run in self._runs.values():
             run.ask_again()
 
-    def _obey(self, connection: Connection, frame: Frame) -> None:
-        order = self._orders.get(type(frame.message))
+    def _handle_commands(self, connection: Connection, frame: Frame) -> None:
+        order = self._commands.get(type(frame.message))
         if order is None:
             if isinstance(frame.message, Error):
                 _logger.warning("controller reported an error", why=frame.message.message)
@@ -144,12 +146,12 @@ class Agent:
         self._watchdog.arm()
         if not self._runs:
             # A forked child of a role lets go of what is open now; what a role opens, it may use.
-            forked.let_go(own_descriptors())
+            forked.close_in_child(own_descriptors())
         self._runs[message.run] = Run(
             message, self._work, self._post, self._address, self._link.has_room, self._watchdog.check
         )
         # The controller ends a run in time; this is for one that is away just then.
-        self._loop.call_later(message.timeout_s + BACKSTOP_S, self._time_out, message.run)
+        self._loop.call_later(message.timeout_s + TIME_LIMIT_MARGIN_S, self._time_out, message.run)
         _logger.info("run prepared", run=message.run, scenario=message.scenario)
 
     def _run_role(self, message: RunRole) -> None:

@@ -59,13 +59,13 @@ class Settings:
         self._values = [(read, write, read()) for read, write in read_and_write]
         self._code = _code()
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Make them what they were, as far as the kernel allows: a hard limit is raised by root alone."""
         for number, (soft, hard) in self._limits.items():
             now = resource.getrlimit(number)
             if now == (soft, hard):
                 continue
-            for wanted in ((soft, hard), (_lower(soft, now[1]), now[1])):
+            for wanted in ((soft, hard), (_lower_limit(soft, now[1]), now[1])):
                 with suppress(OSError, ValueError):
                     resource.setrlimit(number, wanted)
                     break
@@ -100,7 +100,7 @@ def _code() -> list[tuple[Any, dict[str, Any]]]:
     return found
 
 
-def _lower(one: int, other: int) -> int:
+def _lower_limit(one: int, other: int) -> int:
     """Return the lower of two limits; no limit is the highest of all."""
     limits = [each for each in (one, other) if each != resource.RLIM_INFINITY]
     return min(limits, default=resource.RLIM_INFINITY)

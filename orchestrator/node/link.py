@@ -94,7 +94,7 @@ class ControllerLink:
         self._on_return = on_return
         self._loop = asyncio.get_running_loop()
         self._outbox: dict[int, _Posted] = {}
-        self._handed_over: deque[_Posted] = deque()
+        self._flushed: deque[_Posted] = deque()
         self._lock = threading.Lock()  # of the two counters, and held for nothing else
         self._waiting = self._waiting_bytes = 0
         self._next = 1
@@ -127,7 +127,7 @@ class ControllerLink:
         ending = RunningRole(message.run, message.node) if isinstance(message, RoleFinished) else None
         if counted:
             self._count(1, len(payload.data))
-        self._handed_over.append(_Posted(node, payload, durable, counted, ending))
+        self._flushed.append(_Posted(node, payload, durable, counted, ending))
         self._loop.call_soon_threadsafe(self._take)
 
     async def run(self) -> None:
@@ -144,7 +144,7 @@ class ControllerLink:
     async def _stay(self, introduced: AsyncGenerator[Connection]) -> None:
         async for connection in introduced:
             try:
-                await connection.request(self._greeting())
+                await connection.request(self._hello_frame())
             except (Disconnected, RequestTimeout):
                 continue
             self._connection = connection
@@ -161,7 +161,7 @@ class ControllerLink:
                 self._connection = None
             _logger.warning("controller was lost", reason=connection.ended)
 
-    def _greeting(self) -> AgentHello:
+    def _hello_frame(self) -> AgentHello:
         """What runs here: also roles that have ended, but whose end waits behind what they reported."""
         self._take()
         hello = self._hello()
@@ -169,8 +169,8 @@ class ControllerLink:
         return replace(hello, running=tuple(dict.fromkeys((*hello.running, *ended))))
 
     def _take(self) -> None:
-        while self._handed_over:
-            posted = self._handed_over.popleft()
+        while self._flushed:
+            posted = self._flushed.popleft()
             if posted.durable:
                 number = self._next
                 self._next += 1

@@ -167,13 +167,13 @@ class Nodes:
         temporary.replace(path)
 
     def _read_cookies(self) -> None:
-        """What tells each namespace from any other for ever, by node; see `orchestrator.deploy.cookies`."""
+        """Return the network namespace cookie of each node; see `orchestrator.deploy.netns_cookies`."""
         import socket
 
         for number, handle in self._namespaces.items():
             dataplane.enter_namespace(handle)
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-                raw = door.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                raw = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
                 self._cookies[number] = int.from_bytes(raw, sys.byteorder)
 
 

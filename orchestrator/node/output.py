@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from orchestrator.node.owned import owner
+from orchestrator.node.role_resources import owner
 from orchestrator.values import MAX_LOG_BYTES, safe_text
 
 Put = Callable[[str, str], None]

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.node import dataplane
 from orchestrator.node.context import Context, RoleStopped
 from orchestrator.node.nodes import Node
-from orchestrator.node.owned import names
 from orchestrator.node.program import Program
+from orchestrator.node.role_resources import names
 from orchestrator.node.roles import Outcome, RoleThread, nothing
 from orchestrator.protocol import Message
 from orchestrator.protocol.messages import (

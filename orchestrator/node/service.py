@@ -3,9 +3,9 @@
     user namespace (without root) → mount namespace → network namespaces → table → dataplanes → ready file
     → the controller calls → roles, until SIGTERM → roles ended → in a container: dataplanes closed
 
-What runs roles (`orchestrator.node.duty`) takes four times as long to load as a node takes to start, and most
-labs of ordinary programs never need it; so it is loaded when the controller calls for it. Nothing that this
-module imports may import it, nor asyncio.
+Importing `orchestrator.node.agent_loop` takes four times as long as starting a node, and labs that only run
+ordinary programs never need it. So it is imported when the controller asks for it. Nothing that this module
+imports may import it, nor asyncio.
 
 An error goes to the log as the operator should see it; `nm up` shows the last lines when the process ends.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from orchestrator import log
-from orchestrator.node import dataplane, inherited, options
+from orchestrator.node import dataplane, options, process_state
 from orchestrator.node.guard import guard
 from orchestrator.node.nodes import Nodes, raise_file_limit
 from orchestrator.node.options import Options
@@ -38,7 +38,7 @@ class Stopped(BaseException):
 
 def main(argv: Sequence[str]) -> int:
     """Run the agent; returns the exit code."""
-    inherited.set_in_order()
+    process_state.reset()
     given = options.parse(argv)
     log.setup(given.log_level)
     try:
@@ -105,9 +105,9 @@ def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
     pause_s = AGAIN_S
     while True:
         try:
-            from orchestrator.node import duty
+            from orchestrator.node import agent_loop
 
-            duty.serve(given, nodes)
+            agent_loop.serve(given, nodes)
             raise Stopped
         except Exception:
             _on_signals(_stop)

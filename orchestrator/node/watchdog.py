@@ -133,7 +133,7 @@ class Watchdog:
         for number, kept in zip(_STANDARD, self._kept, strict=True):
             if _identity(number) != _identity(kept):
                 os.dup2(kept, number, inheritable=True)
-        self._settings.put_back()
+        self._settings.restore()
         output.restore()
         with suppress(OSError):
             os.fchdir(self._folder)

@@ -21,7 +21,7 @@ from orchestrator.plan.model import (
     ServicePlan,
     VolumePlan,
 )
-from orchestrator.plan.reach import ttl_mode, ttl_note
+from orchestrator.plan.ttl import ttl_mode, ttl_note
 
 __all__ = [
     "Bind",

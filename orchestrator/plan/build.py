@@ -19,7 +19,7 @@ from orchestrator.plan.model import (
     NodePlan,
     Secrets,
 )
-from orchestrator.plan.reach import ttl_mode
+from orchestrator.plan.ttl import ttl_mode
 from orchestrator.protocol import node_token
 from orchestrator.topology import Node, Topology
 
@@ -88,18 +88,18 @@ def build(
             expected="small letters, digits and `-`, at most 40",
             hint="containers, networks and folders are named after it",
         )
-    seats = _with_seats(topology, external)
+    external_nodes = _with_external_nodes(topology, external)
     keys = secrets or Secrets.generate()
     docker = backend == "docker"
-    published = _published(seats, link_ports or {}) if docker else {}
-    ttl = ttl_mode(seats)
+    published = _published(external_nodes, link_ports or {}) if docker else {}
+    ttl = ttl_mode(external_nodes)
     address = "controller" if docker else "127.0.0.1"
     port = CONTROLLER_PORT if docker else controller_port
     reach = f"ws://127.0.0.1:{controller_port}/control"
     inside = f"ws://{address}:{port}/control"
     nodes = tuple(
         _node(
-            seats,
+            external_nodes,
             node,
             name,
             keys,
@@ -111,7 +111,7 @@ def build(
             LINKS if docker and not node.external else "" if docker else link_directory,
             ready_timeout,
         )
-        for node in seats.nodes.values()
+        for node in external_nodes.nodes.values()
     )
     plan = DeploymentPlan(
         lab=name,
@@ -119,13 +119,13 @@ def build(
         run_id=run_id,
         home=home,
         version=__version__,
-        topology=seats,
+        topology=external_nodes,
         nodes=nodes,
         controller=_controller(
-            seats, name, backend, port, keys, _database(db, docker, keys), published, ready_timeout
+            external_nodes, name, backend, port, keys, _database(db, docker, keys), published, ready_timeout
         ),
-        hosts=_hosts(seats),
-        buffers=buffer_sysctls(seats),
+        hosts=_hosts(external_nodes),
+        buffers=buffer_sysctls(external_nodes),
         secrets=keys,
         controller_url=reach,
         images=images or Images.of_version(__version__),
@@ -134,7 +134,7 @@ def build(
     return plan_containers(plan, subnet, controller_port, published) if docker else plan
 
 
-def _with_seats(topology: Topology, external: Collection[int]) -> Topology:
+def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topology:
     unknown = sorted(set(external) - set(topology.nodes))
     if unknown:
         raise UsageError(
@@ -152,14 +152,14 @@ def _with_seats(topology: Topology, external: Collection[int]) -> Topology:
 
 def _published(topology: Topology, given: Mapping[int, int]) -> dict[int, int]:
     """Return a host port for every container that a program outside has to reach."""
-    seats = {node.id for node in topology.nodes.values() if node.external}
+    external_nodes = {node.id for node in topology.nodes.values() if node.external}
     beside: set[int] = set()
     for link in topology.links:
-        if link.a in seats:
+        if link.a in external_nodes:
             beside.add(link.b)
-        if link.b in seats:
+        if link.b in external_nodes:
             beside.add(link.a)
-    return {node: given.get(node, _LINK_PORTS_FROM + node) for node in sorted(beside - seats)}
+    return {node: given.get(node, _LINK_PORTS_FROM + node) for node in sorted(beside - external_nodes)}
 
 
 def _database(given: Database | None, docker: bool, secrets: Secrets) -> Database:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from orchestrator.plan.reach import distances
+from orchestrator.plan.ttl import distances
 from orchestrator.topology import Link, Node, Topology
 
 __all__ = ["buffer_sysctls", "hostname"]

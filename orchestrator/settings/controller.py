@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from orchestrator.fields import Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text, Truth
+from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.settings.forms import PORT_MOST, Address
 from orchestrator.settings.reading import read_file, read_table, with_defaults
@@ -191,7 +191,7 @@ _KEYS: dict[str, Field] = {
                     "node_id": Field(_ID, required=True),
                     "name": Field(Text(), required=True),
                     "labels": Field(MapOf(".+", "a label", Text(), "labels")),
-                    "external": Field(Truth()),
+                    "external": Field(Boolean()),
                     "operating_mode": Field(Choice("normal", later={"max": "flows spliced at relays"})),
                     "mtu": Field(Integer(576, PORT_MOST)),
                     "public_network_addr": Field(Text()),

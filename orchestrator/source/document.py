@@ -49,11 +49,11 @@ def parse(text: str, file: str, problems: Problems) -> Value | None:
         return None
     try:
         return _Builder(file, problems).build(node, 0)
-    except _Hopeless:
+    except _ParseAborted:
         return None
 
 
-class _Hopeless(Exception):
+class _ParseAborted(Exception):
     """The document cannot be walked to its end; the reason has been noted."""
 
 
@@ -147,7 +147,7 @@ class _Builder:
 
     def _give_up(self, message: str, id: str, place: Place) -> None:
         self._problems.add(message, id, place)
-        raise _Hopeless
+        raise _ParseAborted
 
     def _place(self, node: yaml.Node) -> Place:
         return Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)

@@ -24,7 +24,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.errors import HostNotFit, StoreUnavailable
-from orchestrator.store.privileges import become, borrow_name, may_become, may_walk, named_uid, spare_uid
+from orchestrator.store.privileges import (
+    become,
+    map_named_user,
+    may_become,
+    may_traverse,
+    named_uid,
+    spare_uid,
+)
 
 __all__ = ["EmbeddedPostgres"]
 
@@ -138,10 +145,10 @@ class EmbeddedPostgres:
             return
         binaries = find_binaries()
         owner = self._prepare_folders()
-        walk = not all(may_walk(path) for path in (binaries, self.directory))
+        walk = not all(may_traverse(path) for path in (binaries, self.directory))
         if not (self.data / "PG_VERSION").is_file():
             self._initialise(binaries, owner, walk=walk)
-        alone = borrow_name() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
+        alone = map_named_user() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
         self._launch(binaries, alone if owner is None else become(owner, walk=walk))
 
     def stop(self, *, within: float = 10.0) -> None:
@@ -176,7 +183,7 @@ class EmbeddedPostgres:
         """Tell whether the server runs; a dead child is noticed at once."""
         return self._running_pid() is not None
 
-    def last_words(self, lines: int = 10) -> list[str]:
+    def log_tail(self, lines: int = 10) -> list[str]:
         """Return the end of its log."""
         with contextlib.suppress(OSError):
             return self.log.read_text(errors="replace").splitlines()[-lines:]
@@ -233,7 +240,7 @@ class EmbeddedPostgres:
             "-c",
             "dynamic_shared_memory_type=mmap",
         ]  # a killed initdb leaves nothing in /dev/shm, either
-        prepare = borrow_name() if owner is None else None
+        prepare = map_named_user() if owner is None else None
         if owner is not None:
             # initdb wants to know its user's name, which the server's own user does not have.
             named = named_uid()
@@ -252,7 +259,7 @@ class EmbeddedPostgres:
                 check=False,
             )
         if done.returncode != 0:
-            self._end_makers()
+            self._terminate_initdb_children()
             self.clean()
             shutil.rmtree(self.data, ignore_errors=True)
             said = done.stdout.decode(errors="replace").strip().splitlines()
@@ -265,7 +272,7 @@ class EmbeddedPostgres:
             for path in (self.data, *self.data.rglob("*")):
                 os.chown(path, owner, owner, follow_symlinks=False)
 
-    def _end_makers(self) -> None:
+    def _terminate_initdb_children(self) -> None:
         """End what a killed initdb started: it may go on without it, and make anew what is removed next."""
         for pid in self._inside():
             with contextlib.suppress(ProcessLookupError):
@@ -281,7 +288,7 @@ class EmbeddedPostgres:
                     found.append(int(entry.name))
         return found
 
-    def _forget_the_dead(self) -> None:
+    def _remove_stale_locks(self) -> None:
         """Remove the locks of a killed server that nobody has collected; to Postgres it seems alive."""
         if not self.is_alive() and not self._inside():
             self.clean()
@@ -308,13 +315,13 @@ class EmbeddedPostgres:
             if self._wait_until_ready(deadline):
                 return
             # The processes of a killed server need a moment to notice; until then it refuses to start.
-            last = "".join(self.last_words(3))
+            last = "".join(self.log_tail(3))
             if time.monotonic() > deadline or not any(words in last for words in _NOT_YET):
                 break
-            self._forget_the_dead()
+            self._remove_stale_locks()
             time.sleep(0.05)
         self.stop(within=1.0)
-        said = self.last_words(3)
+        said = self.log_tail(3)
         raise StoreUnavailable(
             f"the embedded Postgres in {self.directory} did not start",
             id="store.start",
@@ -354,7 +361,7 @@ class EmbeddedPostgres:
             here = Path(f"/proc/{pid}/cwd").readlink() == self.data.resolve()
         except OSError:
             return None
-        return pid if here and _lives(pid) else None
+        return pid if here and _is_running(pid) else None
 
     def _segment(self) -> int | None:
         lines = self._pid_file()
@@ -401,13 +408,13 @@ def _gone(pid: int, within: float, reap: Callable[[], None]) -> bool:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         reap()
-        if not _lives(pid):
+        if not _is_running(pid):
             return True
         time.sleep(0.005)
     return False
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     """Tell whether a process runs; one that only waits to be collected by its parent does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from orchestrator.errors import HostNotFit
 
-__all__ = ["become", "borrow_name", "may_become", "may_walk", "named_uid", "spare_uid"]
+__all__ = ["become", "map_named_user", "may_become", "may_traverse", "named_uid", "spare_uid"]
 
 # Outside what useradd gives to people and services, and in the range that systemd hands out for a process's
 # lifetime and takes back (61184 to 65519, `man systemd.exec`, DynamicUser).
@@ -59,7 +59,7 @@ def named_uid() -> int:
     raise HostNotFit("there is no account but root's", id="host.no-uid", hint="add the account `nobody`")
 
 
-def may_walk(path: Path) -> bool:
+def may_traverse(path: Path) -> bool:
     """Tell whether a stranger may walk through every folder down to `path`, itself included."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
@@ -97,7 +97,7 @@ def may_become(uid: int, table: Path = Path("/proc/self/uid_map")) -> bool:
     return any(int(first) <= uid < int(first) + int(count) for first, _outside, count in ranges)
 
 
-def borrow_name() -> Callable[[], None] | None:
+def map_named_user() -> Callable[[], None] | None:
     """Return what a child has to call before it runs a program that insists on a named user other than root.
 
     None when we are such a user. To the child its files seem to belong to an account without rights; to

@@ -125,10 +125,10 @@ class Store:
             return False
         return True
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait until there is room for what can wait."""
         if self._writer is not None:
-            await self._writer.room()
+            await self._writer.wait_for_capacity()
 
     # Reading.
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.deploy.examine import examine
 from orchestrator.deploy.home import Home
+from orchestrator.deploy.preflight import examine
 from orchestrator.deploy.state import Backend
-from orchestrator.lab import Lab, portal
+from orchestrator.lab import Lab, loop_thread
 from orchestrator.lab.down import take_all_down
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.topology import Topology, loads
 
 __all__ = ["Labs", "labs", "nm_home", "require_backend"]
@@ -44,7 +44,7 @@ class Labs:
 
     def end(self) -> None:
         """Take everything down and prove that nothing is left."""
-        portal.call(take_all_down(self.home, lambda _what: None))
+        loop_thread.call(take_all_down(self.home, lambda _what: None))
         assert leftovers(self.home, engine=self._engine) == []
 
 

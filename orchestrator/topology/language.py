@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator import units
-from orchestrator.fields import Choice, Field, Integer, ListOf, MapOf, Table, Text, Truth, Unit, UnitOrNone
+from orchestrator.fields import Boolean, Choice, Field, Integer, ListOf, MapOf, Table, Text, Unit, UnitOrNone
 from orchestrator.topology.kinds import (
     Flows,
     GeneratorKind,
@@ -163,7 +163,7 @@ _NODE_BASE: Mapping[str, Field] = {
     ),
     "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver", default=1_000),
     "channel_backpressure": Field(
-        Truth(), "whether a full Python receiver grows, up to 32 MB, instead of losing", default=False
+        Boolean(), "whether a full Python receiver grows, up to 32 MB, instead of losing", default=False
     ),
     "lossless": Field(_LOSSLESS, "how lossless sessions wait"),
 }
@@ -175,7 +175,7 @@ _NODE_LATER: Mapping[str, str] = {
     "memory": "a limit on memory",
     "scheduler": "queue disciplines such as weighted round robin",
 }
-_EXTERNAL = Field(Truth(), "a seat for a program of your own: rendered, but not started", default=False)
+_EXTERNAL = Field(Boolean(), "a seat for a program of your own: rendered, but not started", default=False)
 
 _DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER)
 _GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER)

@@ -38,7 +38,7 @@ CONTROL_PATH = "/control"
 HELLO_LIMIT = 10.0
 """Seconds that a new connection has to introduce itself."""
 
-MAX_STRANGERS = 1024
+MAX_UNAUTHENTICATED = 1024
 """Connections whose peer has not been let in yet; a lab of a thousand nodes starts within this."""
 
 Handler = Callable[[Connection], Awaitable[None]]
@@ -79,7 +79,7 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
     from websockets.asyncio.server import ServerConnection as Socket
     from websockets.asyncio.server import serve as listen
 
-    strangers: set[Socket] = set()
+    unauthenticated: set[Socket] = set()
 
     class Bounded(Socket):
         """Ends at once when too many others have not said yet who they are; each of those has a time limit.
@@ -89,18 +89,18 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            if len(strangers) >= MAX_STRANGERS:
+            if len(unauthenticated) >= MAX_UNAUTHENTICATED:
                 self.transport.abort()
             else:
-                strangers.add(self)
+                unauthenticated.add(self)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            strangers.discard(self)
+            unauthenticated.discard(self)
             super().connection_lost(exc)
 
     async def handle(socket: ServerConnection) -> None:
         connection = Connection(WebSocketPipe(socket))
-        connection.on_let_in = lambda: strangers.discard(socket)
+        connection.on_admitted = lambda: unauthenticated.discard(socket)
         try:
             await handler(connection)
         finally:
@@ -150,13 +150,13 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
     connection.max_message = MAX_FIRST_MESSAGE
     first = asyncio.ensure_future(connection.next_frame(HELLO_LIMIT))
 
-    def came_wrong(bad: Bad) -> None:
+    def on_bad(bad: Bad) -> None:
         if not (
             wrong.done() or first.done() or connection.unread
         ):  # what comes after `Hello` is not the first
             wrong.set_result(bad)
 
-    connection.on_wrong = came_wrong
+    connection.on_bad_frame = on_bad
     try:
         either: list[asyncio.Future[Any]] = [first, wrong]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -165,15 +165,15 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
         frame = _hello(first, connection)
     finally:
         first.cancel()
-        connection.on_wrong = None
+        connection.on_bad_frame = None
     try:
         peer = admission.admit(frame)
     except ProtocolError as error:
         connection.send_nowait(error_reply(error, frame.id))
         raise
     connection.max_message = MAX_MESSAGE
-    if connection.on_let_in is not None:
-        connection.on_let_in()
+    if connection.on_admitted is not None:
+        connection.on_admitted()
     connection.send_nowait(Welcome(VERSION, lab, incarnation))
     return peer
 

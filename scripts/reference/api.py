@@ -16,9 +16,9 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 NEXTMINI = """# `nextmini_py`
 
-The Python face of a node. It is what a role of a scenario finds as `ctx.dataplane`, and what a program of
-your own uses to [take a seat](../how-to/seat.md). Packets never enter Python: calls hand down one structure
-and read results back, with the interpreter lock released meanwhile.
+The Python API of a node. A role of a scenario gets it as `ctx.dataplane`; a program of your own uses it to
+[be an external node](../how-to/external-node.md). Native threads process all packets, and calls release the
+interpreter lock.
 """
 ORCHESTRATOR = """# `orchestrator`
 

@@ -92,17 +92,17 @@ def test_a_change_that_was_refused_is_told_as_a_change_and_the_link_stays_up() -
     [change] = lab.flush()[2]
     assert lab.refused(node, change, "busy") and not lab.refused(node, change, "busy"), "news once"
     assert lab.flush() == {}
-    lab.tell_again(2)
+    lab.resend(2)
     assert lab.flush() == {2: [change]} and 1 in node.links_up
     lab.refused(node, add, "no room")
     lab.refused(node, change, "there is no link")
-    lab.tell_again(2)
+    lab.resend(2)
     assert [message.type for message in lab.flush()[2]] == ["AddNode"], "there is nothing to change"
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", [m.SetLink, m.InstallGroupDirectory])
-async def test_an_order_that_was_refused_is_told_again_until_it_is_carried_out(
+async def test_a_command_that_was_refused_is_sent_again_until_it_succeeds(
     start: Start, database: dict[str, Any], kind: type[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "FIRST_S", 0.02)

@@ -8,6 +8,7 @@ from orchestrator import units
 from orchestrator.errors import Problem
 from orchestrator.fields import (
     Anything,
+    Boolean,
     Choice,
     Field,
     Integer,
@@ -17,7 +18,6 @@ from orchestrator.fields import (
     OneOf,
     Table,
     Text,
-    Truth,
     Unit,
     UnitOrNone,
 )
@@ -29,7 +29,7 @@ TABLE = Table(
     {
         "count": Field(Integer(1, 10), "how many", required=True),
         "share": Field(Number(0, 1), "how much", default=0.5),
-        "on": Field(Truth()),
+        "on": Field(Boolean()),
         "word": Field(Text(r"[a-z]+", "small letters", hint="no capitals")),
         "mode": Field(Choice("slow", "fast", later={"warp": "beyond light"})),
         "delay": Field(DELAY),
@@ -68,7 +68,7 @@ def test_what_is_right_is_read() -> None:
     assert TABLE.fill(read)["share"] == 0.5
 
 
-def test_none_takes_a_unit_away() -> None:
+def test_none_removes_an_inherited_value() -> None:
     assert _read("{count: 1, delay: none}")[0] == {"count": 1, "delay": "none"}
 
 

@@ -17,8 +17,8 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
 from orchestrator.supervisor import files
 from orchestrator.supervisor.restarts import DEATHS
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 from tests.integration.damage import kill
 from tests.integration.waiting import all_wait, until, write_waiting

@@ -109,7 +109,7 @@ def test_a_word_that_is_no_number_of_threads_fails_the_start_by_name(
 
 
 @pytest.mark.timeout(240)  # the watchdog and two status rounds, on a busy machine
-def test_a_thread_that_stands_still_is_told_and_the_lab_recovers(
+def test_a_thread_that_is_stalled_is_told_and_the_lab_recovers(
     labs: Labs, nm: Nm, part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """64 nodes share a thread, so the last of 80 have one of their own."""

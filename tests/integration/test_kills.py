@@ -19,7 +19,7 @@ import pytest
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import send_signal
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 from tests.integration.conftest import RING, Nm
 
 KILLS = int(os.environ.get("NM_KILLS", "6"))

@@ -25,7 +25,7 @@ def waiter(ctx):
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("role", ["host-1", "controller"])
-def test_a_part_that_stands_still_is_replaced(
+def test_a_part_that_is_stalled_is_replaced(
     labs: Labs, nm: Nm, part: Callable[[str, str], ProcessId], role: str
 ) -> None:
     lab = labs.up(RING, processes=2)

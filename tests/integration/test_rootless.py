@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy.fitness import Finding
+from orchestrator.deploy.host_checks import Finding
 from tests.integration.conftest import RING, Said
-from tests.integration.ordinary import OrdinaryUser, World
+from tests.integration.unprivileged import OrdinaryUser, World
 from tests.integration.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for several other users")

@@ -376,7 +376,7 @@ def test_an_aborted_run_leaves_nothing(lab: Lab, home: Home, tmp_path: Path, see
         run_clean(lab, tmp_path)
 
 
-def test_a_call_that_never_returns_degrades_its_node_until_up_mends_it(
+def test_a_call_that_never_returns_degrades_its_node_until_up_repairs_it(
     lab: Lab, home: Home, tmp_path: Path
 ) -> None:
     source = "import time\ndef bad(ctx): time.sleep(3600)"

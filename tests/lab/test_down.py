@@ -13,7 +13,7 @@ from orchestrator.deploy.locks import lab_lock
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import LabBusy
 from orchestrator.lab import down
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 from tests.lab.conftest import MakeLab
 
 Sleeper = Callable[[str], ProcessId]

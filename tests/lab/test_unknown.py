@@ -32,7 +32,7 @@ def test_inspect_says_unknown(make_lab: MakeLab, capsys: pytest.CaptureFixture[s
     assert shown["problems"]
 
 
-def test_status_claims_nothing_of_links_and_seats(
+def test_status_claims_nothing_of_links_and_external_nodes(
     make_lab: MakeLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_lab()

@@ -25,7 +25,7 @@ NODE_KEY = "node-key"
 
 
 @dataclass
-class Seat:
+class Peer:
     """A registered node."""
 
     line: ServerConnection
@@ -49,7 +49,7 @@ class FakeController:
     def __init__(self, links: Iterable[tuple[int, int]]) -> None:
         self.links = [(min(link), max(link)) for link in links]
         self.nodes = sorted({node for link in self.links for node in link})
-        self.seats: dict[int, Seat] = {}
+        self.seats: dict[int, Peer] = {}
         self.groups: dict[int, FakeGroup] = {}
         self.heard: list[tuple[int, m.Message]] = []
         self._lock = threading.RLock()
@@ -153,7 +153,7 @@ class FakeController:
             return [m.Error(number, "control.token", "the token is not that of the node")]
         if node not in self.nodes:
             return [m.Error(number, "node.unknown", f"the lab has no node {node}")]
-        self.seats[node] = Seat(line, message.process, message.private_network_addr)
+        self.seats[node] = Peer(line, message.process, message.private_network_addr)
         line.send(encode(Frame(m.Ack(number), node)))
         self.say(node, self._node_settings(node))
         table = b"".join(hop.to_bytes(4, "little") for hop in self._table(node))

@@ -13,7 +13,7 @@ CLASSES = [getattr(errors, name) for name in errors.__all__]
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__name__))
-def test_every_class_is_in_the_tree_and_at_the_front_door(cls: type[errors.NextminiError]) -> None:
+def test_every_class_is_in_the_tree_and_in_the_public_api(cls: type[errors.NextminiError]) -> None:
     assert issubclass(cls, errors.NextminiError)
     assert getattr(nextmini_py, cls.__name__) is cls
 

@@ -44,7 +44,7 @@ def test_native_nodes_live_on_loopback_and_take_any_port() -> None:
     assert made.services == ()
 
 
-def test_a_seat_beside_containers_reaches_what_it_needs_on_loopback_and_nothing_else() -> None:
+def test_an_external_node_beside_containers_reaches_what_it_needs_on_loopback_and_nothing_else() -> None:
     made = _docker(external=[1], link_ports={2: 22_002, 4: 22_004})
     seat, beside, far = made.nodes[0], made.nodes[1], made.nodes[2]
     assert made.external == (1,)
@@ -114,7 +114,7 @@ def test_lab_names_that_could_leave_their_place_are_refused(name: str) -> None:
         plan.build(RING, lab=name)
 
 
-def test_a_seat_has_to_be_in_the_topology() -> None:
+def test_an_external_node_has_to_be_in_the_topology() -> None:
     with pytest.raises(UsageError, match="node 9 cannot be external"):
         plan.build(RING, external=[2, 9])
 

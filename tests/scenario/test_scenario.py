@@ -161,7 +161,7 @@ def test_roles_that_nobody_can_play_are_refused(roles: str, message: str, tmp_pa
     assert caught.value.problems[0].place is not None
 
 
-def test_seats_of_users_programs_play_no_role(tmp_path: Path) -> None:
+def test_external_nodes_of_users_programs_play_no_role(tmp_path: Path) -> None:
     seat = topology.loads("n_nodes: 4\nnodes: {4: {external: true}}")
     assert _scenario(tmp_path).resolve(seat).roles["worker"] == (2, 3)
     explicit = _scenario(tmp_path, "roles: {trainer: {nodes: 1}, worker: {nodes: 2-4}}")

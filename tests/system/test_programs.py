@@ -159,7 +159,7 @@ def fastest_ping(node: Node) -> float:
     return float(found[1])
 
 
-def test_a_program_outside_takes_the_seat(lab: Lab, tmp_path: Path) -> None:
+def test_a_program_outside_becomes_the_external_node(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text(
         "name: send\nsummary: one message\nroles:\n  sender: {nodes: client}\nchecks: []\ntimeout: 60 s\n"
     )

@@ -231,9 +231,9 @@ def remove_network(client: DockerClient, network: str) -> None:
     from docker.errors import APIError, NotFound
 
     # By name: an endpoint whose container is gone is known by nothing else.
-    for guest in (client.api.inspect_network(network)["Containers"] or {}).values():
+    for endpoint in (client.api.inspect_network(network)["Containers"] or {}).values():
         with suppress(NotFound):
-            client.api.disconnect_container_from_network(guest["Name"], network, force=True)
+            client.api.disconnect_container_from_network(endpoint["Name"], network, force=True)
     try:
         client.api.remove_network(network)
     except APIError as error:

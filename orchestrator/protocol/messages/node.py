@@ -1,7 +1,7 @@
 """What a node's dataplane tells the controller; Nextmini's `DataplaneToController`, grown up.
 
 The frame's `node` says which node a message concerns, since one connection carries all nodes of a process.
-The answers are in `orchestrator.protocol.messages.orders`.
+The answers are in `orchestrator.protocol.messages.node_commands`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""Let clean-up come to its end, and work in a thread that may be left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Do work in a thread that does not hold up the end of the program, as one of an executor would.
+
+    Whoever is cancelled while waiting for it leaves it behind; it should look whether it is still wanted.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value)  # type: ignore[arg-type]  # what `work` returned
+
+    def run() -> None:
+        value, failure = None, None
+        try:
+            value = work()
+        except BaseException as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            loop.call_soon_threadsafe(settle, value, failure)
+
+    threading.Thread(target=run, name="work", daemon=True).start()
+    return result
+
+
+async def run_shielded(work: Coroutine[Any, Any, object]) -> None:
+    """Run clean-up to its end, however often somebody presses Ctrl-C meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                return
+        except Exception:
+            return  # what went wrong first is what the user needs to hear; `nm down` says the rest
