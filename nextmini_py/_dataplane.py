@@ -1,4 +1,4 @@
-"""`Dataplane`: a node of the lab inside this program."""
+"""`Dataplane`: a node of the lab in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups and trees: the part of `Dataplane` that speaks with the controller."""
+"""Groups and trees: the calls of `Dataplane` that the controller answers."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""A dataplane as one run uses it: the same calls, and everything that they open can be ended together.
+"""Give each run its own view of a dataplane, whose receivers and transfers are closed together.
 
-Several runs use a node one after the other. What one of them opened and did not close would take messages and
-transfers of the next: a receiver keeps its flow, a receive call waits for an offer, a membership draws
-traffic. So each run is handed a `RunDataplane` of its own, which notes what is opened through it.
+Several runs use a node one after the other. A receiver, receive call or membership that one of them left open
+would take messages, transfers or traffic of the next. So each run gets a `RunDataplane` of its own, which
+records what is opened through it.
 
-The note is taken at the native node, below `Dataplane`, so that a call added to `Dataplane` is covered too.
+The calls are recorded at the native node, below `Dataplane`, so that new methods of `Dataplane` are covered
+too.
 """
 
 from __future__ import annotations

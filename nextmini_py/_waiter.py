@@ -1,8 +1,8 @@
-"""Waiting in an event loop for what happens on native threads.
+"""Wait in an event loop for changes on native threads.
 
-Native threads never call into Python: they raise a descriptor, and the loop reads it like any other. One
-waiter serves everything that one loop waits for. Nothing is taken from a queue before it is handed to whoever
-awaits it, so a wait may be cancelled at any point without losing data.
+Native threads never call into Python: they signal a file descriptor, and the loop reads it like any other.
+One waiter serves all waits of a loop. Nothing is taken from a queue before it is handed to the awaiting
+caller, so a wait may be cancelled at any point without losing data.
 """
 
 from __future__ import annotations

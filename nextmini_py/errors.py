@@ -1,4 +1,4 @@
-"""Every error that the Python face of a node raises.
+"""The tree of all errors that the Python API of a node raises.
 
     NextminiError
     ├── ConfigError              the settings file cannot be used: file, line, column, key

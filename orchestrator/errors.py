@@ -1,4 +1,4 @@
-"""Every error a user can meet, as one tree, sorted by who can mend it.
+"""The tree of all errors that a user can get, grouped by who can fix them.
 
     NmError
     ├── UsageError               the person at the keyboard: a wrong option, lab or selector       (2)

@@ -1,9 +1,9 @@
-"""Values with units, as people write them: `20 ms`, `100 Mbit`, `0.1 %`, `64 KB`.
+"""Parse and format values with units: `20 ms`, `100 Mbit`, `0.1 %`, `64 KB`.
 
-Inside, the unit is in the type (`Duration`, `Rate`, `Size`); at a TOML, SQL or wire boundary it is in the
-name (`delay_us`, `rate_bps`, `size_bytes`). Numbers are read exactly, as fractions, never through a float:
-`0.1 s` is 100000 µs and not one less. What cannot be said in whole microseconds, bits per second or bytes is
-refused rather than rounded, because an emulator must not quietly do something else than the file says.
+Inside the program the unit is in the type (`Duration`, `Rate`, `Size`); at a TOML, SQL or wire boundary it is
+in the name (`delay_us`, `rate_bps`, `size_bytes`). Numbers are read exactly, as fractions, never through a
+float. A value that is not a whole number of microseconds, bits per second or bytes is refused rather than
+rounded.
 
 A bare number has no unit and is refused where a unit matters, except zero and sizes in bytes.
 """

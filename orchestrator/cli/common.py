@@ -1,4 +1,4 @@
-"""What all commands share: the common options, and how data and talk leave the program."""
+"""Options and output functions shared by all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files: `validate`, `render`, `generate`, `graph`, `schema`, `import`."""
+"""Commands on files: `validate`, `render`, `generate`, `graph`, `schema`, `import`."""
 
 from __future__ import annotations
 

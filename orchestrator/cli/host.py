@@ -1,4 +1,4 @@
-"""The machine and the program: `doctor`, `bench`, `version`, `completion`."""
+"""Commands on the machine and the program: `doctor`, `bench`, `version`, `completion`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a polite signal does to a command."""
+"""Handle SIGINT, SIGTERM and SIGHUP in a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labs: `up`, `down`, `status`, `inspect`, `labs`, `gc`."""
+"""Commands on labs: `up`, `down`, `status`, `inspect`, `labs`, `gc`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links: `link set`, `link show`, `link reset`."""
+"""Commands on links: `link set`, `link show`, `link reset`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`nm`: from the command line to an exit code.
+"""Parse the command line of `nm`, run the command and return its exit code.
 
-Errors of ours carry their own exit code; whatever the parser complains about is 2; an interrupt is 130. With
-`-o json` an error is JSON on stderr, so that a script can read it.
+Each of our errors carries its exit code; a usage error of the parser is 2; an interrupt is 130. With `-o
+json` an error is printed to stderr as JSON.
 """
 
 from __future__ import annotations

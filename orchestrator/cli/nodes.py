@@ -1,4 +1,4 @@
-"""Nodes: `exec`, `shell`, `logs`."""
+"""Commands on nodes: `exec`, `shell`, `logs`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments: `run scenario`, `scenarios`, `new scenario`."""
+"""Commands on scenarios: `run scenario`, `scenarios`, `new scenario`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""For which nodes a connection may speak.
+"""Check for which nodes a connection may send messages.
 
-A connection of nodes or of an agent is let in as one node, by that node's token. A process carries many
-nodes, so each further one is added with its own token, in its `StartUp` or in `AgentHello`. Every message is
-checked before anything is done about it: the node in its header, and that in its body where it names its
-sender there.
+A connection is authenticated as one node by that node's token. A process may host many nodes, so each further
+node is added with its own token, in its `StartUp` or in `AgentHello`. Every message is checked before it is
+handled: the node in its header, and the sender in its body where it names one.
 """
 
 from __future__ import annotations

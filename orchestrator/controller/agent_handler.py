@@ -1,4 +1,4 @@
-"""The desk for agents: the processes that run roles. Carries out what `runs` decides."""
+"""Handle messages from agents, the processes that run roles, and carry out the decisions of `runs`."""
 
 from __future__ import annotations
 

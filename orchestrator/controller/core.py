@@ -1,8 +1,8 @@
-"""What the handlers of the controller share: the lab, the store, who is connected, and the pump between them.
+"""State shared by the controller's message handlers: the lab, the store, sessions and outgoing batches.
 
-Desks (for nodes, agents and operators) take messages and change the lab. `touch` then asks for one look at
-everything that changed, a few milliseconds later, so that a thousand messages that arrive together lead to
-one computation and to one batch per connection.
+Handlers (for nodes, agents and operators) receive messages and change the lab. They call `touch`, which
+schedules one update a few milliseconds later, so that a thousand messages that arrive together lead to one
+computation and one batch per connection.
 """
 
 from __future__ import annotations

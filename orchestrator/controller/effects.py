@@ -1,4 +1,4 @@
-"""What a decision about a run leads to, and how its end is told."""
+"""The interface through which `runs` acts: send messages, store state, report the end of a run."""
 
 from __future__ import annotations
 

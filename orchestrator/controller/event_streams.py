@@ -1,11 +1,11 @@
-"""What the watchers of a run see: its events in order, from memory or from Postgres, each at its own pace.
+"""Stream the events of a run to its subscribers, from memory or from Postgres.
 
-The last events of a run are kept in memory, encoded, within a bound in bytes. A watcher that is further
-behind, because it came late or reads slowly, is given the older ones from Postgres, page by page, as fast as
-it takes them. So a slow watcher costs a few pages, whatever the run says, and misses nothing.
+The last events of a run are kept in memory, encoded and bounded in bytes. A subscriber that is further behind
+gets the older ones from Postgres, page by page, as fast as it reads. So a slow subscriber costs a few pages,
+however many events the run has, and misses none.
 
-An event is shown once it is in Postgres: who has seen one must not find, after the controller was killed,
-that it never happened. Progress is worth something only now; it is shown to those who keep up.
+An event is sent once it is stored in Postgres, so that no subscriber has seen an event that a killed
+controller has lost. Progress is not stored; it is sent only to subscribers that keep up.
 """
 
 from __future__ import annotations

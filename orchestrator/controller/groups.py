@@ -1,8 +1,8 @@
-"""Multicast groups: one source, members that come and go, and trees given by hand or computed.
+"""Manage multicast groups: a source, members, and trees that are set or computed.
 
-A group without trees of its own gets a tree of shortest paths from its source to its members, computed anew
-when members or nodes come and go. A tree that was set stays as it is; a member that it does not reach gets
-nothing, which the member's source is told when the tree is set, not later.
+A group without explicit trees gets a shortest-path tree from its source to its members, recomputed when
+members or nodes join or leave. An explicit tree is never changed; members that it does not reach receive
+nothing, which is reported to the sender of the tree when it is set.
 """
 
 from __future__ import annotations

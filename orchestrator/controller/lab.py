@@ -1,8 +1,8 @@
-"""The lab as one thing: registry, routes, groups and readiness together, without sockets, Postgres or time.
+"""Combine registry, routes, groups and readiness into the lab's state, without sockets, Postgres or clock.
 
-Events go in and mark what they touch; `flush` returns the messages that bring every touched node up to date.
-Many events between two flushes cost one look at each node, which is what keeps a thousand nodes that arrive
-at once from costing a million messages.
+Events change the state and mark the nodes that they affect; `flush` returns the messages that bring each
+marked node up to date. Many events between two flushes cost one comparison per node, so that a thousand nodes
+that register at once do not cause a million messages.
 """
 
 from __future__ import annotations

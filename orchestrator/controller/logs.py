@@ -1,4 +1,4 @@
-"""How much the roles of a run may log, in lines and bytes, however fast they do."""
+"""Limit how much the roles of a run may log, in lines and bytes, with a token bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The desk for dataplanes: registration, link states, groups and measurements."""
+"""Handle messages from dataplanes: registration, link states, groups and measurements."""
 
 from __future__ import annotations
 

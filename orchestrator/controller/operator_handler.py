@@ -1,4 +1,4 @@
-"""The desk for operators: what the lab looks like, waiting for it, changing links, starting runs."""
+"""Handle requests from operators: status, waiting for readiness, link changes, runs."""
 
 from __future__ import annotations
 

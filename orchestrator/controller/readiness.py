@@ -1,8 +1,8 @@
-"""What each node still waits for, and the barrier that all of them pass together, once.
+"""Track what each node still waits for, and detect when the whole lab becomes ready.
 
-A node is ready when it has said so, has confirmed its routes and links, and every link to a neighbour that is
-there is up by the account of both ends. Seats for programs of the user's own do not count, and neither do
-links to them: nobody knows when they are taken.
+A node is ready when it has reported so, has confirmed its routes and links, and both ends report every link
+to a connected neighbour as up. External nodes and the links to them do not count, because their programs may
+be started at any time.
 """
 
 from __future__ import annotations

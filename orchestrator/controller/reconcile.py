@@ -1,8 +1,8 @@
 """Compare a node's wanted state with the state last sent to it, and build the messages for the difference.
 
-Each function covers one kind of state of one node, returns the messages, and records in `node.sent_state` what
-was sent; `confirmed` and `refused` record the node's replies. Only differences are sent: a node that reconnects
-with up-to-date state gets no message.
+Each function covers one kind of state of one node, returns the messages, and records in `node.sent_state`
+what was sent; `confirmed` and `refused` record the node's replies. Only differences are sent: a node that
+reconnects with up-to-date state gets no message.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which nodes and links there are, who is there at the moment, and what each node was told and confirmed.
+"""Keep the nodes and links of the lab: who is connected, what each node was sent and has confirmed.
 
-Plain bookkeeping: it decides nothing about messages (see `reconcile`) and does not look at a clock.
+Bookkeeping only: `reconcile` decides about messages, and nothing here reads a clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Put the lab together at the start: what the controller's file says, and what Postgres remembers.
+"""Build the lab's state at start-up from the controller's file and the rows in Postgres.
 
-The file wins about what was declared; Postgres about what happened since: where nodes are, groups, live
-changes of links, and rows that were added by hand.
+The file takes precedence for what it declares, Postgres for what happened since: addresses of nodes, groups,
+live changes of links, and rows that were added by SQL.
 """
 
 from __future__ import annotations

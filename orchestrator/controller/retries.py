@@ -1,7 +1,7 @@
-"""When orders that nodes refused are told again.
+"""Schedule the repetition of commands that nodes refused, with exponential back-off.
 
-A node may refuse an order for a reason that passes: no memory, a packet thread that stands still. Nothing
-else might ever touch that node again, so it is told again after a second, then after twice as long each time.
+A node may refuse a command for a temporary reason: no memory, a stalled packet thread. No other event may
+ever cause a new attempt, so the command is sent again after a second, then after twice as long each time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The controller as a service: the socket, Postgres and time around the pure parts."""
+"""The controller service: listen for connections, dispatch messages, and apply changes made by SQL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Packet threads that stand still: what a host process says of them, and what the operator is told.
+"""Report stalled packet threads (shards) of host processes as problems of the lab.
 
-The process tells once for all nodes that a thread carries, in the name of the first of them; the problem
-stands until the thread goes on or that node is gone.
+A host process reports a stalled thread once for all nodes on it, in the name of the first of them; the
+problem stays until the thread continues or that node is gone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where labs live on this machine: one folder per lab, and what is in it.
+"""The directory of a lab on disk: paths, permissions, creation and removal.
 
 Everything a lab needs on disk is under one home: `$NM_HOME`, or `/var/lib/nm` for root, or the user's state
 folder. `nm down` may therefore prove by looking that nothing is left, and two homes never disturb each other.

@@ -1,8 +1,8 @@
-"""The protocol that both backends follow, and the small classes it speaks in.
+"""The `Host` protocol that both backends implement, and its data classes.
 
-A backend starts what a run directory describes, says what runs, gives a way into each node, and takes
-everything away. It never renders, and it never asks the controller: whether a lab is *ready* is for the
-room above to say.
+A backend starts what a run directory describes, reports which parts run, runs commands inside nodes, and
+removes everything. It never renders, and it never asks the controller: whether a lab is *ready* is decided in
+`orchestrator.lab`.
 """
 
 from __future__ import annotations

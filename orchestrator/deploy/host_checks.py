@@ -1,8 +1,7 @@
-"""What a backend needs of this machine: looked at before anything is started, and by `nm doctor`.
+"""Check this machine: TUN, namespaces, limits, memory, disk and programs.
 
-A finding is one thing that was looked at: fine, worth knowing, or in the way; the last two say how to mend
-it. `require_fit` refuses a start that cannot work, with the number of nodes that would fit where there are
-too many.
+A finding is the result of one check: ok, warning or problem; the last two say how to fix it. `require_fit`
+refuses a start that cannot work, with the number of nodes that would fit where there are too many.
 """
 
 from __future__ import annotations

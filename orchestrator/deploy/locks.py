@@ -1,8 +1,7 @@
-"""Locks between `nm` processes, held by the kernel.
+"""Locks between `nm` processes: `flock` on files in the home directory.
 
-A lock is an `flock` on a file under `HOME/locks`. The kernel drops it when its holder dies, however it dies,
-so a crash never leaves a lock behind. The file's text says who holds it and for what, for the sake of the one
-who has to wait; it is talk, never trusted.
+The kernel drops an `flock` when its holder ends, however it ends, so a crash never leaves a lock behind. The
+file's text names the holder and its command for error messages; it is never relied on.
 """
 
 from __future__ import annotations

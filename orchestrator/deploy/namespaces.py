@@ -1,11 +1,10 @@
-"""Commands inside a node of a native lab.
+"""Run commands in the network namespaces of a native lab's nodes.
 
-The host process holds one network namespace per node as an open file and publishes the numbers of those
-files in `host.json`. Whoever may look into its `/proc` entry enters a node through `/proc/<host>/fd/<n>`;
-no name is left in `/run/netns` for anybody to clean up. The host's mount namespace comes along, for the
-`/etc/hosts` in which the nodes have names, and its user namespace where the lab runs without root.
-
-`nsenter` (util-linux, on every Debian) does the entering, in three milliseconds and without Python.
+The host process holds one network namespace per node as an open file and publishes the descriptors in
+`host.json`. A process with access to its `/proc` entry enters a node through `/proc/<host>/fd/<n>`; there is
+no entry in `/run/netns` to clean up. The host's mount namespace is entered too, for its `/etc/hosts` with the
+names of the nodes, and its user namespace where the lab runs without root. `nsenter` (util-linux, on every
+Debian) does this in three milliseconds, without Python.
 """
 
 from __future__ import annotations

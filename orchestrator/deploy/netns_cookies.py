@@ -1,8 +1,8 @@
-"""Which network namespace a process is in, told by a number that the kernel never gives out again.
+"""Read network namespace cookies, which identify a namespace uniquely until the next boot.
 
-The inode of a namespace is free for the next one as soon as the first is gone; its cookie is not
-(`SO_NETNS_COOKIE`, Linux 5.14). It is read through a socket inside, so a process of its own goes in: this
-file run as a program, alone with the standard library.
+The inode number of a namespace is reused as soon as the namespace is gone; its cookie (`SO_NETNS_COOKIE`,
+Linux 5.14) is not. The cookie is read through a socket inside the namespace, so a separate process enters it:
+this file, run as a program with the standard library alone.
 """
 
 from __future__ import annotations

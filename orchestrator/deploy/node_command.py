@@ -1,6 +1,6 @@
-"""The command that runs a program inside a node, for each backend.
+"""Build the argument list that runs a program inside a node, for each backend.
 
-`nm exec` loads this and little else: whoever types it waits for every import.
+`nm exec` imports this module and little else, because every import delays the command.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Free ports and free subnets.
+"""Choose free TCP ports and a free container subnet.
 
 A port is needed before the process that will listen on it exists, because other files name it. It is taken
-from below the kernel's ephemeral range, so that no outgoing connection can grab it in between, and not from
-among the ports that other labs of this home have in their notes.
+from below the kernel's ephemeral range, so that no outgoing connection can use it meanwhile, and not from the
+ports that the state files of other labs in this home list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Look at everything that a backend needs: before a start, and for `nm doctor`."""
+"""Run all checks that a backend needs: before a start, and for `nm doctor`."""
 
 from __future__ import annotations
 

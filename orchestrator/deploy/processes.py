@@ -1,12 +1,11 @@
-"""Processes of a lab: started with labels, found by them, ended by identity.
+"""Start processes with a lab's labels, find them by label, and terminate them by identity.
 
-A process number alone is no identity, because the kernel uses numbers again; together with the time the
-process started it is one. Every process of a lab carries three labels in its environment (lab, run, home),
-and so does whatever it starts, so that a look at `/proc` finds all of them, even if every note on disk is
-gone.
+The kernel reuses process numbers, so a process is identified by its number and its start time. Every process
+of a lab carries three labels in its environment (lab, run, home), and its children inherit them, so that a
+scan of `/proc` finds all of them, even without the state file.
 
-Signals go through a pidfd that was opened first and checked after, which leaves no moment in which the number
-could have passed to a stranger.
+Signals are sent through a pidfd that is opened first and checked afterwards, so that the number cannot have
+been reused in between.
 """
 
 from __future__ import annotations

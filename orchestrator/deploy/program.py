@@ -1,12 +1,11 @@
-"""How a program starts in a node: as from a login shell, and with a clear word where it is not there.
+"""Start a program in a node with default signal dispositions, and report a missing program clearly.
 
-A program inherits more than its arguments: signals that its starter ignores or blocks, and the file mode
-mask. Python ignores SIGPIPE and SIGXFSZ, a shell lets its background jobs ignore SIGINT, `nohup` SIGHUP. None
-of that is meant for the program, so all signals have their defaults there and none is blocked. The mask is
-the caller's.
+A program inherits more than its arguments: ignored and blocked signals, and the file mode mask. Python
+ignores SIGPIPE and SIGXFSZ, a shell lets background jobs ignore SIGINT, `nohup` SIGHUP. None of that is meant
+for the program, so it starts with all signals at their defaults and none blocked. The mask is the caller's.
 
-A shell looks the program up in the node and then becomes it. Its exit codes for what cannot be started are
-those of every shell: 127 for what is not there, 126 for what is no program.
+A shell looks the program up in the node and executes it. The exit codes for failures are those of every
+shell: 127 for a program that is not found, 126 for one that is not executable.
 """
 
 from __future__ import annotations

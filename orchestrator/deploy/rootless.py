@@ -1,9 +1,9 @@
-"""What an ordinary user needs of this machine to carry a native lab, found by trying.
+"""Test whether an ordinary user can run a native lab on this machine, by trying it in a child process.
 
-Settings only say what might be forbidden; security modules, containers and limits have a word, too. So a
-child does what a host process will do: become root in a user namespace of its own, make a network and a mount
-namespace there, and a TUN device in them. All of it is gone when the child ends, milliseconds later. Where it
-fails, the settings that usually forbid it are looked at for the sake of the hint.
+Kernel settings only tell what might be forbidden; security modules, containers and limits matter as well. So
+a child process performs the steps of a host process: it becomes root in a new user namespace, and creates
+network and mount namespaces and a TUN device there. All of it is gone when the child ends, milliseconds
+later. If a step fails, the settings that usually forbid it are read for the hint.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What was started: the note that `up` leaves for every later command.
+"""The state file of a lab: what `nm up` started, read by every later command.
 
-The note is written before anything is started and again after each step, whole and by rename, so that a
-reader sees either the old or the new one. It is a memory aid: `down` reads it to know where to look, but
-what is there it decides by looking. A note that cannot be read counts as no note.
+The file is written before anything is started and again after each step, by atomic rename. It is a memory
+aid: `down` uses it to know where to look, and decides by looking what exists. An unreadable file counts as
+missing.
 
-Nothing waits for the disk: all that a note tells of ends with the machine. A note that was written before the
-machine was last started knows no process any more, whatever numbers these had.
+Nothing waits for the disk, since everything that the file describes ends with the machine. A file from before
+the last boot names no process any more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The supervisor of a native lab as `nm` sees it: started with the lab, ended before it, asked what it did.
+"""Start, stop and query the supervisor of a native lab.
 
-`nm up` holds the supervisor's lock from before the first part is started until it hands it over, so that no
-part mistakes the time before for the death of a supervisor. See `orchestrator.supervisor.files`.
+`nm up` holds the supervisor's lock from before the first part is started until the supervisor takes it over,
+so that no part starts a second supervisor meanwhile. See `orchestrator.supervisor.files`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""End everything that one command started in a node, whatever session, group or parent it has by now.
+"""Terminate all processes that one command started in a node, by an environment tag and by descent.
 
-A command that may have to be ended is started with a tag: a variable in its environment, which whatever it
-starts inherits. Who threw the environment away is found as a descendant of one who did not. In a container
-orphans go to a collector that carries the tag (`tini -s`), so that they are descendants, too.
+A command that may have to be terminated is started with a tag: an environment variable, inherited by all its
+children. A process that dropped the environment is found as a descendant of a tagged one. In a container
+orphans are adopted by a subreaper that carries the tag (`tini -s`), so that they are descendants, too.
 
-In a container this file is run as a program, alone with the standard library: `python3 - TAG`, with the file
-on standard input. It ends with code 1 and the numbers of those that are left, if there are any.
+In a container this file is run as a program with the standard library alone: `python3 - TAG`, with the file
+on standard input. It exits with 1 and prints the numbers of the processes that are left, if there are any.
 """
 
 from __future__ import annotations

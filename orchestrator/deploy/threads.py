@@ -1,4 +1,4 @@
-"""Work in threads that has to come to its end."""
+"""Run work in a thread to completion, even when the awaiting task is cancelled."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tables of the keys a file may have: read strictly, and told to editors.
+"""Declare the keys of a file format once: strict reading, JSON Schema and reference documentation.
 
-A file format is stated once, as a `Table` of `Field`s. From that one statement come the strict reading
-(unknown keys, wrong types and missing keys are noted with their places and the nearest known name), the JSON
-Schema that an editor completes from, and the reference in the documentation. They cannot drift apart.
+A file format is a `Table` of `Field`s. From it come strict reading (unknown keys, wrong types and missing
+keys are recorded with their places and the nearest known name), the JSON Schema for editors, and the
+reference pages.
 """
 
 from __future__ import annotations

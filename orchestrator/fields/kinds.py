@@ -1,6 +1,6 @@
-"""What a value may be. Each kind reads a value or notes why it cannot, and describes itself as JSON Schema.
+"""Kinds of values: each reads a value or records a problem, and describes itself as JSON Schema.
 
-`read` returns None after noting a problem; no kind reads anything to None.
+`read` returns None after recording a problem; no kind reads a valid value as None.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`Lab`: the blocking face, for scripts, notebooks and tests.
+"""`Lab`: the blocking API, for scripts, notebooks and tests.
 
-Every method does what its twin in `AsyncLab` does; nothing is decided here.
+Every method calls its counterpart in `AsyncLab`.
 """
 
 from __future__ import annotations

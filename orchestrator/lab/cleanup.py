@@ -1,4 +1,4 @@
-"""Let clean-up come to its end, and work in a thread that may be left behind."""
+"""Shield clean-up from cancellation, and run work in daemon threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands inside nodes: one at a time or many at once, collected or streamed."""
+"""Run commands inside nodes: one or many at once, output collected or streamed."""
 
 from __future__ import annotations
 

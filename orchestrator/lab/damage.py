@@ -1,7 +1,7 @@
-"""A lab of which files are gone that nobody can write again: it is named, and never mended by half.
+"""Detect a lab whose files were deleted, which cannot be repaired, and report it.
 
-What the files say, such as tokens, the running parts remember; a part that is started with others would not
-be let in. So such a lab is taken down and made anew.
+The running parts still hold what the files said, such as tokens; a part that is started with new ones would
+be refused. So such a lab has to be taken down and started again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`nm doctor`: look at what each backend needs, and mend the harmless things."""
+"""`nm doctor`: check what each backend needs, and fix what can be fixed safely."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Take a lab away, prove by looking that nothing is left, and find what others forgot.
+"""Take a lab down, verify that nothing is left, and remove leftovers of crashed labs.
 
-`down` trusts no note: it looks for labels, identities and namespaces, ends what it finds, and looks again.
-It works after a crash of anything, and of a lab that was never there it says so and succeeds.
+`down` relies on no state file: it looks for labels, identities and namespaces, terminates what it finds, and
+looks again. It works after a crash of any part, and succeeds for a lab that never existed.
 """
 
 from __future__ import annotations

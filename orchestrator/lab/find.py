@@ -1,4 +1,4 @@
-"""Which lab, and which of its nodes, a command means."""
+"""Find the lab and the nodes that a command names."""
 
 from __future__ import annotations
 

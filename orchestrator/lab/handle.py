@@ -1,6 +1,6 @@
-"""`AsyncLab`: a lab that is up, and all that can be done with it.
+"""`AsyncLab`: the asynchronous API of a lab that is up.
 
-Everything the command line does, it does through this class or its blocking twin `orchestrator.lab.Lab`.
+The command line uses this class, or its blocking counterpart `orchestrator.lab.Lab`, for everything.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One event loop in a thread, for callers that do not have one.
+"""Run coroutines for blocking callers in one shared event loop thread.
 
 Scripts and notebooks call `Lab` without `await`; a notebook even runs a loop of its own that must not be
-touched. All blocking faces share one loop in one daemon thread. Ctrl-C while a call waits cancels the work
-and waits for its clean-up before it is raised.
+used. All blocking calls share one loop in one daemon thread. Ctrl-C during a call cancels the coroutine and
+waits for its clean-up before it is raised.
 """
 
 from __future__ import annotations

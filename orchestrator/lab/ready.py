@@ -1,8 +1,7 @@
-"""Wait until a lab that was just started is ready, or say who spoils it.
+"""Wait until a started lab is ready, or report the part that failed.
 
-Two things are watched at once: the controller's word that all nodes are ready, and the parts themselves,
-because a part that died will never become ready and the user should not wait out the time limit to learn
-it.
+The controller's status and the parts themselves are watched at the same time: a part that ended never becomes
+ready, and the user should not have to wait for the timeout.
 """
 
 from __future__ import annotations

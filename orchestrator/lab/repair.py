@@ -1,12 +1,12 @@
-"""Start again what of a lab has died, and replace what runs but does not work.
+"""Restart the parts of a lab that ended, and replace those that run but do not work.
 
-A process can be alive and useless: stopped, or its files closed by a role. The controller tells, because the
-nodes of such a process do not come back to it, or come back as degraded; a controller that does not answer is
-such a process itself. What a part keeps elsewhere stays: the lab's data in Postgres, the files, and programs
-in the namespaces of nodes, which `nm down` ends.
+A process can run without working: stopped, or with files closed by a role. The controller shows this: the
+nodes of such a process do not reconnect, or reconnect as degraded; a controller that does not answer is
+itself such a process. What is stored outside the process remains: the lab's data in Postgres, its files, and
+programs in the namespaces of nodes, which `nm down` ends.
 
-A run under way is not ended for nodes that are degraded: they carry packets, and its roles may work.
-Replacing their process is put off to an `up` after the run.
+A run under way is not interrupted for degraded nodes: they carry packets, and its roles may work. Their
+process is replaced by an `up` after the run.
 """
 
 from __future__ import annotations

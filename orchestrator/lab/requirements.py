@@ -1,7 +1,7 @@
-"""Whether the nodes have what a scenario needs, asked before its run is started.
+"""Check before a run that the nodes have the programs and modules that the scenario needs.
 
-All nodes of a lab have the same: those of a native lab share this machine, containers share an image. So one
-node answers for all.
+All nodes of a lab have the same programs: those of a native lab share this machine, containers share an
+image. So one node is checked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What state a lab is in: the controller's word, checked against what runs.
+"""Determine the state of a lab from the controller's report and the running parts.
 
 starting   `nm up` is at it
 ready      every node that should be there is ready

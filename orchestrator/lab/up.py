@@ -1,9 +1,9 @@
-"""Bring a lab up: once, whole, or not at all.
+"""Bring a lab up, or remove everything again if that fails.
 
-    lock → what is there? → the same: nothing to do, or mend what died → else: clear remains
-         → choose ports → plan → files → start → ready → note says "up"
+    lock → what exists? → the same lab: nothing to do, or restart what ended → else: remove leftovers
+      → choose ports → plan → files → start → ready → state file says "up"
 
-Whatever goes wrong in between, including Ctrl-C, ends with everything taken away again and the reason raised.
+Any failure, including Ctrl-C, removes everything again and raises the reason.
 """
 
 from __future__ import annotations

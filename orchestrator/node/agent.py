@@ -1,7 +1,7 @@
-"""The agent: take the controller's orders for the nodes of this process, and carry them out.
+"""Handle the controller's commands for the nodes of this process: prepare, run and stop roles.
 
-Everything here runs in one event loop and is short; roles run in their own threads and come back through the
-controller link, which takes messages from any thread.
+Everything here runs in one event loop and is short; roles run in threads of their own and send through the
+controller link, which accepts messages from any thread.
 """
 
 from __future__ import annotations

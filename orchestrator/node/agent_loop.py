@@ -1,4 +1,4 @@
-"""On duty: connect to the controller as the agent of this process, and obey until told to end."""
+"""Run the agent's event loop: connect to the controller and handle its commands until a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that roles started, found and ended with everything that these started in turn.
+"""Find and terminate the processes that roles started, with all their descendants.
 
 This process is made the reaper of its descendants: a process whose parent ended, as a daemon's does,
 becomes a child of ours rather than of process 1, whatever session or environment it gave itself. So the

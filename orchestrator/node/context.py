@@ -1,4 +1,4 @@
-"""`ctx`: all that a role is handed.
+"""`ctx`: the object that a role gets to access its node, parameters, results and the controller.
 
 The names are a promise to the authors of scenarios. Methods that wait block the role's own thread; their
 twins in `_async` are for roles that are `async def`. Every wait ends when the role is stopped or its time

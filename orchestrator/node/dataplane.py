@@ -1,6 +1,6 @@
-"""The door to the native module: nothing else in the orchestrator imports it.
+"""Wrap the native module for the agent; no other module of the orchestrator imports it.
 
-The functions say what the agent needs in the agent's words, so that a test can put a fake in their place.
+The functions are those that the agent needs, so that tests can replace them with fakes.
 """
 
 from __future__ import annotations

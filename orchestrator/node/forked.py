@@ -1,8 +1,8 @@
-"""What happens in a process that a role forks without starting another program.
+"""Protect the node's descriptors from processes that a role forks.
 
-Such a child has a copy of everything in this process and none of its other threads. Were it left alone, it
-would share descriptors with the node: a signal that it gets, a read from a device or a change of an event
-loop would happen to the node. So it lets go of them at once, and it ends where the role would.
+A forked child has a copy of the whole process and none of its other threads. It would share descriptors with
+the node: a signal that it gets, a read from a device or a change of an event loop would affect the node. So
+it closes them at once, and it exits where the role would end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Settings of this process that all roles share, put back after roles as they were before the first one.
+"""Save process-wide interpreter settings before roles run, and restore them afterwards.
 
-A role may lower a limit on resources, change how the interpreter works, or replace functions of modules and
-classes that others use too. Whoever comes next, and the nodes in this process, would be left with it.
+A role may lower a resource limit, change how the interpreter works, or replace functions of shared modules
+and classes. Without restoring, later roles and the nodes in this process would be affected.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The agent's connection to the controller, which may go away and come back.
+"""The agent's connection to the controller: reconnects, and resends messages until they are acknowledged.
 
 What a role reports has to arrive once the controller is back, so such messages wait in an outbox until they
 are acknowledged, in order, and are sent again on every new connection. The controller counts what it has
-seen, so a message that arrives twice does no harm. Progress is only worth something now; it is not kept.
+received, so a message that arrives twice does no harm. Progress is not kept.
 
-A message is encoded in the thread that posts it, so that one that cannot be sent is refused there and never
-waits in the outbox. The outbox has room for so many messages and bytes. A role that reports faster than the
-controller takes, or while it is away, looks for room before it posts; that holds up this role alone, and
-nothing is lost. Posting itself does not wait, so that rows can be numbered and posted under one lock.
+A message is encoded in the thread that posts it, so that an unsendable one is refused there and never waits
+in the outbox. The outbox is bounded in messages and bytes. A role checks for free space before it posts and
+waits if there is none, which blocks this role alone and loses nothing. Posting itself does not wait, so that
+rows can be numbered and posted under one lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The nodes that this process carries: their namespaces, TUN devices and dataplanes.
+"""The nodes of this process: their namespaces, TUN devices and dataplanes.
 
 In a container there is one node and the container's own network. Natively there may be a thousand: each
 gets a network namespace, held only as an open file of this process, and the table of these files is

@@ -1,4 +1,4 @@
-"""What a role prints goes to the role's log, as far as a log is for.
+"""Redirect what a role prints to the role's log, limited in rate and size.
 
 Roles share one process, and so one `sys.stdout`. It is replaced once by a stream that looks whose thread is
 writing: what a role's threads print goes to that role, line by line, everything else where it went before.

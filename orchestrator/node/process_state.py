@@ -1,7 +1,7 @@
-"""What this process has from its starter, put in order before the first thread: signals and descriptors.
+"""Reset signal dispositions and inherited descriptors of this process before the first thread starts.
 
-Programs that roles start, by whatever call, inherit from this process. They shall start as from a login
-shell: no signal ignored or blocked, and no descriptors but the standard streams.
+Programs that roles start inherit from this process. They start as from a login shell: no signal ignored or
+blocked, and no descriptors but the standard streams.
 """
 
 from __future__ import annotations

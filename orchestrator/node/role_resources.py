@@ -1,10 +1,9 @@
-"""What a role started in this process, so that it can be ended with the role: threads, sockets, output.
+"""Track the threads and sockets that a role opened, so that they can be closed with the role.
 
-Roles share one interpreter. Who opens a socket is seen through the interpreter's audit events, and who starts
-a thread through `threading.Thread.start`, for which there is no such event before Python 3.12. A thread that
-belongs to a role passes that on to what it starts itself. Not seen are threads and sockets that C code makes.
-
-Processes are found by the kernel's word instead; see `children`.
+Roles share one interpreter. Opened sockets are seen through the interpreter's audit events, started threads
+through `threading.Thread.start`, for which there is no audit event before Python 3.12. A thread that belongs
+to a role passes this on to the threads it starts. Threads and sockets that C code creates are not seen.
+Processes are found through `/proc`; see `children`.
 """
 
 from __future__ import annotations

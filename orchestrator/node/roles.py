@@ -1,16 +1,15 @@
-"""One role: a thread of its own inside its node's network, from its start to its named end.
+"""Run one role in a thread of its own inside its node's network namespace.
 
-The thread enters the node's network namespace first, so every socket it opens and every child it starts is
-there; threads that it starts itself inherit the namespace.
+The thread enters the node's network namespace first, so that all its sockets and children are there; threads
+that it starts inherit the namespace.
 
-Stopping is asked for in several ways at once, because a role may be anywhere: its waits on the controller
-and on the dataplane end, its children are ended, and an exception is raised in its threads at the next
-Python instruction; half the grace time later its sockets are closed as well. A role that sits in foreign
-code for longer than the grace time is abandoned: it is reported as failed, and its thread ends when the
-call returns.
+Stopping uses several means at once, because a role may be anywhere: its waits on the controller and the
+dataplane end, its children are terminated, and an exception is raised in its threads at the next Python
+instruction; after half the grace time its sockets are closed as well. A role that stays in foreign code for
+longer than the grace time is abandoned: it is reported as failed, and its thread ends when the call returns.
 
-However a role ends, its processes, sockets and threads end with it. A thread that cannot be ended is named by
-`leftovers`, for as long as it is there.
+When a role ends, its processes, sockets and threads end with it. A thread that cannot be ended is listed by
+`leftovers` for as long as it runs.
 """
 
 from __future__ import annotations

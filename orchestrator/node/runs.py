@@ -1,7 +1,7 @@
-"""What one run has in this process: its code, its roles, and what they wait for.
+"""The state of one run in an agent: its code, its roles, and what they wait for.
 
-The agent's loop calls in with the controller's messages; role threads call in through `Wire`. The lock
-keeps the tables whole; nothing is sent or waited for while it is held.
+The agent's loop calls in with the controller's messages; role threads call in through `Wire`. A lock protects
+the tables; nothing is sent or waited for while it is held.
 """
 
 from __future__ import annotations

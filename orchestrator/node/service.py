@@ -1,13 +1,13 @@
-"""The agent as a program: set up the process, open the nodes, obey, and leave in order.
+"""The agent program: set up the process, open the nodes, run roles on request, shut down in order.
 
-    user namespace (without root) → mount namespace → network namespaces → table → dataplanes → ready file
-    → the controller calls → roles, until SIGTERM → roles ended → in a container: dataplanes closed
+    user namespace (without root) → mount namespace → network namespaces → table → dataplanes → ready file →
+    the controller asks for an agent → roles, until SIGTERM → roles ended → in a container: dataplanes closed
 
 Importing `orchestrator.node.agent_loop` takes four times as long as starting a node, and labs that only run
 ordinary programs never need it. So it is imported when the controller asks for it. Nothing that this module
 imports may import it, nor asyncio.
 
-An error goes to the log as the operator should see it; `nm up` shows the last lines when the process ends.
+An error is logged as the operator should see it; `nm up` shows the last lines when the process ends.
 """
 
 from __future__ import annotations

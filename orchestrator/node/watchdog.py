@@ -1,12 +1,11 @@
-"""Watch over what roles share with the node in this process, and put it back after them.
+"""Detect damage that roles do to the node's process, and restore shared state after them.
 
-Roles run in the process that carries the nodes. One that closes descriptors which it did not open can take a
-TUN device or an event loop away from the node; nothing mends that but a new process. It is noticed within a
-second, and the process ends with the reason in its log, so that `nm up` replaces it, instead of going on as
-something that looks alive.
+Roles run in the process that hosts the nodes. A role that closes descriptors which it did not open can take a
+TUN device or an event loop away from the node; only a new process repairs that. The watchdog notices it
+within a second and ends the process with the reason in its log, so that `nm up` replaces it.
 
-What a role may change and can be put back is put back when no role runs any more: the standard streams, the
-working directory, the file mode mask, the environment, limits on resources and settings of the interpreter.
+What a role may change and can be restored is restored when no role runs any more: the standard streams, the
+working directory, the file mode mask, the environment, resource limits and settings of the interpreter.
 """
 
 from __future__ import annotations

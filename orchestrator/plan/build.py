@@ -1,4 +1,4 @@
-"""Deciding everything: addresses, ports, doors and who may open them."""
+"""Build the deployment plan: addresses, ports, sockets, tokens and mounts of every part."""
 
 from __future__ import annotations
 

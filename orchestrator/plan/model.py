@@ -1,7 +1,6 @@
-"""The plan itself: frozen, complete, and free of decisions still to be taken.
+"""The data classes of a deployment plan.
 
-Names of fields are the keys of the files that are rendered from them; see `orchestrator.settings` for what
-the keys mean.
+Field names are the keys of the files that are rendered from them; `orchestrator.settings` describes them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far apart nodes are, and what that means for the TTL of their packets.
+"""Choose how relays treat the TTL, from the longest path of a topology.
 
 Nodes send with the largest TTL there is, 255, and each relay takes one of it, so that `traceroute` shows the
 path. Where some path is longer than that reaches, relays leave the TTL alone: every node can then be reached,

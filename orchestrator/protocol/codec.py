@@ -1,11 +1,10 @@
-"""Frames to bytes and back.
+"""Encode frames to bytes and decode them.
 
-A websocket message holds one or more frames, one after the other, so that a thousand small messages cost a
-few system calls. A frame is a msgpack array of five: version, id, node, type, body.
+A websocket message holds one or more frames, one after the other, so that a thousand small messages cost few
+system calls. A frame is a msgpack array of five: version, id, node, type, body.
 
-Reading is forgiving in one way only: a frame that is well-formed msgpack but wrong in itself does not spoil
-those around it. `decode_batch` hands it over as a `Bad`, with as much of its header as could be read, so that
-the peer can be answered.
+A frame that is well-formed msgpack but otherwise invalid does not affect the frames around it. `decode_batch`
+returns it as a `Bad`, with as much of its header as could be read, so that the peer can be answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be wrong with a control message, each with a stable id that travels in an `Error` reply.
+"""Errors of the control protocol, each with a stable id that is sent in an `Error` reply.
 
 ProtocolError (orchestrator.errors)
 ├── Malformed        the bytes are no frame: not msgpack, not five parts, nested too deeply

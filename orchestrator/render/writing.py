@@ -1,4 +1,4 @@
-"""Putting rendered files on disk, each one whole or not at all."""
+"""Write rendered files to disk atomically."""
 
 from __future__ import annotations
 

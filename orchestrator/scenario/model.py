@@ -1,4 +1,4 @@
-"""A scenario, and a scenario that has met its topology."""
+"""A scenario, and its resolution against a topology."""
 
 from __future__ import annotations
 

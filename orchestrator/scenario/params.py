@@ -1,4 +1,4 @@
-"""A scenario's parameters: typed, ranged, and read the same way from a file, a command line or Python."""
+"""The typed parameters of a scenario, read alike from a file, a command line and Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`controller.toml`: what the controller is told, the whole topology included.
+"""Settings of the controller (`controller.toml`), including the whole topology.
 
 The controller keeps its state in Postgres; this file is what it compares that state with at every start.
 """

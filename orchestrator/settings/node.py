@@ -1,4 +1,4 @@
-"""`node-<n>.toml`: what one node is told before it has spoken to anybody.
+"""Settings of a node (`node-<n>.toml`).
 
 Key names are Nextmini's where it has the thing. The packet core reads the same file and is the authority on
 the keys that concern packets; the agent reads it for its address, its token and its names.

@@ -1,8 +1,8 @@
-"""The walk from YAML text to a tree of values.
+"""Build a tree of values with places from YAML text.
 
-PyYAML's parser (the C one where it is built in) turns the text into nodes with marks; turning nodes into data
-is done here, because PyYAML's own constructors forget the places, let the last of two equal keys win, and
-read `on` as true.
+PyYAML's parser (the C one where available) turns the text into nodes with marks. The nodes are converted to
+data here, because PyYAML's own constructors drop the places, let the last of two equal keys win, and read
+`on` as true.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading a file's text, with the ways in which that can fail named."""
+"""Read the text of a file, with a specific error for each way that can fail."""
 
 from __future__ import annotations
 

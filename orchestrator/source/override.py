@@ -1,4 +1,4 @@
-"""`--set key=value`: lay one value over a tree before anybody looks at it.
+"""Apply a `--set key=value` option to a tree of values.
 
 The key is a path with dots, list elements count from 0: `defaults.link.rate=10 Mbit`, `links.0.loss=1 %`. The
 value is read as YAML. What is laid down carries the option as its place, so that a later complaint points at

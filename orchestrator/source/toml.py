@@ -1,8 +1,8 @@
-"""TOML to a tree of values.
+"""Build a tree of values with places from TOML text.
 
-`tomllib` decides what the text means but forgets where it stood, so a small scanner walks the same text again
-and notes the line and column of every key. It may assume valid TOML: it only runs when `tomllib` was content.
-Values inside an inline table or an array take the place of the value that holds them.
+`tomllib` parses the text but does not keep positions, so a small scanner walks the same text again and
+records the line and column of every key. It may assume valid TOML: it only runs after `tomllib` has accepted
+the text. Values inside an inline table or an array take the place of the value that contains them.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A Postgres server of our own, from the binaries that a PyPI wheel carries.
+"""Run an embedded Postgres server from the binaries of a PyPI wheel.
 
-Only the wheel's files are used, not its Python face. The server keeps everything in one folder, listens on a
-socket in there and nowhere else, and runs as a user of its own when we are root, because Postgres refuses to
-be root. The folder is closed to others, so the socket needs no password.
+Only the wheel's binaries are used, not its Python API. The server keeps everything in one folder, listens on
+a socket in there and nowhere else, and runs as a user of its own when we are root, because Postgres refuses
+to run as root. The folder is closed to others, so the socket needs no password.
 
-A lab is thrown away in the end, so nothing waits for the disk (`fsync=off`): what was committed survives the
-death of any process, but not of the machine.
+A lab's database is deleted with the lab, so nothing waits for the disk (`fsync=off`): committed data survives
+the death of any process, but not of the machine.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Run a child as an ordinary user although we are root.
+"""Run a child process as an unprivileged user when we are root.
 
-Postgres refuses to be root. A child that becomes somebody else may however lose the way to its own files,
-when a folder above them is closed to others (`/root`, pytest's temporary folders). For that case one
-capability can be kept across the change, the one that lets a process walk through folders and read.
+Postgres refuses to run as root. A child that becomes another user may however not reach its own files any
+more, when a folder above them is closed to others (`/root`, pytest's temporary folders). For that case one
+capability can be kept across the change, the one that allows a process to traverse folders and read.
 
-Where nobody else is to be had, the child borrows an account: in a user namespace of its own, the same files
-belong to a user that has a name and is not root. That is so for an ordinary user whose id has no name, as in
-a container that was given a bare number, and for root of a user namespace in which there is nobody else.
+Where no other user exists, the child uses an account's name: in a user namespace of its own, the same files
+belong to a named user that is not root. That is so for an ordinary user whose id has no name, as in a
+container that was given a bare number, and for root of a user namespace without other users.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The store as the controller sees it: open it, read once, write behind, hear of changes made by SQL."""
+"""The store: open the database, read the lab's state, write in the background, listen for SQL changes."""
 
 from __future__ import annotations
 

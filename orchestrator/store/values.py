@@ -1,4 +1,4 @@
-"""Values on their way into Postgres, made to fit: what a node or a role sends may be anything at all."""
+"""Adapt values for Postgres, which refuses some that JSON and Python allow."""
 
 from __future__ import annotations
 

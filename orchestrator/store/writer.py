@@ -1,16 +1,16 @@
-"""Writes that must not hold up the lab: in order, in batches, and through an outage of Postgres.
+"""Write to Postgres in the background: in order, in batches, and across outages.
 
-The controller decides in memory and writes behind. A write can be waited for: `flushed` answers True when it
+The controller decides in memory and writes later. A write can be waited for: `flushed` returns True when it
 is committed, and False when Postgres is away, in which case it is kept and written as soon as Postgres is
 back; `stored` waits for that.
 
-Only what a lost connection interrupts is tried again. A write that Postgres refuses, or that cannot even be
-handed to it, is left out, whoever made it is told, and the others of its batch are written: the batch is cut
-in two until the bad one is alone.
+Only writes that a lost connection interrupts are retried. A write that Postgres refuses, or that cannot be
+passed to it, is dropped, its caller is notified, and the others of its batch are written: the batch is
+bisected until the bad one is alone.
 
-What is kept is bounded in number and in bytes: measurements are given up first, oldest first, and counted;
-when even the rest does not fit, the oldest of it is given up as well, which is counted and makes the store
-unhealthy for good. `wait_for_capacity` holds back those who can wait, so that it does not come to this.
+The queue is bounded in number and in bytes: measurements are dropped first, oldest first, and counted; when
+the rest still does not fit, its oldest writes are dropped too, which is counted and makes the store
+permanently unhealthy. Callers that can wait use `wait_for_capacity`, so that it does not come to this.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The supervisor's process: `python -m orchestrator.supervisor FOLDER DESCRIPTOR`.
+"""Run the supervisor of a lab: `python -m orchestrator.supervisor FOLDER DESCRIPTOR`.
 
-    read the lab's note → wait until a part ends → pause, longer each time → start it again → …
+    read the lab's state file → wait until a part ends → pause, longer each time → restart it → …
 
-It ends by itself when the lab is gone. What it says goes to `logs/supervisor.log`.
+It ends by itself when the lab is gone. Its log is `logs/supervisor.log`.
 """
 
 from __future__ import annotations

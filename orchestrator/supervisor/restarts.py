@@ -1,4 +1,4 @@
-"""How soon a part is started again after it ended, and when it is left dead. Pure: the time is handed in."""
+"""Decide when a part that ended is restarted, and when no longer. Pure: the time is an argument."""
 
 from __future__ import annotations
 

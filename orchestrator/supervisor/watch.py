@@ -1,7 +1,7 @@
-"""Which processes the lab's note names, and which of them have ended.
+"""Watch the processes of a lab's state file, and report those that ended.
 
-A process number is given out again after its process ended, so a part is told by its number and its start.
-The wait is on pidfds, which need not be of our own children: the supervisor started none of the parts.
+The kernel reuses process numbers, so a process is identified by its number and its start time. The wait is on
+pidfds, which work for processes that are not children: the supervisor started none of the parts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is left of labs on this machine, found by looking and not by asking our own notes."""
+"""List what is left of labs on this machine, independent of their state files."""
 
 from __future__ import annotations
 

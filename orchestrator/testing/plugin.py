@@ -1,4 +1,4 @@
-"""Pytest fixtures: labs that come up in a home of their own and are gone after the test.
+"""Pytest fixtures: labs in a temporary home, taken down after the test.
 
 nm_home    a fresh home, set as NM_HOME for this process and what it starts
 labs       brings labs up; takes them down after the test and proves that nothing is left

@@ -1,4 +1,4 @@
-"""Kinds of values that only a topology has: node references, selectors, networks, generators.
+"""Kinds of values that only topology files have: node references, selectors, networks, generators.
 
 What they hand on keeps its place, because names can only be looked up once all nodes are known.
 """

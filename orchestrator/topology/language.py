@@ -1,7 +1,7 @@
-"""The topology file's keys, stated once.
+"""The keys of the topology file.
 
-Strict reading, the JSON Schema in `topologies/schema/` and the reference all come from the tables here. What
-the values mean together (names that exist, routes that reach) is the business of the modules beside this one.
+Strict reading, the JSON Schema in `topologies/schema/` and the reference are all made from these tables. What
+values mean together (existing names, complete routes) is checked in the other modules of this package.
 """
 
 from __future__ import annotations

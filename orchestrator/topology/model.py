@@ -1,4 +1,4 @@
-"""What a topology means once every default, group and generator has been applied.
+"""The data classes of a topology, with all defaults, groups and generators applied.
 
 Everything is frozen and in order: nodes by id, links by their ends, routes as written. Two files that mean
 the same make equal topologies.

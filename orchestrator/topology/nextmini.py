@@ -1,9 +1,8 @@
-"""Nextmini's own files into ours.
+"""Convert Nextmini's configuration files to a topology file.
 
 Nextmini describes a lab in a controller's TOML (shape, routes, rates, flows) and the nodes' TOML, usually one
-that all of them share. Both are read for what they mean; whatever has no counterpart here is named in a note,
-key by key, because a lab that quietly lost a setting would be worse than none. Key names and defaults are
-those of Nextmini's documentation.
+that all of them share. Both are converted; every setting without a counterpart here is listed in a note, so
+that none is lost silently. Key names and defaults are those of Nextmini's documentation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From what a file says about nodes to the nodes themselves: how many, called what, with which settings."""
+"""Build the nodes of a topology: their number, names and settings."""
 
 from __future__ import annotations
 

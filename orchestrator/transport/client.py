@@ -1,4 +1,4 @@
-"""Reach the controller: connect, introduce oneself, and come back after it was away."""
+"""Connect to the controller, authenticate, and reconnect after a loss."""
 
 from __future__ import annotations
 

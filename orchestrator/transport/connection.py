@@ -1,8 +1,8 @@
-"""One end of a control connection: frames out in batches, frames in one by one, replies to their requests.
+"""One end of a control connection: batched sending, receiving, and matching replies to requests.
 
-Sending never waits for the network by itself: frames collect while the previous batch is under way and leave
-together. A peer that does not read is dropped when too much has collected, so that one slow node cannot hold
-the memory of all.
+Sending does not wait for the network: frames are queued while the previous batch is sent, and leave together.
+A peer that does not read is disconnected when the queue exceeds its bound, so that one slow node cannot use
+up the memory.
 """
 
 from __future__ import annotations

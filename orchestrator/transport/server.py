@@ -1,4 +1,4 @@
-"""Take control connections, and answer plain HTTP on the same port."""
+"""Accept control connections, and answer plain HTTP on the same port."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The compose file of a lab, in the words of the engine's API.
+"""Read a lab's compose file into parameters of the Docker engine's API.
 
-Compose itself is not run: it takes seconds for what are a few requests per container, and is one more thing
-to install. The file says what there has to be all the same, and whoever starts it with Compose by hand gets
-the same containers; a test holds the two readings together. Containers carry Compose's own labels, so that
-`docker compose -p nm-LAB ps`, `logs` and `exec` work.
+Compose itself is not run: it takes seconds for a few API requests per container, and is one more dependency.
+The file still describes the whole lab, and starting it with Compose by hand gives the same containers; a test
+compares the two. Containers carry Compose's own labels, so that `docker compose -p nm-LAB ps`, `logs` and
+`exec` work.
 
-Only what our template writes is understood.
+Only the constructs that our template writes are supported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The Docker engine, asked through its SDK: what is there, by label, and nothing that is not ours.
+"""Query and change Docker resources that carry a lab's labels.
 
-The SDK blocks, so every question runs in a worker thread; its time limit makes an engine that stopped
-answering an error instead of a wait without end.
+The SDK blocks, so every call runs in a worker thread; its timeout turns an engine that stopped answering into
+an error.
 """
 
 from __future__ import annotations

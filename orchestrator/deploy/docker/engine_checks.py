@@ -1,4 +1,4 @@
-"""What the docker backend needs of the engine."""
+"""Check that the Docker engine and the images fit the docker backend."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Start, watch and end a lab of containers.
+"""Start, watch and stop a lab of containers.
 
-The compose file says what there has to be; see `composition` for who reads it. Each part waits for what it
-needs by itself, so that no container's start waits for another's program. What belongs to a lab is found by
-its labels alone, so that `down` works when the compose file is gone.
+The compose file describes the parts; `compose_file` reads it. Each part waits by itself for the parts that it
+needs, so that no container's start waits for another's program. A lab's resources are found by labels alone,
+so that `down` works without the compose file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make and start what a composition says and the engine does not have yet, several containers at a time."""
+"""Create and start the containers, networks and volumes of a lab that do not exist yet, in parallel."""
 
 from __future__ import annotations
 

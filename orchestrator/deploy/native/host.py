@@ -1,16 +1,16 @@
-"""Start, watch and end a native lab: its processes and what they hold.
+"""Start, watch and stop the processes of a native lab.
 
     postgres     the embedded server, reached over a socket in the lab's folder
     controller   `python -m orchestrator.controller run/controller.toml`
     host         `python -m orchestrator.node --directory …`: every node, its namespace and its TUN device
 
 With `--processes` there are several host processes, `host-1` and so on, each with a share of the nodes; links
-between nodes of one process stay in its memory, all others go over sockets.
+between nodes of one process stay in its memory, all others use sockets or shared memory.
 
-All are sessions of their own, so a terminal's Ctrl-C does not reach them, and all carry the lab's labels. The
-namespaces live as open files of the host process and vanish with it, however it ends. What a user started
-inside a node holds its namespace open, so it is ended too: by its labels, and by the namespace it is in,
-should it have thrown its environment away.
+Each process is a session of its own, so that a terminal's Ctrl-C does not reach it, and carries the lab's
+labels. The namespaces are open files of the host process and vanish with it, however it ends. Programs that a
+user started inside a node keep its namespace alive, so they are terminated too: found by their labels, and by
+their namespace if they dropped the environment.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Start parts of a native lab again that ended: `python -m orchestrator.deploy.native.restart FOLDER ROLE…`.
+"""Restart ended parts of a native lab: `python -m orchestrator.deploy.native.restart FOLDER ROLE…`.
 
-The supervisor runs this and waits for it. The steps are those of `nm up`, under the same lock: whoever holds
-it may have mended or ended the lab meanwhile, so what is to be done is looked at only afterwards.
+The supervisor runs this and waits for it. It takes the lab's lock and performs the same steps as `nm up`.
+Another command may have repaired or stopped the lab while this one waited for the lock, so the state is read
+afterwards.
 """
 
 from __future__ import annotations

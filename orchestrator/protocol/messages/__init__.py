@@ -1,4 +1,4 @@
-"""The control messages, one frozen class per type, sorted by who speaks to the controller.
+"""The control messages, one frozen class per type, grouped by sender.
 
     connection   everybody: Hello, Welcome, Ack, Error, Goodbye
     node         dataplanes report: registration, link states, groups, flows, measurements

@@ -1,4 +1,4 @@
-"""Messages between a process that runs roles (the node agent) and the controller.
+"""Messages between a node agent, which runs roles, and the controller.
 
 What all roles of a run share travels once per agent (`PrepareRun`), what differs once per role (`RunRole`):
 a thousand roles in one process must not carry the scenario a thousand times.

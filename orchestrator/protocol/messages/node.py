@@ -1,4 +1,4 @@
-"""What a node's dataplane tells the controller; Nextmini's `DataplaneToController`, grown up.
+"""Messages from a node's dataplane to the controller (Nextmini: `DataplaneToController`).
 
 The frame's `node` says which node a message concerns, since one connection carries all nodes of a process.
 The answers are in `orchestrator.protocol.messages.node_commands`.

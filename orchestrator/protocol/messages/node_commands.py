@@ -1,4 +1,4 @@
-"""What the controller tells a node's dataplane; Nextmini's `ControllerToDataplane`, grown up.
+"""Messages from the controller to a node's dataplane (Nextmini: `ControllerToDataplane`).
 
 Where a message may concern all nodes of a process at once (`TopologyReady`, `NodeState`,
 `InstallGroupDirectory`), node 0 in the frame's header means "every node on this connection".
