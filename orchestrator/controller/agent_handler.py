@@ -29,7 +29,7 @@ containers on two processors the last one is loaded after twenty seconds."""
 
 
 class AgentHandler:
-    """Takes what agents say, and is the `Effects` of `Runs`.
+    """Handles messages from agents, and implements the `Effects` of `Runs`.
 
     Attributes:
         runs: The decisions.
@@ -66,14 +66,14 @@ class AgentHandler:
         }
 
     def take(self, session: Session, frame: Frame) -> None:
-        """Take a message."""
+        """Handle a message."""
         handler = self._handlers.get(type(frame.message))
         if handler is not None:
             handler(session, frame, frame.message)
             self._schedule()
 
     def lost(self, session: Session) -> None:
-        """An agent's connection has ended; it has a moment to come back."""
+        """Handle the end of an agent's connection; the agent may reconnect within a grace time."""
         self._troubles.pop(session, None)
         self.runs.detach(session, self._core.now_ms())
         for key in list(self._deferred_replies):
@@ -119,7 +119,7 @@ class AgentHandler:
         self._schedule()
 
     def restore(self, row: RunRow) -> None:
-        """Take a run that was under way when the last controller ended.
+        """Resume a run that was under way when the last controller ended.
 
         The time that it has used goes on: exactly, on the monotonic clock, if the machine has not been booted
         in between; else by the wall clock, but never less than nothing.
@@ -181,28 +181,28 @@ class AgentHandler:
         }
 
     def close(self) -> None:
-        """Drop what is scheduled."""
+        """Cancel all timers and tasks."""
         if self._timer is not None:
             self._timer.cancel()
         self._outbox.close()
         for streams in self.streams.values():
             streams.close()
 
-    # What `Runs` decides.
+    # Effects of `Runs`.
 
     def send(self, peer: Hashable, message: Message) -> None:
         """See `Effects.send`."""
         if not isinstance(peer, Session):
             return
         if isinstance(message, m.StopRole):
-            # At once as well: what is over must not wait for what is still to be stored.
+            # Sent at once: the end of a run must not wait for the store.
             peer.connection.send_nowait(message, node=message.node)
         self._outbox.post(lambda: self._send(peer, message))
 
     def _send(self, peer: Session, message: Message) -> None:
         try:
             self._send_now(peer, message)
-        except ProtocolError as error:  # too large to travel: the roles that it is for cannot run
+        except ProtocolError as error:  # too large for a message: its roles cannot run
             run = self.runs.get(getattr(message, "run", ""))
             for role in [] if run is None else [role for role in run.roles.values() if not role.over]:
                 if run is not None and role.node in peer_nodes(self.runs, peer):
@@ -275,7 +275,7 @@ class AgentHandler:
         self._outbox.post(lambda: streams.end(message))
         self._outbox.post(lambda: self._answer([key for key in self._deferred_replies if key[0] == run.id]))
 
-    # What agents say.
+    # Messages from agents.
 
     def _hello(self, session: Session, frame: Frame, message: m.AgentHello) -> None:
         for node in message.nodes:
@@ -378,10 +378,10 @@ class AgentHandler:
         self._defer_reply(session, frame, message.run, ("lookup", message.key, 0))
         self.runs.lookup(message.run, message.key, session)
 
-    # How.
+    # Helpers.
 
     def _defer_reply(self, session: Session, frame: Frame, run_id: str, key: tuple[str, str, int]) -> None:
-        """Keep a request unanswered until what it waits for has come about, or its run has ended."""
+        """Defer the reply to a request until its condition holds, or its run has ended."""
         run = self.runs.get(run_id)
         if run is None or run.over:
             session.connection.ack(frame)
@@ -409,7 +409,7 @@ class AgentHandler:
             self.runs.forget(run_id)
 
     def _schedule(self) -> None:
-        """See to it that `tick` is called when something is due."""
+        """Schedule a call of `tick` for the next deadline."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

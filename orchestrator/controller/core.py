@@ -45,13 +45,13 @@ BATCH_DELAY_S = 0.004
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """A peer that was let in.
+    """An authenticated peer.
 
     Attributes:
         allowed: The nodes whose tokens it has shown; it may speak for no other.
         nodes: The nodes that registered on it.
-        new_nodes: Some of them have just registered and know nothing about the others yet.
-        directory: The groups that all of its nodes were told of; None when they have to be told whole.
+        new_nodes: Some of them have just registered and were not sent the state of the others yet.
+        directory: The group directory sent to all of its nodes; None when it has to be sent in full.
     """
 
     connection: Connection
@@ -68,7 +68,7 @@ class Session:
 
 
 class AfterStore:
-    """Makes calls, in order, once what was written before each of them is in Postgres.
+    """Makes calls, in order, each once all earlier writes are in Postgres.
 
     A call that fails is logged; those behind it are made all the same.
 
@@ -85,7 +85,7 @@ class AfterStore:
         self._closed = False
 
     def post(self, call: Callable[[], None]) -> None:
-        """Make a call some time soon."""
+        """Schedule a call."""
         self._calls.append(call)
         self._begin()
 
@@ -208,15 +208,15 @@ class Core:
             return "starting"
         return "ready" if self.lab.readiness.is_complete() else "degraded"
 
-    # Changes.
+    # Sending changes.
 
     def command(self, session: Session, node: Node, message: Message, *, to: int | None = None) -> None:
-        """Tell a node something that it has to do; if it refuses, it is told again until it does.
+        """Send a command to a node; if the node refuses it, it is sent again until it succeeds.
 
         Args:
             session: The node's connection.
             node: The node, or one that stands for all of the connection.
-            message: What to do.
+            message: The command.
             to: 0 for all nodes of the connection.
         """
 
@@ -238,16 +238,16 @@ class Core:
 
         try:
             session.connection.ask(message, replied, node=node.id if to is None else to)
-        except ProtocolError as error:  # too large; the others are told what they have to know
+        except ProtocolError as error:  # too large; the other nodes are still sent theirs
             replied(Error(0, error.id, error.message))
 
     def touch(self) -> None:
-        """Ask for a look at what changed."""
+        """Schedule an update of everything that changed."""
         if self._pending is None:
             self._pending = asyncio.get_running_loop().call_later(self._batch_delay, self.pump)
 
     def pump(self) -> None:
-        """Send every node what it lacks, now."""
+        """Send every node the changes that it lacks, now."""
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
@@ -265,21 +265,21 @@ class Core:
         self._batch_delay = max(BATCH_DELAY_S, self.clock.monotonic() - began)
 
     def broadcast(self, message: Message) -> None:
-        """Send a message that concerns every node of every connection."""
+        """Send a message to every connection, for all of its nodes."""
         data = encode(Frame(message))
         for session in self.node_sessions():
             session.connection.send_encoded(data)
 
     def node_changed(self, node: Node) -> None:
-        """Keep what a node is doing, and tell the others if it matters to them."""
+        """Store the state of a node, and announce it to the others if it changed for them."""
         self._states[node.id] = node.state.value
         self._announce(node)
         self._settle_soon()
 
     def node_registered(self, node: Node) -> None:
-        """Tell the others of a node that registers, if they believe that it is away.
+        """Announce a node that registers, if the others believe that it is away.
 
-        Should it go again before it is ready, that it went is news to them.
+        If it disconnects again before it is ready, the others have to be told.
         """
         if node.id in self._announced:
             self._announce(node)
@@ -287,7 +287,7 @@ class Core:
             came(node)
 
     async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
-        """Wait until something about the lab is so; False when it is not in time."""
+        """Wait until a condition of the lab holds; False when it does not in time."""
         if condition():
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -304,24 +304,24 @@ class Core:
         return True
 
     def ack_stored(self, session: Session, frame: Frame, value: object = None) -> StoredAck:
-        """Acknowledge a request once what it changed is in Postgres, however long that is away."""
+        """Acknowledge a request once its change is in Postgres, however long that takes."""
         ack = StoredAck(session, frame, value)
         self._acks.post(ack.send)
         return ack
 
     def when_stored(self, call: Callable[[], None]) -> None:
-        """Make a call once what was written so far is in Postgres, however long that is away."""
+        """Make a call once all earlier writes are in Postgres, however long that takes."""
         self._acks.post(call)
 
     def close(self) -> None:
-        """Drop what is scheduled."""
+        """Cancel all timers and tasks."""
         for handle in (self._pending, self._settle_pending):
             if handle is not None:
                 handle.cancel()
         self._acks.close()
         self.retries.close()
 
-    # How.
+    # Helpers.
 
     def _resend(self, node_id: int) -> None:
         self.lab.resend(node_id)
@@ -342,7 +342,7 @@ class Core:
             self.command(session, self.lab.registry.node(min(session.nodes)), message, to=0)
 
     def _send_absent(self) -> None:
-        """Tell connections with new_nodes who is away; once for all of them, there may be hundreds."""
+        """Send the absent nodes to all connections with new nodes, in one batch."""
         fresh = [session for session in self.node_sessions() if session.new_nodes]
         if not fresh:
             return
@@ -356,7 +356,7 @@ class Core:
                 session.connection.send_nowait(NodeState(node_id, state.value))
 
     def _announce(self, node: Node) -> None:
-        """Tell everybody what a node is doing, unless that is what they believe anyway."""
+        """Announce the state of a node, unless it was announced before."""
         if self._announced.get(node.id, NodeStates.READY) is node.state:
             return
         if node.state is NodeStates.READY:
@@ -366,7 +366,7 @@ class Core:
         self._state_changes.append(encode(Frame(NodeState(node.id, node.state.value))))
 
     def _send_state_changes(self) -> None:
-        """Tell everybody what nodes are doing; put together once, since it may be much and to many."""
+        """Send the collected node states to all connections, encoded once."""
         for changed in batches(self._state_changes):
             for session in self.node_sessions():
                 session.connection.send_encoded(changed)
@@ -377,7 +377,7 @@ class Core:
             self._settle_pending = asyncio.get_running_loop().call_soon(self._settle)
 
     def _settle(self) -> None:
-        """Draw the conclusions: who is ready, whether all are, who waited for that."""
+        """Update readiness: of nodes, of the lab, and of requests that wait for it."""
         self._settle_pending = None
         lab = self.lab
         became = lab.newly_ready()

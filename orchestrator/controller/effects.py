@@ -16,34 +16,34 @@ FAILURES_BYTES = 1024 * 1024
 
 
 class Effects(Protocol):
-    """What a decision leads to; the service does it, a test looks at it."""
+    """The side effects of decisions about runs; carried out by the service, recorded by tests."""
 
     def send(self, peer: Peer, message: Message) -> None:
         """Send a message to an agent."""
         ...
 
     def call(self, nodes: Iterable[int]) -> None:
-        """Ask the processes of these nodes for their agents."""
+        """Request the agents of these nodes from their processes."""
         ...
 
     def record_event(self, run: Run, event: RunEvent) -> None:
-        """Show an event to those who watch, and keep it (a `progress` is only shown)."""
+        """Send an event to the subscribers of the run, and store it unless it is `progress`."""
         ...
 
     def save_roles(self, run: Run, roles: Iterable[Role]) -> None:
-        """Keep how roles stand."""
+        """Store the states of roles."""
         ...
 
     def save_barrier(self, run: Run, name: str, generation: int) -> None:
-        """Keep that a barrier was released."""
+        """Store that a barrier was released."""
         ...
 
     def save_run(self, run: Run, now_ms: int) -> None:
-        """Keep how a run stands."""
+        """Store the state of a run."""
         ...
 
     def report_end(self, run: Run, message: RunFinished) -> None:
-        """Tell those who watch that a run has ended."""
+        """Tell the subscribers that a run has ended."""
         ...
 
 

@@ -37,7 +37,7 @@ AWAY_S = 0.5
 
 
 class EventStream:
-    """One run's events, and who watches them.
+    """The events of one run, and their subscribers.
 
     Args:
         run: The run's id.
@@ -64,7 +64,7 @@ class EventStream:
         return self._last
 
     def add(self, event: m.RunEvent) -> None:
-        """Take an event, to be shown when `show` says so."""
+        """Add an event; `show` makes it visible."""
         payload = encode_payload(event)
         self._recent.append((event.seq, payload))
         self._bytes += len(payload.data)
@@ -73,24 +73,24 @@ class EventStream:
             self._bytes -= len(self._recent.popleft()[1].data)
 
     def drop(self, seq: int) -> None:
-        """Forget an event that was not shown yet: what it tells of did not happen after all."""
+        """Remove an event that is not visible yet, because storing it failed."""
         kept = [each for each in self._recent if each[0] != seq]
         self._recent = deque(kept)
         self._bytes = sum(len(payload.data) for _, payload in kept)
 
     def show(self, last: int) -> None:
-        """Let watchers see events up to a number."""
+        """Make events up to a number visible to subscribers."""
         self._shown = max(self._shown, last)
         self._wake()
 
     def progress(self, event: m.RunEvent) -> None:
-        """Show progress to those who keep up."""
+        """Send progress to subscribers that keep up."""
         for session in self._watchers:
             if not session.connection.congested:
                 session.connection.send_nowait(event)
 
     def end(self, message: m.RunFinished) -> None:
-        """The run has ended; watchers hear of it after the last event."""
+        """End the stream; subscribers get the end after the last event."""
         self.finished = message
         self._wake()
 
@@ -108,7 +108,7 @@ class EventStream:
             task.cancel()
 
     def close(self) -> None:
-        """Stop sending to anybody."""
+        """Stop sending to all subscribers."""
         for session in list(self._tasks):
             self.leave(session)
 

@@ -44,7 +44,7 @@ _WARNINGS = frozenset({"device.lost", "link.refused", "node.engine_restarted"})
 
 @dataclass(slots=True)
 class _DeferredRequest:
-    """A request that waits for its group."""
+    """A request that waits until its group exists."""
 
     session: Session
     frame: Frame
@@ -52,7 +52,7 @@ class _DeferredRequest:
 
 
 class NodeHandler:
-    """Takes what dataplanes say."""
+    """Handles messages from dataplanes."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -77,7 +77,7 @@ class NodeHandler:
         }
 
     def take(self, session: Session, frame: Frame) -> None:
-        """Take a message.
+        """Handle a message.
 
         Raises:
             ProtocolError: It cannot be carried out.
@@ -99,7 +99,7 @@ class NodeHandler:
         handler(session, node, frame, message)
 
     def lost(self, session: Session) -> None:
-        """A connection has ended; its nodes have a moment to come back."""
+        """Handle the end of a connection; its nodes may reconnect within a grace time."""
         nodes = self._core.lab.disconnect(session)
         if not nodes:
             return
@@ -108,16 +108,16 @@ class NodeHandler:
             requests[:] = [each for each in requests if each.session is not session]
 
     def mark_unreachable(self, nodes: list[Node]) -> None:
-        """Nodes that are still away count as gone."""
+        """Mark nodes that are still disconnected as unreachable."""
         gone = [node for node in nodes if node.peer is None and node.expected_back]
         self._gone(gone, NodeStates.UNREACHABLE, "its connection ended")
 
     def close(self) -> None:
-        """Drop what is scheduled."""
+        """Cancel all timers."""
         for timer in self._timers:
             timer.cancel()
 
-    # Coming and going.
+    # Registration.
 
     def _start_up(self, session: Session, frame: Frame, hello: m.StartUp) -> None:
         core = self._core
@@ -305,7 +305,7 @@ class NodeHandler:
     # Waiting for groups.
 
     def _defer(self, session: Session, frame: Frame, group_id: int, wait_ms: int) -> bool:
-        """Put a request aside if its group does not exist yet and it is ready to wait."""
+        """Defer a request if its group does not exist yet and the request may wait."""
         if group_id in self._core.lab.groups or wait_ms == 0:
             return False
         requests = self._deferred.setdefault(group_id, [])

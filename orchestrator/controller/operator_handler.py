@@ -33,7 +33,7 @@ PROGRESS_EVERY = 0.1
 
 
 class OperatorHandler:
-    """Takes what operators ask for."""
+    """Handles requests of operators."""
 
     def __init__(self, core: Core, agents: AgentHandler) -> None:
         self._core = core
@@ -51,18 +51,18 @@ class OperatorHandler:
         }
 
     def take(self, session: Session, frame: Frame) -> None:
-        """Take a message; what it asks for may take a while and does not hold up the next one."""
+        """Handle a message in a task of its own, so that it does not delay the next one."""
         handler = self._handlers.get(type(frame.message))
         if handler is not None:
             self._begin(self._execute(handler(session, frame, frame.message), session, frame))
 
     def lost(self, session: Session) -> None:
-        """An operator has left; its runs go on."""
+        """Handle the end of an operator's connection; its runs continue."""
         for streams in self._agents.streams.values():
             streams.leave(session)
 
     def close(self) -> None:
-        """Drop what is under way."""
+        """Cancel all tasks."""
         for task in self._tasks:
             task.cancel()
 
@@ -182,7 +182,7 @@ class OperatorHandler:
         streams.watch(session, message.after)
 
     async def _ended_run(self, run: str) -> EventStream:
-        """Return a run that only Postgres knows."""
+        """Return a run that is only in Postgres."""
         store = self._core.store
         state = await store.run_state(run)
         if state is None:
@@ -262,7 +262,7 @@ class OperatorHandler:
         except ValueError as error:
             ack.refuse(str(error))
 
-    # How.
+    # Helpers.
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = spawn(work, name="operator's request")

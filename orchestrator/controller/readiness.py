@@ -15,7 +15,7 @@ __all__ = ["Readiness"]
 
 
 class Readiness:
-    """Keeps node states and the barrier.
+    """Keeps node states and the start barrier.
 
     Args:
         registry: The nodes.

@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WantedRoutes:
-    """Where a node should send packets."""
+    """The wanted routes of a node."""
 
     table: bytes
     table_digest: int
@@ -67,7 +67,7 @@ class WantedLink:
 
 
 def remember(node: Node, have: Have, wanted: WantedRoutes, registry: Registry) -> None:
-    """Note what a returning node says it has; what is as it should be counts as told and confirmed."""
+    """Record the state that a reconnecting node reports; what matches counts as sent and confirmed."""
     told = node.sent_state
     if have.routes is not None and have.routes == wanted.version:
         told.table = wanted.table_digest
@@ -85,7 +85,7 @@ def remember(node: Node, have: Have, wanted: WantedRoutes, registry: Registry) -
 
 
 def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
-    """Return what closes the gap in a node's routes."""
+    """Return the messages that bring a node's routes up to date."""
     told = node.sent_state
     if told.routes_version == wanted.version:
         return []
@@ -100,7 +100,7 @@ def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
 
 
 def confirmed(node: Node, message: Message) -> None:
-    """Note that a node did what a message told it, unless it was told something else since."""
+    """Record that a node executed a command, unless a newer one was sent since."""
     told = node.sent_state
     node.problems.pop(about(message), None)
     if isinstance(message, InstallRoutes):
@@ -113,7 +113,7 @@ def confirmed(node: Node, message: Message) -> None:
 
 
 def refused(node: Node, message: Message, why: str) -> bool:
-    """Note that a node could not do what a message told it; return whether that is news.
+    """Record that a node refused a command; return whether the problem is new.
 
     It is then believed to have nothing of it: the next look at the node tells it again, whole. Only a link
     whose change was refused is still there, and what runs over it goes on.
@@ -164,7 +164,7 @@ def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
 
 
 def links(node: Node, registry: Registry) -> list[Message]:
-    """Return what closes the gap in a node's links."""
+    """Return the messages that bring a node's links up to date."""
     told = node.sent_state.links
     wanted = wanted_links(node, registry)
     found: list[Message] = [RemoveNode(remote) for remote in sorted(told) if remote not in wanted]
@@ -189,7 +189,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
 
 
 def trees(node: Node, wanted: Mapping[int, tuple[int, tuple[GroupRoute, ...]]]) -> list[Message]:
-    """Return what closes the gap in a node's group routes.
+    """Return the messages that bring a node's group routes up to date.
 
     Args:
         node: The node.
@@ -228,8 +228,8 @@ def _wanted_link(node: Node, remote: Node, registry: Registry) -> WantedLink:
 def _dials(node: Node, remote: Node) -> bool:
     """Tell which end dials: the external one, which may not be reachable itself, else the greater id.
 
-    Not the order of arrival: after the controller was away nodes come back in another order, and a link that
-    changed its mind about who dials would be torn down for nothing.
+    The choice does not depend on the order of registration, which differs after a restart of the controller:
+    a change would tear the link down.
     """
     if node.external != remote.external:
         return node.external

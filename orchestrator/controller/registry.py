@@ -18,7 +18,7 @@ __all__ = ["Link", "Node", "NodeStates", "Registry", "pair"]
 
 
 class NodeStates(StrEnum):
-    """What a node is doing, in the words that users see."""
+    """The state of a node, as shown to users."""
 
     STARTING = "starting"
     READY = "ready"
@@ -29,7 +29,7 @@ class NodeStates(StrEnum):
 
 @dataclass(slots=True)
 class SentState:
-    """What a node was last told, as versions; what it has confirmed is the second of each pair."""
+    """The versions last sent to a node, and those that it has confirmed (`*_confirmed`)."""
 
     settings: bool = False
     table: int | None = None
@@ -44,7 +44,7 @@ class SentState:
 
 @dataclass(slots=True)
 class Node:
-    """A node: what the topology says, where it was last seen, and how far it is.
+    """A node: its declaration, its last known addresses, and its state.
 
     Attributes:
         peer: The connection that it is on, None while it is away.
@@ -162,7 +162,7 @@ class Registry:
         return node
 
     def register(self, node_id: int, hello: StartUp, peer: Hashable, *, peer_alive: bool = True) -> Node:
-        """Take a node that registers, or that comes back, on a connection.
+        """Register a node, or register it again, on a connection.
 
         What it was told before counts no longer, except for what it says it still has; see
         `reconcile.remember`.

@@ -22,10 +22,10 @@ LONGEST_S = 30.0
 
 
 class Timer(Protocol):
-    """Something that `cancel` keeps from happening."""
+    """A scheduled call that can be cancelled."""
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the call."""
         ...
 
 
@@ -48,7 +48,7 @@ class Retries:
     So the cost of a node that refuses a thousand links grows with the links, not with their square.
 
     Args:
-        resend: Called with the number of a node when its orders are to be told again.
+        resend: Called with the id of a node when its refused commands are to be sent again.
         later: Calls after so many seconds.
         draw: A number between two bounds, so that a thousand nodes are not told again at one moment.
     """
@@ -66,7 +66,7 @@ class Retries:
         self._waiting: dict[int, _Waiting] = {}
 
     def refused(self, node_id: int, about: str, version: int) -> None:
-        """A node refused what it was told; another version than before starts the waits anew."""
+        """Record a refusal; another version than before resets the back-off."""
         waiting = self._waiting.setdefault(node_id, _Waiting())
         if waiting.versions.get(about) != version:
             waiting.versions[about] = version
@@ -93,7 +93,7 @@ class Retries:
             waiting.timer.cancel()
 
     def close(self) -> None:
-        """Tell nobody again."""
+        """Cancel all timers."""
         for node_id in list(self._waiting):
             self.forget(node_id)
 

@@ -78,7 +78,7 @@ class Runs:
             raise RunUnknown(f"there is no run `{run_id}`")
         return run
 
-    # Beginning.
+    # Starting.
 
     def start(self, wanted: m.StartRun, now_ms: int) -> Run:
         """Start a run.
@@ -144,7 +144,7 @@ class Runs:
             self._effects.call([node])
 
     def attach(self, peer: Peer, hello: m.AgentHello, now_ms: int) -> None:
-        """Take an agent that comes, or comes back, with what it is still running."""
+        """Register an agent, with the roles that it is still running."""
         running = {(each.run, each.node) for each in hello.running}
         for node in hello.nodes:
             self._agents[node] = peer
@@ -163,14 +163,14 @@ class Runs:
                 if (run.id, role.node) in running:
                     run.prepared.add(peer)
                 elif role.state in ("sent", "running"):
-                    # It may have ended while nobody listened, and say so in a moment.
+                    # It may have ended while the agent was disconnected, and report that now.
                     self._unconfirmed[run.id, role.node] = now_ms + CONFIRM_MS
             self._dispatch(run, peer)
             if run.state == "stopping" and any(not role.over for role in mine):
                 self._effects.send(peer, m.StopRole(run.id, 0, run.reason))
 
     def detach(self, peer: Peer, now_ms: int) -> None:
-        """Note that an agent's connection ended; it has a moment to come back."""
+        """Record that an agent's connection ended; it may reconnect within a grace time."""
         for node in [node for node, each in self._agents.items() if each == peer]:
             del self._agents[node]
             self._disconnected[node] = now_ms + AGENT_GRACE_MS
@@ -179,7 +179,7 @@ class Runs:
             for peers in run.lookups.values():
                 peers.discard(peer)
 
-    # What roles say. Messages about unknown runs are late, and ignored.
+    # Messages of roles. Messages about unknown runs are late, and ignored.
 
     def started(self, run_id: str, node: int, now_ms: int) -> None:
         """A role's code is running."""
@@ -318,7 +318,7 @@ class Runs:
             self._settle(run, now_ms)
 
     def tick(self, now_ms: int) -> None:
-        """Do what is due: time limits, agents that did not come back."""
+        """Handle what is due: time limits, agents that did not reconnect."""
         missing = [key for key, due in self._unconfirmed.items() if due <= now_ms]
         for run_id, node in missing:
             del self._unconfirmed[run_id, node]
@@ -360,7 +360,7 @@ class Runs:
         """Drop a run that has ended from memory."""
         self._runs.pop(run_id, None)
 
-    # How.
+    # Helpers.
 
     def _find(self, run_id: str, node: int) -> tuple[Run, Role] | None:
         run = self._runs.get(run_id)

@@ -118,7 +118,7 @@ class Controller:
         return self._server.address
 
     async def stop(self) -> None:
-        """Take no more messages, write what is left, and let go; nodes keep what they were told."""
+        """Handle no more messages, write the rest, and close; nodes keep their configuration."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -160,7 +160,7 @@ class Controller:
             if isinstance(frame.message, RoleReport | RoleLog | Publish):
                 await (
                     self._store.wait_for_capacity()
-                )  # who says more than is stored is held back by its socket
+                )  # back-pressure: a peer that sends more than can be stored blocks on its socket
             self._take(session, frame)
             taken += 1
             if taken % FRAMES_PER_TURN == 0:
@@ -231,7 +231,7 @@ class Controller:
                 try:
                     await self._apply(table)
                 except StoreUnavailable as error:
-                    self._log.debug("not read", table=table, reason=error.message)  # heard of again later
+                    self._log.debug("not read", table=table, reason=error.message)  # reported again later
                 except NmError as error:
                     self._log.error("change by SQL refused", table=table, reason=error.message)
                 if table not in self._again:

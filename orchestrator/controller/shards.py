@@ -15,12 +15,12 @@ MOVES = "shard.moves"
 
 
 def about(node: int) -> str:
-    """Return what the problem is known by."""
+    """Return the key of the problem."""
     return f"shard of node {node}"
 
 
 def sentence(node: int, detail: Any) -> str:
-    """Return the problem in words; a peer that says it oddly is believed as far as it can be understood."""
+    """Return the problem in words; unknown or malformed details are left out."""
     facts = detail if isinstance(detail, dict) else {}
     nodes = facts.get("nodes")
     carried = sorted({n for n in nodes if isinstance(n, int)}) if isinstance(nodes, list | tuple) else []
