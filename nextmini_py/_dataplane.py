@@ -31,7 +31,7 @@ class Dataplane(Groups):
 
     The node registers with its controller, links to its neighbours and forwards packets on threads of its own
     until it is closed. Several may live in one process. The calls may be made from any thread; those that
-    wait let other threads run and end with Ctrl-C. Each of those has a twin in `_async`, to be awaited.
+    wait let other threads run and end with Ctrl-C. Each of those has an `_async` variant, to be awaited.
 
     Args:
         config_path: The node's TOML file.
@@ -64,7 +64,7 @@ class Dataplane(Groups):
         self._node = _native.Node(config_path, enable_local_interface, namespace_fd)
 
     def _registered(self) -> None:
-        """Wait until the controller has taken us in; a node that it does not take is closed."""
+        """Wait until the controller has accepted the node; a refused node is closed."""
         try:
             self._node.registration().wait()
         except BaseException:
@@ -112,7 +112,7 @@ class Dataplane(Groups):
         state = ", closed" if self.closed else ""
         return f"<Dataplane of node {self.node_id} from {self.config_path}{state}>"
 
-    # ---- what it is
+    # ---- information
 
     def get_network_info(self) -> dict[str, str]:
         """Return where the node is and how it is reached.
@@ -284,7 +284,7 @@ class Dataplane(Groups):
         return lossless_result(self._node.session_report(session_id))
 
     def lossless_cancel(self, session_id: int) -> None:
-        """End a transfer at once, tell its peers, and let go of bytes that were not fetched.
+        """End a transfer at once, notify its peers, and release bytes that were not fetched.
 
         A receive call that is cancelled takes no transfer any more. Cancelling again, or what has ended, or
         after the dataplane was closed, does no harm; it waits for nothing but this node.
@@ -299,7 +299,7 @@ class Dataplane(Groups):
 
         Args:
             session_id: A session of `receive_data`.
-            consume: Let go of the bytes here; they live on as long as the view does.
+            consume: Release the bytes here; they exist as long as the view does.
 
         Raises:
             UnknownSession: This dataplane started no such session.
@@ -343,7 +343,7 @@ class Dataplane(Groups):
             yield Event(*found)
 
     def _destination(self, group_id: int, dest_ip: str) -> str:
-        """A group is known by its number; an address that is not its own is corrected, not obeyed."""
+        """Return the address of a group; a wrong `dest_ip` is logged and replaced."""
         from ipaddress import IPv4Address
 
         known = self._node.group_address(group_id)
@@ -359,7 +359,7 @@ _open: weakref.WeakSet[Dataplane] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Neighbours should hear that a program ends, not find out."""
+    """Close all nodes at exit, so that the controller and neighbours are notified."""
     for dataplane in list(_open):
         dataplane.close()
 

@@ -42,7 +42,7 @@ KEPT_SESSIONS = 256
 
 
 class RunDataplane(Dataplane):
-    """A `Dataplane` whose node belongs to somebody else.
+    """A `Dataplane` whose node is not closed with it.
 
     `close` ends what was opened through this object, not the node.
 
@@ -83,10 +83,10 @@ class _RunNode:
         for name in _FORWARDED:
             setattr(self, name, getattr(node, name))
         while node.event() is not None:
-            pass  # what happened before concerns somebody else
+            pass  # earlier events belong to other runs
         _open.add(self)
 
-    # ---- the end
+    # ---- closing
 
     def interrupt(self) -> None:
         """See `RunDataplane.interrupt`."""
@@ -132,7 +132,7 @@ class _RunNode:
     def offload(self) -> str:
         return self._native.offload
 
-    # ---- what opens something
+    # ---- calls that open something
 
     def register_receiver(
         self,
@@ -215,7 +215,7 @@ class _RunNode:
             self._installed_trees.add(group_id)
         return self._answer(self._native.compute_group_routes(group_id, receivers, kind))
 
-    # ---- what waits
+    # ---- calls that wait
 
     def group(self, label: str | None = None) -> tuple[int, str, int] | None:
         self._require_open()
@@ -256,7 +256,7 @@ class _RunNode:
     def wait_for_event(self, timeout_ms: int | None = None) -> tuple[str, dict[str, Any]] | None:
         return self._until(self._native.wait_for_event, timeout_ms)
 
-    # ---- how
+    # ---- helpers
 
     def _until(self, look: Callable[[int], _T | None], timeout_ms: int | None) -> _T | None:
         """Wait in slices: between two of them an exception that stops the role's thread can appear."""

@@ -60,7 +60,7 @@ class NextminiError(Exception):
     Attributes:
         id: Stable name of this kind of failure.
         message: One sentence that says what failed.
-        hint: What would mend it, where that can be said.
+        hint: How to fix it, where that is known.
     """
 
     id: str = "nextmini"

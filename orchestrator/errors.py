@@ -11,7 +11,7 @@
     ├── CheckFailed              the experiment ran and did not hold                              (1)
     ├── RunFailed                the experiment could not run to its end                          (1)
     ├── HostNotFit               the machine: no TUN, no engine, no permission, no room           (4)
-    ├── StartFailed              a lab did not become ready; names the culprit                    (5)
+    ├── StartFailed              a lab did not become ready; names the failed part                    (5)
     │   └── ControllerUnreachable
     ├── LabBusy                  somebody else is changing this lab right now                     (5)
     ├── StoreUnavailable         Postgres is gone or refuses                                      (5)
@@ -315,7 +315,7 @@ class StoreUnavailable(NmError):
 
 
 class ProtocolError(NmError):
-    """A control message that cannot be understood; rooms below refine it."""
+    """A control message that cannot be understood; subclasses refine it."""
 
     id = "protocol.invalid"
     exit_code = 5

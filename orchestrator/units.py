@@ -98,7 +98,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The room of a queue, in bytes or in packets; exactly one of the two is set."""
+    """A queue limit, in bytes or in packets; exactly one of the two is set."""
 
     bytes: int | None = None
     packets: int | None = None

@@ -28,7 +28,7 @@ class Output(StrEnum):
 
 
 class BackendName(StrEnum):
-    """What carries a lab."""
+    """A backend."""
 
     docker = "docker"
     native = "native"
@@ -65,7 +65,7 @@ def emit(value: Any) -> None:
 
 
 def notify(text: str) -> None:
-    """Say something to the person; never on stdout, and not at all with `-q`."""
+    """Print a message to stderr, unless `-q` is given."""
     if not quiet:
         print(text, file=sys.stderr)
 
@@ -122,7 +122,7 @@ _STYLES = {
 
 @contextmanager
 def progress(every_s: float = 0.0) -> Iterator[Callable[[str], None]]:
-    """Show what is being waited for: one living line on a terminal, a line per change elsewhere.
+    """Show progress: one updated line on a terminal, a line per change elsewhere.
 
     Args:
         every_s: Elsewhere than on a terminal, a line at most so often.

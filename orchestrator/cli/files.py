@@ -74,7 +74,7 @@ def render(
     backend: Annotated[BackendName, typer.Option(help="For which backend.")] = BackendName.docker,
     set_: SetOption = None,
     external: Annotated[
-        str | None, typer.Option(metavar="NODES", help="Seats for programs of your own.")
+        str | None, typer.Option(metavar="NODES", help="Nodes to leave external, for programs of your own.")
     ] = None,
 ) -> None:
     """Write the files that `up` would start from, and start nothing."""
@@ -82,8 +82,8 @@ def render(
     from orchestrator import render as rendering
 
     read = topology.load(file, set_ or ())
-    seats = topology.select(read, external) if external else ()
-    planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=seats)
+    external_nodes = topology.select(read, external) if external else ()
+    planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=external_nodes)
     written = rendering.write(planned, directory)
     notify(f"wrote {counted(len(written.files), 'file')} to {written.path}")
 

@@ -40,10 +40,10 @@ def register(app: typer.Typer) -> None:
 def doctor(
     backend: Annotated[BackendName | None, typer.Option(help="For which backend; both unless given.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Whether so many nodes would fit.")] = 4,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without harm.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix what can be fixed without harm.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Check whether this machine can carry labs, and say how to mend what is missing; exit 4 if it cannot."""
+    """Check whether this machine can run labs, and say how to fix what is missing; exit 4 if it cannot."""
     from orchestrator.lab.doctor import examine, repair
 
     checked: list[Backend] = [backend.value] if backend else ["native", "docker"]
@@ -64,7 +64,7 @@ def doctor(
     else:
         for name, findings in reports.items():
             table(
-                ("what", "level", "found", "how to mend it"),
+                ("what", "level", "found", "how to fix it"),
                 [(f.name, f.level, f.detail, f.hint) for f in findings],
                 f"{name} backend",
             )

@@ -15,13 +15,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def handle_signals() -> None:
     """Let the first signal interrupt the command."""
     for number in SIGNALS:
-        # Who was started with interrupts ignored, as in the background of a script, goes on ignoring them.
+        # A command that was started with SIGINT ignored, as in the background of a script, keeps ignoring it.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
 def ignore_signals() -> None:
-    """From now on let signals pass: what is to be done is done, and is only told yet.
+    """Ignore signals from now on: the work is done, only its result is still to be printed.
 
     They are ignored rather than handled, because an interpreter that ends takes its handlers away first, and
     the exit code would be the signal's after all.
@@ -32,11 +32,11 @@ def ignore_signals() -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Interrupt what is under way; from then on it cleans up, in peace and with limits of its own."""
+    """Interrupt the command and ignore further signals; its clean-up has time limits of its own."""
     for number in SIGNALS:
         signal.signal(number, _ignore)
     raise KeyboardInterrupt
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Somebody is impatient; a clean-up that is interrupted would leave half of what it is there for."""
+    """Ignore a further signal: an interrupted clean-up would leave leftovers."""

@@ -52,7 +52,8 @@ def up(
         typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
     ] = None,
     external: Annotated[
-        str | None, typer.Option(metavar="NODES", help="Leave these nodes as seats for programs of your own.")
+        str | None,
+        typer.Option(metavar="NODES", help="Leave these nodes external, for programs of your own."),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=1, metavar="S", help="Seconds until it has to be ready.")
@@ -91,13 +92,13 @@ def up(
             restart=restart,
             progress=say,
         )
-        interrupts.ignore_signals()  # the lab is up; an exit code that says otherwise would be a lie
+        interrupts.ignore_signals()  # the lab is up: a later signal must not change the exit code
     result = running.result
     assert result is not None, "this object brought it up"
     notify(_up_sentence(result))
     for node in running.nodes:
         if node.external:
-            notify(f"  seat {node.id} ({node.name}): nextmini_py.Dataplane({str(node.config)!r})")
+            notify(f"  external node {node.id} ({node.name}): nextmini_py.Dataplane({str(node.config)!r})")
     if timings:
         for step, seconds in result.timings.items():
             notify(f"  {step:<8} {seconds:7.3f} s")
@@ -111,7 +112,7 @@ def down(
     all_: Annotated[bool, typer.Option("--all", help="Take every lab down.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Take a lab down, and prove by looking that nothing is left."""
+    """Take a lab down, and verify that nothing is left."""
     from orchestrator.lab import loop_thread
     from orchestrator.lab.down import take_all_down, take_down
 
@@ -176,7 +177,7 @@ def labs(output: OutputOption = Output.table) -> None:
 
 
 def gc(output: OutputOption = Output.table) -> None:
-    """Remove strays of labs whose owner is gone; never what is not ours."""
+    """Remove leftovers of labs that crashed or were interrupted while starting; nothing else."""
     from orchestrator.lab import loop_thread
     from orchestrator.lab.down import collect_garbage
 

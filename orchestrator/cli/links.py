@@ -42,7 +42,7 @@ def set_(
     delay: Annotated[str | None, typer.Option(metavar="TIME", help="One way, such as '20 ms'.")] = None,
     loss: Annotated[str | None, typer.Option(metavar="SHARE", help="Such as '0.1 %'.")] = None,
     limit: Annotated[
-        str | None, typer.Option(metavar="QUEUE", help="Room of the queue: '64 KB' or '100 packets'.")
+        str | None, typer.Option(metavar="QUEUE", help="Queue limit: '64 KB' or '100 packets'.")
     ] = None,
     direction: DirectionOption = Direction.both,
     lab: LabOption = None,

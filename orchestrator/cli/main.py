@@ -84,7 +84,7 @@ def run(argv: list[str]) -> int:
         _print_error_usage(argv, error)
         return 2
     except BrokenPipeError:
-        # Whoever read our output has seen enough; saying so on the same pipe would fail again.
+        # The reader of our output closed the pipe; reporting that on the same pipe would fail again.
         sys.stderr.close()
         return 0
     except Exception as error:

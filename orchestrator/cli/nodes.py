@@ -150,12 +150,12 @@ def _run_in_all(
 
 
 def _exec(argv: Sequence[str]) -> NoReturn:
-    """Become the command: its terminal, its signals and its exit code are then simply its own."""
+    """Replace this process by the command, so that terminal, signals and exit code are its own."""
     import signal
 
     sys.stdout.flush()
     sys.stderr.flush()
-    # What Python or whoever started us ignores or blocks is not meant for the command.
+    # Signals that Python or our parent process ignores or blocks are reset for the command.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

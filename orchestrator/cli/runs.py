@@ -162,7 +162,7 @@ def show(outcome: RunOutcome, output: Output) -> None:
         notify(outcome.unwritten)
     if outcome.reason:
         notify(f"the run did not come to its end: {outcome.reason}")
-    # Whoever raised comes before those who were stopped because of it.
+    # Roles that raised come before roles that were stopped because of it.
     for failure in sorted(outcome.failures, key=lambda each: not each.traceback)[:3]:
         notify(f"  node {failure.node} ({failure.role}): {failure.error}")
         for line in failure.traceback.splitlines():
@@ -226,7 +226,7 @@ def _require_same_lab(running: Lab, file: Path | None, backend: BackendName | No
 
 
 def _report_kept_lab(lab: str, outcome: RunOutcome, *, kept: bool) -> None:
-    """Say whether a lab brought up for a run is still there, where somebody may want to look at it."""
+    """Report whether a lab brought up for a run is still up, for inspection."""
     if kept:
         notify(f"lab {lab} stays up; `nm down -n {lab}` takes it down")
     elif outcome.verdict == "error":
@@ -234,7 +234,7 @@ def _report_kept_lab(lab: str, outcome: RunOutcome, *, kept: bool) -> None:
 
 
 def _progress_reporter(say: Callable[[str], None]) -> Callable[[RunEvent], None]:
-    """Turn a run's events into one line of progress."""
+    """Return a function that turns a run's events into one line of progress."""
     ended: set[tuple[int, str]] = set()
     started: set[tuple[int, str]] = set()
 

@@ -33,10 +33,10 @@ def check(admission: Admission, allowed: set[int], frame: Frame) -> None:
     for node in sorted(_named(frame, message)):
         if node not in allowed:
             raise Refused(
-                f"{message.type} speaks for node {node}, which has not been proven on this connection",
+                f"{message.type} is about node {node}, which is not authenticated on this connection",
                 id="control.node",
                 found=str(node),
-                hint="each node speaks on a connection that has shown its own token",
+                hint="a message is accepted on a connection that has shown the node's own token",
             )
 
 

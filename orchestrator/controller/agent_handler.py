@@ -165,13 +165,13 @@ class AgentHandler:
     def problems(self) -> dict[int, str]:
         """Return the nodes that carry packets but cannot run roles, and why."""
         registry, now = self._core.lab.registry, self._core.clock.monotonic()
-        gone = "its agent ended and did not come back, so that no role can run here"
+        gone = "its agent ended and did not reconnect, so that no role can run here"
         found = dict.fromkeys(self.runs.agents_gone, gone)
-        silent = "its agent did not end a role when it was told to, and has not said what became of it"
+        silent = "its agent did not stop a role in time, and has not reported its end"
         found |= dict.fromkeys(self.runs.agents_silent, silent)
         for node, since in self._awaited.items():
             if now - since > AGENT_LIMIT_S:
-                found[node] = "its agent was called and does not come, so that no role can run here"
+                found[node] = "its agent was requested and has not connected, so that no role can run here"
         for troubles in self._troubles.values():
             found |= troubles
         return {

@@ -174,7 +174,8 @@ class Registry:
         node = self.node(node_id)
         if node.peer not in (None, peer) and peer_alive and node.process != hello.process:
             raise NodeTaken(
-                f"node {node_id} is taken by another program", hint="end that one first, or take another seat"
+                f"node {node_id} is in use by another program",
+                hint="end that one first, or use another external node",
             )
         same = hello.process != 0 and node.process == hello.process
         node.links_down.clear()

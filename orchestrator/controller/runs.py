@@ -51,7 +51,7 @@ class Runs:
         self._disconnected: dict[int, int] = {}  # node → when its agent is given up
         self._unconfirmed: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
         self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
-        self.agents_silent: set[int] = set()  # nodes whose agent has not said what became of its role
+        self.agents_silent: set[int] = set()  # nodes whose agent has not reported its ends role
         # nodes that registered again while their agent was away: they have no agent yet
         self._reregistered: set[int] = set()
 
@@ -101,8 +101,8 @@ class Runs:
             self._effects.call(missing)
             names = ", ".join(str(node) for node in missing[:12])
             raise AgentMissing(
-                f"nobody runs roles in the nodes {names}",
-                hint="they are called for; if they do not come, `nm logs NODE` says why",
+                f"no agent runs roles in the nodes {names}",
+                hint="agents were requested; if they do not connect, `nm logs NODE` says why",
             )
         run = Run(
             wanted.run,

@@ -27,4 +27,4 @@ def sentence(node: int, detail: Any) -> str:
     for_ms = facts.get("for_ms")
     since = f" for {for_ms / 1000:g} s" if isinstance(for_ms, int) else ""
     whose = f"{len(carried)} nodes from {carried[0]} to {carried[-1]}" if len(carried) > 1 else f"node {node}"
-    return f"the packet thread of {whose} has not moved{since}; the others go on"
+    return f"the packet thread of {whose} is stalled{since}; the other threads continue"

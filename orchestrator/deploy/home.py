@@ -72,7 +72,7 @@ class LabDirectory:
         return sorted(self.path.glob("host*.json"))
 
     def set_aside(self, part: str) -> None:
-        """Keep a dead host process's table beside its successor's: what it names may still be lived in."""
+        """Keep an ended host process's table: processes may still be in its namespaces."""
         table = self.host_table(part)
         with suppress(FileNotFoundError):
             table.rename(self.path / f"{part}.gone-{table.stat().st_mtime_ns}.json")
@@ -104,7 +104,7 @@ class LabDirectory:
 
     @property
     def mark(self) -> Path:
-        """What tells a lab's folder from anybody else's."""
+        """The file that marks a folder as a lab's."""
         return self.path / "nm-lab"
 
     def exists(self) -> bool:

@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class FailedPart:
-    """The part that spoiled a start, and the last it said."""
+    """The part that made a start fail, with the last lines of its log."""
 
     part: str
     reason: str
@@ -47,7 +47,7 @@ class FailedPart:
 
 
 class PartFailed(StartFailed):
-    """A part of a lab spoiled its start; carries the last that the part said.
+    """A part of a lab made its start fail; carries the last lines of its log.
 
     Args:
         lab: The lab.
@@ -66,7 +66,7 @@ class PartFailed(StartFailed):
         self.lines = failed_part.lines
 
     def render(self) -> str:
-        """Return the sentence, what the part said last, and the id."""
+        """Return the sentence, the last lines of the part's log, and the id."""
         said = [f"    | {line}" for line in self.lines]
         first, *rest = super().render().split("\n")
         return "\n".join([first, *said, *rest])
@@ -99,7 +99,7 @@ class Host(Protocol):
         it.
 
         Raises:
-            StartFailed: A part could not be started; it carries the culprit's last lines.
+            StartFailed: A part could not be started; it carries the last lines of that part's log.
             HostNotFit: The machine lacks something.
         """
 

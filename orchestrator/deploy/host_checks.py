@@ -107,7 +107,7 @@ def namespaces(tun: Path = TUN) -> Finding:
             if _in_chroot():
                 hint = "use a container, `systemd-nspawn -D FOLDER`, or pivot_root instead of chroot"
                 return Finding(
-                    name, "problem", "this is a chroot, which the nodes' programs would leave", hint
+                    name, "problem", "this is a chroot, which the nodes' programs would escape from", hint
                 )
             return Finding(name, "ok", "may be made")
         hint = "run on the machine itself, or give the container `--cap-add SYS_ADMIN`"
@@ -214,7 +214,7 @@ def open_files(nodes: int) -> Finding:
 
 
 def disk(backend: Backend, home: Path, nodes: int) -> Finding:
-    """Whether the home of labs has room; a database that runs out of it leaves nothing but riddles."""
+    """Whether the disk under the home directory has enough space; a database fails obscurely without it."""
     needed = DISK_BYTES[backend] + nodes * NODE_DISK_BYTES
     folder = next((each for each in (home, *home.parents) if each.is_dir()), Path("/"))
     try:

@@ -29,8 +29,8 @@ class Namespace:
 
     `names` is the number of the file that is the node's UTS namespace, with its host name.
 
-    The inode is quickly looked at, and free for a stranger's namespace when ours is gone. The cookie is ours
-    for ever; 0 where the kernel has none.
+    The inode is cheap to read, but may be reused for another namespace when ours is gone. The cookie is never
+    reused; 0 where the kernel has none.
     """
 
     fd: int
@@ -132,7 +132,7 @@ def processes_inside(directory: LabDirectory) -> list[ProcessId]:
             else:
                 orphaned[namespace.inode] = namespace.cookie
     found = processes.in_namespaces({*held, *orphaned})
-    # While its host process lives, an inode is ours; afterwards only the cookie tells it from a stranger's.
+    # While its host process lives, an inode is ours; afterwards only the cookie identifies it.
     suspects = {each.pid: inode for each, inode in found.items() if inode not in held}
     read = netns_cookies(suspects)
     ours = {pid for pid, inode in suspects.items() if 0 != read.get(pid, 0) == orphaned[inode]}

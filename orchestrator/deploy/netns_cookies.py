@@ -65,7 +65,7 @@ def _enter(pid: str) -> bool:
 
 def _main() -> None:
     for pid in sys.argv[1:]:
-        # A child for each: from inside one user namespace no other can be entered.
+        # One child process each: from inside one user namespace no other can be entered.
         child = os.fork()
         if child == 0:
             before = Path(f"/proc/{pid}/ns/net")

@@ -198,7 +198,7 @@ def end(
     Args:
         processes: Whom to end.
         grace_s: How long they may take to end by themselves.
-        signals: Whom to ask with another signal than SIGTERM.
+        signals: Processes that get another signal than SIGTERM.
         kill_wait_s: How long the kernel may take to carry out a kill.
 
     Returns:

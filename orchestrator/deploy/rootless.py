@@ -98,7 +98,7 @@ def forbidding_setting(root: Path = Path("/proc/sys")) -> tuple[str, str] | None
 
 
 def _steps(tun: Path | None, writer: int) -> Callable[[], None]:
-    """What the child does between its birth and its end; all that needs loading is loaded here."""
+    """Return the function that the child runs; everything that it needs is imported here."""
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.geteuid(), os.getegid()
     request = struct.pack("16sH22x", b"nm-probe", _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)

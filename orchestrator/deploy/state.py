@@ -47,14 +47,14 @@ class LabState:
     Attributes:
         lab: Its name.
         backend: What carries it.
-        run: Drawn anew by every `up`; labels carry it, so that two lives of one name cannot be confused.
+        run: Drawn anew by every `up`; labels carry it, so that two starts of one name cannot be confused.
         phase: How far `up` or `down` came. `up` means it returned with success; whether the lab is ready now,
             only the controller knows.
-        owner: The `nm` process that is starting it; once it is up nobody owns it.
+        owner: The `nm` process that is starting it; none once it is up.
         topology: The topology file as given, for people.
         digest: Hash of the resolved topology, to tell "the same again" from "something else".
         controller_port: On 127.0.0.1.
-        published: docker: link ports of nodes next to a seat, on 127.0.0.1.
+        published: docker: link ports of neighbours of external nodes, on 127.0.0.1.
         created: Wall-clock time, UTC, ISO 8601.
         subnet: docker: the container network.
         parts: native: the long-lived processes by role.
@@ -114,7 +114,7 @@ class LabState:
         return replace(self, parts={**self.parts, role: process})
 
     def owner_gone(self) -> bool:
-        """Whether the lab is half started and nobody is at it any more."""
+        """Whether the lab is partly started and its `nm` process is gone."""
         return self.phase != "up" and (self.owner is None or not self.owner.alive())
 
 

@@ -101,12 +101,12 @@ def launch(directory: LabDirectory, state: LabState) -> Launch:
 
 
 def hold(directory: LabDirectory) -> int | None:
-    """Take the supervisor's place until `hand_over`, or until the descriptor is closed."""
+    """Hold the supervisor's lock until `hand_over`, or until the descriptor is closed."""
     return files.take(directory.path)
 
 
 def hand_over(directory: LabDirectory, place: int) -> None:
-    """Start the supervisor of a lab that is up, in the place that `hold` returned."""
+    """Start the supervisor of a lab that is up, with the lock that `hold` returned."""
     _mark(directory)
     files.start(directory.path, place)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _quiet(_what: str) -> None:
-    """Nobody wants to hear the progress."""
+    """Ignore progress messages."""
 
 
 class Node:
@@ -58,12 +58,12 @@ class Node:
 
     @property
     def external(self) -> bool:
-        """Whether it is a seat for a program of the user's own."""
+        """Whether it is an external node, run by a program of the user's own."""
         return self._inner.external
 
     @property
     def config(self) -> Path:
-        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is a seat."""
+        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is external."""
         return self._inner.config
 
     def run(
@@ -122,7 +122,7 @@ class Lab:
 
     @staticmethod
     def up_async(topology: str | Path | Topology, **options: Any) -> AbstractAsyncContextManager[AsyncLab]:
-        """The awaitable twin: `async with Lab.up_async(...) as lab`, whose methods are awaited."""
+        """The asynchronous counterpart: `async with Lab.up_async(...) as lab`, whose methods are awaited."""
         return up_async(topology, **options)
 
     @classmethod
@@ -153,7 +153,7 @@ class Lab:
 
     @property
     def backend(self) -> Backend:
-        """What carries it."""
+        """Its backend."""
         return self._inner.backend
 
     @property
@@ -235,5 +235,5 @@ class Lab:
         return loop_thread.call(change)
 
     def down(self, *, progress: Progress = _quiet) -> DownResult:
-        """Take it away, and prove that nothing is left."""
+        """Take it down, and verify that nothing is left."""
         return loop_thread.call(self._inner.down(progress=progress))

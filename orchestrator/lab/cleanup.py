@@ -14,7 +14,8 @@ T = TypeVar("T")
 def in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     """Do work in a thread that does not hold up the end of the program, as one of an executor would.
 
-    Whoever is cancelled while waiting for it leaves it behind; it should look whether it is still wanted.
+    A caller that is cancelled while waiting abandons the thread; the work should check whether it is still
+    wanted.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
@@ -41,7 +42,7 @@ def in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
 
 async def run_shielded(work: Coroutine[Any, Any, object]) -> None:
-    """Run clean-up to its end, however often somebody presses Ctrl-C meanwhile."""
+    """Run clean-up to its end, shielded from cancellation and repeated interrupts."""
     task = asyncio.ensure_future(work)
     while not task.done():
         try:
@@ -50,4 +51,4 @@ async def run_shielded(work: Coroutine[Any, Any, object]) -> None:
             if task.cancelled():
                 return
         except Exception:
-            return  # what went wrong first is what the user needs to hear; `nm down` says the rest
+            return  # the first error is the one to report; `nm down` reports the rest

@@ -47,7 +47,7 @@ class Completed:
         node: Where.
         exit_code: Its own; 128 + n if signal n ended it, 124 if it ran out of time.
         stdout: What it printed, up to `KEPT_BYTES`; a mark at the end says how much more there was.
-        stderr: What it complained, with the same limit.
+        stderr: What it wrote to stderr, with the same limit.
         seconds: How long it took.
         cut_bytes: How much of both was left out.
     """

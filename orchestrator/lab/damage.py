@@ -38,7 +38,7 @@ def missing(directory: LabDirectory, state: LabState) -> str:
 
 
 def require_intact(directory: LabDirectory, state: LabState) -> None:
-    """Look whether the files of a lab that is up are all there, before anything of it is started again.
+    """Check that all files of a lab that is up exist, before any part is restarted.
 
     Raises:
         LabDamaged: Some are gone.

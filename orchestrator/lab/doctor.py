@@ -22,12 +22,12 @@ def examine(backend: Backend, nodes: int) -> Sequence[Finding]:
 
 
 def stale_labs(home: Home) -> Finding:
-    """Whether labs of this home were left half started by something that crashed."""
+    """Whether labs of this home were left partly started by a crash."""
     left = [lab.name for lab in home.labs() if (note := notes.read(lab)) is None or note.owner_gone()]
     if not left:
-        return Finding("strays", "ok", "no lab was left half started")
+        return Finding("stale labs", "ok", "no lab was left partly started")
     return Finding(
-        "strays",
+        "stale labs",
         "warning",
         f"left by a crash: {', '.join(left)}",
         "`nm gc` removes them",
@@ -65,14 +65,14 @@ def _collect(home: Home) -> None:
 
 
 def repair(reports: Mapping[Backend, Sequence[Finding]]) -> list[str]:
-    """Do what can be done without harm; return what was done, as sentences."""
+    """Apply all safe fixes; return what was done, as sentences."""
     done = []
     for finding in {f.name: f for findings in reports.values() for f in findings}.values():
         if finding.level != "ok" and finding.fix is not None:
             try:
                 finding.fix()
             except OSError as error:
-                done.append(f"{finding.name}: could not be repaired: {error}")
+                done.append(f"{finding.name}: could not be fixed: {error}")
             else:
-                done.append(f"{finding.name}: mended")
+                done.append(f"{finding.name}: fixed")
     return done

@@ -68,7 +68,7 @@ async def take_down(home: Home, name: str, progress: Progress) -> DownResult:
 
 
 async def _end_start(home: Home, name: str, progress: Progress) -> None:
-    """Interrupt whoever is bringing the lab up, and wait until it has let go of it."""
+    """Interrupt the process that is bringing the lab up, and wait until it has released the lock."""
     process = starter(home, name)
     if process is None or process.pid == os.getpid():
         return
@@ -115,7 +115,7 @@ async def clear(directory: LabDirectory, progress: Progress) -> list[str]:
 
 
 async def take_all_down(home: Home, progress: Progress) -> list[DownResult]:
-    """Take every lab of this home away, and the strays of those that have no folder any more."""
+    """Take every lab of this home down, and remove leftovers of those that have no folder any more."""
     names = {lab.name for lab in home.labs()} | set(await _strays(home))
     return [await take_down(home, name, progress) for name in sorted(names)]
 
@@ -123,7 +123,7 @@ async def take_all_down(home: Home, progress: Progress) -> list[DownResult]:
 async def collect_garbage(home: Home, progress: Progress) -> list[DownResult]:
     """Remove what belongs to labs whose owner is gone; labs that are up or being started are left alone.
 
-    A lab is garbage when it was never brought up to the end and nobody is at it, or when it has processes or
+    A lab is removed when its start did not complete and its `nm` is gone, or when it has processes or
     containers but no readable note.
     """
     candidates = {lab.name for lab in home.labs()} | set(await _strays(home))

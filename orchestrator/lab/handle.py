@@ -52,7 +52,7 @@ def _words(command: Sequence[str] | str) -> list[str]:
 
 
 def _quiet(_what: str) -> None:
-    """Nobody wants to hear the progress."""
+    """Ignore progress messages."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class AsyncNode:
 
     @property
     def external(self) -> bool:
-        """Whether it is a seat for a program of the user's own."""
+        """Whether it is an external node, run by a program of the user's own."""
         return self.note.external
 
     @property
     def config(self) -> Path:
-        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is a seat."""
+        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is external."""
         return Path(self.note.config)
 
     async def run(
@@ -141,11 +141,11 @@ class AsyncLab:
             name: The lab's name; the topology's unless given.
             backend: `docker` or `native`; docker where an engine answers unless given.
             overrides: Settings such as `defaults.link.rate=100 Mbit`, as behind `--set`.
-            external: Further nodes that are seats for programs of the user's own.
+            external: Further external nodes, run by programs of the user's own.
             timeout: Seconds that it may take to become ready.
             processes: native: host processes to spread the nodes over, `each` for one per node.
-            restart: Whether parts of it that end are started again by themselves.
-            progress: Told what is being waited for.
+            restart: Whether parts that end are restarted automatically.
+            progress: Called with a description of the current step.
             home: Where the lab lives; see `Home.default`.
 
         Raises:
@@ -179,7 +179,7 @@ class AsyncLab:
 
     @property
     def backend(self) -> Backend:
-        """What carries it."""
+        """Its backend."""
         return self._state.backend
 
     @property
@@ -380,7 +380,7 @@ class AsyncLab:
             return await connection.events(after)
 
     async def down(self, *, progress: Progress = _quiet) -> DownResult:
-        """Take it away."""
+        """Take it down."""
         return await take_down(Home(self._directory.home), self.name, progress)
 
     async def undo_start(self) -> None:

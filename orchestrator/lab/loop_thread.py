@@ -30,7 +30,7 @@ def call(work: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any
 
     Args:
         work: What to run.
-        undo: What takes the result back, for an interrupt that comes when the work is done and before the
+        undo: Undoes the result, for an interrupt that comes when the work is done and before the
             caller has it: then nobody else could.
 
     Raises:
@@ -38,7 +38,7 @@ def call(work: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any
     """
     if threading.current_thread().name == _THREAD:
         work.close()
-        raise RuntimeError("the blocking face was used inside the loop that serves it; use the async one")
+        raise RuntimeError("the blocking API was called inside its own event loop; use the asynchronous API")
     job = _Job(work, _started())
     # An interrupt may come at any instruction from here on, so all of it is inside.
     try:
@@ -66,7 +66,7 @@ class _Job(Generic[T]):
         self._loop.call_soon_threadsafe(self._start)
 
     def abandon(self) -> None:
-        """Cancel it and wait for its clean-up, however often somebody presses Ctrl-C meanwhile."""
+        """Cancel it and wait for its clean-up, even through repeated interrupts."""
         self._loop.call_soon_threadsafe(self._cancel)
         deadline = Deadline(SystemClock(), CLEANUP_S)
         while not self.ended.is_set() and not deadline.expired:

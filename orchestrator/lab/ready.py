@@ -35,7 +35,7 @@ async def until_ready(
     """Return the status of the lab once it is ready.
 
     Raises:
-        PartFailed: A part ended, or the time is over; names the culprit with its last lines.
+        PartFailed: A part ended, or the time is over; names the failed part with the last lines of its log.
     """
     ready = asyncio.create_task(_ready(directory, state, timeout_s, progress))
     death = asyncio.create_task(host.first_exit(directory, state))
@@ -99,7 +99,7 @@ async def _or_failed_part(
         part = await _slowest(host, directory, state, error)
         lines = tuple(await host.tail(directory, part))
         raise PartFailed(
-            directory.name, FailedPart(part, f"is the trouble: {error.message}", lines)
+            directory.name, FailedPart(part, f"reports an error: {error.message}", lines)
         ) from error
 
 

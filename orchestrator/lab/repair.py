@@ -93,7 +93,9 @@ def _put_off(status: Status) -> str:
     if not (runs and nodes):
         return ""
     names = ", ".join(nodes[:8]) + (f" and {len(nodes) - 8} more" if len(nodes) > 8 else "")
-    return f"left degraded while {', '.join(runs)} is under way: node {names}; `nm up` afterwards mends that"
+    return (
+        f"left degraded while {', '.join(runs)} is under way: node {names}; `nm up` afterwards repairs that"
+    )
 
 
 def _under_way(status: Status) -> list[str]:

@@ -29,10 +29,10 @@ from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
 
 SHOWN = 3
-"""Of how many parts that are left dead the last lines are shown."""
+"""The number of parts, not restarted any more, whose last log lines are shown."""
 
 LAST_LINES = 5
-"""How much of the log of a part that is left dead is shown."""
+"""The number of log lines shown for a part that is not restarted any more."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class NodeInfo:
         id: Its number.
         name: Its name.
         state: `starting`, `ready`, `degraded` (it carries packets, but runs no roles as it should),
-            `unreachable`, `paused`, `stopped` or `vacant` (a seat that nobody has taken).
+            `unreachable`, `paused`, `stopped` or `vacant` (an external node without a program).
         address: On the emulated network.
         config: Its TOML file.
-        external: Whether it is a seat for a program of the user's own.
+        external: Whether it is an external node.
         why: What it still waits for; empty when ready.
     """
 
@@ -218,7 +218,7 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
 
 
 async def _ask(directory: LabDirectory, state: LabState) -> Status:
-    """The controller's word; one that dies while it answers is asked again when it is back."""
+    """Ask the controller; repeat the request if it ended while answering and was restarted."""
     try:
         async with operator(directory, state) as connection:
             return await connection.status()
@@ -312,7 +312,7 @@ def _without_controller(
     running = {node for part in parts if part.running for node in part.nodes}
 
     def kind_of(node: int, external: bool) -> str:
-        # Whether somebody has taken a seat is known to the controller alone.
+        # Whether an external node has a program is known to the controller alone.
         return "unreachable" if external or node in running else "stopped"
 
     kind = "degraded" if any(part.running for part in parts) else "failed"
@@ -334,7 +334,7 @@ def _without_controller(
 
 
 def _cut_off(state: LabState) -> list[str]:
-    """Why a lab whose parts may all run is no lab all the same."""
+    """Why a lab is not usable although its parts may all run."""
     if not state.owner_gone():
         return []
     return ["its start was cut off; `nm up` with its file starts it anew, `nm down` removes what is there"]
@@ -349,10 +349,10 @@ async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Seq
             continue
         sentence = f"{part.role} does not run ({part.detail})"
         if part.role in report.left_dead:
-            sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s and is left dead, `nm up` starts it"
+            sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s; `nm up` starts it again"
             shown += 1
             if shown <= SHOWN and (lines := await host.tail(directory, part.role, LAST_LINES)):
-                sentence += f"; it said last: {' · '.join(line.strip() for line in lines)}"
+                sentence += f"; its last output: {' · '.join(line.strip() for line in lines)}"
         elif report.running:
             sentence += "; it is being started again"
         found.append(sentence)

@@ -49,10 +49,10 @@ class UpOptions:
     Attributes:
         name: The lab's name; the topology's unless given.
         backend: What carries it; docker where an engine answers unless given.
-        external: Further nodes that are seats for programs of the user's own, as selectors.
+        external: Further external nodes, run by programs of the user's own, as selectors.
         timeout_s: How long the lab may take to become ready.
         processes: native: host processes to spread the nodes over, `each` for one per node; one unless given.
-        restart: Whether parts that end are started again by themselves.
+        restart: Whether parts that end are restarted automatically.
     """
 
     name: str | None = None
@@ -326,7 +326,7 @@ async def _used_subnets(host: Host) -> list[str]:
 
 
 def _beside(source: Topology, external_nodes: set[int]) -> list[int]:
-    """The nodes that a program outside the containers has to reach: neighbours of a seat."""
+    """The nodes that a program outside the containers has to reach: neighbours of an external node."""
     ends = {end for link in source.links if {link.a, link.b} & external_nodes for end in (link.a, link.b)}
     return sorted(ends - external_nodes)
 

@@ -105,7 +105,7 @@ class Agent:
         }
 
     async def serve(self) -> None:
-        """Obey until cancelled, then end what runs."""
+        """Handle commands until cancelled, then stop all roles."""
         try:
             await self._link.run()
         finally:
@@ -145,7 +145,7 @@ class Agent:
             self._end(run)
         self._watchdog.arm()
         if not self._runs:
-            # A forked child of a role lets go of what is open now; what a role opens, it may use.
+            # A forked child of a role closes what is open now; what a role opens later, it may use.
             forked.close_in_child(own_descriptors())
         self._runs[message.run] = Run(
             message, self._work, self._post, self._address, self._link.has_room, self._watchdog.check
@@ -215,7 +215,7 @@ class Agent:
             self._looking = self._loop.call_later(LEFT_GRACE_S, self._look_for_left)
 
     def _look_for_left(self) -> None:
-        """Tell the controller which nodes have something in them that no run should meet, and which no
+        """Tell the controller which nodes still have leftovers of a role, and which no
         more."""
         self._looking = None
         troubles: dict[int, str] = {}

@@ -5,8 +5,8 @@ becomes a child of ours rather than of process 1, whatever session or environmen
 kernel's own lists under `/proc` name all of them. A child is listed with the thread that started it, an
 adopted one with the first thread; the network namespace says then in which node it runs.
 
-No control group is used: a child is born into the group of this whole process, which carries the nodes too,
-and would have to be moved after its birth.
+No control group is used: a child starts in the group of this whole process, which hosts the nodes too, and
+would have to be moved afterwards.
 """
 
 from __future__ import annotations

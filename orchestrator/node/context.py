@@ -31,7 +31,7 @@ RESERVED = ("node", "role")
 
 
 class RoleError(NmError):
-    """A role used `ctx` in a way that cannot work, or waited longer than it wanted to."""
+    """A role used `ctx` incorrectly, or a wait timed out."""
 
     id = "scenario.role"
 
@@ -197,7 +197,7 @@ class Context:
         """
         if reserved := [key for key in RESERVED if key in row]:
             raise RoleError(
-                f"a row may not set `{reserved[0]}`: every row says by itself who reported it",
+                f"a row may not set `{reserved[0]}`: the reporting role is added to every row",
                 id="scenario.reserved",
                 found=reserved[0],
                 hint=f"another name, such as `{reserved[0]}_id`",
@@ -336,7 +336,7 @@ def _fail(future: Future[Any], error: BaseException) -> None:
 
 
 def _too_long(what: str, timeout: float | None) -> RoleError:
-    return RoleError(f"waited {timeout:g} s for {what}, in vain", id="scenario.wait", expected=what)
+    return RoleError(f"waited {timeout:g} s for {what} without success", id="scenario.wait", expected=what)
 
 
 def _plain(value: Any, what: str, *, nan: Literal["refuse", "null"] = "refuse") -> Any:

@@ -32,7 +32,7 @@ def install() -> None:
 
 
 def close_in_child(descriptors: Mapping[int, str]) -> None:
-    """Name the descriptors that a child has to close, each with what `/proc` says that it is.
+    """Set the descriptors that a child has to close, each with its identity from `/proc`.
 
     One that has become something else by then, because the node closed it and a role opened another, is kept.
     """

@@ -127,7 +127,7 @@ class RoleThread:
         reason = self._stop_reason or "stopped"
         deadline = time.monotonic() + STOP_GRACE_S
         self._context.interrupt(reason)
-        # Twice, not over and over: a role's own clean-up deserves some peace.
+        # Twice, not repeatedly: the role's own clean-up must be able to run.
         for attempt, pause in enumerate((STOP_GRACE_S / 2, STOP_GRACE_S)):
             self._interrupt_thread(attempt)
             for thread in self._resources.threads():

@@ -33,7 +33,7 @@ AGAIN_MAX_S = 30.0
 
 
 class Stopped(BaseException):
-    """Somebody wants this process to end."""
+    """This process has to end."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,8 +89,8 @@ def _carry(given: Options) -> None:
         dataplane.wait_for_call()
         _run_roles(given, nodes)
     finally:
-        # A native lab's nodes are all in processes like this one, and whoever ends it looks at the process: a
-        # thousand goodbyes would only make the end longer.
+        # A native lab's nodes are all in processes like this one, and `nm down` watches the process: a
+        # thousand Goodbye messages would only delay the end.
         if given.directory is None:
             _on_signals(signal.SIG_IGN)
             nodes.close()
@@ -111,7 +111,7 @@ def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
             raise Stopped
         except Exception:
             _on_signals(_stop)
-            _logger.exception("the agent failed; no roles can be run here until it is started again")
+            _logger.exception("the agent failed; no roles can run here until it is restarted")
         _pause(pause_s)
         pause_s = min(2 * pause_s, AGAIN_MAX_S)
 

@@ -31,7 +31,7 @@ CONTROLLER_PORT = 3_000
 LINK_PORT = 8_080
 """Where a node in a container takes links; Nextmini's port."""
 
-# Host ports of nodes beside an external seat when nobody found free ones, as for `nm render`.
+# Host ports of neighbours of external nodes when no free ones were searched, as for `nm render`.
 _LINK_PORTS_FROM = 18_080
 _CONNECT_SECONDS = 5.0  # to a controller that was there first
 _LAB = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -64,9 +64,9 @@ def build(
         backend: `docker` or `native`.
         run_id: Marks everything that this start creates.
         home: The folder that keeps the lab, so that `gc` can tell one user's containers from another's.
-        external: Further nodes that are seats for a user's own program.
+        external: Further external nodes, run by programs of the user.
         controller_port: The port on this machine's loopback where the controller is reached.
-        link_ports: Ports on this machine's loopback for the containers beside an external seat.
+        link_ports: Ports on this machine's loopback for the neighbours of external nodes.
         secrets: Tokens and password; drawn anew unless given.
         db: Where Postgres is; for docker it is the lab's own container.
         subnet: The container network's subnet; the engine's choice unless given.
@@ -193,7 +193,8 @@ def _node(
         controller_token=node_token(secrets.node_key, node.id),
         # All parts of a lab start at once, and the controller may be the last.
         controller_connect_timeout_ms=_milliseconds(_CONNECT_SECONDS if node.external else ready_timeout),
-        # Nodes under one name reach each other at private addresses; a seat outside the containers cannot.
+        # Nodes under one name reach each other at private addresses; an external node outside the containers
+        # cannot.
         private_network_name=f"nm-{lab}" if contained or not docker else f"host-{lab}",
         private_network_interface="eth0" if contained else "lo",
         private_network_addr="auto" if contained else "127.0.0.1",
@@ -202,7 +203,7 @@ def _node(
         public_network_port=port,
         tun_interface_name="utun",
         mtu=node.mtu,
-        # A seat's program decides itself, and does not need the right to make an interface.
+        # An external node's program decides itself, and needs no permission to create an interface.
         enable_local_interface=not node.external,
         num_tun_queues=node.num_tun_queues,
         offload=node.offload,

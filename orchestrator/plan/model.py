@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """What opens doors in one run of one lab; never shown in a repr."""
+    """The tokens, keys and passwords of one run of one lab; never shown in a repr."""
 
     node_key: str = field(repr=False)
     operator_token: str = field(repr=False)
@@ -255,11 +255,11 @@ class DeploymentPlan:
         run_id: Marks everything that this start of the lab creates.
         home: The folder that keeps the lab; empty for files that nobody keeps.
         version: The program's version, which is the images' too.
-        topology: The topology with the seats of `--external` marked.
+        topology: The topology with the nodes of `--external` marked.
         nodes: What each node's file says.
         controller: What the controller's file says.
         hosts: Names and addresses of all nodes.
-        secrets: What opens doors.
+        secrets: Tokens, keys and passwords.
         images: For docker.
         services: Containers, for docker.
         network: Their network, for docker.
@@ -298,5 +298,5 @@ class DeploymentPlan:
 
     @property
     def external(self) -> tuple[int, ...]:
-        """Return the nodes that are seats for a user's own program."""
+        """Return the external nodes, run by programs of the user."""
         return tuple(node.node_id for node in self.nodes if node.external)

@@ -178,7 +178,7 @@ class Scenario:
         return values
 
     def _assign_roles(self, topology: Topology, problems: Problems) -> dict[str, tuple[int, ...]]:
-        """Return who plays what; `all` and `rest` leave out the seats of users' own programs."""
+        """Return who plays what; `all` and `rest` leave out external nodes."""
         ours = {number: node for number, node in topology.nodes.items() if not node.external}
         assigned: dict[str, tuple[int, ...]] = {}
         # `rest` comes last: it is what the other roles have left.
@@ -221,7 +221,7 @@ class Scenario:
         for node in sorted(members):
             if topology.nodes[node].external:
                 problems.add(
-                    f"the role `{role.name}` cannot run in node {node}, a seat for a program of your own",
+                    f"the role `{role.name}` cannot run in node {node}, which is external",
                     "role-external",
                     role.place,
                     found=str(node),

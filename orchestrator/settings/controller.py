@@ -145,15 +145,15 @@ _SPEC = Table(
         "rate_bps": Field(Integer(1), "bits per second"),
         "delay_us": Field(Integer(0), "microseconds"),
         "loss": Field(Number(0, 1), "probability"),
-        "limit_bytes": Field(Integer(1), "room of the queue in bytes"),
-        "limit_packets": Field(Integer(1), "room of the queue in packets"),
+        "limit_bytes": Field(Integer(1), "queue limit in bytes"),
+        "limit_packets": Field(Integer(1), "queue limit in packets"),
     },
 )
 
 _KEYS: dict[str, Field] = {
     "lab": Field(Text(), "the lab's name", required=True),
     "node_key": Field(Text(), "what the tokens of nodes are derived from", required=True),
-    "operator_token": Field(Text(), "opens an operator's control connection", required=True),
+    "operator_token": Field(Text(), "authenticates an operator's control connection", required=True),
     "link_secret": Field(Text(), "the keys of the links between processes derive from it", required=True),
     "backend": Field(Choice("docker", "native", "swarm"), "what a node is"),
     "seed": Field(Integer(), "the lab's seed"),

@@ -86,7 +86,7 @@ _KEYS = {
     "seed": Field(Integer(), "the lab's seed"),
     "external": Field(Boolean(), "whether a user's own program is this node"),
     "controller_addr": Field(Text(), "websocket address of the controller", required=True),
-    "controller_token": Field(Text(), "the node's own secret, which proves to the controller who it is"),
+    "controller_token": Field(Text(), "the node's own token, which authenticates it to the controller"),
     "controller_connect_timeout_ms": Field(_MILLIS, "how long the first connection may take"),
     "private_network_name": Field(Text(), "nodes of one name reach each other at private addresses"),
     "private_network_interface": Field(Text(), "the interface on that network"),

@@ -273,7 +273,7 @@ class EmbeddedPostgres:
                 os.chown(path, owner, owner, follow_symlinks=False)
 
     def _terminate_initdb_children(self) -> None:
-        """End what a killed initdb started: it may go on without it, and make anew what is removed next."""
+        """Terminate children of a killed initdb, which could recreate files that are removed next."""
         for pid in self._inside():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -289,7 +289,7 @@ class EmbeddedPostgres:
         return found
 
     def _remove_stale_locks(self) -> None:
-        """Remove the locks of a killed server that nobody has collected; to Postgres it seems alive."""
+        """Remove the lock files of a killed server that is still a zombie; Postgres takes it for running."""
         if not self.is_alive() and not self._inside():
             self.clean()
             for lock in (self.data / "postmaster.pid", self.socket_directory / f".s.PGSQL.{_PORT}.lock"):

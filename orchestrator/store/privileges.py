@@ -60,7 +60,7 @@ def named_uid() -> int:
 
 
 def may_traverse(path: Path) -> bool:
-    """Tell whether a stranger may walk through every folder down to `path`, itself included."""
+    """Tell whether any user may traverse every folder down to `path`, itself included."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 

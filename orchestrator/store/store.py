@@ -107,7 +107,7 @@ class Store:
             if self._writer.refused:
                 found.append(f"Postgres refused {self._writer.refused} writes; the controller's log has them")
         if not found and self._listener is not None and not self._listening:
-            found.append("changes made by SQL are not heard at the moment")
+            found.append("changes made by SQL are not received at the moment")
         return tuple(found)
 
     async def flushed(self) -> bool:

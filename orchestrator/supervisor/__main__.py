@@ -67,7 +67,7 @@ class Supervisor:
     def _ended(self, role: str, what: str) -> None:
         pause = self._restarts.ended(role, time.monotonic())
         if pause is None:
-            say(f"{what}; that was {DEATHS} times within {WINDOW_S:g} s, so it is left dead")
+            say(f"{what}; that was {DEATHS} times within {WINDOW_S:g} s, so it is not restarted any more")
             self._report()
         else:
             say(f"{what}; it is started again" + (f" in {pause:g} s" if pause else ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["DEATHS", "FIRST_PAUSE_S", "WINDOW_S", "Restarts"]
 
 DEATHS = 5
-"""So many deaths within the window, and the part is left dead: starting it again does not help."""
+"""After so many deaths within the window a part is not restarted any more."""
 
 WINDOW_S = 60.0
 
@@ -30,7 +30,7 @@ class Restarts:
             now: Seconds on the monotonic clock.
 
         Returns:
-            Seconds until it is to be started again; None when it is left dead.
+            Seconds until it is to be started again; None when it is not restarted any more.
         """
         recent = [moment for moment in self._deaths.get(part, []) if now - moment < WINDOW_S]
         recent.append(now)

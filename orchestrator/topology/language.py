@@ -86,7 +86,7 @@ _SHAPING: Mapping[str, Field] = {
             pattern=_LIMIT_FORM,
             examples=("100 packets", "64 KB"),
         ),
-        "room of the queue in front of the rate; without a rate, what may be under way in the delay",
+        "queue limit before the serializer; without a rate, of the delay stage",
     ),
 }
 
@@ -142,7 +142,7 @@ _LABELS = MapOf(
 )
 
 _NODE_BASE: Mapping[str, Field] = {
-    "labels": Field(_LABELS, "words of your own about the node, for selectors"),
+    "labels": Field(_LABELS, "labels of your own, for selectors"),
     # RFC 791: every host takes 576 bytes. Above, what fits a jumbo frame is the most anybody measures with.
     "mtu": Field(
         Integer(576, 9_216, "a whole number of bytes"),
@@ -175,7 +175,7 @@ _NODE_LATER: Mapping[str, str] = {
     "memory": "a limit on memory",
     "scheduler": "queue disciplines such as weighted round robin",
 }
-_EXTERNAL = Field(Boolean(), "a seat for a program of your own: rendered, but not started", default=False)
+_EXTERNAL = Field(Boolean(), "left to a program of your own: rendered, but not started", default=False)
 
 _DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER)
 _GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER)

@@ -115,7 +115,7 @@ def import_directory(directory: str | os.PathLike[str]) -> Imported:
     try:
         loads(text, "the imported topology")
     except TopologyInvalid as error:
-        draft.notes += [f"still to be mended by hand: {problem.message}" for problem in error.problems]
+        draft.notes += [f"still to be fixed by hand: {problem.message}" for problem in error.problems]
     files = [path for path, _ in (controllers[0], *nodes)]
     return Imported(text, tuple(dict.fromkeys(draft.notes)), tuple(files))
 

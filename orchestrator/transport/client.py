@@ -34,7 +34,7 @@ class Backoff:
         first: Seconds before the second attempt.
         factor: By how much the wait grows.
         limit: Seconds that it never exceeds.
-        chance: Source of chance; spreads out a thousand nodes that lost their controller at once.
+        chance: Source of randomness; spreads the reconnects of many nodes over time.
     """
 
     first: float = 0.05
@@ -131,7 +131,7 @@ async def introduce(
     if isinstance(frame.message, Error):
         raise peer_error(frame.message)
     if not isinstance(frame.message, Welcome):
-        raise WrongVersion(f"the controller greeted with {frame.message.type}")
+        raise WrongVersion(f"the controller answered the hello with {frame.message.type}")
     connection.welcome = frame.message
 
 

@@ -64,7 +64,7 @@ class Connection:
     understood is answered with an `Error` and left out.
 
     Attributes:
-        welcome: What the controller said on arrival; None on the controller's side.
+        welcome: The controller's `Welcome`; None on the controller's side.
         max_message: Bytes that a message of the peer may have.
     """
 
@@ -295,7 +295,7 @@ class Connection:
             self._pump.cancel()
 
     def _task_failed(self, error: Exception) -> None:
-        """A task of ours failed, which was logged: without it the connection is none."""
+        """End the connection, because one of its tasks failed, which was logged."""
         self._end(f"internal error: {type(error).__name__}")
 
     async def _receive(self) -> None:
@@ -361,7 +361,7 @@ class Connection:
         try:
             async with asyncio.timeout(5):
                 await self._pipe.close(self._ended or "")
-        except Exception:  # whatever is met while closing, the connection is over
+        except Exception:  # whatever fails while closing, the connection has ended
             _LOG.debug("connection broke while it was closed", address=self.remote)
         finally:
             if self._flusher is not None:

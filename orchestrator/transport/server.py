@@ -82,7 +82,7 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
     unauthenticated: set[Socket] = set()
 
     class Bounded(Socket):
-        """Ends at once when too many others have not said yet who they are; each of those has a time limit.
+        """A socket that is closed at once when too many others have not authenticated yet.
 
         When no file descriptor is left, asyncio itself stops listening for a second at a time.
         """
@@ -141,7 +141,7 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
 
 
 async def admit(connection: Connection, admission: Admission, lab: str, incarnation: int) -> Peer:
-    """Wait for a peer's `Hello` and let it in, or tell it why not.
+    """Wait for a peer's `Hello` and admit it, or refuse it with the reason.
 
     Raises:
         ProtocolError: It was not let in, and was told so.
@@ -182,17 +182,17 @@ def _hello(first: asyncio.Future[Frame | None], connection: Connection) -> Frame
     try:
         frame = first.result()
     except RequestTimeout:
-        text = f"{connection.remote} did not introduce itself within {HELLO_LIMIT:g} s"
+        text = f"{connection.remote} did not authenticate within {HELLO_LIMIT:g} s"
         raise Malformed(text) from None
     if frame is None:
-        raise Malformed(f"{connection.remote} left without introducing itself")
+        raise Malformed(f"{connection.remote} closed the connection without authenticating")
     return frame
 
 
 def _quiet_logger() -> Any:
     import logging
 
-    # A port scanner's half handshake is worth a debug line, not a traceback.
+    # A port scanner's incomplete handshake is logged at debug level, without a traceback.
     logger = logging.getLogger("websockets.server")
     logger.setLevel(logging.CRITICAL)
     return logger

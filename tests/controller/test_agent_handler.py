@@ -191,7 +191,7 @@ async def test_a_node_whose_agent_is_called_and_does_not_come_is_degraded() -> N
     assert handler.states() == ["ready"] * 4
     clock.advance(0.1)
     assert handler.states() == ["degraded", "ready", "degraded", "ready"]
-    assert "was called and does not come" in handler.operators.status().nodes[1].why
+    assert "was requested and has not connected" in handler.operators.status().nodes[1].why
     handler.join(1, 2, 3)
     assert handler.states() == ["ready"] * 4
 
@@ -207,7 +207,7 @@ async def test_a_node_whose_agent_goes_and_does_not_come_back_is_degraded() -> N
     clock.advance(0.2)
     handler.agents.runs.tick(handler.core.now_ms())
     assert handler.states() == ["degraded"] * 4
-    assert "ended and did not come back" in handler.operators.status().nodes[0].why
+    assert "ended and did not reconnect" in handler.operators.status().nodes[0].why
     handler.join(1, 2, 3)
     assert handler.states() == ["ready"] * 4
 
@@ -222,7 +222,7 @@ async def test_a_node_whose_agent_does_not_say_what_became_of_its_role_is_degrad
     clock.advance(STOP_GRACE_MS / 1000)
     assert "did not end within 60 s" in handler.tick()
     assert handler.states() == ["degraded", "degraded", "ready", "ready"]
-    assert "has not said what became of it" in handler.operators.status().nodes[0].why
+    assert "has not reported its end" in handler.operators.status().nodes[0].why
     handler.agents.runs.finished(
         "r1", 1, ok=False, error="late", traceback=None, now_ms=handler.core.now_ms()
     )

@@ -19,7 +19,7 @@ def test_a_crashed_start_is_a_warning_that_can_be_repaired(home: Home, make_lab:
     make_lab("crashed", phase="starting", owner=ProcessId(2**22 + 1, 1))
     finding = doctor.stale_labs(home)
     assert finding.level == "warning" and finding.detail == "left by a crash: crashed"
-    assert doctor.repair({"native": [finding]}) == ["strays: mended"]
+    assert doctor.repair({"native": [finding]}) == ["stale labs: fixed"]
     assert [lab.name for lab in home.labs()] == ["works"]
     assert doctor.stale_labs(home).level == "ok"
 

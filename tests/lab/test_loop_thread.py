@@ -68,7 +68,7 @@ def test_the_blocking_api_inside_its_own_loop_is_refused() -> None:
     async def outer() -> None:
         loop_thread.call(asyncio.sleep(0))
 
-    with pytest.raises(RuntimeError, match="use the async one"):
+    with pytest.raises(RuntimeError, match="use the asynchronous API"):
         loop_thread.call(outer())
 
 

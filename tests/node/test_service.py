@@ -36,4 +36,4 @@ def test_an_agent_that_fails_leaves_the_nodes_alone_and_is_started_again(
         service._run_roles(parse(["a.toml"]), nodes)
     assert handlers == [service._stop] * 7
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    assert "no roles can be run here" in said[0]
+    assert "no roles can run here" in said[0]

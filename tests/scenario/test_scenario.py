@@ -165,7 +165,7 @@ def test_external_nodes_of_users_programs_play_no_role(tmp_path: Path) -> None:
     seat = topology.loads("n_nodes: 4\nnodes: {4: {external: true}}")
     assert _scenario(tmp_path).resolve(seat).roles["worker"] == (2, 3)
     explicit = _scenario(tmp_path, "roles: {trainer: {nodes: 1}, worker: {nodes: 2-4}}")
-    with pytest.raises(ScenarioInvalid, match="cannot run in node 4, a seat"):
+    with pytest.raises(ScenarioInvalid, match="cannot run in node 4, which is external"):
         explicit.resolve(seat)
 
 

@@ -165,7 +165,7 @@ class Engine:
                 removals = []
                 for each in found:
                     # Engines lose count of a network's containers when several leave it at once, and never
-                    # let go of it (moby issue 42119); so they leave one by one, which is when they end.
+                    # release it (moby issue 42119); so they are removed one by one.
                     _kill(each)
                     removals.append(pool.submit(removed, partial(each.remove, force=True, v=True)))
                 for removal in removals:
@@ -217,13 +217,13 @@ def _kill(container: EngineContainer) -> None:
 
 
 class NetworkStuck(HostNotFit):
-    """The engine does not let go of a network though no container is on it."""
+    """The engine does not release a network though no container is on it."""
 
     id = "docker.network-stuck"
 
 
 def remove_network(client: DockerClient, network: str) -> None:
-    """Remove a network; containers that somebody else put on it lose it.
+    """Remove a network; foreign containers on it are disconnected.
 
     Raises:
         NetworkStuck: The engine believes that something is on it still (moby issue 42119).

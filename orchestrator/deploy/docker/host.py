@@ -45,7 +45,7 @@ _OVERLAP = ("Pool overlaps", "overlaps with other one")
 
 
 class SubnetTaken(StartFailed):
-    """Somebody else took the subnet between our choice and the engine's; another one helps."""
+    """The subnet was taken by another network after we chose it; another one has to be tried."""
 
     id = "docker.subnet-taken"
 

@@ -39,7 +39,7 @@ class EngineRefused(Exception):
 
 
 class NameTaken(HostNotFit):
-    """Something has a name that the lab needs and is no part of it; it is neither used nor removed."""
+    """A foreign resource has a name that the lab needs; it is neither used nor removed."""
 
     id = "docker.name-taken"
 
@@ -50,12 +50,12 @@ class NameTaken(HostNotFit):
             f"the {kind} {name} is there already, and is {owner}",
             found=f"{kind} {name}",
             expected=f"no {kind} of that name",
-            hint=f"{_removal(kind, name, lab, home)} if nobody needs it, or `-n` with another name",
+            hint=f"{_removal(kind, name, lab, home)} if it is not needed, or `-n` with another name",
         )
 
 
 def _removal(kind: str, name: str, lab: str | None, home: str | None) -> str:
-    """What to type to be rid of it."""
+    """The command that removes it."""
     if lab and home:
         return f"`NM_HOME={shlex.quote(home)} nm down -n {lab}`"
     return f"`docker {kind} rm {'--force ' if kind == 'container' else ''}{name}`"
@@ -83,7 +83,7 @@ class Starter:
         self._running = 0
 
     def cancel(self) -> None:
-        """Begin nothing more."""
+        """Start no further containers."""
         self._over.set()
 
     def run(self) -> None:

@@ -209,7 +209,7 @@ class NativeHost:
         return state
 
     def _end_all(self, directory: LabDirectory) -> None:
-        # First whoever would start again what is ended next.
+        # First the supervisor, which would restart what is terminated next.
         supervision.end(directory)
         # A dying process may have just started another, so the look is repeated until it finds nothing new.
         for _round in range(5):
@@ -217,8 +217,8 @@ class NativeHost:
             servers = {process.identity for process in found if process.part == "postgres"}
             others = {process.identity for process in found} - servers
             others.update(processes_inside(directory))
-            # The controller says its last word to the database, so that one goes after it; its files are
-            # deleted next, so there is nothing worth a checkpoint.
+            # The controller writes to the database until it ends, so the database goes after it; its files
+            # are deleted next, so there is nothing worth a checkpoint.
             processes.end(others, GRACE_S)
             processes.end(servers, GRACE_S, signals=dict.fromkeys(servers, _stop_signal(found)))
             orphans = processes.working_under(directory.database)
@@ -236,8 +236,8 @@ def log_file(directory: LabDirectory, part: str) -> Path:
 def _stop_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
     """How a database is ended: at once, and so that what it holds outside its folder can still be told.
 
-    A cluster that is being made would delete its files on any polite signal, and with them the number of its
-    memory segment, which nobody would remove then.
+    `initdb` deletes the cluster's files on SIGTERM or SIGINT, and with them the number of its memory segment,
+    which could not be removed then.
     """
     being_made = any("initdb" in process.command for process in found if process.part == "postgres")
     return signal.SIGKILL if being_made else signal.SIGQUIT

@@ -60,7 +60,7 @@ class StartUp(Message):
         private_network_name: Nodes that share it reach each other by their private address.
         private_network_addr: `host:port` where links may be dialled.
         public_network_addr: The same for nodes elsewhere; empty when there is none.
-        external: The node is a program of the user's own in an external seat.
+        external: The node is external, run by a program of the user's own.
         process: As in `Hello`; equal on two nodes means that a link between them stays in memory.
         mtu: Of the node's interface.
         have: What it still holds.
