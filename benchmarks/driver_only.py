@@ -1,4 +1,4 @@
-"""The packet path without the rest of the product: the driver's own example, as a path.
+"""Measure the packet path alone, without controller, database and Python: the driver's example.
 
 `tun_pair` puts a line of nodes into namespaces without controller, database or Python. Beside a full lab it
 tells whether a loss of speed is the packet path's or comes from around it. It is measured when it is asked

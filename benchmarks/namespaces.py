@@ -1,4 +1,4 @@
-"""Throw-away network namespaces: the kernel paths that everything is compared with.
+"""Temporary network namespaces: the kernel paths used as references.
 
 A chain of `n` hops is two end namespaces and `n - 1` routers, joined by `n` veth pairs with MTU 1500 and
 their offloads on. Names carry our prefix and the number of our process; what a killed run left behind is

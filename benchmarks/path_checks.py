@@ -1,4 +1,4 @@
-"""Prove that a path is what it says, in the same command that measures it.
+"""Check that packets take the path that is measured, in the same command that measures it.
 
 A fast number is worthless if the packets took another way, lost their contents, or passed hops that are not
 really there. Each check returns what it saw, so that a reader can judge it too.

@@ -1,4 +1,4 @@
-"""Records as tables, for the terminal and for the documentation. Pure: a record in, text out.
+"""Format records as tables for the terminal and the documentation. Pure: a record in, text out.
 
 Everything is made from the stored JSON, so that the page can be made again from the published records without
 measuring anything.
@@ -71,7 +71,7 @@ def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
     else:
         parts += ["### Limits\n", _goals_table(record)]
     if record.get("checks"):
-        parts += ["### Honesty checks\n", _checks_table(record)]
+        parts += ["### Path checks\n", _checks_table(record)]
     if record.get("not_runnable"):
         parts += ["### Not runnable here\n", _reasons(record["not_runnable"])]
     parts.append(_kernel_note(record))

@@ -1,4 +1,4 @@
-"""The rows to reach: metric, gate, target, stretch, and what others claim.
+"""The rows to reach: metric, gate, target, stretch, and claims of others.
 
 The gate is the least that counts as done. A claim is somebody else's number, made on other hardware; it has a
 column of its own and takes part in no ratio.

@@ -1,4 +1,4 @@
-"""Fuzz values of `report` and `publish`, texts, and control messages in Python, for as long as you like.
+"""Fuzz values, texts and control messages in Python, for any time.
 
     python -m scripts.fuzz_values [SECONDS]
 

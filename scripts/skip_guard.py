@@ -1,4 +1,4 @@
-"""A pytest plugin that fails the run on a skip nobody expected.
+"""A pytest plugin that fails the run on unexpected skips.
 
 A test that skips itself proves nothing, and a missing program would turn whole circles green without a
 word. With NM_STRICT_SKIPS=1 in the environment, each skip's reason has to match a line of

@@ -1,4 +1,4 @@
-"""A link's specification is the same thing in a file, on the wire and in settings."""
+"""Test link specifications in files, messages and settings."""
 
 from __future__ import annotations
 

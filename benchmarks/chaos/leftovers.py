@@ -1,4 +1,4 @@
-"""What a lab has left on the machine, found by looking.
+"""Find what a lab has left on the machine.
 
 A lab that is up is looked at now and then, because some of what it holds can be told apart only while it is
 there: the numbers of its namespaces, its port, the user that its database runs as.

@@ -1,4 +1,4 @@
-"""One run from start to end: the program itself, small labs, transfers, and links that differ."""
+"""Run the daily benchmark: program start, small labs, transfers, and links with impairments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run from start to end: record, open, prove, measure, close, judge."""
+"""Run the packet-path benchmark: describe the machine, open paths, check, measure, close, evaluate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Settings:
         timing: Length of the samples.
         transfer_bytes: Size of the transfer whose hash is compared.
         only: Names of the paths to measure; empty means all that are not on demand only.
-        checks: Whether the honesty checks run; without them no row counts as reached.
+        checks: Whether the path checks run; without them no row counts as reached.
     """
 
     rounds: int = 5

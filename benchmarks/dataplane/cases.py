@@ -1,4 +1,4 @@
-"""Which paths are measured, how, against what, and for which row.
+"""The measured paths, the kinds of samples, their references and rows.
 
 A case is one kind of sample on one path. Its reference is another case of the same round; a row's figure is
 the median of the paired ratios, except for round trips, which are an absolute time.
@@ -30,7 +30,7 @@ class PathPlan:
         name: Short name, used for choosing and in results.
         title: What it is, in words.
         open: Opens it for as long as a block lasts.
-        checked: Whether its honesty is checked.
+        checked: Whether the path checks apply to it.
         on_demand: Whether it is measured only when it is named.
     """
 

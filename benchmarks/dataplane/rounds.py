@@ -1,4 +1,4 @@
-"""Measure all cases round by round, so that each meets its reference in the same minute.
+"""Measure all cases round by round, so that each is compared with its reference of the same minute.
 
 Paths are opened once and stay open for the whole run; idle ones cost nothing. A case that fails in one round
 has its reason there and is tried again in the next.

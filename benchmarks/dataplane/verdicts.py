@@ -1,4 +1,4 @@
-"""From rounds to rows: which case earns which row, and why a row has no number. Pure."""
+"""Turn rounds into rows: the case of each row, and why a row has no number. Pure."""
 
 from __future__ import annotations
 

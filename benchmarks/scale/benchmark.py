@@ -1,4 +1,4 @@
-"""One run from start to end: labs of growing size, Mininet beside them, rows at the end."""
+"""Run the scale benchmark: labs of growing size, with Mininet beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The named numbers of a scale run, and the rows they earn. Pure."""
+"""The figures of a scale run, and their rows. Pure."""
 
 from __future__ import annotations
 

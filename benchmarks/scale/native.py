@@ -1,4 +1,4 @@
-"""Rows 10 to 13 and 15: a native lab of many nodes comes up, sits still, and goes away."""
+"""Rows 10 to 13 and 15: start, idle and stop a native lab of many nodes."""
 
 from __future__ import annotations
 

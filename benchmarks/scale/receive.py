@@ -1,4 +1,4 @@
-"""Row 16: what a message costs a Python program that takes it from its node without a copy."""
+"""Row 16: measure the cost of receiving a message in Python without a copy."""
 
 from __future__ import annotations
 

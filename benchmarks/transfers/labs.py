@@ -1,4 +1,4 @@
-"""One lab, one case after the other.
+"""Run one case after the other against one lab.
 
     groups are made → receivers and senders begin → the kill → every side ends within its limit
         → the node comes back → the same transfers again, which have to be complete

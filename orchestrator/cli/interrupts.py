@@ -9,7 +9,7 @@ from typing import NoReturn
 __all__ = ["SIGNALS", "handle_signals", "ignore_signals"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Whoever ends us politely gets the same clean-up as Ctrl-C."""
+"""Signals that interrupt a command as Ctrl-C does."""
 
 
 def handle_signals() -> None:

@@ -95,7 +95,7 @@ class Host(Protocol):
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
         """Start every part that does not run, and return the state with what was started.
 
-        Returns once all parts run; they may not be ready yet. Starting a lab of which some parts run mends
+        Returns once all parts run; they may not be ready yet. Starting a lab of which some parts run repairs
         it.
 
         Raises:

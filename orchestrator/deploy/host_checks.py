@@ -61,8 +61,8 @@ class Finding:
         name: What, in two words.
         level: `ok`, `warning` (works, but not well), `problem` (cannot work).
         detail: What was found.
-        hint: How to mend it.
-        fix: Mends it without harm; None where only a person can.
+        hint: How to fix it.
+        fix: Fixes it safely; None where a person has to.
     """
 
     name: str

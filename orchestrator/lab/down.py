@@ -116,7 +116,7 @@ async def clear(directory: LabDirectory, progress: Progress) -> list[str]:
 
 async def take_all_down(home: Home, progress: Progress) -> list[DownResult]:
     """Take every lab of this home down, and remove leftovers of those that have no folder any more."""
-    names = {lab.name for lab in home.labs()} | set(await _strays(home))
+    names = {lab.name for lab in home.labs()} | set(await _unlisted_labs(home))
     return [await take_down(home, name, progress) for name in sorted(names)]
 
 
@@ -126,7 +126,7 @@ async def collect_garbage(home: Home, progress: Progress) -> list[DownResult]:
     A lab is removed when its start did not complete and its `nm` is gone, or when it has processes or
     containers but no readable note.
     """
-    candidates = {lab.name for lab in home.labs()} | set(await _strays(home))
+    candidates = {lab.name for lab in home.labs()} | set(await _unlisted_labs(home))
     results = []
     for name in sorted(candidates):
         state = notes.read(home.lab(name))
@@ -144,7 +144,7 @@ async def _hosts(directory: LabDirectory) -> list[Host]:
     return [native, host_for("docker")] if await asyncio.to_thread(_engine_answers) else [native]
 
 
-async def _strays(home: Home) -> Sequence[str]:
+async def _unlisted_labs(home: Home) -> Sequence[str]:
     names = {process.lab for process in processes.labelled(home.path)}
     if await asyncio.to_thread(_engine_answers):
         from orchestrator.deploy.docker.engine import HOME_LABEL, Engine

@@ -32,7 +32,7 @@ ANSWER_S = 3.0
 """How long a controller that runs may take to be reached; it answers from memory."""
 
 BROKEN = ("unreachable", "degraded")
-"""States of nodes that will not mend by themselves; one that is `starting` may need more time."""
+"""States of nodes that do not recover by themselves; one that is `starting` may need more time."""
 
 
 async def repair(

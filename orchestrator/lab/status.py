@@ -2,7 +2,7 @@
 
 starting   `nm up` is at it
 ready      every node that should be there is ready
-degraded   something is missing; the problems say what, and `nm up` mends it
+degraded   something is missing; the problems say what, and `nm up` repairs it
 failed     nothing of it works: a start that was cut off, or every part is gone
 down       there is no such lab
 """

@@ -195,10 +195,12 @@ async def _repair(directory: LabDirectory, state: LabState, options: UpOptions, 
     await wait_until_intact(directory, state)
     directory.create()  # folders that are made anew without harm, should they be gone
     host = host_for(state.backend)
-    state, mended = await repair(host, directory, state, options.timeout_s, timer)
-    supervision.renew(directory, state, forget=bool(mended))
+    state, restarted_parts = await repair(host, directory, state, options.timeout_s, timer)
+    supervision.renew(directory, state, forget=bool(restarted_parts))
     timer.done("ready")
-    return UpResult(directory, state, already=not mended, repaired=mended, timings=timer.finish())
+    return UpResult(
+        directory, state, already=not restarted_parts, repaired=restarted_parts, timings=timer.finish()
+    )
 
 
 async def _prepare(

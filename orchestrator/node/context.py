@@ -1,7 +1,7 @@
 """`ctx`: the object that a role gets to access its node, parameters, results and the controller.
 
 The names are a promise to the authors of scenarios. Methods that wait block the role's own thread; their
-twins in `_async` are for roles that are `async def`. Every wait ends when the role is stopped or its time
+variants in `_async` are for roles that are `async def`. Every wait ends when the role is stopped or its time
 is up.
 """
 
@@ -91,7 +91,7 @@ class RoleLog:
         self._put("warning", text, values)
 
     def error(self, text: object, *values: object) -> None:
-        """Log what somebody has to mend."""
+        """Log what a person has to fix."""
         self._put("error", text, values)
 
     def _put(self, level: str, text: object, values: tuple[object, ...]) -> None:

@@ -32,7 +32,7 @@ CHANNEL = "nm_changed"
 TABLES = ("links", "routes", "groups")
 """What may be changed by SQL; members and trees count as groups."""
 
-_MEND = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
+_HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
 
 _LOG = log.get(__name__)
 
@@ -251,7 +251,7 @@ class Store:
                 yield connection
         except (OperationalError, PoolTimeout) as error:
             text = f"Postgres does not answer: {' '.join(str(error).split())[:200]}"
-            raise StoreUnavailable(text, id="store.unreachable", hint=_MEND) from None
+            raise StoreUnavailable(text, id="store.unreachable", hint=_HINT) from None
 
     async def _listen(self, changed: Callable[[str], None]) -> None:
         from psycopg import AsyncConnection, Error

@@ -1,4 +1,4 @@
-"""The pages of the two Python packages, from their docstrings and, for what is compiled, from the stub."""
+"""Generate the pages of the two Python packages from docstrings and stubs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ interpreter lock.
 """
 ORCHESTRATOR = """# `orchestrator`
 
-The SDK: everything the command line does, it does through this. Blocking calls have awaitable twins that
+The SDK, which the command line uses for everything. Blocking calls have asynchronous variants that
 end in `_async`.
 
 ```python

@@ -1,4 +1,4 @@
-"""The page of errors: the trees, and every stable id with the sentence that comes with it.
+"""Generate the page of errors: the trees, and every id with its sentence.
 
 Ids are found where they are raised, in the syntax trees of the packages: the `id` of a class, the `id=` of
 a raise, and the second argument of `problems.add`. Placeholders in sentences are shown as `…`. The exit code

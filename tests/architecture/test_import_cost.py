@@ -1,4 +1,4 @@
-"""Nobody pays at import for what they do not use."""
+"""Check which modules each entry point imports."""
 
 import json
 import subprocess

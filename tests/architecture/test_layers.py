@@ -1,4 +1,4 @@
-"""Imports only go down, and the native module has two doors."""
+"""Check the import contracts, and which files import the native module."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the distribution says about itself is true."""
+"""Check the metadata of the distribution: versions and dependencies."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Every module says what it is for, and stays short enough to be read."""
+"""Check that every module has a docstring and a bounded length."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The references and the honesty checks on a real chain of namespaces."""
+"""Test the kernel references and the path checks on a real chain of namespaces."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_samples_of_a_real_path_are_plausible() -> None:
 def test_namespaces_of_a_run_that_was_killed_are_removed_by_the_next() -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    stray = f"{namespaces.PREFIX}-{gone.pid}-1-0"
-    subprocess.run(["ip", "netns", "add", stray], check=True)
-    assert stray in namespaces.remove_leftovers()
+    leftover = f"{namespaces.PREFIX}-{gone.pid}-1-0"
+    subprocess.run(["ip", "netns", "add", leftover], check=True)
+    assert leftover in namespaces.remove_leftovers()
 
 
 def _own_namespaces() -> list[str]:

@@ -1,4 +1,4 @@
-"""What tools and the kernel print, as numbers."""
+"""Test the parsers of tool output and kernel files."""
 
 from __future__ import annotations
 

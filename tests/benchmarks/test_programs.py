@@ -1,4 +1,4 @@
-"""Bounded programs, transfers and settings that are put back: the real thing, without privileges."""
+"""Test programs with time limits, transfers, and restored settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that people read."""
+"""Test the tables of reports."""
 
 from __future__ import annotations
 
@@ -141,9 +141,9 @@ def test_a_series_of_kills_says_how_each_ended_and_what_came_too_late() -> None:
 
 def _series() -> dict[str, Any]:
     def kill(number: int, phase: str, victim: str, way: str, names: list[str], fault: str) -> dict[str, Any]:
-        errand = {"idle": "status", "run": "pingall", "up": "up"}[phase]
+        command = {"idle": "status", "run": "pingall", "up": "up"}[phase]
         return {
-            "kill": f"{number} {phase}/{errand} {victim} at 0.50, then up",
+            "kill": f"{number} {phase}/{command} {victim} at 0.50, then up",
             "phase": phase,
             "victim": victim,
             "hit": phase != "up",

@@ -1,4 +1,4 @@
-"""Marks, rows and exit codes."""
+"""Test grades, rows and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the command line: they exist, they are quick, and they fail as promised."""
+"""Test that commands exist, start quickly and fail with the documented exit codes."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def test_the_quick_ones_load_nothing_slow(words: list[str]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["nonsense"],
+        ["nothing-known"],
         ["up"],
         ["up", "a.yaml", "--backend", "carrier-pigeon"],
         ["up", "a.yaml", "--timeout", "soon"],
-        ["status", "--nonsense"],
+        ["status", "--nothing-known"],
         ["exec", "1"],
         ["exec", "1", "ping", "-c", "1"],
         ["run", "scenario"],
@@ -93,7 +93,7 @@ def test_the_quick_ones_load_nothing_slow(words: list[str]) -> None:
 def test_wrong_usage_is_2_with_one_json_error(nm: Nm, words: list[str]) -> None:
     assert nm(*words).code == 2
     # `-o json` belongs to each command; generate's -o is a file.
-    if words[0] not in ("nonsense", "generate"):
+    if words[0] not in ("nothing-known", "generate"):
         at = words.index("--") if "--" in words else len(words)
         said = nm(*words[:at], "-o", "json", *words[at:])
         assert said.code == 2

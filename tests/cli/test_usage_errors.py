@@ -1,4 +1,4 @@
-"""Plausible mistakes on the command line, and the small habits that every command shares."""
+"""Test usage errors, and options that all commands share."""
 
 from __future__ import annotations
 

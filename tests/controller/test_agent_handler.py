@@ -1,4 +1,4 @@
-"""The handler for agents by itself: time is moved by hand, and the store only keeps what it is given."""
+"""Test the agent handler with a manual clock and a recording store."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  # statements read better in one line
-"""Rows that somebody wrote by SQL and that make no sense: named, left out, and no obstacle to a restart."""
+"""Test that invalid rows written by SQL are reported, ignored, and do not prevent a restart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .fakes import OPERATOR_TOKEN, FakeProcess, ready_lab, settings, url
 
 pytestmark = pytest.mark.integration
 
-NONSENSE = {
+INVALID = {
     "a link to nowhere": "INSERT INTO links (a, b) VALUES (1, 99)",
     "a link of a node with a huge number": "INSERT INTO links (a, b) VALUES (1, 9223372036854775807)",
     "a link of a negative node": "INSERT INTO links (a, b) VALUES (-5, 1)",
@@ -63,7 +63,7 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("name", NONSENSE)
+@pytest.mark.parametrize("name", INVALID)
 async def test_a_row_that_makes_no_sense_stops_neither_the_lab_nor_a_restart(
     start: Start, database: dict[str, Any], name: str
 ) -> None:
@@ -71,8 +71,8 @@ async def test_a_row_that_makes_no_sense_stops_neither_the_lab_nor_a_restart(
     host = FakeProcess([1, 2, 3], 7)
     await ready_lab(controller, [host])
     with psycopg.connect(DatabaseSettings(**database).conninfo(), autocommit=True) as sql:
-        sql.execute(NONSENSE[name].encode())
-        # What makes sense is heard all the same: it may wait for the nonsense to be taken away.
+        sql.execute(INVALID[name].encode())
+        # Valid changes are received nevertheless; they may wait until the invalid row is deleted.
         await controller.core.wait_until(lambda: False, 0.1)
         asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
         assert isinstance(await asking.request(m.GetStatus(), within=5), m.Status)

@@ -1,4 +1,4 @@
-"""The pure parts: routing, trees, reconcile, readiness. No socket, no Postgres, no clock."""
+"""Test the pure parts of the controller: routing, trees, reconcile, readiness."""
 
 from __future__ import annotations
 

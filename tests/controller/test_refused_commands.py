@@ -1,4 +1,4 @@
-"""What a node could not do is believed to be undone, told again, and shown until it is mended."""
+"""Test that refused commands are sent again, and shown as problems until they succeed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_reason_of_a_link_is_what_its_node_waits_for() -> None:
     lab = lab_of_two()
     lab.flush()
     reason = '"far:1" cannot be resolved: no answer within 5000 ms'
-    assert lab.link_state(2, 1, False, "", reason), "a reason is news"
+    assert lab.link_state(2, 1, False, "", reason), "a new reason is a change"
     assert not lab.link_state(2, 1, False, "", reason)
     assert lab.link_reason_of(lab.registry.link(1, 2)) == reason
     node = lab.registry.node(2)

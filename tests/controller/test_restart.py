@@ -1,4 +1,4 @@
-"""Kill the controller, or Postgres, at the worst moments; the lab goes on."""
+"""Test kills of the controller and Postgres at critical moments."""
 
 from __future__ import annotations
 

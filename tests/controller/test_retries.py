@@ -1,4 +1,4 @@
-"""Orders that a node refused are told again by themselves, ever more seldom, until it carries them out."""
+"""Test the back-off of refused commands."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_change_that_was_refused_is_told_as_a_change_and_the_link_stays_up() -
     lab.link_state(2, 1, True, "tcp")
     lab.set_link(1, 2, LinkSpec(rate_bps=1000), to_end=1)
     [change] = lab.flush()[2]
-    assert lab.refused(node, change, "busy") and not lab.refused(node, change, "busy"), "news once"
+    assert lab.refused(node, change, "busy") and not lab.refused(node, change, "busy"), "a change once"
     assert lab.flush() == {}
     lab.resend(2)
     assert lab.flush() == {2: [change]} and 1 in node.links_up
@@ -129,4 +129,4 @@ async def test_a_command_that_was_refused_is_sent_again_until_it_succeeds(
     seen = await asking.request(m.GetStatus(), within=10)
     assert isinstance(seen, m.Status) and seen.health == "ok" and seen.problems == ()
     events, _ = controller.core.events.recent(0, 1000) or ([], False)
-    assert len([event for event in events if event.name == "node.refused"]) <= 2, "news once for each node"
+    assert len([event for event in events if event.name == "node.refused"]) <= 2, "one event for each node"

@@ -1,4 +1,4 @@
-"""Runs: what follows from what roles say. Pure; time is handed in."""
+"""Test decisions about runs; the time is an argument."""
 
 from __future__ import annotations
 

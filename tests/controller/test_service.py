@@ -1,4 +1,4 @@
-"""The controller with a real Postgres and real sockets; only packets are missing."""
+"""Test the controller with a real Postgres and real sockets, without packets."""
 
 from __future__ import annotations
 
@@ -396,7 +396,7 @@ async def test_invalid_input_is_answered_and_the_controller_stays_up(
     await ready_lab(controller, [host])
     hello = encode(Frame(m.Hello(node_token(NODE_KEY, 1), VERSION, "node"), 1))
     whole = encode(Frame(m.JoinGroup(1), 1, 5))
-    for nonsense, error in [
+    for invalid, error in [
         (whole[:-2], "protocol.truncated"),
         (b"\xc1", "protocol.malformed"),
         (b"\x95\x02" + whole[2:], "protocol.version"),
@@ -408,7 +408,7 @@ async def test_invalid_input_is_answered_and_the_controller_stays_up(
         async with raw_connect(url(controller), proxy=None, max_size=None) as socket:
             await socket.send(hello)
             await asyncio.wait_for(socket.recv(), 5)
-            await socket.send(nonsense)
+            await socket.send(invalid)
             [answer] = decode_frames(await asyncio.wait_for(socket.recv(decode=False), 5))
             assert isinstance(answer.message, m.Error) and answer.message.error == error
             await socket.send(whole)  # the connection is still good for something

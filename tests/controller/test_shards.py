@@ -1,4 +1,4 @@
-"""A packet thread that stands still is a problem of the lab until it goes on, or its nodes are gone."""
+"""Test that a stalled packet thread is a problem of the lab until it continues or its nodes are gone."""
 
 from __future__ import annotations
 

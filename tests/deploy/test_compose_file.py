@@ -1,4 +1,4 @@
-"""What our reading of a compose file makes of it; a system test shows that Compose makes the same of it."""
+"""Test the reader of compose files; a system test compares it with Compose."""
 
 from __future__ import annotations
 

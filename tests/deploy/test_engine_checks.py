@@ -1,4 +1,4 @@
-"""An engine that lacks something is named before anything is started."""
+"""Test the checks of the Docker engine."""
 
 from __future__ import annotations
 

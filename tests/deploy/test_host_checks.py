@@ -1,4 +1,4 @@
-"""What does not fit is refused before anything is started, with the number that would."""
+"""Test the checks of the machine, and the number of nodes that fit."""
 
 from __future__ import annotations
 

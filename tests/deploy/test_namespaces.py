@@ -1,4 +1,4 @@
-"""A namespace whose host process is gone is told from a stranger's that was given its number."""
+"""Test that an orphaned namespace is distinguished from another one with the same inode."""
 
 from __future__ import annotations
 

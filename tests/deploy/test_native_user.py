@@ -1,4 +1,4 @@
-"""Whose rights a command in a native node has."""
+"""Test the permissions of a command in a native node."""
 
 from __future__ import annotations
 

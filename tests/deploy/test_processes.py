@@ -1,4 +1,4 @@
-"""Processes are found by label and ended by identity."""
+"""Test that processes are found by label and terminated by identity."""
 
 from __future__ import annotations
 

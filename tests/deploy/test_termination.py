@@ -1,4 +1,4 @@
-"""Everything that a command started ends with it, however it tried to get away."""
+"""Test that all processes of a command are terminated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table reads strictly and describes itself to editors from one statement."""
+"""Test strict reading of tables, and their JSON Schema."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TABLE = Table(
         "wait": Field(Unit(units.parse_duration, "a duration", pattern=".*", most=units.Duration(5_000))),
         "items": Field(ListOf(Integer(), "item", least=1, most=3)),
         "pair": Field(ListOf(Integer(), "end", least=2, most=2)),
-        "map": Field(MapOf("[a-z]", "a letter", Integer(), "letter *")),
+        "map": Field(MapOf("[a-z]", "a letter", Integer(), "entry *")),
         "either": Field(OneOf("text or a list", scalar=Text(numbers=True), sequence=ListOf(Text(), "word"))),
         "any": Field(Anything()),
     },
@@ -105,7 +105,7 @@ def test_none_removes_an_inherited_value() -> None:
         ("{count: 1, items: 5}", "items is `5`, but a list of at least 1 is expected", None),
         ("{count: 1, pair: [1]}", "pair has 1 elements, but a list of exactly 2 is expected", None),
         ("{count: 1, map: {AB: 1}}", "`AB` in map is not a letter", None),
-        ("{count: 1, map: {a: x}}", "letter a is `x`, but a whole number is expected", None),
+        ("{count: 1, map: {a: x}}", "entry a is `x`, but a whole number is expected", None),
         ("{count: 1, either: {}}", "either is a mapping, but text or a list is expected", None),
         ("[1]", "the thing is a list, but a mapping is expected", "known keys are `count`"),
     ],

@@ -1,4 +1,4 @@
-"""Commands that come while others are under way, and places that cannot be written: a clear end for each."""
+"""Test concurrent commands, and directories that cannot be written."""
 
 from __future__ import annotations
 

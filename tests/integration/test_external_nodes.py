@@ -1,4 +1,4 @@
-"""A program of the user's own takes a seat, leaves it, dies in it, and comes back."""
+"""Test a program of the user's own as external node: start, leave, die, return."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with nm.Dataplane(sys.argv[1]) as dataplane:
 SENDER = """
 def sender(ctx):
     import nextmini_py as nm
-    ctx.dataplane.send_to_node(3, nm.PacketView(b"hello seat"), src_port=40000, dst_port=50000)
+    ctx.dataplane.send_to_node(3, nm.PacketView(b"hello program"), src_port=40000, dst_port=50000)
 """
 
 SCENARIO = "name: send\nsummary: one message\nroles:\n  sender: {nodes: 1}\nchecks: []\ntimeout: 20 s\n"
@@ -44,7 +44,7 @@ def lab(labs: Labs, tmp_path: Path) -> Lab:
     return labs.up("name: line\ntopology: {type: line, n_nodes: 3}\nnodes:\n  3: {external: true}\n")
 
 
-def take_seat(lab: Lab, tmp_path: Path) -> subprocess.Popen[str]:
+def start_program(lab: Lab, tmp_path: Path) -> subprocess.Popen[str]:
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(lab.node(3).config)],
         stdout=subprocess.PIPE,
@@ -57,40 +57,40 @@ def take_seat(lab: Lab, tmp_path: Path) -> subprocess.Popen[str]:
     return program
 
 
-def state_of_seat(lab: Lab) -> tuple[str, str]:
+def external_state(lab: Lab) -> tuple[str, str]:
     seen = lab.status()
     link = next(link for link in seen.links if (link.a, link.b) == (2, 3))
     return seen.nodes[2].state, link.state
 
 
-def until_seat_is(lab: Lab, wanted: tuple[str, str], limit_s: float = 20) -> None:
+def wait_for_state(lab: Lab, wanted: tuple[str, str], limit_s: float = 20) -> None:
     deadline = time.monotonic() + limit_s
-    while state_of_seat(lab) != wanted:
-        assert time.monotonic() < deadline, state_of_seat(lab)
+    while external_state(lab) != wanted:
+        assert time.monotonic() < deadline, external_state(lab)
         time.sleep(0.05)
 
 
 def test_an_external_node_joins_leaves_and_joins_again(lab: Lab, tmp_path: Path) -> None:
-    assert state_of_seat(lab) == ("vacant", "down")
+    assert external_state(lab) == ("vacant", "down")
     for _ in range(2):
-        program = take_seat(lab, tmp_path)
-        until_seat_is(lab, ("ready", "up"))
+        program = start_program(lab, tmp_path)
+        wait_for_state(lab, ("ready", "up"))
         outcome = lab.run_scenario(tmp_path / "send", results=tmp_path / "out")
         assert outcome.verdict != "error", outcome.reason
         out, _ = program.communicate(timeout=20)
-        assert out == "hello seat\n"
-        until_seat_is(lab, ("vacant", "down"))
+        assert out == "hello program\n"
+        wait_for_state(lab, ("vacant", "down"))
     assert lab.status().state == "ready"
 
 
 def test_a_program_that_is_killed_may_come_back(lab: Lab, tmp_path: Path) -> None:
-    program = take_seat(lab, tmp_path)
-    until_seat_is(lab, ("ready", "up"))
+    program = start_program(lab, tmp_path)
+    wait_for_state(lab, ("ready", "up"))
     program.kill()
     program.communicate()
-    until_seat_is(lab, ("vacant", "down"))
+    wait_for_state(lab, ("vacant", "down"))
     assert lab.status().state == "ready"
-    take_seat(lab, tmp_path).kill()
+    start_program(lab, tmp_path).kill()
 
 
 REFUSED = """
@@ -114,10 +114,10 @@ with nm.Dataplane(sys.argv[1]):
 
 def test_an_external_node_needs_its_own_token(labs: Labs, nm: Nm, tmp_path: Path) -> None:
     file = tmp_path / "line.yaml"
-    file.write_text("name: seats\ntopology: {type: line, n_nodes: 3}\n")
+    file.write_text("name: externals\ntopology: {type: line, n_nodes: 3}\n")
     up = nm("up", file, "--backend", "native", "--external", "2", "--external", "3")
     assert up.code == 0, up.err
-    lab = Lab.attach("seats", home=labs.home)
+    lab = Lab.attach("externals", home=labs.home)
     texts = {node: lab.node(node).config.read_text() for node in (2, 3)}
     tokens = {node: tomllib.loads(text)["controller_token"] for node, text in texts.items()}
     assert tokens[2] != tokens[3]
@@ -134,7 +134,7 @@ def test_an_external_node_needs_its_own_token(labs: Labs, nm: Nm, tmp_path: Path
         check=False,
     )
     assert said.stdout == "control.token\n", said.stderr
-    assert state_of_seat(lab) == ("vacant", "down")
+    assert external_state(lab) == ("vacant", "down")
     programs = [
         subprocess.Popen(
             [sys.executable, "-c", SITTER, str(lab.node(node).config)],
@@ -145,7 +145,7 @@ def test_an_external_node_needs_its_own_token(labs: Labs, nm: Nm, tmp_path: Path
         )
         for node in (2, 3)
     ]
-    until_seat_is(lab, ("ready", "up"))
+    wait_for_state(lab, ("ready", "up"))
     for program in programs:
         program.communicate(timeout=20)
-    until_seat_is(lab, ("vacant", "down"))
+    wait_for_state(lab, ("vacant", "down"))

@@ -1,4 +1,4 @@
-"""Whatever is killed, the lab says what is gone; `up` mends it, `down` leaves nothing."""
+"""Test kills of each part: the lab names it, `up` restarts it, `down` removes everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine does not give: room on disk, a Docker engine that answers, files that are still there."""
+"""Test a full disk, a silent Docker engine, and deleted files."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ REMAINS = [
 
 @pytest.mark.parametrize("part", REMAINS)
 def test_a_lab_directory_half_deleted(labs: Labs, here: Here, part: str) -> None:
-    """Every command still ends with a name, `up` says what is gone or mends it, and `down` leaves nothing."""
+    """Every command still ends with a reason, `up` reports or repairs, and `down` removes everything."""
     lab = labs.up(RING)
     gone = lab.directory / part
     if gone.is_dir():

@@ -1,4 +1,4 @@
-"""Whoever says nonsense to the controller of a running lab is answered, and the lab goes on."""
+"""Test invalid input to the controller of a running lab."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.conftest import RING
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One lab for all of this file: that it outlives each nonsense is what is tested."""
+    """One lab for all tests of this file: it has to survive each invalid input."""
     with Lab.up(RING, backend="native", home=Home(tmp_path_factory.mktemp("home") / "nm")) as lab:
         yield lab
 

@@ -1,4 +1,4 @@
-"""A run whose lab, database or disk goes away ends soon, with a reason, and its folder says so."""
+"""Test runs whose lab, database or disk fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part of a lab that is killed comes back without a command, and what the lab knew is still so."""
+"""Test that killed parts are restarted, and the lab's state is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host process is told about packets: offload, queues, threads, and a thread that stands still."""
+"""Test options of a host process: offload, queues, threads, and a stalled thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nm up` and `nm run` are interrupted at random moments: 130, and what they began is gone."""
+"""Test interrupts of `nm up` and `nm run` at random moments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A native lab from nothing to nothing."""
+"""Test a native lab from start to end."""
 
 from __future__ import annotations
 
@@ -120,11 +120,11 @@ def test_another_topology_under_the_same_name_is_refused(labs: Labs) -> None:
 
 def test_an_external_node_is_left_for_a_program_of_the_users_own(labs: Labs, nm: Nm) -> None:
     lab = labs.up(RING, external=[2])
-    seat = lab.node(2)
-    assert seat.external and seat.config.is_file()
+    external = lab.node(2)
+    assert external.external and external.config.is_file()
     states = {node.id: node.state for node in lab.status().nodes}
     assert states == {1: "ready", 2: "vacant", 3: "ready", 4: "ready"}
-    assert f"nextmini_py.Dataplane('{seat.config}')" in nm("up", RING, "--external", "2").err
+    assert f"nextmini_py.Dataplane('{external.config}')" in nm("up", RING, "--external", "2").err
 
 
 def test_traceroute_shows_every_hop(labs: Labs) -> None:

@@ -1,4 +1,4 @@
-"""Links between processes go through what both ends can reach: shared memory, a unix socket, or TCP."""
+"""Test the transports of links: shared memory, unix socket, TCP."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ print(digest.hexdigest())
 TAKE = """
 import hashlib, socket
 digest = hashlib.sha256()
-with socket.create_server(("0.0.0.0", 7007)) as door:
-    door.settimeout(30)
-    line, _ = door.accept()
+with socket.create_server(("0.0.0.0", 7007)) as server:
+    server.settimeout(30)
+    line, _ = server.accept()
     line.settimeout(30)
     while block := line.recv(1 << 20):
         digest.update(block)

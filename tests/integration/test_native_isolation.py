@@ -1,4 +1,4 @@
-"""What another user of the machine, and a program in a node, may see of a native lab: none of its secrets."""
+"""Test that other users and programs in nodes cannot read the secrets of a native lab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One lab, several host processes: everything works across them, and each may die for itself."""
+"""Test a lab with several host processes."""
 
 from __future__ import annotations
 

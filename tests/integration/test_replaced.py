@@ -1,4 +1,4 @@
-"""`nm up` replaces a process that is alive and does not work, and keeps what the lab knew."""
+"""Test that `nm up` replaces a process that runs but does not work."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  # roles are short programs, and read better in few lines
-"""What a run opened ends with the run, however it ends, and a clean run follows.
+"""Test that everything a run opened ends with the run.
 
 One lab serves all tests of this file. Each runs a role that behaves badly in one way, looks how the run ended and
 what is left of it, and then runs a scenario that uses everything a bad role could have kept: a flow's receiver, a

@@ -1,4 +1,4 @@
-"""A thousand nodes in one process: each is reached by ping, by name, by a command and by the Python API."""
+"""Test a thousand nodes in one process: ping, names, commands, Python API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every generator's topology as a lab, all of them beside each other, and several starts at one moment."""
+"""Test every generator's topology as a lab, all at once."""
 
 from __future__ import annotations
 

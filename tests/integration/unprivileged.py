@@ -1,8 +1,9 @@
-"""Ordinary users for tests that run as root: a small world of their own in which they run `nm`.
+"""Run `nm` as ordinary users in tests that run as root, in a mount namespace of their own.
 
 What an ordinary user can reach differs from machine to machine: the interpreter may be under `/root`, which
-is closed to others, and the TUN device may be root's alone. Making real accounts and opening doors would
-change the machine, so a mount namespace is made in which all is as on a machine that was set up for users:
+is closed to others, and the TUN device may be root's alone. Creating real accounts and changing permissions
+would change the machine, so a mount namespace is made in which all is as on a machine that was set up for
+users:
 
 - the folders that the interpreter, its packages and the checkout are in are at their own paths, and closed
   folders above them show nothing but these;
@@ -102,7 +103,7 @@ class OrdinaryUser:
         )
 
     def look(self, path: Path) -> Path:
-        """The path by which a stranger to their world sees one of their files."""
+        """The path of one of their files, as seen from outside their mount namespace."""
         return Path(f"/proc/{self.world}/root{path}")
 
     def processes(self) -> list[int]:
@@ -196,12 +197,12 @@ def _script(place: Path) -> str:
 
 
 _KEPT = "-path {0}/dataplane/target -prune -o -path {0}/.git -prune -o ! -type l"
-"""What of a folder strangers have to read, in the words of `find`."""
+"""The files of a folder that others have to read, as arguments of `find`."""
 
 
 @cache
 def _open(path: Path) -> bool:
-    """Whether strangers may read all of a folder; what was made under a umask of 077 is its owner's alone."""
+    """Whether others may read all of a folder; what was made under a umask of 077 is its owner's alone."""
     words = [word.format(path) for word in _KEPT.split()]
     found = subprocess.run(
         ["find", path, *words, "!", "-perm", "-004", "-print", "-quit"], capture_output=True, check=True
@@ -210,7 +211,7 @@ def _open(path: Path) -> bool:
 
 
 def _opened(path: Path, place: str, layer: str) -> list[str]:
-    """Put a folder at `place`; one that is closed to strangers with its permissions changed in a layer above.
+    """Put a folder at `place`; one that is closed to others with its permissions changed in a layer above.
 
     The layer takes the permissions alone, none of the contents, and the folder itself stays as it is.
     """
@@ -228,6 +229,6 @@ def _opened(path: Path, place: str, layer: str) -> list[str]:
 
 
 def _closed(path: Path) -> Path | None:
-    """The topmost folder on the way to `path` that strangers may not walk through."""
+    """The topmost folder on the way to `path` that others may not traverse."""
     above = [folder for folder in path.parents if not folder.stat().st_mode & stat.S_IXOTH]
     return above[-1] if above else None

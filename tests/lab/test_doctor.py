@@ -1,4 +1,4 @@
-"""`doctor` finds what a crash left, and `--fix` removes it."""
+"""Test that `doctor` finds leftovers of a crash, and `--fix` removes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which lab and which nodes a command means."""
+"""Test the selection of labs and nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever enters a node does not wait for what starts and drives labs."""
+"""Test which modules a command in a node imports."""
 
 from __future__ import annotations
 

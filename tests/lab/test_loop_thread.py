@@ -1,4 +1,4 @@
-"""The blocking face waits for clean-up before it lets an interrupt through."""
+"""Test that the blocking API waits for clean-up before it raises an interrupt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `up` replaces in a lab that is up, and what it leaves alone."""
+"""Test which parts `up` replaces in a lab that is up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only the controller knows is not made up while it does not answer."""
+"""Test that unknown information is not guessed while the controller does not answer."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def test_status_claims_nothing_of_links_and_external_nodes(
     assert run(["status"]) == 0
     said = capsys.readouterr()
     assert "links: 2, state unknown" in said.out
-    assert "vacant" not in said.out  # whether the seat is taken is known to the controller alone
+    assert "vacant" not in said.out  # only the controller knows whether the program runs
     assert said.err.strip()

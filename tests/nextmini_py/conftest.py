@@ -1,4 +1,4 @@
-"""A small lab in this process: a controller of a few lines and three real nodes in a row."""
+"""Fixtures: a minimal controller and three real nodes in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening and closing a node, and messages between nodes."""
+"""Test opening and closing a node, and messages between nodes."""
 
 from __future__ import annotations
 

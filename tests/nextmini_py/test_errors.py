@@ -1,4 +1,4 @@
-"""The error tree: one root, stable ids, classes that ordinary `except` clauses meet, pickling."""
+"""Test the error tree: root, ids, base classes, pickling."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def test_ids_are_unique() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__name__))
 def test_errors_survive_pickling_and_read_as_their_sentence(cls: type[errors.NextminiError]) -> None:
-    error = cls("what failed", id="some.id", hint="mend it")
+    error = cls("what failed", id="some.id", hint="fix it")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is cls
-    assert (str(again), again.id, again.hint) == ("what failed", "some.id", "mend it")
+    assert (str(again), again.id, again.hint) == ("what failed", "some.id", "fix it")
 
 
 def test_ordinary_except_clauses_meet_them() -> None:

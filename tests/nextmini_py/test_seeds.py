@@ -1,4 +1,4 @@
-"""The seeds' own examples, run as they stand: real processes, a real controller, a real Postgres."""
+"""Run the given examples unmodified, with real processes, controller and Postgres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a role set for the whole process is as it was before, for the next one."""
+"""Test that process-wide settings are restored after a role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent as a program, where no lab is needed to see it."""
+"""Test the agent program without a lab."""
 
 from __future__ import annotations
 

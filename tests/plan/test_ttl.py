@@ -1,4 +1,4 @@
-"""TTL is left alone only where it would keep nodes apart."""
+"""Test the choice of the TTL mode."""
 
 from __future__ import annotations
 

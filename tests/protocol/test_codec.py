@@ -1,4 +1,4 @@
-"""What reading and writing frames promises, whatever comes."""
+"""Test encoding and decoding of frames with arbitrary input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python side reads and writes exactly the bytes that the Rust side does."""
+"""Test the encoding against the vectors that Rust uses, too."""
 
 from __future__ import annotations
 

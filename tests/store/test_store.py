@@ -1,4 +1,4 @@
-"""What the store keeps, through restarts and outages of Postgres."""
+"""Test the store across restarts and outages of Postgres."""
 
 from __future__ import annotations
 

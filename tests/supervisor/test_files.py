@@ -1,4 +1,4 @@
-"""There is one supervisor at most, and it is started again by whoever finds it dead."""
+"""Test the supervisor's lock: one supervisor at most, restarted when it dies."""
 
 from __future__ import annotations
 

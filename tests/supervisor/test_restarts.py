@@ -1,4 +1,4 @@
-"""When a part is started again, with a clock that the test moves."""
+"""Test when parts are restarted, with a manual clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lab of containers from nothing to nothing, and what becomes of it when parts die."""
+"""Test a lab of containers from start to end, with failing parts."""
 
 from __future__ import annotations
 
@@ -147,14 +147,14 @@ def test_a_container_that_does_not_start_is_named_as_the_failed_part(
     from orchestrator import render
     from orchestrator.deploy.host import PartFailed
 
-    def spoil(plan: Any, directory: Path) -> Any:
+    def break_file(plan: Any, directory: Path) -> Any:
         written = write(plan, directory)
         file = directory / "node-2.toml"
         file.write_text(file.read_text().replace("mtu =", "mut ="))
         return written
 
     write = render.write
-    monkeypatch.setattr(render, "write", spoil)
+    monkeypatch.setattr(render, "write", break_file)
     with pytest.raises(PartFailed) as caught:
         labs.up(RING, backend="docker")
     assert "node-2" in caught.value.message
@@ -271,7 +271,7 @@ def test_a_foreign_container_on_a_labs_network_is_disconnected_and_kept(labs: La
         "run",
         "--detach",
         "--name",
-        "nm-guest",
+        "nm-foreign",
         "--network",
         "nm-inn",
         "--entrypoint",
@@ -281,7 +281,7 @@ def test_a_foreign_container_on_a_labs_network_is_disconnected_and_kept(labs: La
     try:
         lab.down()
         assert leftovers(labs.home, engine=True) == []
-        facts = inspect("nm-guest")
+        facts = inspect("nm-foreign")
         assert facts["State"]["Running"] and not facts["NetworkSettings"]["Networks"]
     finally:
-        subprocess.run(["docker", "rm", "-f", "nm-guest"], check=True, capture_output=True, timeout=60)
+        subprocess.run(["docker", "rm", "-f", "nm-foreign"], check=True, capture_output=True, timeout=60)

@@ -1,4 +1,4 @@
-"""What somebody does to a lab's containers and networks with the engine's own commands."""
+"""Test changes to a lab's containers and networks by the engine's own commands."""
 
 from __future__ import annotations
 

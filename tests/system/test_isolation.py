@@ -1,4 +1,4 @@
-"""What a node may not see or reach, names that somebody else has, and what a command leaves behind."""
+"""Test what nodes cannot read or reach, and name conflicts."""
 
 from __future__ import annotations
 

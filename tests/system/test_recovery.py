@@ -1,4 +1,4 @@
-"""Transfers between containers that are restarted or killed, and runs that are cut off at random points."""
+"""Test transfers and runs with containers that are restarted or killed."""
 
 from __future__ import annotations
 

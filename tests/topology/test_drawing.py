@@ -1,4 +1,4 @@
-"""Pictures are complete, well-formed and readable: nothing overlaps that should not."""
+"""Test drawings of topologies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking a file is quick because it loads only what it needs."""
+"""Test which modules validation imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a good file means: sizes, names, layers of settings, links and their directions, routes."""
+"""Test loading of topology files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nextmini's files become ours, and what has no counterpart is named."""
+"""Test the import of Nextmini's files."""
 
 from __future__ import annotations
 

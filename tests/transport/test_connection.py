@@ -1,4 +1,4 @@
-"""What a control connection promises, over memory and over a real socket."""
+"""Test control connections, in memory and over sockets."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ Messages grow only by optional fields; a removed or retyped field is a new messa
 from __future__ import annotations
 
 from orchestrator.protocol.messages import agent, connection, node, node_commands, operator
-from orchestrator.protocol.messages.agent import *  # noqa: F403  # one door for all message classes
+from orchestrator.protocol.messages.agent import *  # noqa: F403  # one import for all message classes
 from orchestrator.protocol.messages.base import MESSAGES, Message, Role
 from orchestrator.protocol.messages.connection import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
