@@ -156,7 +156,7 @@ class Dataplane(Groups):
             dst_port: The port it sends to; None for `user_space_server_port`.
 
         Raises:
-            InvalidArgument: Somebody in this program receives that flow already.
+            InvalidArgument: This program has a receiver for that flow already.
         """
         return PacketReceiver(self._node.register_receiver(src_node_id, None, src_port, dst_port))
 
@@ -240,7 +240,7 @@ class Dataplane(Groups):
             The session's number here.
 
         Raises:
-            Unfetched: Transfers that have arrived hold 4 GiB that nobody has fetched.
+            Unfetched: Received transfers hold 4 GiB that were not fetched.
         """
         dest = self._destination(group_id, dest_ip)
         return self._node.receive_data(group_id, dest, source_node_id, expected_bytes, chunk_size)
@@ -264,7 +264,7 @@ class Dataplane(Groups):
 
         Returns:
             True only if every listed receiver has every byte and has said so by their digest. False when
-            the time is over or somebody lacks something; `lossless_result` says which, and names whom.
+            on a timeout, or when a receiver lacks bytes; `lossless_result` names it.
 
         Raises:
             UnknownSession: This dataplane started no such session, or has forgotten it: it remembers the last

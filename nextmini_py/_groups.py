@@ -38,7 +38,7 @@ class Groups:
 
         Args:
             timeout_ms: How long; None waits for ever.
-            label: The group with this label, whoever made it. Without one, the group that this node created
+            label: The group with this label, of any source. Without one, the group that this node created
                 last.
 
         Returns:

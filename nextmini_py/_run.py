@@ -56,7 +56,7 @@ class RunDataplane(Dataplane):
         self._node = cast("Node", self._run_node)
 
     def interrupt(self) -> None:
-        """End transfers and receivers, so that whoever waits for them goes on; other calls stay possible."""
+        """End transfers and receivers, so that waits for them return; other calls stay possible."""
         self._run_node.interrupt()
 
     def close(self) -> None:
@@ -113,8 +113,8 @@ class _RunNode:
             self._clean_up(partial(self._native.leave_group, group))
 
     def abandon(self) -> None:
-        """End it in a forked child, where no thread of the node exists: nothing is told to anybody."""
-        self._lock = threading.Lock()  # somebody may have held the old one when the process was forked
+        """End it in a forked child, where no thread of the node exists: no peer is notified."""
+        self._lock = threading.Lock()  # another thread may have held the old one during the fork
         self._ended = True
         for name in _FORWARDED:
             setattr(self, name, _forked)

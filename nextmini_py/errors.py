@@ -222,7 +222,7 @@ class NoData(NextminiError, KeyError):
 
 
 class Unfetched(NextminiError):
-    """Transfers hold so many bytes which nobody has fetched that no further one is received."""
+    """Received transfers hold so many unfetched bytes that no further one is accepted."""
 
     id = "session.unfetched"
 

@@ -213,7 +213,7 @@ def parse_limit(value: Scalar) -> Limit:
 def parse_fraction(value: Scalar) -> float:
     """Read a probability: `0.1 %`, or a number with a point between 0 and 1 such as `0.001`.
 
-    A bare `1` could mean one per cent or everything, and either reading would be wrong for somebody; it is
+    A bare `1` could mean one per cent or everything, so it is
     refused.
 
     Raises:

@@ -44,8 +44,8 @@ class AgentHandler:
         self._starting = ""
         self._started: list[m.RunEvent] = []
         self._deferred_replies: dict[tuple[str, str, str, int], list[tuple[Session, Frame]]] = {}
-        # Whoever acts on a released barrier or has seen an event must not find, after the controller was
-        # killed, that it never happened: so it is sent once all that led to it is in Postgres.
+        # A role that acts on a released barrier, or a client that has seen an event, must not find, after the
+        # controller was killed, that it never happened: so it is sent once all that led to it is in Postgres.
         self._outbox = AfterStore(core.store.flushed, "messages about runs")
         self._logs: dict[str, LogLimit] = {}
         self._boot = clock.boot_id()
@@ -317,7 +317,7 @@ class AgentHandler:
 
         try:
             self._core.store.runs.row(*where, message.role, message.row, now_ms, event, refused)
-        except ValueError as error:  # checked before it came here, but nobody is trusted to have done so
+        except ValueError as error:  # the agent has checked it already, but agents are not trusted
             refused(str(error))
 
     def _progress(self, session: Session, frame: Frame, message: m.RoleProgress) -> None:

@@ -122,7 +122,7 @@ class Groups:
         return group, True
 
     def refusal(self, group_id: int, label: str, address: str | None) -> str:
-        """Return why a group cannot be, as somebody wrote it into the database; empty if it can."""
+        """Return why a group from the database is invalid; empty if it is valid."""
         if not 0 < group_id < 2**32:
             return "its number does not lie between 1 and 4294967295"
         if not _is_label(label):

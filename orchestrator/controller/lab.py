@@ -109,7 +109,7 @@ class Lab:
         node.reported = False
         node.links_up.clear()
         # Not what its neighbours say about their links to it: if only its control connection broke, the links
-        # are still there and nobody will mention them again.
+        # are still up and are not reported again.
         self._alive_stale = True
         self._touch(*self.registry.neighbours(node.id))
         return changed

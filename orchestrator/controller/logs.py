@@ -9,7 +9,7 @@ from orchestrator.clock import Clock
 __all__ = ["LogLimit"]
 
 BYTES_PER_S = 1024 * 1024
-"""Bytes of logs that a run may write for as long as it likes: more than anybody reads."""
+"""Bytes of logs that a run may write without a time limit."""
 
 BURST_BYTES = 8 * 1024 * 1024
 """Bytes that it may write at once."""

@@ -39,7 +39,7 @@ OWN_EVENTS = ("agent.", "controller.", "group.", "lab.", "link.", "node.", "run.
 
 
 _WARNINGS = frozenset({"device.lost", "link.refused", "node.engine_restarted"})
-"""Events of nodes that somebody should look at."""
+"""Events of nodes that are logged as warnings."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class NodeHandler:
             return
         handler = self._handlers.get(type(message))
         if handler is None:
-            return  # an Ack or Error for something that nobody waits for any more
+            return  # an Ack or Error for a request that is not waited for any more
         node = self._core.lab.registry.node(frame.node)
         if node.peer is not session:
             text = f"node {frame.node} has not registered on this connection"

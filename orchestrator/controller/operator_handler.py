@@ -26,7 +26,7 @@ APPLY_LIMIT = 5.0
 """Seconds that nodes have to confirm a change of their link."""
 
 STORE_LIMIT = 5.0
-"""Seconds that Postgres has to take an order before whoever gave it is told that it has not."""
+"""Seconds that Postgres has to store a command before the operator gets an error."""
 
 PROGRESS_EVERY = 0.1
 """Seconds between two `StatusChanged` to those who wait for the lab."""
@@ -174,7 +174,7 @@ class OperatorHandler:
         session.connection.ack(frame)
 
     async def _watch_run(self, session: Session, frame: Frame, message: m.WatchRun) -> None:
-        await self._core.store.flushed()  # what is shown has happened, whoever dies next
+        await self._core.store.flushed()  # what is shown is stored, even if the controller is killed next
         streams = self._agents.streams.get(message.run)
         if streams is None:
             streams = await self._ended_run(message.run)

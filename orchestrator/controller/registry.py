@@ -227,7 +227,7 @@ class Registry:
         """Return the key of the link between two nodes: the same from either end, and another for each pair.
 
         The nodes get it in `AddNode` and prove to each other that they have it; it never goes between them.
-        Whoever learns one can pretend to be an end of that link and of no other. Empty without a secret.
+        A leaked key is valid for that link alone. Empty without a secret.
         """
         if not self._link_secret:
             return b""

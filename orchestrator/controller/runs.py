@@ -85,7 +85,7 @@ class Runs:
 
         Raises:
             RunInvalid: It has no roles, or a node has two.
-            AgentMissing: Nobody runs roles in one of the nodes.
+            AgentMissing: One of the nodes has no agent.
         """
         roles: dict[int, Role] = {}
         for name, nodes in sorted(wanted.roles.items()):

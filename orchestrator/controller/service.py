@@ -88,7 +88,7 @@ class Controller:
         for run in found.runs:
             try:
                 self.agents.restore(run)
-            except Exception:  # a row that somebody wrote must not keep the lab from coming back
+            except Exception:  # a row written by SQL must not prevent a restart
                 self._log.exception("run not restored", run=run.run)
         try:
             self._server = await serve(self._handle, settings.host, settings.port, http_handler=self._http)
@@ -169,7 +169,7 @@ class Controller:
     def _take(self, session: Session, frame: Frame) -> None:
         role = session.peer.role
         if isinstance(frame.message, Error | Ack):
-            return  # an answer to something that nobody waits for any more
+            return  # a reply to a request that is not waited for any more
         try:
             permitted(role, frame.message)
             if role is not Role.OPERATOR:

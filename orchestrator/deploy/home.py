@@ -7,7 +7,7 @@ folder. `nm down` may therefore prove by looking that nothing is left, and two h
 HOME/
   locks/<lab>.lock        held while a lab is started or stopped; locks/_subnet.lock while a subnet is chosen
   labs/<lab>/             0711: the database server's own user has to walk through it
-    nm-lab                says that this folder is a lab's; one without it is somebody else's
+    nm-lab                says that this folder is a lab's; one without it is foreign
     state.json            what was started, by whom, and how far it came
     host.json             native: the host process's table of namespaces
     supervisor.lock       native: held by the supervisor; supervisor.json says what it did
@@ -141,7 +141,7 @@ class LabDirectory:
     def remove(self) -> list[str]:
         """Delete the folder with everything in it; return what could not be deleted, as sentences.
 
-        The mark goes last, so that what is left by whoever is interrupted is still a lab's.
+        The mark is removed last, so that an interrupted removal leaves a lab's folder.
         """
         left: list[str] = []
 

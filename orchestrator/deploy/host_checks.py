@@ -228,7 +228,7 @@ def disk(backend: Backend, home: Path, nodes: int) -> Finding:
 
 
 def _in_chroot() -> bool:
-    """Whether our root is another than that of our mount namespace: whoever enters one leaves a chroot."""
+    """Whether our root is another than that of our mount namespace: entering one leaves a chroot."""
     enter = ["nsenter", "--mount=/proc/self/ns/mnt", "--", "stat", "-L", "-c", "%d %i", "/"]
     try:
         done = subprocess.run(

@@ -72,7 +72,7 @@ def docker_command(
         options.append(f"--user={user}")
     words = ["nm-exec", *program.DEFAULT_SIGNALS, *program.starting(argv, node, cwd=cwd)]
     if tag:
-        # Whoever loses its parent gets this one, for as long as the command itself runs.
+        # Orphans are adopted by this process, for as long as the command itself runs.
         words = ["tini", "-s", "--", *words]
         options.append(f"--env={termination.TAG}={tag}")
     return ["docker", "exec", *options, container_name(state, node), *words]

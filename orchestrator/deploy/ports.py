@@ -25,7 +25,7 @@ POOLS = ("172.16.0.0/12", "10.128.0.0/9", "192.168.0.0/16")
 
 
 def free_ports(home: Home, count: int, address: str = "127.0.0.1") -> list[int]:
-    """Return TCP ports on `address` that nobody listens on and no other lab was given.
+    """Return TCP ports on `address` that are free and not assigned to another lab.
 
     Raises:
         HostNotFit: Far too many random ports were taken.

@@ -268,7 +268,7 @@ def _pids() -> list[int]:
 
 
 def _ancestry() -> set[int]:
-    """Our own number and those of our parents: whoever typed the command inside a lab's shell survives it."""
+    """Return our own number and those of our parents, which are spared: `nm` may run inside the lab."""
     chain = set()
     pid = os.getpid()
     while pid > 1 and pid not in chain:

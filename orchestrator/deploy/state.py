@@ -24,7 +24,7 @@ Backend = Literal["native", "docker"]
 Phase = Literal["starting", "up", "stopping"]
 
 FORMAT = 1
-"""Raised when an old note could be misread; a note of another format counts as no note."""
+"""Incremented when an old file could be misread; a file of another format counts as missing."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,13 @@ class LabState:
 
 
 def write(directory: LabDirectory, state: LabState) -> None:
-    """Write the note so that no reader ever sees half of it."""
+    """Write the state file atomically."""
     text = json.dumps({"format": FORMAT, "boot": _boot(), **asdict(state)}, indent=1)
     write_whole(directory.state_file, text)
 
 
 def read(directory: LabDirectory) -> LabState | None:
-    """Read the note, or return None if there is none that makes sense."""
+    """Read the state file; None if there is no valid one."""
     try:
         raw = json.loads(directory.state_file.read_text())
         if raw.pop("format") != FORMAT:

@@ -135,7 +135,7 @@ def end(directory: LabDirectory) -> None:
         StartFailed: It cannot be ended.
     """
     if directory.exists():
-        with suppress(OSError):  # another user's: whoever goes on says so
+        with suppress(OSError):  # another user's; the next step reports it
             files.marker(directory.path).unlink(missing_ok=True)
     _kill(directory)
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 async def run_to_completion(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -> T:
     """Run work in a thread and wait for its end, even when cancelled.
 
-    A thread cannot be cancelled, and must not start anything after somebody looked whether anything is left.
+    A thread cannot be cancelled, and must not start anything after the check for leftovers.
 
     Args:
         work: What to do.

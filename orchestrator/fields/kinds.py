@@ -413,7 +413,7 @@ class OneOf(Kind):
 
 
 class Anything(Kind):
-    """A value that somebody else will read; handed on as it is, place and all."""
+    """A value that is read elsewhere; returned unchanged, with its place."""
 
     expected = "a value"
 

@@ -34,7 +34,7 @@ def in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
             value = work()
         except BaseException as error:
             failure = error
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, value, failure)
 
     threading.Thread(target=run, name="work", daemon=True).start()

@@ -31,7 +31,7 @@ def call(work: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any
     Args:
         work: What to run.
         undo: Undoes the result, for an interrupt that comes when the work is done and before the
-            caller has it: then nobody else could.
+            caller has it.
 
     Raises:
         RuntimeError: Called from the shared loop itself, which would wait for itself.
@@ -74,7 +74,7 @@ class _Job(Generic[T]):
                 self.ended.wait(deadline.remaining())
 
     def succeeded(self) -> bool:
-        """Whether it came to its end before anybody could cancel it."""
+        """Whether it completed before it could be cancelled."""
         task = self._task
         return task is not None and task.done() and not task.cancelled() and task.exception() is None
 

@@ -38,7 +38,7 @@ BROKEN = ("unreachable", "degraded")
 async def repair(
     host: Host, directory: LabDirectory, state: LabState, timeout_s: float, progress: Progress
 ) -> tuple[LabState, tuple[str, ...]]:
-    """Make a lab ready that was up, and return its note and the parts that were started for it.
+    """Make a lab ready again that is up, and return its state and the parts that were restarted.
 
     Raises:
         PartFailed: It did not become ready in time.

@@ -113,7 +113,7 @@ async def run_scenario(
         ScenarioInvalid: Roles or parameters do not fit.
         HostNotFit: The nodes lack what the scenario needs, or the results folder or the lab's share folder
             cannot be written.
-        ControllerUnreachable: Nobody takes the run.
+        ControllerUnreachable: No controller accepts the run.
     """
     meant = load_topology(directory)
     plan = scenario.resolve(meant, options.params)

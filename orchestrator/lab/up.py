@@ -185,7 +185,7 @@ async def _start(
     notes.write(directory, state)
     if place is not None:
         supervision.hand_over(directory, place)
-    else:  # none is to be, or somebody who looked had the place for a moment
+    else:  # there is to be none, or another process held the lock for a moment
         supervision.renew(directory, state, forget=False)
     return UpResult(directory, state, timings=timer.finish())
 
@@ -218,7 +218,7 @@ async def _prepare(
     beside = _beside(source, external_nodes) if backend == "docker" else []
     used = await _used_subnets(host)
     run = secrets.token_hex(4)
-    # Held until the note is written: whoever chooses next sees what we chose.
+    # Held until the state file is written, so that the next process sees our choice.
     async with machine_lock(home, "choice"):
         port, *link_ports = free_ports(home, 1 + len(beside))
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]

@@ -55,7 +55,7 @@ class Wire(Protocol):
         """Enter a barrier; the future is done when all are there."""
 
     def lookup(self, node: int, key: str) -> Future[Any]:
-        """Ask for a value; the future is done when somebody has published it."""
+        """Ask for a value; the future is done when it is published."""
 
 
 class Params(SimpleNamespace):
@@ -237,7 +237,7 @@ class Context:
         """Return the value published under `key`, waiting for it if need be.
 
         Raises:
-            RoleError: Nobody published it within `timeout` seconds.
+            RoleError: It was not published within `timeout` seconds.
         """
         return self._wait(self._lookup(key), f"the value of `{key}`", timeout)
 
@@ -331,7 +331,7 @@ forked.in_child(_refuse_all)
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:
-    with suppress(InvalidStateError):  # it may be done by now; whoever comes second has nothing to say
+    with suppress(InvalidStateError):  # it may be done by now
         future.set_exception(error)
 
 

@@ -87,7 +87,7 @@ def enter_user_namespace() -> None:
 
 
 def unshare_mounts(hosts_file: Path) -> None:
-    """Give this process an `/etc/hosts` of its own that nobody else sees."""
+    """Give this process an `/etc/hosts` of its own."""
     from nextmini_py import host
 
     host.unshare_mounts(str(hosts_file))

@@ -93,7 +93,7 @@ class Nodes:
                 writes it.
 
         Returns:
-            What the kernel refused of what nobody asked for by name, in words, once each.
+            The optional settings that the kernel refused, in words, once each.
 
         Raises:
             nextmini_py.NextminiError: It refuses the namespaces, or a setting of the topology file.
@@ -130,7 +130,7 @@ class Nodes:
             self._nodes[number] = Node(number, opened, namespace, self._names.get(number))
 
     def close(self) -> None:
-        """Close all dataplanes, then let go of the namespaces."""
+        """Close all dataplanes, then release the namespaces."""
         for node in self._nodes.values():
             node.dataplane.close()
         self._nodes.clear()
@@ -140,7 +140,7 @@ class Nodes:
         self._names.clear()
 
     def publish(self, path: Path, *, user_namespace: bool, mount_namespace: bool) -> None:
-        """Write the table of namespaces, whole, for whoever wants to run a command in a node."""
+        """Write the table of namespaces atomically, for commands in nodes."""
         import json
 
         table = {
@@ -160,7 +160,7 @@ class Nodes:
             },
         }
         temporary = path.with_suffix(".part")
-        # Whoever could write it would choose where the commands of this user run.
+        # A user who could write it would choose where this user's commands run.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(json.dumps(table))
@@ -192,5 +192,5 @@ def raise_file_limit() -> None:
 
 
 def _start_time() -> int:
-    """When this process started, in clock ticks since boot; with its number it names us and nobody else."""
+    """When this process started, in clock ticks since boot, which identifies it with its number."""
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])

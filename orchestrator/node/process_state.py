@@ -13,7 +13,7 @@ from contextlib import suppress
 __all__ = ["reset"]
 
 _FAILED_WRITE = (signal.SIGPIPE, signal.SIGXFSZ)
-"""Sent to whoever writes to what nobody reads or what may not grow; the write fails besides."""
+"""Sent on writes to a closed pipe or beyond a file size limit; the write fails as well."""
 
 
 def reset() -> None:

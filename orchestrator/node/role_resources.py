@@ -63,7 +63,7 @@ class RoleResources:
             return [thread for thread in self._threads if thread.is_alive()]
 
     def close_sockets(self) -> None:
-        """Close its sockets; whoever waits for one of them goes on."""
+        """Close its sockets; waits on them return."""
         with self._lock:
             opened = list(self._sockets)
         for each in opened:

@@ -253,7 +253,7 @@ class DeploymentPlan:
         lab: The lab's name.
         backend: `docker` or `native`.
         run_id: Marks everything that this start of the lab creates.
-        home: The folder that keeps the lab; empty for files that nobody keeps.
+        home: The folder that keeps the lab; empty for rendered files without a lab.
         version: The program's version, which is the images' too.
         topology: The topology with the nodes of `--external` marked.
         nodes: What each node's file says.

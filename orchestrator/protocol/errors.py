@@ -82,7 +82,7 @@ class Refused(ProtocolError):
 
 
 class BadRequest(ProtocolError):
-    """A request that has to be changed by whoever makes it; its ids are in `MISTAKES`."""
+    """An invalid request, by a mistake of the requesting peer; its ids are in `MISTAKES`."""
 
     id = "control.request"
     exit_code = UsageError.exit_code

@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"[-+]?[0-9][0-9_]*")
 
 
 class ParamInvalid(Exception):
-    """A value does not fit its parameter; whoever knows the place turns it into a problem."""
+    """A value does not fit its parameter; a caller that knows the place turns it into a problem."""
 
     def __init__(self, reason: str, expected: str, hint: str | None = None) -> None:
         super().__init__(reason)

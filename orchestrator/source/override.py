@@ -20,7 +20,7 @@ def apply_override(root: Value, option: str, problems: Problems) -> None:
     Args:
         root: The tree, changed in place.
         option: What stood behind `--set`.
-        problems: Takes what is wrong; unknown keys are left to whoever checks the tree.
+        problems: Takes what is wrong; unknown keys are reported when the tree is checked.
     """
     place = Place(f"--set {option}")
     key, equals, text = option.partition("=")

@@ -174,7 +174,7 @@ class EmbeddedPostgres:
             return
         segment = self._segment()
         if segment is not None:
-            # 0 is IPC_RMID. It may be gone already, or be somebody else's by now; then this fails.
+            # 0 is IPC_RMID. It may be gone already, or belong to another process by now; then this fails.
             ctypes.CDLL(None).shmctl(segment, 0, None)
         if self.socket_directory.parent != self.directory and self._is_ours(self.socket_directory):
             shutil.rmtree(self.socket_directory, ignore_errors=True)
@@ -202,7 +202,7 @@ class EmbeddedPostgres:
         """Whether a folder in a place where everybody may write was made by us."""
         owners = {os.geteuid(), spare_uid(str(self.directory))}
         with contextlib.suppress(OSError):
-            owners.add(self.data.stat().st_uid)  # the server's user, whoever that was when it was made
+            owners.add(self.data.stat().st_uid)  # the server's user when it was created
         try:
             found = folder.lstat()
         except OSError:
@@ -217,10 +217,10 @@ class EmbeddedPostgres:
         try:
             self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             if owner is not None and self.data.exists():
-                owner = self.data.stat().st_uid or owner  # whoever made the cluster has to run it
+                owner = self.data.stat().st_uid or owner  # the owner of the cluster has to run it
             for folder in (self.data, self.socket_directory):
                 folder.mkdir(mode=0o700, exist_ok=True)
-                # Somebody else's folder of that name, or a link, must not become ours.
+                # A foreign folder of that name, or a link, must not be used.
                 if folder.is_symlink() or folder.stat().st_uid not in (os.geteuid(), owner):
                     raise HostNotFit(f"{folder} belongs to somebody else", id="host.folder")
                 folder.chmod(0o700)
@@ -356,7 +356,7 @@ class EmbeddedPostgres:
         if not lines or not lines[0].strip().isdigit():
             return None
         pid = int(lines[0])
-        # The number may be somebody else's by now; the server's working directory is its cluster.
+        # The number may be reused by now; the server's working directory is its cluster.
         try:
             here = Path(f"/proc/{pid}/cwd").readlink() == self.data.resolve()
         except OSError:

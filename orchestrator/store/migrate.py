@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Migration", "migrate", "migrations"]
 
-_LOCK = 0x6E6D5F6D6967  # "nm_mig"; any number will do that nobody else uses in this database
+_LOCK = 0x6E6D5F6D6967  # "nm_mig"; any number that is not used otherwise in this database
 
 
 @dataclass(frozen=True, slots=True)

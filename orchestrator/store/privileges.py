@@ -40,7 +40,7 @@ _CLONE_NEWUSER = 0x1000_0000
 
 
 def spare_uid(name: str) -> int:
-    """Return a user id for `name` that belongs to nobody on this machine, the same one each time."""
+    """Return a user id for `name` that is not used on this machine, always the same one."""
     taken = {entry.pw_uid for entry in pwd.getpwall()}
     start = zlib.crc32(name.encode())
     for step in range(_UIDS):
@@ -65,7 +65,7 @@ def may_traverse(path: Path) -> bool:
 
 
 def become(uid: int, *, walk: bool) -> Callable[[], None]:
-    """Return what a child has to call before it runs the program, to be `uid` and nobody else.
+    """Return what a child has to call before it runs the program, to run as `uid`.
 
     Args:
         uid: The user and group to become.

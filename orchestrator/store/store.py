@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CHANNEL", "Store"]
 
 CHANNEL = "nm_changed"
-"""The channel that triggers notify when somebody else writes; the payload is the table."""
+"""The channel that triggers notify on writes of other sessions; the payload is the table."""
 
 TABLES = ("links", "routes", "groups")
 """What may be changed by SQL; members and trees count as groups."""
@@ -83,7 +83,7 @@ class Store:
         return snapshot
 
     async def close(self) -> None:
-        """Write what is left and let go."""
+        """Write what is queued, and close the connections."""
         if self._listener is not None:
             self._listener.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -181,7 +181,7 @@ class Store:
             return None if row is None else (row[0], row[1], row[2])
 
     def listen(self, changed: Callable[[str], None]) -> None:
-        """Call back with `links`, `routes` or `groups` when somebody else has changed them.
+        """Call back with `links`, `routes` or `groups` when another session has changed them.
 
         It calls back for all of them when it begins to listen, and again after an outage, since changes may
         have been missed before.

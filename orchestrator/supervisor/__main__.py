@@ -73,7 +73,7 @@ class Supervisor:
             say(f"{what}; it is started again" + (f" in {pause:g} s" if pause else ""))
 
     def _start_again(self, roles: list[str], before: Note) -> Note | None:
-        """Have parts started, and return the lab's note as it is then."""
+        """Have parts started, and return the lab's state file afterwards."""
         if not roles:
             return read_note(self._folder)
         _run([sys.executable, "-m", "orchestrator.deploy.native.restart", str(self._folder), *roles])

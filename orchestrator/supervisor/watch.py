@@ -24,14 +24,14 @@ class Process(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What the supervisor needs of the lab's note: its run, and its processes by role."""
+    """The parts of the lab's state file that the supervisor needs: the run, and processes by role."""
 
     run: str
     parts: dict[str, Process]
 
 
 def read_note(folder: Path) -> Note | None:
-    """Read the note of a lab that is up; None when it is not, or not any more, or not since this boot."""
+    """Read the state file of a lab that is up since this boot; None otherwise."""
     try:
         raw = json.loads((folder / "state.json").read_text())
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

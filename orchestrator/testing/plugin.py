@@ -50,7 +50,7 @@ class Labs:
 
 @pytest.fixture
 def nm_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A home that nobody else uses."""
+    """A home directory for this test alone."""
     home = Home(tmp_path / "nm")
     monkeypatch.setenv("NM_HOME", str(home.path))
     return home

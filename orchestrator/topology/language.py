@@ -143,7 +143,7 @@ _LABELS = MapOf(
 
 _NODE_BASE: Mapping[str, Field] = {
     "labels": Field(_LABELS, "labels of your own, for selectors"),
-    # RFC 791: every host takes 576 bytes. Above, what fits a jumbo frame is the most anybody measures with.
+    # RFC 791: every host takes 576 bytes. Above, the largest common size is that of a jumbo frame.
     "mtu": Field(
         Integer(576, 9_216, "a whole number of bytes"),
         "largest packet of the TUN interface, in bytes",

@@ -74,7 +74,7 @@ _NEXTMINI_MTU = 1_400
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A topology file made from somebody else's.
+    """A topology file converted from Nextmini's files.
 
     Attributes:
         text: The file, which loads unless a note says otherwise.

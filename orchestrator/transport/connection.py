@@ -260,7 +260,7 @@ class Connection:
         return frame
 
     def _resume_reading(self) -> None:
-        """Read on from the socket, or not: a reply that somebody waits for may be behind what is unread."""
+        """Read on from the socket, or not: an awaited reply may be behind unread frames."""
         if self._unread_bytes < UNREAD_BYTES or self._awaited:
             self._capacity.set()
         else:
@@ -325,7 +325,7 @@ class Connection:
             on_reply = self._requests.close(number) if number else None
             if on_reply is not None:
                 on_reply(item.message)
-            elif not isinstance(item.message, Ack):  # nobody waits for this one any more
+            elif not isinstance(item.message, Ack):  # its caller does not wait any more
                 self._incoming.append((item, each))
                 self._unread_bytes += each
         if self._incoming:

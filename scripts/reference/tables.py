@@ -86,7 +86,7 @@ crash leaves what was known.
 """
 SETTINGS = """# Node and controller files
 
-`nm up` and `nm render` write these files from the topology; nobody has to write them by hand. Key names are
+`nm up` and `nm render` write these files from the topology; they need not be written by hand. Key names are
 Nextmini's where it has the same thing. A mistyped key is refused with file, line, column and the nearest
 known name.
 

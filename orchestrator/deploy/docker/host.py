@@ -241,7 +241,7 @@ def _part(role: str, container: Container | None, networks: Collection[str]) -> 
     nodes = (container.node,) if container.node else ()
     if container.status == "paused":
         return Part(role, False, "container paused", nodes, paused=True)
-    # Somebody removed the network, or took the container off it: it runs, and reaches nobody.
+    # The network was removed, or the container disconnected from it: it runs without connectivity.
     if container.running and role != "postgres" and not set(networks).intersection(container.networks):
         return Part(role, False, "container is not on the lab's network", nodes)
     # "starting" only says that no probe was due yet.

@@ -90,7 +90,7 @@ class Starter:
         """Do it, in the calling thread and others; returns when every container's program was started.
 
         Raises:
-            NameTaken: A name that is needed is somebody else's; nothing was begun.
+            NameTaken: A foreign resource has a name that is needed; nothing was started.
             EngineRefused: The engine refused something; nothing more is begun then.
             docker.errors.DockerException: No engine answers.
         """
@@ -124,7 +124,7 @@ class Starter:
         first: list[Future[None]] = []
         with ThreadPoolExecutor(STARTED_AT_ONCE, thread_name_prefix="start") as pool:
             starts = []
-            # Those whom others wait for stand first in the file, so each has a thread before anybody waits.
+            # Dependencies come first in the file, so each has a thread before any other waits for it.
             for service in wanted.services:
                 after = [] if service.name in awaited else first
                 known = there.containers.get(service.container)
@@ -196,10 +196,10 @@ class _Existing:
         )
 
     def require_ours(self, wanted: Composition, labels: Iterable[str]) -> None:
-        """Check that nobody else has a name that is needed.
+        """Check that no foreign resource has a name that is needed.
 
         Raises:
-            NameTaken: Somebody has.
+            NameTaken: One has.
         """
         others = self.of(labels, meant=False)
         for kind, names, found in (
@@ -247,7 +247,7 @@ def _remove(client: DockerClient, left: _Existing) -> None:
 
 
 def _cut_off(wanted: Composition, there: _Existing, network: str) -> set[str]:
-    """The services whose containers have to be made anew, because somebody took one off the network.
+    """The services whose containers have to be recreated, because one was disconnected from the network.
 
     No network gives a container the address and ports back that it had on another. And the controller cannot
     know that a connection of such a node is dead: it would call the lab ready before the new one is there.
@@ -282,7 +282,7 @@ def _make_volume(client: DockerClient, volume: Volume, ours: Iterable[str]) -> N
     """Make a volume.
 
     Raises:
-        NameTaken: Somebody else was first; the engine gives a volume of that name to whoever asks for one.
+        NameTaken: Another process created it first; the engine returns an existing volume of that name.
     """
     options, labels = dict(volume.options), dict(volume.labels)
     made = client.api.create_volume(volume.name, driver=volume.driver, driver_opts=options, labels=labels)

@@ -45,7 +45,7 @@ class NativeHost:
     """The native backend; it keeps nothing between calls."""
 
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
-        """Start what does not run, all at once: whoever needs another waits for it, with a limit."""
+        """Start what does not run, all at once: each part waits for those it needs, with a timeout."""
         stopped = [part.role for part in await self.parts(directory, state) if not part.running]
         progress(f"starting {', '.join(stopped)}")
         return await self.start_parts(directory, state, stopped)
@@ -167,9 +167,10 @@ class NativeHost:
         return list(found.values())
 
     def _end_orphans(self, directory: LabDirectory, stopped: Collection[str]) -> None:
-        """End what is left of parts that are gone: what roles started, and a process that nobody noted.
+        """Terminate what roles of ended parts started, and processes that are not in the state file.
 
-        Whoever starts a part may be killed before it is noted. A database is told by its folder instead.
+        `nm` may be killed between starting a part and recording it. A database is found by its folder
+        instead.
         """
         roles = set(stopped) - {"postgres"}
         if roles:

@@ -37,7 +37,7 @@ async def restart(directory: LabDirectory, roles: list[str]) -> None:
 
     Raises:
         StartFailed: One could not be started.
-        LabBusy: Somebody held the lab's lock for too long.
+        LabBusy: Another process held the lab's lock for too long.
     """
     async with lab_lock(Home(directory.home), directory.name, SUPERVISOR, wait_s=LOCK_WAIT_S):
         state = notes.read(directory)

@@ -223,7 +223,7 @@ class Publish(Message):
 @sent_by(Role.AGENT)
 @dataclass(frozen=True, slots=True)
 class Lookup(Message):
-    """Ask for a key; `Published` comes, and the acknowledgement, when somebody has published it.
+    """Ask for a key; `Published` comes, and the acknowledgement, when it is published.
 
     The asker keeps the time, and asks again when its connection ended before.
     """

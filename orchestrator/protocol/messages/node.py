@@ -64,7 +64,8 @@ class StartUp(Message):
         process: As in `Hello`; equal on two nodes means that a link between them stays in memory.
         mtu: Of the node's interface.
         have: What it still holds.
-        link_door: The path of a unix socket where links may be dialled by whoever can see it; empty when
+        link_door: The path of a unix socket where links may be dialled by processes that can reach it; empty
+        when
             there is none.
         token: The node's own token. It may be left out by the node that the connection's `Hello` named.
     """

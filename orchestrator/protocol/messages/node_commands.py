@@ -76,7 +76,7 @@ class AddNode(Message):
         remote_name: Its name.
         remote_addr: `host:port` to dial; empty when this side does not dial.
         remote_process: The neighbour's process; another number than before means that it was started anew.
-        same_process: The link stays in memory and nobody dials.
+        same_process: The link stays in memory and no side dials.
         dial: This side dials; the other accepts.
         link: What happens to the packets that leave here for there.
         version: Of all of the above; report it in `Have.links`.
