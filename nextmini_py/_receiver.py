@@ -18,7 +18,7 @@ class PacketReceiver:
 
     Messages queue up to the node's `channel_capacity`. Beyond that they are dropped and counted; with
     `channel_backpressure` the queue first grows by up to 32 MB, for programs that do not read all the time.
-    The node itself never waits for a program: that would hold up the packets that it forwards, and its
+    The node itself never waits for a program: that would delay the packets that it forwards, and its
     neighbours. Registering the flow takes its messages away from the TUN device; `close`, or garbage
     collection of the receiver, returns them.
     """

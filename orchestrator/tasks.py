@@ -69,7 +69,7 @@ def keep_running(
     """Run a coroutine in the background, and again after every failure, until it returns or is cancelled.
 
     Args:
-        work: Makes the coroutine, anew for every start; what it had in hand has to be kept elsewhere.
+        work: Makes the coroutine for every start; its state has to be kept elsewhere.
         name: For the log.
         failed: Called in the loop with each exception, after that was logged.
 

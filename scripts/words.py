@@ -19,6 +19,8 @@ __all__ = ["ALLOWED", "FOLDERS", "WORDS", "Finding", "findings", "main", "tracke
 ROOT = Path(__file__).resolve().parent.parent
 
 FOLDERS = (
+    ".github/",
+    "Makefile",
     "README.md",
     "mkdocs.yml",
     "benchmarks/",
@@ -30,6 +32,7 @@ FOLDERS = (
     "scenarios/",
     "scripts/",
     "tests/",
+    "topologies/",
     # "dataplane/",
 )
 """Uncomment the last line to check the Rust crates as well."""

@@ -242,9 +242,7 @@ def _up_sentence(result: UpResult) -> str:
         return f"lab {state.lab} is already up: {nodes}, {state.backend}"
     seconds = result.timings.get("total", 0.0)
     if result.repaired:
-        return (
-            f"lab {state.lab} is up again after {seconds:.1f} s, started anew: {', '.join(result.repaired)}"
-        )
+        return f"lab {state.lab} is up again after {seconds:.1f} s, restarted: {', '.join(result.repaired)}"
     return f"lab {state.lab} is up: {nodes}, {state.backend}, ready after {seconds:.1f} s"
 
 

@@ -260,8 +260,8 @@ class Core:
         self._send_directory()
         self._send_absent()
         self._settle_soon()
-        # Where a look is expensive, because paths have to be found anew in a large lab that falls apart node
-        # by node, it is taken so seldom that it costs half of the time at most.
+        # Where an update is expensive, because paths have to be recomputed in a large lab that loses node
+        # after node, it is done so rarely that it takes half of the time at most.
         self._batch_delay = max(BATCH_DELAY_S, self.clock.monotonic() - began)
 
     def broadcast(self, message: Message) -> None:

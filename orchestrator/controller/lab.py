@@ -178,7 +178,7 @@ class Lab:
     # Changes.
 
     def set_links(self, links: Iterable[Link]) -> None:
-        """Make these the links of the lab; nodes hear of what is different.
+        """Replace the links of the lab; nodes get the differences.
 
         Raises:
             NodeUnknown: A link ends at a node that there is not.

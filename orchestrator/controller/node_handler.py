@@ -26,7 +26,7 @@ MAX_WAIT_MS = 60_000
 
 STORE_LIMIT = 25.0
 """Seconds that Postgres has to take a change of a group before the node is told that it has not: less than
-the 30 s that a node waits for an answer, so that it hears the reason."""
+the 30 s that a node waits for an answer, so that it gets the reason."""
 
 MAX_DEFERRED = 10_000
 """Requests that may wait for groups."""

@@ -182,7 +182,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
             found.append(SetLink(remote, want.message.link, want.version))
         else:
             found.append(want.message)
-            node.links_up.pop(remote, None)  # it begins anew, whatever was there before
+            node.links_up.pop(remote, None)  # the link is created again
             node.links_down.pop(remote, None)
         told[remote] = (want.base, want.version)
     return found

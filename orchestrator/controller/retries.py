@@ -79,7 +79,7 @@ class Retries:
             waiting.timer = self._later(self._draw(longest / 2, longest), lambda: self._fire(node_id))
 
     def done(self, node_id: int, about: str) -> None:
-        """A node did what it was told about something."""
+        """Record that a node executed a command."""
         waiting = self._waiting.get(node_id)
         if waiting is not None:
             waiting.versions.pop(about, None)
@@ -87,7 +87,7 @@ class Retries:
                 self.forget(node_id)
 
     def forget(self, node_id: int) -> None:
-        """Tell a node nothing again: it refuses nothing, or it registers anew and is told everything then."""
+        """Cancel all retries of a node: it refuses nothing, or registers again and gets everything then."""
         waiting = self._waiting.pop(node_id, None)
         if waiting is not None and waiting.timer is not None:
             waiting.timer.cancel()

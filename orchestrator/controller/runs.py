@@ -324,7 +324,7 @@ class Runs:
             del self._unconfirmed[run_id, node]
             found = self._find(run_id, node)
             if found is not None and not found[1].over:
-                self._lost(*found, "its process was started anew", now_ms)
+                self._lost(*found, "its process was restarted", now_ms)
         gone = [node for node, due in self._disconnected.items() if due <= now_ms]
         for node in gone:
             del self._disconnected[node]

@@ -164,7 +164,7 @@ class LabDirectory:
         return left
 
     def _foreign(self) -> bool:
-        """Whether what has the folder's name is not ours; an empty folder is one whose making was cut off."""
+        """Whether the folder is foreign; an empty folder is one whose creation was interrupted."""
         if self.path.is_symlink() or not self.path.is_dir():
             return True
         try:

@@ -147,7 +147,7 @@ class Host(Protocol):
         """Where a file of the lab's share folder is, as a node sees it."""
 
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
-        """End parts that run but do not work, at once, so that `start` starts them anew.
+        """End parts that run but do not work, at once, so that `start` starts them again.
 
         Raises:
             StartFailed: One cannot be ended.

@@ -55,7 +55,7 @@ TUN_NUMBERS = (10, 200)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         name: What, in two words.

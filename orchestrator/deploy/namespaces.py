@@ -102,7 +102,7 @@ def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
         raise NmError(
             f"nodes of lab {directory.name} cannot be entered: {directory.host_table(part)} is not there",
             id="lab.no-table",
-            hint="a lab that is being started will have it; otherwise `nm down`, then `nm up` makes it anew",
+            hint="a lab that is being started will have it; otherwise `nm down`, then `nm up` recreates it",
             exit_code=5,
         )
     if table is None or not table.process.alive():

@@ -54,13 +54,13 @@ class Launch:
 
 @dataclass(frozen=True)
 class Report:
-    """What the supervisor did, or the one before it.
+    """The report of the supervisor, or of its predecessor.
 
     Attributes:
         running: Whether it runs.
         process: Its number.
         restarts: How often it started which part again.
-        left_dead: The parts that it does not start any more.
+        left_dead: The parts that it does not restart any more.
     """
 
     running: bool = False
@@ -83,7 +83,7 @@ def wanted(state: LabState) -> bool:
 
 
 def launch(directory: LabDirectory, state: LabState) -> Launch:
-    """How the lab's parts are started; written down by the first start.
+    """How the lab's parts are started; recorded by the first start.
 
     A later one may come from another shell, or from a supervisor, and parts must not differ for it.
     """

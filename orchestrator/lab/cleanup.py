@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Do work in a thread that does not hold up the end of the program, as one of an executor would.
+    """Run work in a daemon thread, which does not delay the end of the program as an executor would.
 
     A caller that is cancelled while waiting abandons the thread; the work should check whether it is still
     wanted.

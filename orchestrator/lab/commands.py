@@ -192,14 +192,14 @@ async def run_in_nodes(
 
 
 class Kept:
-    """The beginning of what a stream brings."""
+    """The beginning of a stream's output, up to a limit."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self.cut = 0
 
     def add(self, data: bytes) -> None:
-        """Keep what there is room for, and count the rest."""
+        """Keep output up to the limit, and count the rest."""
         room = max(0, KEPT_BYTES - len(self._bytes))
         self._bytes += data[:room]
         self.cut += max(0, len(data) - room)

@@ -23,7 +23,7 @@ POLL_S = 0.05
 
 
 class LabDamaged(ControllerUnreachable):
-    """Files of a lab are gone; the message names the first ones."""
+    """Files of a lab were deleted; the message names the first ones."""
 
     id = "lab.damaged"
 
@@ -65,7 +65,7 @@ def damaged(directory: LabDirectory, gone: str) -> LabDamaged:
     return LabDamaged(
         f"files of lab {directory.name} are gone: {gone}",
         found=gone,
-        hint=f"`nm down -n {directory.name}` removes what is left of it; then `nm up` makes it anew",
+        hint=f"`nm down -n {directory.name}` removes what is left of it; then `nm up` recreates it",
     )
 
 

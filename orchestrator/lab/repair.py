@@ -87,7 +87,7 @@ def _broken(before: Collection[Part], status: Status) -> tuple[str, ...]:
 
 
 def _put_off(status: Status) -> str:
-    """Say which nodes are left degraded for the sake of a run; empty when none is."""
+    """Report which nodes are left degraded because of a run; empty if none."""
     runs = _under_way(status)
     nodes = [str(node.id) for node in status.nodes if node.state == "degraded" and not node.external]
     if not (runs and nodes):

@@ -80,7 +80,7 @@ UNKNOWN_S = 1.0
 """How long a run that was interrupted while it was started may take to be known to the controller."""
 
 ALL_EVENTS = 2**62
-"""More events than a run has: who watches from there hears of the end alone."""
+"""More events than a run has: a subscription from there gets the end alone."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ async def run_scenario(
 
 
 class _RunMonitor:
-    """One run as it is watched."""
+    """Follows one run to its end."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class _RunMonitor:
         return replace(outcome, unwritten=self._folder.trouble)
 
     async def _until_finished(self) -> RunFinished:
-        """Watch across connections until the run has ended."""
+        """Follow the run across reconnects until it has ended."""
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         away_since = loop.time()
@@ -242,7 +242,7 @@ class _RunMonitor:
             away_since = loop.time()
 
     def _require_lab(self) -> None:
-        """A controller that was killed may come back; that of a lab that was taken down will not."""
+        """Fail if the lab was taken down; a killed controller is restarted."""
         note = notes.read(self._directory)
         if note is None or note.run != self._state.run:
             raise LabNotFound(f"lab {self._state.lab} was taken down", found=self._state.lab)
@@ -267,7 +267,7 @@ class _RunMonitor:
                 self._started = True
 
     def _is_transient(self, error: PeerError) -> bool:
-        """Whether a refusal is for something that is about to be there."""
+        """Whether a refusal is temporary."""
         if error.id == NO_STORE:
             return comes_back(self._directory, self._state, "postgres")
         return error.id == NO_AGENT

@@ -266,9 +266,9 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone:
 def _state_without(part: Part) -> tuple[str, str]:
     """The state of a node whose part does not run, and why."""
     if part.paused:
-        return "paused", "its container is paused; `nm up` lets it go on"
+        return "paused", "its container is paused; `nm up` resumes it"
     if part.detail.startswith("container is not on"):
-        return "unreachable", "its container is not on the lab's network; `nm up` makes it anew"
+        return "unreachable", "its container is not on the lab's network; `nm up` recreates it"
     return "stopped", "its process is gone"
 
 
@@ -337,7 +337,7 @@ def _cut_off(state: LabState) -> list[str]:
     """Why a lab is not usable although its parts may all run."""
     if not state.owner_gone():
         return []
-    return ["its start was cut off; `nm up` with its file starts it anew, `nm down` removes what is there"]
+    return ["its start was interrupted; `nm up` with its file starts it again, `nm down` removes it"]
 
 
 async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Sequence[Part]) -> list[str]:
@@ -349,11 +349,12 @@ async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Seq
             continue
         sentence = f"{part.role} does not run ({part.detail})"
         if part.role in report.left_dead:
-            sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s; `nm up` starts it again"
+            sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s"
+            sentence += " and is not restarted any more, `nm up` starts it"
             shown += 1
             if shown <= SHOWN and (lines := await host.tail(directory, part.role, LAST_LINES)):
                 sentence += f"; its last output: {' · '.join(line.strip() for line in lines)}"
         elif report.running:
-            sentence += "; it is being started again"
+            sentence += "; it is being restarted"
         found.append(sentence)
     return found

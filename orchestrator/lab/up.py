@@ -83,10 +83,10 @@ class UpResult:
 
 
 class Timer:
-    """Tells progress, and remembers how long each step took.
+    """Reports progress, and records how long each step took.
 
     Args:
-        tell: Who wants to hear.
+        tell: Called with each step.
     """
 
     def __init__(self, tell: Progress) -> None:
@@ -96,11 +96,11 @@ class Timer:
         self.steps: dict[str, float] = {}
 
     def __call__(self, what: str) -> None:
-        """Say what is being done or waited for."""
+        """Report the current step."""
         self._tell(what)
 
     def done(self, step: str) -> None:
-        """A step is over; it began when the one before it was over."""
+        """Record the end of a step; it began at the end of the one before."""
         now = self._clock.monotonic()
         self.steps[step] = round(now - self._last, 4)
         self._last = now
@@ -193,7 +193,7 @@ async def _start(
 async def _repair(directory: LabDirectory, state: LabState, options: UpOptions, timer: Timer) -> UpResult:
     """Start again what has died or does not work, and nothing else."""
     await wait_until_intact(directory, state)
-    directory.create()  # folders that are made anew without harm, should they be gone
+    directory.create()  # recreates deleted folders
     host = host_for(state.backend)
     state, restarted_parts = await repair(host, directory, state, options.timeout_s, timer)
     supervision.renew(directory, state, forget=bool(restarted_parts))

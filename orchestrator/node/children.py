@@ -66,7 +66,7 @@ def end(find: Callable[[], list[Child]], *, grace_s: float = GRACE_S, collect: b
     """End processes and all their descendants: ask, wait, and kill until none is found.
 
     Args:
-        find: Finds the first ones, anew each time.
+        find: Finds the first ones; called repeatedly.
         grace_s: How long they may take by themselves.
         collect: Also collect the exit codes of our own children; only when no `Popen` can want them any more.
 

@@ -37,7 +37,7 @@ class RoleError(NmError):
 
 
 class Wire(Protocol):
-    """What a context needs of the agent; every call is safe from any thread and returns at once."""
+    """The agent's interface for contexts; every call is thread-safe and returns at once."""
 
     def report(self, node: int, row: dict[str, Any]) -> None:
         """Send a row."""
@@ -99,7 +99,7 @@ class RoleLog:
 
 
 class Context:
-    """What a role knows and can do.
+    """The context of a role.
 
     Attributes:
         dataplane: The node's `nextmini_py.Dataplane`, its topology ready.
@@ -264,7 +264,7 @@ class Context:
             _fail(future, RoleStopped(reason))
 
     def end(self) -> None:
-        """Say what the log left out, and refuse whatever comes later: the role has ended."""
+        """Log what was left out, and refuse later calls: the role has ended."""
         self._lines.finish()
         self._refusal = lambda: RoleStopped("the role has ended")
         self.interrupt("the role has ended")

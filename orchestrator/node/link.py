@@ -72,7 +72,7 @@ class ControllerLink:
         url: The controller's websocket.
         token: The token of the node as which the agent introduces itself.
         node: That node; the others show their tokens in `AgentHello`.
-        hello: Makes the agent's greeting, anew for every connection.
+        hello: Makes the agent's `AgentHello`, for every connection.
         on_frame: Called in the loop with each frame that the controller sends.
         on_return: Called in the loop when the controller is back after it was lost.
     """

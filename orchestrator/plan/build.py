@@ -67,7 +67,7 @@ def build(
         external: Further external nodes, run by programs of the user.
         controller_port: The port on this machine's loopback where the controller is reached.
         link_ports: Ports on this machine's loopback for the neighbours of external nodes.
-        secrets: Tokens and password; drawn anew unless given.
+        secrets: Tokens and password; generated unless given.
         db: Where Postgres is; for docker it is the lab's own container.
         subnet: The container network's subnet; the engine's choice unless given.
         images: Names of the images; those of this version unless given.

@@ -292,7 +292,7 @@ class DeploymentPlan:
         """Return the restart policy of all containers, as a compose file states it.
 
         The engine pauses longer after each death that follows another, up to a minute, and counts all of them
-        for as long as the container lives; `nm up` begins the count anew.
+        for as long as the container lives; `nm up` resets the count.
         """
         return f"on-failure:{RESTARTS}" if self.restart else "no"
 

@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom the controller let in; `node` is the one whose token it showed, 0 for an operator."""
+    """An authenticated peer; `node` is the node of its token, 0 for an operator."""
 
     role: Role
     software: str

@@ -91,7 +91,7 @@ class EmbeddedPostgres:
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
 
-    # Where it is.
+    # Paths.
 
     @property
     def data(self) -> Path:
@@ -130,7 +130,7 @@ class EmbeddedPostgres:
             raise StoreUnavailable("the embedded Postgres does not run", id="store.not-running")
         return pid
 
-    # What it does.
+    # Starting and stopping.
 
     def start(self) -> None:
         """Make the cluster if there is none, and start the server; returns when it takes connections.
@@ -196,7 +196,7 @@ class EmbeddedPostgres:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # How.
+    # Helpers.
 
     def _is_ours(self, folder: Path) -> bool:
         """Whether a folder in a place where everybody may write was made by us."""

@@ -38,7 +38,7 @@ _LOG = log.get(__name__)
 
 
 class Store:
-    """Postgres, and nothing else knows it.
+    """The connection to Postgres.
 
     Args:
         conninfo: As libpq reads it.
@@ -93,7 +93,7 @@ class Store:
         if self._pool is not None:
             await self._pool.close(timeout=1.0)
 
-    # What it is worth.
+    # Health.
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -188,7 +188,7 @@ class Store:
         """
         self._listener = keep_running(lambda: self._listen(changed), name="store listener")
 
-    # How.
+    # Helpers.
 
     async def _first_connection(self, within: float) -> AsyncConnection:
         from psycopg import AsyncConnection, OperationalError

@@ -15,7 +15,7 @@ followed by a start at once, because what is killed from outside works when it i
 
 
 class Restarts:
-    """Remembers when parts ended, and says what follows."""
+    """Records when parts ended, and decides about restarts."""
 
     def __init__(self) -> None:
         self._deaths: dict[str, list[float]] = {}

@@ -118,7 +118,7 @@ async def introduce(
     process: int = 0,
     node: int = 0,
 ) -> None:
-    """Say who we are on a new connection, and wait to be let in.
+    """Send `Hello` on a new connection, and wait for `Welcome`.
 
     Raises:
         PeerError: The controller refuses us.

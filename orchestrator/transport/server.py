@@ -39,7 +39,7 @@ HELLO_LIMIT = 10.0
 """Seconds that a new connection has to introduce itself."""
 
 MAX_UNAUTHENTICATED = 1024
-"""Connections whose peer has not been let in yet; a lab of a thousand nodes starts within this."""
+"""The limit of unauthenticated connections; a lab of a thousand nodes starts within it."""
 
 Handler = Callable[[Connection], Awaitable[None]]
 HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
@@ -47,7 +47,7 @@ HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
 
 
 class Server:
-    """A listening socket; made by `serve`."""
+    """A listening socket; created by `serve`."""
 
     def __init__(self, inner: WebSocketServer) -> None:
         self._inner = inner
@@ -144,7 +144,7 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
     """Wait for a peer's `Hello` and admit it, or refuse it with the reason.
 
     Raises:
-        ProtocolError: It was not let in, and was told so.
+        ProtocolError: It was refused, and informed.
     """
     wrong: asyncio.Future[Bad] = asyncio.get_running_loop().create_future()
     connection.max_message = MAX_FIRST_MESSAGE

@@ -126,7 +126,7 @@ def test_a_node_that_comes_back_is_asked_what_became_of_its_role(runs: Runs, eff
     assert effects.called == [3]
     runs.attach("B2", m.AgentHello((3,)), 200)
     runs.tick(200 + CONFIRM_MS)
-    assert "was started anew" in runs.run("r1").reason
+    assert "was restarted" in runs.run("r1").reason
 
 
 def test_a_role_that_raises_stops_the_others_and_names_itself(runs: Runs, effects: Recorder) -> None:
@@ -189,7 +189,7 @@ def test_an_agent_started_anew_has_lost_what_it_ran(runs: Runs, effects: Recorde
     runs.attach("B2", m.AgentHello((3,)), 2000)
     assert runs.next_due() == 2000 + CONFIRM_MS
     runs.tick(2000 + CONFIRM_MS)
-    assert runs.run("r1").reason.endswith("its process was started anew")
+    assert runs.run("r1").reason.endswith("its process was restarted")
 
 
 def test_a_role_that_ended_while_nobody_listened_may_still_say_so(runs: Runs, effects: Recorder) -> None:

@@ -38,7 +38,7 @@ def test_a_killed_part_is_named_and_up_repairs_just_that(labs: Labs, nm: Nm, par
     assert {node.state for node in seen.nodes} == {states[role]}
     up = nm("up", RING)
     assert up.code == 0, up.err
-    assert f"started anew: {role}" in up.err
+    assert f"restarted: {role}" in up.err
     after = {each: part("ring", each) for each in before}
     assert {each for each in before if before[each] != after[each]} == {role}
     assert lab.status().state == "ready"
@@ -73,7 +73,7 @@ def test_gc_collects_what_a_killed_up_left(nm: Nm, nm_home: Home) -> None:
     up.communicate()
     status = nm("status", "-n", "ring", "-o", "json").json
     assert status["state"] == "failed"
-    assert "its start was cut off" in status["problems"][0]
+    assert "its start was interrupted" in status["problems"][0]
     assert [each["lab"] for each in nm("gc", "-o", "json").json] == ["ring"]
     assert leftovers(nm_home) == []
 

@@ -35,7 +35,7 @@ def test_a_part_that_is_stalled_is_replaced(
     until(lambda: lab.status().state == "degraded")
     up = nm("up", RING, timeout=120)
     assert up.code == 0, up.err
-    assert f"started anew: {role}" in up.err
+    assert f"restarted: {role}" in up.err
     after = {name: part("ring", name) for name in before}
     assert {name for name in before if before[name] != after[name]} == {role}
     assert not before[role].alive()

@@ -75,7 +75,7 @@ class Engine:
         self._client: DockerClient | None = None
 
     async def ask(self, question: Callable[[DockerClient], T]) -> T:
-        """Ask the engine something.
+        """Run a query in a worker thread.
 
         Raises:
             HostNotFit: No engine answers, or it refuses us.
@@ -87,7 +87,7 @@ class Engine:
         return self.doing(lambda: question(self._open()))
 
     def doing(self, work: Callable[[], T]) -> T:
-        """Do something with the engine, in the calling thread.
+        """Run a call of the engine's API, in the calling thread.
 
         Raises:
             HostNotFit: No engine answers, or it refuses us.

@@ -61,7 +61,7 @@ class DockerHost:
         self.engine = engine or Engine()
 
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
-        """Make and start what does not run; parts wait for each other by themselves."""
+        """Create and start containers that do not run; parts wait for each other by themselves."""
         wanted = compose_file.read(directory.run / "docker-compose.yml", directory.name)
         await self.require_images(wanted.images)
         progress("starting containers")

@@ -235,7 +235,7 @@ def log_file(directory: LabDirectory, part: str) -> Path:
 
 
 def _stop_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
-    """How a database is ended: at once, and so that what it holds outside its folder can still be told.
+    """The signal that stops a database at once, leaving the facts needed to clean up outside its folder.
 
     `initdb` deletes the cluster's files on SIGTERM or SIGINT, and with them the number of its memory segment,
     which could not be removed then.

@@ -58,7 +58,7 @@ def _require_cluster(directory: LabDirectory) -> None:
             f"the database of lab {directory.name} is gone: {directory.database / 'data'}",
             id="start.database-gone",
             found="no database",
-            hint=f"`nm down -n {directory.name}` removes what is left of the lab; then `nm up` makes it anew",
+            hint=f"`nm down -n {directory.name}` removes what is left of the lab; then `nm up` recreates it",
         )
 
 

@@ -75,7 +75,7 @@ class AddNode(Message):
         remote_node_id: The neighbour.
         remote_name: Its name.
         remote_addr: `host:port` to dial; empty when this side does not dial.
-        remote_process: The neighbour's process; another number than before means that it was started anew.
+        remote_process: The neighbour's process; another number than before means that it was restarted.
         same_process: The link stays in memory and no side dials.
         dial: This side dials; the other accepts.
         link: What happens to the packets that leave here for there.
