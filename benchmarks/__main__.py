@@ -1,4 +1,4 @@
-"""All benchmarks one after the other: `python -m benchmarks [--quick] [--publish]`, which `make bench` calls.
+"""Run all benchmarks: `python -m benchmarks [--quick] [--publish]`, which `make bench` calls.
 
 Options that all of them understand are handed on. The exit code is the most serious one: an interruption ends
 the run at once, a missed gate outranks a machine that is not fit, and that outranks a gap.

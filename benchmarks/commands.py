@@ -1,4 +1,4 @@
-"""Run other programs with a time limit, and end exactly those that we started.
+"""Run other programs with a time limit, and terminate exactly those.
 
 Every program gets a process group of its own. Whatever it leaves running is ended through that group, never
 by name.
@@ -144,7 +144,7 @@ class Background:
         return Finished(self.argv, self.popen.returncode, stdout, stderr, time.monotonic() - begin)
 
     def stop(self) -> None:
-        """End the process group: politely first, then not. Safe to call twice."""
+        """End the process group: SIGTERM first, then SIGKILL. Safe to call twice."""
         if self.popen.poll() is None:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Where the packet path's processor time goes: `perf` on the threads of a path's relays while a stream runs.
+"""Profile the packet path: `perf` on the threads of a path's relays during a stream.
 
 A symbol belongs to the first kind whose pattern it fits. Samples come from the CPU clock, because virtual
 machines often have no hardware counters; time with interrupts off then shows at the function that switches

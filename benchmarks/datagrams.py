@@ -1,4 +1,4 @@
-"""Count datagrams at both ends, by the kernel's own counters.
+"""Count datagrams at both ends with the kernel's counters.
 
 A receiver that is too slow loses datagrams in its socket. A tool that counts what the program read takes that
 for loss on the way; the kernel counts it apart.

@@ -1,4 +1,4 @@
-"""The two ways in which a measurement can fail to give a number.
+"""Errors of a measurement.
 
 BenchmarkError
 ├── CommandFailed     a program that we started ended badly or took too long

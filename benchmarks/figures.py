@@ -1,4 +1,4 @@
-"""From samples to the figures that are published: pure arithmetic, no clocks and no files.
+"""Compute the published figures from samples. Pure.
 
 A run is made of rounds; in a round every case is measured once, one after the other, so that a case and its
 reference met the same machine in the same minute. The figure that counts is therefore the *paired* ratio:

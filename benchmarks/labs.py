@@ -1,4 +1,4 @@
-"""Drive `nm` from outside, as a user does: topology file in, JSON out, everything timed and bounded.
+"""Drive `nm` from outside: topology file in, JSON out, with time limits.
 
 Labs of the benchmarks have names that begin with our prefix. Whatever happens, `lab()` ends with `nm down`.
 """

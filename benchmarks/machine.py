@@ -1,4 +1,4 @@
-"""Write down the machine: a ratio without its machine is worth little, a number without it nothing.
+"""Describe the machine on which a benchmark runs.
 
 The host's name is left out; it says nothing about speed and may say something about its owner.
 """

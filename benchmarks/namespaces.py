@@ -1,4 +1,4 @@
-"""Throw-away network namespaces: the kernel paths that everything is compared with.
+"""Temporary network namespaces: the kernel paths used as references.
 
 A chain of `n` hops is two end namespaces and `n - 1` routers, joined by `n` veth pairs with MTU 1500 and
 their offloads on. Names carry our prefix and the number of our process; what a killed run left behind is
@@ -81,7 +81,7 @@ def veth_chain(hops: int, *, mtu: int = 1500, steered: bool = True) -> Iterator[
             link_bytes=lambda: [_transmitted(name, "right") for name in names[:-1]],
             cut=Cut(
                 down=lambda: _batch([f"-n {middle} link set left down"]),
-                up=lambda: _batch(_mend_commands(names, hops // 2)),
+                up=lambda: _batch(_restore_commands(names, hops // 2)),
             ),
         )
 
@@ -135,7 +135,7 @@ def _route_commands(names: tuple[str, ...], position: int, hops: int) -> list[st
     return lines
 
 
-def _mend_commands(names: tuple[str, ...], position: int) -> list[str]:
+def _restore_commands(names: tuple[str, ...], position: int) -> list[str]:
     """Return what brings the left link of a namespace back: the kernel forgot the routes over it."""
     hops = len(names) - 1
     lines = [f"-n {names[position]} link set left up"]

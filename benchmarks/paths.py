@@ -1,6 +1,6 @@
-"""What is measured, seen from outside: two ends, and a way between them.
+"""The interface of a measured path: two ends, and the links between.
 
-The kernel's veth chain, a lab of ours and a Mininet network all become a `Path`. The cases and the honesty
+The kernel's veth chain, a lab of ours and a Mininet network all become a `Path`. The cases and the path
 checks know nothing else about them.
 """
 

@@ -1,4 +1,4 @@
-"""Read what the kernel counts: CPU time, memory, and the processes that belong together.
+"""Read CPU time, memory and process relations from `/proc`.
 
 All functions read `/proc` and nothing else. CPU time of the whole machine is used for throughput, because
 most of the work there is done by the kernel on behalf of nobody in particular; CPU time of single processes

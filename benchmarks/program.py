@@ -1,6 +1,6 @@
-"""What the commands have in common: options, where results go, and exit codes.
+"""Options, result files and exit codes shared by all benchmarks.
 
-0    every row that was measured reached its gate, every honesty check held
+0    every row that was measured reached its gate, every path check passed
 1    a row missed its gate, or a check failed
 2    wrong usage
 3    with --strict: a row was not measured

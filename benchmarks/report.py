@@ -1,4 +1,4 @@
-"""Records as tables, for the terminal and for the documentation. Pure: a record in, text out.
+"""Format records as tables for the terminal and the documentation. Pure: a record in, text out.
 
 Everything is made from the stored JSON, so that the page can be made again from the published records without
 measuring anything.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.bars import BARS, Bar, bar
 from benchmarks.chaos import healing_report
 from benchmarks.chaos import report as chaos
 from benchmarks.tables import number, table
+from benchmarks.targets import TARGETS, Target, target_row
 from benchmarks.transfers import report as transfers
 
 __all__ = ["number", "page", "table", "text"]
@@ -71,7 +71,7 @@ def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
     else:
         parts += ["### Limits\n", _goals_table(record)]
     if record.get("checks"):
-        parts += ["### Honesty checks\n", _checks_table(record)]
+        parts += ["### Path checks\n", _checks_table(record)]
     if record.get("not_runnable"):
         parts += ["### Not runnable here\n", _reasons(record["not_runnable"])]
     parts.append(_kernel_note(record))
@@ -84,13 +84,13 @@ def _belongs(record: Record, row: Mapping[str, Any]) -> bool:
 
 def _rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
     by_number = {row["row"]: row for row in rows}
-    lines = [_row_line(bar(n), by_number[n]) for n in (b.row for b in BARS) if n in by_number]
+    lines = [_row_line(target_row(n), by_number[n]) for n in (b.row for b in TARGETS) if n in by_number]
     header = ("#", "Metric", "Gate", "Target", "Stretch", "Reached", "Mark", "Claimed, other hardware")
     notes = [f"- Row {n}: {said}" for n in sorted(by_number) if (said := _note(by_number[n]))]
     return table(header, lines, right=frozenset({0, 2, 3, 4, 5})) + "\n" + "\n".join(notes) + "\n"
 
 
-def _row_line(goal: Bar, row: Mapping[str, Any]) -> list[str]:
+def _row_line(goal: Target, row: Mapping[str, Any]) -> list[str]:
     marks = [number(mark, goal.unit) for mark in (goal.gate, goal.target, goal.stretch)]
     reached = number(row["reached"], goal.unit)
     return [str(goal.row), goal.metric, *marks, reached, row["grade"], goal.claim]

@@ -1,4 +1,4 @@
-"""Remember the machine-wide kernel settings, and put back what a peer changed.
+"""Restore machine-wide kernel settings that a peer changed.
 
 Mininet rewrites socket buffers, backlogs and more when it starts, and leaves them so. A benchmark that ran
 after it would measure another machine than one that ran before. `preserved()` surrounds everything that may

@@ -1,4 +1,4 @@
-"""Labs of ours as paths; nothing else in these benchmarks looks inside a lab.
+"""Open labs of the testbed as paths.
 
 Programs enter a node as `nm exec` does, through the network namespace that the host process or the container
 holds, but without starting `nm` for each: a measurement must not contain it. Only the network is entered, so

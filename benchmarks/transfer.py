@@ -1,4 +1,4 @@
-"""Send bytes that cannot be guessed, receive them, and say what arrived and when the last of it came.
+"""Send pseudo-random bytes, receive them, and report their hash and time.
 
 A program of its own, started in the network of an end; the standard library is all it needs.
 

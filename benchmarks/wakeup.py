@@ -1,4 +1,4 @@
-"""How long this machine takes to wake a thread: what no packet path in user space can undercut.
+"""Measure the time to wake a thread: a lower bound for packet paths in user space.
 
 The kernel's own paths carry a ping through without waking anybody but `ping`; a relay in user space has to be
 woken on the way there and back. On a virtual machine whose idle processors are given away that costs hundreds

@@ -1,11 +1,10 @@
-"""The Python face of a node: send, receive, groups and lossless transfers inside a program of one's own.
+"""The Python API of a node: send and receive messages, groups, and lossless transfers.
 
-`Dataplane` starts the node that a settings file describes, in this process; everything else comes from it.
-All packet work is native and runs on threads of its own, so that Python neither slows it down nor is slowed
-down by it.
+`Dataplane` starts the node that a settings file describes, in this process; all other objects come from it.
+All packet work is native and runs on threads of its own.
 
-The classes of results are loaded when they are first asked for: a program that only carries a node, as every
-container of a lab does, starts without them.
+The result classes are imported on first use, so that a program that only hosts a node, as every container of
+a lab does, starts without them.
 """
 
 from __future__ import annotations

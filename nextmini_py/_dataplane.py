@@ -1,4 +1,4 @@
-"""`Dataplane`: a node of the lab inside this program."""
+"""`Dataplane`: a node of the lab in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Dataplane(Groups):
 
     The node registers with its controller, links to its neighbours and forwards packets on threads of its own
     until it is closed. Several may live in one process. The calls may be made from any thread; those that
-    wait let other threads run and end with Ctrl-C. Each of those has a twin in `_async`, to be awaited.
+    wait let other threads run and end with Ctrl-C. Each of those has an `_async` variant, to be awaited.
 
     Args:
         config_path: The node's TOML file.
@@ -64,7 +64,7 @@ class Dataplane(Groups):
         self._node = _native.Node(config_path, enable_local_interface, namespace_fd)
 
     def _registered(self) -> None:
-        """Wait until the controller has taken us in; a node that it does not take is closed."""
+        """Wait until the controller has accepted the node; a refused node is closed."""
         try:
             self._node.registration().wait()
         except BaseException:
@@ -112,7 +112,7 @@ class Dataplane(Groups):
         state = ", closed" if self.closed else ""
         return f"<Dataplane of node {self.node_id} from {self.config_path}{state}>"
 
-    # ---- what it is
+    # ---- information
 
     def get_network_info(self) -> dict[str, str]:
         """Return where the node is and how it is reached.
@@ -156,7 +156,7 @@ class Dataplane(Groups):
             dst_port: The port it sends to; None for `user_space_server_port`.
 
         Raises:
-            InvalidArgument: Somebody in this program receives that flow already.
+            InvalidArgument: This program has a receiver for that flow already.
         """
         return PacketReceiver(self._node.register_receiver(src_node_id, None, src_port, dst_port))
 
@@ -240,7 +240,7 @@ class Dataplane(Groups):
             The session's number here.
 
         Raises:
-            Unfetched: Transfers that have arrived hold 4 GiB that nobody has fetched.
+            Unfetched: Received transfers hold 4 GiB that were not fetched.
         """
         dest = self._destination(group_id, dest_ip)
         return self._node.receive_data(group_id, dest, source_node_id, expected_bytes, chunk_size)
@@ -264,7 +264,7 @@ class Dataplane(Groups):
 
         Returns:
             True only if every listed receiver has every byte and has said so by their digest. False when
-            the time is over or somebody lacks something; `lossless_result` says which, and names whom.
+            on a timeout, or when a receiver lacks bytes; `lossless_result` names it.
 
         Raises:
             UnknownSession: This dataplane started no such session, or has forgotten it: it remembers the last
@@ -284,7 +284,7 @@ class Dataplane(Groups):
         return lossless_result(self._node.session_report(session_id))
 
     def lossless_cancel(self, session_id: int) -> None:
-        """End a transfer at once, tell its peers, and let go of bytes that were not fetched.
+        """End a transfer at once, notify its peers, and release bytes that were not fetched.
 
         A receive call that is cancelled takes no transfer any more. Cancelling again, or what has ended, or
         after the dataplane was closed, does no harm; it waits for nothing but this node.
@@ -299,7 +299,7 @@ class Dataplane(Groups):
 
         Args:
             session_id: A session of `receive_data`.
-            consume: Let go of the bytes here; they live on as long as the view does.
+            consume: Release the bytes here; they exist as long as the view does.
 
         Raises:
             UnknownSession: This dataplane started no such session.
@@ -343,7 +343,7 @@ class Dataplane(Groups):
             yield Event(*found)
 
     def _destination(self, group_id: int, dest_ip: str) -> str:
-        """A group is known by its number; an address that is not its own is corrected, not obeyed."""
+        """Return the address of a group; a wrong `dest_ip` is logged and replaced."""
         from ipaddress import IPv4Address
 
         known = self._node.group_address(group_id)
@@ -359,7 +359,7 @@ _open: weakref.WeakSet[Dataplane] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Neighbours should hear that a program ends, not find out."""
+    """Close all nodes at exit, so that the controller and neighbours are notified."""
     for dataplane in list(_open):
         dataplane.close()
 

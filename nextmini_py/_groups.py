@@ -1,4 +1,4 @@
-"""Groups and trees: the part of `Dataplane` that speaks with the controller."""
+"""Groups and trees: the calls of `Dataplane` that the controller answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Groups:
 
         Args:
             timeout_ms: How long; None waits for ever.
-            label: The group with this label, whoever made it. Without one, the group that this node created
+            label: The group with this label, of any source. Without one, the group that this node created
                 last.
 
         Returns:

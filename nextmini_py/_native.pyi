@@ -91,7 +91,7 @@ class PacketView(Buffer):  # the slot exists at run time; its name only from CPy
     def from_buffer(data: PacketView | Buffer) -> PacketView:
         """Make a view that shares the memory of an object, also of a writable one.
 
-        Nobody may change the object while the view, or a transfer of it, is in use.
+        The object must not be changed while the view, or a transfer of it, is in use.
         """
 
     def slice(self, start: int = 0, stop: int | None = None) -> PacketView:
@@ -293,7 +293,7 @@ def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
     """Lay a file over `/etc/hosts` for the calling thread."""
 
 def was_called() -> bool:
-    """Whether the controller has called for somebody who runs roles here."""
+    """Whether the controller has requested an agent for this process."""
 
 def watch_calls(waker: Waker, key: int) -> None:
     """Let a waker fire when it does."""

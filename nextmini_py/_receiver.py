@@ -14,13 +14,13 @@ __all__ = ["PacketReceiver"]
 
 
 class PacketReceiver:
-    """The messages of one flow; made by `Dataplane.register_receiver_from_node` and its sisters.
+    """The messages of one flow; created by the `register_receiver_…` methods of `Dataplane`.
 
     Messages queue up to the node's `channel_capacity`. Beyond that they are dropped and counted; with
     `channel_backpressure` the queue first grows by up to 32 MB, for programs that do not read all the time.
-    The node itself never waits for a program: that would hold up the packets that it forwards, and its
-    neighbours. Registering the flow takes its messages away from the TUN device; `close`, or letting go of
-    the receiver, gives them back.
+    The node itself never waits for a program: that would delay the packets that it forwards, and its
+    neighbours. Registering the flow takes its messages away from the TUN device; `close`, or garbage
+    collection of the receiver, returns them.
     """
 
     def __init__(self, native: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""What a dataplane hands out besides payloads: results of transfers, and events."""
+"""The results of lossless transfers, and the events of a node."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""A dataplane as one run uses it: the same calls, and everything that they open can be ended together.
+"""Give each run its own view of a dataplane, whose receivers and transfers are closed together.
 
-Several runs use a node one after the other. What one of them opened and did not close would take messages and
-transfers of the next: a receiver keeps its flow, a receive call waits for an offer, a membership draws
-traffic. So each run is handed a `RunDataplane` of its own, which notes what is opened through it.
+Several runs use a node one after the other. A receiver, receive call or membership that one of them left open
+would take messages, transfers or traffic of the next. So each run gets a `RunDataplane` of its own, which
+records what is opened through it.
 
-The note is taken at the native node, below `Dataplane`, so that a call added to `Dataplane` is covered too.
+The calls are recorded at the native node, below `Dataplane`, so that new methods of `Dataplane` are covered
+too.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ KEPT_SESSIONS = 256
 
 
 class RunDataplane(Dataplane):
-    """A `Dataplane` whose node belongs to somebody else.
+    """A `Dataplane` whose node is not closed with it.
 
     `close` ends what was opened through this object, not the node.
 
@@ -55,7 +56,7 @@ class RunDataplane(Dataplane):
         self._node = cast("Node", self._run_node)
 
     def interrupt(self) -> None:
-        """End transfers and receivers, so that whoever waits for them goes on; other calls stay possible."""
+        """End transfers and receivers, so that waits for them return; other calls stay possible."""
         self._run_node.interrupt()
 
     def close(self) -> None:
@@ -76,16 +77,16 @@ class _RunNode:
         self._receivers: WeakSet[Receiver] = WeakSet()
         self._sessions: set[int] = set()
         self._joined: set[int] = set()
-        self._planted: set[int] = set()
+        self._installed_trees: set[int] = set()
         self._label: str | None = None
         self._created = threading.Event()
-        for name in _PASSED_ON:
+        for name in _FORWARDED:
             setattr(self, name, getattr(node, name))
         while node.event() is not None:
-            pass  # what happened before concerns somebody else
+            pass  # earlier events belong to other runs
         _open.add(self)
 
-    # ---- the end
+    # ---- closing
 
     def interrupt(self) -> None:
         """See `RunDataplane.interrupt`."""
@@ -94,7 +95,7 @@ class _RunNode:
         for receiver in receivers:
             receiver.close()
         for session in sessions:
-            self._tidy(lambda session=session: self._native.cancel_session(session))  # type: ignore[misc]
+            self._clean_up(lambda session=session: self._native.cancel_session(session))  # type: ignore[misc]
 
     def close(self) -> None:
         """See `RunDataplane.close`."""
@@ -102,20 +103,20 @@ class _RunNode:
             if self._ended:
                 return
             self._ended = True
-            for name in _PASSED_ON:
+            for name in _FORWARDED:
                 setattr(self, name, _closed)
         _open.discard(self)
         self.interrupt()
-        for group in self._planted:  # while it is still a member, who may do so
-            self._tidy(partial(self._native.set_group_routes_multi, group, []))
+        for group in self._installed_trees:  # while it is still a member, who may do so
+            self._clean_up(partial(self._native.set_group_routes_multi, group, []))
         for group in self._joined:
-            self._tidy(partial(self._native.leave_group, group))
+            self._clean_up(partial(self._native.leave_group, group))
 
     def abandon(self) -> None:
-        """End it in a forked child, where no thread of the node exists: nothing is told to anybody."""
-        self._lock = threading.Lock()  # somebody may have held the old one when the process was forked
+        """End it in a forked child, where no thread of the node exists: no peer is notified."""
+        self._lock = threading.Lock()  # another thread may have held the old one during the fork
         self._ended = True
-        for name in _PASSED_ON:
+        for name in _FORWARDED:
             setattr(self, name, _forked)
 
     @property
@@ -131,7 +132,7 @@ class _RunNode:
     def offload(self) -> str:
         return self._native.offload
 
-    # ---- what opens something
+    # ---- calls that open something
 
     def register_receiver(
         self,
@@ -199,22 +200,22 @@ class _RunNode:
     def set_group_routes(self, group_id: int, edges: list[tuple[int, int]]) -> Answer:
         self._require_open()
         with self._lock:
-            self._planted.add(group_id)
+            self._installed_trees.add(group_id)
         return self._answer(self._native.set_group_routes(group_id, edges))
 
     def set_group_routes_multi(self, group_id: int, trees: list[tuple[int, list[tuple[int, int]]]]) -> Answer:
         self._require_open()
         with self._lock:
-            self._planted.add(group_id)
+            self._installed_trees.add(group_id)
         return self._answer(self._native.set_group_routes_multi(group_id, trees))
 
     def compute_group_routes(self, group_id: int, receivers: list[int], kind: str) -> Answer:
         self._require_open()
         with self._lock:
-            self._planted.add(group_id)
+            self._installed_trees.add(group_id)
         return self._answer(self._native.compute_group_routes(group_id, receivers, kind))
 
-    # ---- what waits
+    # ---- calls that wait
 
     def group(self, label: str | None = None) -> tuple[int, str, int] | None:
         self._require_open()
@@ -255,7 +256,7 @@ class _RunNode:
     def wait_for_event(self, timeout_ms: int | None = None) -> tuple[str, dict[str, Any]] | None:
         return self._until(self._native.wait_for_event, timeout_ms)
 
-    # ---- how
+    # ---- helpers
 
     def _until(self, look: Callable[[int], _T | None], timeout_ms: int | None) -> _T | None:
         """Wait in slices: between two of them an exception that stops the role's thread can appear."""
@@ -272,12 +273,12 @@ class _RunNode:
     def _session(self, number: int) -> int:
         with self._lock:
             self._sessions.add(number)
-            crowded = len(self._sessions) % KEPT_SESSIONS == 0
+            prune_due = len(self._sessions) % KEPT_SESSIONS == 0
             late = self._ended
         if late:
             self._native.cancel_session(number)
             _closed()
-        if crowded:
+        if prune_due:
             self._forget_ended()
         return number
 
@@ -297,7 +298,7 @@ class _RunNode:
         if self._ended:
             (_forked if os.getpid() != _process else _closed)()
 
-    def _tidy(self, work: Callable[[], object]) -> None:
+    def _clean_up(self, work: Callable[[], object]) -> None:
         with suppress(NextminiError):  # it ended by itself, or the node is closed: there is nothing to end
             work()
 
@@ -323,7 +324,7 @@ class _RunAnswer:
         return found
 
 
-_PASSED_ON = (
+_FORWARDED = (
     "cancel_session",
     "event",
     "group_address",

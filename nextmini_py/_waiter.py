@@ -1,8 +1,8 @@
-"""Waiting in an event loop for what happens on native threads.
+"""Wait in an event loop for changes on native threads.
 
-Native threads never call into Python: they raise a descriptor, and the loop reads it like any other. One
-waiter serves everything that one loop waits for. Nothing is taken from a queue before it is handed to whoever
-awaits it, so a wait may be cancelled at any point without losing data.
+Native threads never call into Python: they signal a file descriptor, and the loop reads it like any other.
+One waiter serves all waits of a loop. Nothing is taken from a queue before it is handed to the awaiting
+caller, so a wait may be cancelled at any point without losing data.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Waiter:
             self._loop.add_reader(self._waker.fileno(), self._wake)
         sleeper: asyncio.Future[None] = self._loop.create_future()
         self._sleepers.setdefault(key, set()).add(sleeper)
-        alarm = None if deadline is None else self._loop.call_at(deadline, _rouse, sleeper)
+        alarm = None if deadline is None else self._loop.call_at(deadline, _wake_sleeping, sleeper)
         try:
             await sleeper
         finally:
@@ -89,10 +89,10 @@ class Waiter:
     def _wake(self) -> None:
         for key in self._waker.take():
             for sleeper in self._sleepers.get(key, ()):
-                _rouse(sleeper)
+                _wake_sleeping(sleeper)
 
 
-def _rouse(sleeper: asyncio.Future[None]) -> None:
+def _wake_sleeping(sleeper: asyncio.Future[None]) -> None:
     if not sleeper.done():
         sleeper.set_result(None)
 

@@ -1,4 +1,4 @@
-"""Every error that the Python face of a node raises.
+"""The tree of all errors that the Python API of a node raises.
 
     NextminiError
     ├── ConfigError              the settings file cannot be used: file, line, column, key
@@ -60,7 +60,7 @@ class NextminiError(Exception):
     Attributes:
         id: Stable name of this kind of failure.
         message: One sentence that says what failed.
-        hint: What would mend it, where that can be said.
+        hint: How to fix it, where that is known.
     """
 
     id: str = "nextmini"
@@ -222,7 +222,7 @@ class NoData(NextminiError, KeyError):
 
 
 class Unfetched(NextminiError):
-    """Transfers hold so many bytes which nobody has fetched that no further one is received."""
+    """Received transfers hold so many unfetched bytes that no further one is accepted."""
 
     id = "session.unfetched"
 

@@ -1,7 +1,7 @@
-"""Namespaces, the controller's call and views of a node, for a program that carries nodes for others.
+"""Namespaces, agent calls and per-run views, for a process that hosts nodes.
 
-A node of one's own needs none of this. The functions about namespaces act on the calling thread or process at
-once and are not undone; they need the permissions of the system calls behind them.
+An ordinary program with one node needs none of this. The namespace functions act on the calling thread or
+process at once and are not undone; they need the permissions of the system calls behind them.
 """
 
 from __future__ import annotations

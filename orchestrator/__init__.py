@@ -1,9 +1,9 @@
-"""The orchestrator: from a topology file to a running lab, and back to nothing.
+"""Bring emulated networks up from topology files, run experiments in them, and take them down.
 
-The house has floors, and stairs lead down only:
+Layers; imports only point down:
 
-    9  cli · testing          what a person or a test suite touches
-    8  lab                    the SDK: everything the command line does, it does through this
+    9  cli · testing          the command line; pytest fixtures
+    8  lab                    the SDK; the command line is a thin wrapper around it
     7  render · deploy · controller · node · results
     6  transport              moves protocol bytes
     5  plan · scenario · store · settings
@@ -12,9 +12,9 @@ The house has floors, and stairs lead down only:
     2  units · source         values with units; YAML and TOML with line and column
     1  errors · log · clock · resources · supervisor
 
-Importing this package imports nothing else: a node agent must not pay for Docker, and `nm validate` must not
-pay for Postgres. The names below are loaded when they are first asked for; `__init__.pyi` tells
-type checkers what they are, so that not even an import for their sake stands here.
+Importing this package imports no other module: a node agent does not load Docker's SDK, and `nm validate`
+does not load psycopg. The names below are imported on first use; `__init__.pyi` declares them for type
+checkers.
 """
 
 from __future__ import annotations

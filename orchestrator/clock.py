@@ -1,9 +1,9 @@
-"""The one place that asks the time.
+"""Clocks and deadlines; no other module reads the time.
 
-Everything else is handed a `Clock`, or a moment. Durations are measured on the monotonic clock and written as
-seconds; wall-clock moments exist only to be shown, and are UTC.
+All other code takes a `Clock` or a moment as an argument. Durations are measured on the monotonic clock, in
+seconds; wall-clock time is used for display only, in UTC.
 
-`ManualClock` stands still until it is told to move, so that a test of a back-off takes no time at all.
+`ManualClock` moves only when told, so that tests of back-off need no waiting.
 """
 
 from __future__ import annotations

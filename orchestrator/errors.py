@@ -1,4 +1,4 @@
-"""Every error a user can meet, as one tree, sorted by who can mend it.
+"""The tree of all errors that a user can get, grouped by who can fix them.
 
     NmError
     ├── UsageError               the person at the keyboard: a wrong option, lab or selector       (2)
@@ -11,9 +11,9 @@
     ├── CheckFailed              the experiment ran and did not hold                              (1)
     ├── RunFailed                the experiment could not run to its end                          (1)
     ├── HostNotFit               the machine: no TUN, no engine, no permission, no room           (4)
-    ├── StartFailed              a lab did not become ready; names the culprit                    (5)
+    ├── StartFailed              a lab did not become ready; names the failed part                    (5)
     │   └── ControllerUnreachable
-    ├── LabBusy                  somebody else is changing this lab right now                     (5)
+    ├── LabBusy                  another command is changing this lab                             (5)
     ├── StoreUnavailable         Postgres is gone or refuses                                      (5)
     ├── ProtocolError            a peer said something that we do not understand                  (5)
     ├── FidelityBroken           the lab could not do what the file says                          (6)
@@ -118,7 +118,7 @@ class NmError(Exception):
         expected: What would have been right.
         hint: What to do next, as a sentence without a full stop.
         exit_code: What `nm` exits with; the class knows the usual one.
-        fields: Identifiers for whoever searches the logs, such as `node` and `run`.
+        fields: Identifiers for searching the logs, such as `node` and `run`.
     """
 
     id: str = "nm.error"
@@ -190,7 +190,7 @@ class LabNotFound(UsageError):
 
 
 class UnitInvalid(UsageError):
-    """A value with a unit cannot be read; whoever knows the place turns it into a `Problem`.
+    """A value with a unit cannot be read; a caller that knows the place turns it into a `Problem`.
 
     `reason` is the second half of the sentence, for those who know what the value is called:
     "delay is `20 mz`, but `mz` is no unit of time".
@@ -315,7 +315,7 @@ class StoreUnavailable(NmError):
 
 
 class ProtocolError(NmError):
-    """A control message that cannot be understood; rooms below refine it."""
+    """A control message that cannot be understood; subclasses refine it."""
 
     id = "protocol.invalid"
     exit_code = 5

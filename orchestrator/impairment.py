@@ -1,13 +1,13 @@
-"""What a link does to the packets of one direction.
+"""The impairments of one direction of a link: rate, delay, loss and queue limit.
 
-One frozen class, used by the topology file, live changes, the control protocol and the node's settings alike,
-so that "rate" cannot mean two things. Every field is optional; a field that is absent does not touch packets
-at all, which is more than a value of zero: a link without any takes the fast path.
+One frozen class, used by the topology file, live changes, the control protocol and the node's settings. Every
+field is optional; an absent field has no effect on packets. A link without any takes the fast path, which a
+value of zero does not.
 
-At this boundary the field says its unit: `rate_bps`, `delay_us`, `limit_bytes`. The queue limit is the room
-in front of the serializer or, without a rate, what may be under way in the delay. With a rate and no
-limit, the dataplane takes 50 ms of the rate, or two delays if that is longer, and at least what keeps a TCP
-stream going; the memory of one direction is bounded in any case (`docs/concepts/emulation.md`).
+Field names carry the unit: `rate_bps`, `delay_us`, `limit_bytes`. The queue limit bounds the queue before the
+serializer or, without a rate, the packets in the delay stage. With a rate and no limit, the dataplane takes
+50 ms of the rate, or two delays if that is longer, and at least what one TCP stream needs; the memory of one
+direction is bounded in any case (`docs/concepts/emulation.md`).
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""Logging, set up once at a program's start.
+"""Structured logging, configured once at the start of a program.
 
 A line is an event in the past tense followed by values as fields, identifiers first:
 
     info  link changed  run=7f3c link=a→b delay_us=20000 cause=scenario
 
-What the levels mean: `error`, a person has to act; `warning`, something was lost or retried and the lab goes
-on; `info`, a state changed; `debug`, why it changed. Per-packet events do not exist here; the dataplane has
-counters.
+Levels: `error`, a person has to act; `warning`, something was lost or retried and the lab continues; `info`,
+a state changed; `debug`, why it changed. There are no per-packet events; the dataplane has counters.
 
-Logs are talk, so they go to stderr: stdout carries data alone.
+Logs go to stderr: stdout carries data alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where the files that ship with the program are.
+"""Locate the data files that ship with the program.
 
-Topologies, scenarios and compose templates are data, not modules: they lie beside the packages in a checkout,
-and under `<prefix>/share/nm` when the program was installed from a wheel. Nobody else guesses.
+Topologies, scenarios and compose templates are data, not modules: they are next to the packages in a
+checkout, and under `<prefix>/share/nm` when the program was installed from a wheel.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Start background tasks whose end is noticed.
+"""Start background tasks whose failure is logged and reported.
 
-A task that nobody awaits fails in silence, and whoever counts on it waits for ever. So no task is started by
-`asyncio.create_task` alone: one that works for a caller is awaited by that caller; every other one is started
-here.
+The failure of a task that nobody awaits is lost, and code that depends on it waits for ever. So no task is
+started by `asyncio.create_task` alone: a task that works for a caller is awaited by that caller; every other
+one is started here.
 
-    spawn           does one thing and ends; its failure is logged and handed on
-    keep_running    is to run for as long as its owner; after a failure it is started again, later each time
+    spawn           runs once; its failure is logged and passed on
+    keep_running    runs for as long as its owner; after a failure it is restarted, with growing pauses
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def keep_running(
     """Run a coroutine in the background, and again after every failure, until it returns or is cancelled.
 
     Args:
-        work: Makes the coroutine, anew for every start; what it had in hand has to be kept elsewhere.
+        work: Makes the coroutine for every start; its state has to be kept elsewhere.
         name: For the log.
         failed: Called in the loop with each exception, after that was logged.
 

@@ -1,9 +1,9 @@
-"""Values with units, as people write them: `20 ms`, `100 Mbit`, `0.1 %`, `64 KB`.
+"""Parse and format values with units: `20 ms`, `100 Mbit`, `0.1 %`, `64 KB`.
 
-Inside, the unit is in the type (`Duration`, `Rate`, `Size`); at a TOML, SQL or wire boundary it is in the
-name (`delay_us`, `rate_bps`, `size_bytes`). Numbers are read exactly, as fractions, never through a float:
-`0.1 s` is 100000 µs and not one less. What cannot be said in whole microseconds, bits per second or bytes is
-refused rather than rounded, because an emulator must not quietly do something else than the file says.
+Inside the program the unit is in the type (`Duration`, `Rate`, `Size`); at a TOML, SQL or wire boundary it is
+in the name (`delay_us`, `rate_bps`, `size_bytes`). Numbers are read exactly, as fractions, never through a
+float. A value that is not a whole number of microseconds, bits per second or bytes is refused rather than
+rounded.
 
 A bare number has no unit and is refused where a unit matters, except zero and sizes in bytes.
 """
@@ -98,7 +98,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The room of a queue, in bytes or in packets; exactly one of the two is set."""
+    """A queue limit, in bytes or in packets; exactly one of the two is set."""
 
     bytes: int | None = None
     packets: int | None = None
@@ -213,7 +213,7 @@ def parse_limit(value: Scalar) -> Limit:
 def parse_fraction(value: Scalar) -> float:
     """Read a probability: `0.1 %`, or a number with a point between 0 and 1 such as `0.001`.
 
-    A bare `1` could mean one per cent or everything, and either reading would be wrong for somebody; it is
+    A bare `1` could mean one per cent or everything, so it is
     refused.
 
     Raises:

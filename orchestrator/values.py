@@ -1,4 +1,4 @@
-"""Check that values can be sent and stored, and make texts safe, at the place where they enter.
+"""Validate values that are sent and stored, and make texts safe.
 
 A value that a role reports or publishes travels as msgpack, is kept as `jsonb` and is written to files as
 JSON. What passes `plain_value` can take all three ways unchanged:

@@ -1,1 +1,1 @@
-"""What the Makefile runs: checks of the machine, images, the demo's payload, the reference pages."""
+"""Programs that the Makefile runs: checks, images, the demo's payload, reference pages."""

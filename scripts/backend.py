@@ -1,4 +1,4 @@
-"""The build backend: maturin, with the files that lie beside the packages added to the wheel.
+"""The build backend: maturin, with the shared files added to the wheel.
 
 Topologies, scenarios, compose templates and image folders stand at the top of the repository, where people
 look for them. In a wheel they belong under `share/nm` of the installation prefix. maturin takes such files

@@ -1,4 +1,4 @@
-"""Build the container images, each from a prepared folder, and only when what goes into it has changed.
+"""Build the container images, only when their inputs have changed.
 
 Three images make a lab on Docker: `nm-node`, `nm-controller` and `nm-postgres`, tagged with the project's
 version. The first two install our own wheel and the wheels that it needs, all fetched here, so that nothing

@@ -21,7 +21,7 @@ LOCAL_BASE=nm-base:bookworm
 BUILD_MB=1500
 
 missing=()  # one line each: what, and how to get it
-packages=() # the Debian packages that would mend it
+packages=() # the Debian packages that provide it
 
 has() { command -v "$1" >/dev/null 2>&1; }
 

@@ -1,4 +1,4 @@
-"""Print the requirements that `pyproject.toml` states, one a line, so that pip can install them without
+"""Print the requirements of `pyproject.toml`, one a line, so that pip can install them without
 building us.
 
 Arguments name the lists: `build` (the build backend), or an extra; the dependencies always come along.

@@ -1,9 +1,9 @@
-"""A pytest plugin that fails the run on a skip nobody expected.
+"""A pytest plugin that fails the run on unexpected skips.
 
-A test that skips itself proves nothing, and a missing program would turn whole circles green without a
-word. With NM_STRICT_SKIPS=1 in the environment, each skip's reason has to match a line of
-`tests/expected_skips.txt` (regular expressions, `#` begins a comment); the others are listed and the run
-exits with 1. Where tests run in several worker processes (pytest-xdist), each worker tells the main one.
+A skipped test verifies nothing, and a missing program would skip many tests silently. With NM_STRICT_SKIPS=1
+in the environment, each skip's reason has to match a line of `tests/expected_skips.txt` (regular expressions,
+`#` begins a comment); the others are listed and the run exits with 1. Where tests run in several worker
+processes (pytest-xdist), each worker tells the main one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every test there is, in the order in which a failure is cheapest: Rust, quick Python, integration, system.
-# The circles are one pytest run each; a skip that tests/expected_skips.txt does not name fails the run.
+# Each group of tests is one pytest run; a skip that tests/expected_skips.txt does not name fails the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,31 +13,31 @@ export NM_STRICT_SKIPS=1
 unset PYTHONDONTWRITEBYTECODE
 $python -m compileall -q orchestrator nextmini_py
 stage() { echo; echo "== $* (at ${SECONDS} s)"; }
-# What meets real kernels, engines and clocks on a shared machine may lose a race once: it is run again by itself,
-# in the open, and a second failure counts. The pure tests get no second chance.
-real_circle() {
-    circle "${workers[@]}" "$@" && return
+# Tests with real kernels, engines and clocks on a shared machine may fail by timing: failed ones are run again,
+# alone, and a second failure counts. Quick tests are not repeated.
+repeated() {
+    run_tests "${workers[@]}" "$@" && return
     stage "again, by themselves: the tests that failed"
-    circle "$@" --last-failed --last-failed-no-failures none
+    run_tests "$@" --last-failed --last-failed-no-failures none
 }
 # Tests of one file stay in one process: they share databases and labs. Every test has a home of its own, so files
 # run side by side; more processes than cores make the tests with clocks lose races.
 workers=(-n "$(nproc)" --maxprocesses 4 --dist loadfile)
-circle() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTEST_ARGS:-}; }
+run_tests() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTEST_ARGS:-}; }
 
 stage "Rust"
 scripts/cargo_test.sh
 
 stage "quick: everything pure"
-circle "${workers[@]}" -m 'not integration and not system'
+run_tests "${workers[@]}" -m 'not integration and not system'
 
 stage "integration: Postgres, namespaces, real programs"
-real_circle -m integration
+repeated -m integration
 
 if [ "$(scripts/require.sh --backend)" = docker ]; then
     stage "system: the Docker engine"
     make images
-    real_circle -m system
+    repeated -m system
 else
     stage "system: left out, because no Docker engine answers here"
 fi

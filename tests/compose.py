@@ -1,4 +1,4 @@
-"""The compose tools of this machine, for tests that want to know what they make of a lab's file."""
+"""Find the Compose programs of this machine, for tests that compare with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every circle starts from."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A watchdog over event loops: nothing that runs on one may hold it up.
+"""Detect slow callbacks on event loops.
 
 Loops of the tests run in asyncio's debug mode, and every callback is timed. What counts is the time in which
 it kept its thread busy or asleep, not the time in which other programs had the core: the kernel says how long

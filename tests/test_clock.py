@@ -1,4 +1,4 @@
-"""Time is handed in, and a test can move it."""
+"""Test clocks and deadlines."""
 
 from __future__ import annotations
 

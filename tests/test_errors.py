@@ -1,4 +1,4 @@
-"""Errors keep their facts, their form and their ids, also across a pickle."""
+"""Test the error tree: rendering, JSON, ids, pickling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A link's specification is the same thing in a file, on the wire and in settings."""
+"""Test link specifications in files, messages and settings."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def test_fields_of_a_newer_peer_are_ignored() -> None:
         {"delay_us": 1.5},
     ],
 )
-def test_nonsense_from_the_wire_is_refused(wire: dict[str, object]) -> None:
+def test_invalid_input_from_the_wire_is_refused(wire: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"is .*(needed|expected|between)"):
         LinkSpec.from_wire(wire)

@@ -1,4 +1,4 @@
-"""A log line is an event and its fields, for people or for machines."""
+"""Test the log formats."""
 
 from __future__ import annotations
 

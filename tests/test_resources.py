@@ -1,4 +1,4 @@
-"""Shipped files are found by kind."""
+"""Test the location of shipped files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watchdog barks at what holds up a loop, and at nothing else."""
+"""Test the detection of slow callbacks."""
 
 from __future__ import annotations
 

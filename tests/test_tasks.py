@@ -1,4 +1,4 @@
-"""The end of a background task is noticed."""
+"""Test background tasks."""
 
 from __future__ import annotations
 

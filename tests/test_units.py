@@ -1,4 +1,4 @@
-"""Values with units are read exactly, written shortest, and refused with a reason."""
+"""Test parsing and formatting of values with units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be sent and stored is told from what cannot, whatever Python can make."""
+"""Test the validation of values."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Kill parts of labs at random moments, and see that every end has a name: `python -m benchmarks.chaos`.
+"""Kill parts of labs at random moments, and check how each case ends: `python -m benchmarks.chaos`.
 
-Without `--heal` the lab starts nothing again, and the user mends it; with it, nobody does.
+Without `--heal` the lab restarts nothing, and `nm up` repairs it; with `--heal` it restarts its parts itself.
 
 draw       which part is killed in which phase, when, and how the lab goes on: all from one seed
 commands   `nm` as a user starts it, each with a limit

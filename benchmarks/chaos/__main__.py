@@ -28,7 +28,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.chaos",
         description="Kill parts of a lab at random moments. Without --heal, a native lab that starts nothing "
-        "again: every end has a name. With --heal, a lab that nobody mends: it is ready again by itself.",
+        "again: every end has a name. With --heal, the lab restarts its parts and becomes ready by itself.",
         epilog="The published tables: `--heal --kills 200 --publish`, `--heal --backend docker --kills 60 "
         "--publish`, and `--kills 200 --publish`.",
     )

@@ -1,4 +1,4 @@
-"""`nm` as a user starts it: a process of its own, JSON out, and a limit after which it counts as hung."""
+"""Run `nm` as a separate process, with JSON output and a timeout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is killed, when, and what the user does next: drawn before anything starts, from one seed."""
+"""Draw which part is killed, when, and what follows, from one seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["PHASES", "VICTIMS", "Kill", "draw"]
 PHASES = ("up", "idle", "run", "down")
 VICTIMS = ("nm", "host", "controller", "postgres")
 
-_ERRANDS = {
+_COMMANDS = {
     "up": ("up",),
     "idle": ("status", "exec", "link", "inspect"),
     "run": ("weights-sync", "pingall"),
@@ -27,22 +27,22 @@ class Kill:
         number: Its place in the series, from 1.
         phase: What the lab goes through: `up`, `idle`, `run` or `down`.
         victim: Who is killed: `nm` itself, `host`, `controller` or `postgres`.
-        errand: Which command or scenario is under way; when the lab is idle and somebody else is the victim,
+        command: Which command or scenario is under way; when the lab is idle and somebody else is the victim,
             none.
         moment: When, as a share of what the phase usually takes.
-        mend: Whether the user says `nm up` afterwards, or `nm down`.
+        repair: Whether the user says `nm up` afterwards, or `nm down`.
     """
 
     number: int
     phase: str
     victim: str
-    errand: str
+    command: str
     moment: float
-    mend: bool
+    repair: bool
 
     def __str__(self) -> str:
-        then = "up" if self.mend else "down"
-        return f"{self.number} {self.phase}/{self.errand} {self.victim} at {self.moment:.2f}, then {then}"
+        then = "up" if self.repair else "down"
+        return f"{self.number} {self.phase}/{self.command} {self.victim} at {self.moment:.2f}, then {then}"
 
 
 def draw(kills: int, seed: int) -> list[Kill]:
@@ -58,9 +58,9 @@ def draw(kills: int, seed: int) -> list[Kill]:
             number=number,
             phase=phase,
             victim=victim,
-            errand=chance.choice(_ERRANDS[phase]),
+            command=chance.choice(_COMMANDS[phase]),
             moment=chance.random(),
-            mend=chance.random() < 0.5,
+            repair=chance.random() < 0.5,
         )
         for number, (phase, victim) in enumerate(order[:kills], 1)
     ]

@@ -1,11 +1,11 @@
-"""One lab that stays up, one part killed after the other: it comes back by itself, and knows what it knew.
+"""Kill one part of a lab after the other, and check that it is restarted with its state.
 
     a link is set anew → (a run starts) → the kill → `nm status` until ready, and the part is another process
         → the run ends: it goes on, or fails by name where the process of a role died
         → links, groups, finished runs and their rows are as before; every node reaches every other
 
-No command mends anything. A kill is lost when the lab is not ready in time, or when anything of this does not
-hold; the lab is then taken down and made anew, and the series goes on.
+No command repairs anything. A kill is lost when the lab is not ready in time, or when anything of this does
+not hold; the lab is then taken down and made anew, and the series goes on.
 """
 
 from __future__ import annotations

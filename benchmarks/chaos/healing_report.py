@@ -1,4 +1,4 @@
-"""A series of kills of a lab that heals itself, as a table. Pure: a record in, text out."""
+"""Format a series of kills in a lab that restarts its parts. Pure: a record in, text out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from benchmarks.tables import table
 __all__ = ["sections", "text"]
 
 _INTRO = """\
-One part of a ring of 4 nodes on {backend} is killed with SIGKILL again and again, the lab idle or a run under
-way; every draw comes from seed {seed}. No command mends anything. A kill counts as *ready by itself* when the
-part is another process and the lab's status is `ready` with all links up within {limit_s:g} s, link settings
-made live, groups and rows of finished runs are as before, every node reaches every other, and a run went on,
-or failed by name where the process of a role was killed. Seconds are from the kill to the answer that says
-so. The native series keeps below the number of deaths after which a part is left dead.
+One part of a ring of 4 nodes on {backend} is killed with SIGKILL repeatedly, the lab idle or with a run
+under way; every draw comes from seed {seed}. No command repairs the lab. A kill counts as *ready by itself*
+when the part is another process and the lab's status is `ready` with all links up within {limit_s:g} s,
+link settings made live, groups and rows of finished runs are as before, every node reaches every other, and
+a run continued, or failed with the reason where the process of a role was killed. Seconds are from the kill
+to the answer that says so. The native series stays below the number of failures after which a part is not
+restarted.
 """
 
 Record = Mapping[str, Any]

@@ -1,8 +1,8 @@
-"""One lab, one kill after the other.
+"""Run one kill after the other against one lab.
 
     the lab is as the phase needs it → the phase's command starts → the kill → every command ends, with a name
         → `nm status`: ready by itself, or it names what is gone
-        → `nm up` mends just that, or `nm down` leaves nothing
+        → `nm up` restarts just that part, or `nm down` leaves nothing
 
 A fault is whatever does not hold of this; the lab is then taken down and the series goes on.
 """
@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.chaos.commands import Nm, Said, Started
 from benchmarks.chaos.draw import Kill
-from benchmarks.chaos.proof import Memory
-from benchmarks.chaos.report import CLEAN, DOWN, ITSELF, MENDED
+from benchmarks.chaos.leftovers import Memory
+from benchmarks.chaos.report import CLEAN, DOWN, ITSELF, REPAIRED
 from orchestrator.deploy import processes
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
@@ -92,7 +92,7 @@ class Chaos:
         self._directory = self._home.lab(lab)
         self._memory = Memory(self._directory)
         self._is_up = False
-        # What each errand usually takes, learnt from those that nothing was done to.
+        # What each command usually takes, learnt from those that nothing was done to.
         self._usual = {"up": 2.0, "down": 0.8, "weights-sync": 1.5, "pingall": 0.7}
 
     def run(self, kill: Kill) -> Outcome:
@@ -111,7 +111,7 @@ class Chaos:
 
     def end(self) -> list[str]:
         """Take the lab down and return what is left."""
-        outcome = Outcome(Kill(0, "end", "nobody", "down", 0.0, mend=False))
+        outcome = Outcome(Kill(0, "end", "nobody", "down", 0.0, repair=False))
         self._down(outcome)
         return outcome.faults
 
@@ -133,11 +133,11 @@ class Chaos:
         began = time.monotonic()
         if started is not None and kill.phase == "run" and kill.number % 2:
             self._wait_for_roles(kill, started)
-            time.sleep(kill.moment * ROLES_S[kill.errand])
+            time.sleep(kill.moment * ROLES_S[kill.command])
         else:
-            time.sleep(kill.moment * self._usual.get(kill.errand, 0.4))  # the moment is what varies
+            time.sleep(kill.moment * self._usual.get(kill.command, 0.4))  # the moment is what varies
         if started is not None and started.over:
-            outcome.names.append(f"{kill.errand} was over")
+            outcome.names.append(f"{kill.command} was over")
         outcome.hit = self._kill(kill, started)
         self._memory.look()
         if kill.phase == "up":
@@ -147,7 +147,7 @@ class Chaos:
         else:
             self._after_idle_or_run(outcome, started, before)
         if not outcome.hit and started is not None:
-            self._usual[kill.errand] = min(self._usual.get(kill.errand, 9.0), time.monotonic() - began)
+            self._usual[kill.command] = min(self._usual.get(kill.command, 9.0), time.monotonic() - began)
 
     def _wait_for_roles(self, kill: Kill, started: Started) -> None:
         """Half of the runs are struck when their roles are at it, however long they took to come so far."""
@@ -190,7 +190,7 @@ class Chaos:
             ),
             "pingall": ("run", "scenario", "pingall", *lab, *scenario, *json),
         }
-        return self._nm.start(*words[kill.errand])
+        return self._nm.start(*words[kill.command])
 
     def _kill(self, kill: Kill, started: Started | None) -> bool:
         """Kill the victim; wait for it to appear as long as the command goes on."""
@@ -227,7 +227,7 @@ class Chaos:
             note = notes.read(self._directory)
             if state is not None and state["state"] == "ready" and (note is None or note.phase != "up"):
                 outcome.faults.append("a lab whose start was cut off says that it is ready")
-            outcome.way = MENDED if outcome.kill.mend else DOWN
+            outcome.way = REPAIRED if outcome.kill.repair else DOWN
             self._go_on(outcome, None)
         else:
             outcome.way = CLEAN
@@ -239,9 +239,9 @@ class Chaos:
         self._is_up = False
         if said.code == -9:
             state = self._status(outcome)
-            mends = state is not None and outcome.kill.mend
-            outcome.way = MENDED if mends else DOWN
-            if mends:
+            repairs = state is not None and outcome.kill.repair
+            outcome.way = REPAIRED if repairs else DOWN
+            if repairs:
                 self._up(outcome)
             self._down(outcome)
         elif said.code == 0:
@@ -269,7 +269,7 @@ class Chaos:
         state = self._status(outcome, expected=gone)
         if state is None:
             return
-        outcome.way = ITSELF if state["state"] == "ready" else MENDED if outcome.kill.mend else DOWN
+        outcome.way = ITSELF if state["state"] == "ready" else REPAIRED if outcome.kill.repair else DOWN
         if gone and state["state"] == "ready":
             outcome.faults.append(f"the lab says that it is ready without {', '.join(sorted(gone))}")
         for part in gone:
@@ -278,7 +278,7 @@ class Chaos:
         self._go_on(outcome, before)
 
     def _go_on(self, outcome: Outcome, before: dict[str, ProcessId] | None) -> None:
-        if not outcome.kill.mend:
+        if not outcome.kill.repair:
             self._down(outcome)
             return
         lived = {part: process for part, process in (before or {}).items() if process.alive()}

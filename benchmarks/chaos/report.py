@@ -1,4 +1,4 @@
-"""A series as tables: phase and victim against how it ended. Pure: a record in, text out."""
+"""Format a series of kills as tables. Pure: a record in, text out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 from benchmarks.chaos.draw import PHASES, VICTIMS
 from benchmarks.tables import table
 
-__all__ = ["CLEAN", "DOWN", "ITSELF", "MENDED", "WAYS", "sections", "text"]
+__all__ = ["CLEAN", "DOWN", "ITSELF", "REPAIRED", "WAYS", "sections", "text"]
 
 ITSELF = "ready by itself"
-MENDED = "named, `up` mends just that"
+REPAIRED = "named, `up` mends just that"
 DOWN = "named, `down` leaves nothing"
 CLEAN = "command ends by name and leaves nothing"
 
-WAYS = (ITSELF, MENDED, DOWN, CLEAN)
-"""The ends that a kill may have."""
+WAYS = (ITSELF, REPAIRED, DOWN, CLEAN)
+"""The ends that a kill may have, as records name them."""
+
+_TITLES = {REPAIRED: "named, `up` restarts just that"}
 
 Record = Mapping[str, Any]
 Kill = Mapping[str, Any]
@@ -53,7 +55,15 @@ def sections(record: Record) -> list[str]:
 def _ways(kills: Sequence[Kill]) -> str:
     lines = [_ways_line(phase, victim, here) for phase, victim, here in _pairs(kills)]
     lines.append(_ways_line("all", "", [kill for kill in kills if kill["hit"]]))
-    header = ("Phase", "Killed", "Kills", *WAYS, "hung", "left something", "other faults")
+    header = (
+        "Phase",
+        "Killed",
+        "Kills",
+        *(_TITLES.get(way, way) for way in WAYS),
+        "hung",
+        "left something",
+        "other faults",
+    )
     return table(header, lines, right=frozenset(range(2, len(header))))
 
 

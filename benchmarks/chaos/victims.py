@@ -1,4 +1,4 @@
-"""Who is killed in a lab that heals itself, on either backend, and what its database holds.
+"""Find and kill the parts of a lab, on either backend, and read its database.
 
 Every kill is SIGKILL from outside: the Docker engine starts nothing again that it was asked to kill itself.
 """
@@ -17,7 +17,7 @@ from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.store.embedded import EmbeddedPostgres
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 
 __all__ = ["DOCKER", "NATIVE", "DockerVictims", "NativeVictims", "Victims"]
 

@@ -1,1 +1,1 @@
-"""What a user waits for every day: `python -m benchmarks.daily`."""
+"""Measure what users wait for every day: `python -m benchmarks.daily`."""

@@ -34,11 +34,11 @@ def main(words: list[str] | None = None) -> int:
         return 2
     repeats = 1 if options.quick else options.repeats
     settings = Settings(repeats, options.payload * 1_000_000, only)
-    return program.guarded(options, lambda talk: _outcome(settings, options.strict, talk))
+    return program.guarded(options, lambda notify: _outcome(settings, options.strict, notify))
 
 
-def _outcome(settings: Settings, strict: bool, talk: program.Talk) -> program.Result:
-    found = benchmark.run(settings, talk)
+def _outcome(settings: Settings, strict: bool, notify: program.Talk) -> program.Result:
+    found = benchmark.run(settings, notify)
     return program.Result(found.record, found.exit_code(strict=strict))
 
 

@@ -1,4 +1,4 @@
-"""One run from start to end: the program itself, small labs, transfers, and links that differ."""
+"""Run the daily benchmark: program start, small labs, transfers, and links with impairments."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Outcome:
         return 3 if strict and any(result.ok is None for result in self.results) else 0
 
 
-def run(settings: Settings, talk: Talk) -> Outcome:
+def run(settings: Settings, notify: Talk) -> Outcome:
     """Measure daily use."""
     described = machine.describe()
     values: dict[str, tuple[float, str]] = {}
@@ -69,13 +69,13 @@ def run(settings: Settings, talk: Talk) -> Outcome:
         for name, (keys, measure) in _parts(settings, payload).items():
             if settings.only and name not in settings.only:
                 continue
-            talk(name)
+            notify(name)
             try:
                 for key, value, detail in measure():
                     values[key] = (value, detail)
-                    talk(f"  {key}: {value:.3f} ({detail})")
+                    notify(f"  {key}: {value:.3f} ({detail})")
             except BenchmarkError as error:
-                talk(f"  not runnable: {error}")
+                notify(f"  not runnable: {error}")
                 not_runnable[name] = str(error)
                 reasons.update(dict.fromkeys(keys, str(error)))
     results = judge_all(values, reasons)

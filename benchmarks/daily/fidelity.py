@@ -1,4 +1,4 @@
-"""Whether a link does what its file says: rate, delay and loss, each against arithmetic."""
+"""Measure whether a link has the rate, delay and loss of its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits that daily use has to keep, and whether a measured value keeps them. Pure."""
+"""The limits of the daily benchmark, and their evaluation. Pure."""
 
 from __future__ import annotations
 

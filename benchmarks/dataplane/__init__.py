@@ -1,1 +1,1 @@
-"""The packet path beside the kernel's own: `python -m benchmarks.dataplane`."""
+"""Compare the packet path with the kernel's: `python -m benchmarks.dataplane`."""

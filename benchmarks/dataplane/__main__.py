@@ -28,7 +28,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         "--transfer", type=int, default=1000, metavar="MB", help="size to hash (default: 1000)"
     )
     parser.add_argument("--only", default="", metavar="PATHS", help="comma-separated: " + ", ".join(_names()))
-    parser.add_argument("--no-checks", action="store_true", help="leave the honesty checks out")
+    parser.add_argument("--no-checks", action="store_true", help="leave the path checks out")
     program.add_common_options(parser, quick="2 rounds of 1 s, 100 MB: for a look, not for publishing")
     return parser.parse_args(words)
 
@@ -57,11 +57,11 @@ def main(words: list[str] | None = None) -> int:
             only=only,
             checks=not options.no_checks,
         )
-    return program.guarded(options, lambda talk: _outcome(settings, options.strict, talk))
+    return program.guarded(options, lambda notify: _outcome(settings, options.strict, notify))
 
 
-def _outcome(settings: Settings, strict: bool, talk: program.Talk) -> program.Result:
-    found = benchmark.run(settings, talk)
+def _outcome(settings: Settings, strict: bool, notify: program.Talk) -> program.Result:
+    found = benchmark.run(settings, notify)
     return program.Result(found.record, found.exit_code(strict=strict))
 
 

@@ -1,4 +1,4 @@
-"""One run from start to end: record, open, prove, measure, close, judge."""
+"""Run the packet-path benchmark: describe the machine, open paths, check, measure, close, evaluate."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks import honesty, machine, sysctls
-from benchmarks.bars import RowResult, worst_exit
+from benchmarks import machine, path_checks, sysctls
 from benchmarks.costs import profile
 from benchmarks.dataplane.cases import CASES, LOOPBACK, PATHS, PROFILED, Case
 from benchmarks.dataplane.rounds import Talk, measure_round, open_paths
 from benchmarks.dataplane.verdicts import CaseResult, case_results, row_results
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Round, discard_slow_rounds
-from benchmarks.honesty import Check
 from benchmarks.iperf import Placement, Timing
+from benchmarks.path_checks import Check
 from benchmarks.paths import Path
+from benchmarks.targets import RowResult, worst_exit
 
 __all__ = ["Outcome", "Settings", "run"]
 
@@ -33,7 +33,7 @@ class Settings:
         timing: Length of the samples.
         transfer_bytes: Size of the transfer whose hash is compared.
         only: Names of the paths to measure; empty means all that are not on demand only.
-        checks: Whether the honesty checks run; without them no row counts as reached.
+        checks: Whether the path checks run; without them no row counts as reached.
     """
 
     rounds: int = 5
@@ -57,24 +57,24 @@ class Outcome:
         return worst_exit(self.rows, checks_ok=self.checks_ok, strict=strict)
 
 
-def run(settings: Settings, talk: Talk) -> Outcome:
+def run(settings: Settings, notify: Talk) -> Outcome:
     """Measure the packet path and its references, and leave the machine as it was."""
     described = machine.describe()
     with sysctls.preserved() as kernel, contextlib.ExitStack() as stack:
         cases = _chosen(settings.only)
         wanted = {case.path for case in cases}
-        paths, reasons = open_paths([plan for plan in PATHS if plan.name in wanted], stack, talk)
+        paths, reasons = open_paths([plan for plan in PATHS if plan.name in wanted], stack, notify)
         checks: list[Check] = []
         if settings.checks:
             for plan in PATHS:
                 if plan.checked and plan.name in paths:
-                    talk(f"checking {plan.name}")
-                    checks += honesty.check_path(paths[plan.name], transfer_bytes=settings.transfer_bytes)
+                    notify(f"checking {plan.name}")
+                    checks += path_checks.check_path(paths[plan.name], transfer_bytes=settings.transfer_bytes)
         rounds = [
-            measure_round(number, cases, paths, settings.timing, placement, talk)
+            measure_round(number, cases, paths, settings.timing, placement, notify)
             for number, placement in enumerate(_placements(settings), start=1)
         ]
-        costs = _costs(cases, paths, settings.timing, talk)
+        costs = _costs(cases, paths, settings.timing, notify)
     kept, dropped = discard_slow_rounds(rounds, loopback=LOOPBACK)
     results = case_results(cases, kept, reasons)
     rows = row_results(results)
@@ -110,16 +110,16 @@ def _chosen(only: frozenset[str]) -> list[Case]:
 
 
 def _costs(
-    cases: Sequence[Case], paths: Mapping[str, Path], timing: Timing, talk: Talk
+    cases: Sequence[Case], paths: Mapping[str, Path], timing: Timing, notify: Talk
 ) -> dict[str, dict[str, Any]]:
     """Return where the relays' time goes in each profiled case, or why nobody knows."""
     found: dict[str, dict[str, Any]] = {}
     for case in cases:
         if case.name not in PROFILED or case.path not in paths:
             continue
-        talk(f"profiling {case.name}")
+        notify(f"profiling {case.name}")
         try:
-            sample = partial(measure_round, 0, [case], paths, timing, Placement.pinned(), talk)
+            sample = partial(measure_round, 0, [case], paths, timing, Placement.pinned(), notify)
             costs = profile(paths[case.path], sample)
             found[case.name] = {"costs": [asdict(cost) for cost in costs]}
         except BenchmarkError as error:

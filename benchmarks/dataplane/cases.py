@@ -1,4 +1,4 @@
-"""Which paths are measured, how, against what, and for which row.
+"""The measured paths, the kinds of samples, their references and rows.
 
 A case is one kind of sample on one path. Its reference is another case of the same round; a row's figure is
 the median of the paired ratios, except for round trips, which are an absolute time.
@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks import bare, namespaces, testbed
+from benchmarks import driver_only, namespaces, testbed
 from benchmarks.paths import Path
 from benchmarks.peers import mininet
 
@@ -30,7 +30,7 @@ class PathPlan:
         name: Short name, used for choosing and in results.
         title: What it is, in words.
         open: Opens it for as long as a block lasts.
-        checked: Whether its honesty is checked.
+        checked: Whether the path checks apply to it.
         on_demand: Whether it is measured only when it is named.
     """
 
@@ -77,7 +77,7 @@ class Case:
 
 def _bare(name: str, nodes: int, *options: str) -> PathPlan:
     title = " ".join([f"packet path alone, overlay hops: {nodes - 1}", *options])
-    return PathPlan(name, title, lambda: bare.line(nodes, *options), checked=True, on_demand=True)
+    return PathPlan(name, title, lambda: driver_only.line(nodes, *options), checked=True, on_demand=True)
 
 
 PATHS: tuple[PathPlan, ...] = (

@@ -1,4 +1,4 @@
-"""Measure all cases round by round, so that each meets its reference in the same minute.
+"""Measure all cases round by round, so that each is compared with its reference of the same minute.
 
 Paths are opened once and stay open for the whole run; idle ones cost nothing. A case that fails in one round
 has its reason there and is tried again in the next.
@@ -25,14 +25,14 @@ Talk = Callable[[str], None]
 
 
 def open_paths(
-    plans: Sequence[PathPlan], stack: contextlib.ExitStack, talk: Talk
+    plans: Sequence[PathPlan], stack: contextlib.ExitStack, notify: Talk
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Open every path that can be opened.
 
     Args:
         plans: What to open, in order.
         stack: Closes the paths again, in reverse.
-        talk: Told what is being opened.
+        notify: Told what is being opened.
 
     Returns:
         The open paths by name, and for the others the reason why they are not runnable here.
@@ -40,12 +40,12 @@ def open_paths(
     opened: dict[str, Path] = {}
     reasons: dict[str, str] = {}
     for plan in plans:
-        talk(f"opening {plan.name}: {plan.title}")
+        notify(f"opening {plan.name}: {plan.title}")
         try:
             opened[plan.name] = replace(stack.enter_context(plan.open()), name=plan.name)
         except BenchmarkError as error:
             reasons[plan.name] = str(error)
-            talk(f"  not runnable: {error}")
+            notify(f"  not runnable: {error}")
     return opened, reasons
 
 
@@ -55,7 +55,7 @@ def measure_round(
     paths: Mapping[str, Path],
     timing: Timing,
     placement: Placement | None,
-    talk: Talk,
+    notify: Talk,
 ) -> Round:
     """Take one sample of every case whose path is open."""
     samples: dict[str, Sample] = {}
@@ -69,9 +69,9 @@ def measure_round(
                 samples[case.name] = _measure(case, path, timing, placement)
         except BenchmarkError as error:
             failures[case.name] = str(error)
-            talk(f"  round {number}: {case.name}: {error}")
+            notify(f"  round {number}: {case.name}: {error}")
         else:
-            talk(f"  round {number}: {case.name}: {samples[case.name].value:,.2f} {case.unit}")
+            notify(f"  round {number}: {case.name}: {samples[case.name].value:,.2f} {case.unit}")
     return Round(number, placement is not None, samples, failures)
 
 

@@ -1,13 +1,13 @@
-"""From rounds to rows: which case earns which row, and why a row has no number. Pure."""
+"""Turn rounds into rows: the case of each row, and why a row has no number. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.bars import RowResult, bar, judge
 from benchmarks.dataplane.cases import Case
 from benchmarks.figures import Round, Summary, summarise
+from benchmarks.targets import RowResult, judge, target_row
 
 __all__ = ["CaseResult", "case_results", "row_results"]
 
@@ -71,7 +71,7 @@ def _row(row: int, results: Sequence[CaseResult]) -> RowResult:
             figures.append((value, _basis(result.case, summary, placement)))
     if not figures:
         return judge(row, None, note="; ".join(missing) or "left out of this run")
-    worst = (min if bar(row).higher_is_better else max)(figures, key=lambda figure: figure[0])
+    worst = (min if target_row(row).higher_is_better else max)(figures, key=lambda figure: figure[0])
     return judge(row, worst[0], basis="; ".join(text for _, text in figures), note="; ".join(missing))
 
 

@@ -1,1 +1,1 @@
-"""Other testbeds, run side by side where they can run; a peer that cannot says why and gives no number."""
+"""Other testbeds, measured side by side where they are available."""

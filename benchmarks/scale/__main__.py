@@ -38,11 +38,11 @@ def main(words: list[str] | None = None) -> int:
     settings = Settings(options.nodes, options.many, options.containers, options.repeats, options.idle, only)
     if options.quick:
         settings = Settings(20, 100, 4, 1, 5.0, only)
-    return program.guarded(options, lambda talk: _outcome(settings, options.strict, talk))
+    return program.guarded(options, lambda notify: _outcome(settings, options.strict, notify))
 
 
-def _outcome(settings: Settings, strict: bool, talk: program.Talk) -> program.Result:
-    found = benchmark.run(settings, talk)
+def _outcome(settings: Settings, strict: bool, notify: program.Talk) -> program.Result:
+    found = benchmark.run(settings, notify)
     return program.Result(found.record, found.exit_code(strict=strict))
 
 

@@ -1,4 +1,4 @@
-"""One run from start to end: labs of growing size, Mininet beside them, rows at the end."""
+"""Run the scale benchmark: labs of growing size, with Mininet beside them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks import machine, sysctls
-from benchmarks.bars import RowResult, worst_exit
 from benchmarks.errors import BenchmarkError
-from benchmarks.honesty import Check
+from benchmarks.path_checks import Check
 from benchmarks.peers import mininet
 from benchmarks.program import Talk
 from benchmarks.scale.docker import against_idle_containers
 from benchmarks.scale.figures import Figure, row_results
 from benchmarks.scale.native import many_nodes, start_times
 from benchmarks.scale.receive import receive_cost
+from benchmarks.targets import RowResult, worst_exit
 
 __all__ = ["PARTS", "Outcome", "Settings", "run"]
 
@@ -64,7 +64,7 @@ class _Part:
     measure: Callable[[], Iterator[Figure]]
 
 
-def run(settings: Settings, talk: Talk) -> Outcome:
+def run(settings: Settings, notify: Talk) -> Outcome:
     """Measure labs at scale, and leave the machine as it was."""
     described = machine.describe()
     checks: list[Check] = []
@@ -72,14 +72,14 @@ def run(settings: Settings, talk: Talk) -> Outcome:
     reasons: dict[int, str] = {}
     not_runnable: dict[str, str] = {}
     with sysctls.preserved() as kernel:
-        for part in _parts(settings, checks, talk):
+        for part in _parts(settings, checks, notify):
             if settings.only and part.name not in settings.only:
                 continue
-            talk(part.title)
+            notify(part.title)
             try:
                 figures.extend(part.measure())
             except BenchmarkError as error:
-                talk(f"  not runnable: {error}")
+                notify(f"  not runnable: {error}")
                 not_runnable[part.name] = str(error)
                 reasons.update(dict.fromkeys(part.rows, str(error)))
     rows = row_results(figures, reasons)
@@ -98,35 +98,35 @@ def run(settings: Settings, talk: Talk) -> Outcome:
     return Outcome(record, rows, all(check.ok for check in checks))
 
 
-def _parts(settings: Settings, checks: list[Check], talk: Talk) -> list[_Part]:
+def _parts(settings: Settings, checks: list[Check], notify: Talk) -> list[_Part]:
     nodes, many, repeats = settings.nodes, settings.many, settings.repeats
     return [
         _Part(
             "native-100",
             f"native ring of {nodes}, {repeats} times",
             (11,),
-            lambda: start_times(nodes, repeats, checks, talk),
+            lambda: start_times(nodes, repeats, checks, notify),
         ),
         _Part(
             "native-1000",
             f"native ring of {many:,}",
             (10, 12, 13, 15),
-            lambda: many_nodes(many, settings.idle_seconds, checks, talk),
+            lambda: many_nodes(many, settings.idle_seconds, checks, notify),
         ),
         _Part(
             "docker",
             f"docker ring of {settings.containers}, {repeats} times",
             (14,),
-            lambda: against_idle_containers(settings.containers, repeats, talk),
+            lambda: against_idle_containers(settings.containers, repeats, notify),
         ),
-        _Part("receive", "zero-copy receive in Python", (16,), lambda: receive_cost(talk)),
-        _Part("mininet", f"Mininet, line of {nodes}", (), lambda: _mininet(nodes, talk)),
+        _Part("receive", "zero-copy receive in Python", (16,), lambda: receive_cost(notify)),
+        _Part("mininet", f"Mininet, line of {nodes}", (), lambda: _mininet(nodes, notify)),
     ]
 
 
-def _mininet(nodes: int, talk: Talk) -> Iterator[Figure]:
+def _mininet(nodes: int, notify: Talk) -> Iterator[Figure]:
     times = mininet.boot(nodes, timeout=300)
-    talk(f"  up {times.up_seconds:.2f} s, down {times.down_seconds:.2f} s")
+    notify(f"  up {times.up_seconds:.2f} s, down {times.down_seconds:.2f} s")
     how = "one run, Linux bridges, one process started, imports left out"
     yield Figure(f"Mininet start, line of {nodes}", times.up_seconds, "s", how)
     yield Figure(f"Mininet stop, line of {nodes}", times.down_seconds, "s", how)

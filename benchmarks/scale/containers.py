@@ -1,4 +1,4 @@
-"""Idle containers, started in parallel: the least that a node per container can cost.
+"""Start idle containers in parallel: a lower bound for a node per container.
 
 They run the image of our own nodes with `sleep` instead of the agent, on a network of their own, so that the
 difference to `nm up` is the testbed and nothing else.

@@ -18,7 +18,7 @@ _BUILD_SECONDS = 900.0
 _ROW_NODES = 20
 
 
-def against_idle_containers(nodes: int, repeats: int, talk: Talk) -> Iterator[Figure]:
+def against_idle_containers(nodes: int, repeats: int, notify: Talk) -> Iterator[Figure]:
     """Measure `nm up` of a docker ring and a parallel start of idle containers, interleaved.
 
     Raises:
@@ -35,7 +35,7 @@ def against_idle_containers(nodes: int, repeats: int, talk: Talk) -> Iterator[Fi
         with labs.lab(topology("ring", n_nodes=nodes), backend="docker", timeout=_UP_SECONDS) as running:
             ups.append(running.up_seconds)
             downs.append(running.down())
-        talk(f"  docker, {nodes} nodes: up {ups[-1]:.1f} s, idle containers {idles[-1]:.1f} s")
+        notify(f"  docker, {nodes} nodes: up {ups[-1]:.1f} s, idle containers {idles[-1]:.1f} s")
     ratios = tuple(up / idle for up, idle in zip(ups, idles, strict=True))
     how = f"median of {repeats}"
     yield Figure(f"`nm up`, docker, ring of {nodes}", median(ups), "s", how, None, tuple(ups))

@@ -1,11 +1,11 @@
-"""The named numbers of a scale run, and the rows they earn. Pure."""
+"""The figures of a scale run, and their rows. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.bars import RowResult, judge
+from benchmarks.targets import RowResult, judge
 
 __all__ = ["Figure", "row_results"]
 

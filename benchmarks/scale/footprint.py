@@ -1,4 +1,4 @@
-"""What a lab costs while it does nothing: memory by node, and CPU time.
+"""Measure the memory and CPU time of an idle lab.
 
 Kernel memory is what slabs, stacks, page tables, per-CPU data and vmalloc grew by; user memory is the PSS of
 the host process that carries the nodes. What controller and database take is listed apart, because it belongs

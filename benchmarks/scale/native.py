@@ -1,4 +1,4 @@
-"""Rows 10 to 13 and 15: a native lab of many nodes comes up, sits still, and goes away."""
+"""Rows 10 to 13 and 15: start, idle and stop a native lab of many nodes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from statistics import median
 
 from benchmarks import labs
 from benchmarks.errors import BenchmarkError
-from benchmarks.honesty import Check
 from benchmarks.labs import RunningLab, topology
+from benchmarks.path_checks import Check
 from benchmarks.proc import process_cpu_seconds
 from benchmarks.program import Talk
 from benchmarks.scale.figures import Figure
@@ -21,7 +21,7 @@ _FREE_SECONDS = 90.0
 _MOST_HOPS = 60
 
 
-def start_times(nodes: int, repeats: int, checks: list[Check], talk: Talk) -> Iterator[Figure]:
+def start_times(nodes: int, repeats: int, checks: list[Check], notify: Talk) -> Iterator[Figure]:
     """Measure `nm up` and `nm down` of a ring, several times."""
     ups: list[float] = []
     downs: list[float] = []
@@ -30,26 +30,26 @@ def start_times(nodes: int, repeats: int, checks: list[Check], talk: Talk) -> It
             checks.append(_reachable(running, nodes))
             ups.append(running.up_seconds)
             downs.append(running.down())
-        talk(f"  ring of {nodes}: up {ups[-1]:.2f} s, down {downs[-1]:.2f} s")
+        notify(f"  ring of {nodes}: up {ups[-1]:.2f} s, down {downs[-1]:.2f} s")
     how = f"median of {repeats}, program start to end"
     row = 11 if nodes == 100 else None
     yield Figure(f"`nm up`, native, ring of {nodes}", median(ups), "s", how, row, tuple(ups))
     yield Figure(f"`nm down`, native, ring of {nodes}", median(downs), "s", how, None, tuple(downs))
 
 
-def many_nodes(nodes: int, idle_seconds: float, checks: list[Check], talk: Talk) -> Iterator[Figure]:
+def many_nodes(nodes: int, idle_seconds: float, checks: list[Check], notify: Talk) -> Iterator[Figure]:
     """Measure one large ring: start, memory, idle CPU, stop, and when the kernel has freed everything."""
     before = read_settled(limit=_FREE_SECONDS)
     with labs.lab(topology("ring", n_nodes=nodes), timeout=_UP_SECONDS) as running:
-        talk(f"  ring of {nodes}: up {running.up_seconds:.2f} s")
+        notify(f"  ring of {nodes}: up {running.up_seconds:.2f} s")
         spent = process_cpu_seconds(running.processes()["controller"])
         checks.append(_reachable(running, nodes))
         taken = footprint(nodes, before, read_settled(limit=_FREE_SECONDS), running.processes())
         cpu = idle_cpu(running.processes(), idle_seconds)
-        talk(f"  {taken.per_node:.3f} MB per node, {sum(cpu.values()):.2f} % of a core when idle")
+        notify(f"  {taken.per_node:.3f} MB per node, {sum(cpu.values()):.2f} % of a core when idle")
         down = running.down()
     after = read_settled(limit=_FREE_SECONDS)
-    talk(f"  down {down:.2f} s, kernel memory settled after {after.waited_seconds:.0f} s more")
+    notify(f"  down {down:.2f} s, kernel memory settled after {after.waited_seconds:.0f} s more")
     large = nodes == 1000
     once = "one run, program start to end"
     yield Figure(f"`nm up`, native, ring of {nodes:,}", running.up_seconds, "s", once, 12 if large else None)

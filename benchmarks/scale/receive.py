@@ -1,4 +1,4 @@
-"""Row 16: what a message costs a Python program that takes it from its node without a copy."""
+"""Row 16: measure the cost of receiving a message in Python without a copy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UP_SECONDS = 120.0
 _SIZES = ("64 B", "1400 B")
 
 
-def receive_cost(talk: Talk) -> Iterator[Figure]:
+def receive_cost(notify: Talk) -> Iterator[Figure]:
     """Measure the cost of a message in a batch of 256, in microseconds.
 
     What decides the row is taking the batch and looking at each message's memory; a program that only takes
@@ -27,7 +27,7 @@ def receive_cost(talk: Talk) -> Iterator[Figure]:
         for size in _SIZES:
             report = running.scenario(_SCENARIO, f"size={size}")
             found = next(row for row in report["rows"] if row["role"] == "receiver")
-            talk(f"  {size}: {found['receive_and_view_us']} µs a message")
+            notify(f"  {size}: {found['receive_and_view_us']} µs a message")
             how = f"median of {found['batches']} batches of 256"
             row = 16 if size == _SIZES[0] else None
             title = f"receive in Python, {size}, "

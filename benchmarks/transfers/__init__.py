@@ -1,4 +1,4 @@
-"""Lossless transfers in which a node is killed and comes back: `python -m benchmarks.transfers`.
+"""Lossless transfers in which a node is killed and restarted: `python -m benchmarks.transfers`.
 
 draw      what is transferred, who is killed, and when: all from one seed
 program   the program of one node: it sends and receives, and writes what it received to the disk

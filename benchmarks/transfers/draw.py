@@ -1,4 +1,4 @@
-"""What is transferred, who is killed and when: drawn before anything starts, from one seed."""
+"""Draw transfers and kills from one seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One lab, one case after the other.
+"""Run one case after the other against one lab.
 
     groups are made → receivers and senders begin → the kill → every side ends within its limit
         → the node comes back → the same transfers again, which have to be complete
@@ -84,7 +84,7 @@ class Outcome:
         }
 
 
-class Seat:
+class ExternalNode:
     """A node's program, in its present life."""
 
     def __init__(self, settings: Path, folder: Path) -> None:
@@ -161,8 +161,8 @@ class _Running:
     """A transfer that has begun: where its sides are asked for their answers."""
 
     transfer: Transfer
-    sender: tuple[Seat, str] | None = None
-    receivers: dict[int, tuple[Seat, str]] = field(default_factory=dict)
+    sender: tuple[ExternalNode, str] | None = None
+    receivers: dict[int, tuple[ExternalNode, str]] = field(default_factory=dict)
 
 
 class Transfers:
@@ -182,11 +182,11 @@ class Transfers:
         everybody = list(range(1, NODES + 1))
         self._lab = Lab.up(topology, name=name, backend="native", external=everybody, home=Home(home))
         self._settings = {node: self._lab.node(node).config for node in everybody}
-        self._seats: dict[int, Seat] = {}
+        self._external_nodes: dict[int, ExternalNode] = {}
         for node in everybody:
-            self._seats[node] = Seat(self._settings[node], folder)
+            self._external_nodes[node] = ExternalNode(self._settings[node], folder)
         for node in everybody:
-            answer = self._seats[node].answer("ready")
+            answer = self._external_nodes[node].answer("ready")
             assert answer is not None and answer["ready"], f"node {node} is not ready"
 
     def run(self, case: Case) -> Outcome:
@@ -202,8 +202,8 @@ class Transfers:
 
     def end(self) -> None:
         """End the programs and take the lab down."""
-        for seat in self._seats.values():
-            seat.kill()
+        for external in self._external_nodes.values():
+            external.kill()
         self._lab.down()
 
     def _run(self, case: Case, outcome: Outcome) -> None:
@@ -213,15 +213,15 @@ class Transfers:
             outcome.transfers += 1
             self._begin(each, where)
         time.sleep(max(0.0, begin + case.moment - time.monotonic()))
-        victim = self._seats[case.node]
+        victim = self._external_nodes[case.node]
         victim.kill()
         time.sleep(case.pause)
         self._come_back(case.node)
         for each, _ in running:
             self._check(each, outcome)
         # What still waits for a sender that is no more must not take what comes now.
-        for node, seat in self._seats.items():
-            assert seat.ask("end") is not None, f"node {node} has died"
+        for node, external in self._external_nodes.items():
+            assert external.ask("end") is not None, f"node {node} has died"
         for transfer in case.transfers:
             again = replace(transfer, name=f"{transfer.name}.again")
             outcome.transfers += 1
@@ -236,12 +236,12 @@ class Transfers:
         running = _Running(transfer)
         if not transfer.group:
             return running, (0, f"10.0.0.{transfer.receivers[0]}")
-        source = self._seats[transfer.source]
+        source = self._external_nodes[transfer.source]
         made = source.ask("create", label=f"group {transfer.name}")
         assert made is not None and made.get("group"), f"no group: {made}"
         group, address = made["group"]
         for node in transfer.receivers:
-            joined = self._seats[node].ask("join", group=group)
+            joined = self._external_nodes[node].ask("join", group=group)
             assert joined is not None and joined.get("joined"), f"node {node} did not join: {joined}"
         routed = source.ask("route", group=group, receivers=transfer.receivers)
         assert routed is not None and routed.get("routed"), f"no routes: {routed}"
@@ -259,24 +259,24 @@ class Transfers:
         }
 
         def send() -> None:
-            seat = self._seats[transfer.source]
-            number = seat.order("send", receivers=transfer.receivers, **words)
-            running.sender = (seat, number)
-            seat.answer(f"{number} begun")
+            external = self._external_nodes[transfer.source]
+            number = external.order("send", receivers=transfer.receivers, **words)
+            running.sender = (external, number)
+            external.answer(f"{number} begun")
 
         def receive() -> None:
             for node in transfer.receivers:
-                seat = self._seats[node]
-                number = seat.order("receive", source=transfer.source, **words)
-                running.receivers[node] = (seat, number)
-                seat.answer(f"{number} begun")
+                external = self._external_nodes[node]
+                number = external.order("receive", source=transfer.source, **words)
+                running.receivers[node] = (external, number)
+                external.answer(f"{number} begun")
 
         for begin in (receive, send) if transfer.receiver_first else (send, receive):
             begin()
 
     def _come_back(self, node: int) -> None:
-        self._seats[node] = Seat(self._settings[node], self._folder)
-        answer = self._seats[node].answer("ready")
+        self._external_nodes[node] = ExternalNode(self._settings[node], self._folder)
+        answer = self._external_nodes[node].answer("ready")
         assert answer is not None and answer["ready"], f"node {node} is not ready again"
 
     def _check(self, running: _Running, outcome: Outcome) -> None:
@@ -285,10 +285,10 @@ class Transfers:
         assert running.sender is not None
         said = running.sender[0].answer(running.sender[1])
         written = {}
-        for node, (seat, number) in running.receivers.items():
+        for node, (external, number) in running.receivers.items():
             answer = None
-            if said is not None or seat.killed_at is not None:
-                answer = seat.answer(number)
+            if said is not None or external.killed_at is not None:
+                answer = external.answer(number)
             file = self._folder / f"{transfer.name}.{node}"
             written[node] = file.exists() and hashlib.sha256(file.read_bytes()).digest() == wanted
             if answer is not None and answer.get("complete") and not written[node]:

@@ -1,4 +1,4 @@
-"""A series of transfers amid kills, as a table. Pure: a record in, text out."""
+"""Format a series of transfers with kills. Pure: a record in, text out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The command line: one file per noun, each a thin caller of `orchestrator.lab`.
+"""The command line: one file per noun, each a thin wrapper around `orchestrator.lab`.
 
-A command's file imports only Typer at its top; what the command needs it imports when it runs, so that `nm
---help` does not wait for Docker's SDK. Data goes to stdout and nothing else does; talk, progress and errors
-go to stderr.
+A command's module imports only Typer at its top and everything else when the command runs, so that `nm
+--help` does not load Docker's SDK. Only data goes to stdout; messages, progress and errors go to stderr.
 """
 
 from __future__ import annotations

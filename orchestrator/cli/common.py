@@ -1,4 +1,4 @@
-"""What all commands share: the common options, and how data and talk leave the program."""
+"""Options and output functions shared by all commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Output(StrEnum):
 
 
 class BackendName(StrEnum):
-    """What carries a lab."""
+    """A backend."""
 
     docker = "docker"
     native = "native"
@@ -64,8 +64,8 @@ def emit(value: Any) -> None:
     sys.stdout.flush()
 
 
-def talk(text: str) -> None:
-    """Say something to the person; never on stdout, and not at all with `-q`."""
+def notify(text: str) -> None:
+    """Print a message to stderr, unless `-q` is given."""
     if not quiet:
         print(text, file=sys.stderr)
 
@@ -122,7 +122,7 @@ _STYLES = {
 
 @contextmanager
 def progress(every_s: float = 0.0) -> Iterator[Callable[[str], None]]:
-    """Show what is being waited for: one living line on a terminal, a line per change elsewhere.
+    """Show progress: one updated line on a terminal, a line per change elsewhere.
 
     Args:
         every_s: Elsewhere than on a terminal, a line at most so often.
@@ -142,7 +142,7 @@ def progress(every_s: float = 0.0) -> Iterator[Callable[[str], None]]:
             nonlocal last, said_at
             if text != last and clock.monotonic() - said_at >= every_s:
                 last, said_at = text, clock.monotonic()
-                talk(f"… {text}")
+                notify(f"… {text}")
 
         yield say
 

@@ -1,4 +1,4 @@
-"""Files: `validate`, `render`, `generate`, `graph`, `schema`, `import`."""
+"""Commands on files: `validate`, `render`, `generate`, `graph`, `schema`, `import`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import BackendName, LabOption, Output, OutputOption, emit, talk
+from orchestrator.cli.common import BackendName, LabOption, Output, OutputOption, emit, notify
 from orchestrator.errors import counted
 
 SetOption = Annotated[
@@ -47,10 +47,10 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
 
     read = topology.load(file, set_ or ())
     for warning in read.warnings:
-        talk(f"warning: {warning.render()}")
+        notify(f"warning: {warning.render()}")
     note = plan.ttl_note(read)
     if note:
-        talk(f"note: {note}")
+        notify(f"note: {note}")
     if output is Output.json:
         emit(
             {
@@ -64,7 +64,7 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
         )
     else:
         shape = f"{counted(len(read.nodes), 'node')}, {counted(len(read.links), 'link')}"
-        talk(f"{read.file} is fine: {read.name}, {shape}")
+        notify(f"{read.file} is fine: {read.name}, {shape}")
 
 
 def render(
@@ -74,7 +74,7 @@ def render(
     backend: Annotated[BackendName, typer.Option(help="For which backend.")] = BackendName.docker,
     set_: SetOption = None,
     external: Annotated[
-        str | None, typer.Option(metavar="NODES", help="Seats for programs of your own.")
+        str | None, typer.Option(metavar="NODES", help="Nodes to leave external, for programs of your own.")
     ] = None,
 ) -> None:
     """Write the files that `up` would start from, and start nothing."""
@@ -82,10 +82,10 @@ def render(
     from orchestrator import render as rendering
 
     read = topology.load(file, set_ or ())
-    seats = topology.select(read, external) if external else ()
-    planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=seats)
+    external_nodes = topology.select(read, external) if external else ()
+    planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=external_nodes)
     written = rendering.write(planned, directory)
-    talk(f"wrote {counted(len(written.files), 'file')} to {written.path}")
+    notify(f"wrote {counted(len(written.files), 'file')} to {written.path}")
 
 
 def generate(
@@ -138,7 +138,7 @@ def graph(
     seen = running.status()
     states = {node.id: node.state for node in seen.nodes}
     for problem in seen.problems:
-        talk(f"  {problem}")
+        notify(f"  {problem}")
     _put(topology.graph(running.topology, format_.value, states), output)
 
 
@@ -187,7 +187,7 @@ def import_nextmini(
 
     imported = topology.import_nextmini(str(directory))
     for sentence in imported.notes:
-        talk(f"not carried over: {sentence}")
+        notify(f"not carried over: {sentence}")
     _put(imported.text, output)
 
 
@@ -204,4 +204,4 @@ def _put(text: str, path: Path | None) -> None:
         raise HostNotFit(
             f"cannot write {path}: {error.strerror}", id="output.unwritable", found=str(path)
         ) from error
-    talk(f"wrote {path}")
+    notify(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""The machine and the program: `doctor`, `bench`, `version`, `completion`."""
+"""Commands on the machine and the program: `doctor`, `bench`, `version`, `completion`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import BackendName, Output, OutputOption, emit, table, talk
+from orchestrator.cli.common import BackendName, Output, OutputOption, emit, notify, table
 
 if TYPE_CHECKING:
     from orchestrator.deploy.state import Backend
@@ -40,17 +40,17 @@ def register(app: typer.Typer) -> None:
 def doctor(
     backend: Annotated[BackendName | None, typer.Option(help="For which backend; both unless given.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Whether so many nodes would fit.")] = 4,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without harm.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix what can be fixed without harm.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Check whether this machine can carry labs, and say how to mend what is missing; exit 4 if it cannot."""
-    from orchestrator.lab.doctor import examine, mend
+    """Check whether this machine can run labs, and say how to fix what is missing; exit 4 if it cannot."""
+    from orchestrator.lab.doctor import examine, repair
 
     checked: list[Backend] = [backend.value] if backend else ["native", "docker"]
     reports = {name: examine(name, nodes) for name in checked}
     if fix:
-        for sentence in mend(reports):
-            talk(sentence)
+        for sentence in repair(reports):
+            notify(sentence)
         reports = {name: examine(name, nodes) for name in checked}
     if output is Output.json:
         emit(
@@ -64,12 +64,12 @@ def doctor(
     else:
         for name, findings in reports.items():
             table(
-                ("what", "level", "found", "how to mend it"),
+                ("what", "level", "found", "how to fix it"),
                 [(f.name, f.level, f.detail, f.hint) for f in findings],
                 f"{name} backend",
             )
     fit = [name for name, findings in reports.items() if all(f.level != "problem" for f in findings)]
-    talk(f"labs can run here: {', '.join(fit)}" if fit else "no lab can run here")
+    notify(f"labs can run here: {', '.join(fit)}" if fit else "no lab can run here")
     raise typer.Exit(0 if fit else 4)
 
 

@@ -1,4 +1,4 @@
-"""What a polite signal does to a command."""
+"""Handle SIGINT, SIGTERM and SIGHUP in a command."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["POLITE", "heed", "leave_alone"]
+__all__ = ["SIGNALS", "handle_signals", "ignore_signals"]
 
-POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Whoever ends us politely gets the same clean-up as Ctrl-C."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that interrupt a command as Ctrl-C does."""
 
 
-def heed() -> None:
+def handle_signals() -> None:
     """Let the first signal interrupt the command."""
-    for number in POLITE:
-        # Who was started with interrupts ignored, as in the background of a script, goes on ignoring them.
+    for number in SIGNALS:
+        # A command that was started with SIGINT ignored, as in the background of a script, keeps ignoring it.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
-def leave_alone() -> None:
-    """From now on let signals pass: what is to be done is done, and is only told yet.
+def ignore_signals() -> None:
+    """Ignore signals from now on: the work is done, only its result is still to be printed.
 
     They are ignored rather than handled, because an interpreter that ends takes its handlers away first, and
     the exit code would be the signal's after all.
     """
-    for number in POLITE:
+    for number in SIGNALS:
         if signal.getsignal(number) is _interrupt:
             signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Interrupt what is under way; from then on it cleans up, in peace and with limits of its own."""
-    for number in POLITE:
-        signal.signal(number, _go_on)
+    """Interrupt the command and ignore further signals; its clean-up has time limits of its own."""
+    for number in SIGNALS:
+        signal.signal(number, _ignore)
     raise KeyboardInterrupt
 
 
-def _go_on(_number: int, _frame: FrameType | None) -> None:
-    """Somebody is impatient; a clean-up that is interrupted would leave half of what it is there for."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Ignore a further signal: an interrupted clean-up would leave leftovers."""

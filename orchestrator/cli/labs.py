@@ -1,4 +1,4 @@
-"""Labs: `up`, `down`, `status`, `inspect`, `labs`, `gc`."""
+"""Commands on labs: `up`, `down`, `status`, `inspect`, `labs`, `gc`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from orchestrator.cli.common import (
     OutputOption,
     emit,
     home,
+    notify,
     progress,
     table,
-    talk,
 )
 from orchestrator.errors import counted
 
@@ -52,7 +52,8 @@ def up(
         typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
     ] = None,
     external: Annotated[
-        str | None, typer.Option(metavar="NODES", help="Leave these nodes as seats for programs of your own.")
+        str | None,
+        typer.Option(metavar="NODES", help="Leave these nodes external, for programs of your own."),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=1, metavar="S", help="Seconds until it has to be ready.")
@@ -79,7 +80,7 @@ def up(
 
     meant = topology.load(file, set_ or ())
     for warning in meant.warnings:
-        talk(f"warning: {warning.render()}")
+        notify(f"warning: {warning.render()}")
     with progress() as say:
         running = Lab.up(
             meant,
@@ -91,16 +92,16 @@ def up(
             restart=restart,
             progress=say,
         )
-        interrupts.leave_alone()  # the lab is up; an exit code that says otherwise would be a lie
+        interrupts.ignore_signals()  # the lab is up: a later signal must not change the exit code
     result = running.result
     assert result is not None, "this object brought it up"
-    talk(_up_sentence(result))
+    notify(_up_sentence(result))
     for node in running.nodes:
         if node.external:
-            talk(f"  seat {node.id} ({node.name}): nextmini_py.Dataplane({str(node.config)!r})")
+            notify(f"  external node {node.id} ({node.name}): nextmini_py.Dataplane({str(node.config)!r})")
     if timings:
         for step, seconds in result.timings.items():
-            talk(f"  {step:<8} {seconds:7.3f} s")
+            notify(f"  {step:<8} {seconds:7.3f} s")
     if output is Output.json:
         emit(running.status().as_json())
 
@@ -111,20 +112,20 @@ def down(
     all_: Annotated[bool, typer.Option("--all", help="Take every lab down.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Take a lab down, and prove by looking that nothing is left."""
-    from orchestrator.lab import portal
+    """Take a lab down, and verify that nothing is left."""
+    from orchestrator.lab import loop_thread
     from orchestrator.lab.down import take_all_down, take_down
 
     with progress() as say:
         if all_:
-            results = portal.call(take_all_down(home(), say))
+            results = loop_thread.call(take_all_down(home(), say))
         else:
             name = _name_to_take_down(file, lab)
-            results = [portal.call(take_down(home(), name, say))] if name else []
+            results = [loop_thread.call(take_down(home(), name, say))] if name else []
     for result in results:
-        talk(_down_sentence(result))
+        notify(_down_sentence(result))
     if not results:
-        talk("no lab is up, nothing to do")
+        notify("no lab is up, nothing to do")
     if output is Output.json:
         emit([_down_json(result) for result in results])
 
@@ -144,7 +145,7 @@ def status(lab: LabOption = None, output: OutputOption = Output.table) -> None:
     )
     print(f"links: {_links_in_short(seen.links)}")
     for problem in seen.problems:
-        talk(f"  {problem}")
+        notify(f"  {problem}")
 
 
 def inspect(lab: LabOption = None, output: OutputOption = Output.table) -> None:
@@ -170,22 +171,22 @@ def labs(output: OutputOption = Output.table) -> None:
     if output is Output.json:
         emit(rows)
     elif not rows:
-        talk("no lab is up")
+        notify("no lab is up")
     else:
         table(("lab", "backend", "state", "nodes"), [[str(value) for value in row.values()] for row in rows])
 
 
 def gc(output: OutputOption = Output.table) -> None:
-    """Remove strays of labs whose owner is gone; never what is not ours."""
-    from orchestrator.lab import portal
+    """Remove leftovers of labs that crashed or were interrupted while starting; nothing else."""
+    from orchestrator.lab import loop_thread
     from orchestrator.lab.down import collect_garbage
 
     with progress() as say:
-        results = portal.call(collect_garbage(home(), say))
+        results = loop_thread.call(collect_garbage(home(), say))
     for result in results:
-        talk(_down_sentence(result))
+        notify(_down_sentence(result))
     if not results:
-        talk("nothing to collect")
+        notify("nothing to collect")
     if output is Output.json:
         emit([_down_json(result) for result in results])
 
@@ -240,8 +241,8 @@ def _up_sentence(result: UpResult) -> str:
     if result.already:
         return f"lab {state.lab} is already up: {nodes}, {state.backend}"
     seconds = result.timings.get("total", 0.0)
-    if result.mended:
-        return f"lab {state.lab} is up again after {seconds:.1f} s, started anew: {', '.join(result.mended)}"
+    if result.repaired:
+        return f"lab {state.lab} is up again after {seconds:.1f} s, restarted: {', '.join(result.repaired)}"
     return f"lab {state.lab} is up: {nodes}, {state.backend}, ready after {seconds:.1f} s"
 
 
@@ -313,7 +314,7 @@ def _print_details(seen: LabStatus) -> None:
         if known is None:
             print(f"{what:<11} unknown")
     for problem in seen.problems:
-        talk(f"  {problem}")
+        notify(f"  {problem}")
 
 
 def _print_settings(details: dict[str, Any]) -> None:

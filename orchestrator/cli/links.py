@@ -1,4 +1,4 @@
-"""Links: `link set`, `link show`, `link reset`."""
+"""Commands on links: `link set`, `link show`, `link reset`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import LabOption, Output, OutputOption, emit, table, talk
+from orchestrator.cli.common import LabOption, Output, OutputOption, emit, notify, table
 
 
 class Direction(StrEnum):
@@ -42,7 +42,7 @@ def set_(
     delay: Annotated[str | None, typer.Option(metavar="TIME", help="One way, such as '20 ms'.")] = None,
     loss: Annotated[str | None, typer.Option(metavar="SHARE", help="Such as '0.1 %'.")] = None,
     limit: Annotated[
-        str | None, typer.Option(metavar="QUEUE", help="Room of the queue: '64 KB' or '100 packets'.")
+        str | None, typer.Option(metavar="QUEUE", help="Queue limit: '64 KB' or '100 packets'.")
     ] = None,
     direction: DirectionOption = Direction.both,
     lab: LabOption = None,
@@ -154,4 +154,4 @@ def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> No
 
     for direction, spec in in_force.items():
         arrow = f"{a} → {b}" if direction == "forward" else f"{b} → {a}"
-        talk(f"{arrow}: {describe(LinkSpec.from_wire(spec))}")
+        notify(f"{arrow}: {describe(LinkSpec.from_wire(spec))}")

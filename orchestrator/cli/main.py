@@ -1,7 +1,7 @@
-"""`nm`: from the command line to an exit code.
+"""Parse the command line of `nm`, run the command and return its exit code.
 
-Errors of ours carry their own exit code; whatever the parser complains about is 2; an interrupt is 130. With
-`-o json` an error is JSON on stderr, so that a script can read it.
+Each of our errors carries its exit code; a usage error of the parser is 2; an interrupt is 130. With `-o
+json` an error is printed to stderr as JSON.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line and exit."""
-    interrupts.heed()
+    interrupts.handle_signals()
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -73,7 +73,7 @@ def run(argv: list[str]) -> int:
         code = _narrowed(argv)(argv, standalone_mode=False, prog_name="nm")
         return code if isinstance(code, int) else 0
     except NmError as error:
-        _complain(argv, error, verbose)
+        _print_error(argv, error, verbose)
         return error.exit_code
     except typer.Exit as leaving:
         return leaving.exit_code
@@ -81,17 +81,17 @@ def run(argv: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except _ParserError as error:
-        _complain_usage(argv, error)
+        _print_error_usage(argv, error)
         return 2
     except BrokenPipeError:
-        # Whoever read our output has seen enough; saying so on the same pipe would fail again.
+        # The reader of our output closed the pipe; reporting that on the same pipe would fail again.
         sys.stderr.close()
         return 0
     except Exception as error:
         if verbose:
             raise
         bug = InternalError(f"{type(error).__name__}: {error}", hint="`-v` shows where")
-        _complain(argv, bug, verbose)
+        _print_error(argv, bug, verbose)
         return bug.exit_code
 
 
@@ -132,7 +132,7 @@ def _without(argv: list[str], switches: Sequence[str]) -> tuple[list[str], bool]
     return kept + argv[end:], len(kept) < end
 
 
-def _complain(argv: Sequence[str], error: NmError, verbose: bool) -> None:
+def _print_error(argv: Sequence[str], error: NmError, verbose: bool) -> None:
     if wants_json(argv):
         print(json.dumps(error.as_json()), file=sys.stderr)
     else:
@@ -143,7 +143,7 @@ def _complain(argv: Sequence[str], error: NmError, verbose: bool) -> None:
         traceback.print_exception(error)
 
 
-def _complain_usage(argv: Sequence[str], error: Exception) -> None:
+def _print_error_usage(argv: Sequence[str], error: Exception) -> None:
     from orchestrator.errors import UsageError
 
     message = str(getattr(error, "message", "") or error)
@@ -165,7 +165,7 @@ def _complain_usage(argv: Sequence[str], error: Exception) -> None:
         message = message.partition(" Did you mean")[0]
     elif message.startswith("Got unexpected extra argument") and context is not None:
         hint = _lab_hint(message, context) or hint
-    _complain(argv, UsageError(message, hint=hint), verbose=False)
+    _print_error(argv, UsageError(message, hint=hint), verbose=False)
 
 
 def _option_hint(option: str, known: set[str], *, in_exec: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""Nodes: `exec`, `shell`, `logs`."""
+"""Commands on nodes: `exec`, `shell`, `logs`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from orchestrator.cli.common import LabOption, Output, OutputOption, emit, home, talk
+from orchestrator.cli.common import LabOption, Output, OutputOption, emit, home, notify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,12 +49,12 @@ def exec_(
     chosen = find.select_nodes(state, [nodes])
     if outside := find.left_out(state, [nodes]):
         numbers = ", ".join(str(node) for node in outside)
-        talk(f"left out, because nm runs nothing in an external node: {numbers}")
+        notify(f"left out, because nm runs nothing in an external node: {numbers}")
     find.require_inside(state, chosen)
     if len(chosen) == 1 and output is Output.table and timeout is None:
-        from orchestrator.deploy import entering
+        from orchestrator.deploy import node_command
 
-        _become(entering.command(directory, state, chosen[0], command, user=user))
+        _exec(node_command.command(directory, state, chosen[0], command, user=user))
 
     from orchestrator.lab import AsyncLab
 
@@ -66,7 +66,7 @@ def exec_(
 
 def shell(node: NodeArgument, lab: LabOption = None) -> None:
     """Open a shell inside a node."""
-    from orchestrator.deploy import entering
+    from orchestrator.deploy import node_command
     from orchestrator.lab import find
 
     directory, state = find.find_lab(home(), lab)
@@ -76,10 +76,12 @@ def shell(node: NodeArgument, lab: LabOption = None) -> None:
     wanted = os.environ.get("SHELL", "/bin/bash") if state.backend == "native" else "/bin/bash"
     # Not every image has bash; sh is always there.
     script = 'command -v "$0" >/dev/null 2>&1 && exec "$0"; exec /bin/sh'
-    argv = entering.command(directory, state, number, ["/bin/sh", "-c", script, wanted], terminal=terminal)
+    argv = node_command.command(
+        directory, state, number, ["/bin/sh", "-c", script, wanted], terminal=terminal
+    )
     if terminal:
-        talk(f"node {number} of lab {state.lab}; leave with `exit`")
-    _become(argv)
+        notify(f"node {number} of lab {state.lab}; leave with `exit`")
+    _exec(argv)
 
 
 def logs(
@@ -94,10 +96,10 @@ def logs(
     tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Only the last N lines.")] = None,
 ) -> None:
     """Print what a node or the controller logged."""
-    from orchestrator.lab import AsyncLab, portal
+    from orchestrator.lab import AsyncLab, loop_thread
 
     running = AsyncLab.attach(lab)
-    portal.call(_print_logs(running, part, follow, tail))
+    loop_thread.call(_print_logs(running, part, follow, tail))
 
 
 async def _print_logs(running: AsyncLab, part: str | None, follow: bool, tail: int | None) -> None:
@@ -131,7 +133,7 @@ def _run_in_all(
     user: str | None,
     output: Output,
 ) -> Sequence[Completed]:
-    from orchestrator.lab import portal
+    from orchestrator.lab import loop_thread
 
     names = {node.id: node.name for node in running.nodes}
     width = max((len(names[node]) for node in chosen), default=0)
@@ -142,16 +144,18 @@ def _run_in_all(
         print(f"{prefix}{line}", file=sys.stdout if stream == "stdout" else sys.stderr, flush=True)
 
     on_line = show if output is Output.table else None
-    return portal.call(running.run_in_all(chosen, command, timeout_s=timeout, on_line=on_line, user=user))
+    return loop_thread.call(
+        running.run_in_all(chosen, command, timeout_s=timeout, on_line=on_line, user=user)
+    )
 
 
-def _become(argv: Sequence[str]) -> NoReturn:
-    """Become the command: its terminal, its signals and its exit code are then simply its own."""
+def _exec(argv: Sequence[str]) -> NoReturn:
+    """Replace this process by the command, so that terminal, signals and exit code are its own."""
     import signal
 
     sys.stdout.flush()
     sys.stderr.flush()
-    # What Python or whoever started us ignores or blocks is not meant for the command.
+    # Signals that Python or our parent process ignores or blocks are reset for the command.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

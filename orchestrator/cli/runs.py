@@ -1,4 +1,4 @@
-"""Experiments: `run scenario`, `scenarios`, `new scenario`."""
+"""Commands on scenarios: `run scenario`, `scenarios`, `new scenario`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from orchestrator.cli.common import (
     OutputOption,
     emit,
     home,
+    notify,
     parse_pairs,
     progress,
     table,
-    talk,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +81,12 @@ def run_scenario(
     try:
         with progress(every_s=2.0) as say:
             outcome = running.run_scenario(
-                scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=_teller(say)
+                scenario,
+                params=params,
+                results=results,
+                seed=seed,
+                timeout=timeout,
+                on_event=_progress_reporter(say),
             )
     finally:
         if ours and not keep:
@@ -89,7 +94,7 @@ def run_scenario(
                 running.down(progress=say)
     show(outcome, output)
     if ours:
-        _say_what_became_of(running.name, outcome, kept=keep)
+        _report_kept_lab(running.name, outcome, kept=keep)
     if outcome.ok and outcome.unwritten:
         raise HostNotFit(
             outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
@@ -137,7 +142,7 @@ def new_scenario(
     from orchestrator.lab.skeleton import write_scenario
 
     folder = write_scenario(name, directory)
-    talk(f"wrote {folder}; run it with `nm run scenario {folder}`")
+    notify(f"wrote {folder}; run it with `nm run scenario {folder}`")
     print(folder)
 
 
@@ -154,14 +159,14 @@ def show(outcome: RunOutcome, output: Output) -> None:
         for check in outcome.checks:
             print(f"{'✓' if check.ok else '✗'} {check.name}: {check.detail}")
     if outcome.unwritten:
-        talk(outcome.unwritten)
+        notify(outcome.unwritten)
     if outcome.reason:
-        talk(f"the run did not come to its end: {outcome.reason}")
-    # Whoever raised comes before those who were stopped because of it.
+        notify(f"the run did not come to its end: {outcome.reason}")
+    # Roles that raised come before roles that were stopped because of it.
     for failure in sorted(outcome.failures, key=lambda each: not each.traceback)[:3]:
-        talk(f"  node {failure.node} ({failure.role}): {failure.error}")
+        notify(f"  node {failure.node} ({failure.role}): {failure.error}")
         for line in failure.traceback.splitlines():
-            talk(f"    | {line}")
+            notify(f"    | {line}")
     print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
 
 
@@ -180,7 +185,7 @@ def _lab_for(
         if error.id == "lab.ambiguous" or (lab is not None and topology is None):
             raise
     else:
-        _require_meant(running, topology, backend)
+        _require_same_lab(running, topology, backend)
         return running, False
     file = topology or wanted.topology
     if file is None:
@@ -194,7 +199,7 @@ def _lab_for(
         return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True
 
 
-def _require_meant(running: Lab, file: Path | None, backend: BackendName | None) -> None:
+def _require_same_lab(running: Lab, file: Path | None, backend: BackendName | None) -> None:
     """Refuse a `--backend` or `--topology` other than that of the lab that is up: it would have no effect.
 
     Raises:
@@ -220,16 +225,16 @@ def _require_meant(running: Lab, file: Path | None, backend: BackendName | None)
         )
 
 
-def _say_what_became_of(lab: str, outcome: RunOutcome, *, kept: bool) -> None:
-    """Say whether a lab brought up for a run is still there, where somebody may want to look at it."""
+def _report_kept_lab(lab: str, outcome: RunOutcome, *, kept: bool) -> None:
+    """Report whether a lab brought up for a run is still up, for inspection."""
     if kept:
-        talk(f"lab {lab} stays up; `nm down -n {lab}` takes it down")
+        notify(f"lab {lab} stays up; `nm down -n {lab}` takes it down")
     elif outcome.verdict == "error":
-        talk(f"lab {lab}, brought up for the run, was taken down; with `--keep` it stays, to look at")
+        notify(f"lab {lab}, brought up for the run, was taken down; with `--keep` it stays, to look at")
 
 
-def _teller(say: Callable[[str], None]) -> Callable[[RunEvent], None]:
-    """Turn a run's events into one line of progress."""
+def _progress_reporter(say: Callable[[str], None]) -> Callable[[RunEvent], None]:
+    """Return a function that turns a run's events into one line of progress."""
     ended: set[tuple[int, str]] = set()
     started: set[tuple[int, str]] = set()
 
@@ -241,7 +246,7 @@ def _teller(say: Callable[[str], None]) -> Callable[[RunEvent], None]:
         elif event.kind in ("role_finished", "role_lost"):
             ended.add(who)
         if event.kind == "interrupted":
-            talk(data["reason"])
+            notify(data["reason"])
         elif event.kind == "progress":
             say(f"node {event.node}: {data['done']:g} of {data['total']:g}")
         elif event.kind in ("role_started", "role_finished", "role_lost"):

@@ -1,4 +1,4 @@
-"""`python -m orchestrator.controller FILE`: run a lab's controller until it is told to stop."""
+"""Run a lab's controller until it is stopped: `python -m orchestrator.controller FILE`."""
 
 from __future__ import annotations
 

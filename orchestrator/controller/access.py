@@ -1,9 +1,8 @@
-"""For which nodes a connection may speak.
+"""Check for which nodes a connection may send messages.
 
-A connection of nodes or of an agent is let in as one node, by that node's token. A process carries many
-nodes, so each further one is added with its own token, in its `StartUp` or in `AgentHello`. Every message is
-checked before anything is done about it: the node in its header, and that in its body where it names its
-sender there.
+A connection is authenticated as one node by that node's token. A process may host many nodes, so each further
+node is added with its own token, in its `StartUp` or in `AgentHello`. Every message is checked before it is
+handled: the node in its header, and the sender in its body where it names one.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ def check(admission: Admission, allowed: set[int], frame: Frame) -> None:
     for node in sorted(_named(frame, message)):
         if node not in allowed:
             raise Refused(
-                f"{message.type} speaks for node {node}, which has not been proven on this connection",
+                f"{message.type} is about node {node}, which is not authenticated on this connection",
                 id="control.node",
                 found=str(node),
-                hint="each node speaks on a connection that has shown its own token",
+                hint="a message is accepted on a connection that has shown the node's own token",
             )
 
 

@@ -1,8 +1,8 @@
-"""What the desks of the controller share: the lab, the store, who is connected, and the pump between them.
+"""State shared by the controller's message handlers: the lab, the store, sessions and outgoing batches.
 
-Desks (for nodes, agents and operators) take messages and change the lab. `touch` then asks for one look at
-everything that changed, a few milliseconds later, so that a thousand messages that arrive together lead to
-one computation and to one batch per connection.
+Handlers (for nodes, agents and operators) receive messages and change the lab. They call `touch`, which
+schedules one update a few milliseconds later, so that a thousand messages that arrive together lead to one
+computation and one batch per connection.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ __all__ = ["AfterStore", "Core", "Session", "StoredAck"]
 
 _LOG = log.get("orchestrator.controller")
 
-AGAIN_S = 0.1
+RETRY_DELAY_S = 0.1
 """Seconds until a queue whose task failed is worked on again."""
 
-GATHER = 0.004
+BATCH_DELAY_S = 0.004
 """Seconds in which changes are gathered before they are looked at."""
 
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """A peer that was let in.
+    """An authenticated peer.
 
     Attributes:
         allowed: The nodes whose tokens it has shown; it may speak for no other.
         nodes: The nodes that registered on it.
-        newcomers: Some of them have just registered and know nothing about the others yet.
-        directory: The groups that all of its nodes were told of; None when they have to be told whole.
+        new_nodes: Some of them have just registered and were not sent the state of the others yet.
+        directory: The group directory sent to all of its nodes; None when it has to be sent in full.
     """
 
     connection: Connection
     peer: Peer
     allowed: set[int] = field(default_factory=set)
     nodes: set[int] = field(default_factory=set)
-    newcomers: bool = False
+    new_nodes: bool = False
     directory: dict[int, Group] | None = field(default_factory=dict)
 
     @property
@@ -68,7 +68,7 @@ class Session:
 
 
 class AfterStore:
-    """Makes calls, in order, once what was written before each of them is in Postgres.
+    """Makes calls, in order, each once all earlier writes are in Postgres.
 
     A call that fails is logged; those behind it are made all the same.
 
@@ -85,7 +85,7 @@ class AfterStore:
         self._closed = False
 
     def post(self, call: Callable[[], None]) -> None:
-        """Make a call some time soon."""
+        """Schedule a call."""
         self._calls.append(call)
         self._begin()
 
@@ -101,7 +101,7 @@ class AfterStore:
 
     def _failed(self, _: Exception) -> None:
         self._task = None
-        asyncio.get_running_loop().call_later(AGAIN_S, self._begin)
+        asyncio.get_running_loop().call_later(RETRY_DELAY_S, self._begin)
 
     async def _run(self) -> None:
         while self._calls:
@@ -156,7 +156,7 @@ class StoredAck:
 
 
 class Core:
-    """Shared by all desks.
+    """Shared by all handlers.
 
     Args:
         settings: The controller's file.
@@ -176,18 +176,18 @@ class Core:
         self.clock = clock
         self.incarnation = 0
         self.sessions: set[Session] = set()
-        self.on_came: list[Callable[[Node], None]] = []
+        self.on_registered: list[Callable[[Node], None]] = []
         self._pending: asyncio.TimerHandle | None = None
         self._settle_pending: asyncio.Handle | None = None
         self._states: dict[int, str] = {}
         absent = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
         self._announced = {node.id: node.state for node in lab.registry if node.state in absent}
-        self.retries = Retries(self._tell_again)
+        self.retries = Retries(self._resend)
         self._acks = AfterStore(store.stored, "acknowledgements of what is stored")
         # Durations are measured on the monotonic clock: setting the wall clock changes no time limit.
         self._epoch = clock.wall() - clock.monotonic()
-        self._news: list[bytes] = []
-        self._gather = GATHER
+        self._state_changes: list[bytes] = []
+        self._batch_delay = BATCH_DELAY_S
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def now_ms(self) -> int:
@@ -208,15 +208,15 @@ class Core:
             return "starting"
         return "ready" if self.lab.readiness.is_settled() else "degraded"
 
-    # Changes.
+    # Sending changes.
 
-    def tell(self, session: Session, node: Node, message: Message, *, to: int | None = None) -> None:
-        """Tell a node something that it has to do; if it refuses, it is told again until it does.
+    def command(self, session: Session, node: Node, message: Message, *, to: int | None = None) -> None:
+        """Send a command to a node; if the node refuses it, it is sent again until it succeeds.
 
         Args:
             session: The node's connection.
             node: The node, or one that stands for all of the connection.
-            message: What to do.
+            message: The command.
             to: 0 for all nodes of the connection.
         """
 
@@ -238,16 +238,16 @@ class Core:
 
         try:
             session.connection.ask(message, replied, node=node.id if to is None else to)
-        except ProtocolError as error:  # too large; the others are told what they have to know
+        except ProtocolError as error:  # too large; the other nodes are still sent theirs
             replied(Error(0, error.id, error.message))
 
     def touch(self) -> None:
-        """Ask for a look at what changed."""
+        """Schedule an update of everything that changed."""
         if self._pending is None:
-            self._pending = asyncio.get_running_loop().call_later(self._gather, self.pump)
+            self._pending = asyncio.get_running_loop().call_later(self._batch_delay, self.pump)
 
     def pump(self) -> None:
-        """Send every node what it lacks, now."""
+        """Send every node the changes that it lacks, now."""
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
@@ -256,38 +256,38 @@ class Core:
             node = self.lab.registry.node(node_id)
             if isinstance(node.peer, Session):
                 for message in messages:
-                    self.tell(node.peer, node, message)
+                    self.command(node.peer, node, message)
         self._send_directory()
         self._send_absent()
         self._settle_soon()
-        # Where a look is expensive, because paths have to be found anew in a large lab that falls apart node
-        # by node, it is taken so seldom that it costs half of the time at most.
-        self._gather = max(GATHER, self.clock.monotonic() - began)
+        # Where an update is expensive, because paths have to be recomputed in a large lab that loses node
+        # after node, it is done so rarely that it takes half of the time at most.
+        self._batch_delay = max(BATCH_DELAY_S, self.clock.monotonic() - began)
 
-    def tell_all(self, message: Message) -> None:
-        """Send a message that concerns every node of every connection."""
+    def broadcast(self, message: Message) -> None:
+        """Send a message to every connection, for all of its nodes."""
         data = encode(Frame(message))
         for session in self.node_sessions():
             session.connection.send_encoded(data)
 
     def node_changed(self, node: Node) -> None:
-        """Keep what a node is doing, and tell the others if it matters to them."""
+        """Store the state of a node, and announce it to the others if it changed for them."""
         self._states[node.id] = node.state.value
         self._announce(node)
         self._settle_soon()
 
-    def node_came(self, node: Node) -> None:
-        """Tell the others of a node that registers, if they believe that it is away.
+    def node_registered(self, node: Node) -> None:
+        """Announce a node that registers, if the others believe that it is away.
 
-        Should it go again before it is ready, that it went is news to them.
+        If it disconnects again before it is ready, the others have to be told.
         """
         if node.id in self._announced:
             self._announce(node)
-        for came in self.on_came:
+        for came in self.on_registered:
             came(node)
 
     async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
-        """Wait until something about the lab is so; False when it is not in time."""
+        """Wait until a condition of the lab holds; False when it does not in time."""
         if condition():
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -304,27 +304,27 @@ class Core:
         return True
 
     def ack_stored(self, session: Session, frame: Frame, value: object = None) -> StoredAck:
-        """Acknowledge a request once what it changed is in Postgres, however long that is away."""
+        """Acknowledge a request once its change is in Postgres, however long that takes."""
         ack = StoredAck(session, frame, value)
         self._acks.post(ack.send)
         return ack
 
     def when_stored(self, call: Callable[[], None]) -> None:
-        """Make a call once what was written so far is in Postgres, however long that is away."""
+        """Make a call once all earlier writes are in Postgres, however long that takes."""
         self._acks.post(call)
 
     def close(self) -> None:
-        """Drop what is scheduled."""
+        """Cancel all timers and tasks."""
         for handle in (self._pending, self._settle_pending):
             if handle is not None:
                 handle.cancel()
         self._acks.close()
         self.retries.close()
 
-    # How.
+    # Helpers.
 
-    def _tell_again(self, node_id: int) -> None:
-        self.lab.tell_again(node_id)
+    def _resend(self, node_id: int) -> None:
+        self.lab.resend(node_id)
         self.touch()
 
     def _send_directory(self) -> None:
@@ -339,11 +339,11 @@ class Core:
                 gone = tuple(key for key in session.directory if key not in wanted)
                 message = InstallGroupDirectory(whole.version, new, gone)
             session.directory = dict(wanted)
-            self.tell(session, self.lab.registry.node(min(session.nodes)), message, to=0)
+            self.command(session, self.lab.registry.node(min(session.nodes)), message, to=0)
 
     def _send_absent(self) -> None:
-        """Tell connections with newcomers who is away; once for all of them, there may be hundreds."""
-        fresh = [session for session in self.node_sessions() if session.newcomers]
+        """Send the absent nodes to all connections with new nodes, in one batch."""
+        fresh = [session for session in self.node_sessions() if session.new_nodes]
         if not fresh:
             return
         registry = self.lab.registry
@@ -351,33 +351,33 @@ class Core:
             (each, state) for each, state in self._announced.items() if registry.node(each).peer is None
         ]
         for session in fresh:
-            session.newcomers = False
+            session.new_nodes = False
             for node_id, state in absent:
                 session.connection.send_nowait(NodeState(node_id, state.value))
 
     def _announce(self, node: Node) -> None:
-        """Tell everybody what a node is doing, unless that is what they believe anyway."""
+        """Announce the state of a node, unless it was announced before."""
         if self._announced.get(node.id, NodeStates.READY) is node.state:
             return
         if node.state is NodeStates.READY:
             del self._announced[node.id]
         else:
             self._announced[node.id] = node.state
-        self._news.append(encode(Frame(NodeState(node.id, node.state.value))))
+        self._state_changes.append(encode(Frame(NodeState(node.id, node.state.value))))
 
-    def _send_news(self) -> None:
-        """Tell everybody what nodes are doing; put together once, since it may be much and to many."""
-        for news in batches(self._news):
+    def _send_state_changes(self) -> None:
+        """Send the collected node states to all connections, encoded once."""
+        for changed in batches(self._state_changes):
             for session in self.node_sessions():
-                session.connection.send_encoded(news)
-        self._news.clear()
+                session.connection.send_encoded(changed)
+        self._state_changes.clear()
 
     def _settle_soon(self) -> None:
         if self._settle_pending is None:
             self._settle_pending = asyncio.get_running_loop().call_soon(self._settle)
 
     def _settle(self) -> None:
-        """Draw the conclusions: who is ready, whether all are, who waited for that."""
+        """Update readiness: of nodes, of the lab, and of requests that wait for it."""
         self._settle_pending = None
         lab = self.lab
         became = lab.newly_ready()
@@ -389,15 +389,15 @@ class Core:
             self.store.lab.lab_ready(self.settings.lab)
             self.events.add("lab.ready", facts={"nodes": lab.readiness.counts()[1]})
             for node in lab.registry:
-                node.told.topology_ready = node.peer is not None
-            self.tell_all(TopologyReady())
+                node.sent_state.topology_ready = node.peer is not None
+            self.broadcast(TopologyReady())
             self.touch()
         elif lab.readiness.passed:
             for node in became:
-                if not node.told.topology_ready and isinstance(node.peer, Session):
-                    node.told.topology_ready = True
+                if not node.sent_state.topology_ready and isinstance(node.peer, Session):
+                    node.sent_state.topology_ready = True
                     node.peer.connection.send_nowait(TopologyReady(), node=node.id)
-        self._send_news()
+        self._send_state_changes()
         if self._states:
             self.store.lab.node_states(list(self._states.items()))
             self._states.clear()

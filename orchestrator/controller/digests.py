@@ -1,7 +1,7 @@
-"""Versions: digests of content that both sides keep, so that equal means unchanged.
+"""Compute content digests that serve as versions, so that equal versions mean equal content.
 
-They are made from content alone and not counted, so a controller that comes back makes the same ones and
-needs to remember nothing about them.
+Versions depend on content alone and are not counted, so that a restarted controller computes the same
+versions without stored state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a decision about a run leads to, and how its end is told."""
+"""The interface through which `runs` acts: send messages, store state, report the end of a run."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ FAILURES_BYTES = 1024 * 1024
 
 
 class Effects(Protocol):
-    """What a decision leads to; the service does it, a test looks at it."""
+    """The side effects of decisions about runs; carried out by the service, recorded by tests."""
 
     def send(self, peer: Peer, message: Message) -> None:
         """Send a message to an agent."""
         ...
 
     def call(self, nodes: Iterable[int]) -> None:
-        """Ask the processes of these nodes for their agents."""
+        """Request the agents of these nodes from their processes."""
         ...
 
-    def happened(self, run: Run, event: RunEvent) -> None:
-        """Show an event to those who watch, and keep it (a `progress` is only shown)."""
+    def record_event(self, run: Run, event: RunEvent) -> None:
+        """Send an event to the subscribers of the run, and store it unless it is `progress`."""
         ...
 
-    def changed(self, run: Run, roles: Iterable[Role]) -> None:
-        """Keep how roles stand."""
+    def save_roles(self, run: Run, roles: Iterable[Role]) -> None:
+        """Store the states of roles."""
         ...
 
-    def released(self, run: Run, name: str, generation: int) -> None:
-        """Keep that a barrier was released."""
+    def save_barrier(self, run: Run, name: str, generation: int) -> None:
+        """Store that a barrier was released."""
         ...
 
-    def stands(self, run: Run, now_ms: int) -> None:
-        """Keep how a run stands."""
+    def save_run(self, run: Run, now_ms: int) -> None:
+        """Store the state of a run."""
         ...
 
-    def ended(self, run: Run, message: RunFinished) -> None:
-        """Tell those who watch that a run has ended."""
+    def report_end(self, run: Run, message: RunFinished) -> None:
+        """Tell the subscribers that a run has ended."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Why the controller refuses a request; the id travels to the peer."""
+"""Errors with which the controller answers a request; the id is sent to the peer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab's log: what happened, numbered, in memory for those who ask and in Postgres for good."""
+"""Keep the lab's event log: numbered, recent events in memory, all events in Postgres."""
 
 from __future__ import annotations
 

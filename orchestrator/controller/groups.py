@@ -1,8 +1,8 @@
-"""Multicast groups: one source, members that come and go, and trees given by hand or computed.
+"""Manage multicast groups: a source, members, and trees that are set or computed.
 
-A group without trees of its own gets a tree of shortest paths from its source to its members, computed anew
-when members or nodes come and go. A tree that was set stays as it is; a member that it does not reach gets
-nothing, which the member's source is told when the tree is set, not later.
+A group without explicit trees gets a shortest-path tree from its source to its members, recomputed when
+members or nodes join or leave. An explicit tree is never changed; members that it does not reach receive
+nothing, which is reported to the sender of the tree when it is set.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Groups:
         return group, True
 
     def refusal(self, group_id: int, label: str, address: str | None) -> str:
-        """Return why a group cannot be, as somebody wrote it into the database; empty if it can."""
+        """Return why a group from the database is invalid; empty if it is valid."""
         if not 0 < group_id < 2**32:
             return "its number does not lie between 1 and 4294967295"
         if not _is_label(label):

@@ -1,8 +1,8 @@
-"""The lab as one thing: registry, routes, groups and readiness together, without sockets, Postgres or time.
+"""Combine registry, routes, groups and readiness into the lab's state, without sockets, Postgres or clock.
 
-Events go in and mark what they touch; `flush` returns the messages that bring every touched node up to date.
-Many events between two flushes cost one look at each node, which is what keeps a thousand nodes that arrive
-at once from costing a million messages.
+Events change the state and mark the nodes that they affect; `flush` returns the messages that bring each
+marked node up to date. Many events between two flushes cost one comparison per node, so that a thousand nodes
+that register at once do not cause a million messages.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Lab:
         self._unready: set[int] = set()
         self.set_routes(routes)
 
-    # What happens.
+    # Events.
 
     def register(self, node_id: int, hello: StartUp, peer: Hashable, *, peer_alive: bool = True) -> Node:
         """A node registers, or comes back.
@@ -89,51 +89,51 @@ class Lab:
         """
         node = self.registry.register(node_id, hello, peer, peer_alive=peer_alive)
         self._note_refused(node)
-        self._returned[node_id] = hello.have  # compared when everybody who comes at once has come
+        self._returned[node_id] = hello.have  # compared at the next flush, when all have registered
         self._touch(node_id, *self.registry.neighbours(node_id))
         return node
 
-    def lose(self, peer: Hashable) -> list[Node]:
-        """A connection ended; return the nodes on it. They are away, and given up by `give_up`."""
-        return self.registry.lose(peer)
+    def disconnect(self, peer: Hashable) -> list[Node]:
+        """Handle the end of a connection; return its nodes. `mark_unreachable` follows after a grace time."""
+        return self.registry.disconnect(peer)
 
-    def give_up(self, node: Node, state: NodeStates) -> bool:
-        """A node that is away will not be back soon; return whether that is news."""
+    def mark_unreachable(self, node: Node, state: NodeStates) -> bool:
+        """Mark a disconnected node as unreachable; return whether its state changed."""
         if node.peer is not None:
             return False
-        was_awaited, node.awaited = node.awaited, False
-        # A seat is vacant again whether the program in it said goodbye or died: anybody may take it.
+        was_expected, node.expected_back = node.expected_back, False
+        # An external node is vacant again whether its program left or died.
         state = NodeStates.VACANT if node.external else state
-        news = was_awaited or node.state is not state
+        changed = was_expected or node.state is not state
         node.state = state
         node.reported = False
         node.links_up.clear()
         # Not what its neighbours say about their links to it: if only its control connection broke, the links
-        # are still there and nobody will mention them again.
+        # are still up and are not reported again.
         self._alive_stale = True
         self._touch(*self.registry.neighbours(node.id))
-        return news
+        return changed
 
     def leave(self, node_id: int) -> Node:
-        """A node says goodbye; the caller then gives it up."""
+        """A node leaves on purpose; the caller then calls `mark_unreachable`."""
         node = self.registry.node(node_id)
         node.peer = None
         return node
 
     def link_state(self, node_id: int, remote_id: int, up: bool, kind: str = "", reason: str = "") -> bool:
-        """A node says that a link came up, or that it is down and why; return whether that is news."""
+        """A node reports a link as up, or as down with the reason; return whether that changed."""
         node = self.registry.node(node_id)
         self.registry.link(node_id, remote_id)
-        news = (remote_id in node.links_up) != up
+        changed = (remote_id in node.links_up) != up
         if up:
             node.links_up[remote_id] = kind
             node.links_down.pop(remote_id, None)
         else:
             node.links_up.pop(remote_id, None)
-            news |= node.links_down.get(remote_id, "") != reason
+            changed |= node.links_down.get(remote_id, "") != reason
             node.links_down[remote_id] = reason
         self._unready.update((node_id, remote_id))
-        return news
+        return changed
 
     def reported_ready(self, node_id: int) -> None:
         """A node says that it is ready."""
@@ -147,19 +147,19 @@ class Lab:
         self._unready.add(node.id)
 
     def refused(self, node: Node, message: Message, why: str) -> bool:
-        """A node could not do what a message told it; return whether that is news."""
+        """A node refused a command; return whether the problem is new."""
         # Routes that build on a failure are refused until they are told whole: that is done at once, but not
         # again when the whole was refused, or the two would keep each other busy.
         partial = isinstance(message, InstallRoutes) and not message.reset
-        news = reconcile.refused(node, message, why)
+        changed = reconcile.refused(node, message, why)
         if partial:
             self._touch(node.id)
         self._note_refused(node)
         self._unready.add(node.id)
-        return news
+        return changed
 
-    def tell_again(self, node_id: int) -> None:
-        """It is time to tell a node again what it refused."""
+    def resend(self, node_id: int) -> None:
+        """Send a node again what it refused."""
         self._touch(node_id)
 
     def newly_ready(self) -> list[Node]:
@@ -169,16 +169,16 @@ class Lab:
         return self.readiness.update(looked_at)
 
     def barrier_passed(self) -> bool:
-        """Tell, once, that the lab has become ready."""
+        """Return, once, that the lab has become ready."""
         if not self.readiness.pass_barrier():
             return False
-        self._refresh()  # from here on, seats that are empty are not routed through
+        self._refresh()  # from here on, vacant external nodes are not routed through
         return True
 
-    # What is changed.
+    # Changes.
 
     def set_links(self, links: Iterable[Link]) -> None:
-        """Make these the links of the lab; nodes hear of what is different.
+        """Replace the links of the lab; nodes get the differences.
 
         Raises:
             NodeUnknown: A link ends at a node that there is not.
@@ -243,7 +243,7 @@ class Lab:
             self.registry.node(receiver)
         return shortest_path_tree(group.source, wanted, self._neighbour_map(), self._alive_now())
 
-    # What follows.
+    # Messages and states that follow.
 
     def flush(self) -> dict[int, list[Message]]:
         """Return the messages that bring every touched node that is there up to date, by node."""
@@ -289,7 +289,7 @@ class Lab:
         the link is `starting`.
         """
         a, b = self.registry.node(link.a), self.registry.node(link.b)
-        if a.awaited or b.awaited:
+        if a.expected_back or b.expected_back:
             return "starting"
         if link.b in a.links_up and link.a in b.links_up:
             return "up"
@@ -313,7 +313,7 @@ class Lab:
         up = self.link_state_of(link) == "up"
         return self.registry.node(link.a).links_up[link.b] if up else ""
 
-    # How.
+    # Helpers.
 
     def _version_of(self, node_id: int) -> int | None:
         wanted = self._wanted.get(node_id)

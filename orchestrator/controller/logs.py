@@ -1,4 +1,4 @@
-"""How much the roles of a run may log, in lines and bytes, however fast they do."""
+"""Limit how much the roles of a run may log, in lines and bytes, with a token bucket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.clock import Clock
 __all__ = ["LogLimit"]
 
 BYTES_PER_S = 1024 * 1024
-"""Bytes of logs that a run may write for as long as it likes: more than anybody reads."""
+"""Bytes of logs that a run may write without a time limit."""
 
 BURST_BYTES = 8 * 1024 * 1024
 """Bytes that it may write at once."""

@@ -1,8 +1,8 @@
-"""What each node still waits for, and the barrier that all of them pass together, once.
+"""Track what each node still waits for, and detect when the whole lab becomes ready.
 
-A node is ready when it has said so, has confirmed its routes and links, and every link to a neighbour that is
-there is up by the account of both ends. Seats for programs of the user's own do not count, and neither do
-links to them: nobody knows when they are taken.
+A node is ready when it has reported so, has confirmed its routes and links, and both ends report every link
+to a connected neighbour as up. External nodes and the links to them do not count, because their programs may
+be started at any time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Readiness"]
 
 
 class Readiness:
-    """Keeps node states and the barrier.
+    """Keeps node states and the start barrier.
 
     Args:
         registry: The nodes.
@@ -30,13 +30,13 @@ class Readiness:
         self._wanted_version = wanted_version
         self.passed = passed
 
-    def why_not(self, node: Node) -> str:
+    def missing(self, node: Node) -> str:
         """Return what a node still waits for; empty when it is ready."""
         if node.peer is None:
             return "it has not registered" if not node.known else "it has not come back"
         if node.problem:
             return node.problem
-        told = node.told
+        told = node.sent_state
         if told.routes_confirmed is None or told.routes_confirmed != self._wanted_version(node.id):
             return "its routes are not installed"
         for remote_id in self._registry.neighbours(node.id):
@@ -62,7 +62,7 @@ class Readiness:
         """
         became = []
         for node in nodes:
-            if node.state is NodeStates.STARTING and not self.why_not(node):
+            if node.state is NodeStates.STARTING and not self.missing(node):
                 node.state = NodeStates.READY
                 became.append(node)
         return became
@@ -84,14 +84,14 @@ class Readiness:
         One whose connection has just broken counts as ready for a moment, because it mostly comes back; who
         waits for the lab must not be told so, least of all because its process was killed.
         """
-        return self.is_complete() and all(node.external or not node.awaited for node in self._registry)
+        return self.is_complete() and all(node.external or not node.expected_back for node in self._registry)
 
     def waiting(self, limit: int = 20) -> dict[int, str]:
         """Return the first nodes that are not ready, each with what it waits for."""
         found: dict[int, str] = {}
         for node in self._registry:
-            if not node.external and (node.state is not NodeStates.READY or node.awaited):
-                found[node.id] = self.why_not(node) or "a moment"
+            if not node.external and (node.state is not NodeStates.READY or node.expected_back):
+                found[node.id] = self.missing(node) or "a moment"
                 if len(found) >= limit:
                     break
         return found
@@ -99,7 +99,7 @@ class Readiness:
     def counts(self) -> tuple[int, int]:
         """Return how many nodes are ready, and how many count."""
         counting = [node for node in self._registry if not node.external]
-        return sum(n.state is NodeStates.READY and not n.awaited for n in counting), len(counting)
+        return sum(n.state is NodeStates.READY and not n.expected_back for n in counting), len(counting)
 
 
 def _because(what: str, reason: str | None) -> str:

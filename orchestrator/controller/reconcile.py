@@ -1,8 +1,8 @@
-"""The gap between what a node should know and what it was told, as messages that close it.
+"""Compare a node's wanted state with the state last sent to it, and build the messages for the difference.
 
-Each function looks at one kind of thing for one node, returns the messages, and notes in `node.told` that
-they are on their way; the service notes in the same place what the node confirms. Only differences are
-messages: a node that comes back and still has everything gets none.
+Each function covers one kind of state of one node, returns the messages, and records in `node.sent_state`
+what was sent; `confirmed` and `refused` record the node's replies. Only differences are sent: a node that
+reconnects with up-to-date state gets no message.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WantedRoutes:
-    """Where a node should send packets."""
+    """The wanted routes of a node."""
 
     table: bytes
     table_digest: int
@@ -67,8 +67,8 @@ class WantedLink:
 
 
 def remember(node: Node, have: Have, wanted: WantedRoutes, registry: Registry) -> None:
-    """Note what a returning node says it has; what is as it should be counts as told and confirmed."""
-    told = node.told
+    """Record the state that a reconnecting node reports; what matches counts as sent and confirmed."""
+    told = node.sent_state
     if have.routes is not None and have.routes == wanted.version:
         told.table = wanted.table_digest
         told.routes = dict(wanted.explicit)
@@ -85,8 +85,8 @@ def remember(node: Node, have: Have, wanted: WantedRoutes, registry: Registry) -
 
 
 def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
-    """Return what closes the gap in a node's routes."""
-    told = node.told
+    """Return the messages that bring a node's routes up to date."""
+    told = node.sent_state
     if told.routes_version == wanted.version:
         return []
     fresh = told.routes_version is None
@@ -100,8 +100,8 @@ def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
 
 
 def confirmed(node: Node, message: Message) -> None:
-    """Note that a node did what a message told it, unless it was told something else since."""
-    told = node.told
+    """Record that a node executed a command, unless a newer one was sent since."""
+    told = node.sent_state
     node.problems.pop(about(message), None)
     if isinstance(message, InstallRoutes):
         if told.routes_version == message.version:
@@ -113,14 +113,14 @@ def confirmed(node: Node, message: Message) -> None:
 
 
 def refused(node: Node, message: Message, why: str) -> bool:
-    """Note that a node could not do what a message told it; return whether that is news.
+    """Record that a node refused a command; return whether the problem is new.
 
     It is then believed to have nothing of it: the next look at the node tells it again, whole. Only a link
     whose change was refused is still there, and what runs over it goes on.
     """
-    told = node.told
+    told = node.sent_state
     problem = f"{message.type} was refused: {why}"
-    news = node.problems.get(about(message)) != problem
+    changed = node.problems.get(about(message)) != problem
     node.problems[about(message)] = problem
     if isinstance(message, InstallRoutes):
         told.table = told.routes_version = told.routes_confirmed = None
@@ -141,7 +141,7 @@ def refused(node: Node, message: Message, why: str) -> bool:
         not message.routes or told.trees.get(message.group_id) == message.version
     ):
         told.trees[message.group_id] = 0
-    return news
+    return changed
 
 
 def about(message: Message) -> str:
@@ -164,14 +164,14 @@ def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
 
 
 def links(node: Node, registry: Registry) -> list[Message]:
-    """Return what closes the gap in a node's links."""
-    told = node.told.links
+    """Return the messages that bring a node's links up to date."""
+    told = node.sent_state.links
     wanted = wanted_links(node, registry)
     found: list[Message] = [RemoveNode(remote) for remote in sorted(told) if remote not in wanted]
     for message in found:
         if isinstance(message, RemoveNode):
             del told[message.remote_node_id]
-            node.told.links_confirmed.pop(message.remote_node_id, None)
+            node.sent_state.links_confirmed.pop(message.remote_node_id, None)
             node.links_up.pop(message.remote_node_id, None)
             node.links_down.pop(message.remote_node_id, None)
     for remote, want in wanted.items():
@@ -182,20 +182,20 @@ def links(node: Node, registry: Registry) -> list[Message]:
             found.append(SetLink(remote, want.message.link, want.version))
         else:
             found.append(want.message)
-            node.links_up.pop(remote, None)  # it begins anew, whatever was there before
+            node.links_up.pop(remote, None)  # the link is created again
             node.links_down.pop(remote, None)
         told[remote] = (want.base, want.version)
     return found
 
 
 def trees(node: Node, wanted: Mapping[int, tuple[int, tuple[GroupRoute, ...]]]) -> list[Message]:
-    """Return what closes the gap in a node's group routes.
+    """Return the messages that bring a node's group routes up to date.
 
     Args:
         node: The node.
         wanted: By group, its source and this node's routes.
     """
-    told = node.told.trees
+    told = node.sent_state.trees
     found: list[Message] = []
     for group_id, (source, group_routes) in wanted.items():
         version = trees_version(group_routes)
@@ -217,17 +217,19 @@ def _wanted_link(node: Node, remote: Node, registry: Registry) -> WantedLink:
     spec = link.spec_from(node.id)
     version = link_version(base, spec)
     # On one network they may be on one machine; the dialler finds out by trying.
-    door = remote.link_door if dial and node.private_name == remote.private_name else ""
+    socket_path = remote.link_door if dial and node.private_name == remote.private_name else ""
     key = b"" if same else registry.link_key(node.id, remote.id)
-    message = AddNode(remote.id, remote.name, addr, remote.process, same, dial, spec, version, door, key)
+    message = AddNode(
+        remote.id, remote.name, addr, remote.process, same, dial, spec, version, socket_path, key
+    )
     return WantedLink(message, base)
 
 
 def _dials(node: Node, remote: Node) -> bool:
     """Tell which end dials: the external one, which may not be reachable itself, else the greater id.
 
-    Not the order of arrival: after the controller was away nodes come back in another order, and a link that
-    changed its mind about who dials would be torn down for nothing.
+    The choice does not depend on the order of registration, which differs after a restart of the controller:
+    a change would tear the link down.
     """
     if node.external != remote.external:
         return node.external

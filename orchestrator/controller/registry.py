@@ -1,6 +1,6 @@
-"""Which nodes and links there are, who is there at the moment, and what each node was told and confirmed.
+"""Keep the nodes and links of the lab: who is connected, what each node was sent and has confirmed.
 
-Plain bookkeeping: it decides nothing about messages (see `reconcile`) and does not look at a clock.
+Bookkeeping only: `reconcile` decides about messages, and nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Link", "Node", "NodeStates", "Registry", "pair"]
 
 
 class NodeStates(StrEnum):
-    """What a node is doing, in the words that users see."""
+    """The state of a node, as shown to users."""
 
     STARTING = "starting"
     READY = "ready"
@@ -28,8 +28,8 @@ class NodeStates(StrEnum):
 
 
 @dataclass(slots=True)
-class Told:
-    """What a node was last told, as versions; what it has confirmed is the second of each pair."""
+class SentState:
+    """The versions last sent to a node, and those that it has confirmed (`*_confirmed`)."""
 
     settings: bool = False
     table: int | None = None
@@ -44,7 +44,7 @@ class Told:
 
 @dataclass(slots=True)
 class Node:
-    """A node: what the topology says, where it was last seen, and how far it is.
+    """A node: its declaration, its last known addresses, and its state.
 
     Attributes:
         peer: The connection that it is on, None while it is away.
@@ -53,7 +53,7 @@ class Node:
         links_up: Neighbours to which its link is up, by its own account, and what carries it.
         links_down: Why its link to a neighbour is not up, by its own account.
         reported: It said `NodeTopologyReady` since it came.
-        awaited: It is away, but expected back at any moment.
+        expected_back: It is away, but expected back at any moment.
         problems: What it could not do of what it was told, as sentences by what they are about.
     """
 
@@ -74,9 +74,9 @@ class Node:
     links_up: dict[int, str] = field(default_factory=dict)
     links_down: dict[int, str] = field(default_factory=dict)
     reported: bool = False
-    awaited: bool = False
+    expected_back: bool = False
     problems: dict[str, str] = field(default_factory=dict)
-    told: Told = field(default_factory=Told)
+    sent_state: SentState = field(default_factory=SentState)
 
     @property
     def problem(self) -> str:
@@ -85,8 +85,8 @@ class Node:
 
     @property
     def shown_state(self) -> NodeStates:
-        """Its state as users see it: one whose connection has just ended is not there, though awaited."""
-        return NodeStates.UNREACHABLE if self.awaited and self.state is NodeStates.READY else self.state
+        """Its state in `nm status`: unreachable from the moment its connection ends, though expected back."""
+        return NodeStates.UNREACHABLE if self.expected_back and self.state is NodeStates.READY else self.state
 
     @property
     def known(self) -> bool:
@@ -167,7 +167,7 @@ class Registry:
         return node
 
     def register(self, node_id: int, hello: StartUp, peer: Hashable, *, peer_alive: bool = True) -> Node:
-        """Take a node that registers, or that comes back, on a connection.
+        """Register a node, or register it again, on a connection.
 
         What it was told before counts no longer, except for what it says it still has; see
         `reconcile.remember`.
@@ -179,7 +179,8 @@ class Registry:
         node = self.node(node_id)
         if node.peer not in (None, peer) and peer_alive and node.process != hello.process:
             raise NodeTaken(
-                f"node {node_id} is taken by another program", hint="end that one first, or take another seat"
+                f"node {node_id} is in use by another program",
+                hint="end that one first, or use another external node",
             )
         same = hello.process != 0 and node.process == hello.process
         node.links_down.clear()
@@ -193,18 +194,18 @@ class Registry:
         node.link_door = hello.link_door
         node.mtu = hello.mtu
         node.reported = False
-        node.awaited = False
+        node.expected_back = False
         node.problems.clear()
-        node.told = Told()
+        node.sent_state = SentState()
         node.state = NodeStates.STARTING
         return node
 
-    def lose(self, peer: Hashable) -> list[Node]:
+    def disconnect(self, peer: Hashable) -> list[Node]:
         """Return the nodes of a connection that has ended; they are away, and awaited for a moment."""
         lost = [node for node in self._nodes.values() if node.peer == peer]
         for node in lost:
             node.peer = None
-            node.awaited = True
+            node.expected_back = True
         return lost
 
     # Links.
@@ -231,7 +232,7 @@ class Registry:
         """Return the key of the link between two nodes: the same from either end, and another for each pair.
 
         The nodes get it in `AddNode` and prove to each other that they have it; it never goes between them.
-        Whoever learns one can pretend to be an end of that link and of no other. Empty without a secret.
+        A leaked key is valid for that link alone. Empty without a secret.
         """
         if not self._link_secret:
             return b""
@@ -273,7 +274,7 @@ class Registry:
         return {
             node.id
             for node in self._nodes.values()
-            if node.peer is not None or node.awaited or (not barrier_passed and not node.external)
+            if node.peer is not None or node.expected_back or (not barrier_passed and not node.external)
         }
 
 

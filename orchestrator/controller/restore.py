@@ -1,7 +1,7 @@
-"""Put the lab together at the start: what the controller's file says, and what Postgres remembers.
+"""Build the lab's state at start-up from the controller's file and the rows in Postgres.
 
-The file wins about what was declared; Postgres about what happened since: where nodes are, groups, live
-changes of links, and rows that were added by hand.
+The file takes precedence for what it declares, Postgres for what happened since: addresses of nodes, groups,
+live changes of links, and rows that were added by SQL.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
 
 def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) -> None:
     """Write what the file changed."""
-    from orchestrator.controller.node_desk import node_row
-    from orchestrator.controller.operator_desk import link_row
+    from orchestrator.controller.node_handler import node_row
+    from orchestrator.controller.operator_handler import link_row
 
     nodes = {node.id: node_row(node) for node in lab.registry}
     before = {row.node_id: row for row in found.nodes}
@@ -145,7 +145,7 @@ def _recall(node: Node, row: NodeRow | None) -> None:
     node.public_addr = row.public_network_addr or node.declared_public_addr
     node.mtu = row.mtu
     if row.state in (NodeStates.READY, NodeStates.STARTING):
-        node.state, node.awaited = NodeStates.STARTING, True
+        node.state, node.expected_back = NodeStates.STARTING, True
     else:
         node.state = NodeStates(row.state) if row.state in set(NodeStates) else NodeStates.UNREACHABLE
 

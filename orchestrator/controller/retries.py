@@ -1,7 +1,7 @@
-"""When orders that nodes refused are told again.
+"""Schedule the repetition of commands that nodes refused, with exponential back-off.
 
-A node may refuse an order for a reason that passes: no memory, a packet thread that stands still. Nothing
-else might ever touch that node again, so it is told again after a second, then after twice as long each time.
+A node may refuse a command for a temporary reason: no memory, a stalled packet thread. No other event may
+ever cause a new attempt, so the command is sent again after a second, then after twice as long each time.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LONGEST_S = 30.0
 
 
 class Timer(Protocol):
-    """Something that `cancel` keeps from happening."""
+    """A scheduled call that can be cancelled."""
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the call."""
         ...
 
 
@@ -48,25 +48,25 @@ class Retries:
     So the cost of a node that refuses a thousand links grows with the links, not with their square.
 
     Args:
-        again: Called with the number of a node when its orders are to be told again.
+        resend: Called with the id of a node when its refused commands are to be sent again.
         later: Calls after so many seconds.
         draw: A number between two bounds, so that a thousand nodes are not told again at one moment.
     """
 
     def __init__(
         self,
-        again: Callable[[int], None],
+        resend: Callable[[int], None],
         *,
         later: Callable[[float, Callable[[], None]], Timer] = _later,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._again = again
+        self._resend = resend
         self._later = later
         self._draw = draw
         self._waiting: dict[int, _Waiting] = {}
 
     def refused(self, node_id: int, about: str, version: int) -> None:
-        """A node refused what it was told; another version than before starts the waits anew."""
+        """Record a refusal; another version than before resets the back-off."""
         waiting = self._waiting.setdefault(node_id, _Waiting())
         if waiting.versions.get(about) != version:
             waiting.versions[about] = version
@@ -79,7 +79,7 @@ class Retries:
             waiting.timer = self._later(self._draw(longest / 2, longest), lambda: self._fire(node_id))
 
     def done(self, node_id: int, about: str) -> None:
-        """A node did what it was told about something."""
+        """Record that a node executed a command."""
         waiting = self._waiting.get(node_id)
         if waiting is not None:
             waiting.versions.pop(about, None)
@@ -87,13 +87,13 @@ class Retries:
                 self.forget(node_id)
 
     def forget(self, node_id: int) -> None:
-        """Tell a node nothing again: it refuses nothing, or it registers anew and is told everything then."""
+        """Cancel all retries of a node: it refuses nothing, or registers again and gets everything then."""
         waiting = self._waiting.pop(node_id, None)
         if waiting is not None and waiting.timer is not None:
             waiting.timer.cancel()
 
     def close(self) -> None:
-        """Tell nobody again."""
+        """Cancel all timers."""
         for node_id in list(self._waiting):
             self.forget(node_id)
 
@@ -101,4 +101,4 @@ class Retries:
         waiting = self._waiting[node_id]
         waiting.timer = None
         waiting.repetitions = min(waiting.repetitions + 1, 10)
-        self._again(node_id)
+        self._resend(node_id)

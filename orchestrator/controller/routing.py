@@ -1,11 +1,10 @@
-"""Where packets go: next hops by shortest path, explicit routes, and multicast trees.
+"""Compute next hops by shortest path, check explicit routes, and compute multicast trees.
 
-All pure: numbers of nodes and links in, tables and edges out. Distances come from rustworkx, all pairs at
-once; next hops follow from them with a few array operations per link, so that 1,000 nodes take a fraction of
-a second.
+Pure functions of node and link numbers. Distances come from rustworkx, all pairs at once; next hops follow
+from them with a few array operations per link, so that 1,000 nodes take a fraction of a second.
 
-Among several next hops at the same distance the choice rotates with source and destination, so that equal
-paths share the load. Any choice is free of loops, because every hop comes closer.
+Among several next hops at the same distance the choice rotates with source and destination, so that
+equal-cost paths share the load. Every hop reduces the distance, so no choice can form a loop.
 """
 
 from __future__ import annotations

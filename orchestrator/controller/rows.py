@@ -1,4 +1,4 @@
-"""Runs and roles as the rows that are kept of them."""
+"""Convert runs and roles to database rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run as the controller keeps it: its roles, its barriers, its values."""
+"""The state of one run in the controller: its roles, barriers and published values."""
 
 from __future__ import annotations
 

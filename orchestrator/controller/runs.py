@@ -1,10 +1,8 @@
-"""Runs of scenarios: which role runs where, barriers, published values, and what happens when one fails.
+"""Manage scenario runs: assign roles to nodes, coordinate barriers and published values, detect failures.
 
-A run is decided by its roles. The first that fails, or whose process is lost, or the time limit, fails the
-run: the others are stopped, and when all have ended, or the time to stop is over, the run has ended too.
-
-Everything is written down as it happens, so that a controller that comes back goes on: agents attach again
-and say what they are still running. Time is handed in, as milliseconds since 1970.
+A run ends when all its roles have ended. A role that fails, a lost process or the time limit stops the other
+roles. Every change is stored as it happens, so that a restarted controller resumes the run when its agents
+attach again. Time is an argument, in milliseconds since 1970.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ __all__ = ["AGENT_GRACE_MS", "STOP_GRACE_MS", "Effects", "Role", "Run", "Runs"]
 AGENT_GRACE_MS = 5_000
 """How long an agent may be away before its roles are lost; long enough for a reconnect with back-off."""
 
-DOUBT_MS = 2_000
+CONFIRM_MS = 2_000
 """How long an agent that came back may take to say what became of a role that it does not run any more."""
 
 STOP_GRACE_MS = 10_000
@@ -50,11 +48,12 @@ class Runs:
         self._names = names
         self._runs: dict[str, Run] = {}
         self._agents: dict[int, Peer] = {}
-        self._away: dict[int, int] = {}  # node → when its agent is given up
-        self._doubted: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
+        self._disconnected: dict[int, int] = {}  # node → when its agent is given up
+        self._unconfirmed: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
         self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
-        self.agents_silent: set[int] = set()  # nodes whose agent has not said what became of its role
-        self._anew: set[int] = set()  # nodes that came anew while their agent was away: they have none yet
+        self.agents_silent: set[int] = set()  # nodes whose agent has not reported its ends role
+        # nodes that registered again while their agent was away: they have no agent yet
+        self._reregistered: set[int] = set()
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
@@ -79,14 +78,14 @@ class Runs:
             raise RunUnknown(f"there is no run `{run_id}`")
         return run
 
-    # Beginning.
+    # Starting.
 
     def start(self, wanted: m.StartRun, now_ms: int) -> Run:
         """Start a run.
 
         Raises:
             RunInvalid: It has no roles, or a node has two.
-            AgentMissing: Nobody runs roles in one of the nodes.
+            AgentMissing: One of the nodes has no agent.
         """
         roles: dict[int, Role] = {}
         for name, nodes in sorted(wanted.roles.items()):
@@ -102,8 +101,8 @@ class Runs:
             self._effects.call(missing)
             names = ", ".join(str(node) for node in missing[:12])
             raise AgentMissing(
-                f"nobody runs roles in the nodes {names}",
-                hint="they are called for; if they do not come, `nm logs NODE` says why",
+                f"no agent runs roles in the nodes {names}",
+                hint="agents were requested; if they do not connect, `nm logs NODE` says why",
             )
         run = Run(
             wanted.run,
@@ -129,30 +128,30 @@ class Runs:
             run.stop_by_ms = now_ms + STOP_GRACE_MS
         for node in run.roles:
             if node not in self._agents:
-                self._away.setdefault(node, now_ms + AGENT_GRACE_MS)
+                self._disconnected.setdefault(node, now_ms + AGENT_GRACE_MS)
 
     # Agents.
 
-    def came(self, node: int) -> None:
+    def node_registered(self, node: int) -> None:
         """Note that a node's dataplane registered; what it should be running is asked about at once."""
         self.agents_gone.discard(node)
         self.agents_silent.discard(node)
-        if node in self._away:
-            self._anew.add(node)
+        if node in self._disconnected:
+            self._reregistered.add(node)
         if node not in self._agents and any(
             not run.over and node in run.roles and not run.roles[node].over for run in self
         ):
             self._effects.call([node])
 
     def attach(self, peer: Peer, hello: m.AgentHello, now_ms: int) -> None:
-        """Take an agent that comes, or comes back, with what it is still running."""
+        """Register an agent, with the roles that it is still running."""
         running = {(each.run, each.node) for each in hello.running}
         for node in hello.nodes:
             self._agents[node] = peer
-            self._away.pop(node, None)
+            self._disconnected.pop(node, None)
             self.agents_gone.discard(node)
             self.agents_silent.discard(node)
-            self._anew.discard(node)
+            self._reregistered.discard(node)
         for name, node in sorted(running):
             if name not in self._runs:
                 self._effects.send(peer, m.StopRole(name, node, "the controller does not know this run"))
@@ -164,23 +163,23 @@ class Runs:
                 if (run.id, role.node) in running:
                     run.prepared.add(peer)
                 elif role.state in ("sent", "running"):
-                    # It may have ended while nobody listened, and say so in a moment.
-                    self._doubted[run.id, role.node] = now_ms + DOUBT_MS
+                    # It may have ended while the agent was disconnected, and report that now.
+                    self._unconfirmed[run.id, role.node] = now_ms + CONFIRM_MS
             self._dispatch(run, peer)
             if run.state == "stopping" and any(not role.over for role in mine):
                 self._effects.send(peer, m.StopRole(run.id, 0, run.reason))
 
     def detach(self, peer: Peer, now_ms: int) -> None:
-        """Note that an agent's connection ended; it has a moment to come back."""
+        """Record that an agent's connection ended; it may reconnect within a grace time."""
         for node in [node for node, each in self._agents.items() if each == peer]:
             del self._agents[node]
-            self._away[node] = now_ms + AGENT_GRACE_MS
+            self._disconnected[node] = now_ms + AGENT_GRACE_MS
         for run in self._runs.values():
             run.prepared.discard(peer)
             for peers in run.lookups.values():
                 peers.discard(peer)
 
-    # What roles say. Messages about unknown runs are late, and ignored.
+    # Messages of roles. Messages about unknown runs are late, and ignored.
 
     def started(self, run_id: str, node: int, now_ms: int) -> None:
         """A role's code is running."""
@@ -188,7 +187,7 @@ class Runs:
         if found is not None and found[1].state in ("waiting", "sent"):
             run, role = found
             role.state = "running"
-            self._effects.changed(run, [role])
+            self._effects.save_roles(run, [role])
             self._event(run, now_ms, "role_started", node, role.role)
 
     def refused(self, run_id: str, node: int, error: str, now_ms: int) -> None:
@@ -213,7 +212,7 @@ class Runs:
             found[1].stored -= 1
             found[1].refusal = found[1].refusal or f"row {seq} could not be stored: {reason}"
 
-    def said(self, run_id: str, node: int, kind: str, data: Any, now_ms: int) -> None:
+    def output(self, run_id: str, node: int, kind: str, data: Any, now_ms: int) -> None:
         """A role logged a line, or told how far it is."""
         found = self._find(run_id, node)
         if found is not None:
@@ -239,7 +238,7 @@ class Runs:
         if found is None or found[1].over:
             return
         run, role = found
-        self._doubted.pop((run_id, node), None)
+        self._unconfirmed.pop((run_id, node), None)
         missing = 0 if rows is None else max(0, rows - role.stored)
         run.unstored += missing
         if ok and missing and not run.late:
@@ -251,14 +250,14 @@ class Runs:
         stopped = not ok and run.state == "stopping" and (error or "").startswith("stopped")
         role.state = "finished" if ok else "stopped" if stopped else "failed"
         role.error, role.traceback = error, traceback
-        self._effects.changed(run, [role])
+        self._effects.save_roles(run, [role])
         data = {"ok": ok, "error": error, "traceback": traceback}
         self._event(run, now_ms, "role_finished", node, role.role, data)
         if role.state == "failed":
             self._stop(run, f"role {role.role} in node {node} failed: {error or 'no reason given'}", now_ms)
         self._settle(run, now_ms)
 
-    def enter(self, run_id: str, node: int, name: str, generation: int, now_ms: int) -> None:
+    def enter_barrier(self, run_id: str, node: int, name: str, generation: int, now_ms: int) -> None:
         """A role waits at a barrier."""
         found = self._find(run_id, node)
         if found is None:
@@ -319,19 +318,19 @@ class Runs:
             self._settle(run, now_ms)
 
     def tick(self, now_ms: int) -> None:
-        """Do what is due: time limits, agents that did not come back."""
-        missing = [key for key, due in self._doubted.items() if due <= now_ms]
+        """Handle what is due: time limits, agents that did not reconnect."""
+        missing = [key for key, due in self._unconfirmed.items() if due <= now_ms]
         for run_id, node in missing:
-            del self._doubted[run_id, node]
+            del self._unconfirmed[run_id, node]
             found = self._find(run_id, node)
             if found is not None and not found[1].over:
-                self._lost(*found, "its process was started anew", now_ms)
-        gone = [node for node, due in self._away.items() if due <= now_ms]
+                self._lost(*found, "its process was restarted", now_ms)
+        gone = [node for node, due in self._disconnected.items() if due <= now_ms]
         for node in gone:
-            del self._away[node]
-            if node not in self._anew:
+            del self._disconnected[node]
+            if node not in self._reregistered:
                 self.agents_gone.add(node)
-            self._anew.discard(node)
+            self._reregistered.discard(node)
         for run in list(self._runs.values()):
             if run.over:
                 continue
@@ -351,7 +350,7 @@ class Runs:
 
     def next_due(self) -> int | None:
         """Return when `tick` has something to do, None for never."""
-        due = [*self._away.values(), *self._doubted.values()]
+        due = [*self._disconnected.values(), *self._unconfirmed.values()]
         for run in self._runs.values():
             if not run.over:
                 due.append(run.stop_by_ms or run.started_ms + int(run.timeout_s * 1000))
@@ -361,7 +360,7 @@ class Runs:
         """Drop a run that has ended from memory."""
         self._runs.pop(run_id, None)
 
-    # How.
+    # Helpers.
 
     def _find(self, run_id: str, node: int) -> tuple[Run, Role] | None:
         run = self._runs.get(run_id)
@@ -385,11 +384,11 @@ class Runs:
         for role in waiting:
             role.state = "sent"
             self._effects.send(peer, m.RunRole(run.id, role.node, role.role))
-        self._effects.changed(run, waiting)
+        self._effects.save_roles(run, waiting)
 
     def _lost(self, run: Run, role: Role, why: str, now_ms: int) -> None:
         role.state, role.error = "lost", why
-        self._effects.changed(run, [role])
+        self._effects.save_roles(run, [role])
         self._event(run, now_ms, "role_lost", role.node, role.role, {"reason": why})
         self._stop(run, f"role {role.role} in node {role.node} was lost: {why}", now_ms)
         self._settle(run, now_ms)
@@ -399,7 +398,7 @@ class Runs:
             return
         run.state, run.reason = "stopping", safe_text(reason, limit=2 * MAX_ERROR_BYTES)
         run.stop_by_ms = now_ms + STOP_GRACE_MS
-        self._effects.stands(run, now_ms)
+        self._effects.save_run(run, now_ms)
         self._event(run, now_ms, "stopping", data={"reason": reason})
         for role in run.roles.values():
             if role.state == "waiting":
@@ -419,10 +418,10 @@ class Runs:
         run.state = "finished" if ok else "failed"
         run.note_unstored()
         failures = failures_of((role.node, role.role, role.error, role.traceback) for role in bad)
-        self._effects.stands(run, now_ms)
+        self._effects.save_run(run, now_ms)
         # What a run opened ends with it, before the next one can begin.
         self._tell(run.roles, m.StopRole(run.id, 0, "the run has ended"))
-        self._effects.ended(run, m.RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
+        self._effects.report_end(run, m.RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
         run.files, run.values, run.value_bytes, run.lookups = {}, {}, {}, {}
 
     def _release(self, run: Run, now_ms: int) -> None:
@@ -431,7 +430,7 @@ class Runs:
         for name, generation in complete if there else ():
             del run.entered[(name, generation)]
             run.barriers[name] = max(generation, run.barriers.get(name, 0))
-            self._effects.released(run, name, generation)
+            self._effects.save_barrier(run, name, generation)
             self._event(run, now_ms, "barrier", data={"name": name, "generation": generation})
             self._tell(sorted(there), m.BarrierReleased(run.id, name, generation))
 
@@ -447,4 +446,4 @@ class Runs:
         if kind != "progress":
             run.last_event += 1
             seq = run.last_event
-        self._effects.happened(run, m.RunEvent(run.id, seq, now_ms, kind, node, role, data))
+        self._effects.record_event(run, m.RunEvent(run.id, seq, now_ms, kind, node, role, data))

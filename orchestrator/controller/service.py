@@ -1,4 +1,4 @@
-"""The controller as a service: the socket, Postgres and time around the pure parts."""
+"""The controller service: listen for connections, dispatch messages, and apply changes made by SQL."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from orchestrator import log
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.controller import access, restore
-from orchestrator.controller.agent_desk import AgentDesk
+from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.events import EventLog
-from orchestrator.controller.node_desk import NodeDesk
-from orchestrator.controller.operator_desk import OperatorDesk
+from orchestrator.controller.node_handler import NodeHandler
+from orchestrator.controller.operator_handler import OperatorHandler
 from orchestrator.errors import NmError, StartFailed, StoreUnavailable
 from orchestrator.protocol import Admission, Bad, Frame, ProtocolError, Role, permitted
 from orchestrator.protocol.messages import Ack, Error, Publish, RoleLog, RoleReport
@@ -28,10 +28,10 @@ __all__ = ["STORE_LIMIT", "Controller"]
 STORE_LIMIT = 120.0
 """Seconds to wait for Postgres at the start: containers of a large lab start all at the same time."""
 
-RETURN_GRACE = 10.0
+REGISTRATION_GRACE = 10.0
 """Seconds that nodes have to come back to a controller that was away, before they count as gone."""
 
-FAIR = 200
+FRAMES_PER_TURN = 200
 """Frames taken from one connection before the others have a turn."""
 
 
@@ -63,9 +63,9 @@ class Controller:
         self._return_timer: asyncio.TimerHandle | None = None
 
     core: Core
-    nodes: NodeDesk
-    agents: AgentDesk
-    operators: OperatorDesk
+    nodes: NodeHandler
+    agents: AgentHandler
+    operators: OperatorHandler
 
     async def start(self) -> None:
         """Read what Postgres remembers and listen.
@@ -80,15 +80,15 @@ class Controller:
         lab = restore.build(settings, found)
         self.core = Core(settings, lab, self._store, events, self._clock)
         self.core.incarnation = found.lab.incarnation
-        self.nodes = NodeDesk(self.core)
-        self.agents = AgentDesk(self.core)
-        self.operators = OperatorDesk(self.core, self.agents)
+        self.nodes = NodeHandler(self.core)
+        self.agents = AgentHandler(self.core)
+        self.operators = OperatorHandler(self.core, self.agents)
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
         for run in found.runs:
             try:
                 self.agents.restore(run)
-            except Exception:  # a row that somebody wrote must not keep the lab from coming back
+            except Exception:  # a row written by SQL must not prevent a restart
                 self._log.exception("run not restored", run=run.run)
         try:
             self._server = await serve(self._handle, settings.host, settings.port, http_handler=self._http)
@@ -99,10 +99,10 @@ class Controller:
                 id="controller.listen",
             ) from None
         self._store.listen(self._changed_by_sql)
-        awaited = [node for node in lab.registry if node.awaited]
+        awaited = [node for node in lab.registry if node.expected_back]
         if awaited:
             loop = asyncio.get_running_loop()
-            self._return_timer = loop.call_later(RETURN_GRACE, self.nodes.give_up, awaited)
+            self._return_timer = loop.call_later(REGISTRATION_GRACE, self.nodes.mark_unreachable, awaited)
         host, port = self._server.address
         facts = {
             "address": f"{host}:{port}",
@@ -118,7 +118,7 @@ class Controller:
         return self._server.address
 
     async def stop(self) -> None:
-        """Take no more messages, write what is left, and let go; nodes keep what they were told."""
+        """Handle no more messages, write the rest, and close; nodes keep their configuration."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -126,10 +126,10 @@ class Controller:
             self._return_timer.cancel()
         self.core.events.add("controller.stopped")
         for session in list(self.core.sessions):
-            session.connection.on_wrong = None
+            session.connection.on_bad_frame = None
         await server.close()
-        for desk in (self.nodes, self.agents, self.operators):
-            desk.close()
+        for handler in (self.nodes, self.agents, self.operators):
+            handler.close()
         reading = list(self._reading.values())
         for task in reading:
             task.cancel()
@@ -146,28 +146,30 @@ class Controller:
             self._log.warning("peer refused", address=connection.remote, error=error.id, reason=error.message)
             return
         session = Session(connection, peer, {peer.node} - {0})
-        connection.on_wrong = lambda bad: self._wrong(session, bad)
+        connection.on_bad_frame = lambda bad: self._wrong(session, bad)
         self.core.sessions.add(session)
         try:
-            await self._converse(session)
+            await self._serve_connection(session)
         finally:
             self.core.sessions.discard(session)
             self._lost(session)
 
-    async def _converse(self, session: Session) -> None:
+    async def _serve_connection(self, session: Session) -> None:
         taken = 0
         async for frame in session.connection:
             if isinstance(frame.message, RoleReport | RoleLog | Publish):
-                await self._store.room()  # who says more than is stored is held back by its socket
+                await (
+                    self._store.wait_for_capacity()
+                )  # back-pressure: a peer that sends more than can be stored blocks on its socket
             self._take(session, frame)
             taken += 1
-            if taken % FAIR == 0:
+            if taken % FRAMES_PER_TURN == 0:
                 await asyncio.sleep(0)
 
     def _take(self, session: Session, frame: Frame) -> None:
         role = session.peer.role
         if isinstance(frame.message, Error | Ack):
-            return  # an answer to something that nobody waits for any more
+            return  # a reply to a request that is not waited for any more
         try:
             permitted(role, frame.message)
             if role is not Role.OPERATOR:
@@ -220,16 +222,16 @@ class Controller:
         if table in self._reading:
             self._again.add(table)
             return
-        self._reading[table] = spawn(self._read_again(table), name=f"reader of {table}")
+        self._reading[table] = spawn(self._reload(table), name=f"reader of {table}")
 
-    async def _read_again(self, table: str) -> None:
+    async def _reload(self, table: str) -> None:
         try:
             while True:
                 self._again.discard(table)
                 try:
                     await self._apply(table)
                 except StoreUnavailable as error:
-                    self._log.debug("not read", table=table, reason=error.message)  # heard of again later
+                    self._log.debug("not read", table=table, reason=error.message)  # reported again later
                 except NmError as error:
                     self._log.error("change by SQL refused", table=table, reason=error.message)
                 if table not in self._again:

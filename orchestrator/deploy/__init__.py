@@ -1,17 +1,17 @@
-"""Bring a rendered lab to life, and take it away again.
+"""Start a rendered lab on this machine, and remove it.
 
-A backend is a `Host`: `native` (namespaces carried by one host process, an embedded Postgres) or `docker` (a
-compose project). Both are started from the same run directory and answer the same questions. Nothing here
-knows topologies or scenarios, and nothing here renders: what to start is already on disk.
+A backend is a `Host`: `native` (network namespaces held by host processes, an embedded Postgres) or `docker`
+(a compose project). Both start from the same run directory and have the same interface. This package does not
+know topologies or scenarios and renders nothing: all files are already on disk.
 
-    home         where labs live, what is in a lab's folder
+    home         the directory of each lab
     locks        one `nm` at a time per lab
-    state        what was started, by whom, how far it came
+    state        what was started, by whom, and which step was reached
     processes    labels, identities, signals
-    supervision  the supervisor of a native lab, as `nm` sees it
+    supervision  start, stop and query the supervisor of a native lab
     ports        free ports and subnets
     namespaces   commands inside a node of a native lab
-    host         the protocol both backends follow
+    host         the protocol that both backends implement
     native/      the native backend
     docker/      the docker backend
 """

@@ -1,4 +1,4 @@
-"""The backends by name, and which one is meant when nobody says."""
+"""Find a backend by name, and choose the default backend."""
 
 from __future__ import annotations
 

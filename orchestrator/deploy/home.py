@@ -1,4 +1,4 @@
-"""Where labs live on this machine: one folder per lab, and what is in it.
+"""The directory of a lab on disk: paths, permissions, creation and removal.
 
 Everything a lab needs on disk is under one home: `$NM_HOME`, or `/var/lib/nm` for root, or the user's state
 folder. `nm down` may therefore prove by looking that nothing is left, and two homes never disturb each other.
@@ -7,7 +7,7 @@ folder. `nm down` may therefore prove by looking that nothing is left, and two h
 HOME/
   locks/<lab>.lock        held while a lab is started or stopped; locks/_subnet.lock while a subnet is chosen
   labs/<lab>/             0711: the database server's own user has to walk through it
-    nm-lab                says that this folder is a lab's; one without it is somebody else's
+    nm-lab                says that this folder is a lab's; one without it is foreign
     state.json            what was started, by whom, and how far it came
     host.json             native: the host process's table of namespaces
     supervisor.lock       native: held by the supervisor; supervisor.json says what it did
@@ -72,7 +72,7 @@ class LabDirectory:
         return sorted(self.path.glob("host*.json"))
 
     def set_aside(self, part: str) -> None:
-        """Keep a dead host process's table beside its successor's: what it names may still be lived in."""
+        """Keep an ended host process's table: processes may still be in its namespaces."""
         table = self.host_table(part)
         with suppress(FileNotFoundError):
             table.rename(self.path / f"{part}.gone-{table.stat().st_mtime_ns}.json")
@@ -104,7 +104,7 @@ class LabDirectory:
 
     @property
     def mark(self) -> Path:
-        """What tells a lab's folder from anybody else's."""
+        """The file that marks a folder as a lab's."""
         return self.path / "nm-lab"
 
     def exists(self) -> bool:
@@ -141,7 +141,7 @@ class LabDirectory:
     def remove(self) -> list[str]:
         """Delete the folder with everything in it; return what could not be deleted, as sentences.
 
-        The mark goes last, so that what is left by whoever is interrupted is still a lab's.
+        The mark is removed last, so that an interrupted removal leaves a lab's folder.
         """
         left: list[str] = []
 
@@ -164,7 +164,7 @@ class LabDirectory:
         return left
 
     def _foreign(self) -> bool:
-        """Whether what has the folder's name is not ours; an empty folder is one whose making was cut off."""
+        """Whether the folder is foreign; an empty folder is one whose creation was interrupted."""
         if self.path.is_symlink() or not self.path.is_dir():
             return True
         try:

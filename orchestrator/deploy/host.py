@@ -1,8 +1,8 @@
-"""The protocol that both backends follow, and the small classes it speaks in.
+"""The `Host` protocol that both backends implement, and its data classes.
 
-A backend starts what a run directory describes, says what runs, gives a way into each node, and takes
-everything away. It never renders, and it never asks the controller: whether a lab is *ready* is for the
-room above to say.
+A backend starts what a run directory describes, reports which parts run, runs commands inside nodes, and
+removes everything. It never renders, and it never asks the controller: whether a lab is *ready* is decided in
+`orchestrator.lab`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Culprit:
-    """The part that spoiled a start, and the last it said."""
+class FailedPart:
+    """The part that made a start fail, with the last lines of its log."""
 
     part: str
     reason: str
@@ -47,26 +47,26 @@ class Culprit:
 
 
 class PartFailed(StartFailed):
-    """A part of a lab spoiled its start; carries the last that the part said.
+    """A part of a lab made its start fail; carries the last lines of its log.
 
     Args:
         lab: The lab.
-        culprit: The part.
+        failed_part: The part.
         hint: What to do about it.
     """
 
     id = "start.part-failed"
 
-    def __init__(self, lab: str, culprit: Culprit, *, hint: str | None = None) -> None:
+    def __init__(self, lab: str, failed_part: FailedPart, *, hint: str | None = None) -> None:
         super().__init__(
-            f"lab {lab} did not start: {culprit.part} {culprit.reason}",
+            f"lab {lab} did not start: {failed_part.part} {failed_part.reason}",
             hint=hint,
-            fields={"lab": lab, "part": culprit.part},
+            fields={"lab": lab, "part": failed_part.part},
         )
-        self.lines = culprit.lines
+        self.lines = failed_part.lines
 
     def render(self) -> str:
-        """Return the sentence, what the part said last, and the id."""
+        """Return the sentence, the last lines of the part's log, and the id."""
         said = [f"    | {line}" for line in self.lines]
         first, *rest = super().render().split("\n")
         return "\n".join([first, *said, *rest])
@@ -95,15 +95,15 @@ class Host(Protocol):
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
         """Start every part that does not run, and return the state with what was started.
 
-        Returns once all parts run; they may not be ready yet. Starting a lab of which some parts run mends
+        Returns once all parts run; they may not be ready yet. Starting a lab of which some parts run repairs
         it.
 
         Raises:
-            StartFailed: A part could not be started; it carries the culprit's last lines.
+            StartFailed: A part could not be started; it carries the last lines of that part's log.
             HostNotFit: The machine lacks something.
         """
 
-    async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
+    async def first_exit(self, directory: LabDirectory, state: LabState) -> FailedPart:
         """Wait until any part of the lab ends, and say which; runs until cancelled if none does."""
 
     async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
@@ -140,14 +140,14 @@ class Host(Protocol):
     ) -> list[str]:
         """End all processes that a command started, and return those that could not be ended, in words.
 
-        They get SIGTERM, and SIGKILL `orchestrator.deploy.ending.GRACE_S` later; nothing there is no error.
+        They get SIGTERM, and SIGKILL after `orchestrator.deploy.termination.GRACE_S`; no process is no error.
         """
 
     def payload_path(self, staged: Path) -> str:
         """Where a file of the lab's share folder is, as a node sees it."""
 
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
-        """End parts that run but do not work, at once, so that `start` starts them anew.
+        """End parts that run but do not work, at once, so that `start` starts them again.
 
         Raises:
             StartFailed: One cannot be ended.

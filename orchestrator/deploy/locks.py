@@ -1,8 +1,7 @@
-"""Locks between `nm` processes, held by the kernel.
+"""Locks between `nm` processes: `flock` on files in the home directory.
 
-A lock is an `flock` on a file under `HOME/locks`. The kernel drops it when its holder dies, however it dies,
-so a crash never leaves a lock behind. The file's text says who holds it and for what, for the sake of the one
-who has to wait; it is talk, never trusted.
+The kernel drops an `flock` when its holder ends, however it ends, so a crash never leaves a lock behind. The
+file's text names the holder and its command for error messages; it is never relied on.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ async def lab_lock(home: Home, lab: str, verb: str, wait_s: float = 0.0) -> Asyn
     Args:
         home: The home the lab is in.
         lab: The lab's name, already checked.
-        verb: What we are about to do, for whoever finds the lock taken; or `SUPERVISOR`.
+        verb: What we are about to do, for the error of other commands; or `SUPERVISOR`.
         wait_s: How long to wait for the present holder; for a supervisor longer.
 
     Raises:
-        LabBusy: Somebody else still holds it after `wait_s` seconds.
+        LabBusy: Another process still holds it after `wait_s` seconds.
     """
     handle = _open(home.locks / f"{lab}.lock")
     try:
@@ -65,7 +64,7 @@ async def machine_lock(home: Home, name: str, wait_s: float = MACHINE_WAIT_S) ->
     """Hold a short lock that all labs of this home share, such as the one for choosing a subnet.
 
     Raises:
-        LabBusy: Somebody else still holds it after `wait_s` seconds; such a one stands still.
+        LabBusy: Another process still holds it after `wait_s` seconds; it is probably stopped.
     """
     handle = _open(home.locks / f"_{name}.lock")
     try:

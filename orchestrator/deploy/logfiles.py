@@ -1,4 +1,4 @@
-"""Read log files from their end, and follow them as they grow."""
+"""Read the last lines of log files, and follow them as they grow."""
 
 from __future__ import annotations
 

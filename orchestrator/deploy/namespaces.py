@@ -1,11 +1,10 @@
-"""Commands inside a node of a native lab.
+"""Run commands in the network namespaces of a native lab's nodes.
 
-The host process holds one network namespace per node as an open file and publishes the numbers of those
-files in `host.json`. Whoever may look into its `/proc` entry enters a node through `/proc/<host>/fd/<n>`;
-no name is left in `/run/netns` for anybody to clean up. The host's mount namespace comes along, for the
-`/etc/hosts` in which the nodes have names, and its user namespace where the lab runs without root.
-
-`nsenter` (util-linux, on every Debian) does the entering, in three milliseconds and without Python.
+The host process holds one network namespace per node as an open file and publishes the descriptors in
+`host.json`. A process with access to its `/proc` entry enters a node through `/proc/<host>/fd/<n>`; there is
+no entry in `/run/netns` to clean up. The host's mount namespace is entered too, for its `/etc/hosts` with the
+names of the nodes, and its user namespace where the lab runs without root. `nsenter` (util-linux, on every
+Debian) does this in three milliseconds, without Python.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.deploy import processes
-from orchestrator.deploy.cookies import cookies
 from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.netns_cookies import netns_cookies
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import NmError
 
@@ -30,8 +29,8 @@ class Namespace:
 
     `names` is the number of the file that is the node's UTS namespace, with its host name.
 
-    The inode is quickly looked at, and free for a stranger's namespace when ours is gone. The cookie is ours
-    for ever; 0 where the kernel has none.
+    The inode is cheap to read, but may be reused for another namespace when ours is gone. The cookie is never
+    reused; 0 where the kernel has none.
     """
 
     fd: int
@@ -95,7 +94,7 @@ def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
     """The table of a host process of the lab.
 
     Raises:
-        NmError: The host process is gone (`lab.host-gone`), or it has not published its table, or somebody
+        NmError: The host process is gone (`lab.host-gone`), or it has not published its table, or it was
             deleted it (`lab.no-table`).
     """
     table = _read(directory.host_table(part))
@@ -103,7 +102,7 @@ def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
         raise NmError(
             f"nodes of lab {directory.name} cannot be entered: {directory.host_table(part)} is not there",
             id="lab.no-table",
-            hint="a lab that is being started will have it; otherwise `nm down`, then `nm up` makes it anew",
+            hint="a lab that is being started will have it; otherwise `nm down`, then `nm up` recreates it",
             exit_code=5,
         )
     if table is None or not table.process.alive():
@@ -122,7 +121,7 @@ def offload_of(directory: LabDirectory, part: str) -> str:
     return table.offload if table is not None else ""
 
 
-def inhabitants(directory: LabDirectory) -> list[ProcessId]:
+def processes_inside(directory: LabDirectory) -> list[ProcessId]:
     """Processes inside the lab's namespaces, whether the host processes that made them still run or not."""
     held: set[int] = set()
     orphaned: dict[int, int] = {}
@@ -133,9 +132,9 @@ def inhabitants(directory: LabDirectory) -> list[ProcessId]:
             else:
                 orphaned[namespace.inode] = namespace.cookie
     found = processes.in_namespaces({*held, *orphaned})
-    # While its host process lives, an inode is ours; afterwards only the cookie tells it from a stranger's.
+    # While its host process lives, an inode is ours; afterwards only the cookie identifies it.
     suspects = {each.pid: inode for each, inode in found.items() if inode not in held}
-    read = cookies(suspects)
+    read = netns_cookies(suspects)
     ours = {pid for pid, inode in suspects.items() if 0 != read.get(pid, 0) == orphaned[inode]}
     return sorted(each for each in found if each.pid in ours or each.pid not in suspects)
 

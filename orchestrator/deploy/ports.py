@@ -1,8 +1,8 @@
-"""Free ports and free subnets.
+"""Choose free TCP ports and a free container subnet.
 
 A port is needed before the process that will listen on it exists, because other files name it. It is taken
-from below the kernel's ephemeral range, so that no outgoing connection can grab it in between, and not from
-among the ports that other labs of this home have in their notes.
+from below the kernel's ephemeral range, so that no outgoing connection can use it meanwhile, and not from the
+ports that the state files of other labs in this home list.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POOLS = ("172.16.0.0/12", "10.128.0.0/9", "192.168.0.0/16")
 
 
 def free_ports(home: Home, count: int, address: str = "127.0.0.1") -> list[int]:
-    """Return TCP ports on `address` that nobody listens on and no other lab was given.
+    """Return TCP ports on `address` that are free and not assigned to another lab.
 
     Raises:
         HostNotFit: Far too many random ports were taken.

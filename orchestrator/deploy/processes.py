@@ -1,12 +1,11 @@
-"""Processes of a lab: started with labels, found by them, ended by identity.
+"""Start processes with a lab's labels, find them by label, and terminate them by identity.
 
-A process number alone is no identity, because the kernel uses numbers again; together with the time the
-process started it is one. Every process of a lab carries three labels in its environment (lab, run, home),
-and so does whatever it starts, so that a look at `/proc` finds all of them, even if every note on disk is
-gone.
+The kernel reuses process numbers, so a process is identified by its number and its start time. Every process
+of a lab carries three labels in its environment (lab, run, home), and its children inherit them, so that a
+scan of `/proc` finds all of them, even without the state file.
 
-Signals go through a pidfd that was opened first and checked after, which leaves no moment in which the number
-could have passed to a stranger.
+Signals are sent through a pidfd that is opened first and checked afterwards, so that the number cannot have
+been reused in between.
 """
 
 from __future__ import annotations
@@ -191,7 +190,7 @@ def end(
     processes: Iterable[ProcessId],
     grace_s: float,
     *,
-    polite: Mapping[ProcessId, signal.Signals] | None = None,
+    signals: Mapping[ProcessId, signal.Signals] | None = None,
     kill_wait_s: float = 5.0,
 ) -> list[ProcessId]:
     """End processes: ask all of them, wait up to `grace_s` together, then kill the rest.
@@ -199,14 +198,14 @@ def end(
     Args:
         processes: Whom to end.
         grace_s: How long they may take to end by themselves.
-        polite: Whom to ask with another signal than SIGTERM.
+        signals: Processes that get another signal than SIGTERM.
         kill_wait_s: How long the kernel may take to carry out a kill.
 
     Returns:
         Those that were still there `kill_wait_s` after they were killed: stuck in the kernel, or another
         user's.
     """
-    ask = polite or {}
+    ask = signals or {}
     waiting = [each for each in set(processes) if send_signal(each, ask.get(each, signal.SIGTERM))]
     left = wait_gone(waiting, grace_s)
     for process in left:
@@ -269,7 +268,7 @@ def _pids() -> list[int]:
 
 
 def _ancestry() -> set[int]:
-    """Our own number and those of our parents: whoever typed the command inside a lab's shell survives it."""
+    """Return our own number and those of our parents, which are spared: `nm` may run inside the lab."""
     chain = set()
     pid = os.getpid()
     while pid > 1 and pid not in chain:

@@ -1,12 +1,11 @@
-"""How a program starts in a node: as from a login shell, and with a clear word where it is not there.
+"""Start a program in a node with default signal dispositions, and report a missing program clearly.
 
-A program inherits more than its arguments: signals that its starter ignores or blocks, and the file mode
-mask. Python ignores SIGPIPE and SIGXFSZ, a shell lets its background jobs ignore SIGINT, `nohup` SIGHUP. None
-of that is meant for the program, so all signals have their defaults there and none is blocked. The mask is
-the caller's.
+A program inherits more than its arguments: ignored and blocked signals, and the file mode mask. Python
+ignores SIGPIPE and SIGXFSZ, a shell lets background jobs ignore SIGINT, `nohup` SIGHUP. None of that is meant
+for the program, so it starts with all signals at their defaults and none blocked. The mask is the caller's.
 
-A shell looks the program up in the node and then becomes it. Its exit codes for what cannot be started are
-those of every shell: 127 for what is not there, 126 for what is no program.
+A shell looks the program up in the node and executes it. The exit codes for failures are those of every
+shell: 127 for a program that is not found, 126 for one that is not executable.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-__all__ = ["DEFAULT_SIGNALS", "package_of", "starting", "strange_signals"]
+__all__ = ["DEFAULT_SIGNALS", "nondefault_signals", "package_of", "starting"]
 
 DEFAULT_SIGNALS = ("env", "--default-signal")
 """What stands before a command whose starter ignores or blocks signals; GNU's, also unblocks them."""
@@ -114,7 +113,7 @@ def package_of(program: str) -> str | None:
     return _PACKAGE_OF.get(PurePath(program).name)
 
 
-def strange_signals() -> bool:
+def nondefault_signals() -> bool:
     """Whether what this thread starts would ignore or block signals, apart from those that Python resets."""
     ignored, blocked = int(_own("SigIgn", "0"), 16), int(_own("SigBlk", "0"), 16)
     return bool(ignored & ~_BY_PYTHON or blocked)

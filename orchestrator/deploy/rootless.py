@@ -1,9 +1,9 @@
-"""What an ordinary user needs of this machine to carry a native lab, found by trying.
+"""Test whether an ordinary user can run a native lab on this machine, by trying it in a child process.
 
-Settings only say what might be forbidden; security modules, containers and limits have a word, too. So a
-child does what a host process will do: become root in a user namespace of its own, make a network and a mount
-namespace there, and a TUN device in them. All of it is gone when the child ends, milliseconds later. Where it
-fails, the settings that usually forbid it are looked at for the sake of the hint.
+Kernel settings only tell what might be forbidden; security modules, containers and limits matter as well. So
+a child process performs the steps of a host process: it becomes root in a new user namespace, and creates
+network and mount namespaces and a TUN device there. All of it is gone when the child ends, milliseconds
+later. If a step fails, the settings that usually forbid it are read for the hint.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def forbidding_setting(root: Path = Path("/proc/sys")) -> tuple[str, str] | None
 
 
 def _steps(tun: Path | None, writer: int) -> Callable[[], None]:
-    """What the child does between its birth and its end; all that needs loading is loaded here."""
+    """Return the function that the child runs; everything that it needs is imported here."""
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.geteuid(), os.getegid()
     request = struct.pack("16sH22x", b"nm-probe", _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)

@@ -1,11 +1,11 @@
-"""What was started: the note that `up` leaves for every later command.
+"""The state file of a lab: what `nm up` started, read by every later command.
 
-The note is written before anything is started and again after each step, whole and by rename, so that a
-reader sees either the old or the new one. It is a memory aid: `down` reads it to know where to look, but
-what is there it decides by looking. A note that cannot be read counts as no note.
+The file is written before anything is started and again after each step, by atomic rename. It is a memory
+aid: `down` uses it to know where to look, and decides by looking what exists. An unreadable file counts as
+missing.
 
-Nothing waits for the disk: all that a note tells of ends with the machine. A note that was written before the
-machine was last started knows no process any more, whatever numbers these had.
+Nothing waits for the disk, since everything that the file describes ends with the machine. A file from before
+the last boot names no process any more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Backend = Literal["native", "docker"]
 Phase = Literal["starting", "up", "stopping"]
 
 FORMAT = 1
-"""Raised when an old note could be misread; a note of another format counts as no note."""
+"""Incremented when an old file could be misread; a file of another format counts as missing."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class LabState:
     Attributes:
         lab: Its name.
         backend: What carries it.
-        run: Drawn anew by every `up`; labels carry it, so that two lives of one name cannot be confused.
+        run: Drawn anew by every `up`; labels carry it, so that two starts of one name cannot be confused.
         phase: How far `up` or `down` came. `up` means it returned with success; whether the lab is ready now,
             only the controller knows.
-        owner: The `nm` process that is starting it; once it is up nobody owns it.
+        owner: The `nm` process that is starting it; none once it is up.
         topology: The topology file as given, for people.
         digest: Hash of the resolved topology, to tell "the same again" from "something else".
         controller_port: On 127.0.0.1.
-        published: docker: link ports of nodes next to a seat, on 127.0.0.1.
+        published: docker: link ports of neighbours of external nodes, on 127.0.0.1.
         created: Wall-clock time, UTC, ISO 8601.
         subnet: docker: the container network.
         parts: native: the long-lived processes by role.
         processes: native: host processes that the nodes are spread over.
         buffers: Kernel settings of all nodes that let TCP fill the links, unless a node states its own.
         supervised: Whether parts that end are started again.
-        ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.reach`.
+        ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.ttl`.
     """
 
     lab: str
@@ -114,18 +114,18 @@ class LabState:
         return replace(self, parts={**self.parts, role: process})
 
     def owner_gone(self) -> bool:
-        """Whether the lab is half started and nobody is at it any more."""
+        """Whether the lab is partly started and its `nm` process is gone."""
         return self.phase != "up" and (self.owner is None or not self.owner.alive())
 
 
 def write(directory: LabDirectory, state: LabState) -> None:
-    """Write the note so that no reader ever sees half of it."""
+    """Write the state file atomically."""
     text = json.dumps({"format": FORMAT, "boot": _boot(), **asdict(state)}, indent=1)
     write_whole(directory.state_file, text)
 
 
 def read(directory: LabDirectory) -> LabState | None:
-    """Read the note, or return None if there is none that makes sense."""
+    """Read the state file; None if there is no valid one."""
     try:
         raw = json.loads(directory.state_file.read_text())
         if raw.pop("format") != FORMAT:

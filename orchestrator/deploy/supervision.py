@@ -1,7 +1,7 @@
-"""The supervisor of a native lab as `nm` sees it: started with the lab, ended before it, asked what it did.
+"""Start, stop and query the supervisor of a native lab.
 
-`nm up` holds the supervisor's lock from before the first part is started until it hands it over, so that no
-part mistakes the time before for the death of a supervisor. See `orchestrator.supervisor.files`.
+`nm up` holds the supervisor's lock from before the first part is started until the supervisor takes it over,
+so that no part starts a second supervisor meanwhile. See `orchestrator.supervisor.files`.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Launch:
 
 @dataclass(frozen=True)
 class Report:
-    """What the supervisor did, or the one before it.
+    """The report of the supervisor, or of its predecessor.
 
     Attributes:
         running: Whether it runs.
         process: Its number.
         restarts: How often it started which part again.
-        left_dead: The parts that it does not start any more.
+        left_dead: The parts that it does not restart any more.
     """
 
     running: bool = False
@@ -83,7 +83,7 @@ def wanted(state: LabState) -> bool:
 
 
 def launch(directory: LabDirectory, state: LabState) -> Launch:
-    """How the lab's parts are started; written down by the first start.
+    """How the lab's parts are started; recorded by the first start.
 
     A later one may come from another shell, or from a supervisor, and parts must not differ for it.
     """
@@ -101,12 +101,12 @@ def launch(directory: LabDirectory, state: LabState) -> Launch:
 
 
 def hold(directory: LabDirectory) -> int | None:
-    """Take the supervisor's place until `hand_over`, or until the descriptor is closed."""
+    """Hold the supervisor's lock until `hand_over`, or until the descriptor is closed."""
     return files.take(directory.path)
 
 
 def hand_over(directory: LabDirectory, place: int) -> None:
-    """Start the supervisor of a lab that is up, in the place that `hold` returned."""
+    """Start the supervisor of a lab that is up, with the lock that `hold` returned."""
     _mark(directory)
     files.start(directory.path, place)
 
@@ -135,7 +135,7 @@ def end(directory: LabDirectory) -> None:
         StartFailed: It cannot be ended.
     """
     if directory.exists():
-        with suppress(OSError):  # another user's: whoever goes on says so
+        with suppress(OSError):  # another user's; the next step reports it
             files.marker(directory.path).unlink(missing_ok=True)
     _kill(directory)
 

@@ -1,4 +1,4 @@
-"""Work in threads that has to come to its end."""
+"""Run work in a thread to completion, even when the awaiting task is cancelled."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-__all__ = ["to_its_end"]
+__all__ = ["run_to_completion"]
 
 T = TypeVar("T")
 
 
-async def to_its_end(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -> T:
+async def run_to_completion(work: Callable[[], T], cancel: Callable[[], None] = lambda: None) -> T:
     """Run work in a thread and wait for its end, even when cancelled.
 
-    A thread cannot be cancelled, and must not start anything after somebody looked whether anything is left.
+    A thread cannot be cancelled, and must not start anything after the check for leftovers.
 
     Args:
         work: What to do.

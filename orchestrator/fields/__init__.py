@@ -1,14 +1,15 @@
-"""Tables of the keys a file may have: read strictly, and told to editors.
+"""Declare the keys of a file format once: strict reading, JSON Schema and reference documentation.
 
-A file format is stated once, as a `Table` of `Field`s. From that one statement come the strict reading
-(unknown keys, wrong types and missing keys are noted with their places and the nearest known name), the JSON
-Schema that an editor completes from, and the reference in the documentation. They cannot drift apart.
+A file format is a `Table` of `Field`s. From it come strict reading (unknown keys, wrong types and missing
+keys are recorded with their places and the nearest known name), the JSON Schema for editors, and the
+reference pages.
 """
 
 from __future__ import annotations
 
 from orchestrator.fields.kinds import (
     Anything,
+    Boolean,
     Choice,
     Integer,
     Kind,
@@ -17,7 +18,6 @@ from orchestrator.fields.kinds import (
     Number,
     OneOf,
     Text,
-    Truth,
     Unit,
     UnitOrNone,
 )
@@ -25,6 +25,7 @@ from orchestrator.fields.table import Field, Table
 
 __all__ = [
     "Anything",
+    "Boolean",
     "Choice",
     "Field",
     "Integer",
@@ -35,7 +36,6 @@ __all__ = [
     "OneOf",
     "Table",
     "Text",
-    "Truth",
     "Unit",
     "UnitOrNone",
 ]

@@ -1,6 +1,6 @@
-"""What a value may be. Each kind reads a value or notes why it cannot, and describes itself as JSON Schema.
+"""Kinds of values: each reads a value or records a problem, and describes itself as JSON Schema.
 
-`read` returns None after noting a problem; no kind reads anything to None.
+`read` returns None after recording a problem; no kind reads a valid value as None.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from orchestrator.source import Problems, Value
 
 __all__ = [
     "Anything",
+    "Boolean",
     "Choice",
     "Integer",
     "Kind",
@@ -23,7 +24,6 @@ __all__ = [
     "Number",
     "OneOf",
     "Text",
-    "Truth",
     "Unit",
     "UnitOrNone",
 ]
@@ -123,7 +123,7 @@ class Number(Kind):
         return shown
 
 
-class Truth(Kind):
+class Boolean(Kind):
     """`true` or `false`; `yes` and `on` are text in YAML 1.2."""
 
     expected = "true or false"
@@ -413,7 +413,7 @@ class OneOf(Kind):
 
 
 class Anything(Kind):
-    """A value that somebody else will read; handed on as it is, place and all."""
+    """A value that is read elsewhere; returned unchanged, with its place."""
 
     expected = "a value"
 

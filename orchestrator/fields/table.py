@@ -1,4 +1,4 @@
-"""A mapping with known keys."""
+"""Read a mapping with a fixed set of keys."""
 
 from __future__ import annotations
 

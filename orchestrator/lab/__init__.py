@@ -1,14 +1,14 @@
-"""The SDK: labs as objects.
+"""The Python SDK: labs as objects.
 
-Lab           blocking face; `AsyncLab` is the awaitable one
-up, ready     bring a lab up, or say who spoils it
-down          take it away and prove it; collect what others forgot
-status        what state it is in
-commands      programs inside nodes
-run           scenarios, from parameters to verdict
-operator      the connection to a lab's controller
+    Lab           the blocking API; `AsyncLab` is the asynchronous one
+    up, ready     bring a lab up, or report the part that failed
+    down          take a lab down and verify it; remove leftovers of crashed labs
+    status        the state of a lab
+    commands      programs inside nodes
+    run           scenarios, from parameters to verdict
+    operator      the connection to a lab's controller
 
-Each is loaded when it is first asked for: whoever enters a node need not wait for what starts a lab.
+Each module is imported on first use, so that a command in a node does not load the code that starts labs.
 """
 
 from __future__ import annotations

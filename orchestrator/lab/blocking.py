@@ -1,6 +1,6 @@
-"""`Lab`: the blocking face, for scripts, notebooks and tests.
+"""`Lab`: the blocking API, for scripts, notebooks and tests.
 
-Every method does what its twin in `AsyncLab` does; nothing is decided here.
+Every method calls its counterpart in `AsyncLab`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
 from orchestrator.deploy.state import Backend
 from orchestrator.impairment import LinkSpec
-from orchestrator.lab import portal
+from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
 from orchestrator.lab.handle import AsyncLab, AsyncNode, up_async
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _quiet(_what: str) -> None:
-    """Nobody wants to hear the progress."""
+    """Ignore progress messages."""
 
 
 class Node:
@@ -58,12 +58,12 @@ class Node:
 
     @property
     def external(self) -> bool:
-        """Whether it is a seat for a program of the user's own."""
+        """Whether it is an external node, run by a program of the user's own."""
         return self._inner.external
 
     @property
     def config(self) -> Path:
-        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is a seat."""
+        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is external."""
         return self._inner.config
 
     def run(
@@ -75,7 +75,7 @@ class Node:
         user: str | None = None,
     ) -> Completed:
         """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`; see `AsyncNode.run`."""
-        return portal.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
+        return loop_thread.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
 
 
 class Lab:
@@ -118,11 +118,11 @@ class Lab:
             progress=progress,
             home=home,
         )
-        return cls(portal.call(start, undo=AsyncLab.take_back))
+        return cls(loop_thread.call(start, undo=AsyncLab.undo_start))
 
     @staticmethod
     def up_async(topology: str | Path | Topology, **options: Any) -> AbstractAsyncContextManager[AsyncLab]:
-        """The awaitable twin: `async with Lab.up_async(...) as lab`, whose methods are awaited."""
+        """The asynchronous counterpart: `async with Lab.up_async(...) as lab`, whose methods are awaited."""
         return up_async(topology, **options)
 
     @classmethod
@@ -133,7 +133,7 @@ class Lab:
     @staticmethod
     def list(*, home: Home | None = None) -> list[LabStatus]:
         """The status of every lab."""
-        return portal.call(AsyncLab.list(home=home))
+        return loop_thread.call(AsyncLab.list(home=home))
 
     def __enter__(self) -> Lab:
         return self
@@ -153,7 +153,7 @@ class Lab:
 
     @property
     def backend(self) -> Backend:
-        """What carries it."""
+        """Its backend."""
         return self._inner.backend
 
     @property
@@ -182,7 +182,7 @@ class Lab:
 
     def status(self) -> LabStatus:
         """What state it is in."""
-        return portal.call(self._inner.status())
+        return loop_thread.call(self._inner.status())
 
     def run_in_all(
         self,
@@ -194,7 +194,7 @@ class Lab:
     ) -> Sequence[Completed]:
         """Run a command in several nodes at once."""
         chosen = self._inner.select(*(str(node) for node in nodes))
-        return portal.call(self._inner.run_in_all(chosen, argv, timeout_s=timeout, user=user))
+        return loop_thread.call(self._inner.run_in_all(chosen, argv, timeout_s=timeout, user=user))
 
     def logs(self, part: str, *, tail: int | None = None) -> Iterator[str]:
         """The log of `controller`, `postgres`, `host` or `node-<n>` as it is now."""
@@ -202,7 +202,7 @@ class Lab:
         async def read() -> Sequence[str]:
             return [line async for line in self._inner.logs(part, tail=tail)]
 
-        return iter(portal.call(read()))
+        return iter(loop_thread.call(read()))
 
     def run_scenario(
         self,
@@ -218,7 +218,7 @@ class Lab:
         run = self._inner.run_scenario(
             scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=on_event
         )
-        return portal.call(run)
+        return loop_thread.call(run)
 
     def set_link(
         self,
@@ -232,8 +232,8 @@ class Lab:
     ) -> dict[str, Any]:
         """Change what a link does, from now on; see `AsyncLab.set_link`."""
         change = self._inner.set_link(a, b, spec, direction=direction, merge=merge, reset=reset)
-        return portal.call(change)
+        return loop_thread.call(change)
 
     def down(self, *, progress: Progress = _quiet) -> DownResult:
-        """Take it away, and prove that nothing is left."""
-        return portal.call(self._inner.down(progress=progress))
+        """Take it down, and verify that nothing is left."""
+        return loop_thread.call(self._inner.down(progress=progress))

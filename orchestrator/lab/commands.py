@@ -1,4 +1,4 @@
-"""Commands inside nodes: one at a time or many at once, collected or streamed."""
+"""Run commands inside nodes: one or many at once, output collected or streamed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Host
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError, UsageError
-from orchestrator.lab.peace import in_peace
+from orchestrator.lab.cleanup import run_shielded
 
 Stream = Literal["stdout", "stderr"]
 OnLine = Callable[[int, Stream, str], None]
@@ -47,7 +47,7 @@ class Completed:
         node: Where.
         exit_code: Its own; 128 + n if signal n ended it, 124 if it ran out of time.
         stdout: What it printed, up to `KEPT_BYTES`; a mark at the end says how much more there was.
-        stderr: What it complained, with the same limit.
+        stderr: What it wrote to stderr, with the same limit.
         seconds: How long it took.
         cut_bytes: How much of both was left out.
     """
@@ -138,7 +138,7 @@ async def run_in_node(
     except TimeoutError:
         timed_out = True
     except BaseException:
-        await in_peace(_end(process, host, directory, state, node, tag, user))
+        await run_shielded(_end(process, host, directory, state, node, tag, user))
         raise
     if timed_out:
         left = await _end(process, host, directory, state, node, tag, user)
@@ -192,14 +192,14 @@ async def run_in_nodes(
 
 
 class Kept:
-    """The beginning of what a stream brings."""
+    """The beginning of a stream's output, up to a limit."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self.cut = 0
 
     def add(self, data: bytes) -> None:
-        """Keep what there is room for, and count the rest."""
+        """Keep output up to the limit, and count the rest."""
         room = max(0, KEPT_BYTES - len(self._bytes))
         self._bytes += data[:room]
         self.cut += max(0, len(data) - room)

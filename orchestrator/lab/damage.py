@@ -1,7 +1,7 @@
-"""A lab of which files are gone that nobody can write again: it is named, and never mended by half.
+"""Detect a lab whose files were deleted, which cannot be repaired, and report it.
 
-What the files say, such as tokens, the running parts remember; a part that is started with others would not
-be let in. So such a lab is taken down and made anew.
+The running parts still hold what the files said, such as tokens; a part that is started with new ones would
+be refused. So such a lab has to be taken down and started again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLL_S = 0.05
 
 
 class LabDamaged(ControllerUnreachable):
-    """Files of a lab are gone; the message names the first ones."""
+    """Files of a lab were deleted; the message names the first ones."""
 
     id = "lab.damaged"
 
@@ -37,8 +37,8 @@ def missing(directory: LabDirectory, state: LabState) -> str:
     return ", ".join(gone[:SHOWN]) + more
 
 
-def require_whole(directory: LabDirectory, state: LabState) -> None:
-    """Look whether the files of a lab that is up are all there, before anything of it is started again.
+def require_intact(directory: LabDirectory, state: LabState) -> None:
+    """Check that all files of a lab that is up exist, before any part is restarted.
 
     Raises:
         LabDamaged: Some are gone.
@@ -47,7 +47,7 @@ def require_whole(directory: LabDirectory, state: LabState) -> None:
         raise damaged(directory, gone)
 
 
-async def until_whole(directory: LabDirectory, state: LabState) -> None:
+async def wait_until_intact(directory: LabDirectory, state: LabState) -> None:
     """The same, but a host process that the lab has just started again is given the time to write its file.
 
     Raises:
@@ -57,7 +57,7 @@ async def until_whole(directory: LabDirectory, state: LabState) -> None:
     deadline = Deadline(SystemClock(), TABLE_S)
     while not deadline.expired and any(not table.exists() for table in tables):  # noqa: ASYNC110  # a file
         await asyncio.sleep(POLL_S)
-    require_whole(directory, state)
+    require_intact(directory, state)
 
 
 def damaged(directory: LabDirectory, gone: str) -> LabDamaged:
@@ -65,7 +65,7 @@ def damaged(directory: LabDirectory, gone: str) -> LabDamaged:
     return LabDamaged(
         f"files of lab {directory.name} are gone: {gone}",
         found=gone,
-        hint=f"`nm down -n {directory.name}` removes what is left of it; then `nm up` makes it anew",
+        hint=f"`nm down -n {directory.name}` removes what is left of it; then `nm up` recreates it",
     )
 
 

@@ -1,4 +1,4 @@
-"""`nm doctor`: look at what each backend needs, and mend the harmless things."""
+"""`nm doctor`: check what each backend needs, and fix what can be fixed safely."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.deploy import state as notes
-from orchestrator.deploy.examine import examine as _examine
-from orchestrator.deploy.fitness import Finding
 from orchestrator.deploy.home import Home
+from orchestrator.deploy.host_checks import Finding
+from orchestrator.deploy.preflight import examine as _examine
 from orchestrator.deploy.state import Backend
-from orchestrator.lab import portal
+from orchestrator.lab import loop_thread
 from orchestrator.lab.down import collect_garbage
 
 
 def examine(backend: Backend, nodes: int) -> Sequence[Finding]:
     """Look at everything that a backend needs for so many nodes, and at what crashes have left."""
-    return [*_examine(backend, nodes), strays(Home.default()), program_name()]
+    return [*_examine(backend, nodes), stale_labs(Home.default()), program_name()]
 
 
-def strays(home: Home) -> Finding:
-    """Whether labs of this home were left half started by something that crashed."""
+def stale_labs(home: Home) -> Finding:
+    """Whether labs of this home were left partly started by a crash."""
     left = [lab.name for lab in home.labs() if (note := notes.read(lab)) is None or note.owner_gone()]
     if not left:
-        return Finding("strays", "ok", "no lab was left half started")
+        return Finding("stale labs", "ok", "no lab was left partly started")
     return Finding(
-        "strays",
+        "stale labs",
         "warning",
         f"left by a crash: {', '.join(left)}",
         "`nm gc` removes them",
@@ -61,18 +61,18 @@ def _is_ours(path: Path) -> bool:
 
 
 def _collect(home: Home) -> None:
-    portal.call(collect_garbage(home, lambda _what: None))
+    loop_thread.call(collect_garbage(home, lambda _what: None))
 
 
-def mend(reports: Mapping[Backend, Sequence[Finding]]) -> list[str]:
-    """Do what can be done without harm; return what was done, as sentences."""
+def repair(reports: Mapping[Backend, Sequence[Finding]]) -> list[str]:
+    """Apply all safe fixes; return what was done, as sentences."""
     done = []
     for finding in {f.name: f for findings in reports.values() for f in findings}.values():
         if finding.level != "ok" and finding.fix is not None:
             try:
                 finding.fix()
             except OSError as error:
-                done.append(f"{finding.name}: could not be mended: {error}")
+                done.append(f"{finding.name}: could not be fixed: {error}")
             else:
-                done.append(f"{finding.name}: mended")
+                done.append(f"{finding.name}: fixed")
     return done

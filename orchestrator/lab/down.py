@@ -1,7 +1,7 @@
-"""Take a lab away, prove by looking that nothing is left, and find what others forgot.
+"""Take a lab down, verify that nothing is left, and remove leftovers of crashed labs.
 
-`down` trusts no note: it looks for labels, identities and namespaces, ends what it finds, and looks again.
-It works after a crash of anything, and of a lab that was never there it says so and succeeds.
+`down` relies on no state file: it looks for labels, identities and namespaces, terminates what it finds, and
+looks again. It works after a crash of any part, and succeeds for a lab that never existed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def take_down(home: Home, name: str, progress: Progress) -> DownResult:
 
 
 async def _end_start(home: Home, name: str, progress: Progress) -> None:
-    """Interrupt whoever is bringing the lab up, and wait until it has let go of it."""
+    """Interrupt the process that is bringing the lab up, and wait until it has released the lock."""
     process = starter(home, name)
     if process is None or process.pid == os.getpid():
         return
@@ -115,18 +115,18 @@ async def clear(directory: LabDirectory, progress: Progress) -> list[str]:
 
 
 async def take_all_down(home: Home, progress: Progress) -> list[DownResult]:
-    """Take every lab of this home away, and the strays of those that have no folder any more."""
-    names = {lab.name for lab in home.labs()} | set(await _strays(home))
+    """Take every lab of this home down, and remove leftovers of those that have no folder any more."""
+    names = {lab.name for lab in home.labs()} | set(await _unlisted_labs(home))
     return [await take_down(home, name, progress) for name in sorted(names)]
 
 
 async def collect_garbage(home: Home, progress: Progress) -> list[DownResult]:
     """Remove what belongs to labs whose owner is gone; labs that are up or being started are left alone.
 
-    A lab is garbage when it was never brought up to the end and nobody is at it, or when it has processes or
+    A lab is removed when its start did not complete and its `nm` is gone, or when it has processes or
     containers but no readable note.
     """
-    candidates = {lab.name for lab in home.labs()} | set(await _strays(home))
+    candidates = {lab.name for lab in home.labs()} | set(await _unlisted_labs(home))
     results = []
     for name in sorted(candidates):
         state = notes.read(home.lab(name))
@@ -144,7 +144,7 @@ async def _hosts(directory: LabDirectory) -> list[Host]:
     return [native, host_for("docker")] if await asyncio.to_thread(_engine_answers) else [native]
 
 
-async def _strays(home: Home) -> Sequence[str]:
+async def _unlisted_labs(home: Home) -> Sequence[str]:
     names = {process.lab for process in processes.labelled(home.path)}
     if await asyncio.to_thread(_engine_answers):
         from orchestrator.deploy.docker.engine import HOME_LABEL, Engine

@@ -1,4 +1,4 @@
-"""Which lab, and which of its nodes, a command means."""
+"""Find the lab and the nodes that a command names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find_lab(home: Home, name: str | None) -> tuple[LabDirectory, LabState]:
         others = [lab.name for lab in home.labs()]
         if directory.exists():
             raise LabNotFound(
-                f"of lab {name} only remains are there", found=name, hint=f"`nm down -n {name}` removes them"
+                f"of lab {name} only leftovers exist", found=name, hint=f"`nm down -n {name}` removes them"
             )
         raise LabNotFound(
             f"no lab called {name} is up",
@@ -52,7 +52,7 @@ def _only(home: Home) -> str:
 def select_nodes(state: LabState, words: Sequence[str]) -> list[int]:
     """The nodes that a list of words means: numbers, ranges, names, globs, `label=value` or `all`.
 
-    `all` means all that run: seats for users' own programs are meant only when they are named.
+    `all` means all that run: external nodes are meant only when they are named.
 
     Raises:
         UsageError: A word means no node.

@@ -1,6 +1,6 @@
-"""`AsyncLab`: a lab that is up, and all that can be done with it.
+"""`AsyncLab`: the asynchronous API of a lab that is up.
 
-Everything the command line does, it does through this class or its blocking twin `orchestrator.lab.Lab`.
+The command line uses this class, or its blocking counterpart `orchestrator.lab.Lab`, for everything.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _words(command: Sequence[str] | str) -> list[str]:
 
 
 def _quiet(_what: str) -> None:
-    """Nobody wants to hear the progress."""
+    """Ignore progress messages."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class AsyncNode:
 
     @property
     def external(self) -> bool:
-        """Whether it is a seat for a program of the user's own."""
+        """Whether it is an external node, run by a program of the user's own."""
         return self.note.external
 
     @property
     def config(self) -> Path:
-        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is a seat."""
+        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is external."""
         return Path(self.note.config)
 
     async def run(
@@ -122,7 +122,7 @@ class AsyncLab:
     @classmethod
     async def start(
         cls,
-        meant: str | Path | Topology,
+        source: str | Path | Topology,
         *,
         name: str | None = None,
         backend: Backend | None = None,
@@ -137,25 +137,25 @@ class AsyncLab:
         """Bring a topology up, or attach to it if it is up already.
 
         Args:
-            meant: A topology file, or a topology.
+            source: A topology file, or a topology.
             name: The lab's name; the topology's unless given.
             backend: `docker` or `native`; docker where an engine answers unless given.
             overrides: Settings such as `defaults.link.rate=100 Mbit`, as behind `--set`.
-            external: Further nodes that are seats for programs of the user's own.
+            external: Further external nodes, run by programs of the user's own.
             timeout: Seconds that it may take to become ready.
             processes: native: host processes to spread the nodes over, `each` for one per node.
-            restart: Whether parts of it that end are started again by themselves.
-            progress: Told what is being waited for.
+            restart: Whether parts that end are restarted automatically.
+            progress: Called with a description of the current step.
             home: Where the lab lives; see `Home.default`.
 
         Raises:
             TopologyInvalid: The file is wrong.
             StartFailed: The lab did not become ready; nothing is left of it.
         """
-        if not isinstance(meant, Topology):
-            meant = topology.load(meant, overrides)
+        if not isinstance(source, Topology):
+            source = topology.load(source, overrides)
         options = UpOptions(name, backend, tuple(str(each) for each in external), timeout, processes, restart)
-        result = await bring_up(home or Home.default(), meant, options, progress)
+        result = await bring_up(home or Home.default(), source, options, progress)
         return cls(result.directory, result.state, result)
 
     @classmethod
@@ -179,7 +179,7 @@ class AsyncLab:
 
     @property
     def backend(self) -> Backend:
-        """What carries it."""
+        """Its backend."""
         return self._state.backend
 
     @property
@@ -380,12 +380,12 @@ class AsyncLab:
             return await connection.events(after)
 
     async def down(self, *, progress: Progress = _quiet) -> DownResult:
-        """Take it away."""
+        """Take it down."""
         return await take_down(Home(self._directory.home), self.name, progress)
 
-    async def take_back(self) -> None:
+    async def undo_start(self) -> None:
         """Undo `start` for a caller who did not get to have the lab; one that was up before stays."""
-        if self.result is not None and not self.result.already and not self.result.mended:
+        if self.result is not None and not self.result.already and not self.result.repaired:
             await self.down()
 
     def _reread(self) -> LabState:
@@ -396,9 +396,9 @@ class AsyncLab:
 
 
 @asynccontextmanager
-async def up_async(meant: str | Path | Topology, **options: Any) -> AsyncIterator[AsyncLab]:
+async def up_async(source: str | Path | Topology, **options: Any) -> AsyncIterator[AsyncLab]:
     """Bring a lab up for as long as the body runs; the arguments are those of `AsyncLab.start`."""
-    lab = await AsyncLab.start(meant, **options)
+    lab = await AsyncLab.start(source, **options)
     try:
         yield lab
     finally:

@@ -1,4 +1,4 @@
-"""The operator's connection to a lab's controller.
+"""Connect to a lab's controller as operator.
 
 The address and the token are in the lab's own `controller.toml`, which only its owner can read.
 """

@@ -1,8 +1,8 @@
-"""Bring the files that a scenario's parameters name to where the nodes can read them.
+"""Stage the files named by scenario parameters where the nodes can read them.
 
-Natively a node sees the machine's files. A container sees the lab's share folder, so a file is linked into
-it, or copied where linking cannot be: across file systems, or when the file is not readable by all, because
-root in a container without capabilities is not allowed to read past permissions.
+A native node reads the machine's files. A container reads the lab's share folder, so a file is linked into
+it, or copied where linking does not work: across file systems, or when not everybody may read the file,
+because root in a container without capabilities is bound by permissions.
 """
 
 from __future__ import annotations

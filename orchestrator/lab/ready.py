@@ -1,8 +1,7 @@
-"""Wait until a lab that was just started is ready, or say who spoils it.
+"""Wait until a started lab is ready, or report the part that failed.
 
-Two things are watched at once: the controller's word that all nodes are ready, and the parts themselves,
-because a part that died will never become ready and the user should not wait out the time limit to learn
-it.
+The controller's status and the parts themselves are watched at the same time: a part that ended never becomes
+ready, and the user should not have to wait for the timeout.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from orchestrator.deploy.home import LabDirectory
-from orchestrator.deploy.host import Culprit, Host, PartFailed, Progress
+from orchestrator.deploy.host import FailedPart, Host, PartFailed, Progress
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import ControllerUnreachable, NmError
 from orchestrator.lab.damage import LabDamaged
@@ -36,14 +35,14 @@ async def until_ready(
     """Return the status of the lab once it is ready.
 
     Raises:
-        PartFailed: A part ended, or the time is over; names the culprit with its last lines.
+        PartFailed: A part ended, or the time is over; names the failed part with the last lines of its log.
     """
     ready = asyncio.create_task(_ready(directory, state, timeout_s, progress))
-    death = asyncio.create_task(host.first_death(directory, state))
+    death = asyncio.create_task(host.first_exit(directory, state))
     try:
         await asyncio.wait({ready, death}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            return await _or_culprit(ready, host, directory, state)
+            return await _or_failed_part(ready, host, directory, state)
         raise PartFailed(directory.name, death.result())
     finally:
         for task in (ready, death):
@@ -69,7 +68,7 @@ async def _ready(directory: LabDirectory, state: LabState, timeout_s: float, pro
 
 
 async def _wait(connection: Operator, left_s: float, progress: Progress) -> Status:
-    status = await connection.wait_ready(max(0.1, left_s), _teller(progress))
+    status = await connection.wait_ready(max(0.1, left_s), _progress_reporter(progress))
     # A controller whose database was just started again needs a moment to be whole; the lab works meanwhile.
     try:
         async with asyncio.timeout(HEALTH_S):
@@ -82,7 +81,7 @@ async def _wait(connection: Operator, left_s: float, progress: Progress) -> Stat
     return status
 
 
-def _teller(progress: Progress) -> Callable[[StatusChanged], None]:
+def _progress_reporter(progress: Progress) -> Callable[[StatusChanged], None]:
     def tell(change: StatusChanged) -> None:
         waiting = next(iter(sorted(change.waiting.items())), None)
         tail = f", node {waiting[0]}: {waiting[1]}" if waiting else ""
@@ -91,7 +90,7 @@ def _teller(progress: Progress) -> Callable[[StatusChanged], None]:
     return tell
 
 
-async def _or_culprit(
+async def _or_failed_part(
     ready: asyncio.Task[Status], host: Host, directory: LabDirectory, state: LabState
 ) -> Status:
     try:
@@ -99,7 +98,9 @@ async def _or_culprit(
     except NmError as error:
         part = await _slowest(host, directory, state, error)
         lines = tuple(await host.tail(directory, part))
-        raise PartFailed(directory.name, Culprit(part, f"is the trouble: {error.message}", lines)) from error
+        raise PartFailed(
+            directory.name, FailedPart(part, f"reports an error: {error.message}", lines)
+        ) from error
 
 
 async def _slowest(host: Host, directory: LabDirectory, state: LabState, error: NmError) -> str:

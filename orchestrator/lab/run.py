@@ -1,11 +1,10 @@
-"""Run a scenario in a lab that is up: hand it to the controller, watch it, judge it.
+"""Run a scenario in a lab that is up: hand it to the controller, follow its events, evaluate its checks.
 
-    scenario + topology → who plays what → files staged → results folder → StartRun
-        → events, across a controller that is killed and comes back → RunFinished → checks → verdict
+    scenario + topology → roles assigned to nodes → files staged → results folder → StartRun
+      → events, across restarts of the controller → RunFinished → checks → verdict
 
-The results folder is written all along. Interrupting stops the roles; the lab stays up. Whatever takes
-long, which is writing tables and evaluating checks of many rows, is done in a thread, so that an interrupt
-is obeyed at once.
+The results folder is written during the run. An interrupt stops the roles; the lab stays up. Tables are
+written and checks are evaluated in a thread, so that an interrupt takes effect at once.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
 from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
+from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
-from orchestrator.lab.needs import require_needs
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
-from orchestrator.lab.peace import in_peace, in_thread
+from orchestrator.lab.requirements import require_installed
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
@@ -81,7 +80,7 @@ UNKNOWN_S = 1.0
 """How long a run that was interrupted while it was started may take to be known to the controller."""
 
 ALL_EVENTS = 2**62
-"""More events than a run has: who watches from there hears of the end alone."""
+"""More events than a run has: a subscription from there gets the end alone."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +113,13 @@ async def run_scenario(
         ScenarioInvalid: Roles or parameters do not fit.
         HostNotFit: The nodes lack what the scenario needs, or the results folder or the lab's share folder
             cannot be written.
-        ControllerUnreachable: Nobody takes the run.
+        ControllerUnreachable: No controller accepts the run.
     """
     meant = load_topology(directory)
     plan = scenario.resolve(meant, options.params)
     first = min((node for nodes in plan.roles.values() for node in nodes), default=None)
     if first is not None:
-        await require_needs(directory, state, scenario, first)
+        await require_installed(directory, state, scenario, first)
     seed = state.seed if options.seed is None else options.seed
     run = f"{scenario.name}-{secrets.token_hex(3)}"
     stamp = clock.utc_text(clock.SystemClock().wall())
@@ -141,15 +140,15 @@ async def run_scenario(
         timeout_s=timeout_s,
         entry=plan.entry,
     )
-    watch = _Watch(directory, state, request, folder, on_event)
+    watch = _RunMonitor(directory, state, request, folder, on_event)
     try:
         return await watch.run(base, plan)
     finally:
         folder.close()
 
 
-class _Watch:
-    """One run as it is watched."""
+class _RunMonitor:
+    """Follows one run to its end."""
 
     def __init__(
         self,
@@ -190,7 +189,7 @@ class _Watch:
             await self._stop("out of time", [])
         except asyncio.CancelledError:
             left: list[str] = []
-            await in_peace(self._stop("interrupted", left))
+            await run_shielded(self._stop("interrupted", left))
             # The checks of a run that was interrupted say little, and its rows are in `events.jsonl`.
             self._interrupted(base, time, started, left)
             raise
@@ -209,7 +208,7 @@ class _Watch:
         return replace(outcome, unwritten=self._folder.trouble)
 
     async def _until_finished(self) -> RunFinished:
-        """Watch across connections until the run has ended."""
+        """Follow the run across reconnects until it has ended."""
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         away_since = loop.time()
@@ -243,7 +242,7 @@ class _Watch:
             away_since = loop.time()
 
     def _require_lab(self) -> None:
-        """A controller that was killed may come back; that of a lab that was taken down will not."""
+        """Fail if the lab was taken down; a killed controller is restarted."""
         note = notes.read(self._directory)
         if note is None or note.run != self._state.run:
             raise LabNotFound(f"lab {self._state.lab} was taken down", found=self._state.lab)
@@ -261,14 +260,14 @@ class _Watch:
                 await connection.request(self._request)
             except PeerError as error:
                 self._asked = False
-                if not self._passes(error) or asyncio.get_running_loop().time() > deadline:
+                if not self._is_transient(error) or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(backoff.next_wait())
             else:
                 self._started = True
 
-    def _passes(self, error: PeerError) -> bool:
-        """Whether a refusal is for something that is about to be there."""
+    def _is_transient(self, error: PeerError) -> bool:
+        """Whether a refusal is temporary."""
         if error.id == NO_STORE:
             return comes_back(self._directory, self._state, "postgres")
         return error.id == NO_AGENT
@@ -290,7 +289,7 @@ class _Watch:
         data: Any = event.data
         if event.kind == "report":
             if self._folder.row(event.node, event.role, data) and self._tables is None:
-                self._tables = in_thread(lambda: self._folder.write_tables(self._given_up.is_set))
+                self._tables = in_daemon_thread(lambda: self._folder.write_tables(self._given_up.is_set))
                 self._tables.add_done_callback(self._tables_written)
         elif event.kind == "log":
             self._folder.log(event.node, event.role, str(data.get("level")), str(data.get("text")))
@@ -308,7 +307,8 @@ class _Watch:
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
-        checks = await in_thread(lambda: evaluate(plan.checks, rows, roles=plan.roles, params=plan.params))
+        demanded, roles = plan.checks, plan.roles
+        checks = await in_daemon_thread(lambda: evaluate(demanded, rows, roles=roles, params=plan.params))
         outcome = replace(
             base,
             verdict=judge(checks, ended_well=end.ok),
@@ -318,7 +318,7 @@ class _Watch:
             failures=tuple(_failure(each) for each in end.failures),
             seconds=seconds,
         )
-        await in_thread(lambda: self._folder.write_tables(self._given_up.is_set))
+        await in_daemon_thread(lambda: self._folder.write_tables(self._given_up.is_set))
         self._folder.finish(outcome)
         return outcome
 

@@ -1,4 +1,4 @@
-"""A commented scenario to begin from."""
+"""Write a commented scenario to start from."""
 
 from __future__ import annotations
 

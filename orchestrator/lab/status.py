@@ -1,8 +1,8 @@
-"""What state a lab is in: the controller's word, checked against what runs.
+"""Determine the state of a lab from the controller's report and the running parts.
 
 starting   `nm up` is at it
 ready      every node that should be there is ready
-degraded   something is missing; the problems say what, and `nm up` mends it
+degraded   something is missing; the problems say what, and `nm up` repairs it
 failed     nothing of it works: a start that was cut off, or every part is gone
 down       there is no such lab
 """
@@ -29,10 +29,10 @@ from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
 
 SHOWN = 3
-"""Of how many parts that are left dead the last lines are shown."""
+"""The number of parts, not restarted any more, whose last log lines are shown."""
 
 LAST_LINES = 5
-"""How much of the log of a part that is left dead is shown."""
+"""The number of log lines shown for a part that is not restarted any more."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class NodeInfo:
         id: Its number.
         name: Its name.
         state: `starting`, `ready`, `degraded` (it carries packets, but runs no roles as it should),
-            `unreachable`, `paused`, `stopped` or `vacant` (a seat that nobody has taken).
+            `unreachable`, `paused`, `stopped` or `vacant` (an external node without a program).
         address: On the emulated network.
         config: Its TOML file.
-        external: Whether it is a seat for a program of the user's own.
+        external: Whether it is an external node.
         why: What it still waits for; empty when ready.
     """
 
@@ -218,7 +218,7 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
 
 
 async def _ask(directory: LabDirectory, state: LabState) -> Status:
-    """The controller's word; one that dies while it answers is asked again when it is back."""
+    """Ask the controller; repeat the request if it ended while answering and was restarted."""
     try:
         async with operator(directory, state) as connection:
             return await connection.status()
@@ -243,7 +243,7 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone:
         if note.id in lost:
             kind, why = _state_without(lost[note.id])
         nodes.append(NodeInfo(note.id, note.name, kind, note.address, note.config, note.external, why))
-    problems = [*_cut_off(state), *seen.problems, *gone, *_troubled(nodes)]
+    problems = [*_cut_off(state), *seen.problems, *gone, *_not_ready(nodes)]
     kind = seen.state
     if state.phase != "up":
         kind = "failed" if state.owner_gone() else "starting"
@@ -266,9 +266,9 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone:
 def _state_without(part: Part) -> tuple[str, str]:
     """The state of a node whose part does not run, and why."""
     if part.paused:
-        return "paused", "its container is paused; `nm up` lets it go on"
+        return "paused", "its container is paused; `nm up` resumes it"
     if part.detail.startswith("container is not on"):
-        return "unreachable", "its container is not on the lab's network; `nm up` makes it anew"
+        return "unreachable", "its container is not on the lab's network; `nm up` recreates it"
     return "stopped", "its process is gone"
 
 
@@ -281,7 +281,7 @@ def _link(link: LinkStatus, lost: Mapping[int, Part]) -> LinkInfo:
     return LinkInfo(link.a, link.b, state, link.forward, link.backward, kind, reason)
 
 
-def _troubled(nodes: Sequence[NodeInfo]) -> list[str]:
+def _not_ready(nodes: Sequence[NodeInfo]) -> list[str]:
     """What keeps nodes from being ready: one sentence for all that wait for the same thing."""
     alike: dict[tuple[str, str], list[int]] = {}
     for node in nodes:
@@ -312,7 +312,7 @@ def _without_controller(
     running = {node for part in parts if part.running for node in part.nodes}
 
     def kind_of(node: int, external: bool) -> str:
-        # Whether somebody has taken a seat is known to the controller alone.
+        # Whether an external node has a program is known to the controller alone.
         return "unreachable" if external or node in running else "stopped"
 
     kind = "degraded" if any(part.running for part in parts) else "failed"
@@ -334,10 +334,10 @@ def _without_controller(
 
 
 def _cut_off(state: LabState) -> list[str]:
-    """Why a lab whose parts may all run is no lab all the same."""
+    """Why a lab is not usable although its parts may all run."""
     if not state.owner_gone():
         return []
-    return ["its start was cut off; `nm up` with its file starts it anew, `nm down` removes what is there"]
+    return ["its start was interrupted; `nm up` with its file starts it again, `nm down` removes it"]
 
 
 async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Sequence[Part]) -> list[str]:
@@ -349,13 +349,14 @@ async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Seq
             continue
         sentence = f"{part.role} does not run ({part.detail})"
         if part.role in report.left_dead:
-            sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s and is left dead, `nm up` starts it"
+            sentence += f"; it ended {DEATHS} times within {WINDOW_S:g} s"
+            sentence += " and is not restarted any more, `nm up` starts it"
         elif report.running:
-            sentence += "; it is being started again"
-        # The engine that restarts containers has given up one that has exited.
+            sentence += "; it is being restarted"
+        # A container that has exited is not restarted by the engine any more.
         if part.role in report.left_dead or part.detail.startswith("container exited"):
             shown += 1
             if shown <= SHOWN and (lines := await host.tail(directory, part.role, LAST_LINES)):
-                sentence += f"; it said last: {' · '.join(line.strip() for line in lines)}"
+                sentence += f"; its last output: {' · '.join(line.strip() for line in lines)}"
         found.append(sentence)
     return found

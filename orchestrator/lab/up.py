@@ -1,9 +1,9 @@
-"""Bring a lab up: once, whole, or not at all.
+"""Bring a lab up, or remove everything again if that fails.
 
-    lock → what is there? → the same: nothing to do, or mend what died → else: clear remains
-         → choose ports → plan → files → start → ready → note says "up"
+    lock → what exists? → the same lab: nothing to do, or restart what ended → else: remove leftovers
+      → choose ports → plan → files → start → ready → state file says "up"
 
-Whatever goes wrong in between, including Ctrl-C, ends with everything taken away again and the reason raised.
+Any failure, including Ctrl-C, removes everything again and raises the reason.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from orchestrator.deploy import state as notes
 from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import default_backend, host_for, known_backend
 from orchestrator.deploy.docker.host import SubnetTaken
-from orchestrator.deploy.examine import require_fit
-from orchestrator.deploy.fitness import TUN
 from orchestrator.deploy.home import Home, LabDirectory, checked_name
 from orchestrator.deploy.host import Host, Progress
+from orchestrator.deploy.host_checks import TUN
 from orchestrator.deploy.locks import lab_lock, machine_lock
 from orchestrator.deploy.ports import free_ports, free_subnet
+from orchestrator.deploy.preflight import require_fit
 from orchestrator.deploy.state import Backend, LabState, NodeNote
 from orchestrator.errors import UsageError
-from orchestrator.lab.damage import until_whole
+from orchestrator.lab.cleanup import run_shielded
+from orchestrator.lab.damage import wait_until_intact
 from orchestrator.lab.down import clear
-from orchestrator.lab.mending import mend
-from orchestrator.lab.peace import in_peace
 from orchestrator.lab.ready import until_ready
+from orchestrator.lab.repair import repair
 from orchestrator.topology import Topology
 
 SUBNET_ATTEMPTS = 3
@@ -49,10 +49,10 @@ class UpOptions:
     Attributes:
         name: The lab's name; the topology's unless given.
         backend: What carries it; docker where an engine answers unless given.
-        external: Further nodes that are seats for programs of the user's own, as selectors.
+        external: Further external nodes, run by programs of the user's own, as selectors.
         timeout_s: How long the lab may take to become ready.
         processes: native: host processes to spread the nodes over, `each` for one per node; one unless given.
-        restart: Whether parts that end are started again by themselves.
+        restart: Whether parts that end are restarted automatically.
     """
 
     name: str | None = None
@@ -71,22 +71,22 @@ class UpResult:
         directory: Its folder.
         state: Its note.
         already: It was up before, and nothing was wrong with it.
-        mended: The parts that were started again because they had died.
+        repaired: The parts that were started again because they had died.
         timings: Seconds by step, in order.
     """
 
     directory: LabDirectory
     state: LabState
     already: bool = False
-    mended: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
 class Timer:
-    """Tells progress, and remembers how long each step took.
+    """Reports progress, and records how long each step took.
 
     Args:
-        tell: Who wants to hear.
+        tell: Called with each step.
     """
 
     def __init__(self, tell: Progress) -> None:
@@ -96,11 +96,11 @@ class Timer:
         self.steps: dict[str, float] = {}
 
     def __call__(self, what: str) -> None:
-        """Say what is being done or waited for."""
+        """Report the current step."""
         self._tell(what)
 
     def done(self, step: str) -> None:
-        """A step is over; it began when the one before it was over."""
+        """Record the end of a step; it began at the end of the one before."""
         now = self._clock.monotonic()
         self.steps[step] = round(now - self._last, 4)
         self._last = now
@@ -111,7 +111,7 @@ class Timer:
         return self.steps
 
 
-async def bring_up(home: Home, meant: Topology, options: UpOptions, progress: Progress) -> UpResult:
+async def bring_up(home: Home, source: Topology, options: UpOptions, progress: Progress) -> UpResult:
     """Bring a topology up as a lab, unless it is up already.
 
     Raises:
@@ -122,24 +122,24 @@ async def bring_up(home: Home, meant: Topology, options: UpOptions, progress: Pr
         HostNotFit: The machine lacks something; nothing was started.
     """
     timer = Timer(progress)
-    name = checked_name(options.name or meant.name)
+    name = checked_name(options.name or source.name)
     directory = home.lab(name)
-    external = topology.select(meant, options.external) if options.external else ()
-    digest = _digest(meant, external)
+    external = topology.select(source, options.external) if options.external else ()
+    digest = _digest(source, external)
     async with lab_lock(home, name, "up"):
         existing = notes.read(directory)
         if existing is not None and existing.phase == "up":
             _require_same(existing, digest, options)
-            return await _mend(directory, existing, options, timer)
+            return await _repair(directory, existing, options, timer)
         if directory.exists():
             progress("removing what an earlier start left")
             await clear(directory, progress)
         backend = await _backend(options)
-        seats = {*external, *(node.id for node in meant.nodes.values() if node.external)}
-        local = len(meant.nodes) - len(seats)
+        external_nodes = {*external, *(node.id for node in source.nodes.values() if node.external)}
+        local = len(source.nodes) - len(external_nodes)
         await require_fit(backend, nodes=local, processes=_processes(options, backend, local), home=home)
         timer.done("checks")
-        return await _start(home, directory, meant, external, digest, backend, options, timer)
+        return await _start(home, directory, source, external, digest, backend, options, timer)
 
 
 async def _backend(options: UpOptions) -> Backend:
@@ -151,7 +151,7 @@ async def _backend(options: UpOptions) -> Backend:
 async def _start(
     home: Home,
     directory: LabDirectory,
-    meant: Topology,
+    source: Topology,
     external: Sequence[int],
     digest: str,
     backend: Backend,
@@ -163,7 +163,7 @@ async def _start(
     place = supervision.hold(directory) if backend == "native" and options.restart else None
     try:
         for attempt in range(1, SUBNET_ATTEMPTS + 1):
-            state = await _prepare(home, directory, meant, external, digest, backend, options, host)
+            state = await _prepare(home, directory, source, external, digest, backend, options, host)
             timer.done("files")
             try:
                 state = await host.start(directory, state, timer)
@@ -179,32 +179,34 @@ async def _start(
         if place is not None:
             os.close(place)
         timer("cleaning up")
-        await in_peace(clear(directory, timer))
+        await run_shielded(clear(directory, timer))
         raise
     state = replace(state, phase="up", owner=None)
     notes.write(directory, state)
     if place is not None:
         supervision.hand_over(directory, place)
-    else:  # none is to be, or somebody who looked had the place for a moment
+    else:  # there is to be none, or another process held the lock for a moment
         supervision.renew(directory, state, forget=False)
     return UpResult(directory, state, timings=timer.finish())
 
 
-async def _mend(directory: LabDirectory, state: LabState, options: UpOptions, timer: Timer) -> UpResult:
+async def _repair(directory: LabDirectory, state: LabState, options: UpOptions, timer: Timer) -> UpResult:
     """Start again what has died or does not work, and nothing else."""
-    await until_whole(directory, state)
-    directory.create()  # folders that are made anew without harm, should they be gone
+    await wait_until_intact(directory, state)
+    directory.create()  # recreates deleted folders
     host = host_for(state.backend)
-    state, mended = await mend(host, directory, state, options.timeout_s, timer)
-    supervision.renew(directory, state, forget=bool(mended))
+    state, restarted_parts = await repair(host, directory, state, options.timeout_s, timer)
+    supervision.renew(directory, state, forget=bool(restarted_parts))
     timer.done("ready")
-    return UpResult(directory, state, already=not mended, mended=mended, timings=timer.finish())
+    return UpResult(
+        directory, state, already=not restarted_parts, repaired=restarted_parts, timings=timer.finish()
+    )
 
 
 async def _prepare(
     home: Home,
     directory: LabDirectory,
-    meant: Topology,
+    source: Topology,
     external: Sequence[int],
     digest: str,
     backend: Backend,
@@ -212,22 +214,26 @@ async def _prepare(
     host: Host,
 ) -> LabState:
     """Choose what has to be free, plan, and write the files and the first note."""
-    seats = {*external, *(node.id for node in meant.nodes.values() if node.external)}
-    beside = _beside(meant, seats) if backend == "docker" else []
+    external_nodes = {*external, *(node.id for node in source.nodes.values() if node.external)}
+    beside = _beside(source, external_nodes) if backend == "docker" else []
     used = await _used_subnets(host)
     run = secrets.token_hex(4)
-    # Held until the note is written: whoever chooses next sees what we chose.
+    # Held until the state file is written, so that the next process sees our choice.
     async with machine_lock(home, "choice"):
         port, *link_ports = free_ports(home, 1 + len(beside))
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
-        taken = [*used, *given, meant.subnet]
-        subnet = free_subnet(len(meant.nodes) + 1, taken) if backend == "docker" else None
-        state = _note(directory, meant, seats, digest, backend, run, port, tuple(link_ports), subnet)
-        processes = _processes(options, backend, len(meant.nodes) - len(seats))
-        state = replace(state, processes=processes, supervised=options.restart, ttl_mode=plan.ttl_mode(meant))
+        taken = [*used, *given, source.subnet]
+        subnet = free_subnet(len(source.nodes) + 1, taken) if backend == "docker" else None
+        state = _note(
+            directory, source, external_nodes, digest, backend, run, port, tuple(link_ports), subnet
+        )
+        processes = _processes(options, backend, len(source.nodes) - len(external_nodes))
+        state = replace(
+            state, processes=processes, supervised=options.restart, ttl_mode=plan.ttl_mode(source)
+        )
         notes.write(directory, state)
     planned = plan.build(
-        meant,
+        source,
         lab=directory.name,
         backend=backend,
         run_id=run,
@@ -264,8 +270,8 @@ def _processes(options: UpOptions, backend: Backend, nodes: int) -> int:
 
 def _note(
     directory: LabDirectory,
-    meant: Topology,
-    seats: set[int],
+    source: Topology,
+    external_nodes: set[int],
     digest: str,
     backend: Backend,
     run: str,
@@ -279,7 +285,7 @@ def _note(
         run=run,
         phase="starting",
         owner=notes.current_owner(),
-        topology=meant.file,
+        topology=source.file,
         digest=digest,
         controller_port=port,
         created=clock.utc_text(clock.SystemClock().wall()),
@@ -287,16 +293,16 @@ def _note(
             NodeNote(
                 id=node.id,
                 name=node.name,
-                address=meant.address(node.id),
-                external=node.id in seats,
+                address=source.address(node.id),
+                external=node.id in external_nodes,
                 config=str(directory.run / f"node-{node.id}.toml"),
                 labels=dict(node.labels),
                 sysctls=dict(node.sysctls),
             )
-            for node in meant.nodes.values()
+            for node in source.nodes.values()
         ),
-        links=tuple((link.a, link.b) for link in meant.links),
-        seed=meant.seed,
+        links=tuple((link.a, link.b) for link in source.links),
+        seed=source.seed,
         subnet=subnet,
         published=published,
     )
@@ -321,14 +327,14 @@ async def _used_subnets(host: Host) -> list[str]:
     return await host.engine.subnets() if isinstance(host, DockerHost) else []
 
 
-def _beside(meant: Topology, seats: set[int]) -> list[int]:
-    """The nodes that a program outside the containers has to reach: neighbours of a seat."""
-    ends = {end for link in meant.links if {link.a, link.b} & seats for end in (link.a, link.b)}
-    return sorted(ends - seats)
+def _beside(source: Topology, external_nodes: set[int]) -> list[int]:
+    """The nodes that a program outside the containers has to reach: neighbours of an external node."""
+    ends = {end for link in source.links if {link.a, link.b} & external_nodes for end in (link.a, link.b)}
+    return sorted(ends - external_nodes)
 
 
-def _digest(meant: Topology, external: Sequence[int]) -> str:
-    text = topology.dump(meant) + f"\nexternal: {sorted(external)}\n"
+def _digest(source: Topology, external: Sequence[int]) -> str:
+    text = topology.dump(source) + f"\nexternal: {sorted(external)}\n"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,17 +1,17 @@
-"""The node agent: the process that carries nodes and runs the roles of scenarios in them.
+"""The node agent: the process that runs nodes and executes the roles of scenarios in them.
 
-In a container it carries one node, natively all nodes of a lab. It opens their dataplanes, tells the
-controller that it takes roles for them, and runs each role in a thread of its own inside its node's
-network.
+In a container it hosts one node, in a native lab all of them or a share. It opens their dataplanes, registers
+with the controller as their agent, and runs each role in a thread of its own inside its node's network
+namespace.
 
     options      the command line
-    agent        the controller's orders: prepare, run, stop, barriers, published values
-    link         the connection to the controller, with back-off and without losing reports
-    runs         what one run has in this process
-    program      the scenario's own code: unpack, import, forget
+    agent        the controller's commands: prepare, run, stop, barriers, published values
+    link         the connection to the controller, with back-off and resending
+    runs         the state of one run in this process
+    program      the scenario's own code: unpack, import, remove
     roles        one role: its thread, its end, its children
-    context      the `ctx` that a role is handed
+    context      the `ctx` that a role gets
     output       what a role prints
     nodes        namespaces, TUN and dataplanes of this process; the table for `nm exec`
-    dataplane    the only file that imports the native module
+    dataplane    the only module that imports the native module
 """

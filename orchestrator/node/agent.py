@@ -1,7 +1,7 @@
-"""The agent: take the controller's orders for the nodes of this process, and carry them out.
+"""Handle the controller's commands for the nodes of this process: prepare, run and stop roles.
 
-Everything here runs in one event loop and is short; roles run in their own threads and come back through the
-controller link, which takes messages from any thread.
+Everything here runs in one event loop and is short; roles run in threads of their own and send through the
+controller link, which accepts messages from any thread.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from orchestrator.transport import Connection
 
 _logger = log.get(__name__)
 
-BACKSTOP_S = 2.0
+TIME_LIMIT_MARGIN_S = 2.0
 """How much longer than its time limit a run may take before the agent itself ends it."""
 
 LEFT_GRACE_S = 2.0
@@ -93,8 +93,10 @@ class Agent:
         self._role_over = asyncio.Event()
         self._tokens = dict(tokens)
         first = nodes.ids()[0]
-        self._link = ControllerLink(url, tokens[first], first, self._hello, self._obey, self._ask_again)
-        self._orders: dict[type[Message], Callable[..., None]] = {
+        self._link = ControllerLink(
+            url, tokens[first], first, self._hello, self._handle_commands, self._ask_again
+        )
+        self._commands: dict[type[Message], Callable[..., None]] = {
             PrepareRun: self._prepare,
             RunRole: self._run_role,
             StopRole: self._stop_role,
@@ -103,7 +105,7 @@ class Agent:
         }
 
     async def serve(self) -> None:
-        """Obey until cancelled, then end what runs."""
+        """Handle commands until cancelled, then stop all roles."""
         try:
             await self._link.run()
         finally:
@@ -121,8 +123,8 @@ class Agent:
         for run in self._runs.values():
             run.ask_again()
 
-    def _obey(self, connection: Connection, frame: Frame) -> None:
-        order = self._orders.get(type(frame.message))
+    def _handle_commands(self, connection: Connection, frame: Frame) -> None:
+        order = self._commands.get(type(frame.message))
         if order is None:
             if isinstance(frame.message, Error):
                 _logger.warning("controller reported an error", why=frame.message.message)
@@ -143,13 +145,13 @@ class Agent:
             self._end(run)
         self._watchdog.arm()
         if not self._runs:
-            # A forked child of a role lets go of what is open now; what a role opens, it may use.
-            forked.let_go(own_descriptors())
+            # A forked child of a role closes what is open now; what a role opens later, it may use.
+            forked.close_in_child(own_descriptors())
         self._runs[message.run] = Run(
             message, self._work, self._post, self._address, self._link.has_room, self._watchdog.check
         )
         # The controller ends a run in time; this is for one that is away just then.
-        self._loop.call_later(message.timeout_s + BACKSTOP_S, self._time_out, message.run)
+        self._loop.call_later(message.timeout_s + TIME_LIMIT_MARGIN_S, self._time_out, message.run)
         _logger.info("run prepared", run=message.run, scenario=message.scenario)
 
     def _run_role(self, message: RunRole) -> None:
@@ -213,7 +215,7 @@ class Agent:
             self._looking = self._loop.call_later(LEFT_GRACE_S, self._look_for_left)
 
     def _look_for_left(self) -> None:
-        """Tell the controller which nodes have something in them that no run should meet, and which no
+        """Tell the controller which nodes still have leftovers of a role, and which no
         more."""
         self._looking = None
         troubles: dict[int, str] = {}

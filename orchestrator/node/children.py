@@ -1,12 +1,12 @@
-"""The processes that roles started, found and ended with everything that these started in turn.
+"""Find and terminate the processes that roles started, with all their descendants.
 
 This process is made the reaper of its descendants: a process whose parent ended, as a daemon's does,
 becomes a child of ours rather than of process 1, whatever session or environment it gave itself. So the
 kernel's own lists under `/proc` name all of them. A child is listed with the thread that started it, an
 adopted one with the first thread; the network namespace says then in which node it runs.
 
-No control group is used: a child is born into the group of this whole process, which carries the nodes too,
-and would have to be moved after its birth.
+No control group is used: a child starts in the group of this whole process, which hosts the nodes too, and
+would have to be moved afterwards.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def end(find: Callable[[], list[Child]], *, grace_s: float = GRACE_S, collect: b
     """End processes and all their descendants: ask, wait, and kill until none is found.
 
     Args:
-        find: Finds the first ones, anew each time.
+        find: Finds the first ones; called repeatedly.
         grace_s: How long they may take by themselves.
         collect: Also collect the exit codes of our own children; only when no `Popen` can want them any more.
 

@@ -1,7 +1,7 @@
-"""`ctx`: all that a role is handed.
+"""`ctx`: the object that a role gets to access its node, parameters, results and the controller.
 
 The names are a promise to the authors of scenarios. Methods that wait block the role's own thread; their
-twins in `_async` are for roles that are `async def`. Every wait ends when the role is stopped or its time
+variants in `_async` are for roles that are `async def`. Every wait ends when the role is stopped or its time
 is up.
 """
 
@@ -31,13 +31,13 @@ RESERVED = ("node", "role")
 
 
 class RoleError(NmError):
-    """A role used `ctx` in a way that cannot work, or waited longer than it wanted to."""
+    """A role used `ctx` incorrectly, or a wait timed out."""
 
     id = "scenario.role"
 
 
 class Wire(Protocol):
-    """What a context needs of the agent; every call is safe from any thread and returns at once."""
+    """The agent's interface for contexts; every call is thread-safe and returns at once."""
 
     def report(self, node: int, row: dict[str, Any]) -> None:
         """Send a row."""
@@ -55,7 +55,7 @@ class Wire(Protocol):
         """Enter a barrier; the future is done when all are there."""
 
     def lookup(self, node: int, key: str) -> Future[Any]:
-        """Ask for a value; the future is done when somebody has published it."""
+        """Ask for a value; the future is done when it is published."""
 
 
 class Params(SimpleNamespace):
@@ -91,7 +91,7 @@ class RoleLog:
         self._put("warning", text, values)
 
     def error(self, text: object, *values: object) -> None:
-        """Log what somebody has to mend."""
+        """Log what a person has to fix."""
         self._put("error", text, values)
 
     def _put(self, level: str, text: object, values: tuple[object, ...]) -> None:
@@ -99,7 +99,7 @@ class RoleLog:
 
 
 class Context:
-    """What a role knows and can do.
+    """The context of a role.
 
     Attributes:
         dataplane: The node's `nextmini_py.Dataplane`, its topology ready.
@@ -197,7 +197,7 @@ class Context:
         """
         if reserved := [key for key in RESERVED if key in row]:
             raise RoleError(
-                f"a row may not set `{reserved[0]}`: every row says by itself who reported it",
+                f"a row may not set `{reserved[0]}`: the reporting role is added to every row",
                 id="scenario.reserved",
                 found=reserved[0],
                 hint=f"another name, such as `{reserved[0]}_id`",
@@ -237,7 +237,7 @@ class Context:
         """Return the value published under `key`, waiting for it if need be.
 
         Raises:
-            RoleError: Nobody published it within `timeout` seconds.
+            RoleError: It was not published within `timeout` seconds.
         """
         return self._wait(self._lookup(key), f"the value of `{key}`", timeout)
 
@@ -264,7 +264,7 @@ class Context:
             _fail(future, RoleStopped(reason))
 
     def end(self) -> None:
-        """Say what the log left out, and refuse whatever comes later: the role has ended."""
+        """Log what was left out, and refuse later calls: the role has ended."""
         self._lines.finish()
         self._refusal = lambda: RoleStopped("the role has ended")
         self.interrupt("the role has ended")
@@ -331,12 +331,12 @@ forked.in_child(_refuse_all)
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:
-    with suppress(InvalidStateError):  # it may be done by now; whoever comes second has nothing to say
+    with suppress(InvalidStateError):  # it may be done by now
         future.set_exception(error)
 
 
 def _too_long(what: str, timeout: float | None) -> RoleError:
-    return RoleError(f"waited {timeout:g} s for {what}, in vain", id="scenario.wait", expected=what)
+    return RoleError(f"waited {timeout:g} s for {what} without success", id="scenario.wait", expected=what)
 
 
 def _plain(value: Any, what: str, *, nan: Literal["refuse", "null"] = "refuse") -> Any:

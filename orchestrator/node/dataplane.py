@@ -1,6 +1,6 @@
-"""The door to the native module: nothing else in the orchestrator imports it.
+"""Wrap the native module for the agent; no other module of the orchestrator imports it.
 
-The functions say what the agent needs in the agent's words, so that a test can put a fake in their place.
+The functions are those that the agent needs, so that tests can replace them with fakes.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def enter_user_namespace() -> None:
 
 
 def unshare_mounts(hosts_file: Path) -> None:
-    """Give this process an `/etc/hosts` of its own that nobody else sees."""
+    """Give this process an `/etc/hosts` of its own."""
     from nextmini_py import host
 
     host.unshare_mounts(str(hosts_file))

@@ -1,8 +1,8 @@
-"""What happens in a process that a role forks without starting another program.
+"""Protect the node's descriptors from processes that a role forks.
 
-Such a child has a copy of everything in this process and none of its other threads. Were it left alone, it
-would share descriptors with the node: a signal that it gets, a read from a device or a change of an event
-loop would happen to the node. So it lets go of them at once, and it ends where the role would.
+A forked child has a copy of the whole process and none of its other threads. It would share descriptors with
+the node: a signal that it gets, a read from a device or a change of an event loop would affect the node. So
+it closes them at once, and it exits where the role would end.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["in_child", "install", "leave", "let_go"]
+__all__ = ["close_in_child", "in_child", "install", "leave"]
 
-_let_go: dict[int, str] = {}
+_close_in_child: dict[int, str] = {}
 _in_child: list[Callable[[], None]] = []
 _installed = False
 
@@ -31,13 +31,13 @@ def install() -> None:
         os.register_at_fork(after_in_child=_child)
 
 
-def let_go(descriptors: Mapping[int, str]) -> None:
-    """Name the descriptors that a child has to close, each with what `/proc` says that it is.
+def close_in_child(descriptors: Mapping[int, str]) -> None:
+    """Set the descriptors that a child has to close, each with its identity from `/proc`.
 
     One that has become something else by then, because the node closed it and a role opened another, is kept.
     """
-    _let_go.clear()
-    _let_go.update(descriptors)
+    _close_in_child.clear()
+    _close_in_child.update(descriptors)
 
 
 def in_child(work: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ def _child() -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    for descriptor, kind in _let_go.items():
+    for descriptor, kind in _close_in_child.items():
         with suppress(OSError):
             if str(Path(f"/proc/self/fd/{descriptor}").readlink()) == kind:
                 os.close(descriptor)

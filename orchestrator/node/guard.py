@@ -1,4 +1,4 @@
-"""Keep a container's other processes from reading the node's file, which holds its token.
+"""Prevent other processes of a container from reading the node's file, which holds its token.
 
 The entrypoint opens the file as no other process of the container can, and hands it to the agent as an open
 file. What is left to close are the two ways to that open file: through `/proc` of the agent, which a process

@@ -1,7 +1,7 @@
-"""Settings of this process that all roles share, put back after roles as they were before the first one.
+"""Save process-wide interpreter settings before roles run, and restore them afterwards.
 
-A role may lower a limit on resources, change how the interpreter works, or replace functions of modules and
-classes that others use too. Whoever comes next, and the nodes in this process, would be left with it.
+A role may lower a resource limit, change how the interpreter works, or replace functions of shared modules
+and classes. Without restoring, later roles and the nodes in this process would be affected.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Settings:
         self._values = [(read, write, read()) for read, write in read_and_write]
         self._code = _code()
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Make them what they were, as far as the kernel allows: a hard limit is raised by root alone."""
         for number, (soft, hard) in self._limits.items():
             now = resource.getrlimit(number)
             if now == (soft, hard):
                 continue
-            for wanted in ((soft, hard), (_lower(soft, now[1]), now[1])):
+            for wanted in ((soft, hard), (_lower_limit(soft, now[1]), now[1])):
                 with suppress(OSError, ValueError):
                     resource.setrlimit(number, wanted)
                     break
@@ -100,7 +100,7 @@ def _code() -> list[tuple[Any, dict[str, Any]]]:
     return found
 
 
-def _lower(one: int, other: int) -> int:
+def _lower_limit(one: int, other: int) -> int:
     """Return the lower of two limits; no limit is the highest of all."""
     limits = [each for each in (one, other) if each != resource.RLIM_INFINITY]
     return min(limits, default=resource.RLIM_INFINITY)

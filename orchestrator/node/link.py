@@ -1,13 +1,13 @@
-"""The agent's connection to the controller, which may go away and come back.
+"""The agent's connection to the controller: reconnects, and resends messages until they are acknowledged.
 
 What a role reports has to arrive once the controller is back, so such messages wait in an outbox until they
 are acknowledged, in order, and are sent again on every new connection. The controller counts what it has
-seen, so a message that arrives twice does no harm. Progress is only worth something now; it is not kept.
+received, so a message that arrives twice does no harm. Progress is not kept.
 
-A message is encoded in the thread that posts it, so that one that cannot be sent is refused there and never
-waits in the outbox. The outbox has room for so many messages and bytes. A role that reports faster than the
-controller takes, or while it is away, looks for room before it posts; that holds up this role alone, and
-nothing is lost. Posting itself does not wait, so that rows can be numbered and posted under one lock.
+A message is encoded in the thread that posts it, so that an unsendable one is refused there and never waits
+in the outbox. The outbox is bounded in messages and bytes. A role checks for free space before it posts and
+waits if there is none, which blocks this role alone and loses nothing. Posting itself does not wait, so that
+rows can be numbered and posted under one lock.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ControllerLink:
         url: The controller's websocket.
         token: The token of the node as which the agent introduces itself.
         node: That node; the others show their tokens in `AgentHello`.
-        hello: Makes the agent's greeting, anew for every connection.
+        hello: Makes the agent's `AgentHello`, for every connection.
         on_frame: Called in the loop with each frame that the controller sends.
         on_return: Called in the loop when the controller is back after it was lost.
     """
@@ -94,7 +94,7 @@ class ControllerLink:
         self._on_return = on_return
         self._loop = asyncio.get_running_loop()
         self._outbox: dict[int, _Posted] = {}
-        self._handed_over: deque[_Posted] = deque()
+        self._flushed: deque[_Posted] = deque()
         self._lock = threading.Lock()  # of the two counters, and held for nothing else
         self._waiting = self._waiting_bytes = 0
         self._next = 1
@@ -127,7 +127,7 @@ class ControllerLink:
         ending = RunningRole(message.run, message.node) if isinstance(message, RoleFinished) else None
         if counted:
             self._count(1, len(payload.data))
-        self._handed_over.append(_Posted(node, payload, durable, counted, ending))
+        self._flushed.append(_Posted(node, payload, durable, counted, ending))
         self._loop.call_soon_threadsafe(self._take)
 
     async def run(self) -> None:
@@ -144,7 +144,7 @@ class ControllerLink:
     async def _stay(self, introduced: AsyncGenerator[Connection]) -> None:
         async for connection in introduced:
             try:
-                await connection.request(self._greeting())
+                await connection.request(self._hello_frame())
             except (Disconnected, RequestTimeout):
                 continue
             self._connection = connection
@@ -161,7 +161,7 @@ class ControllerLink:
                 self._connection = None
             _logger.warning("controller was lost", reason=connection.ended)
 
-    def _greeting(self) -> AgentHello:
+    def _hello_frame(self) -> AgentHello:
         """What runs here: also roles that have ended, but whose end waits behind what they reported."""
         self._take()
         hello = self._hello()
@@ -169,8 +169,8 @@ class ControllerLink:
         return replace(hello, running=tuple(dict.fromkeys((*hello.running, *ended))))
 
     def _take(self) -> None:
-        while self._handed_over:
-            posted = self._handed_over.popleft()
+        while self._flushed:
+            posted = self._flushed.popleft()
             if posted.durable:
                 number = self._next
                 self._next += 1

@@ -1,4 +1,4 @@
-"""The nodes that this process carries: their namespaces, TUN devices and dataplanes.
+"""The nodes of this process: their namespaces, TUN devices and dataplanes.
 
 In a container there is one node and the container's own network. Natively there may be a thousand: each
 gets a network namespace, held only as an open file of this process, and the table of these files is
@@ -93,7 +93,7 @@ class Nodes:
                 writes it.
 
         Returns:
-            What the kernel refused of what nobody asked for by name, in words, once each.
+            The optional settings that the kernel refused, in words, once each.
 
         Raises:
             nextmini_py.NextminiError: It refuses the namespaces, or a setting of the topology file.
@@ -130,7 +130,7 @@ class Nodes:
             self._nodes[number] = Node(number, opened, namespace, self._names.get(number))
 
     def close(self) -> None:
-        """Close all dataplanes, then let go of the namespaces."""
+        """Close all dataplanes, then release the namespaces."""
         for node in self._nodes.values():
             node.dataplane.close()
         self._nodes.clear()
@@ -140,7 +140,7 @@ class Nodes:
         self._names.clear()
 
     def publish(self, path: Path, *, user_namespace: bool, mount_namespace: bool) -> None:
-        """Write the table of namespaces, whole, for whoever wants to run a command in a node."""
+        """Write the table of namespaces atomically, for commands in nodes."""
         import json
 
         table = {
@@ -160,20 +160,20 @@ class Nodes:
             },
         }
         temporary = path.with_suffix(".part")
-        # Whoever could write it would choose where the commands of this user run.
+        # A user who could write it would choose where this user's commands run.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(json.dumps(table))
         temporary.replace(path)
 
     def _read_cookies(self) -> None:
-        """What tells each namespace from any other for ever, by node; see `orchestrator.deploy.cookies`."""
+        """Return the network namespace cookie of each node; see `orchestrator.deploy.netns_cookies`."""
         import socket
 
         for number, handle in self._namespaces.items():
             dataplane.enter_namespace(handle)
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-                raw = door.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                raw = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
                 self._cookies[number] = int.from_bytes(raw, sys.byteorder)
 
 
@@ -192,5 +192,5 @@ def raise_file_limit() -> None:
 
 
 def _start_time() -> int:
-    """When this process started, in clock ticks since boot; with its number it names us and nobody else."""
+    """When this process started, in clock ticks since boot, which identifies it with its number."""
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])

@@ -1,11 +1,11 @@
-"""What a role prints goes to the role's log, as far as a log is for.
+"""Redirect what a role prints to the role's log, limited in rate and size.
 
 Roles share one process, and so one `sys.stdout`. It is replaced once by a stream that looks whose thread is
 writing: what a role's threads print goes to that role, line by line, everything else where it went before.
 
 A log is read by people. A line is cut at `MAX_LOG_BYTES`, and a role may log so much at once and so much a
 second; what is beyond is left out and counted, and a line says so. Nothing here waits, so that a role that
-prints without end is not held up by whoever keeps the lines.
+prints without end does not wait for the receiver of the lines.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from orchestrator.node.owned import owner
+from orchestrator.node.role_resources import owner
 from orchestrator.values import MAX_LOG_BYTES, safe_text
 
 Put = Callable[[str, str], None]
@@ -27,7 +27,7 @@ BURST_BYTES = 1024 * 1024
 """What a role may log at once: ten thousand lines of usual length."""
 
 BYTES_PER_S = 128 * 1024
-"""What it may log a second after that: a thousand lines, more than anybody follows, and little for a
+"""What it may log a second after that: a thousand lines, too fast to read, and little for a
 database that takes ten thousand rows a second from all roles together."""
 
 LINE_COST = 64
@@ -42,7 +42,7 @@ class LimitedLog:
 
     Args:
         put: Takes a line that is within the limits; returns at once.
-        has_room: Whether whoever keeps the lines can take one more now.
+        has_room: Whether the receiver of the lines can accept one more now.
         now: Seconds on a clock that never goes back.
     """
 

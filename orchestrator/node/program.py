@@ -1,7 +1,7 @@
-"""A scenario's own code in this process: unpacked, imported once per run, forgotten afterwards.
+"""Unpack and import a scenario's code, once per run, and remove it afterwards.
 
-The files arrive with the run, so a node needs no share of the operator's disk. They are imported under
-names that carry the run, because the next run may bring other code under the same names.
+The files arrive with the run, so a node does not need the operator's disk. They are imported under names that
+carry the run, because the next run may bring other code under the same names.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""One role: a thread of its own inside its node's network, from its start to its named end.
+"""Run one role in a thread of its own inside its node's network namespace.
 
-The thread enters the node's network namespace first, so every socket it opens and every child it starts is
-there; threads that it starts itself inherit the namespace.
+The thread enters the node's network namespace first, so that all its sockets and children are there; threads
+that it starts inherit the namespace.
 
-Stopping is asked for in several ways at once, because a role may be anywhere: its waits on the controller
-and on the dataplane end, its children are ended, and an exception is raised in its threads at the next
-Python instruction; half the grace time later its sockets are closed as well. A role that sits in foreign
-code for longer than the grace time is abandoned: it is reported as failed, and its thread ends when the
-call returns.
+Stopping uses several means at once, because a role may be anywhere: its waits on the controller and the
+dataplane end, its children are terminated, and an exception is raised in its threads at the next Python
+instruction; after half the grace time its sockets are closed as well. A role that stays in foreign code for
+longer than the grace time is abandoned: it is reported as failed, and its thread ends when the call returns.
 
-However a role ends, its processes, sockets and threads end with it. A thread that cannot be ended is named by
-`leftovers`, for as long as it is there.
+When a role ends, its processes, sockets and threads end with it. A thread that cannot be ended is listed by
+`leftovers` for as long as it runs.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.node import children, forked, owned
+from orchestrator.node import children, forked, role_resources
 from orchestrator.node.children import Child
 from orchestrator.node.context import Context
 from orchestrator.node.output import Lines
-from orchestrator.node.owned import Owned
 from orchestrator.node.program import Program
+from orchestrator.node.role_resources import RoleResources
 from orchestrator.node.stopped import RoleStopped
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
@@ -94,13 +93,13 @@ class RoleThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[object] | None = None
         self._lines = Lines(context.log.info)
-        self._owned = Owned(self._lines.write)
+        self._resources = RoleResources(self._lines.write)
         name = f"{context.role}@{context.node}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._owned.adopt(self._thread)
+        self._resources.adopt(self._thread)
         with _running_lock:
             _running[self] = self._namespace
         self._thread.start()
@@ -111,37 +110,37 @@ class RoleThread:
             if self._stop_reason is not None or self._told:
                 return
             self._stop_reason = reason
-        threading.Thread(target=self._press, name=f"stop {self._thread.name}", daemon=True).start()
+        threading.Thread(target=self._interrupt, name=f"stop {self._thread.name}", daemon=True).start()
 
     def leftovers(self) -> list[threading.Thread]:
         """Threads of the role that still run although it was reported as ended."""
         if not self._told:
             return []
         own = [self._thread] if self._thread.is_alive() and self._abandoned else []
-        return own + self._owned.threads()
+        return own + self._resources.threads()
 
     @property
     def _abandoned(self) -> bool:
         return self not in _running
 
-    def _press(self) -> None:
+    def _interrupt(self) -> None:
         reason = self._stop_reason or "stopped"
         deadline = time.monotonic() + STOP_GRACE_S
         self._context.interrupt(reason)
-        # Twice, not over and over: a role's own clean-up deserves some peace.
+        # Twice, not repeatedly: the role's own clean-up must be able to run.
         for attempt, pause in enumerate((STOP_GRACE_S / 2, STOP_GRACE_S)):
             self._interrupt_thread(attempt)
-            for thread in self._owned.threads():
-                owned.interrupt(thread)
+            for thread in self._resources.threads():
+                role_resources.interrupt(thread)
             self._release()
             if attempt:
-                self._owned.close_sockets()
+                self._resources.close_sockets()
             children.end(self._children)
             self._thread.join(max(0.0, min(pause, deadline - time.monotonic())))
             if not self._thread.is_alive():
                 return
         self._unlist()
-        self._owned.close_sockets()
+        self._resources.close_sockets()
         self._context.end()
         self._tell(Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and {ABANDONED}"))
 
@@ -153,7 +152,7 @@ class RoleThread:
                 self._loop.call_soon_threadsafe(self._main.cancel)
                 if attempt == 0:
                     return
-            owned.interrupt(self._thread)
+            role_resources.interrupt(self._thread)
 
     def _run(self) -> None:
         try:
@@ -219,17 +218,17 @@ class RoleThread:
         """End what the role started and left."""
         self._unlist()
         children.end(self._children, collect=True)
-        self._owned.close_sockets()
-        left = self._owned.end_threads(THREAD_GRACE_S)
+        self._resources.close_sockets()
+        left = self._resources.end_threads(THREAD_GRACE_S)
         self._lines.finish()
         if left:
             text = "these threads of the role cannot be ended, since they wait in foreign code: %s"
-            self._context.log.warning(text, owned.names(left))
-        self._owned.write = None
+            self._context.log.warning(text, role_resources.names(left))
+        self._resources.write = None
         self._context.end()
 
     def _children(self) -> list[Child]:
-        threads = [self._thread, *self._owned.threads()]
+        threads = [self._thread, *self._resources.threads()]
         numbers = [thread.native_id for thread in threads if thread.native_id is not None]
         return children.of_threads(numbers) + children.adopted(self._mine)
 

@@ -1,7 +1,7 @@
-"""What one run has in this process: its code, its roles, and what they wait for.
+"""The state of one run in an agent: its code, its roles, and what they wait for.
 
-The agent's loop calls in with the controller's messages; role threads call in through `Wire`. The lock
-keeps the tables whole; nothing is sent or waited for while it is held.
+The agent's loop calls in with the controller's messages; role threads call in through `Wire`. A lock protects
+the tables; nothing is sent or waited for while it is held.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.node import dataplane
 from orchestrator.node.context import Context, RoleStopped
 from orchestrator.node.nodes import Node
-from orchestrator.node.owned import names
 from orchestrator.node.program import Program
+from orchestrator.node.role_resources import names
 from orchestrator.node.roles import Outcome, RoleThread, nothing
 from orchestrator.protocol import Message
 from orchestrator.protocol.messages import (
@@ -188,21 +188,21 @@ class Run:
             gc.collect()  # an executor that only its own module knew ends its threads when it is collected
 
     def released(self, name: str, generation: int) -> None:
-        """All have come to a barrier."""
+        """Release the roles that wait at a barrier."""
         with self._lock:
             waiting = self._barriers.pop((name, generation), [])
         for _node, future in waiting:
             _settle(future, None)
 
     def published(self, key: str, value: Any) -> None:
-        """A value that roles asked for has come."""
+        """Pass a published value to the roles that wait for it."""
         with self._lock:
             waiting = self._lookups.pop(key, [])
         for _node, future in waiting:
             _settle(future, value)
 
     def ask_again(self) -> None:
-        """Say once more what is waited for: a controller that was killed may have acknowledged it only."""
+        """Repeat all pending requests: a killed controller may have acknowledged them only."""
         with self._lock:
             barriers = [(key, node) for key, waiting in self._barriers.items() for node, _ in waiting]
             lookups = [(key, node) for key, waiting in self._lookups.items() for node, _ in waiting]
@@ -243,7 +243,7 @@ class Run:
         return future
 
     def lookup(self, node: int, key: str) -> Future[Any]:
-        """Ask for a value; asked anew each time, because a publication may be replaced."""
+        """Ask for a value; requested each time, because a publication may be replaced."""
         future: Future[Any] = Future()
         with self._lock:
             self._lookups[key].append((node, future))
@@ -251,7 +251,7 @@ class Run:
         return future
 
     def _wait_for_room(self, node: int) -> None:
-        """Hold up a role while too much of what roles said waits for the controller.
+        """Block a role while the outbox is full.
 
         Raises:
             RoleStopped: The role has to end; also in threads that it started itself.

@@ -1,13 +1,13 @@
-"""The agent as a program: set up the process, open the nodes, obey, and leave in order.
+"""The agent program: set up the process, open the nodes, run roles on request, shut down in order.
 
-    user namespace (without root) → mount namespace → network namespaces → table → dataplanes → ready file
-    → the controller calls → roles, until SIGTERM → roles ended → in a container: dataplanes closed
+    user namespace (without root) → mount namespace → network namespaces → table → dataplanes → ready file →
+    the controller asks for an agent → roles, until SIGTERM → roles ended → in a container: dataplanes closed
 
-What runs roles (`orchestrator.node.duty`) takes four times as long to load as a node takes to start, and most
-labs of ordinary programs never need it; so it is loaded when the controller calls for it. Nothing that this
-module imports may import it, nor asyncio.
+Importing `orchestrator.node.agent_loop` takes four times as long as starting a node, and labs that only run
+ordinary programs never need it. So it is imported when the controller asks for it. Nothing that this module
+imports may import it, nor asyncio.
 
-An error goes to the log as the operator should see it; `nm up` shows the last lines when the process ends.
+An error is logged as the operator should see it; `nm up` shows the last lines when the process ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from orchestrator import log
-from orchestrator.node import dataplane, inherited, options
+from orchestrator.node import dataplane, options, process_state
 from orchestrator.node.guard import guard
 from orchestrator.node.nodes import Nodes, raise_file_limit
 from orchestrator.node.options import Options
@@ -33,12 +33,12 @@ AGAIN_MAX_S = 30.0
 
 
 class Stopped(BaseException):
-    """Somebody wants this process to end."""
+    """This process has to end."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the agent; returns the exit code."""
-    inherited.set_in_order()
+    process_state.reset()
     given = options.parse(argv)
     log.setup(given.log_level)
     try:
@@ -89,8 +89,8 @@ def _carry(given: Options) -> None:
         dataplane.wait_for_call()
         _run_roles(given, nodes)
     finally:
-        # A native lab's nodes are all in processes like this one, and whoever ends it looks at the process: a
-        # thousand goodbyes would only make the end longer.
+        # A native lab's nodes are all in processes like this one, and `nm down` watches the process: a
+        # thousand Goodbye messages would only delay the end.
         if given.directory is None:
             _on_signals(signal.SIG_IGN)
             nodes.close()
@@ -105,13 +105,13 @@ def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
     pause_s = AGAIN_S
     while True:
         try:
-            from orchestrator.node import duty
+            from orchestrator.node import agent_loop
 
-            duty.serve(given, nodes)
+            agent_loop.serve(given, nodes)
             raise Stopped
         except Exception:
             _on_signals(_stop)
-            _logger.exception("the agent failed; no roles can be run here until it is started again")
+            _logger.exception("the agent failed; no roles can run here until it is restarted")
         _pause(pause_s)
         pause_s = min(2 * pause_s, AGAIN_MAX_S)
 

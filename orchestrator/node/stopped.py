@@ -1,4 +1,4 @@
-"""The exception that ends a role."""
+"""The exception that stops a role."""
 
 from __future__ import annotations
 

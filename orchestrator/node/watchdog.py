@@ -1,12 +1,11 @@
-"""Watch over what roles share with the node in this process, and put it back after them.
+"""Detect damage that roles do to the node's process, and restore shared state after them.
 
-Roles run in the process that carries the nodes. One that closes descriptors which it did not open can take a
-TUN device or an event loop away from the node; nothing mends that but a new process. It is noticed within a
-second, and the process ends with the reason in its log, so that `nm up` replaces it, instead of going on as
-something that looks alive.
+Roles run in the process that hosts the nodes. A role that closes descriptors which it did not open can take a
+TUN device or an event loop away from the node; only a new process repairs that. The watchdog notices it
+within a second and ends the process with the reason in its log, so that `nm up` replaces it.
 
-What a role may change and can be put back is put back when no role runs any more: the standard streams, the
-working directory, the file mode mask, the environment, limits on resources and settings of the interpreter.
+What a role may change and can be restored is restored when no role runs any more: the standard streams, the
+working directory, the file mode mask, the environment, resource limits and settings of the interpreter.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 class Watchdog:
-    """Knows what belongs to the node, as it is before the first role comes.
+    """Records the node's descriptors before the first role starts.
 
     Args:
         namespaces: Open files that name network namespaces.
@@ -63,7 +62,7 @@ class Watchdog:
         self._settings = Settings()
         self._looking = threading.Lock()
         self._looks = 0  # begun so far
-        # A standard module that a role deletes would be loaded anew by the next one, beside ours.
+        # A standard module that a role deletes would be imported a second time by the next one.
         self._modules = dict(sys.modules)
         watched = {number: link for number, link in _links().items() if link in _WATCHED}
         watched |= dict.fromkeys(namespaces, "network namespace")
@@ -76,18 +75,18 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def arm(self) -> None:
-        """Look from time to time, from now on."""
+        """Start periodic checks."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
         self._armed.set()
 
     def disarm(self) -> None:
-        """No role runs; there is nothing to look for."""
+        """Stop periodic checks, because no role runs."""
         self._armed.clear()
 
     def close(self) -> None:
-        """Look no more: the agent ends, and takes its event loop's descriptors with it."""
+        """End all checks: the agent ends, and closes its event loop's descriptors."""
         with self._looking:
             self._closed = True
             self.disarm()
@@ -95,7 +94,7 @@ class Watchdog:
                 os.close(self._copies.popitem()[1])
 
     def damage(self) -> str:
-        """What was taken away from the node, in words; empty when all is there."""
+        """Return the node's missing or replaced descriptors, in words; empty if there are none."""
         for number, (link, identity) in self._watched.items():
             if _identity(number) != identity:
                 return f"descriptor {number} ({link})"
@@ -133,7 +132,7 @@ class Watchdog:
         for number, kept in zip(_STANDARD, self._kept, strict=True):
             if _identity(number) != _identity(kept):
                 os.dup2(kept, number, inheritable=True)
-        self._settings.put_back()
+        self._settings.restore()
         output.restore()
         with suppress(OSError):
             os.fchdir(self._folder)

@@ -1,7 +1,7 @@
-"""From what is meant to what each part gets: every address, port, token and mount decided, nothing written.
+"""Turn a topology into a deployment plan: every address, port, token and mount; nothing is written.
 
-`build` is pure: the same topology, options and secrets give the same plan. What it leaves out on purpose is
-looking at the machine; free ports and a free subnet are found by whoever calls and are handed in.
+`build` is pure: the same topology, options and secrets give the same plan. It does not look at the machine;
+the caller finds free ports and a free subnet and passes them in.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from orchestrator.plan.model import (
     ServicePlan,
     VolumePlan,
 )
-from orchestrator.plan.reach import ttl_mode, ttl_note
+from orchestrator.plan.ttl import ttl_mode, ttl_note
 
 __all__ = [
     "Bind",

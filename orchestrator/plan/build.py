@@ -1,4 +1,4 @@
-"""Deciding everything: addresses, ports, doors and who may open them."""
+"""Build the deployment plan: addresses, ports, sockets, tokens and mounts of every part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.plan.model import (
     NodePlan,
     Secrets,
 )
-from orchestrator.plan.reach import ttl_mode
+from orchestrator.plan.ttl import ttl_mode
 from orchestrator.protocol import node_token
 from orchestrator.topology import Node, Topology
 
@@ -31,7 +31,7 @@ CONTROLLER_PORT = 3_000
 LINK_PORT = 8_080
 """Where a node in a container takes links; Nextmini's port."""
 
-# Host ports of nodes beside an external seat when nobody found free ones, as for `nm render`.
+# Host ports of neighbours of external nodes when no free ones were searched, as for `nm render`.
 _LINK_PORTS_FROM = 18_080
 _CONNECT_SECONDS = 5.0  # to a controller that was there first
 _LAB = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -64,10 +64,10 @@ def build(
         backend: `docker` or `native`.
         run_id: Marks everything that this start creates.
         home: The folder that keeps the lab, so that `gc` can tell one user's containers from another's.
-        external: Further nodes that are seats for a user's own program.
+        external: Further external nodes, run by programs of the user.
         controller_port: The port on this machine's loopback where the controller is reached.
-        link_ports: Ports on this machine's loopback for the containers beside an external seat.
-        secrets: Tokens and password; drawn anew unless given.
+        link_ports: Ports on this machine's loopback for the neighbours of external nodes.
+        secrets: Tokens and password; generated unless given.
         db: Where Postgres is; for docker it is the lab's own container.
         subnet: The container network's subnet; the engine's choice unless given.
         images: Names of the images; those of this version unless given.
@@ -88,18 +88,18 @@ def build(
             expected="small letters, digits and `-`, at most 40",
             hint="containers, networks and folders are named after it",
         )
-    seats = _with_seats(topology, external)
+    external_nodes = _with_external_nodes(topology, external)
     keys = secrets or Secrets.generate()
     docker = backend == "docker"
-    published = _published(seats, link_ports or {}) if docker else {}
-    ttl = ttl_mode(seats)
+    published = _published(external_nodes, link_ports or {}) if docker else {}
+    ttl = ttl_mode(external_nodes)
     address = "controller" if docker else "127.0.0.1"
     port = CONTROLLER_PORT if docker else controller_port
     reach = f"ws://127.0.0.1:{controller_port}/control"
     inside = f"ws://{address}:{port}/control"
     nodes = tuple(
         _node(
-            seats,
+            external_nodes,
             node,
             name,
             keys,
@@ -111,7 +111,7 @@ def build(
             LINKS if docker and not node.external else "" if docker else link_directory,
             ready_timeout,
         )
-        for node in seats.nodes.values()
+        for node in external_nodes.nodes.values()
     )
     plan = DeploymentPlan(
         lab=name,
@@ -119,13 +119,13 @@ def build(
         run_id=run_id,
         home=home,
         version=__version__,
-        topology=seats,
+        topology=external_nodes,
         nodes=nodes,
         controller=_controller(
-            seats, name, backend, port, keys, _database(db, docker, keys), published, ready_timeout
+            external_nodes, name, backend, port, keys, _database(db, docker, keys), published, ready_timeout
         ),
-        hosts=_hosts(seats),
-        buffers=buffer_sysctls(seats),
+        hosts=_hosts(external_nodes),
+        buffers=buffer_sysctls(external_nodes),
         secrets=keys,
         controller_url=reach,
         images=images or Images.of_version(__version__),
@@ -134,7 +134,7 @@ def build(
     return plan_containers(plan, subnet, controller_port, published) if docker else plan
 
 
-def _with_seats(topology: Topology, external: Collection[int]) -> Topology:
+def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topology:
     unknown = sorted(set(external) - set(topology.nodes))
     if unknown:
         raise UsageError(
@@ -152,14 +152,14 @@ def _with_seats(topology: Topology, external: Collection[int]) -> Topology:
 
 def _published(topology: Topology, given: Mapping[int, int]) -> dict[int, int]:
     """Return a host port for every container that a program outside has to reach."""
-    seats = {node.id for node in topology.nodes.values() if node.external}
+    external_nodes = {node.id for node in topology.nodes.values() if node.external}
     beside: set[int] = set()
     for link in topology.links:
-        if link.a in seats:
+        if link.a in external_nodes:
             beside.add(link.b)
-        if link.b in seats:
+        if link.b in external_nodes:
             beside.add(link.a)
-    return {node: given.get(node, _LINK_PORTS_FROM + node) for node in sorted(beside - seats)}
+    return {node: given.get(node, _LINK_PORTS_FROM + node) for node in sorted(beside - external_nodes)}
 
 
 def _database(given: Database | None, docker: bool, secrets: Secrets) -> Database:
@@ -193,7 +193,8 @@ def _node(
         controller_token=node_token(secrets.node_key, node.id),
         # All parts of a lab start at once, and the controller may be the last.
         controller_connect_timeout_ms=_milliseconds(_CONNECT_SECONDS if node.external else ready_timeout),
-        # Nodes under one name reach each other at private addresses; a seat outside the containers cannot.
+        # Nodes under one name reach each other at private addresses; an external node outside the containers
+        # cannot.
         private_network_name=f"nm-{lab}" if contained or not docker else f"host-{lab}",
         private_network_interface="eth0" if contained else "lo",
         private_network_addr="auto" if contained else "127.0.0.1",
@@ -202,7 +203,7 @@ def _node(
         public_network_port=port,
         tun_interface_name="utun",
         mtu=node.mtu,
-        # A seat's program decides itself, and does not need the right to make an interface.
+        # An external node's program decides itself, and needs no permission to create an interface.
         enable_local_interface=not node.external,
         num_tun_queues=node.num_tun_queues,
         offload=node.offload,

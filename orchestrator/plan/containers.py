@@ -1,4 +1,4 @@
-"""The docker backend's part of a plan: one container for Postgres, one for the controller, one per node.
+"""Plan the containers of the docker backend: Postgres, the controller, and one per node.
 
 No container is privileged. Every root file system is read-only and every capability dropped; a node gets
 NET_ADMIN and the TUN device back, which is what making an interface takes. Ports are published on this

@@ -1,4 +1,4 @@
-"""What a node has besides its network: a host name, and the kernel settings of its network namespace.
+"""Host names of nodes, and the kernel settings of their network namespaces.
 
 A TCP stream carries its window once a round trip, and the window is bounded by the buffers of its ends.
 What the kernel allows by default is enough for 240 Mbit/s at a round trip of 100 ms. So the bound is raised
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from orchestrator.plan.reach import distances
+from orchestrator.plan.ttl import distances
 from orchestrator.topology import Link, Node, Topology
 
 __all__ = ["buffer_sysctls", "hostname"]

@@ -1,7 +1,6 @@
-"""The plan itself: frozen, complete, and free of decisions still to be taken.
+"""The data classes of a deployment plan.
 
-Names of fields are the keys of the files that are rendered from them; see `orchestrator.settings` for what
-the keys mean.
+Field names are the keys of the files that are rendered from them; `orchestrator.settings` describes them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """What opens doors in one run of one lab; never shown in a repr."""
+    """The tokens, keys and passwords of one run of one lab; never shown in a repr."""
 
     node_key: str = field(repr=False)
     operator_token: str = field(repr=False)
@@ -254,13 +253,13 @@ class DeploymentPlan:
         lab: The lab's name.
         backend: `docker` or `native`.
         run_id: Marks everything that this start of the lab creates.
-        home: The folder that keeps the lab; empty for files that nobody keeps.
+        home: The folder that keeps the lab; empty for rendered files without a lab.
         version: The program's version, which is the images' too.
-        topology: The topology with the seats of `--external` marked.
+        topology: The topology with the nodes of `--external` marked.
         nodes: What each node's file says.
         controller: What the controller's file says.
         hosts: Names and addresses of all nodes.
-        secrets: What opens doors.
+        secrets: Tokens, keys and passwords.
         images: For docker.
         services: Containers, for docker.
         network: Their network, for docker.
@@ -293,11 +292,11 @@ class DeploymentPlan:
         """Return the restart policy of all containers, as a compose file states it.
 
         The engine pauses longer after each death that follows another, up to a minute, and counts all of them
-        for as long as the container lives; `nm up` begins the count anew.
+        for as long as the container lives; `nm up` resets the count.
         """
         return f"on-failure:{RESTARTS}" if self.restart else "no"
 
     @property
     def external(self) -> tuple[int, ...]:
-        """Return the nodes that are seats for a user's own program."""
+        """Return the external nodes, run by programs of the user."""
         return tuple(node.node_id for node in self.nodes if node.external)

@@ -1,4 +1,4 @@
-"""The control protocol: messages, bytes and the rules of a conversation; no sockets.
+"""The control protocol: messages, their encoding, and the rules of a session; no sockets.
 
 The Rust crate `nm-messages` defines the part that nodes need once more. Shared vectors under `tests/vectors`
 hold the two together.

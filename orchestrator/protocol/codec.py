@@ -1,11 +1,10 @@
-"""Frames to bytes and back.
+"""Encode frames to bytes and decode them.
 
-A websocket message holds one or more frames, one after the other, so that a thousand small messages cost a
-few system calls. A frame is a msgpack array of five: version, id, node, type, body.
+A websocket message holds one or more frames, one after the other, so that a thousand small messages cost few
+system calls. A frame is a msgpack array of five: version, id, node, type, body.
 
-Reading is forgiving in one way only: a frame that is well-formed msgpack but wrong in itself does not spoil
-those around it. `decode_batch` hands it over as a `Bad`, with as much of its header as could be read, so that
-the peer can be answered.
+A frame that is well-formed msgpack but otherwise invalid does not affect the frames around it. `decode_batch`
+returns it as a `Bad`, with as much of its header as could be read, so that the peer can be answered.
 """
 
 from __future__ import annotations
@@ -176,7 +175,7 @@ def decode_batch(data: bytes, limit: int = MAX_MESSAGE) -> list[Frame | Bad]:
     """Return the frames of a websocket message, with a `Bad` in the place of each wrong one.
 
     When the bytes stop making sense the last item is a `Bad`; nothing after that point can be found again.
-    The same holds after many wrong frames: a peer that talks nonsense is not worth reading to the end.
+    The same holds after many wrong frames: a peer that sends mostly invalid data is not read to the end.
 
     Args:
         data: The message.
@@ -197,7 +196,7 @@ def decode_batch(data: bytes, limit: int = MAX_MESSAGE) -> list[Frame | Bad]:
         except msgpack.OutOfData:
             text = f"the message ends inside a frame, {len(data) - end} bytes after its beginning"
             return [*frames, Bad(Truncated(text))]
-        except Exception as error:  # msgpack raises ValueError and its kin for every kind of nonsense
+        except Exception as error:  # msgpack raises ValueError and its kin for every kind of invalid input
             return [*frames, Bad(Malformed(f"the message is not msgpack at byte {end}: {error}"))]
         if type(parts) is not list or not parts:
             text = "a frame is an array of version, id, node, type and body"

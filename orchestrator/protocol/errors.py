@@ -1,4 +1,4 @@
-"""What can be wrong with a control message, each with a stable id that travels in an `Error` reply.
+"""Errors of the control protocol, each with a stable id that is sent in an `Error` reply.
 
 ProtocolError (orchestrator.errors)
 ├── Malformed        the bytes are no frame: not msgpack, not five parts, nested too deeply
@@ -82,7 +82,7 @@ class Refused(ProtocolError):
 
 
 class BadRequest(ProtocolError):
-    """A request that has to be changed by whoever makes it; its ids are in `MISTAKES`."""
+    """An invalid request, by a mistake of the requesting peer; its ids are in `MISTAKES`."""
 
     id = "control.request"
     exit_code = UsageError.exit_code

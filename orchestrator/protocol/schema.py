@@ -1,4 +1,4 @@
-"""Turn message classes into checkers of the maps that travel, and back.
+"""Compile message classes into functions that encode and validate their MessagePack maps.
 
 A message is a frozen dataclass whose annotations say everything: `U32` is an integer with a range, `X | None`
 a field that may be left out, `tuple[X, ...]` a list, a nested dataclass a map. The annotations of a class are

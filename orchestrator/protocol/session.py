@@ -1,7 +1,7 @@
-"""The rules of a conversation, without sockets: who may say what, and which reply belongs to which request.
+"""The rules of a session, without sockets: admission, permissions, and matching replies to requests.
 
-`Admission` is the controller's side of the first frame; `permitted` guards every later one; `Requests` counts
-and matches on both sides. The transport moves the bytes and asks here what to do with them.
+`Admission` handles the first frame on the controller's side; `permitted` checks every later one; `Requests`
+numbers and matches requests on both sides. The transport moves the bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom the controller let in; `node` is the one whose token it showed, 0 for an operator."""
+    """An authenticated peer; `node` is the node of its token, 0 for an operator."""
 
     role: Role
     software: str

@@ -1,6 +1,7 @@
-"""What a node proves itself with: a token of its own, derived from a key that the controller alone keeps.
+"""Derive each node's token from the lab's key, and compare tokens in constant time.
 
-The controller needs no list of tokens, and whoever reads one node's token can speak for that node alone.
+A token is derived from a key that only the controller has. The controller needs no list of tokens, and a
+leaked token of one node is valid for that node alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""From a plan to files: templates without decisions, and a manifest that proves what was written.
+"""Render a deployment plan to files: templates without decisions, and a manifest of what was written.
 
-Nothing touches a socket, a namespace or an engine before these files are there; whoever wants to know what
-`nm up` is going to do can read them (`nm render FILE -o DIR`).
+These files are written before any socket, namespace or container exists; `nm render FILE -o DIR` shows them.
 """
 
 from __future__ import annotations

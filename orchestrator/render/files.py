@@ -1,4 +1,4 @@
-"""The text of every file of a run directory."""
+"""Render the text of every file of a run directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values as TOML and as Compose text, so that no value can be mistaken for syntax."""
+"""Quote values for TOML and compose files."""
 
 from __future__ import annotations
 

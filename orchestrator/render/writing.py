@@ -1,4 +1,4 @@
-"""Putting rendered files on disk, each one whole or not at all."""
+"""Write rendered files to disk atomically."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def write(plan: DeploymentPlan, directory: Path | str) -> RunDirectory:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
-        _remove_strays(folder, {file.name for file in files})
+        _remove_stale_files(folder, {file.name for file in files})
         paths = tuple(_put(folder, file) for file in files)
     except OSError as error:
         raise HostNotFit(
@@ -76,7 +76,7 @@ def write(plan: DeploymentPlan, directory: Path | str) -> RunDirectory:
     return RunDirectory(folder, paths)
 
 
-def _remove_strays(folder: Path, names: set[str]) -> None:
+def _remove_stale_files(folder: Path, names: set[str]) -> None:
     ours = [*folder.glob("node-*.toml"), folder / "docker-compose.yml", folder / "postgres-password"]
     for path in ours:
         if path.name not in names:

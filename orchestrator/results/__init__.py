@@ -1,4 +1,4 @@
-"""What a run found out: rows to files as they come, a verdict, and tables for people.
+"""The results of a run: rows written as they arrive, a verdict, and tables.
 
 outcome   a run and its verdict, as `nm run -o json` shows it
 folder    the results folder, written while the run goes on

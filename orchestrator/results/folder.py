@@ -9,7 +9,7 @@ events.jsonl    everything that happened, a line each, in order
 logs/           what each role logged, a file per node
 ```
 
-An event is on disk when it has happened, and a row is one. The tables of rows are written anew when there are
+An event is on disk when it has happened, and a row is one. The tables of rows are rewritten when there are
 twice as many rows as in the last ones, and at the end; what they lack after a crash, `events.jsonl` has. So
 the work for all rows together grows as their number, however many there are and whatever columns they
 bring.

@@ -1,4 +1,4 @@
-"""A run and its verdict."""
+"""The outcome of a run and its verdict."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which columns of which rows a person wants to see.
+"""Format the rows of a run as tables for the terminal.
 
-A table is plain text in rows and columns; colour and boxes are the command line's business. `weights-sync`
-has a table of its own, because its point is the comparison of what left the sender with what unicast would
-have sent; any other scenario shows what its roles reported.
+A table is plain text in rows and columns; the command line adds colour and boxes. `weights-sync` has a table
+of its own, which compares the bytes that left the sender with those that unicast would have sent; any other
+scenario shows what its roles reported.
 """
 
 from __future__ import annotations

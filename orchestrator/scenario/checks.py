@@ -1,4 +1,4 @@
-"""Whether an experiment held: what the roles reported, against what the scenario demands."""
+"""Evaluate the checks of a scenario against the rows that roles reported."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The small language of a check's `where`: `state == 'complete' and seconds < 2 * params.limit`.
 
-It looks like Python and is read by Python's own parser, but it is not run by Python: only the pieces below
-exist. There are no calls beyond a handful of pure functions, no attributes but `params.NAME`, no powers, and
-arithmetic is for numbers alone, so that a scenario from a stranger can be checked without being trusted.
+The syntax is a subset of Python's and is parsed by Python's parser, but not executed by Python: only the
+constructs below exist. There are no calls beyond a few pure functions, no attributes but `params.NAME`, no
+powers, and arithmetic is for numbers alone, so that checks of an untrusted scenario are safe to evaluate.
 """
 
 from __future__ import annotations

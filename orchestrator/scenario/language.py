@@ -1,4 +1,4 @@
-"""The keys of `scenario.yaml`, stated once."""
+"""The keys of `scenario.yaml`."""
 
 from __future__ import annotations
 

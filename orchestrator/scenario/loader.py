@@ -1,4 +1,4 @@
-"""Finding a scenario and reading it strictly: `scenario.yaml` by its table, `roles.py` without running it."""
+"""Find a scenario, read `scenario.yaml` strictly, and check `roles.py` without executing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scenario, and a scenario that has met its topology."""
+"""A scenario, and its resolution against a topology."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Scenario:
         """
         problems = Problems("scenario")
         values = self._values(params or {}, problems)
-        roles = self._cast(topology, problems)
+        roles = self._assign_roles(topology, problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
@@ -177,13 +177,13 @@ class Scenario:
                 )
         return values
 
-    def _cast(self, topology: Topology, problems: Problems) -> dict[str, tuple[int, ...]]:
-        """Return who plays what; `all` and `rest` leave out the seats of users' own programs."""
+    def _assign_roles(self, topology: Topology, problems: Problems) -> dict[str, tuple[int, ...]]:
+        """Return who plays what; `all` and `rest` leave out external nodes."""
         ours = {number: node for number, node in topology.nodes.items() if not node.external}
-        cast: dict[str, tuple[int, ...]] = {}
+        assigned: dict[str, tuple[int, ...]] = {}
         # `rest` comes last: it is what the other roles have left.
         for role in sorted(self.roles.values(), key=lambda role: "rest" in role.nodes):
-            taken = {node for nodes in cast.values() for node in nodes}
+            taken = {node for nodes in assigned.values() for node in nodes}
             members: set[int] = set()
             for word in role.nodes:
                 try:
@@ -198,8 +198,8 @@ class Scenario:
                         hint=error.hint,
                     )
             self._check_role(role, members, taken, topology, problems)
-            cast[role.name] = tuple(sorted(members))
-        return {name: cast[name] for name in self.roles}
+            assigned[role.name] = tuple(sorted(members))
+        return {name: assigned[name] for name in self.roles}
 
     def _chosen(
         self, word: str, topology: Topology, ours: Mapping[int, Node], taken: set[int]
@@ -221,7 +221,7 @@ class Scenario:
         for node in sorted(members):
             if topology.nodes[node].external:
                 problems.add(
-                    f"the role `{role.name}` cannot run in node {node}, a seat for a program of your own",
+                    f"the role `{role.name}` cannot run in node {node}, which is external",
                     "role-external",
                     role.place,
                     found=str(node),

@@ -1,4 +1,4 @@
-"""A scenario's parameters: typed, ranged, and read the same way from a file, a command line or Python."""
+"""The typed parameters of a scenario, read alike from a file, a command line and Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"[-+]?[0-9][0-9_]*")
 
 
 class ParamInvalid(Exception):
-    """A value does not fit its parameter; whoever knows the place turns it into a problem."""
+    """A value does not fit its parameter; a caller that knows the place turns it into a problem."""
 
     def __init__(self, reason: str, expected: str, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -109,7 +109,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _truth(value: object) -> bool | None:
+def _boolean(value: object) -> bool | None:
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value.strip().lower())
     return value if isinstance(value, bool) else None
@@ -156,7 +156,7 @@ TYPES: Mapping[str, _Type] = {
     "int": _Type("a whole number", _whole),
     "float": _Type("a number", _number, lambda value: f"{value:g}"),
     "str": _Type("text", _text),
-    "bool": _Type("true or false", _truth, lambda value: "true" if value else "false"),
+    "bool": _Type("true or false", _boolean, lambda value: "true" if value else "false"),
     "size": _Type(
         "a size such as `64 KB`",
         _unit(units.parse_size, lambda size: size.bytes),

@@ -1,8 +1,7 @@
-"""The shape of `node-<n>.toml` and `controller.toml`: frozen classes, read once at the start of a program.
+"""Read `node-<n>.toml` and `controller.toml` into frozen classes, once at the start of a program.
 
-What `render` writes, this room reads back; the golden round trip in the tests holds the two together. The
-node's file is read a second time by the packet core, which is as strict. Nothing deeper down reads files or
-the environment.
+`render` writes these files; a golden round trip in the tests compares the two. The packet core reads the
+node's file as well, equally strictly. No other code reads files or the environment for settings.
 """
 
 from __future__ import annotations

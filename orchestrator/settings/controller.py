@@ -1,4 +1,4 @@
-"""`controller.toml`: what the controller is told, the whole topology included.
+"""Settings of the controller (`controller.toml`), including the whole topology.
 
 The controller keeps its state in Postgres; this file is what it compares that state with at every start.
 """
@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from orchestrator.fields import Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text, Truth
+from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.settings.forms import PORT_MOST, Address
 from orchestrator.settings.reading import read_file, read_table, with_defaults
@@ -145,15 +145,15 @@ _SPEC = Table(
         "rate_bps": Field(Integer(1), "bits per second"),
         "delay_us": Field(Integer(0), "microseconds"),
         "loss": Field(Number(0, 1), "probability"),
-        "limit_bytes": Field(Integer(1), "room of the queue in bytes"),
-        "limit_packets": Field(Integer(1), "room of the queue in packets"),
+        "limit_bytes": Field(Integer(1), "queue limit in bytes"),
+        "limit_packets": Field(Integer(1), "queue limit in packets"),
     },
 )
 
 _KEYS: dict[str, Field] = {
     "lab": Field(Text(), "the lab's name", required=True),
     "node_key": Field(Text(), "what the tokens of nodes are derived from", required=True),
-    "operator_token": Field(Text(), "opens an operator's control connection", required=True),
+    "operator_token": Field(Text(), "authenticates an operator's control connection", required=True),
     "link_secret": Field(Text(), "the keys of the links between processes derive from it", required=True),
     "backend": Field(Choice("docker", "native", "swarm"), "what a node is"),
     "seed": Field(Integer(), "the lab's seed"),
@@ -191,7 +191,7 @@ _KEYS: dict[str, Field] = {
                     "node_id": Field(_ID, required=True),
                     "name": Field(Text(), required=True),
                     "labels": Field(MapOf(".+", "a label", Text(), "labels")),
-                    "external": Field(Truth()),
+                    "external": Field(Boolean()),
                     "operating_mode": Field(Choice("normal", later={"max": "flows spliced at relays"})),
                     "mtu": Field(Integer(576, PORT_MOST)),
                     "public_network_addr": Field(Text()),

@@ -1,4 +1,4 @@
-"""`node-<n>.toml`: what one node is told before it has spoken to anybody.
+"""Settings of a node (`node-<n>.toml`).
 
 Key names are Nextmini's where it has the thing. The packet core reads the same file and is the authority on
 the keys that concern packets; the agent reads it for its address, its token and its names.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.fields import Choice, Field, Integer, Table, Text, Truth
+from orchestrator.fields import Boolean, Choice, Field, Integer, Table, Text
 from orchestrator.settings.forms import PORT_MOST, Address
 from orchestrator.settings.reading import read_file, read_table, with_defaults
 
@@ -84,9 +84,9 @@ _KEYS = {
     "name": Field(Text(), "the node's name in the topology"),
     "lab": Field(Text(), "the lab it belongs to"),
     "seed": Field(Integer(), "the lab's seed"),
-    "external": Field(Truth(), "whether a user's own program is this node"),
+    "external": Field(Boolean(), "whether a user's own program is this node"),
     "controller_addr": Field(Text(), "websocket address of the controller", required=True),
-    "controller_token": Field(Text(), "the node's own secret, which proves to the controller who it is"),
+    "controller_token": Field(Text(), "the node's own token, which authenticates it to the controller"),
     "controller_connect_timeout_ms": Field(_MILLIS, "how long the first connection may take"),
     "private_network_name": Field(Text(), "nodes of one name reach each other at private addresses"),
     "private_network_interface": Field(Text(), "the interface on that network"),
@@ -96,13 +96,13 @@ _KEYS = {
     "public_network_port": Field(_PORT_OR_ANY, "the port that others use from outside"),
     "tun_interface_name": Field(Text(r"[!-~]{1,15}", "an interface name"), "the TUN interface"),
     "mtu": Field(Integer(576, PORT_MOST), "largest packet on the emulated network, in bytes"),
-    "enable_local_interface": Field(Truth(), "whether to make a TUN interface"),
+    "enable_local_interface": Field(Boolean(), "whether to make a TUN interface"),
     "num_tun_queues": Field(Integer(1, 256), "queues of the TUN interface"),
     "offload": Field(Choice("auto", "off"), "super-packets on TUN"),
     "tun_device": Field(Text(), "the TUN clone device"),
     "network_namespace": Field(Text(), "a network namespace to make TUN in"),
     "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver"),
-    "channel_backpressure": Field(Truth(), "whether a full receiver grows, up to 32 MB, instead of losing"),
+    "channel_backpressure": Field(Boolean(), "whether a full receiver grows, up to 32 MB, instead of losing"),
     "protocol": Field(
         Choice("auto", "unix", "tcp", later={"udp": "links over UDP", "quic": "links over QUIC"}),
         "transport of links between processes: the fastest that works, a unix socket or TCP, or TCP",
@@ -119,7 +119,7 @@ _KEYS = {
     "local_address": Field(Address(), "our address on the emulated network"),
     "net_mask": Field(Address(), "mask of the emulated network"),
     "base_addr": Field(Address(), "node n has this address plus n"),
-    "restart_on_disconnect": Field(Truth(), "whether to reconnect when the controller is lost"),
+    "restart_on_disconnect": Field(Boolean(), "whether to reconnect when the controller is lost"),
     "lossless_runtime_config": Field(
         Table(
             "lossless_runtime_config",

@@ -1,4 +1,4 @@
-"""Reading a settings file against its table, places included when they are needed."""
+"""Read a settings file against its table, with the place of every problem."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""YAML and TOML in which every value knows its line and column.
+"""Read YAML and TOML with the line and column of every value.
 
-Both readers give the same thing: a tree of `Value`. Nothing is interpreted here beyond numbers, text and
-truth; what a key means is the business of the room that asked. Everything that is wrong is collected in a
-`Problems`, so that a person sees all of it at once.
+Both readers return a tree of `Value`. Only numbers, text and booleans are interpreted here; the caller knows
+what a key means. All problems are collected in a `Problems`, so that the user sees all of them at once.
 
-YAML is read as its version 1.2 core says: `yes`, `on` and `1:30` are text. Tags, duplicate keys and files
-beyond `LARGEST_FILE` are refused; anchors and `<<` merges work, as long as they neither loop nor explode.
+YAML is read by the core schema of version 1.2: `yes`, `on` and `1:30` are text. Tags, duplicate keys and
+files beyond `LARGEST_FILE` are refused; anchors and `<<` merges work, bounded in size and without cycles.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The walk from YAML text to a tree of values.
+"""Build a tree of values with places from YAML text.
 
-PyYAML's parser (the C one where it is built in) turns the text into nodes with marks; turning nodes into data
-is done here, because PyYAML's own constructors forget the places, let the last of two equal keys win, and
-read `on` as true.
+PyYAML's parser (the C one where available) turns the text into nodes with marks. The nodes are converted to
+data here, because PyYAML's own constructors drop the places, let the last of two equal keys win, and read
+`on` as true.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def parse(text: str, file: str, problems: Problems) -> Value | None:
         return None
     try:
         return _Builder(file, problems).build(node, 0)
-    except _Hopeless:
+    except _ParseAborted:
         return None
 
 
-class _Hopeless(Exception):
+class _ParseAborted(Exception):
     """The document cannot be walked to its end; the reason has been noted."""
 
 
@@ -147,7 +147,7 @@ class _Builder:
 
     def _give_up(self, message: str, id: str, place: Place) -> None:
         self._problems.add(message, id, place)
-        raise _Hopeless
+        raise _ParseAborted
 
     def _place(self, node: yaml.Node) -> Place:
         return Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)

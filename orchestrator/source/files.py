@@ -1,4 +1,4 @@
-"""Reading a file's text, with the ways in which that can fail named."""
+"""Read the text of a file, with a specific error for each way that can fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["LARGEST_FILE", "named", "read_text"]
 STDIN = "-"
 """As a file's name: read standard input."""
 
-# A topology of 1,000 nodes with every link spelled out is about 100 KB; beyond this somebody gave the wrong
+# A topology of 1,000 nodes with every link spelled out is about 100 KB; beyond this it is probably the wrong
 # file.
 LARGEST_FILE = 8 * 1024 * 1024
 

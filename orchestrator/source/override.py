@@ -1,4 +1,4 @@
-"""`--set key=value`: lay one value over a tree before anybody looks at it.
+"""Apply a `--set key=value` option to a tree of values.
 
 The key is a path with dots, list elements count from 0: `defaults.link.rate=10 Mbit`, `links.0.loss=1 %`. The
 value is read as YAML. What is laid down carries the option as its place, so that a later complaint points at
@@ -20,7 +20,7 @@ def apply_override(root: Value, option: str, problems: Problems) -> None:
     Args:
         root: The tree, changed in place.
         option: What stood behind `--set`.
-        problems: Takes what is wrong; unknown keys are left to whoever checks the tree.
+        problems: Takes what is wrong; unknown keys are reported when the tree is checked.
     """
     place = Place(f"--set {option}")
     key, equals, text = option.partition("=")

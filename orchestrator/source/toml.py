@@ -1,8 +1,8 @@
-"""TOML to a tree of values.
+"""Build a tree of values with places from TOML text.
 
-`tomllib` decides what the text means but forgets where it stood, so a small scanner walks the same text again
-and notes the line and column of every key. It may assume valid TOML: it only runs when `tomllib` was content.
-Values inside an inline table or an array take the place of the value that holds them.
+`tomllib` parses the text but does not keep positions, so a small scanner walks the same text again and
+records the line and column of every key. It may assume valid TOML: it only runs after `tomllib` has accepted
+the text. Values inside an inline table or an array take the place of the value that contains them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def parse_toml(text: str, file: str, problems: Problems, *, places: bool = True)
 
 
 @dataclass(slots=True)
-class _Spot:
+class _Location:
     key: Place
     value: Place
 
@@ -66,12 +66,12 @@ class _Places:
 
     def __init__(self, text: str, file: str) -> None:
         self._file = file
-        self._spots: dict[_Path, _Spot] = dict(_Scanner(text, file).spots())
+        self._locations: dict[_Path, _Location] = dict(_Scanner(text, file).locations())
 
     def attach(self, data: Any, path: _Path, above: Place | None = None) -> Value:
-        """Return `data` as values; what has no spot of its own takes the place of what holds it."""
-        spot = self._spots.get(path)
-        place = spot.value if spot else above or Place(self._file, 1, 1)
+        """Return `data` as values; what has no location of its own takes the place of what holds it."""
+        location = self._locations.get(path)
+        place = location.value if location else above or Place(self._file, 1, 1)
         if isinstance(data, dict):
             entries = {key: self.attach(value, (*path, key), place) for key, value in data.items()}
             keys = {key: self._key_place(path, key, place) for key in data}
@@ -83,8 +83,8 @@ class _Places:
         return Value(data, place, str(data)[:60])
 
     def _key_place(self, path: _Path, key: str, above: Place) -> Place:
-        spot = self._spots.get((*path, key))
-        return spot.key if spot else above
+        location = self._locations.get((*path, key))
+        return location.key if location else above
 
 
 class _Scanner:
@@ -94,7 +94,7 @@ class _Scanner:
         self._at = 0
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
-    def spots(self) -> Iterator[tuple[_Path, _Spot]]:
+    def locations(self) -> Iterator[tuple[_Path, _Location]]:
         """Yield the path of every table and key with where it stands."""
         table: _Path = ()
         arrays: dict[_Path, int] = {}
@@ -105,20 +105,20 @@ class _Scanner:
                 path = self._resolve(self._key(), arrays)
                 arrays[path] = arrays.get(path, -1) + 1
                 table = (*path, arrays[path])
-                yield path, self._spot(start, start)
-                yield table, self._spot(start, start)
+                yield path, self._location(start, start)
+                yield table, self._location(start, start)
                 self._at += 2
             elif self._text[start] == "[":
                 self._at += 1
                 table = self._resolve(self._key(), arrays)
-                yield table, self._spot(start, start)
+                yield table, self._location(start, start)
                 self._at += 1
             else:
                 key = self._key()
                 self._at = self._text.index("=", self._at) + 1
                 while self._text[self._at] in " \t":
                     self._at += 1
-                yield (*table, *key), self._spot(start, self._at)
+                yield (*table, *key), self._location(start, self._at)
                 self._skip_value()
 
     def _resolve(self, key: tuple[str, ...], arrays: dict[_Path, int]) -> _Path:
@@ -181,8 +181,8 @@ class _Scanner:
         end = self._text.find("\n", self._at)
         self._at = len(self._text) if end < 0 else end
 
-    def _spot(self, key: int, value: int) -> _Spot:
-        return _Spot(self._place(key), self._place(value))
+    def _location(self, key: int, value: int) -> _Location:
+        return _Location(self._place(key), self._place(value))
 
     def _place(self, offset: int) -> Place:
 

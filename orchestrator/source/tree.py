@@ -1,4 +1,4 @@
-"""The tree that both readers give, and the collector of what is wrong with it."""
+"""The tree of values that both readers return, and the collector of problems."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""YAML to a tree of values: the door to `document`, which is opened on first use.
+"""Build a tree of values from YAML text; `document` is imported on first use.
 
-The node agent reads TOML alone, and its image carries no PyYAML.
+The node agent reads TOML only, and its image has no PyYAML.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Postgres, and only here.
+"""Access to Postgres; no other package uses it.
 
-    store      open, read once, write behind, hear of changes made by SQL
+    store      open, read once, write in the background, listen for changes made by SQL
     lab        SQL for nodes, links, routes, groups
     runs       SQL for runs and results
     history    SQL for events, measurements and flows
@@ -8,8 +8,8 @@
     migrate    numbered files under an advisory lock
     embedded   a server of our own from a PyPI wheel
 
-The SQL stands next to the function that runs it; rows become frozen classes at once. psycopg is imported when
-the first connection is made, so that importing this room costs nothing.
+The SQL is next to the function that runs it; rows become frozen classes at once. psycopg is imported with the
+first connection, so that importing this package is cheap.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A Postgres server of our own, from the binaries that a PyPI wheel carries.
+"""Run an embedded Postgres server from the binaries of a PyPI wheel.
 
-Only the wheel's files are used, not its Python face. The server keeps everything in one folder, listens on a
-socket in there and nowhere else, and runs as a user of its own when we are root, because Postgres refuses to
-be root. The folder is closed to others, so the socket needs no password.
+Only the wheel's binaries are used, not its Python API. The server keeps everything in one folder, listens on
+a socket in there and nowhere else, and runs as a user of its own when we are root, because Postgres refuses
+to run as root. The folder is closed to others, so the socket needs no password.
 
-A lab is thrown away in the end, so nothing waits for the disk (`fsync=off`): what was committed survives the
-death of any process, but not of the machine.
+A lab's database is deleted with the lab, so nothing waits for the disk (`fsync=off`): committed data survives
+the death of any process, but not of the machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.errors import HostNotFit, StoreUnavailable
-from orchestrator.store.privileges import become, borrow_name, may_become, may_walk, named_uid, spare_uid
+from orchestrator.store.privileges import (
+    become,
+    map_named_user,
+    may_become,
+    may_traverse,
+    named_uid,
+    spare_uid,
+)
 
 __all__ = ["EmbeddedPostgres"]
 
@@ -84,7 +91,7 @@ class EmbeddedPostgres:
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
 
-    # Where it is.
+    # Paths.
 
     @property
     def data(self) -> Path:
@@ -123,7 +130,7 @@ class EmbeddedPostgres:
             raise StoreUnavailable("the embedded Postgres does not run", id="store.not-running")
         return pid
 
-    # What it does.
+    # Starting and stopping.
 
     def start(self) -> None:
         """Make the cluster if there is none, and start the server; returns when it takes connections.
@@ -138,10 +145,10 @@ class EmbeddedPostgres:
             return
         binaries = find_binaries()
         owner = self._prepare_folders()
-        walk = not all(may_walk(path) for path in (binaries, self.directory))
+        walk = not all(may_traverse(path) for path in (binaries, self.directory))
         if not (self.data / "PG_VERSION").is_file():
             self._initialise(binaries, owner, walk=walk)
-        alone = borrow_name() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
+        alone = map_named_user() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
         self._launch(binaries, alone if owner is None else become(owner, walk=walk))
 
     def stop(self, *, within: float = 10.0) -> None:
@@ -167,7 +174,7 @@ class EmbeddedPostgres:
             return
         segment = self._segment()
         if segment is not None:
-            # 0 is IPC_RMID. It may be gone already, or be somebody else's by now; then this fails.
+            # 0 is IPC_RMID. It may be gone already, or belong to another process by now; then this fails.
             ctypes.CDLL(None).shmctl(segment, 0, None)
         if self.socket_directory.parent != self.directory and self._is_ours(self.socket_directory):
             shutil.rmtree(self.socket_directory, ignore_errors=True)
@@ -176,7 +183,7 @@ class EmbeddedPostgres:
         """Tell whether the server runs; a dead child is noticed at once."""
         return self._running_pid() is not None
 
-    def last_words(self, lines: int = 10) -> list[str]:
+    def log_tail(self, lines: int = 10) -> list[str]:
         """Return the end of its log."""
         with contextlib.suppress(OSError):
             return self.log.read_text(errors="replace").splitlines()[-lines:]
@@ -189,13 +196,13 @@ class EmbeddedPostgres:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # How.
+    # Helpers.
 
     def _is_ours(self, folder: Path) -> bool:
         """Whether a folder in a place where everybody may write was made by us."""
         owners = {os.geteuid(), spare_uid(str(self.directory))}
         with contextlib.suppress(OSError):
-            owners.add(self.data.stat().st_uid)  # the server's user, whoever that was when it was made
+            owners.add(self.data.stat().st_uid)  # the server's user when it was created
         try:
             found = folder.lstat()
         except OSError:
@@ -210,10 +217,10 @@ class EmbeddedPostgres:
         try:
             self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             if owner is not None and self.data.exists():
-                owner = self.data.stat().st_uid or owner  # whoever made the cluster has to run it
+                owner = self.data.stat().st_uid or owner  # the owner of the cluster has to run it
             for folder in (self.data, self.socket_directory):
                 folder.mkdir(mode=0o700, exist_ok=True)
-                # Somebody else's folder of that name, or a link, must not become ours.
+                # A foreign folder of that name, or a link, must not be used.
                 if folder.is_symlink() or folder.stat().st_uid not in (os.geteuid(), owner):
                     raise HostNotFit(f"{folder} belongs to somebody else", id="host.folder")
                 folder.chmod(0o700)
@@ -233,7 +240,7 @@ class EmbeddedPostgres:
             "-c",
             "dynamic_shared_memory_type=mmap",
         ]  # a killed initdb leaves nothing in /dev/shm, either
-        prepare = borrow_name() if owner is None else None
+        prepare = map_named_user() if owner is None else None
         if owner is not None:
             # initdb wants to know its user's name, which the server's own user does not have.
             named = named_uid()
@@ -252,7 +259,7 @@ class EmbeddedPostgres:
                 check=False,
             )
         if done.returncode != 0:
-            self._end_makers()
+            self._terminate_initdb_children()
             self.clean()
             shutil.rmtree(self.data, ignore_errors=True)
             said = done.stdout.decode(errors="replace").strip().splitlines()
@@ -265,8 +272,8 @@ class EmbeddedPostgres:
             for path in (self.data, *self.data.rglob("*")):
                 os.chown(path, owner, owner, follow_symlinks=False)
 
-    def _end_makers(self) -> None:
-        """End what a killed initdb started: it may go on without it, and make anew what is removed next."""
+    def _terminate_initdb_children(self) -> None:
+        """Terminate children of a killed initdb, which could recreate files that are removed next."""
         for pid in self._inside():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -281,8 +288,8 @@ class EmbeddedPostgres:
                     found.append(int(entry.name))
         return found
 
-    def _forget_the_dead(self) -> None:
-        """Remove the locks of a killed server that nobody has collected; to Postgres it seems alive."""
+    def _remove_stale_locks(self) -> None:
+        """Remove the lock files of a killed server that is still a zombie; Postgres takes it for running."""
         if not self.is_alive() and not self._inside():
             self.clean()
             for lock in (self.data / "postmaster.pid", self.socket_directory / f".s.PGSQL.{_PORT}.lock"):
@@ -308,13 +315,13 @@ class EmbeddedPostgres:
             if self._wait_until_ready(deadline):
                 return
             # The processes of a killed server need a moment to notice; until then it refuses to start.
-            last = "".join(self.last_words(3))
+            last = "".join(self.log_tail(3))
             if time.monotonic() > deadline or not any(words in last for words in _NOT_YET):
                 break
-            self._forget_the_dead()
+            self._remove_stale_locks()
             time.sleep(0.05)
         self.stop(within=1.0)
-        said = self.last_words(3)
+        said = self.log_tail(3)
         raise StoreUnavailable(
             f"the embedded Postgres in {self.directory} did not start",
             id="store.start",
@@ -349,12 +356,12 @@ class EmbeddedPostgres:
         if not lines or not lines[0].strip().isdigit():
             return None
         pid = int(lines[0])
-        # The number may be somebody else's by now; the server's working directory is its cluster.
+        # The number may be reused by now; the server's working directory is its cluster.
         try:
             here = Path(f"/proc/{pid}/cwd").readlink() == self.data.resolve()
         except OSError:
             return None
-        return pid if here and _lives(pid) else None
+        return pid if here and _is_running(pid) else None
 
     def _segment(self) -> int | None:
         lines = self._pid_file()
@@ -401,13 +408,13 @@ def _gone(pid: int, within: float, reap: Callable[[], None]) -> bool:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         reap()
-        if not _lives(pid):
+        if not _is_running(pid):
             return True
         time.sleep(0.005)
     return False
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     """Tell whether a process runs; one that only waits to be collected by its parent does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

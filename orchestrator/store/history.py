@@ -1,4 +1,4 @@
-"""Events, measurements and flows: what happened, in the order in which it did."""
+"""Write and read events, measurements and flows."""
 
 from __future__ import annotations
 

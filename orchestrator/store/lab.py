@@ -1,4 +1,4 @@
-"""Nodes, links, routes and groups: the SQL, next to the functions that run it."""
+"""Write and read nodes, links, routes and groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this release, one numbered file after the other.
+"""Migrate a database to this release's schema, one numbered file after the other.
 
 Two controllers that start at once do not disturb each other: the first takes an advisory lock, the second
 waits for it and finds nothing left to do. Each file runs in a transaction of its own, with its number.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Migration", "migrate", "migrations"]
 
-_LOCK = 0x6E6D5F6D6967  # "nm_mig"; any number will do that nobody else uses in this database
+_LOCK = 0x6E6D5F6D6967  # "nm_mig"; any number that is not used otherwise in this database
 
 
 @dataclass(frozen=True, slots=True)

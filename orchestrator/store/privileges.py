@@ -1,12 +1,12 @@
-"""Run a child as an ordinary user although we are root.
+"""Run a child process as an unprivileged user when we are root.
 
-Postgres refuses to be root. A child that becomes somebody else may however lose the way to its own files,
-when a folder above them is closed to others (`/root`, pytest's temporary folders). For that case one
-capability can be kept across the change, the one that lets a process walk through folders and read.
+Postgres refuses to run as root. A child that becomes another user may however not reach its own files any
+more, when a folder above them is closed to others (`/root`, pytest's temporary folders). For that case one
+capability can be kept across the change, the one that allows a process to traverse folders and read.
 
-Where nobody else is to be had, the child borrows an account: in a user namespace of its own, the same files
-belong to a user that has a name and is not root. That is so for an ordinary user whose id has no name, as in
-a container that was given a bare number, and for root of a user namespace in which there is nobody else.
+Where no other user exists, the child uses an account's name: in a user namespace of its own, the same files
+belong to a named user that is not root. That is so for an ordinary user whose id has no name, as in a
+container that was given a bare number, and for root of a user namespace without other users.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from orchestrator.errors import HostNotFit
 
-__all__ = ["become", "borrow_name", "may_become", "may_walk", "named_uid", "spare_uid"]
+__all__ = ["become", "map_named_user", "may_become", "may_traverse", "named_uid", "spare_uid"]
 
 # Outside what useradd gives to people and services, and in the range that systemd hands out for a process's
 # lifetime and takes back (61184 to 65519, `man systemd.exec`, DynamicUser).
@@ -40,7 +40,7 @@ _CLONE_NEWUSER = 0x1000_0000
 
 
 def spare_uid(name: str) -> int:
-    """Return a user id for `name` that belongs to nobody on this machine, the same one each time."""
+    """Return a user id for `name` that is not used on this machine, always the same one."""
     taken = {entry.pw_uid for entry in pwd.getpwall()}
     start = zlib.crc32(name.encode())
     for step in range(_UIDS):
@@ -59,13 +59,13 @@ def named_uid() -> int:
     raise HostNotFit("there is no account but root's", id="host.no-uid", hint="add the account `nobody`")
 
 
-def may_walk(path: Path) -> bool:
-    """Tell whether a stranger may walk through every folder down to `path`, itself included."""
+def may_traverse(path: Path) -> bool:
+    """Tell whether any user may traverse every folder down to `path`, itself included."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 
 def become(uid: int, *, walk: bool) -> Callable[[], None]:
-    """Return what a child has to call before it runs the program, to be `uid` and nobody else.
+    """Return what a child has to call before it runs the program, to run as `uid`.
 
     Args:
         uid: The user and group to become.
@@ -97,7 +97,7 @@ def may_become(uid: int, table: Path = Path("/proc/self/uid_map")) -> bool:
     return any(int(first) <= uid < int(first) + int(count) for first, _outside, count in ranges)
 
 
-def borrow_name() -> Callable[[], None] | None:
+def map_named_user() -> Callable[[], None] | None:
     """Return what a child has to call before it runs a program that insists on a named user other than root.
 
     None when we are such a user. To the child its files seem to belong to an account without rights; to

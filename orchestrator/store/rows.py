@@ -1,4 +1,4 @@
-"""What the tables hold, as frozen classes; a row becomes one of these as soon as it is read."""
+"""The rows of the tables as frozen classes."""
 
 from __future__ import annotations
 

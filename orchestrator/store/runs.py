@@ -1,4 +1,4 @@
-"""Runs, their roles and what they produced: the SQL, next to the functions that run it."""
+"""Write and read runs, their roles and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store as the controller sees it: open it, read once, write behind, hear of changes made by SQL."""
+"""The store: open the database, read the lab's state, write in the background, listen for SQL changes."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["CHANNEL", "Store"]
 
 CHANNEL = "nm_changed"
-"""The channel that triggers notify when somebody else writes; the payload is the table."""
+"""The channel that triggers notify on writes of other sessions; the payload is the table."""
 
 TABLES = ("links", "routes", "groups")
 """What may be changed by SQL; members and trees count as groups."""
 
-_MEND = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
+_HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
 
 _LOG = log.get(__name__)
 
 
 class Store:
-    """Postgres, and nothing else knows it.
+    """The connection to Postgres.
 
     Args:
         conninfo: As libpq reads it.
@@ -83,7 +83,7 @@ class Store:
         return snapshot
 
     async def close(self) -> None:
-        """Write what is left and let go."""
+        """Write what is queued, and close the connections."""
         if self._listener is not None:
             self._listener.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -93,7 +93,7 @@ class Store:
         if self._pool is not None:
             await self._pool.close(timeout=1.0)
 
-    # What it is worth.
+    # Health.
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ class Store:
             if self._writer.refused:
                 found.append(f"Postgres refused {self._writer.refused} writes; the controller's log has them")
         if not found and self._listener is not None and not self._listening:
-            found.append("changes made by SQL are not heard at the moment")
+            found.append("changes made by SQL are not received at the moment")
         return tuple(found)
 
     async def flushed(self) -> bool:
@@ -125,10 +125,10 @@ class Store:
             return False
         return True
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait until there is room for what can wait."""
         if self._writer is not None:
-            await self._writer.room()
+            await self._writer.wait_for_capacity()
 
     # Reading.
 
@@ -181,14 +181,14 @@ class Store:
             return None if row is None else (row[0], row[1], row[2])
 
     def listen(self, changed: Callable[[str], None]) -> None:
-        """Call back with `links`, `routes` or `groups` when somebody else has changed them.
+        """Call back with `links`, `routes` or `groups` when another session has changed them.
 
         It calls back for all of them when it begins to listen, and again after an outage, since changes may
         have been missed before.
         """
         self._listener = keep_running(lambda: self._listen(changed), name="store listener")
 
-    # How.
+    # Helpers.
 
     async def _first_connection(self, within: float) -> AsyncConnection:
         from psycopg import AsyncConnection, OperationalError
@@ -251,7 +251,7 @@ class Store:
                 yield connection
         except (OperationalError, PoolTimeout) as error:
             text = f"Postgres does not answer: {' '.join(str(error).split())[:200]}"
-            raise StoreUnavailable(text, id="store.unreachable", hint=_MEND) from None
+            raise StoreUnavailable(text, id="store.unreachable", hint=_HINT) from None
 
     async def _listen(self, changed: Callable[[str], None]) -> None:
         from psycopg import AsyncConnection, Error

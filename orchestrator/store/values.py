@@ -1,4 +1,4 @@
-"""Values on their way into Postgres, made to fit: what a node or a role sends may be anything at all."""
+"""Adapt values for Postgres, which refuses some that JSON and Python allow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def jsonb(value: Any) -> Any:
     from psycopg.types.json import Jsonb
 
     try:
-        return Jsonb(_dumps(value), dumps=_as_it_is)
+        return Jsonb(_dumps(value), dumps=_unescaped)
     except RecursionError:
         raise ValueError("the value is nested too deeply to be stored") from None
 
@@ -31,7 +31,7 @@ def text(value: str | None) -> str | None:
     return None if value is None else value.replace("\0", "�")
 
 
-def _as_it_is(encoded: str) -> str:
+def _unescaped(encoded: str) -> str:
     return encoded
 
 

@@ -1,16 +1,16 @@
-"""Writes that must not hold up the lab: in order, in batches, and through an outage of Postgres.
+"""Write to Postgres in the background: in order, in batches, and across outages.
 
-The controller decides in memory and writes behind. A write can be waited for: `flushed` answers True when it
+The controller decides in memory and writes later. A write can be waited for: `flushed` returns True when it
 is committed, and False when Postgres is away, in which case it is kept and written as soon as Postgres is
 back; `stored` waits for that.
 
-Only what a lost connection interrupts is tried again. A write that Postgres refuses, or that cannot even be
-handed to it, is left out, whoever made it is told, and the others of its batch are written: the batch is cut
-in two until the bad one is alone.
+Only writes that a lost connection interrupts are retried. A write that Postgres refuses, or that cannot be
+passed to it, is dropped, its caller is notified, and the others of its batch are written: the batch is
+bisected until the bad one is alone.
 
-What is kept is bounded in number and in bytes: measurements are given up first, oldest first, and counted;
-when even the rest does not fit, the oldest of it is given up as well, which is counted and makes the store
-unhealthy for good. `room` holds back those who can wait, so that it does not come to this.
+The queue is bounded in number and in bytes: measurements are dropped first, oldest first, and counted; when
+the rest still does not fit, its oldest writes are dropped too, which is counted and makes the store
+permanently unhealthy. Callers that can wait use `wait_for_capacity`, so that it does not come to this.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEEP_WRITES = 200_000
 """Writes kept while Postgres is away; a lab of 1,000 nodes makes some ten thousand while it starts."""
 
 KEEP_BYTES = 256 * 1024 * 1024
-"""Bytes of them; reached only by those who do not ask for `room`."""
+"""Bytes of them; reached only by those who do not ask for `wait_for_capacity`."""
 
 KEEP_ROWS = 100_000
 """Measurements kept while Postgres is away."""
@@ -50,7 +50,7 @@ BATCH_BYTES = 1024 * 1024
 """Bytes at which a batch is closed: a tenth of a second for Postgres, for which a stop has to wait."""
 
 HIGH_WATER = 8 * 1024 * 1024
-"""Bytes not written yet at which `room` holds back: about a second of what Postgres takes in large rows."""
+"""Queued bytes at which `wait_for_capacity` blocks: about a second of what Postgres writes in large rows."""
 
 _LOG = log.get(__name__)
 
@@ -101,8 +101,8 @@ class Writer:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._has_capacity = asyncio.Event()
+        self._has_capacity.set()
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None
         self.lost_writes = 0
@@ -150,20 +150,20 @@ class Writer:
             return False
         if not self._writes and not any(self._rows.values()):
             return True
-        return await self._wait(patient=False)
+        return await self._wait(durable=False)
 
     async def stored(self) -> None:
         """Wait for what has been put so far, however long Postgres is away."""
         if self._writes or self.problem is not None:
-            await self._wait(patient=True)
+            await self._wait(durable=True)
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait until there is room for what can wait."""
-        await self._has_room.wait()
+        await self._has_capacity.wait()
 
-    async def _wait(self, *, patient: bool) -> bool:
+    async def _wait(self, *, durable: bool) -> bool:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append((self._done + len(self._writes), patient, future))
+        self._waiters.append((self._done + len(self._writes), durable, future))
         return await future
 
     def _append(self, statement: Statement, values: Sequence[Any], on_refused: OnRefused | None) -> None:
@@ -180,13 +180,13 @@ class Writer:
     def _woken(self) -> None:
         self._idle.clear()
         self._wake.set()
-        self._judge_room()
+        self._update_capacity()
 
-    def _judge_room(self) -> None:
+    def _update_capacity(self) -> None:
         if self._bytes < HIGH_WATER and len(self._writes) < KEEP_WRITES // 2:
-            self._has_room.set()
+            self._has_capacity.set()
         else:
-            self._has_room.clear()
+            self._has_capacity.clear()
 
     async def _run(self) -> None:
         wait = 0.05
@@ -295,13 +295,13 @@ class Writer:
             if given_up is not None and write.on_refused is not None:
                 write.on_refused(given_up)
         self._done += max(0, count)
-        self._judge_room()
+        self._update_capacity()
 
     def _answer(self, committed: bool) -> None:
         waiting = []
-        for number, patient, future in self._waiters:
-            if (committed and number > self._done) or (patient and not committed):
-                waiting.append((number, patient, future))
+        for number, durable, future in self._waiters:
+            if (committed and number > self._done) or (durable and not committed):
+                waiting.append((number, durable, future))
             elif not future.done():
                 future.set_result(committed)
         self._waiters = waiting

@@ -1,11 +1,11 @@
-"""The supervisor of a native lab: one small process that starts parts again that ended.
+"""The supervisor of a native lab: a small process that restarts parts that ended.
 
-    files       what it keeps in the lab's folder, and how whoever finds it dead starts it again
-    restarts    how soon a part is started again, and when it is left dead
-    watch       which processes the lab's note names, and which of them have ended
-    __main__    the process: wait, start again, say so
+    files       its files in the lab's folder, and how a process that finds it dead starts it again
+    restarts    when a part is restarted, and when no longer
+    watch       the processes of the lab, and which of them have ended
+    __main__    the process: wait, restart, report
 
-It waits in the kernel for all parts at once and imports nothing but a little of the standard library.
-Starting a part is the business of `orchestrator.deploy.native.restart`, in a process of its own that ends
-afterwards, so that the supervisor stays small and survives whatever goes wrong there.
+It waits in the kernel for all parts at once and imports little of the standard library. A part is started by
+`orchestrator.deploy.native.restart`, in a process of its own, so that the supervisor stays small and survives
+any failure there.
 """

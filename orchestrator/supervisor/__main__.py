@@ -1,9 +1,9 @@
-"""The supervisor's process: `python -m orchestrator.supervisor FOLDER DESCRIPTOR`.
+"""Run the supervisor of a lab: `python -m orchestrator.supervisor FOLDER DESCRIPTOR`.
 
-    read the lab's note → wait until a part ends → pause, longer each time → start it again → …
+    read the lab's state file → wait until a part ends → pause, longer each time → restart it → …
 
-It ends by itself when the lab is gone; where the lab's folder was removed without `nm down`, it ends the
-parts first. What it says goes to `logs/supervisor.log`.
+It ends when the lab is gone; if the lab's folder was removed without `nm down`, it ends the lab's processes
+first. Its log is `logs/supervisor.log`.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ class Supervisor:
     def _ended(self, role: str, what: str) -> None:
         pause = self._restarts.ended(role, time.monotonic())
         if pause is None:
-            say(f"{what}; that was {DEATHS} times within {WINDOW_S:g} s, so it is left dead")
+            say(f"{what}; that was {DEATHS} times within {WINDOW_S:g} s, so it is not restarted any more")
             self._report()
         else:
             say(f"{what}; it is started again" + (f" in {pause:g} s" if pause else ""))
 
     def _start_again(self, roles: list[str], before: Note) -> Note | None:
-        """Have parts started, and return the lab's note as it is then."""
+        """Have parts started, and return the lab's state file afterwards."""
         if not roles:
             return read_note(self._folder)
         _run([sys.executable, "-m", "orchestrator.deploy.native.restart", str(self._folder), *roles])

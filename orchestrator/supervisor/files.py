@@ -1,12 +1,12 @@
-"""What the supervisor keeps in the lab's folder, and how whoever finds it dead starts it again.
+"""The supervisor's files in the lab's folder: lock, report, marker; start it if it is not running.
 
-    supervisor.lock    held for as long as the supervisor lives; the kernel drops it when it dies
-    supervisor.json    what it did: which part was started again how often, and which is left dead
+    supervisor.lock    held while the supervisor runs; the kernel drops it when it ends
+    supervisor.json    what it did: how often each part was restarted, and which are not restarted any more
     run/supervised     there is to be a supervisor; `nm down` removes it before anything else
     run/launch.json    the interpreter and the environment that all parts are started with
 
-The lock is handed over: whoever holds it starts the supervisor, which inherits the open file and with it the
-lock. So there is never a second one, and nobody needs its process number to notice its end.
+The holder of the lock starts the supervisor, which inherits the open file and with it the lock. So there is
+never a second one, and its end is noticed without its process number.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How soon a part is started again after it ended, and when it is left dead. Pure: the time is handed in."""
+"""Decide when a part that ended is restarted, and when no longer. Pure: the time is an argument."""
 
 from __future__ import annotations
 
 __all__ = ["DEATHS", "FIRST_PAUSE_S", "WINDOW_S", "Restarts"]
 
 DEATHS = 5
-"""So many deaths within the window, and the part is left dead: starting it again does not help."""
+"""After so many deaths within the window a part is not restarted any more."""
 
 WINDOW_S = 60.0
 
@@ -15,7 +15,7 @@ followed by a start at once, because what is killed from outside works when it i
 
 
 class Restarts:
-    """Remembers when parts ended, and says what follows."""
+    """Records when parts ended, and decides about restarts."""
 
     def __init__(self) -> None:
         self._deaths: dict[str, list[float]] = {}
@@ -30,7 +30,7 @@ class Restarts:
             now: Seconds on the monotonic clock.
 
         Returns:
-            Seconds until it is to be started again; None when it is left dead.
+            Seconds until it is to be started again; None when it is not restarted any more.
         """
         recent = [moment for moment in self._deaths.get(part, []) if now - moment < WINDOW_S]
         recent.append(now)

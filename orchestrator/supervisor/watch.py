@@ -1,7 +1,7 @@
-"""Which processes the lab's note names, and which of them have ended.
+"""Watch the processes of a lab's state file, and report those that ended.
 
-A process number is given out again after its process ended, so a part is told by its number and its start.
-The wait is on pidfds, which need not be of our own children: the supervisor started none of the parts.
+The kernel reuses process numbers, so a process is identified by its number and its start time. The wait is on
+pidfds, which work for processes that are not children: the supervisor started none of the parts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Process(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What the supervisor needs of the lab's note: its run, and its processes by role."""
+    """The parts of the lab's state file that the supervisor needs: the run, and processes by role."""
 
     run: str
     parts: dict[str, Process]
 
 
 def read_note(folder: Path) -> Note | None:
-    """Read the note of a lab that is up; None when it is not, or not any more, or not since this boot."""
+    """Read the state file of a lab that is up since this boot; None otherwise."""
     try:
         raw = json.loads((folder / "state.json").read_text())
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

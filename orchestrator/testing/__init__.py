@@ -1,4 +1,4 @@
-"""For test suites, ours and yours: labs as pytest fixtures.
+"""Pytest fixtures and helpers for test suites that use labs.
 
     plugin    the fixtures; `from orchestrator.testing.plugin import *` in a conftest.py, or `-p`
     proof     what is left of labs on this machine

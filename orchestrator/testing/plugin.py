@@ -1,4 +1,4 @@
-"""Pytest fixtures: labs that come up in a home of their own and are gone after the test.
+"""Pytest fixtures: labs in a temporary home, taken down after the test.
 
 nm_home    a fresh home, set as NM_HOME for this process and what it starts
 labs       brings labs up; takes them down after the test and proves that nothing is left
@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.deploy.examine import examine
 from orchestrator.deploy.home import Home
+from orchestrator.deploy.preflight import examine
 from orchestrator.deploy.state import Backend
-from orchestrator.lab import Lab, portal
+from orchestrator.lab import Lab, loop_thread
 from orchestrator.lab.down import take_all_down
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.topology import Topology, loads
 
 __all__ = ["Labs", "labs", "nm_home", "require_backend"]
@@ -44,13 +44,13 @@ class Labs:
 
     def end(self) -> None:
         """Take everything down and prove that nothing is left."""
-        portal.call(take_all_down(self.home, lambda _what: None))
+        loop_thread.call(take_all_down(self.home, lambda _what: None))
         assert leftovers(self.home, engine=self._engine) == []
 
 
 @pytest.fixture
 def nm_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A home that nobody else uses."""
+    """A home directory for this test alone."""
     home = Home(tmp_path / "nm")
     monkeypatch.setenv("NM_HOME", str(home.path))
     return home

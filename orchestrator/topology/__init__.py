@@ -1,9 +1,8 @@
-"""From a YAML file to what is meant: the topology language, whole.
+"""The topology language: read, validate, write, generate and draw topology files.
 
-`load` reads a file strictly and says everything that is wrong with it at once, each thing with its line,
-column and a hint. `dump` writes a topology back with every default spelled out, `generate` writes a file for
-a shape, `schema` tells editors the language, `graph` draws it. Nothing here knows about labs, containers or
-processes.
+`load` reads a file strictly and reports all problems at once, each with line, column and a hint. `dump`
+writes a topology with every default, `generate` writes a file for a shape, `schema` exports the language for
+editors, `graph` draws it. This package does not know labs, containers or processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The topology language as JSON Schema, for editors; made from the same tables that reading uses."""
+"""Export the topology language as JSON Schema, for editors."""
 
 from __future__ import annotations
 

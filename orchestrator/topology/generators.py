@@ -1,9 +1,9 @@
-"""Shapes that are made rather than written: ring, fat tree, torus and their like.
+"""Generate topologies: ring, fat tree, torus and others.
 
-A generator is a table of parameters, a way to count what it would make, and a way to make it. Counting comes
-first, so that a slip of the finger asks for a million links only on paper. Nodes are numbered from 1, links
-are pairs `(a, b)` with `a < b`, in order and without repetition, and the same parameters and seed always give
-the same links.
+A generator has a table of parameters, a function that counts nodes and links, and one that makes them.
+Counting comes first, so that a typing error cannot allocate a million links. Nodes are numbered from 1, links
+are pairs `(a, b)` with `a < b`, in order and without repetition, and equal parameters and seeds give equal
+links.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kinds of values that only a topology has: node references, selectors, networks, generators.
+"""Kinds of values that only topology files have: node references, selectors, networks, generators.
 
 What they hand on keeps its place, because names can only be looked up once all nodes are known.
 """
@@ -110,7 +110,7 @@ class Subnet(Kind):
             return None
         if network.is_multicast or network.is_loopback or network.is_link_local or network.prefixlen < 8:
             problems.add(
-                f"{name} is `{network}`, but nodes cannot live there",
+                f"{name} is `{network}`, but nodes cannot have addresses there",
                 "subnet",
                 value.place,
                 found=value.data,

@@ -1,7 +1,7 @@
-"""The topology file's keys, stated once.
+"""The keys of the topology file.
 
-Strict reading, the JSON Schema in `topologies/schema/` and the reference all come from the tables here. What
-the values mean together (names that exist, routes that reach) is the business of the modules beside this one.
+Strict reading, the JSON Schema in `topologies/schema/` and the reference are all made from these tables. What
+values mean together (existing names, complete routes) is checked in the other modules of this package.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator import units
-from orchestrator.fields import Choice, Field, Integer, ListOf, MapOf, Table, Text, Truth, Unit, UnitOrNone
+from orchestrator.fields import Boolean, Choice, Field, Integer, ListOf, MapOf, Table, Text, Unit, UnitOrNone
 from orchestrator.topology.kinds import (
     Flows,
     GeneratorKind,
@@ -86,7 +86,7 @@ _SHAPING: Mapping[str, Field] = {
             pattern=_LIMIT_FORM,
             examples=("100 packets", "64 KB"),
         ),
-        "room of the queue in front of the rate; without a rate, what may be under way in the delay",
+        "queue limit before the serializer; without a rate, of the delay stage",
     ),
 }
 
@@ -142,8 +142,8 @@ _LABELS = MapOf(
 )
 
 _NODE_BASE: Mapping[str, Field] = {
-    "labels": Field(_LABELS, "words of your own about the node, for selectors"),
-    # RFC 791: every host takes 576 bytes. Above, what fits a jumbo frame is the most anybody measures with.
+    "labels": Field(_LABELS, "labels of your own, for selectors"),
+    # RFC 791: every host takes 576 bytes. Above, the largest common size is that of a jumbo frame.
     "mtu": Field(
         Integer(576, 9_216, "a whole number of bytes"),
         "largest packet of the TUN interface, in bytes",
@@ -163,7 +163,7 @@ _NODE_BASE: Mapping[str, Field] = {
     ),
     "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver", default=1_000),
     "channel_backpressure": Field(
-        Truth(), "whether a full Python receiver grows, up to 32 MB, instead of losing", default=False
+        Boolean(), "whether a full Python receiver grows, up to 32 MB, instead of losing", default=False
     ),
     "lossless": Field(_LOSSLESS, "how lossless sessions wait"),
 }
@@ -175,7 +175,7 @@ _NODE_LATER: Mapping[str, str] = {
     "memory": "a limit on memory",
     "scheduler": "queue disciplines such as weighted round robin",
 }
-_EXTERNAL = Field(Truth(), "a seat for a program of your own: rendered, but not started", default=False)
+_EXTERNAL = Field(Boolean(), "left to a program of your own: rendered, but not started", default=False)
 
 _DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER)
 _GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER)

@@ -1,4 +1,4 @@
-"""From generated edges and written entries to links: defaults, then groups, then the entry itself."""
+"""Build the links of a topology: defaults, then groups, then the entry itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a file's text to a `Topology`, every problem noted on the way.
+"""Build a `Topology` from the text of a file, collecting every problem.
 
 The steps, in order: read YAML; lay `--set` options over it; check keys and values one by one; count the nodes
 and make the generated links; find the members of groups; give nodes and links their settings (defaults <

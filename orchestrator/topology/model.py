@@ -1,4 +1,4 @@
-"""What a topology means once every default, group and generator has been applied.
+"""The data classes of a topology, with all defaults, groups and generators applied.
 
 Everything is frozen and in order: nodes by id, links by their ends, routes as written. Two files that mean
 the same make equal topologies.
@@ -24,7 +24,7 @@ class Node:
         id: Its number, from 1.
         name: What it can be reached by; `node-<id>` unless the file gives one.
         labels: The user's own words about it, for selectors.
-        external: Whether it is a seat for a program of the user's own and is not started by us.
+        external: Whether it is run by a program of the user's own and not started by us.
         sysctls: Kernel settings of its network namespace, by name.
         mtu: Largest packet of its TUN interface, in bytes.
         offload: `auto` carries super-packets where the kernel can; `off` never does.

@@ -1,9 +1,8 @@
-"""Nextmini's own files into ours.
+"""Convert Nextmini's configuration files to a topology file.
 
 Nextmini describes a lab in a controller's TOML (shape, routes, rates, flows) and the nodes' TOML, usually one
-that all of them share. Both are read for what they mean; whatever has no counterpart here is named in a note,
-key by key, because a lab that quietly lost a setting would be worse than none. Key names and defaults are
-those of Nextmini's documentation.
+that all of them share. Both are converted; every setting without a counterpart here is listed in a note, so
+that none is lost silently. Key names and defaults are those of Nextmini's documentation.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ _NEXTMINI_MTU = 1_400
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A topology file made from somebody else's.
+    """A topology file converted from Nextmini's files.
 
     Attributes:
         text: The file, which loads unless a note says otherwise.
@@ -116,7 +115,7 @@ def import_directory(directory: str | os.PathLike[str]) -> Imported:
     try:
         loads(text, "the imported topology")
     except TopologyInvalid as error:
-        draft.notes += [f"still to be mended by hand: {problem.message}" for problem in error.problems]
+        draft.notes += [f"still to be fixed by hand: {problem.message}" for problem in error.problems]
     files = [path for path, _ in (controllers[0], *nodes)]
     return Imported(text, tuple(dict.fromkeys(draft.notes)), tuple(files))
 

@@ -1,4 +1,4 @@
-"""From what a file says about nodes to the nodes themselves: how many, called what, with which settings."""
+"""Build the nodes of a topology: their number, names and settings."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _stated_size(root: Read, problems: Problems) -> int | None:
             value.place_of("nodes") if root.get("nodes") else value.place_of("links"),
             found=str(numbers[missing - 1]),
             expected=str(missing),
-            hint=f"write `n_nodes: {numbers[-1]}` if nodes without a word are meant",
+            hint=f"write `n_nodes: {numbers[-1]}` if nodes without an entry are meant",
         )
         return None
     return len(numbers)

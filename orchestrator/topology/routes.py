@@ -1,4 +1,4 @@
-"""Explicit routes, checked as far as a file can be: over links that exist, without a cycle, to the end."""
+"""Check explicit routes: over existing links, without a cycle, complete to the destination."""
 
 from __future__ import annotations
 

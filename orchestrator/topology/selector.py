@@ -1,7 +1,7 @@
-"""Which nodes somebody means: `1,3-4`, `trainer`, `w*`, `tier=core`, `all`, `rest`.
+"""Select nodes by number, range, name, pattern or label: `1,3-4`, `w*`, `tier=core`, `all`, `rest`.
 
-The same words work in groups, in a scenario's roles and behind `nm exec`. A part that matches nothing is an
-error, as it is never what the person wanted.
+The same syntax is used in groups, in a scenario's roles and by `nm exec`. A part that matches no node is an
+error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a topology may say, but probably does not mean."""
+"""Find valid but probably unintended parts of a topology."""
 
 from __future__ import annotations
 

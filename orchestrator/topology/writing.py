@@ -1,4 +1,4 @@
-"""Topologies back into text: resolved for the records, compact for a person to start from."""
+"""Write topologies as YAML: fully resolved, or as a short generated file."""
 
 from __future__ import annotations
 

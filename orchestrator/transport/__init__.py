@@ -1,7 +1,7 @@
-"""Moves protocol frames between a peer and the controller, and knows nothing about what they mean.
+"""Move protocol frames between a peer and the controller, without interpreting them.
 
-connect       a client's websocket, introduced and let in
-reconnecting  the same for as long as it takes, with a growing wait between attempts
+connect       a client's authenticated websocket connection
+reconnecting  the same, reconnecting with growing pauses
 serve, admit  the controller's side, with plain HTTP on the same port
 memory_pair   two ends without a socket, for tests and for nodes in the controller's own process
 """

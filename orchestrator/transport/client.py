@@ -1,4 +1,4 @@
-"""Reach the controller: connect, introduce oneself, and come back after it was away."""
+"""Connect to the controller, authenticate, and reconnect after a loss."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Backoff:
         first: Seconds before the second attempt.
         factor: By how much the wait grows.
         limit: Seconds that it never exceeds.
-        chance: Source of chance; spreads out a thousand nodes that lost their controller at once.
+        chance: Source of randomness; spreads the reconnects of many nodes over time.
     """
 
     first: float = 0.05
@@ -118,7 +118,7 @@ async def introduce(
     process: int = 0,
     node: int = 0,
 ) -> None:
-    """Say who we are on a new connection, and wait to be let in.
+    """Send `Hello` on a new connection, and wait for `Welcome`.
 
     Raises:
         PeerError: The controller refuses us.
@@ -131,7 +131,7 @@ async def introduce(
     if isinstance(frame.message, Error):
         raise peer_error(frame.message)
     if not isinstance(frame.message, Welcome):
-        raise WrongVersion(f"the controller greeted with {frame.message.type}")
+        raise WrongVersion(f"the controller answered the hello with {frame.message.type}")
     connection.welcome = frame.message
 
 

@@ -1,8 +1,8 @@
-"""One end of a control connection: frames out in batches, frames in one by one, replies to their requests.
+"""One end of a control connection: batched sending, receiving, and matching replies to requests.
 
-Sending never waits for the network by itself: frames collect while the previous batch is under way and leave
-together. A peer that does not read is dropped when too much has collected, so that one slow node cannot hold
-the memory of all.
+Sending does not wait for the network: frames are queued while the previous batch is sent, and leave together.
+A peer that does not read is disconnected when the queue exceeds its bound, so that one slow node cannot use
+up the memory.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ UNREAD_BYTES = 1024 * 1024
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 """Bytes that may wait for our own reader while it waits for a reply that comes behind them."""
 
-MAX_WRONG = 1000
+MAX_BAD_FRAMES = 1000
 """Frames that a peer may get wrong before it is given up."""
 
 
@@ -64,7 +64,7 @@ class Connection:
     understood is answered with an `Error` and left out.
 
     Attributes:
-        welcome: What the controller said on arrival; None on the controller's side.
+        welcome: The controller's `Welcome`; None on the controller's side.
         max_message: Bytes that a message of the peer may have.
     """
 
@@ -79,18 +79,18 @@ class Connection:
         self._incoming: deque[tuple[Frame, int]] = deque()
         self._unread_bytes = 0
         self._awaited = 0  # requests whose caller does nothing but wait
-        self._room = asyncio.Event()
-        self._room.set()
+        self._capacity = asyncio.Event()
+        self._capacity.set()
         self._arrived = asyncio.Event()
         self._ended: str | None = None
         self._wrong = 0
         self._closed = asyncio.Event()
-        self.on_wrong: Callable[[Bad], None] | None = None
-        self.on_let_in: Callable[[], None] | None = None
+        self.on_bad_frame: Callable[[Bad], None] | None = None
+        self.on_admitted: Callable[[], None] | None = None
         self.max_message = MAX_MESSAGE
         self.welcome: Welcome | None = None
         self._finisher: asyncio.Task[None] | None = None
-        self._pump = spawn(self._receive(), name=f"control {pipe.remote}", failed=self._broke)
+        self._pump = spawn(self._receive(), name=f"control {pipe.remote}", failed=self._task_failed)
         # Not in a `finally` of the task itself: one that is cancelled before its first step never gets there.
         self._pump.add_done_callback(self._begin_finish)
 
@@ -138,7 +138,7 @@ class Connection:
         if self._pending > HIGH_WATER:
             self._drained.clear()
         if self._flusher is None:
-            self._flusher = spawn(self._flush(), name=f"control {self.remote} out", failed=self._broke)
+            self._flusher = spawn(self._flush(), name=f"control {self.remote} out", failed=self._task_failed)
 
     async def send(self, message: Message, *, node: int = 0) -> None:
         """Put a message on its way; waits while too much is under way already.
@@ -190,7 +190,7 @@ class Connection:
         future: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self.ask(message, lambda reply: None if future.done() else future.set_result(reply), node=node)
         self._awaited += 1
-        self._make_room()
+        self._resume_reading()
         try:
             async with asyncio.timeout(within):
                 reply = await future
@@ -199,7 +199,7 @@ class Connection:
             raise RequestTimeout(text, expected=f"an answer within {within:g} s") from None
         finally:
             self._awaited -= 1
-            self._make_room()
+            self._resume_reading()
         if reply is None:
             raise Disconnected(self._ended or "the connection ended")
         if isinstance(reply, Error):
@@ -256,15 +256,15 @@ class Connection:
     def _next(self) -> Frame:
         frame, size = self._incoming.popleft()
         self._unread_bytes -= size
-        self._make_room()
+        self._resume_reading()
         return frame
 
-    def _make_room(self) -> None:
-        """Read on from the socket, or not: a reply that somebody waits for may be behind what is unread."""
+    def _resume_reading(self) -> None:
+        """Read on from the socket, or not: an awaited reply may be behind unread frames."""
         if self._unread_bytes < UNREAD_BYTES or self._awaited:
-            self._room.set()
+            self._capacity.set()
         else:
-            self._room.clear()
+            self._capacity.clear()
 
     # The end.
 
@@ -294,14 +294,14 @@ class Connection:
             self._ended = reason
             self._pump.cancel()
 
-    def _broke(self, error: Exception) -> None:
-        """A task of ours failed, which was logged: without it the connection is none."""
+    def _task_failed(self, error: Exception) -> None:
+        """End the connection, because one of its tasks failed, which was logged."""
         self._end(f"internal error: {type(error).__name__}")
 
     async def _receive(self) -> None:
         try:
             while self._ended is None:
-                await self._room.wait()
+                await self._capacity.wait()
                 data = await self._pipe.recv()
                 self._arrive(decode_batch(data, self.max_message), len(data))
         except Disconnected as error:
@@ -325,21 +325,21 @@ class Connection:
             on_reply = self._requests.close(number) if number else None
             if on_reply is not None:
                 on_reply(item.message)
-            elif not isinstance(item.message, Ack):  # nobody waits for this one any more
+            elif not isinstance(item.message, Ack):  # its caller does not wait any more
                 self._incoming.append((item, each))
                 self._unread_bytes += each
         if self._incoming:
             self._arrived.set()
-        self._make_room()
+        self._resume_reading()
         if self._unread_bytes > MAX_UNREAD_BYTES:
             self._end(f"{len(self._incoming)} messages arrived that nobody read")
 
     def _complain(self, bad: Bad) -> None:
         self._wrong += 1
         self.send_nowait(error_reply(bad.error, bad.id), node=bad.node)
-        if self.on_wrong is not None:
-            self.on_wrong(bad)
-        if self._wrong > MAX_WRONG:
+        if self.on_bad_frame is not None:
+            self.on_bad_frame(bad)
+        if self._wrong > MAX_BAD_FRAMES:
             self._end(f"the peer sent {self._wrong} messages that cannot be understood")
 
     async def _flush(self) -> None:
@@ -361,7 +361,7 @@ class Connection:
         try:
             async with asyncio.timeout(5):
                 await self._pipe.close(self._ended or "")
-        except Exception:  # whatever is met while closing, the connection is over
+        except Exception:  # whatever fails while closing, the connection has ended
             _LOG.debug("connection broke while it was closed", address=self.remote)
         finally:
             if self._flusher is not None:

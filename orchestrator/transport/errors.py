@@ -1,4 +1,4 @@
-"""What can go wrong between two ends of a control connection."""
+"""Errors of a control connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to move whole byte messages between two ends: a websocket, or a pair of queues in memory."""
+"""Message pipes between two ends: a websocket, or a pair of queues in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take control connections, and answer plain HTTP on the same port."""
+"""Accept control connections, and answer plain HTTP on the same port."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ CONTROL_PATH = "/control"
 HELLO_LIMIT = 10.0
 """Seconds that a new connection has to introduce itself."""
 
-MAX_STRANGERS = 1024
-"""Connections whose peer has not been let in yet; a lab of a thousand nodes starts within this."""
+MAX_UNAUTHENTICATED = 1024
+"""The limit of unauthenticated connections; a lab of a thousand nodes starts within it."""
 
 Handler = Callable[[Connection], Awaitable[None]]
 HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
@@ -47,7 +47,7 @@ HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
 
 
 class Server:
-    """A listening socket; made by `serve`."""
+    """A listening socket; created by `serve`."""
 
     def __init__(self, inner: WebSocketServer) -> None:
         self._inner = inner
@@ -79,28 +79,28 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
     from websockets.asyncio.server import ServerConnection as Socket
     from websockets.asyncio.server import serve as listen
 
-    strangers: set[Socket] = set()
+    unauthenticated: set[Socket] = set()
 
     class Bounded(Socket):
-        """Ends at once when too many others have not said yet who they are; each of those has a time limit.
+        """A socket that is closed at once when too many others have not authenticated yet.
 
         When no file descriptor is left, asyncio itself stops listening for a second at a time.
         """
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            if len(strangers) >= MAX_STRANGERS:
+            if len(unauthenticated) >= MAX_UNAUTHENTICATED:
                 self.transport.abort()
             else:
-                strangers.add(self)
+                unauthenticated.add(self)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            strangers.discard(self)
+            unauthenticated.discard(self)
             super().connection_lost(exc)
 
     async def handle(socket: ServerConnection) -> None:
         connection = Connection(WebSocketPipe(socket))
-        connection.on_let_in = lambda: strangers.discard(socket)
+        connection.on_admitted = lambda: unauthenticated.discard(socket)
         try:
             await handler(connection)
         finally:
@@ -141,22 +141,22 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
 
 
 async def admit(connection: Connection, admission: Admission, lab: str, incarnation: int) -> Peer:
-    """Wait for a peer's `Hello` and let it in, or tell it why not.
+    """Wait for a peer's `Hello` and admit it, or refuse it with the reason.
 
     Raises:
-        ProtocolError: It was not let in, and was told so.
+        ProtocolError: It was refused, and informed.
     """
     wrong: asyncio.Future[Bad] = asyncio.get_running_loop().create_future()
     connection.max_message = MAX_FIRST_MESSAGE
     first = asyncio.ensure_future(connection.next_frame(HELLO_LIMIT))
 
-    def came_wrong(bad: Bad) -> None:
+    def on_bad(bad: Bad) -> None:
         if not (
             wrong.done() or first.done() or connection.unread
         ):  # what comes after `Hello` is not the first
             wrong.set_result(bad)
 
-    connection.on_wrong = came_wrong
+    connection.on_bad_frame = on_bad
     try:
         either: list[asyncio.Future[Any]] = [first, wrong]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -165,15 +165,15 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
         frame = _hello(first, connection)
     finally:
         first.cancel()
-        connection.on_wrong = None
+        connection.on_bad_frame = None
     try:
         peer = admission.admit(frame)
     except ProtocolError as error:
         connection.send_nowait(error_reply(error, frame.id))
         raise
     connection.max_message = MAX_MESSAGE
-    if connection.on_let_in is not None:
-        connection.on_let_in()
+    if connection.on_admitted is not None:
+        connection.on_admitted()
     connection.send_nowait(Welcome(VERSION, lab, incarnation))
     return peer
 
@@ -182,17 +182,17 @@ def _hello(first: asyncio.Future[Frame | None], connection: Connection) -> Frame
     try:
         frame = first.result()
     except RequestTimeout:
-        text = f"{connection.remote} did not introduce itself within {HELLO_LIMIT:g} s"
+        text = f"{connection.remote} did not authenticate within {HELLO_LIMIT:g} s"
         raise Malformed(text) from None
     if frame is None:
-        raise Malformed(f"{connection.remote} left without introducing itself")
+        raise Malformed(f"{connection.remote} closed the connection without authenticating")
     return frame
 
 
 def _quiet_logger() -> Any:
     import logging
 
-    # A port scanner's half handshake is worth a debug line, not a traceback.
+    # A port scanner's incomplete handshake is logged at debug level, without a traceback.
     logger = logging.getLogger("websockets.server")
     logger.setLevel(logging.CRITICAL)
     return logger

@@ -1,4 +1,4 @@
-"""An ordinary PyTorch program: it reads its place from the environment and all-reduces a tensor with gloo.
+"""A PyTorch program that all-reduces a tensor with gloo; its place comes from the environment.
 
 Nothing here knows of the testbed; the same file runs under `torchrun`.
 """

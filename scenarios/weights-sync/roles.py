@@ -1,4 +1,4 @@
-"""Send a file of model weights from the trainer to all workers, down a tree, without losing a byte.
+"""Send a file of model weights from the trainer to all workers, losslessly, down a tree.
 
 The trainer creates a group, installs a tree and hands the file to a lossless session; every worker receives
 it, compares its SHA-256 with the trainer's and reports. A worker that fails is named with its reason while

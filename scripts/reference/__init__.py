@@ -1,4 +1,4 @@
-"""Write the reference pages from the code, so that the two cannot drift apart.
+"""Generate the reference pages from the code.
 
     python -m scripts.reference            write docs/reference/*.md
     python -m scripts.reference --check    change nothing; exit with 1 when a page is out of date

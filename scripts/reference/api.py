@@ -1,4 +1,4 @@
-"""The pages of the two Python packages, from their docstrings and, for what is compiled, from the stub."""
+"""Generate the pages of the two Python packages from docstrings and stubs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 NEXTMINI = """# `nextmini_py`
 
-The Python face of a node. It is what a role of a scenario finds as `ctx.dataplane`, and what a program of
-your own uses to [take a seat](../how-to/seat.md). Packets never enter Python: calls hand down one structure
-and read results back, with the interpreter lock released meanwhile.
+The Python API of a node. A role of a scenario gets it as `ctx.dataplane`; a program of your own uses it to
+[be an external node](../how-to/external-node.md). Native threads process all packets, and calls release the
+interpreter lock.
 """
 ORCHESTRATOR = """# `orchestrator`
 
-The SDK: everything the command line does, it does through this. Blocking calls have awaitable twins that
+The SDK, which the command line uses for everything. Blocking calls have asynchronous variants that
 end in `_async`.
 
 ```python

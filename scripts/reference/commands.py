@@ -1,4 +1,4 @@
-"""The page of the commands, from the command line's own declarations."""
+"""Generate the page of commands from the command line's declarations."""
 
 from __future__ import annotations
 

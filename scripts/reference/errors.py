@@ -1,4 +1,4 @@
-"""The page of errors: the trees, and every stable id with the sentence that comes with it.
+"""Generate the page of errors: the trees, and every id with its sentence.
 
 Ids are found where they are raised, in the syntax trees of the packages: the `id` of a class, the `id=` of
 a raise, and the second argument of `problems.add`. Placeholders in sentences are shown as `…`. The exit code
@@ -96,14 +96,14 @@ def entries(package: str = "") -> Iterator[Entry]:
     """Yield every id that the orchestrator, or one package of it, can raise."""
     trees = _trees()
     codes = _exit_codes(tree for _, tree in trees)
-    for room, tree in trees:
-        if package not in ("", room):
+    for package_name, tree in trees:
+        if package not in ("", package_name):
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 yield from _of_class(node, codes)
             elif isinstance(node, ast.Call):
-                yield from _of_call(node, room, codes)
+                yield from _of_call(node, package_name, codes)
 
 
 @cache
@@ -155,7 +155,7 @@ def _of_class(node: ast.ClassDef, codes: Mapping[str, int]) -> Iterator[Entry]:
         yield Entry(found, said, code=codes[node.name])
 
 
-def _of_call(node: ast.Call, room: str, codes: Mapping[str, int]) -> Iterator[Entry]:
+def _of_call(node: ast.Call, package_name: str, codes: Mapping[str, int]) -> Iterator[Entry]:
     words = {keyword.arg: keyword.value for keyword in node.keywords}
     hint = _sentence(words.get("hint"))
     if "id" in words:
@@ -170,7 +170,7 @@ def _of_call(node: ast.Call, room: str, codes: Mapping[str, int]) -> Iterator[En
     is_note = isinstance(node.func, ast.Attribute) and node.func.attr == "add" and len(node.args) >= 3
     suffix = _constant(node.args[1]) if is_note else None
     if suffix:
-        area = AREAS.get(room, "*" if room in ANY_FILE else "")
+        area = AREAS.get(package_name, "*" if package_name in ANY_FILE else "")
         full = suffix if "." in suffix else f"{area}.{suffix}" if area else ""
         if full:
             yield Entry(full, _sentence(node.args[0]), hint)

@@ -1,4 +1,4 @@
-"""The pages of topology, scenario and settings files, from the tables that read them."""
+"""Generate the pages of topology, scenario and settings files from their tables."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ be plain or `async`. Sockets and child processes that it opens are in that netwo
 | `report(**row)` | one row of the result; plain JSON of at most 1 MiB, a NaN becomes null |
 | `progress(done, total)` · `log` | for the person who waits |
 
-Awaitable twins end in `_async` (`barrier_async`, `lookup_async`). A role that raises fails the run with its
-traceback and node; the other roles are stopped. The lab stays up, unless the run brought it up: then it is
-taken down after the run, however that ends, and `--keep` leaves it up.
+Asynchronous variants end in `_async` (`barrier_async`, `lookup_async`). A role that raises fails the run
+with its traceback and node; the other roles are stopped. The lab stays up, unless the run brought it up:
+then it is taken down after the run, however that ends, and `--keep` leaves it up.
 
 Each run has a folder of its own in `results`, or in what `--results` names, called after its start and its
 id; none is written over. It holds `run.json` (verdict, parameters, versions, host), `topology.yaml`
@@ -86,11 +86,11 @@ crash leaves what was known.
 """
 SETTINGS = """# Node and controller files
 
-`nm up` and `nm render` write these files from the topology; nobody has to write them by hand. Key names are
+`nm up` and `nm render` write these files from the topology; they need not be written by hand. Key names are
 Nextmini's where it has the same thing. A mistyped key is refused with file, line, column and the nearest
 known name.
 
-`nextmini_py.Dataplane(FILE)` reads a node's file: that is how a program of your own takes an external seat.
+`nextmini_py.Dataplane(FILE)` reads a node's file: that is how a program of your own becomes an external node.
 """
 
 

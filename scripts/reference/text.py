@@ -1,4 +1,4 @@
-"""Small pieces of Markdown."""
+"""Format Markdown."""
 
 from __future__ import annotations
 

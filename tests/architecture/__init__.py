@@ -1,1 +1,1 @@
-"""Tests of the shape of the house: who may know whom, what ships, what the pages promise."""
+"""Tests of the architecture: imports, packaging, scripts, pages."""

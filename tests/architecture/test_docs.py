@@ -1,4 +1,4 @@
-"""The pages say what is true: every command and key is on them, every link leads somewhere."""
+"""Check the pages: every command and key is documented, every link has a target."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Every guarantee on its page names tests that exist."""
+"""Check that the page of guarantees names existing tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports only go down, and the native module has two doors."""
+"""Check the import contracts, and which files import the native module."""
 
 import ast
 from collections.abc import Iterator
@@ -10,28 +10,28 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = Path(__file__).with_name("importlinter.ini")
 
 
-def test_every_contract_between_the_rooms_is_kept() -> None:
+def test_every_import_contract_is_kept() -> None:
     assert lint_imports(config_filename=str(CONTRACTS), no_cache=True) == EXIT_STATUS_SUCCESS
 
 
 def test_only_the_agents_dataplane_and_the_python_api_import_the_native_core() -> None:
-    strangers = [
+    violations = [
         f"{path.relative_to(ROOT)}:{line} imports {module}"
         for path in python_files("orchestrator")
         for module, line in imported_modules(path)
         if module.split(".")[0] == "nextmini_py" and path != ROOT / "orchestrator/node/dataplane.py"
     ]
-    assert strangers == []
+    assert violations == []
 
 
 def test_the_python_api_reaches_the_compiled_module_by_its_relative_name_only() -> None:
-    strangers = [
+    violations = [
         f"{path.relative_to(ROOT)}:{line} imports {module}"
         for path in python_files("orchestrator", "benchmarks", "scripts", "scenarios")
         for module, line in imported_modules(path)
         if "_native" in module.split(".")
     ]
-    assert strangers == []
+    assert violations == []
 
 
 def python_files(*folders: str) -> Iterator[Path]:

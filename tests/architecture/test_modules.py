@@ -1,4 +1,4 @@
-"""Every module says what it is for, and stays short enough to be read."""
+"""Check that every module has a docstring and a bounded length."""
 
 import ast
 from pathlib import Path
@@ -27,6 +27,6 @@ def test_every_rust_module_opens_with_what_it_is_for() -> None:
     assert [str(path.relative_to(ROOT)) for path in silent] == []
 
 
-def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+def test_no_file_exceeds_the_line_limit() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in [*PYTHON, *RUST]}
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}

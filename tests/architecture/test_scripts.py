@@ -1,4 +1,4 @@
-"""The scripts behind the Makefile: they name what is missing, and no skip passes unseen."""
+"""Test the scripts behind the Makefile: missing requirements, unexpected skips."""
 
 import hashlib
 import json

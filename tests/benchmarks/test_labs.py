@@ -1,4 +1,4 @@
-"""The driver of `nm`, against a program that behaves like it."""
+"""Test the driver of `nm` against a fake program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The references and the honesty checks on a real chain of namespaces."""
+"""Test the kernel references and the path checks on a real chain of namespaces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from benchmarks import honesty, iperf, namespaces
+from benchmarks import iperf, namespaces, path_checks
 from benchmarks.iperf import Timing
 
 pytestmark = [
@@ -24,10 +24,10 @@ pytestmark = [
 
 def test_a_kernel_chain_passes_every_check_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # A tenth of a second is for a quiet machine; tests run on any.
-    monkeypatch.setattr(honesty, "STOP_SECONDS", 5.0)
+    monkeypatch.setattr(path_checks, "STOP_SECONDS", 5.0)
     with namespaces.veth_chain(3) as path:
-        checks = honesty.check_path(path, transfer_bytes=20_000_000)
-        again = honesty.check_path(path, transfer_bytes=4_000_000)  # the link that was taken down is back
+        checks = path_checks.check_path(path, transfer_bytes=20_000_000)
+        again = path_checks.check_path(path, transfer_bytes=4_000_000)  # the link that was taken down is back
         assert _own_namespaces()
     assert [check for check in checks + again if not check.ok] == []
     assert len(checks) == 5
@@ -39,7 +39,7 @@ def test_a_path_that_claims_another_length_or_device_is_found_out() -> None:
         lying = dataclasses.replace(
             path, hops=3, sender=dataclasses.replace(path.sender, interface="utun"), link_bytes=None, cut=None
         )
-        failed = {check.name for check in honesty.check_path(lying, transfer_bytes=1000) if not check.ok}
+        failed = {check.name for check in path_checks.check_path(lying, transfer_bytes=1000) if not check.ok}
     assert failed == {"no kernel short cut", "traceroute shows every hop"}
 
 
@@ -58,9 +58,9 @@ def test_samples_of_a_real_path_are_plausible() -> None:
 def test_namespaces_of_a_run_that_was_killed_are_removed_by_the_next() -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    stray = f"{namespaces.PREFIX}-{gone.pid}-1-0"
-    subprocess.run(["ip", "netns", "add", stray], check=True)
-    assert stray in namespaces.remove_leftovers()
+    leftover = f"{namespaces.PREFIX}-{gone.pid}-1-0"
+    subprocess.run(["ip", "netns", "add", leftover], check=True)
+    assert leftover in namespaces.remove_leftovers()
 
 
 def _own_namespaces() -> list[str]:

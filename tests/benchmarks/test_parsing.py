@@ -1,4 +1,4 @@
-"""What tools and the kernel print, as numbers."""
+"""Test the parsers of tool output and kernel files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from benchmarks.commands import Background
 from benchmarks.datagrams import Arrivals, Counted, between, parse_udp_counters
 from benchmarks.errors import BenchmarkError
-from benchmarks.honesty import counters_agree, parse_traceroute
 from benchmarks.iperf import parse_ping, parse_tcp, parse_udp
 from benchmarks.machine import parse_kernel_config
 from benchmarks.namespaces import chain_commands
+from benchmarks.path_checks import counters_agree, parse_traceroute
 from benchmarks.proc import descendants, kernel_bytes, labelled, parse_busy_ticks, parse_meminfo
 
 

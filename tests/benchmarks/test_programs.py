@@ -1,4 +1,4 @@
-"""Bounded programs, transfers and settings that are put back: the real thing, without privileges."""
+"""Test programs with time limits, transfers, and restored settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_program_that_takes_too_long_is_ended_and_named() -> None:
         run(["sleep", "60"], timeout=0.2)
 
 
-def test_a_failing_program_shows_its_last_words() -> None:
+def test_a_failing_program_shows_the_end_of_its_output() -> None:
     with pytest.raises(CommandFailed, match="ended with 3: no such thing"):
         run(["sh", "-c", "echo no such thing >&2; exit 3"], timeout=5)
 

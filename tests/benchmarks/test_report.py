@@ -1,4 +1,4 @@
-"""Tables that people read."""
+"""Test the tables of reports."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks import report
-from benchmarks.bars import judge
 from benchmarks.chaos import healing
-from benchmarks.chaos.report import MENDED
+from benchmarks.chaos.report import REPAIRED
+from benchmarks.targets import judge
 from benchmarks.transfers import report as transfers
 
 
@@ -141,9 +141,9 @@ def test_a_series_of_kills_says_how_each_ended_and_what_came_too_late() -> None:
 
 def _series() -> dict[str, Any]:
     def kill(number: int, phase: str, victim: str, way: str, names: list[str], fault: str) -> dict[str, Any]:
-        errand = {"idle": "status", "run": "pingall", "up": "up"}[phase]
+        command = {"idle": "status", "run": "pingall", "up": "up"}[phase]
         return {
-            "kill": f"{number} {phase}/{errand} {victim} at 0.50, then up",
+            "kill": f"{number} {phase}/{command} {victim} at 0.50, then up",
             "phase": phase,
             "victim": victim,
             "hit": phase != "up",
@@ -158,14 +158,14 @@ def _series() -> dict[str, Any]:
         "rows": [],
         "seed": 7,
         "kills": [
-            kill(1, "idle", "host", MENDED, ["status degraded", "up ok"], ""),
+            kill(1, "idle", "host", REPAIRED, ["status degraded", "up ok"], ""),
             kill(2, "run", "nm", "", ["run ?hung"], "ended without a name"),
             kill(3, "up", "nm", "", ["up ok"], ""),
         ],
     }
 
 
-def test_a_series_of_kills_that_nobody_mends_says_what_came_back_and_what_was_lost() -> None:
+def test_a_series_of_kills_that_nobody_repairs_says_what_came_back_and_what_was_lost() -> None:
     def kill(number: int, phase: str, seconds: float | None, run: str, *faults: str) -> dict[str, Any]:
         named = {"kill": f"{number} {phase} host at 0.50", "phase": phase, "victim": "host", "hit": True}
         return {**named, "seconds": seconds, "run": run, "faults": list(faults)}

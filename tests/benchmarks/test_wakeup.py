@@ -1,4 +1,4 @@
-"""The time to wake a thread."""
+"""Test the measurement of thread wake-up time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may get wrong in a file or an option: each has an id, a place, what was found and a hint.
+"""Test errors in files and options: id, place, what was found, hint.
 
 The whole text of complaints is in `tests/golden`; here stand the facts that scripts hold on to.
 """

@@ -1,4 +1,4 @@
-"""A real Postgres, a controller on it, and fakes around it."""
+"""Fixtures: a real Postgres and controllers that use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataplanes and agents without packets: they say what real ones say, and remember what they are told."""
+"""Fake dataplanes and agents without packets, which speak the control protocol."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class FakeProcess:
     Args:
         nodes: Their ids.
         process: Its number.
-        external: The nodes sit in external seats.
+        external: The nodes are external.
     """
 
     def __init__(self, nodes: Iterable[int], process: int = 77, *, external: bool = False) -> None:

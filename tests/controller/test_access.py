@@ -1,4 +1,4 @@
-"""A node's token opens the door for that node alone."""
+"""Test that a node's token is valid for that node alone."""
 
 from __future__ import annotations
 
@@ -117,5 +117,5 @@ async def test_an_agent_cannot_report_for_another_node(start: Start, database: d
                 with pytest.raises(PeerError) as caught:
                     await spoofing.request(message, node=header, within=5)
                 assert caught.value.id in (error, "control.node"), message.type
-    honest = FakeAgent([1, 2], lambda agent, role: None)
-    await honest.join(url(controller))
+    valid = FakeAgent([1, 2], lambda agent, role: None)
+    await valid.join(url(controller))

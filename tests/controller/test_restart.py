@@ -1,4 +1,4 @@
-"""Kill the controller, or Postgres, at the worst moments; the lab goes on."""
+"""Test kills of the controller and Postgres at critical moments."""
 
 from __future__ import annotations
 
@@ -193,10 +193,10 @@ async def test_postgres_dies_and_the_lab_goes_on(
     ]
 
 
-async def test_an_order_is_not_confirmed_while_postgres_is_away(
+async def test_a_command_is_not_confirmed_while_postgres_is_away(
     start: Start, postgres: EmbeddedPostgres, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.controller.operator_desk.STORE_LIMIT", 0.3)
+    monkeypatch.setattr("orchestrator.controller.operator_handler.STORE_LIMIT", 0.3)
     controller = await start(settings(database, 2))
     host = FakeProcess([1, 2], 7)
     await ready_lab(controller, [host])
@@ -250,7 +250,7 @@ async def test_a_group_is_confirmed_when_it_is_stored_though_postgres_and_contro
 async def test_a_change_of_a_group_that_postgres_does_not_take_in_time_is_refused_by_name(
     start: Start, postgres: EmbeddedPostgres, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.controller.node_desk.STORE_LIMIT", 0.2)
+    monkeypatch.setattr("orchestrator.controller.node_handler.STORE_LIMIT", 0.2)
     controller = await start(settings(database, 2))
     host = FakeProcess([1, 2], 7)
     await ready_lab(controller, [host])
@@ -306,7 +306,7 @@ async def test_rows_reported_while_postgres_is_away_are_acknowledged_when_they_a
 async def test_a_watcher_that_comes_late_is_given_the_old_events_from_postgres(
     start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.controller.watching.KEEP_BYTES", 2000)
+    monkeypatch.setattr("orchestrator.controller.event_streams.KEEP_BYTES", 2000)
     controller = await start(settings(database, 1))
     host = FakeProcess([1], 7)
     await ready_lab(controller, [host])

@@ -1,4 +1,4 @@
-"""Orders that a node refused are told again by themselves, ever more seldom, until it carries them out."""
+"""Test the back-off of refused commands."""
 
 from __future__ import annotations
 
@@ -90,19 +90,19 @@ def test_a_change_that_was_refused_is_told_as_a_change_and_the_link_stays_up() -
     lab.link_state(2, 1, True, "tcp")
     lab.set_link(1, 2, LinkSpec(rate_bps=1000), to_end=1)
     [change] = lab.flush()[2]
-    assert lab.refused(node, change, "busy") and not lab.refused(node, change, "busy"), "news once"
+    assert lab.refused(node, change, "busy") and not lab.refused(node, change, "busy"), "a change once"
     assert lab.flush() == {}
-    lab.tell_again(2)
+    lab.resend(2)
     assert lab.flush() == {2: [change]} and 1 in node.links_up
     lab.refused(node, add, "no room")
     lab.refused(node, change, "there is no link")
-    lab.tell_again(2)
+    lab.resend(2)
     assert [message.type for message in lab.flush()[2]] == ["AddNode"], "there is nothing to change"
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", [m.SetLink, m.InstallGroupDirectory])
-async def test_an_order_that_was_refused_is_told_again_until_it_is_carried_out(
+async def test_a_command_that_was_refused_is_sent_again_until_it_succeeds(
     start: Start, database: dict[str, Any], kind: type[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "FIRST_S", 0.02)
@@ -129,4 +129,4 @@ async def test_an_order_that_was_refused_is_told_again_until_it_is_carried_out(
     seen = await asking.request(m.GetStatus(), within=10)
     assert isinstance(seen, m.Status) and seen.health == "ok" and seen.problems == ()
     events, _ = controller.core.events.recent(0, 1000) or ([], False)
-    assert len([event for event in events if event.name == "node.refused"]) <= 2, "news once for each node"
+    assert len([event for event in events if event.name == "node.refused"]) <= 2, "one event for each node"

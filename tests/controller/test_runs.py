@@ -1,4 +1,4 @@
-"""Runs: what follows from what roles say. Pure; time is handed in."""
+"""Test decisions about runs; the time is an argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.controller.errors import RunUnknown
 from orchestrator.controller.run import Role, Run
-from orchestrator.controller.runs import AGENT_GRACE_MS, DOUBT_MS, STOP_GRACE_MS, Runs
+from orchestrator.controller.runs import AGENT_GRACE_MS, CONFIRM_MS, STOP_GRACE_MS, Runs
 from orchestrator.protocol import MAX_MESSAGE, Frame, Message, ProtocolError, encode
 from orchestrator.protocol import messages as m
 
@@ -29,19 +29,19 @@ class Recorder:
     def send(self, peer: Hashable, message: Message) -> None:
         self.sent.append((peer, message))
 
-    def happened(self, run: Run, event: m.RunEvent) -> None:
+    def record_event(self, run: Run, event: m.RunEvent) -> None:
         self.events.append(event)
 
-    def changed(self, run: Run, roles: Iterable[Role]) -> None:
+    def save_roles(self, run: Run, roles: Iterable[Role]) -> None:
         pass
 
-    def released(self, run: Run, name: str, generation: int) -> None:
+    def save_barrier(self, run: Run, name: str, generation: int) -> None:
         pass
 
-    def stands(self, run: Run, now_ms: int) -> None:
+    def save_run(self, run: Run, now_ms: int) -> None:
         pass
 
-    def ended(self, run: Run, message: m.RunFinished) -> None:
+    def report_end(self, run: Run, message: m.RunFinished) -> None:
         self.finished.append(message)
 
     def take(self) -> list[tuple[Hashable, str]]:
@@ -117,16 +117,16 @@ def test_agents_that_are_missing_are_called_for(runs: Runs, effects: Recorder) -
 
 
 def test_a_node_that_comes_back_is_asked_what_became_of_its_role(runs: Runs, effects: Recorder) -> None:
-    runs.came(3)
+    runs.node_registered(3)
     runs.start(wanted(), 0)
-    runs.came(3)
+    runs.node_registered(3)
     assert effects.called == []  # nothing was under way, then its agent is there
     runs.detach("B", 100)
-    runs.came(3)
+    runs.node_registered(3)
     assert effects.called == [3]
     runs.attach("B2", m.AgentHello((3,)), 200)
-    runs.tick(200 + DOUBT_MS)
-    assert "was started anew" in runs.run("r1").reason
+    runs.tick(200 + CONFIRM_MS)
+    assert "was restarted" in runs.run("r1").reason
 
 
 def test_a_role_that_raises_stops_the_others_and_names_itself(runs: Runs, effects: Recorder) -> None:
@@ -187,9 +187,9 @@ def test_an_agent_started_anew_has_lost_what_it_ran(runs: Runs, effects: Recorde
     runs.started("r1", 3, 5)
     runs.detach("B", 1000)
     runs.attach("B2", m.AgentHello((3,)), 2000)
-    assert runs.next_due() == 2000 + DOUBT_MS
-    runs.tick(2000 + DOUBT_MS)
-    assert runs.run("r1").reason.endswith("its process was started anew")
+    assert runs.next_due() == 2000 + CONFIRM_MS
+    runs.tick(2000 + CONFIRM_MS)
+    assert runs.run("r1").reason.endswith("its process was restarted")
 
 
 def test_a_role_that_ended_while_nobody_listened_may_still_say_so(runs: Runs, effects: Recorder) -> None:
@@ -197,7 +197,7 @@ def test_a_role_that_ended_while_nobody_listened_may_still_say_so(runs: Runs, ef
     runs.detach("B", 1000)
     runs.attach("B2", m.AgentHello((3,)), 2000)
     finish(runs, 3, now_ms=2001)
-    runs.tick(2000 + DOUBT_MS)
+    runs.tick(2000 + CONFIRM_MS)
     assert runs.run("r1").state == "running" and runs.run("r1").roles[3].state == "finished"
 
 
@@ -209,18 +209,18 @@ def test_a_role_of_a_run_that_nobody_knows_is_stopped(runs: Runs, effects: Recor
 def test_a_barrier_opens_when_all_who_still_run_are_there(runs: Runs, effects: Recorder) -> None:
     runs.start(wanted(), 0)
     effects.take()
-    runs.enter("r1", 1, "start", 1, 10)
-    runs.enter("r1", 2, "start", 1, 10)
-    runs.enter("r1", 2, "start", 1, 10)
+    runs.enter_barrier("r1", 1, "start", 1, 10)
+    runs.enter_barrier("r1", 2, "start", 1, 10)
+    runs.enter_barrier("r1", 2, "start", 1, 10)
     assert effects.take() == []
-    runs.enter("r1", 3, "start", 1, 10)
+    runs.enter_barrier("r1", 3, "start", 1, 10)
     assert effects.take() == [("A", "BarrierReleased"), ("B", "BarrierReleased")]
-    runs.enter("r1", 1, "start", 2, 11)
-    runs.enter("r1", 2, "start", 2, 11)
+    runs.enter_barrier("r1", 1, "start", 2, 11)
+    runs.enter_barrier("r1", 2, "start", 2, 11)
     assert effects.take() == []
     finish(runs, 3)
     assert effects.take() == [("A", "BarrierReleased")]
-    runs.enter("r1", 2, "start", 1, 12)  # again, after a reconnect
+    runs.enter_barrier("r1", 2, "start", 1, 12)  # again, after a reconnect
     assert effects.take() == [("A", "BarrierReleased")]
 
 
@@ -246,8 +246,8 @@ def test_a_row_that_comes_twice_counts_once(runs: Runs, effects: Recorder) -> No
 
 def test_progress_is_shown_and_not_counted(runs: Runs, effects: Recorder) -> None:
     runs.start(wanted(), 0)
-    runs.said("r1", 2, "progress", {"done": 1, "total": 2}, 5)
-    runs.said("r1", 2, "log", {"level": "info", "text": "x"}, 6)
+    runs.output("r1", 2, "progress", {"done": 1, "total": 2}, 5)
+    runs.output("r1", 2, "log", {"level": "info", "text": "x"}, 6)
     assert [(event.kind, event.seq) for event in effects.events[1:]] == [("progress", 0), ("log", 2)]
 
 
@@ -277,7 +277,7 @@ def test_a_restored_run_waits_for_its_agents_and_goes_on(effects: Recorder) -> N
     assert runs.next_due() == 1000 + AGENT_GRACE_MS
     runs.attach("A", m.AgentHello((1, 2), (m.RunningRole("r1", 1),)), 2000)
     assert effects.take() == [("A", "RunRole")]
-    runs.enter("r1", 1, "start", 1, 3000)
+    runs.enter_barrier("r1", 1, "start", 1, 3000)
     assert effects.take() == [("A", "BarrierReleased")]
     finish(runs, 1)
     finish(runs, 2)

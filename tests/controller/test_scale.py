@@ -1,4 +1,4 @@
-"""A thousand nodes: time, and above all the number of messages, which does not depend on the machine."""
+"""Test a thousand nodes: time, and the number of messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller with a real Postgres and real sockets; only packets are missing."""
+"""Test the controller with a real Postgres and real sockets, without packets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect as raw_connect
 from websockets.exceptions import ConnectionClosed
 
-from orchestrator.controller import node_desk
+from orchestrator.controller import node_handler
 from orchestrator.controller.service import Controller
 from orchestrator.errors import StartFailed, StoreUnavailable
 from orchestrator.impairment import LinkSpec
@@ -97,27 +97,29 @@ async def test_waiting_for_a_lab_names_what_is_missing(start: Start, database: D
     assert isinstance(reply, m.Status) and reply.state == "ready"
 
 
-async def test_an_empty_seat_does_not_count_and_can_be_taken_later(start: Start, database: Database) -> None:
+async def test_a_vacant_external_node_does_not_count_and_can_join_later(
+    start: Start, database: Database
+) -> None:
     controller = await start(settings(database, 4, external=[4]))
     inside = FakeProcess([1, 2, 3], 7)
     await ready_lab(controller, [inside])
     asking = await operator(controller)
     assert [node.state for node in (await status(asking)).nodes] == ["ready"] * 3 + ["vacant"]
     assert inside.nodes[1].hop(4) == 0 and inside.nodes[1].hop(3) == 2
-    guest = FakeProcess([4], 9, external=True)
-    await guest.join(url(controller))
-    await guest.until(lambda: guest.nodes[4].ready)
+    external = FakeProcess([4], 9, external=True)
+    await external.join(url(controller))
+    await external.until(lambda: external.nodes[4].ready)
     await inside.until(lambda: inside.nodes[1].hop(4) == 4)
-    assert guest.nodes[4].links[1].dial and not inside.nodes[1].links[4].dial
-    assert guest.connection is not None
-    await guest.connection.send(m.Goodbye("the program ended"), node=4)
+    assert external.nodes[4].links[1].dial and not inside.nodes[1].links[4].dial
+    assert external.connection is not None
+    await external.connection.send(m.Goodbye("the program ended"), node=4)
     await inside.until(lambda: inside.nodes[2].states.get(4) == "vacant" and inside.nodes[1].hop(4) == 0)
-    await guest.die()
-    guest.forget()
-    await guest.join(url(controller))
-    await guest.until(lambda: guest.nodes[4].ready)
+    await external.die()
+    external.forget()
+    await external.join(url(controller))
+    await external.until(lambda: external.nodes[4].ready)
     assert [node.state for node in (await status(asking)).nodes] == ["ready"] * 4
-    await guest.die()  # without a word this time
+    await external.die()  # without a word this time
     await inside.until(lambda: inside.nodes[2].states.get(4) == "vacant" and inside.nodes[1].hop(4) == 0)
     assert (await status(asking)).state == "ready"
 
@@ -128,11 +130,11 @@ async def test_a_program_that_dies_before_it_is_ready_was_there_all_the_same(
     controller = await start(settings(database, 4, external=[4]))
     inside = FakeProcess([1, 2, 3], 7)
     await ready_lab(controller, [inside])
-    guest = FakeProcess([4], 9, external=True)
-    monkeypatch.setattr(guest, "_maybe_ready", lambda _node: None)
-    await guest.join(url(controller))
+    external = FakeProcess([4], 9, external=True)
+    monkeypatch.setattr(external, "_maybe_ready", lambda _node: None)
+    await external.join(url(controller))
     await inside.until(lambda: inside.nodes[1].states.get(4) == "starting")
-    await guest.die()
+    await external.die()
     await inside.until(lambda: inside.nodes[1].states.get(4) == "vacant")
 
 
@@ -151,7 +153,7 @@ async def test_a_dead_node_is_routed_around_and_gets_everything_again(
     before = mortal.nodes[2]
     asking = await operator(controller)
     await mortal.die()
-    while not controller.core.lab.registry.node(2).awaited:  # noqa: ASYNC110  nobody is told of this
+    while not controller.core.lab.registry.node(2).expected_back:  # noqa: ASYNC110  nobody is told of this
         await asyncio.sleep(0)
     shown = controller.operators.status()
     assert shown.state == "degraded" and shown.nodes[1].state == "unreachable"
@@ -202,7 +204,7 @@ async def test_a_node_whose_engine_was_started_anew_gets_everything_again(
     assert here.received["AddNode"] == 2 + 2 + 2, "both links of node 2 once more, and nobody else's"
 
 
-async def test_a_seat_that_is_taken_is_refused_and_the_first_stays(start: Start, database: Database) -> None:
+async def test_a_second_process_for_an_external_node_is_refused(start: Start, database: Database) -> None:
     controller = await start(settings(database, 2))
     first = FakeProcess([1, 2], 7)
     await ready_lab(controller, [first])
@@ -389,13 +391,15 @@ async def test_a_silent_postgres_is_named_within_the_limit(database: Database) -
         await Controller(settings(nowhere), store_limit=0.3).start()
 
 
-async def test_nonsense_is_answered_and_the_controller_stays_up(start: Start, database: Database) -> None:
+async def test_invalid_input_is_answered_and_the_controller_stays_up(
+    start: Start, database: Database
+) -> None:
     controller = await start(settings(database, 2))
     host = FakeProcess([1, 2], 7)
     await ready_lab(controller, [host])
     hello = encode(Frame(m.Hello(node_token(NODE_KEY, 1), VERSION, "node"), 1))
     whole = encode(Frame(m.JoinGroup(1), 1, 5))
-    for nonsense, error in [
+    for invalid, error in [
         (whole[:-2], "protocol.truncated"),
         (b"\xc1", "protocol.malformed"),
         (b"\x95\x02" + whole[2:], "protocol.version"),
@@ -407,7 +411,7 @@ async def test_nonsense_is_answered_and_the_controller_stays_up(start: Start, da
         async with raw_connect(url(controller), proxy=None, max_size=None) as socket:
             await socket.send(hello)
             await asyncio.wait_for(socket.recv(), 5)
-            await socket.send(nonsense)
+            await socket.send(invalid)
             [answer] = decode_frames(await asyncio.wait_for(socket.recv(decode=False), 5))
             assert isinstance(answer.message, m.Error) and answer.message.error == error
             await socket.send(whole)  # the connection is still good for something
@@ -433,7 +437,7 @@ async def test_a_taken_port_is_named(start: Start, database: Database) -> None:
 async def test_nodes_lost_together_are_given_up_together(
     start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_desk, "AWAY_GRACE", 0.05)
+    monkeypatch.setattr(node_handler, "RECONNECT_GRACE", 0.05)
     controller = await start(settings(database, 6))
     stays, dies = FakeProcess([1, 2, 3], 7), FakeProcess([4, 5, 6], 8)
     await ready_lab(controller, [stays, dies])

@@ -1,4 +1,4 @@
-"""A packet thread that stands still is a problem of the lab until it goes on, or its nodes are gone."""
+"""Test that a stalled packet thread is a problem of the lab until it continues or its nodes are gone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_stalled_shard_is_told_and_forgotten_when_it_goes_on(
     seen = await status(asking)
     assert seen.health == "degraded"
     assert seen.problems == (
-        "the packet thread of 2 nodes from 1 to 2 has not moved for 2 s; the others go on",
+        "the packet thread of 2 nodes from 1 to 2 is stalled for 2 s; the other threads continue",
     )
     events = await asking.request(m.GetEvents(0), within=10)
     assert isinstance(events, m.Events)
@@ -52,4 +52,4 @@ async def test_it_goes_with_its_nodes(start: Start, database: Database) -> None:
 
 @pytest.mark.parametrize("detail", [None, 7, [], {}, {"nodes": "x", "for_ms": None}, {"nodes": [None]}])
 def test_what_is_said_oddly_is_understood_as_far_as_it_goes(detail: object) -> None:
-    assert shards.sentence(4, detail) == "the packet thread of node 4 has not moved; the others go on"
+    assert shards.sentence(4, detail) == "the packet thread of node 4 is stalled; the other threads continue"

@@ -1,4 +1,4 @@
-"""Labs have a folder each, under names that cannot leave it."""
+"""Test lab directories and their names."""
 
 from __future__ import annotations
 

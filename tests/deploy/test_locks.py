@@ -1,4 +1,4 @@
-"""One `nm` at a time per lab."""
+"""Test the lock of a lab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs are read from their end and followed."""
+"""Test reading and following log files."""
 
 from __future__ import annotations
 

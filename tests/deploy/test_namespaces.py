@@ -1,4 +1,4 @@
-"""A namespace whose host process is gone is told from a stranger's that was given its number."""
+"""Test that an orphaned namespace is distinguished from another one with the same inode."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy import namespaces
-from orchestrator.deploy.cookies import cookies, own_cookie
 from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.netns_cookies import netns_cookies, own_netns_cookie
 from orchestrator.deploy.processes import ProcessId, identify
 
 SLEEPER = "import signal; print('set', flush=True); signal.pause()"
@@ -62,27 +62,27 @@ def inode_of(process: ProcessId) -> int:
 
 def test_a_cookie_is_the_namespaces_and_not_the_processs() -> None:
     with inside_a_namespace() as one, inside_a_namespace() as other:
-        read = cookies([one.pid, other.pid, os.getpid()])
+        read = netns_cookies([one.pid, other.pid, os.getpid()])
         assert len(set(read.values())) == 3
-        assert read[os.getpid()] == own_cookie() != 0
-    assert cookies([one.pid]) == {}
-    assert cookies([]) == {}
+        assert read[os.getpid()] == own_netns_cookie() != 0
+    assert netns_cookies([one.pid]) == {}
+    assert netns_cookies([]) == {}
 
 
-def test_who_is_in_an_orphaned_namespace_of_ours_is_found(directory: LabDirectory) -> None:
+def test_a_process_in_an_orphaned_namespace_of_ours_is_found(directory: LabDirectory) -> None:
     gone = ProcessId(os.getpid(), 1)
     with inside_a_namespace() as process:
-        publish(directory, gone, inode_of(process), cookies([process.pid])[process.pid])
-        assert namespaces.inhabitants(directory) == [process]
+        publish(directory, gone, inode_of(process), netns_cookies([process.pid])[process.pid])
+        assert namespaces.processes_inside(directory) == [process]
 
 
-def test_who_is_in_a_strangers_namespace_of_the_same_number_is_not(directory: LabDirectory) -> None:
+def test_a_process_in_a_foreign_namespace_with_the_same_inode_is_not_found(directory: LabDirectory) -> None:
     gone = ProcessId(os.getpid(), 1)
-    with inside_a_namespace() as stranger:
-        ours = cookies([stranger.pid])[stranger.pid] - 1
+    with inside_a_namespace() as other:
+        ours = netns_cookies([other.pid])[other.pid] - 1
         for cookie in (ours, 0):
-            publish(directory, gone, inode_of(stranger), cookie)
-            assert namespaces.inhabitants(directory) == []
+            publish(directory, gone, inode_of(other), cookie)
+            assert namespaces.processes_inside(directory) == []
 
 
 def test_while_the_host_process_lives_the_number_is_enough(directory: LabDirectory) -> None:
@@ -90,4 +90,4 @@ def test_while_the_host_process_lives_the_number_is_enough(directory: LabDirecto
     assert host is not None
     with inside_a_namespace() as process:
         publish(directory, host, inode_of(process), 0)
-        assert namespaces.inhabitants(directory) == [process]
+        assert namespaces.processes_inside(directory) == [process]

@@ -1,4 +1,4 @@
-"""Free ports and subnets."""
+"""Test the choice of free ports and subnets."""
 
 from __future__ import annotations
 

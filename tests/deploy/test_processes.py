@@ -1,4 +1,4 @@
-"""Processes are found by label and ended by identity."""
+"""Test that processes are found by label and terminated by identity."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def test_a_process_is_found_by_its_labels_and_by_nothing_else(tmp_path: Path) ->
 
 def test_a_number_that_was_used_again_is_not_touched(tmp_path: Path) -> None:
     process = start(tmp_path)
-    stranger = ProcessId(process.pid, process.started + 1)
+    other = ProcessId(process.pid, process.started + 1)
     try:
-        assert not stranger.alive()
-        assert not processes.send_signal(stranger, signal.SIGKILL)
-        assert processes.end([stranger], 1) == []
+        assert not other.alive()
+        assert not processes.send_signal(other, signal.SIGKILL)
+        assert processes.end([other], 1) == []
         assert process.alive()
     finally:
         processes.end([process], 5)
@@ -58,9 +58,9 @@ def test_who_does_not_listen_is_killed(tmp_path: Path) -> None:
     assert processes.exit_code(process) == -signal.SIGKILL
 
 
-def test_a_polite_signal_can_be_another(tmp_path: Path) -> None:
+def test_the_termination_signal_can_be_chosen(tmp_path: Path) -> None:
     process = start(tmp_path, code=STUBBORN)
-    assert processes.end([process], 5, polite={process: signal.SIGQUIT}) == []
+    assert processes.end([process], 5, signals={process: signal.SIGQUIT}) == []
     assert processes.exit_code(process) == -signal.SIGQUIT
 
 

@@ -1,4 +1,4 @@
-"""The note that `up` leaves."""
+"""Test the state file of a lab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages ask their reader to type, block by block.
+"""Extract from the pages, block by block, what a reader has to type.
 
 A fenced block is typed, written to a file or read as a file, as its language says (`test_pages.py`). Comments
 right above a block, which the built pages do not show, say what cannot be seen from it:

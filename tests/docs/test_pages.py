@@ -1,4 +1,4 @@
-"""Every block of every page works as shown: typed in a clean folder, in the order of the page.
+"""Test that every block of every page works as shown.
 
     bash, console    typed into one shell per page; output that a page shows is compared
     python, yaml     with a title: the file of that name; without one, run, or checked as what it is

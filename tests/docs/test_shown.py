@@ -1,4 +1,4 @@
-"""Which differences between a page and what is printed count."""
+"""Test the comparison of shown and printed output."""
 
 from __future__ import annotations
 

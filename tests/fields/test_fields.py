@@ -1,4 +1,4 @@
-"""A table reads strictly and describes itself to editors from one statement."""
+"""Test strict reading of tables, and their JSON Schema."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from orchestrator import units
 from orchestrator.errors import Problem
 from orchestrator.fields import (
     Anything,
+    Boolean,
     Choice,
     Field,
     Integer,
@@ -17,7 +18,6 @@ from orchestrator.fields import (
     OneOf,
     Table,
     Text,
-    Truth,
     Unit,
     UnitOrNone,
 )
@@ -29,14 +29,14 @@ TABLE = Table(
     {
         "count": Field(Integer(1, 10), "how many", required=True),
         "share": Field(Number(0, 1), "how much", default=0.5),
-        "on": Field(Truth()),
+        "on": Field(Boolean()),
         "word": Field(Text(r"[a-z]+", "small letters", hint="no capitals")),
         "mode": Field(Choice("slow", "fast", later={"warp": "beyond light"})),
         "delay": Field(DELAY),
         "wait": Field(Unit(units.parse_duration, "a duration", pattern=".*", most=units.Duration(5_000))),
         "items": Field(ListOf(Integer(), "item", least=1, most=3)),
         "pair": Field(ListOf(Integer(), "end", least=2, most=2)),
-        "map": Field(MapOf("[a-z]", "a letter", Integer(), "letter *")),
+        "map": Field(MapOf("[a-z]", "a letter", Integer(), "entry *")),
         "either": Field(OneOf("text or a list", scalar=Text(numbers=True), sequence=ListOf(Text(), "word"))),
         "any": Field(Anything()),
     },
@@ -68,7 +68,7 @@ def test_what_is_right_is_read() -> None:
     assert TABLE.fill(read)["share"] == 0.5
 
 
-def test_none_takes_a_unit_away() -> None:
+def test_none_removes_an_inherited_value() -> None:
     assert _read("{count: 1, delay: none}")[0] == {"count": 1, "delay": "none"}
 
 
@@ -105,7 +105,7 @@ def test_none_takes_a_unit_away() -> None:
         ("{count: 1, items: 5}", "items is `5`, but a list of at least 1 is expected", None),
         ("{count: 1, pair: [1]}", "pair has 1 elements, but a list of exactly 2 is expected", None),
         ("{count: 1, map: {AB: 1}}", "`AB` in map is not a letter", None),
-        ("{count: 1, map: {a: x}}", "letter a is `x`, but a whole number is expected", None),
+        ("{count: 1, map: {a: x}}", "entry a is `x`, but a whole number is expected", None),
         ("{count: 1, either: {}}", "either is a mapping, but text or a list is expected", None),
         ("[1]", "the thing is a list, but a mapping is expected", "known keys are `count`"),
     ],

@@ -1,4 +1,4 @@
-"""Bad files and the exact complaint about each.
+"""Compare the errors of invalid files with stored texts.
 
 `bad_topologies/X.yaml` goes with `X.txt`; options stand in comments at its top (`# --set k=v`).
 A folder in `bad_scenarios/` goes with the `expected.txt` inside it, and `bad_settings/X.toml` with `X.txt`.

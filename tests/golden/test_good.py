@@ -1,4 +1,4 @@
-"""Good files and everything that is rendered from them, byte by byte, and back.
+"""Compare rendered files with stored ones, and read them back.
 
 `good/NAME/topology.yaml` goes with the files in `good/NAME/native` and `good/NAME/docker`. After a deliberate
 change, `NM_UPDATE_GOLDEN=1 pytest tests/golden` writes the new ones; read the difference before it is

@@ -1,4 +1,4 @@
-"""Real labs: namespaces, TUN devices, an embedded Postgres, a controller process."""
+"""Fixtures: real labs with namespaces, TUN devices, an embedded Postgres and a controller process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests do to a machine and to a lab: processes that are killed, disks that are full or take nothing."""
+"""Helpers that kill processes and mount full or read-only file systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbered datagrams from one node to another, counted and timed where they arrive.
+"""Send numbered datagrams between nodes, and count and time them at the receiver.
 
 Runs in the nodes, as a plain program on ordinary sockets:
 

@@ -1,4 +1,4 @@
-"""Rows of datagrams from one node to another; `datagrams.py` says how arrivals are counted."""
+"""Send rows of datagrams between nodes; `datagrams.py` counts the arrivals."""
 
 from __future__ import annotations
 

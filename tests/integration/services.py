@@ -1,4 +1,4 @@
-"""Programs in the nodes of a lab, started as a user would start them, and the places to put them.
+"""Start programs in the nodes of a lab as a user does, and wait for them.
 
 A service is an ordinary process in its node's network; it ends with the lab. What has to be waited for is
 looked up in the kernel's tables, with a limit.

@@ -1,4 +1,4 @@
-"""What a program sees of how it was started; for nodes of both backends."""
+"""Inspect the environment in which a program of a node starts; for both backends."""
 
 from __future__ import annotations
 

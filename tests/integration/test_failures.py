@@ -1,4 +1,4 @@
-"""Whatever is killed, the lab says what is gone; `up` mends it, `down` leaves nothing."""
+"""Test kills of each part: the lab names it, `up` restarts it, `down` removes everything."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy import fitness, state
+from orchestrator.deploy import host_checks, state
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import ProcessId, send_signal
 from orchestrator.errors import HostNotFit, StartFailed
 from orchestrator.lab import Lab
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 from tests.integration.damage import kill
 
@@ -26,7 +26,7 @@ Part = Callable[[str, str], ProcessId]
 
 
 @pytest.mark.parametrize("role", ["host", "controller", "postgres"])
-def test_a_killed_part_is_named_and_up_mends_just_that(labs: Labs, nm: Nm, part: Part, role: str) -> None:
+def test_a_killed_part_is_named_and_up_repairs_just_that(labs: Labs, nm: Nm, part: Part, role: str) -> None:
     lab = labs.up(RING, restart=False)
     before = {each: part("ring", each) for each in ("host", "controller", "postgres")}
     kill(before[role])
@@ -38,7 +38,7 @@ def test_a_killed_part_is_named_and_up_mends_just_that(labs: Labs, nm: Nm, part:
     assert {node.state for node in seen.nodes} == {states[role]}
     up = nm("up", RING)
     assert up.code == 0, up.err
-    assert f"started anew: {role}" in up.err
+    assert f"restarted: {role}" in up.err
     after = {each: part("ring", each) for each in before}
     assert {each for each in before if before[each] != after[each]} == {role}
     assert lab.status().state == "ready"
@@ -73,7 +73,7 @@ def test_gc_collects_what_a_killed_up_left(nm: Nm, nm_home: Home) -> None:
     up.communicate()
     status = nm("status", "-n", "ring", "-o", "json").json
     assert status["state"] == "failed"
-    assert "its start was cut off" in status["problems"][0]
+    assert "its start was interrupted" in status["problems"][0]
     assert [each["lab"] for each in nm("gc", "-o", "json").json] == ["ring"]
     assert leftovers(nm_home) == []
 
@@ -88,7 +88,7 @@ def test_an_interrupted_up_cleans_up_after_itself(nm: Nm, nm_home: Home, number:
     assert leftovers(nm_home) == []
 
 
-def test_a_host_process_killed_during_up_is_the_culprit(nm: Nm, nm_home: Home) -> None:
+def test_a_host_process_killed_during_up_is_named_as_the_failed_part(nm: Nm, nm_home: Home) -> None:
     up = nm.start("up", RING, "--backend", "native", "-o", "json")
     until(lambda: (note := state.read(nm_home.lab("ring"))) is not None and "host" in note.parts)
     note = state.read(nm_home.lab("ring"))
@@ -123,8 +123,8 @@ def test_up_after_a_crash_clears_the_remains_first(labs: Labs, nm: Nm) -> None:
 def test_no_tun_device_is_said_before_anything_starts(
     nm_home: Home, labs: Labs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = fitness.tun_device(Path("/dev/net/no-such-device"))
-    monkeypatch.setattr(fitness, "tun_device", lambda: missing)
+    missing = host_checks.tun_device(Path("/dev/net/no-such-device"))
+    monkeypatch.setattr(host_checks, "tun_device", lambda: missing)
     with pytest.raises(HostNotFit) as caught:
         Lab.up(RING, backend="native", home=nm_home)
     assert caught.value.id == "host.tun-device"
@@ -135,7 +135,9 @@ def test_no_tun_device_is_said_before_anything_starts(
 def test_more_nodes_than_memory_allows_is_said_with_the_number_that_fits(
     nm_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitness, "_available", lambda: fitness.BASE_BYTES + 3 * fitness.NODE_BYTES["native"])
+    monkeypatch.setattr(
+        host_checks, "_available", lambda: host_checks.BASE_BYTES + 3 * host_checks.NODE_BYTES["native"]
+    )
     with pytest.raises(HostNotFit) as caught:
         Lab.up(RING, backend="native", home=nm_home)
     assert (caught.value.id, caught.value.exit_code) == ("host.memory", 4)

@@ -1,4 +1,4 @@
-"""What the machine does not give: room on disk, a Docker engine that answers, files that are still there."""
+"""Test a full disk, a silent Docker engine, and deleted files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy import fitness
+from orchestrator.deploy import host_checks
 from orchestrator.deploy.docker import engine
 from orchestrator.deploy.home import Home
 from orchestrator.errors import NmError
 from orchestrator.lab import Lab
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Here, Nm
 
 
@@ -86,7 +86,7 @@ def test_a_disk_that_fills_up_while_a_lab_is_made_is_named(
     small_disk: Callable[[str], Home], monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     home = small_disk(size)
-    monkeypatch.setattr(fitness, "DISK_BYTES", {"native": 0, "docker": 0})
+    monkeypatch.setattr(host_checks, "DISK_BYTES", {"native": 0, "docker": 0})
     with pytest.raises(NmError) as caught:
         Lab.up(RING, backend="native", home=home)
     assert caught.value.exit_code in (4, 5)
@@ -176,7 +176,7 @@ REMAINS = [
 
 @pytest.mark.parametrize("part", REMAINS)
 def test_a_lab_directory_half_deleted(labs: Labs, here: Here, part: str) -> None:
-    """Every command still ends with a name, `up` says what is gone or mends it, and `down` leaves nothing."""
+    """Every command still ends with a reason, `up` reports or repairs, and `down` removes everything."""
     lab = labs.up(RING)
     gone = lab.directory / part
     if gone.is_dir():

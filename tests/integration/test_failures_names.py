@@ -1,4 +1,4 @@
-"""Names that try to leave their folder, or to be read as a program by somebody, on the way through `nm`."""
+"""Test names with path separators and shell syntax in every argument of `nm`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run whose lab, database or disk goes away ends soon, with a reason, and its folder says so."""
+"""Test runs whose lab, database or disk fails."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import ProcessId
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 from tests.integration.damage import kill, tmpfs
 from tests.integration.waiting import all_wait, as_a_shell_says, run_in, until, write_waiting

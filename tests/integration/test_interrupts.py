@@ -1,4 +1,4 @@
-"""`nm up` and `nm run` are interrupted at random moments: 130, and what they began is gone."""
+"""Test interrupts of `nm up` and `nm run` at random moments."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import ProcessId, send_signal
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 from tests.integration.waiting import all_wait, as_a_shell_says, run_in, until, write_waiting
 
@@ -53,7 +53,7 @@ def test_down_ends_an_up_that_is_under_way(nm: Nm, nm_home: Home, seed: int) -> 
     assert leftovers(nm_home) == [] or nm("down", "-n", "ring").code == 0
 
 
-def test_an_impatient_user_interrupts_again_and_again(nm: Nm, nm_home: Home) -> None:
+def test_repeated_interrupts_do_not_stop_the_clean_up(nm: Nm, nm_home: Home) -> None:
     up = nm.start("up", RING, "--backend", "native")
     until(lambda: nm_home.lab("ring").logs.joinpath("host.log").exists())
     for _ in range(20):

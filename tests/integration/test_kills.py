@@ -1,4 +1,4 @@
-"""Random processes are killed at random moments of up, run and down: nothing hangs, nothing is left.
+"""Test kills of random processes at random moments of up, run and down.
 
 `NM_KILLS=200` makes the long series; the short one is for every day. The seed is printed with a failure.
 """
@@ -19,7 +19,7 @@ import pytest
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import send_signal
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 from tests.integration.conftest import RING, Nm
 
 KILLS = int(os.environ.get("NM_KILLS", "6"))
@@ -66,8 +66,8 @@ def test_a_random_kill_has_a_named_outcome_and_leaves_nothing(
     struck = strike(nm.start(*words[blow.phase], "-o", "json"), nm_home, blow)
     assert_named(struck, blow)
     if blow.phase != "down" and state.read(nm_home.lab("ring")) is not None:
-        mended = nm("up", RING, "--backend", "native")
-        assert mended.code == 0, (blow, mended.err)
+        repaired = nm("up", RING, "--backend", "native")
+        assert repaired.code == 0, (blow, repaired.err)
         assert nm("exec", "1", "--", "ping", "-c", "1", "-W", "2", "10.0.0.3").code == 0
     down = nm("down", "-n", "ring")
     assert down.code == 0, (blow, down.err)

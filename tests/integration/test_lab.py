@@ -1,4 +1,4 @@
-"""A native lab from nothing to nothing."""
+"""Test a native lab from start to end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from orchestrator.deploy import processes
 from orchestrator.deploy.home import Home
 from orchestrator.errors import LabNotFound, UsageError
 from orchestrator.lab import Lab
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 
 
@@ -83,7 +83,7 @@ def test_the_sdk_is_the_same_thing(labs: Labs) -> None:
         Lab.attach("mine", home=labs.home)
 
 
-async def test_the_awaitable_face(nm_home: Home) -> None:
+async def test_the_async_api(nm_home: Home) -> None:
     async with Lab.up_async(RING, backend="native", home=nm_home) as lab:
         done = await lab.node(1).run(["ping", "-c", "1", "-W", "2", lab.node(2).address])
         assert done.exit_code == 0
@@ -118,13 +118,13 @@ def test_another_topology_under_the_same_name_is_refused(labs: Labs) -> None:
     assert caught.value.id == "lab.differs"
 
 
-def test_a_seat_is_left_for_a_program_of_the_users_own(labs: Labs, nm: Nm) -> None:
+def test_an_external_node_is_left_for_a_program_of_the_users_own(labs: Labs, nm: Nm) -> None:
     lab = labs.up(RING, external=[2])
-    seat = lab.node(2)
-    assert seat.external and seat.config.is_file()
+    external = lab.node(2)
+    assert external.external and external.config.is_file()
     states = {node.id: node.state for node in lab.status().nodes}
     assert states == {1: "ready", 2: "vacant", 3: "ready", 4: "ready"}
-    assert f"nextmini_py.Dataplane('{seat.config}')" in nm("up", RING, "--external", "2").err
+    assert f"nextmini_py.Dataplane('{external.config}')" in nm("up", RING, "--external", "2").err
 
 
 def test_traceroute_shows_every_hop(labs: Labs) -> None:

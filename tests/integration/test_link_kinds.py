@@ -1,4 +1,4 @@
-"""Links between processes go through what both ends can reach: shared memory, a unix socket, or TCP."""
+"""Test the transports of links: shared memory, unix socket, TCP."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
 from orchestrator.settings import load_controller
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 
 Part = Callable[[str, str], ProcessId]
@@ -39,9 +39,9 @@ print(digest.hexdigest())
 TAKE = """
 import hashlib, socket
 digest = hashlib.sha256()
-with socket.create_server(("0.0.0.0", 7007)) as door:
-    door.settimeout(30)
-    line, _ = door.accept()
+with socket.create_server(("0.0.0.0", 7007)) as server:
+    server.settimeout(30)
+    line, _ = server.accept()
     line.settimeout(30)
     while block := line.recv(1 << 20):
         digest.update(block)
@@ -185,7 +185,7 @@ def test_one_process_needs_none_of_it(labs: Labs) -> None:
     assert kinds(labs.up(line("tcp", 3))) == ["memory", "memory"]
 
 
-def test_a_word_that_is_none_is_refused(nm: Nm) -> None:
+def test_an_invalid_word_is_refused(nm: Nm) -> None:
     for word, said in (("udp", "not built yet"), ("unxi", "did you mean `unix`?")):
         refused = nm("validate", "--set", f"transport={word}", RING)
         assert refused.code != 0 and said in refused.err

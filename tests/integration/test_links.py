@@ -1,4 +1,4 @@
-"""Links that differ do what the file or `nm link set` says: rate, delay, loss and limit, each way by itself.
+"""Test rate, delay, loss and limit of links, from the file and live.
 
 One-way delays compare two looks at one clock: the sender's before it sends, and the kernel's at arrival.
 `datagrams.py` says how arrivals are counted.

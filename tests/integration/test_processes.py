@@ -1,4 +1,4 @@
-"""One lab, several host processes: everything works across them, and each may die for itself."""
+"""Test a lab with several host processes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from orchestrator.deploy import state
 from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
 from orchestrator.errors import UsageError
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 from tests.integration.test_transfers import assert_all_exact, run, transfer
 
@@ -51,7 +51,7 @@ def test_nodes_are_spread_in_runs_of_neighbours(labs: Labs) -> None:
     assert all(lab.node(1).run(["ping", "-c", "1", "-W", "2", f"node-{n}"]).ok for n in range(2, 7))
 
 
-def test_one_process_dies_the_others_go_on_and_up_mends_just_that(labs: Labs, nm: Nm, part: Part) -> None:
+def test_one_process_dies_the_others_go_on_and_up_repairs_just_that(labs: Labs, nm: Nm, part: Part) -> None:
     lab = labs.up(SIX, processes=3, restart=False)
     roles = ("host-1", "host-2", "host-3", "controller", "postgres")
     before = {role: part("six", role) for role in roles}
@@ -81,7 +81,7 @@ def test_another_number_of_processes_under_the_same_name_is_refused(labs: Labs, 
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "many", "1.5"])
-def test_a_number_that_is_none_is_refused(nm: Nm, word: str) -> None:
+def test_an_invalid_number_is_refused(nm: Nm, word: str) -> None:
     said = nm("up", RING, "--backend", "native", f"--processes={word}")
     assert said.code == 2 and "usage.processes" in said.err
 
@@ -91,7 +91,7 @@ def test_docker_has_its_own_processes(nm: Nm) -> None:
     assert said.code == 2 and "usage.processes" in said.err
 
 
-def test_a_sender_that_was_killed_claims_nothing_for_its_next_life(
+def test_a_sender_that_was_killed_claims_nothing_for_its_next_process(
     labs: Labs, part: Part, tmp_path: Path
 ) -> None:
     """Unicast and group transfers of node 1, `kill -9` of its process, `nm up`, and the same again."""

@@ -1,4 +1,4 @@
-"""Real programs, unmodified, over every generator's topology; one lab of each serves them all.
+"""Test real programs over every generator's topology.
 
 The client and the server sit as far from each other as the topology allows, so that every packet crosses
 relays where there are any.

@@ -1,4 +1,4 @@
-"""Labs of ordinary users: the same commands, in a user namespace, and nothing of anybody else's touched."""
+"""Test labs of ordinary users in a user namespace."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy.fitness import Finding
+from orchestrator.deploy.host_checks import Finding
 from tests.integration.conftest import RING, Said
-from tests.integration.ordinary import OrdinaryUser, World
+from tests.integration.unprivileged import OrdinaryUser, World
 from tests.integration.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for several other users")
@@ -88,8 +88,8 @@ def test_a_killed_host_process_leaves_nothing(user: OrdinaryUser) -> None:
     must(user.nm("exec", "1", "--", "sh", "-c", hidden))
     table = json.loads(user.look(user.home.lab("ring").host_file).read_text())
     os.kill(table["pid"], signal.SIGKILL)
-    mended = must(user.nm("up", RING, "--backend", "native"))
-    assert "host" in mended.err
+    repaired = must(user.nm("up", RING, "--backend", "native"))
+    assert "host" in repaired.err
     must(user.nm("exec", "1", "--", "ping", "-c", "1", "-W", "5", "node-3"))
     must(user.nm("down"))
     stays.communicate(timeout=20)

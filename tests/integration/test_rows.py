@@ -1,4 +1,4 @@
-"""What roles report arrives once, or is refused by name; nothing of it holds up a run or the lab.
+"""Test that rows are stored exactly once, or refused with a reason.
 
 `NM_ROWS=100000` makes the long series; the short one is for every day.
 """

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  # roles are short programs, and read better in few lines
-"""What a run opened ends with the run, however it ends, and a clean run follows.
+"""Test that everything a run opened ends with the run.
 
 One lab serves all tests of this file. Each runs a role that behaves badly in one way, looks how the run ended and
 what is left of it, and then runs a scenario that uses everything a bad role could have kept: a flow's receiver, a
@@ -376,7 +376,7 @@ def test_an_aborted_run_leaves_nothing(lab: Lab, home: Home, tmp_path: Path, see
         run_clean(lab, tmp_path)
 
 
-def test_a_call_that_never_returns_degrades_its_node_until_up_mends_it(
+def test_a_call_that_never_returns_degrades_its_node_until_up_repairs_it(
     lab: Lab, home: Home, tmp_path: Path
 ) -> None:
     source = "import time\ndef bad(ctx): time.sleep(3600)"

@@ -1,4 +1,4 @@
-"""Experiments in a real lab: shipped ones, one's own, and those that go wrong."""
+"""Test scenarios in a real lab: shipped ones, custom ones and failing ones."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_a_killed_controller_in_the_middle_of_a_run(ring: Lab, nm: Nm, home: Hom
     """The transfer goes on while the controller is away; `up` brings it back and the run ends well."""
     killed = threading.Event()
 
-    def kill_and_mend(event: object) -> None:
+    def kill_and_repair(event: object) -> None:
         if getattr(event, "kind", "") == "barrier" and not killed.is_set():
             killed.set()
             note = state.read(home.lab("ring"))
@@ -275,7 +275,7 @@ def test_a_killed_controller_in_the_middle_of_a_run(ring: Lab, nm: Nm, home: Hom
         "weights-sync",
         params={"size": "200 MB", "rounds": 2},
         results=tmp_path / "out",
-        on_event=kill_and_mend,
+        on_event=kill_and_repair,
     )
     assert killed.is_set()
     assert outcome.verdict == "pass", (outcome.reason, outcome.failures)

@@ -1,4 +1,4 @@
-"""Every generator's topology as a lab, all of them beside each other, and several starts at one moment."""
+"""Test every generator's topology as a lab, all at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from orchestrator.errors import NmError
 from orchestrator.lab import Lab
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.integration.conftest import RING, Nm
 from tests.integration.services import SHAPES, assert_shortest_paths_to, need, shape
 from tests.integration.test_transfers import assert_all_exact, run, transfer

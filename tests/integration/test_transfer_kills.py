@@ -1,4 +1,4 @@
-"""A few cases of `benchmarks.transfers`: whoever is killed in a transfer, nothing lies and nothing hangs."""
+"""Test a few cases of `benchmarks.transfers`: kills during lossless transfers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lossless transfers, several at a time: every receiver has every byte, or is named with the reason.
+"""Test concurrent lossless transfers.
 
 The parts that the nodes play are in `transfers/roles.py`.
 """
@@ -65,8 +65,8 @@ def test_two_hundred_megabytes_to_twenty_receivers(labs: Labs, tmp_path: Path) -
 
     Four gigabytes have to be found first, for which a busy machine may need longer than the usual grace.
     """
-    patient = "defaults: {node: {lossless: {ready_grace: 60 s, report_timeout: 60 s}}}\n"
-    lab = labs.up(shape("fat_tree") + patient)
+    long_timeouts = "defaults: {node: {lossless: {ready_grace: 60 s, report_timeout: 60 s}}}\n"
+    lab = labs.up(shape("fat_tree") + long_timeouts)
     rows = run(lab, [[transfer("g", 1, range(2, 22), 200_000_000)]], tmp_path)
     assert_all_exact(rows, transfers=1, receivers=20)
     (sender,) = (row for row in rows if row["side"] == "sender")
@@ -83,7 +83,7 @@ def test_each_receiver_that_does_not_get_all_is_named_and_the_others_complete(
         "topology: {type: star, n_nodes: 8}\n"
     )
     lab = labs.up(text, external=[8])
-    odd = {3: "small", 4: "never", 6: "leave", 8: "seat"}
+    odd = {3: "small", 4: "never", 6: "leave", 8: "external"}
     size = 30_000_000
     with killed_midway(RECEIVER, lab.node(8), "g", size):
         rows = run(lab, [[transfer("g", 1, range(2, 9), size, odd)]], tmp_path)
@@ -131,7 +131,7 @@ import sys, nextmini_py
 path, group, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with nextmini_py.Dataplane(path) as dataplane:
     dataplane.wait_for_topology_ready(timeout_ms=30_000)
-    print("seated", flush=True)
+    print("ready", flush=True)
     group_id, group_ip, source = dataplane.group_is_ready(label=group, timeout_ms=30_000)
     dataplane.join_group(group_id)
     assert dataplane.wait_for_local_membership(group_id, timeout_ms=30_000)
@@ -148,7 +148,7 @@ import sys, nextmini_py
 path, size = sys.argv[1], int(sys.argv[2])
 with nextmini_py.Dataplane(path) as dataplane:
     dataplane.wait_for_topology_ready(timeout_ms=30_000)
-    print("seated", flush=True)
+    print("ready", flush=True)
     sessions = {node: dataplane.send_data(0, f"10.0.0.{node}", [node], bytes(size)) for node in (2, 3)}
     for node, session in sessions.items():
         while dataplane.lossless_result(session).receivers[node].bytes < 1_000_000:
@@ -159,10 +159,10 @@ with nextmini_py.Dataplane(path) as dataplane:
 
 
 @contextmanager
-def killed_midway(program: str, seat: Node, *words: object) -> Iterator[None]:
-    """Have a program in a seat that is killed when it says that it is in the middle of a transfer."""
+def killed_midway(program: str, external: Node, *words: object) -> Iterator[None]:
+    """Run an external node's program that is killed in the middle of a transfer."""
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(seat.config), *map(str, words)],
+        [sys.executable, "-c", program, str(external.config), *map(str, words)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -170,7 +170,7 @@ def killed_midway(program: str, seat: Node, *words: object) -> Iterator[None]:
     killer = threading.Thread(target=kill_when_it_says, args=[process, "midway\n"])
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "seated\n"
+        assert process.stdout.readline() == "ready\n"
         killer.start()
         yield
     finally:

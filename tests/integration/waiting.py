@@ -1,4 +1,4 @@
-"""A scenario whose roles wait until they are told to stop, and waits with a limit."""
+"""A scenario whose roles wait until they are stopped, and waits with a limit."""
 
 from __future__ import annotations
 

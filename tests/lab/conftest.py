@@ -1,4 +1,4 @@
-"""Labs that are only a note and some sleeping processes."""
+"""Fixtures: labs that consist of a state file and sleeping processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeLab = Callable[..., tuple[LabDirectory, LabState]]
 
 @pytest.fixture
 def make_lab(home: Home) -> MakeLab:
-    """Make a lab of three nodes, the third a seat, in some phase."""
+    """Make a lab of three nodes, the third external, in some phase."""
 
     def make(
         name: str = "ring", phase: Phase = "up", owner: ProcessId | None = None

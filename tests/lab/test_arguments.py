@@ -1,4 +1,4 @@
-"""What a script hands to the SDK is checked, and refused within the documented tree of errors."""
+"""Test that invalid arguments of the SDK raise documented errors."""
 
 from __future__ import annotations
 

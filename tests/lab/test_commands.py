@@ -1,4 +1,4 @@
-"""Commands in nodes: collected, streamed, timed, ended."""
+"""Test commands in nodes: output, streaming, time limits, termination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor` finds what a crash left, and `--fix` removes it."""
+"""Test that `doctor` finds leftovers of a crash, and `--fix` removes them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy.fitness import Finding
 from orchestrator.deploy.home import Home
+from orchestrator.deploy.host_checks import Finding
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.lab import doctor
 from tests.lab.conftest import MakeLab
 
 
-def test_a_crashed_start_is_a_warning_that_can_be_mended(home: Home, make_lab: MakeLab) -> None:
-    assert doctor.strays(home).level == "ok"
+def test_a_crashed_start_is_a_warning_that_can_be_repaired(home: Home, make_lab: MakeLab) -> None:
+    assert doctor.stale_labs(home).level == "ok"
     make_lab("works")
     make_lab("crashed", phase="starting", owner=ProcessId(2**22 + 1, 1))
-    finding = doctor.strays(home)
+    finding = doctor.stale_labs(home)
     assert finding.level == "warning" and finding.detail == "left by a crash: crashed"
-    assert doctor.mend({"native": [finding]}) == ["strays: mended"]
+    assert doctor.repair({"native": [finding]}) == ["stale labs: fixed"]
     assert [lab.name for lab in home.labs()] == ["works"]
-    assert doctor.strays(home).level == "ok"
+    assert doctor.stale_labs(home).level == "ok"
 
 
 def test_another_nm_in_the_path_is_a_warning_that_names_ours(

@@ -1,4 +1,4 @@
-"""`down` looks, ends what it finds, and proves that nothing is left."""
+"""Test that `down` terminates everything and verifies it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.deploy.locks import lab_lock
 from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import LabBusy
 from orchestrator.lab import down
-from orchestrator.testing.proof import leftovers
+from orchestrator.testing.leftovers import leftovers
 from tests.lab.conftest import MakeLab
 
 Sleeper = Callable[[str], ProcessId]
@@ -79,10 +79,10 @@ async def test_gc_takes_what_nobody_owns(home: Home, make_lab: MakeLab, sleeper:
     make_lab("works", phase="up")
     make_lab("crashed", phase="starting", owner=ProcessId(2**22 + 1, 1))
     make_lab("starting", phase="starting", owner=state.current_owner())
-    running, stray = sleeper("works"), sleeper("forgotten")
+    running, leftover = sleeper("works"), sleeper("forgotten")
     results = await down.collect_garbage(home, say)
     assert [result.lab for result in results] == ["crashed", "forgotten"]
-    assert running.alive() and not stray.alive()
+    assert running.alive() and not leftover.alive()
     assert [lab.name for lab in home.labs()] == ["starting", "works"]
     await down.take_all_down(home, say)
     assert leftovers(home) == []

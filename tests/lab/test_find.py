@@ -1,4 +1,4 @@
-"""Which lab and which nodes a command means."""
+"""Test the selection of labs and nodes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_name_that_is_not_up_gets_the_nearest(home: Home, make_lab: MakeLab) -
 def test_remains_are_called_so(home: Home, make_lab: MakeLab) -> None:
     directory, _ = make_lab("ring")
     directory.state_file.unlink()
-    with pytest.raises(LabNotFound, match="only remains"):
+    with pytest.raises(LabNotFound, match="only leftovers"):
         find_lab(home, "ring")
 
 

@@ -1,4 +1,4 @@
-"""Files reach the nodes, linked where that is possible."""
+"""Test the staging of files for nodes."""
 
 from __future__ import annotations
 

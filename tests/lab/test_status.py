@@ -26,7 +26,7 @@ async def test_the_last_lines_of_a_container_that_the_engine_left_dead_are_shown
         Part("node-3", False, "container restarting", (3,)),
     ]
     assert await _gone(host, LabDirectory(tmp_path), STATE, parts) == [
-        "node-1 does not run (container exited); it said last: the last of node-1 · out of memory",
+        "node-1 does not run (container exited); its last output: the last of node-1 · out of memory",
         "node-2 does not run (container paused)",
         "node-3 does not run (container restarting)",
     ]

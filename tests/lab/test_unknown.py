@@ -1,4 +1,4 @@
-"""What only the controller knows is not made up while it does not answer."""
+"""Test that unknown information is not guessed while the controller does not answer."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_inspect_says_unknown(make_lab: MakeLab, capsys: pytest.CaptureFixture[s
     assert shown["problems"]
 
 
-def test_status_claims_nothing_of_links_and_seats(
+def test_status_claims_nothing_of_links_and_external_nodes(
     make_lab: MakeLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_lab()
     assert run(["status"]) == 0
     said = capsys.readouterr()
     assert "links: 2, state unknown" in said.out
-    assert "vacant" not in said.out  # whether the seat is taken is known to the controller alone
+    assert "vacant" not in said.out  # only the controller knows whether the program runs
     assert said.err.strip()

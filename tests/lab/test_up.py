@@ -1,4 +1,4 @@
-"""A start that meets somebody else's subnet tries others, and gives up by name."""
+"""Test the choice of another subnet after a conflict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IN_THE_WAY = "172.31.0.0/16"
 RING = f"name: ring\nsubnet: {IN_THE_WAY}\ntopology: {{type: ring, n_nodes: 4}}\n"
 
 
-class CrowdedHost:
+class TakenSubnetsHost:
     """An engine where every subnet is taken by the time that it is asked for."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ async def test_a_subnet_that_is_in_use_is_named_after_three_attempts(
 ) -> None:
     async def fit(*_: object, **__: object) -> None: ...
 
-    host = CrowdedHost()
+    host = TakenSubnetsHost()
     for module in (up, down):
         monkeypatch.setattr(module, "host_for", lambda _backend: host)
     monkeypatch.setattr(up, "require_fit", fit)

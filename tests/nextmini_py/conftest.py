@@ -1,4 +1,4 @@
-"""A small lab in this process: a controller of a few lines and three real nodes in a row."""
+"""Fixtures: a minimal controller and three real nodes in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.nextmini_py.fake_controller import FakeController
 
 LINE = [(1, 2), (2, 3)]
 QUICK = "[lossless_runtime_config]\nready_grace_ms = 300\npeer_report_timeout_ms = 3000\n"
-"""Settings for tests in which somebody does not come: patience in fractions of a second."""
+"""Settings for tests in which somebody does not come: timeouts in fractions of a second."""
 
 WAIT_MS = 20_000
 """Long enough for any step on a loaded machine; a step that takes as long has failed."""

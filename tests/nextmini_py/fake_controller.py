@@ -1,4 +1,4 @@
-"""A controller of a few lines: enough for nodes to find each other, with nothing behind it.
+"""A minimal controller, which lets nodes find each other.
 
 It speaks the real protocol over a real websocket, keeps everything in memory and believes what it is told.
 The real controller is tested elsewhere; this one keeps the tests of the node's face free of a database.
@@ -25,7 +25,7 @@ NODE_KEY = "node-key"
 
 
 @dataclass
-class Seat:
+class Peer:
     """A registered node."""
 
     line: ServerConnection
@@ -49,11 +49,11 @@ class FakeController:
     def __init__(self, links: Iterable[tuple[int, int]]) -> None:
         self.links = [(min(link), max(link)) for link in links]
         self.nodes = sorted({node for link in self.links for node in link})
-        self.seats: dict[int, Seat] = {}
+        self.peers: dict[int, Peer] = {}
         self.groups: dict[int, FakeGroup] = {}
         self.heard: list[tuple[int, m.Message]] = []
         self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._server: Server = serve(self._serve, "127.0.0.1", 0)
         self._thread = threading.Thread(target=self._server.serve_forever, name="fake-controller")
 
@@ -74,12 +74,12 @@ class FakeController:
 
     def say(self, node: int, message: m.Message) -> None:
         """Send a node something."""
-        seat = self.seats.get(node)
-        if seat is not None:
+        peer = self.peers.get(node)
+        if peer is not None:
             try:
-                seat.line.send(encode(Frame(message, node)))
+                peer.line.send(encode(Frame(message, node)))
             except ConnectionClosed:
-                self.seats.pop(node, None)
+                self.peers.pop(node, None)
 
     def said(self, kind: type[m.Message]) -> list[tuple[int, m.Message]]:
         """Return what nodes said of one kind, with the node."""
@@ -88,8 +88,8 @@ class FakeController:
 
     def wait_for(self, kind: type[m.Message], node: int, seconds: float = 20.0) -> bool:
         """Wait until a node has said something of one kind."""
-        with self._news:
-            return self._news.wait_for(lambda: node in {who for who, _ in self.said(kind)}, seconds)
+        with self._changed:
+            return self._changed.wait_for(lambda: node in {who for who, _ in self.said(kind)}, seconds)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -102,8 +102,8 @@ class FakeController:
         trace: TracebackType | None,
     ) -> None:
         self._server.shutdown()
-        for seat in self.seats.values():
-            seat.line.close()
+        for peer in self.peers.values():
+            peer.line.close()
         self._thread.join()
 
     def _serve(self, line: ServerConnection) -> None:
@@ -113,18 +113,18 @@ class FakeController:
                 with self._lock:
                     for frame in decode_frames(data):
                         self.heard.append((frame.node, frame.message))
-                        self._news.notify_all()
+                        self._changed.notify_all()
                         for reply in self._handle(line, frame):
                             line.send(encode(Frame(reply, frame.node)))
         except ConnectionClosed:
             pass
         with self._lock:
-            for node in [node for node, seat in self.seats.items() if seat.line is line]:
+            for node in [node for node, peer in self.peers.items() if peer.line is line]:
                 self._left(node)
 
     def _left(self, node: int) -> None:
-        self.seats.pop(node, None)
-        for other in list(self.seats):
+        self.peers.pop(node, None)
+        for other in list(self.peers):
             self.say(other, m.NodeState(node, "unreachable"))
 
     def _handle(self, line: ServerConnection, frame: Frame) -> list[m.Message]:
@@ -136,9 +136,9 @@ class FakeController:
         if isinstance(message, m.StartUp):
             return self._register(line, node, number, message)
         if isinstance(message, m.NodeTopologyReady):
-            self.seats[node].ready = True
-            if len(self.seats) == len(self.nodes) and all(seat.ready for seat in self.seats.values()):
-                for each in list(self.seats):
+            self.peers[node].ready = True
+            if len(self.peers) == len(self.nodes) and all(peer.ready for peer in self.peers.values()):
+                for each in list(self.peers):
                     self.say(each, m.TopologyReady())
         elif isinstance(message, m.Goodbye):
             self._left(node)
@@ -153,7 +153,7 @@ class FakeController:
             return [m.Error(number, "control.token", "the token is not that of the node")]
         if node not in self.nodes:
             return [m.Error(number, "node.unknown", f"the lab has no node {node}")]
-        self.seats[node] = Seat(line, message.process, message.private_network_addr)
+        self.peers[node] = Peer(line, message.process, message.private_network_addr)
         line.send(encode(Frame(m.Ack(number), node)))
         self.say(node, self._node_settings(node))
         table = b"".join(hop.to_bytes(4, "little") for hop in self._table(node))
@@ -161,17 +161,17 @@ class FakeController:
         if self.groups:
             self.say(node, m.InstallGroupDirectory(1, tuple(group.info for group in self.groups.values())))
         for a, b in self.links:
-            if node in (a, b) and a in self.seats and b in self.seats:
+            if node in (a, b) and a in self.peers and b in self.peers:
                 self._connect(node, a + b - node)
         return []
 
     def _connect(self, late: int, early: int) -> None:
         """The later node dials the earlier, unless they share a process."""
-        same = self.seats[late].process == self.seats[early].process
+        same = self.peers[late].process == self.peers[early].process
         for node, remote in ((late, early), (early, late)):
-            seat, dial = self.seats[remote], node == late and not same
-            address = seat.address if dial else ""
-            order = m.AddNode(remote, f"n{remote}", address, seat.process, same, dial, LinkSpec(), version=1)
+            peer, dial = self.peers[remote], node == late and not same
+            address = peer.address if dial else ""
+            order = m.AddNode(remote, f"n{remote}", address, peer.process, same, dial, LinkSpec(), version=1)
             self.say(node, replace(order, secret=bytes(32)))
 
     def _request(self, node: int, number: int, message: m.Message) -> list[m.Message]:
@@ -207,7 +207,7 @@ class FakeController:
         number = len(self.groups) + 1
         info = m.Group(number, f"239.255.0.{number}", node, label)
         self.groups[number] = FakeGroup(info)
-        for each in list(self.seats):
+        for each in list(self.peers):
             self.say(each, m.InstallGroupDirectory(number, (info,)))
         self.say(node, m.GroupCreated(info.group_id, info.group_ip, node, label))
         return info

@@ -1,4 +1,4 @@
-"""A real controller with a real Postgres behind it, and settings files for nodes of a line."""
+"""A real controller with Postgres, and settings files for the nodes of a line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RealLab:
         self.folder = folder
         self.links = list(links)
         self.nodes = sorted({node for link in self.links for node in link})
-        self.name = f"seats-{folder.name}"[:60]
+        self.name = f"peers-{folder.name}"[:60]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The awaitable twins: they find what the blocking calls find, and cancelling them loses nothing."""
+"""Test the asynchronous variants of blocking calls, and their cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node's settings file is read strictly, and complaints say where and what."""
+"""Test strict reading of a node's settings file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening and closing a node, and messages between nodes."""
+"""Test opening and closing a node, and messages between nodes."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_controller_that_is_not_there_is_told_after_the_configured_time(tmp_pa
     assert 0.3 <= time.monotonic() - start < 10
 
 
-def test_one_seat_is_taken_once(nodes: dict[int, Dataplane]) -> None:
+def test_one_external_node_has_one_process(nodes: dict[int, Dataplane]) -> None:
     with pytest.raises(Exception, match="already in this process"):
         Dataplane(nodes[1].config_path)
 
@@ -252,9 +252,7 @@ with Dataplane(sys.argv[1]):
 """
 
 
-def test_a_process_hears_that_somebody_is_wanted_who_runs_roles(
-    controller: FakeController, tmp_path: Path
-) -> None:
+def test_a_process_is_told_that_an_agent_is_wanted(controller: FakeController, tmp_path: Path) -> None:
     command = [sys.executable, "-c", CALLED, str(controller.settings(1, tmp_path))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

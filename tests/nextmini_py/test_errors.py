@@ -1,4 +1,4 @@
-"""The error tree: one root, stable ids, classes that ordinary `except` clauses meet, pickling."""
+"""Test the error tree: root, ids, base classes, pickling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLASSES = [getattr(errors, name) for name in errors.__all__]
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__name__))
-def test_every_class_is_in_the_tree_and_at_the_front_door(cls: type[errors.NextminiError]) -> None:
+def test_every_class_is_in_the_tree_and_in_the_public_api(cls: type[errors.NextminiError]) -> None:
     assert issubclass(cls, errors.NextminiError)
     assert getattr(nextmini_py, cls.__name__) is cls
 
@@ -25,10 +25,10 @@ def test_ids_are_unique() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__name__))
 def test_errors_survive_pickling_and_read_as_their_sentence(cls: type[errors.NextminiError]) -> None:
-    error = cls("what failed", id="some.id", hint="mend it")
+    error = cls("what failed", id="some.id", hint="fix it")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is cls
-    assert (str(again), again.id, again.hint) == ("what failed", "some.id", "mend it")
+    assert (str(again), again.id, again.hint) == ("what failed", "some.id", "fix it")
 
 
 def test_ordinary_except_clauses_meet_them() -> None:

@@ -43,7 +43,7 @@ def test_a_tree_is_computed_installed_and_returned(nodes: dict[int, Dataplane]) 
         assert node.wait_for_group_routes(group_id, source, timeout_ms=WAIT_MS)
 
 
-def test_a_tree_that_is_none_is_refused(nodes: dict[int, Dataplane]) -> None:
+def test_an_invalid_tree_is_refused(nodes: dict[int, Dataplane]) -> None:
     group_id, _ = make_group(nodes)
     with pytest.raises(TreeRefused) as raised:
         nodes[1].set_group_routes(group_id, [(2, 3)])

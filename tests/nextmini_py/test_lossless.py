@@ -107,7 +107,7 @@ def test_sub_views_and_arrays_are_sent_as_they_are(nodes: dict[int, Dataplane]) 
         check(nodes[2], session, expected)
 
 
-def test_a_sent_buffer_is_let_go_of_when_the_transfer_has_ended(nodes: dict[int, Dataplane]) -> None:
+def test_a_sent_buffer_is_released_when_the_transfer_has_ended(nodes: dict[int, Dataplane]) -> None:
     data = bytearray(os.urandom(50_000))
     receiving = nodes[2].receive_data(0, "10.0.0.2", 1, len(data))
     sending = nodes[1].send_data(0, "10.0.0.2", [2], data)
@@ -136,7 +136,7 @@ def test_what_arrived_is_kept_until_it_is_consumed(nodes: dict[int, Dataplane]) 
     assert nodes[2].lossless_wait(session, timeout_ms=0), "asking again is the same"
 
 
-def test_nonsense_is_refused_at_once_and_by_name(nodes: dict[int, Dataplane]) -> None:
+def test_invalid_input_is_refused_at_once_and_by_name(nodes: dict[int, Dataplane]) -> None:
     group_id, group_ip = make_group(nodes)
     send, receive = nodes[1].send_data, nodes[2].receive_data
     with pytest.raises(InvalidArgument, match="buffer is empty"):
@@ -218,7 +218,7 @@ def test_a_receive_call_that_is_cancelled_takes_nothing(nodes: dict[int, Datapla
     check(nodes[2], again, b"y" * 1000)
 
 
-def test_cancelling_lets_go_of_bytes_that_nobody_fetched(nodes: dict[int, Dataplane]) -> None:
+def test_cancelling_releases_bytes_that_nobody_fetched(nodes: dict[int, Dataplane]) -> None:
     session = nodes[2].receive_data(0, "10.0.0.2", 1, 100)
     sending = nodes[1].send_data(0, "10.0.0.2", [2], b"x" * 100)
     assert nodes[2].lossless_wait(session, timeout_ms=WAIT_MS)
@@ -260,7 +260,7 @@ def test_thousands_of_transfers_are_quick_and_the_last_are_remembered(nodes: dic
     nodes[2].lossless_cancel(first)
 
 
-def test_a_sender_that_was_killed_and_came_back_claims_nothing_of_its_former_life(
+def test_a_sender_that_was_killed_and_came_back_claims_nothing_of_its_previous_process(
     open_nodes: Opener, controller: FakeController, tmp_path: Path
 ) -> None:
     nodes = open_nodes(2, 3)

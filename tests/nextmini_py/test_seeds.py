@@ -1,4 +1,4 @@
-"""The seeds' own examples, run as they stand: real processes, a real controller, a real Postgres."""
+"""Run the given examples unmodified, with real processes, controller and Postgres."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_killed_controller_comes_back_and_a_transfer_does_not_notice(
         assert nodes[3].group_is_ready(timeout_ms=WAIT_MS, label="more") is not None
 
 
-def test_a_killed_neighbour_is_named_and_its_seat_can_be_taken_again(lab: RealLab) -> None:
+def test_a_killed_neighbour_is_named_and_its_external_node_can_be_reused(lab: RealLab) -> None:
     with ExitStack() as stack:
         nodes = {node: stack.enter_context(Dataplane(lab.settings(node))) for node in (1, 2)}
         with lab.program("-c", SITTER, lab.settings(3)) as child:

@@ -1,4 +1,4 @@
-"""Make the fakes of this folder importable, and views of dataplanes fakes."""
+"""Fixtures for fakes of this folder."""
 
 from __future__ import annotations
 

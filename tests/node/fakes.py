@@ -1,4 +1,4 @@
-"""A node and a controller that exist only in a test."""
+"""A fake node and a fake controller."""
 
 from __future__ import annotations
 

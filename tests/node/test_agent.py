@@ -1,4 +1,4 @@
-"""What the agent keeps of roles in the logs of their nodes."""
+"""Test what the agent writes to the logs of nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ctx` keeps its promises."""
+"""Test `ctx`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_interrupt_ends_waits_present_and_future() -> None:
         ctx.lookup("key", timeout=10)
 
 
-async def test_awaitable_twins() -> None:
+async def test_async_variants() -> None:
     wire = FakeWire()
     ctx = context(wire)
     waiting = asyncio.create_task(ctx.lookup_async("key"))

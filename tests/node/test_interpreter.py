@@ -1,4 +1,4 @@
-"""What a role set for the whole process is as it was before, for the next one."""
+"""Test that process-wide settings are restored after a role."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_limits_and_settings_are_put_back() -> None:
         warnings.simplefilter("error")
         assert seen() != before
     finally:
-        settings.put_back()
+        settings.restore()
     assert seen() == before
-    settings.put_back()
+    settings.restore()
     assert seen() == before
 
 
@@ -54,6 +54,6 @@ def test_functions_that_a_role_replaced_are_put_back(monkeypatch: pytest.MonkeyP
     for owner, name in code:
         monkeypatch.setattr(owner, name, None)  # undone in any case
     monkeypatch.delattr(Context, "publish")
-    settings.put_back()
+    settings.restore()
     assert [getattr(owner, name) for owner, name in code] == before
     assert callable(Context.publish)

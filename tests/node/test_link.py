@@ -1,4 +1,4 @@
-"""What roles say reaches the controller, in order and whole, however fast they say it."""
+"""Test that messages of roles reach the controller in order and completely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scenario's code is unpacked, imported and forgotten."""
+"""Test unpacking, importing and removing a scenario's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A role runs in a thread of its own and ends with a named outcome."""
+"""Test the thread of a role, and how it ends."""
 
 from __future__ import annotations
 

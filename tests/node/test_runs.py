@@ -1,4 +1,4 @@
-"""What one run has in a process: rows are numbered, waits survive a controller that is killed."""
+"""Test the state of a run in a process: numbered rows, waits across restarts of the controller."""
 
 from __future__ import annotations
 

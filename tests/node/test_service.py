@@ -1,4 +1,4 @@
-"""The agent as a program, where no lab is needed to see it."""
+"""Test the agent program without a lab."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.node import duty, service
+from orchestrator.node import agent_loop, service
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.options import parse
 
@@ -27,7 +27,7 @@ def test_an_agent_that_fails_leaves_the_nodes_alone_and_is_started_again(
     handlers: list[Any] = []
     said: list[str] = []
     monkeypatch.setattr(service, "_logger", SimpleNamespace(exception=said.append))
-    monkeypatch.setattr(duty, "serve", fail)
+    monkeypatch.setattr(agent_loop, "serve", fail)
     monkeypatch.setattr(service, "_pause", pause)
     monkeypatch.setattr(service, "_on_signals", handlers.append)
     nodes = Nodes()
@@ -36,4 +36,4 @@ def test_an_agent_that_fails_leaves_the_nodes_alone_and_is_started_again(
         service._run_roles(parse(["a.toml"]), nodes)
     assert handlers == [service._stop] * 7
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    assert "no roles can be run here" in said[0]
+    assert "no roles can run here" in said[0]

@@ -1,4 +1,4 @@
-"""Looking for damage costs a look, however many roles end at once."""
+"""Test the watchdog of the node's descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host names that every program takes, and TCP buffers that fit the links."""
+"""Test host names and TCP buffer sizes."""
 
 from __future__ import annotations
 

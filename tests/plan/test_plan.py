@@ -1,4 +1,4 @@
-"""A plan decides every address, port and door, and opens none that need not be open."""
+"""Test deployment plans: addresses, ports, sockets and permissions."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test_native_nodes_live_on_loopback_and_take_any_port() -> None:
     assert made.services == ()
 
 
-def test_a_seat_beside_containers_reaches_what_it_needs_on_loopback_and_nothing_else() -> None:
+def test_an_external_node_beside_containers_reaches_what_it_needs_on_loopback_and_nothing_else() -> None:
     made = _docker(external=[1], link_ports={2: 22_002, 4: 22_004})
-    seat, beside, far = made.nodes[0], made.nodes[1], made.nodes[2]
+    external, beside, far = made.nodes[0], made.nodes[1], made.nodes[2]
     assert made.external == (1,)
-    assert seat.controller_addr == "ws://127.0.0.1:21000/control"
-    assert not seat.enable_local_interface
-    assert seat.private_network_name != beside.private_network_name == far.private_network_name
+    assert external.controller_addr == "ws://127.0.0.1:21000/control"
+    assert not external.enable_local_interface
+    assert external.private_network_name != beside.private_network_name == far.private_network_name
     assert (beside.public_network_addr, far.public_network_addr) == ("127.0.0.1:22002", "")
     assert made.controller.public_network_addrs == {2: "127.0.0.1:22002", 4: "127.0.0.1:22004"}
     ports = {service.name: service.ports for service in made.services}
@@ -114,7 +114,7 @@ def test_lab_names_that_could_leave_their_place_are_refused(name: str) -> None:
         plan.build(RING, lab=name)
 
 
-def test_a_seat_has_to_be_in_the_topology() -> None:
+def test_an_external_node_has_to_be_in_the_topology() -> None:
     with pytest.raises(UsageError, match="node 9 cannot be external"):
         plan.build(RING, external=[2, 9])
 
@@ -124,7 +124,7 @@ def test_a_seat_has_to_be_in_the_topology() -> None:
     [
         ("172.28.0.0/30", "subnet.too-small", "a /29 is large enough"),
         ("10.0.5.0/24", "subnet.overlap", None),
-        ("nonsense", "subnet.invalid", None),
+        ("no-subnet", "subnet.invalid", None),
         ("172.28.0.1/24", "subnet.invalid", None),
     ],
 )

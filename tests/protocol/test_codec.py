@@ -1,4 +1,4 @@
-"""What reading and writing frames promises, whatever comes."""
+"""Test encoding and decoding of frames with arbitrary input."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ VALUES = st.recursive(
 @example(b"\x95\xd6\xff\x00\x00\x00\x00\x05\x03\xa3Ack\x80")  # a time as the version
 @example(b"\xdd\xff\xff\xff\xff")  # an array of four thousand million
 @example(b"\xdb\xff\xff\xff\xffabc")
-def test_bytes_of_any_kind_are_read_without_an_accident(data: bytes) -> None:
+def test_arbitrary_bytes_never_crash_the_decoder(data: bytes) -> None:
     assert all(isinstance(item, Frame | Bad) for item in decode_batch(data))
 
 
@@ -140,7 +140,7 @@ def test_only_the_right_token_of_the_right_role_opens() -> None:
             admission.admit(Frame(hello, 3))
 
 
-def test_nobody_comes_in_as_node_0_or_where_there_is_no_key() -> None:
+def test_nobody_is_admitted_as_node_0_or_where_there_is_no_key() -> None:
     for admission, node in [(Admission("key", "o"), 0), (Admission("", "o"), 1)]:
         with pytest.raises(Refused):
             admission.admit(Frame(m.Hello(node_token("key" if not node else "", node), 1, "node"), node))

@@ -1,4 +1,4 @@
-"""The Python side reads and writes exactly the bytes that the Rust side does."""
+"""Test the encoding against the vectors that Rust uses, too."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_message_has_these_bytes(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("entry", load("bad"), ids=lambda entry: str(entry["name"]))
-def test_a_wrong_message_is_named_and_does_not_spoil_its_neighbours(entry: dict[str, Any]) -> None:
+def test_a_wrong_message_is_named_and_does_not_affect_other_frames(entry: dict[str, Any]) -> None:
     items = decode_batch((VECTORS / "bad" / f"{entry['name']}.bin").read_bytes())
     assert [outcome(item) for item in items] == entry["items"]
 

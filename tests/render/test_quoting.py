@@ -1,4 +1,4 @@
-"""No value can be mistaken for syntax, whatever is in it."""
+"""Test the quoting of values."""
 
 from __future__ import annotations
 

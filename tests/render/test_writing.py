@@ -1,4 +1,4 @@
-"""Files are written whole, closed to others, and a folder that cannot be written is named."""
+"""Test atomic writing of files and their permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A results folder holds what is known, at every moment of a run."""
+"""Test the results folder during a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables show a person what matters."""
+"""Test result tables for the terminal."""
 
 from __future__ import annotations
 

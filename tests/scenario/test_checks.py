@@ -1,4 +1,4 @@
-"""A verdict comes from what was reported, and silence is no agreement."""
+"""Test the checks of scenarios."""
 
 from __future__ import annotations
 

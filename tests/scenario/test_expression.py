@@ -1,4 +1,4 @@
-"""Checks read rows in a small language that can do nothing else."""
+"""Test the expression language of checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scenario is found, read, and settled for a topology; what does not fit is said before anything starts."""
+"""Test finding, reading and resolving scenarios."""
 
 from __future__ import annotations
 
@@ -161,12 +161,12 @@ def test_roles_that_nobody_can_play_are_refused(roles: str, message: str, tmp_pa
     assert caught.value.problems[0].place is not None
 
 
-def test_seats_of_users_programs_play_no_role(tmp_path: Path) -> None:
-    seat = topology.loads("n_nodes: 4\nnodes: {4: {external: true}}")
-    assert _scenario(tmp_path).resolve(seat).roles["worker"] == (2, 3)
+def test_external_nodes_of_users_programs_play_no_role(tmp_path: Path) -> None:
+    external = topology.loads("n_nodes: 4\nnodes: {4: {external: true}}")
+    assert _scenario(tmp_path).resolve(external).roles["worker"] == (2, 3)
     explicit = _scenario(tmp_path, "roles: {trainer: {nodes: 1}, worker: {nodes: 2-4}}")
-    with pytest.raises(ScenarioInvalid, match="cannot run in node 4, a seat"):
-        explicit.resolve(seat)
+    with pytest.raises(ScenarioInvalid, match="cannot run in node 4, which is external"):
+        explicit.resolve(external)
 
 
 def test_only_the_code_goes_to_the_nodes(tmp_path: Path) -> None:

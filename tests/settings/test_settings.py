@@ -1,4 +1,4 @@
-"""Settings are read once, strictly, into frozen classes that keep their secrets."""
+"""Test the settings files of node and controller."""
 
 from __future__ import annotations
 

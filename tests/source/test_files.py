@@ -1,4 +1,4 @@
-"""A file that cannot be read says why, and what was perhaps meant."""
+"""Test errors of files that cannot be read."""
 
 from __future__ import annotations
 

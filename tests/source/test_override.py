@@ -1,4 +1,4 @@
-"""`--set` lays one value over a tree and takes the blame for it."""
+"""Test `--set`."""
 
 from __future__ import annotations
 

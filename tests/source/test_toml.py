@@ -1,4 +1,4 @@
-"""TOML is read by tomllib, and the scanner beside it knows where everything stands."""
+"""Test the TOML reader and its places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML is read by version 1.2's core schema, every value with its place, and traps are refused."""
+"""Test the YAML reader: core schema, places, refused constructs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded server starts, hides, dies and comes back."""
+"""Test the embedded Postgres server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server runs as a user of its own wherever its files lie."""
+"""Test running Postgres as another user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store keeps, through restarts and outages of Postgres."""
+"""Test the store across restarts and outages of Postgres."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ async def test_there_is_no_room_while_much_waits_and_room_again_when_it_is_writt
     store.runs.begin(RUN)
     for number in range(1, 17):
         store.runs.row("r1", 1, number, "trainer", {"x": "y" * 2**20}, 1_700_000_000_000, number)
-    waiting = asyncio.create_task(store.room())
+    waiting = asyncio.create_task(store.wait_for_capacity())
     await asyncio.sleep(0)
     assert not waiting.done()
     await asyncio.wait_for(waiting, 30)

@@ -1,4 +1,4 @@
-"""There is one supervisor at most, and it is started again by whoever finds it dead."""
+"""Test the supervisor's lock: one supervisor at most, restarted when it dies."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def test_the_lock_passes_to_the_supervisor_and_is_free_when_it_dies(folder: Path
 def test_whoever_keeps_it_starts_it_until_it_is_ended_for_good(folder: Path) -> None:
     files.marker(folder).touch()
     files.ensure(folder)
-    keeper = threading.Thread(target=files.keep, args=(folder,))
-    keeper.start()
+    restarter = threading.Thread(target=files.keep, args=(folder,))
+    restarter.start()
     until(lambda: len(pids(folder)) == 1)
     kill(pids(folder)[0])
     until(lambda: len(pids(folder)) == 2)
     files.marker(folder).unlink()
     kill(pids(folder)[1])
-    keeper.join(WAIT_S)
-    assert not keeper.is_alive() and len(pids(folder)) == 2
+    restarter.join(WAIT_S)
+    assert not restarter.is_alive() and len(pids(folder)) == 2
 
 
 def test_another_user_does_not_start_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""When a part is started again, with a clock that the test moves."""
+"""Test when parts are restarted, with a manual clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_part_is_due_when_its_pause_is_over_and_not_before() -> None:
     assert restarts.next_due() is None
 
 
-def test_a_part_that_dies_too_often_within_the_window_is_left_dead() -> None:
+def test_a_part_that_fails_too_often_within_the_window_is_not_restarted() -> None:
     restarts = Restarts()
     for number in range(DEATHS - 1):
         assert restarts.ended("controller", WINDOW_S / DEATHS * number) is not None
@@ -38,7 +38,7 @@ def test_a_part_that_dies_too_often_within_the_window_is_left_dead() -> None:
     assert restarts.due(10 * WINDOW_S) == [], "a start that was due before is given up as well"
 
 
-def test_as_many_deaths_over_a_longer_time_are_no_reason_to_leave_it_dead() -> None:
+def test_as_many_failures_over_a_longer_time_do_not_stop_restarts() -> None:
     restarts = Restarts()
     step = WINDOW_S / (DEATHS - 1) + 0.1
     assert all(restarts.ended("host", step * number) is not None for number in range(100))

@@ -1,4 +1,4 @@
-"""Which processes are told to have ended."""
+"""Test the detection of ended processes."""
 
 from __future__ import annotations
 

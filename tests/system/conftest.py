@@ -1,4 +1,4 @@
-"""Labs of containers; skipped, with the reason, where no engine or no image is."""
+"""Fixtures: labs of containers; skipped without an engine or images."""
 
 from __future__ import annotations
 

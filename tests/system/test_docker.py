@@ -1,4 +1,4 @@
-"""A lab of containers from nothing to nothing, and what becomes of it when parts die."""
+"""Test a lab of containers from start to end, with failing parts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from orchestrator.deploy.home import Home
 from orchestrator.errors import HostNotFit
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
+from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
-from orchestrator.testing.proof import leftovers
 from tests.compose import installed_composes
 from tests.integration.conftest import RING, Nm
 from tests.integration.test_link_kinds import hashes
@@ -95,7 +95,7 @@ def check_containers_are_kept_small(home: Home) -> None:
     ("victim", "how"),
     [("node-2", "kill"), ("controller", "kill"), ("postgres", "kill"), ("node-3", "remove")],
 )
-def test_a_lost_container_is_named_and_up_mends_it(labs: Labs, nm: Nm, victim: str, how: str) -> None:
+def test_a_lost_container_is_named_and_up_repairs_it(labs: Labs, nm: Nm, victim: str, how: str) -> None:
     lab = labs.up(RING, backend="docker")
     container = f"nm-ring-{victim}"
     options = {"force": True} if how == "remove" else {}
@@ -141,18 +141,20 @@ def test_a_killed_up_leaves_nothing_that_down_does_not_remove(nm: Nm, nm_home: H
     assert leftovers(nm_home, engine=True) == []
 
 
-def test_a_container_that_does_not_start_is_the_culprit(labs: Labs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_that_does_not_start_is_named_as_the_failed_part(
+    labs: Labs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from orchestrator import render
     from orchestrator.deploy.host import PartFailed
 
-    def spoil(plan: Any, directory: Path) -> Any:
+    def break_file(plan: Any, directory: Path) -> Any:
         written = write(plan, directory)
         file = directory / "node-2.toml"
         file.write_text(file.read_text().replace("mtu =", "mut ="))
         return written
 
     write = render.write
-    monkeypatch.setattr(render, "write", spoil)
+    monkeypatch.setattr(render, "write", break_file)
     with pytest.raises(PartFailed) as caught:
         labs.up(RING, backend="docker")
     assert "node-2" in caught.value.message
@@ -163,9 +165,9 @@ def test_a_container_that_does_not_start_is_the_culprit(labs: Labs, monkeypatch:
 def test_a_missing_image_is_said_before_anything_starts(
     nm_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.deploy.docker import fitness
+    from orchestrator.deploy.docker import engine_checks
 
-    monkeypatch.setattr(fitness, "__version__", "0.0.0-none")
+    monkeypatch.setattr(engine_checks, "__version__", "0.0.0-none")
     with pytest.raises(HostNotFit) as caught:
         Lab.up(RING, backend="docker", home=nm_home)
     assert caught.value.hint == "`make images` builds it"
@@ -260,7 +262,7 @@ def essence(facts: Any, files: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_guest_on_a_labs_network_loses_it_and_stays(labs: Labs) -> None:
+def test_a_foreign_container_on_a_labs_network_is_disconnected_and_kept(labs: Labs) -> None:
     from orchestrator import __version__
 
     lab = labs.up("name: inn\ntopology: {type: line, n_nodes: 2}\n", backend="docker")
@@ -269,7 +271,7 @@ def test_a_guest_on_a_labs_network_loses_it_and_stays(labs: Labs) -> None:
         "run",
         "--detach",
         "--name",
-        "nm-guest",
+        "nm-foreign",
         "--network",
         "nm-inn",
         "--entrypoint",
@@ -279,7 +281,7 @@ def test_a_guest_on_a_labs_network_loses_it_and_stays(labs: Labs) -> None:
     try:
         lab.down()
         assert leftovers(labs.home, engine=True) == []
-        facts = inspect("nm-guest")
+        facts = inspect("nm-foreign")
         assert facts["State"]["Running"] and not facts["NetworkSettings"]["Networks"]
     finally:
-        subprocess.run(["docker", "rm", "-f", "nm-guest"], check=True, capture_output=True, timeout=60)
+        subprocess.run(["docker", "rm", "-f", "nm-foreign"], check=True, capture_output=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Real programs, a seat, live links and several transfers in one lab of containers.
+"""Test real programs, an external node, live links and transfers in one lab of containers.
 
 A container's files are its own: what a program needs is written inside, under /tmp, and what it found is read
 back through its output.
@@ -34,7 +34,7 @@ topology: {type: line, n_nodes: 4}
 nodes:
   1: {name: client}
   3: {name: server}
-  4: {name: seat, external: true}
+  4: {name: outside, external: true}
 """
 
 LISTENS = """
@@ -46,7 +46,7 @@ exit 1
 """
 """Wait, up to 20 s, until somebody takes connections at the port whose number comes in hexadecimal."""
 
-SEAT = """
+PROGRAM = """
 import sys
 import nextmini_py as nm
 
@@ -60,7 +60,7 @@ with nm.Dataplane(sys.argv[1]) as dataplane:
 SENDER = """
 def sender(ctx):
     import nextmini_py as nm
-    ctx.dataplane.send_to_node(4, nm.PacketView(b"hello seat"), src_port=40000, dst_port=50000)
+    ctx.dataplane.send_to_node(4, nm.PacketView(b"hello program"), src_port=40000, dst_port=50000)
 """
 
 
@@ -159,20 +159,20 @@ def fastest_ping(node: Node) -> float:
     return float(found[1])
 
 
-def test_a_program_outside_takes_the_seat(lab: Lab, tmp_path: Path) -> None:
+def test_a_program_outside_becomes_the_external_node(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text(
         "name: send\nsummary: one message\nroles:\n  sender: {nodes: client}\nchecks: []\ntimeout: 60 s\n"
     )
     (tmp_path / "roles.py").write_text(SENDER)
     assert lab.status().nodes[3].state == "vacant"
-    command = [sys.executable, "-c", SEAT, str(lab.node("seat").config)]
+    command = [sys.executable, "-c", PROGRAM, str(lab.node("outside").config)]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
         try:
             assert program.stdout is not None
             assert program.stdout.readline() == "ready\n"
             assert lab.run_scenario(tmp_path, results=tmp_path / "out").verdict != "error"
-            assert program.communicate(timeout=LIMIT_S)[0] == "hello seat\n"
+            assert program.communicate(timeout=LIMIT_S)[0] == "hello program\n"
         finally:
             program.kill()
 

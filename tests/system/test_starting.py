@@ -1,4 +1,4 @@
-"""A program in a container starts as from a login shell, whoever starts it and however."""
+"""Test that a program in a container starts as from a login shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures are complete, well-formed and readable: nothing overlaps that should not."""
+"""Test drawings of topologies."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_link_of_its_own_has_its_own_words() -> None:
     assert ">3→1 1 %<" in text
 
 
-def test_names_seats_and_states_are_shown() -> None:
+def test_names_external_nodes_and_states_are_shown() -> None:
     lab = _lab("ring, n_nodes: 4", "nodes: {1: {name: trainer}, 4: {external: true}}")
     text = topology.graph(lab, states={2: "ready", 3: "unreachable"})
     assert ">trainer<" in text

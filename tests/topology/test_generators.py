@@ -1,4 +1,4 @@
-"""Every generator makes the shape it is named after, connected, ordered and repeatable."""
+"""Test the generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a good file means: sizes, names, layers of settings, links and their directions, routes."""
+"""Test loading of topology files."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_parts_that_are_not_linked_are_worth_a_warning() -> None:
     assert [warning.message for warning in alone.warnings] == ["node 2 cannot be reached from node 1"]
 
 
-def test_options_win_over_the_file_and_are_blamed_for_it() -> None:
+def test_options_override_the_file_and_are_named_in_errors() -> None:
     options = ["seed=9", "topology.n_nodes=5", "defaults.link.rate=10 Mbit", "nodes.1.name=x"]
     read = topology.loads(RING, "ring.yaml", options)
     assert (read.seed, len(read.nodes), read.nodes[1].name) == (9, 5, "x")

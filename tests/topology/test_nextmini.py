@@ -1,4 +1,4 @@
-"""Nextmini's files become ours, and what has no counterpart is named."""
+"""Test the import of Nextmini's files."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_every_shape_of_theirs(shape: str, nodes: int, links: int, tmp_path: Pat
     text = shape if shape.startswith("topology") else f"[topology]\n{shape}\n"
     imported = _import(tmp_path, {"config.toml": text})
     if not nodes:
-        assert any(note.startswith("still to be mended by hand") for note in imported.notes)
+        assert any(note.startswith("still to be fixed by hand") for note in imported.notes)
         return
     lab = topology.loads(imported.text)
     assert (len(lab.nodes), len(lab.links), lab.routing) == (nodes, links, "none")

@@ -1,4 +1,4 @@
-"""The committed schema is the language, and says about files what reading says."""
+"""Test the JSON Schema against the reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selectors mean the same everywhere, and a part that matches nothing is an error."""
+"""Test selectors."""
 
 from __future__ import annotations
 

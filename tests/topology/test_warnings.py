@@ -1,4 +1,4 @@
-"""What a topology may say, but probably does not mean, is said with its place."""
+"""Test warnings about topologies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topologies are written so that reading gives them back, and `generate` is as strict as a file."""
+"""Test writing of topologies."""
 
 from __future__ import annotations
 

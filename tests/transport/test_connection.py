@@ -1,4 +1,4 @@
-"""What a control connection promises, over memory and over a real socket."""
+"""Test control connections, in memory and over sockets."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def url(server: Server) -> str:
     return f"ws://{host}:{port}/control"
 
 
-async def test_a_peer_with_the_right_token_is_let_in(server: Server) -> None:
+async def test_a_peer_with_the_right_token_is_admitted(server: Server) -> None:
     async with await connect(url(server), TOKEN, Role.NODE, node=1) as connection:
         assert connection.welcome is not None
         assert (connection.welcome.lab, connection.welcome.incarnation) == ("ring", 3)
@@ -253,10 +253,10 @@ def test_the_wait_grows_to_its_limit_and_starts_again() -> None:
     assert backoff.next_wait() <= 1.0
 
 
-async def test_a_flood_of_strangers_is_bounded_and_does_not_keep_out_who_comes_later(
+async def test_unauthenticated_connections_are_bounded_and_do_not_block_later_peers(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.transport.server.MAX_STRANGERS", 20)
+    monkeypatch.setattr("orchestrator.transport.server.MAX_UNAUTHENTICATED", 20)
     known = [await connect(url(server), TOKEN, "node", node=1) for _ in range(25)]  # these are none
     sockets = [await asyncio.open_connection(*server.address) for _ in range(40)]
     ended = [asyncio.create_task(reader.read()) for reader, _ in sockets]
@@ -270,7 +270,7 @@ async def test_a_flood_of_strangers_is_bounded_and_does_not_keep_out_who_comes_l
         await connection.close()
 
 
-async def test_a_stranger_may_not_send_much(server: Server) -> None:
+async def test_an_unauthenticated_peer_may_not_send_much(server: Server) -> None:
     async with raw_connect(url(server), proxy=None) as socket:
         await socket.send(bytes(20_000))
         answer = await asyncio.wait_for(socket.recv(), 2)

@@ -8,7 +8,7 @@ from typing import Any
 
 import nextmini_py
 
-_PATIENCE_MS = 2000
+_TIMEOUT_MS = 2000
 
 
 def sender(ctx: Any) -> None:
@@ -44,7 +44,7 @@ def receiver(ctx: Any) -> None:
 
 def _measure(incoming: Any, count: int, bare: list[float], viewed: list[float]) -> None:
     start = time.perf_counter()
-    batch = incoming.recv_batch(count, timeout_ms=_PATIENCE_MS)
+    batch = incoming.recv_batch(count, timeout_ms=_TIMEOUT_MS)
     taken = time.perf_counter()
     for delivery in batch:
         memoryview(delivery.frozen_payload)
@@ -54,5 +54,5 @@ def _measure(incoming: Any, count: int, bare: list[float], viewed: list[float]) 
         viewed.append((seen - start) / count * 1e6)
         return
     missing = count - len(batch)  # the rest was still on its way: leave nothing for the next round
-    while missing > 0 and (rest := incoming.recv_batch(missing, timeout_ms=_PATIENCE_MS)):
+    while missing > 0 and (rest := incoming.recv_batch(missing, timeout_ms=_TIMEOUT_MS)):
         missing -= len(rest)

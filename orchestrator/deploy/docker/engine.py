@@ -1,7 +1,7 @@
-"""The Docker engine, asked through its SDK: what is there, by label, and nothing that is not ours.
+"""Query and change Docker resources that carry a lab's labels.
 
-The SDK blocks, so every question runs in a worker thread; its time limit makes an engine that stopped
-answering an error instead of a wait without end.
+The SDK blocks, so every call runs in a worker thread; its timeout turns an engine that stopped answering into
+an error.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Engine:
         self._client: DockerClient | None = None
 
     async def ask(self, question: Callable[[DockerClient], T]) -> T:
-        """Ask the engine something.
+        """Run a query in a worker thread.
 
         Raises:
             HostNotFit: No engine answers, or it refuses us.
@@ -87,7 +87,7 @@ class Engine:
         return self.doing(lambda: question(self._open()))
 
     def doing(self, work: Callable[[], T]) -> T:
-        """Do something with the engine, in the calling thread.
+        """Run a call of the engine's API, in the calling thread.
 
         Raises:
             HostNotFit: No engine answers, or it refuses us.
@@ -165,7 +165,7 @@ class Engine:
                 removals = []
                 for each in found:
                     # Engines lose count of a network's containers when several leave it at once, and never
-                    # let go of it (moby issue 42119); so they leave one by one, which is when they end.
+                    # release it (moby issue 42119); so they are removed one by one.
                     _kill(each)
                     removals.append(pool.submit(removed, partial(each.remove, force=True, v=True)))
                 for removal in removals:
@@ -217,13 +217,13 @@ def _kill(container: EngineContainer) -> None:
 
 
 class NetworkStuck(HostNotFit):
-    """The engine does not let go of a network though no container is on it."""
+    """The engine does not release a network though no container is on it."""
 
     id = "docker.network-stuck"
 
 
 def remove_network(client: DockerClient, network: str) -> None:
-    """Remove a network; containers that somebody else put on it lose it.
+    """Remove a network; foreign containers on it are disconnected.
 
     Raises:
         NetworkStuck: The engine believes that something is on it still (moby issue 42119).
@@ -231,9 +231,9 @@ def remove_network(client: DockerClient, network: str) -> None:
     from docker.errors import APIError, NotFound
 
     # By name: an endpoint whose container is gone is known by nothing else.
-    for guest in (client.api.inspect_network(network)["Containers"] or {}).values():
+    for endpoint in (client.api.inspect_network(network)["Containers"] or {}).values():
         with suppress(NotFound):
-            client.api.disconnect_container_from_network(guest["Name"], network, force=True)
+            client.api.disconnect_container_from_network(endpoint["Name"], network, force=True)
     try:
         client.api.remove_network(network)
     except APIError as error:

@@ -1,8 +1,8 @@
-"""Start, watch and end a lab of containers.
+"""Start, watch and stop a lab of containers.
 
-The compose file says what there has to be; see `composition` for who reads it. Each part waits for what it
-needs by itself, so that no container's start waits for another's program. What belongs to a lab is found by
-its labels alone, so that `down` works when the compose file is gone.
+The compose file describes the parts; `compose_file` reads it. Each part waits by itself for the parts that it
+needs, so that no container's start waits for another's program. A lab's resources are found by labels alone,
+so that `down` works without the compose file.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending
-from orchestrator.deploy.docker import composition
+from orchestrator.deploy import termination
+from orchestrator.deploy.docker import compose_file
 from orchestrator.deploy.docker.engine import (
     HOME_LABEL,
     LAB_LABEL,
@@ -20,13 +20,13 @@ from orchestrator.deploy.docker.engine import (
     Container,
     Engine,
 )
-from orchestrator.deploy.docker.starting import EngineRefused, Starter
-from orchestrator.deploy.ending import GRACE_S, KILL_S
-from orchestrator.deploy.entering import container_name, docker_command
+from orchestrator.deploy.docker.starter import EngineRefused, Starter
 from orchestrator.deploy.home import LabDirectory
-from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, PartFailed, Progress
+from orchestrator.deploy.host import TAIL_LINES, FailedPart, Leftover, Part, PartFailed, Progress
+from orchestrator.deploy.node_command import container_name, docker_command
 from orchestrator.deploy.state import LabState
-from orchestrator.deploy.threads import to_its_end
+from orchestrator.deploy.termination import GRACE_S, KILL_S
+from orchestrator.deploy.threads import run_to_completion
 from orchestrator.errors import HostNotFit, StartFailed
 
 SHARE = "/share"
@@ -45,7 +45,7 @@ _OVERLAP = ("Pool overlaps", "overlaps with other one")
 
 
 class SubnetTaken(StartFailed):
-    """Somebody else took the subnet between our choice and the engine's; another one helps."""
+    """The subnet was taken by another network after we chose it; another one has to be tried."""
 
     id = "docker.subnet-taken"
 
@@ -61,8 +61,8 @@ class DockerHost:
         self.engine = engine or Engine()
 
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
-        """Make and start what does not run; parts wait for each other by themselves."""
-        wanted = composition.read(directory.run / "docker-compose.yml", directory.name)
+        """Create and start containers that do not run; parts wait for each other by themselves."""
+        wanted = compose_file.read(directory.run / "docker-compose.yml", directory.name)
         await self.require_images(wanted.images)
         progress("starting containers")
         loop = asyncio.get_running_loop()
@@ -72,19 +72,19 @@ class DockerHost:
 
         starter = Starter(wanted, _labels(directory), state.run, tell)
         try:
-            await to_its_end(lambda: self.engine.doing(starter.run), starter.cancel)
+            await run_to_completion(lambda: self.engine.doing(starter.run), starter.cancel)
         except EngineRefused as error:
             raise _start_failed(directory, error) from error
         return state
 
-    async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
+    async def first_exit(self, directory: LabDirectory, state: LabState) -> FailedPart:
         """Look at the containers until one has ended or is unhealthy."""
         while True:
             # The engine is busy starting containers; it is asked about each one only when one is in trouble.
             if await self.engine.has_trouble(_labels(directory)):
-                culprit = await self._culprit(directory)
-                if culprit is not None:
-                    return culprit
+                failed_part = await self._failed_part(directory)
+                if failed_part is not None:
+                    return failed_part
             await asyncio.sleep(WATCH_S)
 
     async def parts(self, directory: LabDirectory, state: LabState) -> list[Part]:
@@ -137,7 +137,7 @@ class DockerHost:
         user: str | None = None,
         tag: str = "",
     ) -> list[str]:
-        """Run in the node's container; see `orchestrator.deploy.entering`."""
+        """Run in the node's container; see `orchestrator.deploy.node_command`."""
         return docker_command(state, node, argv, terminal=terminal, stdin=stdin, cwd=cwd, user=user, tag=tag)
 
     async def end_command(
@@ -146,7 +146,7 @@ class DockerHost:
         """Look for the processes and end them from inside, as the user who started them."""
         options = [] if user is None else [f"--user={user}"]
         inside = ["python3", "-I", "-S", "-", tag]
-        program = await asyncio.to_thread(Path(ending.__file__).read_bytes)
+        program = await asyncio.to_thread(Path(termination.__file__).read_bytes)
         process = await asyncio.create_subprocess_exec(
             *["docker", "exec", "--interactive", *options, container_name(state, node), *inside],
             stdin=asyncio.subprocess.PIPE,
@@ -214,11 +214,11 @@ class DockerHost:
         found = await self.engine.containers(_labels(directory))
         return next((each for each in found if each.part == part), None)
 
-    async def _culprit(self, directory: LabDirectory) -> Culprit | None:
+    async def _failed_part(self, directory: LabDirectory) -> FailedPart | None:
         for each in await self.engine.containers(_labels(directory)):
             reason = _complaint(each)
             if reason:
-                return Culprit(each.part, reason, tuple(await self.tail(directory, each.part)))
+                return FailedPart(each.part, reason, tuple(await self.tail(directory, each.part)))
         return None
 
 
@@ -228,7 +228,7 @@ def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:
             "the container network's subnet was taken in the meantime",
             hint="something else makes networks now; try again, `docker network ls` shows them",
         )
-    return PartFailed(directory.name, Culprit(error.part, f"is refused by the engine: {error.reason}", ()))
+    return PartFailed(directory.name, FailedPart(error.part, f"is refused by the engine: {error.reason}", ()))
 
 
 def _labels(directory: LabDirectory) -> list[str]:
@@ -241,7 +241,7 @@ def _part(role: str, container: Container | None, networks: Collection[str]) -> 
     nodes = (container.node,) if container.node else ()
     if container.status == "paused":
         return Part(role, False, "container paused", nodes, paused=True)
-    # Somebody removed the network, or took the container off it: it runs, and reaches nobody.
+    # The network was removed, or the container disconnected from it: it runs without connectivity.
     if container.running and role != "postgres" and not set(networks).intersection(container.networks):
         return Part(role, False, "container is not on the lab's network", nodes)
     # "starting" only says that no probe was due yet.

@@ -1,7 +1,6 @@
-"""The lab's embedded Postgres, as the native backend starts it.
+"""Start a native lab's embedded Postgres with the lab's labels and log file.
 
-The server itself, its user and its settings are the store's business (`orchestrator.store.embedded`); here
-it only gets the lab's labels and a log file among the others.
+`orchestrator.store.embedded` runs the server, with its user and settings.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Start, watch and end a native lab: its processes and what they hold.
+"""Start, watch and stop the processes of a native lab.
 
     postgres     the embedded server, reached over a socket in the lab's folder
     controller   `python -m orchestrator.controller run/controller.toml`
     host         `python -m orchestrator.node --directory …`: every node, its namespace and its TUN device
 
 With `--processes` there are several host processes, `host-1` and so on, each with a share of the nodes; links
-between nodes of one process stay in its memory, all others go over sockets.
+between nodes of one process stay in its memory, all others use sockets or shared memory.
 
-All are sessions of their own, so a terminal's Ctrl-C does not reach them, and all carry the lab's labels. The
-namespaces live as open files of the host process and vanish with it, however it ends. What a user started
-inside a node holds its namespace open, so it is ended too: by its labels, and by the namespace it is in,
-should it have thrown its environment away.
+Each process is a session of its own, so that a terminal's Ctrl-C does not reach it, and carries the lab's
+labels. The namespaces are open files of the host process and vanish with it, however it ends. Programs that a
+user started inside a node keep its namespace alive, so they are terminated too: found by their labels, and by
+their namespace if they dropped the environment.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import signal
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator.deploy import ending, logfiles, processes, supervision
-from orchestrator.deploy.entering import native_command
+from orchestrator.deploy import logfiles, processes, supervision, termination
 from orchestrator.deploy.home import LabDirectory
-from orchestrator.deploy.host import TAIL_LINES, Culprit, Leftover, Part, Progress
-from orchestrator.deploy.namespaces import inhabitants, offload_of
+from orchestrator.deploy.host import TAIL_LINES, FailedPart, Leftover, Part, Progress
+from orchestrator.deploy.namespaces import offload_of, processes_inside
 from orchestrator.deploy.native import database
+from orchestrator.deploy.node_command import native_command
 from orchestrator.deploy.processes import LabelledProcess, ProcessId
 from orchestrator.deploy.state import LabState, write
-from orchestrator.deploy.threads import to_its_end
+from orchestrator.deploy.threads import run_to_completion
 from orchestrator.errors import StartFailed
 from orchestrator.supervisor.files import VARIABLE
 
@@ -45,7 +45,7 @@ class NativeHost:
     """The native backend; it keeps nothing between calls."""
 
     async def start(self, directory: LabDirectory, state: LabState, progress: Progress) -> LabState:
-        """Start what does not run, all at once: whoever needs another waits for it, with a limit."""
+        """Start what does not run, all at once: each part waits for those it needs, with a timeout."""
         stopped = [part.role for part in await self.parts(directory, state) if not part.running]
         progress(f"starting {', '.join(stopped)}")
         return await self.start_parts(directory, state, stopped)
@@ -70,11 +70,11 @@ class NativeHost:
                 arguments += ["--part", role, "--nodes", numbers]
                 state = self._start_process(directory, state, role, arguments)
         if "postgres" in stopped:
-            server = await to_its_end(lambda: self._start_database(directory, state))
+            server = await run_to_completion(lambda: self._start_database(directory, state))
             state = self._note(directory, state, "postgres", server)
         return state
 
-    async def first_death(self, directory: LabDirectory, state: LabState) -> Culprit:
+    async def first_exit(self, directory: LabDirectory, state: LabState) -> FailedPart:
         """Wait until one of the processes ends."""
         watched = {role: asyncio.create_task(_ended(process)) for role, process in state.parts.items()}
         try:
@@ -83,7 +83,7 @@ class NativeHost:
             for task in watched.values():
                 task.cancel()
         role = next(role for role, task in watched.items() if task in done)
-        return Culprit(
+        return FailedPart(
             part=role,
             reason=_how_it_ended(processes.exit_code(state.parts[role])),
             lines=tuple(await self.tail(directory, role)),
@@ -124,14 +124,14 @@ class NativeHost:
         user: str | None = None,
         tag: str = "",
     ) -> list[str]:
-        """Enter the node's namespaces; see `orchestrator.deploy.entering`."""
+        """Enter the node's namespaces; see `orchestrator.deploy.node_command`."""
         return native_command(directory, state, node, argv, cwd=cwd, user=user, tag=tag)
 
     async def end_command(
         self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
     ) -> list[str]:
         """Look for the processes on this machine and end them."""
-        left = await asyncio.to_thread(ending.end_tagged, tag)
+        left = await asyncio.to_thread(termination.end_tagged, tag)
         return [f"process {pid} in node {node}" for pid in left]
 
     def payload_path(self, staged: Path) -> str:
@@ -162,14 +162,15 @@ class NativeHost:
             found[process.identity.pid] = Leftover("process", f"{process.identity.pid} ({process.command})")
         for identity in processes.working_under(directory.database):
             found.setdefault(identity.pid, Leftover("process", f"{identity.pid} (a database back end)"))
-        for identity in inhabitants(directory):
+        for identity in processes_inside(directory):
             found.setdefault(identity.pid, Leftover("namespace", f"held by process {identity.pid}"))
         return list(found.values())
 
     def _end_orphans(self, directory: LabDirectory, stopped: Collection[str]) -> None:
-        """End what is left of parts that are gone: what roles started, and a process that nobody noted.
+        """Terminate what roles of ended parts started, and processes that are not in the state file.
 
-        Whoever starts a part may be killed before it is noted. A database is told by its folder instead.
+        `nm` may be killed between starting a part and recording it. A database is found by its folder
+        instead.
         """
         roles = set(stopped) - {"postgres"}
         if roles:
@@ -209,20 +210,20 @@ class NativeHost:
         return state
 
     def _end_all(self, directory: LabDirectory) -> None:
-        # First whoever would start again what is ended next.
+        # First the supervisor, which would restart what is terminated next.
         supervision.end(directory)
         # A dying process may have just started another, so the look is repeated until it finds nothing new.
         for _round in range(5):
             found = processes.labelled(directory.home, directory.name)
             servers = {process.identity for process in found if process.part == "postgres"}
             others = {process.identity for process in found} - servers
-            others.update(inhabitants(directory))
-            # The controller says its last word to the database, so that one goes after it; its files are
-            # deleted next, so there is nothing worth a checkpoint.
+            others.update(processes_inside(directory))
+            # The controller writes to the database until it ends, so the database goes after it; its files
+            # are deleted next, so there is nothing worth a checkpoint.
             processes.end(others, GRACE_S)
-            processes.end(servers, GRACE_S, polite=dict.fromkeys(servers, _last_signal(found)))
+            processes.end(servers, GRACE_S, signals=dict.fromkeys(servers, _stop_signal(found)))
             orphans = processes.working_under(directory.database)
-            processes.end(orphans, GRACE_S, polite=dict.fromkeys(orphans, signal.SIGQUIT))
+            processes.end(orphans, GRACE_S, signals=dict.fromkeys(orphans, signal.SIGQUIT))
             if not (servers or others or orphans):
                 break
         database.clean(directory)
@@ -233,11 +234,11 @@ def log_file(directory: LabDirectory, part: str) -> Path:
     return directory.logs / f"{part}.log"
 
 
-def _last_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
-    """How a database is ended: at once, and so that what it holds outside its folder can still be told.
+def _stop_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
+    """The signal that stops a database at once, leaving the facts needed to clean up outside its folder.
 
-    A cluster that is being made would delete its files on any polite signal, and with them the number of its
-    memory segment, which nobody would remove then.
+    `initdb` deletes the cluster's files on SIGTERM or SIGINT, and with them the number of its memory segment,
+    which could not be removed then.
     """
     being_made = any("initdb" in process.command for process in found if process.part == "postgres")
     return signal.SIGKILL if being_made else signal.SIGQUIT

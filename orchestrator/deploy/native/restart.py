@@ -1,7 +1,8 @@
-"""Start parts of a native lab again that ended: `python -m orchestrator.deploy.native.restart FOLDER ROLE…`.
+"""Restart ended parts of a native lab: `python -m orchestrator.deploy.native.restart FOLDER ROLE…`.
 
-The supervisor runs this and waits for it. The steps are those of `nm up`, under the same lock: whoever holds
-it may have mended or ended the lab meanwhile, so what is to be done is looked at only afterwards.
+The supervisor runs this and waits for it. It takes the lab's lock and performs the same steps as `nm up`.
+Another command may have repaired or stopped the lab while this one waited for the lock, so the state is read
+afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ async def restart(directory: LabDirectory, roles: list[str]) -> None:
 
     Raises:
         StartFailed: One could not be started.
-        LabBusy: Somebody held the lab's lock for too long.
+        LabBusy: Another process held the lab's lock for too long.
     """
     async with lab_lock(Home(directory.home), directory.name, SUPERVISOR, wait_s=LOCK_WAIT_S):
         state = notes.read(directory)
@@ -57,7 +58,7 @@ def _require_cluster(directory: LabDirectory) -> None:
             f"the database of lab {directory.name} is gone: {directory.database / 'data'}",
             id="start.database-gone",
             found="no database",
-            hint=f"`nm down -n {directory.name}` removes what is left of the lab; then `nm up` makes it anew",
+            hint=f"`nm down -n {directory.name}` removes what is left of the lab; then `nm up` recreates it",
         )
 
 

@@ -1,4 +1,4 @@
-"""The control messages, one frozen class per type, sorted by who speaks to the controller.
+"""The control messages, one frozen class per type, grouped by sender.
 
     connection   everybody: Hello, Welcome, Ack, Error, Goodbye
     node         dataplanes report: registration, link states, groups, flows, measurements
@@ -11,13 +11,13 @@ Messages grow only by optional fields; a removed or retyped field is a new messa
 
 from __future__ import annotations
 
-from orchestrator.protocol.messages import agent, connection, node, operator, orders
-from orchestrator.protocol.messages.agent import *  # noqa: F403  # one door for all message classes
+from orchestrator.protocol.messages import agent, connection, node, node_commands, operator
+from orchestrator.protocol.messages.agent import *  # noqa: F403  # one import for all message classes
 from orchestrator.protocol.messages.base import MESSAGES, Message, Role
 from orchestrator.protocol.messages.connection import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
-from orchestrator.protocol.messages.orders import *  # noqa: F403  # as above
 
 __all__ = [
     "MESSAGES",
@@ -27,5 +27,5 @@ __all__ = [
     *connection.__all__,
     *node.__all__,
     *operator.__all__,
-    *orders.__all__,
+    *node_commands.__all__,
 ]

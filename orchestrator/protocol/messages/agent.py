@@ -1,4 +1,4 @@
-"""Messages between a process that runs roles (the node agent) and the controller.
+"""Messages between a node agent, which runs roles, and the controller.
 
 What all roles of a run share travels once per agent (`PrepareRun`), what differs once per role (`RunRole`):
 a thousand roles in one process must not carry the scenario a thousand times.
@@ -223,7 +223,7 @@ class Publish(Message):
 @sent_by(Role.AGENT)
 @dataclass(frozen=True, slots=True)
 class Lookup(Message):
-    """Ask for a key; `Published` comes, and the acknowledgement, when somebody has published it.
+    """Ask for a key; `Published` comes, and the acknowledgement, when it is published.
 
     The asker keeps the time, and asks again when its connection ended before.
     """

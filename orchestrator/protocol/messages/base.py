@@ -1,4 +1,4 @@
-"""What every message has in common, and the list of them all.
+"""The base class of all messages, and the registry of message types with their allowed senders.
 
 The name of a class is its type on the wire, so there is no table to keep in step. `SENDERS` says who may send
 it; the session refuses a message that comes from the wrong side.

@@ -1,4 +1,4 @@
-"""Messages that concern the connection itself: who is there, and how a request ended.
+"""Messages about the connection itself: hello, replies to requests, goodbye.
 
 A peer's first frame is `Hello`; the controller answers with `Welcome`, or with an `Error` and closes. After
 that, whoever sends a frame with an id other than 0 gets exactly one reply with that number in `re`: `Ack`,

@@ -1,7 +1,7 @@
-"""What a node's dataplane tells the controller; Nextmini's `DataplaneToController`, grown up.
+"""Messages from a node's dataplane to the controller (Nextmini: `DataplaneToController`).
 
 The frame's `node` says which node a message concerns, since one connection carries all nodes of a process.
-The answers are in `orchestrator.protocol.messages.orders`.
+The answers are in `orchestrator.protocol.messages.node_commands`.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ class StartUp(Message):
         private_network_name: Nodes that share it reach each other by their private address.
         private_network_addr: `host:port` where links may be dialled.
         public_network_addr: The same for nodes elsewhere; empty when there is none.
-        external: The node is a program of the user's own in an external seat.
+        external: The node is external, run by a program of the user's own.
         process: As in `Hello`; equal on two nodes means that a link between them stays in memory.
         mtu: Of the node's interface.
         have: What it still holds.
-        link_door: The path of a unix socket where links may be dialled by whoever can see it; empty when
+        link_door: The path of a unix socket where links may be dialled by processes that can reach it; empty
+        when
             there is none.
         token: The node's own token. It may be left out by the node that the connection's `Hello` named.
     """

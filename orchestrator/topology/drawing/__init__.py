@@ -1,4 +1,4 @@
-"""Pictures of a topology: `dot` and `mermaid` for other programs, `svg` to look at."""
+"""Draw a topology as `dot`, `mermaid` or `svg`."""
 
 from __future__ import annotations
 

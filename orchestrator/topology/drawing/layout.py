@@ -1,8 +1,8 @@
-"""Where to put the nodes of a picture.
+"""Compute the positions of nodes in a drawing.
 
-Shapes that people know are laid out the way people know them: a ring on a circle, a fat tree in layers, a
-torus as a grid. Everything else that is a tree is drawn as one, and the rest by springs, which is slow but
-only used for graphs that a picture can show at all. Positions are in units of the space that one node takes.
+Known shapes get their usual layout: a ring on a circle, a fat tree in layers, a torus as a grid. Other trees
+are drawn as trees, and the rest by force-directed placement, which is slow but only used for graphs small
+enough to draw. Positions are in units of the space that one node takes.
 """
 
 from __future__ import annotations

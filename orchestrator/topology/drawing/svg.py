@@ -1,4 +1,4 @@
-"""A picture to look at: circles with numbers, names below them, what a link does beside it.
+"""Draw a topology as SVG: nodes with names, links with labels.
 
 What all links share is said once under the title instead of on every line. A link that would run through a
 node bends around it. Nothing outside the file is needed to show it.

@@ -1,4 +1,4 @@
-"""Graphs as text for Graphviz and Mermaid, and the words that all pictures use for links."""
+"""Draw a topology as text for Graphviz and Mermaid, and describe links in words."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Every node plays its part in each transfer of a list, and reports what became of it.
+"""Run a list of transfers with different kinds of receivers, and report their results.
 
 A transfer is `{group, source, receivers, bytes}`, and `odd` if receivers behave oddly, by node:
 
 small    makes room for half of what is sent
 never    does not come
 leave    leaves the group when the first bytes are there
-seat     is another program; this scenario has nothing to do with it
+external is another program, not part of this scenario
 
 A group that is called after its only receiver is that node's own address.
 """

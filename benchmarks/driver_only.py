@@ -1,0 +1,68 @@
+"""Measure the packet path alone, without controller, database and Python: the driver's example.
+
+`tun_pair` puts a line of nodes into namespaces without controller, database or Python. Beside a full lab it
+tells whether a loss of speed is the packet path's or comes from around it. It is measured when it is asked
+for, and earns no row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from benchmarks.commands import Background, run
+from benchmarks.errors import CommandFailed, NotRunnable
+from benchmarks.namespaces import PREFIX
+from benchmarks.paths import Endpoint, Path
+
+__all__ = ["line"]
+
+_ROOT = FilePath(__file__).resolve().parent.parent
+_PROGRAM = _ROOT / "dataplane" / "target" / "release" / "examples" / "tun_pair"
+_BUILD = "cargo build --release -p nm-driver --example tun_pair"
+_SECONDS = 30.0
+_numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def line(nodes: int, *options: str) -> Iterator[Path]:
+    """Give the path from the first to the last node of a line.
+
+    Args:
+        nodes: Nodes of the line; it has one hop less.
+        options: Further options of the example, such as `--offload off`.
+
+    Raises:
+        NotRunnable: The example is not built, or does not start here.
+    """
+    if not _PROGRAM.exists():
+        raise NotRunnable(f"the example is not built (`{_BUILD}` in dataplane/)")
+    prefix = f"{PREFIX}-{os.getpid()}-bare{next(_numbers)}-"
+    words = [str(_PROGRAM), "--nodes", str(nodes), "--prefix", prefix, *options]
+    try:
+        # It reports readiness on standard error.
+        with Background(["sh", "-c", 'exec "$0" "$@" 2>&1', *words]) as process:
+            try:
+                process.wait_for_line("ready:", timeout=_SECONDS)
+            except CommandFailed as error:
+                raise NotRunnable(str(error)) from error
+            yield Path(
+                name=f"bare-{nodes}",
+                sender=_endpoint(prefix, 1),
+                receiver=_endpoint(prefix, nodes),
+                hops=nodes - 1,
+                relays=lambda: [process.popen.pid],
+            )
+            with contextlib.suppress(CommandFailed):
+                process.finish(timeout=_SECONDS)
+    finally:
+        for node in range(1, nodes + 1):
+            if FilePath(f"/run/netns/{prefix}{node}").exists():
+                run(["ip", "netns", "delete", f"{prefix}{node}"], timeout=_SECONDS, check=False)
+
+
+def _endpoint(prefix: str, node: int) -> Endpoint:
+    return Endpoint(("nsenter", f"--net=/run/netns/{prefix}{node}", "--"), f"10.0.0.{node}", "utun")

@@ -1,0 +1,410 @@
+"""Handle messages from dataplanes: registration, link states, groups and measurements."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.controller import shards
+from orchestrator.controller.core import Core, Session
+from orchestrator.controller.errors import GroupNotStored, GroupUnknown, TreeForbidden, TreeInvalid
+from orchestrator.controller.groups import Group, TreeSpec
+from orchestrator.controller.registry import Node, NodeStates
+from orchestrator.protocol import Frame, Message, ProtocolError, Refused
+from orchestrator.protocol import messages as m
+from orchestrator.store import GroupRow, NodeRow, TreeRow
+
+__all__ = ["RECONNECT_GRACE", "NodeHandler", "node_row"]
+
+RECONNECT_GRACE = 0.5
+"""Seconds that a node whose connection broke has to come back before it counts as gone."""
+
+MAX_WAIT_MS = 60_000
+"""How long a request may wait for a group that does not exist yet."""
+
+STORE_LIMIT = 25.0
+"""Seconds that Postgres has to take a change of a group before the node is told that it has not: less than
+the 30 s that a node waits for an answer, so that it gets the reason."""
+
+MAX_DEFERRED = 10_000
+"""Requests that may wait for groups."""
+
+MAX_REASON = 300
+"""Characters of a node's sentence about a link; it is shown in a line of `nm status`."""
+
+OWN_EVENTS = ("agent.", "controller.", "group.", "lab.", "link.", "node.", "run.", "store.")
+"""How the names of the controller's own events begin: no node may put words into its mouth."""
+
+
+_WARNINGS = frozenset({"device.lost", "link.refused", "node.engine_restarted"})
+"""Events of nodes that are logged as warnings."""
+
+
+@dataclass(slots=True)
+class _DeferredRequest:
+    """A request that waits until its group exists."""
+
+    session: Session
+    frame: Frame
+    timer: asyncio.TimerHandle
+
+
+class NodeHandler:
+    """Handles messages from dataplanes."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._deferred: dict[int, list[_DeferredRequest]] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._handlers: dict[type[Message], Callable[[Session, Node, Frame, Any], None]] = {
+            m.LinkState: self._link_state,
+            m.NodeTopologyReady: self._reported_ready,
+            m.CreateGroup: self._create_group,
+            m.JoinGroup: self._join_group,
+            m.LeaveGroup: self._leave_group,
+            m.SetGroupRoutes: self._set_group_routes,
+            m.SetGroupRoutesMulti: self._set_group_routes_multi,
+            m.ComputeGroupRoutes: self._compute_group_routes,
+            m.NodeEvent: self._node_event,
+            m.Metrics: self._metrics,
+            m.AppFlowStart: self._app_flows,
+            m.UserFlowStart: self._user_flows,
+            m.RouteAssigned: self._routes_assigned,
+            m.FlowFinished: self._flows_finished,
+            m.ProbeResult: self._probe_result,
+        }
+
+    def take(self, session: Session, frame: Frame) -> None:
+        """Handle a message.
+
+        Raises:
+            ProtocolError: It cannot be carried out.
+        """
+        message = frame.message
+        if isinstance(message, m.StartUp):
+            self._start_up(session, frame, message)
+            return
+        if isinstance(message, m.Goodbye):
+            self._goodbye(session, frame, message)
+            return
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            return  # an Ack or Error for a request that is not waited for any more
+        node = self._core.lab.registry.node(frame.node)
+        if node.peer is not session:
+            text = f"node {frame.node} has not registered on this connection"
+            raise ProtocolError(text, id="node.unregistered", hint="send StartUp first")
+        handler(session, node, frame, message)
+
+    def lost(self, session: Session) -> None:
+        """Handle the end of a connection; its nodes may reconnect within a grace time."""
+        nodes = self._core.lab.disconnect(session)
+        if not nodes:
+            return
+        self._later(RECONNECT_GRACE, lambda: self.mark_unreachable(nodes))
+        for requests in self._deferred.values():
+            requests[:] = [each for each in requests if each.session is not session]
+
+    def mark_unreachable(self, nodes: list[Node]) -> None:
+        """Mark nodes that are still disconnected as unreachable."""
+        gone = [node for node in nodes if node.peer is None and node.expected_back]
+        self._gone(gone, NodeStates.UNREACHABLE, "its connection ended")
+
+    def close(self) -> None:
+        """Cancel all timers."""
+        for timer in self._timers:
+            timer.cancel()
+
+    # Registration.
+
+    def _start_up(self, session: Session, frame: Frame, hello: m.StartUp) -> None:
+        core = self._core
+        old = core.lab.registry.node(frame.node).peer
+        alive = isinstance(old, Session) and old.alive
+        node = core.lab.register(frame.node, hello, session, peer_alive=alive)
+        core.retries.forget(node.id)
+        if isinstance(old, Session) and old is not session:
+            old.nodes.discard(node.id)
+        if not session.nodes:
+            session.directory = {entry.group_id: entry for entry in core.lab.directory()}
+        session.nodes.add(node.id)
+        session.new_nodes = True
+        session.connection.ack(frame, {"ready": core.lab.readiness.passed})
+        session.connection.send_nowait(self._settings_of(node), node=node.id)
+        directory = core.lab.full_directory()
+        if hello.have.groups != directory.version:
+            core.command(session, node, directory)
+        core.store.lab.save_nodes([node_row(node)])
+        core.node_registered(node)
+        name = "node.returned" if core.lab.readiness.passed else "node.registered"
+        facts = {"address": node.private_addr, "process": node.process}
+        core.events.add(name, node.id, facts, level="debug")
+        core.touch()
+
+    def _settings_of(self, node: Node) -> m.NodeSettings:
+        settings = self._core.settings
+        return m.NodeSettings(
+            node_id=node.id,
+            net_mask=settings.net_mask,
+            virtual_base_addr=settings.base_addr,
+            user_space_base_addr=settings.user_space_base_addr,
+            external_base_addr=settings.external_base_addr,
+            multicast_pool_base=settings.multicast_pool_base,
+            multicast_pool_mask=settings.multicast_pool_mask,
+            max_server_port=settings.max_server_port,
+            protocol=settings.protocol,
+            scheduler_type=settings.scheduler_type,
+            seed=settings.seed % 2**64,
+            node_spec=m.NodeSpec(node.id, node.operating_mode),
+        )
+
+    def _goodbye(self, session: Session, frame: Frame, message: m.Goodbye) -> None:
+        leaving = {frame.node} if frame.node else set(session.nodes)
+        leaving &= session.nodes
+        session.nodes -= leaving
+        nodes = [self._core.lab.leave(node_id) for node_id in sorted(leaving)]
+        self._gone(nodes, NodeStates.STOPPED, message.reason or "it said goodbye")
+        session.connection.ack(frame)
+
+    def _gone(self, nodes: list[Node], state: NodeStates, reason: str) -> None:
+        core = self._core
+        changed: dict[NodeStates, list[int]] = {}
+        for node in nodes:
+            core.lab.problems.pop(shards.about(node.id), None)
+            if core.lab.mark_unreachable(node, state):
+                changed.setdefault(node.state, []).append(node.id)
+                core.node_changed(node)
+        for became, ids in changed.items():
+            level = "warning" if became is NodeStates.UNREACHABLE else "info"
+            core.events.add_many(f"node.{became.value}", ids, {"reason": reason}, level=level)
+        core.touch()
+
+    def _link_state(self, session: Session, node: Node, frame: Frame, message: m.LinkState) -> None:
+        reason = message.reason[:MAX_REASON]
+        where = (node.id, message.remote_node_id)
+        changed = self._core.lab.link_state(*where, message.up, message.kind, reason)
+        if changed and self._core.lab.readiness.passed:
+            name = "link.up" if message.up else "link.down"
+            facts = {"remote": message.remote_node_id, "reason": reason, "kind": message.kind[:20]}
+            self._core.events.add(name, node.id, facts, level="debug")
+        session.connection.ack(frame)
+        self._core.touch()
+
+    def _reported_ready(
+        self, session: Session, node: Node, frame: Frame, message: m.NodeTopologyReady
+    ) -> None:
+        self._core.lab.reported_ready(node.id)
+        session.connection.ack(frame)
+        self._core.touch()
+
+    # Groups.
+
+    def _create_group(self, session: Session, node: Node, frame: Frame, message: m.CreateGroup) -> None:
+        core = self._core
+        group, new = core.lab.groups.create(message.label, node.id)
+        if new:
+            core.store.lab.save_group(GroupRow(group.id, group.label, group.source, group.ip))
+            facts = {"group": group.id, "label": group.label, "address": group.ip}
+            core.events.add("group.created", node.id, facts)
+            core.lab.group_changed(group.id)
+        entry = (group.id, group.ip, group.source, group.label)
+        names = ("group_id", "group_ip", "src_node_id", "label")
+        core.pump()  # the directory goes out before the answer
+        self._ack_stored(session, frame, group.id, dict(zip(names, entry, strict=True)))
+        created = m.GroupCreated(*entry)
+        core.when_stored(lambda: session.connection.send_nowait(created, node=node.id))
+        for deferred in self._deferred.pop(group.id, []):
+            deferred.timer.cancel()
+            self._again(deferred)
+
+    def _join_group(self, session: Session, node: Node, frame: Frame, message: m.JoinGroup) -> None:
+        if self._defer(session, frame, message.group_id, message.wait_ms):
+            return
+        self._membership(session, node, frame, message.group_id, joined=True)
+
+    def _leave_group(self, session: Session, node: Node, frame: Frame, message: m.LeaveGroup) -> None:
+        self._membership(session, node, frame, message.group_id, joined=False)
+
+    def _membership(self, session: Session, node: Node, frame: Frame, group_id: int, *, joined: bool) -> None:
+        core = self._core
+        change = core.lab.groups.join if joined else core.lab.groups.leave
+        if change(group_id, node.id):
+            write = core.store.lab.add_member if joined else core.store.lab.drop_member
+            write(group_id, node.id)
+            core.lab.group_changed(group_id)
+            name = "group.joined" if joined else "group.left"
+            core.events.add(name, node.id, {"group": group_id}, level="debug")
+        core.touch()
+        self._ack_stored(session, frame, group_id)
+        source = core.lab.registry.node(core.lab.groups.group(group_id).source)
+        changed = m.MemberChanged(group_id, node.id, joined)
+
+        def tell() -> None:
+            session.connection.send_nowait(changed, node=node.id)
+            if source is not node and isinstance(source.peer, Session):
+                source.peer.connection.send_nowait(changed, node=source.id)
+
+        core.when_stored(tell)
+
+    def _ack_stored(self, session: Session, frame: Frame, group_id: int, value: Any = None) -> None:
+        """Acknowledge a change of a group once it is in Postgres, so that no crash undoes it."""
+        ack = self._core.ack_stored(session, frame, value)
+        if frame.id:
+            text = f"Postgres has not taken the change of group {group_id} in {STORE_LIMIT:g} s"
+            hint = "it is kept when Postgres is back, and lost if the controller ends before"
+            ack.expire(STORE_LIMIT, GroupNotStored(text, hint=hint))
+
+    def _set_group_routes(
+        self, session: Session, node: Node, frame: Frame, message: m.SetGroupRoutes
+    ) -> None:
+        if not self._defer(session, frame, message.group_id, message.wait_ms):
+            self._install(session, frame, message.group_id, [TreeSpec(0, message.edges)])
+
+    def _set_group_routes_multi(
+        self, session: Session, node: Node, frame: Frame, message: m.SetGroupRoutesMulti
+    ) -> None:
+        if not self._defer(session, frame, message.group_id, message.wait_ms):
+            trees = [TreeSpec(tree.tree_id, tree.edges, tree.weight) for tree in message.trees]
+            self._install(session, frame, message.group_id, trees)
+
+    def _compute_group_routes(
+        self, session: Session, node: Node, frame: Frame, message: m.ComputeGroupRoutes
+    ) -> None:
+        if message.kind != "shortest_path":
+            text = f"there is no tree of the kind `{message.kind[:40]}`"
+            raise TreeInvalid(
+                text, id="tree.kind", found=message.kind[:40], hint="the kind is `shortest_path`"
+            )
+        self._check_may_plan(node.id, self._core.lab.groups.group(message.group_id))
+        edges, missed = self._core.lab.compute_tree(message.group_id, message.receivers)
+        if missed:
+            names = ", ".join(str(node_id) for node_id in missed[:12])
+            raise TreeInvalid(f"no path leads to the receivers {names}")
+        value = [list(edge) for edge in edges]
+        self._install(session, frame, message.group_id, [TreeSpec(0, edges)], value)
+
+    def _install(
+        self, session: Session, frame: Frame, group_id: int, trees: list[TreeSpec], value: Any = None
+    ) -> None:
+        core = self._core
+        self._check_may_plan(frame.node, core.lab.groups.group(group_id))
+        group = core.lab.set_trees(group_id, trees)
+        rows = [TreeRow(tree.tree_id, tree.edges, tree.weight) for tree in group.trees]
+        core.store.lab.set_trees(group_id, rows)
+        core.events.add("group.routed", frame.node, {"group": group_id, "trees": len(rows)}, level="debug")
+        core.touch()
+        self._ack_stored(session, frame, group_id, value)
+
+    def _check_may_plan(self, node: int, group: Group) -> None:
+        if node != group.source and node not in group.members:
+            text = f"node {node} is neither the source nor a member of the group `{group.label}`"
+            raise TreeForbidden(text, hint=f"node {group.source}, its source, may set its trees")
+
+    # Waiting for groups.
+
+    def _defer(self, session: Session, frame: Frame, group_id: int, wait_ms: int) -> bool:
+        """Defer a request if its group does not exist yet and the request may wait."""
+        if group_id in self._core.lab.groups or wait_ms == 0:
+            return False
+        requests = self._deferred.setdefault(group_id, [])
+        if sum(map(len, self._deferred.values())) >= MAX_DEFERRED:
+            return False
+        deferred: list[_DeferredRequest] = []
+        wait = min(wait_ms, MAX_WAIT_MS) / 1000
+        timer = self._later(wait, lambda: self._expire(group_id, deferred[0]))
+        deferred.append(_DeferredRequest(session, frame, timer))
+        requests.append(deferred[0])
+        return True
+
+    def _again(self, deferred: _DeferredRequest) -> None:
+        try:
+            self.take(deferred.session, deferred.frame)
+        except ProtocolError as error:
+            deferred.session.connection.refuse(deferred.frame, error)
+
+    def _expire(self, group_id: int, deferred: _DeferredRequest) -> None:
+        requests = self._deferred.get(group_id, [])
+        if deferred in requests:
+            requests.remove(deferred)
+            error = GroupUnknown(f"there is no group {group_id}", hint="its source did not create it in time")
+            deferred.session.connection.refuse(deferred.frame, error)
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        def fire() -> None:
+            self._timers.discard(timer)
+            call()
+
+        timer = asyncio.get_running_loop().call_later(seconds, fire)
+        self._timers.add(timer)
+        return timer
+
+    # Measurements.
+
+    def _node_event(self, session: Session, node: Node, frame: Frame, message: m.NodeEvent) -> None:
+        name = message.name[:100] or "event"
+        if name.startswith(OWN_EVENTS) and name not in _WARNINGS:
+            raise Refused(f"the event `{name}` is the controller's to tell", found=name)
+        level = "warning" if name in _WARNINGS or name == shards.STALLED else "info"
+        if name == shards.STALLED:
+            self._core.lab.problems[shards.about(node.id)] = shards.sentence(node.id, message.detail)
+        elif name == shards.MOVES:
+            self._core.lab.problems.pop(shards.about(node.id), None)
+        self._core.events.add(name, node.id, message.detail, level=level)
+        session.connection.ack(frame)
+
+    def _metrics(self, session: Session, node: Node, frame: Frame, message: m.Metrics) -> None:
+        history = self._core.store.history
+        if message.links:
+            links = [
+                (c.remote_node_id, c.tx_packets, c.tx_bytes, c.rx_packets, c.rx_bytes, c.drops)
+                for c in message.links
+            ]
+            history.link_counters(message.time_ms, node.id, links)
+        if message.flows:
+            flows = [(c.remote_node_id, c.flow_id, c.packets, c.size_bytes) for c in message.flows]
+            history.flow_counters(message.time_ms, node.id, flows)
+        session.connection.ack(frame)
+
+    def _app_flows(self, session: Session, node: Node, frame: Frame, message: m.AppFlowStart) -> None:
+        rows = [
+            (f.flow_id, f.start_ms, node.id, f.src_node_id, f.dst_node_id, None) for f in message.appflows
+        ]
+        self._core.store.history.flows_started(rows)
+        session.connection.ack(frame)
+
+    def _user_flows(self, session: Session, node: Node, frame: Frame, message: m.UserFlowStart) -> None:
+        rows = [(f.flow_id, f.start_ms, node.id, None, None, f.controller_id) for f in message.flows]
+        self._core.store.history.flows_started(rows)
+        session.connection.ack(frame)
+
+    def _routes_assigned(self, session: Session, node: Node, frame: Frame, message: m.RouteAssigned) -> None:
+        self._core.store.history.flows_routed([(a.route_id, a.flow_id) for a in message.assignments])
+        session.connection.ack(frame)
+
+    def _flows_finished(self, session: Session, node: Node, frame: Frame, message: m.FlowFinished) -> None:
+        rows = [(f.flow_id, f.start_ms, node.id, f.finish_ms, f.size_bytes) for f in message.flows]
+        self._core.store.history.flows_finished(rows)
+        session.connection.ack(frame)
+
+    def _probe_result(self, session: Session, node: Node, frame: Frame, message: m.ProbeResult) -> None:
+        facts = {"remote": message.remote_node_id, "probe": message.probe_id, "mbps": message.mbps}
+        self._core.events.add("link.probed", node.id, facts)
+        session.connection.ack(frame)
+
+
+def node_row(node: Node) -> NodeRow:
+    """Return a node as the store keeps it."""
+    return NodeRow(
+        node.id,
+        node.name,
+        dict(node.labels),
+        node.external,
+        node.state.value,
+        node.private_name,
+        node.private_addr,
+        node.public_addr,
+        node.process,
+        node.mtu,
+    )

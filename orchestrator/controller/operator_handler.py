@@ -1,0 +1,289 @@
+"""Handle requests from operators: status, waiting for readiness, link changes, runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from orchestrator.controller.agent_handler import AgentHandler
+from orchestrator.controller.core import Core, Session
+from orchestrator.controller.effects import failures_of
+from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkNotStored, LinkUnknown, RunUnknown
+from orchestrator.controller.event_streams import EventStream
+from orchestrator.controller.registry import Link
+from orchestrator.errors import NmError, StoreUnavailable
+from orchestrator.protocol import Frame, Message, ProtocolError
+from orchestrator.protocol import messages as m
+from orchestrator.store import LinkRow
+from orchestrator.tasks import spawn
+
+__all__ = ["OperatorHandler", "link_row"]
+
+APPLY_LIMIT = 5.0
+"""Seconds that nodes have to confirm a change of their link."""
+
+STORE_LIMIT = 5.0
+"""Seconds that Postgres has to store a command before the operator gets an error."""
+
+PROGRESS_EVERY = 0.1
+"""Seconds between two `StatusChanged` to those who wait for the lab."""
+
+
+class OperatorHandler:
+    """Handles requests of operators."""
+
+    def __init__(self, core: Core, agents: AgentHandler) -> None:
+        self._core = core
+        self._agents = agents
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
+            m.GetStatus: self._get_status,
+            m.WaitReady: self._wait_ready,
+            m.StartRun: self._start_run,
+            m.StopRun: self._stop_run,
+            m.WatchRun: self._watch_run,
+            m.SetLinkSpec: self._set_link_spec,
+            m.GetEvents: self._get_events,
+            m.SaveResult: self._save_result,
+        }
+
+    def take(self, session: Session, frame: Frame) -> None:
+        """Handle a message in a task of its own, so that it does not delay the next one."""
+        handler = self._handlers.get(type(frame.message))
+        if handler is not None:
+            self._begin(self._execute(handler(session, frame, frame.message), session, frame))
+
+    def lost(self, session: Session) -> None:
+        """Handle the end of an operator's connection; its runs continue."""
+        for streams in self._agents.streams.values():
+            streams.leave(session)
+
+    def close(self) -> None:
+        """Cancel all tasks."""
+        for task in self._tasks:
+            task.cancel()
+
+    def status(self, re: int = 0) -> m.Status:
+        """Return the lab as a whole."""
+        core, lab = self._core, self._core.lab
+        without = self._agents.problems()
+        base = int(ipaddress.IPv4Address(core.settings.base_addr))
+        nodes = tuple(
+            m.NodeStatus(
+                node.id,
+                node.name,
+                "degraded" if node.id in without and node.shown_state == "ready" else node.shown_state.value,
+                str(ipaddress.IPv4Address(base + node.id)),
+                node.external,
+                without.get(node.id, "") if node.shown_state == "ready" else lab.readiness.missing(node),
+                dict(node.labels) or None,
+            )
+            for node in lab.registry
+        )
+        links = tuple(
+            m.LinkStatus(
+                link.a,
+                link.b,
+                lab.link_state_of(link),
+                link.spec_from(link.a),
+                link.spec_from(link.b),
+                lab.link_kind_of(link),
+                lab.link_reason_of(link),
+            )
+            for link in lab.registry.links.values()
+        )
+        groups = tuple(
+            m.GroupStatus(
+                group.id,
+                group.ip,
+                group.source,
+                group.label,
+                tuple(sorted(group.members)),
+                {tree.tree_id: tree.edges for tree in group.in_force},
+            )
+            for group in lab.groups
+        )
+        runs = tuple(m.RunStatus(run.id, run.scenario, run.state, run.reason) for run in self._agents.runs)
+        problems = core.problems()
+        health = "degraded" if problems else "ok"
+        state = "degraded" if without and core.state() == "ready" else core.state()
+        head = (re, core.settings.lab, state, core.incarnation, health, problems)
+        return m.Status(*head, nodes, links, groups, runs)
+
+    # Requests.
+
+    async def _get_status(self, session: Session, frame: Frame, message: m.GetStatus) -> None:
+        session.connection.reply(frame, self.status(frame.id))
+
+    async def _wait_ready(self, session: Session, frame: Frame, message: m.WaitReady) -> None:
+        core, readiness = self._core, self._core.lab.readiness
+
+        def ready() -> bool:
+            return readiness.passed and readiness.is_settled()
+
+        progress = spawn(self._show_progress(session), name="progress of readiness")
+        try:
+            in_time = await core.wait_until(ready, message.timeout_ms / 1000)
+        finally:
+            progress.cancel()
+        if in_time:
+            session.connection.reply(frame, self.status(frame.id))
+            return
+        waiting = readiness.waiting(5)
+        done, total = readiness.counts()
+        text = "; ".join(f"node {node}: {why}" for node, why in waiting.items())
+        limit = message.timeout_ms / 1000
+        more = f" and {total - done - len(waiting)} more" if total - done > len(waiting) else ""
+        raise LabNotReady(f"{done} of {total} nodes are ready after {limit:g} s ({text}{more})")
+
+    async def _show_progress(self, session: Session) -> None:
+        readiness, shown = self._core.lab.readiness, None
+        while session.alive:
+            ready, total = readiness.counts()
+            change = m.StatusChanged(self._core.state(), ready, total, readiness.waiting(5))
+            if change != shown:
+                session.connection.send_nowait(change)
+                shown = change
+            await asyncio.sleep(PROGRESS_EVERY)
+
+    async def _start_run(self, session: Session, frame: Frame, message: m.StartRun) -> None:
+        known = self._agents.streams.get(message.run)
+        if known is None and await self._core.store.run_state(message.run) is not None:
+            raise RunUnknown(
+                f"a run `{message.run}` has ended already", id="run.taken", hint="use another id"
+            )
+        if known is None:
+            self._agents.start(message)
+            facts = {"run": message.run, "scenario": message.scenario}
+            self._core.events.add("run.started", 0, facts)
+        if known is None and not await self._core.store.stored(STORE_LIMIT):
+            self._agents.stop(message.run, "Postgres did not take it")
+            raise StoreUnavailable(
+                f"the run was not started: Postgres has not taken it within {STORE_LIMIT:g} s",
+                id="run.not-stored",
+                hint="`nm status` says whether it runs",
+            )
+        session.connection.ack(frame)
+        self._agents.streams[message.run].watch(session, 0)
+
+    async def _stop_run(self, session: Session, frame: Frame, message: m.StopRun) -> None:
+        self._agents.stop(message.run, message.reason)
+        session.connection.ack(frame)
+
+    async def _watch_run(self, session: Session, frame: Frame, message: m.WatchRun) -> None:
+        await self._core.store.flushed()  # what is shown is stored, even if the controller is killed next
+        streams = self._agents.streams.get(message.run)
+        if streams is None:
+            streams = await self._ended_run(message.run)
+        session.connection.ack(frame)
+        streams.watch(session, message.after)
+
+    async def _ended_run(self, run: str) -> EventStream:
+        """Return a run that is only in Postgres."""
+        store = self._core.store
+        state = await store.run_state(run)
+        if state is None:
+            raise RunUnknown(f"there is no run `{run}`")
+        streams = EventStream(run, store)
+        streams.show(await store.last_run_event(run))
+        failures = failures_of([(row[0], row[1], row[2], row[3]) for row in await store.run_failures(run)])
+        streams.end(m.RunFinished(run, state[1] == "finished", state[2], failures))
+        return streams
+
+    async def _set_link_spec(self, session: Session, frame: Frame, message: m.SetLinkSpec) -> None:
+        core, lab = self._core, self._core.lab
+        link = lab.registry.link(message.a, message.b)
+        ends = {"forward": [message.a], "backward": [message.b], "both": [message.a, message.b]}
+        if message.direction not in ends:
+            raise LinkUnknown("a direction is `forward`, `backward` or `both`", id="link.direction")
+        if message.spec is None and not message.reset:
+            raise LinkUnknown("a change of a link needs a specification, or `reset`", id="link.nothing")
+        for end in ends[message.direction]:
+            spec = None if message.reset or message.spec is None else message.spec
+            if spec is not None and message.merge:
+                spec = spec.over(link.spec_from(end))
+            lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
+        refused: list[str] = []
+        core.store.lab.save_links([link_row(link)], refused.append)
+        in_force = {
+            "forward": link.spec_from(message.a).to_wire(),
+            "backward": link.spec_from(message.b).to_wire(),
+        }
+        facts = {"a": message.a, "b": message.b, **in_force, "cause": message.cause[:100]}
+        core.events.add("link.changed", 0, facts)
+        core.pump()
+        if not await core.wait_until(lambda: not self._unapplied(link), APPLY_LIMIT):
+            names = " and ".join(str(node) for node in self._unapplied(link))
+            raise LinkNotApplied(
+                f"the link {link.a}–{link.b} was changed, but node {names} has not confirmed it",
+                hint="it will be applied when the node answers",
+            )
+        in_time = await core.store.stored(STORE_LIMIT)
+        if refused:
+            raise LinkNotStored(f"the link {link.a}–{link.b} was changed, but not stored: {refused[0]}")
+        if not in_time:
+            raise LinkNotStored(
+                f"the link {link.a}–{link.b} was changed, but Postgres has not taken it in {STORE_LIMIT:g} s",
+                hint="it is kept when Postgres is back, and lost if the controller ends before",
+            )
+        session.connection.ack(frame, in_force)
+
+    def _unapplied(self, link: Link) -> list[int]:
+        """Return the ends that are there and have not confirmed the link as it should be."""
+        found = []
+        for here, there in ((link.a, link.b), (link.b, link.a)):
+            node = self._core.lab.registry.node(here)
+            told = node.sent_state.links.get(there)
+            if (
+                node.peer is not None
+                and told is not None
+                and node.sent_state.links_confirmed.get(there) != told[1]
+            ):
+                found.append(here)
+        return found
+
+    async def _get_events(self, session: Session, frame: Frame, message: m.GetEvents) -> None:
+        limit = max(1, min(message.limit, 10_000))
+        found = self._core.events.recent(message.after, limit)
+        if found is None:
+            await self._core.store.flushed()
+            rows = await self._core.store.events(message.after, limit + 1)
+            events = [m.Event(row.seq, row.time_ms, row.name, row.node, row.detail) for row in rows]
+            found = events[:limit], len(events) > limit
+        session.connection.reply(frame, m.Events(frame.id, tuple(found[0]), found[1]))
+
+    async def _save_result(self, session: Session, frame: Frame, message: m.SaveResult) -> None:
+        ack = self._core.ack_stored(session, frame)
+        try:
+            self._core.store.runs.result(message.run, message.verdict, message.document, ack.refuse)
+        except ValueError as error:
+            ack.refuse(str(error))
+
+    # Helpers.
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = spawn(work, name="operator's request")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _execute(self, work: Awaitable[None], session: Session, frame: Frame) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            try:
+                await work
+            except ProtocolError as error:
+                session.connection.refuse(frame, error)
+            except NmError as error:
+                session.connection.refuse(frame, ProtocolError(error.message, id=error.id, hint=error.hint))
+            except Exception:
+                text = f"{frame.message.type} could not be handled"
+                session.connection.refuse(frame, ProtocolError(text, id="control.internal"))
+                raise  # into the log
+
+
+def link_row(link: Link) -> LinkRow:
+    """Return a link as the store keeps it."""
+    now = (link.forward_now, link.backward_now)
+    return LinkRow(link.a, link.b, link.forward, link.backward, *now, link.origin)

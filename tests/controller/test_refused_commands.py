@@ -1,0 +1,116 @@
+"""Test that refused commands are sent again, and shown as problems until they succeed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.controller.groups import Groups
+from orchestrator.controller.lab import Lab
+from orchestrator.controller.registry import Link, Node, Registry
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import Frame, Message, PeerError, encode
+from orchestrator.protocol import messages as m
+from orchestrator.transport import connect
+
+from .conftest import Start
+from .fakes import OPERATOR_TOKEN, FakeProcess, ready_lab, settings, url
+
+
+def lab_of_two() -> Lab:
+    nodes = [Node(1, "n1"), Node(2, "n2")]
+    lab = Lab(Registry(nodes, [Link(1, 2)]), Groups("239.255.0.0", "255.255.0.0"))
+    for number in (1, 2):
+        lab.register(number, m.StartUp("lab", f"h:{number}", process=number), "peer")
+    return lab
+
+
+def told(lab: Lab, kind: type[Message]) -> list[Message]:
+    return [message for message in lab.flush().get(2, []) if isinstance(message, kind)]
+
+
+def test_a_link_that_was_refused_is_sent_again_and_the_problem_goes_with_its_success() -> None:
+    lab = lab_of_two()
+    node = lab.registry.node(2)
+    [add] = told(lab, m.AddNode)
+    lab.refused(node, add, "no room")
+    assert lab.problems == {"node 2": "node 2: AddNode was refused: no room"}
+    assert lab.link_reason_of(lab.registry.link(1, 2)) == "AddNode was refused: no room"
+    lab.set_link(1, 2, LinkSpec(rate_bps=1000), to_end=1)
+    [again] = told(lab, m.AddNode)
+    lab.confirmed(node, again)
+    assert lab.problems == {} and node.sent_state.links_confirmed[1] == again.version
+
+
+def test_a_late_answer_confirms_nothing_that_was_changed_since() -> None:
+    lab = lab_of_two()
+    node = lab.registry.node(2)
+    [add] = told(lab, m.AddNode)
+    lab.set_link(1, 2, LinkSpec(rate_bps=1000), to_end=1)
+    [_] = told(lab, m.SetLink)
+    lab.confirmed(node, add)
+    assert 1 not in node.sent_state.links_confirmed
+
+
+def test_routes_that_were_refused_are_sent_in_full() -> None:
+    lab = lab_of_two()
+    node = lab.registry.node(2)
+    [install] = told(lab, m.InstallRoutes)
+    assert isinstance(install, m.InstallRoutes) and install.reset
+    lab.refused(node, install, "no")
+    assert not lab.has_changes, "the whole was refused: the same again would be as well"
+    part = m.InstallRoutes(9)
+    node.sent_state.routes_version = 9
+    lab.refused(node, part, "no")
+    [again] = told(lab, m.InstallRoutes)
+    assert isinstance(again, m.InstallRoutes) and again.reset and again.table == install.table
+
+
+def test_the_reason_of_a_link_is_what_its_node_waits_for() -> None:
+    lab = lab_of_two()
+    lab.flush()
+    reason = '"far:1" cannot be resolved: no answer within 5000 ms'
+    assert lab.link_state(2, 1, False, "", reason), "a new reason is a change"
+    assert not lab.link_state(2, 1, False, "", reason)
+    assert lab.link_reason_of(lab.registry.link(1, 2)) == reason
+    node = lab.registry.node(2)
+    node.sent_state.routes_confirmed = node.sent_state.routes_version
+    assert lab.readiness.missing(node) == f"its link to 1 is not set up: {reason}"
+    lab.link_state(2, 1, True, "tcp")
+    lab.link_state(1, 2, True, "tcp")
+    assert lab.link_reason_of(lab.registry.link(1, 2)) == ""
+
+
+@pytest.mark.integration
+async def test_a_node_that_could_not_do_as_told_after_the_start_is_named(
+    start: Start, database: dict[str, Any]
+) -> None:
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [host])
+    host.refuse = lambda message: isinstance(message, m.SetLink | m.AddNode)
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    with pytest.raises(PeerError):
+        await asking.request(m.SetLinkSpec(1, 2, spec=LinkSpec(rate_bps=1000)), within=30)
+    seen = await asking.request(m.GetStatus(), within=10)
+    assert isinstance(seen, m.Status) and seen.health == "degraded"
+    assert any("was refused" in problem for problem in seen.problems)
+    assert "was refused" in seen.links[0].reason
+
+
+@pytest.mark.integration
+async def test_a_node_cannot_send_controller_messages(start: Start, database: dict[str, Any]) -> None:
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [host])
+    for name in ("lab.ready", "node.stopped", "run.finished", "controller.stopped"):
+        with pytest.raises(PeerError) as caught:
+            await host.request(1, m.NodeEvent(name, {}))
+        assert caught.value.id == "control.refused"
+    await host.request(1, m.NodeEvent("offload.fallback", {}))
+    events, _ = controller.core.events.recent(0, 1000) or ([], False)
+    assert [event.node for event in events if event.name == "offload.fallback"] == [1]
+    assert encode(Frame(m.LinkState(2, False, "x" * 10_000)))  # long reasons are cut, not refused
+    await host.request(1, m.LinkState(2, False, "x" * 10_000))
+    assert len(controller.core.lab.registry.node(1).links_down[2]) == 300
