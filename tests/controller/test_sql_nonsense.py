@@ -70,8 +70,10 @@ async def test_a_row_that_makes_no_sense_stops_neither_the_lab_nor_a_restart(
     controller = await start(settings(database, 3))
     host = FakeProcess([1, 2, 3], 7)
     await ready_lab(controller, [host])
-    with psycopg.connect(DatabaseSettings(**database).conninfo(), autocommit=True) as sql:
-        sql.execute(NONSENSE[name].encode())
+    # Awaited: a statement may wait for a lock that the controller, on this very loop, is about to let go of.
+    conninfo = DatabaseSettings(**database).conninfo()
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as sql:
+        await sql.execute(NONSENSE[name].encode())
         # What makes sense is heard all the same: it may wait for the nonsense to be taken away.
         await controller.core.wait_until(lambda: False, 0.1)
         asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
