@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Every test there is, in the order in which a failure is cheapest: Rust, quick Python, integration, system.
+# Every test there is, in the order in which a failure is cheapest: Rust, quick Python, then what meets real kernels.
 # The circles are one pytest run each; a skip that tests/expected_skips.txt does not name fails the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+stage() { echo; echo "== $* (at ${SECONDS} s)"; }
+stage "the tools, the program"
 scripts/require.sh --install test
 make setup .venv/.stamps/tools
 
@@ -12,33 +14,43 @@ export NM_STRICT_SKIPS=1
 # Hundreds of programs are started; without compiled modules each spends half its time compiling them again.
 unset PYTHONDONTWRITEBYTECODE
 $python -m compileall -q orchestrator nextmini_py
-stage() { echo; echo "== $* (at ${SECONDS} s)"; }
+circle() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTEST_ARGS:-}; }
+# Tests of one file stay in one process: they share databases and labs. Every test has a home of its own, and every
+# lab of containers a name of its own, so files run side by side, the longest first (tests/conftest.py).
+side_by_side=(--dist loadfile --no-loadscope-reorder --maxprocesses 8)
+cores=$(nproc)
 # What meets real kernels, engines and clocks on a shared machine may lose a race once: it is run again by itself,
 # in the open, and a second failure counts. The pure tests get no second chance.
 real_circle() {
-    circle "${workers[@]}" "$@" && return
+    # Half of the time these tests wait, for processes that start and end and for limits of time.
+    circle -n $((2 * cores)) "${side_by_side[@]}" -m "$1" && return
     stage "again, by themselves: the tests that failed"
-    circle "$@" --last-failed --last-failed-no-failures none
+    circle -m "$1" --last-failed --last-failed-no-failures none
 }
-# Tests of one file stay in one process: they share databases and labs. Every test has a home of its own, so files
-# run side by side; more processes than cores make the tests with clocks lose races.
-workers=(-n "$(nproc)" --maxprocesses 4 --dist loadfile)
-circle() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTEST_ARGS:-}; }
+
+real=integration
+if [ "$(scripts/require.sh --backend)" = docker ]; then
+    real="integration or system"
+    # Images are mostly fetched and unpacked, so they are made beside what computes.
+    make images >build/images.log 2>&1 &
+    images=$!
+    trap 'kill "$images" 2>/dev/null || true' EXIT
+fi
 
 stage "Rust"
 scripts/cargo_test.sh
 
 stage "quick: everything pure"
-circle "${workers[@]}" -m 'not integration and not system'
+circle -n "$cores" "${side_by_side[@]}" -m 'not integration and not system'
 
-stage "integration: Postgres, namespaces, real programs"
-real_circle -m integration
-
-if [ "$(scripts/require.sh --backend)" = docker ]; then
-    stage "system: the Docker engine"
-    make images
-    real_circle -m system
+if [ "$real" != integration ]; then
+    stage "images"
+    wait "$images" || { cat build/images.log; exit 1; }
+    cat build/images.log
+    trap - EXIT
+    stage "integration and system: Postgres, namespaces, real programs, the Docker engine"
 else
-    stage "system: left out, because no Docker engine answers here"
+    stage "integration: Postgres, namespaces, real programs (system: left out, because no Docker engine answers here)"
 fi
+real_circle "$real"
 stage "all tests passed"
