@@ -248,9 +248,7 @@ class Runs:
             error += f"; {role.refusal}" if role.refusal else ""
         error = None if error is None else safe_text(error, limit=MAX_ERROR_BYTES)
         traceback = None if traceback is None else safe_text(traceback, limit=MAX_TRACEBACK_BYTES)
-        # An agent says of a role that it stopped what it was told as the reason. Whoever is late has failed.
-        told = safe_text(run.reason, limit=MAX_ERROR_BYTES)
-        stopped = not ok and run.state == "stopping" and not run.late and error == told
+        stopped = not ok and run.stopped_with(error)
         role.state = "finished" if ok else "stopped" if stopped else "failed"
         role.error, role.traceback = error, traceback
         self._effects.changed(run, [role])
