@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Every test there is, in the order in which a failure is cheapest: Rust, quick Python, integration, system.
+# Every test there is, in the order in which a failure is cheapest: Rust, quick Python, then integration and system.
 # Each group of tests is one pytest run; a skip that tests/expected_skips.txt does not name fails the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+stage() { echo; echo "== $* (at ${SECONDS} s)"; }
+stage "the tools, the program"
 scripts/require.sh --install test
 make setup .venv/.stamps/tools
 
@@ -13,32 +15,44 @@ export NM_STRICT_SKIPS=1
 unset PYTHONDONTWRITEBYTECODE
 $python -m compileall -q orchestrator nextmini_py
 stage() { echo; echo "== $* (at ${SECONDS} s)"; }
+run_tests() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTEST_ARGS:-}; }
+# Tests of one file stay in one process: they share databases and labs. Every test has a home of its own, and every
+# lab of containers a name of its own, so files run in parallel, the longest first (tests/conftest.py).
+parallel=(--dist loadfile --no-loadscope-reorder --maxprocesses 8)
+cores=$(nproc)
 # Tests with real kernels, engines and clocks on a shared machine may fail by timing: failed ones are run again,
 # alone, and a second failure counts. Quick tests are not repeated.
 repeated() {
-    run_tests "${workers[@]}" "$@" && return
-    stage "again, by themselves: the tests that failed"
-    run_tests "$@" --last-failed --last-failed-no-failures none
+    # Half of the time these tests wait, for processes that start and end and for timeouts.
+    run_tests -n $((2 * cores)) "${parallel[@]}" -m "$1" && return
+    stage "again, alone: the tests that failed"
+    run_tests -m "$1" --last-failed --last-failed-no-failures none
 }
-# Tests of one file stay in one process: they share databases and labs. Every test has a home of its own, so files
-# run side by side; more processes than cores make the tests with clocks lose races.
-workers=(-n "$(nproc)" --maxprocesses 4 --dist loadfile)
-run_tests() { $python -m pytest -p scripts.skip_guard -q --durations=10 "$@" ${PYTEST_ARGS:-}; }
+
+real=integration
+if [ "$(scripts/require.sh --backend)" = docker ]; then
+    real="integration or system"
+    # Building images is mostly fetching and unpacking, so it runs in the background of the Rust and quick tests.
+    mkdir -p build
+    make images >build/images.log 2>&1 &
+    images=$!
+    trap 'kill "$images" 2>/dev/null || true' EXIT
+fi
 
 stage "Rust"
 scripts/cargo_test.sh
 
 stage "quick: everything pure"
-run_tests "${workers[@]}" -m 'not integration and not system'
+run_tests -n "$cores" "${parallel[@]}" -m 'not integration and not system'
 
-stage "integration: Postgres, namespaces, real programs"
-repeated -m integration
-
-if [ "$(scripts/require.sh --backend)" = docker ]; then
-    stage "system: the Docker engine"
-    make images
-    repeated -m system
+if [ "$real" != integration ]; then
+    stage "images"
+    wait "$images" || { cat build/images.log; exit 1; }
+    cat build/images.log
+    trap - EXIT
+    stage "integration and system: Postgres, namespaces, real programs, the Docker engine"
 else
-    stage "system: left out, because no Docker engine answers here"
+    stage "integration: Postgres, namespaces, real programs (system: left out, because no Docker engine answers here)"
 fi
+repeated "$real"
 stage "all tests passed"

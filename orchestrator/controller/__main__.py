@@ -42,6 +42,7 @@ async def _run(controller: Controller) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the program that brought the lab up may block signals
     starting = asyncio.create_task(controller.start())
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.values import MAX_ERROR_BYTES, safe_text
+
 __all__ = ["Peer", "Role", "Run"]
 
 ENDED = frozenset({"finished", "failed", "stopped", "lost"})
@@ -82,6 +84,14 @@ class Run:
         if self.unstored:
             more = f"{self.unstored} rows that its roles had reported were not stored"
             self.reason = f"{self.reason}; {more}" if self.reason else more
+
+    def stopped_with(self, error: str | None) -> bool:
+        """Whether a role that ended with this error was only stopped: its agent says the reason it was told.
+
+        Of a run that takes too long, whoever is stopped has failed.
+        """
+        told = safe_text(self.reason, limit=MAX_ERROR_BYTES)
+        return self.state == "stopping" and not self.late and error == told
 
     def too_long(self) -> str:
         """Say that the time is over, and which roles are still running."""

@@ -247,7 +247,7 @@ class Runs:
             error += f"; {role.refusal}" if role.refusal else ""
         error = None if error is None else safe_text(error, limit=MAX_ERROR_BYTES)
         traceback = None if traceback is None else safe_text(traceback, limit=MAX_TRACEBACK_BYTES)
-        stopped = not ok and run.state == "stopping" and (error or "").startswith("stopped")
+        stopped = not ok and run.stopped_with(error)
         role.state = "finished" if ok else "stopped" if stopped else "failed"
         role.error, role.traceback = error, traceback
         self._effects.save_roles(run, [role])

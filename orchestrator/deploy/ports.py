@@ -11,6 +11,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from orchestrator.deploy import state
@@ -22,6 +23,9 @@ PORTS = range(20_000, 32_000)
 
 POOLS = ("172.16.0.0/12", "10.128.0.0/9", "192.168.0.0/16")
 """Private ranges for container networks. The lab's own 10.0.0.0/16 is left out: it is inside the nodes."""
+
+CHOICE = 200
+"""From among how many free subnets one is taken; 256 small ones block one of the engine's defaults."""
 
 
 def free_ports(home: Home, count: int, address: str = "127.0.0.1") -> list[int]:
@@ -45,6 +49,9 @@ def free_ports(home: Home, count: int, address: str = "127.0.0.1") -> list[int]:
 def free_subnet(hosts: int, used: Iterable[str]) -> str:
     """Return a private subnet with room for `hosts` containers that overlaps none of `used` and no route.
 
+    It is one of several that are free: another home that chooses at the same moment hardly takes the same,
+    and a lab whose network was removed finds its subnet still free.
+
     Args:
         hosts: How many addresses are needed, gateway not counted.
         used: Subnets in CIDR notation that are taken, such as those of the engine's networks.
@@ -57,9 +64,10 @@ def free_subnet(hosts: int, used: Iterable[str]) -> str:
     taken = [*_networks(used), *_networks(host_routes()), ipaddress.ip_network("10.0.0.0/16")]
     for pool in POOLS:
         # From the far end: the engine's own defaults begin at the near end.
-        for candidate in reversed(list(ipaddress.IPv4Network(pool).subnets(new_prefix=max(prefix, 16)))):
-            if not any(candidate.overlaps(other) for other in taken):
-                return str(candidate)
+        every = reversed(list(ipaddress.IPv4Network(pool).subnets(new_prefix=max(prefix, 16))))
+        free = (each for each in every if not any(each.overlaps(other) for other in taken))
+        if choice := list(islice(free, CHOICE)):
+            return str(random.SystemRandom().choice(choice))
     raise HostNotFit(
         f"no free private subnet for {hosts} containers",
         id="host.no-subnet",

@@ -86,7 +86,7 @@ class Agent:
         self._work = work
         self._logs = logs
         self._runs: dict[str, Run] = {}
-        self._left: list[Run] = []
+        self._left: list[tuple[Run, float]] = []  # with the time at which each ended
         self._troubles: dict[int, str] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -210,7 +210,7 @@ class Agent:
             self._watchdog.disarm()
             self._watchdog.restore()
         spawn(asyncio.to_thread(run.close), name=f"close run {run.id}")
-        self._left.append(run)
+        self._left.append((run, self._loop.time()))
         if self._looking is None:
             self._looking = self._loop.call_later(LEFT_GRACE_S, self._look_for_left)
 
@@ -219,11 +219,14 @@ class Agent:
         more."""
         self._looking = None
         troubles: dict[int, str] = {}
-        for run in list(self._left):
+        now = self._loop.time()
+        for entry in list(self._left):
+            run, ended = entry
             left = run.leftovers
             if not left:
-                self._left.remove(run)
-            troubles |= left
+                self._left.remove(entry)
+            elif now >= ended + LEFT_GRACE_S:
+                troubles |= left
         if troubles != self._troubles:
             self._troubles = troubles
             for node, trouble in troubles.items():

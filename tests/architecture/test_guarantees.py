@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/reference/guarantees.md"
 ROWS = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "::" in line]
@@ -39,3 +41,9 @@ def test_every_line_names_a_test_and_says_something_else() -> None:
     assert lines == ROWS
     said = [line.split("|")[1].strip() for line in lines]
     assert len(set(said)) == len(said) and all(each.endswith(".") for each in said)
+
+
+def test_the_files_that_start_first_exist() -> None:
+    """A file that was renamed would otherwise lose its place without notice."""
+    tests = ROOT / "tests"
+    assert [name for name in LONGEST if not (tests / name).is_file()] == []

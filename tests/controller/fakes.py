@@ -306,7 +306,7 @@ class FakeAgent:
             await self.play(self, role)
         except asyncio.CancelledError as stop:
             reason = stop.args[0] if stop.args else ""
-            finished = m.RoleFinished(*name, False, f"stopped: {reason}")
+            finished = m.RoleFinished(*name, False, reason)
         except Exception as error:
             finished = m.RoleFinished(*name, False, f"{type(error).__name__}: {error}", "Traceback …")
         else:

@@ -70,8 +70,10 @@ async def test_a_row_that_makes_no_sense_stops_neither_the_lab_nor_a_restart(
     controller = await start(settings(database, 3))
     host = FakeProcess([1, 2, 3], 7)
     await ready_lab(controller, [host])
-    with psycopg.connect(DatabaseSettings(**database).conninfo(), autocommit=True) as sql:
-        sql.execute(INVALID[name].encode())
+    # Asynchronous: a statement may wait for a lock that the controller, in this event loop, is about to release.
+    conninfo = DatabaseSettings(**database).conninfo()
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as sql:
+        await sql.execute(INVALID[name].encode())
         # Valid changes are received nevertheless; they may wait until the invalid row is deleted.
         await controller.core.wait_until(lambda: False, 0.1)
         asking = await connect(url(controller), OPERATOR_TOKEN, "operator")

@@ -135,7 +135,7 @@ def test_a_role_that_raises_stops_the_others_and_names_itself(runs: Runs, effect
     finish(runs, 2, ok=False, error="ValueError: no")
     assert effects.take() == [("A", "StopRole"), ("B", "StopRole")]
     assert not effects.finished
-    finish(runs, 1, ok=False, error="stopped: another failed")
+    finish(runs, 1, ok=False, error=runs.run("r1").reason)
     finish(runs, 3, ok=True)
     [finished] = effects.finished
     assert not finished.ok and finished.reason == "role worker in node 2 failed: ValueError: no"
@@ -166,8 +166,8 @@ def test_an_agent_that_stays_away_loses_its_roles(runs: Runs, effects: Recorder)
     assert runs.run("r1").state == "running"
     runs.tick(1000 + AGENT_GRACE_MS)
     assert runs.run("r1").state == "stopping"
-    finish(runs, 1, ok=False, error="stopped: ")
-    finish(runs, 2, ok=False, error="stopped: ")
+    finish(runs, 1, ok=False, error=runs.run("r1").reason)
+    finish(runs, 2, ok=False, error=runs.run("r1").reason)
     [finished] = effects.finished
     assert finished.reason == "role worker in node 3 was lost: its process is gone"
 
@@ -255,7 +255,7 @@ def test_stopping_a_run_is_a_failure_with_the_reason_given(runs: Runs, effects: 
     runs.start(wanted(), 0)
     runs.stop("r1", "the user pressed Ctrl-C", 5)
     for node in (1, 2, 3):
-        finish(runs, node, ok=False, error="stopped: the user pressed Ctrl-C")
+        finish(runs, node, ok=False, error="the user pressed Ctrl-C")
     assert effects.finished == [m.RunFinished("r1", False, "the user pressed Ctrl-C")]
     runs.stop("r1", "again", 6)
     with pytest.raises(RunUnknown):

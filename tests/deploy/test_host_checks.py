@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -78,14 +79,14 @@ async def test_open_files_are_counted_by_process(monkeypatch: pytest.MonkeyPatch
 def test_a_chroot_is_told_from_a_root_of_its_own(tmp_path: Path, root: str) -> None:
     enter = "exec chroot ." if root == "chroot" else "mkdir old; pivot_root . old; exec"
     look = "from orchestrator.deploy import host_checks; print(host_checks.namespaces().level)"
-    made = f"""mount -t tmpfs none {tmp_path}; cd {tmp_path}
+    made = f"""mount -t tmpfs none {quote(str(tmp_path))}; cd {quote(str(tmp_path))}
         for each in /*; do
             [ -d "$each" ] && [ ! -L "$each" ] || continue
             mkdir ".$each"; how=--rbind; [ "$each" = /tmp ] && how=--bind  # the root itself lies below /tmp
             mount $how "$each" ".$each"
         done
         for each in /*; do [ -L "$each" ] && cp -P "$each" . || true; done
-        {enter} /usr/bin/env --chdir={ROOT} {sys.executable} -c '{look}'"""
+        {enter} /usr/bin/env --chdir={quote(str(ROOT))} {quote(sys.executable)} -c '{look}'"""
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-euc", made], capture_output=True, text=True, timeout=60, check=False
     )

@@ -37,6 +37,16 @@ def test_a_subnet_is_no_larger_than_it_has_to_be(hosts: int, prefix: int) -> Non
     assert ipaddress.ip_network(ports.free_subnet(hosts, [])).prefixlen == prefix
 
 
+def test_whoever_chooses_at_the_same_moment_hardly_takes_the_same_subnet() -> None:
+    assert len({ports.free_subnet(4, []) for _ in range(20)}) > 10
+
+
+def test_the_only_free_subnet_is_taken() -> None:
+    far = ipaddress.ip_network("172.31.255.0/24")
+    used = [str(each) for each in ipaddress.ip_network(ports.POOLS[0]).address_exclude(far)]
+    assert ports.free_subnet(4, used) == str(far)
+
+
 def test_no_subnet_left_is_said() -> None:
     with pytest.raises(HostNotFit) as caught:
         ports.free_subnet(4, ports.POOLS)

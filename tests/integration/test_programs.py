@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -120,7 +122,7 @@ def test_redis_keeps_a_replica_in_step(here: Place) -> None:
     need("redis-server", "redis-cli")
     common = ["redis-server", "--port", "6379", "--protected-mode", "no", "--save", "", "--dir", here.folder]
     master = [*common, "--bind", here.server.address, "--repl-diskless-sync-delay", "0"]
-    serve(here.server, master, here.folder / "redis-master").wait_listening(6379)
+    server = serve(here.server, master, here.folder / "redis-master").wait_listening(6379)
     before = b"".join(b"SET early:%d %d\r\n" % (i, i * i) for i in range(500))
     run(here.third, "redis-cli", "-h", here.server.address, "--pipe", stdin=before)
     replica = [*common, "--bind", here.client.address, "--replicaof", here.server.address, "6379"]
@@ -134,6 +136,8 @@ def test_redis_keeps_a_replica_in_step(here: Place) -> None:
     assert held == ["1001\n", "1001\n"]
     asked = run(here.third, "redis-cli", "-h", here.client.address, stdin=b"GET early:499\nGET late:499\n")
     assert asked.split() == ["249001", "506"]
+    # Asked to end with the lab, it would wait ten seconds for its replica.
+    os.kill(server.pid, signal.SIGKILL)
 
 
 def test_ssh_runs_a_command_and_scp_copies_a_file(here: Place, privilege_folder: None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
 from orchestrator.errors import StartFailed, UsageError
 from orchestrator.lab import Lab
@@ -62,6 +63,14 @@ def test_exec_from_a_starter_that_ignores_and_blocks_signals(home: Home, lab: La
     assert "Umask:\t0027" in text
     assert hostile(home, ["exec", nodes, "--", "sh", "-c", "ulimit -n"]).stdout.split()[-1] == "512"
     assert hostile(home, ["exec", "1", "--", "sh", "-c", "yes | head -1"]).stderr == ""
+
+
+@pytest.mark.parametrize("role", ["controller", "host"])
+def test_a_process_of_the_lab_blocks_no_signal(home: Home, lab: Lab, role: str) -> None:
+    """`nm down` asks it to end with SIGTERM, and waits."""
+    note = state.read(home.lab("starting"))
+    assert note is not None
+    assert signals(Path(f"/proc/{note.parts[role].pid}/status").read_text())["SigBlk"] == 0
 
 
 def test_exec_has_the_descriptors_that_its_caller_gave_and_no_others(

@@ -67,7 +67,7 @@ def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("cut-off")
     labs = Labs(Home(folder / "nm"))
     try:
-        lab = labs.up(RING, backend="docker", timeout=180)
+        lab = labs.up(RING, name="cut-off", backend="docker", timeout=180)
         scenario = folder / "dying"
         shutil.copytree(ROOT / "scenarios" / "weights-sync", scenario)
         with (scenario / "roles.py").open("a") as roles:

@@ -226,7 +226,7 @@ def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:
     if any(phrase in error.reason for phrase in _OVERLAP):
         return SubnetTaken(
             "the container network's subnet was taken in the meantime",
-            hint="something else makes networks now; try again, `docker network ls` shows them",
+            hint="`docker network ls` shows who has it; try again, or `nm down` and `nm up` choose another",
         )
     return PartFailed(directory.name, FailedPart(error.part, f"is refused by the engine: {error.reason}", ()))
 
