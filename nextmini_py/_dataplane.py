@@ -310,12 +310,12 @@ class Dataplane(Groups):
     # ---- events
 
     def events(self, timeout_ms: int | None = None) -> Iterator[Event]:
-        """Yield what happened to this node, in order, and go on as it happens.
+        """Yield the events of this node in order, and further ones as they happen.
 
         Every event is handed out once. The oldest are forgotten when more than a few thousand wait.
 
         Args:
-            timeout_ms: End when nothing happens for so long; 0 yields what there is. None goes on until the
+            timeout_ms: End when nothing happens for so long; 0 yields what there is. None continues until the
                 dataplane is closed.
         """
         from nextmini_py._results import Event

@@ -70,7 +70,7 @@ class Groups:
         await _answered(self._node.join_group(group_id, timeout_ms))
 
     def leave_group(self, group_id: int) -> None:
-        """Stop being a member, at once; the controller is told meanwhile."""
+        """Stop being a member, at once; the controller is notified in the background."""
         self._node.leave_group(group_id)
 
     def wait_for_local_membership(self, group_id: int, timeout_ms: int | None = None) -> bool:

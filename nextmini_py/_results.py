@@ -64,7 +64,7 @@ class LosslessResult:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to this node, or that it was told.
+    """An event at this node, or one reported to it.
 
     Attributes:
         kind: `TopologyReady`, `GroupCreated`, `GroupRemoved`, `GroupRoutesInstalled`, `LocalMemberJoined`,

@@ -57,19 +57,19 @@ class FieldLogger:
         return FieldLogger(self._logger, {**self._fields, **fields})
 
     def debug(self, event: str, **fields: object) -> None:
-        """Say why something changed."""
+        """Log why something changed."""
         self._log(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """Say that a state changed."""
+        """Log that a state changed."""
         self._log(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Say that something was lost or retried and work goes on."""
+        """Log that something was lost or retried and work continues."""
         self._log(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Say that a person has to act."""
+        """Log that a person has to act."""
         self._log(logging.ERROR, event, fields)
 
     def exception(self, event: str, **fields: object) -> None:

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 ABANDONED = "was abandoned"
-"""What the error of a role says that did not end when it was told to, and still runs."""
+"""What the error of a role says that did not end when it was stopped, and still runs."""
 
 MAX_DEPTH = 32
 """Lists and maps inside each other; the JSON libraries in use stop somewhere between 100 and 1,000."""

@@ -121,8 +121,8 @@ class AgentHandler:
     def restore(self, row: RunRow) -> None:
         """Resume a run that was under way when the last controller ended.
 
-        The time that it has used goes on: exactly, on the monotonic clock, if the machine has not been booted
-        in between; else by the wall clock, but never less than nothing.
+        Its time limit includes the time without a controller: exactly, on the monotonic clock, if the machine
+        has not been booted in between; else by the wall clock, but never less than nothing.
         """
         roles = {
             role.node: Role(

@@ -37,10 +37,10 @@ __all__ = ["AfterStore", "Core", "Session", "StoredAck"]
 _LOG = log.get("orchestrator.controller")
 
 RETRY_DELAY_S = 0.1
-"""Seconds until a queue whose task failed is worked on again."""
+"""Seconds until a queue whose task failed is processed again."""
 
 BATCH_DELAY_S = 0.004
-"""Seconds in which changes are gathered before they are looked at."""
+"""Seconds in which changes are collected before they are processed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +48,7 @@ class Session:
     """An authenticated peer.
 
     Attributes:
-        allowed: The nodes whose tokens it has shown; it may speak for no other.
+        allowed: The nodes whose tokens it has shown; it may send messages for no other.
         nodes: The nodes that registered on it.
         new_nodes: Some of them have just registered and were not sent the state of the others yet.
         directory: The group directory sent to all of its nodes; None when it has to be sent in full.
@@ -279,7 +279,7 @@ class Core:
     def node_registered(self, node: Node) -> None:
         """Announce a node that registers, if the others believe that it is away.
 
-        If it disconnects again before it is ready, the others have to be told.
+        If it disconnects again before it is ready, the others have to be notified.
         """
         if node.id in self._announced:
             self._announce(node)

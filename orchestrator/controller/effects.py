@@ -50,7 +50,7 @@ class Effects(Protocol):
 def failures_of(bad: Iterable[tuple[int, str, str | None, str | None]]) -> tuple[dict[str, Any], ...]:
     """Return roles that did not end well as `RunFinished` tells of them, within a bound in bytes.
 
-    Of the first ones all is told, then their errors in short; how many there are is always told.
+    The first ones are complete, the next ones with short errors; their number is always included.
     """
     left = FAILURES_BYTES
     failures: list[dict[str, Any]] = []

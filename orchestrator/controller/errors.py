@@ -42,7 +42,7 @@ class LinkUnknown(BadRequest):
 
 
 class LinkNotStored(ProtocolError):
-    """Nodes did what they were told about a link, but Postgres has not taken it."""
+    """Nodes applied a change of a link, but Postgres has not stored it."""
 
     id = "link.not-stored"
 

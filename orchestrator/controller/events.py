@@ -17,7 +17,7 @@ KEEP = 5_000
 """Events kept in memory; older ones are read from Postgres, which keeps them for as long as the lab lives."""
 
 MAX_FACTS_BYTES = 16 * 1024
-"""Bytes of what is told about one event."""
+"""The size limit of one event's facts, in bytes."""
 
 MANY = 20
 """Nodes that may have a line each in the log when the same happens to all of them at once."""
@@ -78,7 +78,7 @@ class EventLog:
 
 
 def _bounded(facts: Any) -> Any:
-    """Return what is told about an event, or why that was left out: nodes may say anything."""
+    """Return the facts of an event, or why they were left out: nodes are not trusted."""
     try:
         return plain_value(facts, limit=MAX_FACTS_BYTES)
     except ValueRefused as refused:

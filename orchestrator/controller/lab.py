@@ -141,15 +141,15 @@ class Lab:
         self._unready.add(node_id)
 
     def confirmed(self, node: Node, message: Message) -> None:
-        """A node did what a message told it."""
+        """Record that a node executed a command."""
         reconcile.confirmed(node, message)
         self._note_refused(node)
         self._unready.add(node.id)
 
     def refused(self, node: Node, message: Message, why: str) -> bool:
         """A node refused a command; return whether the problem is new."""
-        # Routes that build on a failure are refused until they are told whole: that is done at once, but not
-        # again when the whole was refused, or the two would keep each other busy.
+        # Routes that build on a failure are refused until they are sent in full: that is done at once, but
+        # not again when the whole was refused, or the two would keep each other busy.
         partial = isinstance(message, InstallRoutes) and not message.reset
         changed = reconcile.refused(node, message, why)
         if partial:
@@ -274,7 +274,7 @@ class Lab:
         return bool(self._dirty or self._groups_stale or self._paths_stale or self._alive_stale)
 
     def directory(self) -> tuple[DirectoryEntry, ...]:
-        """Return all groups as nodes are told of them."""
+        """Return all groups as they are sent to nodes."""
         return tuple(group.entry for group in self.groups)
 
     def full_directory(self) -> InstallGroupDirectory:

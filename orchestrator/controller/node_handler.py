@@ -25,7 +25,7 @@ MAX_WAIT_MS = 60_000
 """How long a request may wait for a group that does not exist yet."""
 
 STORE_LIMIT = 25.0
-"""Seconds that Postgres has to take a change of a group before the node is told that it has not: less than
+"""Seconds that Postgres has to take a change of a group before the node gets an error: less than
 the 30 s that a node waits for an answer, so that it gets the reason."""
 
 MAX_DEFERRED = 10_000

@@ -236,11 +236,11 @@ class OperatorHandler:
         found = []
         for here, there in ((link.a, link.b), (link.b, link.a)):
             node = self._core.lab.registry.node(here)
-            told = node.sent_state.links.get(there)
+            sent = node.sent_state.links.get(there)
             if (
                 node.peer is not None
-                and told is not None
-                and node.sent_state.links_confirmed.get(there) != told[1]
+                and sent is not None
+                and node.sent_state.links_confirmed.get(there) != sent[1]
             ):
                 found.append(here)
         return found

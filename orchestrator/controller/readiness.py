@@ -36,8 +36,8 @@ class Readiness:
             return "it has not registered" if not node.known else "it has not come back"
         if node.problem:
             return node.problem
-        told = node.sent_state
-        if told.routes_confirmed is None or told.routes_confirmed != self._wanted_version(node.id):
+        sent = node.sent_state
+        if sent.routes_confirmed is None or sent.routes_confirmed != self._wanted_version(node.id):
             return "its routes are not installed"
         for remote_id in self._registry.neighbours(node.id):
             remote = self._registry.node(remote_id)
@@ -45,8 +45,8 @@ class Readiness:
                 if not self.passed and not remote.external:
                     return f"its neighbour {remote_id} has not registered"
                 continue
-            _, version = told.links.get(remote_id, (0, 0))
-            if told.links_confirmed.get(remote_id) != version:
+            _, version = sent.links.get(remote_id, (0, 0))
+            if sent.links_confirmed.get(remote_id) != version:
                 return _because(f"its link to {remote_id} is not set up", node.links_down.get(remote_id))
             if remote_id not in node.links_up:
                 return _because(f"its link to {remote_id} is not up", node.links_down.get(remote_id))
@@ -82,7 +82,7 @@ class Readiness:
         """Tell whether every node that counts is ready and there.
 
         One whose connection has just broken counts as ready for a moment, because it mostly comes back; who
-        waits for the lab must not be told so, least of all because its process was killed.
+        waits for the lab must not get the answer that it is ready.
         """
         return self.is_complete() and all(node.external or not node.expected_back for node in self._registry)
 

@@ -68,79 +68,79 @@ class WantedLink:
 
 def remember(node: Node, have: Have, wanted: WantedRoutes, registry: Registry) -> None:
     """Record the state that a reconnecting node reports; what matches counts as sent and confirmed."""
-    told = node.sent_state
+    sent = node.sent_state
     if have.routes is not None and have.routes == wanted.version:
-        told.table = wanted.table_digest
-        told.routes = dict(wanted.explicit)
-        told.routes_version = told.routes_confirmed = wanted.version
+        sent.table = wanted.table_digest
+        sent.routes = dict(wanted.explicit)
+        sent.routes_version = sent.routes_confirmed = wanted.version
     should = wanted_links(node, registry)
     for remote, version in have.links.items():
         want = should.get(remote)
         if want is not None and want.version == version:
-            told.links[remote] = (want.base, version)
-            told.links_confirmed[remote] = version
+            sent.links[remote] = (want.base, version)
+            sent.links_confirmed[remote] = version
         else:
-            told.links[remote] = (0, 0)  # it has something there, but not what it should
-    told.trees = dict(have.trees)
+            sent.links[remote] = (0, 0)  # it has something there, but not what it should
+    sent.trees = dict(have.trees)
 
 
 def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
     """Return the messages that bring a node's routes up to date."""
-    told = node.sent_state
-    if told.routes_version == wanted.version:
+    sent = node.sent_state
+    if sent.routes_version == wanted.version:
         return []
-    fresh = told.routes_version is None
-    table = None if told.table == wanted.table_digest else wanted.table
-    changed = [route for route_id, route in wanted.explicit.items() if told.routes.get(route_id) != route]
-    gone = [] if fresh else [route_id for route_id in told.routes if route_id not in wanted.explicit]
-    told.table = wanted.table_digest
-    told.routes = dict(wanted.explicit)
-    told.routes_version = wanted.version
+    fresh = sent.routes_version is None
+    table = None if sent.table == wanted.table_digest else wanted.table
+    changed = [route for route_id, route in wanted.explicit.items() if sent.routes.get(route_id) != route]
+    gone = [] if fresh else [route_id for route_id in sent.routes if route_id not in wanted.explicit]
+    sent.table = wanted.table_digest
+    sent.routes = dict(wanted.explicit)
+    sent.routes_version = wanted.version
     return [InstallRoutes(wanted.version, table, tuple(changed), tuple(sorted(gone)), fresh)]
 
 
 def confirmed(node: Node, message: Message) -> None:
     """Record that a node executed a command, unless a newer one was sent since."""
-    told = node.sent_state
+    sent = node.sent_state
     node.problems.pop(about(message), None)
     if isinstance(message, InstallRoutes):
-        if told.routes_version == message.version:
-            told.routes_confirmed = message.version
+        if sent.routes_version == message.version:
+            sent.routes_confirmed = message.version
     elif isinstance(message, AddNode | SetLink):
-        _, version = told.links.get(message.remote_node_id, (0, 0))
+        _, version = sent.links.get(message.remote_node_id, (0, 0))
         if version == message.version:
-            told.links_confirmed[message.remote_node_id] = version
+            sent.links_confirmed[message.remote_node_id] = version
 
 
 def refused(node: Node, message: Message, why: str) -> bool:
     """Record that a node refused a command; return whether the problem is new.
 
     It is then believed to have nothing of it: the next look at the node tells it again, whole. Only a link
-    whose change was refused is still there, and what runs over it goes on.
+    whose change was refused is still there, and traffic over it continues.
     """
-    told = node.sent_state
+    sent = node.sent_state
     problem = f"{message.type} was refused: {why}"
     changed = node.problems.get(about(message)) != problem
     node.problems[about(message)] = problem
     if isinstance(message, InstallRoutes):
-        told.table = told.routes_version = told.routes_confirmed = None
-        told.routes = {}
+        sent.table = sent.routes_version = sent.routes_confirmed = None
+        sent.routes = {}
     elif isinstance(message, AddNode):
-        # Changes that were told since have no link to change: they will be refused as well.
-        if message.remote_node_id in told.links:
-            told.links[message.remote_node_id] = (0, 0)
-            told.links_confirmed.pop(message.remote_node_id, None)
+        # Changes that were sent since have no link to change: they will be refused as well.
+        if message.remote_node_id in sent.links:
+            sent.links[message.remote_node_id] = (0, 0)
+            sent.links_confirmed.pop(message.remote_node_id, None)
     elif isinstance(message, SetLink):
-        base, version = told.links.get(message.remote_node_id, (0, 0))
+        base, version = sent.links.get(message.remote_node_id, (0, 0))
         if version == message.version:
-            told.links[message.remote_node_id] = (base, 0)
-            told.links_confirmed.pop(message.remote_node_id, None)
+            sent.links[message.remote_node_id] = (base, 0)
+            sent.links_confirmed.pop(message.remote_node_id, None)
     elif isinstance(message, RemoveNode):
-        told.links.setdefault(message.remote_node_id, (0, 0))
+        sent.links.setdefault(message.remote_node_id, (0, 0))
     elif isinstance(message, InstallGroupRoutes) and (
-        not message.routes or told.trees.get(message.group_id) == message.version
+        not message.routes or sent.trees.get(message.group_id) == message.version
     ):
-        told.trees[message.group_id] = 0
+        sent.trees[message.group_id] = 0
     return changed
 
 
@@ -165,17 +165,17 @@ def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
 
 def links(node: Node, registry: Registry) -> list[Message]:
     """Return the messages that bring a node's links up to date."""
-    told = node.sent_state.links
+    sent = node.sent_state.links
     wanted = wanted_links(node, registry)
-    found: list[Message] = [RemoveNode(remote) for remote in sorted(told) if remote not in wanted]
+    found: list[Message] = [RemoveNode(remote) for remote in sorted(sent) if remote not in wanted]
     for message in found:
         if isinstance(message, RemoveNode):
-            del told[message.remote_node_id]
+            del sent[message.remote_node_id]
             node.sent_state.links_confirmed.pop(message.remote_node_id, None)
             node.links_up.pop(message.remote_node_id, None)
             node.links_down.pop(message.remote_node_id, None)
     for remote, want in wanted.items():
-        base, version = told.get(remote, (None, None))
+        base, version = sent.get(remote, (None, None))
         if version == want.version:
             continue
         if base == want.base:
@@ -184,7 +184,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
             found.append(want.message)
             node.links_up.pop(remote, None)  # the link is created again
             node.links_down.pop(remote, None)
-        told[remote] = (want.base, want.version)
+        sent[remote] = (want.base, want.version)
     return found
 
 
@@ -195,16 +195,16 @@ def trees(node: Node, wanted: Mapping[int, tuple[int, tuple[GroupRoute, ...]]]) 
         node: The node.
         wanted: By group, its source and this node's routes.
     """
-    told = node.sent_state.trees
+    sent = node.sent_state.trees
     found: list[Message] = []
     for group_id, (source, group_routes) in wanted.items():
         version = trees_version(group_routes)
-        if told.get(group_id) != version:
+        if sent.get(group_id) != version:
             found.append(InstallGroupRoutes(group_id, source, version, group_routes))
-            told[group_id] = version
-    for group_id in [each for each in told if each not in wanted]:
+            sent[group_id] = version
+    for group_id in [each for each in sent if each not in wanted]:
         found.append(InstallGroupRoutes(group_id, 0, trees_version(()), ()))
-        del told[group_id]
+        del sent[group_id]
     return found
 
 

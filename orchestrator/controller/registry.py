@@ -54,7 +54,7 @@ class Node:
         links_down: Why its link to a neighbour is not up, by its own account.
         reported: It said `NodeTopologyReady` since it came.
         expected_back: It is away, but expected back at any moment.
-        problems: What it could not do of what it was told, as sentences by what they are about.
+        problems: The commands that it refused, as sentences by subject.
     """
 
     id: int
@@ -90,7 +90,7 @@ class Node:
 
     @property
     def known(self) -> bool:
-        """Whether it has registered at least once, so that its neighbours can be told where it is."""
+        """Whether it has registered at least once, so that its neighbours can be sent its address."""
         return self.process != 0 or self.private_addr != ""
 
 
@@ -169,7 +169,7 @@ class Registry:
     def register(self, node_id: int, hello: StartUp, peer: Hashable, *, peer_alive: bool = True) -> Node:
         """Register a node, or register it again, on a connection.
 
-        What it was told before counts no longer, except for what it says it still has; see
+        The state sent before is discarded, except for what it reports to still have; see
         `reconcile.remember`.
 
         Raises:

@@ -18,7 +18,7 @@ from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, S
 __all__ = ["build", "give_addresses", "groups_from", "links_from", "save"]
 
 _ROW = "row of group "
-"""How problems with rows are told from others about groups."""
+"""The prefix of the keys of problems with rows of groups."""
 
 MAX_TREE = 2**16 - 1
 """The highest number that a tree may have; together with its group's it is a route's."""

@@ -35,7 +35,7 @@ def _later(seconds: float, call: Callable[[], None]) -> Timer:
 
 @dataclass(slots=True)
 class _Waiting:
-    """What one node refused, the version of each, and when it is told again."""
+    """The refused commands of one node with their versions, and the time of the next attempt."""
 
     versions: dict[str, int] = field(default_factory=dict)
     repetitions: int = 0
@@ -43,14 +43,14 @@ class _Waiting:
 
 
 class Retries:
-    """One timer for each node that refused something: all of it is told again together.
+    """One timer for each node that refused something: all are sent again together.
 
     So the cost of a node that refuses a thousand links grows with the links, not with their square.
 
     Args:
         resend: Called with the id of a node when its refused commands are to be sent again.
         later: Calls after so many seconds.
-        draw: A number between two bounds, so that a thousand nodes are not told again at one moment.
+        draw: A number between two bounds, so that a thousand nodes are not retried at one moment.
     """
 
     def __init__(

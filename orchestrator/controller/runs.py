@@ -213,7 +213,7 @@ class Runs:
             found[1].refusal = found[1].refusal or f"row {seq} could not be stored: {reason}"
 
     def output(self, run_id: str, node: int, kind: str, data: Any, now_ms: int) -> None:
-        """A role logged a line, or told how far it is."""
+        """A role logged a line, or reported progress."""
         found = self._find(run_id, node)
         if found is not None:
             self._event(found[0], now_ms, kind, node, found[1].role, data)

@@ -27,7 +27,7 @@ TAIL_LINES = 20
 class Part:
     """One long-lived piece of a lab: the database, the controller, a host process, a node's container.
 
-    One that is `paused` does not run, and goes on where it was.
+    One that is `paused` does not run, and can be resumed.
     """
 
     role: str

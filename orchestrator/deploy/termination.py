@@ -26,7 +26,7 @@ GRACE_S = 2.0
 """How long processes may take to end after SIGTERM, before they are killed."""
 
 KILL_S = 5.0
-"""How long the kernel may take to end what was killed; one that is stuck in it is told as left."""
+"""How long the kernel may take to end what was killed; one that is stuck in it is reported as left."""
 
 POLL_S = 0.02
 

@@ -33,7 +33,7 @@ KEPT_BYTES = 8 * 1024 * 1024
 a file."""
 
 PIECE_BYTES = 64 * 1024
-"""A line that is longer is told in pieces of this size."""
+"""A line that is longer is passed on in pieces of this size."""
 
 END_LIMIT_S = 15.0
 """How long ending a command with all it started may take; the backend has a shorter limit of its own."""

@@ -77,7 +77,7 @@ async def _wait(connection: Operator, left_s: float, progress: Progress) -> Stat
                 await asyncio.sleep(HEALTH_POLL_S)
                 status = await connection.status()
     except TimeoutError:
-        pass  # `nm status` goes on saying what is wrong
+        pass  # `nm status` still reports what is wrong
     return status
 
 

@@ -248,7 +248,7 @@ class _RunMonitor:
             raise LabNotFound(f"lab {self._state.lab} was taken down", found=self._state.lab)
 
     async def _attach(self, connection: Connection) -> None:
-        """Start the run, or go on watching it; starting one that runs attaches to it, so a retry is safe."""
+        """Start the run, or continue to follow it; a started run is attached to, so a retry is safe."""
         if self._started:
             await connection.request(WatchRun(self._request.run, self._seen))
             return

@@ -252,7 +252,7 @@ class Context:
 
     @property
     def interrupted(self) -> str | None:
-        """Why the role has to end, None while it may go on; for waits that are no future."""
+        """Why the role has to end, None if it does not; for waits without a future."""
         return self._interrupted
 
     def interrupt(self, reason: str) -> None:

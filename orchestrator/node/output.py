@@ -34,7 +34,7 @@ LINE_COST = 64
 """What a line costs besides its text: it becomes a message and a row."""
 
 MARK_EVERY_S = 1.0
-"""How often a line says how much was left out, while it goes on."""
+"""How often a line says how much was left out, while lines are left out."""
 
 
 class LimitedLog:

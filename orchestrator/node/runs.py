@@ -37,7 +37,7 @@ from orchestrator.protocol.messages import (
 from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 LOOK_S = 0.01
-"""How often a role looks for room in the outbox while there is none: it can be told to stop between two."""
+"""How often a role looks for room in the outbox while there is none: it can be stopped between two."""
 
 if TYPE_CHECKING:
     from orchestrator.node.dataplane import RunDataplane
@@ -134,7 +134,8 @@ class Run:
             with self._numbering:
                 told = (outcome.ok, error, traceback, self._rows[node.id])
                 self._post(RoleFinished(self.id, node.id, role, *told), node.id, True)
-            # Not before: the agent says which roles run here, and this one is running until its end is told.
+            # Not before: the agent says which roles run here, and this one is running until its end is
+            # reported.
             with self._lock:
                 self._roles.pop(node.id, None)
                 self._ended.setdefault(node.id, []).append(thread)

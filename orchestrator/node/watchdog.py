@@ -68,7 +68,7 @@ class Watchdog:
         watched |= dict.fromkeys(namespaces, "network namespace")
         watched |= dict.fromkeys([*self._kept, self._folder], "file")
         self._watched = {number: (link, _identity(number)) for number, link in watched.items()}
-        # Event queues and counters have all the same inode; another in the place of ours is told from a copy.
+        # Event queues and counters have all the same inode; a replacement is distinguished from a copy.
         self._copies = {number: os.dup(number) for number, link in watched.items() if link in _ALIKE}
         self._closed = False
         self._armed = threading.Event()

@@ -1,7 +1,7 @@
 """The results of a run: rows written as they arrive, a verdict, and tables.
 
 outcome   a run and its verdict, as `nm run -o json` shows it
-folder    the results folder, written while the run goes on
+folder    the results folder, written during the run
 tables    which columns of which rows a person wants to see
 """
 

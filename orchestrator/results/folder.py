@@ -1,4 +1,4 @@
-"""The results folder of a run, written while the run goes on.
+"""The results folder of a run, written during the run.
 
 ```text
 run.json        verdict, checks, parameters, versions, host; "running" until the run has ended
@@ -14,7 +14,8 @@ twice as many rows as in the last ones, and at the end; what they lack after a c
 the work for all rows together grows as their number, however many there are and whatever columns they
 bring.
 
-What cannot be written never ends a run: it is said once, the run goes on, and `trouble` says so at its end.
+What cannot be written never ends a run: it is reported once, the run continues, and `trouble` says so at its
+end.
 """
 
 from __future__ import annotations

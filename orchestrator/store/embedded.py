@@ -79,7 +79,7 @@ class EmbeddedPostgres:
     Args:
         directory: Its folder; made if it is not there.
         environment: Variables that the server's first process carries, such as a lab's labels. Its children
-            write their titles over theirs; they can be told by their parent, and end when it does.
+            write their titles over theirs; they are identified by their parent, and end when it does.
         log: File for what the server says; `postgres.log` in the folder unless given.
     """
 

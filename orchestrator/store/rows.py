@@ -109,7 +109,7 @@ class RoleRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run that was under way when the controller ended, with all it needs to go on.
+    """A run that was under way when the controller ended, with all it needs to continue.
 
     Attributes:
         rows: The number of the last row of each node.
@@ -148,7 +148,7 @@ class LabRow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a controller needs to go on where the last one ended."""
+    """All state that a controller needs to continue after a restart."""
 
     lab: LabRow
     nodes: tuple[NodeRow, ...]

@@ -115,7 +115,7 @@ class RunTables:
 
 
 async def read_runs(connection: AsyncConnection) -> tuple[RunRow, ...]:
-    """Return the runs that have not ended, with all they need to go on."""
+    """Return the runs that have not ended, with all they need to continue."""
     cursor = await connection.execute(
         "SELECT run, scenario, state, reason, entry, params, seed, timeout_s, started_at,"
         " started_monotonic, boot FROM runs WHERE finished_at IS NULL"

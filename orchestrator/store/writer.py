@@ -196,7 +196,7 @@ class Writer:
                 await self._write_once()
             except Exception as error:
                 if not _is_away(error):
-                    raise  # a fault of ours; it is logged, and the rest goes on after a moment
+                    raise  # a fault of ours; it is logged, and writing continues after a pause
                 if self.problem is None:
                     _LOG.warning("postgres away", reason=_one_line(error))
                 self.problem = f"Postgres does not take writes: {_one_line(error)}"

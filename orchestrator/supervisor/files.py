@@ -150,7 +150,7 @@ def ensure(folder: Path) -> bool:
 
 
 def keep(folder: Path) -> None:
-    """Start the supervisor again whenever it dies, until there is to be none; for a thread of its own."""
+    """Restart the supervisor whenever it ends, until the marker is removed; runs in a thread of its own."""
     pause = FIRST_PAUSE_S
     while True:
         began = time.monotonic()

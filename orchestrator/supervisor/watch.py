@@ -91,7 +91,7 @@ class Watch:
         self._ended: list[str] = []
 
     def follow(self, parts: dict[str, Process]) -> None:
-        """Watch these processes and no others; one whose end was told is not told again."""
+        """Watch these processes and no others; an end is reported only once."""
         for handle, (role, process) in list(self._handles.items()):
             if parts.get(role) != process:
                 self._forget(handle)

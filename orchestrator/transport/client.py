@@ -18,7 +18,7 @@ from orchestrator.transport.pipes import WebSocketPipe
 __all__ = ["PING_EVERY", "PING_LIMIT", "Backoff", "connect", "introduce", "reconnecting"]
 
 PING_EVERY = 10.0
-"""Seconds between pings. A process that dies is noticed by its socket at once; this is for the rest."""
+"""Seconds between pings. The end of a process is detected by its socket at once; pings detect the rest."""
 
 PING_LIMIT = 20.0
 """Seconds to wait for a pong; a process that is stopped or starved for less is not given up."""

@@ -161,7 +161,7 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
         either: list[asyncio.Future[Any]] = [first, wrong]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if wrong.done():
-            raise wrong.result().error  # the connection has told the peer already
+            raise wrong.result().error  # the connection has answered the peer already
         frame = _hello(first, connection)
     finally:
         first.cancel()

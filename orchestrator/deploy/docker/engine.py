@@ -211,7 +211,7 @@ def _kill(container: EngineContainer) -> None:
     """End a container's program, if it runs."""
     from docker.errors import APIError
 
-    # One that does not run is refused; one that does not end is told by its removal.
+    # Killing a stopped one is refused; one that does not end is reported by its removal.
     with suppress(APIError):
         container.kill()
 

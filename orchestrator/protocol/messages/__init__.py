@@ -2,7 +2,7 @@
 
     connection   everybody: Hello, Welcome, Ack, Error, Goodbye
     node         dataplanes report: registration, link states, groups, flows, measurements
-    orders       dataplanes are told: links, routes, groups, readiness
+    node_commands  to dataplanes: links, routes, groups, readiness
     agent        processes that run roles: runs, barriers, published values
     operator     the command line: status, runs, live links, events
 

@@ -41,7 +41,7 @@ class Hello(Message):
 @sent_by(Role.CONTROLLER)
 @dataclass(frozen=True, slots=True)
 class Welcome(Message):
-    """The peer may go on.
+    """The peer is authenticated.
 
     Attributes:
         protocol: The version that the controller speaks.

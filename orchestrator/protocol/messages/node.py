@@ -102,7 +102,7 @@ class LinkState(Message):
 @sent_by(Role.NODE)
 @dataclass(frozen=True, slots=True)
 class NodeTopologyReady(Message):
-    """The node has installed its routes and every link that it was told of is up."""
+    """The node has installed its routes and all of its links are up."""
 
 
 @dataclass(frozen=True, slots=True)
