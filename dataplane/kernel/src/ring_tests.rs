@@ -1,5 +1,8 @@
 //! Both ends of the shared memory in one process: a mapping each, as two processes have.
 
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
+
 use super::*;
 
 type Ends = (RingWriter, RingReader);
@@ -11,13 +14,9 @@ fn pair() -> (Ends, Ends) {
 }
 
 /// A generator of lengths that always draws the same.
-fn lengths(mut state: u64) -> impl FnMut(usize) -> usize {
-    move |below| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % below as u64) as usize
-    }
+fn lengths(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut random = SplitMix64::seed_from_u64(seed);
+    move |below| (random.next_u64() % below as u64) as usize
 }
 
 fn byte_at(position: usize) -> u8 {
