@@ -10,19 +10,18 @@ use std::time::{Duration, Instant};
 use common::{node, runtime_for, secret, TestNode, CARRIERS, LIMIT, TOKEN};
 use nm_driver::runtime::{Carrier, LinkKind, LinkSetup, Runtime};
 use nm_engine::{Command, LinkSpec, NodeId, SharedBytes, Target};
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 const NODES: NodeId = 6;
 const FOR: Duration = Duration::from_millis(1500);
 
-/// xorshift: the order of events differs with the machine anyway, the choices need not.
-struct Dice(u64);
+/// The order of events differs with the machine anyway, the choices need not.
+struct Dice(SplitMix64);
 
 impl Dice {
     fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
+        self.0.next_u64() % below
     }
 }
 
@@ -81,7 +80,7 @@ fn talk(node: &TestNode, dice: &mut Dice) {
 
 /// One thread owns one node and does what it likes with it.
 fn live(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
-    let mut dice = Dice(0x9e37_79b9 + u64::from(id));
+    let mut dice = Dice(SplitMix64::seed_from_u64(u64::from(id)));
     let mut node = equip(homes, id);
     while !stop.load(Ordering::Relaxed) {
         let other = 1 + (u64::from(id) + dice.roll(u64::from(NODES - 1))) as NodeId % NODES;

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod buffer;
 mod command;
 mod config;
 mod digest;
@@ -50,6 +51,7 @@ pub type ReceiverId = u64;
 /// A lossless session of one engine: counted from 1 and never used again. The other side counts for itself.
 pub type SessionId = u64;
 
+pub use buffer::{Depot, HEADROOM, LARGE, SMALL};
 pub use command::{
     Command, CommandError, CommandOutput, FlowFilter, GroupInfo, GroupRoute, PairRoute, SharedBytes, Target,
 };
@@ -59,10 +61,11 @@ pub use config::{
 };
 pub use engine::{Engine, MAX_MESSAGE};
 pub use io::{Delivery, Event, Io, ReceivedBytes};
-pub use packet::{Packet, PacketError, MAX_IP_HEADER};
-pub use pool::{Depot, Pool, HEADROOM, LARGE, SMALL};
+pub use packet::{Packet, MAX_IP_HEADER};
+pub use pool::Pool;
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::SinkAllocator;
 pub use stats::{DropCause, DropCounters, FlowStats, LinkStats, NodeStats, Traffic};
 pub use time::Instant;
 pub use vnet::VnetHeader;
+pub use wire::PacketError;

@@ -7,28 +7,12 @@
 
 use std::sync::Arc;
 
-use thiserror::Error;
-
-use crate::pool::{self, Buffer, HEADROOM};
+use crate::buffer::{self, Buffer, HEADROOM};
 use crate::vnet::{self, VnetHeader};
-use crate::wire::ip;
+use crate::wire::{ip, PacketError};
 
 /// Bytes of the longest IPv4 header (RFC 791, section 3.1).
 pub const MAX_IP_HEADER: usize = 60;
-
-/// Why bytes are no packet that the overlay carries.
-#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
-pub enum PacketError {
-    /// Not IPv4.
-    #[error("not an IPv4 packet")]
-    NotIpv4,
-    /// Lengths that contradict each other, or a header cut short.
-    #[error("truncated or contradictory headers")]
-    Malformed,
-    /// A super-packet of a kind that does not go with its protocol, or without a segment size.
-    #[error("segmentation that does not fit the packet")]
-    BadSegmentation,
-}
 
 /// What the engine knows about a packet after parsing it once.
 #[derive(Debug, Default, Clone, Copy)]
@@ -355,7 +339,7 @@ impl Packet {
 impl Drop for Packet {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
-            pool::retire(buffer);
+            buffer::retire(buffer);
         }
     }
 }

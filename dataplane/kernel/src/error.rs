@@ -82,9 +82,9 @@ impl KernelError {
     pub(crate) fn from_io(
         what: &'static str,
         subject: impl Into<String>,
-        source: io::Error,
+        source: impl Into<io::Error>,
     ) -> Self {
-        let subject = subject.into();
+        let (subject, source) = (subject.into(), source.into());
         match source.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Self::NoPermission {
                 what,
@@ -109,11 +109,6 @@ impl KernelError {
                 source,
             },
         }
-    }
-
-    /// The last operating-system error of this thread, sorted.
-    pub(crate) fn last(what: &'static str, subject: impl Into<String>) -> Self {
-        Self::from_io(what, subject, io::Error::last_os_error())
     }
 
     /// The identifier that stays the same when the wording improves.
@@ -146,19 +141,6 @@ impl KernelError {
             }
             _ => None,
         }
-    }
-}
-
-/// Turns the `-1` convention of a system call into a `Result`.
-pub(crate) fn check(
-    outcome: libc::c_int,
-    what: &'static str,
-    subject: &str,
-) -> Result<libc::c_int> {
-    if outcome < 0 {
-        Err(KernelError::last(what, subject))
-    } else {
-        Ok(outcome)
     }
 }
 

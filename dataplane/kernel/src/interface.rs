@@ -4,11 +4,15 @@
 //! microseconds. IPv4 only, which is what the overlay speaks.
 
 use std::fs;
-use std::io;
+use std::mem::size_of;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use crate::error::{check, KernelError, Result};
+use rustix::io::Errno;
+use rustix::ioctl::{ioctl, Opcode, Setter, Updater};
+use rustix::net::{socket_with, AddressFamily, SocketFlags, SocketType};
+
+use crate::error::{KernelError, Result};
 
 /// Everything a node's interface needs before programs can use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +53,9 @@ pub fn bring_up(name: &str) -> Result<()> {
 /// Whether an interface of that name exists in this namespace.
 pub fn exists(name: &str) -> Result<bool> {
     let control = Control::open()?;
-    let mut request = request(name)?;
-    Ok(control.call(libc::SIOCGIFFLAGS, &mut request).is_ok())
+    let mut request = Request::new(name)?;
+    let found = control.call::<{ libc::SIOCGIFFLAGS as Opcode }>(&mut request);
+    Ok(found.is_ok())
 }
 
 /// Keeps the kernel from sending router solicitations and group reports into the overlay.
@@ -66,101 +71,132 @@ struct Control(OwnedFd);
 
 impl Control {
     fn open() -> Result<Self> {
-        // SAFETY: no pointers; a non-negative return is a descriptor nobody else owns.
-        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        let fd = check(fd, "open a control socket", "AF_INET")?;
-        // SAFETY: see above.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        let flags = SocketFlags::CLOEXEC;
+        socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)
+            .map(Self)
+            .map_err(|e| failed("open a control socket", "AF_INET", e))
     }
 
-    fn call(&self, operation: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
+    fn call<const OPERATION: Opcode>(
+        &self,
+        request: &mut Request,
+    ) -> std::result::Result<(), Errno> {
         // SAFETY: every operation used here takes exactly one `ifreq`, which is live and fully initialised.
-        let outcome = unsafe {
-            libc::ioctl(
-                self.0.as_raw_fd(),
-                operation as _,
-                request as *mut libc::ifreq,
-            )
-        };
-        if outcome < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        unsafe { ioctl(&self.0, Updater::<OPERATION, Request>::new(request)) }
     }
 
     fn set_mtu(&self, name: &str, mtu: u32) -> Result<()> {
-        let mut request = request(name)?;
-        request.ifr_ifru.ifru_mtu = mtu as libc::c_int;
-        self.call(libc::SIOCSIFMTU, &mut request)
+        let mut request = Request::new(name)?;
+        request.set(&mtu.to_ne_bytes());
+        self.call::<{ libc::SIOCSIFMTU as Opcode }>(&mut request)
             .map_err(|e| failed("set the MTU of an interface", name, e))
     }
 
     fn set_queue(&self, name: &str, packets: u32) -> Result<()> {
-        let mut request = request(name)?;
-        // The kernel reads `ifr_qlen`, an int at the place where this union keeps its other ints.
-        request.ifr_ifru.ifru_metric = packets as libc::c_int;
-        self.call(libc::SIOCSIFTXQLEN, &mut request)
+        let mut request = Request::new(name)?;
+        request.set(&packets.to_ne_bytes());
+        self.call::<{ libc::SIOCSIFTXQLEN as Opcode }>(&mut request)
             .map_err(|e| failed("set the queue length", name, e))
     }
 
     fn set_address(&self, name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
-        let mut request = request(name)?;
-        request.ifr_ifru.ifru_addr = socket_address(address);
-        self.call(libc::SIOCSIFADDR, &mut request)
+        let mut request = Request::new(name)?;
+        request.set_address(address);
+        self.call::<{ libc::SIOCSIFADDR as Opcode }>(&mut request)
             .map_err(|e| failed("set the address of an interface", name, e))?;
-        request.ifr_ifru.ifru_netmask = socket_address(netmask(prefix));
-        self.call(libc::SIOCSIFNETMASK, &mut request)
+        request.set_address(netmask(prefix));
+        self.call::<{ libc::SIOCSIFNETMASK as Opcode }>(&mut request)
             .map_err(|e| failed("set the netmask of an interface", name, e))
     }
 
     fn up(&self, name: &str) -> Result<()> {
         let what = "bring an interface up";
-        let mut request = request(name)?;
-        self.call(libc::SIOCGIFFLAGS, &mut request)
+        let mut request = Request::new(name)?;
+        self.call::<{ libc::SIOCGIFFLAGS as Opcode }>(&mut request)
             .map_err(|e| failed(what, name, e))?;
-        // SAFETY: the kernel has just filled the flags member.
-        let flags = unsafe { request.ifr_ifru.ifru_flags };
-        request.ifr_ifru.ifru_flags = flags | (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-        self.call(libc::SIOCSIFFLAGS, &mut request)
+        let flags = request.flags() | (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+        request.set(&flags.to_ne_bytes());
+        self.call::<{ libc::SIOCSIFFLAGS as Opcode }>(&mut request)
             .map_err(|e| failed(what, name, e))
     }
 
     fn add_route(&self, name: &str, network: Ipv4Addr, prefix: u8) -> Result<()> {
-        request(name)?;
-        let subject = format!("{network}/{prefix} through {name}");
-        let mut device: Vec<libc::c_char> = name.bytes().map(|b| b as libc::c_char).collect();
-        device.push(0);
+        let mut device = Request::new(name)?.name;
         // SAFETY: `rtentry` is plain data for which all zeroes is a valid "nothing given".
         let mut entry: libc::rtentry = unsafe { std::mem::zeroed() };
         entry.rt_dst = socket_address(network);
         entry.rt_genmask = socket_address(netmask(prefix));
         entry.rt_flags = libc::RTF_UP;
-        entry.rt_dev = device.as_mut_ptr();
-        // SAFETY: the entry and the device name it points to are live for the call.
+        entry.rt_dev = device.as_mut_ptr().cast();
+        // SAFETY: the operation takes one `rtentry`; the device name it points to is live and terminated.
         let outcome = unsafe {
-            libc::ioctl(
-                self.0.as_raw_fd(),
-                libc::SIOCADDRT as _,
-                &entry as *const libc::rtentry,
+            ioctl(
+                &self.0,
+                Setter::<{ libc::SIOCADDRT as Opcode }, _>::new(entry),
             )
         };
-        if outcome < 0 {
-            let error = io::Error::last_os_error();
+        match outcome {
             // A device that persisted from an earlier run still has its routes.
-            if error.raw_os_error() != Some(libc::EEXIST) {
-                return Err(failed("add a route", &subject, error));
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => {
+                let subject = format!("{network}/{prefix} through {name}");
+                Err(failed("add a route", &subject, error))
             }
         }
-        Ok(())
     }
 }
 
-fn failed(what: &'static str, subject: &str, error: io::Error) -> KernelError {
+fn failed(what: &'static str, subject: &str, error: Errno) -> KernelError {
     KernelError::from_io(what, subject, error)
 }
 
-/// An `ifreq` for the interface of that name.
-pub(crate) fn request(name: &str) -> Result<libc::ifreq> {
+/// An `ifreq`: the name of an interface and a value whose type depends on the operation (netdevice(7)).
+#[repr(C, align(8))]
+#[derive(Debug)]
+pub(crate) struct Request {
+    name: [u8; libc::IFNAMSIZ],
+    value: [u8; size_of::<libc::ifreq>() - libc::IFNAMSIZ],
+}
+
+const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());
+
+impl Request {
+    /// A request for the interface of that name, with a value of zeroes.
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        check_name(name)?;
+        let mut request = Self {
+            name: [0; libc::IFNAMSIZ],
+            value: [0; size_of::<libc::ifreq>() - libc::IFNAMSIZ],
+        };
+        request.name[..name.len()].copy_from_slice(name.as_bytes());
+        Ok(request)
+    }
+
+    /// Sets the first bytes of the value.
+    pub(crate) fn set(&mut self, value: &[u8]) {
+        self.value[..value.len()].copy_from_slice(value);
+    }
+
+    /// Sets the value to a `sockaddr_in`: the address family, two bytes of port, the address.
+    fn set_address(&mut self, address: Ipv4Addr) {
+        self.set(&(libc::AF_INET as libc::sa_family_t).to_ne_bytes());
+        self.value[4..8].copy_from_slice(&address.octets());
+    }
+
+    /// The value as `ifr_flags`.
+    fn flags(&self) -> i16 {
+        i16::from_ne_bytes([self.value[0], self.value[1]])
+    }
+
+    /// The name, which the kernel may have chosen.
+    pub(crate) fn name(&self) -> String {
+        let bytes = self.name.iter().take_while(|&&byte| byte != 0);
+        bytes.map(|&byte| char::from(byte)).collect()
+    }
+}
+
+/// Refuses a name that the kernel would not take.
+fn check_name(name: &str) -> Result<()> {
     let bad = |reason| KernelError::BadName {
         name: name.into(),
         reason,
@@ -181,22 +217,7 @@ pub(crate) fn request(name: &str) -> Result<libc::ifreq> {
             "it contains a slash, a colon, a blank or a control character",
         ));
     }
-    // SAFETY: `ifreq` is plain data for which all zeroes is valid, and leaves the name terminated.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *slot = byte as libc::c_char;
-    }
-    Ok(request)
-}
-
-/// The name the kernel wrote back into a request.
-pub(crate) fn request_name(request: &libc::ifreq) -> String {
-    request
-        .ifr_name
-        .iter()
-        .take_while(|&&c| c != 0)
-        .map(|&c| c as u8 as char)
-        .collect()
+    Ok(())
 }
 
 fn netmask(prefix: u8) -> Ipv4Addr {
@@ -206,16 +227,16 @@ fn netmask(prefix: u8) -> Ipv4Addr {
     Ipv4Addr::from(bits)
 }
 
-/// A `sockaddr_in` in the clothes of the generic `sockaddr` that the ioctls take.
+/// A `sockaddr_in` as the generic `sockaddr` of a route.
 fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
-    // SAFETY: all zeroes is a valid sockaddr.
-    let mut generic: libc::sockaddr = unsafe { std::mem::zeroed() };
-    generic.sa_family = libc::AF_INET as libc::sa_family_t;
-    // sockaddr_in: two bytes of port, then the address in network order.
-    for (slot, octet) in generic.sa_data[2..6].iter_mut().zip(address.octets()) {
+    let mut sa_data = [0; 14];
+    for (slot, octet) in sa_data[2..6].iter_mut().zip(address.octets()) {
         *slot = octet as libc::c_char;
     }
-    generic
+    libc::sockaddr {
+        sa_family: libc::AF_INET as libc::sa_family_t,
+        sa_data,
+    }
 }
 
 #[cfg(test)]
@@ -226,15 +247,12 @@ mod tests {
     fn names_the_kernel_cannot_carry_are_refused_before_asking() {
         for name in ["", "sixteen-bytes-xx", "a/b", "a b", ".."] {
             assert_eq!(
-                request(name).err().map(|e| e.id()),
+                Request::new(name).err().map(|e| e.id()),
                 Some("kernel.bad_name"),
                 "{name:?}"
             );
         }
-        assert_eq!(
-            request_name(&request("utun7").expect("a good name")),
-            "utun7"
-        );
+        assert_eq!(Request::new("utun7").expect("a good name").name(), "utun7");
     }
 
     #[test]

@@ -5,13 +5,17 @@
 //! descriptor in `/proc`.
 
 use std::fs;
-use std::io::{self, IoSliceMut};
-use std::mem::{size_of, zeroed, MaybeUninit};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::net::{
+    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::error::{KernelError, Result};
@@ -19,6 +23,9 @@ use crate::error::{KernelError, Result};
 /// What the kernel may hold of a stream that nobody has read yet. Twice this is charged, because each packet is
 /// counted with its management; larger buffers fall out of the processor's cache.
 const BUFFER: usize = 1 << 20;
+
+/// Room for one control message with one descriptor.
+const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(1));
 
 /// A listener at a path. The path goes when it does, unless somebody else has it by then.
 ///
@@ -139,94 +146,28 @@ pub fn send_with(
     bytes: &[u8],
     descriptor: BorrowedFd<'_>,
 ) -> io::Result<usize> {
-    let mut room = Ancillary::new();
-    let mut piece = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
-    // SAFETY: a message header of zeros is a valid empty one; the fields set below point to live memory.
-    let mut message: libc::msghdr = unsafe { zeroed() };
-    message.msg_iov = &mut piece;
-    message.msg_iovlen = 1;
-    message.msg_control = room.bytes.as_mut_ptr().cast();
-    message.msg_controllen = Ancillary::LEN;
-    // SAFETY: the control buffer is large enough and aligned for one header with one descriptor.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(&message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as _;
-        libc::CMSG_DATA(header)
-            .cast::<libc::c_int>()
-            .write_unaligned(descriptor.as_raw_fd());
-    }
-    // SAFETY: the header describes live memory for the length of the call.
-    let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &message, libc::MSG_NOSIGNAL) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    let descriptors = [descriptor];
+    let mut room = [MaybeUninit::uninit(); ANCILLARY];
+    let mut control = SendAncillaryBuffer::new(&mut room);
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let pieces = [IoSlice::new(bytes)];
+    Ok(sendmsg(stream, &pieces, &mut control, SendFlags::NOSIGNAL)?)
 }
 
-/// Reads bytes, and the descriptor that may have come with them. More than one is more than we ever send; the
-/// kernel closes what there is no room for.
+/// Reads bytes, and the descriptor that may have come with them. More than one is more than we ever send: the rest is
+/// closed.
 pub fn receive_with(
     stream: &UnixStream,
     pieces: &mut [IoSliceMut<'_>],
 ) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut room = Ancillary::new();
-    // SAFETY: as in `send_with`.
-    let mut message: libc::msghdr = unsafe { zeroed() };
-    // `IoSliceMut` is guaranteed to have the layout of an `iovec`.
-    message.msg_iov = pieces.as_mut_ptr().cast();
-    message.msg_iovlen = pieces.len() as _;
-    message.msg_control = room.bytes.as_mut_ptr().cast();
-    message.msg_controllen = Ancillary::LEN;
-    // SAFETY: the header describes live memory that is ours to write for the length of the call.
-    let got = unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
-    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-    Ok((got, first_descriptor(&message)))
-}
-
-/// Takes over every descriptor of a received message and keeps the first.
-fn first_descriptor(message: &libc::msghdr) -> Option<OwnedFd> {
-    let mut kept = None;
-    // SAFETY: the kernel has filled the control buffer and set its length; the macros stay within it.
-    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-    while !next.is_null() {
-        // SAFETY: a header that the macros return lies within the buffer.
-        let header = unsafe { &*next };
-        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-            // SAFETY: no pointers.
-            let empty = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = (header.cmsg_len as usize).saturating_sub(empty) / size_of::<libc::c_int>();
-            for index in 0..count {
-                // SAFETY: the kernel has put that many open descriptors there, and they are nobody's but ours.
-                let descriptor = unsafe {
-                    let data = libc::CMSG_DATA(next).cast::<libc::c_int>().add(index);
-                    OwnedFd::from_raw_fd(data.read_unaligned())
-                };
-                kept.get_or_insert(descriptor);
-            }
-        }
-        // SAFETY: as above.
-        next = unsafe { libc::CMSG_NXTHDR(message, next) };
-    }
-    kept
-}
-
-/// Room for one control message with one descriptor.
-#[repr(C, align(8))]
-struct Ancillary {
-    bytes: [MaybeUninit<u8>; Self::LEN],
-}
-
-impl Ancillary {
-    // SAFETY: no pointers.
-    const LEN: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) } as usize;
-
-    fn new() -> Self {
-        Self {
-            bytes: [MaybeUninit::zeroed(); Self::LEN],
-        }
-    }
+    let mut room = [MaybeUninit::uninit(); ANCILLARY];
+    let mut control = RecvAncillaryBuffer::new(&mut room);
+    let got = recvmsg(stream, pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((got.bytes, descriptor))
 }
 
 /// Calls `work` with an address for `path`, however long that is.
@@ -345,6 +286,18 @@ mod tests {
         // The end is seen, so ours was the only copy left.
         reader.read_to_string(&mut said).expect("readable");
         assert_eq!(said, "through");
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let both = [reader.as_fd(), writer.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&both)));
+        let piece = [IoSlice::new(b"two")];
+        sendmsg(&near, &piece, &mut control, SendFlags::empty()).expect("sent");
+        let (got, kept) = receive_with(&far, &mut [IoSliceMut::new(&mut room)]).expect("received");
+        assert_eq!((got, kept.is_some()), (3, true));
+        drop((kept, writer));
+        // The end is seen, so the second descriptor was closed.
+        assert_eq!(reader.read(&mut [0]).expect("readable"), 0);
         (&near).write_all(b"plain").expect("sent");
         let (got, descriptor) =
             receive_with(&far, &mut [IoSliceMut::new(&mut room)]).expect("received");

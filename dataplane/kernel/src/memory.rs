@@ -6,12 +6,12 @@
 
 use std::mem::MaybeUninit;
 
+use rustix::mm::{madvise, Advice};
+
 /// Below this size faults do not matter and a large page would be mostly waste.
 const WORTH_IT: usize = 4 << 20;
 /// Above this size memory is not taken ahead of its use: the transfer may never fill it.
 const POPULATE_LIMIT: usize = 1 << 30;
-/// `MADV_POPULATE_WRITE`, Linux 5.14; older kernels refuse it and the faults come one by one.
-const MADV_POPULATE_WRITE: libc::c_int = 23;
 /// How much is populated in one call: the kernel holds the lock of the whole address space meanwhile, and a shard
 /// that faults or maps something waits for it. When twenty threads of a busy machine populated 200 MB each in one
 /// call, shards stood still for seconds.
@@ -23,7 +23,7 @@ pub fn roomy(len: usize) -> Option<Vec<u8>> {
     let mut room = Vec::new();
     room.try_reserve_exact(len).ok()?;
     if len >= WORTH_IT {
-        advise(whole_pages(&mut room), libc::MADV_HUGEPAGE);
+        advise(whole_pages(&mut room), Advice::LinuxHugepage);
     }
     Some(room)
 }
@@ -33,7 +33,8 @@ pub fn roomy_and_ready(len: usize) -> Option<Vec<u8>> {
     let mut room = roomy(len)?;
     if (WORTH_IT..=POPULATE_LIMIT).contains(&len) {
         for piece in whole_pages(&mut room).chunks_mut(PIECE) {
-            if !advise(piece, MADV_POPULATE_WRITE) {
+            // Linux 5.14; older kernels refuse it and the faults come one by one.
+            if !advise(piece, Advice::LinuxPopulateWrite) {
                 break;
             }
         }
@@ -52,10 +53,10 @@ fn whole_pages(room: &mut Vec<u8>) -> &mut [MaybeUninit<u8>] {
 }
 
 /// Tells whether the kernel took the advice; whatever it answers, the memory works.
-fn advise(pages: &mut [MaybeUninit<u8>], advice: libc::c_int) -> bool {
+fn advise(pages: &mut [MaybeUninit<u8>], advice: Advice) -> bool {
     // SAFETY: the range lies inside memory that a vector owns and nobody else can see. Neither advice changes what
     // is stored there, and for an empty range nothing happens.
-    unsafe { libc::madvise(pages.as_mut_ptr().cast(), pages.len(), advice) == 0 }
+    unsafe { madvise(pages.as_mut_ptr().cast(), pages.len(), advice).is_ok() }
 }
 
 #[cfg(test)]

@@ -4,15 +4,22 @@
 //! the caller's view never changes unless it asks for that with [`enter`]. What was opened inside (a TUN device, a
 //! socket) stays in its namespace wherever it is used later.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::error::{check, KernelError, Result};
+use nix::sched::CloneFlags;
+use rustix::io::Errno;
+use rustix::mount::{mount_bind, mount_change, unmount, MountPropagationFlags, UnmountFlags};
+use rustix::process::{getegid, geteuid};
+use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
+
+use crate::error::{KernelError, Result};
 use crate::interface;
+
+/// What an error says of a namespace that was given as a descriptor.
+const SUBJECT: &str = "namespace descriptor";
 
 /// Where a thread finds its own network namespace.
 const OWN_NETWORK: &str = "/proc/thread-self/ns/net";
@@ -28,7 +35,7 @@ const DEFAULT_TTL: &str = "/proc/sys/net/ipv4/ip_default_ttl";
 /// It lives as long as the descriptor, a thread inside, or a [`hold`] does.
 pub fn create() -> Result<OwnedFd> {
     on_own_thread(|| {
-        unshare(libc::CLONE_NEWNET, "create a network namespace")?;
+        unshare(CloneFlags::CLONE_NEWNET, "create a network namespace")?;
         interface::bring_up("lo")?;
         reach_far();
         current()
@@ -61,7 +68,7 @@ pub struct Setting {
 pub fn create_machine(hostname: &str, settings: &[Setting]) -> Result<Machine> {
     on_own_thread(|| {
         unshare(
-            libc::CLONE_NEWNET | libc::CLONE_NEWUTS,
+            CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS,
             "create a network namespace",
         )?;
         set_hostname(hostname)?;
@@ -76,9 +83,8 @@ pub fn create_machine(hostname: &str, settings: &[Setting]) -> Result<Machine> {
 }
 
 fn set_hostname(name: &str) -> Result<()> {
-    // SAFETY: the pointer and the length describe live bytes, which the kernel copies.
-    let outcome = unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
-    check(outcome, "set the host name", name).map(|_| ())
+    rustix::system::sethostname(name.as_bytes())
+        .map_err(|e| KernelError::from_io("set the host name", name, e))
 }
 
 /// Writes settings of the calling thread's network namespace; returns the refusals of those that are not required.
@@ -119,16 +125,23 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
 
 /// Moves the calling thread, and what it starts from now on, into a network namespace.
 pub fn enter(namespace: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the descriptor is alive; the kernel checks that it is a network namespace.
-    let outcome = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-    check(outcome, "enter a network namespace", "namespace descriptor").map(|_| ())
+    let kind = LinkNameSpaceType::Network;
+    enter_kind(namespace, kind, "enter a network namespace")
 }
 
 /// Moves the calling thread, and what it starts from now on, into a UTS namespace.
 pub fn enter_names(namespace: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the descriptor is alive; the kernel checks that it is a UTS namespace.
-    let outcome = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUTS) };
-    check(outcome, "enter a UTS namespace", "namespace descriptor").map(|_| ())
+    let kind = LinkNameSpaceType::HostNameAndNISDomainName;
+    enter_kind(namespace, kind, "enter a UTS namespace")
+}
+
+fn enter_kind(
+    namespace: BorrowedFd<'_>,
+    kind: LinkNameSpaceType,
+    what: &'static str,
+) -> Result<()> {
+    move_into_link_name_space(namespace, Some(kind))
+        .map_err(|e| KernelError::from_io(what, SUBJECT, e))
 }
 
 /// Runs `work` inside `namespace` (the caller's own when `None`) and returns what it returns.
@@ -151,11 +164,9 @@ pub fn same(a: impl AsFd, b: impl AsFd) -> Result<bool> {
 }
 
 fn identity(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let failed = |e| KernelError::from_io("look at a namespace", "namespace descriptor", e);
-    let file = File::from(fd.try_clone_to_owned().map_err(failed)?);
-    let meta = file.metadata().map_err(failed)?;
-    Ok((meta.dev(), meta.ino()))
+    let found = rustix::fs::fstat(fd)
+        .map_err(|e| KernelError::from_io("look at a namespace", SUBJECT, e))?;
+    Ok((found.st_dev, found.st_ino))
 }
 
 /// Gives a namespace a path, by a bind mount, so that it outlives its processes and other programs can find it.
@@ -178,15 +189,11 @@ pub fn hold(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
 /// Undoes [`hold`]: detaches the mount and removes the file. Nothing there is fine.
 pub fn release(path: &Path) -> Result<()> {
     let place = path.display().to_string();
-    let target = c_path(path)?;
-    // SAFETY: a live NUL-terminated path. Detaching cannot wait for users of the mount.
-    let outcome = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
-    if outcome < 0 {
-        let error = io::Error::last_os_error();
+    // Detaching cannot wait for users of the mount.
+    match unmount(path, UnmountFlags::DETACH) {
         // EINVAL: not a mount point, for instance after a crash between the file and the mount.
-        if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) {
-            return Err(KernelError::from_io("release a namespace", place, error));
-        }
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(error) => return Err(KernelError::from_io("release a namespace", place, error)),
     }
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -198,14 +205,19 @@ pub fn release(path: &Path) -> Result<()> {
 
 /// Shows `source` at `target` for everyone who sees this mount namespace.
 pub fn bind_mount(source: &Path, target: &Path) -> Result<()> {
-    mount(Some(source), target, libc::MS_BIND)
+    mount_bind(source, target).map_err(|e| not_mounted(target, e))
 }
 
 /// Gives the calling thread a mount table of its own; later mounts stay invisible to everyone else.
 pub fn unshare_mounts() -> Result<()> {
-    unshare(libc::CLONE_NEWNS, "create a mount namespace")?;
+    unshare(CloneFlags::CLONE_NEWNS, "create a mount namespace")?;
     // Without this, mounts would travel back through shared propagation, which is the default under systemd.
-    mount(None, Path::new("/"), libc::MS_REC | libc::MS_SLAVE)
+    let (root, slave) = (Path::new("/"), MountPropagationFlags::DOWNSTREAM);
+    mount_change(root, slave | MountPropagationFlags::REC).map_err(|e| not_mounted(root, e))
+}
+
+fn not_mounted(target: &Path, error: Errno) -> KernelError {
+    KernelError::from_io("mount", target.display().to_string(), error)
 }
 
 /// Moves the whole process into a new user namespace in which it is root, so that an ordinary user may make the
@@ -213,9 +225,8 @@ pub fn unshare_mounts() -> Result<()> {
 ///
 /// Must be called before the process has a second thread: the kernel refuses otherwise.
 pub fn enter_user_namespace() -> Result<()> {
-    // SAFETY: these calls only read the caller's identity.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    unshare(libc::CLONE_NEWUSER, "create a user namespace")?;
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    unshare(CloneFlags::CLONE_NEWUSER, "create a user namespace")?;
     let write = |path: &str, text: String| {
         fs::write(path, text)
             .map_err(|e| KernelError::from_io("map the identities of a user namespace", path, e))
@@ -226,33 +237,8 @@ pub fn enter_user_namespace() -> Result<()> {
     write("/proc/self/gid_map", format!("0 {gid} 1"))
 }
 
-fn unshare(flags: libc::c_int, what: &'static str) -> Result<()> {
-    // SAFETY: no pointers; it changes only what the calling thread sees.
-    check(unsafe { libc::unshare(flags) }, what, "unshare").map(|_| ())
-}
-
-fn mount(source: Option<&Path>, target: &Path, flags: libc::c_ulong) -> Result<()> {
-    let c_source = source.map(c_path).transpose()?;
-    let c_target = c_path(target)?;
-    let source_pointer = c_source.as_ref().map_or(std::ptr::null(), |s| s.as_ptr());
-    // SAFETY: both paths are live and NUL-terminated; type and data are not used by bind and propagation changes.
-    let outcome = unsafe {
-        libc::mount(
-            source_pointer,
-            c_target.as_ptr(),
-            std::ptr::null(),
-            flags,
-            std::ptr::null(),
-        )
-    };
-    check(outcome, "mount", &target.display().to_string()).map(|_| ())
-}
-
-fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "a zero byte in the path");
-        KernelError::from_io("use a path", path.display().to_string(), source)
-    })
+fn unshare(flags: CloneFlags, what: &'static str) -> Result<()> {
+    nix::sched::unshare(flags).map_err(|e| KernelError::from_io(what, "unshare", e))
 }
 
 /// Runs `work` on a thread that ends with it, so that what it does to "the calling thread" is forgotten.

@@ -10,11 +10,13 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::error::{check, Result};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::UdpGsoSegment;
+
+use crate::error::{KernelError, Result};
 use crate::interface::{self, InterfaceSetup};
 use crate::poll::{Epoll, Interest, ReadyList};
 use crate::tun::{Offload, TunDevice, VNET_HEADER_LEN};
@@ -190,7 +192,7 @@ impl Mirror {
         let receiver = UdpSocket::bind((HERE, 0)).map_err(text)?;
         receiver.set_nonblocking(true).map_err(text)?;
         let sender = UdpSocket::bind((HERE, 0)).map_err(text)?;
-        segment_datagrams(&sender, DATAGRAM_BYTES as libc::c_int).map_err(|e| e.to_string())?;
+        segment_datagrams(&sender, DATAGRAM_BYTES as i32).map_err(|e| e.to_string())?;
         let sent = pattern(DATAGRAM_BYTES * DATAGRAMS);
         let port = receiver.local_addr().map_err(text)?.port();
         sender.send_to(&sent, (THERE, port)).map_err(text)?;
@@ -255,18 +257,9 @@ impl StreamExchange<'_> {
 }
 
 /// Asks the kernel to cut what `socket` sends into datagrams of `bytes`.
-pub fn segment_datagrams(socket: &UdpSocket, bytes: libc::c_int) -> Result<()> {
-    // SAFETY: the option takes one int, live for the call, whose size is passed.
-    let outcome = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            (&bytes as *const libc::c_int).cast(),
-            std::mem::size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    check(outcome, "ask for segmented datagrams", "UDP socket").map(|_| ())
+fn segment_datagrams(socket: &UdpSocket, bytes: i32) -> Result<()> {
+    setsockopt(socket, UdpGsoSegment, &bytes)
+        .map_err(|e| KernelError::from_io("ask for segmented datagrams", "UDP socket", e))
 }
 
 /// Bytes in which every offset can be told from its neighbours and from the same offset a segment further on.

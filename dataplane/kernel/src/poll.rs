@@ -5,10 +5,14 @@
 //! `epoll_wait` rounds to milliseconds and is useless for timing links.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{check, KernelError, Result};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{eventfd, EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use crate::error::{KernelError, Result};
 
 /// What to be told about a descriptor. Level-triggered: it is reported again until it is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +45,11 @@ impl Interest {
         writable: false,
     };
 
-    fn bits(self) -> u32 {
-        let mut bits = 0;
-        if self.readable {
-            bits |= libc::EPOLLIN as u32;
-        }
-        if self.writable {
-            bits |= libc::EPOLLOUT as u32;
-        }
-        bits
+    fn flags(self) -> EventFlags {
+        let mut flags = EventFlags::empty();
+        flags.set(EventFlags::IN, self.readable);
+        flags.set(EventFlags::OUT, self.writable);
+        flags
     }
 }
 
@@ -68,14 +68,17 @@ pub struct Ready {
 
 /// A reusable array that [`Epoll::wait`] fills.
 pub struct ReadyList {
-    raw: Vec<libc::epoll_event>,
+    raw: Vec<epoll::Event>,
     len: usize,
 }
 
 impl ReadyList {
     /// Room for `capacity` events per wait.
     pub fn with_capacity(capacity: usize) -> Self {
-        let empty = libc::epoll_event { events: 0, u64: 0 };
+        let empty = epoll::Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        };
         Self {
             raw: vec![empty; capacity.max(1)],
             len: 0,
@@ -96,12 +99,12 @@ impl ReadyList {
     pub fn get(&self, index: usize) -> Ready {
         debug_assert!(index < self.len);
         let event = self.raw[index];
-        let bits = event.events;
+        let flags = event.flags;
         Ready {
-            token: event.u64,
-            readable: bits & (libc::EPOLLIN | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0,
-            writable: bits & (libc::EPOLLOUT | libc::EPOLLERR) as u32 != 0,
-            failed: bits & (libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0,
+            token: event.data.u64(),
+            readable: flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR),
+            writable: flags.intersects(EventFlags::OUT | EventFlags::ERR),
+            failed: flags.intersects(EventFlags::HUP | EventFlags::ERR),
         }
     }
 }
@@ -115,14 +118,8 @@ pub struct Epoll {
 impl Epoll {
     /// An empty set.
     pub fn new() -> Result<Self> {
-        // SAFETY: no pointers; a non-negative return is a descriptor nobody else owns.
-        let fd = check(
-            unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) },
-            "create an epoll set",
-            "epoll",
-        )?;
-        // SAFETY: see above.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|e| KernelError::from_io("create an epoll set", "epoll", e))?;
         Ok(Self {
             fd,
             without_pwait2: AtomicBool::new(false),
@@ -131,34 +128,18 @@ impl Epoll {
 
     /// Starts watching `fd` and reports it as `token`.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd.as_fd(), token, interest)
+        epoll::add(&self.fd, fd, EventData::new_u64(token), interest.flags()).map_err(not_changed)
     }
 
     /// Changes what is reported about `fd`.
     pub fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd.as_fd(), token, interest)
+        epoll::modify(&self.fd, fd, EventData::new_u64(token), interest.flags())
+            .map_err(not_changed)
     }
 
     /// Stops watching `fd`. Needed only when the descriptor lives on; closing it does the same.
     pub fn remove(&self, fd: impl AsFd) -> Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, fd.as_fd(), 0, Interest::NONE)
-    }
-
-    fn control(
-        &self,
-        operation: libc::c_int,
-        fd: BorrowedFd<'_>,
-        token: u64,
-        interest: Interest,
-    ) -> Result<()> {
-        let mut event = libc::epoll_event {
-            events: interest.bits(),
-            u64: token,
-        };
-        // SAFETY: both descriptors are alive for the call, and the event is copied by the kernel.
-        let outcome =
-            unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_raw_fd(), &mut event) };
-        check(outcome, "change an epoll set", "epoll").map(|_| ())
+        epoll::delete(&self.fd, fd).map_err(not_changed)
     }
 
     /// Waits until something is ready or `timeout_ns` has passed; `None` waits without limit, `Some(0)` looks once.
@@ -167,78 +148,67 @@ impl Epoll {
     pub fn wait(&self, ready: &mut ReadyList, timeout_ns: Option<u64>) -> io::Result<()> {
         ready.len = 0;
         let outcome = match timeout_ns {
-            None => self.wait_ms(ready, -1),
-            Some(0) => self.wait_ms(ready, 0),
-            Some(ns) => self.wait_ns(ready, ns),
+            None => epoll::wait(&self.fd, &mut ready.raw[..], None),
+            Some(0) => self.look(ready),
+            Some(ns) => self.wait_ns(ready, &timespec(ns)),
         };
         match outcome {
             Ok(count) => {
                 ready.len = count;
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
+            Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    fn wait_ms(&self, ready: &mut ReadyList, timeout_ms: libc::c_int) -> io::Result<usize> {
-        let capacity = ready.raw.len() as libc::c_int;
-        // SAFETY: the array is live and its capacity is passed; the kernel writes at most that many events.
-        let got = unsafe {
-            libc::epoll_wait(
-                self.fd.as_raw_fd(),
-                ready.raw.as_mut_ptr(),
-                capacity,
-                timeout_ms,
-            )
-        };
-        usize::try_from(got).map_err(|_| io::Error::last_os_error())
+    /// What is ready now.
+    fn look(&self, ready: &mut ReadyList) -> rustix::io::Result<usize> {
+        epoll::wait(&self.fd, &mut ready.raw[..], Some(&Timespec::default()))
     }
 
-    fn wait_ns(&self, ready: &mut ReadyList, timeout_ns: u64) -> io::Result<usize> {
-        let spec = timespec(timeout_ns);
-        if self.without_pwait2.load(Ordering::Relaxed) {
-            return self.wait_by_ppoll(ready, &spec);
-        }
-        let (capacity, no_mask) = (ready.raw.len(), std::ptr::null::<libc::sigset_t>());
-        // SAFETY: array and timespec are live; a null signal mask leaves the mask alone, its size is then ignored.
-        let got = unsafe {
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                self.fd.as_raw_fd(),
-                ready.raw.as_mut_ptr(),
-                capacity,
-                &spec as *const libc::timespec,
-                no_mask,
-                std::mem::size_of::<u64>(),
-            )
-        };
-        if let Ok(count) = usize::try_from(got) {
-            return Ok(count);
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            // Old kernels say ENOSYS; container filters written before the call existed say EPERM.
-            Some(libc::ENOSYS | libc::EPERM) => {
-                self.without_pwait2.store(true, Ordering::Relaxed);
-                self.wait_by_ppoll(ready, &spec)
+    fn wait_ns(&self, ready: &mut ReadyList, timeout: &Timespec) -> rustix::io::Result<usize> {
+        if !self.without_pwait2.load(Ordering::Relaxed) {
+            match epoll_pwait2(self.fd.as_fd(), &mut ready.raw, timeout) {
+                // Old kernels say ENOSYS; container filters written before the call existed say EPERM.
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    self.without_pwait2.store(true, Ordering::Relaxed);
+                }
+                outcome => return outcome,
             }
-            _ => Err(error),
         }
+        let mut watched = [PollFd::new(&self.fd, PollFlags::IN)];
+        rustix::event::poll(&mut watched, Some(timeout))?;
+        self.look(ready)
     }
+}
 
-    fn wait_by_ppoll(&self, ready: &mut ReadyList, spec: &libc::timespec) -> io::Result<usize> {
-        let mut watched = libc::pollfd {
-            fd: self.fd.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one live pollfd, a live timespec, no signal mask.
-        if unsafe { libc::ppoll(&mut watched, 1, spec, std::ptr::null()) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        self.wait_ms(ready, 0)
-    }
+fn not_changed(error: Errno) -> KernelError {
+    KernelError::from_io("change an epoll set", "epoll", error)
+}
+
+/// `epoll_pwait2`, which neither rustix (without giving up kernels before 5.11) nor nix offers.
+fn epoll_pwait2(
+    epoll: BorrowedFd<'_>,
+    events: &mut [epoll::Event],
+    timeout: &Timespec,
+) -> rustix::io::Result<usize> {
+    let no_mask = std::ptr::null::<libc::sigset_t>();
+    // SAFETY: the array and the timespec are live and have the kernel's layout, and at most as many events are
+    // written as the array holds; a null signal mask leaves the mask alone, its size is then ignored.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll.as_raw_fd(),
+            events.as_mut_ptr(),
+            events.len(),
+            std::ptr::from_ref(timeout),
+            no_mask,
+            std::mem::size_of::<u64>(),
+        )
+    };
+    usize::try_from(got)
+        .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))
 }
 
 impl AsFd for Epoll {
@@ -247,12 +217,11 @@ impl AsFd for Epoll {
     }
 }
 
-fn timespec(ns: u64) -> libc::timespec {
-    // A wait of centuries stands for "no limit" without overflowing the field.
-    let seconds = (ns / 1_000_000_000).min(i32::MAX as u64);
-    libc::timespec {
-        tv_sec: seconds as libc::time_t,
-        tv_nsec: (ns % 1_000_000_000) as libc::c_long,
+fn timespec(ns: u64) -> Timespec {
+    Timespec {
+        // A wait of centuries stands for "no limit" without overflowing the field.
+        tv_sec: (ns / 1_000_000_000).min(i32::MAX as u64) as _,
+        tv_nsec: (ns % 1_000_000_000) as _,
     }
 }
 
@@ -264,26 +233,21 @@ pub struct EventFd {
 impl EventFd {
     /// A counter at zero.
     pub fn new() -> Result<Self> {
-        // SAFETY: no pointers; a non-negative return is a descriptor nobody else owns.
-        let raw = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        let raw = check(raw, "create an eventfd", "eventfd")?;
-        // SAFETY: see above.
-        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        Ok(Self { fd })
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map(|fd| Self { fd })
+            .map_err(|e| KernelError::from_io("create an eventfd", "eventfd", e))
     }
 
     /// Makes the descriptor readable. Raising it twice before it is cleared is the same as once.
     pub fn raise(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: eight live bytes. The only failure is a counter about to overflow, which is readable already.
-        unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        // The only failure is a counter about to overflow, which is readable already.
+        let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
 
     /// Makes the descriptor unreadable again.
     pub fn clear(&self) {
-        let mut count = [0u8; 8];
-        // SAFETY: eight live bytes. Failure means it was at zero already.
-        unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        // Failure means that it was at zero already.
+        let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);
     }
 
     /// A second handle to the same counter.

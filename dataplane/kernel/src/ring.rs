@@ -20,12 +20,18 @@
 //! a full fence between their store and their load.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
-use crate::error::{check, KernelError, Result};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{
+    fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create, MemfdFlags, SealFlags,
+};
+use rustix::io::Errno;
+
+use crate::error::{KernelError, Result};
 
 /// Bytes under way in one direction. A quarter of it keeps both sides waiting for each other, and eight times as
 /// much falls out of the cache.
@@ -33,9 +39,6 @@ pub const RING_BYTES: usize = 1 << 20;
 
 const CONTROL_BYTES: usize = 4096;
 const MEMORY_BYTES: usize = CONTROL_BYTES + 2 * RING_BYTES;
-/// Each field has two cache lines to itself: processors fetch lines in pairs.
-const LINE: usize = 128;
-const LANE_CONTROL: usize = 5 * LINE;
 
 const SUBJECT: &str = "shared memory";
 
@@ -44,35 +47,17 @@ const SUBJECT: &str = "shared memory";
 pub struct BrokenRing;
 
 /// The shared memory, mapped.
-pub struct RingMemory {
-    base: NonNull<u8>,
-}
-
-// SAFETY: the mapping belongs to no thread, and all access to it goes through atomics or raw copies.
-unsafe impl Send for RingMemory {}
-// SAFETY: likewise.
-unsafe impl Sync for RingMemory {}
+pub struct RingMemory(MmapRaw);
 
 impl RingMemory {
     /// Makes the memory; returns our ends of both lanes and the descriptor for the other process.
     pub fn make() -> Result<(RingWriter, RingReader, OwnedFd)> {
-        // SAFETY: the name is a C string; a non-negative return is a descriptor nobody else owns.
-        let raw = unsafe {
-            libc::memfd_create(
-                c"nm-link".as_ptr(),
-                libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
-            )
-        };
-        let raw = check(raw, "make memory to share", SUBJECT)?;
-        // SAFETY: see above.
-        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        // SAFETY: no pointers.
-        let sized = unsafe { libc::ftruncate(fd.as_raw_fd(), MEMORY_BYTES as libc::off_t) };
-        check(sized, "size memory to share", SUBJECT)?;
-        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: no pointers.
-        let sealed = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) };
-        check(sealed, "seal memory to share", SUBJECT)?;
+        let failed = |what| move |e: Errno| KernelError::from_io(what, SUBJECT, e);
+        let fd = memfd_create(c"nm-link", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(failed("make memory to share"))?;
+        ftruncate(&fd, MEMORY_BYTES as u64).map_err(failed("size memory to share"))?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&fd, seals).map_err(failed("seal memory to share"))?;
         let memory = Arc::new(Self::map(fd.as_fd())?);
         let (out, back) = (Lane::new(&memory, 0), Lane::new(&memory, 1));
         Ok((RingWriter::new(out), RingReader::new(back), fd))
@@ -80,16 +65,13 @@ impl RingMemory {
 
     /// Takes what the other process made; refuses anything that is not exactly such memory.
     pub fn take(fd: BorrowedFd<'_>) -> Result<(RingWriter, RingReader)> {
-        // SAFETY: no pointers. Anything but a memory file answers with an error.
-        let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };
-        let seals = check(seals, "read the seals of shared memory", SUBJECT)?;
-        // SAFETY: a `stat` of zeros is valid, and the kernel fills it.
-        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: the pointer is to live memory of the right type.
-        let outcome = unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) };
-        check(outcome, "size shared memory", SUBJECT)?;
-        if seals & libc::F_SEAL_SHRINK == 0 || stat.st_size != MEMORY_BYTES as libc::off_t {
-            let found = std::io::Error::from(std::io::ErrorKind::InvalidData);
+        // Anything but a memory file answers with an error.
+        let seals = fcntl_get_seals(fd)
+            .map_err(|e| KernelError::from_io("read the seals of shared memory", SUBJECT, e))?;
+        let found =
+            fstat(fd).map_err(|e| KernelError::from_io("size shared memory", SUBJECT, e))?;
+        if !seals.contains(SealFlags::SHRINK) || found.st_size != MEMORY_BYTES as _ {
+            let found = std::io::ErrorKind::InvalidData;
             return Err(KernelError::from_io("use shared memory", SUBJECT, found));
         }
         let memory = Arc::new(Self::map(fd)?);
@@ -98,31 +80,39 @@ impl RingMemory {
     }
 
     fn map(fd: BorrowedFd<'_>) -> Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice, over a file of at least that size that
-        // cannot shrink.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                MEMORY_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        match NonNull::new(base.cast::<u8>()) {
-            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(Self { base }),
-            _ => Err(KernelError::last("map shared memory", SUBJECT)),
-        }
+        MmapOptions::new()
+            .len(MEMORY_BYTES)
+            .map_raw(&fd)
+            .map(Self)
+            .map_err(|e| KernelError::from_io("map shared memory", SUBJECT, e))
+    }
+
+    fn at(&self, offset: usize) -> *mut u8 {
+        debug_assert!(offset < MEMORY_BYTES);
+        self.0.as_mut_ptr().wrapping_add(offset)
     }
 }
 
-impl Drop for RingMemory {
-    fn drop(&mut self) {
-        // SAFETY: the range is our mapping, and nothing that points into it outlives its last owner.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), MEMORY_BYTES) };
-    }
+/// Two cache lines for one field: processors fetch lines in pairs.
+#[repr(C, align(128))]
+struct Padded<T>(T);
+
+/// What both processes know of one direction.
+#[repr(C)]
+struct LaneControl {
+    /// Where the writer is.
+    head: Padded<AtomicU64>,
+    /// Where the reader is.
+    tail: Padded<AtomicU64>,
+    /// Set while the reader sleeps, or is about to.
+    reader_sleeps: Padded<AtomicU32>,
+    /// Set while the writer sleeps for want of room, or is about to.
+    writer_sleeps: Padded<AtomicU32>,
+    /// Where position 0 is. Changes only while everything is read, before the head moves.
+    shift: Padded<AtomicU64>,
 }
+
+const _: () = assert!(2 * size_of::<LaneControl>() <= CONTROL_BYTES);
 
 /// One direction.
 struct Lane {
@@ -135,50 +125,20 @@ impl Lane {
     fn new(memory: &Arc<RingMemory>, index: usize) -> Self {
         Self {
             memory: memory.clone(),
-            control: index * LANE_CONTROL,
+            control: index * size_of::<LaneControl>(),
             data: CONTROL_BYTES + index * RING_BYTES,
         }
     }
 
-    /// Where the writer is.
-    fn head(&self) -> &AtomicU64 {
-        self.position(0)
-    }
-
-    /// Where the reader is.
-    fn tail(&self) -> &AtomicU64 {
-        self.position(1)
-    }
-
-    /// Set while the reader sleeps, or is about to.
-    fn reader_sleeps(&self) -> &AtomicU32 {
-        self.flag(2)
-    }
-
-    /// Set while the writer sleeps for want of room, or is about to.
-    fn writer_sleeps(&self) -> &AtomicU32 {
-        self.flag(3)
-    }
-
-    /// Where position 0 is. Changes only while everything is read, before the head moves.
-    fn shift(&self) -> &AtomicU64 {
-        self.position(4)
-    }
-
-    fn position(&self, line: usize) -> &AtomicU64 {
-        // SAFETY: inside the first page of the mapping, aligned, and touched by nobody except through atomics.
-        unsafe { AtomicU64::from_ptr(self.at(self.control + line * LINE).cast()) }
-    }
-
-    fn flag(&self, line: usize) -> &AtomicU32 {
-        // SAFETY: as above.
-        unsafe { AtomicU32::from_ptr(self.at(self.control + line * LINE).cast()) }
+    fn control(&self) -> &LaneControl {
+        // SAFETY: the structure lies within the first page of the mapping, which lives as long as `self`, and is
+        // aligned, because a page is and its size is a multiple of its alignment. Its fields are atomics, for which
+        // any bytes are valid, and this process reads and writes the page in no other way.
+        unsafe { &*self.memory.at(self.control).cast() }
     }
 
     fn at(&self, offset: usize) -> *mut u8 {
-        debug_assert!(offset < MEMORY_BYTES);
-        // SAFETY: every caller's offset is below the size of the mapping.
-        unsafe { self.memory.base.as_ptr().add(offset) }
+        self.memory.at(offset)
     }
 
     /// The at most two runs of `length` bytes from `place` on, `length` being at most the capacity.
@@ -214,7 +174,7 @@ impl RingWriter {
 
     /// How many bytes fit now.
     pub fn room(&mut self) -> std::result::Result<usize, BrokenRing> {
-        let tail = self.lane.tail().load(Ordering::Acquire);
+        let tail = self.lane.control().tail.0.load(Ordering::Acquire);
         let unread = self.head.wrapping_sub(tail);
         // What is unread can only have become less. That it was at most the capacity before holds by induction.
         if unread > self.head.wrapping_sub(self.tail) {
@@ -230,7 +190,11 @@ impl RingWriter {
         if room == RING_BYTES {
             // The reader has read everything and will look for the shift together with the next bytes.
             self.shift = self.head.wrapping_neg();
-            self.lane.shift().store(self.shift, Ordering::Relaxed);
+            self.lane
+                .control()
+                .shift
+                .0
+                .store(self.shift, Ordering::Relaxed);
         }
         let mut position = self.head;
         for piece in pieces {
@@ -249,7 +213,11 @@ impl RingWriter {
         let written = position.wrapping_sub(self.head) as usize;
         if written > 0 {
             self.head = position;
-            self.lane.head().store(position, Ordering::Release);
+            self.lane
+                .control()
+                .head
+                .0
+                .store(position, Ordering::Release);
         }
         Ok(written)
     }
@@ -257,18 +225,22 @@ impl RingWriter {
     /// Whether the reader sleeps and has to be woken, which is then our duty. To be asked after writing.
     pub fn must_wake_reader(&self) -> bool {
         fence(Ordering::SeqCst);
-        let flag = self.lane.reader_sleeps();
+        let flag = &self.lane.control().reader_sleeps.0;
         flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::Relaxed) != 0
     }
 
     /// To be called before sleeping for want of room: true when we may, and the reader will wake us.
     pub fn may_sleep(&mut self) -> std::result::Result<bool, BrokenRing> {
-        let flag = self.lane.writer_sleeps();
+        let flag = &self.lane.control().writer_sleeps.0;
         flag.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let enough = self.room()? >= WAKE_WRITER_AT;
         if enough {
-            self.lane.writer_sleeps().store(0, Ordering::Relaxed);
+            self.lane
+                .control()
+                .writer_sleeps
+                .0
+                .store(0, Ordering::Relaxed);
         }
         Ok(!enough)
     }
@@ -298,7 +270,7 @@ impl RingReader {
 
     /// How many bytes are there.
     pub fn available(&mut self) -> std::result::Result<usize, BrokenRing> {
-        let head = self.lane.head().load(Ordering::Acquire);
+        let head = self.lane.control().head.0.load(Ordering::Acquire);
         let unread = head.wrapping_sub(self.tail);
         // It can only have become more, and never more than fits.
         if unread > RING_BYTES as u64 || unread < self.head.wrapping_sub(self.tail) {
@@ -306,7 +278,7 @@ impl RingReader {
         }
         if self.head == self.tail {
             // All that we knew of was read, so the writer may have begun anew. Any value is a place in the ring.
-            self.shift = self.lane.shift().load(Ordering::Relaxed);
+            self.shift = self.lane.control().shift.0.load(Ordering::Relaxed);
         }
         self.head = head;
         Ok(unread as usize)
@@ -339,7 +311,11 @@ impl RingReader {
         let got = position.wrapping_sub(self.tail) as usize;
         if got > 0 {
             self.tail = position;
-            self.lane.tail().store(position, Ordering::Release);
+            self.lane
+                .control()
+                .tail
+                .0
+                .store(position, Ordering::Release);
         }
         Ok(got)
     }
@@ -348,13 +324,15 @@ impl RingReader {
     /// To be asked after reading.
     pub fn must_wake_writer(&self) -> bool {
         fence(Ordering::SeqCst);
-        let flag = self.lane.writer_sleeps();
+        let flag = &self.lane.control().writer_sleeps.0;
         if flag.load(Ordering::Relaxed) == 0 {
             return false;
         }
         let unread = self
             .lane
-            .head()
+            .control()
+            .head
+            .0
             .load(Ordering::Relaxed)
             .wrapping_sub(self.tail);
         unread <= (RING_BYTES - WAKE_WRITER_AT) as u64 && flag.swap(0, Ordering::Relaxed) != 0
@@ -362,19 +340,23 @@ impl RingReader {
 
     /// To be called before sleeping: true when we may, and the writer will wake us.
     pub fn may_sleep(&mut self) -> std::result::Result<bool, BrokenRing> {
-        let flag = self.lane.reader_sleeps();
+        let flag = &self.lane.control().reader_sleeps.0;
         flag.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let empty = self.available()? == 0;
         if !empty {
-            self.lane.reader_sleeps().store(0, Ordering::Relaxed);
+            self.lane
+                .control()
+                .reader_sleeps
+                .0
+                .store(0, Ordering::Relaxed);
         }
         Ok(empty)
     }
 
     /// Takes back that we sleep, so that nobody troubles to wake us.
     pub fn is_awake(&self) {
-        let flag = self.lane.reader_sleeps();
+        let flag = &self.lane.control().reader_sleeps.0;
         if flag.load(Ordering::Relaxed) != 0 {
             flag.store(0, Ordering::Relaxed);
         }

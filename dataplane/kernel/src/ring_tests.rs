@@ -1,5 +1,8 @@
 //! Both ends of the shared memory in one process: a mapping each, as two processes have.
 
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
+
 use super::*;
 
 type Ends = (RingWriter, RingReader);
@@ -11,13 +14,9 @@ fn pair() -> (Ends, Ends) {
 }
 
 /// A generator of lengths that always draws the same.
-fn lengths(mut state: u64) -> impl FnMut(usize) -> usize {
-    move |below| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % below as u64) as usize
-    }
+fn lengths(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut random = SplitMix64::seed_from_u64(seed);
+    move |below| (random.next_u64() % below as u64) as usize
 }
 
 fn byte_at(position: usize) -> u8 {
@@ -181,7 +180,7 @@ fn positions_that_cannot_be_break_the_ring_and_nothing_else() {
         let ((mut out, _), (_, mut back)) = pair();
         out.write(&[IoSlice::new(&[3; 10])]).expect("unbroken");
         assert_eq!(back.available(), Ok(10));
-        out.lane.head().store(wrong, Ordering::Release);
+        out.lane.control().head.0.store(wrong, Ordering::Release);
         assert_eq!(back.available(), Err(BrokenRing), "{wrong}");
         let mut room = [0; 20];
         assert_eq!(
@@ -201,7 +200,7 @@ fn positions_that_cannot_be_break_the_ring_and_nothing_else() {
         back.read(&mut [IoSliceMut::new(&mut [0; 5])])
             .expect("unbroken");
         assert_eq!(out.room(), Ok(RING_BYTES - 5));
-        back.lane.tail().store(wrong, Ordering::Release);
+        back.lane.control().tail.0.store(wrong, Ordering::Release);
         assert_eq!(out.room(), Err(BrokenRing), "{wrong}");
         let much = vec![0; RING_BYTES];
         assert_eq!(out.write(&[IoSlice::new(&much)]), Err(BrokenRing));
@@ -213,24 +212,16 @@ fn positions_that_cannot_be_break_the_ring_and_nothing_else() {
 fn only_memory_that_cannot_shrink_is_taken() {
     let file = std::fs::File::open("/dev/null").expect("it is everywhere");
     assert!(RingMemory::take(file.as_fd()).is_err(), "no memory at all");
-    let unsealed = |size: i64| {
-        // SAFETY: the name is a C string; the descriptor is nobody else's.
-        let fd = unsafe {
-            let raw = libc::memfd_create(c"test".as_ptr(), libc::MFD_ALLOW_SEALING);
-            OwnedFd::from_raw_fd(raw)
-        };
-        // SAFETY: no pointers.
-        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), size) }, 0);
+    let unsealed = |size: usize| {
+        let fd = memfd_create("test", MemfdFlags::ALLOW_SEALING).expect("memory");
+        ftruncate(&fd, size as u64).expect("sized");
         fd
     };
-    let whole = unsealed(MEMORY_BYTES as i64);
+    let whole = unsealed(MEMORY_BYTES);
     assert!(RingMemory::take(whole.as_fd()).is_err(), "it could shrink");
-    let short = unsealed(MEMORY_BYTES as i64 - 1);
-    // SAFETY: no pointers.
-    unsafe { libc::fcntl(short.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) };
+    let short = unsealed(MEMORY_BYTES - 1);
+    fcntl_add_seals(&short, SealFlags::SHRINK).expect("sealed");
     assert!(RingMemory::take(short.as_fd()).is_err(), "too short");
     let (_, _, fd) = RingMemory::make().expect("memory");
-    // SAFETY: no pointers.
-    let shrunk = unsafe { libc::ftruncate(fd.as_raw_fd(), 4096) };
-    assert_ne!(shrunk, 0, "sealed");
+    assert!(ftruncate(&fd, 4096).is_err(), "sealed");
 }

@@ -9,12 +9,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::error::{check, KernelError, Result};
-use crate::interface;
+use rustix::ioctl::{ioctl, opcode, IntegerSetter, Opcode, Setter, Updater};
+
+use crate::error::{KernelError, Result};
+use crate::interface::Request;
 
 /// Length of the virtio header in front of every packet.
 pub const VNET_HEADER_LEN: usize = 10;
@@ -23,11 +25,11 @@ pub const VNET_HEADER_LEN: usize = 10;
 pub const DEFAULT_DEVICE: &str = "/dev/net/tun";
 
 // From linux/if_tun.h; the ioctl numbers are _IOW('T', n, int) and _IOW('T', n, unsigned int).
-const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
-const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
-const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
-const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
-const TUNSETVNETLE: libc::c_ulong = 0x4004_54dc;
+const TUNSETIFF: Opcode = opcode::write::<libc::c_int>(b'T', 202);
+const TUNSETPERSIST: Opcode = opcode::write::<libc::c_int>(b'T', 203);
+const TUNSETOFFLOAD: Opcode = opcode::write::<libc::c_uint>(b'T', 208);
+const TUNSETVNETHDRSZ: Opcode = opcode::write::<libc::c_int>(b'T', 216);
+const TUNSETVNETLE: Opcode = opcode::write::<libc::c_int>(b'T', 220);
 
 const TUN_F_CSUM: libc::c_uint = 0x01;
 const TUN_F_TSO4: libc::c_uint = 0x02;
@@ -83,7 +85,7 @@ impl TunDevice {
     /// A name with `%d` in it lets the kernel choose the number. `multi_queue` devices may be opened several times,
     /// at a price of 3.9 MB of kernel memory each, and must be opened so by everyone.
     pub fn open(device: &Path, name: &str, multi_queue: bool) -> Result<Self> {
-        let mut request = interface::request(name)?;
+        let mut request = Request::new(name)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -94,26 +96,19 @@ impl TunDevice {
         if multi_queue {
             flags |= libc::IFF_MULTI_QUEUE;
         }
-        request.ifr_ifru.ifru_flags = flags as libc::c_short;
-        // SAFETY: the request is live and fully initialised; the kernel writes the chosen name back into it.
-        let outcome = unsafe {
-            libc::ioctl(
-                file.as_raw_fd(),
-                TUNSETIFF as _,
-                &mut request as *mut libc::ifreq,
-            )
-        };
-        check(outcome, "create a TUN device", name)?;
+        request.set(&(flags as libc::c_short).to_ne_bytes());
+        // SAFETY: the operation takes one `ifreq`, and the kernel writes the chosen name back into it.
+        unsafe { ioctl(&file, Updater::<TUNSETIFF, Request>::new(&mut request)) }
+            .map_err(|e| KernelError::from_io("create a TUN device", name, e))?;
         let tun = Self {
             file,
-            name: interface::request_name(&request),
+            name: request.name(),
         };
-        tun.set_int(
-            TUNSETVNETHDRSZ,
+        tun.set_int::<TUNSETVNETHDRSZ>(
             VNET_HEADER_LEN as libc::c_int,
             "set the size of the virtio header",
         )?;
-        tun.set_int(TUNSETVNETLE, 1, "set the byte order of the virtio header")?;
+        tun.set_int::<TUNSETVNETLE>(1, "set the byte order of the virtio header")?;
         Ok(tun)
     }
 
@@ -140,15 +135,8 @@ impl TunDevice {
     }
 
     fn set_offload_bits(&self, wanted: Offload) -> Result<()> {
-        // SAFETY: this ioctl takes its flags by value.
-        let outcome = unsafe {
-            libc::ioctl(
-                self.file.as_raw_fd(),
-                TUNSETOFFLOAD as _,
-                wanted.bits() as libc::c_ulong,
-            )
-        };
-        check(outcome, "set the offloads of a TUN device", &self.name).map(|_| ())
+        let what = "set the offloads of a TUN device";
+        self.set_by_value::<TUNSETOFFLOAD>(wanted.bits() as usize, what)
     }
 
     /// Whether the device outlives its descriptors.
@@ -156,32 +144,28 @@ impl TunDevice {
     /// Making it so right before closing leaves the removal to the namespace's own end, which the kernel does in the
     /// background; taking the device down on close costs 33 ms each.
     pub fn set_persistent(&self, persistent: bool) -> Result<()> {
-        // SAFETY: this ioctl takes its flag by value.
-        let outcome = unsafe {
-            libc::ioctl(
-                self.file.as_raw_fd(),
-                TUNSETPERSIST as _,
-                libc::c_ulong::from(persistent),
-            )
-        };
-        check(outcome, "change whether a TUN device persists", &self.name).map(|_| ())
+        let what = "change whether a TUN device persists";
+        self.set_by_value::<TUNSETPERSIST>(usize::from(persistent), what)
     }
 
-    fn set_int(
+    fn set_by_value<const OPERATION: Opcode>(
         &self,
-        operation: libc::c_ulong,
+        value: usize,
+        what: &'static str,
+    ) -> Result<()> {
+        // SAFETY: the operations that come here take a small integer by value.
+        unsafe { ioctl(&self.file, IntegerSetter::<OPERATION>::new_usize(value)) }
+            .map_err(|e| KernelError::from_io(what, &self.name, e))
+    }
+
+    fn set_int<const OPERATION: Opcode>(
+        &self,
         value: libc::c_int,
         what: &'static str,
     ) -> Result<()> {
-        // SAFETY: both operations that come here read one int through the pointer.
-        let outcome = unsafe {
-            libc::ioctl(
-                self.file.as_raw_fd(),
-                operation as _,
-                &value as *const libc::c_int,
-            )
-        };
-        check(outcome, what, &self.name).map(|_| ())
+        // SAFETY: the operations that come here read one int through the pointer.
+        unsafe { ioctl(&self.file, Setter::<OPERATION, libc::c_int>::new(value)) }
+            .map_err(|e| KernelError::from_io(what, &self.name, e))
     }
 
     /// Reads one packet with its virtio header in front. Returns the length of both.

@@ -1,22 +1,22 @@
 //! Seeded numbers for wires and payloads.
 
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
+
 /// A stream of random numbers: SplitMix64 (Steele et al. 2014), small and good enough for faults.
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Chance(SplitMix64);
 
 impl Chance {
     /// A stream for a seed.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
+    pub fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
     }
 
     /// The next 64 bits.
     pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let value = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
+        self.0.next_u64()
     }
 
     /// True with the given probability.
@@ -37,8 +37,7 @@ impl Chance {
 /// `len` bytes that look random and depend on a seed only.
 #[must_use]
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
-    let mut chance = Chance::new(seed);
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| chance.draw().to_le_bytes()).collect();
-    bytes.truncate(len);
+    let mut bytes = vec![0; len];
+    SplitMix64::seed_from_u64(seed).fill_bytes(&mut bytes);
     bytes
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
+
 const FIRST: Duration = Duration::from_millis(50);
 /// All parts of a lab start together, and somebody waits for the last of them.
 const LONGEST_AT_FIRST: Duration = Duration::from_millis(200);
@@ -14,7 +17,7 @@ const LONGEST: Duration = Duration::from_millis(1_000);
 pub struct Backoff {
     next: Duration,
     longest: Duration,
-    state: u64,
+    random: SplitMix64,
 }
 
 impl Backoff {
@@ -23,7 +26,7 @@ impl Backoff {
         Backoff {
             next: FIRST,
             longest: LONGEST_AT_FIRST,
-            state: seed | 1,
+            random: SplitMix64::seed_from_u64(seed),
         }
     }
 
@@ -39,12 +42,8 @@ impl Backoff {
 
     /// The wait before the next attempt.
     pub fn draw(&mut self) -> Duration {
-        // xorshift64: any spread will do here.
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
         let half = self.next / 2;
-        let drawn = half + half.mul_f64((self.state >> 11) as f64 / (1u64 << 53) as f64);
+        let drawn = half + half.mul_f64(f64::from(self.random.next_u32()) / f64::from(u32::MAX));
         self.next = (self.next * 2).min(self.longest);
         drawn
     }

@@ -4,8 +4,9 @@
 
 use std::collections::VecDeque;
 
-use super::lens::{Lens, Outlet, Piece};
+use super::lens::{Lens, Outlet};
 use super::limit::{Backlog, Limit};
+use super::piece::Piece;
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec};
 

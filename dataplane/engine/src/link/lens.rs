@@ -1,80 +1,9 @@
 //! What every impairment of a link has in common.
 
 use super::limit::Backlog;
+use super::piece::Piece;
 use crate::stats::{DropCause, DropCounters};
-use crate::{Instant, LinkSpec, Packet, Pool};
-
-/// A run of consecutive segments of one packet: the unit in which a link queues and loses.
-///
-/// The packet itself is only cut when the run leaves the link, so a super-packet that survives whole is never
-/// copied, and a long queue holds references.
-#[derive(Debug)]
-pub(crate) struct Piece {
-    pub packet: Packet,
-    pub first: u32,
-    pub count: u32,
-    /// This run's part of the memory that the packet keeps; runs of one packet share its buffer.
-    memory: u32,
-}
-
-/// What it costs to hold one piece besides its buffer: its place in a queue that may have twice the room it needs.
-const PLACE: u32 = 2 * std::mem::size_of::<(Instant, Piece)>() as u32;
-
-impl Piece {
-    pub(crate) fn whole(packet: Packet) -> Self {
-        let count = packet.segments();
-        let memory = packet.memory();
-        Self { packet, first: 0, count, memory }
-    }
-
-    /// Bytes of memory that holding the piece takes.
-    pub(crate) const fn memory(&self) -> u64 {
-        self.memory as u64 + PLACE as u64
-    }
-
-    /// Bytes on the wire of a segment that is not the last one of its packet, which must be divisible.
-    pub(crate) fn full_segment(&self) -> u64 {
-        u64::from(self.packet.vnet().gso_size) + u64::from(self.packet.meta().header)
-    }
-
-    /// Whether the run may be cut. A large message is one IP packet: losing a part of it loses it all.
-    pub(crate) fn divisible(&self) -> bool {
-        self.packet.vnet().is_super()
-    }
-
-    /// Bytes on the wire: payload, and the headers of every segment.
-    pub(crate) fn wire_bytes(&self) -> u64 {
-        if !self.divisible() || self.count == self.packet.segments() {
-            return self.packet.wire_bytes();
-        }
-        let size = u64::from(self.packet.vnet().gso_size);
-        let header = u64::from(self.packet.meta().header);
-        let payload = self.packet.len() as u64 - header;
-        let start = u64::from(self.first) * size;
-        let end = payload.min(u64::from(self.first + self.count) * size);
-        end - start + u64::from(self.count) * header
-    }
-
-    /// Takes the first `count` segments off, leaving the rest. `count` must be less than there are.
-    pub(crate) fn split_front(&mut self, count: u32) -> Piece {
-        let memory = (u64::from(self.memory) * u64::from(count) / u64::from(self.count)) as u32;
-        let front = Piece { packet: self.packet.clone_ref(), first: self.first, count, memory };
-        self.first += count;
-        self.count -= count;
-        self.memory -= memory;
-        front
-    }
-
-    /// The run as a packet that can be sent.
-    pub(crate) fn into_packet(self, pool: &mut Pool) -> Packet {
-        if !self.divisible() || self.count == self.packet.segments() {
-            return self.packet;
-        }
-        let run = crate::segment::cut(&self.packet, self.first, self.count, pool);
-        pool.put(self.packet);
-        run
-    }
-}
+use crate::{Instant, LinkSpec, Packet};
 
 /// Where a lens puts what it lets through and what it does not.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 //! us: whatever the file says, a direction keeps no more than [`MEMORY`] of it, and what does not fit is our own
 //! overload ([`DropCause::Congested`](crate::DropCause::Congested)).
 
-use super::lens::Piece;
+use super::piece::Piece;
 use crate::LinkSpec;
 
 /// Memory that one direction of a link may hold in packets, in all its lenses. 10 Gbit/s put 62.5 MB on the way in 50 ms,

@@ -3,7 +3,8 @@
 //! Drawing per super-packet would let TCP run 1.8 times too fast at 1 % loss. The distance to the next lost
 //! segment is drawn instead of every segment (the geometric distribution), so that rare loss costs nothing.
 
-use super::lens::{Lens, Outlet, Piece};
+use super::lens::{Lens, Outlet};
+use super::piece::Piece;
 use crate::rng::Rng;
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec};

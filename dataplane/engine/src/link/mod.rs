@@ -4,6 +4,7 @@ mod delay;
 mod lens;
 mod limit;
 mod loss;
+mod piece;
 mod rate;
 mod shaper;
 #[cfg(test)]

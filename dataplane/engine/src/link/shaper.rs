@@ -1,9 +1,10 @@
 //! The row of lenses on the outgoing side of a link: loss, queue limit and rate, delay — in this order.
 
 use super::delay::Delay;
-use super::lens::{Lens, Outlet, Piece};
+use super::lens::{Lens, Outlet};
 use super::limit::{Backlog, MEMORY};
 use super::loss::Loss;
+use super::piece::Piece;
 use super::rate::Rate;
 use crate::rng::Rng;
 use crate::stats::{DropCause, DropCounters};

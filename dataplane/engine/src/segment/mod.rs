@@ -36,7 +36,7 @@ pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
 
     let mut run = pool.get_for(len);
     let vnet = run_vnet(packet.vnet(), first, count);
-    let at = crate::pool::HEADROOM;
+    let at = crate::HEADROOM;
     if let Some(storage) = run.storage_mut() {
         let out = &mut storage[at..at + len];
         out[..header].copy_from_slice(&packet.bytes()[..header]);

@@ -1,23 +1,19 @@
-//! The Internet checksum (RFC 1071), added up eight bytes at a time.
+//! The Internet checksum (RFC 1071).
 
 /// Adds bytes to a running sum, as big-endian 16-bit words; an odd last byte counts as the high half.
+///
+/// Ones' complement addition is the same for any word size and for any byte order (RFC 1071, section 2). So words of
+/// 32 bits are added in the machine's own order, which compilers turn into vector instructions, and the result alone is
+/// folded and swapped.
 #[must_use]
 pub fn sum(bytes: &[u8], start: u32) -> u32 {
-    let mut total = u64::from(start);
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_be_bytes([
-            chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7],
-        ]);
-        // Ones' complement addition is the same for any word size (RFC 1071, section 2), so halves can be
-        // added and folded at the end.
-        total += (word >> 32) + (word & 0xffff_ffff);
-    }
-    for pair in chunks.remainder().chunks(2) {
-        let low = pair.get(1).copied().unwrap_or(0);
-        total += u64::from(u16::from_be_bytes([pair[0], low]));
-    }
-    fold_wide(total)
+    let words = bytes.chunks_exact(4);
+    let mut last = [0; 4];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    let native = |word: [u8; 4]| u64::from(u32::from_ne_bytes(word));
+    let total: u64 = words.map(|word| native([word[0], word[1], word[2], word[3]])).sum();
+    let folded = u16::from_be(fold_wide(total + native(last)) as u16);
+    fold_wide(u64::from(start) + u64::from(folded))
 }
 
 /// Folds a sum and complements it: the value that goes into a header.

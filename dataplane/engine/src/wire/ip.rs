@@ -1,8 +1,6 @@
 //! The IPv4 header (RFC 791).
 
-use crate::packet::PacketError;
-
-use super::checksum;
+use super::{checksum, PacketError};
 
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;

@@ -1,5 +1,8 @@
 //! Orders of the controller, and how their ends are acknowledged.
 
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
+
 use super::*;
 
 #[test]
@@ -224,13 +227,8 @@ fn a_controller_that_says_anything_in_any_order_is_answered() {
     let nodes = connect_with(addr, [(2, false)], no_names());
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
-    let mut dice = 0x2545_f491_4f6c_dd1d_u64;
-    let mut roll = |below: u64| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        dice % below
-    };
+    let mut random = SplitMix64::seed_from_u64(1);
+    let mut roll = |below: u64| random.next_u64() % below;
     let addrs = [
         "",
         "10.0.0.1:80",
