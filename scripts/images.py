@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("what", choices=["base", "all"], help="the base image alone, or all images")
     parser.add_argument("--wheel", type=Path, help="our own wheel (default: the newest in build/wheel)")
     options = parser.parse_args()
+    os.umask(0o022)  # what is made here is for whoever runs in an image
     try:
         if options.what == "base":
             print(f"{debootstrap_base()} is ready")
@@ -121,7 +122,15 @@ def prepare_context(image: Image, own_wheel: Path, wheels: list[Path]) -> Path:
             (context / folder).mkdir()
             for file in files:
                 shutil.copy(file, context / folder)
+    # Programs in the image are not run by whoever owns this checkout, and its modes follow somebody's umask.
+    for path in context.rglob("*"):
+        path.chmod(0o755 if path.is_dir() or is_program(path) else 0o644)
     return context
+
+
+def is_program(file: Path) -> bool:
+    """Say whether its owner may execute a file."""
+    return bool(file.stat().st_mode & 0o100)
 
 
 def inputs_digest(image: Image, base: str, own_wheel: Path, wheels: list[Path]) -> str:
@@ -129,7 +138,8 @@ def inputs_digest(image: Image, base: str, own_wheel: Path, wheels: list[Path]) 
     digest = hashlib.sha256(image_id(base).encode())
     for file in sorted((ROOT / "images" / image.role).rglob("*")):
         if file.is_file():
-            digest.update(f"{file.name} {file.stat().st_mode & 0o111:o}\0".encode() + file.read_bytes())
+            kind = "program" if is_program(file) else "file"
+            digest.update(f"{kind} {file.name}\0".encode() + file.read_bytes())
     if image.role == "node":
         digest.update(f"packages {' '.join(with_packages())}\0".encode())
     if image.extra is not None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import images
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SUITE = """
@@ -256,3 +258,20 @@ def test_every_target_has_its_sentence() -> None:
         "clean",
         "help",
     } <= listed
+
+
+def test_an_image_can_be_run_by_everybody_whatever_the_umask_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "images" / "mine"
+    folder.mkdir(parents=True)
+    for name, mode in (("run", 0o700), ("Dockerfile", 0o600)):
+        (folder / name).write_text("")
+        (folder / name).chmod(mode)
+    wheel = tmp_path / "our.whl"
+    wheel.touch(mode=0o600)
+    monkeypatch.setattr(images, "ROOT", tmp_path)
+    monkeypatch.setattr(images, "BUILD", tmp_path / "build")
+    context = images.prepare_context(images.Image("mine", extra="node"), wheel, [])
+    modes = {str(path.relative_to(context)): path.stat().st_mode & 0o777 for path in context.rglob("*")}
+    assert modes == {"run": 0o755, "Dockerfile": 0o644, "deps": 0o755, "nm": 0o755, "nm/our.whl": 0o644}
