@@ -120,9 +120,9 @@ def test_ssh_and_scp_as_an_ordinary_user(lab: Lab) -> None:
     assert run(server, "id", "-un", user="user") == "user\n"
     for node, name in ((server, "host"), (client, "user")):
         run(node, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"/tmp/{name}_key", user="user")
-    public = run(client, "cat", "/tmp/user_key.pub")
+    public = run(client, "cat", "/tmp/user_key.pub", user="user")
     run(server, "sh", "-c", "umask 077; cat >/tmp/authorized_keys", user="user", stdin=public.encode())
-    known = "[server]:2222 " + run(server, "cat", "/tmp/host_key.pub")
+    known = "[server]:2222 " + run(server, "cat", "/tmp/host_key.pub", user="user")
     run(client, "sh", "-c", "cat >/tmp/known_hosts", user="user", stdin=known.encode())
     options = ["HostKey=/tmp/host_key", "PidFile=none", "UsePAM=no", "StrictModes=no"]
     options += ["AuthorizedKeysFile=/tmp/authorized_keys", "Subsystem=sftp internal-sftp"]
