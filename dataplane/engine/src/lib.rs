@@ -62,7 +62,7 @@ pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use packet::{Packet, PacketError, MAX_IP_HEADER};
 pub use pool::{Depot, Pool, HEADROOM, LARGE, SMALL};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
-pub use session::SinkAllocator;
+pub use session::{Prefetch, SinkAllocator};
 pub use stats::{DropCause, DropCounters, FlowStats, LinkStats, NodeStats, Traffic};
 pub use time::Instant;
 pub use vnet::VnetHeader;

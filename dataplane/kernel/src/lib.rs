@@ -1,7 +1,8 @@
 //! Everything the dataplane asks of Linux, behind one door.
 //!
 //! This is the only crate of the workspace that contains `unsafe`. A use is either one system call wide, or one access
-//! to memory that the language cannot check: a mapping that another process writes as well ([`ring`]). What it does for
+//! to memory that the language cannot check: a mapping that another process writes as well ([`ring`]), or a hint to the
+//! processor ([`memory::prefetch`]). What it does for
 //! its callers: open a TUN device ([`tun`]), give it an address ([`interface`]), make or enter a namespace
 //! ([`namespace`]), wait for readiness ([`poll`]), prepare a socket ([`socket`], [`local`]), share memory with another
 //! process ([`ring`]), pin a thread ([`thread`]). Nothing here knows what a node, a link or a route of the testbed is.

@@ -61,6 +61,10 @@ const fn tag_of(number: u64) -> u32 {
 /// Makes an empty vector with room for so many bytes, or says that there is none.
 pub type SinkAllocator = fn(usize) -> Option<Vec<u8>>;
 
+/// Asks the processor to bring so many bytes from an address into its caches, without waiting for them. A hint: nothing
+/// happens where it cannot be done.
+pub type Prefetch = fn(*const u8, usize);
+
 fn plain_sink(len: usize) -> Option<Vec<u8>> {
     let mut sink = Vec::new();
     sink.try_reserve_exact(len).ok().map(|()| sink)
@@ -125,6 +129,10 @@ impl Sessions {
 
     pub(crate) fn set_allocator(&mut self, allocate: SinkAllocator) {
         self.allocate = allocate;
+    }
+
+    pub(crate) fn set_prefetch(&mut self, prefetch: Prefetch) {
+        self.outbox.prefetch = prefetch;
     }
 
     pub(crate) fn set_addresses(&mut self, addresses: AddressPlan) {

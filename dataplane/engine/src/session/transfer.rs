@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::bitmap::Bitmap;
 use super::cadence::Cadence;
-use super::tag_of;
 use super::wire::{self, Header, Terms};
+use super::{tag_of, Prefetch};
 use crate::digest::{Digest, Digester};
 use crate::Instant;
 
@@ -100,9 +100,9 @@ impl Transfer {
 
     /// Takes the segments of a packet, of `step` bytes each with their headers. They are copied to their places first
     /// and digested there afterwards: turn by turn the digest would wait for the copies to reach the cache.
-    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) {
+    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, prefetch: Prefetch) {
         if let Some(run) = self.take_next(payload, step, sink) {
-            return self.digest(run, sink);
+            return self.digest_and_prefetch(run, sink, prefetch);
         }
         let mut run = 0..0;
         for segment in payload.chunks(step.max(1)) {
@@ -120,7 +120,7 @@ impl Transfer {
 
     /// Takes a packet whose segments are exactly those behind the end of the sink, as nearly all are, and returns
     /// which they are; `None` when it is not such a packet, and nothing has changed then. What is noted is noted once
-    /// for all of them: written between the copies, it would wait with them for memory, which took a third more time.
+    /// for all of them: written between the copies, it would wait with them for memory, which took a fifth more time.
     fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) -> Option<Range<u32>> {
         let (first, whole) = (self.next, self.unit + wire::HEADER);
         let start = u64::from(first) * self.unit as u64;
@@ -153,6 +153,18 @@ impl Transfer {
         self.unreported += count as u64;
         self.bytes += bytes;
         Some(run)
+    }
+
+    /// Digests the last segments of the sink, and meanwhile prefetches the places of as many that will follow them.
+    fn digest_and_prefetch(&mut self, run: Range<u32>, sink: &[u8], prefetch: Prefetch) {
+        let start = run.start as usize * self.unit;
+        let (mut ahead, room) = (sink.len(), (self.total as usize).max(sink.len()));
+        for (index, part) in run.zip(sink[start..].chunks(self.unit)) {
+            // Within the sink's capacity, which holds the total.
+            prefetch(sink.as_ptr().wrapping_add(ahead), part.len().min(room - ahead));
+            ahead = room.min(ahead + part.len());
+            self.digester.add(index, part);
+        }
     }
 
     /// Digests segments that have just been placed.

@@ -169,7 +169,7 @@ impl Receiver {
         let payload = packet.payload();
         let step = if packet.vnet().is_super() { usize::from(packet.vnet().gso_size) } else { payload.len() };
         transfer.started.get_or_insert(now);
-        transfer.take(payload, step, &mut self.sink);
+        transfer.take(payload, step, &mut self.sink, outbox.prefetch);
         transfer.last_arrival = now;
         self.nudge = Some((now.plus_nanos(SILENCE_NS), SILENCE_NS));
         if self.verify(now, outbox, io) {

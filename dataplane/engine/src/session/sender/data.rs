@@ -66,7 +66,11 @@ impl Sender {
             }
             // There is a digester in the first round alone, which sends segment after segment.
             if let Some(digester) = &mut self.digester {
+                let mut ahead = data.len().min((first + count) as usize * self.unit);
                 for (index, segment) in (first..).zip(out[IP_UDP..end].chunks(step)) {
+                    let next = &data[ahead..data.len().min(ahead + self.unit)];
+                    (outbox.prefetch)(next.as_ptr(), next.len());
+                    ahead += next.len();
                     digester.add(index, &segment[wire::HEADER..]);
                 }
             }
