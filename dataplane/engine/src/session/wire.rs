@@ -290,7 +290,7 @@ impl Reader<'_> {
     /// Entries of a fixed size up to the end.
     fn rest<T>(&mut self, size: usize, entry: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
         let bytes = std::mem::take(&mut self.0);
-        if bytes.len() % size != 0 {
+        if !bytes.len().is_multiple_of(size) {
             return None;
         }
         bytes.chunks_exact(size).map(|chunk| entry(&mut Reader(chunk))).collect()

@@ -117,7 +117,7 @@ proptest! {
         }
         // Each segment comes several times: in the end nothing is missing.
         for round in 0..=rounds {
-            for &index in order.iter().filter(|_| round == rounds || rng.next() % 2 == 0) {
+            for &index in order.iter().filter(|_| round == rounds || rng.next().is_multiple_of(2)) {
                 let part = data.chunks(UNIT).nth(index).expect("within the data");
                 bench.hand(&segment(number, round, index, part));
             }
