@@ -177,7 +177,6 @@ impl Sessions {
         dest: Ipv4Addr,
         mut receivers: Vec<NodeId>,
         data: SharedBytes,
-        limits: Option<SessionConfig>,
         io: &mut Io,
     ) -> Result<SessionId, CommandError> {
         receivers.sort_unstable();
@@ -189,8 +188,8 @@ impl Sessions {
             (node, queue.len() == 1)
         };
         let receivers = receivers.into_iter().map(&mut enqueue).collect();
-        let limits = limits.unwrap_or_else(|| self.limits.clone());
         self.sent.insert(number, id);
+        let limits = self.limits.clone();
         let offer = Offer { id, number, dest, data, limits, receivers };
         self.senders.insert(id, Sender::new(now, offer, &self.outbox));
         Ok(id)
@@ -239,17 +238,15 @@ impl Sessions {
         dest: Ipv4Addr,
         source: NodeId,
         capacity: u64,
-        limits: Option<SessionConfig>,
         io: &mut Io,
     ) -> Result<SessionId, CommandError> {
         if source == self.outbox.node_id {
             return Err(CommandError::BadReceiver(source, "it is the sender"));
         }
-        let limits = limits.unwrap_or_else(|| self.limits.clone());
         let sink = usize::try_from(capacity).ok().and_then(self.allocate).filter(|sink| sink.is_empty());
         let sink = sink.ok_or(CommandError::OutOfMemory(capacity))?;
         let (id, dest) = (self.next_id(io), u32::from(dest));
-        let receiver = Receiver::new(now, id, dest, source, capacity, limits, sink);
+        let receiver = Receiver::new(now, id, dest, source, capacity, self.limits.clone(), sink);
         receiver.solicit(&mut self.outbox, &mut io.pool);
         self.left.remove(&dest);
         self.receivers.insert(id, receiver);

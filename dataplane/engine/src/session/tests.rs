@@ -49,13 +49,13 @@ impl Bench {
     }
 
     fn receive(&mut self, expected_bytes: u64) -> SessionId {
-        self.session(Command::ReceiveData { dest: HERE, source: SENDER, expected_bytes, limits: None })
+        self.session(Command::ReceiveData { dest: HERE, source: SENDER, expected_bytes })
     }
 
     fn send(&mut self, data: &[u8]) -> SessionId {
         let dest = Ipv4Addr::new(10, 0, 0, 2);
         let data = SharedBytes::new(data.to_vec());
-        self.session(Command::SendData { dest, receivers: vec![SENDER], data, limits: None })
+        self.session(Command::SendData { dest, receivers: vec![SENDER], data })
     }
 
     fn cancel(&mut self, session: SessionId) -> Result<CommandOutput, CommandError> {
