@@ -13,8 +13,9 @@
 set -euo pipefail
 
 PYTHON_MINIMUM="3.11"
-# What the locked packages need, those of the tests included; a test compares it with them.
-RUST_MINIMUM="1.88"
+# As the crates say; a test compares it with what the locked packages need, those of the tests included.
+[[ $(<"${BASH_SOURCE[0]%/*}/../dataplane/Cargo.toml") =~ rust-version\ =\ \"([0-9.]+)\" ]]
+RUST_MINIMUM=${BASH_REMATCH[1]}
 BASE_IMAGE=${BASE_IMAGE:-debian:bookworm-slim}
 LOCAL_BASE=nm-base:bookworm
 # What a first build takes: 0.8 GB in the environment, the core and the weights of the demo, and room to make them.

@@ -168,7 +168,6 @@ impl Line {
                 dest: GROUP_IP,
                 source: 1,
                 expected_bytes,
-                limits: None,
             })?;
         }
         let start = Instant::now();
@@ -177,7 +176,6 @@ impl Line {
             dest: GROUP_IP,
             receivers,
             data: data.clone(),
-            limits: None,
         };
         let CommandOutput::Session(session) = self.ports[0].command(send)? else {
             return Err("no session".into());

@@ -165,7 +165,13 @@ fn datagrams_that_were_written_together_arrive_one_by_one_as_they_were_sent() {
     let before: u64 = written(&runtime);
     let mut buffer = [0; 2000];
     // A burst fits the receiver's buffer; most lengths are equal, some are not.
-    let length = |number: usize| if number % 17 == 0 { number % 400 } else { 300 };
+    let length = |number: usize| {
+        if number.is_multiple_of(17) {
+            number % 400
+        } else {
+            300
+        }
+    };
     let datagram = |number: usize| vec![number as u8; length(number)];
     for burst in 0..20 {
         let numbers = burst * 100..(burst + 1) * 100;

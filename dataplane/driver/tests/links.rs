@@ -71,7 +71,6 @@ fn lossless(from: &TestNode, to: &TestNode, length: usize) {
         dest: address,
         source: from.id,
         expected_bytes: length as u64,
-        limits: None,
     };
     let CommandOutput::Session(session) = to.command(receive) else {
         panic!("a session")
@@ -80,7 +79,6 @@ fn lossless(from: &TestNode, to: &TestNode, length: usize) {
         dest: address,
         receivers: vec![to.id],
         data: SharedBytes::new(data.clone()),
-        limits: None,
     };
     let CommandOutput::Session(outgoing) = from.command(send) else {
         panic!("a session")

@@ -160,7 +160,6 @@ fn only_the_node_that_failed_starts_anew() {
         dest: nm_engine::AddressPlan::default().node_addr(2),
         source: 1,
         expected_bytes: 1_000_000,
-        limits: None,
     };
     let CommandOutput::Session(session) = faulty.command(open) else {
         panic!("a session")

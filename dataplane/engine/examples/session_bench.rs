@@ -38,9 +38,9 @@ fn run(name: &str, nodes: u32, loss: f64, tree: &[(u32, u32)]) {
         let receivers: Vec<u32> = (2..=nodes).collect();
         for &node in &receivers {
             let (dest, source, expected_bytes) = (GROUP, 1, BYTES as u64);
-            bench.session(node, Command::ReceiveData { dest, source, expected_bytes, limits: None });
+            bench.session(node, Command::ReceiveData { dest, source, expected_bytes });
         }
-        let send = Command::SendData { dest: GROUP, receivers, data: data.clone(), limits: None };
+        let send = Command::SendData { dest: GROUP, receivers, data: data.clone() };
         let outgoing = bench.session(1, send);
         let start = Clock::now();
         bench.finish(outgoing);

@@ -196,8 +196,6 @@ pub enum Command {
         receivers: Vec<NodeId>,
         /// The data.
         data: SharedBytes,
-        /// Limits of this session; `None` takes the node's.
-        limits: Option<crate::SessionConfig>,
     },
     /// Prepares to receive a lossless transfer: takes the next offer of `source` to `dest` that no other call has
     /// taken. Several calls take offers in the order in which they were made. Answer: `Session`.
@@ -208,8 +206,6 @@ pub enum Command {
         source: NodeId,
         /// How many bytes we can take.
         expected_bytes: u64,
-        /// Limits of this session; `None` takes the node's.
-        limits: Option<crate::SessionConfig>,
     },
     /// Asks how a session stands. Answer: `Report`.
     SessionReport {

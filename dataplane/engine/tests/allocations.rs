@@ -104,17 +104,11 @@ fn a_session_allocates_nothing_per_packet() {
     const LEN: usize = 20_000_000;
     let (mut io, mut nodes) = line();
     for node in [2, 3] {
-        let receive =
-            Command::ReceiveData { dest: GROUP, source: 1, expected_bytes: LEN as u64, limits: None };
+        let receive = Command::ReceiveData { dest: GROUP, source: 1, expected_bytes: LEN as u64 };
         command(&mut nodes, &mut io, node, receive);
     }
     let data = SharedBytes::new(vec![1; LEN]);
-    command(
-        &mut nodes,
-        &mut io,
-        0,
-        Command::SendData { dest: GROUP, receivers: vec![2, 3], data, limits: None },
-    );
+    command(&mut nodes, &mut io, 0, Command::SendData { dest: GROUP, receivers: vec![2, 3], data });
     let mut pass = |rounds: u32| {
         for round in 0..rounds {
             let now = Instant(u64::from(round) * 100_000);

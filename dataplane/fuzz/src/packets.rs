@@ -241,7 +241,7 @@ fn receiver(group: Option<Ipv4Addr>) -> Command {
 fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
     let mut packet = io.pool.get();
     let kind = input.u8();
-    if kind % 8 == 0 {
+    if kind.is_multiple_of(8) {
         let vnet = VnetHeader::from_bytes(&input.array());
         let length = usize::from(input.u8());
         packet

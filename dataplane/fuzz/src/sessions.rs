@@ -122,7 +122,6 @@ impl Node {
             dest,
             receivers,
             data,
-            limits: None,
         };
         self.engine
             .handle_command(self.now, send, io)
@@ -134,7 +133,6 @@ impl Node {
             dest,
             source,
             expected_bytes: TRANSFER as u64,
-            limits: None,
         };
         let answer = self.engine.handle_command(self.now, receive, io);
         assert!(
@@ -155,7 +153,7 @@ impl Node {
                     self.engine.poll_transmit(self.now, io);
                 }
             }
-            2 if input.u8() % 8 == 0 => match input.u8() % 3 {
+            2 if input.u8().is_multiple_of(8) => match input.u8() % 3 {
                 0 => self.send(GROUP, io),
                 1 => self.receive(GROUP, input.one_of(&PEERS), io),
                 _ => {

@@ -1,9 +1,9 @@
 //! Everything the dataplane asks of Linux, behind one door.
 //!
-//! System calls are made by rustix, by nix for the two that rustix lacks, and by memmap2 for mappings. What is left of
+//! System calls are made by rustix, by nix for the two that rustix lacks, and by memmap2 for mappings. The remaining
 //! `unsafe`: `ioctl`, whose argument's type only the kernel knows ([`tun`], [`interface`]), `epoll_pwait2` ([`poll`]),
-//! `madvise` ([`memory`]), and access to a mapping that another process writes as well ([`ring`]). What the crate does
-//! for its callers: open a TUN device ([`tun`]), give it an address ([`interface`]), make or enter a namespace
+//! `madvise` and prefetch hints ([`memory`]), and access to a mapping that another process writes as well ([`ring`]).
+//! The crate opens a TUN device ([`tun`]), gives it an address ([`interface`]), makes or enters a namespace
 //! ([`namespace`]), wait for readiness ([`poll`]), prepare a socket ([`socket`], [`local`]), share memory with another
 //! process ([`ring`]), pin a thread ([`thread`]). Nothing here knows what a node, a link or a route of the testbed is.
 //!

@@ -9,8 +9,16 @@ use proptest::prelude::*;
 const MS: u64 = 1_000_000;
 
 /// Short limits, so that virtual time stays readable.
-fn limits() -> Option<SessionConfig> {
-    Some(SessionConfig { ready_grace_ms: 1_000, peer_timeout_ms: 2_000, ..SessionConfig::default() })
+fn limits() -> SessionConfig {
+    SessionConfig { ready_grace_ms: 1_000, peer_timeout_ms: 2_000, ..SessionConfig::default() }
+}
+
+/// The lab with a node 1, the sender, that has other limits.
+fn limited(mut lab: Lab, sessions: SessionConfig) -> Lab {
+    lab.kill(1);
+    lab.start_node(NodeConfig { sessions, ..NodeConfig::new(1) });
+    lab.install_shortest_routes();
+    lab
 }
 
 fn states(lab: &mut Lab, session: u64) -> Vec<(u32, SessionState)> {
@@ -19,11 +27,11 @@ fn states(lab: &mut Lab, session: u64) -> Vec<(u32, SessionState)> {
 
 #[test]
 fn a_receiver_that_never_comes_is_named_and_the_others_complete() {
-    let mut lab = Lab::ring(4, 1, &Wire::default());
+    let mut lab = limited(Lab::ring(4, 1, &Wire::default()), limits());
     let group = lab.group(1, 1, &[2, 3, 4]);
     let data = pattern(1_000_000, 1);
     let incoming = lab.receive_all(group, 1, &[2, 4], data.len());
-    let outgoing = lab.send_with(group, 1, &[2, 3, 4], data.clone(), limits());
+    let outgoing = lab.send(group, 1, &[2, 3, 4], data.clone());
     assert!(lab.run_until_finished(1, outgoing));
     let report = lab.report(1, outgoing);
     assert_eq!(report.state, SessionState::Failed);
@@ -36,11 +44,11 @@ fn a_receiver_that_never_comes_is_named_and_the_others_complete() {
 
 #[test]
 fn a_receiver_that_comes_late_but_in_time_is_like_the_others() {
-    let mut lab = Lab::ring(4, 1, &Wire::default());
+    let mut lab = limited(Lab::ring(4, 1, &Wire::default()), limits());
     let group = lab.group(1, 1, &[2, 3, 4]);
     let data = pattern(1_000_000, 1);
     lab.receive_all(group, 1, &[2, 4], data.len());
-    let outgoing = lab.send_with(group, 1, &[2, 3, 4], data.clone(), limits());
+    let outgoing = lab.send(group, 1, &[2, 3, 4], data.clone());
     lab.run_for(900 * MS);
     let before = lab.now();
     let late = lab.receive(group, 1, 3, data.len());
@@ -52,12 +60,12 @@ fn a_receiver_that_comes_late_but_in_time_is_like_the_others() {
 
 #[test]
 fn receivers_that_wait_for_the_last_one_do_not_lose_patience() {
-    let mut lab = Lab::star(3, 1, &Wire::default());
+    let patient = SessionConfig { ready_grace_ms: 120_000, ..SessionConfig::default() };
+    let mut lab = limited(Lab::star(3, 1, &Wire::default()), patient);
     let group = lab.group(1, 1, &[2, 3]);
     let data = pattern(100_000, 1);
     let early = lab.receive(group, 1, 2, data.len());
-    let patient = SessionConfig { ready_grace_ms: 120_000, ..SessionConfig::default() };
-    let outgoing = lab.send_with(group, 1, &[2, 3], data.clone(), Some(patient));
+    let outgoing = lab.send(group, 1, &[2, 3], data.clone());
     lab.run_for(60_000 * MS);
     let late = lab.receive(group, 1, 3, data.len());
     assert!(lab.run_until_finished(1, outgoing));
@@ -102,11 +110,11 @@ fn a_receiver_that_leaves_midway_has_left_and_the_others_complete() {
 
 #[test]
 fn a_receiver_that_dies_is_given_up_and_does_not_hold_up_the_others() {
-    let mut lab = Lab::star(4, 1, &Wire { delay_ns: 2 * MS, ..Wire::default() });
+    let mut lab = limited(Lab::star(4, 1, &Wire { delay_ns: 2 * MS, ..Wire::default() }), limits());
     let group = lab.group(1, 1, &[2, 3, 4]);
     let data = pattern(10_000_000, 1);
     let incoming = lab.receive_all(group, 1, &[2, 3, 4], data.len());
-    let outgoing = lab.send_with(group, 1, &[2, 3, 4], data.clone(), limits());
+    let outgoing = lab.send(group, 1, &[2, 3, 4], data.clone());
     assert!(lab.run_until(|lab| lab.stats(3).links[0].rx.bytes > 2_000_000));
     lab.kill(3);
     let death = lab.now();
@@ -226,7 +234,7 @@ fn what_cannot_be_sent_is_refused_by_name() {
     let group = lab.group(1, 1, &[2, 3]);
     let mut send = |dest: std::net::Ipv4Addr, receivers: Vec<u32>, len: usize| {
         let data = SharedBytes::new(vec![0; len]);
-        lab.command(1, Command::SendData { dest, receivers, data, limits: None }).expect_err("refused")
+        lab.command(1, Command::SendData { dest, receivers, data }).expect_err("refused")
     };
     assert_eq!(send(group, vec![2], 0), CommandError::EmptyBuffer);
     assert_eq!(send(group, vec![], 1), CommandError::NoReceivers);
@@ -236,7 +244,7 @@ fn what_cannot_be_sent_is_refused_by_name() {
     assert_eq!(send(unknown, vec![2], 1), CommandError::UnknownGroupAddress(unknown));
     assert!(matches!(send([10, 0, 0, 2].into(), vec![3], 1), CommandError::BadReceiver(3, _)));
     assert!(matches!(send([8, 8, 8, 8].into(), vec![3], 1), CommandError::UnknownAddress(_)));
-    let huge = Command::ReceiveData { dest: group, source: 2, expected_bytes: u64::MAX / 2, limits: None };
+    let huge = Command::ReceiveData { dest: group, source: 2, expected_bytes: u64::MAX / 2 };
     assert!(matches!(lab.command(1, huge), Err(CommandError::OutOfMemory(_))));
 }
 
@@ -291,7 +299,7 @@ proptest! {
         len in 1usize..3_000_000,
     ) {
         let nodes = fates.len() as u32 + 1;
-        let mut lab = Lab::star(nodes, seed, &Wire { loss, delay_ns: MS, ..Wire::default() });
+        let mut lab = limited(Lab::star(nodes, seed, &Wire { loss, delay_ns: MS, ..Wire::default() }), limits());
         lab.shape_all(&LinkSpec { rate_bps: Some(100_000_000), ..LinkSpec::default() });
         let receivers: Vec<u32> = (2..=nodes).collect();
         let group = lab.group(1, 1, &receivers);
@@ -301,7 +309,7 @@ proptest! {
             let early = !matches!(fate, Fate::NeverComes | Fate::ComesLate(_));
             incoming.push(early.then(|| lab.receive(group, 1, node, len)));
         }
-        let outgoing = lab.send_with(group, 1, &receivers, data.clone(), limits());
+        let outgoing = lab.send(group, 1, &receivers, data.clone());
         for ms in 0..1_000 {
             lab.run_for(MS);
             for (index, fate) in fates.iter().enumerate() {

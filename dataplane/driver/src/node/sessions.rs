@@ -42,7 +42,6 @@ impl Node {
             dest,
             receivers,
             data,
-            limits: None,
         })
     }
 
@@ -70,7 +69,6 @@ impl Node {
             dest,
             source,
             expected_bytes,
-            limits: None,
         })
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nm_engine::Command;
+use nm_engine::{Command, Engine};
 use nm_kernel::memory;
 
 /// Requests under way at the same time; beyond that memory is made on the shard after all.
@@ -37,8 +37,13 @@ pub fn forget(len: usize) {
     drop(take(len));
 }
 
-/// The engine's allocator.
-pub fn allocate(len: usize) -> Option<Vec<u8>> {
+/// Gives a new engine what it takes from us.
+pub fn equip(engine: &mut Engine) {
+    engine.set_sink_allocator(allocate);
+    engine.set_prefetch(memory::prefetch);
+}
+
+fn allocate(len: usize) -> Option<Vec<u8>> {
     take(len).or_else(|| memory::roomy(len))
 }
 

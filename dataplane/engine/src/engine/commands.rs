@@ -9,7 +9,7 @@ use crate::vnet::F_NEEDS_CSUM;
 use crate::wire::{checksum, ip};
 use crate::{
     AddressPlan, Command, CommandError, CommandOutput, Event, GroupId, GroupInfo, GroupRoute, Instant, Io,
-    LinkId, LinkSpec, NodeId, Packet, Pool, SessionConfig, SharedBytes, Target, VnetHeader, HEADROOM,
+    LinkId, LinkSpec, NodeId, Packet, Pool, SharedBytes, Target, VnetHeader, HEADROOM,
 };
 
 type Output = Result<CommandOutput, CommandError>;
@@ -53,12 +53,10 @@ impl Engine {
             Command::SendMessage { target, src_port, dst_port, payload } => {
                 self.send_message(now, target, (src_port, dst_port), &payload, io)
             }
-            Command::SendData { dest, receivers, data, limits } => {
-                self.send_data(now, dest, receivers, data, limits, io)
-            }
-            Command::ReceiveData { dest, source, expected_bytes, limits } => {
+            Command::SendData { dest, receivers, data } => self.send_data(now, dest, receivers, data, io),
+            Command::ReceiveData { dest, source, expected_bytes } => {
                 self.check_dest(dest)?;
-                let session = self.sessions.receive(now, dest, source, expected_bytes, limits, io)?;
+                let session = self.sessions.receive(now, dest, source, expected_bytes, io)?;
                 Ok(CommandOutput::Session(session))
             }
             Command::SessionReport { session } => {
@@ -212,7 +210,6 @@ impl Engine {
         dest: Ipv4Addr,
         receivers: Vec<NodeId>,
         data: SharedBytes,
-        limits: Option<SessionConfig>,
         io: &mut Io,
     ) -> Output {
         self.check_dest(dest)?;
@@ -221,7 +218,7 @@ impl Engine {
                 return Err(CommandError::BadReceiver(other, "the destination is another node"));
             }
         }
-        Ok(CommandOutput::Session(self.sessions.send(now, dest, receivers, data, limits, io)?))
+        Ok(CommandOutput::Session(self.sessions.send(now, dest, receivers, data, io)?))
     }
 
     fn check_dest(&self, dest: Ipv4Addr) -> Result<(), CommandError> {

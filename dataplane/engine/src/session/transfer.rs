@@ -1,14 +1,13 @@
 //! What a receiver has of a transfer, and how segments find their places.
 
+use std::ops::Range;
+
 use super::bitmap::Bitmap;
 use super::cadence::Cadence;
-use super::tag_of;
 use super::wire::{self, Header, Terms};
+use super::{tag_of, Prefetch};
 use crate::digest::{Digest, Digester};
 use crate::Instant;
-
-/// Bytes that one call digests at most: a tenth of a millisecond of a packet thread.
-const DIGEST_STEP: usize = 1 << 20;
 
 /// What a manifest promised.
 #[derive(Debug)]
@@ -17,14 +16,10 @@ pub(super) struct Transfer {
     pub total: u64,
     /// What the sender says that the digest is, once it has said so.
     pub promised: Option<Digest>,
-    /// How many segments the digest covers: always from the start on, so that what has just arrived in order is still in
-    /// the cache.
+    /// Of the segments that are there, each as it lies in the sink.
     digester: Digester,
-    digested: u32,
-    /// Segments from the start on that are all there.
-    gapless: u32,
-    /// When the next step is due, if one is.
-    pub digest_due: Option<Instant>,
+    /// The segment behind the one that arrived last: nearly always the next to arrive.
+    next: u32,
     pub unit: usize,
     pub segments: u32,
     pub cadence: Cadence,
@@ -53,10 +48,8 @@ impl Transfer {
             number,
             total,
             promised: None,
-            digester: Digester::new(),
-            digested: 0,
-            gapless: 0,
-            digest_due: None,
+            digester: Digester::default(),
+            next: 0,
             unit,
             segments,
             cadence: terms.cadence,
@@ -83,110 +76,118 @@ impl Transfer {
         }
     }
 
-    /// Takes a step through the bytes that are there without a gap. More is due at once when that was not all, but
-    /// in another turn, so that packets come in between.
-    pub(super) fn digest(&mut self, now: Instant, sink: &[u8]) {
-        self.gapless = self.have.find(self.gapless, false);
-        let most = (DIGEST_STEP / self.unit).max(1) as u32;
-        let end = self.gapless.min(self.digested.saturating_add(most));
-        for index in self.digested..end {
-            let start = index as usize * self.unit;
-            let stop = sink.len().min(start + self.unit);
-            let mut header = [0; wire::HEADER];
-            self.header(index).write(&mut header);
-            self.digester.update(&header);
-            self.digester.update(&sink[start.min(stop)..stop]);
-        }
-        self.digested = self.digested.max(end);
-        self.digest_due = (self.digested < self.gapless).then(|| now.plus_nanos(1));
-    }
-
-    /// The header of a segment in the first round.
-    fn header(&self, index: u32) -> Header {
-        let offset = u64::from(index) * self.unit as u64;
-        Header { kind: wire::DATA, round: 0, tag: tag_of(self.number), offset }
-    }
-
-    /// The digest of the whole, once everything is there and was looked at.
+    /// The digest of the whole, once everything is there.
     pub(super) fn found(&self) -> Option<Digest> {
-        let through = self.have.is_full() && self.digested == self.segments;
-        through.then(|| self.digester.finish())
+        (self.have.ones() == self.segments).then(|| self.digester.finish())
     }
 
     /// Lets go of what only a running transfer needs.
     pub(super) fn end(&mut self) {
         self.have = Bitmap::default();
-        self.digest_due = None;
     }
 
     /// Which segment begins at an offset. Compared before it is made a 32-bit number: an offset far behind the end would
     /// otherwise pass for a small one, with a terabyte to be filled before it.
     #[inline]
     fn index_of(&self, offset: u64) -> Option<u32> {
-        let (index, rest) = (offset / self.unit as u64, offset % self.unit as u64);
+        let unit = self.unit as u64;
+        if offset == u64::from(self.next) * unit {
+            return (self.next < self.segments).then_some(self.next);
+        }
+        let (index, rest) = (offset / unit, offset % unit);
         (rest == 0 && index < u64::from(self.segments)).then_some(index as u32)
     }
 
-    /// Takes the segments of a packet, of `step` bytes each with their headers.
-    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) {
-        if !self.take_next(payload, step, sink) {
-            payload.chunks(step.max(1)).for_each(|segment| self.place(segment, sink));
+    /// Takes the segments of a packet, of `step` bytes each with their headers. They are copied to their places first
+    /// and digested there afterwards: turn by turn the digest would wait for the copies to reach the cache.
+    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, prefetch: Prefetch) {
+        if let Some(run) = self.take_next(payload, step, sink) {
+            return self.digest_and_prefetch(run, sink, prefetch);
         }
+        let mut run = 0..0;
+        for segment in payload.chunks(step.max(1)) {
+            let Some(index) = self.place(segment, sink) else {
+                continue;
+            };
+            if index != run.end {
+                self.digest(run, sink);
+                run = index..index;
+            }
+            run.end += 1;
+        }
+        self.digest(run, sink);
     }
 
-    /// Takes a packet whose segments are exactly the next ones, as nearly all are: its bytes are digested as they are and
-    /// then copied behind what is there. False when it is not such a packet; nothing has changed then.
-    fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) -> bool {
-        let (first, whole) = (self.digested, self.unit + wire::HEADER);
+    /// Takes a packet whose segments are exactly those behind the end of the sink, as nearly all are, and returns
+    /// which they are; `None` when it is not such a packet, and nothing has changed then. What is noted is noted once
+    /// for all of them: written between the copies, it would wait with them for memory, which took a fifth more time.
+    fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) -> Option<Range<u32>> {
+        let (first, whole) = (self.next, self.unit + wire::HEADER);
         let start = u64::from(first) * self.unit as u64;
-        // What the digest does not cover yet lies behind the end of the sink, so none of it is there.
-        if self.round != 0 || sink.len() as u64 != start || (payload.len() > step && step != whole) {
-            return false;
+        if sink.len() as u64 != start || (payload.len() > step && step != whole) {
+            return None;
         }
         let count = payload.len().div_ceil(whole);
         let bytes = (count as u64 * self.unit as u64).min(self.total.saturating_sub(start));
-        if count == 0 || count > (self.segments - first) as usize {
-            return false;
+        let fits = count > 0 && count <= (self.segments - first) as usize;
+        if !fits || payload.len() as u64 != bytes + (count * wire::HEADER) as u64 {
+            return None;
         }
-        if payload.len() as u64 != bytes + (count * wire::HEADER) as u64 {
-            return false;
+        let run = first..first + count as u32;
+        let mut expected =
+            Header { kind: wire::DATA, round: self.round, tag: tag_of(self.number), offset: start };
+        for segment in payload.chunks(whole) {
+            if Header::read(segment)?.0 != expected {
+                return None;
+            }
+            expected.offset += self.unit as u64;
         }
-        let fits = |(index, segment)| {
-            Header::read(segment).is_some_and(|(header, _)| header == self.header(first + index))
-        };
-        if !(0..).zip(payload.chunks(whole)).all(fits) {
-            return false;
-        }
-        self.digester.update(payload);
         // Each begins with a header, which was just read.
         for segment in payload.chunks(whole) {
             sink.extend_from_slice(&segment[wire::HEADER..]);
         }
-        let count = count as u32;
-        self.have.set_range(first, count);
-        self.digested = first + count;
-        self.gapless = self.digested;
-        self.highest = self.highest.max(self.digested);
-        self.received += u64::from(count);
-        self.unreported += u64::from(count);
+        self.have.set_range(first, count as u32);
+        self.next = run.end;
+        self.highest = self.highest.max(run.end);
+        self.received += count as u64;
+        self.unreported += count as u64;
         self.bytes += bytes;
-        true
+        Some(run)
     }
 
-    /// Puts one segment where it belongs. Nonsense is ignored: offsets that no segment has, wrong lengths, other transfers.
+    /// Digests the last segments of the sink, and meanwhile prefetches the places of as many that will follow them.
+    fn digest_and_prefetch(&mut self, run: Range<u32>, sink: &[u8], prefetch: Prefetch) {
+        let start = run.start as usize * self.unit;
+        let (mut ahead, room) = (sink.len(), (self.total as usize).max(sink.len()));
+        for (index, part) in run.zip(sink[start..].chunks(self.unit)) {
+            // Within the sink's capacity, which holds the total.
+            prefetch(sink.as_ptr().wrapping_add(ahead), part.len().min(room - ahead));
+            ahead = room.min(ahead + part.len());
+            self.digester.add(index, part);
+        }
+    }
+
+    /// Digests segments that have just been placed.
+    fn digest(&mut self, run: Range<u32>, sink: &[u8]) {
+        let start = run.start as usize * self.unit;
+        let end = sink.len().min(run.end as usize * self.unit);
+        for (index, part) in run.zip(sink[start.min(end)..end].chunks(self.unit)) {
+            self.digester.add(index, part);
+        }
+    }
+
+    /// Puts one segment where it belongs and returns its index, if it was not there yet. Nonsense is ignored: offsets
+    /// that no segment has, wrong lengths, other transfers.
     #[inline]
-    fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) {
-        let Some((header, part)) = Header::read(segment) else {
-            return;
-        };
+    fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) -> Option<u32> {
+        let (header, part) = Header::read(segment)?;
         let offset = header.offset as usize;
-        let Some(index) = self.index_of(header.offset) else {
-            return;
-        };
+        let index = self.index_of(header.offset)?;
         let expected = self.unit.min((self.total as usize).saturating_sub(offset));
         if header.kind != wire::DATA || header.tag != tag_of(self.number) || part.len() != expected {
-            return;
+            return None;
         }
+        self.next = index + 1;
         self.received += 1;
         self.unreported += 1;
         // A straggler of an earlier round is data like any other, but says nothing about this round.
@@ -197,18 +198,17 @@ impl Transfer {
             self.highest = index + 1;
         }
         if !self.have.set(index) {
-            return;
+            return None;
         }
         self.bytes += part.len() as u64;
-        if offset == sink.len() {
-            sink.extend_from_slice(part);
-            return;
+        if offset < sink.len() {
+            sink[offset..offset + part.len()].copy_from_slice(part);
+            return Some(index);
         }
         if offset > sink.len() {
             sink.resize(offset, 0);
-            sink.extend_from_slice(part);
-            return;
         }
-        sink[offset..offset + part.len()].copy_from_slice(part);
+        sink.extend_from_slice(part);
+        Some(index)
     }
 }

@@ -290,7 +290,7 @@ impl Reader<'_> {
     /// Entries of a fixed size up to the end.
     fn rest<T>(&mut self, size: usize, entry: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
         let bytes = std::mem::take(&mut self.0);
-        if bytes.len() % size != 0 {
+        if !bytes.len().is_multiple_of(size) {
             return None;
         }
         bytes.chunks_exact(size).map(|chunk| entry(&mut Reader(chunk))).collect()
@@ -317,9 +317,9 @@ mod tests {
             Message::Manifest { dest: 7, terms: terms(), listed: vec![2, 70_000] },
             Message::Manifest { dest: 7, terms: terms(), listed: vec![] },
             Message::Ready { capacity: 90_000_000 },
-            Message::SourceDone { digest: Digest::of(b"y") },
+            Message::SourceDone { digest: Digest::of(b"y", 100) },
             Message::Need { last: true, bytes: 5, runs: vec![(0, 1), (9, 100)] },
-            Message::Complete { bytes: 9, digest: Digest::of(b"x") },
+            Message::Complete { bytes: 9, digest: Digest::of(b"x", 100) },
             Message::Progress(Progress {
                 highest: 3,
                 received: 4,

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use nm_engine::{
-    Command, CommandError, CommandOutput, FlowFilter, Instant, NodeId, NodeStats, ReceiverId, SessionConfig,
-    SessionId, SessionReport, SharedBytes, VnetHeader,
+    Command, CommandError, CommandOutput, FlowFilter, Instant, NodeId, NodeStats, ReceiverId, SessionId,
+    SessionReport, SharedBytes, VnetHeader,
 };
 
 use super::{Inbox, Lab};
@@ -46,26 +46,14 @@ impl Lab {
 
     /// Starts a lossless transfer.
     pub fn send(&mut self, dest: Ipv4Addr, source: NodeId, receivers: &[NodeId], data: Vec<u8>) -> SessionId {
-        self.send_with(dest, source, receivers, data, None)
-    }
-
-    /// Starts a lossless transfer with limits of its own.
-    pub fn send_with(
-        &mut self,
-        dest: Ipv4Addr,
-        source: NodeId,
-        receivers: &[NodeId],
-        data: Vec<u8>,
-        limits: Option<SessionConfig>,
-    ) -> SessionId {
         let data = SharedBytes::new(data);
-        let command = Command::SendData { dest, receivers: receivers.to_vec(), data, limits };
+        let command = Command::SendData { dest, receivers: receivers.to_vec(), data };
         self.session(source, command)
     }
 
     /// Prepares one node to receive.
     pub fn receive(&mut self, dest: Ipv4Addr, source: NodeId, node: NodeId, len: usize) -> SessionId {
-        let command = Command::ReceiveData { dest, source, expected_bytes: len as u64, limits: None };
+        let command = Command::ReceiveData { dest, source, expected_bytes: len as u64 };
         self.session(node, command)
     }
 

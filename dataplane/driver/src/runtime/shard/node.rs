@@ -52,7 +52,7 @@ impl Node {
     pub fn new(new: NewNode, key: NodeKey) -> Self {
         let id = new.config.node_id;
         let mut engine = Engine::new(new.config.clone());
-        engine.set_sink_allocator(sinks::allocate);
+        sinks::equip(&mut engine);
         Self {
             id,
             key,

@@ -222,7 +222,7 @@ fn renew(node: &mut Node) {
     node.config.incarnation =
         nm_kernel::thread::random_u64().unwrap_or_else(|_| node.config.incarnation.wrapping_add(1));
     let mut engine = Engine::new(node.config.clone());
-    engine.set_sink_allocator(sinks::allocate);
+    sinks::equip(&mut engine);
     node.engine = engine;
     node.busy = false;
     if let Some(tun) = &mut node.tun {

@@ -169,7 +169,7 @@ impl Receiver {
         let payload = packet.payload();
         let step = if packet.vnet().is_super() { usize::from(packet.vnet().gso_size) } else { payload.len() };
         transfer.started.get_or_insert(now);
-        transfer.take(payload, step, &mut self.sink);
+        transfer.take(payload, step, &mut self.sink, outbox.prefetch);
         transfer.last_arrival = now;
         self.nudge = Some((now.plus_nanos(SILENCE_NS), SILENCE_NS));
         if self.verify(now, outbox, io) {
@@ -227,7 +227,7 @@ impl Receiver {
             Message::SourceDone { digest } if self.state == SessionState::Active => {
                 self.promise(*digest);
                 if !self.judge(now, outbox, io) {
-                    self.tell_missing(now, header.round, outbox, &mut io.pool);
+                    self.tell_missing(header.round, outbox, &mut io.pool);
                 }
             }
             Message::Poll | Message::SourceDone { .. } => self.invited_again(now, outbox, &mut io.pool),
@@ -257,16 +257,11 @@ impl Receiver {
         self.solicit(outbox, &mut io.pool);
     }
 
-    fn tell_missing(&mut self, now: Instant, round: u8, outbox: &mut Outbox, pool: &mut Pool) {
+    fn tell_missing(&mut self, round: u8, outbox: &mut Outbox, pool: &mut Pool) {
         let Some(transfer) = &mut self.transfer else {
             return;
         };
         transfer.enter_round(round);
-        if transfer.have.is_full() {
-            // Nothing is missing, but not all of it was looked at yet.
-            self.report_progress(now, true, outbox, pool);
-            return;
-        }
         if !transfer.asked {
             transfer.asked = true;
             transfer.repair_rounds += 1;
@@ -292,18 +287,13 @@ impl Receiver {
         };
         let running = self.transfer.as_ref().filter(|_| self.state == SessionState::Active);
         let report = running.and_then(|transfer| transfer.report_due);
-        let digest = running.and_then(|transfer| transfer.digest_due);
         let nudge = self.nudge.map(|(at, _)| at);
-        end.into_iter().chain(report).chain(digest).chain(nudge).min()
+        end.into_iter().chain(report).chain(nudge).min()
     }
 
     pub(in crate::session) fn tick(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
-        }
-        let due = self.transfer.as_ref().and_then(|transfer| transfer.digest_due);
-        if self.state == SessionState::Active && due.is_some_and(|due| due <= now) {
-            self.verify(now, outbox, io);
         }
         self.give_up(now, outbox, io);
         let report = self.transfer.as_ref().and_then(|transfer| transfer.report_due);

@@ -4,17 +4,14 @@ use super::{Receiver, NUDGE_NS};
 use crate::digest::Digest;
 use crate::session::outbox::Outbox;
 use crate::session::report::SessionState;
+use crate::session::transfer::Transfer;
 use crate::session::wire::Message;
 use crate::{Instant, Io};
 
 impl Receiver {
-    /// Looks at the bytes that have come. True when that was all of them and the session has ended.
+    /// Looks whether every byte is there. True when it is and the session has ended.
     pub(super) fn verify(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) -> bool {
-        let Some(transfer) = &mut self.transfer else {
-            return false;
-        };
-        transfer.digest(now, &self.sink);
-        let Some(found) = transfer.found() else {
+        let Some(found) = self.transfer.as_ref().and_then(Transfer::found) else {
             return false;
         };
         self.digest = found;

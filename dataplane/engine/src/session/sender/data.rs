@@ -51,6 +51,7 @@ impl Sender {
         if let Some(storage) = packet.storage_mut() {
             let out = &mut storage[HEADROOM..];
             let tag = tag_of(self.number);
+            let first = self.plan.sent_end();
             for _ in 0..count {
                 let Some(segment) = self.plan.next() else {
                     break;
@@ -63,9 +64,15 @@ impl Sender {
                 out[end..end + part.len()].copy_from_slice(part);
                 end += part.len();
             }
-            // There is a digester in the first round alone.
+            // There is a digester in the first round alone, which sends segment after segment.
             if let Some(digester) = &mut self.digester {
-                digester.update(&out[IP_UDP..end]);
+                let mut ahead = data.len().min((first + count) as usize * self.unit);
+                for (index, segment) in (first..).zip(out[IP_UDP..end].chunks(step)) {
+                    let next = &data[ahead..data.len().min(ahead + self.unit)];
+                    (outbox.prefetch)(next.as_ptr(), next.len());
+                    ahead += next.len();
+                    digester.add(index, &segment[wire::HEADER..]);
+                }
             }
             emit_headers(&mut out[..end], outbox.addr(outbox.node_id), self.dest);
         }

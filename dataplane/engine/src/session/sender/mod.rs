@@ -104,7 +104,7 @@ impl Sender {
             id: offer.id,
             number: offer.number,
             dest: offer.dest,
-            digester: Some(Digester::new()),
+            digester: Some(Digester::default()),
             digest: None,
             data: Some(offer.data),
             total,
