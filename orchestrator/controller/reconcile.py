@@ -217,7 +217,7 @@ def _wanted_link(node: Node, remote: Node, registry: Registry) -> WantedLink:
     spec = link.spec_from(node.id)
     version = link_version(base, spec)
     # On one network they may be on one machine; the dialler finds out by trying.
-    socket_path = remote.link_door if dial and node.private_name == remote.private_name else ""
+    socket_path = remote.link_socket if dial and node.private_name == remote.private_name else ""
     key = b"" if same else registry.link_key(node.id, remote.id)
     message = AddNode(
         remote.id, remote.name, addr, remote.process, same, dial, spec, version, socket_path, key

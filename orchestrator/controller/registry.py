@@ -49,7 +49,7 @@ class Node:
     Attributes:
         peer: The connection that it is on, None while it is away.
         process: As it said; 0 when it has never registered.
-        link_door: The path of its process's unix socket for links, if it has one.
+        link_socket: The path of its process's unix socket for links, if it has one.
         links_up: Neighbours to which its link is up, by its own account, and what carries it.
         links_down: Why its link to a neighbour is not up, by its own account.
         reported: It said `NodeTopologyReady` since it came.
@@ -69,7 +69,7 @@ class Node:
     private_name: str = ""
     private_addr: str = ""
     public_addr: str = ""
-    link_door: str = ""
+    link_socket: str = ""
     mtu: int = 1500
     links_up: dict[int, str] = field(default_factory=dict)
     links_down: dict[int, str] = field(default_factory=dict)
@@ -191,7 +191,7 @@ class Registry:
         node.private_name = hello.private_network_name
         node.private_addr = hello.private_network_addr
         node.public_addr = hello.public_network_addr or node.declared_public_addr
-        node.link_door = hello.link_door
+        node.link_socket = hello.link_socket
         node.mtu = hello.mtu
         node.reported = False
         node.expected_back = False

@@ -36,7 +36,7 @@ def test_a_listed_word_is_found_in_texts_and_identifiers(line: str) -> None:
         "a mailbox",
         "outdoor",
         "SO_NETNS_COOKIE",
-        "link_door",
+        "link_socket",
         "small letters",
         "amended",
         "housed",

@@ -116,7 +116,7 @@ impl Line {
                 remote,
                 remote_name,
                 kind,
-                door: None,
+                socket: None,
                 spec,
                 secret: LinkSecret::from_bytes(&[7; 32]),
             })?;

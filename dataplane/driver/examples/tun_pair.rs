@@ -46,9 +46,9 @@ impl Options {
     /// How the process of one node is set up, where each has its own.
     fn runtime_of(&self, id: NodeId) -> RuntimeConfig {
         let name = format!("{}{id}-{}.sock", self.prefix, std::process::id());
-        let door = std::env::temp_dir().join(name);
+        let socket = std::env::temp_dir().join(name);
         RuntimeConfig {
-            door: matches!(self.link.as_str(), "shared" | "unix").then_some(door),
+            socket: matches!(self.link.as_str(), "shared" | "unix").then_some(socket),
             shared_memory: self.link == "shared",
             ..self.runtime.clone()
         }
@@ -194,7 +194,7 @@ impl Lab {
                 remote,
                 remote_name: format!("n{remote}"),
                 kind,
-                door: options.runtime_of(remote).door,
+                socket: options.runtime_of(remote).socket,
                 spec: options.spec.clone(),
                 secret: LinkSecret::from_bytes(&[7; 32]),
             })?;

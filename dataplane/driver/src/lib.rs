@@ -6,7 +6,7 @@
 //!             └─────▶ runtime   a thread per core; engines, TUN devices, links
 //! ```
 //!
-//! [`node::Node`] is the front door. Packets never leave `runtime`; messages for a program do, through a queue.
+//! [`node::Node`] is the public API. Packets never leave `runtime`; messages for a program do, through a queue.
 
 pub mod config;
 pub(crate) mod control;

@@ -41,8 +41,8 @@ fn link(homes: &[Arc<Runtime>; 2], node: &TestNode, to: NodeId) {
         remote: to,
         remote_name: format!("n{to}"),
         kind: kind(homes, node.id, to),
-        door: homes[to as usize % 2]
-            .door()
+        socket: homes[to as usize % 2]
+            .socket()
             .expect("usable")
             .map(Path::to_owned),
         spec: LinkSpec {

@@ -150,15 +150,15 @@ fn a_session_crosses_every_kind_of_link_between_processes() {
 }
 
 #[test]
-fn a_door_that_leads_nowhere_leaves_tcp() {
+fn a_socket_that_leads_nowhere_leaves_tcp() {
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     one.link(2, LinkKind::Accept);
     let (gone, stale) = (fresh_path(), fresh_path());
     drop(std::os::unix::net::UnixListener::bind(&stale).expect("a path of ours"));
-    for door in [&gone, &stale] {
+    for socket in [&gone, &stale] {
         let kind = LinkKind::Dial(address(&home));
-        two.link_at(1, kind, Some(door), LinkSpec::default(), TOKEN);
+        two.link_at(1, kind, Some(socket), LinkSpec::default(), TOKEN);
         two.heard.wait_link(1, true);
         assert_eq!(two.heard.carrier(1), Some(Carrier::Tcp));
     }
@@ -166,19 +166,19 @@ fn a_door_that_leads_nowhere_leaves_tcp() {
 }
 
 #[test]
-fn a_door_of_somebody_else_leaves_tcp() {
+fn a_socket_of_another_process_leaves_tcp() {
     // As when two machines use the same path: there is a process behind it, but not the neighbour's.
-    let stranger = runtime_for(Carrier::Shared, 1);
+    let other = runtime_for(Carrier::Shared, 1);
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     one.link(2, LinkKind::Accept);
-    let door = stranger.door().expect("usable").expect("it has one");
+    let socket = other.socket().expect("usable").expect("it has one");
     let kind = LinkKind::Dial(address(&home));
-    two.link_at(1, kind, Some(door), LinkSpec::default(), TOKEN);
+    two.link_at(1, kind, Some(socket), LinkSpec::default(), TOKEN);
     two.heard.wait_link(1, true);
     one.heard.wait_link(2, true);
     assert_eq!(two.heard.carrier(1), Some(Carrier::Tcp));
-    assert!(stranger.stats().shards[0].greetings_refused > 0);
+    assert!(other.stats().shards[0].greetings_refused > 0);
 }
 
 #[test]
@@ -202,13 +202,13 @@ fn the_simpler_of_two_ends_decides() {
 
 #[test]
 fn a_path_that_cannot_be_used_is_told_and_a_used_one_is_removed() {
-    let config = |door| RuntimeConfig {
+    let config = |socket| RuntimeConfig {
         shards: Some(1),
-        door: Some(door),
+        socket: Some(socket),
         ..RuntimeConfig::default()
     };
     let home = Runtime::start(config("/nowhere/at/all.sock".into())).expect("there is TCP");
-    let reason = home.door().expect_err("no such folder").to_owned();
+    let reason = home.socket().expect_err("no such folder").to_owned();
     assert!(reason.contains("/nowhere/at/all.sock"), "{reason}");
     let path = fresh_path();
     let home = Runtime::start(config(path.clone())).expect("started");
@@ -218,7 +218,7 @@ fn a_path_that_cannot_be_used_is_told_and_a_used_one_is_removed() {
 }
 
 #[test]
-fn the_end_that_accepts_may_hear_of_the_link_last() {
+fn the_end_that_accepts_may_be_told_of_the_link_last() {
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     two.link(1, LinkKind::Dial(address(&home)));
@@ -236,7 +236,10 @@ fn both_ends_are_told_when_a_neighbour_goes_and_when_it_is_back() {
 fn go_and_come_back(carrier: Carrier) {
     let (home, one, away, two) = over(carrier);
     let port = address(&home);
-    let door = home.door().expect("usable").map(std::path::Path::to_owned);
+    let socket = home
+        .socket()
+        .expect("usable")
+        .map(std::path::Path::to_owned);
     one.port.close();
     drop(home);
     let reason = two.heard.wait_link(1, false);
@@ -249,7 +252,7 @@ fn go_and_come_back(carrier: Carrier) {
     let config = RuntimeConfig {
         shards: Some(1),
         listen: Some(port),
-        door,
+        socket,
         ..config_for(carrier, 1)
     };
     let home = Runtime::start(config).expect("the port is free again");
@@ -258,7 +261,7 @@ fn go_and_come_back(carrier: Carrier) {
     one.heard.wait_link(2, true);
     two.heard.wait_link(1, true);
     let back = two.heard.carrier(1);
-    // A dialler that met the door in the moment without one has taken TCP.
+    // A dialler that met the socket in the moment without one has taken TCP.
     assert!(
         back == Some(carrier) || back == Some(Carrier::Tcp),
         "{back:?}"
@@ -310,14 +313,14 @@ fn an_unknown_node_is_refused_by_name() {
 }
 
 #[test]
-fn strangers_at_the_door_are_turned_away_and_change_nothing() {
+fn unauthenticated_connections_are_refused_and_change_nothing() {
     let (home, one, _away, two) = over(Carrier::Tcp);
     for noise in [
         &[0xffu8; 64][..],
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         &[0; 18],
     ] {
-        let mut stream = TcpStream::connect(address(&home)).expect("the door is open");
+        let mut stream = TcpStream::connect(address(&home)).expect("the socket is open");
         stream
             .set_read_timeout(Some(common::LIMIT))
             .expect("timeout");

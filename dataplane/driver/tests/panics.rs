@@ -1,4 +1,4 @@
-//! A panic on a packet thread costs the node that it came from its engine, and nobody anything else.
+//! Catch a panic on a packet thread and restart only the engine of the node that caused it.
 
 mod common;
 
@@ -272,7 +272,7 @@ fn whoever_asked_is_told_that_the_thread_failed() {
         remote: 1,
         remote_name: "n1".into(),
         kind: LinkKind::Memory,
-        door: None,
+        socket: None,
         spec: nm_engine::LinkSpec::default(),
         secret: None,
     };
@@ -371,7 +371,7 @@ fn panics_again_and_again_cost_every_node_of_the_thread_its_engine() {
 }
 
 #[test]
-fn a_thread_that_cannot_be_mended_ends_its_process() {
+fn a_thread_that_cannot_be_repaired_ends_its_process() {
     const CHILD: &str = "NM_TEST_PANICS_CHILD";
     if std::env::var_os(CHILD).is_some() {
         // In the child: a node that fails whenever its link comes up, ten times.
@@ -389,7 +389,7 @@ fn a_thread_that_cannot_be_mended_ends_its_process() {
                 remote: 1,
                 remote_name: "n1".into(),
                 kind: LinkKind::Memory,
-                door: None,
+                socket: None,
                 spec: nm_engine::LinkSpec::default(),
                 secret: None,
             };
@@ -400,7 +400,7 @@ fn a_thread_that_cannot_be_mended_ends_its_process() {
     let output = std::process::Command::new(std::env::current_exe().expect("this test"))
         .args([
             "--exact",
-            "a_thread_that_cannot_be_mended_ends_its_process",
+            "a_thread_that_cannot_be_repaired_ends_its_process",
             "--nocapture",
         ])
         .env(CHILD, "1")

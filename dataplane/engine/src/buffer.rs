@@ -60,12 +60,12 @@ impl Buffer {
 /// Buffers that no pool holds at the moment. Shared by all pools of a process.
 #[derive(Debug)]
 pub struct Depot {
-    shelves: Mutex<Shelves>,
+    free_lists: Mutex<FreeLists>,
     limit: usize,
 }
 
 /// A stack of buffers for each of the sizes.
-pub(crate) type Shelves = [Vec<Arc<Buffer>>; SIZES.len()];
+pub(crate) type FreeLists = [Vec<Arc<Buffer>>; SIZES.len()];
 
 /// Which of the sizes holds a packet of so many bytes behind the headroom. One that none holds gets the last.
 pub(crate) fn class_for(len: usize) -> usize {
@@ -76,21 +76,21 @@ impl Depot {
     /// A depot that keeps at most `limit` buffers of each size; what comes beyond is freed.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { shelves: Mutex::default(), limit })
+        Arc::new(Self { free_lists: Mutex::default(), limit })
     }
 
     pub(crate) fn take(&self, class: usize, into: &mut Vec<Arc<Buffer>>) {
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let shelf = &mut shelves[class];
-        let from = shelf.len().saturating_sub(BATCH);
-        into.extend(shelf.drain(from..));
+        let mut free_lists = self.free_lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let free_list = &mut free_lists[class];
+        let from = free_list.len().saturating_sub(BATCH);
+        into.extend(free_list.drain(from..));
     }
 
     pub(crate) fn give(&self, class: usize, buffers: impl Iterator<Item = Arc<Buffer>>) {
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let shelf = &mut shelves[class];
-        shelf.extend(buffers);
-        shelf.truncate(self.limit);
+        let mut free_lists = self.free_lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let free_list = &mut free_lists[class];
+        free_list.extend(buffers);
+        free_list.truncate(self.limit);
     }
 }
 

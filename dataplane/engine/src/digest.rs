@@ -1,4 +1,4 @@
-//! The digest of a transfer: what its sender has sent, and what each receiver has to arrive at.
+//! The digest of a transfer, computed by its sender and by each receiver.
 //!
 //! It is the sum of the digests of all segments, each times an odd number that stands for its place:
 //!

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::{FlowStats, Packet};
 
-/// Flows that one node remembers. The oldest entry of a crowded place gives way to a new one.
+/// Flows that one node remembers. In a full bucket the oldest entry is replaced by a new one.
 const SLOTS: usize = 256;
 /// Places that a flow may take: few, so that a look-up stays in one or two cache lines.
 const WAYS: usize = 4;

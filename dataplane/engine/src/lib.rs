@@ -8,12 +8,12 @@
 //!             handle_tun ──▶ ┌───────────────────────────────┐ ──▶ Io::tun         to the application
 //!            handle_link ──▶ │ local?  receivers · sessions  │ ──▶ Io::deliveries  to Python
 //!         handle_command ──▶ │ group?  fan-out by tree       │ ──▶ Io::events
-//!         handle_timeout ──▶ │ else    route → link → lenses │ ──▶ Io::transmits   to a neighbour
+//!         handle_timeout ──▶ │ else    route → link → impairments │ ──▶ Io::transmits   to a neighbour
 //!          poll_transmit ──▶ └───────────────────────────────┘ ──▶ poll_deadline
 //! ```
 //!
 //! A packet that only passes through costs a table look-up, a TTL step and a counter per hop, and allocates
-//! nothing. Impairments are lenses on the outgoing side of a link and cost nothing where there are none.
+//! nothing. Impairments are applied on the outgoing side of a link and cost nothing where there are none.
 
 #![forbid(unsafe_code)]
 

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use crate::buffer::{class_for, Buffer, Depot, Shelves, BATCH, HEADROOM, LARGE, SIZES};
+use crate::buffer::{class_for, Buffer, Depot, FreeLists, BATCH, HEADROOM, LARGE, SIZES};
 use crate::packet::Packet;
 
 /// The buffers of one shard.
 #[derive(Debug)]
 pub struct Pool {
-    stacks: Shelves,
+    stacks: FreeLists,
     depot: Arc<Depot>,
     limit: usize,
     allocated: u64,
@@ -85,7 +85,7 @@ impl Pool {
 
     /// A copy of `packet` in a large buffer, where more can follow.
     #[must_use]
-    pub(crate) fn copy_with_room(&mut self, packet: &Packet) -> Packet {
+    pub(crate) fn copy_with_headroom(&mut self, packet: &Packet) -> Packet {
         packet.copy_into(self.buffer(SIZES.len() - 1))
     }
 

@@ -1,4 +1,4 @@
-//! Seeded chance: one independent stream per link and direction, equal on every run and machine.
+//! Seeded random numbers: one independent stream per link and direction, equal on every run and machine.
 
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -6,7 +6,7 @@
 //! | [`stream`] | frames of a link, in any chunks | what a plain reader makes of the same bytes |
 //! | [`packets`] | packets with virtio headers from a device and from links | a slow segmentation; limits; counters |
 //! | [`sessions`] | messages of the lossless protocol, with sessions open | lengths; bounded answers |
-//! | [`ring`] | shared memory that the other process spoils | a queue of bytes |
+//! | [`ring`] | shared memory that the other process corrupts | a queue of bytes |
 //!
 //! Each takes any bytes and panics where something is wrong. `scripts/fuzz.sh` searches for such bytes with libFuzzer;
 //! `cargo test -p nm-fuzz` replays the stored ones (`corpus/TARGET/*`).

@@ -237,7 +237,7 @@ fn receiver(group: Option<Ipv4Addr>) -> Command {
     Command::RegisterReceiver { filter }
 }
 
-/// A packet that is good but for what the input spoils, or one that is whatever the input says.
+/// A packet that is good but for what the input corrupts, or one that is whatever the input says.
 fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
     let mut packet = io.pool.get();
     let kind = input.u8();
@@ -296,7 +296,7 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
         }
     }
     for _ in 0..(kind >> 6) {
-        spoil(input, &mut bytes, &mut vnet);
+        corrupt(input, &mut bytes, &mut vnet);
     }
     packet.fill(&bytes, vnet).expect("a large buffer");
     packet.set_hops(input.one_of(&[0, 0, 4_094, u16::MAX]));
@@ -304,7 +304,7 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
 }
 
 /// Changes one thing.
-fn spoil(input: &mut Input<'_>, bytes: &mut Vec<u8>, vnet: &mut VnetHeader) {
+fn corrupt(input: &mut Input<'_>, bytes: &mut Vec<u8>, vnet: &mut VnetHeader) {
     let value = input.u16();
     match input.u8() % 10 {
         0 => vnet.flags = value as u8,
@@ -390,9 +390,9 @@ fn check_ttl(piece: &mut Packet, before: &[u8]) {
 fn check_joining(run: &mut Run, packet: Packet, pool: &mut Pool) {
     let mut expected = reference::segments(packet.bytes(), packet.vnet());
     let was_super = packet.vnet().is_super();
-    let twin = pool.copy(&packet);
+    let copied = pool.copy(&packet);
     let mut out: Vec<Packet> = Vec::new();
-    for packet in [packet, twin] {
+    for packet in [packet, copied] {
         if let Err(packet) = run.push(packet, pool) {
             out.extend(run.take());
             if let Err(packet) = run.push(packet, pool) {

@@ -1,4 +1,4 @@
-//! Memory that two processes share, one of which may write whatever it likes into it.
+//! A ring in memory shared with another process, whose contents are not trusted.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,7 +15,7 @@ const STEPS: usize = 200;
 const LINE: u64 = 128;
 const FIELDS: u64 = 10;
 
-/// Writes, reads and spoils what the bytes say. Until something is spoilt, what is read is what was written; after
+/// Writes, reads and corrupts what the bytes say. Until something is corrupted, what is read is what was written; after
 /// that nothing worse happens than a broken lane.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);

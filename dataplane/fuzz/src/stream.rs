@@ -1,4 +1,4 @@
-//! Frames on a link between two processes, in whatever chunks they come.
+//! Frames on a link between two processes, read in chunks of any size.
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
@@ -61,14 +61,14 @@ pub fn run(data: &[u8]) {
             fault = stream.read(&mut staging, &mut pool, &mut received).err();
         }
     }
-    far.ring_bell();
+    far.ring_doorbell();
     drop(far);
     // As many reads as the bytes can take, and the one that finds the end.
     for _ in 0..sent.len() / 1024 + 1000 {
         if fault.is_some() {
             break;
         }
-        stream.wire_mut().hear_bell();
+        stream.wire_mut().clear_doorbell();
         fault = stream.read(&mut staging, &mut pool, &mut received).err();
     }
     assert!(fault.is_some(), "a stream whose other end is gone ends");

@@ -1,6 +1,6 @@
 //! What can go wrong when asking the kernel for something.
 //!
-//! Sorted by who can mend it: a missing device or permission is the machine's owner's business, a taken name the
+//! Sorted by who can fix it: a missing device or permission is the machine owner's business, a taken name the
 //! lab's, anything else carries the operating system's own words.
 
 use std::io;
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_sorted_by_who_can_mend_them() {
+    fn errors_are_sorted_by_who_can_fix_them() {
         let sorted =
             |code| KernelError::from_io("try", "x", io::Error::from_raw_os_error(code)).id();
         assert_eq!(sorted(libc::EPERM), "kernel.permission");

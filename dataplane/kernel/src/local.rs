@@ -123,7 +123,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Dials the door at `path`. Unlike over TCP the attempt is decided at once; `WouldBlock` means that too many
+/// Connects to the unix socket at `path`. Unlike over TCP the attempt is decided at once; `WouldBlock` means that too
+/// many
 /// others stand there just now.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
@@ -241,8 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn a_door_opens_where_a_dead_one_was_and_at_any_length_of_path() {
-        let folder = Folder::new("door");
+    fn a_socket_is_bound_where_a_stale_one_was_and_at_any_length_of_path() {
+        let folder = Folder::new("socket");
         let deep = folder.0.join("d".repeat(90)).join("e".repeat(90));
         fs::create_dir_all(&deep).expect("folders");
         for place in [&folder.0, &deep] {
@@ -252,9 +253,9 @@ mod tests {
                 connect(&path).expect_err("nobody is there").kind(),
                 io::ErrorKind::ConnectionRefused
             );
-            let door = listen(&path).expect("listen again");
+            let listener = listen(&path).expect("listen again");
             let mut near = connect(&path).expect("somebody is there");
-            let (mut far, _) = door.accept().expect("a caller");
+            let (mut far, _) = listener.accept().expect("a connection");
             prepare(&near).expect("prepared");
             near.write_all(b"hello").expect("sent");
             let mut heard = [0; 5];

@@ -1,4 +1,4 @@
-//! Large pieces of memory that are ready when they are needed.
+//! Allocate large buffers and prefault their pages.
 //!
 //! A fresh mapping costs a page fault per 4 KB at its first use, which for 90 MB is 40 ms, twice what the bytes
 //! take to arrive over a memory link. Large pages need a five-hundredth of the faults, and asking for all of them
@@ -22,7 +22,7 @@ const CACHE_LINE: usize = 64;
 
 /// An empty vector with room for `len` bytes, in large pages where the kernel has them. `None` when there is no
 /// memory.
-pub fn roomy(len: usize) -> Option<Vec<u8>> {
+pub fn with_capacity(len: usize) -> Option<Vec<u8>> {
     let mut room = Vec::new();
     room.try_reserve_exact(len).ok()?;
     if len >= WORTH_IT {
@@ -32,8 +32,8 @@ pub fn roomy(len: usize) -> Option<Vec<u8>> {
 }
 
 /// The same, with the memory behind it already there.
-pub fn roomy_and_ready(len: usize) -> Option<Vec<u8>> {
-    let mut room = roomy(len)?;
+pub fn with_capacity_prefaulted(len: usize) -> Option<Vec<u8>> {
+    let mut room = with_capacity(len)?;
     if (WORTH_IT..=POPULATE_LIMIT).contains(&len) {
         for piece in whole_pages(&mut room).chunks_mut(PIECE) {
             // Linux 5.14; older kernels refuse it and the faults come one by one.
@@ -80,9 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_of_any_size_can_be_filled() {
+    fn memory_of_any_size_can_be_filled() {
         for len in [0, 1, 5000, WORTH_IT, WORTH_IT + 4097, 2 * PIECE + 5000] {
-            for mut room in [roomy(len), roomy_and_ready(len)].into_iter().flatten() {
+            for mut room in [with_capacity(len), with_capacity_prefaulted(len)]
+                .into_iter()
+                .flatten()
+            {
                 assert!(room.is_empty() && room.capacity() >= len);
                 room.resize(len, 7);
                 assert!(room.iter().all(|&byte| byte == 7));
@@ -100,6 +103,6 @@ mod tests {
 
     #[test]
     fn more_than_there_is_is_refused() {
-        assert!(roomy(usize::MAX / 2).is_none());
+        assert!(with_capacity(usize::MAX / 2).is_none());
     }
 }

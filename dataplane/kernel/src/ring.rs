@@ -222,7 +222,7 @@ impl RingWriter {
         Ok(written)
     }
 
-    /// Whether the reader sleeps and has to be woken, which is then our duty. To be asked after writing.
+    /// Whether the reader sleeps and has to be woken, which the caller must then do. To be asked after writing.
     pub fn must_wake_reader(&self) -> bool {
         fence(Ordering::SeqCst);
         let flag = &self.lane.control().reader_sleeps.0;
@@ -320,7 +320,8 @@ impl RingReader {
         Ok(got)
     }
 
-    /// Whether the writer sleeps and there is room for it again, so that it has to be woken, which is then our duty.
+    /// Whether the writer sleeps and there is room for it again, so that it has to be woken, which the caller must
+    /// then do.
     /// To be asked after reading.
     pub fn must_wake_writer(&self) -> bool {
         fence(Ordering::SeqCst);

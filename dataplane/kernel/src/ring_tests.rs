@@ -1,4 +1,4 @@
-//! Both ends of the shared memory in one process: a mapping each, as two processes have.
+//! Test the shared-memory ring with both ends in one process, each with a mapping of its own.
 
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
@@ -127,7 +127,7 @@ fn a_side_is_woken_when_it_sleeps_and_never_otherwise() {
 fn no_wake_up_is_lost_between_two_that_sleep_whenever_they_can() {
     const TOTAL: usize = 4 << 20;
     let ((mut out, _), (_, mut back)) = pair();
-    let (bell_out, bell_in) = std::sync::mpsc::channel();
+    let (wake_out, wake_in) = std::sync::mpsc::channel();
     let (room_out, room_in) = std::sync::mpsc::channel();
     let limit = std::time::Duration::from_secs(20);
     let writer = std::thread::spawn(move || {
@@ -145,7 +145,7 @@ fn no_wake_up_is_lost_between_two_that_sleep_whenever_they_can() {
                 count => sent += count,
             }
             if out.must_wake_reader() {
-                bell_out.send(()).expect("the reader listens");
+                wake_out.send(()).expect("the reader listens");
             }
         }
         // The reader is told of the end by the channel's.
@@ -158,7 +158,7 @@ fn no_wake_up_is_lost_between_two_that_sleep_whenever_they_can() {
             .expect("unbroken")
         {
             0 if back.may_sleep().expect("unbroken") => {
-                bell_in.recv_timeout(limit).expect("woken for bytes");
+                wake_in.recv_timeout(limit).expect("woken for bytes");
             }
             count => heard += count,
         }

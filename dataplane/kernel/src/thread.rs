@@ -1,4 +1,4 @@
-//! The calling thread: which core it runs on and how exactly its sleeps end.
+//! CPU affinity and timer slack of the calling thread.
 
 use std::num::NonZeroU64;
 

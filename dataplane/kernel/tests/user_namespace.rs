@@ -1,4 +1,4 @@
-//! An ordinary user's way to a TUN device: a user namespace, then a network namespace inside it.
+//! Open a TUN device as an ordinary user: a user namespace, then a network namespace inside it.
 //!
 //! Not under the usual test harness, which starts threads: the kernel lets only a single-threaded process in.
 

@@ -110,7 +110,7 @@ pub fn decode_frames<M: Wire>(bytes: &[u8]) -> Result<Vec<Frame<M>>, DecodeError
 /// Returns the frames of a websocket message, with a [`Bad`] in the place of each wrong one.
 ///
 /// When the bytes stop making sense the last item is a `Bad`; nothing after that point can be found again. The
-/// same holds after many wrong frames: a peer that talks nonsense is not worth reading to the end.
+/// same holds after many wrong frames: a peer that sends only invalid frames is not worth reading to the end.
 pub fn decode_batch<M: Wire>(bytes: &[u8]) -> Vec<Result<Frame<M>, Bad>> {
     let stop = |error| {
         vec![Err(Bad {

@@ -8,7 +8,7 @@
 //! messages of agents and operators exist in Python alone (`orchestrator.protocol`). The vectors under
 //! `tests/vectors` hold the two definitions together.
 //!
-//! Reading forgives in one way only: a frame that is well-formed msgpack but wrong in itself does not spoil
+//! Reading forgives in one way only: a frame that is well-formed msgpack but wrong in itself does not affect
 //! those around it, see [`decode_batch`].
 
 #![forbid(unsafe_code)]

@@ -49,7 +49,7 @@ pub struct StartUp {
     /// The same for nodes elsewhere; empty when there is none.
     #[serde(default)]
     pub public_network_addr: String,
-    /// The node is a program of the user's own in an external seat.
+    /// The node is an external node: a program of the user's own.
     #[serde(default)]
     pub external: bool,
     /// As in `Hello`; equal on two nodes means that a link between them stays in memory.
@@ -63,7 +63,7 @@ pub struct StartUp {
     pub have: Have,
     /// The path of a unix socket where links may be dialled by whoever can see it; empty when there is none.
     #[serde(default)]
-    pub link_door: String,
+    pub link_socket: String,
     /// The node's own token. It may be left out by the node that the connection's `Hello` named.
     #[serde(default)]
     pub token: String,

@@ -121,7 +121,7 @@ pub struct AddNode {
     /// The path of the neighbour's unix socket, to be tried first; empty when there is none. It is the process's
     /// and changes with that alone, so that no version counts it.
     #[serde(default)]
-    pub remote_door: String,
+    pub remote_socket: String,
     /// The link's key, 32 bytes, which both ends have and prove to each other. It is the lab's and the pair's and
     /// changes with these alone, so that no version counts it.
     #[serde(default)]

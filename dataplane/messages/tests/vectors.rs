@@ -28,7 +28,7 @@ fn a_message_has_these_bytes() {
 }
 
 #[test]
-fn a_wrong_message_is_named_and_does_not_spoil_its_neighbours() {
+fn an_invalid_message_is_named_and_does_not_affect_the_others() {
     for entry in load("bad") {
         let name = entry["name"].as_str().unwrap();
         let found: Vec<Json> = decode_batch::<ToController>(&bytes("bad", name))

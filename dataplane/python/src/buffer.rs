@@ -1,4 +1,4 @@
-//! Memory across the seam: Python buffers seen from native threads, and native bytes seen from Python.
+//! Buffers shared with Python: Python buffers read by native threads, and native bytes exported to Python.
 //!
 //! The two places where the language asks for `unsafe` are here and nowhere else: the buffer slot of a class,
 //! and reading a Python buffer through its pointer.

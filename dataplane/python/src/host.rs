@@ -1,4 +1,4 @@
-//! Namespaces and the controller's call, for whoever carries nodes for others.
+//! Namespaces and the controller's request for an agent, for a process that hosts nodes.
 
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Plain Python structures made from what the node tells: dictionaries and tuples, built in one place.
+//! Convert events and statistics of a node to Python dictionaries and tuples.
 
 use nm_driver::node::info::Statistics;
 use nm_driver::node::state::KnownGroup;
@@ -215,7 +215,7 @@ pub fn event<'py>(py: Python<'py>, event: &NodeEvent) -> PyResult<(&'static str,
         NodeEvent::EngineRestarted { reason } => {
             ("EngineRestarted", dict!(py, { "reason": reason }))
         }
-        NodeEvent::NoDoor { reason } => ("NoDoor", dict!(py, { "reason": reason })),
+        NodeEvent::NoListener { reason } => ("NoListener", dict!(py, { "reason": reason })),
         NodeEvent::SessionFinished { session_id, state } => (
             "SessionFinished",
             dict!(py, { "session_id": session_id, "state": state }),

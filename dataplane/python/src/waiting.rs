@@ -1,4 +1,4 @@
-//! Blocking calls that let Python go on and can be interrupted, and the event loop's side of waiting.
+//! Blocking calls that release the GIL and can be interrupted, and waiting in an asyncio event loop.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,11 +18,11 @@
 
 #![forbid(unsafe_code)]
 
-mod chance;
 mod lab;
+mod random;
 mod topology;
 mod wire;
 
-pub use chance::{pattern, Chance};
 pub use lab::{Inbox, Lab};
+pub use random::{pattern, Random};
 pub use wire::Wire;

@@ -1,8 +1,8 @@
-//! What lies between two engines: a medium with faults of its own, apart from the links' lenses.
+//! What lies between two engines: a medium with faults of its own, apart from the links' impairments.
 
 use nm_engine::{segment, Packet, Pool};
 
-use crate::Chance;
+use crate::Random;
 
 /// The medium between two neighbours, alike in both directions. The default is perfect and takes 10 µs.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ impl Wire {
     }
 
     /// What arrives of a packet, with the delay of each part. Faults strike single segments.
-    pub(crate) fn carry(&self, packet: Packet, chance: &mut Chance, pool: &mut Pool) -> Vec<(u64, Packet)> {
+    pub(crate) fn carry(&self, packet: Packet, random: &mut Random, pool: &mut Pool) -> Vec<(u64, Packet)> {
         if self.is_perfect() {
             return vec![(self.delay_ns, packet)];
         }
@@ -55,12 +55,12 @@ impl Wire {
         let count = if whole { 1 } else { packet.segments() };
         for index in 0..count {
             let copies =
-                if chance.happens(self.loss) { 0 } else { 1 + u64::from(chance.happens(self.duplicate)) };
+                if random.happens(self.loss) { 0 } else { 1 + u64::from(random.happens(self.duplicate)) };
             for _ in 0..copies {
-                let held = if chance.happens(self.reorder) { chance.below(self.reorder_ns) } else { 0 };
+                let held = if random.happens(self.reorder) { random.below(self.reorder_ns) } else { 0 };
                 let mut part = if whole { packet.clone_ref() } else { segment::cut(&packet, index, 1, pool) };
-                if chance.happens(self.corrupt) {
-                    part = corrupted(&part, chance, pool);
+                if random.happens(self.corrupt) {
+                    part = corrupted(&part, random, pool);
                 }
                 arrivals.push((self.delay_ns + held, part));
             }
@@ -71,11 +71,11 @@ impl Wire {
 }
 
 /// A copy of a packet with one byte of its second half changed, where there is no header.
-fn corrupted(packet: &Packet, chance: &mut Chance, pool: &mut Pool) -> Packet {
+fn corrupted(packet: &Packet, random: &mut Random, pool: &mut Pool) -> Packet {
     let mut bytes = packet.bytes().to_vec();
     let half = bytes.len() / 2;
-    let at = half + chance.below((bytes.len() - half) as u64) as usize;
-    bytes[at] ^= 1 << chance.below(8);
+    let at = half + random.below((bytes.len() - half) as u64) as usize;
+    bytes[at] ^= 1 << random.below(8);
     let mut copy = pool.get_for(bytes.len());
     copy.fill(&bytes, packet.vnet()).expect("a fresh buffer");
     copy

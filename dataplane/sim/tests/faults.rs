@@ -1,4 +1,4 @@
-//! Sessions among peers that come late, never come, leave, die, or come back.
+//! Test sessions with peers that are late, absent, leave, die, or return.
 
 use nm_engine::{
     Command, CommandError, Event, LinkSpec, NodeConfig, SessionConfig, SessionState, SharedBytes,
@@ -59,9 +59,9 @@ fn a_receiver_that_comes_late_but_in_time_is_like_the_others() {
 }
 
 #[test]
-fn receivers_that_wait_for_the_last_one_do_not_lose_patience() {
-    let patient = SessionConfig { ready_grace_ms: 120_000, ..SessionConfig::default() };
-    let mut lab = limited(Lab::star(3, 1, &Wire::default()), patient);
+fn receivers_that_wait_for_the_last_one_do_not_give_up() {
+    let config = SessionConfig { ready_grace_ms: 120_000, ..SessionConfig::default() };
+    let mut lab = limited(Lab::star(3, 1, &Wire::default()), config);
     let group = lab.group(1, 1, &[2, 3]);
     let data = pattern(100_000, 1);
     let early = lab.receive(group, 1, 2, data.len());

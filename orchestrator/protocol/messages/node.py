@@ -64,7 +64,7 @@ class StartUp(Message):
         process: As in `Hello`; equal on two nodes means that a link between them stays in memory.
         mtu: Of the node's interface.
         have: What it still holds.
-        link_door: The path of a unix socket where links may be dialled by processes that can reach it; empty
+        link_socket: The path of a unix socket where links may be dialled by processes that can reach it; empty
         when
             there is none.
         token: The node's own token. It may be left out by the node that the connection's `Hello` named.
@@ -77,7 +77,7 @@ class StartUp(Message):
     process: U64 = 0
     mtu: U32 = 1500
     have: Have = field(default_factory=Have)
-    link_door: str = ""
+    link_socket: str = ""
     token: str = field(default="", repr=False)
 
 

@@ -16,7 +16,7 @@ pub struct Problem {
     pub key: Option<String>,
     /// One sentence without the place.
     pub message: String,
-    /// What would mend it, where that can be said.
+    /// How to fix it, where that is known.
     pub hint: Option<String>,
     /// For an unknown key: the known name nearest to it.
     pub nearest: Option<String>,

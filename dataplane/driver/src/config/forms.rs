@@ -1,4 +1,4 @@
-//! Texts in a settings file that have a form of their own.
+//! Parse values of a settings file: addresses, sizes, durations.
 
 use std::net::Ipv4Addr;
 

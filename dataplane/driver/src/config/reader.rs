@@ -1,7 +1,7 @@
 //! Reading one TOML table strictly: every value has its place, every key must be known.
 //!
 //! The keys a table knows are exactly those that were asked for, so there is no second list to keep in step.
-//! Problems are collected rather than raised: a person mends a file faster when told everything at once.
+//! Problems are collected rather than raised: a file is fixed faster when all problems are known at once.
 
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt to connect.
+//! Back-off between attempts to connect.
 
 use std::time::Duration;
 

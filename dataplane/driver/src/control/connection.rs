@@ -1,4 +1,4 @@
-//! One connection to a controller: getting a line, keeping it, and getting it back.
+//! One connection to a controller: connect, keep alive, reconnect.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -14,10 +14,10 @@ use tokio::time::{interval, timeout, Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
-use super::desk::Desk;
 use super::dial::{dial, Failure, Line};
 use super::resolve::Resolver;
-use super::{hub, Door, Input};
+use super::session::Session;
+use super::{pool, Endpoint, Input};
 
 /// How often time limits are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -39,10 +39,10 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 const BATCH: usize = 1024;
 
 pub(super) struct Connection {
-    door: Door,
+    endpoint: Endpoint,
     inputs: UnboundedReceiver<Input>,
     resolver: Resolver,
-    desk: Desk,
+    session: Session,
 }
 
 /// How an attempt to connect ended, and the node as which it was made.
@@ -51,31 +51,31 @@ type Attempt = (NodeId, Result<Line, Failure>);
 impl Connection {
     /// A connection whose nodes speak through `input`, the other end of `inputs`.
     pub fn new(
-        door: Door,
+        endpoint: Endpoint,
         input: UnboundedSender<Input>,
         inputs: UnboundedReceiver<Input>,
         resolver: Resolver,
     ) -> Self {
-        let desk = Desk::new(door.addr.clone(), input, resolver.clone());
+        let session = Session::new(endpoint.addr.clone(), input, resolver.clone());
         Connection {
-            door,
+            endpoint,
             inputs,
             resolver,
-            desk,
+            session,
         }
     }
 
     /// Lives until the last node has left. A mistake of ours ends a line but never the connection, since there is
     /// nobody else whom the nodes could ask for the controller.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::new(self.door.process ^ 0x9e37_79b9_7f4a_7c15);
+        let mut backoff = Backoff::new(self.endpoint.process ^ 0x9e37_79b9_7f4a_7c15);
         while self.has_work() {
             let turn = AssertUnwindSafe(self.turn(&mut backoff)).catch_unwind();
             let pause = turn.await.unwrap_or_else(|panic| {
                 // The panic's place is on stderr already.
                 let reason = format!("the control connection failed: {}", text_of(&*panic));
-                self.desk.line_lost(&reason);
-                self.desk.distrust();
+                self.session.line_lost(&reason);
+                self.session.distrust();
                 Some(REFUSED_PAUSE)
             });
             if let Some(pause) = pause {
@@ -95,15 +95,15 @@ impl Connection {
                 if opened.elapsed() > TICK {
                     backoff.reset();
                 }
-                self.desk.line_lost(&reason);
+                self.session.line_lost(&reason);
                 Some(backoff.draw())
             }
             (_, Err(Failure::Again(reason))) => {
-                self.desk.attempt_failed(reason);
+                self.session.attempt_failed(reason);
                 Some(backoff.draw())
             }
             (node, Err(Failure::Refused(error))) => {
-                let left = self.desk.refused(node, &error);
+                let left = self.session.refused(node, &error);
                 (!left).then_some(REFUSED_PAUSE)
             }
         }
@@ -112,29 +112,29 @@ impl Connection {
     /// Whether somebody is here or about to come; after a no the hub knows this connection no more.
     fn has_work(&mut self) -> bool {
         while let Ok(input) = self.inputs.try_recv() {
-            self.desk.take(input);
+            self.session.take(input);
         }
-        !self.desk.is_empty() || !hub::retire(&self.door, &self.inputs)
+        !self.session.is_empty() || !pool::retire(&self.endpoint, &self.inputs)
     }
 
     /// Tries once to get a line; nodes may come and go meanwhile. `None` when none is left.
     async fn connect(&mut self) -> Option<Attempt> {
-        let (node, token) = self.desk.introduction()?;
-        let (door, resolver) = (self.door.clone(), self.resolver.clone());
-        let attempt = dial(&door, &resolver, node, &token);
+        let (node, token) = self.session.introduction()?;
+        let (endpoint, resolver) = (self.endpoint.clone(), self.resolver.clone());
+        let attempt = dial(&endpoint, &resolver, node, &token);
         tokio::pin!(attempt);
         let mut tick = interval(TICK);
         loop {
             tokio::select! {
                 result = &mut attempt => return Some((node, result)),
                 input = self.inputs.recv() => match input {
-                    Some(input) => self.desk.take(input),
+                    Some(input) => self.session.take(input),
                     None => return None,
                 },
-                _ = tick.tick() => self.desk.expire(),
+                _ = tick.tick() => self.session.expire(),
             }
-            self.desk.say_left();
-            if self.desk.is_empty() {
+            self.session.say_left();
+            if self.session.is_empty() {
                 return None;
             }
         }
@@ -144,24 +144,24 @@ impl Connection {
     async fn pause(&mut self, length: Duration) {
         let end = Instant::now() + length;
         let mut tick = interval(TICK);
-        while Instant::now() < end && !self.desk.is_empty() {
+        while Instant::now() < end && !self.session.is_empty() {
             tokio::select! {
                 () = tokio::time::sleep_until(end) => {}
                 input = self.inputs.recv() => match input {
                     Some(input) => {
-                        let newcomer = matches!(input, Input::Attach(..));
-                        self.desk.take(input);
-                        if newcomer {
+                        let new_node = matches!(input, Input::Attach(..));
+                        self.session.take(input);
+                        if new_node {
                             return;
                         }
                     }
                     None => return,
                 },
-                _ = tick.tick() => self.desk.expire(),
+                _ = tick.tick() => self.session.expire(),
             }
-            self.desk.say_left();
+            self.session.say_left();
         }
-        self.desk.expire();
+        self.session.expire();
     }
 
     /// Speaks with the controller until the line is lost or the last node leaves; says why it ended.
@@ -170,7 +170,7 @@ impl Connection {
     async fn talk(&mut self, line: Line) -> String {
         let Line { socket, local } = line;
         let (mut sink, mut stream) = socket.split();
-        self.desk.line_opened(local);
+        self.session.line_opened(local);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut queue: VecDeque<Message> = VecDeque::new();
@@ -179,10 +179,10 @@ impl Connection {
             (Instant::now(), Instant::now(), Instant::now());
         let mut batch = Vec::with_capacity(64);
         loop {
-            let outgoing = batches(self.desk.outgoing()).into_iter();
+            let outgoing = batches(self.session.outgoing()).into_iter();
             queue.extend(outgoing.map(|bytes| Message::Binary(bytes.into())));
-            self.desk.say_left();
-            if self.desk.is_empty() {
+            self.session.say_left();
+            if self.session.is_empty() {
                 let rest = async {
                     for message in queue {
                         sink.feed(message).await?;
@@ -197,7 +197,7 @@ impl Connection {
                 message = stream.next() => {
                     silence = Duration::ZERO;
                     match message {
-                        Some(Ok(Message::Binary(bytes))) => self.desk.hear(&bytes),
+                        Some(Ok(Message::Binary(bytes))) => self.session.handle_message(&bytes),
                         Some(Ok(Message::Close(_))) | None => return "the controller closed it".to_owned(),
                         Some(Ok(_)) => unflushed = true, // an answer to a ping may wait to be sent
                         Some(Err(error)) => return error.to_string(),
@@ -217,13 +217,13 @@ impl Connection {
                     (unflushed, stuck) = (full, Duration::ZERO);
                 }
                 _ = self.inputs.recv_many(&mut batch, BATCH) => {
-                    batch.drain(..).for_each(|input| self.desk.take(input));
+                    batch.drain(..).for_each(|input| self.session.take(input));
                 }
                 _ = tick.tick() => {
                     let now = Instant::now();
                     let step = (now - looked).min(LONGEST_STEP);
                     looked = now;
-                    self.desk.expire();
+                    self.session.expire();
                     silence += step;
                     if silence > SILENCE_LIMIT {
                         return format!("nothing was heard for {} s", SILENCE_LIMIT.as_secs());
@@ -240,7 +240,7 @@ impl Connection {
                     }
                     if now - measured > MEASURE_ROUND {
                         measured = now;
-                        self.desk.measure();
+                        self.session.measure();
                     }
                 }
             }

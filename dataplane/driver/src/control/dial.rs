@@ -1,4 +1,4 @@
-//! Opening the websocket and getting past the door.
+//! Open the websocket and authenticate.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{client_async_with_config, WebSocketStream};
 
 use super::resolve::Resolver;
-use super::{ControlError, Door, UNKNOWN_ADDRESS};
+use super::{ControlError, Endpoint, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
 /// An open, greeted connection.
@@ -37,12 +37,12 @@ const STEP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Connects and says hello as one of the nodes, with its token; the others show theirs when they register.
 pub(super) async fn dial(
-    door: &Door,
+    endpoint: &Endpoint,
     resolver: &Resolver,
     as_node: NodeId,
     token: &Secret,
 ) -> Result<Line, Failure> {
-    let attempt = open(door, resolver, as_node, token);
+    let attempt = open(endpoint, resolver, as_node, token);
     match tokio::time::timeout(STEP_LIMIT, attempt).await {
         Ok(result) => result,
         Err(_) => Err(Failure::Again(format!(
@@ -53,12 +53,12 @@ pub(super) async fn dial(
 }
 
 async fn open(
-    door: &Door,
+    endpoint: &Endpoint,
     resolver: &Resolver,
     as_node: NodeId,
     token: &Secret,
 ) -> Result<Line, Failure> {
-    let rest = door.addr.trim_start_matches("ws://");
+    let rest = endpoint.addr.trim_start_matches("ws://");
     let authority = rest.split('/').next().unwrap_or(rest);
     let addresses = resolver.resolve(authority).await.map_err(Failure::Again)?;
     let stream = TcpStream::connect(addresses.as_slice())
@@ -72,7 +72,7 @@ async fn open(
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    let (mut socket, _) = client_async_with_config(door.addr.as_str(), stream, Some(config))
+    let (mut socket, _) = client_async_with_config(endpoint.addr.as_str(), stream, Some(config))
         .await
         .map_err(|error| Failure::Again(format!("no websocket there: {error}")))?;
     let hello = Hello {
@@ -80,7 +80,7 @@ async fn open(
         protocol: u16::from(VERSION),
         role: Role::Node,
         software: concat!("nm/", env!("CARGO_PKG_VERSION")).to_owned(),
-        process: door.process,
+        process: endpoint.process,
     };
     let frame = Frame {
         id: 1,

@@ -57,7 +57,7 @@ impl ControlError {
         }
     }
 
-    /// What would mend it, where the controller said so.
+    /// How to fix it, where the controller said so.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Refused { hint, .. } => hint.as_deref(),

@@ -8,21 +8,21 @@
 //!
 //! Everything here runs on one thread, which therefore never waits: not for a packet thread, a name server or a
 //! controller that does not read. A [`member::Member`] holds what a node was told and turns orders into effects. A
-//! node's [`Hands`] begin these, and say later how they ended; only then is the order acknowledged. The connection
+//! node's [`Executor`] begin these, and say later how they ended; only then is the order acknowledged. The connection
 //! itself moves frames, keeps requests until they are answered, and comes back when it is lost. Packets are none of
 //! its business: transfers go on while there is no controller.
 
+mod attached;
 mod backoff;
 mod connection;
-mod desk;
 mod dial;
 mod error;
-mod hub;
 pub mod member;
-mod news;
+mod pool;
 mod requests;
 mod resolve;
-mod seat;
+mod session;
+mod state_filter;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{sync_channel, SyncSender};
@@ -43,7 +43,7 @@ pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// What a node lets the connection do to it. Called on the control thread, which waits for nobody: each call returns
 /// at once.
-pub trait Hands: Send + Sync {
+pub trait Executor: Send + Sync {
     /// From now on the node's packet threads tell the controller about links. Called before the controller hears of
     /// the node, so that no link comes up unheard.
     fn report_links_to(&self, report: LinkReport);
@@ -59,7 +59,7 @@ pub trait Hands: Send + Sync {
 
 /// Where a controller is. Nodes of this process that have the same one share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Door {
+pub struct Endpoint {
     /// Websocket address.
     pub addr: String,
     /// The number of this process.
@@ -71,7 +71,7 @@ pub struct Registration {
     /// How it introduces itself.
     pub who: Introduction,
     /// What carries out the controller's orders.
-    pub hands: Arc<dyn Hands>,
+    pub executor: Arc<dyn Executor>,
     /// How long the first connection and registration may take.
     pub limit: Duration,
     /// Whether to come back when the connection is lost.
@@ -113,14 +113,14 @@ pub(crate) enum Input {
     /// A step of a node has ended.
     Ended {
         node: NodeId,
-        seat: u64,
+        attached: u64,
         ticket: u64,
         result: Result<(), String>,
     },
     /// A look-up for a link of a node has ended.
     Resolved {
         node: NodeId,
-        seat: u64,
+        attached: u64,
         remote: NodeId,
         ticket: u64,
         found: Result<SocketAddr, String>,
@@ -128,7 +128,7 @@ pub(crate) enum Input {
     /// A node's counters are there.
     Measured {
         node: NodeId,
-        seat: u64,
+        attached: u64,
         stats: Option<Box<NodeStats>>,
     },
 }
@@ -150,12 +150,12 @@ pub struct LinkReport(Place);
 ///
 /// [`ControlError::Start`] when the control thread cannot be started.
 pub fn attach(
-    door: Door,
+    endpoint: Endpoint,
     registration: Registration,
     reply: Reply<()>,
 ) -> Result<Place, ControlError> {
     let node = registration.who.node_id;
-    let input = hub::send(door, Input::Attach(Box::new(registration), reply))?;
+    let input = pool::send(endpoint, Input::Attach(Box::new(registration), reply))?;
     Ok(Place { node, input })
 }
 
@@ -211,7 +211,8 @@ impl LinkReport {
         });
     }
 
-    /// The node's engine is a new one that knows nothing: it registers again, and the controller sends everything. Never
+    /// The node's engine is a new one that knows nothing: it registers again, and the controller sends everything.
+    /// Never
     /// waits.
     pub fn restarted(&self) {
         let Place { node, input } = &self.0;

@@ -1,4 +1,4 @@
-//! Names of hosts become addresses, away from the control thread.
+//! Resolve host names on a thread of their own, away from the control thread.
 //!
 //! The system's look-up is a call that blocks, for many seconds where a name server does not answer, and that cannot
 //! be cancelled. So each runs on a thread of its own, of which there is a fixed number; whoever waits gives up after

@@ -86,7 +86,7 @@ impl Peer {
     /// Accepts, and answers the greeting.
     fn welcome(listener: &TcpListener) -> Self {
         let mut peer = Peer::accept(listener);
-        let hello = peer.hear();
+        let hello = peer.handle_message();
         let word = word_of(hello.node);
         assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == word));
         peer.say(
@@ -100,7 +100,7 @@ impl Peer {
         peer
     }
 
-    fn hear(&mut self) -> Frame<ToController> {
+    fn handle_message(&mut self) -> Frame<ToController> {
         while self.heard.is_empty() {
             if let Message::Binary(bytes) = self.socket.read().expect("a message") {
                 self.heard
@@ -128,7 +128,7 @@ impl Peer {
 
     /// Accepts a registration and returns what came with it.
     fn register(&mut self, node: u32) -> nm_messages::StartUp {
-        let frame = self.hear();
+        let frame = self.handle_message();
         assert_eq!(frame.node, node);
         let ToController::StartUp(start_up) = frame.message else {
             panic!("{frame:?}")
@@ -178,7 +178,7 @@ struct Recorder {
     links: Mutex<Option<LinkReport>>,
 }
 
-impl Hands for Recorder {
+impl Executor for Recorder {
     fn report_links_to(&self, report: LinkReport) {
         *self.links.lock().expect("no panic") = Some(report);
     }
@@ -225,11 +225,11 @@ fn attach_node(addr: String, limit: Duration) -> Fixture {
 }
 
 fn attach_with(addr: String, limit: Duration, reconnect: bool) -> Fixture {
-    let door = Door { addr, process: 9 };
+    let endpoint = Endpoint { addr, process: 9 };
     let node = Setup::new(2, limit, reconnect, false);
     let reply = node.reply;
-    let place = attach(door, node.registration, reply).expect("a thread");
-    let watchdog = Watchdog::over(hub::spawn);
+    let place = attach(endpoint, node.registration, reply).expect("a thread");
+    let watchdog = Watchdog::over(pool::spawn);
     node.rest.complete(place, watchdog)
 }
 
@@ -273,12 +273,12 @@ impl Setup {
             private_address: None,
             link_port: 4000,
             public_network_addr: String::new(),
-            link_door: None,
+            link_socket: None,
             external: false,
             process: 9,
             mtu: 1500,
         };
-        let hands = Recorder {
+        let executor = Recorder {
             record: Mutex::new(record),
             held: holds.then(|| Mutex::new(hold)),
             panics: panics.clone(),
@@ -287,7 +287,7 @@ impl Setup {
         Setup {
             registration: Registration {
                 who,
-                hands: Arc::new(hands),
+                executor: Arc::new(executor),
                 limit,
                 reconnect,
             },
@@ -326,8 +326,8 @@ fn connect_with(
             .expect("a runtime");
         let _ = send.send(runtime.handle().clone());
         let resolver = Resolver::new(lookup, Duration::from_millis(300));
-        let door = Door { addr, process: 9 };
-        runtime.block_on(Connection::new(door, ours, inputs, resolver).run());
+        let endpoint = Endpoint { addr, process: 9 };
+        runtime.block_on(Connection::new(endpoint, ours, inputs, resolver).run());
         runtime.shutdown_background(); // a look-up may be stuck for as long as the test holds it
     });
     let handle = started.recv().expect("a runtime");
@@ -353,7 +353,7 @@ fn link_to(remote: u32, addr: &str, version: u64) -> AddNode {
         remote_node_id: remote,
         remote_name: format!("n{remote}"),
         remote_addr: addr.to_owned(),
-        remote_door: String::new(),
+        remote_socket: String::new(),
         remote_process: 1,
         same_process: addr.is_empty(),
         dial: !addr.is_empty(),

@@ -1,4 +1,4 @@
-//! The controller's call for somebody who runs roles in this process.
+//! The controller's request that this process start an agent.
 //!
 //! What runs them is a program of its own kind, much larger than a node, so a process loads it when it is first
 //! called for. One call is enough for all nodes of a process, and it stays: whoever comes late finds it.
@@ -33,7 +33,7 @@ mod tests {
     use crate::node::Waker;
 
     #[test]
-    fn a_call_is_heard_and_stays() {
+    fn a_call_is_noticed_and_stays() {
         let waker = Waker::new().expect("eventfd");
         signal().watch(3, &waker);
         assert!(!has_come() && waker.take().is_empty());

@@ -1,4 +1,4 @@
-//! Everything that a call on a node can fail with.
+//! Errors of calls on a node.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ impl NodeError {
         }
     }
 
-    /// What would mend it, where that can be said.
+    /// How to fix it, where that is known.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Runtime(RuntimeError::Kernel(error)) => error.hint(),

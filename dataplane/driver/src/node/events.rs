@@ -77,7 +77,7 @@ pub enum NodeEvent {
         kind: &'static str,
     },
     /// The process has no unix socket for links, though it should; links to other processes go over TCP.
-    NoDoor {
+    NoListener {
         /// Why.
         reason: String,
     },

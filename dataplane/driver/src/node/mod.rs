@@ -1,4 +1,4 @@
-//! A node as its owner sees it: what `nextmini_py.Dataplane` wraps.
+//! The public API of a node: what `nextmini_py.Dataplane` wraps.
 //!
 //! Calls come in three kinds. Questions look at the node's facts and never wait. Requests go to the controller and
 //! give a [`Pending`] answer. Commands go to the node's shard and take microseconds. Nothing here waits for longer
@@ -8,8 +8,8 @@
 pub mod call;
 pub mod error;
 pub mod events;
+mod executor;
 mod groups;
-mod hands;
 pub mod info;
 mod messages;
 pub mod pending;

@@ -1,4 +1,4 @@
-//! An answer that is still on its way.
+//! A pending reply.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

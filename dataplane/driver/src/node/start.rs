@@ -1,4 +1,4 @@
-//! From settings to a node on its shard, under its controller.
+//! Start a node from its settings: on its shard, connected to its controller.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,19 +11,19 @@ use nm_kernel::{local, thread};
 
 use super::error::NodeError;
 use super::events::NodeEvent;
-use super::hands::NodeHands;
+use super::executor::NodeExecutor;
 use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
 use crate::config::{LinkProtocol, NodeSettings, OffloadMode, TtlSetting};
-use crate::control::{self, Door, Introduction, Registration};
+use crate::control::{self, Endpoint, Introduction, Registration};
 use crate::runtime::{
     NodePort, NodeSetup, OffloadChoice, Runtime, RuntimeConfig, RuntimeError, TunNamespace,
     TunSetup,
 };
 
 /// How the names of the processes' unix sockets end.
-const DOOR_SUFFIX: &str = ".sock";
+const SOCKET_SUFFIX: &str = ".sock";
 
 /// What the opener of a node decides, rather than its file.
 #[derive(Debug, Default)]
@@ -97,11 +97,11 @@ fn attach(
     registration: &Arc<Pending<()>>,
 ) -> Result<control::Place, NodeError> {
     let process = runtime.process_id();
-    let link_door = match runtime.door() {
-        Ok(door) => door.map(Path::to_owned),
+    let link_socket = match runtime.socket() {
+        Ok(socket) => socket.map(Path::to_owned),
         // There is TCP; but whoever wonders why it is in use should find out.
         Err(reason) => {
-            state.note(NodeEvent::NoDoor {
+            state.note(NodeEvent::NoListener {
                 reason: reason.to_owned(),
             });
             None
@@ -114,31 +114,31 @@ fn attach(
         private_address: private_address(settings)?,
         link_port: runtime.listen_port(),
         public_network_addr: settings.public_network_addr.clone(),
-        link_door,
+        link_socket,
         external: settings.external,
         process,
         mtu: settings.mtu,
     };
-    let hands = NodeHands {
+    let executor = NodeExecutor {
         port: port.clone(),
         state: Arc::clone(state),
-        by_door: settings.protocol != LinkProtocol::Tcp,
+        by_socket: settings.protocol != LinkProtocol::Tcp,
         addresses: Arc::clone(addresses),
         reported: Mutex::default(),
     };
-    let door = Door {
+    let socket = Endpoint {
         addr: settings.controller_addr.clone(),
         process,
     };
     let answer = Arc::clone(registration);
     let registered = Registration {
         who,
-        hands: Arc::new(hands),
+        executor: Arc::new(executor),
         limit: settings.controller_connect_timeout,
         reconnect: settings.restart_on_disconnect,
     };
     let reply = Box::new(move |result: Result<(), _>| answer.fill(result.map_err(NodeError::from)));
-    Ok(control::attach(door, registered, reply)?)
+    Ok(control::attach(socket, registered, reply)?)
 }
 
 /// The runtime that the first node of a process asks for.
@@ -154,18 +154,18 @@ fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
     let listen = SocketAddr::new(address, settings.private_network_port);
     // One for the process, named after its first node and a number that no other process draws: so nobody can take
     // a path from under another. What a predecessor left that was killed is removed.
-    let door = match &settings.link_directory {
+    let socket = match &settings.link_directory {
         Some(folder) if settings.protocol != LinkProtocol::Tcp => {
             let prefix = format!("node-{}.", settings.node_id);
-            local::sweep(folder, &prefix, DOOR_SUFFIX);
+            local::sweep(folder, &prefix, SOCKET_SUFFIX);
             let number = thread::random_u64().map_err(RuntimeError::from)?;
-            Some(folder.join(format!("{prefix}{number:016x}{DOOR_SUFFIX}")))
+            Some(folder.join(format!("{prefix}{number:016x}{SOCKET_SUFFIX}")))
         }
         _ => None,
     };
     Ok(RuntimeConfig {
         listen: Some(listen),
-        door,
+        socket,
         shared_memory: settings.protocol == LinkProtocol::Auto,
         ..RuntimeConfig::from_environment()?
     })
@@ -206,7 +206,7 @@ fn is_loopback(controller_addr: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// All nodes of a process share one listener, so a file that asks for another port cannot be obeyed.
+/// All nodes of a process share one listener, so a file that asks for another port cannot be followed.
 fn check_port(runtime: &Runtime, settings: &NodeSettings) -> Result<(), NodeError> {
     let (wanted, found) = (settings.private_network_port, runtime.listen_port());
     if wanted == 0 || wanted == found {

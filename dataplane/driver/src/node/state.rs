@@ -175,7 +175,7 @@ impl NodeSink for NodeState {
         });
     }
 
-    fn caller_refused(&self, from: NodeId, times: u64) {
+    fn incoming_refused(&self, from: NodeId, times: u64) {
         self.report("link.refused", || {
             vec![
                 (Value::from("remote"), Value::from(from)),
@@ -240,14 +240,14 @@ impl Facts {
     fn apply(&mut self, event: Event) {
         match event {
             Event::LocalMemberJoined { group_id } => {
-                let news = self.memberships.insert(group_id);
+                let changed = self.memberships.insert(group_id);
                 self.stash
-                    .extend(news.then_some(NodeEvent::LocalMemberJoined { group_id }));
+                    .extend(changed.then_some(NodeEvent::LocalMemberJoined { group_id }));
             }
             Event::LocalMemberLeft { group_id } => {
-                let news = self.memberships.remove(&group_id);
+                let changed = self.memberships.remove(&group_id);
                 self.stash
-                    .extend(news.then_some(NodeEvent::LocalMemberLeft { group_id }));
+                    .extend(changed.then_some(NodeEvent::LocalMemberLeft { group_id }));
             }
             Event::GroupInstalled {
                 group_id,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nm_kernel::poll::EventFd;
 
-/// A lock whose holder never leaves anything half done, so that a panic elsewhere does not spoil it.
+/// A lock whose holder never leaves anything half done, so that a panic elsewhere does not poison it.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Threads that carry the packets of every node in this process.
+//! The packet threads of a process (shards).
 //!
 //! A [`Runtime`] is a handful of [shards](shard), one thread each. A node lives on one shard: its engine, its TUN
 //! device and its ends of links. Between nodes of one shard a packet runs to completion; to another shard it goes
@@ -10,7 +10,7 @@
 /// Public for the fuzz targets alone, which read what a neighbour may send.
 #[doc(hidden)]
 pub mod link;
-mod mail;
+mod mailbox;
 mod panics;
 mod port;
 mod setup;
@@ -43,9 +43,9 @@ pub use self::setup::{
 };
 pub use self::stats::{RuntimeStats, ShardStats};
 
-use self::mail::{Letter, NewNode};
+use self::mailbox::{NewNode, ShardMessage};
 use self::shard::{Listeners, Shard};
-use self::shared::{Resident, ShardMail, Shared, LISTENING_SHARD};
+use self::shared::{Mailbox, Resident, Shared, LISTENING_SHARD};
 use self::watchdog::Watchdog;
 
 /// Buffers of each size that all shards together keep for each other. 512 large ones are 34 MB, and they are
@@ -57,7 +57,7 @@ pub struct Runtime {
     shared: Arc<Shared>,
     process_id: u64,
     listen: Option<SocketAddr>,
-    door: Result<Option<PathBuf>, String>,
+    socket: Result<Option<PathBuf>, String>,
     nodes_per_block: usize,
     /// Nodes placed so far: those with super-packets or none, and those with plain packets.
     placed: AtomicUsize,
@@ -94,7 +94,7 @@ impl Runtime {
         }
         let tcp = config.listen.map(socket::listen).transpose()?;
         let listen = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
-        let (unix, door) = match config.door {
+        let (unix, socket) = match config.socket {
             None => (None, Ok(None)),
             Some(path) => match local::listen(&path) {
                 Ok(listener) => (Some(listener), Ok(Some(path))),
@@ -102,10 +102,10 @@ impl Runtime {
             },
         };
         let mut listeners = Listeners { tcp, unix };
-        let mails = (0..count)
-            .map(|index| ShardMail::new(index, count))
+        let mailboxes = (0..count)
+            .map(|index| Mailbox::new(index, count))
             .collect::<nm_kernel::Result<Vec<_>>>()?;
-        let shared = Shared::new(mails, config.shared_memory);
+        let shared = Shared::new(mailboxes, config.shared_memory);
         let depot = Depot::new(DEPOT_BUFFERS);
         let shards = (0..count)
             .map(|index| {
@@ -121,7 +121,7 @@ impl Runtime {
             watchdog: Watchdog::start(shared.clone())?,
             process_id: thread::random_u64()?,
             listen,
-            door,
+            socket,
             nodes_per_block: config.nodes_per_block,
             placed: AtomicUsize::new(0),
             placed_plain: AtomicUsize::new(0),
@@ -160,8 +160,8 @@ impl Runtime {
     /// # Errors
     ///
     /// Why the path that was asked for cannot be used.
-    pub fn door(&self) -> Result<Option<&Path>, &str> {
-        match &self.door {
+    pub fn socket(&self) -> Result<Option<&Path>, &str> {
+        match &self.socket {
             Ok(path) => Ok(path.as_deref()),
             Err(reason) => Err(reason),
         }
@@ -204,8 +204,8 @@ impl Runtime {
                 return Err(error);
             }
         };
-        let mail = self.shared.mails[shard].clone();
-        let panics = mail.panics();
+        let mailbox = self.shared.mailboxes[shard].clone();
+        let panics = mailbox.panics();
         let (reply, answer) = sync_channel(1);
         let new = NewNode {
             config,
@@ -213,8 +213,8 @@ impl Runtime {
             sink,
             lab: lab.clone(),
         };
-        mail.post(Letter::AddNode(Box::new(new), reply));
-        let key = match port::wait(&mail, &answer, panics) {
+        mailbox.post(ShardMessage::AddNode(Box::new(new), reply));
+        let key = match port::wait(&mailbox, &answer, panics) {
             Ok(key) => key,
             // The shard closes the node when it comes round and finds that nobody waits for it.
             Err(PortError::Stalled) => return Err(RuntimeError::Stalled { shard }),
@@ -227,25 +227,25 @@ impl Runtime {
             node,
             key,
             shard,
-            mail,
+            mailbox,
             offload: Arc::new(offload),
         })
     }
 
     /// What the runtime counts about itself.
     pub fn stats(&self) -> RuntimeStats {
-        let shard = |mail: &Arc<ShardMail>| ShardStats {
-            stalled: mail.is_stalled(),
-            ..mail.counters.snapshot()
+        let shard = |mailbox: &Arc<Mailbox>| ShardStats {
+            stalled: mailbox.is_stalled(),
+            ..mailbox.counters.snapshot()
         };
         RuntimeStats {
-            shards: self.shared.mails.iter().map(shard).collect(),
+            shards: self.shared.mailboxes.iter().map(shard).collect(),
         }
     }
 
     /// Contiguous blocks, one shard after the other; nodes with plain packets in turn.
     fn choose_shard(&self, wanted: Option<usize>, plain: bool) -> Result<usize, RuntimeError> {
-        let count = self.shared.mails.len();
+        let count = self.shared.mailboxes.len();
         match wanted {
             Some(shard) if shard >= count => Err(RuntimeError::Invalid(format!(
                 "there is no shard {shard}, only {count}"
@@ -261,8 +261,8 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.watchdog.stop();
-        for mail in &self.shared.mails {
-            mail.post(Letter::Stop);
+        for mailbox in &self.shared.mailboxes {
+            mailbox.post(ShardMessage::Stop);
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
@@ -285,7 +285,7 @@ fn start_thread(
             if let Some(core) = core {
                 let _ = thread::pin_to_core(core);
             }
-            panics::watch(shard.mail());
+            panics::watch(shard.mailbox());
             shard.run();
         })
         .map_err(|e| RuntimeError::Invalid(format!("no thread for shard {index}: {e}")))

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic;
 use std::sync::{Arc, Once};
 
-use super::shared::ShardMail;
+use super::shared::Mailbox;
 
 thread_local! {
     /// Set on packet threads only.
@@ -12,7 +12,7 @@ thread_local! {
 }
 
 struct Here {
-    mail: Arc<ShardMail>,
+    mailbox: Arc<Mailbox>,
     last: String,
 }
 
@@ -20,7 +20,7 @@ struct Here {
 ///
 /// The hook that was there before still runs, so that the panic is also on stderr, with its backtrace if the
 /// environment asks for one. Other threads' panics are none of our business.
-pub fn watch(mail: Arc<ShardMail>) {
+pub fn watch(mailbox: Arc<Mailbox>) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -36,14 +36,14 @@ pub fn watch(mail: Arc<ShardMail>) {
                 if let Some(here) = here {
                     here.last = format!("{text}{}", place.unwrap_or_default());
                     // Before the unwinding drops the reply that somebody waits for: it tells why.
-                    here.mail.note_panic();
+                    here.mailbox.note_panic();
                 }
             });
             before(info);
         }));
     });
     let last = String::new();
-    HERE.set(Some(Here { mail, last }));
+    HERE.set(Some(Here { mailbox, last }));
 }
 
 /// What the last panic of the calling thread said, and where it was.

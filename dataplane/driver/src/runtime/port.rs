@@ -1,4 +1,4 @@
-//! The handle through which the rest of the process talks to a node on its shard.
+//! A handle to a node on its shard, for other threads.
 //!
 //! Every call is a message to the shard and a wait for the answer. The shard answers between two batches of packets,
 //! so a call takes microseconds on an idle node and well under a millisecond on a busy one. But a shard may also stand
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use nm_engine::{Command, CommandError, CommandOutput, LinkSpec, NodeId, NodeStats};
 use nm_kernel::offload::OffloadState;
 
-use super::mail::{Letter, NodeKey, Reply, Request};
+use super::mailbox::{NodeKey, Reply, Request, ShardMessage};
 use super::setup::{LinkSetup, PortError};
-use super::shared::ShardMail;
+use super::shared::Mailbox;
 use super::sinks;
 
 /// A shard that does not answer for this long is stuck; the watchdog has said so long before.
@@ -28,7 +28,7 @@ pub struct NodePort {
     pub(super) node: NodeId,
     pub(super) key: NodeKey,
     pub(super) shard: usize,
-    pub(super) mail: Arc<ShardMail>,
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) offload: Arc<OffloadState>,
 }
 
@@ -97,8 +97,8 @@ impl NodePort {
     /// As [`stats`](Self::stats), without waiting; `None` when the node is gone.
     pub fn stats_then(&self, then: impl FnOnce(Option<NodeStats>) + Send + 'static) {
         let reply = Reply::then(then);
-        self.mail
-            .post(Letter::ToNode(self.key, Request::Stats { reply }));
+        self.mailbox
+            .post(ShardMessage::ToNode(self.key, Request::Stats { reply }));
     }
 
     /// Makes one end of a link. A second call for the same neighbour replaces the first.
@@ -136,12 +136,12 @@ impl NodePort {
     /// Closing twice is fine.
     pub fn close(&self) {
         // Posted to a shard that stands still as well, for when it goes on.
-        let panics = self.mail.panics();
+        let panics = self.mailbox.panics();
         let (sender, answer) = sync_channel(1);
         let reply = Reply::to(sender);
         let close = Request::Close { reply };
-        if self.mail.post(Letter::ToNode(self.key, close)) {
-            let _ = wait(&self.mail, &answer, panics);
+        if self.mailbox.post(ShardMessage::ToNode(self.key, close)) {
+            let _ = wait(&self.mailbox, &answer, panics);
         }
     }
 
@@ -156,23 +156,27 @@ impl NodePort {
                 answer.map_err(PortError::from)
             }));
         });
-        self.mail.post(Letter::ToNode(self.key, request(reply)));
+        self.mailbox
+            .post(ShardMessage::ToNode(self.key, request(reply)));
     }
 
     fn ask<T: Send + 'static>(
         &self,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, PortError> {
-        if self.mail.is_stalled() {
+        if self.mailbox.is_stalled() {
             return Err(PortError::Stalled);
         }
-        let panics = self.mail.panics();
+        let panics = self.mailbox.panics();
         let (sender, answer) = sync_channel(1);
         let reply = Reply::to(sender);
-        if !self.mail.post(Letter::ToNode(self.key, request(reply))) {
+        if !self
+            .mailbox
+            .post(ShardMessage::ToNode(self.key, request(reply)))
+        {
             return Err(PortError::Closed);
         }
-        wait(&self.mail, &answer, panics)
+        wait(&self.mailbox, &answer, panics)
     }
 }
 
@@ -180,18 +184,22 @@ impl NodePort {
 /// shard that stands still must not hold up those of the others.
 ///
 /// `panics` is how often the shard had panicked before the request was posted.
-pub(super) fn wait<T>(mail: &ShardMail, answer: &Receiver<T>, panics: u64) -> Result<T, PortError> {
+pub(super) fn wait<T>(
+    mailbox: &Mailbox,
+    answer: &Receiver<T>,
+    panics: u64,
+) -> Result<T, PortError> {
     let start = Instant::now();
     loop {
         match answer.recv_timeout(LOOK_UP_AFTER) {
             Ok(answer) => return Ok(answer),
-            Err(RecvTimeoutError::Disconnected) if mail.panics() != panics => {
+            Err(RecvTimeoutError::Disconnected) if mailbox.panics() != panics => {
                 return Err(PortError::Failed)
             }
-            // The shard dropped the letter: nobody lives there any more.
+            // The shard dropped the message: nobody lives there any more.
             Err(RecvTimeoutError::Disconnected) => return Err(PortError::Closed),
             Err(RecvTimeoutError::Timeout) => {
-                if mail.is_stalled() || start.elapsed() >= ANSWER_LIMIT {
+                if mailbox.is_stalled() || start.elapsed() >= ANSWER_LIMIT {
                     return Err(PortError::Stalled);
                 }
             }

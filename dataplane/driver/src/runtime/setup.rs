@@ -22,8 +22,8 @@ pub struct RuntimeConfig {
     /// Where neighbours in other processes dial; port 0 lets the kernel choose. `None` opens no listener.
     pub listen: Option<SocketAddr>,
     /// Where neighbours on this machine may dial instead: the path of a unix socket to be made. A path that cannot be
-    /// used is no failure, because there is TCP; see [`Runtime::door`](super::Runtime::door).
-    pub door: Option<PathBuf>,
+    /// used is no failure, because there is TCP; see [`Runtime::socket`](super::Runtime::socket).
+    pub socket: Option<PathBuf>,
     /// Whether links over unix sockets go on through shared memory where both ends agree.
     pub shared_memory: bool,
     /// Nodes that share a shard before the next one is used.
@@ -40,7 +40,7 @@ impl Default for RuntimeConfig {
             shards: None,
             pin: false,
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-            door: None,
+            socket: None,
             shared_memory: true,
             nodes_per_block: 64,
         }
@@ -162,7 +162,7 @@ pub trait NodeSink: Send + Sync {
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str);
     /// Somebody dialled this node as `from` and could not prove to have the link's key; so often since this was told
     /// last.
-    fn caller_refused(&self, _from: NodeId, _times: u64) {}
+    fn incoming_refused(&self, _from: NodeId, _times: u64) {}
     /// The node's engine failed and was started anew, as if its process had been: every receiver and session is over,
     /// links and routes are gone until the controller sends them again. Memberships of groups are restored.
     fn engine_restarted(&self, _reason: &str) {}
@@ -184,8 +184,8 @@ pub struct LinkSetup {
     pub remote_name: String,
     /// How the two ends meet.
     pub kind: LinkKind,
-    /// The neighbour's unix door, tried before its address when we dial.
-    pub door: Option<PathBuf>,
+    /// The neighbour's unix socket, tried before its address when we dial.
+    pub socket: Option<PathBuf>,
     /// What the link does to the packets that we send.
     pub spec: LinkSpec,
     /// The link's key, which both ends prove to each other that they have. Links within a process need none.

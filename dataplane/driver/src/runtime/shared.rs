@@ -1,4 +1,4 @@
-//! What shards know of each other: letter boxes, the ring for packets that change shards, and who lives where.
+//! State shared by shards: mailboxes, the ring for packets that change shards, and the shard of each node.
 //!
 //! A shard that is awake looks into its own boxes on every turn, so posting to it is a push and nothing else. Only
 //! one that sleeps is woken, by its eventfd; the flag that says so is taken down by whoever wakes it, so that a
@@ -13,7 +13,7 @@ use nm_engine::{LinkId, NodeId, Packet};
 use nm_kernel::poll::EventFd;
 
 use super::link::handshake::LinkSecret;
-use super::mail::{EndAddress, Letter, NodeKey};
+use super::mailbox::{EndAddress, NodeKey, ShardMessage};
 use super::setup::NodeSink;
 use super::stats::ShardCounters;
 
@@ -38,9 +38,9 @@ pub struct Handover {
 }
 
 /// The public side of one shard.
-pub struct ShardMail {
+pub struct Mailbox {
     pub index: usize,
-    letters: SegQueue<Letter>,
+    messages: SegQueue<ShardMessage>,
     ring: ArrayQueue<Handover>,
     ring_bytes: AtomicUsize,
     waiting: Mutex<Vec<usize>>,
@@ -57,12 +57,12 @@ pub struct ShardMail {
     pub counters: ShardCounters,
 }
 
-impl ShardMail {
+impl Mailbox {
     /// That of shard `index` of `count`.
     pub fn new(index: usize, count: usize) -> nm_kernel::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             index,
-            letters: SegQueue::new(),
+            messages: SegQueue::new(),
             ring: ArrayQueue::new(RING_PACKETS),
             ring_bytes: AtomicUsize::new(0),
             waiting: Mutex::default(),
@@ -83,14 +83,14 @@ impl ShardMail {
         &self.wake
     }
 
-    /// Posts a letter. False when the shard has ended and nobody will read it.
-    pub fn post(&self, letter: Letter) -> bool {
-        self.letters.push(letter);
+    /// Posts a message. False when the shard has ended and nobody will read it.
+    pub fn post(&self, message: ShardMessage) -> bool {
+        self.messages.push(message);
         self.rouse();
         if self.stopped.load(Ordering::SeqCst) {
             // The shard may have looked for the last time before our push: drop what is left, so that whoever
             // waits for an answer learns that none will come.
-            while self.letters.pop().is_some() {}
+            while self.messages.pop().is_some() {}
             return false;
         }
         true
@@ -136,7 +136,7 @@ impl ShardMail {
     }
 
     /// The owner has taken a batch: tells producers that wait, if there is room again.
-    pub fn after_batch(&self, all: &[Arc<ShardMail>]) {
+    pub fn after_batch(&self, all: &[Arc<Mailbox>]) {
         if !self.anyone_waits.load(Ordering::Relaxed) || self.ring_bytes() > RING_LOW_BYTES {
             return;
         }
@@ -158,9 +158,9 @@ impl ShardMail {
         self.resumed_by[shard].swap(false, Ordering::Relaxed)
     }
 
-    /// The owner takes a letter out.
-    pub fn take_letter(&self) -> Option<Letter> {
-        self.letters.pop()
+    /// The owner takes a message out.
+    pub fn take_message(&self) -> Option<ShardMessage> {
+        self.messages.pop()
     }
 
     /// Announces that the owner is about to sleep. False when something has come in: then it must not.
@@ -169,7 +169,7 @@ impl ShardMail {
         // Pairs with the fence in `rouse`: either we see what was pushed, or the producer sees that we sleep.
         fence(Ordering::SeqCst);
         let empty = self.ring.is_empty()
-            && self.letters.is_empty()
+            && self.messages.is_empty()
             && !self.resumed.load(Ordering::Relaxed);
         if !empty {
             self.sleeping.store(false, Ordering::Relaxed);
@@ -210,7 +210,7 @@ impl ShardMail {
     /// The owner has ended: nothing posted from now on is read.
     pub fn close(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        while self.letters.pop().is_some() {}
+        while self.messages.pop().is_some() {}
         while self.ring.pop().is_some() {}
     }
 
@@ -243,7 +243,7 @@ type EndPlace = (Arc<str>, NodeId, NodeId);
 
 /// Everything that shards share.
 pub struct Shared {
-    pub mails: Vec<Arc<ShardMail>>,
+    pub mailboxes: Vec<Arc<Mailbox>>,
     residents: Mutex<HashMap<Place, Resident>>,
     ends: Mutex<HashMap<EndPlace, EndAddress>>,
     expected: Mutex<HashMap<EndPlace, Expected>>,
@@ -255,9 +255,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(mails: Vec<Arc<ShardMail>>, shared_memory: bool) -> Arc<Self> {
+    pub fn new(mailboxes: Vec<Arc<Mailbox>>, shared_memory: bool) -> Arc<Self> {
         Arc::new(Self {
-            mails,
+            mailboxes,
             residents: Mutex::default(),
             ends: Mutex::default(),
             expected: Mutex::default(),
@@ -294,9 +294,9 @@ impl Shared {
     /// Lets `remote` take up a link to `node`, if it proves to have the key.
     pub fn expect(&self, lab: &Arc<str>, node: NodeId, remote: NodeId, expected: Expected) {
         lock(&self.expected).insert((lab.clone(), node, remote), expected);
-        // Whoever counts itself before it looks in vain is seen here; see `caller_waits`.
+        // Whoever counts itself before it looks in vain is seen here; see `incoming_waits`.
         if self.early.load(Ordering::SeqCst) > 0 {
-            self.mails[LISTENING_SHARD].post(Letter::Expected {
+            self.mailboxes[LISTENING_SHARD].post(ShardMessage::Expected {
                 lab: lab.clone(),
                 node,
                 remote,
@@ -316,12 +316,12 @@ impl Shared {
     }
 
     /// A caller is about to wait for its link to be made. To be called before looking for the link in vain.
-    pub fn caller_waits(&self) {
+    pub fn incoming_waits(&self) {
         self.early.fetch_add(1, Ordering::SeqCst);
     }
 
     /// It waits no longer.
-    pub fn caller_waits_no_more(&self) {
+    pub fn incoming_is_done(&self) {
         self.early.fetch_sub(1, Ordering::SeqCst);
     }
 

@@ -1,4 +1,4 @@
-//! Memory for what sessions receive, made ready by the thread that asks and not by the shard.
+//! Receive buffers of sessions, allocated by the calling thread and not by the shard.
 //!
 //! The engine allocates when it carries out the request, on its shard, where 40 ms of page faults would hold up
 //! everyone else's packets. So the caller's thread makes the memory first and leaves it here, where the engine's
@@ -27,7 +27,7 @@ pub fn prepare(command: &Command) -> Option<usize> {
     if prepared().len() >= MOST_PREPARED {
         return None;
     }
-    let room = memory::roomy_and_ready(len)?;
+    let room = memory::with_capacity_prefaulted(len)?;
     prepared().push((len, room));
     Some(len)
 }
@@ -44,7 +44,7 @@ pub fn equip(engine: &mut Engine) {
 }
 
 fn allocate(len: usize) -> Option<Vec<u8>> {
-    take(len).or_else(|| memory::roomy(len))
+    take(len).or_else(|| memory::with_capacity(len))
 }
 
 fn take(len: usize) -> Option<Vec<u8>> {

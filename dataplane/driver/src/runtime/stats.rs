@@ -84,9 +84,9 @@ counters! {
     panics,
     /// Buffers that the shard's pool had to allocate.
     buffers_allocated,
-    /// Callers turned away: wrong proof, unknown node, bytes that are no handshake, or none in time.
+    /// Incoming connections turned away: wrong proof, unknown node, bytes that are no handshake, or none in time.
     greetings_refused,
-    /// Times a listener had to rest because the kernel had no descriptor or memory for a caller.
+    /// Times a listener had to rest because the kernel had no descriptor or memory for an incoming connection.
     accepts_failed,
 }
 

@@ -1,4 +1,4 @@
-//! A node's TUN device on its shard.
+//! Read and write a node's TUN device on its shard.
 //!
 //! Packets go in and out with their virtio header. Where super-packets are not carried (the switch is off, or this
 //! kernel failed its self-test), the engine's segmentation finishes and cuts each packet before it is written.

@@ -1,4 +1,4 @@
-//! Notices shards that do not come round any more.
+//! Detect shards whose loop has stopped.
 //!
 //! One thread looks once a second at each shard's count of turns. A shard that is awake and has not turned for two
 //! looks is stuck in something that should not block; the owner of its first node is told, and told again when it
@@ -16,7 +16,7 @@ use super::shared::Shared;
 /// Rare enough to cost nothing, often enough to be useful to a person who waits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks without a turn after which a shard counts as stuck. A turn takes about a millisecond at the most.
-const PATIENCE: u32 = 2;
+const LOOKS_UNTIL_STUCK: u32 = 2;
 
 /// The thread that looks.
 pub struct Watchdog {
@@ -30,7 +30,7 @@ impl Watchdog {
         let thread = std::thread::Builder::new()
             .name("nm-watchdog".into())
             .spawn(move || {
-                let mut last: Vec<(u64, u32)> = vec![(0, 0); shared.mails.len()];
+                let mut last: Vec<(u64, u32)> = vec![(0, 0); shared.mailboxes.len()];
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                     // An owner that panics when it is told, which the hook has said on stderr, must not end the looks.
                     let _ = catch_unwind(AssertUnwindSafe(|| look(&shared, &mut last)));
@@ -64,21 +64,21 @@ impl Drop for Watchdog {
 }
 
 fn look(shared: &Shared, last: &mut [(u64, u32)]) {
-    for (mail, (turns, looks)) in shared.mails.iter().zip(last) {
-        let now = mail.counters.turns.get();
-        let moves = mail.is_sleeping() || now != *turns;
+    for (mailbox, (turns, looks)) in shared.mailboxes.iter().zip(last) {
+        let now = mailbox.counters.turns.get();
+        let moves = mailbox.is_sleeping() || now != *turns;
         *turns = now;
         *looks = if moves { 0 } else { *looks + 1 };
-        let stuck = *looks >= PATIENCE;
-        let was = mail.set_stalled(stuck);
+        let stuck = *looks >= LOOKS_UNTIL_STUCK;
+        let was = mailbox.set_stalled(stuck);
         if stuck == was {
             continue;
         }
         let since = LOOK_EVERY.as_millis() as u64 * u64::from(*looks);
-        for (sink, nodes) in shared.tenants_of(mail.index) {
+        for (sink, nodes) in shared.tenants_of(mailbox.index) {
             match stuck {
-                true => sink.shard_stalled(mail.index, since, &nodes),
-                false => sink.shard_moves(mail.index, &nodes),
+                true => sink.shard_stalled(mailbox.index, since, &nodes),
+                false => sink.shard_moves(mailbox.index, &nodes),
             }
         }
     }

@@ -42,7 +42,7 @@ pub struct Heard {
     pub carriers: BTreeMap<NodeId, Carrier>,
     pub events: Vec<Event>,
     pub messages: Vec<Vec<u8>>,
-    /// Callers that could not prove to be who they said, with how often that was.
+    /// Connections that could not prove to be who they said, with how often that was.
     pub refused: Vec<(NodeId, u64)>,
 }
 
@@ -116,7 +116,7 @@ impl NodeSink for Memory {
         true
     }
 
-    fn caller_refused(&self, from: NodeId, times: u64) {
+    fn incoming_refused(&self, from: NodeId, times: u64) {
         self.note(|heard| heard.refused.push((from, times)));
     }
 
@@ -166,12 +166,12 @@ impl TestNode {
         self.link_at(remote, kind, None, spec, token);
     }
 
-    /// The same, with the neighbour's unix door.
+    /// The same, with the neighbour's unix socket.
     pub fn link_at(
         &self,
         remote: NodeId,
         kind: LinkKind,
-        door: Option<&Path>,
+        socket: Option<&Path>,
         spec: LinkSpec,
         token: &str,
     ) {
@@ -179,7 +179,7 @@ impl TestNode {
             remote,
             remote_name: format!("n{remote}"),
             kind,
-            door: door.map(Path::to_owned),
+            socket: socket.map(Path::to_owned),
             spec,
             secret: Some(secret(token)),
         };
@@ -232,7 +232,7 @@ pub fn config_for(carrier: Carrier, shards: usize) -> RuntimeConfig {
     RuntimeConfig {
         shards: Some(shards),
         nodes_per_block: 1,
-        door: (carrier != Carrier::Tcp).then(fresh_path),
+        socket: (carrier != Carrier::Tcp).then(fresh_path),
         shared_memory: carrier == Carrier::Shared,
         ..RuntimeConfig::default()
     }
@@ -246,11 +246,11 @@ pub fn runtime_for(carrier: Carrier, shards: usize) -> Arc<Runtime> {
 /// Makes `from` dial `to`, a node of `home`, by every way that it offers.
 pub fn dial(from: &TestNode, home: &Runtime, to: NodeId) {
     let address = home.listen_address().expect("it listens");
-    let door = home.door().expect("a usable path");
+    let socket = home.socket().expect("a usable path");
     from.link_at(
         to,
         LinkKind::Dial(address),
-        door,
+        socket,
         LinkSpec::default(),
         TOKEN,
     );

@@ -1,4 +1,4 @@
-//! The way of a packet through the node: here, to a group, or on to a neighbour.
+//! Forward a packet: deliver it locally, to a group, or to a neighbour.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! ICMP errors that a relay owes to the sender (RFC 792, RFC 1812 section 4.3).
+//! ICMP errors that a router sends to the source (RFC 792, RFC 1812 section 4.3).
 
 use std::net::Ipv4Addr;
 

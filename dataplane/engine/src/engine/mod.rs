@@ -1,4 +1,4 @@
-//! The node itself: the calls that a driver makes.
+//! The engine's API: the calls that a driver makes.
 
 mod commands;
 mod forward;

@@ -1,4 +1,4 @@
-//! The engine alone: nonsense in, and the limits of what it says back.
+//! Test the engine alone: invalid input, and limits of its answers.
 
 use proptest::prelude::*;
 
@@ -195,7 +195,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nonsense_never_panics(
+    fn invalid_input_never_panics(
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
         first in prop_oneof![Just(0x45u8), Just(0x4f), any::<u8>()],
         protocol in prop_oneof![Just(6u8), Just(17), Just(1), any::<u8>()],

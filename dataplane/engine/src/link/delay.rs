@@ -1,10 +1,10 @@
-//! Constant delay: a line in which everybody keeps their place, whatever happens to the delay meanwhile.
+//! Constant delay: a FIFO queue that keeps the order of packets when the delay changes.
 //!
 //! The line is bounded by the rate in front of it; where there is none, by the link's limit (see [`super::limit`]).
 
 use std::collections::VecDeque;
 
-use super::lens::{Lens, Outlet};
+use super::impairment::{Impairment, Outlet};
 use super::limit::{Backlog, Limit};
 use super::piece::Piece;
 use crate::stats::DropCause;
@@ -32,7 +32,7 @@ impl Delay {
     }
 }
 
-impl Lens for Delay {
+impl Impairment for Delay {
     fn push(&mut self, at: Instant, piece: Piece, out: &mut Outlet) {
         if self.nanos == 0 && self.line.is_empty() {
             out.pass(at, piece);

@@ -1,4 +1,4 @@
-//! How much one direction of a link may hold.
+//! The queue limit of one direction of a link.
 //!
 //! Two bounds, for two reasons. The *limit* belongs to the emulated link: its queue has so much room, and what does not
 //! fit is dropped as a router drops it ([`DropCause::QueueFull`](crate::DropCause::QueueFull)). The *memory* belongs to
@@ -8,7 +8,8 @@
 use super::piece::Piece;
 use crate::LinkSpec;
 
-/// Memory that one direction of a link may hold in packets, in all its lenses. 10 Gbit/s put 62.5 MB on the way in 50 ms,
+/// Memory that one direction of a link may hold in packets, in all its impairments. 10 Gbit/s put 62.5 MB on the way
+/// in 50 ms,
 /// and packets of 2 KB and more keep at most four times their bytes (see [`crate::Pool::compact`]).
 pub(crate) const MEMORY: u64 = 256 << 20;
 

@@ -3,7 +3,7 @@
 //! Drawing per super-packet would let TCP run 1.8 times too fast at 1 % loss. The distance to the next lost
 //! segment is drawn instead of every segment (the geometric distribution), so that rare loss costs nothing.
 
-use super::lens::{Lens, Outlet};
+use super::impairment::{Impairment, Outlet};
 use super::piece::Piece;
 use crate::rng::Rng;
 use crate::stats::DropCause;
@@ -47,7 +47,7 @@ impl Loss {
     }
 }
 
-impl Lens for Loss {
+impl Impairment for Loss {
     fn push(&mut self, at: Instant, mut piece: Piece, out: &mut Outlet) {
         if !piece.divisible() {
             let mut left = piece.count;

@@ -1,7 +1,7 @@
 //! Links to neighbours: their state, their counters and what they do to packets that leave.
 
 mod delay;
-mod lens;
+mod impairment;
 mod limit;
 mod loss;
 mod piece;
@@ -30,7 +30,7 @@ pub(crate) struct Link {
     congested: bool,
     spec: LinkSpec,
     shaper: Option<Box<Shaper>>,
-    /// The random stream of this direction, while no lens uses it.
+    /// The random stream of this direction, while no impairment uses it.
     rng: Rng,
     pub tx: Traffic,
     pub rx: Traffic,
@@ -80,7 +80,7 @@ pub(crate) enum Sent {
 pub(crate) struct Links {
     slots: Vec<Link>,
     by_node: BTreeMap<NodeId, LinkId>,
-    /// Links that have lenses at the moment.
+    /// Links that have impairments at the moment.
     shaped: Vec<LinkId>,
 }
 
@@ -151,7 +151,7 @@ impl Links {
         if up || link.shaper.is_none() {
             return;
         }
-        // What was on the way is lost with the link; the lenses start afresh.
+        // What was on the way is lost with the link; the impairments start afresh.
         if let Some(shaper) = link.shaper.take() {
             link.tx.drops.add(DropCause::LinkDown, shaper.backlog().packets);
             link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
@@ -170,7 +170,7 @@ impl Links {
         self.slots.get(id as usize).is_some_and(|link| link.blocked() == Some(DropCause::Congested))
     }
 
-    /// Hands a packet to a link. Without lenses it goes straight to the transmits.
+    /// Hands a packet to a link. Without impairments it goes straight to the transmits.
     #[inline]
     pub(crate) fn send(&mut self, now: Instant, id: LinkId, packet: Packet, io: &mut Io) -> Sent {
         let Some(link) = self.slots.get_mut(id as usize) else {
@@ -196,7 +196,7 @@ impl Links {
         Sent::Taken
     }
 
-    /// Lets every link's lenses go on.
+    /// Lets every link's impairments go on.
     pub(crate) fn release(&mut self, now: Instant, io: &mut Io) {
         let mut index = 0;
         while let Some(&id) = self.shaped.get(index) {
@@ -238,7 +238,7 @@ impl Links {
             .collect()
     }
 
-    /// Sends what has come out of a link's lenses and counts what has not.
+    /// Sends what has come out of a link's impairments and counts what has not.
     fn emit(&mut self, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
         let link = &mut self.slots[id as usize];
         let Some(shaper) = &mut link.shaper else {
@@ -255,7 +255,7 @@ impl Links {
         link.tx.drops.take(drops);
     }
 
-    /// Removes lenses that no longer do anything and hold nothing. True when it did.
+    /// Removes impairments that no longer do anything and hold nothing. True when it did.
     fn retire_idle_shaper(&mut self, id: LinkId) -> bool {
         let link = &mut self.slots[id as usize];
         let idle =

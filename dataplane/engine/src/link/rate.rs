@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::lens::{Lens, Outlet};
+use super::impairment::{Impairment, Outlet};
 use super::limit::{Backlog, Limit};
 use super::piece::Piece;
 use crate::stats::DropCause;
@@ -71,7 +71,7 @@ impl Rate {
     }
 }
 
-impl Lens for Rate {
+impl Impairment for Rate {
     fn push(&mut self, at: Instant, piece: Piece, out: &mut Outlet) {
         if self.bps.is_none() && self.queue.is_empty() {
             out.pass(at, piece);

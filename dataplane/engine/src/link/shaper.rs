@@ -1,7 +1,7 @@
-//! The row of lenses on the outgoing side of a link: loss, queue limit and rate, delay — in this order.
+//! The impairments on the outgoing side of a link, in this order: loss, queue limit and rate, delay.
 
 use super::delay::Delay;
-use super::lens::{Lens, Outlet};
+use super::impairment::{Impairment, Outlet};
 use super::limit::{Backlog, MEMORY};
 use super::loss::Loss;
 use super::piece::Piece;
@@ -12,19 +12,19 @@ use crate::{Instant, LinkSpec, Packet, Pool};
 
 #[derive(Debug)]
 pub(crate) struct Shaper {
-    lenses: [Box<dyn Lens>; 3],
-    /// Between two lenses; what they drop collects here.
+    impairments: [Box<dyn Impairment>; 3],
+    /// Between two impairments; what they drop collects here.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
-    /// Behind the last lens.
+    /// Behind the last impairment.
     ready: Vec<Piece>,
 }
 
 impl Shaper {
     pub(crate) fn new(spec: &LinkSpec, rng: Rng) -> Self {
-        let lenses: [Box<dyn Lens>; 3] =
+        let impairments: [Box<dyn Impairment>; 3] =
             [Box::new(Loss::new(rng, spec.loss)), Box::new(Rate::new(spec)), Box::new(Delay::new(spec))];
-        Self { lenses, outlet: Outlet::default(), stage: Vec::new(), ready: Vec::new() }
+        Self { impairments, outlet: Outlet::default(), stage: Vec::new(), ready: Vec::new() }
     }
 
     /// Sends a packet into the row.
@@ -42,8 +42,8 @@ impl Shaper {
 
     /// Lets everything move on that is due.
     pub(crate) fn release(&mut self, now: Instant) {
-        for index in 0..self.lenses.len() {
-            self.lenses[index].release(now, &mut self.outlet);
+        for index in 0..self.impairments.len() {
+            self.impairments[index].release(now, &mut self.outlet);
             std::mem::swap(&mut self.stage, &mut self.outlet.passed);
             self.pass_through(index + 1);
         }
@@ -51,8 +51,8 @@ impl Shaper {
 
     pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec) {
         self.release(now);
-        for lens in &mut self.lenses {
-            lens.change(now, spec);
+        for impairment in &mut self.impairments {
+            impairment.change(now, spec);
         }
         self.release(now);
     }
@@ -68,22 +68,22 @@ impl Shaper {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.lenses.iter().filter_map(|lens| lens.deadline()).min()
+        self.impairments.iter().filter_map(|impairment| impairment.deadline()).min()
     }
 
     /// What is inside.
     pub(crate) fn backlog(&self) -> Backlog {
-        self.lenses.iter().map(|lens| lens.backlog()).fold(Backlog::default(), Backlog::plus)
+        self.impairments.iter().map(|impairment| impairment.backlog()).fold(Backlog::default(), Backlog::plus)
     }
 
-    /// Moves what is on the stage through the lenses from `from` on.
+    /// Moves what is on the stage through the impairments from `from` on.
     fn pass_through(&mut self, from: usize) {
         if self.stage.is_empty() {
             return;
         }
-        for lens in &mut self.lenses[from..] {
+        for impairment in &mut self.impairments[from..] {
             for (at, piece) in self.stage.drain(..) {
-                lens.push(at, piece, &mut self.outlet);
+                impairment.push(at, piece, &mut self.outlet);
             }
             std::mem::swap(&mut self.stage, &mut self.outlet.passed);
         }

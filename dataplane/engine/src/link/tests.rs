@@ -1,4 +1,4 @@
-//! Lenses in virtual time: what leaves, when, in which order, and what is counted.
+//! Test link impairments in virtual time: which packets leave, when, in which order, and the counters.
 
 use proptest::prelude::*;
 
@@ -289,7 +289,7 @@ fn a_new_rate_holds_at_once_even_for_what_waits() {
 }
 
 #[test]
-fn no_lens_is_left_when_nothing_is_asked_and_nothing_is_held() {
+fn no_impairment_is_left_when_nothing_is_asked_and_nothing_is_held() {
     let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
     bench.send(2);
     bench.set(LinkSpec::default());

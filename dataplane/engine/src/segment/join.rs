@@ -109,7 +109,7 @@ fn is_same_flow(a: &Packet, b: &Packet) -> bool {
 /// Adds payload at the end of a packet that nobody else holds, in a larger buffer if need be.
 fn append(head: &mut Packet, payload: &[u8], pool: &mut Pool) {
     if !head.extend(payload) {
-        let grown = pool.copy_with_room(head);
+        let grown = pool.copy_with_headroom(head);
         pool.put(std::mem::replace(head, grown));
         let extended = head.extend(payload);
         debug_assert!(extended, "a large buffer holds any packet");

@@ -1,4 +1,4 @@
-//! How often receivers report: often where there are few of them, rarely where there are many.
+//! The interval of receivers' reports: short with few receivers, long with many.
 //!
 //! Every report of every receiver crosses the network up to the sender. With 35 receivers in a line, reports at
 //! the pace of two would be ten times as many packets as the data itself, and on one machine they would cost

@@ -11,10 +11,10 @@
 
 mod bitmap;
 mod cadence;
+mod history;
 mod outbox;
 mod pace;
 mod packets;
-mod past;
 mod peer;
 mod plan;
 mod receiver;
@@ -33,9 +33,9 @@ use crate::{
     AddressPlan, CommandError, Event, Instant, Io, NodeConfig, NodeId, SessionConfig, SessionId,
     SessionReport, SharedBytes,
 };
+use history::History;
 use outbox::Outbox;
 pub(crate) use outbox::Outgoing;
-use past::Past;
 use receiver::Receiver;
 use report::SessionState;
 use sender::{Offer, Sender};
@@ -84,8 +84,8 @@ pub(crate) struct Sessions {
     receivers: BTreeMap<SessionId, Receiver>,
     /// Senders that have ended in this call; their last packets are not counted yet.
     ended: Vec<Sender>,
-    past_senders: Past<Sender>,
-    past_receivers: Past<Receiver>,
+    sender_history: History<Sender>,
+    receiver_history: History<Receiver>,
     /// Our transfers by number, past ones too.
     sent: BTreeMap<u64, SessionId>,
     /// By address and receiver: our transfers that it has not taken yet. The first is the one it is offered.
@@ -114,8 +114,8 @@ impl Sessions {
             senders: BTreeMap::new(),
             receivers: BTreeMap::new(),
             ended: Vec::new(),
-            past_senders: Past::default(),
-            past_receivers: Past::default(),
+            sender_history: History::default(),
+            receiver_history: History::default(),
             sent: BTreeMap::new(),
             offered: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl Sessions {
     pub(crate) fn account(&mut self, session: SessionId, bytes: u64) {
         let ended = self.ended.iter_mut().find(|sender| sender.id() == session);
         let running = self.senders.get_mut(&session).or(ended);
-        if let Some(sender) = running.or_else(|| self.past_senders.get_mut(session)) {
+        if let Some(sender) = running.or_else(|| self.sender_history.get_mut(session)) {
             sender.account(bytes);
         }
     }
@@ -163,7 +163,7 @@ impl Sessions {
         for sender in self.ended.drain(..) {
             let report = Box::new(sender.report(now, self.outbox.node_id));
             io.events.push(Event::SessionFinished { report, data: None });
-            if let Some(gone) = self.past_senders.push(sender.id(), sender) {
+            if let Some(gone) = self.sender_history.push(sender.id(), sender) {
                 self.sent.remove(&gone.number);
             }
         }
@@ -256,8 +256,8 @@ impl Sessions {
 
     pub(crate) fn report(&self, now: Instant, id: SessionId) -> Result<SessionReport, CommandError> {
         let node = self.outbox.node_id;
-        let sender = self.senders.get(&id).or_else(|| self.past_senders.get(id));
-        let receiver = || self.receivers.get(&id).or_else(|| self.past_receivers.get(id));
+        let sender = self.senders.get(&id).or_else(|| self.sender_history.get(id));
+        let receiver = || self.receivers.get(&id).or_else(|| self.receiver_history.get(id));
         let sent = sender.map(|sender| sender.report(now, node));
         let received = || receiver().map(|receiver| receiver.report(now, node));
         sent.or_else(received).ok_or(CommandError::UnknownSession(id))
@@ -265,8 +265,8 @@ impl Sessions {
 
     pub(crate) fn reports(&self, now: Instant) -> Vec<SessionReport> {
         let node = self.outbox.node_id;
-        let senders = self.senders.values().chain(self.past_senders.values());
-        let receivers = self.receivers.values().chain(self.past_receivers.values());
+        let senders = self.senders.values().chain(self.sender_history.values());
+        let receivers = self.receivers.values().chain(self.receiver_history.values());
         let sent = senders.map(|sender| sender.report(now, node));
         sent.chain(receivers.map(|receiver| receiver.report(now, node))).collect()
     }

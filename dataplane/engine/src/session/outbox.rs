@@ -1,4 +1,4 @@
-//! Packets that sessions want to send, and how their bytes come about.
+//! Packets that sessions send, and how they are built.
 
 use super::wire::{Header, Message};
 use super::Prefetch;

@@ -1,4 +1,4 @@
-//! How fast a sender may send: a model of the path to each receiver, in the manner of BBR.
+//! Congestion control: a model of the path to each receiver, after BBR (draft-ietf-ccwg-bbr).
 //!
 //! A receiver's reports give its delivery rate, the round-trip time and the share of segments that got lost. The
 //! sender keeps about one bandwidth-delay product in flight and paces at the delivery rate, probing upwards
@@ -57,7 +57,7 @@ const FLOOR_BYTES: f64 = 1_048_576.0;
 const ADAPT_NS: u64 = 100_000;
 /// Round trips may be this much longer than the least one before the window stops following them: waiting threads
 /// look like a queue, but a smaller window does not make them faster.
-const PATIENT_NS: f64 = 50_000_000.0;
+const MAX_DELAY_NS: f64 = 50_000_000.0;
 /// The least round trip is forgotten after one to two of these, or of so many round trips: more than a probing
 /// cycle, which drains our own queue, and short enough to follow a machine whose threads wait for their turn. A
 /// window by an old round trip would starve the session on a busy machine, and its rate would follow downwards.
@@ -220,7 +220,7 @@ impl Track {
         };
         let least_rtt = self.least_rtt();
         let calm = if least_rtt.is_finite() { 2.0 * least_rtt } else { 0.0 };
-        let real = (1.25 * self.srtt.unwrap_or(0.0)).min(least_rtt + PATIENT_NS);
+        let real = (1.25 * self.srtt.unwrap_or(0.0)).min(least_rtt + MAX_DELAY_NS);
         let in_flight = rate * calm.max(real) / 1e9;
         let quantum = (rate * BURST_NS as f64 / 1e9).clamp(1.0, MAX_BURST);
         // What is reported late is still in flight to us: room for several reports of the slowest cadence.

@@ -32,7 +32,7 @@ impl Sessions {
                 if listed.contains(&self.outbox.node_id) {
                     self.invited(now, from, dest, number, terms, io);
                 } else if let Some(receiver) = self.receiver_of(from, number) {
-                    receiver.hear(now);
+                    receiver.mark_heard(now);
                 }
             }
             Message::Solicit { dest } => {
@@ -42,9 +42,9 @@ impl Sessions {
                 }
             }
             Message::SourceDone { .. } | Message::Abort { .. } | Message::Ack | Message::Poll => {
-                self.hear_sender(now, from, header, number, &message, io);
+                self.handle_from_sender(now, from, header, number, &message, io);
             }
-            _ => self.hear_receiver(now, from, header.round, number, message, io),
+            _ => self.handle_from_receiver(now, from, header.round, number, message, io),
         }
     }
 
@@ -53,7 +53,7 @@ impl Sessions {
         self.receivers.get_mut(self.taken.get(&(source, number))?)
     }
 
-    fn hear_receiver(
+    fn handle_from_receiver(
         &mut self,
         now: Instant,
         from: NodeId,
@@ -78,7 +78,7 @@ impl Sessions {
             self.after_sender(id, io);
             return;
         }
-        let answer = match id.and_then(|id| self.past_senders.get(id)) {
+        let answer = match id.and_then(|id| self.sender_history.get(id)) {
             Some(sender) => sender.late_answer(from, &message),
             None => Some(Message::Abort {
                 known: false,
@@ -96,7 +96,7 @@ impl Sessions {
         }
     }
 
-    fn hear_sender(
+    fn handle_from_sender(
         &mut self,
         now: Instant,
         from: NodeId,
@@ -115,7 +115,7 @@ impl Sessions {
         if !matches!(message, Message::Poll | Message::SourceDone { .. }) {
             return;
         }
-        if let Some(receiver) = id.and_then(|id| self.past_receivers.get(id)) {
+        if let Some(receiver) = id.and_then(|id| self.receiver_history.get(id)) {
             receiver.say_state(&mut self.outbox, &mut io.pool);
             return;
         }
@@ -131,7 +131,7 @@ impl Sessions {
         if let Some(&id) = self.taken.get(&(from, number)) {
             if let Some(receiver) = self.receivers.get_mut(&id) {
                 receiver.invited_again(now, &mut self.outbox, &mut io.pool);
-            } else if let Some(receiver) = self.past_receivers.get(id) {
+            } else if let Some(receiver) = self.receiver_history.get(id) {
                 receiver.say_state(&mut self.outbox, &mut io.pool);
             }
             return;

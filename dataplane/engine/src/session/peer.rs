@@ -1,4 +1,4 @@
-//! One receiver as its sender sees it.
+//! The sender's state of one receiver.
 
 use super::pace::Track;
 use super::report::{PeerReport, SessionState};
@@ -57,7 +57,7 @@ impl Peer {
         self.active() && !self.muted
     }
 
-    pub(super) fn hear(&mut self, now: Instant) {
+    pub(super) fn mark_heard(&mut self, now: Instant) {
         self.heard = now;
         self.muted = self.gone.is_some();
     }

@@ -1,4 +1,4 @@
-//! How a session stands, and how it ended for each of its receivers.
+//! Progress of a session, and its result for each receiver.
 
 use crate::{NodeId, SessionId};
 

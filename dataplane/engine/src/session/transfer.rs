@@ -86,7 +86,8 @@ impl Transfer {
         self.have = Bitmap::default();
     }
 
-    /// Which segment begins at an offset. Compared before it is made a 32-bit number: an offset far behind the end would
+    /// Which segment begins at an offset. Compared before it is made a 32-bit number: an offset far behind the end
+    /// would
     /// otherwise pass for a small one, with a terabyte to be filled before it.
     #[inline]
     fn index_of(&self, offset: u64) -> Option<u32> {
@@ -176,7 +177,8 @@ impl Transfer {
         }
     }
 
-    /// Puts one segment where it belongs and returns its index, if it was not there yet. Nonsense is ignored: offsets
+    /// Puts one segment where it belongs and returns its index, if it was not there yet. Invalid offsets are ignored:
+    /// offsets
     /// that no segment has, wrong lengths, other transfers.
     #[inline]
     fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) -> Option<u32> {

@@ -396,7 +396,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nonsense_is_refused_or_read_but_never_panics(kind in any::<u8>(), body in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn invalid_messages_are_refused_or_read_and_never_panic(kind in any::<u8>(), body in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = Message::read(kind, &body);
             let _ = Header::read(&body);
         }

@@ -68,7 +68,7 @@ pub(crate) fn seal(header: &mut [u8]) {
     header[10..12].copy_from_slice(&value.to_be_bytes());
 }
 
-/// Takes `spent` from the TTL and mends the checksum (RFC 1624).
+/// Takes `spent` from the TTL and updates the checksum (RFC 1624).
 pub(crate) fn spend_ttl(header: &mut [u8], spent: u8) {
     let old = u16::from_be_bytes([header[8], header[9]]);
     header[8] = header[8].saturating_sub(spent);

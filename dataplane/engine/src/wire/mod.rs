@@ -1,4 +1,4 @@
-//! Bytes and their meaning: IPv4, UDP, ICMP and the Internet checksum. Nothing here panics on short input.
+//! Parse and build IPv4, UDP and ICMP headers, and the Internet checksum. Nothing here panics on short input.
 
 pub mod checksum;
 pub(crate) mod ip;

@@ -9,7 +9,7 @@ use nm_engine::{
 };
 
 use super::{Inbox, Lab, Node};
-use crate::{topology, Chance, Wire};
+use crate::{topology, Random, Wire};
 
 impl Lab {
     /// A lab with nodes 1 to `n` and no links. `configure` may change each node's configuration.
@@ -23,7 +23,7 @@ impl Lab {
             wires: BTreeMap::new(),
             flying: BTreeMap::new(),
             departures: 0,
-            chance: Chance::new(seed),
+            random: Random::new(seed),
         };
         for id in 1..=n {
             let mut config = NodeConfig::new(id);
@@ -78,7 +78,7 @@ impl Lab {
         }
     }
 
-    /// Connects two nodes; the link is up at once and has no lenses.
+    /// Connects two nodes; the link is up at once and has no impairments.
     pub fn connect(&mut self, a: NodeId, b: NodeId, wire: Wire) {
         self.edges.insert((a.min(b), a.max(b)));
         self.wires.insert((a.min(b), a.max(b)), wire);
@@ -113,12 +113,12 @@ impl Lab {
         self.wires.insert((a.min(b), a.max(b)), wire);
     }
 
-    /// Puts lenses on the link from `from` to `to`.
+    /// Puts impairments on the link from `from` to `to`.
     pub fn shape(&mut self, from: NodeId, to: NodeId, spec: LinkSpec) {
         self.command(from, Command::SetLink { remote: to, spec }).expect("a known link");
     }
 
-    /// Puts the same lenses on every link, both ways.
+    /// Puts the same impairments on every link, both ways.
     pub fn shape_all(&mut self, spec: &LinkSpec) {
         for (a, b) in self.edges.clone() {
             self.shape(a, b, spec.clone());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nm_engine::{Delivery, Engine, Event, Instant, Io, LinkId, NodeId, Packet, SessionId};
 
-use crate::{Chance, Wire};
+use crate::{Random, Wire};
 
 /// Virtual time after which a run is taken for hung.
 const RUN_LIMIT_NS: u64 = 600_000_000_000;
@@ -45,7 +45,7 @@ pub struct Lab {
     /// Packets on the way, by arrival and order of departure.
     flying: BTreeMap<(Instant, u64), (NodeId, LinkId, Packet)>,
     departures: u64,
-    chance: Chance,
+    random: Random,
 }
 
 impl Lab {
@@ -154,7 +154,7 @@ impl Lab {
             let Some(wire) = self.wires.get(&(id.min(far), id.max(far))) else {
                 continue;
             };
-            for (delay, part) in wire.carry(packet, &mut self.chance, &mut self.io.pool) {
+            for (delay, part) in wire.carry(packet, &mut self.random, &mut self.io.pool) {
                 self.departures += 1;
                 self.flying.insert((self.now.plus_nanos(delay), self.departures), (far, far_link, part));
             }

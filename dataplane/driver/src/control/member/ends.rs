@@ -91,10 +91,10 @@ impl Member {
             Err(reason) => {
                 link.attempts = link.attempts.saturating_add(1);
                 let state = Some((None, reason));
-                let news = link.state != state;
+                let changed = link.state != state;
                 link.state = state;
                 let attempts = link.attempts;
-                Resolved::Failed { attempts, news }
+                Resolved::Failed { attempts, changed }
             }
         }
     }

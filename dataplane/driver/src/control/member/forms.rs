@@ -1,4 +1,4 @@
-//! The same things as the controller's messages and the engine have them.
+//! Conversions between the controller's messages and the engine's types.
 
 use std::net::Ipv4Addr;
 

@@ -43,8 +43,8 @@ pub struct Introduction {
     pub link_port: u16,
     /// `host:port` from outside, or nothing.
     pub public_network_addr: String,
-    /// The path of the process's unix door, if it has one.
-    pub link_door: Option<PathBuf>,
+    /// The path of the process's unix socket, if it has one.
+    pub link_socket: Option<PathBuf>,
     /// Whether it is a program of the user's own.
     pub external: bool,
     /// The process.
@@ -121,8 +121,8 @@ pub enum Resolved {
     Stale,
     /// Go on with this.
     Connect(Step),
-    /// It failed, so often in a row; `news` when the reason is another than the last time.
-    Failed { attempts: u32, news: bool },
+    /// It failed, so often in a row; `changed` when the reason is another than the last time.
+    Failed { attempts: u32, changed: bool },
 }
 
 /// What a step is about.
@@ -252,9 +252,9 @@ impl Member {
             private_network_addr: SocketAddr::new(address, self.who.link_port).to_string(),
             public_network_addr: self.who.public_network_addr.clone(),
             // A path that is not text cannot be told; TCP is left.
-            link_door: self
+            link_socket: self
                 .who
-                .link_door
+                .link_socket
                 .as_deref()
                 .and_then(Path::to_str)
                 .unwrap_or_default()

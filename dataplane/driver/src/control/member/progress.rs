@@ -1,4 +1,4 @@
-//! How far the orders about one thing have come: what was told, and what is in force.
+//! Progress of the orders about one object: the version requested and the version in force.
 
 /// The versions of one thing. Orders are numbered by tickets that grow, are carried out in their order, and end one
 /// by one.
@@ -15,7 +15,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// An order is on its way; `whole` when it says everything, so that it mends whatever failed before.
+    /// An order is on its way; `whole` when it says everything, so that it repairs whatever failed before.
     pub fn begin(&mut self, ticket: u64, version: u64, whole: bool) {
         self.told = Some(version);
         self.last = ticket;

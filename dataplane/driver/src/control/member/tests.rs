@@ -9,7 +9,7 @@ fn member() -> Member {
         private_address: None,
         link_port: 4000,
         public_network_addr: String::new(),
-        link_door: Some("/run/links/node-2.sock".into()),
+        link_socket: Some("/run/links/node-2.sock".into()),
         external: false,
         process: 9,
         mtu: 1500,
@@ -21,7 +21,7 @@ fn add(version: u64, process: u64) -> wire::ToNode {
         remote_node_id: 3,
         remote_name: "c".to_owned(),
         remote_addr: "127.0.0.1:5000".to_owned(),
-        remote_door: String::new(),
+        remote_socket: String::new(),
         remote_process: process,
         same_process: false,
         dial: true,
@@ -52,7 +52,7 @@ fn route(route_id: u64, next_hop: u32) -> wire::Route {
 }
 
 /// Takes in an order, lets all of its steps succeed, and returns their effects.
-fn obey(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String> {
+fn apply(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String> {
     let steps = member.handle(order)?;
     Ok(steps
         .into_iter()
@@ -68,8 +68,8 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 #[test]
 fn a_node_that_lost_everything_registers_as_one_that_was_told_nothing() {
     let mut member = member();
-    obey(&mut member, add(4, 9)).expect("a link");
-    obey(&mut member, routes(7, vec![route(1, 3)], vec![])).expect("routes");
+    apply(&mut member, add(4, 9)).expect("a link");
+    apply(&mut member, routes(7, vec![route(1, 3)], vec![])).expect("routes");
     assert_ne!(member.start_up(LOCAL).have, wire::Have::default());
     member.forget();
     assert_eq!(member.start_up(LOCAL).have, wire::Have::default());
@@ -77,7 +77,7 @@ fn a_node_that_lost_everything_registers_as_one_that_was_told_nothing() {
         !member.became_ready(),
         "not before the routes are there again"
     );
-    let again = obey(&mut member, add(4, 9)).expect("the same link");
+    let again = apply(&mut member, add(4, 9)).expect("the same link");
     assert!(
         matches!(again[..], [Effect::Connect(..)]),
         "made, not changed"
@@ -89,17 +89,17 @@ fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
     let mut member = member();
     let first = member.start_up(LOCAL);
     assert_eq!(first.private_network_addr, "127.0.0.1:4000");
-    assert_eq!(first.link_door, "/run/links/node-2.sock");
+    assert_eq!(first.link_socket, "/run/links/node-2.sock");
     assert_eq!(first.have, wire::Have::default());
-    obey(&mut member, add(7, 1)).expect("a link");
-    obey(&mut member, routes(8, vec![], vec![])).expect("routes");
+    apply(&mut member, add(7, 1)).expect("a link");
+    apply(&mut member, routes(8, vec![], vec![])).expect("routes");
     let directory = wire::InstallGroupDirectory {
         version: 11,
         groups: vec![],
         removed: vec![],
         reset: false,
     };
-    obey(&mut member, wire::ToNode::InstallGroupDirectory(directory)).expect("groups");
+    apply(&mut member, wire::ToNode::InstallGroupDirectory(directory)).expect("groups");
     let tree = wire::InstallGroupRoutes {
         group_id: 1,
         src_node_id: 2,
@@ -112,7 +112,7 @@ fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
             weight: None,
         }],
     };
-    obey(&mut member, wire::ToNode::InstallGroupRoutes(tree)).expect("a tree");
+    apply(&mut member, wire::ToNode::InstallGroupRoutes(tree)).expect("a tree");
     let have = member.start_up(LOCAL).have;
     assert_eq!((have.routes, have.groups), (Some(8), Some(11)));
     assert_eq!(have.links.into_iter().collect::<Vec<_>>(), [(3, 7)]);
@@ -123,10 +123,10 @@ fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
 fn ready_is_announced_once_each_time_it_becomes_true() {
     let mut member = member();
     assert!(!member.became_ready(), "no routes yet");
-    obey(&mut member, routes(1, vec![], vec![])).expect("routes");
+    apply(&mut member, routes(1, vec![], vec![])).expect("routes");
     assert!(member.became_ready(), "no links to wait for");
     assert!(!member.became_ready(), "once");
-    obey(&mut member, add(1, 1)).expect("a link");
+    apply(&mut member, add(1, 1)).expect("a link");
     assert!(!member.became_ready(), "the link is not up");
     assert!(member.link_changed(3, Some(Carrier::Tcp), ""));
     assert!(member.became_ready());
@@ -141,16 +141,16 @@ fn ready_is_announced_once_each_time_it_becomes_true() {
 fn a_neighbour_that_is_who_it_was_keeps_its_link() {
     let mut member = member();
     assert!(matches!(
-        obey(&mut member, add(1, 1)).as_deref(),
+        apply(&mut member, add(1, 1)).as_deref(),
         Ok([Effect::Connect(..)])
     ));
     assert!(matches!(
-        obey(&mut member, add(2, 1)).as_deref(),
+        apply(&mut member, add(2, 1)).as_deref(),
         Ok([Effect::SetLink(3, _)])
     ));
     assert!(
         matches!(
-            obey(&mut member, add(3, 2)).as_deref(),
+            apply(&mut member, add(3, 2)).as_deref(),
             Ok([Effect::Connect(..)])
         ),
         "started anew"
@@ -160,7 +160,7 @@ fn a_neighbour_that_is_who_it_was_keeps_its_link() {
 #[test]
 fn routes_of_a_pair_are_numbered_by_their_ids() {
     let mut member = member();
-    let effects = obey(
+    let effects = apply(
         &mut member,
         routes(1, vec![route(20, 3), route(10, 4)], vec![]),
     )
@@ -179,7 +179,7 @@ fn routes_of_a_pair_are_numbered_by_their_ids() {
         .map(|route| (route.index, route.of, route.next_hops[0]))
         .collect();
     assert_eq!(shape, [(0, 2, 4), (1, 2, 3)]);
-    let effects = obey(&mut member, routes(2, vec![], vec![10])).expect("a removal");
+    let effects = apply(&mut member, routes(2, vec![], vec![10])).expect("a removal");
     let Effect::Routes { routes: found, .. } = &effects[0] else {
         panic!("{effects:?}")
     };
@@ -209,8 +209,8 @@ fn a_reset_directory_drops_what_it_does_not_name() {
             reset,
         })
     };
-    obey(&mut member, directory(vec![group(1), group(2)], false)).expect("two groups");
-    let effects = obey(&mut member, directory(vec![group(2)], true)).expect("a reset");
+    apply(&mut member, directory(vec![group(1), group(2)], false)).expect("two groups");
+    let effects = apply(&mut member, directory(vec![group(2)], true)).expect("a reset");
     assert!(matches!(&effects[0], Effect::Groups { removed, .. } if removed == &[1]));
 }
 
@@ -223,7 +223,7 @@ fn a_node_that_is_gone_is_named_with_its_state() {
             state: state.to_owned(),
         })
     };
-    let effects = obey(&mut member, state("unreachable")).expect("a state");
+    let effects = apply(&mut member, state("unreachable")).expect("a state");
     assert_eq!(
         effects[0],
         Effect::Gone {
@@ -231,18 +231,21 @@ fn a_node_that_is_gone_is_named_with_its_state() {
             reason: "node 4 is unreachable".to_owned()
         }
     );
-    assert_eq!(obey(&mut member, state("ready")).expect("a state").len(), 1);
+    assert_eq!(
+        apply(&mut member, state("ready")).expect("a state").len(),
+        1
+    );
 }
 
 #[test]
-fn nonsense_is_refused_and_changes_nothing() {
+fn an_invalid_order_is_refused_and_changes_nothing() {
     let mut member = member();
     let set = wire::SetLink {
         remote_node_id: 8,
         link: wire::LinkSpec::default(),
         version: 1,
     };
-    assert!(obey(&mut member, wire::ToNode::SetLink(set)).is_err());
+    assert!(apply(&mut member, wire::ToNode::SetLink(set)).is_err());
     let group = wire::Group {
         group_id: 1,
         group_ip: "x".to_owned(),
@@ -255,7 +258,7 @@ fn nonsense_is_refused_and_changes_nothing() {
         removed: vec![],
         reset: false,
     };
-    assert!(obey(&mut member, wire::ToNode::InstallGroupDirectory(directory)).is_err());
+    assert!(apply(&mut member, wire::ToNode::InstallGroupDirectory(directory)).is_err());
     assert_eq!(member.start_up(LOCAL).have.groups, None);
 }
 
@@ -300,7 +303,7 @@ fn a_link_that_is_refused_is_made_anew_by_the_next_order() {
         !member.link_changed(3, Some(Carrier::Tcp), ""),
         "it is not there"
     );
-    let again = obey(&mut member, add(7, 1));
+    let again = apply(&mut member, add(7, 1));
     assert!(
         matches!(again.as_deref(), Ok([Effect::Connect(..)])),
         "{again:?}"
@@ -311,7 +314,7 @@ fn a_link_that_is_refused_is_made_anew_by_the_next_order() {
 #[test]
 fn a_link_that_is_told_anew_while_it_is_up_is_told_to_be_up_again() {
     let mut member = member();
-    obey(&mut member, add(7, 1)).expect("a link");
+    apply(&mut member, add(7, 1)).expect("a link");
     assert!(member.link_changed(3, Some(Carrier::Tcp), ""));
     let again = ticket(member.handle(add(8, 1)));
     assert_eq!(member.end(again, &Ok(())).link, Some(3));
@@ -349,14 +352,14 @@ fn routes_that_build_on_a_failure_are_refused_until_they_are_told_whole() {
         removed: vec![],
         reset: true,
     });
-    obey(&mut member, whole).expect("whole");
+    apply(&mut member, whole).expect("whole");
     assert_eq!(member.start_up(LOCAL).have.routes, Some(3));
 }
 
 #[test]
 fn a_link_is_held_until_it_is_really_gone() {
     let mut member = member();
-    obey(&mut member, add(7, 1)).expect("a link");
+    apply(&mut member, add(7, 1)).expect("a link");
     let remove = wire::ToNode::RemoveNode(wire::RemoveNode { remote_node_id: 3 });
     let going = ticket(member.handle(remove.clone()));
     assert_eq!(
@@ -384,7 +387,7 @@ fn a_link_waits_for_the_address_of_its_name_and_knows_an_old_answer() {
     let second = ticket(member.handle(named(2, "new.example:1")));
     let address: SocketAddr = ([10, 0, 0, 1], 1).into();
     assert_eq!(member.resolved(3, first, Ok(address)), Resolved::Stale);
-    let failed = |attempts, news| Resolved::Failed { attempts, news };
+    let failed = |attempts, changed| Resolved::Failed { attempts, changed };
     let reason = || Err("no such name".to_owned());
     assert_eq!(member.resolved(3, second, reason()), failed(1, true));
     assert_eq!(member.resolved(3, second, reason()), failed(2, false));
@@ -435,7 +438,7 @@ fn a_hundred_thousand_routes_take_no_time_worth_mentioning() {
     });
     let mut member = member();
     let start = std::time::Instant::now();
-    obey(&mut member, routes(1, many.collect(), vec![])).expect("routes");
-    obey(&mut member, routes(2, vec![], (0..100_000).collect())).expect("removals");
+    apply(&mut member, routes(1, many.collect(), vec![])).expect("routes");
+    apply(&mut member, routes(2, vec![], (0..100_000).collect())).expect("removals");
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }

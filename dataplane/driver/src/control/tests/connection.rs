@@ -16,7 +16,7 @@ fn a_node_is_registered_when_the_controller_has_said_who_it_is() {
     ));
     node.place.detach("done");
     assert!(
-        matches!(peer.hear().message, ToController::Goodbye(goodbye) if goodbye.reason == "done")
+        matches!(peer.handle_message().message, ToController::Goodbye(goodbye) if goodbye.reason == "done")
     );
 }
 
@@ -64,7 +64,7 @@ fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
     };
     peer.say(2, routes);
     assert!(matches!(
-        peer.hear().message,
+        peer.handle_message().message,
         ToController::NodeTopologyReady(_)
     ));
     let (answer, answered) = channel();
@@ -76,12 +76,15 @@ fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
         LONG,
         reply,
     );
-    assert!(matches!(peer.hear().message, ToController::CreateGroup(_)));
+    assert!(matches!(
+        peer.handle_message().message,
+        ToController::CreateGroup(_)
+    ));
     drop(peer);
 
     let mut peer = Peer::welcome(&listener);
     assert_eq!(peer.register(2).have.routes, Some(77));
-    let again = peer.hear();
+    let again = peer.handle_message();
     assert!(
         matches!(&again.message, ToController::CreateGroup(asked) if asked.label == "x"),
         "{again:?}"
@@ -95,7 +98,10 @@ fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
     );
     assert_eq!(answered.recv_timeout(LONG), Ok(Ok(Some(Value::from(5)))));
     assert!(
-        matches!(peer.hear().message, ToController::NodeTopologyReady(_)),
+        matches!(
+            peer.handle_message().message,
+            ToController::NodeTopologyReady(_)
+        ),
         "said anew"
     );
 }
@@ -116,19 +122,22 @@ fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connectio
     };
     peer.say(2, routes(77));
     assert!(matches!(
-        peer.hear().message,
+        peer.handle_message().message,
         ToController::NodeTopologyReady(_)
     ));
     let report = LinkReport(node.place.clone());
     report.tell("node.engine_restarted", Value::Nil);
     report.restarted();
     assert!(
-        matches!(peer.hear().message, ToController::NodeEvent(event) if event.name == "node.engine_restarted")
+        matches!(peer.handle_message().message, ToController::NodeEvent(event) if event.name == "node.engine_restarted")
     );
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
     peer.say(2, routes(77));
     assert!(
-        matches!(peer.hear().message, ToController::NodeTopologyReady(_)),
+        matches!(
+            peer.handle_message().message,
+            ToController::NodeTopologyReady(_)
+        ),
         "said anew, once it has everything again"
     );
 }
@@ -168,13 +177,13 @@ fn a_mistake_of_ours_ends_the_line_and_everything_is_told_again() {
     peer.register(2);
     assert_eq!(nodes[0].registered.recv_timeout(LONG), Ok(Ok(())));
     peer.ask(4, 2, routes_of(9));
-    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 4));
+    assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 4));
     nodes[0].panics.store(true, Ordering::SeqCst);
     peer.ask(5, 2, link_to(4, "", 7));
     let mut peer = Peer::welcome(&listener);
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
     peer.ask(6, 2, link_to(4, "", 7));
-    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 6));
+    assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 6));
 }
 
 #[test]
@@ -185,11 +194,11 @@ fn a_link_that_is_up_at_once_is_told() {
     peer.register(2);
     peer.say(2, routes_of(1));
     assert!(matches!(
-        peer.hear().message,
+        peer.handle_message().message,
         ToController::NodeTopologyReady(_)
     ));
     peer.say(2, link_to(UP_AT_ONCE, "", 1));
-    let told = peer.hear();
+    let told = peer.handle_message();
     let ToController::LinkState(state) = &told.message else {
         panic!("{told:?}")
     };

@@ -1,4 +1,4 @@
-//! Orders of the controller, and how their ends are acknowledged.
+//! Orders of the controller, and their acknowledgements.
 
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
@@ -6,7 +6,7 @@ use rand_xoshiro::SplitMix64;
 use super::*;
 
 #[test]
-fn an_order_with_a_number_is_acknowledged_and_nonsense_is_answered() {
+fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_is_answered() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
@@ -15,7 +15,7 @@ fn an_order_with_a_number_is_acknowledged_and_nonsense_is_answered() {
         remote_node_id: 3,
         remote_name: "c".to_owned(),
         remote_addr: String::new(),
-        remote_door: String::new(),
+        remote_socket: String::new(),
         remote_process: 1,
         same_process: true,
         dial: false,
@@ -24,12 +24,12 @@ fn an_order_with_a_number_is_acknowledged_and_nonsense_is_answered() {
         secret: nm_messages::Secret::default(),
     };
     peer.ask(41, 2, add);
-    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 41));
+    assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 41));
     peer.socket
         .send(Message::Binary(vec![0xc1].into()))
         .expect("sent");
     assert!(
-        matches!(peer.hear().message, ToController::Error(error) if error.error == "protocol.malformed")
+        matches!(peer.handle_message().message, ToController::Error(error) if error.error == "protocol.malformed")
     );
     drop(node);
 }
@@ -45,9 +45,9 @@ fn an_order_is_acknowledged_when_it_has_taken_place_and_the_others_do_not_wait_f
     peer.ask(50, 2, link_to(4, "", 7));
     peer.ask(51, 2, routes_of(8));
     peer.ask(52, 3, routes_of(9));
-    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 52));
+    assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 52));
     assert!(matches!(
-        peer.hear().message,
+        peer.handle_message().message,
         ToController::NodeTopologyReady(_)
     ));
     let held: Vec<Done> = nodes[0].held.iter().take(3).collect();
@@ -59,7 +59,7 @@ fn an_order_is_acknowledged_when_it_has_taken_place_and_the_others_do_not_wait_f
     for done in held {
         done(Ok(()));
     }
-    let answers = [peer.hear().message, peer.hear().message];
+    let answers = [peer.handle_message().message, peer.handle_message().message];
     assert!(
         matches!(&answers[0], ToController::Ack(ack) if ack.re == 50),
         "{answers:?}"
@@ -81,7 +81,7 @@ fn what_is_under_way_or_has_failed_is_not_shown_as_held() {
     done()(Ok(()));
     peer.ask(1, 2, link_to(4, "", 7));
     done()(Err("the packet path refused it".to_owned()));
-    let told = peer.hear();
+    let told = peer.handle_message();
     let ToController::LinkState(state) = &told.message else {
         panic!("{told:?}")
     };
@@ -89,14 +89,14 @@ fn what_is_under_way_or_has_failed_is_not_shown_as_held() {
         (state.up, state.reason.as_str()),
         (false, "the packet path refused it")
     );
-    let answer = peer.hear().message;
+    let answer = peer.handle_message().message;
     assert!(
         matches!(&answer, ToController::Error(error) if error.re == 1 && error.message.contains("refused it")),
         "{answer:?}"
     );
     peer.ask(2, 2, link_to(5, "", 8));
     done()(Ok(()));
-    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 2));
+    assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 2));
     peer.ask(3, 2, routes_of(9));
     let late = done();
     drop(peer);
@@ -128,7 +128,7 @@ fn a_name_that_is_found_later_brings_its_link_up_without_another_order() {
         Ok(Effect::Configure(_))
     ));
     peer.ask(5, 2, link_to(4, "far.example:8080", 7));
-    let told = peer.hear();
+    let told = peer.handle_message();
     let ToController::LinkState(state) = &told.message else {
         panic!("{told:?}")
     };
@@ -156,7 +156,7 @@ fn a_name_that_is_found_later_brings_its_link_up_without_another_order() {
     assert_eq!(*address, Some(SocketAddr::from(([10, 0, 0, 9], 8080))));
     let mut acked = Vec::new();
     while acked.len() < 2 {
-        match peer.hear().message {
+        match peer.handle_message().message {
             ToController::Ack(ack) => acked.push(ack.re),
             other => panic!("{other:?}"),
         }
@@ -186,10 +186,10 @@ fn a_name_server_that_never_answers_holds_up_nobody() {
         peer.ask(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
     }
     peer.ask(5, 3, link_to(4, "", 7));
-    assert!(matches!(peer.hear().message, ToController::Ack(ack) if ack.re == 5));
+    assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 5));
     let mut said = 0;
     while said < 50 {
-        match peer.hear().message {
+        match peer.handle_message().message {
             ToController::LinkState(state) if !state.up => {
                 assert!(
                     state.reason.ends_with("no answer within 300 ms"),
@@ -212,14 +212,14 @@ fn a_name_server_that_never_answers_holds_up_nobody() {
     }
     let mut acked = std::collections::BTreeSet::new();
     while acked.len() < 100 {
-        if let ToController::Ack(ack) = peer.hear().message {
+        if let ToController::Ack(ack) = peer.handle_message().message {
             acked.insert(ack.re);
         }
     }
     drop((release, nodes));
 }
 
-/// A controller that says anything in any order is answered and obeyed as far as it makes sense, and no order of it
+/// A controller that says anything in any order is answered and followed as far as it makes sense, and no order of it
 /// holds up the thread.
 #[test]
 fn a_controller_that_says_anything_in_any_order_is_answered() {
@@ -233,7 +233,7 @@ fn a_controller_that_says_anything_in_any_order_is_answered() {
         "",
         "10.0.0.1:80",
         "far.example:80",
-        "nonsense",
+        "invalid",
         ":0",
         "x:99999",
     ];
@@ -295,7 +295,7 @@ fn a_controller_that_says_anything_in_any_order_is_answered() {
     }
     let mut answered = std::collections::BTreeSet::new();
     while answered.len() < many as usize + 4 {
-        match peer.hear().message {
+        match peer.handle_message().message {
             ToController::Ack(ack) => assert!(answered.insert(ack.re)),
             ToController::Error(error) => assert!(answered.insert(error.re)),
             _ => {}

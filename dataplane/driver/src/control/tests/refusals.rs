@@ -7,7 +7,7 @@ fn a_wrong_token_is_told_by_name() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::accept(&listener);
-    let frame = peer.hear();
+    let frame = peer.handle_message();
     let error = "control.token".to_owned();
     peer.say(
         0,
@@ -62,7 +62,7 @@ fn a_node_with_a_wrong_token_does_not_keep_the_others_out() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, false), (3, false)], no_names());
     let mut peer = Peer::accept(&listener);
-    let hello = peer.hear();
+    let hello = peer.handle_message();
     assert_eq!(hello.node, 2);
     let refusal = |re| Error {
         re,
@@ -83,7 +83,7 @@ fn settings_that_make_no_sense_are_told_to_who_waits_for_the_registration() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, false)], no_names());
     let mut peer = Peer::welcome(&listener);
-    let frame = peer.hear();
+    let frame = peer.handle_message();
     peer.say(
         2,
         Ack {
@@ -91,9 +91,9 @@ fn settings_that_make_no_sense_are_told_to_who_waits_for_the_registration() {
             value: None,
         },
     );
-    let mut nonsense = settings(2);
-    nonsense.net_mask = "wide".to_owned();
-    peer.say(2, nonsense);
+    let mut invalid = settings(2);
+    invalid.net_mask = "wide".to_owned();
+    peer.say(2, invalid);
     let refused = nodes[0].registered.recv_timeout(LONG).expect("an answer");
     assert_eq!(refused.expect_err("a refusal").id(), "order.refused");
 }

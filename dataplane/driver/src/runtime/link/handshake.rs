@@ -1,4 +1,4 @@
-//! How the two ends of a link between processes prove to each other that they may have it.
+//! Mutual authentication of the two ends of a link between processes (HMAC-SHA256 challenge and response).
 //!
 //! ```text
 //! dialler                                      acceptor
@@ -13,7 +13,7 @@
 //! version, the lab, both nodes and both nonces. Each end draws a new nonce for each connection, so that no proof can
 //! be used twice, and the role in it keeps a proof from being sent back to whoever made it.
 //!
-//! The acceptor proves itself first: a dialler tells a stranger behind the port nothing that the stranger could not
+//! The acceptor proves itself first: a dialler tells an unauthenticated listener nothing that it could not
 //! have guessed. The shared memory of a link is passed with the dialler's proof and taken after it was verified.
 //!
 //! This module is pure: nonces come in as arguments, messages come out.

@@ -68,7 +68,8 @@ impl Stream {
         }
     }
 
-    /// One that is in the handshake: nothing but its messages is taken, so that a stranger cannot make us hold a
+    /// One that is in the handshake: nothing but its messages is taken, so that an unauthenticated peer cannot make us
+    /// hold a
     /// large buffer for it. A welcome ends that.
     pub fn handshake(wire: Wire) -> Self {
         let mut stream = Self::new(wire);
@@ -91,7 +92,7 @@ impl Stream {
         &self.wire
     }
 
-    /// The same, to ring its bell or listen to it.
+    /// The same, to ring its doorbell or listen to it.
     pub fn wire_mut(&mut self) -> &mut Wire {
         &mut self.wire
     }
@@ -175,7 +176,7 @@ impl Stream {
                 Err(e) => return Err(LinkFault::Io(e.to_string())),
             }
         }
-        self.wire.ring_bell();
+        self.wire.ring_doorbell();
         Ok(total)
     }
 
@@ -184,7 +185,7 @@ impl Stream {
         if self.outbound.sent == 0 {
             let word = Control::Bye(reason.into()).encode();
             let _ = self.wire.write(&[IoSlice::new(&word)]);
-            self.wire.ring_bell();
+            self.wire.ring_doorbell();
         }
     }
 

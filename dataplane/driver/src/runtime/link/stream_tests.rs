@@ -38,7 +38,7 @@ fn prepared(near: Wire, far: Wire) -> (Wire, Wire) {
 fn put(far: &mut Wire, bytes: &[u8]) {
     let sent = far.write(&[IoSlice::new(bytes)]).expect("room");
     assert_eq!(sent, bytes.len());
-    far.ring_bell();
+    far.ring_doorbell();
 }
 
 /// An IPv4 packet of `len` bytes that carries `tag` throughout.
@@ -57,7 +57,7 @@ fn packet(pool: &mut Pool, len: usize, tag: u8) -> Packet {
 fn read_to_the_end(stream: &mut Stream, pool: &mut Pool) -> (Vec<Received>, LinkFault) {
     let (mut staging, mut all) = (vec![0; STAGING], Vec::new());
     loop {
-        stream.wire_mut().hear_bell();
+        stream.wire_mut().clear_doorbell();
         match stream.read(&mut staging, pool, &mut all) {
             Ok(_) => std::thread::yield_now(),
             Err(fault) => return (all, fault),

@@ -1,5 +1,5 @@
 //! What the bytes of a link go through, whatever it is: a TCP socket, a unix socket, or memory shared with the
-//! neighbour's process beside a unix socket that serves as the bell.
+//! neighbour's process beside a unix socket that serves as the doorbell.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -54,10 +54,10 @@ pub enum Wire {
     Shared(Box<Shared>),
 }
 
-/// Two rings and a bell.
+/// Two rings and a doorbell.
 pub struct Shared {
     /// One byte means: look into the rings. Its end is the end of the neighbour.
-    bell: UnixStream,
+    doorbell: UnixStream,
     out: RingWriter,
     back: RingReader,
     /// Nobody will ring any more; what is in the ring is all there will be.
@@ -80,7 +80,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => socket::prepare(stream, StreamBuffers::default()),
             Self::Unix(stream) => local::prepare(stream),
-            Self::Shared(shared) => local::prepare(&shared.bell),
+            Self::Shared(shared) => local::prepare(&shared.doorbell),
         }
     }
 
@@ -92,11 +92,12 @@ impl Wire {
         }
     }
 
-    /// Goes on through shared memory; the unix socket becomes the bell. What it is not a unix socket stays as it is.
+    /// Goes on through shared memory; the unix socket becomes the doorbell. What it is not a unix socket stays as it
+    /// is.
     pub fn share(self, (out, back): (RingWriter, RingReader)) -> Self {
         match self {
-            Self::Unix(bell) => Self::Shared(Box::new(Shared {
-                bell,
+            Self::Unix(doorbell) => Self::Shared(Box::new(Shared {
+                doorbell,
                 out,
                 back,
                 closed: false,
@@ -113,7 +114,7 @@ impl Wire {
             (Self::Tcp(stream), _) => (&mut &*stream).write(word)?,
             (Self::Unix(stream), Some(offer)) => local::send_with(stream, word, offer.as_fd())?,
             (Self::Unix(stream), None) => (&mut &*stream).write(word)?,
-            (Self::Shared(shared), _) => (&shared.bell).write(word)?,
+            (Self::Shared(shared), _) => (&shared.doorbell).write(word)?,
         };
         if sent == word.len() {
             Ok(())
@@ -181,7 +182,7 @@ impl Wire {
     }
 
     /// Wakes the neighbour if it sleeps and we have moved.
-    pub fn ring_bell(&mut self) {
+    pub fn ring_doorbell(&mut self) {
         let Self::Shared(shared) = self else { return };
         if !std::mem::take(&mut shared.moved) {
             return;
@@ -193,15 +194,15 @@ impl Wire {
         );
         if reader || writer {
             // A full socket has a byte in it that will wake the neighbour; a broken one is seen when it is read.
-            let _ = (&shared.bell).write(&[1]);
+            let _ = (&shared.doorbell).write(&[1]);
         }
     }
 
-    /// Empties the bell, which was heard.
-    pub fn hear_bell(&mut self) {
+    /// Empties the doorbell, which was heard.
+    pub fn clear_doorbell(&mut self) {
         let Self::Shared(shared) = self else { return };
         let mut bytes = [0; 64];
-        match (&shared.bell).read(&mut bytes) {
+        match (&shared.doorbell).read(&mut bytes) {
             Ok(count) => shared.closed |= count == 0,
             Err(error) if would_block(&error) => {}
             Err(_) => shared.closed = true,
@@ -232,7 +233,7 @@ impl AsFd for Wire {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
-            Self::Shared(shared) => shared.bell.as_fd(),
+            Self::Shared(shared) => shared.doorbell.as_fd(),
         }
     }
 }

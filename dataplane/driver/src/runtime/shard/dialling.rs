@@ -15,7 +15,7 @@ use crate::runtime::link::frame::{Challenge, LinkFault};
 use crate::runtime::link::handshake::{Dialler, SECRET_BYTES};
 use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
-use crate::runtime::mail::NodeKey;
+use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::LinkKind;
 
 /// How long a neighbour may take to answer, from the first packet of the connection to its welcome.
@@ -186,14 +186,14 @@ impl Shard {
     }
 }
 
-/// Dials the neighbour's unix door if there is one that leads somewhere, and its address otherwise.
+/// Dials the neighbour's unix socket if there is one that leads somewhere, and its address otherwise.
 fn knock(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
-    if let Some(door) = end.setup.door.as_deref().filter(|_| !end.door_failed) {
-        match local::connect(door) {
+    if let Some(socket) = end.setup.socket.as_deref().filter(|_| !end.listener_failed) {
+        match local::connect(socket) {
             Ok(stream) => return Ok(Wire::Unix(stream)),
             // So many stand there that one more has to come again; TCP would be for good.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(format!("a crowd at {}", door.display()));
+                return Err(format!("too many connections at {}", socket.display()));
             }
             // Not on this machine, not in sight, or its owner is gone.
             Err(_) => {}

@@ -1,10 +1,10 @@
-//! Ends of links come and go; this is the part that is the same for all kinds.
+//! Add and remove ends of links, for links of all kinds.
 
 use nm_engine::{Command, CommandError, CommandOutput, LinkId, NodeId};
 
 use super::node::{LinkEnd, Path, Pressure};
 use super::Shard;
-use crate::runtime::mail::NodeKey;
+use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::{LinkKind, LinkSetup};
 
 /// What the neighbour's owner reads when we take our end away.
@@ -50,7 +50,7 @@ impl Shard {
         match kind {
             LinkKind::Memory => self.offer_end(key, link),
             LinkKind::Dial(_) => self.dial(key, link),
-            LinkKind::Accept => self.expect_caller(key, link),
+            LinkKind::Accept => self.expect_incoming(key, link),
         }
         Ok(())
     }
@@ -117,10 +117,10 @@ impl Shard {
         // Closing the device's descriptors takes them out of the epoll set as well.
         self.nodes.remove(key);
         self.shared.move_out(&lab, id);
-        self.mail
+        self.mailbox
             .counters
             .nodes
-            .set(self.mail.counters.nodes.get().saturating_sub(1));
+            .set(self.mailbox.counters.nodes.get().saturating_sub(1));
     }
 
     /// Forgets our end and lets the other know.

@@ -1,7 +1,7 @@
-//! Links between two nodes of one process: finding the other end, and losing it.
+//! Memory links between two nodes of one process: pair the ends, and unpair them.
 //!
 //! Each end is entered in a register that all shards share. Whoever comes second finds the first there, sets its own
-//! path, and tells the first, by a call when it lives on the same shard and by a letter otherwise. An end that goes
+//! path, and tells the first, by a call when it lives on the same shard and by a message otherwise. An end that goes
 //! takes itself out of the register and tells the other, which then waits for a new one.
 
 use nm_engine::LinkId;
@@ -9,7 +9,7 @@ use nm_engine::LinkId;
 use super::node::Path;
 use super::Shard;
 use crate::runtime::link::wire::Carrier;
-use crate::runtime::mail::{EndAddress, Letter, NodeKey};
+use crate::runtime::mailbox::{EndAddress, NodeKey, ShardMessage};
 use crate::runtime::setup::LinkKind;
 
 impl Shard {
@@ -34,7 +34,7 @@ impl Shard {
         if peer.shard == self.index {
             self.join_end(peer, address);
         } else {
-            self.shared.mails[peer.shard].post(Letter::Paired {
+            self.shared.mailboxes[peer.shard].post(ShardMessage::Paired {
                 end: peer,
                 peer: address,
             });
@@ -55,7 +55,7 @@ impl Shard {
         if peer.shard == self.index {
             self.part_end(peer, reason);
         } else {
-            self.shared.mails[peer.shard].post(Letter::Unpaired { end: peer, reason });
+            self.shared.mailboxes[peer.shard].post(ShardMessage::Unpaired { end: peer, reason });
         }
     }
 

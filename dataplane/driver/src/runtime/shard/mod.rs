@@ -1,12 +1,12 @@
 //! A shard: one thread, one epoll set, one pool, and the nodes that live there.
 //!
-//! Each turn looks after letters, packets from other shards, deadlines and sessions, then asks epoll what else is
+//! Each turn looks after messages, packets from other shards, deadlines and sessions, then asks epoll what else is
 //! ready. Whatever packet comes in is carried to its end at once: the effects of one engine are the input of the
 //! next, through an explicit queue ([`packets`]), until nothing is left but device writes and link queues. No step
 //! takes more than a bounded batch, so that neither a busy device nor a long transfer keeps the others waiting.
 //!
 //! ```text
-//!   letters ─┐                          ┌─▶ TUN writes
+//!   messages ─┐                          ┌─▶ TUN writes
 //!   ring ────┤                          ├─▶ other shards' rings
 //!   timers ──┼─▶ engine ─▶ work queue ──┼─▶ link sockets
 //!   sessions ┤      ▲          │        └─▶ the node's owner
@@ -15,12 +15,12 @@
 //!   memory ──┘  (shared with other processes)
 //! ```
 
-mod callers;
 mod dialling;
-mod door;
-mod letters;
+mod incoming;
 mod links;
+mod listener;
 mod memory;
+mod messages;
 mod node;
 mod packets;
 mod recovery;
@@ -37,19 +37,19 @@ use nm_engine::{Depot, Instant, Io, LinkId, Packet, Pool};
 use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::thread;
 
-pub use self::door::Listeners;
-use self::door::{Door, Entrance};
+pub use self::listener::Listeners;
+use self::listener::{Entrance, LinkListener};
 use self::node::Slots;
 use self::recovery::Restart;
 use self::timers::{Timer, Timers};
 use super::link::stream::{Received, STAGING};
-use super::mail::NodeKey;
-use super::shared::{ShardMail, Shared};
+use super::mailbox::NodeKey;
+use super::shared::{Mailbox, Shared};
 
 /// Events taken from epoll at once.
 const EVENTS: usize = 64;
-/// Letters answered per turn. A lab that comes up sends a dozen per node; packets wait meanwhile.
-const LETTERS_PER_TURN: usize = 64;
+/// Messages answered per turn. A lab that comes up sends a dozen per node; packets wait meanwhile.
+const MESSAGES_PER_TURN: usize = 64;
 /// Packets taken from the ring per turn.
 const RING_PER_TURN: usize = 128;
 /// Super-packets that sessions send per turn: about a megabyte.
@@ -118,7 +118,7 @@ impl Token {
 pub struct Shard {
     index: usize,
     shared: Arc<Shared>,
-    mail: Arc<ShardMail>,
+    mailbox: Arc<Mailbox>,
     epoll: Epoll,
     nodes: Slots,
     io: Io,
@@ -143,7 +143,7 @@ pub struct Shard {
     timers: Timers,
     staging: Box<[u8]>,
     received: Vec<Received>,
-    door: Door,
+    listener: LinkListener,
     dice: u64,
     stopping: bool,
     /// The place of the node whose engine, device or owner is running, or [`NOBODY`].
@@ -158,20 +158,20 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard without nodes. The one that gets the listeners answers the process's door.
+    /// A shard without nodes. The one that gets the listeners answers the process's listener.
     pub fn new(
         index: usize,
         shared: Arc<Shared>,
         depot: Arc<Depot>,
         listeners: Listeners,
     ) -> nm_kernel::Result<Self> {
-        let mail = shared.mails[index].clone();
+        let mailbox = shared.mailboxes[index].clone();
         let epoll = Epoll::new()?;
-        epoll.add(mail.wake_fd(), Token::Wake.encode(), Interest::READ)?;
-        let stalled_rings = vec![false; shared.mails.len()];
+        epoll.add(mailbox.wake_fd(), Token::Wake.encode(), Interest::READ)?;
+        let stalled_rings = vec![false; shared.mailboxes.len()];
         let shard = Self {
             index,
-            mail,
+            mailbox,
             epoll,
             nodes: Slots::default(),
             // 256 buffers are 17 MB at the very most, reached only when that much is really under way.
@@ -181,7 +181,7 @@ impl Shard {
             touched: Vec::with_capacity(64),
             keeping: Vec::with_capacity(64),
             busy: VecDeque::with_capacity(64),
-            ring_waiters: vec![Vec::new(); shared.mails.len()],
+            ring_waiters: vec![Vec::new(); shared.mailboxes.len()],
             dirty: Vec::with_capacity(64),
             hot: Vec::with_capacity(64),
             source: None,
@@ -189,7 +189,7 @@ impl Shard {
             timers: Timers::default(),
             staging: vec![0; STAGING].into_boxed_slice(),
             received: Vec::with_capacity(256),
-            door: Door::new(listeners),
+            listener: LinkListener::new(listeners),
             dice: thread::random_u64()? | 1,
             stopping: false,
             running: NOBODY,
@@ -199,13 +199,13 @@ impl Shard {
             idle_ends: Vec::new(),
             shared,
         };
-        shard.open_door()?;
+        shard.open_listeners()?;
         Ok(shard)
     }
 
     /// The shard's public side.
-    pub fn mail(&self) -> Arc<ShardMail> {
-        self.mail.clone()
+    pub fn mailbox(&self) -> Arc<Mailbox> {
+        self.mailbox.clone()
     }
 
     /// Works until told to stop. A panic costs what was under way and the node that it came from; see [`recovery`].
@@ -250,16 +250,16 @@ impl Shard {
     /// Everything that does not come from epoll.
     fn turn(&mut self) {
         self.now = thread::monotonic_ns();
-        self.mail.counters.turns.add(1);
-        self.read_letters();
+        self.mailbox.counters.turns.add(1);
+        self.handle_messages();
         self.take_from_ring();
-        if self.mail.take_resumed() {
+        if self.mailbox.take_resumed() {
             self.rings_have_room();
         }
         self.serve_rings();
         self.serve_deadlines();
         self.run_sessions();
-        self.mail
+        self.mailbox
             .counters
             .buffers_allocated
             .set(self.io.pool.allocated());
@@ -267,22 +267,22 @@ impl Shard {
 
     /// Sleeps until something is to be done. Fails only when the epoll set itself is gone.
     fn wait(&mut self, ready: &mut ReadyList) -> io::Result<()> {
-        let mut timeout = self.patience();
+        let mut timeout = self.poll_timeout();
         if timeout != Some(0) {
-            if self.rings_sleep() && self.mail.prepare_sleep() {
-                self.mail.counters.sleeps.add(1);
+            if self.rings_sleep() && self.mailbox.prepare_sleep() {
+                self.mailbox.counters.sleeps.add(1);
             } else {
                 timeout = Some(0);
             }
         }
         let outcome = self.epoll.wait(ready, timeout);
-        self.mail.awake();
+        self.mailbox.awake();
         self.now = thread::monotonic_ns();
         outcome
     }
 
     /// How long there is nothing to do, as far as we know.
-    fn patience(&self) -> Option<u64> {
+    fn poll_timeout(&self) -> Option<u64> {
         if !self.busy.is_empty() || self.stopping {
             return Some(0);
         }
@@ -296,9 +296,9 @@ impl Shard {
 
     fn dispatch(&mut self, event: nm_kernel::poll::Ready) {
         match Token::decode(event.token) {
-            Some(Token::Wake) => self.mail.wake_fd().clear(),
-            Some(Token::Listener(entrance)) => self.answer_door(entrance),
-            Some(Token::Greeting(place)) => self.hear_caller(place),
+            Some(Token::Wake) => self.mailbox.wake_fd().clear(),
+            Some(Token::Listener(entrance)) => self.accept_incoming(entrance),
+            Some(Token::Greeting(place)) => self.handle_incoming(place),
             Some(Token::Tun { slot, queue }) => self.read_tun(slot, queue),
             Some(Token::Link { slot, link }) => {
                 self.serve_socket(slot, link, event.readable, event.writable)
@@ -307,12 +307,12 @@ impl Shard {
         }
     }
 
-    fn read_letters(&mut self) {
-        for _ in 0..LETTERS_PER_TURN {
-            let Some(letter) = self.mail.take_letter() else {
+    fn handle_messages(&mut self) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(message) = self.mailbox.take_message() else {
                 return;
             };
-            self.read_letter(letter);
+            self.handle_message(message);
             self.settle();
         }
     }
@@ -325,7 +325,7 @@ impl Shard {
             match timer {
                 Timer::Node(key) => self.serve_node_deadline(key, at),
                 Timer::Link { key, link, epoch } => self.link_deadline(key, link, epoch),
-                Timer::Door => self.door_deadline(at),
+                Timer::LinkListener => self.listener_deadline(at),
                 Timer::Pause(key) => self.pause_is_over(key, at),
             }
             self.settle();
@@ -348,7 +348,7 @@ impl Shard {
 impl Drop for Shard {
     /// Also after a panic: nobody must wait for an answer from a thread that is gone.
     fn drop(&mut self) {
-        self.mail.close();
+        self.mailbox.close();
     }
 }
 

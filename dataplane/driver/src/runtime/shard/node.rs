@@ -1,4 +1,4 @@
-//! A node and its links as their shard keeps them.
+//! The state of a node and its links on its shard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use nm_engine::{Engine, Event, GroupId, LinkId, NodeConfig, NodeId, SessionId, S
 use crate::runtime::link::handshake::Dialler;
 use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
-use crate::runtime::mail::{EndAddress, NewNode, NodeKey};
+use crate::runtime::mailbox::{EndAddress, NewNode, NodeKey};
 use crate::runtime::setup::{LinkKind, LinkSetup, NodeSink};
 use crate::runtime::sinks;
 use crate::runtime::tun::NodeTun;
@@ -113,7 +113,7 @@ pub enum Pressure {
 pub struct LinkEnd {
     pub setup: LinkSetup,
     pub path: Path,
-    /// Differs from every other end's, so that late timers and letters can tell whom they mean.
+    /// Differs from every other end's, so that late timers and messages can tell whom they mean.
     pub epoch: u64,
     /// Whether the engine believes that the link is up.
     pub up: bool,
@@ -127,8 +127,8 @@ pub struct LinkEnd {
     pub wants_write: bool,
     /// Whether the shard looks into its shared memory every turn.
     pub hot: bool,
-    /// Whether the neighbour's unix door led nowhere the last time, so that it is TCP's turn.
-    pub door_failed: bool,
+    /// Whether the neighbour's unix socket led nowhere the last time, so that it is TCP's turn.
+    pub listener_failed: bool,
     /// Whether the engine was told that the socket queue is full.
     pub congested: bool,
     /// Whether local sources have waited for this link in vain; they do not until it moves again.
@@ -149,7 +149,7 @@ impl LinkEnd {
             dirty: false,
             wants_write: false,
             hot: false,
-            door_failed: false,
+            listener_failed: false,
             congested: false,
             stalled: false,
             waiters: Vec::new(),

@@ -1,4 +1,4 @@
-//! The packet path of a shard: from whatever brought a packet to wherever it ends.
+//! The packet path of a shard: from any source of packets to any destination.
 
 use nm_engine::{LinkId, Packet};
 use nm_kernel::poll::Interest;
@@ -6,7 +6,7 @@ use nm_kernel::poll::Interest;
 use super::node::{Path, Pressure};
 use super::timers::Timer;
 use super::{Shard, Token, Work, NOBODY, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
-use crate::runtime::mail::{EndAddress, NodeKey};
+use crate::runtime::mailbox::{EndAddress, NodeKey};
 use crate::runtime::shared::{Handover, RING_HIGH_BYTES};
 use crate::runtime::tun::TunRead;
 
@@ -37,7 +37,7 @@ impl Shard {
                     break;
                 }
             };
-            self.mail.counters.tun_reads.add(1);
+            self.mailbox.counters.tun_reads.add(1);
             bytes += packet.len();
             node.engine
                 .handle_tun(nm_engine::Instant(self.now), packet, &mut self.io);
@@ -90,7 +90,7 @@ impl Shard {
     /// Takes a batch of packets that other shards handed over.
     pub(super) fn take_from_ring(&mut self) {
         for _ in 0..RING_PER_TURN {
-            let Some(Handover { key, link, packet }) = self.mail.take_packet() else {
+            let Some(Handover { key, link, packet }) = self.mailbox.take_packet() else {
                 break;
             };
             self.running = key.slot;
@@ -109,7 +109,7 @@ impl Shard {
             self.after_call(key.slot);
             self.run_work();
         }
-        self.mail.after_batch(&self.shared.mails);
+        self.mailbox.after_batch(&self.shared.mailboxes);
         self.settle();
     }
 
@@ -156,7 +156,7 @@ impl Shard {
         for packet in self.io.tun.drain(..) {
             match &mut node.tun {
                 Some(tun) => {
-                    let keeps = tun.write(packet, &mut self.io.pool, &self.mail.counters);
+                    let keeps = tun.write(packet, &mut self.io.pool, &self.mailbox.counters);
                     if keeps && !node.keeps {
                         node.keeps = true;
                         self.keeping.push(slot);
@@ -199,7 +199,7 @@ impl Shard {
                 stream.push(packet, &mut self.io.pool);
                 if !end.congested && stream.is_full() {
                     end.congested = true;
-                    self.mail.counters.stream_full.add(1);
+                    self.mailbox.counters.stream_full.add(1);
                     node.engine.set_link_congested(link, true);
                 }
                 if !end.dirty {
@@ -212,20 +212,20 @@ impl Shard {
     }
 
     fn hand_over(&mut self, peer: EndAddress, packet: Packet) {
-        let mail = &self.shared.mails[peer.shard];
-        match mail.hand_over(Handover {
+        let mailbox = &self.shared.mailboxes[peer.shard];
+        match mailbox.hand_over(Handover {
             key: peer.key,
             link: peer.link,
             packet,
         }) {
-            Ok(()) => self.mail.counters.handed_over.add(1),
+            Ok(()) => self.mailbox.counters.handed_over.add(1),
             Err(packet) => {
-                self.mail.counters.ring_full.add(1);
+                self.mailbox.counters.ring_full.add(1);
                 self.io.pool.put(packet);
             }
         }
-        let full = mail.ring_bytes() > RING_HIGH_BYTES && !self.stalled_rings[peer.shard];
-        if full && self.source.is_some() && mail.tell_when_drained(self.index) {
+        let full = mailbox.ring_bytes() > RING_HIGH_BYTES && !self.stalled_rings[peer.shard];
+        if full && self.source.is_some() && mailbox.tell_when_drained(self.index) {
             self.pause_source(Pressure::Ring { shard: peer.shard });
         }
     }
@@ -240,7 +240,7 @@ impl Shard {
             node.keeps = false;
             self.running = slot;
             if let Some(tun) = &mut node.tun {
-                tun.flush(&mut self.io.pool, &self.mail.counters);
+                tun.flush(&mut self.io.pool, &self.mailbox.counters);
             }
         }
         while let Some(slot) = self.touched.pop() {
@@ -286,7 +286,7 @@ impl Shard {
                 let late = now.nanos_since(deadline);
                 self.running = key.slot;
                 node.engine.handle_timeout(now, &mut self.io);
-                let counters = &self.mail.counters;
+                let counters = &self.mailbox.counters;
                 counters.timeouts.add(1);
                 counters.late_ns.add(late);
                 counters
@@ -312,7 +312,7 @@ impl Shard {
             waiters.push(key);
         }
         self.watch_devices(slot, Interest::NONE);
-        self.mail.counters.pauses.add(1);
+        self.mailbox.counters.pauses.add(1);
         self.timers.add(until, Timer::Pause(key));
     }
 
@@ -357,7 +357,7 @@ impl Shard {
     /// Rings of other shards that were full have room again.
     pub(super) fn rings_have_room(&mut self) {
         for shard in 0..self.ring_waiters.len() {
-            if self.mail.take_resumed_by(shard) {
+            if self.mailbox.take_resumed_by(shard) {
                 self.stalled_rings[shard] = false;
                 self.resume(Pressure::Ring { shard });
             }

@@ -1,4 +1,4 @@
-//! Contain a panic of the packet thread: only the node whose code failed starts anew, and everybody else goes on.
+//! Restart the engine of a node whose code panicked; all other nodes of the packet thread continue.
 //!
 //! A panic unwinds to the thread's loop. Whatever was under way in that turn is in doubt and is dropped: packets, lists
 //! of what is to be done, deadlines. The lists and deadlines are then made again from what the nodes and links
@@ -6,7 +6,8 @@
 //! restarted: its links go down and are made anew when the controller sends them again; its sessions and receivers
 //! end, and their owners are told. Its device, its place and the handles to it stay.
 //!
-//! A panic that came from no node, or one too many within a minute, costs all nodes of the thread their engines; twice as many end the process, so that whoever supervises it starts a new one.
+//! A panic that came from no node, or one too many within a minute, costs all nodes of the thread their engines; twice
+//! as many end the process, so that whoever supervises it starts a new one.
 
 use nm_engine::{Command, Engine, Event, LinkId, SessionReport, SessionState};
 use nm_kernel::poll::Interest;
@@ -15,7 +16,7 @@ use super::links::FAILED;
 use super::node::{Node, Path, NEVER};
 use super::timers::{Timer, Timers};
 use super::{Shard, NOBODY};
-use crate::runtime::mail::NodeKey;
+use crate::runtime::mailbox::NodeKey;
 use crate::runtime::panics;
 use crate::runtime::setup::LinkKind;
 use crate::runtime::sinks;
@@ -25,7 +26,7 @@ const PANIC_WINDOW_NS: u64 = 60_000_000_000;
 /// Panics in that time from which on every node of the thread starts anew: what fails again and again may have its
 /// cause in a neighbour.
 const PANICS_FOR_ALL: usize = 5;
-/// Panics in that time after which the process ends: what a fresh start of every node does not mend, nothing here does.
+/// Panics in that time after which the process ends: what restarting every node does not repair, nothing here does.
 const PANICS_FOR_THE_END: usize = 10;
 
 /// A node that is to start anew.
@@ -39,7 +40,7 @@ impl Shard {
     pub(super) fn contain(&mut self) {
         let words = panics::last_words();
         self.now = nm_kernel::thread::monotonic_ns();
-        self.mail.counters.panics.add(1);
+        self.mailbox.counters.panics.add(1);
         self.panics
             .retain(|&at| at.saturating_add(PANIC_WINDOW_NS) > self.now);
         self.panics.push(self.now);
@@ -51,8 +52,8 @@ impl Shard {
             end_process(self.index, &reason);
         }
         let running = std::mem::replace(&mut self.running, NOBODY);
-        let culprit = self.nodes.at(running).map(|node| (node.key, node.id));
-        let (keys, reason) = match culprit {
+        let failed = self.nodes.at(running).map(|node| (node.key, node.id));
+        let (keys, reason) = match failed {
             Some((key, id)) if count < PANICS_FOR_ALL => (
                 vec![key],
                 format!("the packet engine of node {id} failed: {words}"),
@@ -93,7 +94,7 @@ impl Shard {
         for key in self.nodes.keys() {
             self.put_node_in_order(key);
         }
-        self.door_in_order();
+        self.listeners_work();
     }
 
     fn put_node_in_order(&mut self, key: NodeKey) {
@@ -245,10 +246,10 @@ pub(super) fn epoll_broken(shard: usize, error: &std::io::Error) -> ! {
 }
 
 impl Shard {
-    /// The door's deadline went with the others.
-    fn door_in_order(&mut self) {
-        self.door.armed = NEVER;
-        self.tend_door();
+    /// The listener's deadline went with the others.
+    fn listeners_work(&mut self) {
+        self.listener.armed = NEVER;
+        self.check_listeners();
     }
 }
 

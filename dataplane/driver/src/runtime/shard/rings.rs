@@ -1,15 +1,15 @@
-//! Links through memory shared with another process: looking into it while there is something to see, and going to
+//! Links through memory shared with another process: polled while there is data; the shard goes to
 //! sleep so that the neighbour wakes us.
 //!
 //! A link that was heard of is hot: every turn looks into it. Before the shard sleeps, each hot link tells its
-//! neighbour that a bell is wanted from now on; one that meanwhile has something to do keeps the shard awake.
+//! neighbour that a doorbell is wanted from now on; one that meanwhile has something to do keeps the shard awake.
 
 use nm_engine::LinkId;
 
 use super::node::Path;
 use super::Shard;
 use crate::runtime::link::stream::Stream;
-use crate::runtime::mail::NodeKey;
+use crate::runtime::mailbox::NodeKey;
 
 /// Bytes read from one link before others get their turn.
 const BYTES_PER_TURN: usize = 256 << 10;

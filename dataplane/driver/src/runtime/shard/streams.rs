@@ -1,4 +1,4 @@
-//! Links to other processes: taking them up, carrying packets, and starting over.
+//! Links to other processes: connect, carry packets, reconnect.
 
 use nm_engine::{LinkId, NodeId};
 use nm_kernel::poll::Interest;
@@ -9,7 +9,7 @@ use super::{Shard, Token};
 use crate::runtime::link::frame::{Control, LinkFault};
 use crate::runtime::link::stream::{Received, Stream, QUEUE_HIGH_BYTES, QUEUE_LOW_BYTES};
 use crate::runtime::link::wire::Wire;
-use crate::runtime::mail::NodeKey;
+use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::LinkKind;
 use crate::runtime::shared::Expected;
 
@@ -20,7 +20,7 @@ const LONGEST_PAUSE_NS: u64 = 2_000_000_000;
 
 impl Shard {
     /// Lets the neighbour dial us.
-    pub(super) fn expect_caller(&mut self, key: NodeKey, link: LinkId) {
+    pub(super) fn expect_incoming(&mut self, key: NodeKey, link: LinkId) {
         let shard = self.index;
         let Some(node) = self.nodes.get(key) else {
             return;
@@ -111,7 +111,7 @@ impl Shard {
             }
             Some(Path::Stream(stream)) => {
                 let shared = stream.wire().is_shared();
-                stream.wire_mut().hear_bell();
+                stream.wire_mut().clear_doorbell();
                 self.warm_up(slot, link);
                 if readable {
                     self.read_stream(key, link);
@@ -147,14 +147,14 @@ impl Shard {
         outcome: Result<usize, LinkFault>,
     ) -> usize {
         let bytes = *outcome.as_ref().unwrap_or(&0);
-        self.mail.counters.stream_in_bytes.add(bytes as u64);
+        self.mailbox.counters.stream_in_bytes.add(bytes as u64);
         let mut fault = None;
         for item in received.drain(..) {
             match item {
                 Received::Packet(packet) if fault.is_none() => self.take_packet(key, link, packet),
                 Received::Packet(packet) => self.io.pool.put(packet),
                 Received::Control(message) if fault.is_none() => {
-                    fault = self.hear(key, link, message);
+                    fault = self.handle_control(key, link, message);
                 }
                 Received::Control(_) => {}
             }
@@ -179,7 +179,12 @@ impl Shard {
     }
 
     /// Listens to a message between drivers; returns the fault if it ends the link.
-    fn hear(&mut self, key: NodeKey, link: LinkId, message: Control) -> Option<LinkFault> {
+    fn handle_control(
+        &mut self,
+        key: NodeKey,
+        link: LinkId,
+        message: Control,
+    ) -> Option<LinkFault> {
         match message {
             Control::Refuse(reason) => Some(LinkFault::Refused(reason)),
             Control::Bye(reason) => Some(LinkFault::Goodbye(reason)),
@@ -214,7 +219,7 @@ impl Shard {
             Ok(sent) => sent,
             Err(fault) => return self.fail_link(key, link, fault),
         };
-        self.mail.counters.stream_out_bytes.add(sent as u64);
+        self.mailbox.counters.stream_out_bytes.add(sent as u64);
         let queued = stream.queued();
         let shared = stream.wire().is_shared();
         if !shared && (queued > 0) != end.wants_write {
@@ -250,8 +255,9 @@ impl Shard {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
         };
-        // A door that leads nowhere, or to somebody else, leaves TCP, which has its turn next; and the other way round.
-        end.door_failed = match &end.path {
+        // A listener that leads nowhere, or to somebody else, leaves TCP, which has its turn next; and the other way
+        // round.
+        end.listener_failed = match &end.path {
             Path::Connecting(wire) => !matches!(wire, Wire::Tcp(_)),
             Path::Handshake(stream, ..) => !matches!(stream.wire(), Wire::Tcp(_)),
             _ => false,

@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 
 use nm_engine::LinkId;
 
-use crate::runtime::mail::NodeKey;
+use crate::runtime::mailbox::NodeKey;
 
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ pub enum Timer {
         epoch: u64,
     },
     /// The listeners': callers have had their time, or there is room again.
-    Door,
+    LinkListener,
     /// A node has waited long enough for a full link.
     Pause(NodeKey),
 }

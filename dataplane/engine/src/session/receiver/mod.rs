@@ -128,7 +128,7 @@ impl Receiver {
     }
 
     /// The sender is alive, though it has nothing to say to us.
-    pub(in crate::session) fn hear(&mut self, now: Instant) {
+    pub(in crate::session) fn mark_heard(&mut self, now: Instant) {
         self.heard = now;
     }
 

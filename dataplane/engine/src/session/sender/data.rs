@@ -1,4 +1,4 @@
-//! Data: when the next packet may go, and how its bytes come about.
+//! Data packets: when the next one may be sent, and how it is built.
 
 use super::{Phase, Sender};
 use crate::session::outbox::{emit_headers, Outbox, Outgoing, IP_UDP};

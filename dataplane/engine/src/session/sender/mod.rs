@@ -30,7 +30,7 @@ fn abort(reason: &str) -> Message {
 
 const MS: u64 = 1_000_000;
 /// How long receivers that have answered wait for those that have not, at least.
-const PATIENCE_NS: u64 = 30 * MS;
+const STALL_NS: u64 = 30 * MS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -159,7 +159,8 @@ impl Sender {
         self.bytes_sent += bytes;
     }
 
-    // --------------------------------------------------------------------------------------------------------- messages
+    // ---------------------------------------------------------------------------------------------------------
+    // messages
 
     /// Takes a message of one of the receivers.
     pub(super) fn handle(
@@ -180,7 +181,7 @@ impl Sender {
             }
             return;
         }
-        self.peers[index].hear(now);
+        self.peers[index].mark_heard(now);
         match message {
             Message::Ready { capacity } => {
                 self.ready(now, index, capacity, io);
@@ -291,7 +292,8 @@ impl Sender {
         }
     }
 
-    // --------------------------------------------------------------------------------------------------------- progress
+    // ---------------------------------------------------------------------------------------------------------
+    // progress
 
     /// Takes the step that has become possible.
     fn go_on(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
@@ -309,7 +311,7 @@ impl Sender {
         self.phase = Phase::Sending;
         self.data_started = Some(now);
         for peer in self.peers.iter_mut().filter(|peer| peer.active()) {
-            peer.hear(now);
+            peer.mark_heard(now);
             peer.advanced = now;
         }
         self.ask_again_after(now, self.ask_pause());
@@ -317,9 +319,9 @@ impl Sender {
 
     /// Starts the next round when it is known what is missing.
     fn repair(&mut self, now: Instant, since: Instant) {
-        let patience = PATIENCE_NS.max(4 * self.longest_rtt().unwrap_or(0));
+        let stall_limit = STALL_NS.max(4 * self.longest_rtt().unwrap_or(0));
         let all = self.peers.iter().filter(|peer| peer.counts()).all(|peer| peer.answered);
-        if self.missing.ones() == 0 || !(all || now.nanos_since(since) >= patience) {
+        if self.missing.ones() == 0 || !(all || now.nanos_since(since) >= stall_limit) {
             return;
         }
         self.plan = Plan::new(self.missing.runs(true));
@@ -335,7 +337,8 @@ impl Sender {
         self.ask_again_after(now, self.ask_pause());
     }
 
-    // ------------------------------------------------------------------------------------------------------------- ends
+    // -------------------------------------------------------------------------------------------------------------
+    // ends
 
     fn end_peer(&mut self, now: Instant, index: usize, state: SessionState, reason: String, io: &mut Io) {
         let peer = &mut self.peers[index];
@@ -412,7 +415,8 @@ impl Sender {
         self.pace.forget_before(u64::MAX);
     }
 
-    // ---------------------------------------------------------------------------------------------------------- reports
+    // ----------------------------------------------------------------------------------------------------------
+    // reports
 
     fn state(&self) -> SessionState {
         match self.phase {

@@ -1,4 +1,4 @@
-//! Questions that are repeated, and the patience with those who do not answer.
+//! Retransmission of requests, and the time limit for peers that do not answer.
 
 use super::{Phase, Sender, MS};
 use crate::session::outbox::{Envelope, Outbox, IP_UDP};
@@ -8,7 +8,7 @@ use crate::session::wire::{self, Message, Terms};
 use crate::{Instant, Io, NodeId, Pool};
 
 /// First pause before a manifest is repeated, and the longest: short enough that a late receiver starts at once, and
-/// that a path which loses nine of ten round trips brings one of them through before patience ends.
+/// that a path which loses nine of ten round trips brings one of them through before the time limit.
 pub(super) const INVITE_NS: (u64, u64) = (20 * MS, 200 * MS);
 /// Pause before a question is repeated: while no round trip was measured, the least, and the longest one
 /// for the reason above.

@@ -1,4 +1,4 @@
-//! Old lives, copies that come late, and collisions.
+//! Test messages of earlier incarnations, late duplicates, and collisions of numbers.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn data_of_another_transfer_with_the_same_tag_never_completes_one() {
 }
 
 #[test]
-fn one_stray_segment_of_an_old_life_is_enough_to_fail_by_name() {
+fn one_late_segment_of_an_earlier_incarnation_is_enough_to_fail_by_name() {
     let mut bench = Bench::new();
     let session = bench.receive(5000);
     let number = 7 << 32;

@@ -51,7 +51,7 @@ fn a_cancelled_receive_call_takes_nothing_and_cancelling_again_is_fine() {
 }
 
 #[test]
-fn absurd_offers_are_not_heard() {
+fn absurd_offers_are_ignored() {
     let mut bench = Bench::new();
     bench.receive(u64::from(u32::MAX) >> 8);
     bench.said();
@@ -125,7 +125,7 @@ fn a_hundred_thousand_transfers_leave_no_more_than_the_last_few() {
     assert_eq!((sessions.offered.len(), sessions.waiting.len(), sessions.tags.len()), (0, 0, 0));
     assert_eq!((sessions.sent.len(), sessions.taken.len()), (PAST, PAST));
     assert_eq!(
-        (sessions.past_senders.values().count(), sessions.past_receivers.values().count()),
+        (sessions.sender_history.values().count(), sessions.receiver_history.values().count()),
         (PAST, PAST)
     );
     assert_eq!(bench.engine.stats().sessions.len(), 2 * PAST);
@@ -136,7 +136,7 @@ proptest! {
 
     /// Frames of any kind about our transfers and others, with bodies cut and changed.
     #[test]
-    fn nonsense_from_a_peer_never_panics_and_never_completes_anything(
+    fn invalid_messages_from_a_peer_never_panic_and_never_complete_anything(
         frames in proptest::collection::vec(
             (0u8..16, any::<u8>(), 0usize..3, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..90), 0u64..400),
             1..60,

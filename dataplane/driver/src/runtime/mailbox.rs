@@ -1,4 +1,4 @@
-//! Letters to a shard: everything that is not a packet.
+//! Control messages to a shard: everything that is not a packet.
 
 use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct NewNode {
 }
 
 /// What somebody wants from a shard.
-pub enum Letter {
+pub enum ShardMessage {
     /// Take in a node.
     AddNode(Box<NewNode>, SyncSender<NodeKey>),
     /// Something for a node that lives there.
@@ -47,7 +47,7 @@ pub enum Letter {
         end: EndAddress,
         reason: &'static str,
     },
-    /// A link was made whose other end dials; some caller may have been early.
+    /// A link was made whose other end dials; some incoming connection may have been early.
     Expected {
         lab: Arc<str>,
         node: NodeId,
@@ -129,7 +129,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn whoever_asked_hears_once_whether_there_is_an_answer_or_not() {
+    fn a_request_is_answered_once_whether_there_is_an_answer_or_not() {
         let (heard, hears) = channel();
         let ask = |heard: std::sync::mpsc::Sender<Option<u8>>| {
             Reply::then(move |answer| assert!(heard.send(answer).is_ok()))

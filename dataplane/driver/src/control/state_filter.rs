@@ -1,4 +1,4 @@
-//! What is known of other nodes' states, so that a lab that comes up does not tell every node of every other.
+//! Filter state changes of other nodes: report only nodes that went away or came back.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use super::member::is_gone;
 
 /// The last state of each node that was heard on a line.
 #[derive(Debug, Default)]
-pub(super) struct News(BTreeMap<NodeId, String>);
+pub(super) struct StateFilter(BTreeMap<NodeId, String>);
 
-impl News {
+impl StateFilter {
     /// A new line may tell everything again.
     pub fn forget(&mut self) {
         self.0.clear();
@@ -19,7 +19,7 @@ impl News {
 
     /// Whether a state matters to the nodes here: somebody has gone, or one that had gone is back. What nodes do
     /// on their way to being ready is the controller's business, and with a thousand of them a million events.
-    pub fn is_news(&mut self, change: &NodeState) -> bool {
+    pub fn is_relevant(&mut self, change: &NodeState) -> bool {
         let before = self.0.insert(change.node_id, change.state.clone());
         match before {
             Some(before) if before == change.state => false,
@@ -34,10 +34,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn going_and_coming_back_are_news_and_coming_up_is_not() {
-        let mut news = News::default();
+    fn going_and_coming_back_matter_and_coming_up_does_not() {
+        let mut state_filter = StateFilter::default();
         let mut tell = |state: &str| {
-            news.is_news(&NodeState {
+            state_filter.is_relevant(&NodeState {
                 node_id: 4,
                 state: state.to_owned(),
             })

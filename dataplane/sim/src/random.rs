@@ -5,9 +5,9 @@ use rand_xoshiro::SplitMix64;
 
 /// A stream of random numbers: SplitMix64 (Steele et al. 2014), small and good enough for faults.
 #[derive(Debug, Clone)]
-pub struct Chance(SplitMix64);
+pub struct Random(SplitMix64);
 
-impl Chance {
+impl Random {
     /// A stream for a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {

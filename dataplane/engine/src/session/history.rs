@@ -100,7 +100,7 @@ impl Sessions {
         if let Some(number) = receiver.number() {
             self.forget_tag(source, number, id);
         }
-        let gone = self.past_receivers.push(id, receiver);
+        let gone = self.receiver_history.push(id, receiver);
         if let Some((source, number)) = gone.and_then(|gone| Some((gone.source, gone.number()?))) {
             self.taken.remove(&(source, number));
         }
@@ -116,18 +116,18 @@ impl Sessions {
 
 /// Sessions that have ended, the latest [`PAST`] of them.
 #[derive(Debug)]
-pub(super) struct Past<T> {
+pub(super) struct History<T> {
     ended: BTreeMap<SessionId, T>,
     order: VecDeque<SessionId>,
 }
 
-impl<T> Default for Past<T> {
+impl<T> Default for History<T> {
     fn default() -> Self {
         Self { ended: BTreeMap::new(), order: VecDeque::new() }
     }
 }
 
-impl<T> Past<T> {
+impl<T> History<T> {
     /// Takes one in and returns the one that has to go for it.
     pub(super) fn push(&mut self, id: SessionId, session: T) -> Option<T> {
         let oldest = if self.order.len() == PAST { self.order.pop_front() } else { None };

@@ -1,4 +1,4 @@
-//! The conversation with a controller without the line: which nodes are here, what they asked, what to say next.
+//! The state machine of a controller connection, without I/O: attached nodes, pending requests, outgoing messages.
 //!
 //! Inputs of nodes and frames of the controller go in, frames to send come out; the connection moves them. Nothing
 //! here waits: what takes time is begun, and its end comes back as an input.
@@ -19,11 +19,11 @@ use nm_messages::{
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use super::attached::Attached;
 use super::member::{Effect, Member, Resolved, Step};
-use super::news::News;
 use super::requests::{Asked, Purpose, Requests};
 use super::resolve::Resolver;
-use super::seat::Seat;
+use super::state_filter::StateFilter;
 use super::{ControlError, Input, LinkReport, Place, Registration, Reply, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
@@ -46,38 +46,38 @@ struct Order {
 struct Retry {
     at: Instant,
     node: NodeId,
-    seat: u64,
+    attached: u64,
     remote: NodeId,
     ticket: u64,
 }
 
 /// Everything about a connection but its line.
-pub(super) struct Desk {
+pub(super) struct Session {
     addr: String,
     input: UnboundedSender<Input>,
     resolver: Resolver,
-    /// Seats and orders given out so far; each has its number.
+    /// Attached nodes and orders so far; each has its number.
     numbered: u64,
     orders: BTreeMap<u64, Order>,
-    /// The order that each step belongs to, by seat and ticket.
+    /// The order that each step belongs to, by attached node and ticket.
     steps: BTreeMap<(u64, u64), u64>,
     retries: BTreeSet<Retry>,
     /// The node as which the process introduced itself last.
     introduced: NodeId,
-    seats: BTreeMap<NodeId, Seat>,
+    attached_nodes: BTreeMap<NodeId, Attached>,
     requests: Requests,
     out: Vec<Frame<ToController>>,
     local: IpAddr,
     online: bool,
     last_failure: String,
     leaving: Vec<SyncSender<()>>,
-    news: News,
+    state_filter: StateFilter,
 }
 
-impl Desk {
-    /// A desk without nodes; `input` is where it puts what comes back to it.
+impl Session {
+    /// A session without nodes; `input` is where it puts what comes back to it.
     pub fn new(addr: String, input: UnboundedSender<Input>, resolver: Resolver) -> Self {
-        Desk {
+        Session {
             addr,
             input,
             resolver,
@@ -86,20 +86,20 @@ impl Desk {
             steps: BTreeMap::new(),
             retries: BTreeSet::new(),
             introduced: 0,
-            seats: BTreeMap::new(),
+            attached_nodes: BTreeMap::new(),
             requests: Requests::default(),
             out: Vec::new(),
             local: UNKNOWN_ADDRESS,
             online: false,
             last_failure: "no attempt was made".to_owned(),
             leaving: Vec::new(),
-            news: News::default(),
+            state_filter: StateFilter::default(),
         }
     }
 
     /// Whether no node is here.
     pub fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+        self.attached_nodes.is_empty()
     }
 
     /// The node as which to introduce the process, and its token; `None` when no node is here.
@@ -107,9 +107,9 @@ impl Desk {
     /// Any will do, so it is the one after the last that was refused: a node with a wrong token must not keep the
     /// others away.
     pub fn introduction(&self) -> Option<(NodeId, Secret)> {
-        let next = self.seats.range(self.introduced..).next();
-        let (node, seat) = next.or_else(|| self.seats.first_key_value())?;
-        Some((*node, seat.member.who().token.clone()))
+        let next = self.attached_nodes.range(self.introduced..).next();
+        let (node, attached) = next.or_else(|| self.attached_nodes.first_key_value())?;
+        Some((*node, attached.member.who().token.clone()))
     }
 
     /// An attempt to connect failed.
@@ -120,10 +120,10 @@ impl Desk {
     /// There is a line; `local` is our end of it.
     pub fn line_opened(&mut self, local: IpAddr) {
         (self.local, self.online) = (local, true);
-        self.news.forget();
+        self.state_filter.forget();
         // First who is here, then what they still wait for: a request of an unregistered node would be refused.
         let again = self.requests.again();
-        let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes.into_iter().for_each(|node| self.register(node));
         self.out.extend(again);
     }
@@ -156,7 +156,7 @@ impl Desk {
         match input {
             Input::Attach(registration, reply) => self.attach(*registration, reply),
             Input::Detach { node, reason, done } => {
-                if self.seats.remove(&node).is_some() && self.online {
+                if self.attached_nodes.remove(&node).is_some() && self.online {
                     self.say(node, Goodbye { reason });
                 }
                 self.requests.abandon(node, &ControlError::Closed);
@@ -168,7 +168,7 @@ impl Desk {
                 limit,
                 reply,
             } => {
-                if !self.seats.contains_key(&node) {
+                if !self.attached_nodes.contains_key(&node) {
                     reply(Err(ControlError::Lost));
                     return;
                 }
@@ -186,14 +186,18 @@ impl Desk {
             }
             Input::Event { node, name, detail } => {
                 // An event is told when it happens; a controller that was away has others to read.
-                if self.seats.get(&node).is_some_and(|seat| seat.registered) {
+                if self
+                    .attached_nodes
+                    .get(&node)
+                    .is_some_and(|attached| attached.registered)
+                {
                     let detail = Some(detail);
                     self.say(node, NodeEvent { name, detail });
                 }
             }
             Input::Restarted { node } => {
-                if let Some(seat) = self.seats.get_mut(&node) {
-                    seat.member.forget();
+                if let Some(attached) = self.attached_nodes.get_mut(&node) {
+                    attached.member.forget();
                     if self.online {
                         self.register(node);
                     }
@@ -205,36 +209,40 @@ impl Desk {
                 carrier,
                 reason,
             } => {
-                let Some(seat) = self.seats.get_mut(&node) else {
+                let Some(attached) = self.attached_nodes.get_mut(&node) else {
                     return;
                 };
-                if seat.member.link_changed(remote, carrier, &reason) {
+                if attached.member.link_changed(remote, carrier, &reason) {
                     self.tell_link(node, remote);
                     self.announce(node);
                 }
             }
             Input::Ended {
                 node,
-                seat,
+                attached,
                 ticket,
                 result,
-            } => self.ended(node, seat, ticket, &result),
+            } => self.ended(node, attached, ticket, &result),
             Input::Resolved {
                 node,
-                seat,
+                attached,
                 remote,
                 ticket,
                 found,
-            } => self.resolved(node, seat, remote, ticket, found),
-            Input::Measured { node, seat, stats } => self.measured(node, seat, stats),
+            } => self.resolved(node, attached, remote, ticket, found),
+            Input::Measured {
+                node,
+                attached,
+                stats,
+            } => self.measured(node, attached, stats),
         }
     }
 
-    /// The seat of a node, unless it is another's by now.
-    fn seat(&mut self, node: NodeId, number: u64) -> Option<&mut Seat> {
-        self.seats
+    /// The attached node of a node, unless it is another's by now.
+    fn attached(&mut self, node: NodeId, number: u64) -> Option<&mut Attached> {
+        self.attached_nodes
             .get_mut(&node)
-            .filter(|seat| seat.number == number)
+            .filter(|attached| attached.number == number)
     }
 
     fn number(&mut self) -> u64 {
@@ -244,8 +252,11 @@ impl Desk {
 
     /// Tells the controller what is known of a link.
     fn tell_link(&mut self, node: NodeId, remote: NodeId) {
-        let seat = self.seats.get(&node).filter(|seat| seat.registered);
-        if let Some(state) = seat.and_then(|seat| seat.member.state_of(remote)) {
+        let attached = self
+            .attached_nodes
+            .get(&node)
+            .filter(|attached| attached.registered);
+        if let Some(state) = attached.and_then(|attached| attached.member.state_of(remote)) {
             self.say(node, state);
         }
     }
@@ -254,21 +265,23 @@ impl Desk {
         let (node, number) = (registration.who.node_id, self.number());
         let input = self.input.clone();
         registration
-            .hands
+            .executor
             .report_links_to(LinkReport(Place { node, input }));
-        self.seats
-            .insert(node, Seat::new(number, registration, reply, Instant::now()));
+        self.attached_nodes.insert(
+            node,
+            Attached::new(number, registration, reply, Instant::now()),
+        );
         if self.online {
             self.register(node);
         }
     }
 
     fn register(&mut self, node: NodeId) {
-        let Some(seat) = self.seats.get_mut(&node) else {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
-        seat.registered = false;
-        let message = seat.member.start_up(self.local);
+        attached.registered = false;
+        let message = attached.member.start_up(self.local);
         let id = self.requests.open(node, Purpose::Register);
         self.out.push(Frame {
             id,
@@ -278,7 +291,7 @@ impl Desk {
     }
 
     /// Takes in a message of the controller.
-    pub fn hear(&mut self, bytes: &[u8]) {
+    pub fn handle_message(&mut self, bytes: &[u8]) {
         for frame in decode_batch::<ToNode>(bytes) {
             match frame {
                 Ok(frame) => self.frame(frame),
@@ -323,12 +336,12 @@ impl Desk {
     }
 
     fn registered(&mut self, node: NodeId) {
-        let Some(seat) = self.seats.get_mut(&node) else {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
-        seat.registered = true;
-        seat.hands.connected(true, "");
-        for state in seat.member.link_states() {
+        attached.registered = true;
+        attached.executor.connected(true, "");
+        for state in attached.member.link_states() {
             self.out.push(Frame {
                 id: 0,
                 node,
@@ -341,11 +354,11 @@ impl Desk {
 
     /// Ends the wait of a node that has all it needs.
     fn settle(&mut self, node: NodeId) {
-        let Some(seat) = self.seats.get_mut(&node) else {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
-        if seat.registered && seat.member.configured() {
-            if let Some((reply, _, _)) = seat.waiting.take() {
+        if attached.registered && attached.member.configured() {
+            if let Some((reply, _, _)) = attached.waiting.take() {
                 reply(Ok(()));
             }
         }
@@ -354,24 +367,24 @@ impl Desk {
     /// A node that the controller does not want: one that waits is told, one that runs keeps its place and tries
     /// again with the next connection.
     fn turned_away(&mut self, node: NodeId, error: &ControlError) {
-        let Some(seat) = self.seats.get_mut(&node) else {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
-        match seat.waiting.take() {
+        match attached.waiting.take() {
             Some((reply, _, _)) => {
                 reply(Err(error.clone()));
-                self.seats.remove(&node);
+                self.attached_nodes.remove(&node);
                 self.requests.abandon(node, &ControlError::Closed);
             }
-            None => seat.hands.connected(false, &error.to_string()),
+            None => attached.executor.connected(false, &error.to_string()),
         }
     }
 
     fn announce(&mut self, node: NodeId) {
-        let Some(seat) = self.seats.get_mut(&node) else {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
-        if seat.registered && seat.member.became_ready() {
+        if attached.registered && attached.member.became_ready() {
             self.say(node, NodeTopologyReady {});
         }
     }
@@ -379,15 +392,15 @@ impl Desk {
     /// Asks for the counters of nodes where it is time.
     pub fn measure(&mut self) {
         let now = Instant::now();
-        for (node, seat) in &mut self.seats {
-            if !seat.wants_measure(now) {
+        for (node, attached) in &mut self.attached_nodes {
+            if !attached.wants_measure(now) {
                 continue;
             }
-            let (node, number, input) = (*node, seat.number, self.input.clone());
-            seat.hands.measure(Box::new(move |stats| {
+            let (node, number, input) = (*node, attached.number, self.input.clone());
+            attached.executor.measure(Box::new(move |stats| {
                 let _ = input.send(Input::Measured {
                     node,
-                    seat: number,
+                    attached: number,
                     stats: stats.map(Box::new),
                 });
             }));
@@ -395,15 +408,15 @@ impl Desk {
     }
 
     fn measured(&mut self, node: NodeId, number: u64, stats: Option<Box<NodeStats>>) {
-        let Some(seat) = self.seat(node, number) else {
+        let Some(attached) = self.attached(node, number) else {
             return;
         };
-        let registered = seat.registered;
+        let registered = attached.registered;
         // Counters that nobody hears of are reported later, with those that come then.
         let found = stats
             .filter(|_| registered)
-            .and_then(|stats| seat.hands.report(*stats));
-        seat.was_measured(found.is_some());
+            .and_then(|stats| attached.executor.report(*stats));
+        attached.was_measured(found.is_some());
         if let Some(metrics) = found {
             self.say(node, metrics);
         }

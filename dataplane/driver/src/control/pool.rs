@@ -8,21 +8,24 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 
 use super::connection::Connection;
 use super::resolve::Resolver;
-use super::{ControlError, Door, Input};
+use super::{ControlError, Endpoint, Input};
 use crate::node::wait::lock;
 
-struct Hub {
+struct Pool {
     handle: Handle,
-    connections: Mutex<BTreeMap<Door, UnboundedSender<Input>>>,
+    connections: Mutex<BTreeMap<Endpoint, UnboundedSender<Input>>>,
     resolver: Resolver,
 }
 
-/// Hands `input` to the connection behind `door`, making it if need be.
-pub(crate) fn send(door: Door, input: Input) -> Result<UnboundedSender<Input>, ControlError> {
-    let hub = hub()?;
-    let mut connections = lock(&hub.connections);
+/// Hands `input` to the connection behind `endpoint`, making it if need be.
+pub(crate) fn send(
+    endpoint: Endpoint,
+    input: Input,
+) -> Result<UnboundedSender<Input>, ControlError> {
+    let pool = pool()?;
+    let mut connections = lock(&pool.connections);
     let mut input = input;
-    if let Some(sender) = connections.get(&door) {
+    if let Some(sender) = connections.get(&endpoint) {
         match sender.send(input) {
             Ok(()) => return Ok(sender.clone()),
             Err(lost) => input = lost.0, // its last node has left meanwhile
@@ -31,31 +34,31 @@ pub(crate) fn send(door: Door, input: Input) -> Result<UnboundedSender<Input>, C
     let (sender, inputs) = unbounded_channel();
     // The channel's other end is in our hand, so this cannot fail.
     let _ = sender.send(input);
-    let resolver = hub.resolver.clone();
-    let connection = Connection::new(door.clone(), sender.clone(), inputs, resolver);
-    hub.handle.spawn(connection.run());
-    connections.insert(door, sender.clone());
+    let resolver = pool.resolver.clone();
+    let connection = Connection::new(endpoint.clone(), sender.clone(), inputs, resolver);
+    pool.handle.spawn(connection.run());
+    connections.insert(endpoint, sender.clone());
     Ok(sender)
 }
 
 /// Forgets a connection that has no nodes, unless one is on its way to it; true when it was forgotten.
-pub(crate) fn retire(door: &Door, inputs: &UnboundedReceiver<Input>) -> bool {
-    let Ok(hub) = hub() else { return true };
-    let mut connections = lock(&hub.connections);
-    // Newcomers are sent under this lock, so an empty channel stays empty of them.
+pub(crate) fn retire(endpoint: &Endpoint, inputs: &UnboundedReceiver<Input>) -> bool {
+    let Ok(pool) = pool() else { return true };
+    let mut connections = lock(&pool.connections);
+    // New nodes are sent under this lock, so an empty channel stays empty of them.
     if !inputs.is_empty() {
         return false;
     }
-    connections.remove(door);
+    connections.remove(endpoint);
     true
 }
 
-fn hub() -> Result<&'static Hub, ControlError> {
-    static HUB: OnceLock<Result<Hub, ControlError>> = OnceLock::new();
-    HUB.get_or_init(start).as_ref().map_err(Clone::clone)
+fn pool() -> Result<&'static Pool, ControlError> {
+    static POOL: OnceLock<Result<Pool, ControlError>> = OnceLock::new();
+    POOL.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
-fn start() -> Result<Hub, ControlError> {
+fn start() -> Result<Pool, ControlError> {
     let failed = |error: std::io::Error| ControlError::Start(error.to_string());
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -66,7 +69,7 @@ fn start() -> Result<Hub, ControlError> {
         .name("nm-control".to_owned())
         .spawn(move || runtime.block_on(std::future::pending::<()>()))
         .map_err(failed)?;
-    Ok(Hub {
+    Ok(Pool {
         handle,
         connections: Mutex::default(),
         resolver: Resolver::system(),
@@ -76,5 +79,5 @@ fn start() -> Result<Hub, ControlError> {
 /// Runs something on the control thread, for tests that watch it.
 #[cfg(test)]
 pub(super) fn spawn(future: std::pin::Pin<Box<dyn std::future::Future<Output = ()> + Send>>) {
-    hub().expect("a control thread").handle.spawn(future);
+    pool().expect("a control thread").handle.spawn(future);
 }

@@ -1,12 +1,16 @@
-//! The process's listeners: who dials in, for which link, and whether the caller has the link's key.
+//! Listeners for links from other processes, and the authentication of incoming connections.
 //!
-//! A caller has a few seconds for the [handshake](crate::runtime::link::handshake); only then is its socket handed to
+//! An incoming connection has a few seconds for the [handshake](crate::runtime::link::handshake); only then is its
+//! socket handed to
 //! the shard of the node that it asked for. One that is right but early, because the controller told the dialler first,
 //! waits within the same limit. Whoever fails is told that it did, and nothing of it is kept.
 //!
-//! Callers that have proved nothing get a bounded share of the process's descriptors. When all places are taken, a
-//! new caller takes that of the oldest, once this had time enough for an honest handshake; until then the listeners
-//! are not watched, so that a crowd costs no processor time. The same holds, with a pause, when the kernel has no
+//! Incoming connections that have proved nothing get a bounded share of the process's descriptors. When all places are
+//! taken, a
+//! new incoming connection takes that of the oldest, once this had time enough for a complete handshake; until then
+//! the listeners
+//! are not watched, so that many connections cost no processor time. The same holds, with a pause, when the kernel has
+//! no
 //! descriptor or memory left.
 
 use std::collections::BTreeMap;
@@ -28,20 +32,22 @@ use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
 use crate::runtime::shared::Expected;
 
-/// Callers that may be in the handshake at the same time; more wait in the kernel's queue …
-const MOST_CALLERS: usize = 1024;
-/// … and at most this part of the descriptors that the process may open, so that strangers cannot take them all …
-const CALLERS_SHARE: u64 = 4;
+/// Incoming connections that may be in the handshake at the same time; more wait in the kernel's queue …
+const MAX_INCOMING: usize = 1024;
+/// … and at most this part of the descriptors that the process may open, so that unauthenticated peers cannot take
+/// them all …
+const INCOMING_SHARE: u64 = 4;
 /// … but never fewer than a small lab's neighbours.
-const FEWEST_CALLERS: usize = 16;
-/// Callers taken in per turn and listener.
-const CALLERS_PER_TURN: usize = 64;
-/// How long a caller may take for the handshake.
+const MIN_INCOMING: usize = 16;
+/// Incoming connections taken in per turn and listener.
+const INCOMING_PER_TURN: usize = 64;
+/// How long an incoming connection may take for the handshake.
 const HANDSHAKE_LIMIT_NS: u64 = 5_000_000_000;
-/// How long a caller keeps its place at least while others want it. A handshake takes two turns of each side: below a
+/// How long an incoming connection keeps its place at least while others want it. A handshake takes two turns of each
+/// side: below a
 /// millisecond on an idle machine, some tens on one that is overloaded.
 const LEAST_STAY_NS: u64 = 250_000_000;
-/// How long to leave the listeners alone when the kernel has no descriptor or no memory for a caller.
+/// How long to leave the listeners alone when the kernel has no descriptor or no memory for an incoming connection.
 const EXHAUSTED_PAUSE_NS: u64 = 100_000_000;
 
 /// Where neighbours may come in.
@@ -59,9 +65,9 @@ pub enum Entrance {
     Unix,
 }
 
-/// What became of one attempt to take a caller in.
+/// What became of one attempt to take an incoming connection in.
 enum Accepted {
-    Caller(Wire),
+    Incoming(Wire),
     /// Nobody waits any more.
     Nobody,
     /// One that left while it waited.
@@ -82,7 +88,7 @@ impl Listeners {
             _ => return Accepted::Nobody,
         };
         match accepted {
-            Ok(wire) => Accepted::Caller(wire),
+            Ok(wire) => Accepted::Incoming(wire),
             Err(error) => refused(&error),
         }
     }
@@ -98,11 +104,11 @@ fn refused(error: &io::Error) -> Accepted {
 }
 
 /// The listeners and who is in the handshake.
-pub struct Door {
+pub struct LinkListener {
     listeners: Listeners,
-    pub(super) callers: Vec<Option<Caller>>,
+    pub(super) incoming: Vec<Option<Incoming>>,
     free: Vec<u32>,
-    /// Callers by their epochs, which only grow: the oldest first.
+    /// Incoming connections by their epochs, which only grow: the oldest first.
     by_age: BTreeMap<u64, u32>,
     /// How many may be here.
     most: usize,
@@ -117,14 +123,14 @@ pub struct Door {
     pub(super) untold: u64,
 }
 
-pub(super) struct Caller {
+pub(super) struct Incoming {
     pub stream: Stream,
     epoch: u64,
     since: u64,
     pub stage: Stage,
 }
 
-/// How far a caller has come.
+/// How far an incoming connection has come.
 pub(super) enum Stage {
     /// It has not greeted.
     Silent,
@@ -138,17 +144,17 @@ pub(super) enum Stage {
     },
 }
 
-impl Door {
+impl LinkListener {
     pub fn new(listeners: Listeners) -> Self {
-        let share = thread::descriptor_limit().map_or(MOST_CALLERS, |limit| {
-            usize::try_from(limit / CALLERS_SHARE).unwrap_or(MOST_CALLERS)
+        let share = thread::descriptor_limit().map_or(MAX_INCOMING, |limit| {
+            usize::try_from(limit / INCOMING_SHARE).unwrap_or(MAX_INCOMING)
         });
         Self {
             listeners,
-            callers: Vec::new(),
+            incoming: Vec::new(),
             free: Vec::new(),
             by_age: BTreeMap::new(),
-            most: share.clamp(FEWEST_CALLERS, MOST_CALLERS),
+            most: share.clamp(MIN_INCOMING, MAX_INCOMING),
             watching: true,
             retry_at: None,
             armed: NEVER,
@@ -157,50 +163,50 @@ impl Door {
         }
     }
 
-    /// The place of the next caller.
+    /// The place of the next incoming connection.
     fn next_place(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
-            self.callers.push(None);
-            (self.callers.len() - 1) as u32
+            self.incoming.push(None);
+            (self.incoming.len() - 1) as u32
         })
     }
 
-    fn admit(&mut self, place: u32, caller: Caller) {
-        self.by_age.insert(caller.epoch, place);
-        self.callers[place as usize] = Some(caller);
+    fn admit(&mut self, place: u32, incoming: Incoming) {
+        self.by_age.insert(incoming.epoch, place);
+        self.incoming[place as usize] = Some(incoming);
     }
 
-    pub(super) fn caller(&mut self, place: u32) -> Option<&mut Caller> {
-        self.callers.get_mut(place as usize)?.as_mut()
+    pub(super) fn incoming(&mut self, place: u32) -> Option<&mut Incoming> {
+        self.incoming.get_mut(place as usize)?.as_mut()
     }
 
-    pub(super) fn dismiss(&mut self, place: u32) -> Option<Caller> {
-        let caller = self.callers.get_mut(place as usize)?.take()?;
-        self.by_age.remove(&caller.epoch);
+    pub(super) fn dismiss(&mut self, place: u32) -> Option<Incoming> {
+        let incoming = self.incoming.get_mut(place as usize)?.take()?;
+        self.by_age.remove(&incoming.epoch);
         self.free.push(place);
-        Some(caller)
+        Some(incoming)
     }
 
     fn is_full(&self) -> bool {
         self.by_age.len() >= self.most
     }
 
-    /// The place of the oldest caller, and since when it is here.
+    /// The place of the oldest incoming connection, and since when it is here.
     fn oldest(&self) -> Option<(u32, u64)> {
         let place = *self.by_age.first_key_value()?.1;
-        let caller = self.callers[place as usize].as_ref()?;
-        Some((place, caller.since))
+        let incoming = self.incoming[place as usize].as_ref()?;
+        Some((place, incoming.since))
     }
 }
 
 impl Shard {
     /// Watches the process's listeners, if they are ours to watch.
-    pub(super) fn open_door(&self) -> nm_kernel::Result<()> {
+    pub(super) fn open_listeners(&self) -> nm_kernel::Result<()> {
         let watch = |fd, entrance| {
             let token = Token::Listener(entrance).encode();
             self.epoll.add(fd, token, Interest::READ)
         };
-        let Listeners { tcp, unix } = &self.door.listeners;
+        let Listeners { tcp, unix } = &self.listener.listeners;
         if let Some(listener) = tcp {
             watch(listener.as_fd(), Entrance::Tcp)?;
         }
@@ -211,48 +217,48 @@ impl Shard {
     }
 
     /// Takes in whoever waits at a listener.
-    pub(super) fn answer_door(&mut self, entrance: Entrance) {
-        for _ in 0..CALLERS_PER_TURN {
-            if self.door.is_full() && !self.make_room() {
+    pub(super) fn accept_incoming(&mut self, entrance: Entrance) {
+        for _ in 0..INCOMING_PER_TURN {
+            if self.listener.is_full() && !self.make_room() {
                 break;
             }
-            match self.door.listeners.accept(entrance) {
-                Accepted::Caller(wire) => self.take_in(wire),
+            match self.listener.listeners.accept(entrance) {
+                Accepted::Incoming(wire) => self.take_in(wire),
                 Accepted::Gone => {}
                 Accepted::Nobody => break,
                 Accepted::Exhausted => {
-                    self.mail.counters.accepts_failed.add(1);
+                    self.mailbox.counters.accepts_failed.add(1);
                     self.make_room();
-                    self.door.retry_at = Some(self.now + EXHAUSTED_PAUSE_NS);
+                    self.listener.retry_at = Some(self.now + EXHAUSTED_PAUSE_NS);
                     break;
                 }
             }
         }
-        self.tend_door();
+        self.check_listeners();
     }
 
     fn take_in(&mut self, wire: Wire) {
-        let place = self.door.next_place();
+        let place = self.listener.next_place();
         let token = Token::Greeting(place).encode();
         let ready = wire
             .prepare()
             .and_then(|()| self.epoll.add(&wire, token, Interest::READ));
         if ready.is_err() {
-            self.door.free.push(place);
+            self.listener.free.push(place);
             return;
         }
-        let caller = Caller {
+        let incoming = Incoming {
             stream: Stream::handshake(wire),
             epoch: self.shared.next_epoch(),
             since: self.now,
             stage: Stage::Silent,
         };
-        self.door.admit(place, caller);
+        self.listener.admit(place, incoming);
     }
 
-    /// Gives the place of the oldest caller free, if it had its time.
+    /// Gives the place of the oldest incoming connection free, if it had its time.
     fn make_room(&mut self) -> bool {
-        match self.door.oldest() {
+        match self.listener.oldest() {
             Some((place, since)) if since + LEAST_STAY_NS <= self.now => {
                 self.turn_away(place, "too many others are in the handshake");
                 true
@@ -262,22 +268,22 @@ impl Shard {
     }
 
     /// Brings the watch on the listeners and our deadline up to date with who is here.
-    pub(super) fn tend_door(&mut self) {
-        let door = &mut self.door;
-        let oldest = door.oldest().map(|(_, since)| since);
+    pub(super) fn check_listeners(&mut self) {
+        let listener = &mut self.listener;
+        let oldest = listener.oldest().map(|(_, since)| since);
         let room_at = oldest
-            .filter(|_| door.is_full())
+            .filter(|_| listener.is_full())
             .map(|since| since + LEAST_STAY_NS)
             .filter(|&at| at > self.now);
-        let closed = room_at.is_some() || door.retry_at.is_some();
-        if door.watching == closed {
-            door.watching = !closed;
+        let closed = room_at.is_some() || listener.retry_at.is_some();
+        if listener.watching == closed {
+            listener.watching = !closed;
             let interest = if closed {
                 Interest::NONE
             } else {
                 Interest::READ
             };
-            let Listeners { tcp, unix } = &door.listeners;
+            let Listeners { tcp, unix } = &listener.listeners;
             // Both are in the set since the start; this cannot fail.
             if let Some(listener) = tcp {
                 let token = Token::Listener(Entrance::Tcp).encode();
@@ -289,29 +295,29 @@ impl Shard {
             }
         }
         let overdue = oldest.map(|since| since + HANDSHAKE_LIMIT_NS);
-        let next = [room_at, door.retry_at, overdue]
+        let next = [room_at, listener.retry_at, overdue]
             .into_iter()
             .flatten()
             .min();
-        if let Some(at) = next.filter(|&at| at < door.armed) {
-            door.armed = at;
-            self.timers.add(at, Timer::Door);
+        if let Some(at) = next.filter(|&at| at < listener.armed) {
+            listener.armed = at;
+            self.timers.add(at, Timer::LinkListener);
         }
     }
 
-    /// Our deadline has come: callers have had their time, or the listeners theirs to rest.
-    pub(super) fn door_deadline(&mut self, at: u64) {
-        if self.door.armed != at {
+    /// Our deadline has come: incoming connections have had their time, or the listeners theirs to rest.
+    pub(super) fn listener_deadline(&mut self, at: u64) {
+        if self.listener.armed != at {
             return;
         }
-        self.door.armed = NEVER;
-        self.door.retry_at = self.door.retry_at.filter(|&at| at > self.now);
-        while let Some((place, since)) = self.door.oldest() {
+        self.listener.armed = NEVER;
+        self.listener.retry_at = self.listener.retry_at.filter(|&at| at > self.now);
+        while let Some((place, since)) = self.listener.oldest() {
             if since + HANDSHAKE_LIMIT_NS > self.now {
                 break;
             }
             self.turn_away(place, "no handshake in time");
         }
-        self.tend_door();
+        self.check_listeners();
     }
 }

@@ -1,4 +1,4 @@
-//! What the control connection does to a node: orders become commands to its shard.
+//! Carry out the controller's orders for a node as commands to its shard.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,18 +13,18 @@ use super::call;
 use super::events::NodeEvent;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
-use crate::control::{link_spec, Done, Effect, Hands, LinkReport};
+use crate::control::{link_spec, Done, Effect, Executor, LinkReport};
 use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
 /// Flows in one report; a node with more reports its busiest.
 const FLOWS_PER_REPORT: usize = 256;
 
-/// A node in the hands of its controller.
-pub(super) struct NodeHands {
+/// A node that its controller gives orders to.
+pub(super) struct NodeExecutor {
     pub port: NodePort,
     pub state: Arc<NodeState>,
-    /// Whether neighbours may be dialled at their unix doors.
-    pub by_door: bool,
+    /// Whether neighbours may be dialled at their unix sockets.
+    pub by_socket: bool,
     pub addresses: Arc<Mutex<AddressPlan>>,
     pub reported: Mutex<(Vec<LinkCounter>, Reported)>,
 }
@@ -32,7 +32,7 @@ pub(super) struct NodeHands {
 /// Packets and bytes of each flow when it was last looked at.
 type Reported = HashMap<[u8; 16], (u64, u64)>;
 
-impl Hands for NodeHands {
+impl Executor for NodeExecutor {
     fn report_links_to(&self, report: LinkReport) {
         self.state.report_links_to(report);
     }
@@ -143,7 +143,7 @@ impl Hands for NodeHands {
     }
 }
 
-impl NodeHands {
+impl NodeExecutor {
     fn command(&self, command: Command, done: Done) {
         self.port
             .command_then(command, |answer| done(answer.map(|_| ()).map_err(said)));
@@ -158,8 +158,8 @@ impl NodeHands {
         let setup = LinkSetup {
             remote: add.remote_node_id,
             kind,
-            door: (self.by_door && !add.remote_door.is_empty())
-                .then(|| PathBuf::from(&add.remote_door)),
+            socket: (self.by_socket && !add.remote_socket.is_empty())
+                .then(|| PathBuf::from(&add.remote_socket)),
             spec: link_spec(&add.link),
             secret: LinkSecret::from_bytes(&add.secret.0),
             remote_name: add.remote_name,

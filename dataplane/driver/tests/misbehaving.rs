@@ -1,4 +1,4 @@
-//! Neighbours and owners that misbehave: what one of them does must stay its own affair.
+//! Test that a neighbour or owner that misbehaves affects no other node.
 
 mod common;
 
@@ -34,9 +34,9 @@ impl Raw {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes).expect("sent"),
             Self::Unix(stream) => stream.write_all(bytes).expect("sent"),
-            Self::Shared(bell, out) => {
+            Self::Shared(doorbell, out) => {
                 assert_eq!(out.write(&[IoSlice::new(bytes)]), Ok(bytes.len()));
-                bell.write_all(&[1]).expect("rung");
+                doorbell.write_all(&[1]).expect("written");
             }
         }
     }
@@ -46,7 +46,7 @@ impl Raw {
 fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> Raw {
     if carrier == Carrier::Tcp {
         let address: SocketAddr = home.listen_address().expect("it listens");
-        let mut stream = TcpStream::connect(address).expect("the door is open");
+        let mut stream = TcpStream::connect(address).expect("the socket is open");
         stream.set_read_timeout(Some(LIMIT)).expect("timeout");
         let proof = prove(&mut stream, &key(TOKEN), from, to);
         stream.write_all(&proof).expect("sent");
@@ -68,8 +68,8 @@ fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> 
 
 /// A unix socket on which nothing but our proof is missing.
 fn proven(home: &Runtime, from: NodeId, to: NodeId) -> (UnixStream, Vec<u8>) {
-    let door = home.door().expect("usable").expect("it has one");
-    let mut stream = UnixStream::connect(door).expect("the door is open");
+    let socket = home.socket().expect("usable").expect("it has one");
+    let mut stream = UnixStream::connect(socket).expect("the socket is open");
     stream.set_read_timeout(Some(LIMIT)).expect("timeout");
     let proof = prove(&mut stream, &key(TOKEN), from, to);
     (stream, proof)
@@ -134,13 +134,13 @@ fn whatever_a_neighbour_does_over(carrier: Carrier) {
 }
 
 #[test]
-fn a_packet_of_nonsense_is_counted_and_the_link_goes_on() {
+fn an_invalid_packet_is_counted_and_the_link_goes_on() {
     for carrier in CARRIERS {
-        nonsense_over(carrier);
+        invalid_packets_over(carrier);
     }
 }
 
-fn nonsense_over(carrier: Carrier) {
+fn invalid_packets_over(carrier: Carrier) {
     let home = runtime_for(carrier, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -254,7 +254,7 @@ fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
     join(&one, &three);
     one.link(2, LinkKind::Accept);
     // Where the writer is, where the reader is: the first page of the memory, two lines apart. All of it is the
-    // neighbour's to write, so it writes nonsense everywhere.
+    // neighbour's to write, so it writes random bytes everywhere.
     for value in [u64::MAX, 1 << 40, (1 << 20) + 1] {
         let (_out, _back, memory) = RingMemory::make().expect("memory");
         let spoiler = File::from(memory.try_clone().expect("a descriptor to spare"));
@@ -355,7 +355,7 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
                 remote: 2,
                 remote_name: "n2".into(),
                 kind: LinkKind::Memory,
-                door: None,
+                socket: None,
                 spec: nm_engine::LinkSpec::default(),
                 secret: None,
             };

@@ -1,8 +1,8 @@
-//! Orders of the controller, carried out in steps that take their time.
+//! Carry out orders of the controller in asynchronous steps.
 
 use super::*;
 
-impl Desk {
+impl Session {
     /// Begins an order; it is answered when all that it means has taken place.
     pub(super) fn order(&mut self, node: NodeId, id: u32, order: ToNode) {
         let number = self.number();
@@ -61,10 +61,10 @@ impl Desk {
     }
 
     pub(super) fn order_all(&mut self, number: u64, order: &ToNode) -> Result<(), String> {
-        if matches!(order, ToNode::NodeState(change) if !self.news.is_news(change)) {
+        if matches!(order, ToNode::NodeState(change) if !self.state_filter.is_relevant(change)) {
             return Ok(());
         }
-        let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         // One node that cannot must not keep the others from it.
         let mut result = Ok(());
         for node in nodes {
@@ -79,12 +79,12 @@ impl Desk {
         node: NodeId,
         order: ToNode,
     ) -> Result<(), String> {
-        let seat = self
-            .seats
+        let attached = self
+            .attached_nodes
             .get_mut(&node)
             .ok_or_else(|| format!("node {node} is not in this process"))?;
         let decides = matches!(order, ToNode::NodeSettings(_));
-        match seat.member.handle(order) {
+        match attached.member.handle(order) {
             Ok(steps) => {
                 for step in steps {
                     self.begin(number, node, step);
@@ -104,22 +104,22 @@ impl Desk {
 
     /// Begins a step of an order.
     pub(super) fn begin(&mut self, number: u64, node: NodeId, step: Step) {
-        let Some(seat) = self.seats.get_mut(&node) else {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
         if let Some(order) = self.orders.get_mut(&number) {
             order.left += 1;
-            self.steps.insert((seat.number, step.ticket), number);
+            self.steps.insert((attached.number, step.ticket), number);
         }
         self.start(node, step.ticket, step.effect);
     }
 
     /// Starts what a step does.
     pub(super) fn start(&mut self, node: NodeId, ticket: u64, effect: Option<Effect>) {
-        let Some(place) = self.seats.get(&node) else {
+        let Some(place) = self.attached_nodes.get(&node) else {
             return;
         };
-        let (seat, input) = (place.number, self.input.clone());
+        let (attached, input) = (place.number, self.input.clone());
         match effect {
             None => {}
             Some(Effect::Resolve { remote, name }) => {
@@ -129,7 +129,7 @@ impl Desk {
                     let found = found.and_then(|all| all.first().copied().ok_or(name));
                     let _ = input.send(Input::Resolved {
                         node,
-                        seat,
+                        attached,
                         remote,
                         ticket,
                         found,
@@ -140,12 +140,12 @@ impl Desk {
                 let done = move |result| {
                     let _ = input.send(Input::Ended {
                         node,
-                        seat,
+                        attached,
                         ticket,
                         result,
                     });
                 };
-                place.hands.carry_out(effect, Box::new(done));
+                place.executor.carry_out(effect, Box::new(done));
             }
         }
     }
@@ -157,10 +157,10 @@ impl Desk {
         ticket: u64,
         result: &Result<(), String>,
     ) {
-        let Some(seat) = self.seat(node, number) else {
+        let Some(attached) = self.attached(node, number) else {
             return;
         };
-        let ended = seat.member.end(ticket, result);
+        let ended = attached.member.end(ticket, result);
         if let Some(remote) = ended.link {
             self.tell_link(node, remote);
         }
@@ -181,22 +181,22 @@ impl Desk {
         ticket: u64,
         found: Result<SocketAddr, String>,
     ) {
-        let Some(seat) = self.seat(node, number) else {
+        let Some(attached) = self.attached(node, number) else {
             return;
         };
-        match seat.member.resolved(remote, ticket, found) {
+        match attached.member.resolved(remote, ticket, found) {
             Resolved::Stale => {}
             Resolved::Connect(step) => self.start(node, step.ticket, step.effect),
-            Resolved::Failed { attempts, news } => {
+            Resolved::Failed { attempts, changed } => {
                 let doubled = FIRST_RETRY * (1 << attempts.saturating_sub(1).min(10));
                 self.retries.insert(Retry {
                     at: Instant::now() + doubled.min(LONGEST_RETRY),
                     node,
-                    seat: number,
+                    attached: number,
                     remote,
                     ticket,
                 });
-                if news {
+                if changed {
                     self.tell_link(node, remote);
                 }
             }
@@ -207,10 +207,10 @@ impl Desk {
     pub(super) fn retry(&mut self, now: Instant) {
         while let Some(due) = self.retries.first().copied().filter(|due| due.at <= now) {
             self.retries.remove(&due);
-            let Some(seat) = self.seat(due.node, due.seat) else {
+            let Some(attached) = self.attached(due.node, due.attached) else {
                 continue;
             };
-            if let Some(effect) = seat.member.resolve_again(due.remote, due.ticket) {
+            if let Some(effect) = attached.member.resolve_again(due.remote, due.ticket) {
                 self.start(due.node, due.ticket, Some(effect));
             }
         }

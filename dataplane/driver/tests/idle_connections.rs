@@ -1,4 +1,4 @@
-//! Many who dial and say nothing: they cost no processor time, and a neighbour gets through.
+//! Test that many idle connections cost no processor time and do not keep a neighbour out.
 
 mod common;
 
@@ -38,7 +38,7 @@ fn turns_in(home: &Runtime, time: Duration) -> u64 {
     turns() - before
 }
 
-/// Links up two nodes through the crowd; how long that took.
+/// Links up two nodes beside the idle connections; how long that took.
 fn link_up(home: &std::sync::Arc<Runtime>, carrier: Carrier) -> Duration {
     let away = runtime_for(carrier, 1);
     let (one, two) = (node(home, 1), node(&away, 2));
@@ -63,7 +63,7 @@ fn is_closed(stream: &mut impl Read) -> bool {
 }
 
 #[test]
-fn more_idle_callers_than_places_cost_nothing_and_a_neighbour_gets_through() {
+fn more_idle_connections_than_allowed_cost_nothing_and_a_neighbour_gets_through() {
     let _turn = alone(20_000);
     for carrier in [Carrier::Tcp, Carrier::Unix] {
         let home = runtime_for(carrier, 1);
@@ -74,7 +74,7 @@ fn more_idle_callers_than_places_cost_nothing_and_a_neighbour_gets_through() {
             match carrier {
                 Carrier::Tcp => tcp.push(connect(&home)),
                 _ => {
-                    let path = home.door().expect("usable").expect("it has one");
+                    let path = home.socket().expect("usable").expect("it has one");
                     unix.push(UnixStream::connect(path).expect("the kernel takes it"));
                 }
             }
@@ -100,7 +100,7 @@ fn more_idle_callers_than_places_cost_nothing_and_a_neighbour_gets_through() {
 }
 
 #[test]
-fn a_stream_of_callers_does_not_keep_a_neighbour_out() {
+fn a_stream_of_connections_does_not_keep_a_neighbour_out() {
     let _turn = alone(20_000);
     let home = runtime_for(Carrier::Tcp, 1);
     let address = home.listen_address().expect("it listens");
@@ -129,14 +129,14 @@ fn a_stream_of_callers_does_not_keep_a_neighbour_out() {
 fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
     let _turn = alone(300);
     let home = runtime_for(Carrier::Tcp, 1);
-    // One for the caller that will wait in the kernel's queue.
+    // One for the connection that will wait in the kernel's queue.
     let spare = File::open("/dev/null").expect("it is everywhere");
     let mut fill = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
         fill.push(file);
     }
     drop(spare);
-    let mut caller = connect(&home);
+    let mut connection = connect(&home);
     let deadline = Instant::now() + LIMIT;
     while home.stats().shards[0].accepts_failed == 0 {
         assert!(Instant::now() < deadline, "it finds out");
@@ -146,9 +146,9 @@ fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
     assert!(turns < 50, "{turns} turns in half a second");
     fill.clear();
     assert!(link_up(&home, Carrier::Tcp) < Duration::from_secs(2));
-    caller.set_read_timeout(Some(LIMIT)).expect("timeout");
+    connection.set_read_timeout(Some(LIMIT)).expect("timeout");
     assert!(
-        is_closed(&mut caller),
+        is_closed(&mut connection),
         "it said nothing in its five seconds"
     );
 }
@@ -177,7 +177,7 @@ fn a_start_that_fails_leaves_no_thread_no_descriptor_and_no_path() {
     for spare in 0..60 {
         let config = nm_driver::runtime::RuntimeConfig {
             shards: Some(8),
-            door: Some(path.clone()),
+            socket: Some(path.clone()),
             ..nm_driver::runtime::RuntimeConfig::default()
         };
         limit(before as u64 + spare);
@@ -185,7 +185,7 @@ fn a_start_that_fails_leaves_no_thread_no_descriptor_and_no_path() {
         limit(20_000);
         let started = match outcome {
             // Without the path there is still TCP.
-            Ok(home) => home.door().is_ok(),
+            Ok(home) => home.socket().is_ok(),
             Err(error) => {
                 assert!(error.id().starts_with("kernel."), "{error}");
                 failures += 1;
@@ -206,7 +206,7 @@ fn a_start_that_fails_leaves_no_thread_no_descriptor_and_no_path() {
 }
 
 #[test]
-fn callers_get_a_quarter_of_the_descriptors_and_no_more() {
+fn incoming_connections_get_a_quarter_of_the_descriptors_and_no_more() {
     let _turn = alone(400);
     let home = runtime_for(Carrier::Tcp, 1);
     let open = || {
@@ -215,13 +215,13 @@ fn callers_get_a_quarter_of_the_descriptors_and_no_more() {
             .count()
     };
     let before = open();
-    let callers: Vec<TcpStream> = (0..150).map(|_| connect(&home)).collect();
+    let connections: Vec<TcpStream> = (0..150).map(|_| connect(&home)).collect();
     let deadline = Instant::now() + LIMIT;
     // Two of ours for each pair that was taken in.
-    while open() < before + callers.len() + 100 {
+    while open() < before + connections.len() + 100 {
         assert!(Instant::now() < deadline, "{} taken in", open());
         std::thread::sleep(Duration::from_millis(5));
     }
     std::thread::sleep(Duration::from_millis(100));
-    assert!(open() <= before + callers.len() + 101, "{}", open());
+    assert!(open() <= before + connections.len() + 101, "{}", open());
 }

@@ -32,19 +32,19 @@ fn refused(stream: &mut TcpStream) -> String {
 }
 
 /// Everything that was said over one connection from the dialler's and from the acceptor's side.
-struct Overheard {
+struct Recorded {
     dialler: Vec<Vec<u8>>,
     acceptor: Vec<Vec<u8>>,
 }
 
 /// Two nodes link up through a wire that is listened to.
-fn overhear(home: &Runtime, from: NodeId, to: NodeId) -> Overheard {
+fn record(home: &Runtime, from: NodeId, to: NodeId) -> Recorded {
     let mut stream = connect(home);
     let said = prove(&mut stream, &key(TOKEN), from, to);
     stream.write_all(&said).expect("sent");
     let (flags, body) = read_frame(&mut stream).expect("an answer");
     assert_eq!(flags, WELCOME);
-    Overheard {
+    Recorded {
         dialler: vec![hello("test", from, to, [0x11; 32]), said],
         acceptor: vec![frame(flags, &body)],
     }
@@ -60,20 +60,20 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
-    let overheard = overhear(&home, 2, 1);
+    let recorded = record(&home, 2, 1);
     let mut challenge = frame(CHALLENGE, &[0x22; 64]);
     let packet = frame(0, &[0x45; 40]);
     let answers: Vec<(Vec<u8>, &str)> = vec![
         (frame(WELCOME, &[]), "a welcome without a proof"),
         (frame(WELCOME, &[1]), "a welcome without a proof"),
         (
-            [overheard.acceptor.concat(), packet.clone()].concat(),
+            [recorded.acceptor.concat(), packet.clone()].concat(),
             "a welcome without a proof",
         ),
         (packet, "a packet before the handshake"),
         (challenge.clone(), "whoever answered is not the neighbour"),
         (hello("test", 2, 1, [0; 32]), "a message out of turn"),
-        (overheard.dialler[1].clone(), "a message out of turn"),
+        (recorded.dialler[1].clone(), "a message out of turn"),
         (
             [std::mem::take(&mut challenge), frame(WELCOME, &[])].concat(),
             "whoever answered is not the neighbour",
@@ -90,7 +90,11 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
         stream.write_all(&answer).expect("sent");
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
-        assert_eq!(rest, Vec::<u8>::new(), "nothing more is said to a stranger");
+        assert_eq!(
+            rest,
+            Vec::<u8>::new(),
+            "nothing more is sent to an unauthenticated peer"
+        );
         two.heard.wait(expected, |heard| {
             let last = heard.links.last()?;
             (!last.1 && last.2.contains(expected)).then_some(())
@@ -119,21 +123,21 @@ fn every_connection_begins_with_another_nonce() {
 }
 
 #[test]
-fn what_was_overheard_opens_no_second_link() {
+fn a_recorded_handshake_opens_no_second_link() {
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
-    let overheard = overhear(&home, 2, 1);
+    let recorded = record(&home, 2, 1);
     one.heard.wait_link(2, false);
     let mut stream = connect(&home);
-    stream.write_all(&overheard.dialler[0]).expect("sent");
+    stream.write_all(&recorded.dialler[0]).expect("sent");
     let (flags, _) = read_frame(&mut stream).expect("an answer");
     assert_eq!(flags, CHALLENGE);
-    stream.write_all(&overheard.dialler[1]).expect("sent");
+    stream.write_all(&recorded.dialler[1]).expect("sent");
     assert_eq!(refused(&mut stream), "wrong proof");
     // Both at once, without waiting for the challenge.
     let mut stream = connect(&home);
-    stream.write_all(&overheard.dialler.concat()).expect("sent");
+    stream.write_all(&recorded.dialler.concat()).expect("sent");
     let _ = stream.read_to_end(&mut Vec::new());
     let ups = one.heard.wait("a look", |heard| {
         Some(heard.links.iter().filter(|link| link.1).count())
@@ -155,7 +159,7 @@ fn an_acceptors_own_proof_sent_back_to_it_is_refused() {
         .write_all(&frame(PROOF, &challenge[32..]))
         .expect("sent");
     assert_eq!(refused(&mut stream), "wrong proof");
-    // With a second connection of the stranger's as the oracle: it answers a challenge with what the acceptor itself
+    // With a second unauthenticated connection as the oracle: it answers a challenge with what the acceptor itself
     // would say to the same greeting.
     let mut first = connect(&home);
     first

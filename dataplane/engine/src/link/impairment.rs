@@ -5,10 +5,10 @@ use super::piece::Piece;
 use crate::stats::{DropCause, DropCounters};
 use crate::{Instant, LinkSpec, Packet};
 
-/// Where a lens puts what it lets through and what it does not.
+/// Where an impairment puts what it lets through and what it does not.
 #[derive(Debug, Default)]
 pub(crate) struct Outlet {
-    /// Pieces with the instant at which they left the lens: the emulated one, which a late timer does not shift.
+    /// Pieces with the instant at which they left the impairment: the emulated one, which a late timer does not shift.
     pub passed: Vec<(Instant, Piece)>,
     pub drops: DropCounters,
     pub waste: Vec<Packet>,
@@ -35,15 +35,15 @@ impl Outlet {
     }
 }
 
-/// One impairment. Lenses stand in a row; what one passes the next one takes, in order.
-pub(crate) trait Lens: std::fmt::Debug + Send {
-    /// Takes a piece that reaches the lens at `at`.
+/// One impairment. Impairments form a chain; what one passes the next one takes, in order.
+pub(crate) trait Impairment: std::fmt::Debug + Send {
+    /// Takes a piece that reaches the impairment at `at`.
     fn push(&mut self, at: Instant, piece: Piece, out: &mut Outlet);
 
     /// Lets go of what is due.
     fn release(&mut self, _now: Instant, _out: &mut Outlet) {}
 
-    /// When [`Lens::release`] has something to do, if it holds anything.
+    /// When [`Impairment::release`] has something to do, if it holds anything.
     fn deadline(&self) -> Option<Instant> {
         None
     }

@@ -1,8 +1,8 @@
-//! The end of a connection, and what must not be waited for any longer.
+//! Close a connection and fail the requests that wait on it.
 
 use super::*;
 
-impl Desk {
+impl Session {
     /// Tells those who left that the controller has heard it, or cannot.
     pub fn say_left(&mut self) {
         for done in self.leaving.drain(..) {
@@ -16,14 +16,17 @@ impl Desk {
         self.requests.expire(now);
         self.retry(now);
         let nodes: Vec<NodeId> = self
-            .seats
+            .attached_nodes
             .iter()
-            .filter(|(_, seat)| seat.is_late(now))
+            .filter(|(_, attached)| attached.is_late(now))
             .map(|(node, _)| *node)
             .collect();
         for node in nodes {
             self.requests.abandon(node, &ControlError::Closed);
-            if let Some((reply, _, limit)) = self.seats.remove(&node).and_then(|seat| seat.waiting)
+            if let Some((reply, _, limit)) = self
+                .attached_nodes
+                .remove(&node)
+                .and_then(|attached| attached.waiting)
             {
                 reply(Err(self.unreachable(limit)));
             }
@@ -52,16 +55,16 @@ impl Desk {
         self.orders.clear();
         self.steps.clear();
         let mut gone = Vec::new();
-        for (node, seat) in &mut self.seats {
-            if std::mem::take(&mut seat.registered) {
-                seat.hands.connected(false, reason);
+        for (node, attached) in &mut self.attached_nodes {
+            if std::mem::take(&mut attached.registered) {
+                attached.executor.connected(false, reason);
             }
-            if !seat.reconnect && seat.waiting.is_none() {
+            if !attached.reconnect && attached.waiting.is_none() {
                 gone.push(*node);
             }
         }
         for node in gone {
-            self.seats.remove(&node);
+            self.attached_nodes.remove(&node);
             self.requests.abandon(node, &ControlError::Lost);
         }
     }
@@ -73,10 +76,10 @@ impl Desk {
         self.introduced = node.wrapping_add(1);
         if error.id() == "control.token" {
             self.turned_away(node, error);
-            return !self.seats.contains_key(&node);
+            return !self.attached_nodes.contains_key(&node);
         }
         // Whatever it is, it is not about this node alone.
-        let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes
             .into_iter()
             .for_each(|node| self.turned_away(node, error));
@@ -90,10 +93,10 @@ impl Desk {
         self.steps.clear();
         self.retries.clear();
         let mut number = self.numbered;
-        for seat in self.seats.values_mut() {
+        for attached in self.attached_nodes.values_mut() {
             number += 1;
-            seat.number = number;
-            seat.member = Member::new(seat.member.who().clone());
+            attached.number = number;
+            attached.member = Member::new(attached.member.who().clone());
         }
         self.numbered = number;
     }

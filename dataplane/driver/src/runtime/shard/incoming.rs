@@ -1,4 +1,4 @@
-//! What callers say in the handshake, and what becomes of them: let in, turned away, or kept until their link is made.
+//! The handshake of incoming connections: accepted, refused, or kept until their link is made.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -6,45 +6,45 @@ use nm_engine::{NodeId, Pool};
 use nm_kernel::ring::RingMemory;
 use nm_kernel::thread;
 
-use super::door::{Caller, Stage};
+use super::listener::{Incoming, Stage};
 use super::Shard;
 use crate::runtime::link::frame::{Control, Hello, LinkFault, Proof};
 use crate::runtime::link::handshake::{Acceptor, SECRET_BYTES};
 use crate::runtime::link::stream::Received;
 use crate::runtime::link::wire::Wire;
-use crate::runtime::mail::Letter;
+use crate::runtime::mailbox::ShardMessage;
 use crate::runtime::shared::Expected;
 
 /// How often at most a refused proof is told to the node's owner; the others are counted.
 const TELL_REFUSED_EVERY_NS: u64 = 10_000_000_000;
 
 impl Shard {
-    /// A caller says something.
-    pub(super) fn hear_caller(&mut self, place: u32) {
-        let Some(caller) = self.door.caller(place) else {
+    /// An incoming connection says something.
+    pub(super) fn handle_incoming(&mut self, place: u32) {
+        let Some(incoming) = self.listener.incoming(place) else {
             return;
         };
         let mut received = std::mem::take(&mut self.received);
         // Its messages are short: whoever sends more than this before we answer is no neighbour of ours.
         let staging = &mut self.staging[..4096];
-        let outcome = caller
+        let outcome = incoming
             .stream
             .read(staging, &mut self.io.pool, &mut received);
         let heard = only_message(&mut received, &mut self.io.pool);
         self.received = received;
         match (heard, outcome) {
-            (Some(Ok(message)), Ok(_)) => self.answer_caller(place, message),
+            (Some(Ok(message)), Ok(_)) => self.handle_incoming_message(place, message),
             (None, Ok(_)) => {}
             (Some(Err(fault)), _) | (_, Err(fault)) => self.turn_away(place, &fault.to_string()),
         }
-        self.tend_door();
+        self.check_listeners();
     }
 
-    fn answer_caller(&mut self, place: u32, message: Control) {
-        let Some(caller) = self.door.caller(place) else {
+    fn handle_incoming_message(&mut self, place: u32, message: Control) {
+        let Some(incoming) = self.listener.incoming(place) else {
             return;
         };
-        match (&caller.stage, message) {
+        match (&incoming.stage, message) {
             (Stage::Silent, Control::Hello(hello)) => self.greeted(place, hello),
             (Stage::Challenged { .. }, Control::Proof(proof)) => self.let_in(place, &proof),
             _ => {
@@ -60,74 +60,74 @@ impl Shard {
             return self.turn_away(place, &reason);
         }
         // Counted before we look, so that a link that is made meanwhile is told to us.
-        self.shared.caller_waits();
+        self.shared.incoming_waits();
         match self.shared.expected(&hello.lab, hello.to, hello.from) {
             Some(expected) => {
-                self.shared.caller_waits_no_more();
+                self.shared.incoming_is_done();
                 self.challenge(place, &hello, expected);
             }
             None => {
-                if let Some(caller) = self.door.caller(place) {
-                    caller.stage = Stage::Early(hello);
+                if let Some(incoming) = self.listener.incoming(place) {
+                    incoming.stage = Stage::Early(hello);
                 }
             }
         }
     }
 
-    /// A link was made that some caller may have waited for.
+    /// A link was made that some incoming connection may have waited for.
     pub(super) fn link_expected(&mut self, lab: &str, node: NodeId, remote: NodeId) {
-        let waits = |caller: &Caller| match &caller.stage {
+        let waits = |incoming: &Incoming| match &incoming.stage {
             Stage::Early(hello) => (hello.to, hello.from) == (node, remote) && hello.lab == lab,
             _ => false,
         };
-        let callers = self.door.callers.iter().enumerate();
-        let places: Vec<u32> = callers
-            .filter(|(_, caller)| caller.as_ref().is_some_and(waits))
+        let incoming = self.listener.incoming.iter().enumerate();
+        let places: Vec<u32> = incoming
+            .filter(|(_, incoming)| incoming.as_ref().is_some_and(waits))
             .map(|(place, _)| place as u32)
             .collect();
         for place in places {
             let Some(expected) = self.shared.expected(lab, node, remote) else {
                 return;
             };
-            let Some(caller) = self.door.caller(place) else {
+            let Some(incoming) = self.listener.incoming(place) else {
                 continue;
             };
-            if let Stage::Early(hello) = std::mem::replace(&mut caller.stage, Stage::Silent) {
-                self.shared.caller_waits_no_more();
+            if let Stage::Early(hello) = std::mem::replace(&mut incoming.stage, Stage::Silent) {
+                self.shared.incoming_is_done();
                 self.challenge(place, &hello, expected);
             }
         }
-        self.tend_door();
+        self.check_listeners();
     }
 
     fn challenge(&mut self, place: u32, hello: &Hello, expected: Expected) {
         let mut nonce = [0; SECRET_BYTES];
         let drawn = thread::random_bytes(&mut nonce);
-        let Some(caller) = self.door.caller(place) else {
+        let Some(incoming) = self.listener.incoming(place) else {
             return;
         };
         let (acceptor, message) = Acceptor::new(&expected.secret, hello, nonce);
-        caller.stage = Stage::Challenged {
+        incoming.stage = Stage::Challenged {
             acceptor,
             expected,
             from: hello.from,
         };
-        caller.stream.expect_descriptor();
-        let sent = caller.stream.wire().greet(&message.encode(), None);
+        incoming.stream.expect_descriptor();
+        let sent = incoming.stream.wire().greet(&message.encode(), None);
         if drawn.is_err() || sent.is_err() {
             self.turn_away(place, "no challenge could be made");
         }
     }
 
     fn let_in(&mut self, place: u32, proof: &Proof) {
-        let Some(caller) = self.door.caller(place) else {
+        let Some(incoming) = self.listener.incoming(place) else {
             return;
         };
         let Stage::Challenged {
             acceptor,
             expected,
             from,
-        } = &caller.stage
+        } = &incoming.stage
         else {
             return;
         };
@@ -136,14 +136,14 @@ impl Shard {
             let sink = expected.sink.clone();
             self.turn_away(place, "wrong proof");
             if let Some(times) = self.may_tell() {
-                sink.caller_refused(from, times);
+                sink.incoming_refused(from, times);
             }
             return;
         }
-        let Some(caller) = self.door.dismiss(place) else {
+        let Some(incoming) = self.listener.dismiss(place) else {
             return;
         };
-        let (wire, descriptor) = caller.stream.into_parts();
+        let (wire, descriptor) = incoming.stream.into_parts();
         if self.epoll.remove(&wire).is_err() {
             return;
         }
@@ -151,34 +151,34 @@ impl Shard {
             Some(descriptor) if self.shared.shared_memory => join(wire, &descriptor),
             _ => wire,
         };
-        self.shared.mails[shard].post(Letter::Adopt { key, from, wire });
+        self.shared.mailboxes[shard].post(ShardMessage::Adopt { key, from, wire });
     }
 
     /// How many refused proofs to tell of now, if it is time to.
     fn may_tell(&mut self) -> Option<u64> {
-        self.door.untold += 1;
+        self.listener.untold += 1;
         let recent = |at: u64| at + TELL_REFUSED_EVERY_NS > self.now;
-        if self.door.told.is_some_and(recent) {
+        if self.listener.told.is_some_and(recent) {
             return None;
         }
-        self.door.told = Some(self.now);
-        Some(std::mem::take(&mut self.door.untold))
+        self.listener.told = Some(self.now);
+        Some(std::mem::take(&mut self.listener.untold))
     }
 
     pub(super) fn turn_away(&mut self, place: u32, reason: &str) {
-        let Some(caller) = self.door.dismiss(place) else {
+        let Some(incoming) = self.listener.dismiss(place) else {
             return;
         };
-        if matches!(caller.stage, Stage::Early(_)) {
-            self.shared.caller_waits_no_more();
+        if matches!(incoming.stage, Stage::Early(_)) {
+            self.shared.incoming_is_done();
         }
-        self.mail.counters.greetings_refused.add(1);
-        let (wire, _) = caller.stream.into_parts();
+        self.mailbox.counters.greetings_refused.add(1);
+        let (wire, _) = incoming.stream.into_parts();
         let _ = wire.greet(&Control::Refuse(reason.into()).encode(), None);
     }
 }
 
-/// Goes on through the memory that a caller offers; over the socket when it is not what it should be.
+/// Goes on through the memory that an incoming connection offers; over the socket when it is not what it should be.
 fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
     match RingMemory::take(descriptor.as_fd()) {
         Ok(rings) => wire.share(rings),
@@ -186,7 +186,8 @@ fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
     }
 }
 
-/// The message that a caller sent; an error when it sent more than one, because each waits for our answer.
+/// The message that an incoming connection sent; an error when it sent more than one, because each waits for our
+/// answer.
 fn only_message(
     received: &mut Vec<Received>,
     pool: &mut Pool,

@@ -1,33 +1,33 @@
-//! What a shard does about its letters.
+//! Handle control messages sent to a shard.
 
 use nm_kernel::poll::Interest;
 
 use super::{Shard, Token};
-use crate::runtime::mail::{Letter, NewNode, NodeKey, Request};
+use crate::runtime::mailbox::{NewNode, NodeKey, Request, ShardMessage};
 
 impl Shard {
-    pub(super) fn read_letter(&mut self, letter: Letter) {
+    pub(super) fn handle_message(&mut self, message: ShardMessage) {
         // A reply that nobody waits for any more is no failure: the caller gave up or did not care.
-        match letter {
-            Letter::AddNode(new, reply) => {
+        match message {
+            ShardMessage::AddNode(new, reply) => {
                 let key = self.add_node(*new);
                 if reply.send(key).is_err() {
                     // Whoever wanted it has given up; nobody else would close it.
                     self.close_node(key);
                 }
             }
-            Letter::ToNode(key, request) => self.serve(key, request),
-            Letter::Paired { end, peer } => self.join_end(end, peer),
-            Letter::Unpaired { end, reason } => self.part_end(end, reason),
-            Letter::Expected { lab, node, remote } => self.link_expected(&lab, node, remote),
-            Letter::Adopt { key, from, wire } => self.adopt(key, from, wire),
-            Letter::Stop => self.stopping = true,
+            ShardMessage::ToNode(key, request) => self.serve(key, request),
+            ShardMessage::Paired { end, peer } => self.join_end(end, peer),
+            ShardMessage::Unpaired { end, reason } => self.part_end(end, reason),
+            ShardMessage::Expected { lab, node, remote } => self.link_expected(&lab, node, remote),
+            ShardMessage::Adopt { key, from, wire } => self.adopt(key, from, wire),
+            ShardMessage::Stop => self.stopping = true,
         }
     }
 
     fn add_node(&mut self, new: NewNode) -> NodeKey {
         let key = self.nodes.insert(new);
-        let counters = &self.mail.counters;
+        let counters = &self.mailbox.counters;
         counters.nodes.set(counters.nodes.get() + 1);
         let Some(node) = self.nodes.get(key) else {
             return key;

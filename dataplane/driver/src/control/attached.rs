@@ -1,4 +1,4 @@
-//! One node's place on a connection.
+//! The state of one node on a controller connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::member::Member;
-use super::{Hands, Registration, Reply};
+use super::{Executor, Registration, Reply};
 
 /// How often counters that move are reported.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// How rarely counters that do not move are looked at: a thousand idle nodes should cost next to nothing.
 const MEASURE_IDLE: Duration = Duration::from_secs(40);
 
-pub(super) struct Seat {
-    /// Differs from every other seat's, so that what was begun for an earlier one is not taken for ours.
+pub(super) struct Attached {
+    /// Differs from every other node's, so that what was begun for an earlier one is not taken for ours.
     pub number: u64,
     pub member: Member,
-    pub hands: Arc<dyn Hands>,
+    pub executor: Arc<dyn Executor>,
     pub reconnect: bool,
     /// Registered on the line that is open now.
     pub registered: bool,
@@ -29,18 +29,18 @@ pub(super) struct Seat {
     measuring: bool,
 }
 
-impl Seat {
+impl Attached {
     pub fn new(number: u64, registration: Registration, reply: Reply<()>, now: Instant) -> Self {
         let Registration {
             who,
-            hands,
+            executor,
             limit,
             reconnect,
         } = registration;
-        Seat {
+        Attached {
             number,
             member: Member::new(who),
-            hands,
+            executor,
             reconnect,
             registered: false,
             waiting: Some((reply, now + limit, limit)),
