@@ -120,9 +120,9 @@ def test_ssh_and_scp_as_an_ordinary_user(lab: Lab) -> None:
     assert run(server, "id", "-un", user="user") == "user\n"
     for node, name in ((server, "host"), (client, "user")):
         run(node, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"/tmp/{name}_key", user="user")
-    public = run(client, "cat", "/tmp/user_key.pub")
+    public = run(client, "cat", "/tmp/user_key.pub", user="user")
     run(server, "sh", "-c", "umask 077; cat >/tmp/authorized_keys", user="user", stdin=public.encode())
-    known = "[server]:2222 " + run(server, "cat", "/tmp/host_key.pub")
+    known = "[server]:2222 " + run(server, "cat", "/tmp/host_key.pub", user="user")
     run(client, "sh", "-c", "cat >/tmp/known_hosts", user="user", stdin=known.encode())
     options = ["HostKey=/tmp/host_key", "PidFile=none", "UsePAM=no", "StrictModes=no"]
     options += ["AuthorizedKeysFile=/tmp/authorized_keys", "Subsystem=sftp internal-sftp"]
@@ -135,7 +135,7 @@ def test_ssh_and_scp_as_an_ordinary_user(lab: Lab) -> None:
     run(client, "sh", "-c", "head -c 2000000 /dev/urandom >/tmp/sent.bin", user="user")
     run(client, "scp", "-q", *ssh, "-P", 2222, "/tmp/sent.bin", "server:/tmp/got.bin", user="user")
     sums = [
-        run(node, "sha256sum", path).split()[0]
+        run(node, "sha256sum", path, user="user").split()[0]
         for node, path in ((client, "/tmp/sent.bin"), (server, "/tmp/got.bin"))
     ]
     assert sums[0] == sums[1]
