@@ -135,7 +135,7 @@ def test_ssh_and_scp_as_an_ordinary_user(lab: Lab) -> None:
     run(client, "sh", "-c", "head -c 2000000 /dev/urandom >/tmp/sent.bin", user="user")
     run(client, "scp", "-q", *ssh, "-P", 2222, "/tmp/sent.bin", "server:/tmp/got.bin", user="user")
     sums = [
-        run(node, "sha256sum", path).split()[0]
+        run(node, "sha256sum", path, user="user").split()[0]
         for node, path in ((client, "/tmp/sent.bin"), (server, "/tmp/got.bin"))
     ]
     assert sums[0] == sums[1]
