@@ -131,8 +131,8 @@ fn a_session_crosses_every_kind_of_link_between_processes() {
             let shard = home.stats().shards[0];
             (shard.stream_in_bytes, shard.stream_out_bytes)
         };
-        // What one side has sent is what the other has read, to the byte; the acceptor's side of the
-        // handshake alone goes uncounted.
+        // What one side has sent is what the other has read, to the byte; the acceptor's side of the handshake alone
+        // goes uncounted.
         let deadline = std::time::Instant::now() + common::LIMIT;
         loop {
             let ((home_in, home_out), (away_in, away_out)) = (moved(&home), moved(&away));
@@ -247,8 +247,8 @@ fn go_and_come_back(carrier: Carrier) {
         reason,
         "the neighbour ended the link: the neighbouring node was closed"
     );
-    // Meanwhile the dialler tries again; a new process takes the port over.
-    // The old listener is closed when its shard has ended, which dropping the runtime waits for.
+    // Meanwhile the dialler tries again; a new process takes the port over. The old listener is closed when its shard
+    // has ended, which dropping the runtime waits for.
     let config = RuntimeConfig {
         shards: Some(1),
         listen: Some(port),

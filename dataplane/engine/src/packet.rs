@@ -75,8 +75,8 @@ impl Packet {
 
     /// The whole buffer for a reader to fill, when nobody shares it. Follow with [`Packet::set_frame`].
     ///
-    /// By convention the IP packet starts at [`HEADROOM`], so that a virtio header read in front of it lands
-    /// at `HEADROOM - VnetHeader::LEN`.
+    /// By convention the IP packet starts at [`HEADROOM`], so that a virtio header read in front of it lands at
+    /// `HEADROOM - VnetHeader::LEN`.
     pub fn storage_mut(&mut self) -> Option<&mut [u8]> {
         Arc::get_mut(self.buffer.as_mut()?).map(Buffer::bytes_mut)
     }

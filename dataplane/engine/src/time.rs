@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// A point in time, in nanoseconds since an origin that the driver chooses.
 ///
-/// All engines that exchange packets in one process share the origin; engines in different processes need
-/// not, because no instant ever travels in a packet.
+/// All engines that exchange packets in one process share the origin; engines in different processes need not,
+/// because no instant ever travels in a packet.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 

@@ -124,8 +124,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Connects to the unix socket at `path`. Unlike over TCP the attempt is decided at once; `WouldBlock` means that too
-/// many
-/// others stand there just now.
+/// many others stand there just now.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     with_address(path, |address| socket.connect(address))?;

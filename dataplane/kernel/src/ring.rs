@@ -321,8 +321,7 @@ impl RingReader {
     }
 
     /// Whether the writer sleeps and there is room for it again, so that it has to be woken, which the caller must
-    /// then do.
-    /// To be asked after reading.
+    /// then do. To be asked after reading.
     pub fn must_wake_writer(&self) -> bool {
         fence(Ordering::SeqCst);
         let flag = &self.lane.control().writer_sleeps.0;

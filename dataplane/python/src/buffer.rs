@@ -16,9 +16,9 @@ pub type Shared = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A Python object's memory, held for as long as anything native reads it.
 ///
-/// Releasing a Python buffer needs the interpreter lock, and the last owner is often a thread of the packet
-/// path, which must never wait for that lock. So the buffer is put aside instead, and the next Python call
-/// that touches buffers releases it ([`release_put_aside`]).
+/// Releasing a Python buffer needs the interpreter lock, and the last owner is often a thread of the packet path,
+/// which must never wait for that lock. So the buffer is put aside instead, and the next Python call that touches
+/// buffers releases it ([`release_put_aside`]).
 struct Held {
     buffer: Option<PyUntypedBuffer>,
 }

@@ -34,6 +34,12 @@ pub enum ControlError {
         /// How long was waited.
         limit: Duration,
     },
+    /// Too many requests of this node wait already.
+    #[error("{limit} requests of this node wait for the controller already")]
+    Busy {
+        /// How many may wait.
+        limit: usize,
+    },
     /// The connection was lost, and the node's settings say not to make it again.
     #[error("the connection to the controller was lost, and `restart_on_disconnect` is off")]
     Lost,
@@ -52,6 +58,7 @@ impl ControlError {
             Self::Unreachable { .. } | Self::Lost => "control.unreachable",
             Self::Refused { id, .. } => id,
             Self::Timeout { .. } => "control.timeout",
+            Self::Busy { .. } => "control.busy",
             Self::Closed => "node.closed",
             Self::Start(_) => "control.start",
         }
@@ -61,6 +68,7 @@ impl ControlError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Refused { hint, .. } => hint.as_deref(),
+            Self::Busy { .. } => Some("wait for the replies of some before making more"),
             _ => None,
         }
     }

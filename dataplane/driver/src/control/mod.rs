@@ -3,7 +3,7 @@
 //! ```text
 //! node ──Input──▶ connection ──frames──▶ controller
 //!   ▲                │  ▲                    │
-//!   └────Hands───── member ◀────orders───────┘
+//!   └──Executor──── member ◀────orders───────┘
 //! ```
 //!
 //! Everything here runs on one thread, which therefore never waits: not for a packet thread, a name server or a
@@ -25,6 +25,7 @@ mod session;
 mod state_filter;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,11 +134,17 @@ pub(crate) enum Input {
     },
 }
 
+/// Requests of one node that may wait for the controller at the same time: as many as the controller keeps waiting
+/// for groups that do not exist yet. Only programs decide how many there are; all other input of a connection is
+/// bounded by what it reports: states of links, and the steps and counters that the connection itself has asked for.
+const MAX_REQUESTS: usize = 10_000;
+
 /// A node's place on a connection.
 #[derive(Clone)]
 pub struct Place {
     node: NodeId,
     input: UnboundedSender<Input>,
+    requests: Arc<AtomicUsize>,
 }
 
 /// How a node's packet threads tell the controller about links, and what else befalls them.
@@ -156,24 +163,57 @@ pub fn attach(
 ) -> Result<Place, ControlError> {
     let node = registration.who.node_id;
     let input = pool::send(endpoint, Input::Attach(Box::new(registration), reply))?;
-    Ok(Place { node, input })
+    Ok(Place::new(node, input))
+}
+
+/// A request that counts until its reply is called or dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(requests: &Arc<AtomicUsize>) -> Option<Self> {
+        let counted = Self(Arc::clone(requests));
+        (requests.fetch_add(1, Ordering::Relaxed) < MAX_REQUESTS).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Place {
+    fn new(node: NodeId, input: UnboundedSender<Input>) -> Self {
+        Self {
+            node,
+            input,
+            requests: Arc::default(),
+        }
+    }
+
     /// Asks the controller for something. While there is no connection the request waits for one, and it is asked
-    /// again after a loss: every request means the same when it is made twice.
+    /// again after a loss: every request means the same when it is made twice. Refused with [`ControlError::Busy`]
+    /// while
+    /// [`MAX_REQUESTS`] wait.
     pub fn request(
         &self,
         message: impl Into<ToController>,
         limit: Duration,
         reply: Reply<Option<Value>>,
     ) {
-        let message = message.into();
+        let Some(counted) = Counted::new(&self.requests) else {
+            return reply(Err(ControlError::Busy {
+                limit: MAX_REQUESTS,
+            }));
+        };
         let input = Input::Request {
             node: self.node,
-            message,
+            message: message.into(),
             limit,
-            reply,
+            reply: Box::new(move |result| {
+                drop(counted);
+                reply(result);
+            }),
         };
         if let Err(lost) = self.input.send(input) {
             if let Input::Request { reply, .. } = lost.0 {
@@ -202,7 +242,7 @@ impl Place {
 impl LinkReport {
     /// A link changed. Never waits.
     pub fn send(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
-        let Place { node, input } = &self.0;
+        let Place { node, input, .. } = &self.0;
         let _ = input.send(Input::Link {
             node: *node,
             remote,
@@ -212,16 +252,15 @@ impl LinkReport {
     }
 
     /// The node's engine is a new one that knows nothing: it registers again, and the controller sends everything.
-    /// Never
-    /// waits.
+    /// Never waits.
     pub fn restarted(&self) {
-        let Place { node, input } = &self.0;
+        let Place { node, input, .. } = &self.0;
         let _ = input.send(Input::Restarted { node: *node });
     }
 
     /// Something happened that belongs into the lab's event log. Never waits.
     pub fn tell(&self, name: &str, detail: Value) {
-        let Place { node, input } = &self.0;
+        let Place { node, input, .. } = &self.0;
         let _ = input.send(Input::Event {
             node: *node,
             name: name.to_owned(),

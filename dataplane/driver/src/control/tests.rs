@@ -334,7 +334,7 @@ fn connect_with(
     let complete = |(node, rest): (u32, Rest)| {
         let input = input.clone();
         let watchdog = Watchdog::over(|task| drop(handle.spawn(task)));
-        rest.complete(Place { node, input }, watchdog)
+        rest.complete(Place::new(node, input), watchdog)
     };
     attached.into_iter().map(complete).collect()
 }

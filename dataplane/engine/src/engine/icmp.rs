@@ -28,8 +28,8 @@ impl Complaint {
 
 /// Bytes of the offender quoted behind its IP header (RFC 792).
 const QUOTE: usize = 8;
-/// Nanoseconds per complaint in the long run, and how many may come at once: RFC 1812, section 4.3.2.8 asks
-/// for a limit; this one leaves room for a traceroute of all pairs.
+/// Nanoseconds per complaint in the long run, and how many may come at once: RFC 1812, section 4.3.2.8 asks for a
+/// limit; this one leaves room for a traceroute of all pairs.
 const INTERVAL_NS: u64 = 200_000;
 const BURST_NS: u64 = 256 * INTERVAL_NS;
 

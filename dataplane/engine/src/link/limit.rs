@@ -9,8 +9,7 @@ use super::piece::Piece;
 use crate::LinkSpec;
 
 /// Memory that one direction of a link may hold in packets, in all its impairments. 10 Gbit/s put 62.5 MB on the way
-/// in 50 ms,
-/// and packets of 2 KB and more keep at most four times their bytes (see [`crate::Pool::compact`]).
+/// in 50 ms, and packets of 2 KB and more keep at most four times their bytes (see [`crate::Pool::compact`]).
 pub(crate) const MEMORY: u64 = 256 << 20;
 
 /// Queue of a rate-limited link that states no limit: this much time of the rate, or two delays if longer …

@@ -1,8 +1,8 @@
 //! Super-packets taken apart: runs of segments for the links, single segments for those without offload.
 //!
 //! What the kernel or a network card would do with a super-packet is done here in the same way, header field by
-//! header field (Linux, Documentation/networking/segmentation-offloads.rst): lengths, IP identification,
-//! TCP sequence number, flags that belong to the first or the last segment only, and checksums.
+//! header field (Linux, Documentation/networking/segmentation-offloads.rst): lengths, IP identification, TCP sequence
+//! number, flags that belong to the first or the last segment only, and checksums.
 
 mod join;
 

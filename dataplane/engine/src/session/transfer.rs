@@ -87,8 +87,7 @@ impl Transfer {
     }
 
     /// Which segment begins at an offset. Compared before it is made a 32-bit number: an offset far behind the end
-    /// would
-    /// otherwise pass for a small one, with a terabyte to be filled before it.
+    /// would otherwise pass for a small one, with a terabyte to be filled before it.
     #[inline]
     fn index_of(&self, offset: u64) -> Option<u32> {
         let unit = self.unit as u64;
@@ -178,8 +177,7 @@ impl Transfer {
     }
 
     /// Puts one segment where it belongs and returns its index, if it was not there yet. Invalid offsets are ignored:
-    /// offsets
-    /// that no segment has, wrong lengths, other transfers.
+    /// offsets that no segment has, wrong lengths, other transfers.
     #[inline]
     fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) -> Option<u32> {
         let (header, part) = Header::read(segment)?;

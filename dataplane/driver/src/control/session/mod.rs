@@ -266,7 +266,7 @@ impl Session {
         let input = self.input.clone();
         registration
             .executor
-            .report_links_to(LinkReport(Place { node, input }));
+            .report_links_to(LinkReport(Place::new(node, input)));
         self.attached_nodes.insert(
             node,
             Attached::new(number, registration, reply, Instant::now()),

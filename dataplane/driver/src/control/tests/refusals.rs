@@ -58,6 +58,49 @@ fn a_request_that_nobody_answers_ends_by_name() {
 }
 
 #[test]
+fn more_requests_than_may_wait_are_refused_until_some_have_ended() {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    let (answer, answered) = channel();
+    let ask = |limit: Duration| {
+        let answer = answer.clone();
+        let group = CreateGroup {
+            label: "x".to_owned(),
+        };
+        let reply = Box::new(move |result| drop(answer.send(result)));
+        node.place.request(group, limit, reply);
+    };
+    for _ in 0..MAX_REQUESTS {
+        ask(Duration::from_secs(2));
+    }
+    ask(LONG);
+    let busy = |result| {
+        matches!(
+            result,
+            Err(ControlError::Busy {
+                limit: MAX_REQUESTS
+            })
+        )
+    };
+    assert!(busy(answered.recv_timeout(LONG).expect("an answer")));
+    for _ in 0..MAX_REQUESTS {
+        let late = answered.recv_timeout(LONG).expect("an answer");
+        assert!(
+            matches!(late, Err(ControlError::Timeout { .. })),
+            "{late:?}"
+        );
+    }
+    ask(Duration::from_millis(50));
+    let late = answered.recv_timeout(LONG).expect("an answer");
+    assert!(
+        matches!(late, Err(ControlError::Timeout { .. })),
+        "{late:?}"
+    );
+}
+
+#[test]
 fn a_node_with_a_wrong_token_does_not_keep_the_others_out() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, false), (3, false)], no_names());

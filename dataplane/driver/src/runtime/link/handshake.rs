@@ -13,8 +13,8 @@
 //! version, the lab, both nodes and both nonces. Each end draws a new nonce for each connection, so that no proof can
 //! be used twice, and the role in it keeps a proof from being sent back to whoever made it.
 //!
-//! The acceptor proves itself first: a dialler tells an unauthenticated listener nothing that it could not
-//! have guessed. The shared memory of a link is passed with the dialler's proof and taken after it was verified.
+//! The acceptor proves itself first: a dialler tells an unauthenticated listener nothing that it could not have
+//! guessed. The shared memory of a link is passed with the dialler's proof and taken after it was verified.
 //!
 //! This module is pure: nonces come in as arguments, messages come out.
 

@@ -68,9 +68,8 @@ impl Stream {
         }
     }
 
-    /// One that is in the handshake: nothing but its messages is taken, so that an unauthenticated peer cannot make us
-    /// hold a
-    /// large buffer for it. A welcome ends that.
+    /// One that is in the handshake: nothing but its messages is taken, so that an unauthenticated peer cannot make
+    /// us hold a large buffer for it. A welcome ends that.
     pub fn handshake(wire: Wire) -> Self {
         let mut stream = Self::new(wire);
         stream.inbound.handshake = true;

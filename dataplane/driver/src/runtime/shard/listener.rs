@@ -1,17 +1,13 @@
 //! Listeners for links from other processes, and the authentication of incoming connections.
 //!
 //! An incoming connection has a few seconds for the [handshake](crate::runtime::link::handshake); only then is its
-//! socket handed to
-//! the shard of the node that it asked for. One that is right but early, because the controller told the dialler first,
-//! waits within the same limit. Whoever fails is told that it did, and nothing of it is kept.
+//! socket handed to the shard of the node that it asked for. One that is right but early, because the controller told
+//! the dialler first, waits within the same limit. Whoever fails is told that it did, and nothing of it is kept.
 //!
-//! Incoming connections that have proved nothing get a bounded share of the process's descriptors. When all places are
-//! taken, a
-//! new incoming connection takes that of the oldest, once this had time enough for a complete handshake; until then
-//! the listeners
-//! are not watched, so that many connections cost no processor time. The same holds, with a pause, when the kernel has
-//! no
-//! descriptor or memory left.
+//! Incoming connections that have proved nothing get a bounded share of the process's descriptors. When all places
+//! are taken, a new incoming connection takes that of the oldest, once this had time enough for a complete handshake;
+//! until then the listeners are not watched, so that many connections cost no processor time. The same holds, with a
+//! pause, when the kernel has no descriptor or memory left.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -44,8 +40,7 @@ const INCOMING_PER_TURN: usize = 64;
 /// How long an incoming connection may take for the handshake.
 const HANDSHAKE_LIMIT_NS: u64 = 5_000_000_000;
 /// How long an incoming connection keeps its place at least while others want it. A handshake takes two turns of each
-/// side: below a
-/// millisecond on an idle machine, some tens on one that is overloaded.
+/// side: below a millisecond on an idle machine, some tens on one that is overloaded.
 const LEAST_STAY_NS: u64 = 250_000_000;
 /// How long to leave the listeners alone when the kernel has no descriptor or no memory for an incoming connection.
 const EXHAUSTED_PAUSE_NS: u64 = 100_000_000;

@@ -1,5 +1,5 @@
-//! Links through memory shared with another process: polled while there is data; the shard goes to
-//! sleep so that the neighbour wakes us.
+//! Links through memory shared with another process: polled while there is data; the shard goes to sleep so that the
+//! neighbour wakes us.
 //!
 //! A link that was heard of is hot: every turn looks into it. Before the shard sleeps, each hot link tells its
 //! neighbour that a doorbell is wanted from now on; one that meanwhile has something to do keeps the shard awake.

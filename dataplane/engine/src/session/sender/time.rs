@@ -10,8 +10,8 @@ use crate::{Instant, Io, NodeId, Pool};
 /// First pause before a manifest is repeated, and the longest: short enough that a late receiver starts at once, and
 /// that a path which loses nine of ten round trips brings one of them through before the time limit.
 pub(super) const INVITE_NS: (u64, u64) = (20 * MS, 200 * MS);
-/// Pause before a question is repeated: while no round trip was measured, the least, and the longest one
-/// for the reason above.
+/// Pause before a question is repeated: while no round trip was measured, the least, and the longest one for the
+/// reason above.
 const ASK_NS: (u64, u64, u64) = (100 * MS, 10 * MS, 200 * MS);
 /// Every repetition waits this much longer, in eighths: gently, since a question is small and may just be lost.
 const ASK_GROWTH: u64 = 10;
