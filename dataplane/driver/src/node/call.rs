@@ -1,7 +1,7 @@
 //! The controller's request that this process start an agent.
 //!
-//! What runs them is a program of its own kind, much larger than a node, so a process loads it when it is first
-//! called for. One call is enough for all nodes of a process, and it stays: whoever comes late finds it.
+//! The agent is a separate, much larger program, so a process loads it only when the controller first asks for it.
+//! One request serves all nodes of a process and stays set: a later caller finds it set.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::LazyLock;
@@ -11,18 +11,18 @@ use super::wait::Signal;
 static CALLED: AtomicBool = AtomicBool::new(false);
 static SIGNAL: LazyLock<Signal> = LazyLock::new(Signal::default);
 
-/// Keeps that the call came.
+/// Records the request.
 pub(super) fn made() {
     CALLED.store(true, Ordering::SeqCst);
     SIGNAL.notify();
 }
 
-/// Whether it has come.
+/// Whether the controller has made the request.
 pub fn has_come() -> bool {
     CALLED.load(Ordering::SeqCst)
 }
 
-/// Fires when it comes.
+/// The signal that is notified when the request arrives.
 pub fn signal() -> &'static Signal {
     &SIGNAL
 }

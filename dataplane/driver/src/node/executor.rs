@@ -16,10 +16,10 @@ use super::wait::lock;
 use crate::control::{link_spec, Done, Effect, Executor, LinkReport};
 use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
-/// Flows in one report; a node with more reports its busiest.
+/// Flows in one report; a node that has more reports those with the most bytes.
 const FLOWS_PER_REPORT: usize = 256;
 
-/// A node that its controller gives orders to.
+/// Carries out the controller's orders for one node.
 pub(super) struct NodeExecutor {
     pub port: NodePort,
     pub state: Arc<NodeState>,
@@ -29,7 +29,7 @@ pub(super) struct NodeExecutor {
     pub reported: Mutex<(Vec<LinkCounter>, Reported)>,
 }
 
-/// Packets and bytes of each flow when it was last looked at.
+/// Packets and bytes of each flow at the last report.
 type Reported = HashMap<[u8; 16], (u64, u64)>;
 
 impl Executor for NodeExecutor {
@@ -168,7 +168,7 @@ impl NodeExecutor {
             .connect_link_then(setup, |answer| done(answer.map_err(said)));
     }
 
-    /// A link that is not there is as good as removed.
+    /// Removing a link that does not exist succeeds.
     fn remove(&self, remote: NodeId, done: Done) {
         let state = Arc::clone(&self.state);
         self.port.remove_link_then(remote, move |answer| {
@@ -183,8 +183,8 @@ impl NodeExecutor {
         });
     }
 
-    /// The directory is a fact as soon as the controller says so, because the answer to a request may be the next
-    /// thing on the line, and its caller uses the group at once.
+    /// The directory changes as soon as the order arrives, because the reply to a request may be the next message on
+    /// the connection, and its caller uses the group at once.
     fn groups(&self, groups: Vec<nm_engine::GroupInfo>, removed: Vec<u32>, done: Done) {
         self.state.change(|facts| {
             for group in &groups {
@@ -219,7 +219,7 @@ fn link_counter(link: &LinkStats) -> LinkCounter {
     }
 }
 
-/// The busiest flows among those that moved since the last report.
+/// The flows with the most bytes among those that changed since the last report.
 fn moved_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
     let moves =
         |flow: &&FlowStats| before.get(&flow_id(flow)).copied() != Some((flow.packets, flow.bytes));
@@ -235,7 +235,7 @@ fn moved_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
     moved.into_iter().map(counter).collect()
 }
 
-/// Sixteen bytes that name a flow: addresses, ports, protocol.
+/// A 16-byte key of a flow: addresses, ports, protocol.
 fn flow_id(flow: &FlowStats) -> [u8; 16] {
     let mut id = [0; 16];
     id[0..4].copy_from_slice(&flow.src.octets());

@@ -1,72 +1,72 @@
-//! What a node remembers of its lossless transfers: how they ended, and the bytes that nobody has fetched yet.
+//! Records of a node's lossless transfers: results, and received bytes that were not fetched yet.
 //!
-//! The engine hands over the report and the bytes with the end of a transfer and forgets them. What is kept here is
-//! bounded. Of transfers whose bytes were fetched, or that have none, the latest are remembered. Bytes are never
-//! thrown away for want of room: whoever lets too many of them lie is refused new receive calls until they are
-//! fetched or the transfers cancelled.
+//! The engine hands over the report and the bytes at the end of a transfer and keeps neither. The records are
+//! bounded. Of transfers without bytes, or whose bytes were fetched, the latest are kept. Unfetched bytes are never
+//! discarded for want of room: above the limit new receive calls are refused until bytes are fetched or transfers
+//! cancelled.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use nm_engine::{Role, SessionId, SessionReport, SessionState};
 
-/// Ended transfers without bytes that are remembered.
+/// Largest number of records of ended transfers without bytes.
 pub const RECORD_LIMIT: usize = 4096;
 
-/// Bytes that may wait to be fetched, of all transfers of a node together: a few of the largest that a program of
-/// this kind moves at once (model weights), and little enough that a program which never fetches is told so before
-/// the machine is out of memory.
+/// Limit of unfetched bytes of all transfers of a node together: a few of the largest objects that such programs move
+/// at once (model weights), and small enough that a program which never fetches gets an error before the machine runs
+/// out of memory.
 pub const UNFETCHED_LIMIT: u64 = 4 << 30;
 
-/// Every transfer counts with at least so many bytes, so that many small ones are bounded too: by 65,536.
+/// Smallest number of bytes counted for a transfer, so that the number of small transfers is bounded too: by 65,536.
 const LEAST_COUNTED: u64 = 64 << 10;
 
-/// The bytes that a transfer brought.
+/// The received bytes of a transfer.
 pub type Received = Arc<Vec<u8>>;
 
 /// A transfer that has ended.
 #[derive(Debug)]
 pub struct Record {
-    /// How it ended, receiver by receiver.
+    /// Its result for each receiver.
     pub report: SessionReport,
     data: Option<Received>,
-    /// Why there is no data any more.
+    /// Why the data is no longer available.
     gone: &'static str,
 }
 
 /// The transfers of a node.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// The number given out last: they are counted from 1.
+    /// The last number that was assigned; numbers start at 1.
     last: SessionId,
     running: BTreeSet<SessionId>,
     ended: BTreeMap<SessionId, Record>,
-    /// Ended ones without bytes, in the order in which they came to have none.
+    /// Ended transfers without bytes, in the order in which they lost them.
     empty: VecDeque<SessionId>,
     unfetched: u64,
 }
 
-/// How a transfer stands, as far as it is remembered.
+/// The state of a transfer, as far as it is recorded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It runs.
+    /// It is running.
     Running,
     /// It has ended.
     Ended(SessionState),
-    /// It has ended so long ago that it is not remembered.
+    /// It ended so long ago that its record was removed.
     Forgotten,
-    /// No transfer here ever had that number.
+    /// No transfer of this node had that number.
     Unknown,
 }
 
 impl Records {
-    /// A transfer has begun.
+    /// Records the start of a transfer.
     pub fn opened(&mut self, session: SessionId) {
         self.last = self.last.max(session);
         self.running.insert(session);
     }
 
-    /// A transfer has ended, and this is what it brought.
+    /// Records the end of a transfer, with the bytes received.
     pub fn ended(&mut self, report: SessionReport, data: Option<Received>) {
         let session = report.session;
         self.running.remove(&session);
@@ -83,7 +83,7 @@ impl Records {
         self.prune();
     }
 
-    /// How a transfer stands.
+    /// The state of a transfer.
     pub fn standing(&self, session: SessionId) -> Standing {
         match self.ended.get(&session) {
             Some(record) => Standing::Ended(record.report.state),
@@ -98,7 +98,8 @@ impl Records {
         self.ended.get(&session)
     }
 
-    /// The bytes of an ended transfer; with `consume` our hold on them ends. An error says why there are none.
+    /// The bytes of an ended transfer; `consume` removes them from the record. The error is the reason why there are
+    /// none.
     pub fn data(&mut self, session: SessionId, consume: bool) -> Result<Received, String> {
         let Some(record) = self.ended.get_mut(&session) else {
             return Err("it is not complete".to_owned());
@@ -116,7 +117,8 @@ impl Records {
         Ok(data)
     }
 
-    /// Nobody will fetch the bytes of a transfer any more. They are returned, to be freed by whoever asked.
+    /// Removes the bytes of a transfer that nobody will fetch, and returns them, so that the calling thread frees
+    /// them.
     pub fn let_go(&mut self, session: SessionId, why: &'static str) -> Option<Received> {
         let record = self.ended.get_mut(&session)?;
         let data = record.data.take()?;
@@ -127,7 +129,7 @@ impl Records {
         Some(data)
     }
 
-    /// Why no further transfer may be received now, if so.
+    /// Why no further transfer may be received now, if that is so.
     pub fn refusal(&self) -> Option<String> {
         let waiting = || {
             self.ended
