@@ -17,25 +17,25 @@ use super::resolve::Resolver;
 use super::{ControlError, Endpoint, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
-/// An open, greeted connection.
+/// An open, authenticated websocket.
 pub(super) struct Line {
     pub socket: WebSocketStream<TcpStream>,
-    /// Our address on it.
+    /// The local address.
     pub local: IpAddr,
 }
 
-/// Why there is none.
+/// Why the attempt failed.
 pub(super) enum Failure {
-    /// Not yet, or not reachable: worth another attempt.
+    /// Unreachable at present: worth another attempt.
     Again(String),
-    /// The controller does not want us.
+    /// The controller refused the credentials.
     Refused(ControlError),
 }
 
-/// An attempt that takes longer than this is given up.
+/// Time limit of an attempt.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Connects and says hello as one of the nodes, with its token; the others show theirs when they register.
+/// Connects and authenticates as one of the nodes with its token; the other nodes send theirs when they register.
 pub(super) async fn dial(
     endpoint: &Endpoint,
     resolver: &Resolver,
@@ -64,7 +64,7 @@ async fn open(
     let stream = TcpStream::connect(addresses.as_slice())
         .await
         .map_err(|error| Failure::Again(error.to_string()))?;
-    // Orders and requests are small and somebody waits for each.
+    // Orders and requests are small, and their latency matters.
     let _ = stream.set_nodelay(true);
     let local = stream
         .local_addr()
@@ -96,7 +96,7 @@ async fn open(
     Ok(Line { socket, local })
 }
 
-/// Waits for the answer to the greeting.
+/// Waits for the reply to the hello message.
 async fn welcome(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Failure> {
     loop {
         let message = match socket.next().await {

@@ -1,4 +1,4 @@
-//! Requests that wait for an answer, by number and by time.
+//! Pending requests, by number and deadline.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::{ControlError, Reply};
 
-/// What a request is for.
+/// The origin of a request.
 pub(super) enum Purpose {
-    /// A node asked for it.
+    /// A request of a node.
     Asked(Box<Asked>),
-    /// It registers a node; made anew at every connection.
+    /// The registration of a node; sent again on every new connection.
     Register,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Asked {
     pub reply: Reply<Option<Value>>,
 }
 
-/// The requests of one connection that are under way.
+/// The pending requests of one connection.
 #[derive(Default)]
 pub(super) struct Requests {
     last: u32,
@@ -33,7 +33,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Takes in a request and returns its number, which is never 0.
+    /// Adds a request and returns its number, which is never 0.
     pub fn open(&mut self, node: NodeId, purpose: Purpose) -> u32 {
         loop {
             self.last = self.last.wrapping_add(1).max(1);
@@ -44,12 +44,12 @@ impl Requests {
         }
     }
 
-    /// Takes out the request that an answer belongs to.
+    /// Removes and returns the request with this number.
     pub fn close(&mut self, number: u32) -> Option<(NodeId, Purpose)> {
         self.waiting.remove(&number)
     }
 
-    /// The frames that ask again after a loss; registrations are forgotten, because they are made anew.
+    /// The frames that repeat requests after a loss; registrations are dropped, because they are made anew.
     pub fn again(&mut self) -> Vec<Frame<ToController>> {
         self.waiting
             .retain(|_, (_, purpose)| matches!(purpose, Purpose::Asked(_)));
@@ -64,7 +64,7 @@ impl Requests {
         self.waiting.iter().filter_map(frame).collect()
     }
 
-    /// Fails the requests whose time is over.
+    /// Fails the requests whose time limit has passed.
     pub fn expire(&mut self, now: Instant) {
         let over = |(_, purpose): &(NodeId, Purpose)| matches!(purpose, Purpose::Asked(asked) if asked.deadline <= now);
         let numbers: Vec<u32> = self
@@ -89,7 +89,7 @@ impl Requests {
         }
     }
 
-    /// Fails the requests of a node that leaves.
+    /// Fails the requests of a node that detaches.
     pub fn abandon(&mut self, node: NodeId, why: &ControlError) {
         let numbers: Vec<u32> = self
             .waiting

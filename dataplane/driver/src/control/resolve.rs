@@ -1,8 +1,8 @@
-//! Resolve host names on a thread of their own, away from the control thread.
+//! Resolve host names on separate threads, away from the control thread.
 //!
-//! The system's look-up is a call that blocks, for many seconds where a name server does not answer, and that cannot
-//! be cancelled. So each runs on a thread of its own, of which there is a fixed number; whoever waits gives up after
-//! a while, and a thread that is still stuck then keeps its place until the system lets it go.
+//! The system's lookup blocks, for many seconds if a name server does not answer, and cannot be cancelled. So each
+//! runs on a thread of its own, and the number of these threads is fixed. The caller gives up after a time limit; a
+//! thread that is still blocked then keeps its slot until the system call returns.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,15 +13,15 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// Look-ups at the same time. Names are few: of controllers, and of nodes with a public address.
+/// Concurrent lookups. There are few names: those of controllers, and of nodes with a public address.
 const THREADS: usize = 16;
-/// How long an answer is waited for: what the resolver of libc gives one name server (resolv.conf(5), `timeout`).
+/// Time limit of a lookup: what the resolver of libc gives one name server (resolv.conf(5), `timeout`).
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Turns `host:port` into addresses; may block.
+/// Resolves `host:port` to addresses; may block.
 pub(super) type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// The look-ups of all connections.
+/// The lookups of all connections.
 #[derive(Clone)]
 pub(super) struct Resolver {
     lookup: Arc<Lookup>,
@@ -30,7 +30,7 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    /// Asks the system.
+    /// Uses the system's resolver.
     pub fn system() -> Self {
         Self::new(
             Arc::new(|name| Ok(name.to_socket_addrs()?.collect())),
@@ -38,7 +38,7 @@ impl Resolver {
         )
     }
 
-    /// Asks `lookup` and waits for `limit` at most.
+    /// Uses `lookup` with a time limit.
     pub fn new(lookup: Arc<Lookup>, limit: Duration) -> Self {
         Resolver {
             lookup,
@@ -51,7 +51,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// A sentence: there is no such name, or no answer in time.
+    /// A sentence: the name does not exist, or there was no answer in time.
     pub async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
         if let Ok(address) = name.parse() {
             return Ok(vec![address]);
@@ -79,7 +79,7 @@ impl Resolver {
     }
 }
 
-/// Whether text looks like `host:port`; what does not can never be resolved.
+/// Whether the text has the form `host:port`; other text can never be resolved.
 pub(super) fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)

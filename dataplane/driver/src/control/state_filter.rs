@@ -1,4 +1,4 @@
-//! Filter state changes of other nodes: report only nodes that went away or came back.
+//! Filter state changes of other nodes: pass only nodes that became unavailable or available again.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,19 @@ use nm_messages::NodeState;
 
 use super::member::is_gone;
 
-/// The last state of each node that was heard on a line.
+/// The last state of each node that was received on the connection.
 #[derive(Debug, Default)]
 pub(super) struct StateFilter(BTreeMap<NodeId, String>);
 
 impl StateFilter {
-    /// A new line may tell everything again.
+    /// Forgets all states: a new connection may report everything again.
     pub fn forget(&mut self) {
         self.0.clear();
     }
 
-    /// Whether a state matters to the nodes here: somebody has gone, or one that had gone is back. What nodes do
-    /// on their way to being ready is the controller's business, and with a thousand of them a million events.
+    /// Whether a state is relevant to the nodes of this process: a node became unavailable, or is available again.
+    /// Other states on the way to ready concern only the controller, and with a thousand nodes there are a million of
+    /// them.
     pub fn is_relevant(&mut self, change: &NodeState) -> bool {
         let before = self.0.insert(change.node_id, change.state.clone());
         match before {

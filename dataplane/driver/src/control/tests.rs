@@ -1,4 +1,4 @@
-//! The connection against a controller of a few lines, over a real socket.
+//! Tests of the connection against a minimal controller, over a real socket.
 
 mod connection;
 mod orders;
@@ -24,10 +24,10 @@ use super::*;
 use crate::config::Secret;
 
 const LONG: Duration = Duration::from_secs(20);
-/// The longest that one step on the control thread may take, with a margin for a busy machine of two cores.
+/// Time limit of one step on the control thread, with a margin for a busy machine of two cores.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 
-/// Watches a thread that must never wait: a task on it comes round every few milliseconds and notes how late it is.
+/// Checks that a thread never blocks: a task on it runs every few milliseconds and records how late it is.
 struct Watchdog {
     latest_ms: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
@@ -83,7 +83,7 @@ impl Peer {
         }
     }
 
-    /// Accepts, and answers the greeting.
+    /// Accepts, and replies to the hello message.
     fn welcome(listener: &TcpListener) -> Self {
         let mut peer = Peer::accept(listener);
         let hello = peer.handle_message();
@@ -126,7 +126,7 @@ impl Peer {
             .expect("sent");
     }
 
-    /// Accepts a registration and returns what came with it.
+    /// Accepts a registration and returns its message.
     fn register(&mut self, node: u32) -> nm_messages::StartUp {
         let frame = self.handle_message();
         assert_eq!(frame.node, node);
@@ -166,13 +166,13 @@ fn settings(node_id: u32) -> NodeSettings {
     }
 }
 
-/// A neighbour whose end is there already: the link is up while the order is still being carried out.
+/// A neighbour whose end of the link exists already: the link comes up while the order is still being carried out.
 const UP_AT_ONCE: u32 = 999;
 
-/// Hands that write down what they are asked to do, and do it at once or when they are told to.
+/// An executor that records effects and ends them at once or when the test releases them.
 struct Recorder {
     record: Mutex<Sender<Effect>>,
-    /// Where what is to be done goes instead of being done.
+    /// Receives the completion callbacks that are held back instead of called.
     held: Option<Mutex<Sender<Done>>>,
     panics: Arc<AtomicBool>,
     links: Mutex<Option<LinkReport>>,
@@ -233,7 +233,7 @@ fn attach_with(addr: String, limit: Duration, reconnect: bool) -> Fixture {
     node.rest.complete(place, watchdog)
 }
 
-/// What a node brings to a connection, and what the test keeps of it.
+/// What a node passes to a connection, and what the test keeps.
 struct Setup {
     registration: Registration,
     reply: Reply<()>,
@@ -302,14 +302,14 @@ impl Setup {
     }
 }
 
-/// A connection of the test's own, on a thread of its own, whose names are looked up by `lookup`.
+/// A connection on a thread of its own whose names are looked up by `lookup`.
 fn connect_with(
     addr: String,
     nodes: impl IntoIterator<Item = (u32, bool)>,
     lookup: Arc<Lookup>,
 ) -> Vec<Fixture> {
     let (input, inputs) = unbounded_channel();
-    // The nodes come first, because a connection without any ends at once.
+    // The nodes are attached first, because a connection without any ends at once.
     let attach = |(node, holds)| {
         let setup = Setup::new(node, LONG, true, holds);
         let attach = Input::Attach(Box::new(setup.registration), setup.reply);

@@ -1,4 +1,4 @@
-//! What each order of the controller means for a node.
+//! Handle each kind of order of the controller for a node.
 
 use super::*;
 
@@ -43,7 +43,7 @@ impl Member {
             .get(&remote)
             .is_some_and(|link| there(link) && same(link))
         {
-            // The neighbour is who it was: what runs over the link goes on.
+            // The neighbour has not restarted, so traffic over the link continues.
             return Ok(self.change(About::Renewed(remote), remote, add));
         }
         let parked = self.links.remove(&remote).map(|link| link.parked);
@@ -64,7 +64,7 @@ impl Member {
         Ok(vec![self.make(remote, address.filter(|_| dials))])
     }
 
-    /// The first look-up of a link's address.
+    /// Starts the first address lookup of a link.
     pub(super) fn look_up(&mut self, remote: NodeId) -> Vec<Step> {
         let ticket = self.ticket(About::Changed(remote));
         let mut effect = None;
@@ -80,7 +80,7 @@ impl Member {
         vec![Step { ticket, effect }]
     }
 
-    /// What a link does is changed; one that is still to be made is made so.
+    /// Changes a link's specification; a link that is not made yet is made with the new one.
     pub(super) fn change(
         &mut self,
         about: About,
@@ -191,7 +191,7 @@ impl Member {
         Some(pair)
     }
 
-    /// The routes of a pair in the order of their ids, which is the same at every node.
+    /// The routes of a pair, sorted by id, so that the order is the same on every node.
     pub(super) fn pair_routes(&self, (src, dst): (NodeId, NodeId)) -> Vec<PairRoute> {
         let Some(routes) = self.pairs.get(&(src, dst)) else {
             return Vec::new();

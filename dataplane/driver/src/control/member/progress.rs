@@ -1,21 +1,20 @@
 //! Progress of the orders about one object: the version requested and the version in force.
 
-/// The versions of one thing. Orders are numbered by tickets that grow, are carried out in their order, and end one
-/// by one.
+/// The versions of one object. Orders have increasing tickets, are carried out in that order, and end one by one.
 #[derive(Debug, Default, Clone)]
 pub struct Progress {
     told: Option<u64>,
-    /// The last order, and the last that ended.
+    /// The ticket of the last order, and of the last order that ended.
     last: u64,
     ended: u64,
-    /// The last order that did not build on what was there before.
+    /// The last full order, which does not depend on earlier ones.
     whole: u64,
-    /// An order since `whole` failed: what came after it has nothing to stand on.
+    /// Whether an order since `full` failed: later incremental orders are then invalid.
     broken: bool,
 }
 
 impl Progress {
-    /// An order is on its way; `whole` when it says everything, so that it repairs whatever failed before.
+    /// An order has started; a `full` order replaces the whole state, so that earlier failures no longer matter.
     pub fn begin(&mut self, ticket: u64, version: u64, whole: bool) {
         self.told = Some(version);
         self.last = ticket;
@@ -25,7 +24,7 @@ impl Progress {
         }
     }
 
-    /// An order cannot even be begun; those that build on it have nothing to stand on.
+    /// An order was refused before it started; later incremental orders are invalid.
     pub fn refuse(&mut self) {
         self.broken = true;
     }
@@ -36,12 +35,12 @@ impl Progress {
         self.broken |= !done && ticket >= self.whole;
     }
 
-    /// Whether an order that builds on the one before can still be right.
+    /// Whether an incremental order can still be applied.
     pub fn is_sound(&self) -> bool {
         !self.broken
     }
 
-    /// The version that is in force; `None` while an order is under way, and after one failed.
+    /// The version in force; `None` while an order is pending, and after one failed.
     pub fn in_force(&self) -> Option<u64> {
         self.told
             .filter(|_| !self.broken && self.ended >= self.last)

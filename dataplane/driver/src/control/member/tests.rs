@@ -51,7 +51,7 @@ fn route(route_id: u64, next_hop: u32) -> wire::Route {
     }
 }
 
-/// Takes in an order, lets all of its steps succeed, and returns their effects.
+/// Handles an order, ends all of its steps successfully, and returns their effects.
 fn apply(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String> {
     let steps = member.handle(order)?;
     Ok(steps
@@ -427,7 +427,7 @@ fn an_address_that_no_name_server_can_know_is_refused_at_once() {
     }
 }
 
-/// As many routes as fit into one message; a search through all of them for each would take minutes.
+/// As many routes as fit into one message; a linear search for each would take minutes.
 #[test]
 fn a_hundred_thousand_routes_take_no_time_worth_mentioning() {
     let many = (0..100_000u32).map(|n| wire::Route {

@@ -1,16 +1,16 @@
-//! Close a connection and fail the requests that wait on it.
+//! Handle a lost connection, detached nodes, time limits and refused credentials.
 
 use super::*;
 
 impl Session {
-    /// Tells those who left that the controller has heard it, or cannot.
+    /// Confirms to detached nodes that the controller has been informed, or cannot be.
     pub fn say_left(&mut self) {
         for done in self.leaving.drain(..) {
             let _ = done.try_send(()); // whoever waited may have given up
         }
     }
 
-    /// Fails what waits for too long, and tries again what waited for that.
+    /// Fails requests and registrations whose time limit has passed, and repeats due lookups.
     pub fn expire(&mut self) {
         let now = Instant::now();
         self.requests.expire(now);
@@ -46,12 +46,12 @@ impl Session {
         }
     }
 
-    /// The line is gone: nodes go on without it.
+    /// The connection was lost: requests stay pending, and nodes continue without it.
     pub fn line_lost(&mut self, reason: &str) {
         self.online = false;
         self.last_failure = reason.to_owned();
         self.out.clear();
-        // Who gave them waits for no answer any more; what was begun goes on.
+        // Pending orders get no acknowledgement any more; their effects continue.
         self.orders.clear();
         self.steps.clear();
         let mut gone = Vec::new();
@@ -69,8 +69,8 @@ impl Session {
         }
     }
 
-    /// The controller does not let the process in as this node: a node that waits is told why, one that runs tries
-    /// again. True when the node has left, so that another may be tried at once.
+    /// The controller refused the credentials of this node: a pending registration fails with the reason, a node that
+    /// was registered before retries. True when the node was removed, so that another may be tried at once.
     pub fn refused(&mut self, node: NodeId, error: &ControlError) -> bool {
         self.last_failure = error.to_string();
         self.introduced = node.wrapping_add(1);
@@ -78,7 +78,7 @@ impl Session {
             self.turned_away(node, error);
             return !self.attached_nodes.contains_key(&node);
         }
-        // Whatever it is, it is not about this node alone.
+        // Any other error does not concern this node alone.
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes
             .into_iter()
@@ -86,8 +86,8 @@ impl Session {
         false
     }
 
-    /// Something in here went wrong in a way that it must not: what nodes were told counts for nothing any more, so
-    /// that the next connection tells them everything again.
+    /// After an internal error: clears the recorded state of all nodes, so that the controller sends everything again
+    /// on the next connection.
     pub fn distrust(&mut self) {
         self.orders.clear();
         self.steps.clear();

@@ -1,7 +1,7 @@
 //! The state machine of a controller connection, without I/O: attached nodes, pending requests, outgoing messages.
 //!
-//! Inputs of nodes and frames of the controller go in, frames to send come out; the connection moves them. Nothing
-//! here waits: what takes time is begun, and its end comes back as an input.
+//! Takes inputs of nodes and frames of the controller, and produces frames to send; the connection moves them.
+//! Nothing here blocks: a long operation is started, and its end arrives as an input.
 
 mod line;
 mod orders;
@@ -27,8 +27,8 @@ use super::state_filter::StateFilter;
 use super::{ControlError, Input, LinkReport, Place, Registration, Reply, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
-/// The wait before a name that could not be resolved is looked up again; it doubles up to the longest. A name that
-/// appears is found within seconds, and a thousand links to one that never does cost 200 look-ups a second.
+/// The delay before a failed lookup is repeated; it doubles up to the longest. A name that appears is found within
+/// seconds, and a thousand links to a name that never does cost 200 lookups a second.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
@@ -36,12 +36,12 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 struct Order {
     node: NodeId,
     id: u32,
-    /// Its steps that have not ended.
+    /// The number of its steps that have not ended.
     left: usize,
     error: Option<String>,
 }
 
-/// A look-up to be made again.
+/// A lookup to repeat.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Retry {
     at: Instant,
@@ -51,18 +51,18 @@ struct Retry {
     ticket: u64,
 }
 
-/// Everything about a connection but its line.
+/// The state of a connection except its websocket.
 pub(super) struct Session {
     addr: String,
     input: UnboundedSender<Input>,
     resolver: Resolver,
-    /// Attached nodes and orders so far; each has its number.
+    /// Counter of attached nodes and orders, which supplies their numbers.
     numbered: u64,
     orders: BTreeMap<u64, Order>,
     /// The order that each step belongs to, by attached node and ticket.
     steps: BTreeMap<(u64, u64), u64>,
     retries: BTreeSet<Retry>,
-    /// The node as which the process introduced itself last.
+    /// The node whose credentials were used last.
     introduced: NodeId,
     attached_nodes: BTreeMap<NodeId, Attached>,
     requests: Requests,
@@ -75,7 +75,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session without nodes; `input` is where it puts what comes back to it.
+    /// A session without nodes; `input` receives the results of its operations.
     pub fn new(addr: String, input: UnboundedSender<Input>, resolver: Resolver) -> Self {
         Session {
             addr,
@@ -97,31 +97,31 @@ impl Session {
         }
     }
 
-    /// Whether no node is here.
+    /// Whether no node is attached.
     pub fn is_empty(&self) -> bool {
         self.attached_nodes.is_empty()
     }
 
-    /// The node as which to introduce the process, and its token; `None` when no node is here.
+    /// The node whose credentials open the connection, and its token; `None` when no node is attached.
     ///
-    /// Any will do, so it is the one after the last that was refused: a node with a wrong token must not keep the
-    /// others away.
+    /// Any node will do, so it is the one after the last that was refused: a node with a wrong token must not keep
+    /// the others from connecting.
     pub fn introduction(&self) -> Option<(NodeId, Secret)> {
         let next = self.attached_nodes.range(self.introduced..).next();
         let (node, attached) = next.or_else(|| self.attached_nodes.first_key_value())?;
         Some((*node, attached.member.who().token.clone()))
     }
 
-    /// An attempt to connect failed.
+    /// Records a failed attempt to connect.
     pub fn attempt_failed(&mut self, reason: String) {
         self.last_failure = reason;
     }
 
-    /// There is a line; `local` is our end of it.
+    /// A websocket was opened; `local` is its local address.
     pub fn line_opened(&mut self, local: IpAddr) {
         (self.local, self.online) = (local, true);
         self.state_filter.forget();
-        // First who is here, then what they still wait for: a request of an unregistered node would be refused.
+        // Registrations first, then pending requests: a request of an unregistered node would be refused.
         let again = self.requests.again();
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes.into_iter().for_each(|node| self.register(node));
@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// Takes in what a node wants.
+    /// Handles a message of a node.
     pub fn take(&mut self, input: Input) {
         match input {
             Input::Attach(registration, reply) => self.attach(*registration, reply),
@@ -185,7 +185,7 @@ impl Session {
                 }
             }
             Input::Event { node, name, detail } => {
-                // An event is told when it happens; a controller that was away has others to read.
+                // Events are not repeated after a loss: they are sent only while there is a connection.
                 if self
                     .attached_nodes
                     .get(&node)
@@ -238,7 +238,7 @@ impl Session {
         }
     }
 
-    /// The attached node of a node, unless it is another's by now.
+    /// The attached node with this number; `None` when another incarnation has replaced it.
     fn attached(&mut self, node: NodeId, number: u64) -> Option<&mut Attached> {
         self.attached_nodes
             .get_mut(&node)
@@ -250,7 +250,7 @@ impl Session {
         self.numbered
     }
 
-    /// Tells the controller what is known of a link.
+    /// Sends the known state of a link to the controller.
     fn tell_link(&mut self, node: NodeId, remote: NodeId) {
         let attached = self
             .attached_nodes
@@ -290,7 +290,7 @@ impl Session {
         });
     }
 
-    /// Takes in a message of the controller.
+    /// Handles a message of the controller.
     pub fn handle_message(&mut self, bytes: &[u8]) {
         for frame in decode_batch::<ToNode>(bytes) {
             match frame {
@@ -352,7 +352,7 @@ impl Session {
         self.announce(node);
     }
 
-    /// Ends the wait of a node that has all it needs.
+    /// Completes the first registration of a node that is registered and configured.
     fn settle(&mut self, node: NodeId) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
@@ -364,8 +364,8 @@ impl Session {
         }
     }
 
-    /// A node that the controller does not want: one that waits is told, one that runs keeps its place and tries
-    /// again with the next connection.
+    /// The controller refused a registration: the first one of a node fails with the error; a node that was
+    /// registered before stays attached and retries on the next connection.
     fn turned_away(&mut self, node: NodeId, error: &ControlError) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
@@ -389,7 +389,7 @@ impl Session {
         }
     }
 
-    /// Asks for the counters of nodes where it is time.
+    /// Requests the counters of nodes where they are due.
     pub fn measure(&mut self) {
         let now = Instant::now();
         for (node, attached) in &mut self.attached_nodes {
@@ -412,7 +412,7 @@ impl Session {
             return;
         };
         let registered = attached.registered;
-        // Counters that nobody hears of are reported later, with those that come then.
+        // Counters that cannot be sent now are included in a later report.
         let found = stats
             .filter(|_| registered)
             .and_then(|stats| attached.executor.report(*stats));

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Session {
-    /// Begins an order; it is answered when all that it means has taken place.
+    /// Starts an order; it is acknowledged when all of its steps have ended.
     pub(super) fn order(&mut self, node: NodeId, id: u32, order: ToNode) {
         let number = self.number();
         let entry = Order {
@@ -21,7 +21,7 @@ impl Session {
         self.progressed(number, begun.err());
     }
 
-    /// A step of an order has ended, or its beginning has.
+    /// A step of an order has ended, or its start has.
     pub(super) fn progressed(&mut self, number: u64, failed: Option<String>) {
         let Some(order) = self.orders.get_mut(&number) else {
             return; // whoever gave it is gone
@@ -65,7 +65,7 @@ impl Session {
             return Ok(());
         }
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
-        // One node that cannot must not keep the others from it.
+        // A failure at one node must not stop the order at the others.
         let mut result = Ok(());
         for node in nodes {
             result = result.and(self.order_one(number, node, order.clone()));
@@ -102,7 +102,7 @@ impl Session {
         }
     }
 
-    /// Begins a step of an order.
+    /// Starts a step of an order.
     pub(super) fn begin(&mut self, number: u64, node: NodeId, step: Step) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
@@ -114,7 +114,7 @@ impl Session {
         self.start(node, step.ticket, step.effect);
     }
 
-    /// Starts what a step does.
+    /// Starts the effect of a step.
     pub(super) fn start(&mut self, node: NodeId, ticket: u64, effect: Option<Effect>) {
         let Some(place) = self.attached_nodes.get(&node) else {
             return;
@@ -203,7 +203,7 @@ impl Session {
         }
     }
 
-    /// Makes the look-ups again whose time has come.
+    /// Starts the lookups that are due again.
     pub(super) fn retry(&mut self, now: Instant) {
         while let Some(due) = self.retries.first().copied().filter(|due| due.at <= now) {
             self.retries.remove(&due);

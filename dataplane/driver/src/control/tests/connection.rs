@@ -1,4 +1,4 @@
-//! How a connection is made, lost and made again.
+//! Tests of connecting, losing the connection and reconnecting.
 
 use super::*;
 

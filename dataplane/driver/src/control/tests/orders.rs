@@ -37,7 +37,7 @@ fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_is_answered() {
 #[test]
 fn an_order_is_acknowledged_when_it_has_taken_place_and_the_others_do_not_wait_for_it() {
     let (listener, addr) = listen();
-    // Node 2 stands still, as with a packet thread that does.
+    // Node 2 does not complete its steps, as with a stalled packet thread.
     let nodes = connect_with(addr, [(2, true), (3, false)], no_names());
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
@@ -134,7 +134,7 @@ fn a_name_that_is_found_later_brings_its_link_up_without_another_order() {
     };
     let reason = "\"far.example:8080\" cannot be resolved: no such name";
     assert_eq!((state.up, state.reason.as_str()), (false, reason));
-    // A change meanwhile is part of what is made in the end, and is acknowledged then.
+    // A change meanwhile is included in the link that is made, and is acknowledged then.
     let link = LinkSpec {
         rate_bps: Some(1000),
         ..LinkSpec::default()
@@ -181,7 +181,7 @@ fn a_name_server_that_never_answers_holds_up_nobody() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     peer.register(3);
-    // More names than threads that look them up.
+    // More names than lookup threads.
     for remote in 10..60 {
         peer.ask(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
     }
@@ -200,7 +200,7 @@ fn a_name_server_that_never_answers_holds_up_nobody() {
             other => panic!("{other:?}"),
         }
     }
-    // Taken back, nobody waits for them any more, and the orders are answered.
+    // Removed links no longer wait for a name, and their orders are answered.
     for remote in 10..60 {
         peer.ask(
             100 + remote,
@@ -219,8 +219,7 @@ fn a_name_server_that_never_answers_holds_up_nobody() {
     drop((release, nodes));
 }
 
-/// A controller that says anything in any order is answered and followed as far as it makes sense, and no order of it
-/// holds up the thread.
+/// Random valid and invalid orders in any sequence are all answered, and none of them blocks the thread.
 #[test]
 fn a_controller_that_says_anything_in_any_order_is_answered() {
     let (listener, addr) = listen();
@@ -283,7 +282,7 @@ fn a_controller_that_says_anything_in_any_order_is_answered() {
         };
         peer.ask(id, if roll(9) == 0 { 77 } else { 2 }, message);
     }
-    // Taking away what is left ends what waits for a name.
+    // Removing the remaining links ends their lookups.
     for remote in 0..4 {
         peer.ask(
             many + 1 + remote,

@@ -1,4 +1,4 @@
-//! Who is refused, and what is never answered.
+//! Tests of refused registrations and unanswered requests.
 
 use super::*;
 
