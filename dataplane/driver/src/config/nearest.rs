@@ -1,11 +1,11 @@
-//! The known name nearest to a mistyped one.
+//! Suggest the known name nearest to a mistyped one.
 
 use strsim::osa_distance;
 
-/// Returns the name in `known` that a slip of the keyboard most likely meant, if one is near enough.
+/// Returns the name in `known` with the smallest edit distance, if it is near enough.
 ///
-/// Near enough is a third of the length in edits (insert, delete, replace, swap of neighbours), at least one
-/// and at most three: with more, the suggestion would be a guess.
+/// The limit is a third of the length in edits (insert, delete, replace, swap of neighbours), at least one and at
+/// most three: beyond that, a suggestion would be a guess.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).clamp(1, 3);
     let name = name.to_lowercase();
