@@ -1,4 +1,4 @@
-//! Streams over each kind of wire; this test plays the far side.
+//! Tests of streams over each kind of wire; the test acts as the peer.
 
 use super::*;
 use std::net::{TcpListener, TcpStream};
@@ -53,7 +53,7 @@ fn packet(pool: &mut Pool, len: usize, tag: u8) -> Packet {
     packet
 }
 
-/// Reads until the stream ends; returns what came and why it ended.
+/// Reads until the stream ends; returns the items and the fault.
 fn read_to_the_end(stream: &mut Stream, pool: &mut Pool) -> (Vec<Received>, LinkFault) {
     let (mut staging, mut all) = (vec![0; STAGING], Vec::new());
     loop {
@@ -149,7 +149,7 @@ fn a_long_random_conversation_loses_and_garbles_nothing() {
         let mut staging = vec![0; STAGING];
         let mut left = 3000;
         while left > 0 || !sent.is_empty() {
-            // More may be under way than any buffer holds, so that writes stop in the middle of frames.
+            // More is outstanding than any buffer holds, so that writes stop in the middle of frames.
             for _ in 0..draw(60) {
                 if left == 0 || sent.len() > 200 {
                     break;

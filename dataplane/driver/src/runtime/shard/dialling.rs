@@ -1,4 +1,4 @@
-//! Dialling a neighbour in another process: reaching it, and our side of the handshake.
+//! Dial a neighbour in another process, and do the dialler's side of the handshake.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ use crate::runtime::link::wire::Wire;
 use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::LinkKind;
 
-/// How long a neighbour may take to answer, from the first packet of the connection to its welcome.
+/// Time limit of an attempt, from the first packet of the connection to the welcome.
 const ANSWER_LIMIT_NS: u64 = 5_000_000_000;
 
 impl Shard {
-    /// Starts an attempt to reach the neighbour.
+    /// Starts an attempt to connect to the neighbour.
     pub(super) fn dial(&mut self, key: NodeKey, link: LinkId) {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
@@ -49,7 +49,7 @@ impl Shard {
         }
     }
 
-    /// A link's timer: dial again, or give up an attempt that is not answered.
+    /// A link's timer: dials again, or ends an attempt that was not answered in time.
     pub(super) fn link_deadline(&mut self, key: NodeKey, link: LinkId, epoch: u64) {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
@@ -66,7 +66,7 @@ impl Shard {
         }
     }
 
-    /// The dialled socket is decided: say who we are.
+    /// The dialled socket is connected or has failed: sends the hello message.
     pub(super) fn greet(&mut self, key: NodeKey, link: LinkId) {
         let Some(node) = self.nodes.get(key) else {
             return;
@@ -99,7 +99,7 @@ impl Shard {
                     .modify(&wire, token, Interest::READ)
                     .map_err(|e| e.to_string())
             });
-        // Failing from here on must know which way was tried.
+        // Failures from here on must record which transport was tried.
         let stream = Box::new(Stream::handshake(wire));
         end.path = Path::Handshake(stream, Box::new(dialler), false);
         if let Err(reason) = greeted {
@@ -107,7 +107,7 @@ impl Shard {
         }
     }
 
-    /// Reads what the acceptor says during the handshake, and what follows its welcome.
+    /// Reads the acceptor's messages during the handshake, and the bytes after its welcome.
     pub(super) fn read_handshake(&mut self, key: NodeKey, link: LinkId) {
         let mut received = std::mem::take(&mut self.received);
         let outcome = match self.nodes.get(key).and_then(|node| node.end(link)) {
@@ -120,7 +120,7 @@ impl Shard {
         self.carry_on(key, link, received, outcome);
     }
 
-    /// The acceptor has proved itself, or has not: our own proof goes out only in the first case, with the memory to
+    /// Handles the challenge: verifies the acceptor, and only then sends the dialler's proof, with the memory to
     /// share.
     pub(super) fn challenged(
         &mut self,
@@ -152,7 +152,7 @@ impl Shard {
             .map_err(|error| LinkFault::Io(error.to_string()))
     }
 
-    /// The acceptor takes the link up.
+    /// Handles the welcome: the link is up.
     pub(super) fn welcomed(
         &mut self,
         key: NodeKey,
@@ -186,16 +186,16 @@ impl Shard {
     }
 }
 
-/// Dials the neighbour's unix socket if there is one that leads somewhere, and its address otherwise.
+/// Dials the neighbour's unix socket if there is one that can be reached, and its TCP address otherwise.
 fn knock(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
     if let Some(socket) = end.setup.socket.as_deref().filter(|_| !end.listener_failed) {
         match local::connect(socket) {
             Ok(stream) => return Ok(Wire::Unix(stream)),
-            // So many stand there that one more has to come again; TCP would be for good.
+            // The socket's backlog is full: try it again later, because a link over TCP would stay on TCP.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return Err(format!("too many connections at {}", socket.display()));
             }
-            // Not on this machine, not in sight, or its owner is gone.
+            // The socket is on another machine, not visible here, or its process has ended.
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The handshake of incoming connections: accepted, refused, or kept until their link is made.
+//! The handshake of incoming connections: accepted, refused, or kept until their link is added.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -15,17 +15,17 @@ use crate::runtime::link::wire::Wire;
 use crate::runtime::mailbox::ShardMessage;
 use crate::runtime::shared::Expected;
 
-/// How often at most a refused proof is told to the node's owner; the others are counted.
+/// Shortest interval between reports of refused proofs to a node's sink; those between are counted.
 const TELL_REFUSED_EVERY_NS: u64 = 10_000_000_000;
 
 impl Shard {
-    /// An incoming connection says something.
+    /// An incoming connection is readable.
     pub(super) fn handle_incoming(&mut self, place: u32) {
         let Some(incoming) = self.listener.incoming(place) else {
             return;
         };
         let mut received = std::mem::take(&mut self.received);
-        // Its messages are short: whoever sends more than this before we answer is no neighbour of ours.
+        // Handshake messages are short: a peer that sends more than this before the reply is not a valid neighbour.
         let staging = &mut self.staging[..4096];
         let outcome = incoming
             .stream
@@ -59,7 +59,7 @@ impl Shard {
             let reason = format!("no node {} of lab {} here", hello.to, hello.lab);
             return self.turn_away(place, &reason);
         }
-        // Counted before we look, so that a link that is made meanwhile is told to us.
+        // Counted before the lookup, so that a link added meanwhile sends a message to this shard.
         self.shared.incoming_waits();
         match self.shared.expected(&hello.lab, hello.to, hello.from) {
             Some(expected) => {
@@ -74,7 +74,7 @@ impl Shard {
         }
     }
 
-    /// A link was made that some incoming connection may have waited for.
+    /// A link was added that an incoming connection may have waited for.
     pub(super) fn link_expected(&mut self, lab: &str, node: NodeId, remote: NodeId) {
         let waits = |incoming: &Incoming| match &incoming.stage {
             Stage::Early(hello) => (hello.to, hello.from) == (node, remote) && hello.lab == lab,
@@ -154,7 +154,7 @@ impl Shard {
         self.shared.mailboxes[shard].post(ShardMessage::Adopt { key, from, wire });
     }
 
-    /// How many refused proofs to tell of now, if it is time to.
+    /// The number of refused proofs to report now, if the interval has passed.
     fn may_tell(&mut self) -> Option<u64> {
         self.listener.untold += 1;
         let recent = |at: u64| at + TELL_REFUSED_EVERY_NS > self.now;
@@ -178,7 +178,7 @@ impl Shard {
     }
 }
 
-/// Goes on through the memory that an incoming connection offers; over the socket when it is not what it should be.
+/// Switches to the memory that an incoming connection offers; stays on the socket when the memory is invalid.
 fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
     match RingMemory::take(descriptor.as_fd()) {
         Ok(rings) => wire.share(rings),
@@ -186,8 +186,7 @@ fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
     }
 }
 
-/// The message that an incoming connection sent; an error when it sent more than one, because each waits for our
-/// answer.
+/// The message that an incoming connection sent; an error when it sent more than one, because each requires a reply.
 fn only_message(
     received: &mut Vec<Received>,
     pool: &mut Pool,

@@ -7,13 +7,13 @@ use super::Shard;
 use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::{LinkKind, LinkSetup};
 
-/// What the neighbour's owner reads when we take our end away.
+/// Reasons that the neighbour's sink receives when this end is removed.
 const REMOVED: &str = "the neighbour removed the link";
 const CLOSED: &str = "the neighbouring node was closed";
 pub(super) const FAILED: &str = "the neighbouring node's packet engine failed and was started anew";
 
 impl Shard {
-    /// Makes an end and starts to connect it. An earlier one for the same neighbour goes first.
+    /// Adds an end and starts to connect it. An earlier one for the same neighbour is removed first.
     pub(super) fn connect_link(
         &mut self,
         key: NodeKey,
@@ -55,7 +55,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes an end away and tells the other.
+    /// Removes an end and notifies the other.
     pub(super) fn remove_link(&mut self, key: NodeKey, remote: NodeId) -> Result<(), CommandError> {
         let unknown = CommandError::UnknownLink(remote);
         let Some(node) = self.nodes.get(key) else {
@@ -101,12 +101,12 @@ impl Shard {
         answer
     }
 
-    /// Takes a node off the shard.
+    /// Removes a node from the shard.
     pub(super) fn close_node(&mut self, key: NodeKey) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
-        // Finished after a panic on the way.
+        // A panic on the way is followed by a second attempt.
         node.closing = true;
         let (id, lab) = (node.id, node.lab.clone());
         let links: Vec<LinkId> = node.by_remote.values().copied().collect();
@@ -123,7 +123,7 @@ impl Shard {
             .set(self.mailbox.counters.nodes.get().saturating_sub(1));
     }
 
-    /// Forgets our end and lets the other know.
+    /// Removes this end and notifies the other.
     pub(super) fn drop_end(&mut self, key: NodeKey, link: LinkId, reason: &'static str) {
         let Some(node) = self.nodes.get(key) else {
             return;

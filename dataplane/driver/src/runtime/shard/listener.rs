@@ -1,13 +1,13 @@
 //! Listeners for links from other processes, and the authentication of incoming connections.
 //!
 //! An incoming connection has a few seconds for the [handshake](crate::runtime::link::handshake); only then is its
-//! socket handed to the shard of the node that it asked for. One that is right but early, because the controller told
-//! the dialler first, waits within the same limit. Whoever fails is told that it did, and nothing of it is kept.
+//! socket handed to the shard of the node that it requested. A valid one that is early, because the dialler received
+//! its order first, waits within the same limit. A failed one gets a refusal and is closed.
 //!
-//! Incoming connections that have proved nothing get a bounded share of the process's descriptors. When all places
-//! are taken, a new incoming connection takes that of the oldest, once this had time enough for a complete handshake;
-//! until then the listeners are not watched, so that many connections cost no processor time. The same holds, with a
-//! pause, when the kernel has no descriptor or memory left.
+//! Unauthenticated connections get a bounded share of the process's descriptors. When all slots are in use, a new
+//! incoming connection replaces the oldest, once this had time enough for a complete handshake; until then the
+//! listeners are not watched, so that many connections cost no processor time. The same holds, with a pause, when the
+//! kernel has no descriptor or memory left.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -28,46 +28,46 @@ use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
 use crate::runtime::shared::Expected;
 
-/// Incoming connections that may be in the handshake at the same time; more wait in the kernel's queue …
+/// Largest number of incoming connections in the handshake; more wait in the kernel's backlog …
 const MAX_INCOMING: usize = 1024;
-/// … and at most this part of the descriptors that the process may open, so that unauthenticated peers cannot take
+/// … and at most this part of the descriptors that the process may open, so that unauthenticated peers cannot use
 /// them all …
 const INCOMING_SHARE: u64 = 4;
-/// … but never fewer than a small lab's neighbours.
+/// … but never fewer than the neighbours of a small lab.
 const MIN_INCOMING: usize = 16;
-/// Incoming connections taken in per turn and listener.
+/// Incoming connections accepted per turn and listener.
 const INCOMING_PER_TURN: usize = 64;
-/// How long an incoming connection may take for the handshake.
+/// Time limit of the handshake of an incoming connection.
 const HANDSHAKE_LIMIT_NS: u64 = 5_000_000_000;
-/// How long an incoming connection keeps its place at least while others want it. A handshake takes two turns of each
-/// side: below a millisecond on an idle machine, some tens on one that is overloaded.
+/// Time for which an incoming connection keeps its slot while others wait. A handshake takes two turns of each side:
+/// below a millisecond on an idle machine, some tens on one that is overloaded.
 const LEAST_STAY_NS: u64 = 250_000_000;
-/// How long to leave the listeners alone when the kernel has no descriptor or no memory for an incoming connection.
+/// Pause of the listeners when the kernel has no descriptor or no memory for an incoming connection.
 const EXHAUSTED_PAUSE_NS: u64 = 100_000_000;
 
-/// Where neighbours may come in.
+/// The listeners of the process.
 #[derive(Default)]
 pub struct Listeners {
     pub tcp: Option<TcpListener>,
-    /// Removes its path when it goes, unless that is another's by then.
+    /// Removes its path when it is dropped, unless another process has replaced it.
     pub unix: Option<PathListener>,
 }
 
-/// Which of them.
+/// The kind of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entrance {
     Tcp,
     Unix,
 }
 
-/// What became of one attempt to take an incoming connection in.
+/// The result of one attempt to accept an incoming connection.
 enum Accepted {
     Incoming(Wire),
-    /// Nobody waits any more.
+    /// No connection is waiting.
     Nobody,
-    /// One that left while it waited.
+    /// The connection was closed while it waited.
     Gone,
-    /// Somebody waits, but the kernel cannot give us the socket now.
+    /// A connection is waiting, but the kernel has no descriptor or memory for it.
     Exhausted,
 }
 
@@ -93,27 +93,27 @@ fn refused(error: &io::Error) -> Accepted {
     match error.kind() {
         ErrorKind::WouldBlock => Accepted::Nobody,
         ErrorKind::Interrupted | ErrorKind::ConnectionAborted => Accepted::Gone,
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and whatever else would only be repeated at once.
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and other errors that an immediate retry would only repeat.
         _ => Accepted::Exhausted,
     }
 }
 
-/// The listeners and who is in the handshake.
+/// The listeners and the incoming connections in the handshake.
 pub struct LinkListener {
     listeners: Listeners,
     pub(super) incoming: Vec<Option<Incoming>>,
     free: Vec<u32>,
-    /// Incoming connections by their epochs, which only grow: the oldest first.
+    /// Incoming connections by their epochs, which only increase: the oldest first.
     by_age: BTreeMap<u64, u32>,
-    /// How many may be here.
+    /// Largest number of incoming connections.
     most: usize,
     /// Whether the epoll set watches the listeners.
     watching: bool,
-    /// When to try the listeners again after the kernel could not give us a socket.
+    /// When to try the listeners again after the kernel had no descriptor or memory.
     retry_at: Option<u64>,
-    /// The deadline that the shard has in its heap for us.
+    /// The deadline of the listeners in the shard's heap.
     pub(super) armed: u64,
-    /// When a refused proof was told last, and how many were not told since.
+    /// When a refused proof was last reported, and how many were not reported since.
     pub(super) told: Option<u64>,
     pub(super) untold: u64,
 }
@@ -125,13 +125,13 @@ pub(super) struct Incoming {
     pub stage: Stage,
 }
 
-/// How far an incoming connection has come.
+/// The stage of an incoming connection's handshake.
 pub(super) enum Stage {
-    /// It has not greeted.
+    /// No hello message was received.
     Silent,
-    /// Its greeting names a link that its node was not told of yet.
+    /// Its hello message names a link that was not added yet.
     Early(Hello),
-    /// It has to prove that it has the key.
+    /// The proof is outstanding.
     Challenged {
         acceptor: Acceptor,
         expected: Expected,
@@ -158,7 +158,7 @@ impl LinkListener {
         }
     }
 
-    /// The place of the next incoming connection.
+    /// The slot of the next incoming connection.
     fn next_place(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.incoming.push(None);
@@ -186,7 +186,7 @@ impl LinkListener {
         self.by_age.len() >= self.most
     }
 
-    /// The place of the oldest incoming connection, and since when it is here.
+    /// The slot and arrival time of the oldest incoming connection.
     fn oldest(&self) -> Option<(u32, u64)> {
         let place = *self.by_age.first_key_value()?.1;
         let incoming = self.incoming[place as usize].as_ref()?;
@@ -195,7 +195,7 @@ impl LinkListener {
 }
 
 impl Shard {
-    /// Watches the process's listeners, if they are ours to watch.
+    /// Watches the process's listeners, if this shard has them.
     pub(super) fn open_listeners(&self) -> nm_kernel::Result<()> {
         let watch = |fd, entrance| {
             let token = Token::Listener(entrance).encode();
@@ -211,7 +211,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes in whoever waits at a listener.
+    /// Accepts the connections that wait at a listener.
     pub(super) fn accept_incoming(&mut self, entrance: Entrance) {
         for _ in 0..INCOMING_PER_TURN {
             if self.listener.is_full() && !self.make_room() {
@@ -251,7 +251,7 @@ impl Shard {
         self.listener.admit(place, incoming);
     }
 
-    /// Gives the place of the oldest incoming connection free, if it had its time.
+    /// Removes the oldest incoming connection, if its guaranteed time has passed.
     fn make_room(&mut self) -> bool {
         match self.listener.oldest() {
             Some((place, since)) if since + LEAST_STAY_NS <= self.now => {
@@ -262,7 +262,7 @@ impl Shard {
         }
     }
 
-    /// Brings the watch on the listeners and our deadline up to date with who is here.
+    /// Updates the watch on the listeners and their deadline after a change of the incoming connections.
     pub(super) fn check_listeners(&mut self) {
         let listener = &mut self.listener;
         let oldest = listener.oldest().map(|(_, since)| since);
@@ -300,7 +300,7 @@ impl Shard {
         }
     }
 
-    /// Our deadline has come: incoming connections have had their time, or the listeners theirs to rest.
+    /// The listeners' deadline has passed: closes connections that exceeded their limit, or resumes paused listeners.
     pub(super) fn listener_deadline(&mut self, at: u64) {
         if self.listener.armed != at {
             return;

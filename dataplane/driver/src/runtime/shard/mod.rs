@@ -1,9 +1,9 @@
-//! A shard: one thread, one epoll set, one pool, and the nodes that live there.
+//! A shard: one thread, one epoll set, one buffer pool, and the nodes assigned to it.
 //!
-//! Each turn looks after messages, packets from other shards, deadlines and sessions, then asks epoll what else is
-//! ready. Whatever packet comes in is carried to its end at once: the effects of one engine are the input of the
-//! next, through an explicit queue ([`packets`]), until nothing is left but device writes and link queues. No step
-//! takes more than a bounded batch, so that neither a busy device nor a long transfer keeps the others waiting.
+//! Each turn handles messages, packets from other shards, deadlines and sessions, then polls epoll for ready
+//! descriptors. Each packet runs to completion: the effects of one engine are the input of the next, through an
+//! explicit queue ([`packets`]), until only device writes and link queues are left. No step handles more than a
+//! bounded batch, so that neither a busy device nor a long transfer delays the others.
 //!
 //! ```text
 //!   messages ─┐                          ┌─▶ TUN writes
@@ -48,7 +48,7 @@ use super::shared::{Mailbox, Shared};
 
 /// Events taken from epoll at once.
 const EVENTS: usize = 64;
-/// Messages answered per turn. A lab that comes up sends a dozen per node; packets wait meanwhile.
+/// Messages handled per turn. The start of a lab causes a dozen per node; packets wait meanwhile.
 const MESSAGES_PER_TURN: usize = 64;
 /// Packets taken from the ring per turn.
 const RING_PER_TURN: usize = 128;
@@ -56,21 +56,21 @@ const RING_PER_TURN: usize = 128;
 const SESSION_PACKETS_PER_TURN: usize = 16;
 /// Deadlines served per turn.
 const TIMERS_PER_TURN: usize = 256;
-/// A deadline closer than this is awaited awake: falling asleep and waking up costs 20 to 50 µs on a virtual
-/// machine, so a sleep this short would always end late.
+/// Below this time to a deadline the shard does not sleep: falling asleep and waking up costs 20 to 50 µs on a
+/// virtual machine, so such a sleep would always end late.
 const TOO_SHORT_TO_SLEEP_NS: u64 = 10_000;
 
-/// No node's place.
+/// The slot number of no node.
 const NOBODY: u32 = u32::MAX;
 
-/// A packet on its way between two nodes of this shard.
+/// A packet between two nodes of this shard.
 struct Work {
     slot: u32,
     link: LinkId,
     packet: Packet,
 }
 
-/// What a descriptor in the epoll set stands for.
+/// The meaning of a descriptor in the epoll set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Wake,
@@ -81,7 +81,7 @@ enum Token {
 }
 
 impl Token {
-    /// Four bits of kind, 28 of place, 32 of detail.
+    /// Four bits of kind, 28 of slot, 32 of detail.
     fn encode(self) -> u64 {
         let (kind, place, detail) = match self {
             Self::Wake => (0u64, 0, 0),
@@ -124,21 +124,21 @@ pub struct Shard {
     io: Io,
     now: u64,
     work: VecDeque<Work>,
-    /// Nodes that were called in the current batch.
+    /// Nodes whose engine was called in the current batch.
     touched: Vec<u32>,
     /// Nodes whose device keeps datagrams until the current batch is done.
     keeping: Vec<u32>,
-    /// Nodes whose sessions may have something to send, in turn.
+    /// Nodes whose sessions may have something to send, in round-robin order.
     busy: VecDeque<u32>,
     /// Nodes whose local sources wait for the ring of another shard, by shard.
     ring_waiters: Vec<Vec<NodeKey>>,
     /// Streams with something new to send.
     dirty: Vec<(u32, LinkId)>,
-    /// Links through shared memory that are looked into every turn, until there is nothing to do and we sleep.
+    /// Links through shared memory that are checked every turn, until there is nothing to do and the shard sleeps.
     hot: Vec<(u32, LinkId)>,
     /// The node whose device or session the current work came from.
     source: Option<u32>,
-    /// Rings that local sources have waited for in vain.
+    /// Rings for which local sources have waited until their time limit.
     stalled_rings: Vec<bool>,
     timers: Timers,
     staging: Box<[u8]>,
@@ -146,19 +146,19 @@ pub struct Shard {
     listener: LinkListener,
     dice: u64,
     stopping: bool,
-    /// The place of the node whose engine, device or owner is running, or [`NOBODY`].
+    /// The slot of the node whose engine, device or owner is running, or [`NOBODY`].
     running: u32,
-    /// Whether the last round ended in a panic, and when those of the last minute were.
+    /// Whether the last round ended in a panic, and the times of the panics of the last minute.
     panicked: bool,
     panics: Vec<u64>,
-    /// Nodes to start anew.
+    /// Nodes to restart.
     restarts: Vec<Restart>,
-    /// Ends of memory links to look after once more after a panic.
+    /// Ends of memory links to check again after a panic.
     idle_ends: Vec<(NodeKey, LinkId)>,
 }
 
 impl Shard {
-    /// A shard without nodes. The one that gets the listeners answers the process's listener.
+    /// A shard without nodes. The shard that gets the listeners accepts the process's incoming connections.
     pub fn new(
         index: usize,
         shared: Arc<Shared>,
@@ -174,7 +174,7 @@ impl Shard {
             mailbox,
             epoll,
             nodes: Slots::default(),
-            // 256 buffers are 17 MB at the very most, reached only when that much is really under way.
+            // 256 buffers are 17 MB, reached only when that much is in use.
             io: Io::new(Pool::new(depot, 256)),
             now: thread::monotonic_ns(),
             work: VecDeque::with_capacity(256),
@@ -203,12 +203,13 @@ impl Shard {
         Ok(shard)
     }
 
-    /// The shard's public side.
+    /// The shard's mailbox.
     pub fn mailbox(&self) -> Arc<Mailbox> {
         self.mailbox.clone()
     }
 
-    /// Works until told to stop. A panic costs what was under way and the node that it came from; see [`recovery`].
+    /// Runs until it receives the message to end. A panic drops the current work and restarts the node that caused
+    /// it; see [`recovery`].
     pub fn run(mut self) {
         let mut ready = ReadyList::with_capacity(EVENTS);
         while !self.stopping {
@@ -226,13 +227,13 @@ impl Shard {
     }
 
     fn contain_or_end(&mut self) {
-        // A panic while one is contained leaves nothing that could be believed.
+        // After a panic during the handling of a panic the state cannot be trusted.
         if panic::catch_unwind(AssertUnwindSafe(|| self.contain())).is_err() {
             recovery::beyond_repair(self.index);
         }
     }
 
-    /// One turn, one look at what is ready.
+    /// One turn, and the descriptors that are ready.
     fn round(&mut self, ready: &mut ReadyList) -> io::Result<()> {
         self.running = NOBODY;
         if std::mem::take(&mut self.panicked) {
@@ -247,7 +248,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Everything that does not come from epoll.
+    /// All work that does not come from epoll.
     fn turn(&mut self) {
         self.now = thread::monotonic_ns();
         self.mailbox.counters.turns.add(1);
@@ -265,7 +266,7 @@ impl Shard {
             .set(self.io.pool.allocated());
     }
 
-    /// Sleeps until something is to be done. Fails only when the epoll set itself is gone.
+    /// Sleeps until there is work. Fails only when the epoll set itself is broken.
     fn wait(&mut self, ready: &mut ReadyList) -> io::Result<()> {
         let mut timeout = self.poll_timeout();
         if timeout != Some(0) {
@@ -281,7 +282,7 @@ impl Shard {
         outcome
     }
 
-    /// How long there is nothing to do, as far as we know.
+    /// The time until the next known deadline.
     fn poll_timeout(&self) -> Option<u64> {
         if !self.busy.is_empty() || self.stopping {
             return Some(0);
@@ -336,7 +337,7 @@ impl Shard {
         Instant(self.now)
     }
 
-    /// A number for jitter; xorshift is plenty for spreading attempts to dial.
+    /// A random number for the jitter of attempts to dial.
     fn roll(&mut self, below: u64) -> u64 {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
@@ -346,7 +347,7 @@ impl Shard {
 }
 
 impl Drop for Shard {
-    /// Also after a panic: nobody must wait for an answer from a thread that is gone.
+    /// Also after a panic: no thread must wait for a reply of a thread that has ended.
     fn drop(&mut self) {
         self.mailbox.close();
     }
