@@ -1,4 +1,4 @@
-//! One lossless transfer to every node of a line, to see how fast sessions go: memory or TCP links, no devices.
+//! Measure one lossless transfer to every node of a line: memory or TCP links, no devices.
 //!
 //! ```text
 //! cargo run --release -p nm-driver --example transfer -- 4 90 memory

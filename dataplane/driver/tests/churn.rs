@@ -1,4 +1,4 @@
-//! Nodes and links come and go under traffic, from several threads at once; afterwards everything works.
+//! Test that nodes and links can be added and removed under traffic, from several threads at once.
 
 mod common;
 
@@ -16,7 +16,7 @@ use rand_xoshiro::SplitMix64;
 const NODES: NodeId = 6;
 const FOR: Duration = Duration::from_millis(1500);
 
-/// The order of events differs with the machine anyway, the choices need not.
+/// The order of events depends on the machine; the random choices are reproducible.
 struct Dice(SplitMix64);
 
 impl Dice {
@@ -25,7 +25,7 @@ impl Dice {
     }
 }
 
-/// How node `from` reaches node `to`: even ones share the first runtime, odd ones the second.
+/// The kind of the link from node `from` to node `to`: even nodes are in the first runtime, odd ones in the second.
 fn kind(homes: &[Arc<Runtime>; 2], from: NodeId, to: NodeId) -> LinkKind {
     if from % 2 == to % 2 {
         return LinkKind::Memory;
@@ -78,7 +78,7 @@ fn talk(node: &TestNode, dice: &mut Dice) {
     let _ = node.port.command(command);
 }
 
-/// One thread owns one node and does what it likes with it.
+/// One thread owns one node and performs random operations with it.
 fn live(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
     let mut dice = Dice(SplitMix64::seed_from_u64(u64::from(id)));
     let mut node = equip(homes, id);

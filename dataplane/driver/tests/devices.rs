@@ -1,4 +1,4 @@
-//! Real programs over real TUN devices, in namespaces of their own.
+//! Tests with ordinary programs over TUN devices, in separate namespaces.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::{join, permitted, runtime, tun_node, TestNode};
 use nm_driver::runtime::{LinkKind, OffloadChoice, Runtime, RuntimeConfig};
 use nm_engine::LinkSpec;
 
-/// A line of three nodes; the shard of each as given.
+/// A line of three nodes on the given shards.
 fn line(runtime: &Runtime, shards: [usize; 3], offload: OffloadChoice) -> [TestNode; 3] {
     let nodes = [1, 2, 3].map(|id| tun_node(runtime, id, Some(shards[id as usize - 1]), offload));
     join(&nodes[0], &nodes[1]);
@@ -60,7 +60,7 @@ fn transfer(from: &TestNode, to: &TestNode, length: usize) {
     });
 }
 
-/// A socket at a node's address, whose reads have an end.
+/// A socket at a node's address, whose reads have a time limit.
 fn udp(node: &TestNode, port: u16) -> UdpSocket {
     let address = format!("10.0.0.{}:{port}", node.id);
     let socket = node.inside(|| UdpSocket::bind(&address).expect("bind"));
@@ -112,7 +112,7 @@ fn a_device_without_offload_sees_only_ordinary_packets() {
     whole.route(&[(1, 1)]);
     assert_eq!(plain.port.offload().to_string(), "off (switched off)");
     ping(&plain, "10.0.0.2", 3);
-    // Super-packets from the one are cut for the other; ordinary packets of the other pass as they are.
+    // Super-packets of the first are segmented for the other; ordinary packets of the other stay unchanged.
     transfer(&whole, &plain, 4 << 20);
     transfer(&plain, &whole, 4 << 20);
 }
@@ -164,7 +164,7 @@ fn datagrams_that_were_written_together_arrive_one_by_one_as_they_were_sent() {
     client.connect("10.0.0.3:7000").expect("a route");
     let before: u64 = written(&runtime);
     let mut buffer = [0; 2000];
-    // A burst fits the receiver's buffer; most lengths are equal, some are not.
+    // A burst fits the receiver's buffer; most lengths are equal, some differ.
     let length = |number: usize| {
         if number.is_multiple_of(17) {
             number % 400

@@ -1,4 +1,4 @@
-//! Links between runtimes and inside one, without devices: coming up, carrying, getting lost, coming back.
+//! Tests of links between runtimes and inside one, without devices: connect, carry, disconnect, reconnect.
 
 mod common;
 
@@ -34,7 +34,7 @@ fn over(carrier: Carrier) -> (Arc<Runtime>, TestNode, Arc<Runtime>, TestNode) {
     (home, one, away, two)
 }
 
-/// Sends a message from one node to the other and waits until it is there.
+/// Sends a message from one node to the other and waits until it arrives.
 fn say(from: &TestNode, to: &TestNode, text: &[u8]) {
     let filter = FlowFilter {
         src_node: from.id,
@@ -131,8 +131,8 @@ fn a_session_crosses_every_kind_of_link_between_processes() {
             let shard = home.stats().shards[0];
             (shard.stream_in_bytes, shard.stream_out_bytes)
         };
-        // What one side has sent is what the other has read, to the byte; the acceptor's side of the handshake alone
-        // goes uncounted.
+        // The bytes that one side has sent equal those that the other has read; only the acceptor's side of the
+        // handshake is not counted.
         let deadline = std::time::Instant::now() + common::LIMIT;
         loop {
             let ((home_in, home_out), (away_in, away_out)) = (moved(&home), moved(&away));
@@ -167,7 +167,7 @@ fn a_socket_that_leads_nowhere_leaves_tcp() {
 
 #[test]
 fn a_socket_of_another_process_leaves_tcp() {
-    // As when two machines use the same path: there is a process behind it, but not the neighbour's.
+    // As when two machines use the same path: a process listens there, but not the neighbour's.
     let other = runtime_for(Carrier::Shared, 1);
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
@@ -247,7 +247,7 @@ fn go_and_come_back(carrier: Carrier) {
         reason,
         "the neighbour ended the link: the neighbouring node was closed"
     );
-    // Meanwhile the dialler tries again; a new process takes the port over. The old listener is closed when its shard
+    // Meanwhile the dialler retries, and a new process takes the port over. The old listener is closed when its shard
     // has ended, which dropping the runtime waits for.
     let config = RuntimeConfig {
         shards: Some(1),
@@ -261,7 +261,7 @@ fn go_and_come_back(carrier: Carrier) {
     one.heard.wait_link(2, true);
     two.heard.wait_link(1, true);
     let back = two.heard.carrier(1);
-    // A dialler that met the socket in the moment without one has taken TCP.
+    // A dialler that retried while there was no socket has used TCP.
     assert!(
         back == Some(carrier) || back == Some(Carrier::Tcp),
         "{back:?}"
@@ -326,7 +326,7 @@ fn unauthenticated_connections_are_refused_and_change_nothing() {
             .expect("timeout");
         stream.write_all(noise).expect("sent");
         let mut answer = Vec::new();
-        // Closed with a reason, or reset because we sent more than was read.
+        // Closed with a reason, or reset because more was sent than was read.
         let _ = stream.read_to_end(&mut answer);
     }
     say(&one, &two, b"still here");

@@ -22,7 +22,7 @@ use nm_engine::{Command, Delivery, Event, FlowFilter, NodeConfig, NodeId, Shared
 use nm_kernel::local;
 use nm_kernel::ring::{RingMemory, RingWriter};
 
-/// A neighbour played by the test, byte by byte.
+/// A neighbour whose bytes the test writes itself.
 enum Raw {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -42,7 +42,7 @@ impl Raw {
     }
 }
 
-/// One that has been welcomed.
+/// A neighbour after its welcome.
 fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> Raw {
     if carrier == Carrier::Tcp {
         let address: SocketAddr = home.listen_address().expect("it listens");
@@ -66,7 +66,7 @@ fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> 
     Raw::Shared(stream, out)
 }
 
-/// A unix socket on which nothing but our proof is missing.
+/// A unix socket whose handshake lacks only the dialler's proof.
 fn proven(home: &Runtime, from: NodeId, to: NodeId) -> (UnixStream, Vec<u8>) {
     let socket = home.socket().expect("usable").expect("it has one");
     let mut stream = UnixStream::connect(socket).expect("the socket is open");
@@ -75,7 +75,7 @@ fn proven(home: &Runtime, from: NodeId, to: NodeId) -> (UnixStream, Vec<u8>) {
     (stream, proof)
 }
 
-/// Reads a welcome; whether it is one to shared memory.
+/// Reads a welcome; returns whether it is one to shared memory.
 fn welcomed(stream: &mut impl Read) -> bool {
     let (flags, body) = read_frame(stream).expect("an answer");
     assert_eq!(flags, WELCOME, "{}", String::from_utf8_lossy(&body));
@@ -188,7 +188,7 @@ fn no_silence_over(carrier: Carrier) {
     one.route(&[(2, 2), (3, 3)]);
     let _silent = raw_neighbour(&home, carrier, 2, 1);
     one.heard.wait_link(2, true);
-    // More than the socket's buffers and our queue hold together.
+    // More than the socket's buffers and the queue hold together.
     for _ in 0..600 {
         message(&one, 2, vec![1; 60_000]);
     }
@@ -229,7 +229,7 @@ fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
         three.route(&[(4, 4)]);
         let _silent = raw_neighbour(&home, carrier, 2, 1);
         one.heard.wait_link(2, true);
-        // The link to the silent neighbour is full soon; every message to the other is flushed and drained at once.
+        // The link to the neighbour that does not read is soon full; every message to the other is flushed at once.
         let socket = one.inside(|| UdpSocket::bind("10.0.0.1:0").expect("a socket"));
         let pauses = || home.stats().shards[0].pauses;
         let deadline = Instant::now() + LIMIT;
@@ -242,7 +242,7 @@ fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
             after += u32::from(pauses() > 0);
             assert!(Instant::now() < deadline, "{carrier}: never full");
         }
-        // Once, and perhaps once more while the kernel's buffers still took some.
+        // Once, and perhaps once more while the kernel's buffers still accepted some.
         assert!(pauses() <= 3, "{} pauses with {carrier}", pauses());
     }
 }
@@ -253,8 +253,8 @@ fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
     let (one, three) = (node(&home, 1), node(&home, 3));
     join(&one, &three);
     one.link(2, LinkKind::Accept);
-    // Where the writer is, where the reader is: the first page of the memory, two lines apart. All of it is the
-    // neighbour's to write, so it writes random bytes everywhere.
+    // The positions of the writer and the reader are in the first page of the memory, two cache lines apart. The
+    // neighbour may write all of it, so it writes random bytes everywhere.
     for value in [u64::MAX, 1 << 40, (1 << 20) + 1] {
         let (_out, _back, memory) = RingMemory::make().expect("memory");
         let spoiler = File::from(memory.try_clone().expect("a descriptor to spare"));
@@ -267,7 +267,7 @@ fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
                 .write_all_at(&value.to_le_bytes(), line * 64)
                 .expect("it is ours");
         }
-        // It may have looked by itself already, and closed.
+        // The shard may have read it by itself already, and closed.
         let _ = (&stream).write_all(&[1]);
         let reason = one.heard.wait_link(2, false);
         assert!(reason.contains("spoilt the shared memory"), "{reason}");
@@ -295,7 +295,7 @@ fn something_else_than_memory_is_not_taken_and_the_link_stays_on_the_socket() {
     assert_eq!(one.heard.carrier(2), Some(Carrier::Unix));
 }
 
-/// An owner whose callback blocks, which it must not: until the test opens the gate.
+/// A sink whose callback blocks, which is forbidden, until the test opens the gate.
 struct Sleepy {
     heard: Memory,
     gate: Mutex<Receiver<()>>,
@@ -311,7 +311,7 @@ impl NodeSink for Sleepy {
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         if carrier.is_some() {
             let gate = self.gate.lock().expect("nobody panicked with it");
-            // Bounded, so that a failed assertion does not leave a thread behind for good.
+            // Bounded, so that a failed assertion does not leave a thread behind.
             let _ = gate.recv_timeout(Duration::from_secs(60));
         }
         self.heard.link_state(remote, carrier, reason);
@@ -347,7 +347,7 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
         })
         .expect("added");
     let (two, three) = (node_on(&home, 2, 1), node_on(&home, 3, 2));
-    // Its answer depends on which end of the link came first; that the call comes back at all does not.
+    // Its result depends on which end of the link was first; it only has to return.
     let stuck = std::thread::spawn({
         let port = port.clone();
         move || {
@@ -367,12 +367,12 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
     assert!(told.starts_with("0 ") && told.ends_with(" [1]"), "{told}");
     assert!(home.stats().shards[0].stalled);
     assert!(!home.stats().shards[1].stalled);
-    // Whoever speaks for all nodes must not be held up by one: refused at once, not after half a minute.
+    // A thread that serves all nodes must not be blocked by one: refused at once, not after half a minute.
     let asked = Instant::now();
     let refused = port.stats().expect_err("nobody can answer");
     assert_eq!(refused.id(), "node.stalled");
     assert!(asked.elapsed() < Duration::from_secs(10));
-    // The gate is still shut, so this can only come about beside the stuck shard.
+    // The gate is still closed, so the other shards have done this beside the stuck one.
     join(&two, &three);
     open.send(()).expect("the shard waits for it");
     let _ = stuck.join().expect("it ends");

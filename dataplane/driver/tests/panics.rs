@@ -18,7 +18,7 @@ use nm_engine::{
     SharedBytes, Target,
 };
 
-/// An owner whose code panics on the packet thread, in the place of an engine that does.
+/// A sink that panics on the packet thread, in place of an engine that does.
 #[derive(Default)]
 struct Faulty {
     heard: Memory,
@@ -98,7 +98,7 @@ fn send(from: &TestNode, to: NodeId, text: &[u8]) {
     });
 }
 
-/// A message at which its receiver fails. Whoever sends it may be told that its request was under way then.
+/// A message that makes its receiver fail. The sender's request may be pending at that time and then fails too.
 fn poison(from: &TestNode, to: NodeId) {
     let command = Command::SendMessage {
         target: Target::Node(to),
@@ -118,7 +118,7 @@ fn arrives(from: &TestNode, to: &TestNode, heard: &Memory, text: &[u8]) {
     });
 }
 
-/// Nodes 1 and 3 are sound and linked in memory on the same thread as 2, which is faulty and linked to both.
+/// Nodes 1 and 3 do not fail and are linked in memory on the same thread to node 2, which fails.
 struct Scene {
     home: Arc<Runtime>,
     one: TestNode,
@@ -166,14 +166,14 @@ fn only_the_node_that_failed_starts_anew() {
     };
     faulty.command(Command::JoinGroup { group_id: 7 });
     sink.armed.store(true, Ordering::SeqCst);
-    // A packet of its neighbour's is what it fails at.
+    // A packet from its neighbour makes it fail.
     poison(&one, 2);
     let reason = sink.heard.wait_link(u32::MAX, false);
     assert!(
         reason.starts_with("the packet engine of node 2 failed: injected (driver/tests/panics.rs:"),
         "{reason}"
     );
-    // Its owner hears of everything that is over.
+    // Its sink receives the end of everything that has ended.
     assert_eq!(sink.heard.wait_link(1, false), reason);
     sink.heard.wait("the end of the session", |heard| {
         heard.events.iter().find_map(|event| match event {
@@ -184,7 +184,7 @@ fn only_the_node_that_failed_starts_anew() {
             _ => None,
         })
     });
-    // The neighbours learn that the link is down and why.
+    // The neighbours get the state of the link and the reason.
     for other in [&one, &three] {
         let said = other.heard.wait_link(2, false);
         assert!(said.contains("failed and was started anew"), "{said}");
@@ -192,7 +192,7 @@ fn only_the_node_that_failed_starts_anew() {
     arrives(&one, &three, &three.heard, b"the others go on");
     let stats = faulty.port.stats().expect("the handle stays valid");
     assert!(stats.links.is_empty());
-    // What the controller does next.
+    // The controller's next orders.
     faulty.link(1, LinkKind::Memory);
     one.heard.wait_link(2, true);
     receive(faulty, 1);
@@ -287,7 +287,7 @@ fn links_to_other_processes_survive_a_panic_of_another_node() {
     for carrier in CARRIERS {
         let (home, away) = (runtime_for(carrier, 1), runtime_for(carrier, 1));
         let (one, two, four) = (node(&home, 1), faulty(&home, 2), node(&away, 4));
-        // One link that is up, one that is being dialled, one that waits to be.
+        // One link that is up, one that is being dialled, one that waits to be dialled.
         one.link(4, LinkKind::Accept);
         dial(&four, &home, 1);
         one.heard.wait_link(4, true);
@@ -360,8 +360,8 @@ fn panics_again_and_again_cost_every_node_of_the_thread_its_engine() {
             receive(&two.node, 1);
         }
     }
-    // The fifth time it counts as the thread's fault and restarts the other engines as well. Node 1 may be told of its
-    // neighbour's restart after its own, so the reason need not be the last one.
+    // The fifth time it counts as the thread's fault and restarts the other engines as well. The restart of node 1's
+    // neighbour may be reported after its own, so the reason need not be the last one.
     one.heard.wait("a restart of its own engine", |heard| {
         heard.links.iter().find_map(|(remote, up, reason)| {
             (*remote == 3 && !up && reason.starts_with("packet thread 0 failed: injected"))

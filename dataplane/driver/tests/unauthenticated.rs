@@ -1,4 +1,4 @@
-//! Who does not have a link's key gets nothing from either end, whatever it says.
+//! Test that a peer without a link's key gets nothing from either end.
 
 mod common;
 
@@ -20,24 +20,24 @@ fn connect(home: &Runtime) -> TcpStream {
     stream
 }
 
-/// Reads the refusal that must come next.
+/// Reads the refusal, which must be the next message.
 fn refused(stream: &mut TcpStream) -> String {
     let (flags, body) = read_frame(stream).expect("an answer");
     assert_eq!(flags, REFUSE);
     let mut rest = Vec::new();
-    // Closed, or reset because it did not read all that we sent.
+    // Closed, or reset because not all sent bytes were read.
     let _ = stream.read_to_end(&mut rest);
     assert!(rest.is_empty());
     String::from_utf8(body).expect("a sentence")
 }
 
-/// Everything that was said over one connection from the dialler's and from the acceptor's side.
+/// All bytes of one connection from the dialler's and from the acceptor's side.
 struct Recorded {
     dialler: Vec<Vec<u8>>,
     acceptor: Vec<Vec<u8>>,
 }
 
-/// Two nodes link up through a wire that is listened to.
+/// Links two nodes through a proxy that records the bytes.
 fn record(home: &Runtime, from: NodeId, to: NodeId) -> Recorded {
     let mut stream = connect(home);
     let said = prove(&mut stream, &key(TOKEN), from, to);
@@ -56,7 +56,7 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
     let two = node(&away, 2);
     let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = squatter.local_addr().expect("bound");
-    // A link of the same pair elsewhere, overheard, may help the squatter.
+    // A recorded handshake of the same pair elsewhere may help the attacker.
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -85,7 +85,7 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
         stream.set_read_timeout(Some(LIMIT)).expect("timeout");
         let (flags, greeting) = read_frame(&mut stream).expect("a greeting");
         assert_eq!(flags, HELLO);
-        // The version, both nodes, a nonce, the lab: all but the nonce is known to everybody.
+        // The version, both nodes, a nonce, the lab: all but the nonce is public.
         assert_eq!(greeting.len(), 1 + 4 + 4 + 32 + 2 + 4);
         stream.write_all(&answer).expect("sent");
         let mut rest = Vec::new();
@@ -160,7 +160,7 @@ fn an_acceptors_own_proof_sent_back_to_it_is_refused() {
         .expect("sent");
     assert_eq!(refused(&mut stream), "wrong proof");
     // With a second unauthenticated connection as the oracle: it answers a challenge with what the acceptor itself
-    // would say to the same greeting.
+    // would send after the same hello message.
     let mut first = connect(&home);
     first
         .write_all(&hello("test", 2, 1, [7; 32]))
@@ -208,7 +208,7 @@ fn another_lab_and_another_pair_are_not_let_in_with_a_good_key() {
         .write_all(&hello("other", 2, 1, [1; 32]))
         .expect("sent");
     assert_eq!(refused(&mut stream), "no node 1 of lab other here");
-    // A node that has no link here waits for one, within the limit, and is not challenged.
+    // A node that has no link here waits for one, within the limit, and gets no challenge.
     let mut stream = connect(&home);
     let short = Duration::from_millis(200);
     stream.set_read_timeout(Some(short)).expect("timeout");

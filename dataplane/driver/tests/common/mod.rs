@@ -1,4 +1,4 @@
-//! What the runtime's tests share: nodes with and without devices, links, and sinks that remember.
+//! Fixtures of the runtime's tests: nodes with and without devices, links, and sinks that record events.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 use std::collections::BTreeMap;
@@ -17,36 +17,36 @@ use nm_engine::{Command, CommandOutput, Delivery, Event, LinkSpec, NodeConfig, N
 use nm_kernel::namespace;
 use nm_kernel::tun::{TunDevice, DEFAULT_DEVICE};
 
-/// Every wait in these tests ends after this.
+/// Time limit of every wait in these tests.
 pub const LIMIT: Duration = Duration::from_secs(10);
-/// From which the links of most tests make their keys.
+/// The text from which the links of most tests derive their keys.
 pub const TOKEN: &str = "open sesame";
 
-/// A key that is the same for the same word.
+/// A key derived from a text.
 pub fn key(word: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..word.len()].copy_from_slice(word.as_bytes());
     bytes
 }
 
-/// The same, as the driver takes it.
+/// The same key as the driver's type.
 pub fn secret(word: &str) -> LinkSecret {
     LinkSecret::from_bytes(&key(word)).expect("the right length")
 }
 
-/// What a node's owner heard.
+/// The events that a node's sink received.
 #[derive(Default)]
 pub struct Heard {
     pub links: Vec<(NodeId, bool, String)>,
-    /// What carried each link when it came up last.
+    /// The last carrier of each link.
     pub carriers: BTreeMap<NodeId, Carrier>,
     pub events: Vec<Event>,
     pub messages: Vec<Vec<u8>>,
-    /// Connections that could not prove to be who they said, with how often that was.
+    /// The nodes that failed connections claimed to be, with the reported counts.
     pub refused: Vec<(NodeId, u64)>,
 }
 
-/// A sink that remembers everything and can be waited on.
+/// A sink that records everything and can be waited on.
 #[derive(Default)]
 pub struct Memory {
     heard: Mutex<Heard>,
@@ -64,7 +64,7 @@ impl Memory {
         self.changed.notify_all();
     }
 
-    /// Waits until `question` has an answer.
+    /// Waits until `question` returns a value.
     pub fn wait<T>(&self, what: &str, question: impl Fn(&mut Heard) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
         let mut heard = self
@@ -86,14 +86,14 @@ impl Memory {
         }
     }
 
-    /// What carries a link, or carried it last.
+    /// The current or last carrier of a link.
     pub fn carrier(&self, remote: NodeId) -> Option<Carrier> {
         self.wait("the lock", |heard| {
             Some(heard.carriers.get(&remote).copied())
         })
     }
 
-    /// Waits until the last word about a link is this; returns the reason.
+    /// Waits until the last reported state of a link is this; returns the reason.
     pub fn wait_link(&self, remote: NodeId, up: bool) -> String {
         self.wait(&format!("link to {remote} up={up}"), |heard| {
             let last = heard
@@ -144,7 +144,7 @@ impl TestNode {
         self.port.command(command).expect("the engine agrees")
     }
 
-    /// Sends everything for `dst` to `next`.
+    /// Routes everything for `dst` to `next`.
     pub fn route(&self, pairs: &[(NodeId, NodeId)]) {
         let most = pairs.iter().map(|&(dst, _)| dst).max().unwrap_or(0) as usize;
         let mut table = vec![0; most + 1];
@@ -186,7 +186,7 @@ impl TestNode {
         self.port.connect_link(setup).expect("the engine agrees");
     }
 
-    /// Runs a program inside the node's namespace and returns whether it succeeded, and what it said.
+    /// Runs a program inside the node's namespace; returns whether it succeeded, and its output.
     pub fn run(&self, program: &str, arguments: &[&str]) -> (bool, String) {
         let space = self.space.as_ref().expect("a node with a device");
         let output = namespace::run_in(Some(space.as_fd()), || {
@@ -217,7 +217,7 @@ pub fn runtime(shards: usize) -> Arc<Runtime> {
     Runtime::start(config).expect("a runtime needs no privilege")
 }
 
-/// What may carry a link between two runtimes.
+/// The carriers of links between two runtimes.
 pub const CARRIERS: [Carrier; 3] = [Carrier::Shared, Carrier::Unix, Carrier::Tcp];
 
 /// A path that no other test uses.
@@ -227,7 +227,7 @@ pub fn fresh_path() -> PathBuf {
     std::env::temp_dir().join(format!("nm-driver-{}-{number}.sock", std::process::id()))
 }
 
-/// How a runtime is made whose links to others go over `carrier` at best.
+/// The configuration of a runtime whose links to others use at best `carrier`.
 pub fn config_for(carrier: Carrier, shards: usize) -> RuntimeConfig {
     RuntimeConfig {
         shards: Some(shards),
@@ -238,12 +238,12 @@ pub fn config_for(carrier: Carrier, shards: usize) -> RuntimeConfig {
     }
 }
 
-/// Such a runtime.
+/// A runtime with that configuration.
 pub fn runtime_for(carrier: Carrier, shards: usize) -> Arc<Runtime> {
     Runtime::start(config_for(carrier, shards)).expect("a runtime needs no privilege")
 }
 
-/// Makes `from` dial `to`, a node of `home`, by every way that it offers.
+/// Makes `from` dial `to`, a node of `home`, by every available transport.
 pub fn dial(from: &TestNode, home: &Runtime, to: NodeId) {
     let address = home.listen_address().expect("it listens");
     let socket = home.socket().expect("a usable path");
@@ -305,7 +305,7 @@ pub fn tun_node(
     }
 }
 
-/// Whether namespaces and devices may be made here; says why not.
+/// Whether the process may create namespaces and devices; prints the reason if not.
 pub fn permitted() -> bool {
     let outcome = namespace::create().and_then(|space| {
         namespace::run_in(Some(space.as_fd()), || {
@@ -318,7 +318,7 @@ pub fn permitted() -> bool {
     outcome.is_ok()
 }
 
-/// Joins two nodes of one runtime.
+/// Links two nodes of one runtime.
 pub fn join(a: &TestNode, b: &TestNode) {
     a.link(b.id, LinkKind::Memory);
     b.link(a.id, LinkKind::Memory);
@@ -326,7 +326,7 @@ pub fn join(a: &TestNode, b: &TestNode) {
     b.heard.wait_link(a.id, true);
 }
 
-/// The link protocol played by a test, byte by byte and apart from the driver's own code.
+/// The link protocol implemented by the tests, independently of the driver's own code.
 pub mod raw {
     use std::io::Read;
 
@@ -342,7 +342,7 @@ pub mod raw {
     pub const CHALLENGE: u16 = 0x8005;
     pub const PROOF: u16 = 0x8006;
 
-    /// What a frame's flags and body are.
+    /// A frame with these flags and this body.
     pub fn frame(flags: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
         bytes.extend_from_slice(&flags.to_le_bytes());
@@ -351,7 +351,7 @@ pub mod raw {
         bytes
     }
 
-    /// Reads one frame: its flags and its body. Nothing when the stream has ended.
+    /// Reads one frame: its flags and its body. `None` when the stream has ended.
     pub fn read_frame(stream: &mut impl Read) -> Option<(u16, Vec<u8>)> {
         let mut header = [0; HEADER];
         stream.read_exact(&mut header).ok()?;
@@ -371,7 +371,7 @@ pub mod raw {
         frame(HELLO, &body)
     }
 
-    /// The proof of one end; `accepts` says which.
+    /// The proof of one end; `accepts` selects which.
     pub fn proof(
         key: &[u8; 32],
         accepts: bool,
@@ -395,7 +395,7 @@ pub mod raw {
         mac.finalize().into_bytes().into()
     }
 
-    /// A dialler's handshake up to its proof, which is returned and not sent: the shared memory may go with it.
+    /// A dialler's handshake up to its proof, which is returned and not sent: the shared memory may be sent with it.
     pub fn prove(
         stream: &mut (impl Read + std::io::Write),
         key: &[u8; 32],
