@@ -1,4 +1,4 @@
-//! A ring in memory shared with another process, whose contents are not trusted.
+//! Fuzz a ring in memory shared with another process, whose contents are not trusted.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,8 +15,8 @@ const STEPS: usize = 200;
 const LINE: u64 = 128;
 const FIELDS: u64 = 10;
 
-/// Writes, reads and corrupts what the bytes say. Until something is corrupted, what is read is what was written; after
-/// that nothing worse happens than a broken lane.
+/// Performs the writes, reads and corruptions that the bytes describe. Until the memory is corrupted, the bytes read
+/// equal the bytes written; after that the worst result is a broken lane.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (out, back, memory) = RingMemory::make().expect("memory to share");
@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
                 let value = match input.u8() % 4 {
                     0 => input.u64(),
                     1 => u64::from(input.u32()),
-                    // A little more or less than what stands there.
+                    // A little more or less than the present value.
                     near => {
                         let mut old = [0; 8];
                         memory
@@ -66,7 +66,7 @@ pub fn run(data: &[u8]) {
 struct Lane {
     writer: RingWriter,
     reader: RingReader,
-    /// What was written and not read yet.
+    /// Bytes written and not read yet.
     under_way: VecDeque<u8>,
     next: u8,
 }
@@ -135,7 +135,7 @@ impl Lane {
                 )
             );
         }
-        // Two ends of one process: what they would tell each other is of no interest, only that they can be asked.
+        // Both ends are in one process: the results do not matter, only that the calls do not panic.
         let _ = (self.writer.may_sleep(), self.reader.may_sleep());
         let _ = (
             self.writer.must_wake_reader(),
@@ -145,7 +145,7 @@ impl Lane {
     }
 }
 
-/// Mostly small, at times more than there is room for.
+/// Mostly small, at times more than the ring has room for.
 fn size(input: &mut Input<'_>) -> usize {
     let size = usize::from(input.u16());
     match size % 16 {
