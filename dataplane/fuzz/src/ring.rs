@@ -23,7 +23,7 @@ pub fn run(data: &[u8]) {
     let (far_out, far_back) = RingMemory::take(memory.as_fd()).expect("the same memory");
     let memory = File::from(memory);
     let mut lanes = [Lane::new(out, far_back), Lane::new(far_out, back)];
-    let mut spoilt = false;
+    let mut corrupted = false;
     for _ in 0..STEPS {
         if input.is_empty() {
             break;
@@ -31,11 +31,11 @@ pub fn run(data: &[u8]) {
         let choice = input.u8();
         let lane = &mut lanes[usize::from(choice >> 7)];
         match choice % 8 {
-            0..=2 => lane.write(&mut input, spoilt),
-            3..=5 => lane.read(&mut input, spoilt),
-            6 => lane.ask(spoilt),
+            0..=2 => lane.write(&mut input, corrupted),
+            3..=5 => lane.read(&mut input, corrupted),
+            6 => lane.ask(corrupted),
             _ => {
-                spoilt = true;
+                corrupted = true;
                 let field = u64::from(input.u8()) % FIELDS * LINE;
                 let value = match input.u8() % 4 {
                     0 => input.u64(),
@@ -81,7 +81,7 @@ impl Lane {
         }
     }
 
-    fn write(&mut self, input: &mut Input<'_>, spoilt: bool) {
+    fn write(&mut self, input: &mut Input<'_>, corrupted: bool) {
         let sizes = [size(input), size(input)];
         let pieces = sizes.map(|size| {
             (0..size)
@@ -95,38 +95,38 @@ impl Lane {
             .writer
             .write(&[IoSlice::new(&pieces[0]), IoSlice::new(&pieces[1])]);
         let all = pieces.concat();
-        if spoilt {
+        if corrupted {
             assert!(written.is_ok_and(|count| count <= all.len()) || written == Err(BrokenRing));
             return;
         }
-        let written = written.expect("nobody spoilt it");
+        let written = written.expect("not corrupted");
         assert_eq!(written, all.len().min(RING_BYTES - self.under_way.len()));
         self.next = self.next.wrapping_sub((all.len() - written) as u8);
         self.under_way.extend(&all[..written]);
     }
 
-    fn read(&mut self, input: &mut Input<'_>, spoilt: bool) {
+    fn read(&mut self, input: &mut Input<'_>, corrupted: bool) {
         let mut pieces = [vec![0; size(input)], vec![0; size(input)]];
         let asked = pieces[0].len() + pieces[1].len();
         let [first, second] = &mut pieces;
         let got = self
             .reader
             .read(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]);
-        if spoilt {
+        if corrupted {
             assert!(got.is_ok_and(|count| count <= asked) || got == Err(BrokenRing));
             return;
         }
-        let got = got.expect("nobody spoilt it");
+        let got = got.expect("not corrupted");
         assert_eq!(got, asked.min(self.under_way.len()));
         let expected: Vec<u8> = self.under_way.drain(..got).collect();
         assert_eq!(pieces.concat()[..got], expected[..]);
     }
 
-    fn ask(&mut self, spoilt: bool) {
+    fn ask(&mut self, corrupted: bool) {
         let (room, there) = (self.writer.room(), self.reader.available());
         assert!(room.is_err() || room.is_ok_and(|room| room <= RING_BYTES));
         assert!(there.is_err() || there.is_ok_and(|there| there <= RING_BYTES));
-        if !spoilt {
+        if !corrupted {
             assert_eq!(
                 (room, there),
                 (
