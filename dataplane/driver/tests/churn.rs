@@ -17,9 +17,9 @@ const NODES: NodeId = 6;
 const FOR: Duration = Duration::from_millis(1500);
 
 /// The order of events depends on the machine; the random choices are reproducible.
-struct Dice(SplitMix64);
+struct Choices(SplitMix64);
 
-impl Dice {
+impl Choices {
     fn roll(&mut self, below: u64) -> u64 {
         self.0.next_u64() % below
     }
@@ -66,9 +66,9 @@ fn equip(homes: &[Arc<Runtime>; 2], id: NodeId) -> TestNode {
     node
 }
 
-fn talk(node: &TestNode, dice: &mut Dice) {
-    let to = 1 + dice.roll(u64::from(NODES)) as NodeId;
-    let payload = SharedBytes::new(vec![0u8; dice.roll(60_000) as usize]);
+fn send_random(node: &TestNode, choices: &mut Choices) {
+    let to = 1 + choices.roll(u64::from(NODES)) as NodeId;
+    let payload = SharedBytes::new(vec![0u8; choices.roll(60_000) as usize]);
     let command = Command::SendMessage {
         target: Target::Node(to),
         src_port: None,
@@ -79,12 +79,12 @@ fn talk(node: &TestNode, dice: &mut Dice) {
 }
 
 /// One thread owns one node and performs random operations with it.
-fn live(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
-    let mut dice = Dice(SplitMix64::seed_from_u64(u64::from(id)));
+fn run_node(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
+    let mut choices = Choices(SplitMix64::seed_from_u64(u64::from(id)));
     let mut node = equip(homes, id);
     while !stop.load(Ordering::Relaxed) {
-        let other = 1 + (u64::from(id) + dice.roll(u64::from(NODES - 1))) as NodeId % NODES;
-        match dice.roll(40) {
+        let other = 1 + (u64::from(id) + choices.roll(u64::from(NODES - 1))) as NodeId % NODES;
+        match choices.roll(40) {
             0 => {
                 node.port.close();
                 node = equip(homes, id);
@@ -94,14 +94,14 @@ fn live(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
                 link(homes, &node, other);
             }
             3 => drop(node.port.stats().expect("the node is there")),
-            _ => talk(&node, &mut dice),
+            _ => send_random(&node, &mut choices),
         }
     }
     node
 }
 
 #[test]
-fn nothing_hangs_and_everything_links_up_again() {
+fn random_changes_cause_no_deadlock_and_all_links_come_up_again() {
     for carrier in CARRIERS {
         links_up_again_over(carrier);
     }
@@ -113,7 +113,7 @@ fn links_up_again_over(carrier: Carrier) {
     let nodes: Vec<TestNode> = std::thread::scope(|scope| {
         let (homes, stop) = (&homes, &stop);
         let threads: Vec<_> = (1..=NODES)
-            .map(|id| scope.spawn(move || live(homes, id, stop)))
+            .map(|id| scope.spawn(move || run_node(homes, id, stop)))
             .collect();
         std::thread::sleep(FOR);
         stop.store(true, Ordering::Relaxed);

@@ -100,7 +100,7 @@ fn ping_and_tcp_pass_between_shards() {
 }
 
 #[test]
-fn a_device_without_offload_sees_only_ordinary_packets() {
+fn a_device_without_offload_gets_only_ordinary_packets() {
     if !permitted() {
         return;
     }
@@ -118,7 +118,7 @@ fn a_device_without_offload_sees_only_ordinary_packets() {
 }
 
 #[test]
-fn nodes_stay_together_unless_their_packets_are_plain() {
+fn nodes_are_placed_in_blocks_unless_their_packets_are_plain() {
     if !permitted() {
         return;
     }
@@ -149,7 +149,7 @@ fn datagrams_are_echoed() {
         let (got, from) = server.recv_from(&mut buffer).expect("it arrives");
         assert_eq!(got, size);
         server.send_to(&buffer[..got], from).expect("sent back");
-        assert_eq!(client.recv(&mut buffer).expect("it comes back"), size);
+        assert_eq!(client.recv(&mut buffer).expect("an echo"), size);
     }
 }
 
@@ -197,7 +197,7 @@ fn written(runtime: &Runtime) -> u64 {
 }
 
 #[test]
-fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
+fn a_delay_of_ten_milliseconds_is_measured_as_ten_milliseconds() {
     if !permitted() {
         return;
     }
@@ -211,8 +211,8 @@ fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
         node.link_with(remote, LinkKind::Memory, spec.clone(), common::TOKEN);
         node.route(&[(remote, remote)]);
     }
-    nodes[0].heard.wait_link(2, true);
-    nodes[1].heard.wait_link(1, true);
+    nodes[0].record.wait_link(2, true);
+    nodes[1].record.wait_link(1, true);
     let (socket, echo) = (udp(&nodes[0], 7001), udp(&nodes[1], 7000));
     let best = (0..10)
         .map(|_| {
@@ -220,7 +220,7 @@ fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
             socket.send_to(b"ping", "10.0.0.2:7000").expect("sent");
             let (_, from) = echo.recv_from(&mut buffer).expect("it arrives");
             echo.send_to(b"pong", from).expect("sent back");
-            socket.recv(&mut buffer).expect("it comes back");
+            socket.recv(&mut buffer).expect("an echo");
             start.elapsed()
         })
         .min()
@@ -230,7 +230,7 @@ fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
 }
 
 #[test]
-fn a_closed_node_is_gone_at_once_and_may_come_back() {
+fn a_closed_node_is_removed_at_once_and_can_be_added_again() {
     if !permitted() {
         return;
     }
@@ -247,19 +247,19 @@ fn a_closed_node_is_gone_at_once_and_may_come_back() {
         start.elapsed()
     );
     assert_eq!(
-        one.heard.wait_link(2, false),
+        one.record.wait_link(2, false),
         "the neighbouring node was closed"
     );
     assert!(two.port.stats().is_err());
     let again = tun_node(&runtime, 2, None, OffloadChoice::Auto);
     again.link(1, LinkKind::Memory);
     again.route(&[(1, 1)]);
-    one.heard.wait_link(2, true);
+    one.record.wait_link(2, true);
     ping(&one, "10.0.0.2", 3);
 }
 
 #[test]
-fn a_device_that_cannot_be_set_up_does_not_stay_behind() {
+fn a_device_whose_setup_fails_is_removed() {
     if !permitted() {
         return;
     }
@@ -278,7 +278,7 @@ fn a_device_that_cannot_be_set_up_does_not_stay_behind() {
                 space.try_clone().expect("a descriptor to spare"),
             ),
         }),
-        sink: std::sync::Arc::new(common::Memory::default()),
+        sink: std::sync::Arc::new(common::RecordingSink::default()),
         lab: "test".into(),
         shard: None,
     };

@@ -45,8 +45,8 @@ fn link_up(home: &std::sync::Arc<Runtime>, carrier: Carrier) -> Duration {
     let start = Instant::now();
     one.link(2, LinkKind::Accept);
     dial(&two, home, 1);
-    one.heard.wait_link(2, true);
-    two.heard.wait_link(1, true);
+    one.record.wait_link(2, true);
+    two.record.wait_link(1, true);
     start.elapsed()
 }
 
@@ -63,7 +63,7 @@ fn is_closed(stream: &mut impl Read) -> bool {
 }
 
 #[test]
-fn more_idle_connections_than_allowed_cost_nothing_and_a_neighbour_gets_through() {
+fn more_idle_connections_than_allowed_cost_no_processor_time_and_a_neighbour_connects() {
     let _turn = alone(20_000);
     for carrier in [Carrier::Tcp, Carrier::Unix] {
         let home = runtime_for(carrier, 1);
@@ -100,7 +100,7 @@ fn more_idle_connections_than_allowed_cost_nothing_and_a_neighbour_gets_through(
 }
 
 #[test]
-fn a_stream_of_connections_does_not_keep_a_neighbour_out() {
+fn continuous_new_connections_do_not_prevent_a_neighbour_from_connecting() {
     let _turn = alone(20_000);
     let home = runtime_for(Carrier::Tcp, 1);
     let address = home.listen_address().expect("it listens");
@@ -126,7 +126,7 @@ fn a_stream_of_connections_does_not_keep_a_neighbour_out() {
 }
 
 #[test]
-fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
+fn a_process_without_free_descriptors_pauses_its_listeners_until_some_are_free() {
     let _turn = alone(300);
     let home = runtime_for(Carrier::Tcp, 1);
     // One for the connection that will wait in the kernel's backlog.
@@ -149,7 +149,7 @@ fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
     connection.set_read_timeout(Some(LIMIT)).expect("timeout");
     assert!(
         is_closed(&mut connection),
-        "it said nothing in its five seconds"
+        "it sent nothing in its five seconds"
     );
 }
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use common::raw::{frame, prove, read_frame, BYE, WELCOME};
 use common::{
-    dial, join, key, node, permitted, runtime, runtime_for, tun_node, Memory, TestNode, CARRIERS,
-    LIMIT, TOKEN,
+    dial, join, key, node, permitted, runtime, runtime_for, tun_node, RecordingSink, TestNode,
+    CARRIERS, LIMIT, TOKEN,
 };
 use nm_driver::runtime::{Carrier, LinkKind, NodeSetup, NodeSink, OffloadChoice, Runtime};
 use nm_engine::{Command, Delivery, Event, FlowFilter, NodeConfig, NodeId, SharedBytes, Target};
@@ -93,13 +93,13 @@ fn message(from: &TestNode, to: NodeId, payload: Vec<u8>) {
 }
 
 #[test]
-fn whatever_a_neighbour_does_to_its_stream_has_a_name() {
+fn every_end_of_a_stream_is_reported_with_its_reason() {
     for carrier in CARRIERS {
-        whatever_a_neighbour_does_over(carrier);
+        ends_of_a_stream_over(carrier);
     }
 }
 
-fn whatever_a_neighbour_does_over(carrier: Carrier) {
+fn ends_of_a_stream_over(carrier: Carrier) {
     let home = runtime_for(carrier, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -115,11 +115,14 @@ fn whatever_a_neighbour_does_over(carrier: Carrier) {
             &frame(WELCOME, &[]),
             "does not speak the link protocol: a second welcome",
         ),
-        (&frame(BYE, b"gone fishing"), "ended the link: gone fishing"),
+        (
+            &frame(BYE, b"closed by the test"),
+            "ended the link: closed by the test",
+        ),
     ];
     for (bytes, reason) in cases {
         let mut neighbour = raw_neighbour(&home, carrier, 2, 1);
-        one.heard.wait_link(2, true);
+        one.record.wait_link(2, true);
         if !bytes.is_empty() {
             neighbour.send(bytes);
         }
@@ -128,13 +131,13 @@ fn whatever_a_neighbour_does_over(carrier: Carrier) {
             Raw::Unix(stream) | Raw::Shared(stream, _) => stream.shutdown(Shutdown::Write),
         };
         half_closed.expect("half closed");
-        let said = one.heard.wait_link(2, false);
-        assert!(said.contains(reason), "{said:?} should contain {reason:?}");
+        let text = one.record.wait_link(2, false);
+        assert!(text.contains(reason), "{text:?} should contain {reason:?}");
     }
 }
 
 #[test]
-fn an_invalid_packet_is_counted_and_the_link_goes_on() {
+fn an_invalid_packet_is_counted_and_the_link_stays_up() {
     for carrier in CARRIERS {
         invalid_packets_over(carrier);
     }
@@ -145,7 +148,7 @@ fn invalid_packets_over(carrier: Carrier) {
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     let mut neighbour = raw_neighbour(&home, carrier, 2, 1);
-    one.heard.wait_link(2, true);
+    one.record.wait_link(2, true);
     for body in [&[][..], &[0x45], &[0xff; 300], &[0x45; 40]] {
         neighbour.send(&frame(0, body));
     }
@@ -166,28 +169,28 @@ fn invalid_packets_over(carrier: Carrier) {
         std::thread::yield_now();
     }
     assert!(
-        one.heard
-            .wait("the link", |heard| heard.links.last().cloned())
+        one.record
+            .wait("the link", |record| record.links.last().cloned())
             .1,
         "still up"
     );
 }
 
 #[test]
-fn a_neighbour_that_does_not_read_silences_nobody_else() {
+fn a_neighbour_that_does_not_read_does_not_delay_others() {
     for carrier in CARRIERS {
-        no_silence_over(carrier);
+        no_delay_over(carrier);
     }
 }
 
-fn no_silence_over(carrier: Carrier) {
+fn no_delay_over(carrier: Carrier) {
     let home = runtime_for(carrier, 1);
     let (one, three) = (node(&home, 1), node(&home, 3));
     join(&one, &three);
     one.link(2, LinkKind::Accept);
     one.route(&[(2, 2), (3, 3)]);
     let _silent = raw_neighbour(&home, carrier, 2, 1);
-    one.heard.wait_link(2, true);
+    one.record.wait_link(2, true);
     // More than the socket's buffers and the queue hold together.
     for _ in 0..600 {
         message(&one, 2, vec![1; 60_000]);
@@ -202,8 +205,8 @@ fn no_silence_over(carrier: Carrier) {
     let start = Instant::now();
     message(&one, 3, b"hello".to_vec());
     three
-        .heard
-        .wait("the message", |heard| heard.messages.pop());
+        .record
+        .wait("the message", |record| record.messages.pop());
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -213,7 +216,7 @@ fn no_silence_over(carrier: Carrier) {
 }
 
 #[test]
-fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
+fn a_link_with_room_resumes_only_the_nodes_that_wait_for_it() {
     if !permitted() {
         return;
     }
@@ -225,10 +228,10 @@ fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
         one.route(&[(2, 2)]);
         three.link(4, LinkKind::Accept);
         dial(&four, &home, 3);
-        three.heard.wait_link(4, true);
+        three.record.wait_link(4, true);
         three.route(&[(4, 4)]);
         let _silent = raw_neighbour(&home, carrier, 2, 1);
-        one.heard.wait_link(2, true);
+        one.record.wait_link(2, true);
         // The link to the neighbour that does not read is soon full; every message to the other is flushed at once.
         let socket = one.inside(|| UdpSocket::bind("10.0.0.1:0").expect("a socket"));
         let pauses = || home.stats().shards[0].pauses;
@@ -248,7 +251,7 @@ fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
 }
 
 #[test]
-fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
+fn corrupted_shared_memory_ends_its_link_only() {
     let home = runtime_for(Carrier::Shared, 1);
     let (one, three) = (node(&home, 1), node(&home, 3));
     join(&one, &three);
@@ -261,7 +264,7 @@ fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
         let (stream, proof) = proven(&home, 2, 1);
         local::send_with(&stream, &proof, memory.as_fd()).expect("sent");
         assert!(welcomed(&mut &stream));
-        one.heard.wait_link(2, true);
+        one.record.wait_link(2, true);
         for line in 0..64 {
             spoiler
                 .write_all_at(&value.to_le_bytes(), line * 64)
@@ -269,21 +272,21 @@ fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
         }
         // The shard may have read it by itself already, and closed.
         let _ = (&stream).write_all(&[1]);
-        let reason = one.heard.wait_link(2, false);
-        assert!(reason.contains("spoilt the shared memory"), "{reason}");
+        let reason = one.record.wait_link(2, false);
+        assert!(reason.contains("corrupted the shared memory"), "{reason}");
     }
     one.route(&[(3, 3)]);
     assert!(
-        one.heard
-            .wait("the link to 3", |heard| {
-                heard.links.iter().rev().find(|link| link.0 == 3).cloned()
+        one.record
+            .wait("the link to 3", |record| {
+                record.links.iter().rev().find(|link| link.0 == 3).cloned()
             })
             .1
     );
 }
 
 #[test]
-fn something_else_than_memory_is_not_taken_and_the_link_stays_on_the_socket() {
+fn an_invalid_memory_descriptor_is_ignored_and_the_link_stays_on_the_socket() {
     let home = runtime_for(Carrier::Shared, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -291,50 +294,50 @@ fn something_else_than_memory_is_not_taken_and_the_link_stays_on_the_socket() {
     let file = File::open("/dev/zero").expect("it is everywhere");
     local::send_with(&stream, &proof, file.as_fd()).expect("sent");
     assert!(!welcomed(&mut &stream));
-    one.heard.wait_link(2, true);
-    assert_eq!(one.heard.carrier(2), Some(Carrier::Unix));
+    one.record.wait_link(2, true);
+    assert_eq!(one.record.carrier(2), Some(Carrier::Unix));
 }
 
 /// A sink whose callback blocks, which is forbidden, until the test opens the gate.
-struct Sleepy {
-    heard: Memory,
+struct BlockingSink {
+    record: RecordingSink,
     gate: Mutex<Receiver<()>>,
 }
 
-impl NodeSink for Sleepy {
+impl NodeSink for BlockingSink {
     fn event(&self, event: Event) {
-        self.heard.event(event);
+        self.record.event(event);
     }
     fn deliver(&self, delivery: Delivery) -> bool {
-        self.heard.deliver(delivery)
+        self.record.deliver(delivery)
     }
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         if carrier.is_some() {
-            let gate = self.gate.lock().expect("nobody panicked with it");
+            let gate = self.gate.lock().expect("no panic");
             // Bounded, so that a failed assertion does not leave a thread behind.
             let _ = gate.recv_timeout(Duration::from_secs(60));
         }
-        self.heard.link_state(remote, carrier, reason);
+        self.record.link_state(remote, carrier, reason);
     }
     fn shard_stalled(&self, shard: usize, for_ms: u64, nodes: &[NodeId]) {
-        self.heard.link_state(
+        self.record.link_state(
             u32::MAX,
             Some(Carrier::Memory),
             &format!("{shard} {for_ms} {nodes:?}"),
         );
     }
-    fn shard_moves(&self, shard: usize, _nodes: &[NodeId]) {
-        self.heard
+    fn shard_resumed(&self, shard: usize, _nodes: &[NodeId]) {
+        self.record
             .link_state(u32::MAX, None, &format!("{shard} moves"));
     }
 }
 
 #[test]
-fn a_stuck_shard_is_noticed_and_the_others_go_on() {
+fn a_stalled_shard_is_reported_and_the_others_continue() {
     let home = runtime(3);
     let (open, gate) = channel();
-    let sleepy = Arc::new(Sleepy {
-        heard: Memory::default(),
+    let sleepy = Arc::new(BlockingSink {
+        record: RecordingSink::default(),
         gate: Mutex::new(gate),
     });
     let port = home
@@ -363,29 +366,29 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
         }
     });
     two.link(1, LinkKind::Memory);
-    let told = sleepy.heard.wait_link(u32::MAX, true);
+    let told = sleepy.record.wait_link(u32::MAX, true);
     assert!(told.starts_with("0 ") && told.ends_with(" [1]"), "{told}");
     assert!(home.stats().shards[0].stalled);
     assert!(!home.stats().shards[1].stalled);
     // A thread that serves all nodes must not be blocked by one: refused at once, not after half a minute.
     let asked = Instant::now();
-    let refused = port.stats().expect_err("nobody can answer");
+    let refused = port.stats().expect_err("a stalled thread");
     assert_eq!(refused.id(), "node.stalled");
     assert!(asked.elapsed() < Duration::from_secs(10));
     // The gate is still closed, so the other shards have done this beside the stuck one.
     join(&two, &three);
     open.send(()).expect("the shard waits for it");
     let _ = stuck.join().expect("it ends");
-    assert_eq!(sleepy.heard.wait_link(u32::MAX, false), "0 moves");
+    assert_eq!(sleepy.record.wait_link(u32::MAX, false), "0 moves");
 }
 
 fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {
-    let heard = Arc::new(Memory::default());
+    let record = Arc::new(RecordingSink::default());
     let port = home
         .add_node(NodeSetup {
             config: NodeConfig::new(id),
             tun: None,
-            sink: heard.clone(),
+            sink: record.clone(),
             lab: "test".into(),
             shard: Some(shard),
         })
@@ -393,7 +396,7 @@ fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {
     TestNode {
         id,
         port,
-        heard,
+        record,
         space: None,
     }
 }

@@ -40,18 +40,18 @@ struct Recorded {
 /// Links two nodes through a proxy that records the bytes.
 fn record(home: &Runtime, from: NodeId, to: NodeId) -> Recorded {
     let mut stream = connect(home);
-    let said = prove(&mut stream, &key(TOKEN), from, to);
-    stream.write_all(&said).expect("sent");
+    let proof_frame = prove(&mut stream, &key(TOKEN), from, to);
+    stream.write_all(&proof_frame).expect("sent");
     let (flags, body) = read_frame(&mut stream).expect("an answer");
     assert_eq!(flags, WELCOME);
     Recorded {
-        dialler: vec![hello("test", from, to, [0x11; 32]), said],
+        dialler: vec![hello("test", from, to, [0x11; 32]), proof_frame],
         acceptor: vec![frame(flags, &body)],
     }
 }
 
 #[test]
-fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
+fn a_listener_on_the_port_of_an_ended_neighbour_gets_no_secret_and_no_link() {
     let away = runtime(1);
     let two = node(&away, 2);
     let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -71,12 +71,15 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
             "a welcome without a proof",
         ),
         (packet, "a packet before the handshake"),
-        (challenge.clone(), "whoever answered is not the neighbour"),
-        (hello("test", 2, 1, [0; 32]), "a message out of turn"),
-        (recorded.dialler[1].clone(), "a message out of turn"),
+        (
+            challenge.clone(),
+            "the answering process is not the neighbour",
+        ),
+        (hello("test", 2, 1, [0; 32]), "an unexpected message"),
+        (recorded.dialler[1].clone(), "an unexpected message"),
         (
             [std::mem::take(&mut challenge), frame(WELCOME, &[])].concat(),
-            "whoever answered is not the neighbour",
+            "the answering process is not the neighbour",
         ),
     ];
     two.link(1, LinkKind::Dial(address));
@@ -95,17 +98,18 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
             Vec::<u8>::new(),
             "nothing more is sent to an unauthenticated peer"
         );
-        two.heard.wait(expected, |heard| {
-            let last = heard.links.last()?;
+        two.record.wait(expected, |record| {
+            let last = record.links.last()?;
             (!last.1 && last.2.contains(expected)).then_some(())
         });
     }
-    let nonces = |heard: &mut common::Heard| heard.links.iter().all(|link| !link.1).then_some(());
-    two.heard.wait("no link ever", nonces);
+    let nonces =
+        |record: &mut common::Record| record.links.iter().all(|link| !link.1).then_some(());
+    two.record.wait("no link ever", nonces);
 }
 
 #[test]
-fn every_connection_begins_with_another_nonce() {
+fn every_connection_uses_a_new_nonce() {
     let away = runtime(1);
     let two = node(&away, 2);
     let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -128,7 +132,7 @@ fn a_recorded_handshake_opens_no_second_link() {
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     let recorded = record(&home, 2, 1);
-    one.heard.wait_link(2, false);
+    one.record.wait_link(2, false);
     let mut stream = connect(&home);
     stream.write_all(&recorded.dialler[0]).expect("sent");
     let (flags, _) = read_frame(&mut stream).expect("an answer");
@@ -139,8 +143,8 @@ fn a_recorded_handshake_opens_no_second_link() {
     let mut stream = connect(&home);
     stream.write_all(&recorded.dialler.concat()).expect("sent");
     let _ = stream.read_to_end(&mut Vec::new());
-    let ups = one.heard.wait("a look", |heard| {
-        Some(heard.links.iter().filter(|link| link.1).count())
+    let ups = one.record.wait("a look", |record| {
+        Some(record.links.iter().filter(|link| link.1).count())
     });
     assert_eq!(ups, 1, "only the true one");
 }
@@ -177,7 +181,7 @@ fn an_acceptors_own_proof_sent_back_to_it_is_refused() {
 }
 
 #[test]
-fn a_wrong_key_is_refused_without_a_reason_and_told_once() {
+fn a_wrong_key_is_refused_without_details_and_reported_once() {
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -192,14 +196,14 @@ fn a_wrong_key_is_refused_without_a_reason_and_told_once() {
         assert_eq!(refused(&mut stream), "wrong proof");
     }
     let told = one
-        .heard
-        .wait("a look", |heard| Some(heard.refused.clone()));
+        .record
+        .wait("a look", |record| Some(record.refused.clone()));
     assert_eq!(told, [(2, 1)], "the first, and not each of the others");
     assert_eq!(home.stats().shards[0].greetings_refused, 20);
 }
 
 #[test]
-fn another_lab_and_another_pair_are_not_let_in_with_a_good_key() {
+fn a_valid_key_is_refused_for_another_lab_or_pair() {
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -221,7 +225,7 @@ fn another_lab_and_another_pair_are_not_let_in_with_a_good_key() {
 }
 
 #[test]
-fn shared_memory_goes_to_nobody_who_has_not_proved_itself() {
+fn shared_memory_is_not_sent_to_an_unauthenticated_peer() {
     use std::os::unix::net::UnixListener;
     let away = runtime_for(Carrier::Shared, 1);
     let two = node(&away, 2);

@@ -24,14 +24,14 @@ mod tests {
     const KNOWN: [&str; 4] = ["node_id", "mtu", "channel_capacity", "channel_backpressure"];
 
     #[test]
-    fn a_slip_finds_its_name() {
+    fn a_mistyped_name_finds_the_nearest_one() {
         assert_eq!(nearest("chanel_capacity", KNOWN), Some("channel_capacity"));
         assert_eq!(nearest("noed_id", KNOWN), Some("node_id"));
         assert_eq!(nearest("MTU", KNOWN), Some("mtu"));
     }
 
     #[test]
-    fn a_different_word_finds_nothing() {
+    fn a_different_name_finds_none() {
         assert_eq!(nearest("scheduler_type", KNOWN), None);
         assert_eq!(nearest("x", KNOWN), None);
     }

@@ -34,14 +34,14 @@ pub(super) struct Attached {
 impl Attached {
     pub fn new(number: u64, registration: Registration, reply: Reply<()>, now: Instant) -> Self {
         let Registration {
-            who,
+            identity,
             executor,
             limit,
             reconnect,
         } = registration;
         Attached {
             number,
-            member: Member::new(who),
+            member: Member::new(identity),
             executor,
             reconnect,
             registered: false,

@@ -14,7 +14,7 @@ use tokio::time::{interval, timeout, Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
-use super::dial::{dial, Failure, Line};
+use super::dial::{dial, Failure, OpenSocket};
 use super::resolve::Resolver;
 use super::session::Session;
 use super::{pool, Endpoint, Input};
@@ -46,7 +46,7 @@ pub(super) struct Connection {
 }
 
 /// The result of an attempt to connect, with the node whose credentials were used.
-type Attempt = (NodeId, Result<Line, Failure>);
+type Attempt = (NodeId, Result<OpenSocket, Failure>);
 
 impl Connection {
     /// A connection whose nodes send to `input`, the sender of the channel `inputs`.
@@ -74,8 +74,8 @@ impl Connection {
             let pause = turn.await.unwrap_or_else(|panic| {
                 // The panic hook has already written the location to stderr.
                 let reason = format!("the control connection failed: {}", text_of(&*panic));
-                self.session.line_lost(&reason);
-                self.session.distrust();
+                self.session.connection_lost(&reason);
+                self.session.reset_nodes();
                 Some(REFUSED_PAUSE)
             });
             if let Some(pause) = pause {
@@ -87,15 +87,15 @@ impl Connection {
     /// Opens a websocket and uses it until it is lost; returns the delay before the next attempt.
     async fn turn(&mut self, backoff: &mut Backoff) -> Option<Duration> {
         match self.connect().await? {
-            (_, Ok(line)) => {
+            (_, Ok(open)) => {
                 backoff.found();
                 let opened = Instant::now();
-                let reason = self.talk(line).await;
+                let reason = self.exchange(open).await;
                 // No immediate retry after a websocket that the controller closed at once.
                 if opened.elapsed() > TICK {
                     backoff.reset();
                 }
-                self.session.line_lost(&reason);
+                self.session.connection_lost(&reason);
                 Some(backoff.draw())
             }
             (_, Err(Failure::Again(reason))) => {
@@ -119,7 +119,7 @@ impl Connection {
 
     /// Makes one attempt to connect; nodes may attach and detach meanwhile. `None` when none is left.
     async fn connect(&mut self) -> Option<Attempt> {
-        let (node, token) = self.session.introduction()?;
+        let (node, token) = self.session.credentials()?;
         let (endpoint, resolver) = (self.endpoint.clone(), self.resolver.clone());
         let attempt = dial(&endpoint, &resolver, node, &token);
         tokio::pin!(attempt);
@@ -133,7 +133,7 @@ impl Connection {
                 },
                 _ = tick.tick() => self.session.expire(),
             }
-            self.session.say_left();
+            self.session.confirm_detached();
             if self.session.is_empty() {
                 return None;
             }
@@ -159,7 +159,7 @@ impl Connection {
                 },
                 _ = tick.tick() => self.session.expire(),
             }
-            self.session.say_left();
+            self.session.confirm_detached();
         }
         self.session.expire();
     }
@@ -167,10 +167,10 @@ impl Connection {
     /// Exchanges messages until the websocket is lost or the last node detaches; returns the reason.
     ///
     /// Reads and writes concurrently: a controller that is slow to read must not stop the reading of its messages.
-    async fn talk(&mut self, line: Line) -> String {
-        let Line { socket, local } = line;
+    async fn exchange(&mut self, open: OpenSocket) -> String {
+        let OpenSocket { socket, local } = open;
         let (mut sink, mut stream) = socket.split();
-        self.session.line_opened(local);
+        self.session.connection_opened(local);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut queue: VecDeque<Message> = VecDeque::new();
@@ -181,7 +181,7 @@ impl Connection {
         loop {
             let outgoing = batches(self.session.outgoing()).into_iter();
             queue.extend(outgoing.map(|bytes| Message::Binary(bytes.into())));
-            self.session.say_left();
+            self.session.confirm_detached();
             if self.session.is_empty() {
                 let rest = async {
                     for message in queue {
@@ -226,13 +226,13 @@ impl Connection {
                     self.session.expire();
                     silence += step;
                     if silence > SILENCE_LIMIT {
-                        return format!("nothing was heard for {} s", SILENCE_LIMIT.as_secs());
+                        return format!("nothing was received for {} s", SILENCE_LIMIT.as_secs());
                     }
                     if unflushed || !queue.is_empty() {
                         stuck += step;
                     }
                     if stuck > WRITE_LIMIT {
-                        return format!("nothing was taken for {} s", WRITE_LIMIT.as_secs());
+                        return format!("nothing could be sent for {} s", WRITE_LIMIT.as_secs());
                     }
                     if now - pinged > PING_EVERY && !unflushed {
                         pinged = now;

@@ -18,7 +18,7 @@ use super::{ControlError, Endpoint, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
 /// An open, authenticated websocket.
-pub(super) struct Line {
+pub(super) struct OpenSocket {
     pub socket: WebSocketStream<TcpStream>,
     /// The local address.
     pub local: IpAddr,
@@ -41,7 +41,7 @@ pub(super) async fn dial(
     resolver: &Resolver,
     as_node: NodeId,
     token: &Secret,
-) -> Result<Line, Failure> {
+) -> Result<OpenSocket, Failure> {
     let attempt = open(endpoint, resolver, as_node, token);
     match tokio::time::timeout(STEP_LIMIT, attempt).await {
         Ok(result) => result,
@@ -57,7 +57,7 @@ async fn open(
     resolver: &Resolver,
     as_node: NodeId,
     token: &Secret,
-) -> Result<Line, Failure> {
+) -> Result<OpenSocket, Failure> {
     let rest = endpoint.addr.trim_start_matches("ws://");
     let authority = rest.split('/').next().unwrap_or(rest);
     let addresses = resolver.resolve(authority).await.map_err(Failure::Again)?;
@@ -74,7 +74,7 @@ async fn open(
         .max_frame_size(Some(MAX_MESSAGE));
     let (mut socket, _) = client_async_with_config(endpoint.addr.as_str(), stream, Some(config))
         .await
-        .map_err(|error| Failure::Again(format!("no websocket there: {error}")))?;
+        .map_err(|error| Failure::Again(format!("the websocket handshake failed: {error}")))?;
     let hello = Hello {
         token: token.0.clone(),
         protocol: u16::from(VERSION),
@@ -93,7 +93,7 @@ async fn open(
         .await
         .map_err(|error| Failure::Again(error.to_string()))?;
     welcome(&mut socket).await?;
-    Ok(Line { socket, local })
+    Ok(OpenSocket { socket, local })
 }
 
 /// Waits for the reply to the hello message.

@@ -35,7 +35,7 @@ use nm_messages::{Metrics, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use error::ControlError;
-pub use member::{link_spec, Effect, Introduction};
+pub use member::{link_spec, Effect, Identity};
 
 use crate::runtime::Carrier;
 
@@ -70,7 +70,7 @@ pub struct Endpoint {
 /// A node to attach to a controller.
 pub struct Registration {
     /// The identity that it registers with.
-    pub who: Introduction,
+    pub identity: Identity,
     /// Carries out the controller's orders.
     pub executor: Arc<dyn Executor>,
     /// Time limit of the first connection and registration.
@@ -141,14 +141,14 @@ const MAX_REQUESTS: usize = 10_000;
 
 /// A node's handle to its controller connection.
 #[derive(Clone)]
-pub struct Place {
+pub struct ControlHandle {
     node: NodeId,
     input: UnboundedSender<Input>,
     requests: Arc<AtomicUsize>,
 }
 
 /// Reports link changes and other events of a node's packet threads to the controller.
-pub struct LinkReport(Place);
+pub struct LinkReport(ControlHandle);
 
 /// Attaches a node to a controller. Returns at once; `reply` is called when the controller has accepted the node and
 /// sent its settings, or when that failed.
@@ -160,10 +160,10 @@ pub fn attach(
     endpoint: Endpoint,
     registration: Registration,
     reply: Reply<()>,
-) -> Result<Place, ControlError> {
-    let node = registration.who.node_id;
+) -> Result<ControlHandle, ControlError> {
+    let node = registration.identity.node_id;
     let input = pool::send(endpoint, Input::Attach(Box::new(registration), reply))?;
-    Ok(Place::new(node, input))
+    Ok(ControlHandle::new(node, input))
 }
 
 /// A request that is counted as pending until its reply is called or dropped.
@@ -182,7 +182,7 @@ impl Drop for Counted {
     }
 }
 
-impl Place {
+impl ControlHandle {
     fn new(node: NodeId, input: UnboundedSender<Input>) -> Self {
         Self {
             node,
@@ -240,7 +240,7 @@ impl Place {
 impl LinkReport {
     /// Reports a link change. Never blocks.
     pub fn send(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
-        let Place { node, input, .. } = &self.0;
+        let ControlHandle { node, input, .. } = &self.0;
         let _ = input.send(Input::Link {
             node: *node,
             remote,
@@ -252,13 +252,13 @@ impl LinkReport {
     /// Reports that the node's engine was restarted without state: the node registers again, and the controller sends
     /// everything. Never blocks.
     pub fn restarted(&self) {
-        let Place { node, input, .. } = &self.0;
+        let ControlHandle { node, input, .. } = &self.0;
         let _ = input.send(Input::Restarted { node: *node });
     }
 
     /// Reports an event for the lab's event log. Never blocks.
-    pub fn tell(&self, name: &str, detail: Value) {
-        let Place { node, input, .. } = &self.0;
+    pub fn report_event(&self, name: &str, detail: Value) {
+        let ControlHandle { node, input, .. } = &self.0;
         let _ = input.send(Input::Event {
             node: *node,
             name: name.to_owned(),

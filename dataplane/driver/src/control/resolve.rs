@@ -67,11 +67,11 @@ impl Resolver {
     }
 
     async fn look_up(&self, name: String) -> Result<Vec<SocketAddr>, String> {
-        let place = Arc::clone(&self.threads).acquire_owned().await;
-        let place = place.map_err(|error| error.to_string())?;
+        let permit = Arc::clone(&self.threads).acquire_owned().await;
+        let permit = permit.map_err(|error| error.to_string())?;
         let lookup = Arc::clone(&self.lookup);
         let call = spawn_blocking(move || {
-            let _place = place; // held for as long as the thread is, whether or not somebody still waits
+            let _permit = permit; // held until the thread ends, also after the caller has given up
             lookup(&name)
         });
         let found = call.await.map_err(|error| error.to_string())?;
@@ -126,7 +126,7 @@ mod tests {
             tokio::spawn(async move { resolver.resolve(&format!("host-{n}:1")).await })
         });
         for wait in waits.collect::<Vec<_>>() {
-            let error = wait.await.expect("no panic").expect_err("nobody answers");
+            let error = wait.await.expect("no panic").expect_err("a time-out");
             assert!(error.ends_with("no answer within 50 ms"), "{error}");
         }
         assert_eq!(begins.try_iter().count(), THREADS);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_and_port_is_told_from_what_is() {
+    fn texts_of_the_form_host_and_port_are_recognised() {
         for text in ["a:1", "10.0.0.1:80", "[::1]:443", "node.example:65535"] {
             assert!(is_host_and_port(text), "{text}");
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nm_engine::NodeId;
 use nm_messages::NodeState;
 
-use super::member::is_gone;
+use super::member::is_unavailable;
 
 /// The last state of each node that was received on the connection.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ impl StateFilter {
         let before = self.0.insert(change.node_id, change.state.clone());
         match before {
             Some(before) if before == change.state => false,
-            Some(before) => is_gone(&before) || is_gone(&change.state),
-            None => is_gone(&change.state),
+            Some(before) => is_unavailable(&before) || is_unavailable(&change.state),
+            None => is_unavailable(&change.state),
         }
     }
 }
@@ -35,19 +35,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn going_and_coming_back_matter_and_coming_up_does_not() {
+    fn only_changes_to_and_from_unavailable_are_relevant() {
         let mut state_filter = StateFilter::default();
-        let mut tell = |state: &str| {
+        let mut relevant = |state: &str| {
             state_filter.is_relevant(&NodeState {
                 node_id: 4,
                 state: state.to_owned(),
             })
         };
-        assert!(!tell("starting"));
-        assert!(!tell("ready"));
-        assert!(tell("unreachable"));
-        assert!(!tell("unreachable"));
-        assert!(tell("starting"));
-        assert!(!tell("ready"));
+        assert!(!relevant("starting"));
+        assert!(!relevant("ready"));
+        assert!(relevant("unreachable"));
+        assert!(!relevant("unreachable"));
+        assert!(relevant("starting"));
+        assert!(!relevant("ready"));
     }
 }

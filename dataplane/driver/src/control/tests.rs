@@ -70,7 +70,7 @@ impl Drop for Watchdog {
 /// One accepted connection of the fake controller.
 struct Peer {
     socket: WebSocket<TcpStream>,
-    heard: std::collections::VecDeque<Frame<ToController>>,
+    received: std::collections::VecDeque<Frame<ToController>>,
 }
 
 impl Peer {
@@ -79,7 +79,7 @@ impl Peer {
         stream.set_read_timeout(Some(LONG)).expect("a time limit");
         Peer {
             socket: accept(stream).expect("a websocket"),
-            heard: Default::default(),
+            received: Default::default(),
         }
     }
 
@@ -89,7 +89,7 @@ impl Peer {
         let hello = peer.handle_message();
         let word = word_of(hello.node);
         assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == word));
-        peer.say(
+        peer.send(
             0,
             Welcome {
                 protocol: 1,
@@ -101,16 +101,16 @@ impl Peer {
     }
 
     fn handle_message(&mut self) -> Frame<ToController> {
-        while self.heard.is_empty() {
+        while self.received.is_empty() {
             if let Message::Binary(bytes) = self.socket.read().expect("a message") {
-                self.heard
+                self.received
                     .extend(decode_frames::<ToController>(&bytes).expect("frames"));
             }
         }
-        self.heard.pop_front().expect("just filled")
+        self.received.pop_front().expect("just filled")
     }
 
-    fn say(&mut self, node: u32, message: impl Into<ToNode>) {
+    fn send(&mut self, node: u32, message: impl Into<ToNode>) {
         self.ask(0, node, message);
     }
 
@@ -134,14 +134,14 @@ impl Peer {
             panic!("{frame:?}")
         };
         assert_eq!(start_up.token, word_of(node));
-        self.say(
+        self.send(
             node,
             Ack {
                 re: frame.id,
                 value: None,
             },
         );
-        self.say(node, settings(node));
+        self.send(node, settings(node));
         start_up
     }
 }
@@ -187,7 +187,7 @@ impl Executor for Recorder {
         if let Effect::Connect(add, _) = &effect {
             if add.remote_node_id == UP_AT_ONCE {
                 let links = self.links.lock().expect("no panic");
-                let report = links.as_ref().expect("a way to tell of links");
+                let report = links.as_ref().expect("a link report");
                 report.send(add.remote_node_id, Some(Carrier::Memory), "at once");
             }
         }
@@ -212,7 +212,7 @@ fn word_of(node: u32) -> String {
 }
 
 struct Fixture {
-    place: Place,
+    handle: ControlHandle,
     registered: Receiver<Result<(), ControlError>>,
     effects: Receiver<Effect>,
     held: Receiver<Done>,
@@ -228,9 +228,9 @@ fn attach_with(addr: String, limit: Duration, reconnect: bool) -> Fixture {
     let endpoint = Endpoint { addr, process: 9 };
     let node = Setup::new(2, limit, reconnect, false);
     let reply = node.reply;
-    let place = attach(endpoint, node.registration, reply).expect("a thread");
+    let handle = attach(endpoint, node.registration, reply).expect("a thread");
     let watchdog = Watchdog::over(pool::spawn);
-    node.rest.complete(place, watchdog)
+    node.rest.complete(handle, watchdog)
 }
 
 /// What a node passes to a connection, and what the test keeps.
@@ -248,9 +248,9 @@ struct Rest {
 }
 
 impl Rest {
-    fn complete(self, place: Place, watchdog: Watchdog) -> Fixture {
+    fn complete(self, handle: ControlHandle, watchdog: Watchdog) -> Fixture {
         Fixture {
-            place,
+            handle,
             registered: self.registered,
             effects: self.effects,
             held: self.held,
@@ -266,7 +266,7 @@ impl Setup {
         let (answer, registered) = channel();
         let (hold, held) = channel();
         let panics = Arc::new(AtomicBool::new(false));
-        let who = Introduction {
+        let identity = Identity {
             node_id,
             token: Secret(word_of(node_id)),
             private_network_name: "lab".to_owned(),
@@ -286,7 +286,7 @@ impl Setup {
         };
         Setup {
             registration: Registration {
-                who,
+                identity,
                 executor: Arc::new(executor),
                 limit,
                 reconnect,
@@ -334,7 +334,7 @@ fn connect_with(
     let complete = |(node, rest): (u32, Rest)| {
         let input = input.clone();
         let watchdog = Watchdog::over(|task| drop(handle.spawn(task)));
-        rest.complete(Place::new(node, input), watchdog)
+        rest.complete(ControlHandle::new(node, input), watchdog)
     };
     attached.into_iter().map(complete).collect()
 }

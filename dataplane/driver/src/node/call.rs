@@ -33,7 +33,7 @@ mod tests {
     use crate::node::Waker;
 
     #[test]
-    fn a_call_is_noticed_and_stays() {
+    fn a_request_notifies_the_signal_and_stays_set() {
         let waker = Waker::new().expect("eventfd");
         signal().watch(3, &waker);
         assert!(!has_come() && waker.take().is_empty());

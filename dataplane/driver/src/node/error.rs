@@ -64,7 +64,7 @@ pub enum NodeError {
     #[error("the receiver is closed")]
     ReceiverClosed,
     /// The node sent a reply of the wrong kind: a defect of this program.
-    #[error("the node answered {0} with something else")]
+    #[error("the node answered {0} with a reply of the wrong kind")]
     Internal(&'static str),
 }
 

@@ -7,7 +7,7 @@ use nm_engine::SessionId;
 
 /// Largest number of buffered events: enough for a burst of a thousand members, and bounded for a program that never
 /// reads them.
-pub const STASH_LIMIT: usize = 4096;
+pub const EVENT_LIMIT: usize = 4096;
 
 /// An event of this node, or one that the controller reported to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,17 +115,17 @@ pub enum NodeEvent {
 
 /// Events in order of occurrence; when the buffer is full, the oldest event is dropped.
 #[derive(Debug, Default)]
-pub struct Stash {
+pub struct EventBuffer {
     events: VecDeque<NodeEvent>,
-    forgotten: u64,
+    dropped: u64,
 }
 
-impl Stash {
+impl EventBuffer {
     /// Appends an event.
     pub fn push(&mut self, event: NodeEvent) {
-        if self.events.len() == STASH_LIMIT {
+        if self.events.len() == EVENT_LIMIT {
             self.events.pop_front();
-            self.forgotten += 1;
+            self.dropped += 1;
         }
         self.events.push_back(event);
     }
@@ -141,8 +141,8 @@ impl Stash {
     }
 
     /// How many events were dropped because the buffer was full.
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 }
 
@@ -151,14 +151,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_events_go_first_and_are_counted() {
-        let mut stash = Stash::default();
-        for group_id in 0..STASH_LIMIT as u32 + 3 {
-            stash.push(NodeEvent::LocalMemberJoined { group_id });
+    fn a_full_buffer_drops_the_oldest_events_and_counts_them() {
+        let mut buffer = EventBuffer::default();
+        for group_id in 0..EVENT_LIMIT as u32 + 3 {
+            buffer.push(NodeEvent::LocalMemberJoined { group_id });
         }
-        assert_eq!(stash.forgotten(), 3);
+        assert_eq!(buffer.dropped(), 3);
         assert_eq!(
-            stash.pop(),
+            buffer.pop(),
             Some(NodeEvent::LocalMemberJoined { group_id: 3 })
         );
     }

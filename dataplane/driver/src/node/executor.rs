@@ -88,21 +88,21 @@ impl Executor for NodeExecutor {
             } => {
                 self.command(Command::LeaveGroup { group_id }, done);
             }
-            Effect::Gone { node, reason } => {
+            Effect::NodeGone { node, reason } => {
                 self.command(Command::NodeGone { node, reason }, done);
             }
             Effect::Note(event) => {
                 self.state.note(event);
                 done(Ok(()));
             }
-            Effect::AgentWanted => {
+            Effect::AgentRequested => {
                 call::made();
                 done(Ok(()));
             }
             Effect::TopologyReady => {
                 self.state.change(|facts| {
                     if !std::mem::replace(&mut facts.topology_ready, true) {
-                        facts.stash.push(NodeEvent::TopologyReady);
+                        facts.events.push(NodeEvent::TopologyReady);
                     }
                 });
                 done(Ok(()));
@@ -134,7 +134,7 @@ impl Executor for NodeExecutor {
         self.state.change(|facts| {
             if std::mem::replace(&mut facts.connected, up) != up {
                 let reason = reason.to_owned();
-                facts.stash.push(NodeEvent::Controller {
+                facts.events.push(NodeEvent::Controller {
                     connected: up,
                     reason,
                 });
@@ -145,8 +145,9 @@ impl Executor for NodeExecutor {
 
 impl NodeExecutor {
     fn command(&self, command: Command, done: Done) {
-        self.port
-            .command_then(command, |answer| done(answer.map(|_| ()).map_err(said)));
+        self.port.command_then(command, |answer| {
+            done(answer.map(|_| ()).map_err(error_text))
+        });
     }
 
     fn connect(&self, add: AddNode, address: Option<SocketAddr>, done: Done) {
@@ -165,7 +166,7 @@ impl NodeExecutor {
             remote_name: add.remote_name,
         };
         self.port
-            .connect_link_then(setup, |answer| done(answer.map_err(said)));
+            .connect_link_then(setup, |answer| done(answer.map_err(error_text)));
     }
 
     /// Removing a link that does not exist succeeds.
@@ -174,7 +175,7 @@ impl NodeExecutor {
         self.port.remove_link_then(remote, move |answer| {
             let gone = match answer {
                 Ok(()) | Err(PortError::Command(CommandError::UnknownLink(_))) => Ok(()),
-                Err(error) => Err(said(error)),
+                Err(error) => Err(error_text(error)),
             };
             if gone.is_ok() {
                 state.change(|facts| facts.links.remove(&remote));
@@ -201,7 +202,7 @@ impl NodeExecutor {
     }
 }
 
-fn said(error: PortError) -> String {
+fn error_text(error: PortError) -> String {
     error.to_string()
 }
 

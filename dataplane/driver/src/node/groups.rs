@@ -86,7 +86,7 @@ impl Node {
             .ok_or(NodeError::UnknownGroup(group_id))?;
         self.command(Command::LeaveGroup { group_id })?;
         // The reply is not awaited: the request is repeated until the controller has received it.
-        self.place
+        self.handle
             .request(LeaveGroup { group_id }, REQUEST_LIMIT, Box::new(drop));
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Node {
         let reply = move |result: Result<Option<Value>, ControlError>| {
             answer.fill(result.map_err(NodeError::from).and_then(then));
         };
-        self.place.request(message, limit, Box::new(reply));
+        self.handle.request(message, limit, Box::new(reply));
         Ok(pending)
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edges_are_read_from_what_travelled() {
+    fn edges_are_parsed_from_a_reply() {
         let pair = |a: u32, b: u32| Value::from(vec![Value::from(a), Value::from(b)]);
         assert_eq!(
             edges(&Value::from(vec![pair(1, 2), pair(2, 3)])),

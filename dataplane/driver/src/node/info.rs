@@ -72,7 +72,7 @@ impl Node {
                 .iter()
                 .map(|(remote, link)| (*remote, link.clone()))
                 .collect(),
-            events_forgotten: facts.stash.forgotten(),
+            events_forgotten: facts.events.dropped(),
             controller_connected: facts.connected,
         }))
     }

@@ -35,7 +35,7 @@ pub use start::Options;
 pub use wait::{Deadline, Signal, Waker};
 
 use crate::config::NodeSettings;
-use crate::control::Place;
+use crate::control::ControlHandle;
 use crate::runtime::{NodePort, Runtime};
 use state::NodeState;
 
@@ -48,7 +48,7 @@ pub struct Node {
     runtime: Arc<Runtime>,
     port: NodePort,
     state: Arc<NodeState>,
-    place: Place,
+    handle: ControlHandle,
     addresses: Arc<Mutex<AddressPlan>>,
     registration: Arc<Pending<()>>,
     sent: AtomicU64,
@@ -92,7 +92,7 @@ impl Node {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.place.detach("closed by its program");
+        self.handle.detach("closed by its program");
         self.port.close();
         self.state.end();
     }

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_loses_the_newest_and_counts_it() {
+    fn a_full_queue_drops_the_newest_message_and_counts_it() {
         let queue = Queue::new(2, false);
         assert_eq!(
             (0..3).map(|id| queue.push(message(id))).collect::<Vec<_>>(),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn with_back_pressure_a_reader_makes_room_and_nothing_is_lost() {
+    fn with_back_pressure_nothing_is_lost_while_the_program_reads() {
         let queue = Queue::new(2, true);
         std::thread::scope(|scope| {
             scope.spawn(|| (0..100).for_each(|id| assert!(queue.push(message(id)))));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn with_back_pressure_a_reader_that_stopped_is_not_waited_for() {
+    fn with_back_pressure_the_queue_of_a_stopped_reader_is_bounded() {
         let queue = Queue::new(1, true);
         let (len, start) = (COPY_LIMIT, Instant::now());
         let fits = (BACKLOG_BYTES / (len + MESSAGE_BYTES)) as u64;
@@ -246,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn with_back_pressure_empty_messages_are_bounded_too() {
+    fn with_back_pressure_the_number_of_empty_messages_is_bounded() {
         let queue = Queue::new(1, true);
         let taken = (0..1_000_000).filter(|&id| queue.push(message(id))).count();
         assert_eq!(taken, BACKLOG_BYTES / MESSAGE_BYTES);
     }
 
     #[test]
-    fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
+    fn a_closed_queue_returns_its_messages_and_accepts_no_more() {
         let queue = Queue::new(2, true);
         queue.push(message(0));
         queue.close();

@@ -48,7 +48,7 @@ pub struct Records {
 
 /// The state of a transfer, as far as it is recorded.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Status {
     /// It is running.
     Running,
     /// It has ended.
@@ -84,12 +84,12 @@ impl Records {
     }
 
     /// The state of a transfer.
-    pub fn standing(&self, session: SessionId) -> Standing {
+    pub fn status(&self, session: SessionId) -> Status {
         match self.ended.get(&session) {
-            Some(record) => Standing::Ended(record.report.state),
-            None if self.running.contains(&session) => Standing::Running,
-            None if (1..=self.last).contains(&session) => Standing::Forgotten,
-            None => Standing::Unknown,
+            Some(record) => Status::Ended(record.report.state),
+            None if self.running.contains(&session) => Status::Running,
+            None if (1..=self.last).contains(&session) => Status::Forgotten,
+            None => Status::Unknown,
         }
     }
 
@@ -112,14 +112,14 @@ impl Records {
             });
         };
         if consume {
-            self.let_go(session, "it was consumed");
+            self.release(session, "it was consumed");
         }
         Ok(data)
     }
 
     /// Removes the bytes of a transfer that nobody will fetch, and returns them, so that the calling thread frees
     /// them.
-    pub fn let_go(&mut self, session: SessionId, why: &'static str) -> Option<Received> {
+    pub fn release(&mut self, session: SessionId, why: &'static str) -> Option<Received> {
         let record = self.ended.get_mut(&session)?;
         let data = record.data.take()?;
         record.gone = why;
@@ -139,7 +139,7 @@ impl Records {
         (self.unfetched >= UNFETCHED_LIMIT).then(|| {
             let oldest = waiting().next().map_or(0, |(session, _)| *session);
             format!(
-                "{} transfers of this node hold {} MB that nobody has fetched, session {oldest} first",
+                "{} transfers of this node hold {} MB that were not fetched, session {oldest} first",
                 waiting().count(),
                 self.unfetched / 1_000_000
             )
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_are_remembered_and_earlier_ones_are_known_to_be_forgotten() {
+    fn the_latest_records_are_kept_and_earlier_ones_are_reported_as_removed() {
         let mut records = Records::default();
         for session in 1..=100_000 {
             end(&mut records, session, None);
@@ -195,15 +195,15 @@ mod tests {
             (records.ended.len(), records.running.len()),
             (RECORD_LIMIT, 0)
         );
-        assert_eq!(records.standing(1), Standing::Forgotten);
-        let ended = Standing::Ended(SessionState::Complete);
-        assert_eq!(records.standing(100_000), ended);
-        assert_eq!(records.standing(100_001), Standing::Unknown);
-        assert_eq!(records.standing(0), Standing::Unknown);
+        assert_eq!(records.status(1), Status::Forgotten);
+        let ended = Status::Ended(SessionState::Complete);
+        assert_eq!(records.status(100_000), ended);
+        assert_eq!(records.status(100_001), Status::Unknown);
+        assert_eq!(records.status(0), Status::Unknown);
     }
 
     #[test]
-    fn bytes_stay_until_they_are_fetched_whatever_comes_after() {
+    fn unfetched_bytes_are_kept_after_later_transfers() {
         let mut records = Records::default();
         end(&mut records, 1, Some(10));
         for session in 2..=3 * RECORD_LIMIT as u64 {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fetches_nothing_is_told_and_may_go_on_after_fetching() {
+    fn too_many_unfetched_bytes_refuse_new_transfers_until_they_are_fetched() {
         let mut records = Records::default();
         let most = UNFETCHED_LIMIT / LEAST_COUNTED;
         for session in 1..=most {
@@ -229,8 +229,8 @@ mod tests {
         records.data(5, true).expect("there");
         assert_eq!(records.refusal(), None);
         end(&mut records, most + 1, Some(1));
-        assert!(records.let_go(1, "it was cancelled").is_some());
-        assert!(records.let_go(1, "it was cancelled").is_none(), "once");
+        assert!(records.release(1, "it was cancelled").is_some());
+        assert!(records.release(1, "it was cancelled").is_none(), "once");
         assert_eq!(records.refusal(), None);
         assert_eq!(records.data(1, true).expect_err("gone"), "it was cancelled");
     }

@@ -11,7 +11,7 @@ use nm_engine::{
 };
 
 use super::error::NodeError;
-use super::records::{Received, Standing};
+use super::records::{Received, Status};
 use super::Node;
 use crate::runtime::PortError;
 
@@ -75,10 +75,10 @@ impl Node {
 
     /// The final state of a session, or `None` while it runs.
     pub fn session_state(&self, session: SessionId) -> Result<Option<SessionState>, NodeError> {
-        match self.state.look(|facts| facts.sessions.standing(session)) {
-            Standing::Ended(state) => Ok(Some(state)),
-            Standing::Running => self.check_open().map(|()| None),
-            Standing::Forgotten | Standing::Unknown => Err(NodeError::UnknownSession(session)),
+        match self.state.look(|facts| facts.sessions.status(session)) {
+            Status::Ended(state) => Ok(Some(state)),
+            Status::Running => self.check_open().map(|()| None),
+            Status::Forgotten | Status::Unknown => Err(NodeError::UnknownSession(session)),
         }
     }
 
@@ -112,9 +112,9 @@ impl Node {
     /// Ends a session at once, notifies its peers, and releases bytes that were not fetched. Further calls have no
     /// effect, also after the node was closed.
     pub fn cancel_session(&self, session: SessionId) -> Result<(), NodeError> {
-        match self.state.look(|facts| facts.sessions.standing(session)) {
-            Standing::Unknown => return Err(NodeError::UnknownSession(session)),
-            Standing::Running if !self.is_closed() => {
+        match self.state.look(|facts| facts.sessions.status(session)) {
+            Status::Unknown => return Err(NodeError::UnknownSession(session)),
+            Status::Running if !self.is_closed() => {
                 match self.command(Command::CancelSession { session }) {
                     Ok(_) | Err(NodeError::Closed(_) | NodeError::Port(PortError::Closed)) => {}
                     Err(error) => return Err(error),
@@ -124,7 +124,7 @@ impl Node {
         }
         let held = self
             .state
-            .change_quietly(|facts| facts.sessions.let_go(session, "it was cancelled"));
+            .change_quietly(|facts| facts.sessions.release(session, "it was cancelled"));
         drop(held);
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
 use crate::config::{LinkProtocol, NodeSettings, OffloadMode, TtlSetting};
-use crate::control::{self, Endpoint, Introduction, Registration};
+use crate::control::{self, Endpoint, Identity, Registration};
 use crate::runtime::{
     NodePort, NodeSetup, OffloadChoice, Runtime, RuntimeConfig, RuntimeError, TunNamespace,
     TunSetup,
@@ -66,8 +66,8 @@ impl Node {
         let addresses = Arc::new(Mutex::new(address_plan(&settings)));
         let registration = Pending::new();
         let attached = attach(runtime, &settings, &port, &state, &addresses, &registration);
-        let place = match attached {
-            Ok(place) => place,
+        let handle = match attached {
+            Ok(handle) => handle,
             Err(error) => {
                 port.close();
                 return Err(error);
@@ -78,7 +78,7 @@ impl Node {
             runtime: Arc::clone(runtime),
             port,
             state,
-            place,
+            handle,
             addresses,
             registration,
             sent: AtomicU64::new(0),
@@ -95,7 +95,7 @@ fn attach(
     state: &Arc<NodeState>,
     addresses: &Arc<Mutex<AddressPlan>>,
     registration: &Arc<Pending<()>>,
-) -> Result<control::Place, NodeError> {
+) -> Result<control::ControlHandle, NodeError> {
     let process = runtime.process_id();
     let link_socket = match runtime.socket() {
         Ok(socket) => socket.map(Path::to_owned),
@@ -107,7 +107,7 @@ fn attach(
             None
         }
     };
-    let who = Introduction {
+    let identity = Identity {
         node_id: settings.node_id,
         token: settings.controller_token.clone(),
         private_network_name: settings.private_network_name.clone(),
@@ -132,7 +132,7 @@ fn attach(
     };
     let answer = Arc::clone(registration);
     let registered = Registration {
-        who,
+        identity,
         executor: Arc::new(executor),
         limit: settings.controller_connect_timeout,
         reconnect: settings.restart_on_disconnect,
@@ -279,7 +279,7 @@ mod tests {
     use super::is_loopback;
 
     #[test]
-    fn loopback_is_told_from_the_controllers_address() {
+    fn a_loopback_controller_is_recognised_by_its_address() {
         for (address, expected) in [
             ("ws://127.0.0.1:1/control", true),
             ("ws://localhost:1/control", true),

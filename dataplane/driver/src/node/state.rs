@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use nm_engine::{Delivery, Event, NodeId, ReceiverId};
 use nm_messages::Value;
 
-use super::events::{NodeEvent, Stash};
+use super::events::{EventBuffer, NodeEvent};
 use super::receiver::{Message, Queue};
 use super::records::Records;
 use super::wait::{lock, Signal};
@@ -60,7 +60,7 @@ pub struct Facts {
     /// Whether there is a connection to the controller.
     pub connected: bool,
     /// Events, in order of occurrence.
-    pub stash: Stash,
+    pub events: EventBuffer,
 }
 
 /// A node's facts, its receivers' queues, and the signal that is notified when a fact changes.
@@ -109,12 +109,12 @@ impl NodeState {
 
     /// Appends an event.
     pub fn note(&self, event: NodeEvent) {
-        self.change(|facts| facts.stash.push(event));
+        self.change(|facts| facts.events.push(event));
     }
 
     /// Takes the oldest event. No thread waits for that, so the signal is not notified.
     pub fn next_event(&self) -> Option<NodeEvent> {
-        self.change_quietly(|facts| facts.stash.pop())
+        self.change_quietly(|facts| facts.events.pop())
     }
 
     /// From now on link changes are sent to the controller too.
@@ -166,7 +166,7 @@ impl NodeSink for NodeState {
                     reason: reason.to_owned(),
                 },
             );
-            facts.stash.push(NodeEvent::LinkState {
+            facts.events.push(NodeEvent::LinkState {
                 remote_node_id: remote,
                 up,
                 reason: reason.to_owned(),
@@ -192,7 +192,7 @@ impl NodeSink for NodeState {
             facts.trees.clear();
             facts.links.clear();
             let reason = reason.to_owned();
-            facts.stash.push(NodeEvent::EngineRestarted { reason });
+            facts.events.push(NodeEvent::EngineRestarted { reason });
         });
         self.report("node.engine_restarted", || {
             vec![(Value::from("reason"), Value::from(reason))]
@@ -212,7 +212,7 @@ impl NodeSink for NodeState {
         self.report_shard("shard.stalled", shard, Some(for_ms), nodes);
     }
 
-    fn shard_moves(&self, shard: usize, nodes: &[NodeId]) {
+    fn shard_resumed(&self, shard: usize, nodes: &[NodeId]) {
         self.report_shard("shard.moves", shard, None, nodes);
     }
 }
@@ -221,7 +221,7 @@ impl NodeState {
     /// Sends the controller an event for the lab's event log.
     fn report(&self, name: &str, detail: impl FnOnce() -> Vec<(Value, Value)>) {
         if let Some(report) = &*lock(&self.links) {
-            report.tell(name, Value::Map(detail()));
+            report.report_event(name, Value::Map(detail()));
         }
     }
 
@@ -241,12 +241,12 @@ impl Facts {
         match event {
             Event::LocalMemberJoined { group_id } => {
                 let changed = self.memberships.insert(group_id);
-                self.stash
+                self.events
                     .extend(changed.then_some(NodeEvent::LocalMemberJoined { group_id }));
             }
             Event::LocalMemberLeft { group_id } => {
                 let changed = self.memberships.remove(&group_id);
-                self.stash
+                self.events
                     .extend(changed.then_some(NodeEvent::LocalMemberLeft { group_id }));
             }
             Event::GroupInstalled {
@@ -266,7 +266,7 @@ impl Facts {
             Event::GroupRemoved { group_id } => {
                 self.groups.remove(&group_id);
                 self.trees.remove(&group_id);
-                self.stash.push(NodeEvent::GroupRemoved { group_id });
+                self.events.push(NodeEvent::GroupRemoved { group_id });
             }
             Event::GroupRoutesInstalled {
                 group_id,
@@ -279,7 +279,7 @@ impl Facts {
                     src_node_id: source,
                     routes,
                 };
-                self.stash.push(event);
+                self.events.push(event);
             }
             Event::SessionOpened { session } => self.sessions.opened(session),
             Event::SessionFinished { report, data } => {
@@ -288,7 +288,7 @@ impl Facts {
                     state: report.state.as_str(),
                 };
                 self.sessions.ended(*report, data.map(|data| data.0));
-                self.stash.push(event);
+                self.events.push(event);
             }
             Event::SessionPeer {
                 session,
@@ -300,7 +300,7 @@ impl Facts {
                     node_id: node,
                     state: state.as_str(),
                 };
-                self.stash.push(event);
+                self.events.push(event);
             }
             _ => {}
         }
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_leave_is_no_second_event() {
+    fn a_second_leave_causes_no_second_event() {
         let state = NodeState::new(1);
         state.event(Event::LocalMemberJoined { group_id: 4 });
         state.event(Event::LocalMemberLeft { group_id: 4 });
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn installed_routes_are_a_fact_that_stays() {
+    fn the_number_of_installed_routes_is_kept() {
         let state = NodeState::new(1);
         state.event(Event::GroupRoutesInstalled {
             group_id: 4,

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_and_wakers_hear_the_same_change() {
+    fn a_change_wakes_threads_and_fires_wakers() {
         let signal = Arc::new(Signal::default());
         let waker = Waker::new().expect("eventfd");
         signal.watch(7, &waker);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_waker_is_forgotten() {
+    fn a_dropped_waker_is_removed() {
         let signal = Signal::default();
         signal.watch(1, &Waker::new().expect("eventfd"));
         signal.notify();

@@ -129,14 +129,14 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn a_request_is_answered_once_whether_there_is_an_answer_or_not() {
-        let (heard, hears) = channel();
-        let ask = |heard: std::sync::mpsc::Sender<Option<u8>>| {
-            Reply::then(move |answer| assert!(heard.send(answer).is_ok()))
+    fn a_reply_is_called_exactly_once_also_when_it_is_dropped() {
+        let (sender, results) = channel();
+        let ask = |sender: std::sync::mpsc::Sender<Option<u8>>| {
+            Reply::then(move |answer| assert!(sender.send(answer).is_ok()))
         };
-        ask(heard.clone()).send(7);
-        drop(ask(heard.clone()));
-        drop(heard);
-        assert_eq!(hears.iter().collect::<Vec<_>>(), [Some(7), None]);
+        ask(sender.clone()).send(7);
+        drop(ask(sender.clone()));
+        drop(sender);
+        assert_eq!(results.iter().collect::<Vec<_>>(), [Some(7), None]);
     }
 }

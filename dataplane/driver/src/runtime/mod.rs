@@ -45,7 +45,7 @@ pub use self::stats::{RuntimeStats, ShardStats};
 
 use self::mailbox::{NewNode, ShardMessage};
 use self::shard::{Listeners, Shard};
-use self::shared::{Mailbox, Resident, Shared, LISTENING_SHARD};
+use self::shared::{LocalNode, Mailbox, Shared, LISTENING_SHARD};
 use self::watchdog::Watchdog;
 
 /// Buffers of each size that all shards together keep for reuse. 512 large ones are 34 MB, and they exist only after
@@ -187,11 +187,11 @@ impl Runtime {
         // ones.
         config.incarnation = nm_kernel::thread::random_u64()?;
         let (node, lab) = (config.node_id, Arc::<str>::from(lab));
-        let resident = Resident {
+        let local_node = LocalNode {
             shard,
             sink: sink.clone(),
         };
-        if !self.shared.move_in(&lab, node, resident) {
+        if !self.shared.add_node(&lab, node, local_node) {
             return Err(RuntimeError::NodeExists {
                 lab: lab.to_string(),
                 node,
@@ -201,7 +201,7 @@ impl Runtime {
         let tun = match opened.transpose() {
             Ok(opened) => opened,
             Err(error) => {
-                self.shared.move_out(&lab, node);
+                self.shared.remove_node(&lab, node);
                 return Err(error);
             }
         };
@@ -220,7 +220,7 @@ impl Runtime {
             // The caller waits no longer; the shard closes the node when it handles the message.
             Err(PortError::Stalled) => return Err(RuntimeError::Stalled { shard }),
             Err(_) => {
-                self.shared.move_out(&lab, node);
+                self.shared.remove_node(&lab, node);
                 return Err(RuntimeError::Stopped);
             }
         };

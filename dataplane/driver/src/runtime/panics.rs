@@ -48,7 +48,7 @@ pub fn watch(mailbox: Arc<Mailbox>) {
 }
 
 /// The message and location of the last panic of the calling thread.
-pub fn last_words() -> String {
+pub fn last_message() -> String {
     HERE.with_borrow_mut(|here| {
         here.as_mut()
             .map(|here| std::mem::take(&mut here.last))

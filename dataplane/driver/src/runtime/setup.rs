@@ -55,10 +55,10 @@ impl RuntimeConfig {
     ///
     /// [`RuntimeError::Invalid`] names a variable with an invalid value.
     pub fn from_environment() -> Result<Self, RuntimeError> {
-        Self::from_words(|name| std::env::var(name).ok())
+        Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    fn from_words(word: impl Fn(&str) -> Option<String>) -> Result<Self, RuntimeError> {
+    fn from_variables(word: impl Fn(&str) -> Option<String>) -> Result<Self, RuntimeError> {
         let wrong = |name: &str, found: &str, expected: &str| {
             RuntimeError::Invalid(format!("{name} is `{found}`, expected {expected}"))
         };
@@ -173,7 +173,7 @@ pub trait NodeSink: Send + Sync {
     /// for the first of these nodes only, on the watchdog's thread.
     fn shard_stalled(&self, _shard: usize, _for_ms: u64, _nodes: &[NodeId]) {}
     /// A stalled shard has resumed. Called as [`shard_stalled`](Self::shard_stalled) is.
-    fn shard_moves(&self, _shard: usize, _nodes: &[NodeId]) {}
+    fn shard_resumed(&self, _shard: usize, _nodes: &[NodeId]) {}
 }
 
 /// One end of a link to a neighbour.
@@ -226,7 +226,7 @@ pub enum RuntimeError {
     #[error("the runtime has stopped")]
     Stopped,
     /// The packet thread chosen for the node is stalled.
-    #[error("packet thread {shard} stands still and takes no node")]
+    #[error("packet thread {shard} is stalled and takes no node")]
     Stalled {
         /// The number of the thread.
         shard: usize,
@@ -257,10 +257,10 @@ pub enum PortError {
     #[error("the node is closed")]
     Closed,
     /// The shard is stalled.
-    #[error("the node's packet thread stands still")]
+    #[error("the node's packet thread is stalled")]
     Stalled,
     /// The thread failed before it answered, so it is unknown whether the request was carried out.
-    #[error("the node's packet thread failed while it carried this out; it goes on without what was under way")]
+    #[error("the node's packet thread failed while it carried this out; the result is unknown")]
     Failed,
 }
 
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn read(shards: &str, pin: &str) -> Result<RuntimeConfig, RuntimeError> {
-        RuntimeConfig::from_words(|name| match name {
+        RuntimeConfig::from_variables(|name| match name {
             "NM_SHARDS" => Some(shards.to_owned()),
             "NM_PIN" => Some(pin.to_owned()),
             _ => None,
@@ -289,14 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_chooses_threads_and_pinning() {
+    fn the_environment_sets_threads_and_pinning() {
         let config = read("3", "1").expect("fine");
         assert_eq!((config.shards, config.pin), (Some(3), true));
         assert_eq!(read("", "").expect("fine"), RuntimeConfig::default());
     }
 
     #[test]
-    fn a_word_that_is_none_is_refused_by_name() {
+    fn an_invalid_variable_is_refused_with_its_name() {
         for (shards, pin, name) in [
             ("0", "", "NM_SHARDS"),
             ("many", "", "NM_SHARDS"),

@@ -85,7 +85,7 @@ impl Mailbox {
     /// Posts a message. False when the shard has ended and will not read it.
     pub fn post(&self, message: ShardMessage) -> bool {
         self.messages.push(message);
-        self.rouse();
+        self.wake_owner();
         if self.stopped.load(Ordering::SeqCst) {
             // The shard may have emptied the queue for the last time before this push: drop what is left, so that a
             // caller that waits for a reply learns that none will come.
@@ -104,7 +104,7 @@ impl Mailbox {
             self.ring_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(refused.packet);
         }
-        self.rouse();
+        self.wake_owner();
         Ok(())
     }
 
@@ -113,12 +113,12 @@ impl Mailbox {
         self.ring_bytes.load(Ordering::Relaxed)
     }
 
-    /// Requests a notification of shard `who` (see [`take_resumed`](Self::take_resumed)) when the ring has room
+    /// Requests a notification of shard `shard` (see [`take_resumed`](Self::take_resumed)) when the ring has room
     /// again. False when it already has room: then there will be no notification.
-    pub fn tell_when_drained(&self, who: usize) -> bool {
+    pub fn notify_when_drained(&self, shard: usize) -> bool {
         let mut waiting = lock(&self.waiting);
-        if !waiting.contains(&who) {
-            waiting.push(who);
+        if !waiting.contains(&shard) {
+            waiting.push(shard);
         }
         self.anyone_waits.store(true, Ordering::SeqCst);
         // The owner may have emptied the ring and gone to sleep before this entry was visible to it.
@@ -140,10 +140,10 @@ impl Mailbox {
             return;
         }
         self.anyone_waits.store(false, Ordering::SeqCst);
-        for who in lock(&self.waiting).drain(..) {
-            all[who].resumed_by[self.index].store(true, Ordering::Relaxed);
-            all[who].resumed.store(true, Ordering::Release);
-            all[who].rouse();
+        for shard in lock(&self.waiting).drain(..) {
+            all[shard].resumed_by[self.index].store(true, Ordering::Relaxed);
+            all[shard].resumed.store(true, Ordering::Release);
+            all[shard].wake_owner();
         }
     }
 
@@ -165,7 +165,7 @@ impl Mailbox {
     /// Announces that the owner is about to sleep. False when an item has arrived: then it must not sleep.
     pub fn prepare_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `rouse`: either the owner sees the pushed item, or the producer sees the flag.
+        // Pairs with the fence in `wake_owner`: either the owner sees the pushed item, or the producer sees the flag.
         fence(Ordering::SeqCst);
         let empty = self.ring.is_empty()
             && self.messages.is_empty()
@@ -213,7 +213,7 @@ impl Mailbox {
         while self.ring.pop().is_some() {}
     }
 
-    fn rouse(&self) {
+    fn wake_owner(&self) {
         fence(Ordering::SeqCst);
         if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
             self.wake.raise();
@@ -223,7 +223,7 @@ impl Mailbox {
 
 /// The location of a node in this process.
 #[derive(Clone)]
-pub struct Resident {
+pub struct LocalNode {
     pub shard: usize,
     pub sink: Arc<dyn NodeSink>,
 }
@@ -237,15 +237,15 @@ pub struct Expected {
     pub sink: Arc<dyn NodeSink>,
 }
 
-type Place = (Arc<str>, NodeId);
-type EndPlace = (Arc<str>, NodeId, NodeId);
+type NodeName = (Arc<str>, NodeId);
+type EndName = (Arc<str>, NodeId, NodeId);
 
 /// The state that all shards share.
 pub struct Shared {
     pub mailboxes: Vec<Arc<Mailbox>>,
-    residents: Mutex<HashMap<Place, Resident>>,
-    ends: Mutex<HashMap<EndPlace, EndAddress>>,
-    expected: Mutex<HashMap<EndPlace, Expected>>,
+    nodes: Mutex<HashMap<NodeName, LocalNode>>,
+    ends: Mutex<HashMap<EndName, EndAddress>>,
+    expected: Mutex<HashMap<EndName, Expected>>,
     /// Incoming connections that wait for their link to be added.
     early: AtomicUsize,
     epochs: AtomicU64,
@@ -257,7 +257,7 @@ impl Shared {
     pub fn new(mailboxes: Vec<Arc<Mailbox>>, shared_memory: bool) -> Arc<Self> {
         Arc::new(Self {
             mailboxes,
-            residents: Mutex::default(),
+            nodes: Mutex::default(),
             ends: Mutex::default(),
             expected: Mutex::default(),
             early: AtomicUsize::new(0),
@@ -272,28 +272,28 @@ impl Shared {
     }
 
     /// Registers a node of this process. False when its number is in use.
-    pub fn move_in(&self, lab: &Arc<str>, node: NodeId, resident: Resident) -> bool {
-        let mut residents = lock(&self.residents);
-        let place = (lab.clone(), node);
-        if residents.contains_key(&place) {
+    pub fn add_node(&self, lab: &Arc<str>, node: NodeId, local_node: LocalNode) -> bool {
+        let mut nodes = lock(&self.nodes);
+        let name = (lab.clone(), node);
+        if nodes.contains_key(&name) {
             return false;
         }
-        residents.insert(place, resident);
+        nodes.insert(name, local_node);
         true
     }
 
-    pub fn move_out(&self, lab: &Arc<str>, node: NodeId) {
-        lock(&self.residents).remove(&(lab.clone(), node));
+    pub fn remove_node(&self, lab: &Arc<str>, node: NodeId) {
+        lock(&self.nodes).remove(&(lab.clone(), node));
     }
 
-    pub fn has_resident(&self, lab: &str, node: NodeId) -> bool {
-        lock(&self.residents).contains_key(&(Arc::from(lab), node))
+    pub fn has_node(&self, lab: &str, node: NodeId) -> bool {
+        lock(&self.nodes).contains_key(&(Arc::from(lab), node))
     }
 
     /// Accepts connections from `remote` for a link to `node` that prove to have the key.
     pub fn expect(&self, lab: &Arc<str>, node: NodeId, remote: NodeId, expected: Expected) {
         lock(&self.expected).insert((lab.clone(), node, remote), expected);
-        // Pairs with `incoming_waits`: a connection that is counted before its lookup fails is seen here.
+        // Pairs with `count_waiting`: a connection that is counted before its lookup fails is seen here.
         if self.early.load(Ordering::SeqCst) > 0 {
             self.mailboxes[LISTENING_SHARD].post(ShardMessage::Expected {
                 lab: lab.clone(),
@@ -304,33 +304,33 @@ impl Shared {
     }
 
     /// The link was removed.
-    pub fn expect_no_more(&self, lab: &Arc<str>, node: NodeId, remote: NodeId) {
+    pub fn forget_expected(&self, lab: &Arc<str>, node: NodeId, remote: NodeId) {
         lock(&self.expected).remove(&(lab.clone(), node, remote));
     }
 
     /// The key and location of the link from `remote` to `node`; `None` when there is no such link.
     pub fn expected(&self, lab: &str, node: NodeId, remote: NodeId) -> Option<Expected> {
-        let place = (Arc::from(lab), node, remote);
-        lock(&self.expected).get(&place).cloned()
+        let name = (Arc::from(lab), node, remote);
+        lock(&self.expected).get(&name).cloned()
     }
 
     /// Counts an incoming connection that may wait for its link. To be called before the lookup of the link.
-    pub fn incoming_waits(&self) {
+    pub fn count_waiting(&self) {
         self.early.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Uncounts an incoming connection.
-    pub fn incoming_is_done(&self) {
+    pub fn uncount_waiting(&self) {
         self.early.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// For each lab the nodes of one shard, in order, and the sink of the first of them.
-    pub fn tenants_of(&self, shard: usize) -> Vec<(Arc<dyn NodeSink>, Vec<NodeId>)> {
+    pub fn nodes_of(&self, shard: usize) -> Vec<(Arc<dyn NodeSink>, Vec<NodeId>)> {
         let mut labs: BTreeMap<Arc<str>, BTreeMap<NodeId, Arc<dyn NodeSink>>> = BTreeMap::new();
-        for ((lab, node), resident) in lock(&self.residents).iter() {
-            if resident.shard == shard {
+        for ((lab, node), local_node) in lock(&self.nodes).iter() {
+            if local_node.shard == shard {
                 let nodes = labs.entry(lab.clone()).or_default();
-                nodes.insert(*node, resident.sink.clone());
+                nodes.insert(*node, local_node.sink.clone());
             }
         }
         labs.into_values()

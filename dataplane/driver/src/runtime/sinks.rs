@@ -38,7 +38,7 @@ pub fn forget(len: usize) {
 }
 
 /// Sets the buffer allocator of a new engine.
-pub fn equip(engine: &mut Engine) {
+pub fn install_allocator(engine: &mut Engine) {
     engine.set_sink_allocator(allocate);
     engine.set_prefetch(memory::prefetch);
 }

@@ -76,10 +76,10 @@ fn look(shared: &Shared, last: &mut [(u64, u32)]) {
             continue;
         }
         let since = LOOK_EVERY.as_millis() as u64 * u64::from(*looks);
-        for (sink, nodes) in shared.tenants_of(mailbox.index) {
+        for (sink, nodes) in shared.nodes_of(mailbox.index) {
             match stuck {
                 true => sink.shard_stalled(mailbox.index, since, &nodes),
-                false => sink.shard_moves(mailbox.index, &nodes),
+                false => sink.shard_resumed(mailbox.index, &nodes),
             }
         }
     }

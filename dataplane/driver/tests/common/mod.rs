@@ -36,7 +36,7 @@ pub fn secret(word: &str) -> LinkSecret {
 
 /// The events that a node's sink received.
 #[derive(Default)]
-pub struct Heard {
+pub struct Record {
     pub links: Vec<(NodeId, bool, String)>,
     /// The last carrier of each link.
     pub carriers: BTreeMap<NodeId, Carrier>,
@@ -48,16 +48,16 @@ pub struct Heard {
 
 /// A sink that records everything and can be waited on.
 #[derive(Default)]
-pub struct Memory {
-    heard: Mutex<Heard>,
+pub struct RecordingSink {
+    record: Mutex<Record>,
     changed: Condvar,
 }
 
-impl Memory {
-    fn note(&self, change: impl FnOnce(&mut Heard)) {
+impl RecordingSink {
+    fn note(&self, change: impl FnOnce(&mut Record)) {
         change(
             &mut self
-                .heard
+                .record
                 .lock()
                 .expect("no test panics while it holds this"),
         );
@@ -65,38 +65,38 @@ impl Memory {
     }
 
     /// Waits until `question` returns a value.
-    pub fn wait<T>(&self, what: &str, question: impl Fn(&mut Heard) -> Option<T>) -> T {
+    pub fn wait<T>(&self, what: &str, question: impl Fn(&mut Record) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
-        let mut heard = self
-            .heard
+        let mut record = self
+            .record
             .lock()
             .expect("no test panics while it holds this");
         loop {
-            if let Some(answer) = question(&mut heard) {
+            if let Some(answer) = question(&mut record) {
                 return answer;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(
                 !left.is_zero(),
                 "{what} did not happen; links: {:?}, events: {:?}",
-                heard.links,
-                heard.events
+                record.links,
+                record.events
             );
-            heard = self.changed.wait_timeout(heard, left).expect("likewise").0;
+            record = self.changed.wait_timeout(record, left).expect("likewise").0;
         }
     }
 
     /// The current or last carrier of a link.
     pub fn carrier(&self, remote: NodeId) -> Option<Carrier> {
-        self.wait("the lock", |heard| {
-            Some(heard.carriers.get(&remote).copied())
+        self.wait("the lock", |record| {
+            Some(record.carriers.get(&remote).copied())
         })
     }
 
     /// Waits until the last reported state of a link is this; returns the reason.
     pub fn wait_link(&self, remote: NodeId, up: bool) -> String {
-        self.wait(&format!("link to {remote} up={up}"), |heard| {
-            let last = heard
+        self.wait(&format!("link to {remote} up={up}"), |record| {
+            let last = record
                 .links
                 .iter()
                 .rev()
@@ -106,25 +106,25 @@ impl Memory {
     }
 }
 
-impl NodeSink for Memory {
+impl NodeSink for RecordingSink {
     fn event(&self, event: Event) {
-        self.note(|heard| heard.events.push(event));
+        self.note(|record| record.events.push(event));
     }
 
     fn deliver(&self, delivery: Delivery) -> bool {
-        self.note(|heard| heard.messages.push(delivery.payload().to_vec()));
+        self.note(|record| record.messages.push(delivery.payload().to_vec()));
         true
     }
 
     fn incoming_refused(&self, from: NodeId, times: u64) {
-        self.note(|heard| heard.refused.push((from, times)));
+        self.note(|record| record.refused.push((from, times)));
     }
 
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         let up = carrier.is_some();
-        self.note(|heard| {
-            heard.links.push((remote, up, reason.into()));
-            heard
+        self.note(|record| {
+            record.links.push((remote, up, reason.into()));
+            record
                 .carriers
                 .extend(carrier.map(|carrier| (remote, carrier)));
         });
@@ -135,7 +135,7 @@ impl NodeSink for Memory {
 pub struct TestNode {
     pub id: NodeId,
     pub port: NodePort,
-    pub heard: Arc<Memory>,
+    pub record: Arc<RecordingSink>,
     pub space: Option<OwnedFd>,
 }
 
@@ -256,11 +256,11 @@ pub fn dial(from: &TestNode, home: &Runtime, to: NodeId) {
     );
 }
 
-fn setup(id: NodeId, heard: &Arc<Memory>, shard: Option<usize>) -> NodeSetup {
+fn setup(id: NodeId, record: &Arc<RecordingSink>, shard: Option<usize>) -> NodeSetup {
     NodeSetup {
         config: NodeConfig::new(id),
         tun: None,
-        sink: heard.clone(),
+        sink: record.clone(),
         lab: "test".into(),
         shard,
     }
@@ -268,12 +268,12 @@ fn setup(id: NodeId, heard: &Arc<Memory>, shard: Option<usize>) -> NodeSetup {
 
 /// A node without a device.
 pub fn node(runtime: &Runtime, id: NodeId) -> TestNode {
-    let heard = Arc::new(Memory::default());
-    let port = runtime.add_node(setup(id, &heard, None)).expect("added");
+    let record = Arc::new(RecordingSink::default());
+    let port = runtime.add_node(setup(id, &record, None)).expect("added");
     TestNode {
         id,
         port,
-        heard,
+        record,
         space: None,
     }
 }
@@ -285,9 +285,9 @@ pub fn tun_node(
     shard: Option<usize>,
     offload: OffloadChoice,
 ) -> TestNode {
-    let heard = Arc::new(Memory::default());
+    let record = Arc::new(RecordingSink::default());
     let space = namespace::create().expect("namespace");
-    let mut setup = setup(id, &heard, shard);
+    let mut setup = setup(id, &record, shard);
     setup.tun = Some(TunSetup {
         name: "utun".into(),
         interface: TunSetup::interface(Ipv4Addr::new(10, 0, 0, id as u8), 16, 1500),
@@ -300,7 +300,7 @@ pub fn tun_node(
     TestNode {
         id,
         port,
-        heard,
+        record,
         space: Some(space),
     }
 }
@@ -322,8 +322,8 @@ pub fn permitted() -> bool {
 pub fn join(a: &TestNode, b: &TestNode) {
     a.link(b.id, LinkKind::Memory);
     b.link(a.id, LinkKind::Memory);
-    a.heard.wait_link(b.id, true);
-    b.heard.wait_link(a.id, true);
+    a.record.wait_link(b.id, true);
+    b.record.wait_link(a.id, true);
 }
 
 /// The link protocol implemented by the tests, independently of the driver's own code.

@@ -18,7 +18,7 @@ pub fn link_state(remote: NodeId, carrier: Option<Carrier>, reason: &str) -> wir
 }
 
 /// Whether a node in this state can no longer reply.
-pub fn is_gone(state: &str) -> bool {
+pub fn is_unavailable(state: &str) -> bool {
     matches!(state, "unreachable" | "stopped" | "vacant")
 }
 

@@ -5,7 +5,7 @@
 //! interruption it reports these, and the controller sends only the differences.
 //!
 //! ```text
-//! order ─▶ Step { ticket, effect } ─▶ whoever carries it out ─▶ end(ticket, result) ─▶ version in force
+//! order ─▶ Step { ticket, effect } ─▶ executor ─▶ end(ticket, result) ─▶ version in force
 //! ```
 
 mod ends;
@@ -21,7 +21,7 @@ use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute}
 use nm_messages as wire;
 
 use self::forms::{address, group_info};
-pub use self::forms::{is_gone, link_spec, link_state};
+pub use self::forms::{is_unavailable, link_spec, link_state};
 use self::progress::Progress;
 use super::resolve::is_host_and_port;
 use crate::config::Secret;
@@ -30,7 +30,7 @@ use crate::runtime::Carrier;
 
 /// The identity and addresses of a node; constant for its lifetime.
 #[derive(Debug, Clone)]
-pub struct Introduction {
+pub struct Identity {
     /// The node.
     pub node_id: NodeId,
     /// The token that proves its identity.
@@ -86,13 +86,13 @@ pub enum Effect {
     /// Join or leave a group.
     Membership { group_id: u32, joined: bool },
     /// Stop waiting for a node that is no longer available.
-    Gone { node: NodeId, reason: String },
+    NodeGone { node: NodeId, reason: String },
     /// Append an event.
     Note(NodeEvent),
     /// Every node is ready.
     TopologyReady,
     /// The controller asks this process to start an agent.
-    AgentWanted,
+    AgentRequested,
 }
 
 /// An effect with a ticket number.
@@ -167,7 +167,7 @@ struct Link {
 /// The control connection's state of one node.
 #[derive(Debug)]
 pub struct Member {
-    who: Introduction,
+    identity: Identity,
     configured: bool,
     links: BTreeMap<NodeId, Link>,
     routes: Progress,
@@ -185,9 +185,9 @@ pub struct Member {
 
 impl Member {
     /// A node that has received no orders yet.
-    pub fn new(who: Introduction) -> Self {
+    pub fn new(identity: Identity) -> Self {
         Member {
-            who,
+            identity,
             configured: false,
             links: BTreeMap::new(),
             routes: Progress::default(),
@@ -208,13 +208,13 @@ impl Member {
             configured: self.configured,
             // Steps that are still pending end with tickets that are no longer known.
             tickets: self.tickets,
-            ..Member::new(self.who.clone())
+            ..Member::new(self.identity.clone())
         };
     }
 
     /// The node's identity.
-    pub fn who(&self) -> &Introduction {
-        &self.who
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Whether the controller's settings are in force.
@@ -228,7 +228,7 @@ impl Member {
     /// sends them again.
     pub fn start_up(&mut self, local: IpAddr) -> wire::StartUp {
         self.announced = false;
-        let address = self.who.private_address.unwrap_or(local);
+        let address = self.identity.private_address.unwrap_or(local);
         let shown = |progress: &Progress| progress.in_force().unwrap_or(0);
         let link_version = |link: &Link| match link.phase {
             Phase::Made(_) => shown(&link.progress),
@@ -249,22 +249,22 @@ impl Member {
                 .collect(),
         };
         wire::StartUp {
-            private_network_name: self.who.private_network_name.clone(),
-            private_network_addr: SocketAddr::new(address, self.who.link_port).to_string(),
-            public_network_addr: self.who.public_network_addr.clone(),
+            private_network_name: self.identity.private_network_name.clone(),
+            private_network_addr: SocketAddr::new(address, self.identity.link_port).to_string(),
+            public_network_addr: self.identity.public_network_addr.clone(),
             // A path that is not UTF-8 cannot be sent; links then use TCP.
             link_socket: self
-                .who
+                .identity
                 .link_socket
                 .as_deref()
                 .and_then(Path::to_str)
                 .unwrap_or_default()
                 .to_owned(),
-            external: self.who.external,
-            process: self.who.process,
-            mtu: u32::from(self.who.mtu),
+            external: self.identity.external,
+            process: self.identity.process,
+            mtu: u32::from(self.identity.mtu),
             have,
-            token: self.who.token.0.clone(),
+            token: self.identity.token.0.clone(),
         }
     }
 
@@ -320,7 +320,7 @@ impl Member {
             wire::ToNode::SetLink(set) => self.on_set_link(&set),
             wire::ToNode::InstallRoutes(install) => self.on_routes(install),
             wire::ToNode::TopologyReady(_) => Ok(vec![self.plain(Effect::TopologyReady)]),
-            wire::ToNode::AgentWanted(_) => Ok(vec![self.plain(Effect::AgentWanted)]),
+            wire::ToNode::AgentWanted(_) => Ok(vec![self.plain(Effect::AgentRequested)]),
             wire::ToNode::GroupCreated(created) => self.on_created(created),
             wire::ToNode::InstallGroupDirectory(directory) => self.on_directory(directory),
             wire::ToNode::InstallGroupRoutes(install) => Ok(self.on_group_routes(install)),

@@ -127,8 +127,8 @@ impl Member {
     }
 
     pub(super) fn on_routes(&mut self, install: wire::InstallRoutes) -> Result<Vec<Step>, String> {
-        let whole = install.reset && install.table.is_some();
-        if let Err(reason) = self.check_routes(&install, whole) {
+        let full = install.reset && install.table.is_some();
+        if let Err(reason) = self.check_routes(&install, full) {
             // The next change builds on this one.
             self.routes.refuse();
             return Err(reason);
@@ -151,7 +151,7 @@ impl Member {
             of_pair.insert(route.route_id, route.next_hops);
         }
         let ticket = self.ticket(About::Routes);
-        self.routes.begin(ticket, install.version, whole);
+        self.routes.begin(ticket, install.version, full);
         let routes = changed
             .iter()
             .flat_map(|pair| self.pair_routes(*pair))
@@ -167,15 +167,16 @@ impl Member {
     pub(super) fn check_routes(
         &self,
         install: &wire::InstallRoutes,
-        whole: bool,
+        full: bool,
     ) -> Result<(), String> {
         let table = install.table.as_ref();
         if table.is_some_and(|table| table.len() % 4 != 0) {
             return Err("the route table is not a list of 32-bit numbers".to_owned());
         }
-        if !whole && !self.routes.is_sound() {
+        if !full && !self.routes.is_sound() {
             return Err(
-                "an earlier change of the routes failed, so they have to be told whole".to_owned(),
+                "an earlier change of the routes failed, so the complete state must be sent"
+                    .to_owned(),
             );
         }
         Ok(())
@@ -243,7 +244,7 @@ impl Member {
                 // The next change builds on this one.
                 self.directory.refuse();
                 return Err(failed.err().unwrap_or_else(|| {
-                    "an earlier change of the groups failed, so they have to be told whole"
+                    "an earlier change of the groups failed, so the complete state must be sent"
                         .to_owned()
                 }));
             }
@@ -289,7 +290,7 @@ impl Member {
 
     pub(super) fn on_member(&mut self, change: &wire::MemberChanged) -> Vec<Step> {
         let (group_id, joined) = (change.group_id, change.joined);
-        let effect = if change.node_id == self.who.node_id {
+        let effect = if change.node_id == self.identity.node_id {
             Effect::Membership { group_id, joined }
         } else {
             Effect::Note(NodeEvent::MemberChanged {
@@ -303,14 +304,14 @@ impl Member {
 
     pub(super) fn on_node_state(&mut self, change: wire::NodeState) -> Vec<Step> {
         let (node_id, state) = (change.node_id, change.state);
-        if node_id == self.who.node_id {
+        if node_id == self.identity.node_id {
             return Vec::new();
         }
         let mut steps = Vec::new();
-        if is_gone(&state) {
+        if is_unavailable(&state) {
             let reason = format!("node {node_id} is {state}");
             let node = node_id;
-            steps.push(self.plain(Effect::Gone { node, reason }));
+            steps.push(self.plain(Effect::NodeGone { node, reason }));
         }
         steps.push(self.plain(Effect::Note(NodeEvent::NodeState { node_id, state })));
         steps

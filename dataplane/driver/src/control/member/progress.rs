@@ -3,23 +3,23 @@
 /// The versions of one object. Orders have increasing tickets, are carried out in that order, and end one by one.
 #[derive(Debug, Default, Clone)]
 pub struct Progress {
-    told: Option<u64>,
+    requested: Option<u64>,
     /// The ticket of the last order, and of the last order that ended.
     last: u64,
     ended: u64,
     /// The last full order, which does not depend on earlier ones.
-    whole: u64,
+    full: u64,
     /// Whether an order since `full` failed: later incremental orders are then invalid.
     broken: bool,
 }
 
 impl Progress {
-    /// An order has started; a `full` order replaces the whole state, so that earlier failures no longer matter.
-    pub fn begin(&mut self, ticket: u64, version: u64, whole: bool) {
-        self.told = Some(version);
+    /// An order has started; a `full` order replaces the complete state, so that earlier failures no longer matter.
+    pub fn begin(&mut self, ticket: u64, version: u64, full: bool) {
+        self.requested = Some(version);
         self.last = ticket;
-        if whole {
-            self.whole = ticket;
+        if full {
+            self.full = ticket;
             self.broken = false;
         }
     }
@@ -32,7 +32,7 @@ impl Progress {
     /// An order has ended.
     pub fn end(&mut self, ticket: u64, done: bool) {
         self.ended = self.ended.max(ticket);
-        self.broken |= !done && ticket >= self.whole;
+        self.broken |= !done && ticket >= self.full;
     }
 
     /// Whether an incremental order can still be applied.
@@ -42,7 +42,7 @@ impl Progress {
 
     /// The version in force; `None` while an order is pending, and after one failed.
     pub fn in_force(&self) -> Option<u64> {
-        self.told
+        self.requested
             .filter(|_| !self.broken && self.ended >= self.last)
     }
 }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_in_force_when_its_order_has_ended_well() {
+    fn a_version_is_in_force_when_its_order_has_succeeded() {
         let mut progress = Progress::default();
         assert_eq!(progress.in_force(), None);
         progress.begin(1, 70, true);
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_builds_on_a_failure_is_not_in_force_until_everything_is_told() {
+    fn incremental_orders_after_a_failure_are_not_in_force_until_a_full_order() {
         let mut progress = Progress::default();
         progress.begin(1, 70, true);
         progress.begin(2, 71, false);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_failure_from_before_everything_was_told_does_no_harm() {
+    fn a_late_failure_of_an_order_before_a_full_one_is_ignored() {
         let mut progress = Progress::default();
         progress.begin(1, 70, false);
         progress.begin(2, 71, true);

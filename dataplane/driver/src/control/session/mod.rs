@@ -3,7 +3,7 @@
 //! Takes inputs of nodes and frames of the controller, and produces frames to send; the connection moves them.
 //! Nothing here blocks: a long operation is started, and its end arrives as an input.
 
-mod line;
+mod disconnect;
 mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use super::member::{Effect, Member, Resolved, Step};
 use super::requests::{Asked, Purpose, Requests};
 use super::resolve::Resolver;
 use super::state_filter::StateFilter;
-use super::{ControlError, Input, LinkReport, Place, Registration, Reply, UNKNOWN_ADDRESS};
+use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
 /// The delay before a failed lookup is repeated; it doubles up to the longest. A name that appears is found within
@@ -63,7 +63,7 @@ pub(super) struct Session {
     steps: BTreeMap<(u64, u64), u64>,
     retries: BTreeSet<Retry>,
     /// The node whose credentials were used last.
-    introduced: NodeId,
+    next_login: NodeId,
     attached_nodes: BTreeMap<NodeId, Attached>,
     requests: Requests,
     out: Vec<Frame<ToController>>,
@@ -85,7 +85,7 @@ impl Session {
             orders: BTreeMap::new(),
             steps: BTreeMap::new(),
             retries: BTreeSet::new(),
-            introduced: 0,
+            next_login: 0,
             attached_nodes: BTreeMap::new(),
             requests: Requests::default(),
             out: Vec::new(),
@@ -106,10 +106,10 @@ impl Session {
     ///
     /// Any node will do, so it is the one after the last that was refused: a node with a wrong token must not keep
     /// the others from connecting.
-    pub fn introduction(&self) -> Option<(NodeId, Secret)> {
-        let next = self.attached_nodes.range(self.introduced..).next();
+    pub fn credentials(&self) -> Option<(NodeId, Secret)> {
+        let next = self.attached_nodes.range(self.next_login..).next();
         let (node, attached) = next.or_else(|| self.attached_nodes.first_key_value())?;
-        Some((*node, attached.member.who().token.clone()))
+        Some((*node, attached.member.identity().token.clone()))
     }
 
     /// Records a failed attempt to connect.
@@ -118,7 +118,7 @@ impl Session {
     }
 
     /// A websocket was opened; `local` is its local address.
-    pub fn line_opened(&mut self, local: IpAddr) {
+    pub fn connection_opened(&mut self, local: IpAddr) {
         (self.local, self.online) = (local, true);
         self.state_filter.forget();
         // Registrations first, then pending requests: a request of an unregistered node would be refused.
@@ -157,7 +157,7 @@ impl Session {
             Input::Attach(registration, reply) => self.attach(*registration, reply),
             Input::Detach { node, reason, done } => {
                 if self.attached_nodes.remove(&node).is_some() && self.online {
-                    self.say(node, Goodbye { reason });
+                    self.push_frame(node, Goodbye { reason });
                 }
                 self.requests.abandon(node, &ControlError::Closed);
                 self.leaving.push(done);
@@ -192,7 +192,7 @@ impl Session {
                     .is_some_and(|attached| attached.registered)
                 {
                     let detail = Some(detail);
-                    self.say(node, NodeEvent { name, detail });
+                    self.push_frame(node, NodeEvent { name, detail });
                 }
             }
             Input::Restarted { node } => {
@@ -213,7 +213,7 @@ impl Session {
                     return;
                 };
                 if attached.member.link_changed(remote, carrier, &reason) {
-                    self.tell_link(node, remote);
+                    self.report_link(node, remote);
                     self.announce(node);
                 }
             }
@@ -251,22 +251,22 @@ impl Session {
     }
 
     /// Sends the known state of a link to the controller.
-    fn tell_link(&mut self, node: NodeId, remote: NodeId) {
+    fn report_link(&mut self, node: NodeId, remote: NodeId) {
         let attached = self
             .attached_nodes
             .get(&node)
             .filter(|attached| attached.registered);
         if let Some(state) = attached.and_then(|attached| attached.member.state_of(remote)) {
-            self.say(node, state);
+            self.push_frame(node, state);
         }
     }
 
     fn attach(&mut self, registration: Registration, reply: Reply<()>) {
-        let (node, number) = (registration.who.node_id, self.number());
+        let (node, number) = (registration.identity.node_id, self.number());
         let input = self.input.clone();
         registration
             .executor
-            .report_links_to(LinkReport(Place::new(node, input)));
+            .report_links_to(LinkReport(ControlHandle::new(node, input)));
         self.attached_nodes.insert(
             node,
             Attached::new(number, registration, reply, Instant::now()),
@@ -303,7 +303,7 @@ impl Session {
                         message: bad.error.to_string(),
                         hint: None,
                     };
-                    self.say(bad.node, error);
+                    self.push_frame(bad.node, error);
                 }
             }
         }
@@ -329,7 +329,7 @@ impl Session {
             Some((_, Purpose::Asked(asked))) => (asked.reply)(answer),
             Some((node, Purpose::Register)) => match answer {
                 Ok(_) => self.registered(node),
-                Err(error) => self.turned_away(node, &error),
+                Err(error) => self.registration_refused(node, &error),
             },
             None => {}
         }
@@ -366,7 +366,7 @@ impl Session {
 
     /// The controller refused a registration: the first one of a node fails with the error; a node that was
     /// registered before stays attached and retries on the next connection.
-    fn turned_away(&mut self, node: NodeId, error: &ControlError) {
+    fn registration_refused(&mut self, node: NodeId, error: &ControlError) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
@@ -385,7 +385,7 @@ impl Session {
             return;
         };
         if attached.registered && attached.member.became_ready() {
-            self.say(node, NodeTopologyReady {});
+            self.push_frame(node, NodeTopologyReady {});
         }
     }
 
@@ -418,11 +418,11 @@ impl Session {
             .and_then(|stats| attached.executor.report(*stats));
         attached.was_measured(found.is_some());
         if let Some(metrics) = found {
-            self.say(node, metrics);
+            self.push_frame(node, metrics);
         }
     }
 
-    fn say(&mut self, node: NodeId, message: impl Into<ToController>) {
+    fn push_frame(&mut self, node: NodeId, message: impl Into<ToController>) {
         self.out.push(Frame {
             id: 0,
             node,

@@ -24,7 +24,7 @@ impl Session {
     /// A step of an order has ended, or its start has.
     pub(super) fn progressed(&mut self, number: u64, failed: Option<String>) {
         let Some(order) = self.orders.get_mut(&number) else {
-            return; // whoever gave it is gone
+            return; // its connection was lost
         };
         order.left -= 1;
         order.error = order.error.take().or(failed);
@@ -39,7 +39,7 @@ impl Session {
                 ..
             }) => {
                 let error = "order.refused".to_owned();
-                self.say(
+                self.push_frame(
                     node,
                     Error {
                         re: id,
@@ -49,7 +49,7 @@ impl Session {
                     },
                 );
             }
-            Some(Order { node, id, .. }) if id != 0 => self.say(
+            Some(Order { node, id, .. }) if id != 0 => self.push_frame(
                 node,
                 Ack {
                     re: id,
@@ -95,7 +95,7 @@ impl Session {
                 if decides {
                     let (id, hint) = ("order.refused".to_owned(), None);
                     let message = message.clone();
-                    self.turned_away(node, &ControlError::Refused { id, message, hint });
+                    self.registration_refused(node, &ControlError::Refused { id, message, hint });
                 }
                 Err(message)
             }
@@ -116,10 +116,10 @@ impl Session {
 
     /// Starts the effect of a step.
     pub(super) fn start(&mut self, node: NodeId, ticket: u64, effect: Option<Effect>) {
-        let Some(place) = self.attached_nodes.get(&node) else {
+        let Some(entry) = self.attached_nodes.get(&node) else {
             return;
         };
-        let (attached, input) = (place.number, self.input.clone());
+        let (attached, input) = (entry.number, self.input.clone());
         match effect {
             None => {}
             Some(Effect::Resolve { remote, name }) => {
@@ -145,7 +145,7 @@ impl Session {
                         result,
                     });
                 };
-                place.executor.carry_out(effect, Box::new(done));
+                entry.executor.carry_out(effect, Box::new(done));
             }
         }
     }
@@ -162,7 +162,7 @@ impl Session {
         };
         let ended = attached.member.end(ticket, result);
         if let Some(remote) = ended.link {
-            self.tell_link(node, remote);
+            self.report_link(node, remote);
         }
         for ticket in ended.tickets {
             if let Some(order) = self.steps.remove(&(number, ticket)) {
@@ -197,7 +197,7 @@ impl Session {
                     ticket,
                 });
                 if changed {
-                    self.tell_link(node, remote);
+                    self.report_link(node, remote);
                 }
             }
         }

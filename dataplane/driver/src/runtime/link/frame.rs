@@ -97,7 +97,7 @@ pub enum LinkFault {
     Refused(String),
     /// The answering process does not have the link's key.
     #[error(
-        "whoever answered is not the neighbour: it could not prove that it has the link's key"
+        "the answering process is not the neighbour: it could not prove that it has the link's key"
     )]
     Impostor,
     /// The neighbour ended the link, with the reason.
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_survive_their_bytes() {
+    fn messages_are_unchanged_by_encoding_and_decoding() {
         let all = [
             Control::Hello(hello()),
             Control::Challenge(Challenge {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_lengths_are_refused() {
+    fn invalid_lengths_are_refused() {
         let mut header = FrameHeader {
             length: MAX_PACKET + 1,
             flags: 0,

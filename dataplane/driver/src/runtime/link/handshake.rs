@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_convinces_neither_end() {
+    fn both_ends_refuse_a_proof_with_another_key() {
         let (dialler, hello) = dial(7, LAB, 2, 1);
         let (_, challenge) = accept(8, &hello, 4);
         assert_eq!(dialler.answer(&challenge), Err(LinkFault::Impostor));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_convinces_nobody_in_another_connection_lab_role_or_pair() {
+    fn a_proof_is_refused_in_another_connection_lab_role_or_pair() {
         let (dialler, hello) = dial(7, LAB, 2, 1);
         let (acceptor, challenge) = accept(7, &hello, 4);
         let good = proof(&dialler, &challenge);

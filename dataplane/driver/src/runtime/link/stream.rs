@@ -180,7 +180,7 @@ impl Stream {
     }
 
     /// Sends a bye message, if the wire accepts it at once and no packet is partly sent.
-    pub fn say_bye(&mut self, reason: &str) {
+    pub fn send_bye(&mut self, reason: &str) {
         if self.outbound.sent == 0 {
             let word = Control::Bye(reason.into()).encode();
             let _ = self.wire.write(&[IoSlice::new(&word)]);

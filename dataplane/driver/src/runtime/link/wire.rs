@@ -109,7 +109,7 @@ impl Wire {
 
     /// Sends a handshake message over the socket itself. An empty socket accepts these few bytes at once, or it is
     /// broken.
-    pub fn greet(&self, word: &[u8], offer: Option<&OwnedFd>) -> io::Result<()> {
+    pub fn send_handshake(&self, word: &[u8], offer: Option<&OwnedFd>) -> io::Result<()> {
         let sent = match (self, offer) {
             (Self::Tcp(stream), _) => (&mut &*stream).write(word)?,
             (Self::Unix(stream), Some(offer)) => local::send_with(stream, word, offer.as_fd())?,
@@ -249,6 +249,6 @@ fn would_block(error: &io::Error) -> bool {
 fn broken(_: BrokenRing) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the neighbour has spoilt the shared memory",
+        "the neighbour has corrupted the shared memory",
     )
 }

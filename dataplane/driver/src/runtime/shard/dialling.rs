@@ -36,7 +36,7 @@ impl Shard {
             link,
         }
         .encode();
-        match knock(end, address) {
+        match open_wire(end, address) {
             Ok(wire) => {
                 if let Err(error) = self.epoll.add(&wire, token, Interest::WRITE) {
                     return self.fail_link(key, link, LinkFault::Io(error.to_string()));
@@ -67,7 +67,7 @@ impl Shard {
     }
 
     /// The dialled socket is connected or has failed: sends the hello message.
-    pub(super) fn greet(&mut self, key: NodeKey, link: LinkId) {
+    pub(super) fn send_hello(&mut self, key: NodeKey, link: LinkId) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
@@ -88,12 +88,15 @@ impl Shard {
             link,
         }
         .encode();
-        let greeted = wire
+        let handle_hello = wire
             .connect_outcome()
             .map_err(|e| e.to_string())
             .and_then(|()| drawn.map_err(|e| e.to_string()))
             .and_then(|()| wire.prepare().map_err(|e| e.to_string()))
-            .and_then(|()| wire.greet(&hello.encode(), None).map_err(|e| e.to_string()))
+            .and_then(|()| {
+                wire.send_handshake(&hello.encode(), None)
+                    .map_err(|e| e.to_string())
+            })
             .and_then(|()| {
                 self.epoll
                     .modify(&wire, token, Interest::READ)
@@ -102,7 +105,7 @@ impl Shard {
         // Failures from here on must record which transport was tried.
         let stream = Box::new(Stream::handshake(wire));
         end.path = Path::Handshake(stream, Box::new(dialler), false);
-        if let Err(reason) = greeted {
+        if let Err(reason) = handle_hello {
             self.fail_link(key, link, LinkFault::Io(reason));
         }
     }
@@ -117,12 +120,12 @@ impl Shard {
             }) => stream.read(&mut self.staging, &mut self.io.pool, &mut received),
             _ => Ok(0),
         };
-        self.carry_on(key, link, received, outcome);
+        self.handle_received(key, link, received, outcome);
     }
 
     /// Handles the challenge: verifies the acceptor, and only then sends the dialler's proof, with the memory to
     /// share.
-    pub(super) fn challenged(
+    pub(super) fn handle_challenge(
         &mut self,
         key: NodeKey,
         link: LinkId,
@@ -131,7 +134,7 @@ impl Shard {
         let may_share = self.shared.shared_memory;
         let path = self.nodes.get(key).and_then(|node| node.end(link));
         let Some(Path::Handshake(stream, dialler, proven)) = path.map(|end| &mut end.path) else {
-            return Err(LinkFault::Protocol("a message out of turn"));
+            return Err(LinkFault::Protocol("an unexpected message"));
         };
         if std::mem::replace(proven, true) {
             return Err(LinkFault::Protocol("a second challenge"));
@@ -148,12 +151,12 @@ impl Shard {
         });
         stream
             .wire()
-            .greet(&proof.encode(), descriptor.as_ref())
+            .send_handshake(&proof.encode(), descriptor.as_ref())
             .map_err(|error| LinkFault::Io(error.to_string()))
     }
 
     /// Handles the welcome: the link is up.
-    pub(super) fn welcomed(
+    pub(super) fn handle_welcome(
         &mut self,
         key: NodeKey,
         link: LinkId,
@@ -164,9 +167,9 @@ impl Shard {
         };
         match std::mem::replace(&mut end.path, Path::Idle) {
             Path::Handshake(stream, _, true) if shared => {
-                let stream = stream
-                    .share()
-                    .ok_or(LinkFault::Protocol("it takes memory that nobody offered"))?;
+                let stream = stream.share().ok_or(LinkFault::Protocol(
+                    "a welcome to memory that was not offered",
+                ))?;
                 self.establish(key, link, stream, false);
                 Ok(())
             }
@@ -187,7 +190,7 @@ impl Shard {
 }
 
 /// Dials the neighbour's unix socket if there is one that can be reached, and its TCP address otherwise.
-fn knock(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
+fn open_wire(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
     if let Some(socket) = end.setup.socket.as_deref().filter(|_| !end.listener_failed) {
         match local::connect(socket) {
             Ok(stream) => return Ok(Wire::Unix(stream)),

@@ -10,7 +10,7 @@ use crate::runtime::setup::{LinkKind, LinkSetup};
 /// Reasons that the neighbour's sink receives when this end is removed.
 const REMOVED: &str = "the neighbour removed the link";
 const CLOSED: &str = "the neighbouring node was closed";
-pub(super) const FAILED: &str = "the neighbouring node's packet engine failed and was started anew";
+pub(super) const FAILED: &str = "the neighbouring node's packet engine failed and was restarted";
 
 impl Shard {
     /// Adds an end and starts to connect it. An earlier one for the same neighbour is removed first.
@@ -113,10 +113,10 @@ impl Shard {
         for link in links {
             self.drop_end(key, link, CLOSED);
         }
-        self.wait_no_more(key);
+        self.remove_waiter(key);
         // Closing the device's descriptors takes them out of the epoll set as well.
         self.nodes.remove(key);
-        self.shared.move_out(&lab, id);
+        self.shared.remove_node(&lab, id);
         self.mailbox
             .counters
             .nodes
@@ -140,11 +140,11 @@ impl Shard {
         };
         self.resume_nodes(pressure, &mut end.waiters);
         if let Path::Stream(mut stream) = end.path {
-            stream.say_bye(reason);
+            stream.send_bye(reason);
         }
         match end.setup.kind {
             LinkKind::Memory => self.withdraw_end(&lab, from, remote, reason),
-            LinkKind::Accept => self.shared.expect_no_more(&lab, from, remote),
+            LinkKind::Accept => self.shared.forget_expected(&lab, from, remote),
             LinkKind::Dial(_) => {}
         }
     }

@@ -41,7 +41,7 @@ const INCOMING_PER_TURN: usize = 64;
 const HANDSHAKE_LIMIT_NS: u64 = 5_000_000_000;
 /// Time for which an incoming connection keeps its slot while others wait. A handshake takes two turns of each side:
 /// below a millisecond on an idle machine, some tens on one that is overloaded.
-const LEAST_STAY_NS: u64 = 250_000_000;
+const MIN_SLOT_TIME_NS: u64 = 250_000_000;
 /// Pause of the listeners when the kernel has no descriptor or no memory for an incoming connection.
 const EXHAUSTED_PAUSE_NS: u64 = 100_000_000;
 
@@ -55,7 +55,7 @@ pub struct Listeners {
 
 /// The kind of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entrance {
+pub enum ListenerKind {
     Tcp,
     Unix,
 }
@@ -64,23 +64,23 @@ pub enum Entrance {
 enum Accepted {
     Incoming(Wire),
     /// No connection is waiting.
-    Nobody,
+    NoneWaiting,
     /// The connection was closed while it waited.
-    Gone,
+    Closed,
     /// A connection is waiting, but the kernel has no descriptor or memory for it.
     Exhausted,
 }
 
 impl Listeners {
-    fn accept(&self, entrance: Entrance) -> Accepted {
-        let accepted = match (entrance, &self.tcp, &self.unix) {
-            (Entrance::Tcp, Some(listener), _) => {
+    fn accept(&self, kind: ListenerKind) -> Accepted {
+        let accepted = match (kind, &self.tcp, &self.unix) {
+            (ListenerKind::Tcp, Some(listener), _) => {
                 listener.accept().map(|(socket, _)| Wire::Tcp(socket))
             }
-            (Entrance::Unix, _, Some(listener)) => {
+            (ListenerKind::Unix, _, Some(listener)) => {
                 listener.accept().map(|(socket, _)| Wire::Unix(socket))
             }
-            _ => return Accepted::Nobody,
+            _ => return Accepted::NoneWaiting,
         };
         match accepted {
             Ok(wire) => Accepted::Incoming(wire),
@@ -91,8 +91,8 @@ impl Listeners {
 
 fn refused(error: &io::Error) -> Accepted {
     match error.kind() {
-        ErrorKind::WouldBlock => Accepted::Nobody,
-        ErrorKind::Interrupted | ErrorKind::ConnectionAborted => Accepted::Gone,
+        ErrorKind::WouldBlock => Accepted::NoneWaiting,
+        ErrorKind::Interrupted | ErrorKind::ConnectionAborted => Accepted::Closed,
         // EMFILE, ENFILE, ENOBUFS, ENOMEM; and other errors that an immediate retry would only repeat.
         _ => Accepted::Exhausted,
     }
@@ -106,7 +106,7 @@ pub struct LinkListener {
     /// Incoming connections by their epochs, which only increase: the oldest first.
     by_age: BTreeMap<u64, u32>,
     /// Largest number of incoming connections.
-    most: usize,
+    limit: usize,
     /// Whether the epoll set watches the listeners.
     watching: bool,
     /// When to try the listeners again after the kernel had no descriptor or memory.
@@ -114,8 +114,8 @@ pub struct LinkListener {
     /// The deadline of the listeners in the shard's heap.
     pub(super) armed: u64,
     /// When a refused proof was last reported, and how many were not reported since.
-    pub(super) told: Option<u64>,
-    pub(super) untold: u64,
+    pub(super) reported_at: Option<u64>,
+    pub(super) unreported: u64,
 }
 
 pub(super) struct Incoming {
@@ -149,81 +149,81 @@ impl LinkListener {
             incoming: Vec::new(),
             free: Vec::new(),
             by_age: BTreeMap::new(),
-            most: share.clamp(MIN_INCOMING, MAX_INCOMING),
+            limit: share.clamp(MIN_INCOMING, MAX_INCOMING),
             watching: true,
             retry_at: None,
             armed: NEVER,
-            told: None,
-            untold: 0,
+            reported_at: None,
+            unreported: 0,
         }
     }
 
     /// The slot of the next incoming connection.
-    fn next_place(&mut self) -> u32 {
+    fn next_slot(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.incoming.push(None);
             (self.incoming.len() - 1) as u32
         })
     }
 
-    fn admit(&mut self, place: u32, incoming: Incoming) {
-        self.by_age.insert(incoming.epoch, place);
-        self.incoming[place as usize] = Some(incoming);
+    fn insert(&mut self, slot: u32, incoming: Incoming) {
+        self.by_age.insert(incoming.epoch, slot);
+        self.incoming[slot as usize] = Some(incoming);
     }
 
-    pub(super) fn incoming(&mut self, place: u32) -> Option<&mut Incoming> {
-        self.incoming.get_mut(place as usize)?.as_mut()
+    pub(super) fn incoming(&mut self, slot: u32) -> Option<&mut Incoming> {
+        self.incoming.get_mut(slot as usize)?.as_mut()
     }
 
-    pub(super) fn dismiss(&mut self, place: u32) -> Option<Incoming> {
-        let incoming = self.incoming.get_mut(place as usize)?.take()?;
+    pub(super) fn remove_incoming(&mut self, slot: u32) -> Option<Incoming> {
+        let incoming = self.incoming.get_mut(slot as usize)?.take()?;
         self.by_age.remove(&incoming.epoch);
-        self.free.push(place);
+        self.free.push(slot);
         Some(incoming)
     }
 
     fn is_full(&self) -> bool {
-        self.by_age.len() >= self.most
+        self.by_age.len() >= self.limit
     }
 
     /// The slot and arrival time of the oldest incoming connection.
     fn oldest(&self) -> Option<(u32, u64)> {
-        let place = *self.by_age.first_key_value()?.1;
-        let incoming = self.incoming[place as usize].as_ref()?;
-        Some((place, incoming.since))
+        let slot = *self.by_age.first_key_value()?.1;
+        let incoming = self.incoming[slot as usize].as_ref()?;
+        Some((slot, incoming.since))
     }
 }
 
 impl Shard {
     /// Watches the process's listeners, if this shard has them.
     pub(super) fn open_listeners(&self) -> nm_kernel::Result<()> {
-        let watch = |fd, entrance| {
-            let token = Token::Listener(entrance).encode();
+        let watch = |fd, kind| {
+            let token = Token::Listener(kind).encode();
             self.epoll.add(fd, token, Interest::READ)
         };
         let Listeners { tcp, unix } = &self.listener.listeners;
         if let Some(listener) = tcp {
-            watch(listener.as_fd(), Entrance::Tcp)?;
+            watch(listener.as_fd(), ListenerKind::Tcp)?;
         }
         if let Some(listener) = unix {
-            watch(listener.as_fd(), Entrance::Unix)?;
+            watch(listener.as_fd(), ListenerKind::Unix)?;
         }
         Ok(())
     }
 
     /// Accepts the connections that wait at a listener.
-    pub(super) fn accept_incoming(&mut self, entrance: Entrance) {
+    pub(super) fn accept_incoming(&mut self, kind: ListenerKind) {
         for _ in 0..INCOMING_PER_TURN {
-            if self.listener.is_full() && !self.make_room() {
+            if self.listener.is_full() && !self.evict_oldest() {
                 break;
             }
-            match self.listener.listeners.accept(entrance) {
-                Accepted::Incoming(wire) => self.take_in(wire),
-                Accepted::Gone => {}
-                Accepted::Nobody => break,
+            match self.listener.listeners.accept(kind) {
+                Accepted::Incoming(wire) => self.add_wire(wire),
+                Accepted::Closed => {}
+                Accepted::NoneWaiting => break,
                 Accepted::Exhausted => {
                     self.mailbox.counters.accepts_failed.add(1);
-                    self.make_room();
+                    self.evict_oldest();
                     self.listener.retry_at = Some(self.now + EXHAUSTED_PAUSE_NS);
                     break;
                 }
@@ -232,14 +232,14 @@ impl Shard {
         self.check_listeners();
     }
 
-    fn take_in(&mut self, wire: Wire) {
-        let place = self.listener.next_place();
-        let token = Token::Greeting(place).encode();
+    fn add_wire(&mut self, wire: Wire) {
+        let slot = self.listener.next_slot();
+        let token = Token::Incoming(slot).encode();
         let ready = wire
             .prepare()
             .and_then(|()| self.epoll.add(&wire, token, Interest::READ));
         if ready.is_err() {
-            self.listener.free.push(place);
+            self.listener.free.push(slot);
             return;
         }
         let incoming = Incoming {
@@ -248,14 +248,14 @@ impl Shard {
             since: self.now,
             stage: Stage::Silent,
         };
-        self.listener.admit(place, incoming);
+        self.listener.insert(slot, incoming);
     }
 
     /// Removes the oldest incoming connection, if its guaranteed time has passed.
-    fn make_room(&mut self) -> bool {
+    fn evict_oldest(&mut self) -> bool {
         match self.listener.oldest() {
-            Some((place, since)) if since + LEAST_STAY_NS <= self.now => {
-                self.turn_away(place, "too many others are in the handshake");
+            Some((slot, since)) if since + MIN_SLOT_TIME_NS <= self.now => {
+                self.reject(slot, "too many connections are in the handshake");
                 true
             }
             _ => false,
@@ -268,7 +268,7 @@ impl Shard {
         let oldest = listener.oldest().map(|(_, since)| since);
         let room_at = oldest
             .filter(|_| listener.is_full())
-            .map(|since| since + LEAST_STAY_NS)
+            .map(|since| since + MIN_SLOT_TIME_NS)
             .filter(|&at| at > self.now);
         let closed = room_at.is_some() || listener.retry_at.is_some();
         if listener.watching == closed {
@@ -281,11 +281,11 @@ impl Shard {
             let Listeners { tcp, unix } = &listener.listeners;
             // Both are in the set since the start; this cannot fail.
             if let Some(listener) = tcp {
-                let token = Token::Listener(Entrance::Tcp).encode();
+                let token = Token::Listener(ListenerKind::Tcp).encode();
                 let _ = self.epoll.modify(listener.as_fd(), token, interest);
             }
             if let Some(listener) = unix {
-                let token = Token::Listener(Entrance::Unix).encode();
+                let token = Token::Listener(ListenerKind::Unix).encode();
                 let _ = self.epoll.modify(listener.as_fd(), token, interest);
             }
         }
@@ -307,11 +307,11 @@ impl Shard {
         }
         self.listener.armed = NEVER;
         self.listener.retry_at = self.listener.retry_at.filter(|&at| at > self.now);
-        while let Some((place, since)) = self.listener.oldest() {
+        while let Some((slot, since)) = self.listener.oldest() {
             if since + HANDSHAKE_LIMIT_NS > self.now {
                 break;
             }
-            self.turn_away(place, "no handshake in time");
+            self.reject(slot, "no handshake in time");
         }
         self.check_listeners();
     }

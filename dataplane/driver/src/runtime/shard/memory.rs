@@ -112,11 +112,11 @@ impl Shard {
         };
         let changed = end.up != up;
         end.up = up;
-        let heard = !changed && end.said == reason;
-        if heard {
+        let unchanged = !changed && end.reported == reason;
+        if unchanged {
             return;
         }
-        end.said = reason.into();
+        end.reported = reason.into();
         if up {
             // Conditions of an earlier connection no longer apply.
             end.congested = false;

@@ -38,7 +38,7 @@ use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::thread;
 
 pub use self::listener::Listeners;
-use self::listener::{Entrance, LinkListener};
+use self::listener::{LinkListener, ListenerKind};
 use self::node::Slots;
 use self::recovery::Restart;
 use self::timers::{Timer, Timers};
@@ -61,7 +61,7 @@ const TIMERS_PER_TURN: usize = 256;
 const TOO_SHORT_TO_SLEEP_NS: u64 = 10_000;
 
 /// The slot number of no node.
-const NOBODY: u32 = u32::MAX;
+const NO_SLOT: u32 = u32::MAX;
 
 /// A packet between two nodes of this shard.
 struct Work {
@@ -74,8 +74,8 @@ struct Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Wake,
-    Listener(Entrance),
-    Greeting(u32),
+    Listener(ListenerKind),
+    Incoming(u32),
     Tun { slot: u32, queue: u32 },
     Link { slot: u32, link: LinkId },
 }
@@ -85,9 +85,9 @@ impl Token {
     fn encode(self) -> u64 {
         let (kind, place, detail) = match self {
             Self::Wake => (0u64, 0, 0),
-            Self::Listener(Entrance::Tcp) => (1, 0, 0),
-            Self::Listener(Entrance::Unix) => (1, 1, 0),
-            Self::Greeting(index) => (2, index, 0),
+            Self::Listener(ListenerKind::Tcp) => (1, 0, 0),
+            Self::Listener(ListenerKind::Unix) => (1, 1, 0),
+            Self::Incoming(index) => (2, index, 0),
             Self::Tun { slot, queue } => (3, slot, queue),
             Self::Link { slot, link } => (4, slot, link),
         };
@@ -98,9 +98,9 @@ impl Token {
         let (place, detail) = ((raw >> 32) as u32 & 0x0fff_ffff, raw as u32);
         match raw >> 60 {
             0 => Some(Self::Wake),
-            1 if place == 0 => Some(Self::Listener(Entrance::Tcp)),
-            1 => Some(Self::Listener(Entrance::Unix)),
-            2 => Some(Self::Greeting(place)),
+            1 if place == 0 => Some(Self::Listener(ListenerKind::Tcp)),
+            1 => Some(Self::Listener(ListenerKind::Unix)),
+            2 => Some(Self::Incoming(place)),
             3 => Some(Self::Tun {
                 slot: place,
                 queue: detail,
@@ -146,7 +146,7 @@ pub struct Shard {
     listener: LinkListener,
     dice: u64,
     stopping: bool,
-    /// The slot of the node whose engine, device or owner is running, or [`NOBODY`].
+    /// The slot of the node whose engine, device or owner is running, or [`NO_SLOT`].
     running: u32,
     /// Whether the last round ended in a panic, and the times of the panics of the last minute.
     panicked: bool,
@@ -192,7 +192,7 @@ impl Shard {
             listener: LinkListener::new(listeners),
             dice: thread::random_u64()? | 1,
             stopping: false,
-            running: NOBODY,
+            running: NO_SLOT,
             panicked: false,
             panics: Vec::new(),
             restarts: Vec::new(),
@@ -229,13 +229,13 @@ impl Shard {
     fn contain_or_end(&mut self) {
         // After a panic during the handling of a panic the state cannot be trusted.
         if panic::catch_unwind(AssertUnwindSafe(|| self.contain())).is_err() {
-            recovery::beyond_repair(self.index);
+            recovery::end_after_second_panic(self.index);
         }
     }
 
     /// One turn, and the descriptors that are ready.
     fn round(&mut self, ready: &mut ReadyList) -> io::Result<()> {
-        self.running = NOBODY;
+        self.running = NO_SLOT;
         if std::mem::take(&mut self.panicked) {
             self.recover();
         }
@@ -298,8 +298,8 @@ impl Shard {
     fn dispatch(&mut self, event: nm_kernel::poll::Ready) {
         match Token::decode(event.token) {
             Some(Token::Wake) => self.mailbox.wake_fd().clear(),
-            Some(Token::Listener(entrance)) => self.accept_incoming(entrance),
-            Some(Token::Greeting(place)) => self.handle_incoming(place),
+            Some(Token::Listener(kind)) => self.accept_incoming(kind),
+            Some(Token::Incoming(place)) => self.handle_incoming(place),
             Some(Token::Tun { slot, queue }) => self.read_tun(slot, queue),
             Some(Token::Link { slot, link }) => {
                 self.serve_socket(slot, link, event.readable, event.writable)
@@ -327,7 +327,7 @@ impl Shard {
                 Timer::Node(key) => self.serve_node_deadline(key, at),
                 Timer::Link { key, link, epoch } => self.link_deadline(key, link, epoch),
                 Timer::LinkListener => self.listener_deadline(at),
-                Timer::Pause(key) => self.pause_is_over(key, at),
+                Timer::Pause(key) => self.end_pause(key, at),
             }
             self.settle();
         }
@@ -358,12 +358,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_survive_their_number() {
+    fn tokens_are_unchanged_by_encoding_and_decoding() {
         let all = [
             Token::Wake,
-            Token::Listener(Entrance::Tcp),
-            Token::Listener(Entrance::Unix),
-            Token::Greeting(9),
+            Token::Listener(ListenerKind::Tcp),
+            Token::Listener(ListenerKind::Unix),
+            Token::Incoming(9),
             Token::Tun {
                 slot: 0x0fff_ffff,
                 queue: 3,

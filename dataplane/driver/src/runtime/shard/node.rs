@@ -52,7 +52,7 @@ impl Node {
     pub fn new(new: NewNode, key: NodeKey) -> Self {
         let id = new.config.node_id;
         let mut engine = Engine::new(new.config.clone());
-        sinks::equip(&mut engine);
+        sinks::install_allocator(&mut engine);
         Self {
             id,
             key,
@@ -118,7 +118,7 @@ pub struct LinkEnd {
     /// Whether the engine considers the link up.
     pub up: bool,
     /// The last reason reported to the node's sink, so that an unreachable neighbour is reported once.
-    pub said: String,
+    pub reported: String,
     /// Consecutive failed attempts to dial.
     pub attempts: u32,
     /// Whether the stream is in the list of those to flush.
@@ -144,7 +144,7 @@ impl LinkEnd {
             path: Path::Idle,
             epoch,
             up: false,
-            said: String::new(),
+            reported: String::new(),
             attempts: 0,
             dirty: false,
             wants_write: false,

@@ -5,7 +5,7 @@ use nm_kernel::poll::Interest;
 
 use super::node::{Path, Pressure};
 use super::timers::Timer;
-use super::{Shard, Token, Work, NOBODY, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
+use super::{Shard, Token, Work, NO_SLOT, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
 use crate::runtime::mailbox::{EndAddress, NodeKey};
 use crate::runtime::shared::{Handover, RING_HIGH_BYTES};
 use crate::runtime::tun::TunRead;
@@ -137,7 +137,7 @@ impl Shard {
             self.touched.push(slot);
         }
         self.carry_out(slot);
-        self.running = NOBODY;
+        self.running = NO_SLOT;
     }
 
     /// Carries out the effects of one engine.
@@ -225,7 +225,7 @@ impl Shard {
             }
         }
         let full = mailbox.ring_bytes() > RING_HIGH_BYTES && !self.stalled_rings[peer.shard];
-        if full && self.source.is_some() && mailbox.tell_when_drained(self.index) {
+        if full && self.source.is_some() && mailbox.notify_when_drained(self.index) {
             self.pause_source(Pressure::Ring { shard: peer.shard });
         }
     }
@@ -255,7 +255,7 @@ impl Shard {
             }
             self.arm(slot);
         }
-        self.running = NOBODY;
+        self.running = NO_SLOT;
         self.flush_dirty();
     }
 
@@ -365,7 +365,7 @@ impl Shard {
     }
 
     /// A waiting node is about to be removed: deletes its key from the lists of waiters.
-    pub(super) fn wait_no_more(&mut self, key: NodeKey) {
+    pub(super) fn remove_waiter(&mut self, key: NodeKey) {
         let pause = self.nodes.get(key).and_then(|node| node.paused.take());
         if let Some(waiters) = pause.and_then(|(pressure, _)| self.waiters_of(pressure)) {
             waiters.retain(|waiter| *waiter != key);
@@ -373,7 +373,7 @@ impl Shard {
     }
 
     /// A node has waited until its time limit: its queue is no reason to wait until it sends again.
-    pub(super) fn pause_is_over(&mut self, key: NodeKey, at: u64) {
+    pub(super) fn end_pause(&mut self, key: NodeKey, at: u64) {
         let pause = self.nodes.get(key).and_then(|node| node.paused);
         // Another pause may have begun since.
         let Some((pressure, _)) = pause.filter(|&(_, until)| until == at) else {

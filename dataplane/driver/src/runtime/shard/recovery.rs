@@ -15,7 +15,7 @@ use nm_kernel::poll::Interest;
 use super::links::FAILED;
 use super::node::{Node, Path, NEVER};
 use super::timers::{Timer, Timers};
-use super::{Shard, NOBODY};
+use super::{Shard, NO_SLOT};
 use crate::runtime::mailbox::NodeKey;
 use crate::runtime::panics;
 use crate::runtime::setup::LinkKind;
@@ -38,7 +38,7 @@ pub(super) struct Restart {
 impl Shard {
     /// Records a panic and makes the thread's own state consistent. Nodes are restarted on the next turn.
     pub(super) fn contain(&mut self) {
-        let words = panics::last_words();
+        let message = panics::last_message();
         self.now = nm_kernel::thread::monotonic_ns();
         self.mailbox.counters.panics.add(1);
         self.panics
@@ -47,20 +47,20 @@ impl Shard {
         let count = self.panics.len();
         if count >= PANICS_FOR_THE_END {
             let reason = format!(
-                "failed {PANICS_FOR_THE_END} times within a minute, the last time with: {words}"
+                "failed {PANICS_FOR_THE_END} times within a minute, the last time with: {message}"
             );
             end_process(self.index, &reason);
         }
-        let running = std::mem::replace(&mut self.running, NOBODY);
+        let running = std::mem::replace(&mut self.running, NO_SLOT);
         let failed = self.nodes.at(running).map(|node| (node.key, node.id));
         let (keys, reason) = match failed {
             Some((key, id)) if count < PANICS_FOR_ALL => (
                 vec![key],
-                format!("the packet engine of node {id} failed: {words}"),
+                format!("the packet engine of node {id} failed: {message}"),
             ),
             _ => (
                 self.nodes.keys(),
-                format!("packet thread {} failed: {words}", self.index),
+                format!("packet thread {} failed: {message}", self.index),
             ),
         };
         for key in keys {
@@ -69,12 +69,12 @@ impl Shard {
                 self.restarts.push(Restart { key, reason });
             }
         }
-        self.put_in_order();
+        self.rebuild();
         self.panicked = true;
     }
 
     /// Drops the current work and rebuilds lists and deadlines.
-    fn put_in_order(&mut self) {
+    fn rebuild(&mut self) {
         self.io.transmits.clear();
         self.io.tun.clear();
         self.io.deliveries.clear();
@@ -92,12 +92,12 @@ impl Shard {
         self.timers = Timers::default();
         self.idle_ends.clear();
         for key in self.nodes.keys() {
-            self.put_node_in_order(key);
+            self.rebuild_node(key);
         }
-        self.listeners_work();
+        self.rearm_listeners();
     }
 
-    fn put_node_in_order(&mut self, key: NodeKey) {
+    fn rebuild_node(&mut self, key: NodeKey) {
         let (slot, now) = (key.slot, self.now);
         let epochs = self.shared.clone();
         let Some(node) = self.nodes.get(key) else {
@@ -202,7 +202,7 @@ impl Shard {
             // Only a group that was left meanwhile could be refused.
             let _ = self.command(key, Command::JoinGroup { group_id });
         }
-        self.running = NOBODY;
+        self.running = NO_SLOT;
     }
 }
 
@@ -224,7 +224,7 @@ fn renew(node: &mut Node) {
     node.config.incarnation =
         nm_kernel::thread::random_u64().unwrap_or_else(|_| node.config.incarnation.wrapping_add(1));
     let mut engine = Engine::new(node.config.clone());
-    sinks::equip(&mut engine);
+    sinks::install_allocator(&mut engine);
     node.engine = engine;
     node.busy = false;
     if let Some(tun) = &mut node.tun {
@@ -242,24 +242,24 @@ fn end_process(shard: usize, reason: &str) -> ! {
 /// Ends the process when epoll fails: other code has closed the thread's descriptors.
 pub(super) fn epoll_broken(shard: usize, error: &std::io::Error) -> ! {
     let reason = format!(
-        "cannot wait for packets any more: {error}; something in this process closes descriptors that are not its own"
+        "cannot wait for packets any more: {error}; other code of this process closes descriptors of this thread"
     );
     end_process(shard, &reason)
 }
 
 impl Shard {
     /// The listeners' deadline was dropped with the others.
-    fn listeners_work(&mut self) {
+    fn rearm_listeners(&mut self) {
         self.listener.armed = NEVER;
         self.check_listeners();
     }
 }
 
 /// Ends the process after a second panic during the handling of the first.
-pub(super) fn beyond_repair(shard: usize) -> ! {
-    let words = panics::last_words();
+pub(super) fn end_after_second_panic(shard: usize) -> ! {
+    let message = panics::last_message();
     end_process(
         shard,
-        &format!("failed while it contained a failure: {words}"),
+        &format!("panicked while it handled a panic: {message}"),
     )
 }

@@ -63,7 +63,7 @@ impl Shard {
     }
 
     /// Checks a link from the next turn on, if it uses shared memory.
-    pub(super) fn warm_up(&mut self, slot: u32, link: LinkId) {
+    pub(super) fn mark_hot(&mut self, slot: u32, link: LinkId) {
         let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) else {
             return;
         };

@@ -63,7 +63,7 @@ impl Shard {
         let word = Control::Welcome {
             shared: wire.is_shared(),
         };
-        match wire.greet(&word.encode(), None) {
+        match wire.send_handshake(&word.encode(), None) {
             Ok(()) => self.establish(key, link, Stream::new(wire), true),
             Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
         }
@@ -87,7 +87,7 @@ impl Shard {
         end.path = Path::Stream(Box::new(stream));
         (end.attempts, end.dirty, end.wants_write) = (0, false, false);
         // The neighbour may have written into shared memory before it could ring the doorbell.
-        self.warm_up(key.slot, link);
+        self.mark_hot(key.slot, link);
         match watched {
             Ok(()) => {
                 let reason = format!("connected over {carrier}");
@@ -104,7 +104,7 @@ impl Shard {
         };
         let key = node.key;
         match node.end(link).map(|end| &mut end.path) {
-            Some(Path::Connecting(_)) => self.greet(key, link),
+            Some(Path::Connecting(_)) => self.send_hello(key, link),
             Some(Path::Handshake(..)) => {
                 self.read_handshake(key, link);
                 self.settle();
@@ -112,7 +112,7 @@ impl Shard {
             Some(Path::Stream(stream)) => {
                 let shared = stream.wire().is_shared();
                 stream.wire_mut().clear_doorbell();
-                self.warm_up(slot, link);
+                self.mark_hot(slot, link);
                 if readable {
                     self.read_stream(key, link);
                 }
@@ -135,11 +135,11 @@ impl Shard {
         };
         let mut received = std::mem::take(&mut self.received);
         let outcome = stream.read(&mut self.staging, &mut self.io.pool, &mut received);
-        self.carry_on(key, link, received, outcome)
+        self.handle_received(key, link, received, outcome)
     }
 
     /// Handles the items of one read, up to the first that ends the link. Returns the bytes read.
-    pub(super) fn carry_on(
+    pub(super) fn handle_received(
         &mut self,
         key: NodeKey,
         link: LinkId,
@@ -188,10 +188,10 @@ impl Shard {
         match message {
             Control::Refuse(reason) => Some(LinkFault::Refused(reason)),
             Control::Bye(reason) => Some(LinkFault::Goodbye(reason)),
-            Control::Challenge(challenge) => self.challenged(key, link, &challenge).err(),
-            Control::Welcome { shared } => self.welcomed(key, link, shared).err(),
+            Control::Challenge(challenge) => self.handle_challenge(key, link, &challenge).err(),
+            Control::Welcome { shared } => self.handle_welcome(key, link, shared).err(),
             Control::Hello(_) | Control::Proof(_) => {
-                Some(LinkFault::Protocol("a message out of turn"))
+                Some(LinkFault::Protocol("an unexpected message"))
             }
         }
     }
@@ -246,7 +246,7 @@ impl Shard {
             self.resume(Pressure::Stream { slot, link });
         }
         if shared && queued > 0 {
-            self.warm_up(slot, link);
+            self.mark_hot(slot, link);
         }
     }
 

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadlines_come_out_in_order_and_only_when_due() {
+    fn deadlines_are_returned_in_order_and_only_when_due() {
         let mut timers = Timers::default();
         let key = |slot| NodeKey {
             slot,

@@ -4,9 +4,9 @@ use super::*;
 
 impl Session {
     /// Confirms to detached nodes that the controller has been informed, or cannot be.
-    pub fn say_left(&mut self) {
+    pub fn confirm_detached(&mut self) {
         for done in self.leaving.drain(..) {
-            let _ = done.try_send(()); // whoever waited may have given up
+            let _ = done.try_send(()); // the waiting thread may have given up
         }
     }
 
@@ -47,23 +47,23 @@ impl Session {
     }
 
     /// The connection was lost: requests stay pending, and nodes continue without it.
-    pub fn line_lost(&mut self, reason: &str) {
+    pub fn connection_lost(&mut self, reason: &str) {
         self.online = false;
         self.last_failure = reason.to_owned();
         self.out.clear();
         // Pending orders get no acknowledgement any more; their effects continue.
         self.orders.clear();
         self.steps.clear();
-        let mut gone = Vec::new();
+        let mut removed = Vec::new();
         for (node, attached) in &mut self.attached_nodes {
             if std::mem::take(&mut attached.registered) {
                 attached.executor.connected(false, reason);
             }
             if !attached.reconnect && attached.waiting.is_none() {
-                gone.push(*node);
+                removed.push(*node);
             }
         }
-        for node in gone {
+        for node in removed {
             self.attached_nodes.remove(&node);
             self.requests.abandon(node, &ControlError::Lost);
         }
@@ -73,22 +73,22 @@ impl Session {
     /// was registered before retries. True when the node was removed, so that another may be tried at once.
     pub fn refused(&mut self, node: NodeId, error: &ControlError) -> bool {
         self.last_failure = error.to_string();
-        self.introduced = node.wrapping_add(1);
+        self.next_login = node.wrapping_add(1);
         if error.id() == "control.token" {
-            self.turned_away(node, error);
+            self.registration_refused(node, error);
             return !self.attached_nodes.contains_key(&node);
         }
         // Any other error does not concern this node alone.
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes
             .into_iter()
-            .for_each(|node| self.turned_away(node, error));
+            .for_each(|node| self.registration_refused(node, error));
         false
     }
 
     /// After an internal error: clears the recorded state of all nodes, so that the controller sends everything again
     /// on the next connection.
-    pub fn distrust(&mut self) {
+    pub fn reset_nodes(&mut self) {
         self.orders.clear();
         self.steps.clear();
         self.retries.clear();
@@ -96,7 +96,7 @@ impl Session {
         for attached in self.attached_nodes.values_mut() {
             number += 1;
             attached.number = number;
-            attached.member = Member::new(attached.member.who().clone());
+            attached.member = Member::new(attached.member.identity().clone());
         }
         self.numbered = number;
     }
