@@ -17,7 +17,7 @@ use super::backoff::Backoff;
 use super::dial::{dial, Failure, OpenSocket};
 use super::resolve::Resolver;
 use super::session::Session;
-use super::{pool, Endpoint, Input};
+use super::{Endpoint, Input};
 
 /// Interval at which time limits are checked.
 const TICK: Duration = Duration::from_millis(100);
@@ -43,7 +43,11 @@ pub(super) struct Connection {
     inputs: UnboundedReceiver<Input>,
     resolver: Resolver,
     session: Session,
+    retire: Retire,
 }
+
+/// Removes a connection without nodes from its pool, unless its channel holds an input; true when it was removed.
+pub(super) type Retire = fn(&Endpoint, &UnboundedReceiver<Input>) -> bool;
 
 /// The result of an attempt to connect, with the node whose credentials were used.
 type Attempt = (NodeId, Result<OpenSocket, Failure>);
@@ -55,6 +59,7 @@ impl Connection {
         input: UnboundedSender<Input>,
         inputs: UnboundedReceiver<Input>,
         resolver: Resolver,
+        retire: Retire,
     ) -> Self {
         let session = Session::new(endpoint.addr.clone(), input, resolver.clone());
         Connection {
@@ -62,6 +67,7 @@ impl Connection {
             inputs,
             resolver,
             session,
+            retire,
         }
     }
 
@@ -114,7 +120,7 @@ impl Connection {
         while let Ok(input) = self.inputs.try_recv() {
             self.session.take(input);
         }
-        !self.session.is_empty() || !pool::retire(&self.endpoint, &self.inputs)
+        !self.session.is_empty() || !(self.retire)(&self.endpoint, &self.inputs)
     }
 
     /// Makes one attempt to connect; nodes may attach and detach meanwhile. `None` when none is left.

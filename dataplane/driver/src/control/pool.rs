@@ -35,7 +35,7 @@ pub(crate) fn send(
     // The receiver of the channel still exists, so this cannot fail.
     let _ = sender.send(input);
     let resolver = pool.resolver.clone();
-    let connection = Connection::new(endpoint.clone(), sender.clone(), inputs, resolver);
+    let connection = Connection::new(endpoint.clone(), sender.clone(), inputs, resolver, retire);
     pool.handle.spawn(connection.run());
     connections.insert(endpoint, sender.clone());
     Ok(sender)

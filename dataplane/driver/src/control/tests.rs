@@ -327,7 +327,7 @@ fn connect_with(
         let _ = send.send(runtime.handle().clone());
         let resolver = Resolver::new(lookup, Duration::from_millis(300));
         let endpoint = Endpoint { addr, process: 9 };
-        runtime.block_on(Connection::new(endpoint, ours, inputs, resolver).run());
+        runtime.block_on(Connection::new(endpoint, ours, inputs, resolver, pool::retire).run());
         runtime.shutdown_background(); // a look-up may be stuck for as long as the test holds it
     });
     let handle = started.recv().expect("a runtime");

@@ -10,7 +10,11 @@
 
 use nm_engine::{NodeId, VnetHeader, MAX_IP_HEADER};
 
-use super::handshake::{Nonce, SECRET_BYTES};
+/// Bytes of a key, of a nonce and of a proof: the output of SHA-256.
+pub const SECRET_BYTES: usize = 32;
+
+/// A number that is used once.
+pub type Nonce = [u8; SECRET_BYTES];
 
 /// Bytes in front of every packet.
 pub const HEADER: usize = 8 + VnetHeader::LEN;

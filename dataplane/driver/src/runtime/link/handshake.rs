@@ -25,13 +25,7 @@ use nm_engine::NodeId;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::frame::{Challenge, Control, Hello, LinkFault, Proof, VERSION};
-
-/// Bytes of a key, of a nonce and of a proof: the output of SHA-256.
-pub const SECRET_BYTES: usize = 32;
-
-/// A number that is used once.
-pub type Nonce = [u8; SECRET_BYTES];
+use super::frame::{Challenge, Control, Hello, LinkFault, Nonce, Proof, SECRET_BYTES, VERSION};
 
 /// The key of one link, which its two ends share.
 #[derive(Clone, PartialEq, Eq)]

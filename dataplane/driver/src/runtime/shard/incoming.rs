@@ -8,8 +8,8 @@ use nm_kernel::thread;
 
 use super::listener::{Incoming, Stage};
 use super::Shard;
-use crate::runtime::link::frame::{Control, Hello, LinkFault, Proof};
-use crate::runtime::link::handshake::{Acceptor, SECRET_BYTES};
+use crate::runtime::link::frame::{Control, Hello, LinkFault, Proof, SECRET_BYTES};
+use crate::runtime::link::handshake::Acceptor;
 use crate::runtime::link::stream::Received;
 use crate::runtime::link::wire::Wire;
 use crate::runtime::mailbox::ShardMessage;
