@@ -36,6 +36,8 @@ use std::sync::Arc;
 use nm_engine::{Depot, Instant, Io, LinkId, Packet, Pool};
 use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::thread;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 pub use self::listener::Listeners;
 use self::listener::{LinkListener, ListenerKind};
@@ -144,7 +146,7 @@ pub struct Shard {
     staging: Box<[u8]>,
     received: Vec<Received>,
     listener: LinkListener,
-    dice: u64,
+    random: SplitMix64,
     stopping: bool,
     /// The slot of the node whose engine, device or owner is running, or [`NO_SLOT`].
     running: u32,
@@ -190,7 +192,7 @@ impl Shard {
             staging: vec![0; STAGING].into_boxed_slice(),
             received: Vec::with_capacity(256),
             listener: LinkListener::new(listeners),
-            dice: thread::random_u64()? | 1,
+            random: SplitMix64::seed_from_u64(thread::random_u64()?),
             stopping: false,
             running: NO_SLOT,
             panicked: false,
@@ -338,11 +340,8 @@ impl Shard {
     }
 
     /// A random number for the jitter of attempts to dial.
-    fn roll(&mut self, below: u64) -> u64 {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        self.dice % below.max(1)
+    fn random_below(&mut self, below: u64) -> u64 {
+        self.random.next_u64() % below.max(1)
     }
 }
 

@@ -279,7 +279,7 @@ impl Shard {
             let longest =
                 (FIRST_PAUSE_NS << attempts.min(10).saturating_sub(1)).min(LONGEST_PAUSE_NS);
             // Between half of it and all of it, so that a thousand neighbours do not retry at the same time.
-            let pause = longest / 2 + self.roll(longest / 2);
+            let pause = longest / 2 + self.random_below(longest / 2);
             self.timers
                 .add(self.now + pause, Timer::Link { key, link, epoch });
         }
