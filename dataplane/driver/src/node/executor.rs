@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nm_engine::{AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats};
 use nm_messages::{AddNode, FlowCounter, LinkCounter, Metrics};
 
-use super::call;
+use super::agent_request;
 use super::events::NodeEvent;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
@@ -96,7 +96,7 @@ impl Executor for NodeExecutor {
                 done(Ok(()));
             }
             Effect::AgentRequested => {
-                call::made();
+                agent_request::record();
                 done(Ok(()));
             }
             Effect::TopologyReady => {

@@ -5,7 +5,7 @@
 //! Python binding waits on signals in short slices, so that it can be interrupted; event loops wait on a
 //! [`wait::Waker`].
 
-pub mod call;
+pub mod agent_request;
 pub mod error;
 pub mod events;
 mod executor;

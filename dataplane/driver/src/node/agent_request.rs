@@ -8,18 +8,18 @@ use std::sync::LazyLock;
 
 use super::wait::Signal;
 
-static CALLED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 static SIGNAL: LazyLock<Signal> = LazyLock::new(Signal::default);
 
 /// Records the request.
-pub(super) fn made() {
-    CALLED.store(true, Ordering::SeqCst);
+pub(super) fn record() {
+    REQUESTED.store(true, Ordering::SeqCst);
     SIGNAL.notify();
 }
 
 /// Whether the controller has made the request.
-pub fn has_come() -> bool {
-    CALLED.load(Ordering::SeqCst)
+pub fn is_requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
 }
 
 /// The signal that is notified when the request arrives.
@@ -36,9 +36,9 @@ mod tests {
     fn a_request_notifies_the_signal_and_stays_set() {
         let waker = Waker::new().expect("eventfd");
         signal().watch(3, &waker);
-        assert!(!has_come() && waker.take().is_empty());
-        made();
+        assert!(!is_requested() && waker.take().is_empty());
+        record();
         assert_eq!(waker.take(), [3]);
-        assert!(has_come() && has_come());
+        assert!(is_requested() && is_requested());
     }
 }
