@@ -106,15 +106,15 @@ fn a_device_without_offload_gets_only_ordinary_packets() {
     }
     let runtime = runtime(1);
     let plain = tun_node(&runtime, 1, None, OffloadChoice::Off);
-    let whole = tun_node(&runtime, 2, None, OffloadChoice::Auto);
-    join(&plain, &whole);
+    let offload = tun_node(&runtime, 2, None, OffloadChoice::Auto);
+    join(&plain, &offload);
     plain.route(&[(2, 2)]);
-    whole.route(&[(1, 1)]);
+    offload.route(&[(1, 1)]);
     assert_eq!(plain.port.offload().to_string(), "off (switched off)");
     ping(&plain, "10.0.0.2", 3);
     // Super-packets of the first are segmented for the other; ordinary packets of the other stay unchanged.
-    transfer(&whole, &plain, 4 << 20);
-    transfer(&plain, &whole, 4 << 20);
+    transfer(&offload, &plain, 4 << 20);
+    transfer(&plain, &offload, 4 << 20);
 }
 
 #[test]
@@ -127,10 +127,10 @@ fn nodes_are_placed_in_blocks_unless_their_packets_are_plain() {
         ..RuntimeConfig::default()
     };
     let runtime = Runtime::start(config).expect("a runtime needs no privilege");
-    let place = |id, offload| tun_node(&runtime, id, None, offload).port.shard();
-    let whole = [1, 2].map(|id| place(id, OffloadChoice::Auto));
-    let plain = [3, 4].map(|id| place(id, OffloadChoice::Off));
-    assert_eq!((whole, plain), ([0, 0], [0, 1]));
+    let shard_of = |id, offload| tun_node(&runtime, id, None, offload).port.shard();
+    let offloaded = [1, 2].map(|id| shard_of(id, OffloadChoice::Auto));
+    let plain = [3, 4].map(|id| shard_of(id, OffloadChoice::Off));
+    assert_eq!((offloaded, plain), ([0, 0], [0, 1]));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_device_whose_setup_fails_is_removed() {
             queues: 2,
             device: nm_kernel::tun::DEFAULT_DEVICE.into(),
             namespace: nm_driver::runtime::TunNamespace::Descriptor(
-                space.try_clone().expect("a descriptor to spare"),
+                space.try_clone().expect("a free descriptor"),
             ),
         }),
         sink: std::sync::Arc::new(common::RecordingSink::default()),
@@ -289,5 +289,5 @@ fn a_device_whose_setup_fails_is_removed() {
     });
     let devices = devices.expect("entered").expect("readable");
     assert!(!devices.contains("utun"), "{devices}");
-    home.add_node(setup(1500)).expect("as if nothing had been");
+    home.add_node(setup(1500)).expect("unaffected");
 }

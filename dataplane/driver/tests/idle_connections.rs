@@ -27,7 +27,7 @@ fn limit(descriptors: u64) {
 }
 
 fn connect(home: &Runtime) -> TcpStream {
-    TcpStream::connect(home.listen_address().expect("it listens")).expect("the kernel takes it")
+    TcpStream::connect(home.listen_address().expect("it listens")).expect("the kernel accepts it")
 }
 
 /// Turns of the listening thread in that time. A busy loop makes tens of thousands in a second.
@@ -75,7 +75,7 @@ fn more_idle_connections_than_allowed_cost_no_processor_time_and_a_neighbour_con
                 Carrier::Tcp => tcp.push(connect(&home)),
                 _ => {
                     let path = home.socket().expect("usable").expect("it has one");
-                    unix.push(UnixStream::connect(path).expect("the kernel takes it"));
+                    unix.push(UnixStream::connect(path).expect("the kernel accepts it"));
                 }
             }
             assert!(Instant::now() < deadline);
@@ -130,7 +130,7 @@ fn a_process_without_free_descriptors_pauses_its_listeners_until_some_are_free()
     let _turn = alone(300);
     let home = runtime_for(Carrier::Tcp, 1);
     // One for the connection that will wait in the kernel's backlog.
-    let spare = File::open("/dev/null").expect("it is everywhere");
+    let spare = File::open("/dev/null").expect("/dev/null exists");
     let mut fill = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
         fill.push(file);

@@ -154,9 +154,9 @@ fn a_unix_socket_without_listener_falls_back_to_tcp() {
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     one.link(2, LinkKind::Accept);
-    let (gone, stale) = (fresh_path(), fresh_path());
-    drop(std::os::unix::net::UnixListener::bind(&stale).expect("a path of ours"));
-    for socket in [&gone, &stale] {
+    let (missing, stale) = (fresh_path(), fresh_path());
+    drop(std::os::unix::net::UnixListener::bind(&stale).expect("a fresh path"));
+    for socket in [&missing, &stale] {
         let kind = LinkKind::Dial(address(&home));
         two.link_at(1, kind, Some(socket), LinkSpec::default(), TOKEN);
         two.record.wait_link(1, true);
@@ -207,7 +207,7 @@ fn an_unusable_path_is_reported_and_a_used_one_is_removed() {
         socket: Some(socket),
         ..RuntimeConfig::default()
     };
-    let home = Runtime::start(config("/nowhere/at/all.sock".into())).expect("there is TCP");
+    let home = Runtime::start(config("/nowhere/at/all.sock".into())).expect("links can use TCP");
     let reason = home.socket().expect_err("no such folder").to_owned();
     assert!(reason.contains("/nowhere/at/all.sock"), "{reason}");
     let path = fresh_path();

@@ -113,7 +113,7 @@ fn ends_of_a_stream_over(carrier: Carrier) {
         (&large, "a frame of 70000 bytes; at most 65535"),
         (
             &frame(WELCOME, &[]),
-            "does not speak the link protocol: a second welcome",
+            "violates the link protocol: a second welcome",
         ),
         (
             &frame(BYE, b"closed by the test"),
@@ -157,7 +157,7 @@ fn invalid_packets_over(carrier: Carrier) {
         let dropped: u64 = one
             .port
             .stats()
-            .expect("alive")
+            .expect("it still runs")
             .links
             .iter()
             .map(|link| link.rx.drops.total())
@@ -260,15 +260,15 @@ fn corrupted_shared_memory_ends_its_link_only() {
     // neighbour may write all of it, so it writes random bytes everywhere.
     for value in [u64::MAX, 1 << 40, (1 << 20) + 1] {
         let (_out, _back, memory) = RingMemory::make().expect("memory");
-        let spoiler = File::from(memory.try_clone().expect("a descriptor to spare"));
+        let writer = File::from(memory.try_clone().expect("a free descriptor"));
         let (stream, proof) = proven(&home, 2, 1);
         local::send_with(&stream, &proof, memory.as_fd()).expect("sent");
         assert!(welcomed(&mut &stream));
         one.record.wait_link(2, true);
         for line in 0..64 {
-            spoiler
+            writer
                 .write_all_at(&value.to_le_bytes(), line * 64)
-                .expect("it is ours");
+                .expect("a file of this test");
         }
         // The shard may have read it by itself already, and closed.
         let _ = (&stream).write_all(&[1]);
@@ -291,7 +291,7 @@ fn an_invalid_memory_descriptor_is_ignored_and_the_link_stays_on_the_socket() {
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     let (stream, proof) = proven(&home, 2, 1);
-    let file = File::open("/dev/zero").expect("it is everywhere");
+    let file = File::open("/dev/zero").expect("/dev/zero exists");
     local::send_with(&stream, &proof, file.as_fd()).expect("sent");
     assert!(!welcomed(&mut &stream));
     one.record.wait_link(2, true);
@@ -336,7 +336,7 @@ impl NodeSink for BlockingSink {
 fn a_stalled_shard_is_reported_and_the_others_continue() {
     let home = runtime(3);
     let (open, gate) = channel();
-    let sleepy = Arc::new(BlockingSink {
+    let blocking = Arc::new(BlockingSink {
         record: RecordingSink::default(),
         gate: Mutex::new(gate),
     });
@@ -344,7 +344,7 @@ fn a_stalled_shard_is_reported_and_the_others_continue() {
         .add_node(NodeSetup {
             config: NodeConfig::new(1),
             tun: None,
-            sink: sleepy.clone(),
+            sink: blocking.clone(),
             lab: "test".into(),
             shard: Some(0),
         })
@@ -366,8 +366,11 @@ fn a_stalled_shard_is_reported_and_the_others_continue() {
         }
     });
     two.link(1, LinkKind::Memory);
-    let told = sleepy.record.wait_link(u32::MAX, true);
-    assert!(told.starts_with("0 ") && told.ends_with(" [1]"), "{told}");
+    let reported = blocking.record.wait_link(u32::MAX, true);
+    assert!(
+        reported.starts_with("0 ") && reported.ends_with(" [1]"),
+        "{reported}"
+    );
     assert!(home.stats().shards[0].stalled);
     assert!(!home.stats().shards[1].stalled);
     // A thread that serves all nodes must not be blocked by one: refused at once, not after half a minute.
@@ -379,7 +382,7 @@ fn a_stalled_shard_is_reported_and_the_others_continue() {
     join(&two, &three);
     open.send(()).expect("the shard waits for it");
     let _ = stuck.join().expect("it ends");
-    assert_eq!(sleepy.record.wait_link(u32::MAX, false), "0 moves");
+    assert_eq!(blocking.record.wait_link(u32::MAX, false), "0 moves");
 }
 
 fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {

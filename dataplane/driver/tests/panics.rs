@@ -217,7 +217,7 @@ fn the_device_of_a_failed_node_stays_and_carries_packets_again() {
     let one = tun_node(&home, 1, Some(0), OffloadChoice::Auto);
     let sink = Arc::new(Faulty::default());
     let space = nm_kernel::namespace::create().expect("namespace");
-    let descriptor = space.try_clone().expect("a descriptor to spare");
+    let descriptor = space.try_clone().expect("a free descriptor");
     let port = home
         .add_node(NodeSetup {
             config: NodeConfig::new(2),
@@ -370,7 +370,7 @@ fn repeated_panics_restart_every_node_of_the_thread() {
         })
     });
     assert_eq!(home.stats().shards[0].panics, 5);
-    one.port.stats().expect("it lives");
+    one.port.stats().expect("it still runs");
 }
 
 #[test]

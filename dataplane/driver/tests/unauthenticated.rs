@@ -86,10 +86,10 @@ fn a_listener_on_the_port_of_an_ended_neighbour_gets_no_secret_and_no_link() {
     for (answer, expected) in answers {
         let (mut stream, _) = squatter.accept().expect("it dials");
         stream.set_read_timeout(Some(LIMIT)).expect("timeout");
-        let (flags, greeting) = read_frame(&mut stream).expect("a greeting");
+        let (flags, hello_frame) = read_frame(&mut stream).expect("a hello message");
         assert_eq!(flags, HELLO);
         // The version, both nodes, a nonce, the lab: all but the nonce is public.
-        assert_eq!(greeting.len(), 1 + 4 + 4 + 32 + 2 + 4);
+        assert_eq!(hello_frame.len(), 1 + 4 + 4 + 32 + 2 + 4);
         stream.write_all(&answer).expect("sent");
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
@@ -114,16 +114,16 @@ fn every_connection_uses_a_new_nonce() {
     let two = node(&away, 2);
     let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
     two.link(1, LinkKind::Dial(squatter.local_addr().expect("bound")));
-    let mut greetings: Vec<Vec<u8>> = (0..3)
+    let mut hello_frames: Vec<Vec<u8>> = (0..3)
         .map(|_| {
             let (mut stream, _) = squatter.accept().expect("it dials");
             stream.set_read_timeout(Some(LIMIT)).expect("timeout");
-            read_frame(&mut stream).expect("a greeting").1
+            read_frame(&mut stream).expect("a hello message").1
         })
         .collect();
-    greetings.sort();
-    greetings.dedup();
-    assert_eq!(greetings.len(), 3);
+    hello_frames.sort();
+    hello_frames.dedup();
+    assert_eq!(hello_frames.len(), 3);
 }
 
 #[test]
@@ -195,10 +195,10 @@ fn a_wrong_key_is_refused_without_details_and_reported_once() {
         stream.write_all(&frame(PROOF, &wrong)).expect("sent");
         assert_eq!(refused(&mut stream), "wrong proof");
     }
-    let told = one
+    let reported = one
         .record
         .wait("a look", |record| Some(record.refused.clone()));
-    assert_eq!(told, [(2, 1)], "the first, and not each of the others");
+    assert_eq!(reported, [(2, 1)], "the first, and not each of the others");
     assert_eq!(home.stats().shards[0].greetings_refused, 20);
 }
 
@@ -247,7 +247,7 @@ fn shared_memory_is_not_sent_to_an_unauthenticated_peer() {
     let mut room = [0; 256];
     let mut pieces = [std::io::IoSliceMut::new(&mut room)];
     let (got, descriptor) =
-        nm_kernel::local::receive_with(&stream, &mut pieces).expect("a greeting");
+        nm_kernel::local::receive_with(&stream, &mut pieces).expect("a hello message");
     assert!(got > HEADER && descriptor.is_none());
     (&stream)
         .write_all(&frame(CHALLENGE, &[0x22; 64]))

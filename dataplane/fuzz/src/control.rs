@@ -21,7 +21,7 @@ fn direction<M: Wire>(data: &[u8]) {
     let mut again = Vec::new();
     for message in batches(written.clone()) {
         for item in decode_batch::<M>(&message) {
-            let frame = item.unwrap_or_else(|bad| panic!("our own words are refused: {bad:?}"));
+            let frame = item.unwrap_or_else(|bad| panic!("an encoded message is refused: {bad:?}"));
             again.push(encode(&frame).expect("it was written before"));
         }
     }

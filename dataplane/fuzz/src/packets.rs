@@ -122,7 +122,7 @@ impl Node {
         for command in commands {
             node.engine
                 .handle_command(node.now, command, io)
-                .expect("a good command");
+                .expect("a valid command");
         }
         io.events.clear();
         node
@@ -178,7 +178,7 @@ impl Node {
         };
         self.engine
             .handle_command(self.now, set, io)
-            .expect("a good specification");
+            .expect("a valid specification");
     }
 
     /// The queue of a link without a rate is within the limit, apart from what was queued before the limit was set,
@@ -336,7 +336,7 @@ fn check_packet(packet: Packet, input: &mut Input<'_>, pool: &mut Pool) {
     assert_eq!(
         again.parse(1500),
         Ok(()),
-        "what we send is refused: {vnet:?}"
+        "a sent packet is refused: {vnet:?}"
     );
     assert_eq!((again.len(), again.vnet()), (packet.len(), vnet));
     if vnet.is_super() {
@@ -360,13 +360,13 @@ fn check_packet(packet: Packet, input: &mut Input<'_>, pool: &mut Pool) {
 fn check_pieces(packet: Packet, expected: &[Vec<u8>], pool: &mut Pool) {
     let mut expected = expected.iter();
     segment::segment(packet, pool, |mut piece, pool| {
-        let want = expected.next().expect("no more pieces than that");
+        let want = expected.next().expect("no more segments");
         assert_eq!(piece.bytes(), &want[..]);
         assert_eq!(piece.vnet().flags & F_NEEDS_CSUM, 0);
         check_ttl(&mut piece, want);
         pool.put(piece);
     });
-    assert!(expected.next().is_none(), "pieces are missing");
+    assert!(expected.next().is_none(), "segments are missing");
 }
 
 /// The outgoing header differs from the incoming one in TTL and checksum only, and the checksum is correct if it was

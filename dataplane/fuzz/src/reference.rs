@@ -93,18 +93,18 @@ pub(crate) fn is_checksum_right(packet: &[u8]) -> bool {
 
 /// An ordinary packet; an incomplete checksum is computed over everything from `csum_start` on.
 fn completed(packet: &[u8], vnet: VnetHeader) -> Vec<u8> {
-    let mut whole = packet.to_vec();
+    let mut completed = packet.to_vec();
     if vnet.needs_checksum() {
         let start = usize::from(vnet.csum_start);
-        let value = !sum(&whole[start..]);
-        let value = if whole[9] == UDP && value == 0 {
+        let value = !sum(&completed[start..]);
+        let value = if completed[9] == UDP && value == 0 {
             0xffff
         } else {
             value
         };
-        put(&mut whole, start + usize::from(vnet.csum_offset), value);
+        put(&mut completed, start + usize::from(vnet.csum_offset), value);
     }
-    whole
+    completed
 }
 
 /// The ones' complement sum of 16-bit words (RFC 1071).

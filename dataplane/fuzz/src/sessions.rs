@@ -91,7 +91,7 @@ impl Node {
         ] {
             engine
                 .handle_command(now, command, io)
-                .expect("a good command");
+                .expect("a valid command");
         }
         let mut node = Self {
             engine,
@@ -125,7 +125,7 @@ impl Node {
         };
         self.engine
             .handle_command(self.now, send, io)
-            .expect("a good transfer");
+            .expect("a valid transfer");
     }
 
     fn receive(&mut self, dest: Ipv4Addr, source: NodeId, io: &mut Io) {

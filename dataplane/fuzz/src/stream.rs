@@ -71,7 +71,7 @@ pub fn run(data: &[u8]) {
         stream.wire_mut().clear_doorbell();
         fault = stream.read(&mut staging, &mut pool, &mut received).err();
     }
-    assert!(fault.is_some(), "a stream whose other end is gone ends");
+    assert!(fault.is_some(), "a stream ends when its peer is closed");
     compare(&sent, &received);
     send_on(received, &mut pool);
 }
@@ -79,8 +79,8 @@ pub fn run(data: &[u8]) {
 fn wires(shared: bool) -> (Wire, Wire) {
     let (near, far) = UnixStream::pair().expect("a pair");
     let (near, far) = (Wire::Unix(near), Wire::Unix(far));
-    near.prepare().expect("a socket of our own");
-    far.prepare().expect("a socket of our own");
+    near.prepare().expect("a local socket");
+    far.prepare().expect("a local socket");
     if !shared {
         return (near, far);
     }

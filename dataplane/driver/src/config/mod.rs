@@ -19,7 +19,7 @@ use toml::de::DeTable;
 pub use error::{ConfigError, Problem};
 use forms::{only, parse_controller, parse_interface, parse_mask, public_address};
 pub use nearest::nearest;
-use reader::{place, Reader};
+use reader::{position, Reader};
 
 /// A secret text that must not appear in logs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,7 +180,7 @@ impl NodeSettings {
         let document = DeTable::parse(text).map_err(|error| {
             let mut problem = whole_file("config.syntax", error.message().to_owned());
             if let Some(span) = error.span() {
-                let (line, column) = place(text, span.start);
+                let (line, column) = position(text, span.start);
                 (problem.line, problem.column) = (Some(line), Some(column));
             }
             fail(vec![problem])

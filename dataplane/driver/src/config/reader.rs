@@ -156,7 +156,7 @@ impl<'t> Reader<'t> {
             }
             let nearest = nearest(name, self.known.iter().copied())
                 .map(|near| format!("{}{near}", self.prefix));
-            let (line, column) = place(self.text, key.span().start);
+            let (line, column) = position(self.text, key.span().start);
             self.problems.push(Problem {
                 id: "config.unknown_key",
                 line: Some(line),
@@ -233,7 +233,7 @@ impl<'t> Reader<'t> {
     }
 
     fn push(&mut self, id: &'static str, key: &str, span: Range<usize>, message: String) {
-        let (line, column) = place(self.text, span.start);
+        let (line, column) = position(self.text, span.start);
         self.problems.push(Problem {
             id,
             line: Some(line),
@@ -251,7 +251,7 @@ impl<'t> Reader<'t> {
 }
 
 /// Line and column, both from 1 and in characters, of a byte offset.
-pub fn place(text: &str, offset: usize) -> (u32, u32) {
+pub fn position(text: &str, offset: usize) -> (u32, u32) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before

@@ -125,12 +125,12 @@ fn an_address_that_does_not_follow_from_the_number_is_refused() {
 
 #[test]
 fn controller_addresses_are_completed_or_refused() {
-    for (given, whole) in [
+    for (given, expected) in [
         ("h:1", "ws://h:1/control"),
         ("ws://h:1", "ws://h:1/control"),
         ("ws://h:1/x", "ws://h:1/x"),
     ] {
-        assert_eq!(forms::parse_controller(given).as_deref(), Ok(whole));
+        assert_eq!(forms::parse_controller(given).as_deref(), Ok(expected));
     }
     for bad in ["", "h", "h:0", "http://h:1", ":3000", "h:99999"] {
         assert!(forms::parse_controller(bad).is_err(), "{bad} was accepted");
@@ -139,14 +139,17 @@ fn controller_addresses_are_completed_or_refused() {
 
 #[test]
 fn the_public_port_may_be_in_either_key_but_not_differ() {
-    for (address, port, whole) in [
+    for (address, port, expected) in [
         ("", 0, ""),
         ("", 5, ""),
         ("h:5", 0, "h:5"),
         ("h:5", 5, "h:5"),
         ("h", 5, "h:5"),
     ] {
-        assert_eq!(forms::public_address(address, port).as_deref(), Ok(whole));
+        assert_eq!(
+            forms::public_address(address, port).as_deref(),
+            Ok(expected)
+        );
     }
     for (address, port) in [("h", 0), ("h:5", 6), (":5", 5), ("h:x", 0)] {
         assert!(

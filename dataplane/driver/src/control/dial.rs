@@ -112,7 +112,7 @@ async fn welcome(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Failure>
         let frames = decode_frames::<ToNode>(&message).map_err(|error| {
             let (id, message) = (
                 error.id().to_owned(),
-                format!("the controller's greeting: {error}"),
+                format!("the controller's reply to the hello message: {error}"),
             );
             Failure::Refused(ControlError::Refused {
                 id,

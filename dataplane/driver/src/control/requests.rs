@@ -49,7 +49,7 @@ impl Requests {
         self.waiting.remove(&number)
     }
 
-    /// The frames that repeat requests after a loss; registrations are dropped, because they are made anew.
+    /// The frames that repeat requests after a loss. Registrations are dropped: every connection sends new ones.
     pub fn again(&mut self) -> Vec<Frame<ToController>> {
         self.waiting
             .retain(|_, (_, purpose)| matches!(purpose, Purpose::Asked(_)));

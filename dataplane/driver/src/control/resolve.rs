@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(resolver.resolve("127.0.0.1:9").await, Ok(vec![address]));
         let address = SocketAddr::from(([10, 0, 0, 1], 80));
         assert_eq!(resolver.resolve("here:80").await, Ok(vec![address]));
-        for (name, reason) in [("empty:80", "it has no address"), ("gone:80", "unknown")] {
+        for (name, reason) in [("empty:80", "it has no address"), ("missing:80", "unknown")] {
             let error = resolver.resolve(name).await.expect_err("no address");
             assert_eq!(error, format!("{name:?} cannot be resolved: {reason}"));
         }

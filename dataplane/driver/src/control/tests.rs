@@ -318,7 +318,7 @@ fn connect_with(
     };
     let attached: Vec<_> = nodes.into_iter().map(attach).collect();
     let (send, started) = channel();
-    let ours = input.clone();
+    let sender = input.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -327,7 +327,7 @@ fn connect_with(
         let _ = send.send(runtime.handle().clone());
         let resolver = Resolver::new(lookup, Duration::from_millis(300));
         let endpoint = Endpoint { addr, process: 9 };
-        runtime.block_on(Connection::new(endpoint, ours, inputs, resolver, pool::retire).run());
+        runtime.block_on(Connection::new(endpoint, sender, inputs, resolver, pool::retire).run());
         runtime.shutdown_background(); // a look-up may be stuck for as long as the test holds it
     });
     let handle = started.recv().expect("a runtime");

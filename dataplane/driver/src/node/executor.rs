@@ -173,14 +173,14 @@ impl NodeExecutor {
     fn remove(&self, remote: NodeId, done: Done) {
         let state = Arc::clone(&self.state);
         self.port.remove_link_then(remote, move |answer| {
-            let gone = match answer {
+            let removed = match answer {
                 Ok(()) | Err(PortError::Command(CommandError::UnknownLink(_))) => Ok(()),
                 Err(error) => Err(error_text(error)),
             };
-            if gone.is_ok() {
+            if removed.is_ok() {
                 state.change(|facts| facts.links.remove(&remote));
             }
-            done(gone);
+            done(removed);
         });
     }
 

@@ -31,7 +31,7 @@ pub struct Record {
     pub report: SessionReport,
     data: Option<Received>,
     /// Why the data is no longer available.
-    gone: &'static str,
+    removal_reason: &'static str,
 }
 
 /// The transfers of a node.
@@ -77,7 +77,7 @@ impl Records {
         let record = Record {
             report,
             data,
-            gone: "",
+            removal_reason: "",
         };
         self.ended.insert(session, record);
         self.prune();
@@ -106,7 +106,7 @@ impl Records {
         };
         let Some(data) = record.data.clone() else {
             return Err(match &record.report {
-                _ if !record.gone.is_empty() => record.gone.to_owned(),
+                _ if !record.removal_reason.is_empty() => record.removal_reason.to_owned(),
                 report if report.role == Role::Sender => "it sends".to_owned(),
                 report => format!("it ended as {}: {}", report.state.as_str(), report.reason),
             });
@@ -117,12 +117,12 @@ impl Records {
         Ok(data)
     }
 
-    /// Removes the bytes of a transfer that nobody will fetch, and returns them, so that the calling thread frees
+    /// Removes the bytes of a transfer that will not be fetched, and returns them, so that the calling thread frees
     /// them.
     pub fn release(&mut self, session: SessionId, why: &'static str) -> Option<Received> {
         let record = self.ended.get_mut(&session)?;
         let data = record.data.take()?;
-        record.gone = why;
+        record.removal_reason = why;
         self.unfetched -= counted(&data);
         self.empty.push_back(session);
         self.prune();
@@ -211,7 +211,10 @@ mod tests {
         }
         assert_eq!(records.data(1, false).expect("kept").len(), 10);
         assert_eq!(records.data(1, true).expect("kept").len(), 10);
-        assert_eq!(records.data(1, true).expect_err("gone"), "it was consumed");
+        assert_eq!(
+            records.data(1, true).expect_err("removed"),
+            "it was consumed"
+        );
         assert_eq!(records.unfetched, 0);
     }
 
@@ -232,6 +235,9 @@ mod tests {
         assert!(records.release(1, "it was cancelled").is_some());
         assert!(records.release(1, "it was cancelled").is_none(), "once");
         assert_eq!(records.refusal(), None);
-        assert_eq!(records.data(1, true).expect_err("gone"), "it was cancelled");
+        assert_eq!(
+            records.data(1, true).expect_err("removed"),
+            "it was cancelled"
+        );
     }
 }

@@ -208,12 +208,12 @@ fn is_loopback(controller_addr: &str) -> bool {
 
 /// All nodes of a process share one listener, so a file that requests another port cannot be honoured.
 fn check_port(runtime: &Runtime, settings: &NodeSettings) -> Result<(), NodeError> {
-    let (wanted, found) = (settings.private_network_port, runtime.listen_port());
-    if wanted == 0 || wanted == found {
+    let (requested, found) = (settings.private_network_port, runtime.listen_port());
+    if requested == 0 || requested == found {
         return Ok(());
     }
     Err(NodeError::Runtime(RuntimeError::Invalid(format!(
-        "{} asks for link port {wanted}, but this process already listens on {found}",
+        "{} asks for link port {requested}, but this process already listens on {found}",
         settings.path.display()
     ))))
 }

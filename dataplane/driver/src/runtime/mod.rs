@@ -245,9 +245,9 @@ impl Runtime {
     }
 
     /// Contiguous blocks, one shard after the other; nodes with plain packets round-robin.
-    fn choose_shard(&self, wanted: Option<usize>, plain: bool) -> Result<usize, RuntimeError> {
+    fn choose_shard(&self, requested: Option<usize>, plain: bool) -> Result<usize, RuntimeError> {
         let count = self.shared.mailboxes.len();
-        match wanted {
+        match requested {
             Some(shard) if shard >= count => Err(RuntimeError::Invalid(format!(
                 "there is no shard {shard}, only {count}"
             ))),

@@ -32,10 +32,10 @@ pub fn watch(mailbox: Arc<Mailbox>) {
                 .copied()
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("a panic without words");
-            let place = info.location().map(|place| format!(" ({place})"));
+            let location = info.location().map(|location| format!(" ({location})"));
             HERE.with_borrow_mut(|here| {
                 if let Some(here) = here {
-                    here.last = format!("{text}{}", place.unwrap_or_default());
+                    here.last = format!("{text}{}", location.unwrap_or_default());
                     // Before the unwinding drops a pending reply: the count explains why.
                     here.mailbox.note_panic();
                 }

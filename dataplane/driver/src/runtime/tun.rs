@@ -107,7 +107,7 @@ impl NodeTun {
         let mut packet = pool.get();
         let storage = packet
             .storage_mut()
-            .expect("a packet fresh from the pool has its buffer to itself");
+            .expect("the buffer of a new packet is not shared");
         match self.queues[queue].read(&mut storage[VNET_AT..]) {
             Ok(length) => {
                 let vnet = vnet_of(storage);

@@ -141,7 +141,7 @@ pub struct TestNode {
 
 impl TestNode {
     pub fn command(&self, command: Command) -> CommandOutput {
-        self.port.command(command).expect("the engine agrees")
+        self.port.command(command).expect("the engine accepts it")
     }
 
     /// Routes everything for `dst` to `next`.
@@ -183,7 +183,9 @@ impl TestNode {
             spec,
             secret: Some(secret(token)),
         };
-        self.port.connect_link(setup).expect("the engine agrees");
+        self.port
+            .connect_link(setup)
+            .expect("the engine accepts it");
     }
 
     /// Runs a program inside the node's namespace; returns whether it succeeded, and its output.
@@ -294,7 +296,7 @@ pub fn tun_node(
         offload,
         queues: 1,
         device: DEFAULT_DEVICE.into(),
-        namespace: TunNamespace::Descriptor(space.try_clone().expect("a descriptor to spare")),
+        namespace: TunNamespace::Descriptor(space.try_clone().expect("a free descriptor")),
     });
     let port = runtime.add_node(setup).expect("added");
     TestNode {

@@ -32,8 +32,8 @@ impl Member {
                 ended.link = matches!(about, About::Renewed(_)).then_some(remote);
             }
             Some(About::Unlink(remote)) => {
-                let gone = |link: &mut Link| done && link.phase == Phase::Removing(ticket);
-                if self.links.get_mut(&remote).is_some_and(gone) {
+                let removed = |link: &mut Link| done && link.phase == Phase::Removing(ticket);
+                if self.links.get_mut(&remote).is_some_and(removed) {
                     let link = self.links.remove(&remote);
                     ended
                         .tickets

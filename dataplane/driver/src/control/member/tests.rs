@@ -267,7 +267,7 @@ fn ended(tickets: impl IntoIterator<Item = u64>) -> Ended {
 }
 
 fn ticket(steps: Result<Vec<Step>, String>) -> u64 {
-    let steps = steps.expect("an order that makes sense");
+    let steps = steps.expect("a valid order");
     assert_eq!(steps.len(), 1, "{steps:?}");
     steps[0].ticket
 }
@@ -362,7 +362,7 @@ fn a_link_is_kept_until_its_removal_has_ended() {
     assert_eq!(
         member.start_up(LOCAL).have.links.get(&3),
         Some(&0),
-        "say it again"
+        "sent again"
     );
     assert!(!member.link_changed(3, None, "removed"));
     member.end(going, &Ok(()));

@@ -94,7 +94,7 @@ pub enum LinkFault {
         limit: usize,
     },
     /// Invalid bytes, or a message that is not allowed at this point.
-    #[error("the neighbour does not speak the link protocol: {0}")]
+    #[error("the neighbour violates the link protocol: {0}")]
     Protocol(&'static str),
     /// The neighbour refused the link, with the reason.
     #[error("the neighbour refused the link: {0}")]

@@ -98,8 +98,8 @@ impl Dialler {
             to,
             nonce,
         };
-        let greeting = Control::Hello(hello.clone());
-        (Self { secret, hello }, greeting)
+        let hello_message = Control::Hello(hello.clone());
+        (Self { secret, hello }, hello_message)
     }
 
     /// Verifies the acceptor; returns the dialler's proof.

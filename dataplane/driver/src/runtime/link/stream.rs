@@ -223,7 +223,7 @@ impl Body {
         let storage = self
             .packet
             .storage_mut()
-            .expect("a packet under way has its buffer to itself");
+            .expect("the buffer of a partial packet is not shared");
         &mut storage[from..to]
     }
 }

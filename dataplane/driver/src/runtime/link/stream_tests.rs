@@ -91,8 +91,8 @@ fn packets_of_all_sizes_arrive_unchanged_and_in_order() {
                 }
             }
             assert_eq!(out.queued(), 0);
-            let whole: usize = sizes.iter().map(|size| size + HEADER).sum();
-            assert_eq!((sent, got), (whole, whole), "{carrier}: every byte counts");
+            let total: usize = sizes.iter().map(|size| size + HEADER).sum();
+            assert_eq!((sent, got), (total, total), "{carrier}: every byte counts");
             for (item, &size) in received.drain(..).zip(&sizes) {
                 let Received::Packet(packet) = item else {
                     panic!("a packet was sent")
@@ -170,7 +170,7 @@ fn a_long_random_exchange_arrives_unchanged() {
                     .expect("readable");
             }
             for item in received.drain(..) {
-                let (size, tag) = sent.pop_front().expect("nothing comes from nowhere");
+                let (size, tag) = sent.pop_front().expect("a packet that was sent");
                 let Received::Packet(packet) = item else {
                     panic!("a packet was sent")
                 };

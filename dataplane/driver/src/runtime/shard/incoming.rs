@@ -45,7 +45,7 @@ impl Shard {
             return;
         };
         match (&incoming.stage, message) {
-            (Stage::Silent, Control::Hello(hello)) => self.handle_hello(slot, hello),
+            (Stage::NoHello, Control::Hello(hello)) => self.handle_hello(slot, hello),
             (Stage::Challenged { .. }, Control::Proof(proof)) => self.handle_proof(slot, &proof),
             _ => {
                 let fault = LinkFault::Protocol("an unexpected message");
@@ -68,7 +68,7 @@ impl Shard {
             }
             None => {
                 if let Some(incoming) = self.listener.incoming(slot) {
-                    incoming.stage = Stage::Early(hello);
+                    incoming.stage = Stage::WaitingForLink(hello);
                 }
             }
         }
@@ -77,7 +77,9 @@ impl Shard {
     /// A link was added that an incoming connection may have waited for.
     pub(super) fn link_expected(&mut self, lab: &str, node: NodeId, remote: NodeId) {
         let waits = |incoming: &Incoming| match &incoming.stage {
-            Stage::Early(hello) => (hello.to, hello.from) == (node, remote) && hello.lab == lab,
+            Stage::WaitingForLink(hello) => {
+                (hello.to, hello.from) == (node, remote) && hello.lab == lab
+            }
             _ => false,
         };
         let incoming = self.listener.incoming.iter().enumerate();
@@ -92,7 +94,9 @@ impl Shard {
             let Some(incoming) = self.listener.incoming(slot) else {
                 continue;
             };
-            if let Stage::Early(hello) = std::mem::replace(&mut incoming.stage, Stage::Silent) {
+            if let Stage::WaitingForLink(hello) =
+                std::mem::replace(&mut incoming.stage, Stage::NoHello)
+            {
                 self.shared.uncount_waiting();
                 self.challenge(slot, &hello, expected);
             }
@@ -172,7 +176,7 @@ impl Shard {
         let Some(incoming) = self.listener.remove_incoming(slot) else {
             return;
         };
-        if matches!(incoming.stage, Stage::Early(_)) {
+        if matches!(incoming.stage, Stage::WaitingForLink(_)) {
             self.shared.uncount_waiting();
         }
         self.mailbox.counters.greetings_refused.add(1);

@@ -46,7 +46,7 @@ impl Shard {
         let Some(node) = self.nodes.get(key) else {
             return Err(CommandError::UnknownLink(remote));
         };
-        node.place(link, end);
+        node.store(link, end);
         match kind {
             LinkKind::Memory => self.offer_end(key, link),
             LinkKind::Dial(_) => self.dial(key, link),

@@ -128,9 +128,9 @@ pub(super) struct Incoming {
 /// The stage of an incoming connection's handshake.
 pub(super) enum Stage {
     /// No hello message was received.
-    Silent,
+    NoHello,
     /// Its hello message names a link that was not added yet.
-    Early(Hello),
+    WaitingForLink(Hello),
     /// The proof is outstanding.
     Challenged {
         acceptor: Acceptor,
@@ -246,7 +246,7 @@ impl Shard {
             stream: Stream::handshake(wire),
             epoch: self.shared.next_epoch(),
             since: self.now,
-            stage: Stage::Silent,
+            stage: Stage::NoHello,
         };
         self.listener.insert(slot, incoming);
     }

@@ -85,7 +85,7 @@ enum Token {
 impl Token {
     /// Four bits of kind, 28 of slot, 32 of detail.
     fn encode(self) -> u64 {
-        let (kind, place, detail) = match self {
+        let (kind, slot, detail) = match self {
             Self::Wake => (0u64, 0, 0),
             Self::Listener(ListenerKind::Tcp) => (1, 0, 0),
             Self::Listener(ListenerKind::Unix) => (1, 1, 0),
@@ -93,24 +93,21 @@ impl Token {
             Self::Tun { slot, queue } => (3, slot, queue),
             Self::Link { slot, link } => (4, slot, link),
         };
-        kind << 60 | u64::from(place) << 32 | u64::from(detail)
+        kind << 60 | u64::from(slot) << 32 | u64::from(detail)
     }
 
     fn decode(raw: u64) -> Option<Self> {
-        let (place, detail) = ((raw >> 32) as u32 & 0x0fff_ffff, raw as u32);
+        let (slot, detail) = ((raw >> 32) as u32 & 0x0fff_ffff, raw as u32);
         match raw >> 60 {
             0 => Some(Self::Wake),
-            1 if place == 0 => Some(Self::Listener(ListenerKind::Tcp)),
+            1 if slot == 0 => Some(Self::Listener(ListenerKind::Tcp)),
             1 => Some(Self::Listener(ListenerKind::Unix)),
-            2 => Some(Self::Incoming(place)),
+            2 => Some(Self::Incoming(slot)),
             3 => Some(Self::Tun {
-                slot: place,
+                slot,
                 queue: detail,
             }),
-            4 => Some(Self::Link {
-                slot: place,
-                link: detail,
-            }),
+            4 => Some(Self::Link { slot, link: detail }),
             _ => None,
         }
     }
@@ -301,7 +298,7 @@ impl Shard {
         match Token::decode(event.token) {
             Some(Token::Wake) => self.mailbox.wake_fd().clear(),
             Some(Token::Listener(kind)) => self.accept_incoming(kind),
-            Some(Token::Incoming(place)) => self.handle_incoming(place),
+            Some(Token::Incoming(slot)) => self.handle_incoming(slot),
             Some(Token::Tun { slot, queue }) => self.read_tun(slot, queue),
             Some(Token::Link { slot, link }) => {
                 self.serve_socket(slot, link, event.readable, event.writable)

@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// Stores an end under its id.
-    pub fn place(&mut self, link: LinkId, end: LinkEnd) {
+    pub fn store(&mut self, link: LinkId, end: LinkEnd) {
         let index = link as usize;
         if self.links.len() <= index {
             self.links.resize_with(index + 1, || None);
@@ -198,12 +198,12 @@ impl Slots {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
-        let place = &mut self.slots[slot as usize];
+        let entry = &mut self.slots[slot as usize];
         let key = NodeKey {
             slot,
-            generation: place.generation,
+            generation: entry.generation,
         };
-        place.node = Some(Box::new(Node::new(new, key)));
+        entry.node = Some(Box::new(Node::new(new, key)));
         key
     }
 
@@ -219,12 +219,12 @@ impl Slots {
 
     /// Frees a slot.
     pub fn remove(&mut self, key: NodeKey) -> Option<Box<Node>> {
-        let place = self
+        let entry = self
             .slots
             .get_mut(key.slot as usize)
-            .filter(|place| place.generation == key.generation)?;
-        let node = place.node.take()?;
-        place.generation = place.generation.wrapping_add(1);
+            .filter(|entry| entry.generation == key.generation)?;
+        let node = entry.node.take()?;
+        entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.slot);
         Some(node)
     }
