@@ -166,7 +166,7 @@ impl Lab {
         self.ports.push(runtime.add_node(NodeSetup {
             config,
             tun: Some(tun),
-            sink: Arc::new(Quiet),
+            sink: Arc::new(NullSink),
             lab: "tun-pair".into(),
             shard: options.shard,
         })?);
@@ -253,9 +253,9 @@ fn wait(seconds: Option<u64>) {
     }
 }
 
-struct Quiet;
+struct NullSink;
 
-impl NodeSink for Quiet {
+impl NodeSink for NullSink {
     fn event(&self, _event: Event) {}
     fn deliver(&self, _delivery: Delivery) -> bool {
         false

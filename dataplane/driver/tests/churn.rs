@@ -54,7 +54,7 @@ fn link(homes: &[Arc<Runtime>; 2], node: &TestNode, to: NodeId) {
     node.port.connect_link(setup).expect("the node is there");
 }
 
-fn equip(homes: &[Arc<Runtime>; 2], id: NodeId) -> TestNode {
+fn start_node(homes: &[Arc<Runtime>; 2], id: NodeId) -> TestNode {
     let node = node(&homes[id as usize % 2], id);
     for to in (1..=NODES).filter(|&to| to != id) {
         link(homes, &node, to);
@@ -81,13 +81,13 @@ fn send_random(node: &TestNode, choices: &mut Choices) {
 /// One thread owns one node and performs random operations with it.
 fn run_node(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
     let mut choices = Choices(SplitMix64::seed_from_u64(u64::from(id)));
-    let mut node = equip(homes, id);
+    let mut node = start_node(homes, id);
     while !stop.load(Ordering::Relaxed) {
         let other = 1 + (u64::from(id) + choices.roll(u64::from(NODES - 1))) as NodeId % NODES;
         match choices.roll(40) {
             0 => {
                 node.port.close();
-                node = equip(homes, id);
+                node = start_node(homes, id);
             }
             1 | 2 => {
                 let _ = node.port.remove_link(other);

@@ -31,7 +31,7 @@ impl Backoff {
     }
 
     /// The controller was reached: after a later loss the longer limit applies.
-    pub fn found(&mut self) {
+    pub fn controller_reached(&mut self) {
         self.longest = LONGEST;
     }
 
@@ -59,7 +59,7 @@ mod tests {
         let waits: Vec<_> = (0..12).map(|_| backoff.draw()).collect();
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
         assert!(waits[11] >= LONGEST_AT_FIRST / 2 && waits[11] <= LONGEST_AT_FIRST);
-        backoff.found();
+        backoff.controller_reached();
         let waits: Vec<_> = (0..12).map(|_| backoff.draw()).collect();
         assert!(waits[11] >= LONGEST / 2 && waits[11] <= LONGEST);
         assert_ne!(waits[10], waits[11]);

@@ -94,7 +94,7 @@ impl Connection {
     async fn turn(&mut self, backoff: &mut Backoff) -> Option<Duration> {
         match self.connect().await? {
             (_, Ok(open)) => {
-                backoff.found();
+                backoff.controller_reached();
                 let opened = Instant::now();
                 let reason = self.exchange(open).await;
                 // No immediate retry after a websocket that the controller closed at once.
@@ -104,7 +104,7 @@ impl Connection {
                 self.session.connection_lost(&reason);
                 Some(backoff.draw())
             }
-            (_, Err(Failure::Again(reason))) => {
+            (_, Err(Failure::Retry(reason))) => {
                 self.session.attempt_failed(reason);
                 Some(backoff.draw())
             }

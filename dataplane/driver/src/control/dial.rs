@@ -27,7 +27,7 @@ pub(super) struct OpenSocket {
 /// Why the attempt failed.
 pub(super) enum Failure {
     /// Unreachable at present: worth another attempt.
-    Again(String),
+    Retry(String),
     /// The controller refused the credentials.
     Refused(ControlError),
 }
@@ -45,7 +45,7 @@ pub(super) async fn dial(
     let attempt = open(endpoint, resolver, as_node, token);
     match tokio::time::timeout(STEP_LIMIT, attempt).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::Again(format!(
+        Err(_) => Err(Failure::Retry(format!(
             "no answer within {} s",
             STEP_LIMIT.as_secs()
         ))),
@@ -60,10 +60,10 @@ async fn open(
 ) -> Result<OpenSocket, Failure> {
     let rest = endpoint.addr.trim_start_matches("ws://");
     let authority = rest.split('/').next().unwrap_or(rest);
-    let addresses = resolver.resolve(authority).await.map_err(Failure::Again)?;
+    let addresses = resolver.resolve(authority).await.map_err(Failure::Retry)?;
     let stream = TcpStream::connect(addresses.as_slice())
         .await
-        .map_err(|error| Failure::Again(error.to_string()))?;
+        .map_err(|error| Failure::Retry(error.to_string()))?;
     // Orders and requests are small, and their latency matters.
     let _ = stream.set_nodelay(true);
     let local = stream
@@ -74,7 +74,7 @@ async fn open(
         .max_frame_size(Some(MAX_MESSAGE));
     let (mut socket, _) = client_async_with_config(endpoint.addr.as_str(), stream, Some(config))
         .await
-        .map_err(|error| Failure::Again(format!("the websocket handshake failed: {error}")))?;
+        .map_err(|error| Failure::Retry(format!("the websocket handshake failed: {error}")))?;
     let hello = Hello {
         token: token.0.clone(),
         protocol: u16::from(VERSION),
@@ -87,11 +87,11 @@ async fn open(
         node: as_node,
         message: ToController::Hello(hello),
     };
-    let bytes = encode(&frame).map_err(|error| Failure::Again(error.to_string()))?;
+    let bytes = encode(&frame).map_err(|error| Failure::Retry(error.to_string()))?;
     socket
         .send(Message::Binary(bytes.into()))
         .await
-        .map_err(|error| Failure::Again(error.to_string()))?;
+        .map_err(|error| Failure::Retry(error.to_string()))?;
     welcome(&mut socket).await?;
     Ok(OpenSocket { socket, local })
 }
@@ -102,12 +102,12 @@ async fn welcome(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Failure>
         let message = match socket.next().await {
             Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Close(_))) | None => {
-                return Err(Failure::Again(
+                return Err(Failure::Retry(
                     "the controller closed the connection".to_owned(),
                 ));
             }
             Some(Ok(_)) => continue,
-            Some(Err(error)) => return Err(Failure::Again(error.to_string())),
+            Some(Err(error)) => return Err(Failure::Retry(error.to_string())),
         };
         let frames = decode_frames::<ToNode>(&message).map_err(|error| {
             let (id, message) = (

@@ -12,13 +12,13 @@ use super::{ControlError, Reply};
 /// The origin of a request.
 pub(super) enum Purpose {
     /// A request of a node.
-    Asked(Box<Asked>),
+    NodeRequest(Box<NodeRequest>),
     /// The registration of a node; sent again on every new connection.
     Register,
 }
 
 /// A request of a node.
-pub(super) struct Asked {
+pub(super) struct NodeRequest {
     pub message: ToController,
     pub limit: Duration,
     pub deadline: Instant,
@@ -50,14 +50,14 @@ impl Requests {
     }
 
     /// The frames that repeat requests after a loss. Registrations are dropped: every connection sends new ones.
-    pub fn again(&mut self) -> Vec<Frame<ToController>> {
+    pub fn repeated_frames(&mut self) -> Vec<Frame<ToController>> {
         self.waiting
-            .retain(|_, (_, purpose)| matches!(purpose, Purpose::Asked(_)));
+            .retain(|_, (_, purpose)| matches!(purpose, Purpose::NodeRequest(_)));
         let frame = |(id, (node, purpose)): (&u32, &(NodeId, Purpose))| match purpose {
-            Purpose::Asked(asked) => Some(Frame {
+            Purpose::NodeRequest(request) => Some(Frame {
                 id: *id,
                 node: *node,
-                message: asked.message.clone(),
+                message: request.message.clone(),
             }),
             Purpose::Register => None,
         };
@@ -66,7 +66,10 @@ impl Requests {
 
     /// Fails the requests whose time limit has passed.
     pub fn expire(&mut self, now: Instant) {
-        let over = |(_, purpose): &(NodeId, Purpose)| matches!(purpose, Purpose::Asked(asked) if asked.deadline <= now);
+        let over = |(_, purpose): &(NodeId, Purpose)| match purpose {
+            Purpose::NodeRequest(request) => request.deadline <= now,
+            Purpose::Register => false,
+        };
         let numbers: Vec<u32> = self
             .waiting
             .iter()
@@ -74,13 +77,13 @@ impl Requests {
             .map(|(number, _)| *number)
             .collect();
         for number in numbers {
-            if let Some((_, Purpose::Asked(asked))) = self.waiting.remove(&number) {
-                let Asked {
+            if let Some((_, Purpose::NodeRequest(request))) = self.waiting.remove(&number) {
+                let NodeRequest {
                     message,
                     limit,
                     reply,
                     ..
-                } = *asked;
+                } = *request;
                 reply(Err(ControlError::Timeout {
                     what: message.kind(),
                     limit,
@@ -98,8 +101,8 @@ impl Requests {
             .map(|(number, _)| *number)
             .collect();
         for number in numbers {
-            if let Some((_, Purpose::Asked(asked))) = self.waiting.remove(&number) {
-                (asked.reply)(Err(why.clone()));
+            if let Some((_, Purpose::NodeRequest(request))) = self.waiting.remove(&number) {
+                (request.reply)(Err(why.clone()));
             }
         }
     }

@@ -87,8 +87,8 @@ impl Peer {
     fn welcome(listener: &TcpListener) -> Self {
         let mut peer = Peer::accept(listener);
         let hello = peer.handle_message();
-        let word = word_of(hello.node);
-        assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == word));
+        let token = token_of(hello.node);
+        assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == token));
         peer.send(
             0,
             Welcome {
@@ -133,7 +133,7 @@ impl Peer {
         let ToController::StartUp(start_up) = frame.message else {
             panic!("{frame:?}")
         };
-        assert_eq!(start_up.token, word_of(node));
+        assert_eq!(start_up.token, token_of(node));
         self.send(
             node,
             Ack {
@@ -207,8 +207,8 @@ impl Executor for Recorder {
 }
 
 /// A node's token.
-fn word_of(node: u32) -> String {
-    format!("word-{node}")
+fn token_of(node: u32) -> String {
+    format!("token-{node}")
 }
 
 struct Fixture {
@@ -268,7 +268,7 @@ impl Setup {
         let panics = Arc::new(AtomicBool::new(false));
         let identity = Identity {
             node_id,
-            token: Secret(word_of(node_id)),
+            token: Secret(token_of(node_id)),
             private_network_name: "lab".to_owned(),
             private_address: None,
             link_port: 4000,

@@ -247,7 +247,7 @@ pub struct Shared {
     ends: Mutex<HashMap<EndName, EndAddress>>,
     expected: Mutex<HashMap<EndName, Expected>>,
     /// Incoming connections that wait for their link to be added.
-    early: AtomicUsize,
+    waiting_incoming: AtomicUsize,
     epochs: AtomicU64,
     /// Whether links over unix sockets may switch to shared memory.
     pub shared_memory: bool,
@@ -260,7 +260,7 @@ impl Shared {
             nodes: Mutex::default(),
             ends: Mutex::default(),
             expected: Mutex::default(),
-            early: AtomicUsize::new(0),
+            waiting_incoming: AtomicUsize::new(0),
             epochs: AtomicU64::new(1),
             shared_memory,
         })
@@ -294,7 +294,7 @@ impl Shared {
     pub fn expect(&self, lab: &Arc<str>, node: NodeId, remote: NodeId, expected: Expected) {
         lock(&self.expected).insert((lab.clone(), node, remote), expected);
         // Pairs with `count_waiting`: a connection that is counted before its lookup fails is seen here.
-        if self.early.load(Ordering::SeqCst) > 0 {
+        if self.waiting_incoming.load(Ordering::SeqCst) > 0 {
             self.mailboxes[LISTENING_SHARD].post(ShardMessage::Expected {
                 lab: lab.clone(),
                 node,
@@ -316,12 +316,12 @@ impl Shared {
 
     /// Counts an incoming connection that may wait for its link. To be called before the lookup of the link.
     pub fn count_waiting(&self) {
-        self.early.fetch_add(1, Ordering::SeqCst);
+        self.waiting_incoming.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Uncounts an incoming connection.
     pub fn uncount_waiting(&self) {
-        self.early.fetch_sub(1, Ordering::SeqCst);
+        self.waiting_incoming.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// For each lab the nodes of one shard, in order, and the sink of the first of them.

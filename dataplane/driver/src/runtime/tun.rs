@@ -156,7 +156,7 @@ impl NodeTun {
 
     /// Writes a packet, without segmentation if the device supports that, and returns its buffer to the pool.
     fn write_now(&self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
-        if self.takes_whole(&packet) {
+        if self.takes_unsegmented(&packet) {
             self.write_one(&mut packet, counters);
             pool.put(packet);
             return;
@@ -167,7 +167,7 @@ impl NodeTun {
         });
     }
 
-    fn takes_whole(&self, packet: &Packet) -> bool {
+    fn takes_unsegmented(&self, packet: &Packet) -> bool {
         if packet.vnet().kind() == GSO_UDP_L4 {
             return self.offload.udp;
         }

@@ -23,15 +23,15 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 pub const TOKEN: &str = "open sesame";
 
 /// A key derived from a text.
-pub fn key(word: &str) -> [u8; 32] {
+pub fn key(text: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
-    bytes[..word.len()].copy_from_slice(word.as_bytes());
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
     bytes
 }
 
 /// The same key as the driver's type.
-pub fn secret(word: &str) -> LinkSecret {
-    LinkSecret::from_bytes(&key(word)).expect("the right length")
+pub fn secret(text: &str) -> LinkSecret {
+    LinkSecret::from_bytes(&key(text)).expect("the right length")
 }
 
 /// The events that a node's sink received.

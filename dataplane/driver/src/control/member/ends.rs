@@ -10,11 +10,11 @@ impl Member {
             tickets: vec![ticket],
             link: None,
         };
-        match self.under_way.remove(&ticket) {
-            Some(About::Settings) => self.configured |= done,
-            Some(About::Routes) => self.routes.end(ticket, done),
-            Some(About::Groups) => self.directory.end(ticket, done),
-            Some(About::Tree { group_id, none }) => {
+        match self.pending.remove(&ticket) {
+            Some(Subject::Settings) => self.configured |= done,
+            Some(Subject::Routes) => self.routes.end(ticket, done),
+            Some(Subject::Groups) => self.directory.end(ticket, done),
+            Some(Subject::Tree { group_id, none }) => {
                 if let Some(progress) = self.trees.get_mut(&group_id) {
                     progress.end(ticket, done);
                     if none && progress.in_force().is_some() {
@@ -22,16 +22,16 @@ impl Member {
                     }
                 }
             }
-            Some(About::Made(remote)) => self.end_make(remote, ticket, result, &mut ended),
+            Some(Subject::Made(remote)) => self.end_make(remote, ticket, result, &mut ended),
             // A refused change leaves the link as it was.
-            Some(about @ (About::Changed(remote) | About::Renewed(remote))) => {
+            Some(subject @ (Subject::Changed(remote) | Subject::Renewed(remote))) => {
                 if let Some(link) = self.links.get_mut(&remote) {
                     link.progress.end(ticket, done);
                 }
                 // The controller takes a link that it sends again to be down until it is reported up.
-                ended.link = matches!(about, About::Renewed(_)).then_some(remote);
+                ended.link = matches!(subject, Subject::Renewed(_)).then_some(remote);
             }
-            Some(About::Unlink(remote)) => {
+            Some(Subject::Unlink(remote)) => {
                 let removed = |link: &mut Link| done && link.phase == Phase::Removing(ticket);
                 if self.links.get_mut(&remote).is_some_and(removed) {
                     let link = self.links.remove(&remote);
@@ -40,10 +40,10 @@ impl Member {
                         .extend(link.into_iter().flat_map(|link| link.parked));
                 }
             }
-            Some(About::Nothing) | None => {}
+            Some(Subject::Nothing) | None => {}
         }
         for parked in &ended.tickets {
-            self.under_way.remove(parked);
+            self.pending.remove(parked);
         }
         ended
     }

@@ -127,7 +127,7 @@ pub enum Resolved {
 
 /// The subject of a step.
 #[derive(Debug, Clone, Copy)]
-enum About {
+enum Subject {
     Nothing,
     Settings,
     Made(NodeId),
@@ -180,7 +180,7 @@ pub struct Member {
     trees: BTreeMap<u32, Progress>,
     announced: bool,
     tickets: u64,
-    under_way: BTreeMap<u64, About>,
+    pending: BTreeMap<u64, Subject>,
 }
 
 impl Member {
@@ -198,7 +198,7 @@ impl Member {
             trees: BTreeMap::new(),
             announced: false,
             tickets: 0,
-            under_way: BTreeMap::new(),
+            pending: BTreeMap::new(),
         }
     }
 
@@ -339,23 +339,23 @@ impl Member {
         }
     }
 
-    fn ticket(&mut self, about: About) -> u64 {
+    fn ticket(&mut self, subject: Subject) -> u64 {
         self.tickets += 1;
-        self.under_way.insert(self.tickets, about);
+        self.pending.insert(self.tickets, subject);
         self.tickets
     }
 
     /// A step that has no version.
     fn plain(&mut self, effect: Effect) -> Step {
         Step {
-            ticket: self.ticket(About::Nothing),
+            ticket: self.ticket(Subject::Nothing),
             effect: Some(effect),
         }
     }
 
     /// The step that hands a link to the packet path.
     fn make(&mut self, remote: NodeId, address: Option<SocketAddr>) -> Step {
-        let ticket = self.ticket(About::Made(remote));
+        let ticket = self.ticket(Subject::Made(remote));
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
             link.phase = Phase::Made(ticket);

@@ -18,7 +18,7 @@ impl Member {
             multicast_mask: address(&settings.multicast_pool_mask)?,
         };
         Ok(vec![Step {
-            ticket: self.ticket(About::Settings),
+            ticket: self.ticket(Subject::Settings),
             effect: Some(Effect::Configure(plan)),
         }])
     }
@@ -44,7 +44,7 @@ impl Member {
             .is_some_and(|link| there(link) && same(link))
         {
             // The neighbour has not restarted, so traffic over the link continues.
-            return Ok(self.change(About::Renewed(remote), remote, add));
+            return Ok(self.change(Subject::Renewed(remote), remote, add));
         }
         let parked = self.links.remove(&remote).map(|link| link.parked);
         self.links.insert(
@@ -66,7 +66,7 @@ impl Member {
 
     /// Starts the first address lookup of a link.
     pub(super) fn look_up(&mut self, remote: NodeId) -> Vec<Step> {
-        let ticket = self.ticket(About::Changed(remote));
+        let ticket = self.ticket(Subject::Changed(remote));
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
             link.phase = Phase::Resolving(ticket);
@@ -83,11 +83,11 @@ impl Member {
     /// Changes a link's specification; a link that is not made yet is made with the new one.
     pub(super) fn change(
         &mut self,
-        about: About,
+        subject: Subject,
         remote: NodeId,
         order: wire::AddNode,
     ) -> Vec<Step> {
-        let ticket = self.ticket(about);
+        let ticket = self.ticket(subject);
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
             let spec = link_spec(&order.link);
@@ -105,7 +105,7 @@ impl Member {
         if !self.links.contains_key(&remote) {
             return Vec::new();
         }
-        let ticket = self.ticket(About::Unlink(remote));
+        let ticket = self.ticket(Subject::Unlink(remote));
         if let Some(link) = self.links.get_mut(&remote) {
             link.phase = Phase::Removing(ticket);
             link.state = None;
@@ -123,7 +123,7 @@ impl Member {
         let mut order = link.order.clone();
         order.link = set.link;
         order.version = set.version;
-        Ok(self.change(About::Changed(remote), remote, order))
+        Ok(self.change(Subject::Changed(remote), remote, order))
     }
 
     pub(super) fn on_routes(&mut self, install: wire::InstallRoutes) -> Result<Vec<Step>, String> {
@@ -150,7 +150,7 @@ impl Member {
             let of_pair = self.pairs.entry(pair).or_default();
             of_pair.insert(route.route_id, route.next_hops);
         }
-        let ticket = self.ticket(About::Routes);
+        let ticket = self.ticket(Subject::Routes);
         self.routes.begin(ticket, install.version, full);
         let routes = changed
             .iter()
@@ -260,7 +260,7 @@ impl Member {
             self.trees.remove(group_id);
         }
         self.groups.extend(named);
-        let ticket = self.ticket(About::Groups);
+        let ticket = self.ticket(Subject::Groups);
         self.directory
             .begin(ticket, directory.version, directory.reset);
         let effect = Some(Effect::Groups {
@@ -272,7 +272,7 @@ impl Member {
 
     pub(super) fn on_group_routes(&mut self, install: wire::InstallGroupRoutes) -> Vec<Step> {
         let (group_id, none) = (install.group_id, install.routes.is_empty());
-        let ticket = self.ticket(About::Tree { group_id, none });
+        let ticket = self.ticket(Subject::Tree { group_id, none });
         let progress = self.trees.entry(group_id).or_default();
         progress.begin(ticket, install.version, true);
         let routes = install.routes.into_iter().map(|route| GroupRoute {

@@ -5,7 +5,7 @@ use super::*;
 impl Session {
     /// Confirms to detached nodes that the controller has been informed, or cannot be.
     pub fn confirm_detached(&mut self) {
-        for done in self.leaving.drain(..) {
+        for done in self.detaching.drain(..) {
             let _ = done.try_send(()); // the waiting thread may have given up
         }
     }

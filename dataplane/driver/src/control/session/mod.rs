@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::attached::Attached;
 use super::member::{Effect, Member, Resolved, Step};
-use super::requests::{Asked, Purpose, Requests};
+use super::requests::{NodeRequest, Purpose, Requests};
 use super::resolve::Resolver;
 use super::state_filter::StateFilter;
 use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply, UNKNOWN_ADDRESS};
@@ -70,7 +70,7 @@ pub(super) struct Session {
     local: IpAddr,
     online: bool,
     last_failure: String,
-    leaving: Vec<SyncSender<()>>,
+    detaching: Vec<SyncSender<()>>,
     state_filter: StateFilter,
 }
 
@@ -92,7 +92,7 @@ impl Session {
             local: UNKNOWN_ADDRESS,
             online: false,
             last_failure: "no attempt was made".to_owned(),
-            leaving: Vec::new(),
+            detaching: Vec::new(),
             state_filter: StateFilter::default(),
         }
     }
@@ -122,10 +122,10 @@ impl Session {
         (self.local, self.online) = (local, true);
         self.state_filter.forget();
         // Registrations first, then pending requests: a request of an unregistered node would be refused.
-        let again = self.requests.again();
+        let repeated = self.requests.repeated_frames();
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes.into_iter().for_each(|node| self.register(node));
-        self.out.extend(again);
+        self.out.extend(repeated);
     }
 
     /// The frames to send now, encoded.
@@ -142,8 +142,8 @@ impl Session {
 
     fn unsendable(&mut self, number: u32, error: &EncodeError) {
         let (id, message) = ("protocol.too-large".to_owned(), error.to_string());
-        if let Some((_, Purpose::Asked(asked))) = self.requests.close(number) {
-            (asked.reply)(Err(ControlError::Refused {
+        if let Some((_, Purpose::NodeRequest(request))) = self.requests.close(number) {
+            (request.reply)(Err(ControlError::Refused {
                 id,
                 message,
                 hint: None,
@@ -160,7 +160,7 @@ impl Session {
                     self.push_frame(node, Goodbye { reason });
                 }
                 self.requests.abandon(node, &ControlError::Closed);
-                self.leaving.push(done);
+                self.detaching.push(done);
             }
             Input::Request {
                 node,
@@ -173,13 +173,15 @@ impl Session {
                     return;
                 }
                 let deadline = Instant::now() + limit;
-                let asked = Asked {
+                let request = NodeRequest {
                     message: message.clone(),
                     limit,
                     deadline,
                     reply,
                 };
-                let id = self.requests.open(node, Purpose::Asked(Box::new(asked)));
+                let id = self
+                    .requests
+                    .open(node, Purpose::NodeRequest(Box::new(request)));
                 if self.online {
                     self.out.push(Frame { id, node, message });
                 }
@@ -326,7 +328,7 @@ impl Session {
 
     fn answered(&mut self, number: u32, answer: Result<Option<Value>, ControlError>) {
         match self.requests.close(number) {
-            Some((_, Purpose::Asked(asked))) => (asked.reply)(answer),
+            Some((_, Purpose::NodeRequest(request))) => (request.reply)(answer),
             Some((node, Purpose::Register)) => match answer {
                 Ok(_) => self.registered(node),
                 Err(error) => self.registration_refused(node, &error),

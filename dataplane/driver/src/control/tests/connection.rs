@@ -86,7 +86,7 @@ fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
     assert_eq!(peer.register(2).have.routes, Some(77));
     let again = peer.handle_message();
     assert!(
-        matches!(&again.message, ToController::CreateGroup(asked) if asked.label == "x"),
+        matches!(&again.message, ToController::CreateGroup(request) if request.label == "x"),
         "{again:?}"
     );
     peer.send(

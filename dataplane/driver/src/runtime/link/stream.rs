@@ -130,7 +130,7 @@ impl Stream {
                 Err(e) => return Err(LinkFault::Io(e.to_string())),
             };
             total += got;
-            self.inbound.absorb(got, staging, pool, into)?;
+            self.inbound.process(got, staging, pool, into)?;
             if got < asked {
                 break;
             }
@@ -140,7 +140,7 @@ impl Stream {
 
     /// Queues a packet. [`flush`](Self::flush) sends it.
     pub fn push(&mut self, packet: Packet, pool: &mut Pool) {
-        if self.outbound.frames.is_empty() && self.wire.takes_at_once(HEADER + packet.len()) {
+        if self.outbound.frames.is_empty() && self.wire.has_room_for(HEADER + packet.len()) {
             // While the packet is still in the cache, and without keeping its buffer.
             let frame = Frame::new(packet);
             let pieces = [IoSlice::new(frame.head()), IoSlice::new(frame.tail())];
@@ -265,7 +265,7 @@ impl Inbound {
     }
 
     /// Processes the bytes of one read: first the rest of the current packet, then frames from the staging area.
-    fn absorb(
+    fn process(
         &mut self,
         got: usize,
         staging: &[u8],

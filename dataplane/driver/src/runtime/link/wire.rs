@@ -167,7 +167,7 @@ impl Wire {
     }
 
     /// Whether so many bytes can be written at once, without a system call.
-    pub fn takes_at_once(&mut self, length: usize) -> bool {
+    pub fn has_room_for(&mut self, length: usize) -> bool {
         match self {
             Self::Shared(shared) => shared.out.room().is_ok_and(|room| room >= length),
             Self::Tcp(_) | Self::Unix(_) => false,
