@@ -15,6 +15,7 @@ __all__ = [
     "PayloadDelivery",
     "Receiver",
     "Waker",
+    "agent_requested",
     "check_config",
     "create_machine",
     "create_namespace",
@@ -22,8 +23,7 @@ __all__ = [
     "enter_namespace",
     "enter_user_namespace",
     "unshare_mounts",
-    "was_called",
-    "watch_calls",
+    "watch_agent_request",
 ]
 
 MAX_MESSAGE: int
@@ -292,8 +292,8 @@ def enter_user_namespace() -> None:
 def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
     """Lay a file over `/etc/hosts` for the calling thread."""
 
-def was_called() -> bool:
+def agent_requested() -> bool:
     """Whether the controller has requested an agent for this process."""
 
-def watch_calls(waker: Waker, key: int) -> None:
-    """Let a waker fire when it does."""
+def watch_agent_request(waker: Waker, key: int) -> None:
+    """Fire a waker with a key when the controller requests one."""

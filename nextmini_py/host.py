@@ -27,7 +27,7 @@ __all__ = [
     "open_nodes",
     "run_view",
     "unshare_mounts",
-    "wait_for_call",
+    "wait_for_agent_request",
 ]
 
 
@@ -112,16 +112,16 @@ def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
     _native.unshare_mounts(hosts_file)
 
 
-def wait_for_call() -> None:
-    """Wait until the controller wants roles to be run in nodes of this process.
+def wait_for_agent_request() -> None:
+    """Wait until the controller requests an agent for the nodes of this process.
 
-    It returns at once when the call has come before. The handler of a signal ends the wait by raising.
+    It returns at once when the request has arrived before. The handler of a signal ends the wait by raising.
     """
     waker = _native.Waker()
-    _native.watch_calls(waker, 0)
+    _native.watch_agent_request(waker, 0)
     descriptors = select.poll()  # `select.select` knows no descriptor beyond 1,023
     descriptors.register(waker, select.POLLIN)
-    while not _native.was_called():
-        # A signal that comes just before the call does not interrupt it; its handler runs a second later.
+    while not _native.agent_requested():
+        # A signal that arrives just before `poll` does not interrupt it; its handler runs a second later.
         descriptors.poll(1000)
         waker.take()

@@ -44,11 +44,11 @@ def controller_token(opened: Dataplane) -> str:
     return host.controller_token(opened)
 
 
-def wait_for_call() -> None:
-    """Wait until the controller wants roles to be run here; the handler of a signal ends it by raising."""
+def wait_for_agent_request() -> None:
+    """Wait until the controller requests an agent here; the handler of a signal ends it by raising."""
     from nextmini_py import host
 
-    host.wait_for_call()
+    host.wait_for_agent_request()
 
 
 def create_machine(hostname: str, settings: Sequence[tuple[str, str, bool]]) -> tuple[int, int, list[str]]:

@@ -86,7 +86,7 @@ def _carry(given: Options) -> None:
         if given.directory is not None:
             _publish(given, nodes, rootless)
         _say_ready(given, nodes)
-        dataplane.wait_for_call()
+        dataplane.wait_for_agent_request()
         _run_roles(given, nodes)
     finally:
         # A native lab's nodes are all in processes like this one, and `nm down` watches the process: a

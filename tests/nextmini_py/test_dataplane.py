@@ -238,7 +238,7 @@ def test_ctrl_c_ends_a_wait(controller: FakeController, tmp_path: Path) -> None:
     assert controller.wait_for(m.Goodbye, node=1), "a program that ends says goodbye"
 
 
-CALLED = """
+REQUESTED = """
 import os, resource, sys
 from nextmini_py import Dataplane, host
 
@@ -246,20 +246,20 @@ hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # as in a process of many nodes
 with Dataplane(sys.argv[1]):
-    host.wait_for_call()
-    print("called", flush=True)
-    host.wait_for_call()
+    host.wait_for_agent_request()
+    print("requested", flush=True)
+    host.wait_for_agent_request()
 """
 
 
 def test_a_process_is_told_that_an_agent_is_wanted(controller: FakeController, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CALLED, str(controller.settings(1, tmp_path))]
+    command = [sys.executable, "-c", REQUESTED, str(controller.settings(1, tmp_path))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert controller.wait_for(m.StartUp, 1)
             assert process.poll() is None
             controller.say(1, m.AgentWanted())
-            assert process.communicate(timeout=20)[0] == "called\n"
+            assert process.communicate(timeout=20)[0] == "requested\n"
         finally:
             process.kill()
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-//! One lossless transfer to every node of a line, to see how fast sessions go: memory or TCP links, no devices.
+//! Measure one lossless transfer to every node of a line: memory or TCP links, no devices.
 //!
 //! ```text
 //! cargo run --release -p nm-driver --example transfer -- 4 90 memory
@@ -74,7 +74,7 @@ impl Line {
             line.ports.push(runtime.add_node(NodeSetup {
                 config: NodeConfig::new(id),
                 tun: None,
-                sink: Arc::new(Teller {
+                sink: Arc::new(ResultSink {
                     id,
                     sender: Mutex::new(sender.clone()),
                 }),
@@ -209,12 +209,12 @@ impl Line {
     }
 }
 
-struct Teller {
+struct ResultSink {
     id: NodeId,
     sender: Mutex<Sender<(NodeId, Event)>>,
 }
 
-impl NodeSink for Teller {
+impl NodeSink for ResultSink {
     fn event(&self, event: Event) {
         if let Ok(sender) = self.sender.lock() {
             let _ = sender.send((self.id, event));

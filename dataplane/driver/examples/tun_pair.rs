@@ -1,4 +1,4 @@
-//! A line or ring of nodes with TUN devices in namespaces, to try programs on and to measure.
+//! Create a line or ring of nodes with TUN devices in namespaces, to run programs in and to measure.
 //!
 //! ```text
 //! cargo run --release -p nm-driver --example tun_pair -- --nodes 3 &
@@ -6,8 +6,8 @@
 //! ip netns exec nmx3 iperf3 -s -1 -D && ip netns exec nmx1 iperf3 -c 10.0.0.3 -C cubic
 //! ```
 //!
-//! Namespaces are called `PREFIX1` … `PREFIXn`; node n has address 10.0.0.n. It ends, and cleans up, when its
-//! standard input ends or after `--seconds`.
+//! Namespaces are called `PREFIX1` … `PREFIXn`; node n has address 10.0.0.n. The program ends, and cleans up, when
+//! its standard input ends or after `--seconds`.
 
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -43,7 +43,7 @@ struct Options {
 }
 
 impl Options {
-    /// How the process of one node is set up, where each has its own.
+    /// The runtime configuration of one node, where each has a process of its own.
     fn runtime_of(&self, id: NodeId) -> RuntimeConfig {
         let name = format!("{}{id}-{}.sock", self.prefix, std::process::id());
         let socket = std::env::temp_dir().join(name);
@@ -166,7 +166,7 @@ impl Lab {
         self.ports.push(runtime.add_node(NodeSetup {
             config,
             tun: Some(tun),
-            sink: Arc::new(Quiet),
+            sink: Arc::new(NullSink),
             lab: "tun-pair".into(),
             shard: options.shard,
         })?);
@@ -253,9 +253,9 @@ fn wait(seconds: Option<u64>) {
     }
 }
 
-struct Quiet;
+struct NullSink;
 
-impl NodeSink for Quiet {
+impl NodeSink for NullSink {
     fn event(&self, _event: Event) {}
     fn deliver(&self, _delivery: Delivery) -> bool {
         false

@@ -1,4 +1,4 @@
-//! What surrounds the pure engine in a process: settings, the controller, threads, sockets and devices.
+//! Settings, controller connection, threads, sockets and devices around the packet engine.
 //!
 //! ```text
 //! config ──▶ node ──▶ control   one thread; websocket to the controller, orders become commands
@@ -6,7 +6,7 @@
 //!             └─────▶ runtime   a thread per core; engines, TUN devices, links
 //! ```
 //!
-//! [`node::Node`] is the public API. Packets never leave `runtime`; messages for a program do, through a queue.
+//! [`node::Node`] is the public API. Packets stay in `runtime`; messages for a program leave it through a queue.
 
 pub mod config;
 pub(crate) mod control;

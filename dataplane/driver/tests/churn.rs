@@ -1,4 +1,4 @@
-//! Nodes and links come and go under traffic, from several threads at once; afterwards everything works.
+//! Test that nodes and links can be added and removed under traffic, from several threads at once.
 
 mod common;
 
@@ -16,16 +16,16 @@ use rand_xoshiro::SplitMix64;
 const NODES: NodeId = 6;
 const FOR: Duration = Duration::from_millis(1500);
 
-/// The order of events differs with the machine anyway, the choices need not.
-struct Dice(SplitMix64);
+/// The order of events depends on the machine; the random choices are reproducible.
+struct Choices(SplitMix64);
 
-impl Dice {
+impl Choices {
     fn roll(&mut self, below: u64) -> u64 {
         self.0.next_u64() % below
     }
 }
 
-/// How node `from` reaches node `to`: even ones share the first runtime, odd ones the second.
+/// The kind of the link from node `from` to node `to`: even nodes are in the first runtime, odd ones in the second.
 fn kind(homes: &[Arc<Runtime>; 2], from: NodeId, to: NodeId) -> LinkKind {
     if from % 2 == to % 2 {
         return LinkKind::Memory;
@@ -54,7 +54,7 @@ fn link(homes: &[Arc<Runtime>; 2], node: &TestNode, to: NodeId) {
     node.port.connect_link(setup).expect("the node is there");
 }
 
-fn equip(homes: &[Arc<Runtime>; 2], id: NodeId) -> TestNode {
+fn start_node(homes: &[Arc<Runtime>; 2], id: NodeId) -> TestNode {
     let node = node(&homes[id as usize % 2], id);
     for to in (1..=NODES).filter(|&to| to != id) {
         link(homes, &node, to);
@@ -66,9 +66,9 @@ fn equip(homes: &[Arc<Runtime>; 2], id: NodeId) -> TestNode {
     node
 }
 
-fn talk(node: &TestNode, dice: &mut Dice) {
-    let to = 1 + dice.roll(u64::from(NODES)) as NodeId;
-    let payload = SharedBytes::new(vec![0u8; dice.roll(60_000) as usize]);
+fn send_random(node: &TestNode, choices: &mut Choices) {
+    let to = 1 + choices.roll(u64::from(NODES)) as NodeId;
+    let payload = SharedBytes::new(vec![0u8; choices.roll(60_000) as usize]);
     let command = Command::SendMessage {
         target: Target::Node(to),
         src_port: None,
@@ -78,30 +78,30 @@ fn talk(node: &TestNode, dice: &mut Dice) {
     let _ = node.port.command(command);
 }
 
-/// One thread owns one node and does what it likes with it.
-fn live(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
-    let mut dice = Dice(SplitMix64::seed_from_u64(u64::from(id)));
-    let mut node = equip(homes, id);
+/// One thread owns one node and performs random operations with it.
+fn run_node(homes: &[Arc<Runtime>; 2], id: NodeId, stop: &AtomicBool) -> TestNode {
+    let mut choices = Choices(SplitMix64::seed_from_u64(u64::from(id)));
+    let mut node = start_node(homes, id);
     while !stop.load(Ordering::Relaxed) {
-        let other = 1 + (u64::from(id) + dice.roll(u64::from(NODES - 1))) as NodeId % NODES;
-        match dice.roll(40) {
+        let other = 1 + (u64::from(id) + choices.roll(u64::from(NODES - 1))) as NodeId % NODES;
+        match choices.roll(40) {
             0 => {
                 node.port.close();
-                node = equip(homes, id);
+                node = start_node(homes, id);
             }
             1 | 2 => {
                 let _ = node.port.remove_link(other);
                 link(homes, &node, other);
             }
             3 => drop(node.port.stats().expect("the node is there")),
-            _ => talk(&node, &mut dice),
+            _ => send_random(&node, &mut choices),
         }
     }
     node
 }
 
 #[test]
-fn nothing_hangs_and_everything_links_up_again() {
+fn random_changes_cause_no_deadlock_and_all_links_come_up_again() {
     for carrier in CARRIERS {
         links_up_again_over(carrier);
     }
@@ -113,7 +113,7 @@ fn links_up_again_over(carrier: Carrier) {
     let nodes: Vec<TestNode> = std::thread::scope(|scope| {
         let (homes, stop) = (&homes, &stop);
         let threads: Vec<_> = (1..=NODES)
-            .map(|id| scope.spawn(move || live(homes, id, stop)))
+            .map(|id| scope.spawn(move || run_node(homes, id, stop)))
             .collect();
         std::thread::sleep(FOR);
         stop.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Real programs over real TUN devices, in namespaces of their own.
+//! Tests with ordinary programs over TUN devices, in separate namespaces.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::{join, permitted, runtime, tun_node, TestNode};
 use nm_driver::runtime::{LinkKind, OffloadChoice, Runtime, RuntimeConfig};
 use nm_engine::LinkSpec;
 
-/// A line of three nodes; the shard of each as given.
+/// A line of three nodes on the given shards.
 fn line(runtime: &Runtime, shards: [usize; 3], offload: OffloadChoice) -> [TestNode; 3] {
     let nodes = [1, 2, 3].map(|id| tun_node(runtime, id, Some(shards[id as usize - 1]), offload));
     join(&nodes[0], &nodes[1]);
@@ -60,7 +60,7 @@ fn transfer(from: &TestNode, to: &TestNode, length: usize) {
     });
 }
 
-/// A socket at a node's address, whose reads have an end.
+/// A socket at a node's address, whose reads have a time limit.
 fn udp(node: &TestNode, port: u16) -> UdpSocket {
     let address = format!("10.0.0.{}:{port}", node.id);
     let socket = node.inside(|| UdpSocket::bind(&address).expect("bind"));
@@ -100,25 +100,25 @@ fn ping_and_tcp_pass_between_shards() {
 }
 
 #[test]
-fn a_device_without_offload_sees_only_ordinary_packets() {
+fn a_device_without_offload_gets_only_ordinary_packets() {
     if !permitted() {
         return;
     }
     let runtime = runtime(1);
     let plain = tun_node(&runtime, 1, None, OffloadChoice::Off);
-    let whole = tun_node(&runtime, 2, None, OffloadChoice::Auto);
-    join(&plain, &whole);
+    let offload = tun_node(&runtime, 2, None, OffloadChoice::Auto);
+    join(&plain, &offload);
     plain.route(&[(2, 2)]);
-    whole.route(&[(1, 1)]);
+    offload.route(&[(1, 1)]);
     assert_eq!(plain.port.offload().to_string(), "off (switched off)");
     ping(&plain, "10.0.0.2", 3);
-    // Super-packets from the one are cut for the other; ordinary packets of the other pass as they are.
-    transfer(&whole, &plain, 4 << 20);
-    transfer(&plain, &whole, 4 << 20);
+    // Super-packets of the first are segmented for the other; ordinary packets of the other stay unchanged.
+    transfer(&offload, &plain, 4 << 20);
+    transfer(&plain, &offload, 4 << 20);
 }
 
 #[test]
-fn nodes_stay_together_unless_their_packets_are_plain() {
+fn nodes_are_placed_in_blocks_unless_their_packets_are_plain() {
     if !permitted() {
         return;
     }
@@ -127,10 +127,10 @@ fn nodes_stay_together_unless_their_packets_are_plain() {
         ..RuntimeConfig::default()
     };
     let runtime = Runtime::start(config).expect("a runtime needs no privilege");
-    let place = |id, offload| tun_node(&runtime, id, None, offload).port.shard();
-    let whole = [1, 2].map(|id| place(id, OffloadChoice::Auto));
-    let plain = [3, 4].map(|id| place(id, OffloadChoice::Off));
-    assert_eq!((whole, plain), ([0, 0], [0, 1]));
+    let shard_of = |id, offload| tun_node(&runtime, id, None, offload).port.shard();
+    let offloaded = [1, 2].map(|id| shard_of(id, OffloadChoice::Auto));
+    let plain = [3, 4].map(|id| shard_of(id, OffloadChoice::Off));
+    assert_eq!((offloaded, plain), ([0, 0], [0, 1]));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn datagrams_are_echoed() {
         let (got, from) = server.recv_from(&mut buffer).expect("it arrives");
         assert_eq!(got, size);
         server.send_to(&buffer[..got], from).expect("sent back");
-        assert_eq!(client.recv(&mut buffer).expect("it comes back"), size);
+        assert_eq!(client.recv(&mut buffer).expect("an echo"), size);
     }
 }
 
@@ -164,7 +164,7 @@ fn datagrams_that_were_written_together_arrive_one_by_one_as_they_were_sent() {
     client.connect("10.0.0.3:7000").expect("a route");
     let before: u64 = written(&runtime);
     let mut buffer = [0; 2000];
-    // A burst fits the receiver's buffer; most lengths are equal, some are not.
+    // A burst fits the receiver's buffer; most lengths are equal, some differ.
     let length = |number: usize| {
         if number.is_multiple_of(17) {
             number % 400
@@ -197,7 +197,7 @@ fn written(runtime: &Runtime) -> u64 {
 }
 
 #[test]
-fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
+fn a_delay_of_ten_milliseconds_is_measured_as_ten_milliseconds() {
     if !permitted() {
         return;
     }
@@ -211,8 +211,8 @@ fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
         node.link_with(remote, LinkKind::Memory, spec.clone(), common::TOKEN);
         node.route(&[(remote, remote)]);
     }
-    nodes[0].heard.wait_link(2, true);
-    nodes[1].heard.wait_link(1, true);
+    nodes[0].record.wait_link(2, true);
+    nodes[1].record.wait_link(1, true);
     let (socket, echo) = (udp(&nodes[0], 7001), udp(&nodes[1], 7000));
     let best = (0..10)
         .map(|_| {
@@ -220,7 +220,7 @@ fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
             socket.send_to(b"ping", "10.0.0.2:7000").expect("sent");
             let (_, from) = echo.recv_from(&mut buffer).expect("it arrives");
             echo.send_to(b"pong", from).expect("sent back");
-            socket.recv(&mut buffer).expect("it comes back");
+            socket.recv(&mut buffer).expect("an echo");
             start.elapsed()
         })
         .min()
@@ -230,7 +230,7 @@ fn a_delay_of_ten_milliseconds_is_ten_milliseconds() {
 }
 
 #[test]
-fn a_closed_node_is_gone_at_once_and_may_come_back() {
+fn a_closed_node_is_removed_at_once_and_can_be_added_again() {
     if !permitted() {
         return;
     }
@@ -247,19 +247,19 @@ fn a_closed_node_is_gone_at_once_and_may_come_back() {
         start.elapsed()
     );
     assert_eq!(
-        one.heard.wait_link(2, false),
+        one.record.wait_link(2, false),
         "the neighbouring node was closed"
     );
     assert!(two.port.stats().is_err());
     let again = tun_node(&runtime, 2, None, OffloadChoice::Auto);
     again.link(1, LinkKind::Memory);
     again.route(&[(1, 1)]);
-    one.heard.wait_link(2, true);
+    one.record.wait_link(2, true);
     ping(&one, "10.0.0.2", 3);
 }
 
 #[test]
-fn a_device_that_cannot_be_set_up_does_not_stay_behind() {
+fn a_device_whose_setup_fails_is_removed() {
     if !permitted() {
         return;
     }
@@ -275,10 +275,10 @@ fn a_device_that_cannot_be_set_up_does_not_stay_behind() {
             queues: 2,
             device: nm_kernel::tun::DEFAULT_DEVICE.into(),
             namespace: nm_driver::runtime::TunNamespace::Descriptor(
-                space.try_clone().expect("a descriptor to spare"),
+                space.try_clone().expect("a free descriptor"),
             ),
         }),
-        sink: std::sync::Arc::new(common::Memory::default()),
+        sink: std::sync::Arc::new(common::RecordingSink::default()),
         lab: "test".into(),
         shard: None,
     };
@@ -289,5 +289,5 @@ fn a_device_that_cannot_be_set_up_does_not_stay_behind() {
     });
     let devices = devices.expect("entered").expect("readable");
     assert!(!devices.contains("utun"), "{devices}");
-    home.add_node(setup(1500)).expect("as if nothing had been");
+    home.add_node(setup(1500)).expect("unaffected");
 }

@@ -1,4 +1,4 @@
-//! Test that many idle connections cost no processor time and do not keep a neighbour out.
+//! Test that many idle connections cost no processor time and do not prevent a neighbour from connecting.
 
 mod common;
 
@@ -13,7 +13,7 @@ use common::{dial, node, runtime_for, LIMIT};
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
 use nm_driver::runtime::{Carrier, LinkKind, Runtime};
 
-/// These tests change how many descriptors the process may have, so they come one after the other.
+/// These tests change the process's descriptor limit, so they run one after the other.
 fn alone(descriptors: u64) -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -27,10 +27,10 @@ fn limit(descriptors: u64) {
 }
 
 fn connect(home: &Runtime) -> TcpStream {
-    TcpStream::connect(home.listen_address().expect("it listens")).expect("the kernel takes it")
+    TcpStream::connect(home.listen_address().expect("it listens")).expect("the kernel accepts it")
 }
 
-/// Turns of the listening thread in that time. One that spins makes tens of thousands in a second.
+/// Turns of the listening thread in that time. A busy loop makes tens of thousands in a second.
 fn turns_in(home: &Runtime, time: Duration) -> u64 {
     let turns = || home.stats().shards[0].turns;
     let before = turns();
@@ -38,19 +38,19 @@ fn turns_in(home: &Runtime, time: Duration) -> u64 {
     turns() - before
 }
 
-/// Links up two nodes beside the idle connections; how long that took.
+/// Links two nodes beside the idle connections; returns how long that took.
 fn link_up(home: &std::sync::Arc<Runtime>, carrier: Carrier) -> Duration {
     let away = runtime_for(carrier, 1);
     let (one, two) = (node(home, 1), node(&away, 2));
     let start = Instant::now();
     one.link(2, LinkKind::Accept);
     dial(&two, home, 1);
-    one.heard.wait_link(2, true);
-    two.heard.wait_link(1, true);
+    one.record.wait_link(2, true);
+    two.record.wait_link(1, true);
     start.elapsed()
 }
 
-/// Whether the other end has been closed by now.
+/// Whether the peer has closed the connection.
 fn is_closed(stream: &mut impl Read) -> bool {
     let mut bytes = [0; 256];
     loop {
@@ -63,7 +63,7 @@ fn is_closed(stream: &mut impl Read) -> bool {
 }
 
 #[test]
-fn more_idle_connections_than_allowed_cost_nothing_and_a_neighbour_gets_through() {
+fn more_idle_connections_than_allowed_cost_no_processor_time_and_a_neighbour_connects() {
     let _turn = alone(20_000);
     for carrier in [Carrier::Tcp, Carrier::Unix] {
         let home = runtime_for(carrier, 1);
@@ -75,18 +75,18 @@ fn more_idle_connections_than_allowed_cost_nothing_and_a_neighbour_gets_through(
                 Carrier::Tcp => tcp.push(connect(&home)),
                 _ => {
                     let path = home.socket().expect("usable").expect("it has one");
-                    unix.push(UnixStream::connect(path).expect("the kernel takes it"));
+                    unix.push(UnixStream::connect(path).expect("the kernel accepts it"));
                 }
             }
             assert!(Instant::now() < deadline);
         }
-        // The first have had their quarter of a second by then.
+        // The first have used their quarter of a second by then.
         std::thread::sleep(Duration::from_millis(400));
         let turns = turns_in(&home, Duration::from_millis(500));
         assert!(turns < 50, "{turns} turns in half a second with {carrier}");
         let took = link_up(&home, carrier);
         assert!(took < Duration::from_secs(2), "{took:?} with {carrier}");
-        // Each gets a word and is closed; those who came last have waited longest.
+        // Each gets a refusal and is closed; the last ones have waited longest.
         for stream in &mut tcp {
             stream.set_read_timeout(Some(LIMIT)).expect("timeout");
             assert!(is_closed(stream));
@@ -100,13 +100,13 @@ fn more_idle_connections_than_allowed_cost_nothing_and_a_neighbour_gets_through(
 }
 
 #[test]
-fn a_stream_of_connections_does_not_keep_a_neighbour_out() {
+fn continuous_new_connections_do_not_prevent_a_neighbour_from_connecting() {
     let _turn = alone(20_000);
     let home = runtime_for(Carrier::Tcp, 1);
     let address = home.listen_address().expect("it listens");
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // It dials as fast as it can and keeps the last two thousand.
+        // It dials as fast as it can and keeps the last two thousand connections.
         let flood = scope.spawn(|| {
             let mut held = std::collections::VecDeque::new();
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -126,11 +126,11 @@ fn a_stream_of_connections_does_not_keep_a_neighbour_out() {
 }
 
 #[test]
-fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
+fn a_process_without_free_descriptors_pauses_its_listeners_until_some_are_free() {
     let _turn = alone(300);
     let home = runtime_for(Carrier::Tcp, 1);
-    // One for the connection that will wait in the kernel's queue.
-    let spare = File::open("/dev/null").expect("it is everywhere");
+    // One for the connection that will wait in the kernel's backlog.
+    let spare = File::open("/dev/null").expect("/dev/null exists");
     let mut fill = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
         fill.push(file);
@@ -149,7 +149,7 @@ fn a_process_without_descriptors_left_waits_and_goes_on_when_there_are_some() {
     connection.set_read_timeout(Some(LIMIT)).expect("timeout");
     assert!(
         is_closed(&mut connection),
-        "it said nothing in its five seconds"
+        "it sent nothing in its five seconds"
     );
 }
 
@@ -173,7 +173,7 @@ fn a_start_that_fails_leaves_no_thread_no_descriptor_and_no_path() {
     let (before, running) = (open(), threads());
     let path = common::fresh_path();
     let mut failures = 0;
-    // With each more descriptor it comes a step further before it fails.
+    // With each additional descriptor it makes one more step before it fails.
     for spare in 0..60 {
         let config = nm_driver::runtime::RuntimeConfig {
             shards: Some(8),
@@ -184,7 +184,7 @@ fn a_start_that_fails_leaves_no_thread_no_descriptor_and_no_path() {
         let outcome = Runtime::start(config);
         limit(20_000);
         let started = match outcome {
-            // Without the path there is still TCP.
+            // Without the path links can use TCP.
             Ok(home) => home.socket().is_ok(),
             Err(error) => {
                 assert!(error.id().starts_with("kernel."), "{error}");
@@ -217,7 +217,7 @@ fn incoming_connections_get_a_quarter_of_the_descriptors_and_no_more() {
     let before = open();
     let connections: Vec<TcpStream> = (0..150).map(|_| connect(&home)).collect();
     let deadline = Instant::now() + LIMIT;
-    // Two of ours for each pair that was taken in.
+    // Two descriptors of this process for each accepted pair.
     while open() < before + connections.len() + 100 {
         assert!(Instant::now() < deadline, "{} taken in", open());
         std::thread::sleep(Duration::from_millis(5));

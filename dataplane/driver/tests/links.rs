@@ -1,4 +1,4 @@
-//! Links between runtimes and inside one, without devices: coming up, carrying, getting lost, coming back.
+//! Tests of links between runtimes and inside one, without devices: connect, carry, disconnect, reconnect.
 
 mod common;
 
@@ -25,17 +25,17 @@ fn over(carrier: Carrier) -> (Arc<Runtime>, TestNode, Arc<Runtime>, TestNode) {
     let (one, two) = (node(&home, 1), node(&away, 2));
     one.link(2, LinkKind::Accept);
     dial(&two, &home, 1);
-    one.heard.wait_link(2, true);
-    two.heard.wait_link(1, true);
-    let found = (one.heard.carrier(2), two.heard.carrier(1));
+    one.record.wait_link(2, true);
+    two.record.wait_link(1, true);
+    let found = (one.record.carrier(2), two.record.carrier(1));
     assert_eq!(found, (Some(carrier), Some(carrier)));
     one.route(&[(2, 2)]);
     two.route(&[(1, 1)]);
     (home, one, away, two)
 }
 
-/// Sends a message from one node to the other and waits until it is there.
-fn say(from: &TestNode, to: &TestNode, text: &[u8]) {
+/// Sends a message from one node to the other and waits until it arrives.
+fn send_text(from: &TestNode, to: &TestNode, text: &[u8]) {
     let filter = FlowFilter {
         src_node: from.id,
         group: None,
@@ -53,8 +53,8 @@ fn say(from: &TestNode, to: &TestNode, text: &[u8]) {
         dst_port: None,
         payload,
     });
-    to.heard.wait("the message", |heard| {
-        heard.messages.pop().filter(|message| message == text)
+    to.record.wait("the message", |record| {
+        record.messages.pop().filter(|message| message == text)
     });
     if let Some(receiver) = receiver {
         to.command(Command::CloseReceiver { receiver });
@@ -84,8 +84,8 @@ fn lossless(from: &TestNode, to: &TestNode, length: usize) {
         panic!("a session")
     };
     for (end, session) in [(from, outgoing), (to, session)] {
-        let state = end.heard.wait("the end of the session", |heard| {
-            heard.events.iter().find_map(|event| match event {
+        let state = end.record.wait("the end of the session", |record| {
+            record.events.iter().find_map(|event| match event {
                 Event::SessionFinished { report, .. } if report.session == session => {
                     Some(report.state)
                 }
@@ -94,8 +94,8 @@ fn lossless(from: &TestNode, to: &TestNode, length: usize) {
         });
         assert_eq!(state, SessionState::Complete);
     }
-    let got = to.heard.wait("the data", |heard| {
-        heard.events.iter().find_map(|event| match event {
+    let got = to.record.wait("the data", |record| {
+        record.events.iter().find_map(|event| match event {
             Event::SessionFinished {
                 report,
                 data: Some(data),
@@ -116,7 +116,7 @@ fn a_session_crosses_memory_links_on_one_shard_and_between_two() {
         two.route(&[(1, 1)]);
         assert_eq!(two.port.shard(), shards - 1);
         lossless(&one, &two, 10_000_000);
-        say(&two, &one, b"and back");
+        send_text(&two, &one, b"and back");
     }
 }
 
@@ -124,15 +124,15 @@ fn a_session_crosses_memory_links_on_one_shard_and_between_two() {
 fn a_session_crosses_every_kind_of_link_between_processes() {
     for carrier in CARRIERS {
         let (home, one, away, two) = over(carrier);
-        say(&one, &two, b"hello");
+        send_text(&one, &two, b"hello");
         lossless(&one, &two, 20_000_000);
         lossless(&two, &one, 5_000_000);
         let moved = |home: &Runtime| {
             let shard = home.stats().shards[0];
             (shard.stream_in_bytes, shard.stream_out_bytes)
         };
-        // What one side has sent is what the other has read, to the byte; the acceptor's side of the handshake alone
-        // goes uncounted.
+        // The bytes that one side has sent equal those that the other has read; only the acceptor's side of the
+        // handshake is not counted.
         let deadline = std::time::Instant::now() + common::LIMIT;
         loop {
             let ((home_in, home_out), (away_in, away_out)) = (moved(&home), moved(&away));
@@ -150,24 +150,24 @@ fn a_session_crosses_every_kind_of_link_between_processes() {
 }
 
 #[test]
-fn a_socket_that_leads_nowhere_leaves_tcp() {
+fn a_unix_socket_without_listener_falls_back_to_tcp() {
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     one.link(2, LinkKind::Accept);
-    let (gone, stale) = (fresh_path(), fresh_path());
-    drop(std::os::unix::net::UnixListener::bind(&stale).expect("a path of ours"));
-    for socket in [&gone, &stale] {
+    let (missing, stale) = (fresh_path(), fresh_path());
+    drop(std::os::unix::net::UnixListener::bind(&stale).expect("a fresh path"));
+    for socket in [&missing, &stale] {
         let kind = LinkKind::Dial(address(&home));
         two.link_at(1, kind, Some(socket), LinkSpec::default(), TOKEN);
-        two.heard.wait_link(1, true);
-        assert_eq!(two.heard.carrier(1), Some(Carrier::Tcp));
+        two.record.wait_link(1, true);
+        assert_eq!(two.record.carrier(1), Some(Carrier::Tcp));
     }
     std::fs::remove_file(&stale).expect("it was there");
 }
 
 #[test]
-fn a_socket_of_another_process_leaves_tcp() {
-    // As when two machines use the same path: there is a process behind it, but not the neighbour's.
+fn a_unix_socket_of_another_process_falls_back_to_tcp() {
+    // As when two machines use the same path: a process listens there, but not the neighbour's.
     let other = runtime_for(Carrier::Shared, 1);
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
@@ -175,14 +175,14 @@ fn a_socket_of_another_process_leaves_tcp() {
     let socket = other.socket().expect("usable").expect("it has one");
     let kind = LinkKind::Dial(address(&home));
     two.link_at(1, kind, Some(socket), LinkSpec::default(), TOKEN);
-    two.heard.wait_link(1, true);
-    one.heard.wait_link(2, true);
-    assert_eq!(two.heard.carrier(1), Some(Carrier::Tcp));
+    two.record.wait_link(1, true);
+    one.record.wait_link(2, true);
+    assert_eq!(two.record.carrier(1), Some(Carrier::Tcp));
     assert!(other.stats().shards[0].greetings_refused > 0);
 }
 
 #[test]
-fn the_simpler_of_two_ends_decides() {
+fn a_link_uses_the_simpler_carrier_of_its_two_ends() {
     for (mine, theirs, expected) in [
         (Carrier::Shared, Carrier::Unix, Carrier::Unix),
         (Carrier::Unix, Carrier::Shared, Carrier::Unix),
@@ -192,22 +192,22 @@ fn the_simpler_of_two_ends_decides() {
         let (one, two) = (node(&home, 1), node(&away, 2));
         one.link(2, LinkKind::Accept);
         dial(&two, &home, 1);
-        one.heard.wait_link(2, true);
-        two.heard.wait_link(1, true);
-        assert_eq!(two.heard.carrier(1), Some(expected));
+        one.record.wait_link(2, true);
+        two.record.wait_link(1, true);
+        assert_eq!(two.record.carrier(1), Some(expected));
         two.route(&[(1, 1)]);
-        say(&two, &one, b"across");
+        send_text(&two, &one, b"across");
     }
 }
 
 #[test]
-fn a_path_that_cannot_be_used_is_told_and_a_used_one_is_removed() {
+fn an_unusable_path_is_reported_and_a_used_one_is_removed() {
     let config = |socket| RuntimeConfig {
         shards: Some(1),
         socket: Some(socket),
         ..RuntimeConfig::default()
     };
-    let home = Runtime::start(config("/nowhere/at/all.sock".into())).expect("there is TCP");
+    let home = Runtime::start(config("/nowhere/at/all.sock".into())).expect("links can use TCP");
     let reason = home.socket().expect_err("no such folder").to_owned();
     assert!(reason.contains("/nowhere/at/all.sock"), "{reason}");
     let path = fresh_path();
@@ -218,22 +218,22 @@ fn a_path_that_cannot_be_used_is_told_and_a_used_one_is_removed() {
 }
 
 #[test]
-fn the_end_that_accepts_may_be_told_of_the_link_last() {
+fn the_accepting_end_may_be_added_after_the_dialling_one() {
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     two.link(1, LinkKind::Dial(address(&home)));
     std::thread::sleep(Duration::from_millis(30));
     one.link(2, LinkKind::Accept);
-    one.heard.wait_link(2, true);
-    two.heard.wait_link(1, true);
+    one.record.wait_link(2, true);
+    two.record.wait_link(1, true);
 }
 
 #[test]
-fn both_ends_are_told_when_a_neighbour_goes_and_when_it_is_back() {
-    CARRIERS.into_iter().for_each(go_and_come_back);
+fn a_lost_and_a_restored_link_are_reported_at_both_ends() {
+    CARRIERS.into_iter().for_each(lose_and_restore);
 }
 
-fn go_and_come_back(carrier: Carrier) {
+fn lose_and_restore(carrier: Carrier) {
     let (home, one, away, two) = over(carrier);
     let port = address(&home);
     let socket = home
@@ -242,12 +242,12 @@ fn go_and_come_back(carrier: Carrier) {
         .map(std::path::Path::to_owned);
     one.port.close();
     drop(home);
-    let reason = two.heard.wait_link(1, false);
+    let reason = two.record.wait_link(1, false);
     assert_eq!(
         reason,
         "the neighbour ended the link: the neighbouring node was closed"
     );
-    // Meanwhile the dialler tries again; a new process takes the port over. The old listener is closed when its shard
+    // Meanwhile the dialler retries, and a new process takes the port over. The old listener is closed when its shard
     // has ended, which dropping the runtime waits for.
     let config = RuntimeConfig {
         shards: Some(1),
@@ -258,23 +258,23 @@ fn go_and_come_back(carrier: Carrier) {
     let home = Runtime::start(config).expect("the port is free again");
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
-    one.heard.wait_link(2, true);
-    two.heard.wait_link(1, true);
-    let back = two.heard.carrier(1);
-    // A dialler that met the socket in the moment without one has taken TCP.
+    one.record.wait_link(2, true);
+    two.record.wait_link(1, true);
+    let back = two.record.carrier(1);
+    // A dialler that retried while there was no socket has used TCP.
     assert!(
         back == Some(carrier) || back == Some(Carrier::Tcp),
         "{back:?}"
     );
     one.route(&[(2, 2)]);
-    say(&one, &two, b"back again");
+    send_text(&one, &two, b"back again");
     two.port.close();
-    assert!(one.heard.wait_link(2, false).contains("closed"));
+    assert!(one.record.wait_link(2, false).contains("closed"));
     drop(away);
 }
 
 #[test]
-fn a_wrong_key_is_no_neighbour_and_the_right_one_still_works() {
+fn a_wrong_key_is_refused_and_the_right_one_still_works() {
     let (home, away) = (runtime(1), runtime(1));
     let (one, two) = (node(&home, 1), node(&away, 2));
     one.link(2, LinkKind::Accept);
@@ -285,29 +285,29 @@ fn a_wrong_key_is_no_neighbour_and_the_right_one_still_works() {
         "guess",
     );
     assert_eq!(
-        two.heard.wait_link(1, false),
-        "whoever answered is not the neighbour: it could not prove that it has the link's key"
+        two.record.wait_link(1, false),
+        "the answering process is not the neighbour: it could not prove that it has the link's key"
     );
     assert!(one
-        .heard
-        .wait("a look", |heard| Some(heard.links.is_empty())));
+        .record
+        .wait("a look", |record| Some(record.links.is_empty())));
     two.link_with(
         1,
         LinkKind::Dial(address(&home)),
         LinkSpec::default(),
         TOKEN,
     );
-    two.heard.wait_link(1, true);
-    one.heard.wait_link(2, true);
+    two.record.wait_link(1, true);
+    one.record.wait_link(2, true);
 }
 
 #[test]
-fn an_unknown_node_is_refused_by_name() {
+fn a_connection_to_an_unknown_node_is_refused_with_the_reason() {
     let (home, away) = (runtime(1), runtime(1));
     let two = node(&away, 2);
     two.link(9, LinkKind::Dial(address(&home)));
     assert_eq!(
-        two.heard.wait_link(9, false),
+        two.record.wait_link(9, false),
         "the neighbour refused the link: no node 9 of lab test here"
     );
 }
@@ -326,29 +326,29 @@ fn unauthenticated_connections_are_refused_and_change_nothing() {
             .expect("timeout");
         stream.write_all(noise).expect("sent");
         let mut answer = Vec::new();
-        // Closed with a reason, or reset because we sent more than was read.
+        // Closed with a reason, or reset because more was sent than was read.
         let _ = stream.read_to_end(&mut answer);
     }
-    say(&one, &two, b"still here");
+    send_text(&one, &two, b"still here");
     assert!(home.stats().shards[0].greetings_refused >= 3);
 }
 
 #[test]
-fn a_link_that_is_removed_and_made_again_carries_again() {
+fn a_link_that_is_removed_and_made_again_carries_packets() {
     let runtime = runtime(2);
     let (one, two) = (node(&runtime, 1), node(&runtime, 2));
     join(&one, &two);
     one.port.remove_link(2).expect("it was there");
     assert_eq!(
-        two.heard.wait_link(1, false),
+        two.record.wait_link(1, false),
         "the neighbour removed the link"
     );
     assert!(one.port.remove_link(2).is_err());
     one.link(2, LinkKind::Memory);
-    two.heard.wait_link(1, true);
-    one.heard.wait_link(2, true);
+    two.record.wait_link(1, true);
+    one.record.wait_link(2, true);
     one.route(&[(2, 2)]);
-    say(&one, &two, b"again");
+    send_text(&one, &two, b"again");
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn a_node_number_is_taken_until_the_node_is_closed() {
     let setup = |id| nm_driver::runtime::NodeSetup {
         config: nm_engine::NodeConfig::new(id),
         tun: None,
-        sink: Arc::new(common::Memory::default()),
+        sink: Arc::new(common::RecordingSink::default()),
         lab: "test".into(),
         shard: None,
     };
@@ -372,7 +372,7 @@ fn a_node_number_is_taken_until_the_node_is_closed() {
 }
 
 #[test]
-fn an_idle_runtime_does_not_turn() {
+fn an_idle_runtime_makes_no_turns() {
     let (_home, _one, away, _two) = over(Carrier::Shared);
     let runtime = runtime(2);
     let nodes: Vec<_> = (1..=50).map(|id| node(&runtime, id)).collect();

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 use common::raw::{frame, prove, read_frame, BYE, WELCOME};
 use common::{
-    dial, join, key, node, permitted, runtime, runtime_for, tun_node, Memory, TestNode, CARRIERS,
-    LIMIT, TOKEN,
+    dial, join, key, node, permitted, runtime, runtime_for, tun_node, RecordingSink, TestNode,
+    CARRIERS, LIMIT, TOKEN,
 };
 use nm_driver::runtime::{Carrier, LinkKind, NodeSetup, NodeSink, OffloadChoice, Runtime};
 use nm_engine::{Command, Delivery, Event, FlowFilter, NodeConfig, NodeId, SharedBytes, Target};
 use nm_kernel::local;
 use nm_kernel::ring::{RingMemory, RingWriter};
 
-/// A neighbour played by the test, byte by byte.
+/// A neighbour whose bytes the test writes itself.
 enum Raw {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -42,7 +42,7 @@ impl Raw {
     }
 }
 
-/// One that has been welcomed.
+/// A neighbour after its welcome.
 fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> Raw {
     if carrier == Carrier::Tcp {
         let address: SocketAddr = home.listen_address().expect("it listens");
@@ -66,7 +66,7 @@ fn raw_neighbour(home: &Runtime, carrier: Carrier, from: NodeId, to: NodeId) -> 
     Raw::Shared(stream, out)
 }
 
-/// A unix socket on which nothing but our proof is missing.
+/// A unix socket whose handshake lacks only the dialler's proof.
 fn proven(home: &Runtime, from: NodeId, to: NodeId) -> (UnixStream, Vec<u8>) {
     let socket = home.socket().expect("usable").expect("it has one");
     let mut stream = UnixStream::connect(socket).expect("the socket is open");
@@ -75,7 +75,7 @@ fn proven(home: &Runtime, from: NodeId, to: NodeId) -> (UnixStream, Vec<u8>) {
     (stream, proof)
 }
 
-/// Reads a welcome; whether it is one to shared memory.
+/// Reads a welcome; returns whether it is one to shared memory.
 fn welcomed(stream: &mut impl Read) -> bool {
     let (flags, body) = read_frame(stream).expect("an answer");
     assert_eq!(flags, WELCOME, "{}", String::from_utf8_lossy(&body));
@@ -93,13 +93,13 @@ fn message(from: &TestNode, to: NodeId, payload: Vec<u8>) {
 }
 
 #[test]
-fn whatever_a_neighbour_does_to_its_stream_has_a_name() {
+fn every_end_of_a_stream_is_reported_with_its_reason() {
     for carrier in CARRIERS {
-        whatever_a_neighbour_does_over(carrier);
+        ends_of_a_stream_over(carrier);
     }
 }
 
-fn whatever_a_neighbour_does_over(carrier: Carrier) {
+fn ends_of_a_stream_over(carrier: Carrier) {
     let home = runtime_for(carrier, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -113,13 +113,16 @@ fn whatever_a_neighbour_does_over(carrier: Carrier) {
         (&large, "a frame of 70000 bytes; at most 65535"),
         (
             &frame(WELCOME, &[]),
-            "does not speak the link protocol: a second welcome",
+            "violates the link protocol: a second welcome",
         ),
-        (&frame(BYE, b"gone fishing"), "ended the link: gone fishing"),
+        (
+            &frame(BYE, b"closed by the test"),
+            "ended the link: closed by the test",
+        ),
     ];
     for (bytes, reason) in cases {
         let mut neighbour = raw_neighbour(&home, carrier, 2, 1);
-        one.heard.wait_link(2, true);
+        one.record.wait_link(2, true);
         if !bytes.is_empty() {
             neighbour.send(bytes);
         }
@@ -128,13 +131,13 @@ fn whatever_a_neighbour_does_over(carrier: Carrier) {
             Raw::Unix(stream) | Raw::Shared(stream, _) => stream.shutdown(Shutdown::Write),
         };
         half_closed.expect("half closed");
-        let said = one.heard.wait_link(2, false);
-        assert!(said.contains(reason), "{said:?} should contain {reason:?}");
+        let text = one.record.wait_link(2, false);
+        assert!(text.contains(reason), "{text:?} should contain {reason:?}");
     }
 }
 
 #[test]
-fn an_invalid_packet_is_counted_and_the_link_goes_on() {
+fn an_invalid_packet_is_counted_and_the_link_stays_up() {
     for carrier in CARRIERS {
         invalid_packets_over(carrier);
     }
@@ -145,7 +148,7 @@ fn invalid_packets_over(carrier: Carrier) {
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     let mut neighbour = raw_neighbour(&home, carrier, 2, 1);
-    one.heard.wait_link(2, true);
+    one.record.wait_link(2, true);
     for body in [&[][..], &[0x45], &[0xff; 300], &[0x45; 40]] {
         neighbour.send(&frame(0, body));
     }
@@ -154,7 +157,7 @@ fn invalid_packets_over(carrier: Carrier) {
         let dropped: u64 = one
             .port
             .stats()
-            .expect("alive")
+            .expect("it still runs")
             .links
             .iter()
             .map(|link| link.rx.drops.total())
@@ -166,29 +169,29 @@ fn invalid_packets_over(carrier: Carrier) {
         std::thread::yield_now();
     }
     assert!(
-        one.heard
-            .wait("the link", |heard| heard.links.last().cloned())
+        one.record
+            .wait("the link", |record| record.links.last().cloned())
             .1,
         "still up"
     );
 }
 
 #[test]
-fn a_neighbour_that_does_not_read_silences_nobody_else() {
+fn a_neighbour_that_does_not_read_does_not_delay_others() {
     for carrier in CARRIERS {
-        no_silence_over(carrier);
+        no_delay_over(carrier);
     }
 }
 
-fn no_silence_over(carrier: Carrier) {
+fn no_delay_over(carrier: Carrier) {
     let home = runtime_for(carrier, 1);
     let (one, three) = (node(&home, 1), node(&home, 3));
     join(&one, &three);
     one.link(2, LinkKind::Accept);
     one.route(&[(2, 2), (3, 3)]);
     let _silent = raw_neighbour(&home, carrier, 2, 1);
-    one.heard.wait_link(2, true);
-    // More than the socket's buffers and our queue hold together.
+    one.record.wait_link(2, true);
+    // More than the socket's buffers and the queue hold together.
     for _ in 0..600 {
         message(&one, 2, vec![1; 60_000]);
     }
@@ -202,8 +205,8 @@ fn no_silence_over(carrier: Carrier) {
     let start = Instant::now();
     message(&one, 3, b"hello".to_vec());
     three
-        .heard
-        .wait("the message", |heard| heard.messages.pop());
+        .record
+        .wait("the message", |record| record.messages.pop());
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -213,7 +216,7 @@ fn no_silence_over(carrier: Carrier) {
 }
 
 #[test]
-fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
+fn a_link_with_room_resumes_only_the_nodes_that_wait_for_it() {
     if !permitted() {
         return;
     }
@@ -225,11 +228,11 @@ fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
         one.route(&[(2, 2)]);
         three.link(4, LinkKind::Accept);
         dial(&four, &home, 3);
-        three.heard.wait_link(4, true);
+        three.record.wait_link(4, true);
         three.route(&[(4, 4)]);
         let _silent = raw_neighbour(&home, carrier, 2, 1);
-        one.heard.wait_link(2, true);
-        // The link to the silent neighbour is full soon; every message to the other is flushed and drained at once.
+        one.record.wait_link(2, true);
+        // The link to the neighbour that does not read is soon full; every message to the other is flushed at once.
         let socket = one.inside(|| UdpSocket::bind("10.0.0.1:0").expect("a socket"));
         let pauses = || home.stats().shards[0].pauses;
         let deadline = Instant::now() + LIMIT;
@@ -242,112 +245,112 @@ fn a_link_that_drains_lets_nobody_go_on_who_waits_for_another() {
             after += u32::from(pauses() > 0);
             assert!(Instant::now() < deadline, "{carrier}: never full");
         }
-        // Once, and perhaps once more while the kernel's buffers still took some.
+        // Once, and perhaps once more while the kernel's buffers still accepted some.
         assert!(pauses() <= 3, "{} pauses with {carrier}", pauses());
     }
 }
 
 #[test]
-fn memory_that_is_spoilt_ends_its_link_and_nothing_else() {
+fn corrupted_shared_memory_ends_its_link_only() {
     let home = runtime_for(Carrier::Shared, 1);
     let (one, three) = (node(&home, 1), node(&home, 3));
     join(&one, &three);
     one.link(2, LinkKind::Accept);
-    // Where the writer is, where the reader is: the first page of the memory, two lines apart. All of it is the
-    // neighbour's to write, so it writes random bytes everywhere.
+    // The positions of the writer and the reader are in the first page of the memory, two cache lines apart. The
+    // neighbour may write all of it, so it writes random bytes everywhere.
     for value in [u64::MAX, 1 << 40, (1 << 20) + 1] {
         let (_out, _back, memory) = RingMemory::make().expect("memory");
-        let spoiler = File::from(memory.try_clone().expect("a descriptor to spare"));
+        let writer = File::from(memory.try_clone().expect("a free descriptor"));
         let (stream, proof) = proven(&home, 2, 1);
         local::send_with(&stream, &proof, memory.as_fd()).expect("sent");
         assert!(welcomed(&mut &stream));
-        one.heard.wait_link(2, true);
+        one.record.wait_link(2, true);
         for line in 0..64 {
-            spoiler
+            writer
                 .write_all_at(&value.to_le_bytes(), line * 64)
-                .expect("it is ours");
+                .expect("a file of this test");
         }
-        // It may have looked by itself already, and closed.
+        // The shard may have read it by itself already, and closed.
         let _ = (&stream).write_all(&[1]);
-        let reason = one.heard.wait_link(2, false);
-        assert!(reason.contains("spoilt the shared memory"), "{reason}");
+        let reason = one.record.wait_link(2, false);
+        assert!(reason.contains("corrupted the shared memory"), "{reason}");
     }
     one.route(&[(3, 3)]);
     assert!(
-        one.heard
-            .wait("the link to 3", |heard| {
-                heard.links.iter().rev().find(|link| link.0 == 3).cloned()
+        one.record
+            .wait("the link to 3", |record| {
+                record.links.iter().rev().find(|link| link.0 == 3).cloned()
             })
             .1
     );
 }
 
 #[test]
-fn something_else_than_memory_is_not_taken_and_the_link_stays_on_the_socket() {
+fn an_invalid_memory_descriptor_is_ignored_and_the_link_stays_on_the_socket() {
     let home = runtime_for(Carrier::Shared, 1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     let (stream, proof) = proven(&home, 2, 1);
-    let file = File::open("/dev/zero").expect("it is everywhere");
+    let file = File::open("/dev/zero").expect("/dev/zero exists");
     local::send_with(&stream, &proof, file.as_fd()).expect("sent");
     assert!(!welcomed(&mut &stream));
-    one.heard.wait_link(2, true);
-    assert_eq!(one.heard.carrier(2), Some(Carrier::Unix));
+    one.record.wait_link(2, true);
+    assert_eq!(one.record.carrier(2), Some(Carrier::Unix));
 }
 
-/// An owner whose callback blocks, which it must not: until the test opens the gate.
-struct Sleepy {
-    heard: Memory,
+/// A sink whose callback blocks, which is forbidden, until the test opens the gate.
+struct BlockingSink {
+    record: RecordingSink,
     gate: Mutex<Receiver<()>>,
 }
 
-impl NodeSink for Sleepy {
+impl NodeSink for BlockingSink {
     fn event(&self, event: Event) {
-        self.heard.event(event);
+        self.record.event(event);
     }
     fn deliver(&self, delivery: Delivery) -> bool {
-        self.heard.deliver(delivery)
+        self.record.deliver(delivery)
     }
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         if carrier.is_some() {
-            let gate = self.gate.lock().expect("nobody panicked with it");
-            // Bounded, so that a failed assertion does not leave a thread behind for good.
+            let gate = self.gate.lock().expect("no panic");
+            // Bounded, so that a failed assertion does not leave a thread behind.
             let _ = gate.recv_timeout(Duration::from_secs(60));
         }
-        self.heard.link_state(remote, carrier, reason);
+        self.record.link_state(remote, carrier, reason);
     }
     fn shard_stalled(&self, shard: usize, for_ms: u64, nodes: &[NodeId]) {
-        self.heard.link_state(
+        self.record.link_state(
             u32::MAX,
             Some(Carrier::Memory),
             &format!("{shard} {for_ms} {nodes:?}"),
         );
     }
-    fn shard_moves(&self, shard: usize, _nodes: &[NodeId]) {
-        self.heard
+    fn shard_resumed(&self, shard: usize, _nodes: &[NodeId]) {
+        self.record
             .link_state(u32::MAX, None, &format!("{shard} moves"));
     }
 }
 
 #[test]
-fn a_stuck_shard_is_noticed_and_the_others_go_on() {
+fn a_stalled_shard_is_reported_and_the_others_continue() {
     let home = runtime(3);
     let (open, gate) = channel();
-    let sleepy = Arc::new(Sleepy {
-        heard: Memory::default(),
+    let blocking = Arc::new(BlockingSink {
+        record: RecordingSink::default(),
         gate: Mutex::new(gate),
     });
     let port = home
         .add_node(NodeSetup {
             config: NodeConfig::new(1),
             tun: None,
-            sink: sleepy.clone(),
+            sink: blocking.clone(),
             lab: "test".into(),
             shard: Some(0),
         })
         .expect("added");
     let (two, three) = (node_on(&home, 2, 1), node_on(&home, 3, 2));
-    // Its answer depends on which end of the link came first; that the call comes back at all does not.
+    // Its result depends on which end of the link was first; it only has to return.
     let stuck = std::thread::spawn({
         let port = port.clone();
         move || {
@@ -363,29 +366,32 @@ fn a_stuck_shard_is_noticed_and_the_others_go_on() {
         }
     });
     two.link(1, LinkKind::Memory);
-    let told = sleepy.heard.wait_link(u32::MAX, true);
-    assert!(told.starts_with("0 ") && told.ends_with(" [1]"), "{told}");
+    let reported = blocking.record.wait_link(u32::MAX, true);
+    assert!(
+        reported.starts_with("0 ") && reported.ends_with(" [1]"),
+        "{reported}"
+    );
     assert!(home.stats().shards[0].stalled);
     assert!(!home.stats().shards[1].stalled);
-    // Whoever speaks for all nodes must not be held up by one: refused at once, not after half a minute.
+    // A thread that serves all nodes must not be blocked by one: refused at once, not after half a minute.
     let asked = Instant::now();
-    let refused = port.stats().expect_err("nobody can answer");
+    let refused = port.stats().expect_err("a stalled thread");
     assert_eq!(refused.id(), "node.stalled");
     assert!(asked.elapsed() < Duration::from_secs(10));
-    // The gate is still shut, so this can only come about beside the stuck shard.
+    // The gate is still closed, so the other shards have done this beside the stuck one.
     join(&two, &three);
     open.send(()).expect("the shard waits for it");
     let _ = stuck.join().expect("it ends");
-    assert_eq!(sleepy.heard.wait_link(u32::MAX, false), "0 moves");
+    assert_eq!(blocking.record.wait_link(u32::MAX, false), "0 moves");
 }
 
 fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {
-    let heard = Arc::new(Memory::default());
+    let record = Arc::new(RecordingSink::default());
     let port = home
         .add_node(NodeSetup {
             config: NodeConfig::new(id),
             tun: None,
-            sink: heard.clone(),
+            sink: record.clone(),
             lab: "test".into(),
             shard: Some(shard),
         })
@@ -393,7 +399,7 @@ fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {
     TestNode {
         id,
         port,
-        heard,
+        record,
         space: None,
     }
 }

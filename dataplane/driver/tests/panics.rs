@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{
-    dial, join, node, permitted, runtime, runtime_for, tun_node, Memory, TestNode, CARRIERS, LIMIT,
+    dial, join, node, permitted, runtime, runtime_for, tun_node, RecordingSink, TestNode, CARRIERS,
+    LIMIT,
 };
 use nm_driver::runtime::{
     Carrier, LinkKind, NodeSetup, NodeSink, OffloadChoice, Runtime, RuntimeConfig, TunNamespace,
@@ -18,10 +19,10 @@ use nm_engine::{
     SharedBytes, Target,
 };
 
-/// An owner whose code panics on the packet thread, in the place of an engine that does.
+/// A sink that panics on the packet thread, in place of an engine that does.
 #[derive(Default)]
 struct Faulty {
-    heard: Memory,
+    record: RecordingSink,
     armed: AtomicBool,
     restarts: AtomicU32,
 }
@@ -36,21 +37,21 @@ impl Faulty {
 
 impl NodeSink for Faulty {
     fn event(&self, event: Event) {
-        self.heard.event(event);
+        self.record.event(event);
     }
     fn deliver(&self, delivery: Delivery) -> bool {
         self.fail();
-        self.heard.deliver(delivery)
+        self.record.deliver(delivery)
     }
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         if carrier.is_some() {
             self.fail();
         }
-        self.heard.link_state(remote, carrier, reason);
+        self.record.link_state(remote, carrier, reason);
     }
     fn engine_restarted(&self, reason: &str) {
         self.restarts.fetch_add(1, Ordering::SeqCst);
-        self.heard.link_state(u32::MAX, None, reason);
+        self.record.link_state(u32::MAX, None, reason);
     }
 }
 
@@ -73,7 +74,7 @@ fn faulty(home: &Runtime, id: NodeId) -> FaultyNode {
     let node = TestNode {
         id,
         port,
-        heard: Arc::new(Memory::default()),
+        record: Arc::new(RecordingSink::default()),
         space: None,
     };
     FaultyNode { node, sink }
@@ -98,7 +99,7 @@ fn send(from: &TestNode, to: NodeId, text: &[u8]) {
     });
 }
 
-/// A message at which its receiver fails. Whoever sends it may be told that its request was under way then.
+/// A message that makes its receiver fail. The sender's request may be pending at that time and then fails too.
 fn poison(from: &TestNode, to: NodeId) {
     let command = Command::SendMessage {
         target: Target::Node(to),
@@ -111,14 +112,14 @@ fn poison(from: &TestNode, to: NodeId) {
     }
 }
 
-fn arrives(from: &TestNode, to: &TestNode, heard: &Memory, text: &[u8]) {
+fn arrives(from: &TestNode, to: &TestNode, record: &RecordingSink, text: &[u8]) {
     send(from, to.id, text);
-    heard.wait("the message", |heard| {
-        heard.messages.pop().filter(|message| message == text)
+    record.wait("the message", |record| {
+        record.messages.pop().filter(|message| message == text)
     });
 }
 
-/// Nodes 1 and 3 are sound and linked in memory on the same thread as 2, which is faulty and linked to both.
+/// Nodes 1 and 3 do not fail and are linked in memory on the same thread to node 2, which fails.
 struct Scene {
     home: Arc<Runtime>,
     one: TestNode,
@@ -133,7 +134,7 @@ fn scene() -> Scene {
     for other in [&one, &three] {
         other.link(2, LinkKind::Memory);
         two.node.link(other.id, LinkKind::Memory);
-        other.heard.wait_link(2, true);
+        other.record.wait_link(2, true);
     }
     one.route(&[(2, 2), (3, 3)]);
     three.route(&[(1, 1), (2, 2)]);
@@ -148,7 +149,7 @@ fn scene() -> Scene {
 }
 
 #[test]
-fn only_the_node_that_failed_starts_anew() {
+fn only_the_failed_node_is_restarted() {
     let Scene {
         home,
         one,
@@ -166,17 +167,17 @@ fn only_the_node_that_failed_starts_anew() {
     };
     faulty.command(Command::JoinGroup { group_id: 7 });
     sink.armed.store(true, Ordering::SeqCst);
-    // A packet of its neighbour's is what it fails at.
+    // A packet from its neighbour makes it fail.
     poison(&one, 2);
-    let reason = sink.heard.wait_link(u32::MAX, false);
+    let reason = sink.record.wait_link(u32::MAX, false);
     assert!(
         reason.starts_with("the packet engine of node 2 failed: injected (driver/tests/panics.rs:"),
         "{reason}"
     );
-    // Its owner hears of everything that is over.
-    assert_eq!(sink.heard.wait_link(1, false), reason);
-    sink.heard.wait("the end of the session", |heard| {
-        heard.events.iter().find_map(|event| match event {
+    // Its sink receives the end of everything that has ended.
+    assert_eq!(sink.record.wait_link(1, false), reason);
+    sink.record.wait("the end of the session", |record| {
+        record.events.iter().find_map(|event| match event {
             Event::SessionFinished { report, .. } if report.session == session => {
                 assert_eq!(report.state, SessionState::Failed);
                 Some(())
@@ -184,31 +185,31 @@ fn only_the_node_that_failed_starts_anew() {
             _ => None,
         })
     });
-    // The neighbours learn that the link is down and why.
+    // The neighbours get the state of the link and the reason.
     for other in [&one, &three] {
-        let said = other.heard.wait_link(2, false);
-        assert!(said.contains("failed and was started anew"), "{said}");
+        let text = other.record.wait_link(2, false);
+        assert!(text.contains("failed and was restarted"), "{text}");
     }
-    arrives(&one, &three, &three.heard, b"the others go on");
+    arrives(&one, &three, &three.record, b"the others continue");
     let stats = faulty.port.stats().expect("the handle stays valid");
     assert!(stats.links.is_empty());
-    // What the controller does next.
+    // The controller's next orders.
     faulty.link(1, LinkKind::Memory);
-    one.heard.wait_link(2, true);
+    one.record.wait_link(2, true);
     receive(faulty, 1);
-    arrives(&one, faulty, &sink.heard, b"back again");
+    arrives(&one, faulty, &sink.record, b"back again");
     assert_eq!(home.stats().shards[0].panics, 1);
     assert_eq!(sink.restarts.load(Ordering::SeqCst), 1);
-    let joined = |heard: &mut common::Heard| {
-        let joins = heard.events.iter();
+    let joined = |record: &mut common::Record| {
+        let joins = record.events.iter();
         let member = |event: &&Event| matches!(event, Event::LocalMemberJoined { group_id: 7 });
         (joins.filter(member).count() == 2).then_some(())
     };
-    sink.heard.wait("the membership again", joined);
+    sink.record.wait("the membership again", joined);
 }
 
 #[test]
-fn the_device_of_the_node_that_failed_stays_and_carries_again() {
+fn the_device_of_a_failed_node_stays_and_carries_packets_again() {
     if !permitted() {
         return;
     }
@@ -216,7 +217,7 @@ fn the_device_of_the_node_that_failed_stays_and_carries_again() {
     let one = tun_node(&home, 1, Some(0), OffloadChoice::Auto);
     let sink = Arc::new(Faulty::default());
     let space = nm_kernel::namespace::create().expect("namespace");
-    let descriptor = space.try_clone().expect("a descriptor to spare");
+    let descriptor = space.try_clone().expect("a free descriptor");
     let port = home
         .add_node(NodeSetup {
             config: NodeConfig::new(2),
@@ -237,7 +238,7 @@ fn the_device_of_the_node_that_failed_stays_and_carries_again() {
         node: TestNode {
             id: 2,
             port,
-            heard: Arc::new(Memory::default()),
+            record: Arc::new(RecordingSink::default()),
             space: Some(space),
         },
         sink,
@@ -255,15 +256,15 @@ fn the_device_of_the_node_that_failed_stays_and_carries_again() {
             receive(&two.node, 1);
             two.sink.armed.store(true, Ordering::SeqCst);
             poison(&one, 2);
-            two.sink.heard.wait_link(u32::MAX, false);
-            one.heard.wait_link(2, false);
+            two.sink.record.wait_link(u32::MAX, false);
+            one.record.wait_link(2, false);
         }
     }
     assert_eq!(home.stats().shards[0].panics, 1);
 }
 
 #[test]
-fn whoever_asked_is_told_that_the_thread_failed() {
+fn a_pending_request_fails_when_its_thread_panics() {
     let home = runtime(1);
     let (one, two) = (node(&home, 1), faulty(&home, 2));
     one.link(2, LinkKind::Memory);
@@ -279,7 +280,7 @@ fn whoever_asked_is_told_that_the_thread_failed() {
     let error = two.node.port.connect_link(setup.clone()).expect_err("lost");
     assert_eq!(error.id(), "node.engine_failed");
     two.node.port.connect_link(setup).expect("the second time");
-    one.heard.wait_link(2, true);
+    one.record.wait_link(2, true);
 }
 
 #[test]
@@ -287,11 +288,11 @@ fn links_to_other_processes_survive_a_panic_of_another_node() {
     for carrier in CARRIERS {
         let (home, away) = (runtime_for(carrier, 1), runtime_for(carrier, 1));
         let (one, two, four) = (node(&home, 1), faulty(&home, 2), node(&away, 4));
-        // One link that is up, one that is being dialled, one that waits to be.
+        // One link that is up, one that is being dialled, one that waits to be dialled.
         one.link(4, LinkKind::Accept);
         dial(&four, &home, 1);
-        one.heard.wait_link(4, true);
-        four.heard.wait_link(1, true);
+        one.record.wait_link(4, true);
+        four.record.wait_link(1, true);
         one.route(&[(2, 2), (4, 4)]);
         four.route(&[(1, 1)]);
         join_faulty(&one, &two);
@@ -300,12 +301,12 @@ fn links_to_other_processes_survive_a_panic_of_another_node() {
         receive(&one, 4);
         two.sink.armed.store(true, Ordering::SeqCst);
         poison(&one, 2);
-        two.sink.heard.wait_link(u32::MAX, false);
-        arrives(&one, &four, &four.heard, b"there");
-        arrives(&four, &one, &one.heard, b"and back");
-        let downs = one.heard.wait("a look", |heard| {
+        two.sink.record.wait_link(u32::MAX, false);
+        arrives(&one, &four, &four.record, b"there");
+        arrives(&four, &one, &one.record, b"and back");
+        let downs = one.record.wait("a look", |record| {
             Some(
-                heard
+                record
                     .links
                     .iter()
                     .filter(|link| link.0 == 4 && !link.1)
@@ -319,32 +320,32 @@ fn links_to_other_processes_survive_a_panic_of_another_node() {
 fn join_faulty(one: &TestNode, two: &FaultyNode) {
     one.link(two.node.id, LinkKind::Memory);
     two.node.link(one.id, LinkKind::Memory);
-    one.heard.wait_link(two.node.id, true);
+    one.record.wait_link(two.node.id, true);
 }
 
 #[test]
-fn a_neighbour_that_dials_comes_back_to_the_node_that_failed() {
+fn a_neighbour_reconnects_to_a_restarted_node() {
     for carrier in CARRIERS {
         let (home, away) = (runtime_for(carrier, 1), runtime_for(carrier, 1));
         let (two, four) = (faulty(&home, 2), node(&away, 4));
         two.node.link(4, LinkKind::Accept);
         dial(&four, &home, 2);
-        four.heard.wait_link(2, true);
+        four.record.wait_link(2, true);
         four.route(&[(2, 2)]);
         receive(&two.node, 4);
         two.sink.armed.store(true, Ordering::SeqCst);
         poison(&four, 2);
-        two.sink.heard.wait_link(u32::MAX, false);
-        four.heard.wait_link(2, false);
+        two.sink.record.wait_link(u32::MAX, false);
+        four.record.wait_link(2, false);
         two.node.link(4, LinkKind::Accept);
-        four.heard.wait_link(2, true);
+        four.record.wait_link(2, true);
         receive(&two.node, 4);
-        arrives(&four, &two.node, &two.sink.heard, b"again");
+        arrives(&four, &two.node, &two.sink.record, b"again");
     }
 }
 
 #[test]
-fn panics_again_and_again_cost_every_node_of_the_thread_its_engine() {
+fn repeated_panics_restart_every_node_of_the_thread() {
     let Scene { home, one, two, .. } = scene();
     for count in 1..=5 {
         two.sink.armed.store(true, Ordering::SeqCst);
@@ -356,24 +357,24 @@ fn panics_again_and_again_cost_every_node_of_the_thread_its_engine() {
         }
         if count < 5 {
             two.node.link(1, LinkKind::Memory);
-            one.heard.wait_link(2, true);
+            one.record.wait_link(2, true);
             receive(&two.node, 1);
         }
     }
-    // The fifth time it counts as the thread's fault and restarts the other engines as well. Node 1 may be told of its
-    // neighbour's restart after its own, so the reason need not be the last one.
-    one.heard.wait("a restart of its own engine", |heard| {
-        heard.links.iter().find_map(|(remote, up, reason)| {
+    // The fifth time it counts as the thread's fault and restarts the other engines as well. The restart of node 1's
+    // neighbour may be reported after its own, so the reason need not be the last one.
+    one.record.wait("a restart of its own engine", |record| {
+        record.links.iter().find_map(|(remote, up, reason)| {
             (*remote == 3 && !up && reason.starts_with("packet thread 0 failed: injected"))
                 .then_some(())
         })
     });
     assert_eq!(home.stats().shards[0].panics, 5);
-    one.port.stats().expect("it lives");
+    one.port.stats().expect("it still runs");
 }
 
 #[test]
-fn a_thread_that_cannot_be_repaired_ends_its_process() {
+fn too_many_panics_of_a_thread_end_its_process() {
     const CHILD: &str = "NM_TEST_PANICS_CHILD";
     if std::env::var_os(CHILD).is_some() {
         // In the child: a node that fails whenever its link comes up, ten times.
@@ -402,19 +403,19 @@ fn a_thread_that_cannot_be_repaired_ends_its_process() {
     let output = std::process::Command::new(std::env::current_exe().expect("this test"))
         .args([
             "--exact",
-            "a_thread_that_cannot_be_repaired_ends_its_process",
+            "too_many_panics_of_a_thread_end_its_process",
             "--nocapture",
         ])
         .env(CHILD, "1")
         .output()
         .expect("it starts");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(
-        said.contains(
+        text.contains(
             "packet thread 0 failed 10 times within a minute, the last time with: injected"
         ),
-        "{said}"
+        "{text}"
     );
-    assert!(said.contains("`nm up` starts it again"), "{said}");
+    assert!(text.contains("`nm up` starts it again"), "{text}");
 }

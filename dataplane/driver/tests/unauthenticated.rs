@@ -1,4 +1,4 @@
-//! Who does not have a link's key gets nothing from either end, whatever it says.
+//! Test that a peer without a link's key gets nothing from either end.
 
 mod common;
 
@@ -20,43 +20,43 @@ fn connect(home: &Runtime) -> TcpStream {
     stream
 }
 
-/// Reads the refusal that must come next.
+/// Reads the refusal, which must be the next message.
 fn refused(stream: &mut TcpStream) -> String {
     let (flags, body) = read_frame(stream).expect("an answer");
     assert_eq!(flags, REFUSE);
     let mut rest = Vec::new();
-    // Closed, or reset because it did not read all that we sent.
+    // Closed, or reset because not all sent bytes were read.
     let _ = stream.read_to_end(&mut rest);
     assert!(rest.is_empty());
     String::from_utf8(body).expect("a sentence")
 }
 
-/// Everything that was said over one connection from the dialler's and from the acceptor's side.
+/// All bytes of one connection from the dialler's and from the acceptor's side.
 struct Recorded {
     dialler: Vec<Vec<u8>>,
     acceptor: Vec<Vec<u8>>,
 }
 
-/// Two nodes link up through a wire that is listened to.
+/// Links two nodes through a proxy that records the bytes.
 fn record(home: &Runtime, from: NodeId, to: NodeId) -> Recorded {
     let mut stream = connect(home);
-    let said = prove(&mut stream, &key(TOKEN), from, to);
-    stream.write_all(&said).expect("sent");
+    let proof_frame = prove(&mut stream, &key(TOKEN), from, to);
+    stream.write_all(&proof_frame).expect("sent");
     let (flags, body) = read_frame(&mut stream).expect("an answer");
     assert_eq!(flags, WELCOME);
     Recorded {
-        dialler: vec![hello("test", from, to, [0x11; 32]), said],
+        dialler: vec![hello("test", from, to, [0x11; 32]), proof_frame],
         acceptor: vec![frame(flags, &body)],
     }
 }
 
 #[test]
-fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
+fn a_listener_on_the_port_of_an_ended_neighbour_gets_no_secret_and_no_link() {
     let away = runtime(1);
     let two = node(&away, 2);
     let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = squatter.local_addr().expect("bound");
-    // A link of the same pair elsewhere, overheard, may help the squatter.
+    // A recorded handshake of the same pair elsewhere may help the attacker.
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -71,22 +71,25 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
             "a welcome without a proof",
         ),
         (packet, "a packet before the handshake"),
-        (challenge.clone(), "whoever answered is not the neighbour"),
-        (hello("test", 2, 1, [0; 32]), "a message out of turn"),
-        (recorded.dialler[1].clone(), "a message out of turn"),
+        (
+            challenge.clone(),
+            "the answering process is not the neighbour",
+        ),
+        (hello("test", 2, 1, [0; 32]), "an unexpected message"),
+        (recorded.dialler[1].clone(), "an unexpected message"),
         (
             [std::mem::take(&mut challenge), frame(WELCOME, &[])].concat(),
-            "whoever answered is not the neighbour",
+            "the answering process is not the neighbour",
         ),
     ];
     two.link(1, LinkKind::Dial(address));
     for (answer, expected) in answers {
         let (mut stream, _) = squatter.accept().expect("it dials");
         stream.set_read_timeout(Some(LIMIT)).expect("timeout");
-        let (flags, greeting) = read_frame(&mut stream).expect("a greeting");
+        let (flags, hello_frame) = read_frame(&mut stream).expect("a hello message");
         assert_eq!(flags, HELLO);
-        // The version, both nodes, a nonce, the lab: all but the nonce is known to everybody.
-        assert_eq!(greeting.len(), 1 + 4 + 4 + 32 + 2 + 4);
+        // The version, both nodes, a nonce, the lab: all but the nonce is public.
+        assert_eq!(hello_frame.len(), 1 + 4 + 4 + 32 + 2 + 4);
         stream.write_all(&answer).expect("sent");
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
@@ -95,31 +98,32 @@ fn a_listener_on_a_dead_neighbours_port_learns_nothing_and_is_not_linked() {
             Vec::<u8>::new(),
             "nothing more is sent to an unauthenticated peer"
         );
-        two.heard.wait(expected, |heard| {
-            let last = heard.links.last()?;
+        two.record.wait(expected, |record| {
+            let last = record.links.last()?;
             (!last.1 && last.2.contains(expected)).then_some(())
         });
     }
-    let nonces = |heard: &mut common::Heard| heard.links.iter().all(|link| !link.1).then_some(());
-    two.heard.wait("no link ever", nonces);
+    let nonces =
+        |record: &mut common::Record| record.links.iter().all(|link| !link.1).then_some(());
+    two.record.wait("no link ever", nonces);
 }
 
 #[test]
-fn every_connection_begins_with_another_nonce() {
+fn every_connection_uses_a_new_nonce() {
     let away = runtime(1);
     let two = node(&away, 2);
     let squatter = TcpListener::bind("127.0.0.1:0").expect("a port");
     two.link(1, LinkKind::Dial(squatter.local_addr().expect("bound")));
-    let mut greetings: Vec<Vec<u8>> = (0..3)
+    let mut hello_frames: Vec<Vec<u8>> = (0..3)
         .map(|_| {
             let (mut stream, _) = squatter.accept().expect("it dials");
             stream.set_read_timeout(Some(LIMIT)).expect("timeout");
-            read_frame(&mut stream).expect("a greeting").1
+            read_frame(&mut stream).expect("a hello message").1
         })
         .collect();
-    greetings.sort();
-    greetings.dedup();
-    assert_eq!(greetings.len(), 3);
+    hello_frames.sort();
+    hello_frames.dedup();
+    assert_eq!(hello_frames.len(), 3);
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn a_recorded_handshake_opens_no_second_link() {
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
     let recorded = record(&home, 2, 1);
-    one.heard.wait_link(2, false);
+    one.record.wait_link(2, false);
     let mut stream = connect(&home);
     stream.write_all(&recorded.dialler[0]).expect("sent");
     let (flags, _) = read_frame(&mut stream).expect("an answer");
@@ -139,8 +143,8 @@ fn a_recorded_handshake_opens_no_second_link() {
     let mut stream = connect(&home);
     stream.write_all(&recorded.dialler.concat()).expect("sent");
     let _ = stream.read_to_end(&mut Vec::new());
-    let ups = one.heard.wait("a look", |heard| {
-        Some(heard.links.iter().filter(|link| link.1).count())
+    let ups = one.record.wait("a look", |record| {
+        Some(record.links.iter().filter(|link| link.1).count())
     });
     assert_eq!(ups, 1, "only the true one");
 }
@@ -160,7 +164,7 @@ fn an_acceptors_own_proof_sent_back_to_it_is_refused() {
         .expect("sent");
     assert_eq!(refused(&mut stream), "wrong proof");
     // With a second unauthenticated connection as the oracle: it answers a challenge with what the acceptor itself
-    // would say to the same greeting.
+    // would send after the same hello message.
     let mut first = connect(&home);
     first
         .write_all(&hello("test", 2, 1, [7; 32]))
@@ -177,7 +181,7 @@ fn an_acceptors_own_proof_sent_back_to_it_is_refused() {
 }
 
 #[test]
-fn a_wrong_key_is_refused_without_a_reason_and_told_once() {
+fn a_wrong_key_is_refused_without_details_and_reported_once() {
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -191,15 +195,15 @@ fn a_wrong_key_is_refused_without_a_reason_and_told_once() {
         stream.write_all(&frame(PROOF, &wrong)).expect("sent");
         assert_eq!(refused(&mut stream), "wrong proof");
     }
-    let told = one
-        .heard
-        .wait("a look", |heard| Some(heard.refused.clone()));
-    assert_eq!(told, [(2, 1)], "the first, and not each of the others");
+    let reported = one
+        .record
+        .wait("a look", |record| Some(record.refused.clone()));
+    assert_eq!(reported, [(2, 1)], "the first, and not each of the others");
     assert_eq!(home.stats().shards[0].greetings_refused, 20);
 }
 
 #[test]
-fn another_lab_and_another_pair_are_not_let_in_with_a_good_key() {
+fn a_valid_key_is_refused_for_another_lab_or_pair() {
     let home = runtime(1);
     let one = node(&home, 1);
     one.link(2, LinkKind::Accept);
@@ -208,7 +212,7 @@ fn another_lab_and_another_pair_are_not_let_in_with_a_good_key() {
         .write_all(&hello("other", 2, 1, [1; 32]))
         .expect("sent");
     assert_eq!(refused(&mut stream), "no node 1 of lab other here");
-    // A node that has no link here waits for one, within the limit, and is not challenged.
+    // A node that has no link here waits for one, within the limit, and gets no challenge.
     let mut stream = connect(&home);
     let short = Duration::from_millis(200);
     stream.set_read_timeout(Some(short)).expect("timeout");
@@ -221,7 +225,7 @@ fn another_lab_and_another_pair_are_not_let_in_with_a_good_key() {
 }
 
 #[test]
-fn shared_memory_goes_to_nobody_who_has_not_proved_itself() {
+fn shared_memory_is_not_sent_to_an_unauthenticated_peer() {
     use std::os::unix::net::UnixListener;
     let away = runtime_for(Carrier::Shared, 1);
     let two = node(&away, 2);
@@ -243,7 +247,7 @@ fn shared_memory_goes_to_nobody_who_has_not_proved_itself() {
     let mut room = [0; 256];
     let mut pieces = [std::io::IoSliceMut::new(&mut room)];
     let (got, descriptor) =
-        nm_kernel::local::receive_with(&stream, &mut pieces).expect("a greeting");
+        nm_kernel::local::receive_with(&stream, &mut pieces).expect("a hello message");
     assert!(got > HEADER && descriptor.is_none());
     (&stream)
         .write_all(&frame(CHALLENGE, &[0x22; 64]))

@@ -1,8 +1,8 @@
-//! Messages of the control protocol, as they come in a websocket message.
+//! Fuzz the decoder of the control protocol's websocket messages.
 
 use nm_messages::{batches, decode_batch, encode, ToController, ToNode, Wire};
 
-/// Reads the bytes as either direction; what could be read must survive being written and read again.
+/// Decodes the bytes in either direction; decoded messages must be encodable and decodable again.
 pub fn run(data: &[u8]) {
     direction::<ToNode>(data);
     direction::<ToController>(data);
@@ -15,15 +15,16 @@ fn direction<M: Wire>(data: &[u8]) {
         "an item is a byte at least"
     );
     let good: Vec<_> = items.into_iter().flatten().collect();
-    // A message that was near the limit may be longer in our own words; then it is refused by name.
+    // A message near the size limit may be longer when it is encoded again; then the encoder refuses it with its
+    // error id.
     let written: Vec<Vec<u8>> = good.iter().filter_map(|frame| encode(frame).ok()).collect();
     let mut again = Vec::new();
     for message in batches(written.clone()) {
         for item in decode_batch::<M>(&message) {
-            let frame = item.unwrap_or_else(|bad| panic!("our own words are refused: {bad:?}"));
+            let frame = item.unwrap_or_else(|bad| panic!("an encoded message is refused: {bad:?}"));
             again.push(encode(&frame).expect("it was written before"));
         }
     }
-    // Bytes and not values, because NaN differs from itself.
+    // Compared as bytes and not as values, because NaN differs from itself.
     assert_eq!(again, written);
 }

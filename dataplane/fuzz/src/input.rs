@@ -1,4 +1,4 @@
-//! An input read as a series of choices. Behind its end everything is zero.
+//! An input read as a series of choices. After its end everything is zero.
 
 pub(crate) struct Input<'a>(&'a [u8]);
 
@@ -43,7 +43,7 @@ impl<'a> Input<'a> {
         values[usize::from(self.u8()) % values.len()]
     }
 
-    /// At most so many bytes.
+    /// At most `count` bytes.
     pub(crate) fn bytes(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;

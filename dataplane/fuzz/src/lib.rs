@@ -1,4 +1,4 @@
-//! Fuzz targets: one function per place where bytes from outside enter the dataplane.
+//! Fuzz targets: one function for each interface at which bytes from outside enter the dataplane.
 //!
 //! | Target | Enters at | Held to |
 //! | --- | --- | --- |
@@ -8,7 +8,7 @@
 //! | [`sessions`] | messages of the lossless protocol, with sessions open | lengths; bounded answers |
 //! | [`ring`] | shared memory that the other process corrupts | a queue of bytes |
 //!
-//! Each takes any bytes and panics where something is wrong. `scripts/fuzz.sh` searches for such bytes with libFuzzer;
+//! Each takes any bytes and panics where a check fails. `scripts/fuzz.sh` searches for such bytes with libFuzzer;
 //! `cargo test -p nm-fuzz` replays the stored ones (`corpus/TARGET/*`).
 
 #![forbid(unsafe_code)]
@@ -21,7 +21,7 @@ pub mod ring;
 pub mod sessions;
 pub mod stream;
 
-/// A target: its name, and what takes the bytes.
+/// A target: its name, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.

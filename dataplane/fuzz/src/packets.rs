@@ -1,5 +1,5 @@
-//! Packets with virtio headers: from the node's device and from its neighbours, through links with every impairment,
-//! out to neighbours, to the device, to receivers and into ICMP answers.
+//! Fuzz the packet path: packets with virtio headers from the node's device and its neighbours, through links with
+//! every impairment, to neighbours, the device, receivers and ICMP replies.
 
 use std::net::Ipv4Addr;
 
@@ -16,13 +16,13 @@ use crate::reference::{self, Shape};
 const NODE: u32 = 1;
 const NEIGHBOURS: [u32; 2] = [2, 3];
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
-/// What a receiver here listens to.
+/// The destination of the node's receiver.
 const PORTS: [u16; 2] = [7, 9];
 /// Packets of one input: enough to fill any of the limits below.
 const STEPS: usize = 24;
-/// Segments of one packet, and of its copies for two neighbours, a receiver and an answer.
+/// Segments of one packet, and of its copies for two neighbours, a receiver and a reply.
 const MOST_PACKETS: usize = 2 * 8_192;
-/// Fragments that one packet may stand for: 8 bytes each, at an MTU of 68 behind the longest IP header.
+/// Largest number of fragments of one packet: 8 bytes each, at an MTU of 68 behind the longest IP header.
 const MOST_FRAGMENTS: u64 = 65_535 / 8;
 
 /// Runs the packets that the bytes describe through an engine.
@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
         }
         node.step(&mut input, &mut io);
     }
-    // What waits leaves when it is due, or is lost with its link; nothing is left over.
+    // Queued packets leave when they are due, or are lost with their link; none is left over.
     for _ in 0..3 {
         node.now = Instant(node.now.nanos().saturating_add(1 << 40));
         node.engine.handle_timeout(node.now, &mut io);
@@ -55,7 +55,7 @@ pub fn run(data: &[u8]) {
 struct Node {
     engine: Engine,
     links: Vec<LinkId>,
-    /// Segments and bytes that each link held when its specification changed last.
+    /// Segments and bytes that each link held when its specification was last changed.
     before: [(u64, u64); 2],
     now: Instant,
 }
@@ -122,7 +122,7 @@ impl Node {
         for command in commands {
             node.engine
                 .handle_command(node.now, command, io)
-                .expect("a good command");
+                .expect("a valid command");
         }
         io.events.clear();
         node
@@ -178,11 +178,11 @@ impl Node {
         };
         self.engine
             .handle_command(self.now, set, io)
-            .expect("a good specification");
+            .expect("a valid specification");
     }
 
-    /// What waits on a link without a rate is within the limit, apart from what was there before the limit, and from
-    /// one packet that cannot be cut and found nothing before it.
+    /// The queue of a link without a rate is within the limit, apart from what was queued before the limit was set,
+    /// and from one packet that cannot be segmented and found an empty queue.
     fn check_limits(&self) {
         for (link, before) in self.engine.stats().links.iter().zip(&self.before) {
             let LinkSpec {
@@ -237,7 +237,7 @@ fn receiver(group: Option<Ipv4Addr>) -> Command {
     Command::RegisterReceiver { filter }
 }
 
-/// A packet that is good but for what the input corrupts, or one that is whatever the input says.
+/// A valid packet apart from what the input corrupts, or arbitrary bytes of the input.
 fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
     let mut packet = io.pool.get();
     let kind = input.u8();
@@ -274,7 +274,7 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
         tcp_options: usize::from(input.u8() % 16).min(10),
         flags_and_offset: input.one_of(&[0, 0x4000, 0x2000, 0x2001, 1]),
         ports: input.one_of(&[PORTS, [80, 81], PORTS]),
-        // Long ones are slow to check; most of what can go wrong goes wrong on short ones too.
+        // Long packets are slow to check; most errors occur on short ones too.
         payload: usize::from(input.u16() & input.one_of(&[0x3ff, 0xfff, 0xff, 0xffff])),
     };
     let mut bytes = shape.build();
@@ -303,7 +303,7 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
     packet
 }
 
-/// Changes one thing.
+/// Changes one field or byte.
 fn corrupt(input: &mut Input<'_>, bytes: &mut Vec<u8>, vnet: &mut VnetHeader) {
     let value = input.u16();
     match input.u8() % 10 {
@@ -327,7 +327,7 @@ fn corrupt(input: &mut Input<'_>, bytes: &mut Vec<u8>, vnet: &mut VnetHeader) {
     }
 }
 
-/// What leaves for a neighbour can be read by it, and comes apart as the slow reference says.
+/// A packet for a neighbour can be parsed by it, and is segmented as by the slow reference.
 fn check_packet(packet: Packet, input: &mut Input<'_>, pool: &mut Pool) {
     let vnet = packet.vnet();
     let expected = reference::segments(packet.bytes(), vnet);
@@ -336,7 +336,7 @@ fn check_packet(packet: Packet, input: &mut Input<'_>, pool: &mut Pool) {
     assert_eq!(
         again.parse(1500),
         Ok(()),
-        "what we send is refused: {vnet:?}"
+        "a sent packet is refused: {vnet:?}"
     );
     assert_eq!((again.len(), again.vnet()), (packet.len(), vnet));
     if vnet.is_super() {
@@ -360,17 +360,17 @@ fn check_packet(packet: Packet, input: &mut Input<'_>, pool: &mut Pool) {
 fn check_pieces(packet: Packet, expected: &[Vec<u8>], pool: &mut Pool) {
     let mut expected = expected.iter();
     segment::segment(packet, pool, |mut piece, pool| {
-        let want = expected.next().expect("no more pieces than that");
+        let want = expected.next().expect("no more segments");
         assert_eq!(piece.bytes(), &want[..]);
         assert_eq!(piece.vnet().flags & F_NEEDS_CSUM, 0);
         check_ttl(&mut piece, want);
         pool.put(piece);
     });
-    assert!(expected.next().is_none(), "pieces are missing");
+    assert!(expected.next().is_none(), "segments are missing");
 }
 
-/// The header as it leaves differs from the one that came in TTL and checksum only, and the checksum is as right as it
-/// was.
+/// The outgoing header differs from the incoming one in TTL and checksum only, and the checksum is correct if it was
+/// before.
 fn check_ttl(piece: &mut Packet, before: &[u8]) {
     let mut header = [0; MAX_IP_HEADER];
     let len = piece.patched_ip_header(&mut header);
@@ -386,7 +386,7 @@ fn check_ttl(piece: &mut Packet, before: &[u8]) {
     assert_eq!(header[..len], before[..len]);
 }
 
-/// What goes to the device comes apart to the same datagrams, whether it was joined with others or not.
+/// Packets for the device are segmented to the same datagrams, whether they were joined with others or not.
 fn check_joining(run: &mut Run, packet: Packet, pool: &mut Pool) {
     let mut expected = reference::segments(packet.bytes(), packet.vnet());
     let was_super = packet.vnet().is_super();
@@ -413,13 +413,13 @@ fn check_joining(run: &mut Run, packet: Packet, pool: &mut Pool) {
     expected.extend_from_within(..);
     assert_eq!(pieces.len(), expected.len());
     for (got, mut want) in pieces.into_iter().zip(expected) {
-        // Joined datagrams are numbered afresh, which changes nothing for an atomic datagram (RFC 6864); the TTL was
-        // taken above.
+        // Joined datagrams get new identifications, which changes nothing for an atomic datagram (RFC 6864); the TTL
+        // was taken above.
         for at in [4, 5, 8, 10, 11] {
             want[at] = got[at];
         }
         if joined {
-            // It is computed from the headers then, whatever the sender had begun it with.
+            // It is then computed from the headers, whatever partial sum the sender had set.
             assert!(reference::is_checksum_right(&got), "{got:?}");
             (want[26], want[27]) = (got[26], got[27]);
         }

@@ -1,5 +1,5 @@
-//! Segmentation the slow and obvious way, on whole byte vectors; written from the RFCs and from Linux'
-//! segmentation-offloads.rst, sharing nothing with the engine.
+//! A slow and simple reference implementation of segmentation, on complete byte vectors; written from the RFCs and
+//! from Linux' segmentation-offloads.rst, without code of the engine.
 
 use nm_engine::vnet::{GSO_TCPV4, GSO_UDP_L4};
 use nm_engine::VnetHeader;
@@ -7,7 +7,7 @@ use nm_engine::VnetHeader;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Every packet that a good packet or super-packet stands for, with complete checksums.
+/// All packets that a valid packet or super-packet is segmented into, with complete checksums.
 pub(crate) fn segments(packet: &[u8], vnet: VnetHeader) -> Vec<Vec<u8>> {
     if !vnet.is_super() {
         return vec![completed(packet, vnet)];
@@ -66,7 +66,8 @@ pub(crate) fn segments(packet: &[u8], vnet: VnetHeader) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The transport checksum of a whole TCP or UDP packet, over the pseudo-header and everything behind the IP header.
+/// The transport checksum of a complete TCP or UDP packet, over the pseudo-header and everything behind the IP
+/// header.
 fn transport_checksum(packet: &mut [u8], ihl: usize, at: usize) -> u16 {
     put(packet, at, 0);
     let mut region = packet[12..20].to_vec();
@@ -76,7 +77,7 @@ fn transport_checksum(packet: &mut [u8], ihl: usize, at: usize) -> u16 {
     !sum(&region)
 }
 
-/// Whether a TCP or UDP packet with a checksum has the right one.
+/// Whether the checksum of a TCP or UDP packet is absent or correct.
 pub(crate) fn is_checksum_right(packet: &[u8]) -> bool {
     let ihl = usize::from(packet[0] & 15) * 4;
     let at = ihl + if packet[9] == TCP { 16 } else { 6 };
@@ -90,20 +91,20 @@ pub(crate) fn is_checksum_right(packet: &[u8]) -> bool {
         }
 }
 
-/// An ordinary packet whose checksum, if it is left to us, is the sum over everything from `csum_start` on.
+/// An ordinary packet; an incomplete checksum is computed over everything from `csum_start` on.
 fn completed(packet: &[u8], vnet: VnetHeader) -> Vec<u8> {
-    let mut whole = packet.to_vec();
+    let mut completed = packet.to_vec();
     if vnet.needs_checksum() {
         let start = usize::from(vnet.csum_start);
-        let value = !sum(&whole[start..]);
-        let value = if whole[9] == UDP && value == 0 {
+        let value = !sum(&completed[start..]);
+        let value = if completed[9] == UDP && value == 0 {
             0xffff
         } else {
             value
         };
-        put(&mut whole, start + usize::from(vnet.csum_offset), value);
+        put(&mut completed, start + usize::from(vnet.csum_offset), value);
     }
-    whole
+    completed
 }
 
 /// The ones' complement sum of 16-bit words (RFC 1071).
@@ -116,13 +117,13 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
     sum as u16
 }
 
-/// An IPv4 packet with headers that agree with each other.
+/// An IPv4 packet with consistent headers.
 pub(crate) struct Shape {
     pub src: [u8; 4],
     pub dst: [u8; 4],
     pub protocol: u8,
     pub ttl: u8,
-    /// Words of IP and TCP options.
+    /// 32-bit words of IP and TCP options.
     pub ip_options: usize,
     pub tcp_options: usize,
     pub flags_and_offset: u16,

@@ -1,4 +1,4 @@
-//! A ring in memory shared with another process, whose contents are not trusted.
+//! Fuzz a ring in memory shared with another process, whose contents are not trusted.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,15 +15,15 @@ const STEPS: usize = 200;
 const LINE: u64 = 128;
 const FIELDS: u64 = 10;
 
-/// Writes, reads and corrupts what the bytes say. Until something is corrupted, what is read is what was written; after
-/// that nothing worse happens than a broken lane.
+/// Performs the writes, reads and corruptions that the bytes describe. Until the memory is corrupted, the bytes read
+/// equal the bytes written; after that the worst result is a broken lane.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (out, back, memory) = RingMemory::make().expect("memory to share");
     let (far_out, far_back) = RingMemory::take(memory.as_fd()).expect("the same memory");
     let memory = File::from(memory);
     let mut lanes = [Lane::new(out, far_back), Lane::new(far_out, back)];
-    let mut spoilt = false;
+    let mut corrupted = false;
     for _ in 0..STEPS {
         if input.is_empty() {
             break;
@@ -31,16 +31,16 @@ pub fn run(data: &[u8]) {
         let choice = input.u8();
         let lane = &mut lanes[usize::from(choice >> 7)];
         match choice % 8 {
-            0..=2 => lane.write(&mut input, spoilt),
-            3..=5 => lane.read(&mut input, spoilt),
-            6 => lane.ask(spoilt),
+            0..=2 => lane.write(&mut input, corrupted),
+            3..=5 => lane.read(&mut input, corrupted),
+            6 => lane.ask(corrupted),
             _ => {
-                spoilt = true;
+                corrupted = true;
                 let field = u64::from(input.u8()) % FIELDS * LINE;
                 let value = match input.u8() % 4 {
                     0 => input.u64(),
                     1 => u64::from(input.u32()),
-                    // A little more or less than what stands there.
+                    // A little more or less than the present value.
                     near => {
                         let mut old = [0; 8];
                         memory
@@ -66,7 +66,7 @@ pub fn run(data: &[u8]) {
 struct Lane {
     writer: RingWriter,
     reader: RingReader,
-    /// What was written and not read yet.
+    /// Bytes written and not read yet.
     under_way: VecDeque<u8>,
     next: u8,
 }
@@ -81,7 +81,7 @@ impl Lane {
         }
     }
 
-    fn write(&mut self, input: &mut Input<'_>, spoilt: bool) {
+    fn write(&mut self, input: &mut Input<'_>, corrupted: bool) {
         let sizes = [size(input), size(input)];
         let pieces = sizes.map(|size| {
             (0..size)
@@ -95,38 +95,38 @@ impl Lane {
             .writer
             .write(&[IoSlice::new(&pieces[0]), IoSlice::new(&pieces[1])]);
         let all = pieces.concat();
-        if spoilt {
+        if corrupted {
             assert!(written.is_ok_and(|count| count <= all.len()) || written == Err(BrokenRing));
             return;
         }
-        let written = written.expect("nobody spoilt it");
+        let written = written.expect("not corrupted");
         assert_eq!(written, all.len().min(RING_BYTES - self.under_way.len()));
         self.next = self.next.wrapping_sub((all.len() - written) as u8);
         self.under_way.extend(&all[..written]);
     }
 
-    fn read(&mut self, input: &mut Input<'_>, spoilt: bool) {
+    fn read(&mut self, input: &mut Input<'_>, corrupted: bool) {
         let mut pieces = [vec![0; size(input)], vec![0; size(input)]];
         let asked = pieces[0].len() + pieces[1].len();
         let [first, second] = &mut pieces;
         let got = self
             .reader
             .read(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]);
-        if spoilt {
+        if corrupted {
             assert!(got.is_ok_and(|count| count <= asked) || got == Err(BrokenRing));
             return;
         }
-        let got = got.expect("nobody spoilt it");
+        let got = got.expect("not corrupted");
         assert_eq!(got, asked.min(self.under_way.len()));
         let expected: Vec<u8> = self.under_way.drain(..got).collect();
         assert_eq!(pieces.concat()[..got], expected[..]);
     }
 
-    fn ask(&mut self, spoilt: bool) {
+    fn ask(&mut self, corrupted: bool) {
         let (room, there) = (self.writer.room(), self.reader.available());
         assert!(room.is_err() || room.is_ok_and(|room| room <= RING_BYTES));
         assert!(there.is_err() || there.is_ok_and(|there| there <= RING_BYTES));
-        if !spoilt {
+        if !corrupted {
             assert_eq!(
                 (room, there),
                 (
@@ -135,7 +135,7 @@ impl Lane {
                 )
             );
         }
-        // Two ends of one process: what they would tell each other is of no interest, only that they can be asked.
+        // Both ends are in one process: the results do not matter, only that the calls do not panic.
         let _ = (self.writer.may_sleep(), self.reader.may_sleep());
         let _ = (
             self.writer.must_wake_reader(),
@@ -145,7 +145,7 @@ impl Lane {
     }
 }
 
-/// Mostly small, at times more than there is room for.
+/// Mostly small, at times more than the ring has room for.
 fn size(input: &mut Input<'_>) -> usize {
     let size = usize::from(input.u16());
     match size % 16 {

@@ -1,4 +1,4 @@
-//! Messages of the lossless protocol, into a node that sends and receives.
+//! Fuzz the lossless protocol: messages to a node that sends and receives.
 
 use std::net::Ipv4Addr;
 
@@ -17,11 +17,11 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
 const STEPS: usize = 64;
 /// Bytes of a transfer: some hundred segments.
 const TRANSFER: usize = 300_000;
-/// Where a session message begins in its packet, and what stands before its body.
+/// Where a session message begins in its packet, and the length of the fields before its body.
 const PAYLOAD: usize = 28;
 const HEADER: usize = 12;
-/// What one step may make a node say: an answer about missing segments takes 64 messages, and each of the sessions that
-/// the steps may have opened has a few words to say when time passes.
+/// Largest number of messages after one step: a reply about missing segments takes 64 messages, and each of the
+/// sessions that the steps may have opened sends a few when time passes.
 const MOST_ANSWERS: usize = 64 + 4 * STEPS;
 
 /// Runs the messages that the bytes describe against open sessions.
@@ -41,7 +41,7 @@ struct Node {
     engine: Engine,
     link: LinkId,
     now: Instant,
-    /// Tags that the node itself has said, and the terms of invitations that it may have taken.
+    /// Tags that the node itself has sent, and the terms of invitations that it may have accepted.
     tags: Vec<u32>,
     /// The transfers that the node has named.
     numbers: Vec<u64>,
@@ -91,7 +91,7 @@ impl Node {
         ] {
             engine
                 .handle_command(now, command, io)
-                .expect("a good command");
+                .expect("a valid command");
         }
         let mut node = Self {
             engine,
@@ -125,7 +125,7 @@ impl Node {
         };
         self.engine
             .handle_command(self.now, send, io)
-            .expect("a good transfer");
+            .expect("a valid transfer");
     }
 
     fn receive(&mut self, dest: Ipv4Addr, source: NodeId, io: &mut Io) {
@@ -171,13 +171,13 @@ impl Node {
         self.take_effects(io);
     }
 
-    /// A message with a good header around a body that is the input's.
+    /// A message with a valid header around a body from the input.
     fn message(&mut self, input: &mut Input<'_>, io: &mut Io) {
         let from = input.one_of(&PEERS);
         let kind = input.one_of(&[1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         let (round, tag) = (input.u8() % 4, self.tag(input));
         let unit = usize::from(input.one_of(&[1460u16, 1, 0, 536, u16::MAX]));
-        // A place in the transfer, or anywhere.
+        // A position in the transfer, or any.
         let offset = match input.u8() % 4 {
             0 => input.u64() & 0xffff_ffff_ffff,
             _ => u64::from(input.u8()) * unit as u64,
@@ -186,7 +186,7 @@ impl Node {
         header.extend_from_slice(&tag.to_be_bytes());
         header.extend_from_slice(&offset.to_be_bytes()[2..]);
         let mut body = match kind {
-            // An invitation to us, for a transfer of some size and unit.
+            // An invitation to this node, for a transfer of some size and unit.
             1 => {
                 let mut body = input
                     .one_of(&[u32::from(GROUP), 0x0a00_0001])
@@ -202,7 +202,7 @@ impl Node {
             3 => vec![input.u8(); usize::from(input.u16()).min(unit)],
             _ => Vec::new(),
         };
-        // Whatever is not data names its transfer whole; the tag is the number's upper half.
+        // Messages other than data contain the complete transfer number; the tag is its upper half.
         if kind != 3 {
             let number = u64::from(tag) << 32 | u64::from(self.low(input, tag));
             body.splice(0..0, number.to_be_bytes());
@@ -288,7 +288,7 @@ impl Node {
         for packet in io.tun.drain(..) {
             io.pool.put(packet);
         }
-        // What a session hands out is as long as it says, and no longer than there was room for.
+        // The data of a session has the length in its report, and does not exceed the receive limit.
         for event in io.events.drain(..) {
             if let Event::SessionFinished {
                 report,

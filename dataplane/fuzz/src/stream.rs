@@ -1,4 +1,4 @@
-//! Frames on a link between two processes, read in chunks of any size.
+//! Fuzz the frames of a link between two processes, read in chunks of any size.
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
@@ -12,20 +12,20 @@ use nm_kernel::ring::RingMemory;
 
 use crate::input::Input;
 
-/// What one input may write: more than a socket and a ring hold is written in several turns.
+/// Bytes of one input: more than a socket and a ring hold, so they are written in several turns.
 const STEPS: usize = 64;
 const CHUNK: usize = 70_000;
 /// Single bytes before the rest: a header, and the next one's if the packet between them is short.
 const SMALL_CHUNKS: usize = 40;
 
-/// Writes the frames that the bytes describe in the chunks that they describe, reads them, and compares that with what
-/// a plain reader makes of the same bytes in one piece.
+/// Writes the frames that the bytes describe in the chunks that they describe, reads them, and compares the result
+/// with that of a simple reader of the same bytes in one piece.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mode = input.u8();
     let (near, mut far) = wires(mode & 1 != 0);
     let mut stream = if mode & 2 != 0 && mode & 1 == 0 {
-        // As after the handshake's last message but one: a descriptor may come with the bytes.
+        // As after the last but one message of the handshake: a descriptor may come with the bytes.
         let mut stream = Stream::new(near);
         stream.expect_descriptor();
         stream
@@ -41,7 +41,7 @@ pub fn run(data: &[u8]) {
         }
         let piece = piece(&mut input);
         let mut rest = &piece[..];
-        // Small chunks where the headers are; the rest of a long packet comes in a few.
+        // Small chunks for the headers; the rest of a long packet comes in a few.
         let choice = usize::from(input.u8());
         let (small, many) = match choice {
             0 => (1, SMALL_CHUNKS),
@@ -54,7 +54,7 @@ pub fn run(data: &[u8]) {
             .filter(|_| !rest.is_empty() && fault.is_none())
         {
             let count = chunk.min(rest.len());
-            // A full wire takes nothing until it is read, which is what comes next.
+            // A full wire accepts nothing until it is read, which follows.
             let written = far.write(&[IoSlice::new(&rest[..count])]).unwrap_or(0);
             sent.extend_from_slice(&rest[..written]);
             rest = &rest[written..];
@@ -63,7 +63,7 @@ pub fn run(data: &[u8]) {
     }
     far.ring_doorbell();
     drop(far);
-    // As many reads as the bytes can take, and the one that finds the end.
+    // As many reads as the bytes can need, and the one that finds the end.
     for _ in 0..sent.len() / 1024 + 1000 {
         if fault.is_some() {
             break;
@@ -71,7 +71,7 @@ pub fn run(data: &[u8]) {
         stream.wire_mut().clear_doorbell();
         fault = stream.read(&mut staging, &mut pool, &mut received).err();
     }
-    assert!(fault.is_some(), "a stream whose other end is gone ends");
+    assert!(fault.is_some(), "a stream ends when its peer is closed");
     compare(&sent, &received);
     send_on(received, &mut pool);
 }
@@ -79,8 +79,8 @@ pub fn run(data: &[u8]) {
 fn wires(shared: bool) -> (Wire, Wire) {
     let (near, far) = UnixStream::pair().expect("a pair");
     let (near, far) = (Wire::Unix(near), Wire::Unix(far));
-    near.prepare().expect("a socket of our own");
-    far.prepare().expect("a socket of our own");
+    near.prepare().expect("a local socket");
+    far.prepare().expect("a local socket");
     if !shared {
         return (near, far);
     }
@@ -89,7 +89,7 @@ fn wires(shared: bool) -> (Wire, Wire) {
     (near.share((out, back)), far.share(taken))
 }
 
-/// A good frame, a message between drivers, or plain bytes.
+/// A valid frame, a message between drivers, or arbitrary bytes.
 fn piece(input: &mut Input<'_>) -> Vec<u8> {
     let choice = input.u8();
     if choice % 4 == 3 {
@@ -121,7 +121,7 @@ fn piece(input: &mut Input<'_>) -> Vec<u8> {
     frame
 }
 
-/// Every whole frame up to the first that cannot be is there, and nothing else.
+/// Every complete frame up to the first invalid one was received, and nothing else.
 fn compare(sent: &[u8], received: &[Received]) {
     let mut received = received.iter();
     let mut rest = sent;
@@ -141,7 +141,7 @@ fn compare(sent: &[u8], received: &[Received]) {
                 assert_eq!(packet.vnet().to_bytes(), rest[8..HEADER]);
             }
             Some(Received::Control(_)) => assert!(control),
-            // A message that is none ends the stream.
+            // An invalid message ends the stream.
             None => {
                 assert!(control, "a packet was lost");
                 return;
@@ -155,7 +155,7 @@ fn compare(sent: &[u8], received: &[Received]) {
     );
 }
 
-/// What came goes out again on another stream, byte for byte, parsed or not.
+/// Received packets are sent unchanged on another stream, parsed or not.
 fn send_on(received: Vec<Received>, pool: &mut Pool) {
     let packets: Vec<Packet> = received
         .into_iter()
@@ -168,7 +168,7 @@ fn send_on(received: Vec<Received>, pool: &mut Pool) {
     let (mut out, mut back) = (Stream::new(near), Stream::new(far));
     let (mut staging, mut again) = (vec![0; STAGING], Vec::new());
     for mut packet in packets {
-        // Good ones leave with the header that the engine has read, others as they are.
+        // Valid packets are sent with the header that the engine has parsed, others unchanged.
         let _ = packet.parse(1500);
         let (bytes, vnet) = (packet.bytes().to_vec(), packet.vnet());
         out.push(packet, pool);

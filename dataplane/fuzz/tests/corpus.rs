@@ -1,4 +1,4 @@
-//! Replays every stored input: those that reach much of the code, and those that once were a fault.
+//! Replay every stored input: those with wide code coverage, and those that found a fault.
 
 use std::fs;
 use std::path::Path;

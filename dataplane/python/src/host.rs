@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use nm_driver::node::call;
+use nm_driver::node::agent_request;
 use nm_kernel::namespace::{self, Setting};
 use nm_kernel::KernelError;
 use pyo3::exceptions::PyOSError;
@@ -92,14 +92,14 @@ pub fn unshare_mounts(py: Python<'_>, hosts_file: PathBuf) -> PyResult<()> {
     )
 }
 
-/// Whether the controller has called for somebody who runs roles in this process.
+/// Whether the controller has requested an agent for this process.
 #[pyfunction]
-pub fn was_called() -> bool {
-    call::has_come()
+pub fn agent_requested() -> bool {
+    agent_request::is_requested()
 }
 
-/// Lets `waker` fire when it does.
+/// Fires `waker` with `key` when the controller requests one.
 #[pyfunction]
-pub fn watch_calls(waker: &PyWaker, key: u64) {
-    call::signal().watch(key, &waker.0);
+pub fn watch_agent_request(waker: &PyWaker, key: u64) {
+    agent_request::signal().watch(key, &waker.0);
 }

@@ -44,6 +44,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(host::enter_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::enter_user_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::unshare_mounts, module)?)?;
-    module.add_function(wrap_pyfunction!(host::was_called, module)?)?;
-    module.add_function(wrap_pyfunction!(host::watch_calls, module)?)
+    module.add_function(wrap_pyfunction!(host::agent_requested, module)?)?;
+    module.add_function(wrap_pyfunction!(host::watch_agent_request, module)?)
 }

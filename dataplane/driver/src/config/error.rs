@@ -1,45 +1,45 @@
-//! What is wrong with a node's settings file, and where.
+//! Problems of a node's settings file, with their positions.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing wrong with the file.
+/// One problem of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Stable name of the kind of problem, `config.unknown_key` for instance.
     pub id: &'static str,
-    /// Line of the offending text, counted from 1; `None` when the file as a whole is meant.
+    /// Line of the offending text, counted from 1; `None` when the problem concerns the whole file.
     pub line: Option<u32>,
     /// Column of the offending text in characters, counted from 1.
     pub column: Option<u32>,
     /// The key in question with its table, `lossless_runtime_config.window_bytes` for instance.
     pub key: Option<String>,
-    /// One sentence without the place.
+    /// One sentence without the position.
     pub message: String,
-    /// How to fix it, where that is known.
+    /// How to fix the problem, where that is known.
     pub hint: Option<String>,
     /// For an unknown key: the known name nearest to it.
     pub nearest: Option<String>,
 }
 
-/// A settings file that cannot be used, with everything that is wrong with it in the order of the file.
+/// An invalid settings file, with all of its problems in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file, as it was named by the caller.
+    /// The file's path, as given by the caller.
     pub file: PathBuf,
     /// At least one problem.
     pub problems: Vec<Problem>,
 }
 
 impl ConfigError {
-    /// The problem that stands first in the file.
+    /// The first problem in the file.
     pub fn first(&self) -> &Problem {
         self.problems
             .first()
             .expect("a ConfigError is only made from at least one problem")
     }
 
-    /// One line for `problem`: place, sentence, hint.
+    /// One line for `problem`: position, sentence, hint.
     pub fn line_for(&self, problem: &Problem) -> String {
         let mut line = self.file.display().to_string();
         if let (Some(row), Some(column)) = (problem.line, problem.column) {

@@ -21,7 +21,7 @@ pub fn parse_mask(text: &str) -> Result<Ipv4Addr, String> {
     }
 }
 
-/// Completes `host:port` to `ws://host:port/control`; the address may be given whole.
+/// Completes `host:port` to `ws://host:port/control`; a complete address is also accepted.
 pub fn parse_controller(text: &str) -> Result<String, String> {
     let expected = "`ws://HOST:PORT/control` or `HOST:PORT`".to_owned();
     let rest = match text.split_once("://") {
@@ -55,11 +55,11 @@ pub fn parse_interface(text: &str) -> Result<String, String> {
     }
 }
 
-/// Joins the public address with its port, which may stand in either key.
+/// Combines the public address with its port, which may be given in either key.
 ///
 /// # Errors
 ///
-/// What is wrong, when they contradict each other or make no address.
+/// The error message when they contradict each other or form no address.
 pub fn public_address(address: &str, port: u16) -> Result<String, String> {
     if address.is_empty() {
         return Ok(String::new());

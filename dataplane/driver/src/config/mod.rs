@@ -1,8 +1,8 @@
-//! The settings of one node, read strictly from its TOML file.
+//! The settings of one node, parsed strictly from its TOML file.
 //!
-//! A mistyped key must not silently become a default: an unknown key, a missing one and a value of the wrong
-//! type or outside its range are all refused with file, line, column and key. What is accepted becomes one
-//! frozen structure; nothing reads the file again later.
+//! A mistyped key must not silently become a default: an unknown key, a missing one and a value of the wrong type or
+//! outside its range are all refused with file, line, column and key. The result is one immutable structure; the file
+//! is not read again.
 
 mod error;
 mod forms;
@@ -19,9 +19,9 @@ use toml::de::DeTable;
 pub use error::{ConfigError, Problem};
 use forms::{only, parse_controller, parse_interface, parse_mask, public_address};
 pub use nearest::nearest;
-use reader::{place, Reader};
+use reader::{position, Reader};
 
-/// A word that must not appear in logs.
+/// A secret text that must not appear in logs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Secret(pub String);
 
@@ -35,12 +35,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What links between processes may go through.
+/// The transports allowed for links between processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkProtocol {
     /// Shared memory where both processes can reach each other's unix socket, else TCP.
     Auto,
-    /// That unix socket itself, else TCP.
+    /// A unix socket where it can be reached, else TCP.
     Unix,
     /// TCP always.
     Tcp,
@@ -49,38 +49,38 @@ pub enum LinkProtocol {
 /// Whether TUN may carry super-packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffloadMode {
-    /// Try, and fall back to plain packets.
+    /// Use super-packets if they work, else plain packets.
     Auto,
     /// Plain packets always.
     Off,
 }
 
-/// What relays do with the TTL of packets that they pass on.
+/// How relays treat the TTL of packets that they forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TtlSetting {
-    /// Take one, as a router does.
+    /// Decrement it, as a router does.
     Uniform,
-    /// Leave it, because the network is wider than a TTL reaches.
+    /// Leave it unchanged, because the network has longer paths than a TTL allows.
     Pipe,
 }
 
-/// How lossless sessions wait.
+/// Time limits and window of lossless sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LosslessSettings {
-    /// How long the sender waits for every receiver to say it is ready.
+    /// How long the sender waits for every receiver to become ready.
     pub ready_grace: Duration,
-    /// How long a silent receiver is waited for.
+    /// How long a sender waits for a receiver that sends nothing.
     pub peer_report_timeout: Duration,
-    /// How long a receive call waits for its sender to begin.
+    /// How long a receive call waits for its sender to start.
     pub start_timeout: Duration,
     /// The most bytes in flight of one session.
     pub window_bytes: u64,
 }
 
-/// Everything a node is told by its file.
+/// All settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
-    /// The file, as named by the caller.
+    /// The file's path, as given by the caller.
     pub path: PathBuf,
     /// The node's number.
     pub node_id: u32,
@@ -90,61 +90,61 @@ pub struct NodeSettings {
     pub lab: String,
     /// The lab's seed.
     pub seed: u64,
-    /// Whether a user's own program is this node.
+    /// Whether it is an external node.
     pub external: bool,
     /// Websocket address of the controller, complete with scheme and path.
     pub controller_addr: String,
-    /// The word that opens the control connection.
+    /// The token that authenticates the control connection.
     pub controller_token: Secret,
-    /// How long the first connection may take.
+    /// Time limit of the first connection.
     pub controller_connect_timeout: Duration,
     /// Nodes with the same name here reach each other at their private addresses.
     pub private_network_name: String,
     /// The interface on that network.
     pub private_network_interface: String,
-    /// Our address on it; `None` finds it out.
+    /// The node's address on it; `None` determines it automatically.
     pub private_network_addr: Option<IpAddr>,
-    /// The port of our link listener; 0 takes any.
+    /// The port of the link listener; 0 lets the kernel choose.
     pub private_network_port: u16,
-    /// Where others reach us from outside, `host:port` or nothing.
+    /// `host:port` at which other networks reach the node, or empty.
     pub public_network_addr: String,
     /// Name of the TUN interface.
     pub tun_interface_name: String,
     /// Largest packet on the emulated network.
     pub mtu: u16,
-    /// Whether to make a TUN interface.
+    /// Whether to create a TUN interface.
     pub enable_local_interface: bool,
     /// Queues of the TUN interface.
     pub num_tun_queues: u16,
-    /// Super-packets on TUN.
+    /// Whether TUN carries super-packets.
     pub offload: OffloadMode,
     /// The TUN clone device.
     pub tun_device: PathBuf,
-    /// A network namespace in which TUN is made; `None` is the process's own.
+    /// The network namespace of the TUN interface; `None` is the process's own.
     pub network_namespace: Option<PathBuf>,
-    /// Messages kept for a Python receiver.
+    /// Capacity of a Python receiver's queue, in messages.
     pub channel_capacity: usize,
-    /// Whether a full receiver blocks the node or loses messages.
+    /// Whether a receiver's queue grows when it is full, or drops messages.
     pub channel_backpressure: bool,
-    /// What links between processes may go through.
+    /// The transports allowed for links between processes.
     pub protocol: LinkProtocol,
-    /// The folder for the unix sockets of a lab's processes; `None` has none.
+    /// The folder for the unix sockets of a lab's processes; `None` disables them.
     pub link_directory: Option<PathBuf>,
     /// How packets are forwarded.
     pub operating_mode: String,
-    /// What relays do with TTL.
+    /// How relays treat the TTL.
     pub ttl_mode: TtlSetting,
-    /// Source port where a caller names none.
+    /// Source port where a caller gives none.
     pub user_space_client_port: u16,
-    /// Destination port where a caller names none.
+    /// Destination port where a caller gives none.
     pub user_space_server_port: u16,
-    /// Our address on the emulated network.
+    /// The node's address on the emulated network.
     pub local_address: Ipv4Addr,
-    /// Mask of the emulated network.
+    /// The mask of the emulated network.
     pub net_mask: Ipv4Addr,
-    /// Node n has this address plus n.
+    /// The base address: node n has this address plus n.
     pub base_addr: Ipv4Addr,
-    /// Whether to reconnect when the controller is lost.
+    /// Whether to reconnect after the connection to the controller was lost.
     pub restart_on_disconnect: bool,
     /// Lossless sessions.
     pub lossless: LosslessSettings,
@@ -167,7 +167,7 @@ impl NodeSettings {
         Self::parse(&text, path)
     }
 
-    /// Checks `text`, naming it `path` in complaints.
+    /// Checks `text`; `path` names it in error messages.
     ///
     /// # Errors
     ///
@@ -180,7 +180,7 @@ impl NodeSettings {
         let document = DeTable::parse(text).map_err(|error| {
             let mut problem = whole_file("config.syntax", error.message().to_owned());
             if let Some(span) = error.span() {
-                let (line, column) = place(text, span.start);
+                let (line, column) = position(text, span.start);
                 (problem.line, problem.column) = (Some(line), Some(column));
             }
             fail(vec![problem])
@@ -201,7 +201,7 @@ impl NodeSettings {
     }
 }
 
-/// Reads every key of the root; `None` stands for "some problem is recorded".
+/// Reads every key of the root table; `None` means that a problem was recorded.
 fn read_root(
     root: &mut Reader<'_>,
     path: &Path,
@@ -314,7 +314,7 @@ fn read_root(
 
 const IPV4: &str = "an IPv4 address";
 
-/// RFC 791: every host must take a datagram of 576 bytes, so nothing smaller is worth emulating.
+/// RFC 791: every host must accept a datagram of 576 bytes; smaller MTUs are not supported.
 const MIN_MTU: u16 = 576;
 
 fn read_lossless(table: &mut Reader<'_>) -> LosslessSettings {
@@ -331,7 +331,7 @@ fn millis(table: &mut Reader<'_>, key: &'static str, default: u64) -> Duration {
     Duration::from_millis(table.integer(key, Some(default), 1..=86_400_000))
 }
 
-/// Our address is the base plus our number; a file that says otherwise would make a node nobody finds.
+/// The node's address is the base plus its number; a file that contradicts it would make an unreachable node.
 fn own_address(
     root: &mut Reader<'_>,
     node_id: u32,

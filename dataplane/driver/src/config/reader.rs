@@ -1,7 +1,7 @@
-//! Reading one TOML table strictly: every value has its place, every key must be known.
+//! Read one TOML table strictly, with the position of every value and without unknown keys.
 //!
-//! The keys a table knows are exactly those that were asked for, so there is no second list to keep in step.
-//! Problems are collected rather than raised: a file is fixed faster when all problems are known at once.
+//! The known keys of a table are exactly those that were read, so there is no second list to maintain. Problems are
+//! collected instead of returned one by one: a file is fixed faster when all problems are listed at once.
 
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::error::Problem;
 use super::nearest::nearest;
 
-/// One table of the file while it is read.
+/// A table that is being read.
 pub struct Reader<'t> {
     text: &'t str,
     table: Option<&'t DeTable<'t>>,
@@ -23,7 +23,7 @@ pub struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// Starts on `table`; `prefix` is its name with a dot, or nothing for the root.
+    /// A reader of `table`; `prefix` is its name with a dot, or empty for the root.
     pub fn new(text: &'t str, table: Option<&'t DeTable<'t>>, prefix: &str) -> Self {
         Reader {
             text,
@@ -34,7 +34,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A sub-table by name; absent means all of its defaults.
+    /// A sub-table by name; if absent, all of its keys have their defaults.
     pub fn table(&mut self, key: &'static str) -> Reader<'t> {
         let prefix = format!("{}{key}.", self.prefix);
         let table = match self.find(key) {
@@ -102,13 +102,13 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A string; without a default it must be there.
+    /// A string; without a default the key is required.
     pub fn string(&mut self, key: &'static str, default: Option<&str>) -> String {
         self.text_and_span(key, default)
             .map_or_else(String::new, |(text, _)| text)
     }
 
-    /// A string that `parse` accepts; its error says what was expected.
+    /// A string that `parse` accepts; its error text names the expected form.
     pub fn parsed<T>(
         &mut self,
         key: &'static str,
@@ -126,7 +126,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A string in the form of `T`, `expected` naming that form.
+    /// A string that parses as `T`; `expected` names the form.
     pub fn form<T: FromStr>(
         &mut self,
         key: &'static str,
@@ -138,13 +138,13 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// Records a problem that only shows when values are seen together.
+    /// Records a problem that involves several values.
     pub fn refuse_value(&mut self, key: &'static str, message: String) {
         let span = self.find(key).map_or(0..0, Spanned::span);
         self.refuse(key, span, message);
     }
 
-    /// Ends the reading: whatever was not asked for is unknown.
+    /// Finishes reading: every key that was not read is unknown.
     pub fn finish(mut self) -> Vec<Problem> {
         let Some(table) = self.table else {
             return self.problems;
@@ -156,7 +156,7 @@ impl<'t> Reader<'t> {
             }
             let nearest = nearest(name, self.known.iter().copied())
                 .map(|near| format!("{}{near}", self.prefix));
-            let (line, column) = place(self.text, key.span().start);
+            let (line, column) = position(self.text, key.span().start);
             self.problems.push(Problem {
                 id: "config.unknown_key",
                 line: Some(line),
@@ -233,7 +233,7 @@ impl<'t> Reader<'t> {
     }
 
     fn push(&mut self, id: &'static str, key: &str, span: Range<usize>, message: String) {
-        let (line, column) = place(self.text, span.start);
+        let (line, column) = position(self.text, span.start);
         self.problems.push(Problem {
             id,
             line: Some(line),
@@ -251,7 +251,7 @@ impl<'t> Reader<'t> {
 }
 
 /// Line and column, both from 1 and in characters, of a byte offset.
-pub fn place(text: &str, offset: usize) -> (u32, u32) {
+pub fn position(text: &str, offset: usize) -> (u32, u32) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before

@@ -33,7 +33,7 @@ fn a_short_file_gets_the_defaults() {
 }
 
 #[test]
-fn an_unknown_key_names_its_place_and_the_nearest_name() {
+fn an_unknown_key_is_reported_with_its_position_and_the_nearest_name() {
     let text = format!("{GOOD}\nchanel_capacity = 5\n");
     let error = parse(&text).expect_err("unknown key");
     let first = error.first();
@@ -49,7 +49,7 @@ fn an_unknown_key_names_its_place_and_the_nearest_name() {
 }
 
 #[test]
-fn an_unknown_key_of_the_table_is_named_with_the_table() {
+fn an_unknown_key_of_a_table_is_reported_with_the_table() {
     let found = problem(&format!(
         "{GOOD}\n[lossless_runtime_config]\nwindow_byte = 1\n"
     ));
@@ -64,7 +64,7 @@ fn an_unknown_key_of_the_table_is_named_with_the_table() {
 }
 
 #[test]
-fn a_missing_key_is_named() {
+fn a_missing_key_is_reported() {
     let error = parse("node_id = 1\n").expect_err("no controller");
     assert_eq!(error.first().id, "config.missing_key");
     assert_eq!(
@@ -74,7 +74,7 @@ fn a_missing_key_is_named() {
 }
 
 #[test]
-fn wrong_types_and_ranges_have_a_place() {
+fn wrong_types_and_ranges_are_reported_with_their_position() {
     let found = problem(&format!("{GOOD}mtu = \"big\"\n"));
     assert_eq!(
         (found.id, found.line, found.column),
@@ -93,7 +93,7 @@ fn wrong_types_and_ranges_have_a_place() {
 }
 
 #[test]
-fn every_problem_is_told_in_the_order_of_the_file() {
+fn all_problems_are_reported_in_the_order_of_the_file() {
     let error = parse(&format!(
         "{GOOD}mtu = true\nnode = 3\noffload = \"maybe\"\n"
     ))
@@ -107,7 +107,7 @@ fn every_problem_is_told_in_the_order_of_the_file() {
 }
 
 #[test]
-fn broken_syntax_has_a_place() {
+fn a_syntax_error_is_reported_with_its_position() {
     let found = problem("node_id = \n");
     assert_eq!((found.id, found.line), ("config.syntax", Some(1)));
 }
@@ -125,12 +125,12 @@ fn an_address_that_does_not_follow_from_the_number_is_refused() {
 
 #[test]
 fn controller_addresses_are_completed_or_refused() {
-    for (given, whole) in [
+    for (given, expected) in [
         ("h:1", "ws://h:1/control"),
         ("ws://h:1", "ws://h:1/control"),
         ("ws://h:1/x", "ws://h:1/x"),
     ] {
-        assert_eq!(forms::parse_controller(given).as_deref(), Ok(whole));
+        assert_eq!(forms::parse_controller(given).as_deref(), Ok(expected));
     }
     for bad in ["", "h", "h:0", "http://h:1", ":3000", "h:99999"] {
         assert!(forms::parse_controller(bad).is_err(), "{bad} was accepted");
@@ -138,15 +138,18 @@ fn controller_addresses_are_completed_or_refused() {
 }
 
 #[test]
-fn the_public_port_may_stand_in_either_key_but_not_differ() {
-    for (address, port, whole) in [
+fn the_public_port_may_be_in_either_key_but_not_differ() {
+    for (address, port, expected) in [
         ("", 0, ""),
         ("", 5, ""),
         ("h:5", 0, "h:5"),
         ("h:5", 5, "h:5"),
         ("h", 5, "h:5"),
     ] {
-        assert_eq!(forms::public_address(address, port).as_deref(), Ok(whole));
+        assert_eq!(
+            forms::public_address(address, port).as_deref(),
+            Ok(expected)
+        );
     }
     for (address, port) in [("h", 0), ("h:5", 6), (":5", 5), ("h:x", 0)] {
         assert!(

@@ -8,38 +8,40 @@ use tokio::time::Instant;
 use super::member::Member;
 use super::{Executor, Registration, Reply};
 
-/// How often counters that move are reported.
+/// Interval of reports while counters change.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
-/// How rarely counters that do not move are looked at: a thousand idle nodes should cost next to nothing.
+/// Longest interval between measurements while counters do not change, so that a thousand idle nodes cost almost
+/// nothing.
 const MEASURE_IDLE: Duration = Duration::from_secs(40);
 
 pub(super) struct Attached {
-    /// Differs from every other node's, so that what was begun for an earlier one is not taken for ours.
+    /// Unique among all attached nodes, so that results for an earlier incarnation of a node are recognised and
+    /// ignored.
     pub number: u64,
     pub member: Member,
     pub executor: Arc<dyn Executor>,
     pub reconnect: bool,
-    /// Registered on the line that is open now.
+    /// Whether the node is registered on the current connection.
     pub registered: bool,
-    /// Whoever waits for the first registration, and until when.
+    /// The reply to the first registration, its deadline and its time limit.
     pub waiting: Option<(Reply<()>, Instant, Duration)>,
     measure_every: Duration,
     measured: Instant,
-    /// Counters were asked for and have not come: a packet thread that stands still is not asked again and again.
+    /// Counters were requested and have not arrived: a stalled packet thread does not get repeated requests.
     measuring: bool,
 }
 
 impl Attached {
     pub fn new(number: u64, registration: Registration, reply: Reply<()>, now: Instant) -> Self {
         let Registration {
-            who,
+            identity,
             executor,
             limit,
             reconnect,
         } = registration;
         Attached {
             number,
-            member: Member::new(who),
+            member: Member::new(identity),
             executor,
             reconnect,
             registered: false,
@@ -50,14 +52,14 @@ impl Attached {
         }
     }
 
-    /// Whether somebody has waited too long for the registration.
+    /// Whether the first registration has exceeded its time limit.
     pub fn is_late(&self, now: Instant) -> bool {
         self.waiting
             .as_ref()
             .is_some_and(|(_, deadline, _)| *deadline <= now)
     }
 
-    /// Whether it is time to ask for the counters; then they have to be asked for.
+    /// Whether the counters are due; if so, marks them as requested.
     pub fn wants_measure(&mut self, now: Instant) -> bool {
         if !self.registered || self.measuring || now - self.measured < self.measure_every {
             return false;
@@ -67,7 +69,7 @@ impl Attached {
         true
     }
 
-    /// The counters came; `moved` when there was something to report.
+    /// Records that the counters arrived; `moved` when there was something to report.
     pub fn was_measured(&mut self, moved: bool) {
         self.measuring = false;
         self.measure_every = if moved {

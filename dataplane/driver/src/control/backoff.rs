@@ -6,13 +6,13 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
 
 const FIRST: Duration = Duration::from_millis(50);
-/// All parts of a lab start together, and somebody waits for the last of them.
+/// All parts of a lab start together, and the lab is ready only when the last of them is.
 const LONGEST_AT_FIRST: Duration = Duration::from_millis(200);
-/// A controller that comes back should find its nodes again within about a second.
+/// Nodes should reconnect within about a second after the controller has restarted.
 const LONGEST: Duration = Duration::from_millis(1_000);
 
-/// Waits that double up to a limit, each drawn from its upper half, so that the processes of a lab do not come
-/// back in step.
+/// Delays that double up to a limit, each drawn from its upper half, so that the processes of a lab do not reconnect
+/// at the same time.
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
@@ -21,7 +21,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Starts short, for a controller that was never there; `seed` decides the draws.
+    /// Starts with the short limit, for a controller that was never reached; `seed` seeds the random draws.
     pub fn new(seed: u64) -> Self {
         Backoff {
             next: FIRST,
@@ -30,17 +30,17 @@ impl Backoff {
         }
     }
 
-    /// The controller was there: should it go away, it is asked less often.
-    pub fn found(&mut self) {
+    /// The controller was reached: after a later loss the longer limit applies.
+    pub fn controller_reached(&mut self) {
         self.longest = LONGEST;
     }
 
-    /// Starts short again.
+    /// Resets the delay to the shortest.
     pub fn reset(&mut self) {
         self.next = FIRST;
     }
 
-    /// The wait before the next attempt.
+    /// The delay before the next attempt.
     pub fn draw(&mut self) -> Duration {
         let half = self.next / 2;
         let drawn = half + half.mul_f64(f64::from(self.random.next_u32()) / f64::from(u32::MAX));
@@ -59,7 +59,7 @@ mod tests {
         let waits: Vec<_> = (0..12).map(|_| backoff.draw()).collect();
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
         assert!(waits[11] >= LONGEST_AT_FIRST / 2 && waits[11] <= LONGEST_AT_FIRST);
-        backoff.found();
+        backoff.controller_reached();
         let waits: Vec<_> = (0..12).map(|_| backoff.draw()).collect();
         assert!(waits[11] >= LONGEST / 2 && waits[11] <= LONGEST);
         assert_ne!(waits[10], waits[11]);

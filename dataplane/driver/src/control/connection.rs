@@ -14,28 +14,28 @@ use tokio::time::{interval, timeout, Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
-use super::dial::{dial, Failure, Line};
+use super::dial::{dial, Failure, OpenSocket};
 use super::resolve::Resolver;
 use super::session::Session;
-use super::{pool, Endpoint, Input};
+use super::{Endpoint, Input};
 
-/// How often time limits are looked at.
+/// Interval at which time limits are checked.
 const TICK: Duration = Duration::from_millis(100);
-/// How often it is looked whose counters are due.
+/// Interval at which due counters are requested.
 const MEASURE_ROUND: Duration = Duration::from_secs(1);
-/// How often a silent line is tried, and after how much silence it is given up.
+/// Interval of pings, and the silence after which the connection is closed.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-/// A controller that does not take bytes for this long is as good as gone.
+/// A controller that takes no bytes for this long counts as lost.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
-/// What one look at the clock may add to a silence: a process that was itself held up for a minute has not listened,
-/// and what came meanwhile is still in the socket.
+/// Largest amount that one clock check adds to a silence: a process that was itself stopped for a minute has not
+/// read, and what arrived meanwhile is still in the socket.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
-/// How long a controller that refused nodes which it knew before is left alone.
+/// Delay before reconnecting to a controller that refused nodes which it knew before.
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
-/// How long the goodbye of the last node may take to leave.
+/// Time limit for sending the last messages when the last node detaches.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-/// Inputs taken at once, so that a thousand registrations become a few messages.
+/// Inputs handled at once, so that a thousand registrations become a few messages.
 const BATCH: usize = 1024;
 
 pub(super) struct Connection {
@@ -43,18 +43,23 @@ pub(super) struct Connection {
     inputs: UnboundedReceiver<Input>,
     resolver: Resolver,
     session: Session,
+    retire: Retire,
 }
 
-/// How an attempt to connect ended, and the node as which it was made.
-type Attempt = (NodeId, Result<Line, Failure>);
+/// Removes a connection without nodes from its pool, unless its channel holds an input; true when it was removed.
+pub(super) type Retire = fn(&Endpoint, &UnboundedReceiver<Input>) -> bool;
+
+/// The result of an attempt to connect, with the node whose credentials were used.
+type Attempt = (NodeId, Result<OpenSocket, Failure>);
 
 impl Connection {
-    /// A connection whose nodes speak through `input`, the other end of `inputs`.
+    /// A connection whose nodes send to `input`, the sender of the channel `inputs`.
     pub fn new(
         endpoint: Endpoint,
         input: UnboundedSender<Input>,
         inputs: UnboundedReceiver<Input>,
         resolver: Resolver,
+        retire: Retire,
     ) -> Self {
         let session = Session::new(endpoint.addr.clone(), input, resolver.clone());
         Connection {
@@ -62,20 +67,21 @@ impl Connection {
             inputs,
             resolver,
             session,
+            retire,
         }
     }
 
-    /// Lives until the last node has left. A mistake of ours ends a line but never the connection, since there is
-    /// nobody else whom the nodes could ask for the controller.
+    /// Runs until the last node has detached. A panic ends the websocket but never this task, because the nodes have
+    /// no other way to reach the controller.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(self.endpoint.process ^ 0x9e37_79b9_7f4a_7c15);
         while self.has_work() {
             let turn = AssertUnwindSafe(self.turn(&mut backoff)).catch_unwind();
             let pause = turn.await.unwrap_or_else(|panic| {
-                // The panic's place is on stderr already.
+                // The panic hook has already written the location to stderr.
                 let reason = format!("the control connection failed: {}", text_of(&*panic));
-                self.session.line_lost(&reason);
-                self.session.distrust();
+                self.session.connection_lost(&reason);
+                self.session.reset_nodes();
                 Some(REFUSED_PAUSE)
             });
             if let Some(pause) = pause {
@@ -84,21 +90,21 @@ impl Connection {
         }
     }
 
-    /// Gets a line and keeps it for as long as it lasts; returns how long to wait before the next.
+    /// Opens a websocket and uses it until it is lost; returns the delay before the next attempt.
     async fn turn(&mut self, backoff: &mut Backoff) -> Option<Duration> {
         match self.connect().await? {
-            (_, Ok(line)) => {
-                backoff.found();
+            (_, Ok(open)) => {
+                backoff.controller_reached();
                 let opened = Instant::now();
-                let reason = self.talk(line).await;
-                // A controller that drops us at once is not asked at once again.
+                let reason = self.exchange(open).await;
+                // No immediate retry after a websocket that the controller closed at once.
                 if opened.elapsed() > TICK {
                     backoff.reset();
                 }
-                self.session.line_lost(&reason);
+                self.session.connection_lost(&reason);
                 Some(backoff.draw())
             }
-            (_, Err(Failure::Again(reason))) => {
+            (_, Err(Failure::Retry(reason))) => {
                 self.session.attempt_failed(reason);
                 Some(backoff.draw())
             }
@@ -109,17 +115,17 @@ impl Connection {
         }
     }
 
-    /// Whether somebody is here or about to come; after a no the hub knows this connection no more.
+    /// Whether nodes are attached or about to attach; after `false` the pool no longer has this connection.
     fn has_work(&mut self) -> bool {
         while let Ok(input) = self.inputs.try_recv() {
             self.session.take(input);
         }
-        !self.session.is_empty() || !pool::retire(&self.endpoint, &self.inputs)
+        !self.session.is_empty() || !(self.retire)(&self.endpoint, &self.inputs)
     }
 
-    /// Tries once to get a line; nodes may come and go meanwhile. `None` when none is left.
+    /// Makes one attempt to connect; nodes may attach and detach meanwhile. `None` when none is left.
     async fn connect(&mut self) -> Option<Attempt> {
-        let (node, token) = self.session.introduction()?;
+        let (node, token) = self.session.credentials()?;
         let (endpoint, resolver) = (self.endpoint.clone(), self.resolver.clone());
         let attempt = dial(&endpoint, &resolver, node, &token);
         tokio::pin!(attempt);
@@ -133,14 +139,14 @@ impl Connection {
                 },
                 _ = tick.tick() => self.session.expire(),
             }
-            self.session.say_left();
+            self.session.confirm_detached();
             if self.session.is_empty() {
                 return None;
             }
         }
     }
 
-    /// Waits before the next attempt; a node that comes new is not made to wait.
+    /// Waits before the next attempt; a node that attaches ends the wait.
     async fn pause(&mut self, length: Duration) {
         let end = Instant::now() + length;
         let mut tick = interval(TICK);
@@ -159,18 +165,18 @@ impl Connection {
                 },
                 _ = tick.tick() => self.session.expire(),
             }
-            self.session.say_left();
+            self.session.confirm_detached();
         }
         self.session.expire();
     }
 
-    /// Speaks with the controller until the line is lost or the last node leaves; says why it ended.
+    /// Exchanges messages until the websocket is lost or the last node detaches; returns the reason.
     ///
-    /// Reading and writing go on side by side: a controller that is slow to read must not make us deaf.
-    async fn talk(&mut self, line: Line) -> String {
-        let Line { socket, local } = line;
+    /// Reads and writes concurrently: a controller that is slow to read must not stop the reading of its messages.
+    async fn exchange(&mut self, open: OpenSocket) -> String {
+        let OpenSocket { socket, local } = open;
         let (mut sink, mut stream) = socket.split();
-        self.session.line_opened(local);
+        self.session.connection_opened(local);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut queue: VecDeque<Message> = VecDeque::new();
@@ -181,7 +187,7 @@ impl Connection {
         loop {
             let outgoing = batches(self.session.outgoing()).into_iter();
             queue.extend(outgoing.map(|bytes| Message::Binary(bytes.into())));
-            self.session.say_left();
+            self.session.confirm_detached();
             if self.session.is_empty() {
                 let rest = async {
                     for message in queue {
@@ -226,13 +232,13 @@ impl Connection {
                     self.session.expire();
                     silence += step;
                     if silence > SILENCE_LIMIT {
-                        return format!("nothing was heard for {} s", SILENCE_LIMIT.as_secs());
+                        return format!("nothing was received for {} s", SILENCE_LIMIT.as_secs());
                     }
                     if unflushed || !queue.is_empty() {
                         stuck += step;
                     }
                     if stuck > WRITE_LIMIT {
-                        return format!("nothing was taken for {} s", WRITE_LIMIT.as_secs());
+                        return format!("nothing could be sent for {} s", WRITE_LIMIT.as_secs());
                     }
                     if now - pinged > PING_EVERY && !unflushed {
                         pinged = now;
@@ -248,7 +254,7 @@ impl Connection {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let plain = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     plain

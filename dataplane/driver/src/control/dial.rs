@@ -17,35 +17,35 @@ use super::resolve::Resolver;
 use super::{ControlError, Endpoint, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
-/// An open, greeted connection.
-pub(super) struct Line {
+/// An open, authenticated websocket.
+pub(super) struct OpenSocket {
     pub socket: WebSocketStream<TcpStream>,
-    /// Our address on it.
+    /// The local address.
     pub local: IpAddr,
 }
 
-/// Why there is none.
+/// Why the attempt failed.
 pub(super) enum Failure {
-    /// Not yet, or not reachable: worth another attempt.
-    Again(String),
-    /// The controller does not want us.
+    /// Unreachable at present: worth another attempt.
+    Retry(String),
+    /// The controller refused the credentials.
     Refused(ControlError),
 }
 
-/// An attempt that takes longer than this is given up.
+/// Time limit of an attempt.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Connects and says hello as one of the nodes, with its token; the others show theirs when they register.
+/// Connects and authenticates as one of the nodes with its token; the other nodes send theirs when they register.
 pub(super) async fn dial(
     endpoint: &Endpoint,
     resolver: &Resolver,
     as_node: NodeId,
     token: &Secret,
-) -> Result<Line, Failure> {
+) -> Result<OpenSocket, Failure> {
     let attempt = open(endpoint, resolver, as_node, token);
     match tokio::time::timeout(STEP_LIMIT, attempt).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::Again(format!(
+        Err(_) => Err(Failure::Retry(format!(
             "no answer within {} s",
             STEP_LIMIT.as_secs()
         ))),
@@ -57,14 +57,14 @@ async fn open(
     resolver: &Resolver,
     as_node: NodeId,
     token: &Secret,
-) -> Result<Line, Failure> {
+) -> Result<OpenSocket, Failure> {
     let rest = endpoint.addr.trim_start_matches("ws://");
     let authority = rest.split('/').next().unwrap_or(rest);
-    let addresses = resolver.resolve(authority).await.map_err(Failure::Again)?;
+    let addresses = resolver.resolve(authority).await.map_err(Failure::Retry)?;
     let stream = TcpStream::connect(addresses.as_slice())
         .await
-        .map_err(|error| Failure::Again(error.to_string()))?;
-    // Orders and requests are small and somebody waits for each.
+        .map_err(|error| Failure::Retry(error.to_string()))?;
+    // Orders and requests are small, and their latency matters.
     let _ = stream.set_nodelay(true);
     let local = stream
         .local_addr()
@@ -74,7 +74,7 @@ async fn open(
         .max_frame_size(Some(MAX_MESSAGE));
     let (mut socket, _) = client_async_with_config(endpoint.addr.as_str(), stream, Some(config))
         .await
-        .map_err(|error| Failure::Again(format!("no websocket there: {error}")))?;
+        .map_err(|error| Failure::Retry(format!("the websocket handshake failed: {error}")))?;
     let hello = Hello {
         token: token.0.clone(),
         protocol: u16::from(VERSION),
@@ -87,32 +87,32 @@ async fn open(
         node: as_node,
         message: ToController::Hello(hello),
     };
-    let bytes = encode(&frame).map_err(|error| Failure::Again(error.to_string()))?;
+    let bytes = encode(&frame).map_err(|error| Failure::Retry(error.to_string()))?;
     socket
         .send(Message::Binary(bytes.into()))
         .await
-        .map_err(|error| Failure::Again(error.to_string()))?;
+        .map_err(|error| Failure::Retry(error.to_string()))?;
     welcome(&mut socket).await?;
-    Ok(Line { socket, local })
+    Ok(OpenSocket { socket, local })
 }
 
-/// Waits for the answer to the greeting.
+/// Waits for the reply to the hello message.
 async fn welcome(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Failure> {
     loop {
         let message = match socket.next().await {
             Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Close(_))) | None => {
-                return Err(Failure::Again(
+                return Err(Failure::Retry(
                     "the controller closed the connection".to_owned(),
                 ));
             }
             Some(Ok(_)) => continue,
-            Some(Err(error)) => return Err(Failure::Again(error.to_string())),
+            Some(Err(error)) => return Err(Failure::Retry(error.to_string())),
         };
         let frames = decode_frames::<ToNode>(&message).map_err(|error| {
             let (id, message) = (
                 error.id().to_owned(),
-                format!("the controller's greeting: {error}"),
+                format!("the controller's reply to the hello message: {error}"),
             );
             Failure::Refused(ControlError::Refused {
                 id,

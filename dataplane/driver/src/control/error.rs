@@ -1,49 +1,49 @@
-//! What can go wrong between a node and its controller.
+//! Errors between a node and its controller.
 
 use std::time::Duration;
 
-/// Why the controller did not do what was asked.
+/// Why a request to the controller failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// No connection within the time that the settings allow.
+    /// No connection within the time limit of the settings.
     #[error("controller {addr} could not be reached within {} ms: {last}", limit.as_millis())]
     Unreachable {
-        /// Where it was looked for.
+        /// The controller's address.
         addr: String,
-        /// How long.
+        /// The time limit.
         limit: Duration,
-        /// What the last attempt ended with.
+        /// The error of the last attempt.
         last: String,
     },
-    /// It answered a request, or the greeting, with an error.
+    /// The controller replied with an error.
     #[error("{message}")]
     Refused {
-        /// The id that the controller gave.
+        /// The controller's error id.
         id: String,
-        /// Its sentence.
+        /// The controller's message.
         message: String,
-        /// Its advice.
+        /// The controller's hint.
         hint: Option<String>,
     },
-    /// It did not answer in time.
+    /// The controller did not reply in time.
     #[error("the controller did not answer {what} within {} ms", limit.as_millis())]
     Timeout {
         /// The request's type.
         what: &'static str,
-        /// How long was waited.
+        /// The time limit.
         limit: Duration,
     },
-    /// Too many requests of this node wait already.
+    /// The node has too many pending requests.
     #[error("{limit} requests of this node wait for the controller already")]
     Busy {
-        /// How many may wait.
+        /// The limit.
         limit: usize,
     },
-    /// The connection was lost, and the node's settings say not to make it again.
+    /// The connection was lost, and the node's settings disable reconnecting.
     #[error("the connection to the controller was lost, and `restart_on_disconnect` is off")]
     Lost,
-    /// The node was taken off the connection before the answer came.
+    /// The node was detached before the reply arrived.
     #[error("the node was closed before the controller answered")]
     Closed,
     /// The control thread could not be started.
@@ -52,7 +52,7 @@ pub enum ControlError {
 }
 
 impl ControlError {
-    /// The stable name of this failure; a refusal keeps the controller's.
+    /// The stable id of this error; a refusal keeps the controller's id.
     pub fn id(&self) -> &str {
         match self {
             Self::Unreachable { .. } | Self::Lost => "control.unreachable",
@@ -64,7 +64,7 @@ impl ControlError {
         }
     }
 
-    /// How to fix it, where the controller said so.
+    /// How to fix the error, if the controller gave a hint.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Refused { hint, .. } => hint.as_deref(),

@@ -6,11 +6,11 @@
 //!   └──Executor──── member ◀────orders───────┘
 //! ```
 //!
-//! Everything here runs on one thread, which therefore never waits: not for a packet thread, a name server or a
-//! controller that does not read. A [`member::Member`] holds what a node was told and turns orders into effects. A
-//! node's [`Executor`] begin these, and say later how they ended; only then is the order acknowledged. The connection
-//! itself moves frames, keeps requests until they are answered, and comes back when it is lost. Packets are none of
-//! its business: transfers go on while there is no controller.
+//! Everything here runs on one thread, which must not block: not on a packet thread, a name server or a controller
+//! that does not read. A [`member::Member`] holds the state that the controller requested of a node and turns orders
+//! into effects. A node's [`Executor`] starts these and reports their results later; only then is the order
+//! acknowledged. The connection itself moves frames, keeps pending requests until they are answered, and reconnects
+//! after a loss. Packets do not pass through it: transfers continue without a controller.
 
 mod attached;
 mod backoff;
@@ -35,30 +35,30 @@ use nm_messages::{Metrics, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use error::ControlError;
-pub use member::{link_spec, Effect, Introduction};
+pub use member::{link_spec, Effect, Identity};
 
 use crate::runtime::Carrier;
 
-/// Called once, on any thread, when an effect has ended; an error goes back to the controller as a sentence.
+/// Called once, on any thread, when an effect has ended; the text of an error is sent to the controller.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 
-/// What a node lets the connection do to it. Called on the control thread, which waits for nobody: each call returns
-/// at once.
+/// The operations on a node that the connection uses. Called on the control thread, which must not block: each call
+/// returns at once.
 pub trait Executor: Send + Sync {
-    /// From now on the node's packet threads tell the controller about links. Called before the controller hears of
-    /// the node, so that no link comes up unheard.
+    /// From now on the node's packet threads report link changes to the controller. Called before the node registers,
+    /// so that no change is missed.
     fn report_links_to(&self, report: LinkReport);
-    /// Begins an effect. Effects of one node take place in the order in which they were begun.
+    /// Starts an effect. Effects of one node are carried out in the order in which they were started.
     fn carry_out(&self, effect: Effect, done: Done);
-    /// Asks for the node's counters; `done` is called once, on any thread, with `None` when the node is gone.
+    /// Requests the node's counters; `done` is called once, on any thread, with `None` when the node is closed.
     fn measure(&self, done: Box<dyn FnOnce(Option<NodeStats>) + Send>);
-    /// What is to be reported of these counters; `None` when nothing moved since the last report.
+    /// The report for these counters; `None` when nothing changed since the last report.
     fn report(&self, stats: NodeStats) -> Option<Metrics>;
-    /// The connection was made (again) or lost.
+    /// The connection was made or lost.
     fn connected(&self, up: bool, reason: &str);
 }
 
-/// Where a controller is. Nodes of this process that have the same one share a connection.
+/// The address of a controller. Nodes of this process with the same controller share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Websocket address.
@@ -67,22 +67,22 @@ pub struct Endpoint {
     pub process: u64,
 }
 
-/// A node that wants to be under a controller.
+/// A node to attach to a controller.
 pub struct Registration {
-    /// How it introduces itself.
-    pub who: Introduction,
-    /// What carries out the controller's orders.
+    /// The identity that it registers with.
+    pub identity: Identity,
+    /// Carries out the controller's orders.
     pub executor: Arc<dyn Executor>,
-    /// How long the first connection and registration may take.
+    /// Time limit of the first connection and registration.
     pub limit: Duration,
-    /// Whether to come back when the connection is lost.
+    /// Whether to reconnect when the connection is lost.
     pub reconnect: bool,
 }
 
-/// What becomes of a request: its value, or why there is none. Called on the control thread.
+/// Called on the control thread with the value that a request returned, or with its error.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, ControlError>) + Send>;
 
-/// What nodes ask of the connection.
+/// Messages from nodes to the connection.
 pub(crate) enum Input {
     Attach(Box<Registration>, Reply<()>),
     Detach {
@@ -107,7 +107,7 @@ pub(crate) enum Input {
         name: String,
         detail: Value,
     },
-    /// The node has lost everything that it was told.
+    /// The node has lost all state that the controller sent.
     Restarted {
         node: NodeId,
     },
@@ -118,7 +118,7 @@ pub(crate) enum Input {
         ticket: u64,
         result: Result<(), String>,
     },
-    /// A look-up for a link of a node has ended.
+    /// An address lookup for a link of a node has ended.
     Resolved {
         node: NodeId,
         attached: u64,
@@ -126,7 +126,7 @@ pub(crate) enum Input {
         ticket: u64,
         found: Result<SocketAddr, String>,
     },
-    /// A node's counters are there.
+    /// A node's counters have arrived.
     Measured {
         node: NodeId,
         attached: u64,
@@ -134,24 +134,24 @@ pub(crate) enum Input {
     },
 }
 
-/// Requests of one node that may wait for the controller at the same time: as many as the controller keeps waiting
-/// for groups that do not exist yet. Only programs decide how many there are; all other input of a connection is
-/// bounded by what it reports: states of links, and the steps and counters that the connection itself has asked for.
+/// Largest number of pending requests of one node: the number that the controller keeps waiting for groups that do
+/// not exist yet. Only programs decide how many requests there are; all other input is bounded by what it reports:
+/// states of links, and the steps and counters that the connection itself requested.
 const MAX_REQUESTS: usize = 10_000;
 
-/// A node's place on a connection.
+/// A node's handle to its controller connection.
 #[derive(Clone)]
-pub struct Place {
+pub struct ControlHandle {
     node: NodeId,
     input: UnboundedSender<Input>,
     requests: Arc<AtomicUsize>,
 }
 
-/// How a node's packet threads tell the controller about links, and what else befalls them.
-pub struct LinkReport(Place);
+/// Reports link changes and other events of a node's packet threads to the controller.
+pub struct LinkReport(ControlHandle);
 
-/// Puts a node under a controller. Returns at once; `reply` is called when the controller has accepted the node
-/// and said who it is, or when that failed.
+/// Attaches a node to a controller. Returns at once; `reply` is called when the controller has accepted the node and
+/// sent its settings, or when that failed.
 ///
 /// # Errors
 ///
@@ -160,13 +160,13 @@ pub fn attach(
     endpoint: Endpoint,
     registration: Registration,
     reply: Reply<()>,
-) -> Result<Place, ControlError> {
-    let node = registration.who.node_id;
+) -> Result<ControlHandle, ControlError> {
+    let node = registration.identity.node_id;
     let input = pool::send(endpoint, Input::Attach(Box::new(registration), reply))?;
-    Ok(Place::new(node, input))
+    Ok(ControlHandle::new(node, input))
 }
 
-/// A request that counts until its reply is called or dropped.
+/// A request that is counted as pending until its reply is called or dropped.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -182,7 +182,7 @@ impl Drop for Counted {
     }
 }
 
-impl Place {
+impl ControlHandle {
     fn new(node: NodeId, input: UnboundedSender<Input>) -> Self {
         Self {
             node,
@@ -191,10 +191,8 @@ impl Place {
         }
     }
 
-    /// Asks the controller for something. While there is no connection the request waits for one, and it is asked
-    /// again after a loss: every request means the same when it is made twice. Refused with [`ControlError::Busy`]
-    /// while
-    /// [`MAX_REQUESTS`] wait.
+    /// Sends a request to the controller. Without a connection the request waits for one, and after a loss it is sent
+    /// again: every request is idempotent. Refused with [`ControlError::Busy`] while [`MAX_REQUESTS`] are pending.
     pub fn request(
         &self,
         message: impl Into<ToController>,
@@ -222,7 +220,7 @@ impl Place {
         }
     }
 
-    /// Says goodbye and leaves; returns when the controller has been told, or cannot be.
+    /// Detaches the node; returns when the controller has been informed, or cannot be.
     pub fn detach(&self, reason: &str) {
         let (done, left) = sync_channel(1);
         if self
@@ -240,9 +238,9 @@ impl Place {
 }
 
 impl LinkReport {
-    /// A link changed. Never waits.
+    /// Reports a link change. Never blocks.
     pub fn send(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
-        let Place { node, input, .. } = &self.0;
+        let ControlHandle { node, input, .. } = &self.0;
         let _ = input.send(Input::Link {
             node: *node,
             remote,
@@ -251,16 +249,16 @@ impl LinkReport {
         });
     }
 
-    /// The node's engine is a new one that knows nothing: it registers again, and the controller sends everything.
-    /// Never waits.
+    /// Reports that the node's engine was restarted without state: the node registers again, and the controller sends
+    /// everything. Never blocks.
     pub fn restarted(&self) {
-        let Place { node, input, .. } = &self.0;
+        let ControlHandle { node, input, .. } = &self.0;
         let _ = input.send(Input::Restarted { node: *node });
     }
 
-    /// Something happened that belongs into the lab's event log. Never waits.
-    pub fn tell(&self, name: &str, detail: Value) {
-        let Place { node, input, .. } = &self.0;
+    /// Reports an event for the lab's event log. Never blocks.
+    pub fn report_event(&self, name: &str, detail: Value) {
+        let ControlHandle { node, input, .. } = &self.0;
         let _ = input.send(Input::Event {
             node: *node,
             name: name.to_owned(),
@@ -269,7 +267,7 @@ impl LinkReport {
     }
 }
 
-/// Our end of a connection, for nodes that do not know their address.
+/// The local address of a connection, for nodes that do not know their own.
 pub(crate) const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ struct Pool {
     resolver: Resolver,
 }
 
-/// Hands `input` to the connection behind `endpoint`, making it if need be.
+/// Sends `input` to the connection for `endpoint`; starts the connection if there is none.
 pub(crate) fn send(
     endpoint: Endpoint,
     input: Input,
@@ -32,20 +32,20 @@ pub(crate) fn send(
         }
     }
     let (sender, inputs) = unbounded_channel();
-    // The channel's other end is in our hand, so this cannot fail.
+    // The receiver of the channel still exists, so this cannot fail.
     let _ = sender.send(input);
     let resolver = pool.resolver.clone();
-    let connection = Connection::new(endpoint.clone(), sender.clone(), inputs, resolver);
+    let connection = Connection::new(endpoint.clone(), sender.clone(), inputs, resolver, retire);
     pool.handle.spawn(connection.run());
     connections.insert(endpoint, sender.clone());
     Ok(sender)
 }
 
-/// Forgets a connection that has no nodes, unless one is on its way to it; true when it was forgotten.
+/// Removes a connection that has no nodes, unless its channel holds an input; true when it was removed.
 pub(crate) fn retire(endpoint: &Endpoint, inputs: &UnboundedReceiver<Input>) -> bool {
     let Ok(pool) = pool() else { return true };
     let mut connections = lock(&pool.connections);
-    // New nodes are sent under this lock, so an empty channel stays empty of them.
+    // Inputs of new nodes are sent under this lock, so an empty channel stays empty of them.
     if !inputs.is_empty() {
         return false;
     }
@@ -76,7 +76,7 @@ fn start() -> Result<Pool, ControlError> {
     })
 }
 
-/// Runs something on the control thread, for tests that watch it.
+/// Runs a future on the control thread, for tests that observe that thread.
 #[cfg(test)]
 pub(super) fn spawn(future: std::pin::Pin<Box<dyn std::future::Future<Output = ()> + Send>>) {
     pool().expect("a control thread").handle.spawn(future);

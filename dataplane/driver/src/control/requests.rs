@@ -1,4 +1,4 @@
-//! Requests that wait for an answer, by number and by time.
+//! Pending requests, by number and deadline.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use tokio::time::Instant;
 
 use super::{ControlError, Reply};
 
-/// What a request is for.
+/// The origin of a request.
 pub(super) enum Purpose {
-    /// A node asked for it.
-    Asked(Box<Asked>),
-    /// It registers a node; made anew at every connection.
+    /// A request of a node.
+    NodeRequest(Box<NodeRequest>),
+    /// The registration of a node; sent again on every new connection.
     Register,
 }
 
 /// A request of a node.
-pub(super) struct Asked {
+pub(super) struct NodeRequest {
     pub message: ToController,
     pub limit: Duration,
     pub deadline: Instant,
     pub reply: Reply<Option<Value>>,
 }
 
-/// The requests of one connection that are under way.
+/// The pending requests of one connection.
 #[derive(Default)]
 pub(super) struct Requests {
     last: u32,
@@ -33,7 +33,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Takes in a request and returns its number, which is never 0.
+    /// Adds a request and returns its number, which is never 0.
     pub fn open(&mut self, node: NodeId, purpose: Purpose) -> u32 {
         loop {
             self.last = self.last.wrapping_add(1).max(1);
@@ -44,29 +44,32 @@ impl Requests {
         }
     }
 
-    /// Takes out the request that an answer belongs to.
+    /// Removes and returns the request with this number.
     pub fn close(&mut self, number: u32) -> Option<(NodeId, Purpose)> {
         self.waiting.remove(&number)
     }
 
-    /// The frames that ask again after a loss; registrations are forgotten, because they are made anew.
-    pub fn again(&mut self) -> Vec<Frame<ToController>> {
+    /// The frames that repeat requests after a loss. Registrations are dropped: every connection sends new ones.
+    pub fn repeated_frames(&mut self) -> Vec<Frame<ToController>> {
         self.waiting
-            .retain(|_, (_, purpose)| matches!(purpose, Purpose::Asked(_)));
+            .retain(|_, (_, purpose)| matches!(purpose, Purpose::NodeRequest(_)));
         let frame = |(id, (node, purpose)): (&u32, &(NodeId, Purpose))| match purpose {
-            Purpose::Asked(asked) => Some(Frame {
+            Purpose::NodeRequest(request) => Some(Frame {
                 id: *id,
                 node: *node,
-                message: asked.message.clone(),
+                message: request.message.clone(),
             }),
             Purpose::Register => None,
         };
         self.waiting.iter().filter_map(frame).collect()
     }
 
-    /// Fails the requests whose time is over.
+    /// Fails the requests whose time limit has passed.
     pub fn expire(&mut self, now: Instant) {
-        let over = |(_, purpose): &(NodeId, Purpose)| matches!(purpose, Purpose::Asked(asked) if asked.deadline <= now);
+        let over = |(_, purpose): &(NodeId, Purpose)| match purpose {
+            Purpose::NodeRequest(request) => request.deadline <= now,
+            Purpose::Register => false,
+        };
         let numbers: Vec<u32> = self
             .waiting
             .iter()
@@ -74,13 +77,13 @@ impl Requests {
             .map(|(number, _)| *number)
             .collect();
         for number in numbers {
-            if let Some((_, Purpose::Asked(asked))) = self.waiting.remove(&number) {
-                let Asked {
+            if let Some((_, Purpose::NodeRequest(request))) = self.waiting.remove(&number) {
+                let NodeRequest {
                     message,
                     limit,
                     reply,
                     ..
-                } = *asked;
+                } = *request;
                 reply(Err(ControlError::Timeout {
                     what: message.kind(),
                     limit,
@@ -89,7 +92,7 @@ impl Requests {
         }
     }
 
-    /// Fails the requests of a node that leaves.
+    /// Fails the requests of a node that detaches.
     pub fn abandon(&mut self, node: NodeId, why: &ControlError) {
         let numbers: Vec<u32> = self
             .waiting
@@ -98,8 +101,8 @@ impl Requests {
             .map(|(number, _)| *number)
             .collect();
         for number in numbers {
-            if let Some((_, Purpose::Asked(asked))) = self.waiting.remove(&number) {
-                (asked.reply)(Err(why.clone()));
+            if let Some((_, Purpose::NodeRequest(request))) = self.waiting.remove(&number) {
+                (request.reply)(Err(why.clone()));
             }
         }
     }

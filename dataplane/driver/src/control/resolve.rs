@@ -1,8 +1,8 @@
-//! Resolve host names on a thread of their own, away from the control thread.
+//! Resolve host names on separate threads, away from the control thread.
 //!
-//! The system's look-up is a call that blocks, for many seconds where a name server does not answer, and that cannot
-//! be cancelled. So each runs on a thread of its own, of which there is a fixed number; whoever waits gives up after
-//! a while, and a thread that is still stuck then keeps its place until the system lets it go.
+//! The system's lookup blocks, for many seconds if a name server does not answer, and cannot be cancelled. So each
+//! runs on a thread of its own, and the number of these threads is fixed. The caller gives up after a time limit; a
+//! thread that is still blocked then keeps its slot until the system call returns.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,15 +13,15 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// Look-ups at the same time. Names are few: of controllers, and of nodes with a public address.
+/// Concurrent lookups. There are few names: those of controllers, and of nodes with a public address.
 const THREADS: usize = 16;
-/// How long an answer is waited for: what the resolver of libc gives one name server (resolv.conf(5), `timeout`).
+/// Time limit of a lookup: what the resolver of libc gives one name server (resolv.conf(5), `timeout`).
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Turns `host:port` into addresses; may block.
+/// Resolves `host:port` to addresses; may block.
 pub(super) type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// The look-ups of all connections.
+/// The lookups of all connections.
 #[derive(Clone)]
 pub(super) struct Resolver {
     lookup: Arc<Lookup>,
@@ -30,7 +30,7 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    /// Asks the system.
+    /// Uses the system's resolver.
     pub fn system() -> Self {
         Self::new(
             Arc::new(|name| Ok(name.to_socket_addrs()?.collect())),
@@ -38,7 +38,7 @@ impl Resolver {
         )
     }
 
-    /// Asks `lookup` and waits for `limit` at most.
+    /// Uses `lookup` with a time limit.
     pub fn new(lookup: Arc<Lookup>, limit: Duration) -> Self {
         Resolver {
             lookup,
@@ -51,7 +51,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// A sentence: there is no such name, or no answer in time.
+    /// A sentence: the name does not exist, or there was no answer in time.
     pub async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
         if let Ok(address) = name.parse() {
             return Ok(vec![address]);
@@ -67,11 +67,11 @@ impl Resolver {
     }
 
     async fn look_up(&self, name: String) -> Result<Vec<SocketAddr>, String> {
-        let place = Arc::clone(&self.threads).acquire_owned().await;
-        let place = place.map_err(|error| error.to_string())?;
+        let permit = Arc::clone(&self.threads).acquire_owned().await;
+        let permit = permit.map_err(|error| error.to_string())?;
         let lookup = Arc::clone(&self.lookup);
         let call = spawn_blocking(move || {
-            let _place = place; // held for as long as the thread is, whether or not somebody still waits
+            let _permit = permit; // held until the thread ends, also after the caller has given up
             lookup(&name)
         });
         let found = call.await.map_err(|error| error.to_string())?;
@@ -79,7 +79,7 @@ impl Resolver {
     }
 }
 
-/// Whether text looks like `host:port`; what does not can never be resolved.
+/// Whether the text has the form `host:port`; other text can never be resolved.
 pub(super) fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(resolver.resolve("127.0.0.1:9").await, Ok(vec![address]));
         let address = SocketAddr::from(([10, 0, 0, 1], 80));
         assert_eq!(resolver.resolve("here:80").await, Ok(vec![address]));
-        for (name, reason) in [("empty:80", "it has no address"), ("gone:80", "unknown")] {
+        for (name, reason) in [("empty:80", "it has no address"), ("missing:80", "unknown")] {
             let error = resolver.resolve(name).await.expect_err("no address");
             assert_eq!(error, format!("{name:?} cannot be resolved: {reason}"));
         }
@@ -126,7 +126,7 @@ mod tests {
             tokio::spawn(async move { resolver.resolve(&format!("host-{n}:1")).await })
         });
         for wait in waits.collect::<Vec<_>>() {
-            let error = wait.await.expect("no panic").expect_err("nobody answers");
+            let error = wait.await.expect("no panic").expect_err("a time-out");
             assert!(error.ends_with("no answer within 50 ms"), "{error}");
         }
         assert_eq!(begins.try_iter().count(), THREADS);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_and_port_is_told_from_what_is() {
+    fn texts_of_the_form_host_and_port_are_recognised() {
         for text in ["a:1", "10.0.0.1:80", "[::1]:443", "node.example:65535"] {
             assert!(is_host_and_port(text), "{text}");
         }

@@ -1,30 +1,31 @@
-//! Filter state changes of other nodes: report only nodes that went away or came back.
+//! Filter state changes of other nodes: pass only nodes that became unavailable or available again.
 
 use std::collections::BTreeMap;
 
 use nm_engine::NodeId;
 use nm_messages::NodeState;
 
-use super::member::is_gone;
+use super::member::is_unavailable;
 
-/// The last state of each node that was heard on a line.
+/// The last state of each node that was received on the connection.
 #[derive(Debug, Default)]
 pub(super) struct StateFilter(BTreeMap<NodeId, String>);
 
 impl StateFilter {
-    /// A new line may tell everything again.
+    /// Forgets all states: a new connection may report everything again.
     pub fn forget(&mut self) {
         self.0.clear();
     }
 
-    /// Whether a state matters to the nodes here: somebody has gone, or one that had gone is back. What nodes do
-    /// on their way to being ready is the controller's business, and with a thousand of them a million events.
+    /// Whether a state is relevant to the nodes of this process: a node became unavailable, or is available again.
+    /// Other states on the way to ready concern only the controller, and with a thousand nodes there are a million of
+    /// them.
     pub fn is_relevant(&mut self, change: &NodeState) -> bool {
         let before = self.0.insert(change.node_id, change.state.clone());
         match before {
             Some(before) if before == change.state => false,
-            Some(before) => is_gone(&before) || is_gone(&change.state),
-            None => is_gone(&change.state),
+            Some(before) => is_unavailable(&before) || is_unavailable(&change.state),
+            None => is_unavailable(&change.state),
         }
     }
 }
@@ -34,19 +35,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn going_and_coming_back_matter_and_coming_up_does_not() {
+    fn only_changes_to_and_from_unavailable_are_relevant() {
         let mut state_filter = StateFilter::default();
-        let mut tell = |state: &str| {
+        let mut relevant = |state: &str| {
             state_filter.is_relevant(&NodeState {
                 node_id: 4,
                 state: state.to_owned(),
             })
         };
-        assert!(!tell("starting"));
-        assert!(!tell("ready"));
-        assert!(tell("unreachable"));
-        assert!(!tell("unreachable"));
-        assert!(tell("starting"));
-        assert!(!tell("ready"));
+        assert!(!relevant("starting"));
+        assert!(!relevant("ready"));
+        assert!(relevant("unreachable"));
+        assert!(!relevant("unreachable"));
+        assert!(relevant("starting"));
+        assert!(!relevant("ready"));
     }
 }

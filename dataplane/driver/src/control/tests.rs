@@ -1,4 +1,4 @@
-//! The connection against a controller of a few lines, over a real socket.
+//! Tests of the connection against a minimal controller, over a real socket.
 
 mod connection;
 mod orders;
@@ -24,10 +24,10 @@ use super::*;
 use crate::config::Secret;
 
 const LONG: Duration = Duration::from_secs(20);
-/// The longest that one step on the control thread may take, with a margin for a busy machine of two cores.
+/// Time limit of one step on the control thread, with a margin for a busy machine of two cores.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 
-/// Watches a thread that must never wait: a task on it comes round every few milliseconds and notes how late it is.
+/// Checks that a thread never blocks: a task on it runs every few milliseconds and records how late it is.
 struct Watchdog {
     latest_ms: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
@@ -70,7 +70,7 @@ impl Drop for Watchdog {
 /// One accepted connection of the fake controller.
 struct Peer {
     socket: WebSocket<TcpStream>,
-    heard: std::collections::VecDeque<Frame<ToController>>,
+    received: std::collections::VecDeque<Frame<ToController>>,
 }
 
 impl Peer {
@@ -79,17 +79,17 @@ impl Peer {
         stream.set_read_timeout(Some(LONG)).expect("a time limit");
         Peer {
             socket: accept(stream).expect("a websocket"),
-            heard: Default::default(),
+            received: Default::default(),
         }
     }
 
-    /// Accepts, and answers the greeting.
+    /// Accepts, and replies to the hello message.
     fn welcome(listener: &TcpListener) -> Self {
         let mut peer = Peer::accept(listener);
         let hello = peer.handle_message();
-        let word = word_of(hello.node);
-        assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == word));
-        peer.say(
+        let token = token_of(hello.node);
+        assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == token));
+        peer.send(
             0,
             Welcome {
                 protocol: 1,
@@ -101,16 +101,16 @@ impl Peer {
     }
 
     fn handle_message(&mut self) -> Frame<ToController> {
-        while self.heard.is_empty() {
+        while self.received.is_empty() {
             if let Message::Binary(bytes) = self.socket.read().expect("a message") {
-                self.heard
+                self.received
                     .extend(decode_frames::<ToController>(&bytes).expect("frames"));
             }
         }
-        self.heard.pop_front().expect("just filled")
+        self.received.pop_front().expect("just filled")
     }
 
-    fn say(&mut self, node: u32, message: impl Into<ToNode>) {
+    fn send(&mut self, node: u32, message: impl Into<ToNode>) {
         self.ask(0, node, message);
     }
 
@@ -126,22 +126,22 @@ impl Peer {
             .expect("sent");
     }
 
-    /// Accepts a registration and returns what came with it.
+    /// Accepts a registration and returns its message.
     fn register(&mut self, node: u32) -> nm_messages::StartUp {
         let frame = self.handle_message();
         assert_eq!(frame.node, node);
         let ToController::StartUp(start_up) = frame.message else {
             panic!("{frame:?}")
         };
-        assert_eq!(start_up.token, word_of(node));
-        self.say(
+        assert_eq!(start_up.token, token_of(node));
+        self.send(
             node,
             Ack {
                 re: frame.id,
                 value: None,
             },
         );
-        self.say(node, settings(node));
+        self.send(node, settings(node));
         start_up
     }
 }
@@ -166,13 +166,13 @@ fn settings(node_id: u32) -> NodeSettings {
     }
 }
 
-/// A neighbour whose end is there already: the link is up while the order is still being carried out.
+/// A neighbour whose end of the link exists already: the link comes up while the order is still being carried out.
 const UP_AT_ONCE: u32 = 999;
 
-/// Hands that write down what they are asked to do, and do it at once or when they are told to.
+/// An executor that records effects and ends them at once or when the test releases them.
 struct Recorder {
     record: Mutex<Sender<Effect>>,
-    /// Where what is to be done goes instead of being done.
+    /// Receives the completion callbacks that are held back instead of called.
     held: Option<Mutex<Sender<Done>>>,
     panics: Arc<AtomicBool>,
     links: Mutex<Option<LinkReport>>,
@@ -187,7 +187,7 @@ impl Executor for Recorder {
         if let Effect::Connect(add, _) = &effect {
             if add.remote_node_id == UP_AT_ONCE {
                 let links = self.links.lock().expect("no panic");
-                let report = links.as_ref().expect("a way to tell of links");
+                let report = links.as_ref().expect("a link report");
                 report.send(add.remote_node_id, Some(Carrier::Memory), "at once");
             }
         }
@@ -207,12 +207,12 @@ impl Executor for Recorder {
 }
 
 /// A node's token.
-fn word_of(node: u32) -> String {
-    format!("word-{node}")
+fn token_of(node: u32) -> String {
+    format!("token-{node}")
 }
 
 struct Fixture {
-    place: Place,
+    handle: ControlHandle,
     registered: Receiver<Result<(), ControlError>>,
     effects: Receiver<Effect>,
     held: Receiver<Done>,
@@ -228,12 +228,12 @@ fn attach_with(addr: String, limit: Duration, reconnect: bool) -> Fixture {
     let endpoint = Endpoint { addr, process: 9 };
     let node = Setup::new(2, limit, reconnect, false);
     let reply = node.reply;
-    let place = attach(endpoint, node.registration, reply).expect("a thread");
+    let handle = attach(endpoint, node.registration, reply).expect("a thread");
     let watchdog = Watchdog::over(pool::spawn);
-    node.rest.complete(place, watchdog)
+    node.rest.complete(handle, watchdog)
 }
 
-/// What a node brings to a connection, and what the test keeps of it.
+/// What a node passes to a connection, and what the test keeps.
 struct Setup {
     registration: Registration,
     reply: Reply<()>,
@@ -248,9 +248,9 @@ struct Rest {
 }
 
 impl Rest {
-    fn complete(self, place: Place, watchdog: Watchdog) -> Fixture {
+    fn complete(self, handle: ControlHandle, watchdog: Watchdog) -> Fixture {
         Fixture {
-            place,
+            handle,
             registered: self.registered,
             effects: self.effects,
             held: self.held,
@@ -266,9 +266,9 @@ impl Setup {
         let (answer, registered) = channel();
         let (hold, held) = channel();
         let panics = Arc::new(AtomicBool::new(false));
-        let who = Introduction {
+        let identity = Identity {
             node_id,
-            token: Secret(word_of(node_id)),
+            token: Secret(token_of(node_id)),
             private_network_name: "lab".to_owned(),
             private_address: None,
             link_port: 4000,
@@ -286,7 +286,7 @@ impl Setup {
         };
         Setup {
             registration: Registration {
-                who,
+                identity,
                 executor: Arc::new(executor),
                 limit,
                 reconnect,
@@ -302,14 +302,14 @@ impl Setup {
     }
 }
 
-/// A connection of the test's own, on a thread of its own, whose names are looked up by `lookup`.
+/// A connection on a thread of its own whose names are looked up by `lookup`.
 fn connect_with(
     addr: String,
     nodes: impl IntoIterator<Item = (u32, bool)>,
     lookup: Arc<Lookup>,
 ) -> Vec<Fixture> {
     let (input, inputs) = unbounded_channel();
-    // The nodes come first, because a connection without any ends at once.
+    // The nodes are attached first, because a connection without any ends at once.
     let attach = |(node, holds)| {
         let setup = Setup::new(node, LONG, true, holds);
         let attach = Input::Attach(Box::new(setup.registration), setup.reply);
@@ -318,7 +318,7 @@ fn connect_with(
     };
     let attached: Vec<_> = nodes.into_iter().map(attach).collect();
     let (send, started) = channel();
-    let ours = input.clone();
+    let sender = input.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -327,14 +327,14 @@ fn connect_with(
         let _ = send.send(runtime.handle().clone());
         let resolver = Resolver::new(lookup, Duration::from_millis(300));
         let endpoint = Endpoint { addr, process: 9 };
-        runtime.block_on(Connection::new(endpoint, ours, inputs, resolver).run());
+        runtime.block_on(Connection::new(endpoint, sender, inputs, resolver, pool::retire).run());
         runtime.shutdown_background(); // a look-up may be stuck for as long as the test holds it
     });
     let handle = started.recv().expect("a runtime");
     let complete = |(node, rest): (u32, Rest)| {
         let input = input.clone();
         let watchdog = Watchdog::over(|task| drop(handle.spawn(task)));
-        rest.complete(Place::new(node, input), watchdog)
+        rest.complete(ControlHandle::new(node, input), watchdog)
     };
     attached.into_iter().map(complete).collect()
 }

@@ -18,13 +18,13 @@ pub enum NodeError {
     /// The node could not be started on this machine.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// The controller refused, or cannot be asked.
+    /// The controller refused, or cannot be reached.
     #[error(transparent)]
     Control(#[from] ControlError),
     /// The engine refused.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// An argument that cannot be meant.
+    /// An invalid argument.
     #[error("{message}")]
     Argument {
         /// Stable name.
@@ -32,13 +32,13 @@ pub enum NodeError {
         /// One sentence.
         message: String,
     },
-    /// No group of that number is known here.
+    /// This node knows no group with that number.
     #[error("group {0} is unknown here")]
     UnknownGroup(u32),
-    /// No session of that number is known here.
+    /// This node knows no session with that number.
     #[error("session {0} is unknown here")]
     UnknownSession(SessionId),
-    /// The session has nothing to hand out.
+    /// The session has no data to return.
     #[error("session {session} has no data: {reason}")]
     NoData {
         /// The session.
@@ -46,30 +46,30 @@ pub enum NodeError {
         /// Why not.
         reason: String,
     },
-    /// Too many received bytes wait to be fetched.
+    /// Too many received bytes have not been fetched.
     #[error("{0}")]
     Unfetched(String),
-    /// Something took longer than it may.
+    /// An operation exceeded its time limit.
     #[error("{what} took longer than {} ms", limit.as_millis())]
     Timeout {
-        /// What was waited for.
+        /// The operation.
         what: String,
-        /// For how long.
+        /// The time limit.
         limit: Duration,
     },
     /// The node was closed.
     #[error("the dataplane of node {0} is closed")]
     Closed(u32),
-    /// The receiver was closed, or its node was.
+    /// The receiver or its node was closed.
     #[error("the receiver is closed")]
     ReceiverClosed,
-    /// An answer of another kind than the question: our own mistake.
-    #[error("the node answered {0} with something else")]
+    /// The node sent a reply of the wrong kind: a defect of this program.
+    #[error("the node answered {0} with a reply of the wrong kind")]
     Internal(&'static str),
 }
 
 impl NodeError {
-    /// The stable name of this failure.
+    /// The stable id of this error.
     pub fn id(&self) -> &str {
         match self {
             Self::Config(error) => error.first().id,
@@ -88,7 +88,7 @@ impl NodeError {
         }
     }
 
-    /// How to fix it, where that is known.
+    /// How to fix the error, where that is known.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Runtime(RuntimeError::Kernel(error)) => error.hint(),

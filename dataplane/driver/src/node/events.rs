@@ -1,20 +1,21 @@
-//! What happened to a node, kept until somebody asks.
+//! Events of a node, buffered until the program reads them.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use nm_engine::SessionId;
 
-/// Events kept at most; enough for a burst of a thousand members, and bounded for a program that never looks.
-pub const STASH_LIMIT: usize = 4096;
+/// Largest number of buffered events: enough for a burst of a thousand members, and bounded for a program that never
+/// reads them.
+pub const EVENT_LIMIT: usize = 4096;
 
-/// Something that happened to this node or that it was told.
+/// An event of this node, or one that the controller reported to it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// The controller says that every node is ready.
+    /// The controller has reported that every node is ready.
     TopologyReady,
-    /// A group that this node asked for exists.
+    /// A group that this node requested exists.
     GroupCreated {
         /// The group.
         group_id: u32,
@@ -25,7 +26,7 @@ pub enum NodeEvent {
         /// The name its creator gave it.
         label: String,
     },
-    /// A group was taken out of the directory.
+    /// A group was removed from the directory.
     GroupRemoved {
         /// The group.
         group_id: u32,
@@ -34,22 +35,22 @@ pub enum NodeEvent {
     GroupRoutesInstalled {
         /// The group.
         group_id: u32,
-        /// The root of its trees.
+        /// How many trees now pass through this node.
         src_node_id: u32,
         /// How many trees now pass here.
         routes: u32,
     },
-    /// This node became a member.
+    /// This node became a member of a group.
     LocalMemberJoined {
         /// The group.
         group_id: u32,
     },
-    /// This node is no member any more.
+    /// This node is no longer a member of a group.
     LocalMemberLeft {
         /// The group.
         group_id: u32,
     },
-    /// Another node joined or left a group of this node's.
+    /// Another node joined or left a group that this node owns.
     MemberChanged {
         /// The group.
         group_id: u32,
@@ -69,20 +70,20 @@ pub enum NodeEvent {
     LinkState {
         /// The neighbour.
         remote_node_id: u32,
-        /// Whether it carries packets.
+        /// Whether the link carries packets.
         up: bool,
-        /// Why.
+        /// The reason.
         reason: String,
-        /// What carries it while it is up: `memory`, `shared`, `unix` or `tcp`.
+        /// The carrier of a link that is up: `memory`, `shared`, `unix` or `tcp`.
         kind: &'static str,
     },
-    /// The process has no unix socket for links, though it should; links to other processes go over TCP.
+    /// The process could not open its unix socket for links; links to other processes use TCP.
     NoListener {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The node's packet engine failed and was started anew: its receivers and sessions are over, and links and routes
-    /// come again from the controller.
+    /// The node's packet engine failed and was restarted: its receivers and sessions have ended, and the controller
+    /// sends links and routes again.
     EngineRestarted {
         /// What failed.
         reason: String,
@@ -91,7 +92,7 @@ pub enum NodeEvent {
     SessionFinished {
         /// The session.
         session_id: SessionId,
-        /// How.
+        /// Its final state.
         state: &'static str,
     },
     /// A receiver of a session changed its state.
@@ -107,41 +108,41 @@ pub enum NodeEvent {
     Controller {
         /// Whether there is a connection now.
         connected: bool,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Events in the order in which they happened; the oldest go first when there are too many.
+/// Events in order of occurrence; when the buffer is full, the oldest event is dropped.
 #[derive(Debug, Default)]
-pub struct Stash {
+pub struct EventBuffer {
     events: VecDeque<NodeEvent>,
-    forgotten: u64,
+    dropped: u64,
 }
 
-impl Stash {
-    /// Keeps an event.
+impl EventBuffer {
+    /// Appends an event.
     pub fn push(&mut self, event: NodeEvent) {
-        if self.events.len() == STASH_LIMIT {
+        if self.events.len() == EVENT_LIMIT {
             self.events.pop_front();
-            self.forgotten += 1;
+            self.dropped += 1;
         }
         self.events.push_back(event);
     }
 
-    /// Keeps several, or none.
+    /// Appends any number of events.
     pub fn extend(&mut self, events: impl IntoIterator<Item = NodeEvent>) {
         events.into_iter().for_each(|event| self.push(event));
     }
 
-    /// Hands out the oldest event.
+    /// Removes and returns the oldest event.
     pub fn pop(&mut self) -> Option<NodeEvent> {
         self.events.pop_front()
     }
 
-    /// How many events went unseen because there were too many.
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
+    /// How many events were dropped because the buffer was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 }
 
@@ -150,14 +151,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_events_go_first_and_are_counted() {
-        let mut stash = Stash::default();
-        for group_id in 0..STASH_LIMIT as u32 + 3 {
-            stash.push(NodeEvent::LocalMemberJoined { group_id });
+    fn a_full_buffer_drops_the_oldest_events_and_counts_them() {
+        let mut buffer = EventBuffer::default();
+        for group_id in 0..EVENT_LIMIT as u32 + 3 {
+            buffer.push(NodeEvent::LocalMemberJoined { group_id });
         }
-        assert_eq!(stash.forgotten(), 3);
+        assert_eq!(buffer.dropped(), 3);
         assert_eq!(
-            stash.pop(),
+            buffer.pop(),
             Some(NodeEvent::LocalMemberJoined { group_id: 3 })
         );
     }

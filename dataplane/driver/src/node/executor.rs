@@ -9,17 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nm_engine::{AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats};
 use nm_messages::{AddNode, FlowCounter, LinkCounter, Metrics};
 
-use super::call;
+use super::agent_request;
 use super::events::NodeEvent;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
 use crate::control::{link_spec, Done, Effect, Executor, LinkReport};
 use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
-/// Flows in one report; a node with more reports its busiest.
+/// Flows in one report; a node that has more reports those with the most bytes.
 const FLOWS_PER_REPORT: usize = 256;
 
-/// A node that its controller gives orders to.
+/// Carries out the controller's orders for one node.
 pub(super) struct NodeExecutor {
     pub port: NodePort,
     pub state: Arc<NodeState>,
@@ -29,7 +29,7 @@ pub(super) struct NodeExecutor {
     pub reported: Mutex<(Vec<LinkCounter>, Reported)>,
 }
 
-/// Packets and bytes of each flow when it was last looked at.
+/// Packets and bytes of each flow at the last report.
 type Reported = HashMap<[u8; 16], (u64, u64)>;
 
 impl Executor for NodeExecutor {
@@ -88,21 +88,21 @@ impl Executor for NodeExecutor {
             } => {
                 self.command(Command::LeaveGroup { group_id }, done);
             }
-            Effect::Gone { node, reason } => {
+            Effect::NodeGone { node, reason } => {
                 self.command(Command::NodeGone { node, reason }, done);
             }
             Effect::Note(event) => {
                 self.state.note(event);
                 done(Ok(()));
             }
-            Effect::AgentWanted => {
-                call::made();
+            Effect::AgentRequested => {
+                agent_request::record();
                 done(Ok(()));
             }
             Effect::TopologyReady => {
                 self.state.change(|facts| {
                     if !std::mem::replace(&mut facts.topology_ready, true) {
-                        facts.stash.push(NodeEvent::TopologyReady);
+                        facts.events.push(NodeEvent::TopologyReady);
                     }
                 });
                 done(Ok(()));
@@ -134,7 +134,7 @@ impl Executor for NodeExecutor {
         self.state.change(|facts| {
             if std::mem::replace(&mut facts.connected, up) != up {
                 let reason = reason.to_owned();
-                facts.stash.push(NodeEvent::Controller {
+                facts.events.push(NodeEvent::Controller {
                     connected: up,
                     reason,
                 });
@@ -145,8 +145,9 @@ impl Executor for NodeExecutor {
 
 impl NodeExecutor {
     fn command(&self, command: Command, done: Done) {
-        self.port
-            .command_then(command, |answer| done(answer.map(|_| ()).map_err(said)));
+        self.port.command_then(command, |answer| {
+            done(answer.map(|_| ()).map_err(error_text))
+        });
     }
 
     fn connect(&self, add: AddNode, address: Option<SocketAddr>, done: Done) {
@@ -165,26 +166,26 @@ impl NodeExecutor {
             remote_name: add.remote_name,
         };
         self.port
-            .connect_link_then(setup, |answer| done(answer.map_err(said)));
+            .connect_link_then(setup, |answer| done(answer.map_err(error_text)));
     }
 
-    /// A link that is not there is as good as removed.
+    /// Removing a link that does not exist succeeds.
     fn remove(&self, remote: NodeId, done: Done) {
         let state = Arc::clone(&self.state);
         self.port.remove_link_then(remote, move |answer| {
-            let gone = match answer {
+            let removed = match answer {
                 Ok(()) | Err(PortError::Command(CommandError::UnknownLink(_))) => Ok(()),
-                Err(error) => Err(said(error)),
+                Err(error) => Err(error_text(error)),
             };
-            if gone.is_ok() {
+            if removed.is_ok() {
                 state.change(|facts| facts.links.remove(&remote));
             }
-            done(gone);
+            done(removed);
         });
     }
 
-    /// The directory is a fact as soon as the controller says so, because the answer to a request may be the next
-    /// thing on the line, and its caller uses the group at once.
+    /// The directory changes as soon as the order arrives, because the reply to a request may be the next message on
+    /// the connection, and its caller uses the group at once.
     fn groups(&self, groups: Vec<nm_engine::GroupInfo>, removed: Vec<u32>, done: Done) {
         self.state.change(|facts| {
             for group in &groups {
@@ -201,7 +202,7 @@ impl NodeExecutor {
     }
 }
 
-fn said(error: PortError) -> String {
+fn error_text(error: PortError) -> String {
     error.to_string()
 }
 
@@ -219,7 +220,7 @@ fn link_counter(link: &LinkStats) -> LinkCounter {
     }
 }
 
-/// The busiest flows among those that moved since the last report.
+/// The flows with the most bytes among those that changed since the last report.
 fn moved_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
     let moves =
         |flow: &&FlowStats| before.get(&flow_id(flow)).copied() != Some((flow.packets, flow.bytes));
@@ -235,7 +236,7 @@ fn moved_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
     moved.into_iter().map(counter).collect()
 }
 
-/// Sixteen bytes that name a flow: addresses, ports, protocol.
+/// A 16-byte key of a flow: addresses, ports, protocol.
 fn flow_id(flow: &FlowStats) -> [u8; 16] {
     let mut id = [0; 16];
     id[0..4].copy_from_slice(&flow.src.octets());

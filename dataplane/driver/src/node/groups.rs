@@ -1,4 +1,4 @@
-//! Groups and trees: requests to the controller, and looks at what it installed.
+//! Groups and trees: requests to the controller, and queries of what it installed.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::state::KnownGroup;
 use super::{Node, REQUEST_LIMIT};
 use crate::control::ControlError;
 
-/// How long joining waits for a group that does not exist yet, unless told otherwise: programs of one experiment
-/// start together, and the one that makes the group is not always the first.
+/// How long joining waits by default for a group that does not exist yet: programs of one experiment start together,
+/// and the one that creates the group is not always the first.
 pub const JOIN_WAIT: Duration = Duration::from_secs(30);
 
 /// A directed edge of a tree.
@@ -38,7 +38,7 @@ impl Node {
         })
     }
 
-    /// The group with `label`; without one the group that this node created last, if it is known by now.
+    /// The group with `label`; without a label the last group that this node created, if the directory has it.
     pub fn group(&self, label: Option<&str>) -> Option<KnownGroup> {
         let node_id = self.settings.node_id;
         self.state.look(|facts| match label {
@@ -49,7 +49,7 @@ impl Node {
                 .cloned(),
             None => match facts.created_last {
                 Some(group_id) => facts.groups.get(&group_id).cloned(),
-                // A program that was started again finds the group of its former life.
+                // A restarted program finds the group that its previous incarnation created.
                 None => facts
                     .groups
                     .values()
@@ -66,7 +66,7 @@ impl Node {
             .look(|facts| facts.groups.get(&group_id).map(|group| group.group_ip))
     }
 
-    /// Makes this node a member; a group that does not exist yet is waited for.
+    /// Makes this node a member; waits for a group that does not exist yet.
     pub fn join_group(&self, group_id: u32, wait: Duration) -> Result<Arc<Pending<()>>, NodeError> {
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         let port = self.port.clone();
@@ -80,13 +80,13 @@ impl Node {
         )
     }
 
-    /// Ends the membership here at once; the controller is told meanwhile.
+    /// Ends the membership on this node at once and sends a request to the controller in the background.
     pub fn leave_group(&self, group_id: u32) -> Result<(), NodeError> {
         self.group_address(group_id)
             .ok_or(NodeError::UnknownGroup(group_id))?;
         self.command(Command::LeaveGroup { group_id })?;
-        // What becomes of it is not waited for: a request is repeated until the controller has heard it.
-        self.place
+        // The reply is not awaited: the request is repeated until the controller has received it.
+        self.handle
             .request(LeaveGroup { group_id }, REQUEST_LIMIT, Box::new(drop));
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Node {
         self.ask(message, REQUEST_LIMIT, |_| Ok(()))
     }
 
-    /// Lets the controller compute a tree and install it; gives its edges.
+    /// Has the controller compute and install a tree; returns its edges.
     pub fn compute_group_routes(
         &self,
         group_id: u32,
@@ -153,7 +153,7 @@ impl Node {
         })
     }
 
-    /// How many trees of the group from that source pass here.
+    /// How many trees of the group from that source pass through this node.
     pub fn group_routes(&self, group_id: u32, src_node_id: NodeId) -> u32 {
         let trees = self.state.look(|facts| facts.trees.get(&group_id).copied());
         trees
@@ -173,12 +173,12 @@ impl Node {
         let reply = move |result: Result<Option<Value>, ControlError>| {
             answer.fill(result.map_err(NodeError::from).and_then(then));
         };
-        self.place.request(message, limit, Box::new(reply));
+        self.handle.request(message, limit, Box::new(reply));
         Ok(pending)
     }
 }
 
-/// A number in a map.
+/// An unsigned integer of a map.
 fn field(value: &Value, name: &str) -> Option<u32> {
     let found = value
         .as_map()?
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edges_are_read_from_what_travelled() {
+    fn edges_are_parsed_from_a_reply() {
         let pair = |a: u32, b: u32| Value::from(vec![Value::from(a), Value::from(b)]);
         assert_eq!(
             edges(&Value::from(vec![pair(1, 2), pair(2, 3)])),

@@ -1,4 +1,4 @@
-//! What a node says about itself.
+//! Information about a node: addresses, settings and counters.
 
 use nm_engine::NodeStats;
 
@@ -7,20 +7,20 @@ use super::state::KnownLink;
 use super::wait::lock;
 use super::Node;
 
-/// A node's counters with what the node knows besides.
+/// The engine's counters, together with the node's own facts.
 pub struct Statistics {
     /// Counters of the engine.
     pub engine: NodeStats,
-    /// Links as they were last reported, by neighbour.
+    /// The last reported state of each link, by neighbour.
     pub links: Vec<(u32, KnownLink)>,
-    /// Events that nobody looked at in time.
+    /// Events that were dropped because the program did not read them in time.
     pub events_forgotten: u64,
     /// Whether there is a connection to the controller.
     pub controller_connected: bool,
 }
 
 impl Node {
-    /// Where the node is and how it is reached, as names and texts.
+    /// The node's addresses and settings as pairs of name and text.
     pub fn network_info(&self) -> Vec<(&'static str, String)> {
         let settings = &self.settings;
         let user = lock(&self.addresses).user_addr(settings.node_id);
@@ -56,12 +56,12 @@ impl Node {
         ]
     }
 
-    /// Whether the node's device carries super-packets, in words.
+    /// A sentence: whether the node's device carries super-packets.
     pub fn offload(&self) -> String {
         self.port.offload().to_string()
     }
 
-    /// The node's counters at this moment.
+    /// The node's current counters.
     pub fn statistics(&self) -> Result<Statistics, NodeError> {
         self.check_open()?;
         let engine = self.port.stats()?;
@@ -72,7 +72,7 @@ impl Node {
                 .iter()
                 .map(|(remote, link)| (*remote, link.clone()))
                 .collect(),
-            events_forgotten: facts.stash.forgotten(),
+            events_forgotten: facts.events.dropped(),
             controller_connected: facts.connected,
         }))
     }

@@ -1,4 +1,4 @@
-//! Messages to nodes and groups, and the receivers that take them.
+//! Send messages to nodes and groups, and register receivers.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
@@ -13,10 +13,10 @@ use super::state::NodeState;
 use super::Node;
 use crate::runtime::NodePort;
 
-/// How long a first message waits for the lab to be ready, at most.
+/// The longest time that a first message waits for the lab to be ready.
 pub const SEND_WAIT: Duration = Duration::from_secs(10);
 
-/// A registered flow and its queue. Dropping it ends it.
+/// A registered flow and its queue. Dropping it unregisters the receiver.
 pub struct Receiver {
     id: ReceiverId,
     port: NodePort,
@@ -30,7 +30,7 @@ impl Receiver {
         &self.queue
     }
 
-    /// Stops receiving; what arrived can still be taken. Twice is fine.
+    /// Stops receiving; messages that have arrived can still be taken. A second call has no effect.
     pub fn close(&self) {
         if !self.queue.is_closed() {
             self.port
@@ -47,18 +47,18 @@ impl Drop for Receiver {
 }
 
 impl Node {
-    /// Whether messages should go now. Before every node is ready they would be lost on the way, or for want of
-    /// a receiver; programs that start together should not have to know that.
+    /// Whether messages may be sent now. Before every node is ready they would be lost for want of a route or a
+    /// receiver; programs that start together need not handle that themselves.
     pub fn may_send(&self) -> bool {
         self.waited.load(Ordering::Relaxed) || self.topology_ready()
     }
 
-    /// The wait for readiness is over, one way or the other; no message waits again.
+    /// Ends the wait for readiness, whether the lab became ready or the limit passed; no later message waits.
     pub fn end_send_wait(&self) {
         self.waited.store(true, Ordering::Relaxed);
     }
 
-    /// Sends one message, whole or not at all, and returns how many were sent before it.
+    /// Sends one complete message or none, and returns how many were sent before it.
     pub fn send_message(
         &self,
         target: Target,
@@ -82,7 +82,7 @@ impl Node {
             .ok_or(NodeError::UnknownGroup(group_id))
     }
 
-    /// Receives what `src_node` sends to this node, or to a group, with these ports.
+    /// Registers a receiver for what `src_node` sends to this node, or to a group, with these ports.
     pub fn register_receiver(
         &self,
         src_node: NodeId,

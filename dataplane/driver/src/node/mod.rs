@@ -1,11 +1,11 @@
 //! The public API of a node: what `nextmini_py.Dataplane` wraps.
 //!
-//! Calls come in three kinds. Questions look at the node's facts and never wait. Requests go to the controller and
-//! give a [`Pending`] answer. Commands go to the node's shard and take microseconds. Nothing here waits for longer
-//! by itself: the seam to Python waits on signals, a slice at a time, so that it can be interrupted; event loops
-//! wait on a [`wait::Waker`].
+//! There are three kinds of calls. Queries read the node's facts and never block. Requests go to the controller and
+//! return a [`Pending`] reply. Commands go to the node's shard and take microseconds. No call blocks for longer: the
+//! Python binding waits on signals in short slices, so that it can be interrupted; event loops wait on a
+//! [`wait::Waker`].
 
-pub mod call;
+pub mod agent_request;
 pub mod error;
 pub mod events;
 mod executor;
@@ -35,11 +35,11 @@ pub use start::Options;
 pub use wait::{Deadline, Signal, Waker};
 
 use crate::config::NodeSettings;
-use crate::control::Place;
+use crate::control::ControlHandle;
 use crate::runtime::{NodePort, Runtime};
 use state::NodeState;
 
-/// How long a request to the controller may take, a lost connection on the way included.
+/// Time limit of a request to the controller, including time without a connection.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// A node in this process. Dropping it closes it.
@@ -48,7 +48,7 @@ pub struct Node {
     runtime: Arc<Runtime>,
     port: NodePort,
     state: Arc<NodeState>,
-    place: Place,
+    handle: ControlHandle,
     addresses: Arc<Mutex<AddressPlan>>,
     registration: Arc<Pending<()>>,
     sent: AtomicU64,
@@ -57,27 +57,27 @@ pub struct Node {
 }
 
 impl Node {
-    /// What the node's file said.
+    /// The node's settings.
     pub fn settings(&self) -> &NodeSettings {
         &self.settings
     }
 
-    /// Done when the controller has accepted the node and said who it is.
+    /// Completes when the controller has accepted the node and sent its settings.
     pub fn registration(&self) -> &Arc<Pending<()>> {
         &self.registration
     }
 
-    /// Fires when a fact about the node changed.
+    /// Notified when a fact about the node changes.
     pub fn signal(&self) -> &Signal {
         &self.state.signal
     }
 
-    /// Whether the controller has said that every node is ready.
+    /// Whether the controller has reported that every node is ready.
     pub fn topology_ready(&self) -> bool {
         self.state.look(|facts| facts.topology_ready)
     }
 
-    /// The oldest event that was not handed out yet.
+    /// The oldest event that was not returned yet.
     pub fn next_event(&self) -> Option<NodeEvent> {
         self.state.next_event()
     }
@@ -87,12 +87,12 @@ impl Node {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Says goodbye to the controller, takes the links down and ends whatever waits. Twice is fine.
+    /// Detaches from the controller, removes the links and ends pending waits. A second call has no effect.
     pub fn close(&self) {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.place.detach("closed by its program");
+        self.handle.detach("closed by its program");
         self.port.close();
         self.state.end();
     }

@@ -6,18 +6,18 @@ use std::time::Duration;
 use super::error::NodeError;
 use super::wait::{lock, Signal};
 
-/// A result that another thread will fill in once.
+/// A result that another thread sets once.
 ///
-/// Whoever waits may give up at any time; the work behind it goes on, and a later look still finds the result.
+/// A waiting thread may give up at any time; the operation continues, and a later call still finds its result.
 #[derive(Debug)]
 pub struct Pending<T> {
     result: Mutex<Option<Result<T, NodeError>>>,
-    /// Fires when the result is there.
+    /// Notified when the result is set.
     pub signal: Signal,
 }
 
 impl<T> Pending<T> {
-    /// Nothing yet.
+    /// Without a result.
     pub fn new() -> Arc<Self> {
         Arc::new(Pending {
             result: Mutex::new(None),
@@ -25,13 +25,13 @@ impl<T> Pending<T> {
         })
     }
 
-    /// Puts the result in.
+    /// Sets the result.
     pub fn fill(&self, result: Result<T, NodeError>) {
         *lock(&self.result) = Some(result);
         self.signal.notify();
     }
 
-    /// Takes the result if it is there.
+    /// Takes the result if it is set.
     pub fn take(&self) -> Option<Result<T, NodeError>> {
         lock(&self.result).take()
     }
@@ -40,7 +40,7 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     ///
-    /// The failure that was filled in, or [`NodeError::Timeout`].
+    /// The error that was set as the result, or [`NodeError::Timeout`].
     pub fn wait(&self, what: &str, limit: Duration) -> Result<T, NodeError> {
         let late = || NodeError::Timeout {
             what: what.to_owned(),

@@ -1,9 +1,9 @@
 //! The queue between the packet path and a program that receives messages.
 //!
-//! The packet side pushes and never waits: its thread carries the packets of many nodes, and those that a node only
-//! forwards. The program takes one message or a whole batch under one lock. A full queue loses the newest message,
-//! and counts it. With the node's back-pressure setting a full queue grows instead, up to a bound in bytes, so that
-//! a program which reads, but not all the time, loses nothing; one that has stopped reading loses what is beyond.
+//! The packet thread pushes and never blocks: it carries the packets of many nodes, including those that a node only
+//! forwards. The program takes one message or a whole batch under one lock. A full queue drops the newest message and
+//! counts it. With the node's back-pressure setting a full queue grows instead, up to a bound in bytes: a program
+//! that reads with pauses loses nothing; one that has stopped reading loses what exceeds the bound.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -14,15 +14,15 @@ use nm_engine::Delivery;
 
 use super::wait::{lock, Signal};
 
-/// What a queue with back-pressure may hold beyond its capacity, in bytes: what a link of 1 Gb/s brings in a quarter
-/// of a second. A program that does not read for longer than that is no reader for such a rate.
+/// Bytes that a queue with back-pressure may hold beyond its capacity: what a link of 1 Gb/s delivers in a quarter of
+/// a second. A program that does not read for longer cannot keep up with such a rate.
 const BACKLOG_BYTES: usize = 32 << 20;
 
-/// What a message costs besides its payload, about: a queue of empty messages is bounded too.
+/// Approximate memory cost of a message besides its payload, so that a queue of empty messages is bounded too.
 const MESSAGE_BYTES: usize = 128;
 
-/// Payloads up to this size are copied out of their packet, so that a queue of small messages does not hold a
-/// 66 KB buffer for each.
+/// Payloads up to this size are copied out of their packet, so that a queue of small messages does not hold a 66 KB
+/// buffer for each.
 const COPY_LIMIT: usize = 4096;
 
 /// A message as it arrived.
@@ -36,14 +36,14 @@ pub struct Message {
     pub src_port: u16,
     /// Receiver's port.
     pub dst_port: u16,
-    /// Equal for messages of one flow.
+    /// Identifies the flow: equal for all messages of one flow.
     pub flow_id: u64,
-    /// Counts the receiver's messages.
+    /// Sequence number among the receiver's messages.
     pub message_id: u64,
 }
 
 impl Message {
-    /// The memory that it takes: a payload that stayed in its packet keeps the whole buffer.
+    /// Memory used by the message: a payload that stayed in its packet holds the whole buffer.
     fn cost(&self) -> usize {
         MESSAGE_BYTES
             + match &self.body {
@@ -92,7 +92,7 @@ pub struct Queue {
     messages: Mutex<Messages>,
     dropped: AtomicU64,
     closed: AtomicBool,
-    /// Fires when a message arrives or the queue is closed.
+    /// Notified when a message arrives or the queue is closed.
     pub signal: Signal,
 }
 
@@ -115,7 +115,7 @@ impl Queue {
         }
     }
 
-    /// Puts a message in; `false` when there is no room. Never waits for room.
+    /// Appends a message; `false` when the queue is full. Never blocks.
     pub fn push(&self, message: Message) -> bool {
         let cost = message.cost();
         let mut messages = lock(&self.messages);
@@ -132,7 +132,7 @@ impl Queue {
         true
     }
 
-    /// Takes the oldest message.
+    /// Removes and returns the oldest message.
     pub fn pop(&self) -> Option<Message> {
         let mut messages = lock(&self.messages);
         let message = messages.queue.pop_front()?;
@@ -140,7 +140,7 @@ impl Queue {
         Some(message)
     }
 
-    /// Takes up to `limit` messages in order.
+    /// Removes and returns up to `limit` messages in order.
     pub fn pop_many(&self, limit: usize) -> VecDeque<Message> {
         let mut messages = lock(&self.messages);
         if messages.queue.len() <= limit {
@@ -151,18 +151,18 @@ impl Queue {
         taken
     }
 
-    /// Messages that found no room so far.
+    /// Messages dropped so far because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Ends the queue: nothing more comes in, what is there can still be taken.
+    /// Closes the queue: it accepts no more messages, and those in it can still be taken.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.signal.notify();
     }
 
-    /// Whether the queue was ended.
+    /// Whether the queue is closed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_loses_the_newest_and_counts_it() {
+    fn a_full_queue_drops_the_newest_message_and_counts_it() {
         let queue = Queue::new(2, false);
         assert_eq!(
             (0..3).map(|id| queue.push(message(id))).collect::<Vec<_>>(),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn with_back_pressure_a_reader_makes_room_and_nothing_is_lost() {
+    fn with_back_pressure_nothing_is_lost_while_the_program_reads() {
         let queue = Queue::new(2, true);
         std::thread::scope(|scope| {
             scope.spawn(|| (0..100).for_each(|id| assert!(queue.push(message(id)))));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn with_back_pressure_a_reader_that_stopped_is_not_waited_for() {
+    fn with_back_pressure_the_queue_of_a_stopped_reader_is_bounded() {
         let queue = Queue::new(1, true);
         let (len, start) = (COPY_LIMIT, Instant::now());
         let fits = (BACKLOG_BYTES / (len + MESSAGE_BYTES)) as u64;
@@ -246,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn with_back_pressure_empty_messages_are_bounded_too() {
+    fn with_back_pressure_the_number_of_empty_messages_is_bounded() {
         let queue = Queue::new(1, true);
         let taken = (0..1_000_000).filter(|&id| queue.push(message(id))).count();
         assert_eq!(taken, BACKLOG_BYTES / MESSAGE_BYTES);
     }
 
     #[test]
-    fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
+    fn a_closed_queue_returns_its_messages_and_accepts_no_more() {
         let queue = Queue::new(2, true);
         queue.push(message(0));
         queue.close();

@@ -1,72 +1,72 @@
-//! What a node remembers of its lossless transfers: how they ended, and the bytes that nobody has fetched yet.
+//! Records of a node's lossless transfers: results, and received bytes that were not fetched yet.
 //!
-//! The engine hands over the report and the bytes with the end of a transfer and forgets them. What is kept here is
-//! bounded. Of transfers whose bytes were fetched, or that have none, the latest are remembered. Bytes are never
-//! thrown away for want of room: whoever lets too many of them lie is refused new receive calls until they are
-//! fetched or the transfers cancelled.
+//! The engine hands over the report and the bytes at the end of a transfer and keeps neither. The records are
+//! bounded. Of transfers without bytes, or whose bytes were fetched, the latest are kept. Unfetched bytes are never
+//! discarded for want of room: above the limit new receive calls are refused until bytes are fetched or transfers
+//! cancelled.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use nm_engine::{Role, SessionId, SessionReport, SessionState};
 
-/// Ended transfers without bytes that are remembered.
+/// Largest number of records of ended transfers without bytes.
 pub const RECORD_LIMIT: usize = 4096;
 
-/// Bytes that may wait to be fetched, of all transfers of a node together: a few of the largest that a program of
-/// this kind moves at once (model weights), and little enough that a program which never fetches is told so before
-/// the machine is out of memory.
+/// Limit of unfetched bytes of all transfers of a node together: a few of the largest objects that such programs move
+/// at once (model weights), and small enough that a program which never fetches gets an error before the machine runs
+/// out of memory.
 pub const UNFETCHED_LIMIT: u64 = 4 << 30;
 
-/// Every transfer counts with at least so many bytes, so that many small ones are bounded too: by 65,536.
+/// Smallest number of bytes counted for a transfer, so that the number of small transfers is bounded too: by 65,536.
 const LEAST_COUNTED: u64 = 64 << 10;
 
-/// The bytes that a transfer brought.
+/// The received bytes of a transfer.
 pub type Received = Arc<Vec<u8>>;
 
 /// A transfer that has ended.
 #[derive(Debug)]
 pub struct Record {
-    /// How it ended, receiver by receiver.
+    /// Its result for each receiver.
     pub report: SessionReport,
     data: Option<Received>,
-    /// Why there is no data any more.
-    gone: &'static str,
+    /// Why the data is no longer available.
+    removal_reason: &'static str,
 }
 
 /// The transfers of a node.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// The number given out last: they are counted from 1.
+    /// The last number that was assigned; numbers start at 1.
     last: SessionId,
     running: BTreeSet<SessionId>,
     ended: BTreeMap<SessionId, Record>,
-    /// Ended ones without bytes, in the order in which they came to have none.
+    /// Ended transfers without bytes, in the order in which they lost them.
     empty: VecDeque<SessionId>,
     unfetched: u64,
 }
 
-/// How a transfer stands, as far as it is remembered.
+/// The state of a transfer, as far as it is recorded.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It runs.
+pub enum Status {
+    /// It is running.
     Running,
     /// It has ended.
     Ended(SessionState),
-    /// It has ended so long ago that it is not remembered.
+    /// It ended so long ago that its record was removed.
     Forgotten,
-    /// No transfer here ever had that number.
+    /// No transfer of this node had that number.
     Unknown,
 }
 
 impl Records {
-    /// A transfer has begun.
+    /// Records the start of a transfer.
     pub fn opened(&mut self, session: SessionId) {
         self.last = self.last.max(session);
         self.running.insert(session);
     }
 
-    /// A transfer has ended, and this is what it brought.
+    /// Records the end of a transfer, with the bytes received.
     pub fn ended(&mut self, report: SessionReport, data: Option<Received>) {
         let session = report.session;
         self.running.remove(&session);
@@ -77,19 +77,19 @@ impl Records {
         let record = Record {
             report,
             data,
-            gone: "",
+            removal_reason: "",
         };
         self.ended.insert(session, record);
         self.prune();
     }
 
-    /// How a transfer stands.
-    pub fn standing(&self, session: SessionId) -> Standing {
+    /// The state of a transfer.
+    pub fn status(&self, session: SessionId) -> Status {
         match self.ended.get(&session) {
-            Some(record) => Standing::Ended(record.report.state),
-            None if self.running.contains(&session) => Standing::Running,
-            None if (1..=self.last).contains(&session) => Standing::Forgotten,
-            None => Standing::Unknown,
+            Some(record) => Status::Ended(record.report.state),
+            None if self.running.contains(&session) => Status::Running,
+            None if (1..=self.last).contains(&session) => Status::Forgotten,
+            None => Status::Unknown,
         }
     }
 
@@ -98,36 +98,38 @@ impl Records {
         self.ended.get(&session)
     }
 
-    /// The bytes of an ended transfer; with `consume` our hold on them ends. An error says why there are none.
+    /// The bytes of an ended transfer; `consume` removes them from the record. The error is the reason why there are
+    /// none.
     pub fn data(&mut self, session: SessionId, consume: bool) -> Result<Received, String> {
         let Some(record) = self.ended.get_mut(&session) else {
             return Err("it is not complete".to_owned());
         };
         let Some(data) = record.data.clone() else {
             return Err(match &record.report {
-                _ if !record.gone.is_empty() => record.gone.to_owned(),
+                _ if !record.removal_reason.is_empty() => record.removal_reason.to_owned(),
                 report if report.role == Role::Sender => "it sends".to_owned(),
                 report => format!("it ended as {}: {}", report.state.as_str(), report.reason),
             });
         };
         if consume {
-            self.let_go(session, "it was consumed");
+            self.release(session, "it was consumed");
         }
         Ok(data)
     }
 
-    /// Nobody will fetch the bytes of a transfer any more. They are returned, to be freed by whoever asked.
-    pub fn let_go(&mut self, session: SessionId, why: &'static str) -> Option<Received> {
+    /// Removes the bytes of a transfer that will not be fetched, and returns them, so that the calling thread frees
+    /// them.
+    pub fn release(&mut self, session: SessionId, why: &'static str) -> Option<Received> {
         let record = self.ended.get_mut(&session)?;
         let data = record.data.take()?;
-        record.gone = why;
+        record.removal_reason = why;
         self.unfetched -= counted(&data);
         self.empty.push_back(session);
         self.prune();
         Some(data)
     }
 
-    /// Why no further transfer may be received now, if so.
+    /// Why no further transfer may be received now, if that is so.
     pub fn refusal(&self) -> Option<String> {
         let waiting = || {
             self.ended
@@ -137,7 +139,7 @@ impl Records {
         (self.unfetched >= UNFETCHED_LIMIT).then(|| {
             let oldest = waiting().next().map_or(0, |(session, _)| *session);
             format!(
-                "{} transfers of this node hold {} MB that nobody has fetched, session {oldest} first",
+                "{} transfers of this node hold {} MB that were not fetched, session {oldest} first",
                 waiting().count(),
                 self.unfetched / 1_000_000
             )
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_are_remembered_and_earlier_ones_are_known_to_be_forgotten() {
+    fn the_latest_records_are_kept_and_earlier_ones_are_reported_as_removed() {
         let mut records = Records::default();
         for session in 1..=100_000 {
             end(&mut records, session, None);
@@ -193,15 +195,15 @@ mod tests {
             (records.ended.len(), records.running.len()),
             (RECORD_LIMIT, 0)
         );
-        assert_eq!(records.standing(1), Standing::Forgotten);
-        let ended = Standing::Ended(SessionState::Complete);
-        assert_eq!(records.standing(100_000), ended);
-        assert_eq!(records.standing(100_001), Standing::Unknown);
-        assert_eq!(records.standing(0), Standing::Unknown);
+        assert_eq!(records.status(1), Status::Forgotten);
+        let ended = Status::Ended(SessionState::Complete);
+        assert_eq!(records.status(100_000), ended);
+        assert_eq!(records.status(100_001), Status::Unknown);
+        assert_eq!(records.status(0), Status::Unknown);
     }
 
     #[test]
-    fn bytes_stay_until_they_are_fetched_whatever_comes_after() {
+    fn unfetched_bytes_are_kept_after_later_transfers() {
         let mut records = Records::default();
         end(&mut records, 1, Some(10));
         for session in 2..=3 * RECORD_LIMIT as u64 {
@@ -209,12 +211,15 @@ mod tests {
         }
         assert_eq!(records.data(1, false).expect("kept").len(), 10);
         assert_eq!(records.data(1, true).expect("kept").len(), 10);
-        assert_eq!(records.data(1, true).expect_err("gone"), "it was consumed");
+        assert_eq!(
+            records.data(1, true).expect_err("removed"),
+            "it was consumed"
+        );
         assert_eq!(records.unfetched, 0);
     }
 
     #[test]
-    fn whoever_fetches_nothing_is_told_and_may_go_on_after_fetching() {
+    fn too_many_unfetched_bytes_refuse_new_transfers_until_they_are_fetched() {
         let mut records = Records::default();
         let most = UNFETCHED_LIMIT / LEAST_COUNTED;
         for session in 1..=most {
@@ -227,9 +232,12 @@ mod tests {
         records.data(5, true).expect("there");
         assert_eq!(records.refusal(), None);
         end(&mut records, most + 1, Some(1));
-        assert!(records.let_go(1, "it was cancelled").is_some());
-        assert!(records.let_go(1, "it was cancelled").is_none(), "once");
+        assert!(records.release(1, "it was cancelled").is_some());
+        assert!(records.release(1, "it was cancelled").is_none(), "once");
         assert_eq!(records.refusal(), None);
-        assert_eq!(records.data(1, true).expect_err("gone"), "it was cancelled");
+        assert_eq!(
+            records.data(1, true).expect_err("removed"),
+            "it was cancelled"
+        );
     }
 }

@@ -1,6 +1,7 @@
-//! Lossless transfers: checks before they begin, how they stand, results and buffers.
+//! Lossless transfers: argument checks, state, results and buffers.
 //!
-//! The protocol runs in the engine. What it hands over when a transfer ends is kept in [`Records`](super::records).
+//! The protocol runs in the engine. What the engine hands over at the end of a transfer is kept in
+//! [`Records`](super::records).
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +11,7 @@ use nm_engine::{
 };
 
 use super::error::NodeError;
-use super::records::{Received, Standing};
+use super::records::{Received, Status};
 use super::Node;
 use crate::runtime::PortError;
 
@@ -72,16 +73,16 @@ impl Node {
         })
     }
 
-    /// How a session ended, or `None` while it runs.
+    /// The final state of a session, or `None` while it runs.
     pub fn session_state(&self, session: SessionId) -> Result<Option<SessionState>, NodeError> {
-        match self.state.look(|facts| facts.sessions.standing(session)) {
-            Standing::Ended(state) => Ok(Some(state)),
-            Standing::Running => self.check_open().map(|()| None),
-            Standing::Forgotten | Standing::Unknown => Err(NodeError::UnknownSession(session)),
+        match self.state.look(|facts| facts.sessions.status(session)) {
+            Status::Ended(state) => Ok(Some(state)),
+            Status::Running => self.check_open().map(|()| None),
+            Status::Forgotten | Status::Unknown => Err(NodeError::UnknownSession(session)),
         }
     }
 
-    /// How a session stands, receiver by receiver.
+    /// The state of a session for each receiver.
     pub fn session_report(&self, session: SessionId) -> Result<SessionReport, NodeError> {
         let ended = || {
             self.state
@@ -91,7 +92,7 @@ impl Node {
             match self.command(Command::SessionReport { session }) {
                 Ok(CommandOutput::Report(report)) => return Ok(*report),
                 Ok(_) => return Err(NodeError::Internal("SessionReport")),
-                // It has ended meanwhile, and so long ago that the engine no longer knows it.
+                // The session has ended meanwhile, so long ago that the engine no longer knows it.
                 Err(NodeError::Port(PortError::Command(CommandError::UnknownSession(_)))) => {}
                 Err(error) => return Err(error),
             }
@@ -99,21 +100,21 @@ impl Node {
         ended().ok_or(NodeError::UnknownSession(session))
     }
 
-    /// What a session received; with `consume` our hold on the bytes ends.
+    /// The bytes that a session received; `consume` removes them from the record.
     pub fn session_data(&self, session: SessionId, consume: bool) -> Result<Received, NodeError> {
         self.session_state(session)?;
-        // Nobody waits for data to be gone, so nobody is told.
+        // Removing data changes nothing that a caller waits for, so the signal is not notified.
         self.state
             .change_quietly(|facts| facts.sessions.data(session, consume))
             .map_err(|reason| NodeError::NoData { session, reason })
     }
 
-    /// Ends a session at once, tells its peers, and lets go of bytes that were not fetched. Again and later is fine,
-    /// also after the node was closed.
+    /// Ends a session at once, notifies its peers, and releases bytes that were not fetched. Further calls have no
+    /// effect, also after the node was closed.
     pub fn cancel_session(&self, session: SessionId) -> Result<(), NodeError> {
-        match self.state.look(|facts| facts.sessions.standing(session)) {
-            Standing::Unknown => return Err(NodeError::UnknownSession(session)),
-            Standing::Running if !self.is_closed() => {
+        match self.state.look(|facts| facts.sessions.status(session)) {
+            Status::Unknown => return Err(NodeError::UnknownSession(session)),
+            Status::Running if !self.is_closed() => {
                 match self.command(Command::CancelSession { session }) {
                     Ok(_) | Err(NodeError::Closed(_) | NodeError::Port(PortError::Closed)) => {}
                     Err(error) => return Err(error),
@@ -123,7 +124,7 @@ impl Node {
         }
         let held = self
             .state
-            .change_quietly(|facts| facts.sessions.let_go(session, "it was cancelled"));
+            .change_quietly(|facts| facts.sessions.release(session, "it was cancelled"));
         drop(held);
         Ok(())
     }
@@ -135,7 +136,7 @@ impl Node {
         }
     }
 
-    /// Where a transfer goes. A group is known by its number; its address follows from it.
+    /// The destination of a transfer. A group is identified by its number; its address follows from that.
     fn destination(&self, group_id: u32, dest: Ipv4Addr) -> Result<Ipv4Addr, NodeError> {
         if !dest.is_multicast() {
             return Ok(dest);

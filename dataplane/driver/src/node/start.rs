@@ -1,4 +1,4 @@
-//! Start a node from its settings: on its shard, connected to its controller.
+//! Start a node from its settings: place it on a shard and attach it to its controller.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -16,31 +16,31 @@ use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
 use crate::config::{LinkProtocol, NodeSettings, OffloadMode, TtlSetting};
-use crate::control::{self, Endpoint, Introduction, Registration};
+use crate::control::{self, Endpoint, Identity, Registration};
 use crate::runtime::{
     NodePort, NodeSetup, OffloadChoice, Runtime, RuntimeConfig, RuntimeError, TunNamespace,
     TunSetup,
 };
 
-/// How the names of the processes' unix sockets end.
+/// Suffix of the names of the processes' unix sockets.
 const SOCKET_SUFFIX: &str = ".sock";
 
-/// What the opener of a node decides, rather than its file.
+/// Options that the caller sets, not the node's file.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Make a TUN interface.
+    /// Whether to create a TUN interface.
     pub enable_local_interface: bool,
-    /// The network namespace for it, instead of the one in the file.
+    /// The network namespace of the interface, instead of the one in the file.
     pub namespace: Option<OwnedFd>,
 }
 
 impl Node {
-    /// Puts the node of `settings` on a shard and sends it to its controller. It is usable once
-    /// [`registration`](Self::registration) is done.
+    /// Places the node of `settings` on a shard and attaches it to its controller. It is usable when
+    /// [`registration`](Self::registration) has completed.
     ///
     /// # Errors
     ///
-    /// [`NodeError::Runtime`] when the machine refuses something.
+    /// [`NodeError::Runtime`] when the operating system refuses a resource.
     pub fn start(settings: NodeSettings, options: Options) -> Result<Self, NodeError> {
         let runtime = Runtime::get_or_start(runtime_config(&settings)?)?;
         Self::start_in(&runtime, settings, options)
@@ -66,8 +66,8 @@ impl Node {
         let addresses = Arc::new(Mutex::new(address_plan(&settings)));
         let registration = Pending::new();
         let attached = attach(runtime, &settings, &port, &state, &addresses, &registration);
-        let place = match attached {
-            Ok(place) => place,
+        let handle = match attached {
+            Ok(handle) => handle,
             Err(error) => {
                 port.close();
                 return Err(error);
@@ -78,7 +78,7 @@ impl Node {
             runtime: Arc::clone(runtime),
             port,
             state,
-            place,
+            handle,
             addresses,
             registration,
             sent: AtomicU64::new(0),
@@ -95,11 +95,11 @@ fn attach(
     state: &Arc<NodeState>,
     addresses: &Arc<Mutex<AddressPlan>>,
     registration: &Arc<Pending<()>>,
-) -> Result<control::Place, NodeError> {
+) -> Result<control::ControlHandle, NodeError> {
     let process = runtime.process_id();
     let link_socket = match runtime.socket() {
         Ok(socket) => socket.map(Path::to_owned),
-        // There is TCP; but whoever wonders why it is in use should find out.
+        // Links use TCP instead; the event records why.
         Err(reason) => {
             state.note(NodeEvent::NoListener {
                 reason: reason.to_owned(),
@@ -107,7 +107,7 @@ fn attach(
             None
         }
     };
-    let who = Introduction {
+    let identity = Identity {
         node_id: settings.node_id,
         token: settings.controller_token.clone(),
         private_network_name: settings.private_network_name.clone(),
@@ -132,7 +132,7 @@ fn attach(
     };
     let answer = Arc::clone(registration);
     let registered = Registration {
-        who,
+        identity,
         executor: Arc::new(executor),
         limit: settings.controller_connect_timeout,
         reconnect: settings.restart_on_disconnect,
@@ -141,10 +141,10 @@ fn attach(
     Ok(control::attach(socket, registered, reply)?)
 }
 
-/// The runtime that the first node of a process asks for.
+/// The configuration of the process's runtime, from the settings of its first node.
 fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
     let address = private_address(settings)?.unwrap_or_else(|| {
-        // Where the controller is on this machine alone, so are the neighbours.
+        // A controller on the loopback address implies that all neighbours are on this machine.
         if is_loopback(&settings.controller_addr) {
             IpAddr::V4(Ipv4Addr::LOCALHOST)
         } else {
@@ -152,8 +152,8 @@ fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
         }
     });
     let listen = SocketAddr::new(address, settings.private_network_port);
-    // One for the process, named after its first node and a number that no other process draws: so nobody can take
-    // a path from under another. What a predecessor left that was killed is removed.
+    // One socket per process, named after its first node and a random number, so that no other process can take over
+    // its path. A socket left by a killed process is removed.
     let socket = match &settings.link_directory {
         Some(folder) if settings.protocol != LinkProtocol::Tcp => {
             let prefix = format!("node-{}.", settings.node_id);
@@ -171,8 +171,8 @@ fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
     })
 }
 
-/// Our address on the private network: the one in the file, or that of the interface in the file. `None` leaves it
-/// to the control connection, whose own address is one at which others can reach us.
+/// The node's address on the private network: the one in the file, or that of the interface in the file. With `None`
+/// the local address of the control connection is used, at which other nodes can reach this one.
 fn private_address(settings: &NodeSettings) -> Result<Option<IpAddr>, NodeError> {
     let interface = settings.private_network_interface.as_str();
     if settings.private_network_addr.is_some() || interface.is_empty() {
@@ -206,14 +206,14 @@ fn is_loopback(controller_addr: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// All nodes of a process share one listener, so a file that asks for another port cannot be followed.
+/// All nodes of a process share one listener, so a file that requests another port cannot be honoured.
 fn check_port(runtime: &Runtime, settings: &NodeSettings) -> Result<(), NodeError> {
-    let (wanted, found) = (settings.private_network_port, runtime.listen_port());
-    if wanted == 0 || wanted == found {
+    let (requested, found) = (settings.private_network_port, runtime.listen_port());
+    if requested == 0 || requested == found {
         return Ok(());
     }
     Err(NodeError::Runtime(RuntimeError::Invalid(format!(
-        "{} asks for link port {wanted}, but this process already listens on {found}",
+        "{} asks for link port {requested}, but this process already listens on {found}",
         settings.path.display()
     ))))
 }
@@ -279,7 +279,7 @@ mod tests {
     use super::is_loopback;
 
     #[test]
-    fn loopback_is_told_from_the_controllers_address() {
+    fn a_loopback_controller_is_recognised_by_its_address() {
         for (address, expected) in [
             ("ws://127.0.0.1:1/control", true),
             ("ws://localhost:1/control", true),

@@ -1,8 +1,8 @@
-//! What a node knows about itself: the part of its state that callers wait for.
+//! The state of a node that callers query and wait for.
 //!
-//! Packet threads and the control thread write here and return at once; callers look, and wait on one signal.
-//! Waits look at state rather than at events, so that asking twice gives the same answer, and an answer does not
-//! depend on when it was asked. The events themselves are kept beside it, in order, for whoever wants to follow.
+//! Packet threads and the control thread write here without blocking; callers read, and wait on one signal. Waits
+//! examine state, not events, so that the result does not depend on when or how often a caller asks. The events are
+//! kept beside the state, in order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex};
 use nm_engine::{Delivery, Event, NodeId, ReceiverId};
 use nm_messages::Value;
 
-use super::events::{NodeEvent, Stash};
+use super::events::{EventBuffer, NodeEvent};
 use super::receiver::{Message, Queue};
 use super::records::Records;
 use super::wait::{lock, Signal};
 use crate::control::LinkReport;
 use crate::runtime::{Carrier, NodeSink};
 
-/// A group as the directory has it.
+/// A group in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownGroup {
     /// The group.
@@ -31,50 +31,50 @@ pub struct KnownGroup {
     pub label: String,
 }
 
-/// A link as this node sees it.
+/// A link as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownLink {
     /// Whether it carries packets.
     pub up: bool,
-    /// Why it is in this state.
+    /// The reason for its state.
     pub reason: String,
 }
 
 /// The facts, under one lock.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// The controller said that every node is ready.
+    /// Whether the controller has reported that every node is ready.
     pub topology_ready: bool,
     /// The group directory.
     pub groups: BTreeMap<u32, KnownGroup>,
-    /// The group that this node's program asked for last.
+    /// The group that this node's program created last.
     pub created_last: Option<u32>,
-    /// Trees that pass here, by group, with the root.
+    /// Number of trees that pass through this node, by group, with their root.
     pub trees: HashMap<u32, (NodeId, u32)>,
     /// Groups that this node is a member of.
     pub memberships: HashSet<u32>,
     /// Links by neighbour.
     pub links: BTreeMap<NodeId, KnownLink>,
-    /// Lossless transfers: those that run, and those that ended.
+    /// Lossless transfers, running and ended.
     pub sessions: Records,
     /// Whether there is a connection to the controller.
     pub connected: bool,
-    /// What happened, in order.
-    pub stash: Stash,
+    /// Events, in order of occurrence.
+    pub events: EventBuffer,
 }
 
-/// A node's facts, its receivers' queues, and the signal that says that a fact changed.
+/// A node's facts, its receivers' queues, and the signal that is notified when a fact changes.
 pub struct NodeState {
     node_id: NodeId,
     facts: Mutex<Facts>,
     queues: Mutex<HashMap<ReceiverId, Arc<Queue>>>,
     links: Mutex<Option<LinkReport>>,
-    /// Fires when a fact changed.
+    /// Notified when a fact changes.
     pub signal: Signal,
 }
 
 impl NodeState {
-    /// Nothing known yet.
+    /// Without any facts.
     pub fn new(node_id: NodeId) -> Self {
         NodeState {
             node_id,
@@ -90,51 +90,51 @@ impl NodeState {
         self.node_id
     }
 
-    /// Looks at the facts.
+    /// Reads the facts.
     pub fn look<T>(&self, look: impl FnOnce(&Facts) -> T) -> T {
         look(&lock(&self.facts))
     }
 
-    /// Changes facts and tells those who wait.
+    /// Changes facts and notifies waiting threads.
     pub fn change<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
         let result = change(&mut lock(&self.facts));
         self.signal.notify();
         result
     }
 
-    /// Changes facts that nobody waits for.
+    /// Changes facts that no thread waits for.
     pub fn change_quietly<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
         change(&mut lock(&self.facts))
     }
 
-    /// Keeps an event.
+    /// Appends an event.
     pub fn note(&self, event: NodeEvent) {
-        self.change(|facts| facts.stash.push(event));
+        self.change(|facts| facts.events.push(event));
     }
 
-    /// Takes the oldest event; nobody waits for events to go away.
+    /// Takes the oldest event. No thread waits for that, so the signal is not notified.
     pub fn next_event(&self) -> Option<NodeEvent> {
-        self.change_quietly(|facts| facts.stash.pop())
+        self.change_quietly(|facts| facts.events.pop())
     }
 
-    /// From now on link changes go to the controller too.
+    /// From now on link changes are sent to the controller too.
     pub fn report_links_to(&self, report: LinkReport) {
         *lock(&self.links) = Some(report);
     }
 
-    /// Adds a receiver's queue. Messages that came before it are lost, as with a socket bound late.
+    /// Adds a receiver's queue. Messages that arrived earlier are lost, as with a socket bound late.
     pub fn add_queue(&self, receiver: ReceiverId, queue: Arc<Queue>) {
         lock(&self.queues).insert(receiver, queue);
     }
 
-    /// Takes a receiver's queue out and ends it.
+    /// Removes and closes a receiver's queue.
     pub fn remove_queue(&self, receiver: ReceiverId) {
         if let Some(queue) = lock(&self.queues).remove(&receiver) {
             queue.close();
         }
     }
 
-    /// Ends every queue and wakes everybody who waits: the node is closing.
+    /// Closes every queue and wakes every waiting thread: the node is closing.
     pub fn end(&self) {
         *lock(&self.links) = None;
         let queues = std::mem::take(&mut *lock(&self.queues));
@@ -166,7 +166,7 @@ impl NodeSink for NodeState {
                     reason: reason.to_owned(),
                 },
             );
-            facts.stash.push(NodeEvent::LinkState {
+            facts.events.push(NodeEvent::LinkState {
                 remote_node_id: remote,
                 up,
                 reason: reason.to_owned(),
@@ -185,14 +185,14 @@ impl NodeSink for NodeState {
     }
 
     fn engine_restarted(&self, reason: &str) {
-        // A receiver's filter went with the engine, and its number may be given to another.
+        // The receivers' filters are lost with the engine, and the new engine may assign their numbers again.
         let queues = std::mem::take(&mut *lock(&self.queues));
         queues.values().for_each(|queue| queue.close());
         self.change(|facts| {
             facts.trees.clear();
             facts.links.clear();
             let reason = reason.to_owned();
-            facts.stash.push(NodeEvent::EngineRestarted { reason });
+            facts.events.push(NodeEvent::EngineRestarted { reason });
         });
         self.report("node.engine_restarted", || {
             vec![(Value::from("reason"), Value::from(reason))]
@@ -212,16 +212,16 @@ impl NodeSink for NodeState {
         self.report_shard("shard.stalled", shard, Some(for_ms), nodes);
     }
 
-    fn shard_moves(&self, shard: usize, nodes: &[NodeId]) {
+    fn shard_resumed(&self, shard: usize, nodes: &[NodeId]) {
         self.report_shard("shard.moves", shard, None, nodes);
     }
 }
 
 impl NodeState {
-    /// Tells the controller of something that belongs into the lab's event log.
+    /// Sends the controller an event for the lab's event log.
     fn report(&self, name: &str, detail: impl FnOnce() -> Vec<(Value, Value)>) {
         if let Some(report) = &*lock(&self.links) {
-            report.tell(name, Value::Map(detail()));
+            report.report_event(name, Value::Map(detail()));
         }
     }
 
@@ -236,17 +236,17 @@ impl NodeState {
 }
 
 impl Facts {
-    /// Takes in what the engine says about this node.
+    /// Updates the facts after an event of the engine.
     fn apply(&mut self, event: Event) {
         match event {
             Event::LocalMemberJoined { group_id } => {
                 let changed = self.memberships.insert(group_id);
-                self.stash
+                self.events
                     .extend(changed.then_some(NodeEvent::LocalMemberJoined { group_id }));
             }
             Event::LocalMemberLeft { group_id } => {
                 let changed = self.memberships.remove(&group_id);
-                self.stash
+                self.events
                     .extend(changed.then_some(NodeEvent::LocalMemberLeft { group_id }));
             }
             Event::GroupInstalled {
@@ -266,7 +266,7 @@ impl Facts {
             Event::GroupRemoved { group_id } => {
                 self.groups.remove(&group_id);
                 self.trees.remove(&group_id);
-                self.stash.push(NodeEvent::GroupRemoved { group_id });
+                self.events.push(NodeEvent::GroupRemoved { group_id });
             }
             Event::GroupRoutesInstalled {
                 group_id,
@@ -279,7 +279,7 @@ impl Facts {
                     src_node_id: source,
                     routes,
                 };
-                self.stash.push(event);
+                self.events.push(event);
             }
             Event::SessionOpened { session } => self.sessions.opened(session),
             Event::SessionFinished { report, data } => {
@@ -288,7 +288,7 @@ impl Facts {
                     state: report.state.as_str(),
                 };
                 self.sessions.ended(*report, data.map(|data| data.0));
-                self.stash.push(event);
+                self.events.push(event);
             }
             Event::SessionPeer {
                 session,
@@ -300,7 +300,7 @@ impl Facts {
                     node_id: node,
                     state: state.as_str(),
                 };
-                self.stash.push(event);
+                self.events.push(event);
             }
             _ => {}
         }
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_leave_is_no_second_event() {
+    fn a_second_leave_causes_no_second_event() {
         let state = NodeState::new(1);
         state.event(Event::LocalMemberJoined { group_id: 4 });
         state.event(Event::LocalMemberLeft { group_id: 4 });
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn installed_routes_are_a_fact_that_stays() {
+    fn the_number_of_installed_routes_is_kept() {
         let state = NodeState::new(1);
         state.event(Event::GroupRoutesInstalled {
             group_id: 4,

@@ -1,8 +1,8 @@
 //! Waiting without polling, for threads and for event loops.
 //!
-//! A [`Signal`] says "something changed"; whoever waits looks for himself whether it was what he waits for. That
-//! keeps the notifying side (often a packet thread) down to one atomic step while nobody waits. A [`Waker`] is how
-//! an event loop waits for many signals at once: a descriptor that becomes readable, and the keys that fired.
+//! A [`Signal`] counts changes; each waiting thread checks for itself whether its condition holds. So the notifying
+//! side (often a packet thread) needs one atomic operation while no thread waits. With a [`Waker`] an event loop
+//! waits for many signals at once: a descriptor becomes readable, and the keys identify the signals.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use nm_kernel::poll::EventFd;
 
-/// A lock whose holder never leaves anything half done, so that a panic elsewhere does not poison it.
+/// Locks a mutex whose data is valid even after a panic, and therefore ignores poisoning.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A point at which to give up, or none.
+/// A time limit, or none.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Option<Instant>);
 
@@ -32,7 +32,7 @@ impl Deadline {
         self.0.is_some_and(|at| Instant::now() >= at)
     }
 
-    /// What is left, at most `slice`.
+    /// The remaining time, at most `slice`.
     pub fn left(&self, slice: Duration) -> Duration {
         self.0.map_or(slice, |at| {
             at.saturating_duration_since(Instant::now()).min(slice)
@@ -40,7 +40,7 @@ impl Deadline {
     }
 }
 
-/// "Something changed": a counter that can be waited on.
+/// A counter of changes that threads and wakers can wait on.
 #[derive(Debug, Default)]
 pub struct Signal {
     changes: AtomicU64,
@@ -56,15 +56,15 @@ struct Watchers {
 }
 
 impl Signal {
-    /// How often something changed so far. Take it before looking, then wait for more than it.
+    /// Number of changes so far. Read it before checking a condition, then wait for a larger value.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
 
-    /// Says that something changed.
+    /// Counts a change and wakes waiting threads and wakers.
     pub fn notify(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
-        // SeqCst on both sides: either the waiter sees the new count, or we see that he watches.
+        // SeqCst on both sides: either the waiter reads the new count, or this thread reads that it waits.
         if !self.watched.load(Ordering::SeqCst) {
             return;
         }
@@ -94,14 +94,14 @@ impl Signal {
         watchers.threads -= 1;
     }
 
-    /// Lets `waker` fire with `key` at every change from now on, until the waker is dropped.
+    /// Fires `waker` with `key` at every change from now on, until the waker is dropped.
     pub fn watch(&self, key: u64, waker: &Arc<Waker>) {
         let mut watchers = lock(&self.watchers);
         watchers.wakers.push((key, Arc::downgrade(waker)));
         self.watched.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until `look` finds something; `None` when the time is over.
+    /// Waits until `look` returns a value; `None` when the limit has passed.
     pub fn wait_for<T>(
         &self,
         limit: Option<Duration>,
@@ -121,7 +121,7 @@ impl Signal {
     }
 }
 
-/// An event loop's end of many signals.
+/// Lets an event loop wait for many signals.
 pub struct Waker {
     fd: EventFd,
     fired: Mutex<Vec<u64>>,
@@ -134,7 +134,7 @@ impl fmt::Debug for Waker {
 }
 
 impl Waker {
-    /// A waker that nothing has fired yet.
+    /// A waker that has not fired.
     pub fn new() -> nm_kernel::Result<Arc<Self>> {
         Ok(Arc::new(Waker {
             fd: EventFd::new()?,
@@ -147,7 +147,7 @@ impl Waker {
         self.fd.as_fd().as_raw_fd()
     }
 
-    /// The keys that fired since the last call; the descriptor is unreadable again.
+    /// The keys that fired since the last call; makes the descriptor unreadable again.
     pub fn take(&self) -> Vec<u64> {
         let mut fired = lock(&self.fired);
         self.fd.clear();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_and_wakers_hear_the_same_change() {
+    fn a_change_wakes_threads_and_fires_wakers() {
         let signal = Arc::new(Signal::default());
         let waker = Waker::new().expect("eventfd");
         signal.watch(7, &waker);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_waker_is_forgotten() {
+    fn a_dropped_waker_is_removed() {
         let signal = Signal::default();
         signal.watch(1, &Waker::new().expect("eventfd"));
         signal.notify();

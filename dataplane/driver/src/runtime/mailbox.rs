@@ -9,24 +9,24 @@ use super::link::wire::Wire;
 use super::setup::{LinkSetup, NodeSink};
 use super::tun::NodeTun;
 
-/// A node's place on its shard. The generation tells it from whoever had the place before.
+/// A node's slot on its shard. The generation distinguishes it from earlier nodes in the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeKey {
     pub slot: u32,
     pub generation: u32,
 }
 
-/// One end of a memory link, as the other end has to address it.
+/// One end of a memory link, as the other end addresses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndAddress {
     pub shard: usize,
     pub key: NodeKey,
     pub link: LinkId,
-    /// Differs between two links that have the same place one after the other.
+    /// Distinguishes two links that use the same slot one after the other.
     pub epoch: u64,
 }
 
-/// A node on its way to a shard.
+/// A node to add to a shard.
 pub struct NewNode {
     pub config: NodeConfig,
     pub tun: Option<NodeTun>,
@@ -34,20 +34,20 @@ pub struct NewNode {
     pub lab: Arc<str>,
 }
 
-/// What somebody wants from a shard.
+/// A message to a shard.
 pub enum ShardMessage {
-    /// Take in a node.
+    /// Add a node.
     AddNode(Box<NewNode>, SyncSender<NodeKey>),
-    /// Something for a node that lives there.
+    /// A request for a node of the shard.
     ToNode(NodeKey, Request),
-    /// The other end of a memory link has appeared.
+    /// The other end of a memory link was added.
     Paired { end: EndAddress, peer: EndAddress },
-    /// The other end of a memory link has gone.
+    /// The other end of a memory link was removed.
     Unpaired {
         end: EndAddress,
         reason: &'static str,
     },
-    /// A link was made whose other end dials; some incoming connection may have been early.
+    /// A link was added whose other end dials; an incoming connection may already wait for it.
     Expected {
         lab: Arc<str>,
         node: NodeId,
@@ -63,21 +63,21 @@ pub enum ShardMessage {
     Stop,
 }
 
-/// Where the answer to a request goes. Whoever asked hears exactly once: with the answer, or with `None` when the node
-/// is gone and the request was dropped.
+/// The recipient of the result of a request. It is called exactly once: with the result, or with `None` when the node
+/// is closed and the request was dropped.
 pub struct Reply<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
 
 impl<T: Send + 'static> Reply<T> {
-    /// Calls `then` with the answer, on the thread that gives it: it must not wait for anything.
+    /// Calls `then` with the result, on the thread that sends it: it must not block.
     pub fn then(then: impl FnOnce(Option<T>) + Send + 'static) -> Self {
         Self(Some(Box::new(then)))
     }
 
-    /// For somebody who waits on the other end of the channel, or for nobody.
+    /// Sends the result to a channel, whose receiver may have been dropped.
     pub fn to(sender: SyncSender<T>) -> Self {
         Self::then(move |answer| {
             if let Some(answer) = answer {
-                // Nobody waits for it any more: the caller gave up or did not care.
+                // The receiver was dropped: the caller gave up or ignores the result.
                 let _ = sender.try_send(answer);
             }
         })
@@ -85,7 +85,7 @@ impl<T: Send + 'static> Reply<T> {
 }
 
 impl<T> Reply<T> {
-    /// Answers.
+    /// Delivers the result.
     pub fn send(mut self, answer: T) {
         if let Some(then) = self.0.take() {
             then(Some(answer));
@@ -101,7 +101,7 @@ impl<T> Drop for Reply<T> {
     }
 }
 
-/// What somebody wants from a node. A dropped reply means that the node is gone.
+/// A request to a node. A dropped reply means that the node is closed.
 pub enum Request {
     Command {
         command: Box<Command>,
@@ -129,14 +129,14 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn a_request_is_answered_once_whether_there_is_an_answer_or_not() {
-        let (heard, hears) = channel();
-        let ask = |heard: std::sync::mpsc::Sender<Option<u8>>| {
-            Reply::then(move |answer| assert!(heard.send(answer).is_ok()))
+    fn a_reply_is_called_exactly_once_also_when_it_is_dropped() {
+        let (sender, results) = channel();
+        let ask = |sender: std::sync::mpsc::Sender<Option<u8>>| {
+            Reply::then(move |answer| assert!(sender.send(answer).is_ok()))
         };
-        ask(heard.clone()).send(7);
-        drop(ask(heard.clone()));
-        drop(heard);
-        assert_eq!(hears.iter().collect::<Vec<_>>(), [Some(7), None]);
+        ask(sender.clone()).send(7);
+        drop(ask(sender.clone()));
+        drop(sender);
+        assert_eq!(results.iter().collect::<Vec<_>>(), [Some(7), None]);
     }
 }

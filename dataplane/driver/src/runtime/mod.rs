@@ -1,13 +1,13 @@
 //! The packet threads of a process (shards).
 //!
-//! A [`Runtime`] is a handful of [shards](shard), one thread each. A node lives on one shard: its engine, its TUN
+//! A [`Runtime`] has a few [shards](shard), one thread each. A node belongs to one shard, with its engine, its TUN
 //! device and its ends of links. Between nodes of one shard a packet runs to completion; to another shard it goes
-//! through a lock-free ring; to another process through shared memory, a unix socket or TCP. Whoever owns a node
-//! holds its [`NodePort`] and hears of it through a [`NodeSink`].
+//! through a lock-free ring; to another process through shared memory, a unix socket or TCP. A node's owner holds its
+//! [`NodePort`] and receives its events through a [`NodeSink`].
 //!
 //! Nothing here polls: an idle process sleeps in epoll, whatever the number of its nodes.
 
-/// Public for the fuzz targets alone, which read what a neighbour may send.
+/// Public only for the fuzz targets, which read what a neighbour may send.
 #[doc(hidden)]
 pub mod link;
 mod mailbox;
@@ -45,14 +45,14 @@ pub use self::stats::{RuntimeStats, ShardStats};
 
 use self::mailbox::{NewNode, ShardMessage};
 use self::shard::{Listeners, Shard};
-use self::shared::{Mailbox, Resident, Shared, LISTENING_SHARD};
+use self::shared::{LocalNode, Mailbox, Shared, LISTENING_SHARD};
 use self::watchdog::Watchdog;
 
-/// Buffers of each size that all shards together keep for each other. 512 large ones are 34 MB, and they are
-/// there only after that many were needed at once.
+/// Buffers of each size that all shards together keep for reuse. 512 large ones are 34 MB, and they exist only after
+/// that many were needed at once.
 const DEPOT_BUFFERS: usize = 512;
 
-/// The packet threads of a process. Dropping the last handle ends them; nodes that are left are closed.
+/// The packet threads of a process. Dropping the last handle ends them and closes the remaining nodes.
 pub struct Runtime {
     shared: Arc<Shared>,
     process_id: u64,
@@ -67,7 +67,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The runtime of this process; started at the first call, whose configuration counts.
+    /// The runtime of this process; the first call starts it with its configuration.
     pub fn get_or_start(config: RuntimeConfig) -> Result<Arc<Self>, RuntimeError> {
         static PROCESS: OnceLock<Mutex<Option<Arc<Runtime>>>> = OnceLock::new();
         let mut process = PROCESS
@@ -82,7 +82,7 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// A runtime of one's own, next to any other in the process.
+    /// Starts a separate runtime, beside any other in the process.
     pub fn start(config: RuntimeConfig) -> Result<Arc<Self>, RuntimeError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = config.shards.unwrap_or(cores);
@@ -116,7 +116,7 @@ impl Runtime {
                 Shard::new(index, shared.clone(), depot.clone(), listeners)
             })
             .collect::<nm_kernel::Result<Vec<_>>>()?;
-        // From here on a failure drops the runtime, which ends what has been started.
+        // From here on a failure drops the runtime, which ends what was started.
         let runtime = Arc::new(Self {
             watchdog: Watchdog::start(shared.clone())?,
             process_id: thread::random_u64()?,
@@ -145,21 +145,21 @@ impl Runtime {
         self.process_id
     }
 
-    /// Where neighbours in other processes dial.
+    /// The TCP address that neighbours in other processes dial.
     pub fn listen_address(&self) -> Option<SocketAddr> {
         self.listen
     }
 
-    /// Its port; 0 when there is no listener.
+    /// The port of that address; 0 when there is no listener.
     pub fn listen_port(&self) -> u16 {
         self.listen.map_or(0, |address| address.port())
     }
 
-    /// Where neighbours on this machine may dial instead, if there is such a path.
+    /// The unix socket that neighbours on this machine may dial instead, if there is one.
     ///
     /// # Errors
     ///
-    /// Why the path that was asked for cannot be used.
+    /// Why the requested path cannot be used.
     pub fn socket(&self) -> Result<Option<&Path>, &str> {
         match &self.socket {
             Ok(path) => Ok(path.as_deref()),
@@ -167,7 +167,7 @@ impl Runtime {
         }
     }
 
-    /// Puts a node on a shard, with its device. May be called from many threads at once; opening the device takes
+    /// Adds a node to a shard, with its device. May be called from several threads at once; opening the device takes
     /// most of the time.
     pub fn add_node(&self, setup: NodeSetup) -> Result<NodePort, RuntimeError> {
         let NodeSetup {
@@ -183,14 +183,15 @@ impl Runtime {
         };
         let plain = tun.is_some() && offload.offload() == Offload::OFF;
         let shard = self.choose_shard(shard, plain)?;
-        // No life of a node may have what another had: by this its transfers are told from those of earlier ones.
+        // Each incarnation of a node needs an unused number, which distinguishes its transfers from those of earlier
+        // ones.
         config.incarnation = nm_kernel::thread::random_u64()?;
         let (node, lab) = (config.node_id, Arc::<str>::from(lab));
-        let resident = Resident {
+        let local_node = LocalNode {
             shard,
             sink: sink.clone(),
         };
-        if !self.shared.move_in(&lab, node, resident) {
+        if !self.shared.add_node(&lab, node, local_node) {
             return Err(RuntimeError::NodeExists {
                 lab: lab.to_string(),
                 node,
@@ -200,7 +201,7 @@ impl Runtime {
         let tun = match opened.transpose() {
             Ok(opened) => opened,
             Err(error) => {
-                self.shared.move_out(&lab, node);
+                self.shared.remove_node(&lab, node);
                 return Err(error);
             }
         };
@@ -216,10 +217,10 @@ impl Runtime {
         mailbox.post(ShardMessage::AddNode(Box::new(new), reply));
         let key = match port::wait(&mailbox, &answer, panics) {
             Ok(key) => key,
-            // The shard closes the node when it comes round and finds that nobody waits for it.
+            // The caller waits no longer; the shard closes the node when it handles the message.
             Err(PortError::Stalled) => return Err(RuntimeError::Stalled { shard }),
             Err(_) => {
-                self.shared.move_out(&lab, node);
+                self.shared.remove_node(&lab, node);
                 return Err(RuntimeError::Stopped);
             }
         };
@@ -232,7 +233,7 @@ impl Runtime {
         })
     }
 
-    /// What the runtime counts about itself.
+    /// The runtime's counters about itself.
     pub fn stats(&self) -> RuntimeStats {
         let shard = |mailbox: &Arc<Mailbox>| ShardStats {
             stalled: mailbox.is_stalled(),
@@ -243,15 +244,16 @@ impl Runtime {
         }
     }
 
-    /// Contiguous blocks, one shard after the other; nodes with plain packets in turn.
-    fn choose_shard(&self, wanted: Option<usize>, plain: bool) -> Result<usize, RuntimeError> {
+    /// Contiguous blocks, one shard after the other; nodes with plain packets round-robin.
+    fn choose_shard(&self, requested: Option<usize>, plain: bool) -> Result<usize, RuntimeError> {
         let count = self.shared.mailboxes.len();
-        match wanted {
+        match requested {
             Some(shard) if shard >= count => Err(RuntimeError::Invalid(format!(
                 "there is no shard {shard}, only {count}"
             ))),
             Some(shard) => Ok(shard),
-            // Their system calls take more time than handing a packet over: two threads carry 1.7 times as much as one.
+            // Their system calls take more time than handing a packet over: two threads carry 1.7 times as much as
+            // one.
             None if plain => Ok(self.placed_plain.fetch_add(1, Ordering::Relaxed) % count),
             None => Ok(self.placed.fetch_add(1, Ordering::Relaxed) / self.nodes_per_block % count),
         }
@@ -266,7 +268,7 @@ impl Drop for Runtime {
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
-            // A thread whose loop is over; panics have been contained in it.
+            // Joins a thread whose loop has ended; panics were caught in it.
             let _ = thread.join();
         }
     }
@@ -280,7 +282,8 @@ fn start_thread(
     std::thread::Builder::new()
         .name(format!("nm-shard-{index}"))
         .spawn(move || {
-            // Without exact timers links are late by 50 µs, without pinning a shard may wander: worse, not wrong.
+            // Without exact timers links are late by 50 µs, without pinning a shard may change its core: slower, but
+            // correct.
             let _ = thread::set_exact_timers();
             if let Some(core) = core {
                 let _ = thread::pin_to_core(core);

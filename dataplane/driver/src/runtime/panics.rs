@@ -1,4 +1,5 @@
-//! What a panic on a packet thread said: kept by a hook, because the unwinding that follows does not tell the place.
+//! The message of a panic on a packet thread, recorded by a hook, because the unwinding that follows does not give
+//! the location.
 
 use std::cell::RefCell;
 use std::panic;
@@ -16,10 +17,10 @@ struct Here {
     last: String,
 }
 
-/// Notes from now on what panics of the calling thread, a packet thread, say.
+/// Records panics of the calling packet thread from now on.
 ///
-/// The hook that was there before still runs, so that the panic is also on stderr, with its backtrace if the
-/// environment asks for one. Other threads' panics are none of our business.
+/// The previous hook still runs, so that the panic is also on stderr, with its backtrace if the environment requests
+/// one. Panics of other threads are not recorded.
 pub fn watch(mailbox: Arc<Mailbox>) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -31,11 +32,11 @@ pub fn watch(mailbox: Arc<Mailbox>) {
                 .copied()
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("a panic without words");
-            let place = info.location().map(|place| format!(" ({place})"));
+            let location = info.location().map(|location| format!(" ({location})"));
             HERE.with_borrow_mut(|here| {
                 if let Some(here) = here {
-                    here.last = format!("{text}{}", place.unwrap_or_default());
-                    // Before the unwinding drops the reply that somebody waits for: it tells why.
+                    here.last = format!("{text}{}", location.unwrap_or_default());
+                    // Before the unwinding drops a pending reply: the count explains why.
                     here.mailbox.note_panic();
                 }
             });
@@ -46,8 +47,8 @@ pub fn watch(mailbox: Arc<Mailbox>) {
     HERE.set(Some(Here { mailbox, last }));
 }
 
-/// What the last panic of the calling thread said, and where it was.
-pub fn last_words() -> String {
+/// The message and location of the last panic of the calling thread.
+pub fn last_message() -> String {
     HERE.with_borrow_mut(|here| {
         here.as_mut()
             .map(|here| std::mem::take(&mut here.last))

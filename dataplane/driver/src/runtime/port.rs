@@ -1,8 +1,9 @@
 //! A handle to a node on its shard, for other threads.
 //!
-//! Every call is a message to the shard and a wait for the answer. The shard answers between two batches of packets,
-//! so a call takes microseconds on an idle node and well under a millisecond on a busy one. But a shard may also stand
-//! still; for a thread that must not, each call has a form that returns at once and calls back with the answer.
+//! Every call is a message to the shard and a wait for the result. The shard handles it between two batches of
+//! packets, so a call takes microseconds on an idle node and well under a millisecond on a busy one. But a shard may
+//! stall; for threads that must not block, each call has a form that returns at once and passes the result to a
+//! callback.
 
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
 use std::sync::Arc;
@@ -16,13 +17,14 @@ use super::setup::{LinkSetup, PortError};
 use super::shared::Mailbox;
 use super::sinks;
 
-/// A shard that does not answer for this long is stuck; the watchdog has said so long before.
+/// A shard that does not answer for this long is stuck; the watchdog has reported it long before.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often a wait looks whether the watchdog has given the shard up.
+/// Interval at which a waiting call checks whether the watchdog found the shard stalled.
 const LOOK_UP_AFTER: Duration = Duration::from_millis(200);
 
-/// A node on its shard. Cheap to clone; the node lives until [`close`](Self::close) or the runtime's end.
+/// A handle to a node on its shard. Cheap to clone; the node exists until [`close`](Self::close) or the runtime's
+/// end.
 #[derive(Clone)]
 pub struct NodePort {
     pub(super) node: NodeId,
@@ -43,10 +45,10 @@ impl NodePort {
         self.shard
     }
 
-    /// Carries out a command and returns the engine's answer.
+    /// Carries out a command and returns the engine's result.
     ///
-    /// Links have calls of their own ([`connect_link`](Self::connect_link) and so on), because they need more
-    /// than the engine's part of them.
+    /// Links have separate calls ([`connect_link`](Self::connect_link) and so on), because they involve more than the
+    /// engine.
     pub fn command(&self, command: Command) -> Result<CommandOutput, PortError> {
         let prepared = sinks::prepare(&command);
         let command = Box::new(command);
@@ -59,13 +61,13 @@ impl NodePort {
         answer
     }
 
-    /// Sends a command without waiting; what becomes of it is not told. For traffic that may be lost anyway.
+    /// Sends a command without waiting; its result is discarded. For traffic that may be lost anyway.
     pub fn command_nowait(&self, command: Command) {
         self.command_then(command, |_| {});
     }
 
-    /// As [`command`](Self::command), without waiting: `then` is called once with the answer, on the shard's thread as
-    /// a rule, and must not wait for anything. Commands are carried out in the order of their calls.
+    /// As [`command`](Self::command), without waiting: `then` is called once with the result, usually on the shard's
+    /// thread, and must not block. Commands are carried out in the order of their calls.
     pub fn command_then(
         &self,
         command: Command,
@@ -94,7 +96,7 @@ impl NodePort {
         self.ask_then(|reply| Request::RemoveLink { remote, reply }, then);
     }
 
-    /// As [`stats`](Self::stats), without waiting; `None` when the node is gone.
+    /// As [`stats`](Self::stats), without waiting; `None` when the node is closed.
     pub fn stats_then(&self, then: impl FnOnce(Option<NodeStats>) + Send + 'static) {
         let reply = Reply::then(then);
         self.mailbox
@@ -110,18 +112,18 @@ impl NodePort {
         .map_err(PortError::from)
     }
 
-    /// Changes what the link does to the packets that we send, live.
+    /// Changes the specification of a link for the packets that this node sends, while the link is up.
     pub fn set_link(&self, remote: NodeId, spec: LinkSpec) -> Result<(), PortError> {
         self.command(Command::SetLink { remote, spec }).map(|_| ())
     }
 
-    /// Removes our end of a link; the other end is told and waits for a new one.
+    /// Removes this end of a link; the other end is notified and waits for a new one.
     pub fn remove_link(&self, remote: NodeId) -> Result<(), PortError> {
         self.ask(|reply| Request::RemoveLink { remote, reply })?
             .map_err(PortError::from)
     }
 
-    /// The node's counters at this moment.
+    /// The node's current counters.
     pub fn stats(&self) -> Result<NodeStats, PortError> {
         self.ask(|reply| Request::Stats { reply })
     }
@@ -131,11 +133,11 @@ impl NodePort {
         (*self.offload).clone()
     }
 
-    /// Takes the node off its shard: links go down and the neighbours are told, the device is closed.
+    /// Removes the node from its shard: links go down, the neighbours are notified, the device is closed.
     ///
-    /// Closing twice is fine.
+    /// A second call has no effect.
     pub fn close(&self) {
-        // Posted to a shard that stands still as well, for when it goes on.
+        // Posted to a stalled shard as well, which handles it when it resumes.
         let panics = self.mailbox.panics();
         let (sender, answer) = sync_channel(1);
         let reply = Reply::to(sender);
@@ -150,7 +152,7 @@ impl NodePort {
         request: impl FnOnce(Reply<Result<T, CommandError>>) -> Request,
         then: impl FnOnce(Result<T, PortError>) + Send + 'static,
     ) {
-        // A node that is gone drops the request, and the reply says so.
+        // A shard drops the request for a closed node, and the dropped reply reports that.
         let reply = Reply::then(|answer: Option<Result<T, CommandError>>| {
             then(answer.map_or(Err(PortError::Closed), |answer| {
                 answer.map_err(PortError::from)
@@ -180,10 +182,10 @@ impl NodePort {
     }
 }
 
-/// Waits for an answer as long as the shard moves. One thread speaks for all nodes of a process with the controller; a
-/// shard that stands still must not hold up those of the others.
+/// Waits for a result while the shard is not stalled. One thread serves all nodes of a process towards the
+/// controller; a stalled shard must not block the nodes of other shards.
 ///
-/// `panics` is how often the shard had panicked before the request was posted.
+/// `panics` is the number of the shard's panics before the request was posted.
 pub(super) fn wait<T>(
     mailbox: &Mailbox,
     answer: &Receiver<T>,
@@ -196,7 +198,7 @@ pub(super) fn wait<T>(
             Err(RecvTimeoutError::Disconnected) if mailbox.panics() != panics => {
                 return Err(PortError::Failed)
             }
-            // The shard dropped the message: nobody lives there any more.
+            // The shard dropped the message: the node is closed.
             Err(RecvTimeoutError::Disconnected) => return Err(PortError::Closed),
             Err(RecvTimeoutError::Timeout) => {
                 if mailbox.is_stalled() || start.elapsed() >= ANSWER_LIMIT {

@@ -1,4 +1,4 @@
-//! What a runtime, a node and a link are told at their start, and what can go wrong then.
+//! Configuration of a runtime, a node and a link, and the errors of their setup.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -12,25 +12,25 @@ use nm_kernel::KernelError;
 use super::link::handshake::LinkSecret;
 use super::link::wire::Carrier;
 
-/// How a runtime is built. The default is what a host process wants.
+/// The configuration of a runtime. The default suits a host process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
     /// Threads that carry packets; `None` is one per core.
     pub shards: Option<usize>,
-    /// Whether each of them is tied to a core.
+    /// Whether each of them is pinned to a core.
     pub pin: bool,
-    /// Where neighbours in other processes dial; port 0 lets the kernel choose. `None` opens no listener.
+    /// The address that neighbours in other processes dial; port 0 lets the kernel choose. `None` opens no listener.
     pub listen: Option<SocketAddr>,
-    /// Where neighbours on this machine may dial instead: the path of a unix socket to be made. A path that cannot be
-    /// used is no failure, because there is TCP; see [`Runtime::socket`](super::Runtime::socket).
+    /// The path of a unix socket to create, which neighbours on this machine may dial instead. A path that cannot be
+    /// used is no error, because links can use TCP; see [`Runtime::socket`](super::Runtime::socket).
     pub socket: Option<PathBuf>,
-    /// Whether links over unix sockets go on through shared memory where both ends agree.
+    /// Whether links over unix sockets switch to shared memory where both ends agree.
     pub shared_memory: bool,
-    /// Nodes that share a shard before the next one is used.
+    /// Number of nodes that are placed on a shard before the next one is used.
     ///
-    /// Between nodes of one shard a packet runs to completion, which is twice as fast as a hand-over between
-    /// threads, so a small lab stays together; a large one spreads in contiguous blocks, because generators
-    /// number neighbours close to each other.
+    /// Between nodes of one shard a packet runs to completion, which is twice as fast as a hand-over between threads,
+    /// so a small lab stays together; a large one is split into contiguous blocks, because generators number
+    /// neighbours close to each other.
     pub nodes_per_block: usize,
 }
 
@@ -48,17 +48,17 @@ impl Default for RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// The default, with what the environment of the process asks for: `NM_SHARDS`, how many threads carry packets,
-    /// and `NM_PIN`, `1` to tie each of them to a core.
+    /// The default, with the variables of the process's environment: `NM_SHARDS`, the number of packet threads, and
+    /// `NM_PIN`, `1` to pin each of them to a core.
     ///
     /// # Errors
     ///
-    /// [`RuntimeError::Invalid`] names a variable that says something else.
+    /// [`RuntimeError::Invalid`] names a variable with an invalid value.
     pub fn from_environment() -> Result<Self, RuntimeError> {
-        Self::from_words(|name| std::env::var(name).ok())
+        Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    fn from_words(word: impl Fn(&str) -> Option<String>) -> Result<Self, RuntimeError> {
+    fn from_variables(word: impl Fn(&str) -> Option<String>) -> Result<Self, RuntimeError> {
         let wrong = |name: &str, found: &str, expected: &str| {
             RuntimeError::Invalid(format!("{name} is `{found}`, expected {expected}"))
         };
@@ -85,13 +85,13 @@ impl RuntimeConfig {
 /// More threads than any machine has cores.
 pub(super) const MOST_SHARDS: usize = 1024;
 
-/// Everything needed to put a node on a shard.
+/// The configuration of a node on a shard.
 pub struct NodeSetup {
-    /// What its engine is told.
+    /// The configuration of its engine.
     pub config: NodeConfig,
-    /// Its interface to ordinary programs, if it has one.
+    /// Its interface for ordinary programs, if it has one.
     pub tun: Option<TunSetup>,
-    /// Who hears what the node has to say.
+    /// The receiver of the node's events.
     pub sink: Arc<dyn NodeSink>,
     /// The lab; nodes of different labs never link.
     pub lab: String,
@@ -105,18 +105,18 @@ pub struct TunSetup {
     pub name: String,
     /// Address, prefix, MTU and routes. See [`TunSetup::interface`].
     pub interface: InterfaceSetup,
-    /// Whether super-packets are carried whole.
+    /// Whether super-packets are carried without segmentation.
     pub offload: OffloadChoice,
     /// Queues; more than one costs 3.9 MB of kernel memory each.
     pub queues: usize,
     /// The device node, usually `/dev/net/tun`.
     pub device: PathBuf,
-    /// Where the interface appears.
+    /// The network namespace of the interface.
     pub namespace: TunNamespace,
 }
 
 impl TunSetup {
-    /// The interface of node `address` in its overlay: the network by its prefix, multicast by a route of its own.
+    /// The interface of node `address` in its overlay: the network from its prefix, multicast by a separate route.
     pub fn interface(address: std::net::Ipv4Addr, prefix: u8, mtu: u32) -> InterfaceSetup {
         let multicast = (std::net::Ipv4Addr::new(224, 0, 0, 0), 4);
         InterfaceSetup {
@@ -129,13 +129,13 @@ impl TunSetup {
     }
 }
 
-/// Whether a node's device hands over super-packets.
+/// Whether a node's device uses super-packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffloadChoice {
-    /// When the self-test of this machine says that it works.
+    /// If the self-test on this machine succeeds.
     #[default]
     Auto,
-    /// Never: every packet is finished and at most one MTU long.
+    /// Never: every packet has complete checksums and is at most one MTU long.
     Off,
 }
 
@@ -145,34 +145,35 @@ pub enum TunNamespace {
     /// The caller's own. The device is removed when the node closes.
     #[default]
     Current,
-    /// One that the caller holds. The device stays behind (and is taken over by a node that comes back); it goes
-    /// with the namespace.
+    /// A namespace that the caller holds open. The device remains after the node closes (a later incarnation of the
+    /// node takes it over) until the namespace is removed.
     Descriptor(OwnedFd),
-    /// One that has a path, such as `/run/netns/NAME`. Likewise.
+    /// A namespace with a path, such as `/run/netns/NAME`. The device remains likewise.
     Path(PathBuf),
 }
 
-/// Who hears what a node has to say. Called on the shard's thread: take note and return, never wait.
+/// Receives a node's events. Called on the shard's thread: it must record the event and return without blocking.
 pub trait NodeSink: Send + Sync {
-    /// Something happened in the engine.
+    /// An event of the engine.
     fn event(&self, event: Event);
-    /// A message for a registered receiver. `false` means that there was no room; it is counted as dropped.
+    /// A message for a registered receiver. `false` means that its queue is full; the message is counted as dropped.
     fn deliver(&self, delivery: Delivery) -> bool;
-    /// A link came up or went down, and why; when it came up, what carries it.
+    /// A link came up or went down, with the reason; `carrier` is set when it came up.
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str);
-    /// Somebody dialled this node as `from` and could not prove to have the link's key; so often since this was told
-    /// last.
+    /// Connections that claimed to be node `from` failed to prove that they have the link's key; `times` is their
+    /// number since the last call.
     fn incoming_refused(&self, _from: NodeId, _times: u64) {}
-    /// The node's engine failed and was started anew, as if its process had been: every receiver and session is over,
-    /// links and routes are gone until the controller sends them again. Memberships of groups are restored.
+    /// The node's engine failed and was restarted, as after a restart of its process: every receiver and session has
+    /// ended, and links and routes are missing until the controller sends them again. Memberships of groups are
+    /// restored.
     fn engine_restarted(&self, _reason: &str) {}
-    /// The node's TUN device vanished, for instance with its namespace.
+    /// The node's TUN device was removed, for instance with its namespace.
     fn device_lost(&self, _reason: &str) {}
-    /// The node's shard has not moved for that long, nor have the other nodes of the lab on it; other shards go on.
-    /// Told to the first of these nodes only, on the watchdog's thread.
+    /// The node's shard has stalled for that time, with the listed nodes of the lab; other shards continue. Called
+    /// for the first of these nodes only, on the watchdog's thread.
     fn shard_stalled(&self, _shard: usize, _for_ms: u64, _nodes: &[NodeId]) {}
-    /// A shard that had stalled goes on. Told as [`shard_stalled`](Self::shard_stalled) is.
-    fn shard_moves(&self, _shard: usize, _nodes: &[NodeId]) {}
+    /// A stalled shard has resumed. Called as [`shard_stalled`](Self::shard_stalled) is.
+    fn shard_resumed(&self, _shard: usize, _nodes: &[NodeId]) {}
 }
 
 /// One end of a link to a neighbour.
@@ -180,26 +181,26 @@ pub trait NodeSink: Send + Sync {
 pub struct LinkSetup {
     /// The neighbour.
     pub remote: NodeId,
-    /// Its name; the link's random streams derive from it.
+    /// Its name, from which the link's random streams are derived.
     pub remote_name: String,
-    /// How the two ends meet.
+    /// How the two ends connect.
     pub kind: LinkKind,
-    /// The neighbour's unix socket, tried before its address when we dial.
+    /// The neighbour's unix socket, which is dialled before its address.
     pub socket: Option<PathBuf>,
-    /// What the link does to the packets that we send.
+    /// The link's specification for the packets that this node sends.
     pub spec: LinkSpec,
-    /// The link's key, which both ends prove to each other that they have. Links within a process need none.
+    /// The link's key, whose possession both ends prove to each other. Links within a process need none.
     pub secret: Option<LinkSecret>,
 }
 
-/// How the two ends of a link meet. Either end may be set up first.
+/// How the two ends of a link connect. Either end may be set up first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
     /// Both nodes are in this runtime.
     Memory,
-    /// We dial the neighbour's process, again and again until it answers.
+    /// This end dials the neighbour's process and retries until it answers.
     Dial(SocketAddr),
-    /// The neighbour dials us.
+    /// The neighbour dials this end.
     Accept,
 }
 
@@ -207,10 +208,10 @@ pub enum LinkKind {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// The kernel refused something.
+    /// The kernel refused an operation.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The lab has a node of that number in this process already.
+    /// The lab already has a node with that number in this process.
     #[error("node {node} of lab {lab} is already in this process")]
     NodeExists {
         /// The lab.
@@ -218,22 +219,22 @@ pub enum RuntimeError {
         /// The node.
         node: NodeId,
     },
-    /// A value that makes no sense.
+    /// An invalid value.
     #[error("{0}")]
     Invalid(String),
-    /// The runtime is shutting down, or its thread is gone.
+    /// The runtime is shutting down, or its thread has ended.
     #[error("the runtime has stopped")]
     Stopped,
-    /// The thread that the node was to live on does not move.
-    #[error("packet thread {shard} stands still and takes no node")]
+    /// The packet thread chosen for the node is stalled.
+    #[error("packet thread {shard} is stalled and takes no node")]
     Stalled {
-        /// Which one.
+        /// The number of the thread.
         shard: usize,
     },
 }
 
 impl RuntimeError {
-    /// The identifier that stays the same when the wording improves.
+    /// The stable id of this error.
     pub fn id(&self) -> &'static str {
         match self {
             Self::Kernel(error) => error.id(),
@@ -255,16 +256,16 @@ pub enum PortError {
     /// The node was closed, or its runtime has stopped.
     #[error("the node is closed")]
     Closed,
-    /// The shard does not move.
-    #[error("the node's packet thread stands still")]
+    /// The shard is stalled.
+    #[error("the node's packet thread is stalled")]
     Stalled,
-    /// The thread failed before it answered, and whether the request was carried out is not known.
-    #[error("the node's packet thread failed while it carried this out; it goes on without what was under way")]
+    /// The thread failed before it answered, so it is unknown whether the request was carried out.
+    #[error("the node's packet thread failed while it carried this out; the result is unknown")]
     Failed,
 }
 
 impl PortError {
-    /// The identifier that stays the same when the wording improves.
+    /// The stable id of this error.
     pub fn id(&self) -> &'static str {
         match self {
             Self::Command(error) => error.id(),
@@ -280,7 +281,7 @@ mod tests {
     use super::*;
 
     fn read(shards: &str, pin: &str) -> Result<RuntimeConfig, RuntimeError> {
-        RuntimeConfig::from_words(|name| match name {
+        RuntimeConfig::from_variables(|name| match name {
             "NM_SHARDS" => Some(shards.to_owned()),
             "NM_PIN" => Some(pin.to_owned()),
             _ => None,
@@ -288,14 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_chooses_threads_and_pinning() {
+    fn the_environment_sets_threads_and_pinning() {
         let config = read("3", "1").expect("fine");
         assert_eq!((config.shards, config.pin), (Some(3), true));
         assert_eq!(read("", "").expect("fine"), RuntimeConfig::default());
     }
 
     #[test]
-    fn a_word_that_is_none_is_refused_by_name() {
+    fn an_invalid_variable_is_refused_with_its_name() {
         for (shards, pin, name) in [
             ("0", "", "NM_SHARDS"),
             ("many", "", "NM_SHARDS"),

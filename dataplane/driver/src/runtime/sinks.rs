@@ -1,7 +1,7 @@
 //! Receive buffers of sessions, allocated by the calling thread and not by the shard.
 //!
-//! The engine allocates when it carries out the request, on its shard, where 40 ms of page faults would hold up
-//! everyone else's packets. So the caller's thread makes the memory first and leaves it here, where the engine's
+//! The engine allocates when it carries out a request, on its shard, where 40 ms of page faults would delay the
+//! packets of all nodes. So the calling thread allocates the memory first and stores it here, where the engine's
 //! allocator finds it by its size.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nm_engine::{Command, Engine};
 use nm_kernel::memory;
 
-/// Requests under way at the same time; beyond that memory is made on the shard after all.
+/// Concurrent requests with prepared memory; beyond that the shard allocates.
 const MOST_PREPARED: usize = 64;
 
 static PREPARED: Mutex<Vec<(usize, Vec<u8>)>> = Mutex::new(Vec::new());
@@ -18,7 +18,7 @@ fn prepared() -> MutexGuard<'static, Vec<(usize, Vec<u8>)>> {
     PREPARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes memory ready for a request that will need it; returns its size.
+/// Allocates memory for a request that will need it; returns its size.
 pub fn prepare(command: &Command) -> Option<usize> {
     let Command::ReceiveData { expected_bytes, .. } = command else {
         return None;
@@ -32,13 +32,13 @@ pub fn prepare(command: &Command) -> Option<usize> {
     Some(len)
 }
 
-/// Drops what a refused request left behind.
+/// Frees the memory that was prepared for a refused request.
 pub fn forget(len: usize) {
     drop(take(len));
 }
 
-/// Gives a new engine what it takes from us.
-pub fn equip(engine: &mut Engine) {
+/// Sets the buffer allocator of a new engine.
+pub fn install_allocator(engine: &mut Engine) {
     engine.set_sink_allocator(allocate);
     engine.set_prefetch(memory::prefetch);
 }

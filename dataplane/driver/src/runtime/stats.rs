@@ -1,24 +1,25 @@
-//! What a runtime counts about itself. Nodes count their own traffic (`NodeStats`); this is about the machinery.
+//! Counters of a runtime about itself. Nodes count their own traffic (`NodeStats`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter that one thread adds to and others read: cheaper than an atomic addition, because nobody competes.
+/// A counter with one writing thread and several readers: cheaper than an atomic addition, because there is one
+/// writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds; only the owning thread may.
+    /// Adds; only for the owning thread.
     pub fn add(&self, amount: u64) {
         self.0
             .store(self.get().wrapping_add(amount), Ordering::Relaxed);
     }
 
-    /// Replaces; only the owning thread may.
+    /// Replaces; only for the owning thread.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// The value at some recent moment.
+    /// A recent value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -30,16 +31,16 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct ShardCounters { $($(#[$doc])* pub $name: Counter,)* }
 
-        /// A frozen picture of one shard's counters.
+        /// A snapshot of one shard's counters.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct ShardStats {
-            /// Whether the watchdog sees it stuck.
+            /// Whether the watchdog found it stalled.
             pub stalled: bool,
             $($(#[$doc])* pub $name: u64,)*
         }
 
         impl ShardCounters {
-            /// The counters as they are now.
+            /// The current values.
             pub fn snapshot(&self) -> ShardStats {
                 ShardStats { stalled: false, $($name: self.$name.get(),)* }
             }
@@ -52,13 +53,13 @@ counters! {
     turns,
     /// Turns that began with a sleep.
     sleeps,
-    /// Nodes that live on the shard.
+    /// Nodes on the shard.
     nodes,
     /// Packets (super-packets count once) read from TUN devices.
     tun_reads,
     /// Packets written to TUN devices.
     tun_writes,
-    /// Packets that a TUN device did not take for want of room.
+    /// Packets that a TUN device did not accept because its queue was full.
     tun_full,
     /// Packets that a TUN device refused for another reason.
     tun_refused,
@@ -78,19 +79,19 @@ counters! {
     timeouts,
     /// Nanoseconds by which deadlines were served late, summed.
     late_ns,
-    /// The latest of them.
+    /// The largest of these delays.
     late_max_ns,
-    /// Panics of the shard's thread that were contained.
+    /// Panics of the shard's thread that were caught.
     panics,
     /// Buffers that the shard's pool had to allocate.
     buffers_allocated,
-    /// Incoming connections turned away: wrong proof, unknown node, bytes that are no handshake, or none in time.
+    /// Incoming connections refused: wrong proof, unknown node, bytes that are no handshake, or none in time.
     greetings_refused,
-    /// Times a listener had to rest because the kernel had no descriptor or memory for an incoming connection.
+    /// Pauses of a listener because the kernel had no descriptor or memory for an incoming connection.
     accepts_failed,
 }
 
-/// A frozen picture of a runtime.
+/// A snapshot of a runtime.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeStats {
     /// One entry per shard.

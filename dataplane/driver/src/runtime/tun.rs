@@ -1,7 +1,7 @@
 //! Read and write a node's TUN device on its shard.
 //!
-//! Packets go in and out with their virtio header. Where super-packets are not carried (the switch is off, or this
-//! kernel failed its self-test), the engine's segmentation finishes and cuts each packet before it is written.
+//! Packets are read and written with their virtio header. Where super-packets are not carried (disabled, or this
+//! kernel failed the self-test), the engine completes and segments each packet before it is written.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,13 +18,13 @@ use super::stats::ShardCounters;
 /// An open device with all its queues.
 pub struct NodeTun {
     queues: Vec<TunDevice>,
-    /// What the device takes whole.
+    /// The offloads of the device.
     offload: Offload,
-    /// Datagrams that leave together when the shard's batch is done, where the device takes that.
+    /// Datagrams to be written together at the end of the shard's batch, where the device supports that.
     run: segment::Run,
 }
 
-/// Whether a device of this setup is to carry super-packets.
+/// Whether a device of this setup carries super-packets.
 pub fn offload_state(setup: &TunSetup) -> OffloadState {
     match setup.offload {
         OffloadChoice::Auto => offload::self_test(&setup.device),
@@ -69,15 +69,15 @@ fn open_queues(
     for _ in 0..setup.queues {
         let device = TunDevice::open(&setup.device, &setup.name, multi_queue)?;
         device.set_offload(offload)?;
-        // From the start and not only before an orderly close: a killed process would otherwise spend 33 ms per
-        // device on its way out.
+        // Set at the start and not only before an orderly close: otherwise the end of a killed process takes 33 ms
+        // per device.
         device.set_persistent(persistent)?;
         queues.push(device);
     }
     match interface::configure(&setup.name, &setup.interface) {
         Ok(()) => Ok(queues),
         Err(error) => {
-            // A device that nobody will use must not stay behind in the namespace.
+            // A device that no node uses must not remain in the namespace.
             for device in &queues {
                 let _ = device.set_persistent(false);
             }
@@ -86,13 +86,13 @@ fn open_queues(
     }
 }
 
-/// What became of one attempt to read.
+/// The result of one attempt to read.
 pub enum TunRead {
     /// A packet, with its length.
     Packet(Packet),
-    /// Nothing is there now.
+    /// No packet is available.
     Empty,
-    /// The device is gone.
+    /// The device was removed.
     Lost(io::Error),
 }
 
@@ -107,7 +107,7 @@ impl NodeTun {
         let mut packet = pool.get();
         let storage = packet
             .storage_mut()
-            .expect("a packet fresh from the pool has its buffer to itself");
+            .expect("the buffer of a new packet is not shared");
         match self.queues[queue].read(&mut storage[VNET_AT..]) {
             Ok(length) => {
                 let vnet = vnet_of(storage);
@@ -125,15 +125,15 @@ impl NodeTun {
         }
     }
 
-    /// Writes a packet, or keeps it for others to join it: then [`NodeTun::flush`] must follow before the shard
-    /// turns to something else. Says whether anything is kept.
+    /// Writes a packet, or keeps it to join it with others: then [`NodeTun::flush`] must follow before the shard
+    /// starts other work. Returns whether anything is kept.
     pub fn write(&mut self, packet: Packet, pool: &mut Pool, counters: &ShardCounters) -> bool {
         if !self.offload.udp {
             self.write_now(packet, pool, counters);
             return false;
         }
         if let Err(packet) = self.run.push(packet, pool) {
-            // Nothing overtakes what is kept.
+            // Kept packets are written first, to preserve the order.
             self.flush(pool, counters);
             if let Err(packet) = self.run.push(packet, pool) {
                 self.write_now(packet, pool, counters);
@@ -142,21 +142,21 @@ impl NodeTun {
         !self.run.is_empty()
     }
 
-    /// Drops what was kept, whose state is in doubt.
+    /// Drops the kept packets, whose state is unknown after a panic.
     pub fn forget_kept(&mut self) {
         self.run = segment::Run::default();
     }
 
-    /// Writes what was kept.
+    /// Writes the kept packets.
     pub fn flush(&mut self, pool: &mut Pool, counters: &ShardCounters) {
         if let Some(packet) = self.run.take() {
             self.write_now(packet, pool, counters);
         }
     }
 
-    /// Writes a packet, whole if the device takes it so, and puts its buffer back.
+    /// Writes a packet, without segmentation if the device supports that, and returns its buffer to the pool.
     fn write_now(&self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
-        if self.takes_whole(&packet) {
+        if self.takes_unsegmented(&packet) {
             self.write_one(&mut packet, counters);
             pool.put(packet);
             return;
@@ -167,7 +167,7 @@ impl NodeTun {
         });
     }
 
-    fn takes_whole(&self, packet: &Packet) -> bool {
+    fn takes_unsegmented(&self, packet: &Packet) -> bool {
         if packet.vnet().kind() == GSO_UDP_L4 {
             return self.offload.udp;
         }
@@ -188,7 +188,7 @@ impl NodeTun {
         }
     }
 
-    /// Writes a packet whose bytes others still need as they are: its headers from here, the rest from there.
+    /// Writes a packet whose buffer is shared: the headers come from the packet, the rest from the shared buffer.
     fn write_shared(&self, packet: &Packet) -> io::Result<usize> {
         let mut head = [0u8; VnetHeader::LEN + MAX_IP_HEADER];
         head[..VnetHeader::LEN].copy_from_slice(&packet.vnet().to_bytes());
@@ -202,7 +202,7 @@ impl NodeTun {
     }
 }
 
-/// Where the virtio header goes so that the packet behind it starts at the headroom's end.
+/// The position of the virtio header, such that the packet behind it starts at the end of the headroom.
 const VNET_AT: usize = HEADROOM - VnetHeader::LEN;
 
 fn vnet_of(storage: &[u8]) -> VnetHeader {
@@ -211,7 +211,7 @@ fn vnet_of(storage: &[u8]) -> VnetHeader {
     VnetHeader::from_bytes(&bytes)
 }
 
-/// The packet as it has to leave, in one piece with its virtio header, when its buffer is nobody else's.
+/// The packet to write, in one piece with its virtio header, when its buffer is not shared.
 fn contiguous(packet: &mut Packet) -> Option<&[u8]> {
     if !packet.apply_ttl() {
         return None;
@@ -229,7 +229,7 @@ fn contiguous(packet: &mut Packet) -> Option<&[u8]> {
     Some(&storage[VNET_AT..HEADROOM + length])
 }
 
-// The three ways in which a device says that it has no room; see tun_get_user in the kernel's tun.c.
+// The three error codes of a full device; see tun_get_user in the kernel's tun.c.
 const EAGAIN: i32 = 11;
 const ENOBUFS: i32 = 105;
 const ENOMEM: i32 = 12;

@@ -1,8 +1,8 @@
 //! Detect shards whose loop has stopped.
 //!
-//! One thread looks once a second at each shard's count of turns. A shard that is awake and has not turned for two
-//! looks is stuck in something that should not block; the owner of its first node is told, and told again when it
-//! goes on. The other shards go on all the while.
+//! One thread compares each shard's count of turns once a second. A shard that is awake and has made no turn for two
+//! checks is stuck in an operation that should not block; the sink of its first node is notified, and again when the
+//! shard resumes. The other shards continue.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
@@ -13,12 +13,12 @@ use std::time::Duration;
 use super::setup::RuntimeError;
 use super::shared::Shared;
 
-/// Rare enough to cost nothing, often enough to be useful to a person who waits.
+/// Rare enough to cost nothing, frequent enough to be useful to a waiting user.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks without a turn after which a shard counts as stuck. A turn takes about a millisecond at the most.
+/// Checks without a turn after which a shard counts as stalled. A turn takes about a millisecond at most.
 const LOOKS_UNTIL_STUCK: u32 = 2;
 
-/// The thread that looks.
+/// The watchdog's thread.
 pub struct Watchdog {
     stop: SyncSender<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -32,7 +32,8 @@ impl Watchdog {
             .spawn(move || {
                 let mut last: Vec<(u64, u32)> = vec![(0, 0); shared.mailboxes.len()];
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                    // An owner that panics when it is told, which the hook has said on stderr, must not end the looks.
+                    // A sink that panics in the callback, which the hook has written to stderr, must not end the
+                    // watchdog.
                     let _ = catch_unwind(AssertUnwindSafe(|| look(&shared, &mut last)));
                 }
             })
@@ -43,7 +44,7 @@ impl Watchdog {
         })
     }
 
-    /// Ends the thread. Twice is fine.
+    /// Ends the thread. A second call has no effect.
     pub fn stop(&self) {
         let _ = self.stop.try_send(());
         if let Some(thread) = self
@@ -75,10 +76,10 @@ fn look(shared: &Shared, last: &mut [(u64, u32)]) {
             continue;
         }
         let since = LOOK_EVERY.as_millis() as u64 * u64::from(*looks);
-        for (sink, nodes) in shared.tenants_of(mailbox.index) {
+        for (sink, nodes) in shared.nodes_of(mailbox.index) {
             match stuck {
                 true => sink.shard_stalled(mailbox.index, since, &nodes),
-                false => sink.shard_moves(mailbox.index, &nodes),
+                false => sink.shard_resumed(mailbox.index, &nodes),
             }
         }
     }

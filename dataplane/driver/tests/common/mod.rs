@@ -1,4 +1,4 @@
-//! What the runtime's tests share: nodes with and without devices, links, and sinks that remember.
+//! Fixtures of the runtime's tests: nodes with and without devices, links, and sinks that record events.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 use std::collections::BTreeMap;
@@ -17,86 +17,86 @@ use nm_engine::{Command, CommandOutput, Delivery, Event, LinkSpec, NodeConfig, N
 use nm_kernel::namespace;
 use nm_kernel::tun::{TunDevice, DEFAULT_DEVICE};
 
-/// Every wait in these tests ends after this.
+/// Time limit of every wait in these tests.
 pub const LIMIT: Duration = Duration::from_secs(10);
-/// From which the links of most tests make their keys.
+/// The text from which the links of most tests derive their keys.
 pub const TOKEN: &str = "open sesame";
 
-/// A key that is the same for the same word.
-pub fn key(word: &str) -> [u8; 32] {
+/// A key derived from a text.
+pub fn key(text: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
-    bytes[..word.len()].copy_from_slice(word.as_bytes());
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
     bytes
 }
 
-/// The same, as the driver takes it.
-pub fn secret(word: &str) -> LinkSecret {
-    LinkSecret::from_bytes(&key(word)).expect("the right length")
+/// The same key as the driver's type.
+pub fn secret(text: &str) -> LinkSecret {
+    LinkSecret::from_bytes(&key(text)).expect("the right length")
 }
 
-/// What a node's owner heard.
+/// The events that a node's sink received.
 #[derive(Default)]
-pub struct Heard {
+pub struct Record {
     pub links: Vec<(NodeId, bool, String)>,
-    /// What carried each link when it came up last.
+    /// The last carrier of each link.
     pub carriers: BTreeMap<NodeId, Carrier>,
     pub events: Vec<Event>,
     pub messages: Vec<Vec<u8>>,
-    /// Connections that could not prove to be who they said, with how often that was.
+    /// The nodes that failed connections claimed to be, with the reported counts.
     pub refused: Vec<(NodeId, u64)>,
 }
 
-/// A sink that remembers everything and can be waited on.
+/// A sink that records everything and can be waited on.
 #[derive(Default)]
-pub struct Memory {
-    heard: Mutex<Heard>,
+pub struct RecordingSink {
+    record: Mutex<Record>,
     changed: Condvar,
 }
 
-impl Memory {
-    fn note(&self, change: impl FnOnce(&mut Heard)) {
+impl RecordingSink {
+    fn note(&self, change: impl FnOnce(&mut Record)) {
         change(
             &mut self
-                .heard
+                .record
                 .lock()
                 .expect("no test panics while it holds this"),
         );
         self.changed.notify_all();
     }
 
-    /// Waits until `question` has an answer.
-    pub fn wait<T>(&self, what: &str, question: impl Fn(&mut Heard) -> Option<T>) -> T {
+    /// Waits until `question` returns a value.
+    pub fn wait<T>(&self, what: &str, question: impl Fn(&mut Record) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
-        let mut heard = self
-            .heard
+        let mut record = self
+            .record
             .lock()
             .expect("no test panics while it holds this");
         loop {
-            if let Some(answer) = question(&mut heard) {
+            if let Some(answer) = question(&mut record) {
                 return answer;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(
                 !left.is_zero(),
                 "{what} did not happen; links: {:?}, events: {:?}",
-                heard.links,
-                heard.events
+                record.links,
+                record.events
             );
-            heard = self.changed.wait_timeout(heard, left).expect("likewise").0;
+            record = self.changed.wait_timeout(record, left).expect("likewise").0;
         }
     }
 
-    /// What carries a link, or carried it last.
+    /// The current or last carrier of a link.
     pub fn carrier(&self, remote: NodeId) -> Option<Carrier> {
-        self.wait("the lock", |heard| {
-            Some(heard.carriers.get(&remote).copied())
+        self.wait("the lock", |record| {
+            Some(record.carriers.get(&remote).copied())
         })
     }
 
-    /// Waits until the last word about a link is this; returns the reason.
+    /// Waits until the last reported state of a link is this; returns the reason.
     pub fn wait_link(&self, remote: NodeId, up: bool) -> String {
-        self.wait(&format!("link to {remote} up={up}"), |heard| {
-            let last = heard
+        self.wait(&format!("link to {remote} up={up}"), |record| {
+            let last = record
                 .links
                 .iter()
                 .rev()
@@ -106,25 +106,25 @@ impl Memory {
     }
 }
 
-impl NodeSink for Memory {
+impl NodeSink for RecordingSink {
     fn event(&self, event: Event) {
-        self.note(|heard| heard.events.push(event));
+        self.note(|record| record.events.push(event));
     }
 
     fn deliver(&self, delivery: Delivery) -> bool {
-        self.note(|heard| heard.messages.push(delivery.payload().to_vec()));
+        self.note(|record| record.messages.push(delivery.payload().to_vec()));
         true
     }
 
     fn incoming_refused(&self, from: NodeId, times: u64) {
-        self.note(|heard| heard.refused.push((from, times)));
+        self.note(|record| record.refused.push((from, times)));
     }
 
     fn link_state(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
         let up = carrier.is_some();
-        self.note(|heard| {
-            heard.links.push((remote, up, reason.into()));
-            heard
+        self.note(|record| {
+            record.links.push((remote, up, reason.into()));
+            record
                 .carriers
                 .extend(carrier.map(|carrier| (remote, carrier)));
         });
@@ -135,16 +135,16 @@ impl NodeSink for Memory {
 pub struct TestNode {
     pub id: NodeId,
     pub port: NodePort,
-    pub heard: Arc<Memory>,
+    pub record: Arc<RecordingSink>,
     pub space: Option<OwnedFd>,
 }
 
 impl TestNode {
     pub fn command(&self, command: Command) -> CommandOutput {
-        self.port.command(command).expect("the engine agrees")
+        self.port.command(command).expect("the engine accepts it")
     }
 
-    /// Sends everything for `dst` to `next`.
+    /// Routes everything for `dst` to `next`.
     pub fn route(&self, pairs: &[(NodeId, NodeId)]) {
         let most = pairs.iter().map(|&(dst, _)| dst).max().unwrap_or(0) as usize;
         let mut table = vec![0; most + 1];
@@ -183,10 +183,12 @@ impl TestNode {
             spec,
             secret: Some(secret(token)),
         };
-        self.port.connect_link(setup).expect("the engine agrees");
+        self.port
+            .connect_link(setup)
+            .expect("the engine accepts it");
     }
 
-    /// Runs a program inside the node's namespace and returns whether it succeeded, and what it said.
+    /// Runs a program inside the node's namespace; returns whether it succeeded, and its output.
     pub fn run(&self, program: &str, arguments: &[&str]) -> (bool, String) {
         let space = self.space.as_ref().expect("a node with a device");
         let output = namespace::run_in(Some(space.as_fd()), || {
@@ -217,7 +219,7 @@ pub fn runtime(shards: usize) -> Arc<Runtime> {
     Runtime::start(config).expect("a runtime needs no privilege")
 }
 
-/// What may carry a link between two runtimes.
+/// The carriers of links between two runtimes.
 pub const CARRIERS: [Carrier; 3] = [Carrier::Shared, Carrier::Unix, Carrier::Tcp];
 
 /// A path that no other test uses.
@@ -227,7 +229,7 @@ pub fn fresh_path() -> PathBuf {
     std::env::temp_dir().join(format!("nm-driver-{}-{number}.sock", std::process::id()))
 }
 
-/// How a runtime is made whose links to others go over `carrier` at best.
+/// The configuration of a runtime whose links to others use at best `carrier`.
 pub fn config_for(carrier: Carrier, shards: usize) -> RuntimeConfig {
     RuntimeConfig {
         shards: Some(shards),
@@ -238,12 +240,12 @@ pub fn config_for(carrier: Carrier, shards: usize) -> RuntimeConfig {
     }
 }
 
-/// Such a runtime.
+/// A runtime with that configuration.
 pub fn runtime_for(carrier: Carrier, shards: usize) -> Arc<Runtime> {
     Runtime::start(config_for(carrier, shards)).expect("a runtime needs no privilege")
 }
 
-/// Makes `from` dial `to`, a node of `home`, by every way that it offers.
+/// Makes `from` dial `to`, a node of `home`, by every available transport.
 pub fn dial(from: &TestNode, home: &Runtime, to: NodeId) {
     let address = home.listen_address().expect("it listens");
     let socket = home.socket().expect("a usable path");
@@ -256,11 +258,11 @@ pub fn dial(from: &TestNode, home: &Runtime, to: NodeId) {
     );
 }
 
-fn setup(id: NodeId, heard: &Arc<Memory>, shard: Option<usize>) -> NodeSetup {
+fn setup(id: NodeId, record: &Arc<RecordingSink>, shard: Option<usize>) -> NodeSetup {
     NodeSetup {
         config: NodeConfig::new(id),
         tun: None,
-        sink: heard.clone(),
+        sink: record.clone(),
         lab: "test".into(),
         shard,
     }
@@ -268,12 +270,12 @@ fn setup(id: NodeId, heard: &Arc<Memory>, shard: Option<usize>) -> NodeSetup {
 
 /// A node without a device.
 pub fn node(runtime: &Runtime, id: NodeId) -> TestNode {
-    let heard = Arc::new(Memory::default());
-    let port = runtime.add_node(setup(id, &heard, None)).expect("added");
+    let record = Arc::new(RecordingSink::default());
+    let port = runtime.add_node(setup(id, &record, None)).expect("added");
     TestNode {
         id,
         port,
-        heard,
+        record,
         space: None,
     }
 }
@@ -285,27 +287,27 @@ pub fn tun_node(
     shard: Option<usize>,
     offload: OffloadChoice,
 ) -> TestNode {
-    let heard = Arc::new(Memory::default());
+    let record = Arc::new(RecordingSink::default());
     let space = namespace::create().expect("namespace");
-    let mut setup = setup(id, &heard, shard);
+    let mut setup = setup(id, &record, shard);
     setup.tun = Some(TunSetup {
         name: "utun".into(),
         interface: TunSetup::interface(Ipv4Addr::new(10, 0, 0, id as u8), 16, 1500),
         offload,
         queues: 1,
         device: DEFAULT_DEVICE.into(),
-        namespace: TunNamespace::Descriptor(space.try_clone().expect("a descriptor to spare")),
+        namespace: TunNamespace::Descriptor(space.try_clone().expect("a free descriptor")),
     });
     let port = runtime.add_node(setup).expect("added");
     TestNode {
         id,
         port,
-        heard,
+        record,
         space: Some(space),
     }
 }
 
-/// Whether namespaces and devices may be made here; says why not.
+/// Whether the process may create namespaces and devices; prints the reason if not.
 pub fn permitted() -> bool {
     let outcome = namespace::create().and_then(|space| {
         namespace::run_in(Some(space.as_fd()), || {
@@ -318,15 +320,15 @@ pub fn permitted() -> bool {
     outcome.is_ok()
 }
 
-/// Joins two nodes of one runtime.
+/// Links two nodes of one runtime.
 pub fn join(a: &TestNode, b: &TestNode) {
     a.link(b.id, LinkKind::Memory);
     b.link(a.id, LinkKind::Memory);
-    a.heard.wait_link(b.id, true);
-    b.heard.wait_link(a.id, true);
+    a.record.wait_link(b.id, true);
+    b.record.wait_link(a.id, true);
 }
 
-/// The link protocol played by a test, byte by byte and apart from the driver's own code.
+/// The link protocol implemented by the tests, independently of the driver's own code.
 pub mod raw {
     use std::io::Read;
 
@@ -342,7 +344,7 @@ pub mod raw {
     pub const CHALLENGE: u16 = 0x8005;
     pub const PROOF: u16 = 0x8006;
 
-    /// What a frame's flags and body are.
+    /// A frame with these flags and this body.
     pub fn frame(flags: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
         bytes.extend_from_slice(&flags.to_le_bytes());
@@ -351,7 +353,7 @@ pub mod raw {
         bytes
     }
 
-    /// Reads one frame: its flags and its body. Nothing when the stream has ended.
+    /// Reads one frame: its flags and its body. `None` when the stream has ended.
     pub fn read_frame(stream: &mut impl Read) -> Option<(u16, Vec<u8>)> {
         let mut header = [0; HEADER];
         stream.read_exact(&mut header).ok()?;
@@ -371,7 +373,7 @@ pub mod raw {
         frame(HELLO, &body)
     }
 
-    /// The proof of one end; `accepts` says which.
+    /// The proof of one end; `accepts` selects which.
     pub fn proof(
         key: &[u8; 32],
         accepts: bool,
@@ -395,7 +397,7 @@ pub mod raw {
         mac.finalize().into_bytes().into()
     }
 
-    /// A dialler's handshake up to its proof, which is returned and not sent: the shared memory may go with it.
+    /// A dialler's handshake up to its proof, which is returned and not sent: the shared memory may be sent with it.
     pub fn prove(
         stream: &mut (impl Read + std::io::Write),
         key: &[u8; 32],

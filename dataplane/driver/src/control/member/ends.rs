@@ -1,20 +1,20 @@
-//! What follows when a step or a look-up has ended.
+//! Update a member's state when a step or a lookup has ended.
 
 use super::*;
 
 impl Member {
-    /// A step has ended; what it was about is in force from now on, or is not.
+    /// A step has ended; on success its version is now in force.
     pub fn end(&mut self, ticket: u64, result: &Result<(), String>) -> Ended {
         let done = result.is_ok();
         let mut ended = Ended {
             tickets: vec![ticket],
             link: None,
         };
-        match self.under_way.remove(&ticket) {
-            Some(About::Settings) => self.configured |= done,
-            Some(About::Routes) => self.routes.end(ticket, done),
-            Some(About::Groups) => self.directory.end(ticket, done),
-            Some(About::Tree { group_id, none }) => {
+        match self.pending.remove(&ticket) {
+            Some(Subject::Settings) => self.configured |= done,
+            Some(Subject::Routes) => self.routes.end(ticket, done),
+            Some(Subject::Groups) => self.directory.end(ticket, done),
+            Some(Subject::Tree { group_id, none }) => {
                 if let Some(progress) = self.trees.get_mut(&group_id) {
                     progress.end(ticket, done);
                     if none && progress.in_force().is_some() {
@@ -22,28 +22,28 @@ impl Member {
                     }
                 }
             }
-            Some(About::Made(remote)) => self.end_make(remote, ticket, result, &mut ended),
-            // A change that is refused leaves the link as it was.
-            Some(about @ (About::Changed(remote) | About::Renewed(remote))) => {
+            Some(Subject::Made(remote)) => self.end_make(remote, ticket, result, &mut ended),
+            // A refused change leaves the link as it was.
+            Some(subject @ (Subject::Changed(remote) | Subject::Renewed(remote))) => {
                 if let Some(link) = self.links.get_mut(&remote) {
                     link.progress.end(ticket, done);
                 }
-                // Whoever tells a link anew takes it to be down until it hears otherwise.
-                ended.link = matches!(about, About::Renewed(_)).then_some(remote);
+                // The controller takes a link that it sends again to be down until it is reported up.
+                ended.link = matches!(subject, Subject::Renewed(_)).then_some(remote);
             }
-            Some(About::Unlink(remote)) => {
-                let gone = |link: &mut Link| done && link.phase == Phase::Removing(ticket);
-                if self.links.get_mut(&remote).is_some_and(gone) {
+            Some(Subject::Unlink(remote)) => {
+                let removed = |link: &mut Link| done && link.phase == Phase::Removing(ticket);
+                if self.links.get_mut(&remote).is_some_and(removed) {
                     let link = self.links.remove(&remote);
                     ended
                         .tickets
                         .extend(link.into_iter().flat_map(|link| link.parked));
                 }
             }
-            Some(About::Nothing) | None => {}
+            Some(Subject::Nothing) | None => {}
         }
         for parked in &ended.tickets {
-            self.under_way.remove(parked);
+            self.pending.remove(parked);
         }
         ended
     }
@@ -70,7 +70,7 @@ impl Member {
         }
     }
 
-    /// A look-up for a link has ended.
+    /// An address lookup for a link has ended.
     pub fn resolved(
         &mut self,
         remote: NodeId,
@@ -99,7 +99,7 @@ impl Member {
         }
     }
 
-    /// The look-up to be made again for a link, if it still waits for one under this ticket.
+    /// The lookup to repeat for a link, if the link still waits for one under this ticket.
     pub fn resolve_again(&self, remote: NodeId, ticket: u64) -> Option<Effect> {
         let link = self.links.get(&remote)?;
         (link.phase == Phase::Resolving(ticket)).then(|| Effect::Resolve {

@@ -7,7 +7,7 @@ use nm_messages as wire;
 
 use crate::runtime::Carrier;
 
-/// What the controller hears of a link.
+/// The link state message for the controller.
 pub fn link_state(remote: NodeId, carrier: Option<Carrier>, reason: &str) -> wire::LinkState {
     wire::LinkState {
         remote_node_id: remote,
@@ -17,12 +17,12 @@ pub fn link_state(remote: NodeId, carrier: Option<Carrier>, reason: &str) -> wir
     }
 }
 
-/// Whether nothing more can be expected of a node in this state.
-pub fn is_gone(state: &str) -> bool {
+/// Whether a node in this state can no longer reply.
+pub fn is_unavailable(state: &str) -> bool {
     matches!(state, "unreachable" | "stopped" | "vacant")
 }
 
-/// The engine's form of what a link does.
+/// Converts a link specification to the engine's type.
 pub fn link_spec(link: &wire::LinkSpec) -> LinkSpec {
     LinkSpec {
         rate_bps: link.rate_bps,
@@ -34,7 +34,7 @@ pub fn link_spec(link: &wire::LinkSpec) -> LinkSpec {
     }
 }
 
-/// The engine's form of a group.
+/// Converts a group to the engine's type.
 pub fn group_info(group: &wire::Group) -> Result<GroupInfo, String> {
     Ok(GroupInfo {
         group_id: group.group_id,
@@ -44,7 +44,7 @@ pub fn group_info(group: &wire::Group) -> Result<GroupInfo, String> {
     })
 }
 
-/// An address that the controller gave as text.
+/// Parses an address of the controller.
 pub fn address(text: &str) -> Result<Ipv4Addr, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not an IPv4 address"))

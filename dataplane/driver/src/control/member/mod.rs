@@ -1,11 +1,11 @@
-//! What the controller has told one node, and what that means for it.
+//! The state that the controller requested of one node, and how far it is in force.
 //!
-//! Messages go in, effects come out; no socket, no clock, no packet path. An effect takes its time and may fail, so a
-//! member remembers for each thing the version that is in force, not the one that was told last. After any
-//! interruption it shows these, and is sent only what differs.
+//! Messages go in, effects come out; there is no socket, clock or packet path here. An effect takes time and may
+//! fail, so a member stores for each object the version that is in force, not the one requested last. After an
+//! interruption it reports these, and the controller sends only the differences.
 //!
 //! ```text
-//! order ─▶ Step { ticket, effect } ─▶ whoever carries it out ─▶ end(ticket, result) ─▶ version in force
+//! order ─▶ Step { ticket, effect } ─▶ executor ─▶ end(ticket, result) ─▶ version in force
 //! ```
 
 mod ends;
@@ -21,19 +21,19 @@ use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute}
 use nm_messages as wire;
 
 use self::forms::{address, group_info};
-pub use self::forms::{is_gone, link_spec, link_state};
+pub use self::forms::{is_unavailable, link_spec, link_state};
 use self::progress::Progress;
 use super::resolve::is_host_and_port;
 use crate::config::Secret;
 use crate::node::events::NodeEvent;
 use crate::runtime::Carrier;
 
-/// How a node introduces itself; what does not change while it lives.
+/// The identity and addresses of a node; constant for its lifetime.
 #[derive(Debug, Clone)]
-pub struct Introduction {
+pub struct Identity {
     /// The node.
     pub node_id: NodeId,
-    /// What proves that.
+    /// The token that proves its identity.
     pub token: Secret,
     /// Nodes with the same name here reach each other at their private addresses.
     pub private_network_name: String,
@@ -41,30 +41,30 @@ pub struct Introduction {
     pub private_address: Option<IpAddr>,
     /// The port of the process's link listener, 0 for none.
     pub link_port: u16,
-    /// `host:port` from outside, or nothing.
+    /// `host:port` at which other networks reach it, or empty.
     pub public_network_addr: String,
     /// The path of the process's unix socket, if it has one.
     pub link_socket: Option<PathBuf>,
-    /// Whether it is a program of the user's own.
+    /// Whether it is an external node.
     pub external: bool,
-    /// The process.
+    /// The number of the process.
     pub process: u64,
-    /// Of the node's interface.
+    /// The MTU of the node's interface.
     pub mtu: u16,
 }
 
-/// Something to be done to the node.
+/// An action to carry out on the node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Adopt the lab's addresses.
+    /// Set the lab's addresses.
     Configure(AddressPlan),
-    /// Find out the address that a link dials; [`Member::resolved`] goes on with it.
+    /// Look up the address that a link dials; [`Member::resolved`] continues with it.
     Resolve { remote: NodeId, name: String },
-    /// Make the link that the order describes, or make it anew; with the address where this end dials.
+    /// Make or replace the link that the order describes; with the address if this end dials.
     Connect(Box<wire::AddNode>, Option<SocketAddr>),
-    /// Change what a link does.
+    /// Change a link's specification.
     SetLink(NodeId, LinkSpec),
-    /// Take a link away.
+    /// Remove a link.
     RemoveLink(NodeId),
     /// Install routes.
     Routes {
@@ -83,51 +83,51 @@ pub enum Effect {
         source: NodeId,
         routes: Vec<GroupRoute>,
     },
-    /// Become a member, or stop being one.
+    /// Join or leave a group.
     Membership { group_id: u32, joined: bool },
-    /// Stop waiting for a node.
-    Gone { node: NodeId, reason: String },
-    /// Keep an event.
+    /// Stop waiting for a node that is no longer available.
+    NodeGone { node: NodeId, reason: String },
+    /// Append an event.
     Note(NodeEvent),
     /// Every node is ready.
     TopologyReady,
-    /// The process should offer to run roles.
-    AgentWanted,
+    /// The controller asks this process to start an agent.
+    AgentRequested,
 }
 
-/// An effect under a number of its own.
+/// An effect with a ticket number.
 #[derive(Debug, PartialEq)]
 pub struct Step {
-    /// Grows with every step of the member.
+    /// Increases with every step of the member.
     pub ticket: u64,
-    /// `None` when the step ends together with another one of its link.
+    /// `None` when the step ends together with another step of its link.
     pub effect: Option<Effect>,
 }
 
-/// What [`Member::end`] brought about.
+/// The consequences of [`Member::end`].
 #[derive(Debug, Default, PartialEq)]
 pub struct Ended {
-    /// The steps that ended with it.
+    /// The steps that have ended.
     pub tickets: Vec<u64>,
-    /// The neighbour of whose link the controller should hear: it could not be made, or it was told anew and has been
-    /// up all the time.
+    /// The neighbour whose link state must be reported to the controller: the link could not be made, or the order
+    /// was repeated while the link was up.
     pub link: Option<NodeId>,
 }
 
-/// What came of a look-up.
+/// The result of a lookup.
 #[derive(Debug, PartialEq)]
 pub enum Resolved {
-    /// The link was changed or taken away meanwhile.
+    /// The link was changed or removed meanwhile.
     Stale,
-    /// Go on with this.
+    /// The next step.
     Connect(Step),
-    /// It failed, so often in a row; `changed` when the reason is another than the last time.
+    /// It failed, `attempts` times in a row; `changed` when the reason differs from the last one.
     Failed { attempts: u32, changed: bool },
 }
 
-/// What a step is about.
+/// The subject of a step.
 #[derive(Debug, Clone, Copy)]
-enum About {
+enum Subject {
     Nothing,
     Settings,
     Made(NodeId),
@@ -139,16 +139,16 @@ enum About {
     Tree { group_id: u32, none: bool },
 }
 
-/// How far a link is.
+/// The state of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The address to dial is looked up, under this ticket.
+    /// The address to dial is being looked up, under this ticket.
     Resolving(u64),
-    /// It was handed to the packet path under this ticket; connecting is up to that.
+    /// The packet path has received it under this ticket and connects it.
     Made(u64),
-    /// The packet path did not take it.
+    /// The packet path refused it.
     Failed,
-    /// It is taken away, under this ticket.
+    /// It is being removed, under this ticket.
     Removing(u64),
 }
 
@@ -159,19 +159,19 @@ struct Link {
     progress: Progress,
     /// Steps that end when the link is made.
     parked: Vec<u64>,
-    /// Look-ups that failed in a row.
+    /// Consecutive failed lookups.
     attempts: u32,
     state: Option<(Option<Carrier>, String)>,
 }
 
-/// One node as the control connection knows it.
+/// The control connection's state of one node.
 #[derive(Debug)]
 pub struct Member {
-    who: Introduction,
+    identity: Identity,
     configured: bool,
     links: BTreeMap<NodeId, Link>,
     routes: Progress,
-    /// Explicit routes as they were told, by pair and id.
+    /// The explicit routes received, by pair and id.
     pairs: BTreeMap<(NodeId, NodeId), BTreeMap<u64, Vec<NodeId>>>,
     /// The pair of each explicit route.
     route_ids: BTreeMap<u64, (NodeId, NodeId)>,
@@ -180,14 +180,14 @@ pub struct Member {
     trees: BTreeMap<u32, Progress>,
     announced: bool,
     tickets: u64,
-    under_way: BTreeMap<u64, About>,
+    pending: BTreeMap<u64, Subject>,
 }
 
 impl Member {
-    /// A node that has been told nothing yet.
-    pub fn new(who: Introduction) -> Self {
+    /// A node that has received no orders yet.
+    pub fn new(identity: Identity) -> Self {
         Member {
-            who,
+            identity,
             configured: false,
             links: BTreeMap::new(),
             routes: Progress::default(),
@@ -198,36 +198,37 @@ impl Member {
             trees: BTreeMap::new(),
             announced: false,
             tickets: 0,
-            under_way: BTreeMap::new(),
+            pending: BTreeMap::new(),
         }
     }
 
-    /// Forgets all that the node was told, which the node itself has lost.
+    /// Clears the state that the controller sent, because the node itself has lost it.
     pub fn forget(&mut self) {
         *self = Member {
             configured: self.configured,
-            // Steps that are still under way end with tickets that mean nothing any more.
+            // Steps that are still pending end with tickets that are no longer known.
             tickets: self.tickets,
-            ..Member::new(self.who.clone())
+            ..Member::new(self.identity.clone())
         };
     }
 
-    /// How the node introduces itself.
-    pub fn who(&self) -> &Introduction {
-        &self.who
+    /// The node's identity.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
-    /// Whether the controller has said who we are.
+    /// Whether the controller's settings are in force.
     pub fn configured(&self) -> bool {
         self.configured
     }
 
-    /// The registration, with what is in force. `local` is our end of the control connection.
+    /// The registration message, with the versions in force. `local` is the local address of the control connection.
     ///
-    /// What is under way or has failed is shown as 0, a version that nothing has: the controller then says it again.
+    /// Objects that are pending or failed are listed with version 0, which no object has, so that the controller
+    /// sends them again.
     pub fn start_up(&mut self, local: IpAddr) -> wire::StartUp {
         self.announced = false;
-        let address = self.who.private_address.unwrap_or(local);
+        let address = self.identity.private_address.unwrap_or(local);
         let shown = |progress: &Progress| progress.in_force().unwrap_or(0);
         let link_version = |link: &Link| match link.phase {
             Phase::Made(_) => shown(&link.progress),
@@ -248,26 +249,26 @@ impl Member {
                 .collect(),
         };
         wire::StartUp {
-            private_network_name: self.who.private_network_name.clone(),
-            private_network_addr: SocketAddr::new(address, self.who.link_port).to_string(),
-            public_network_addr: self.who.public_network_addr.clone(),
-            // A path that is not text cannot be told; TCP is left.
+            private_network_name: self.identity.private_network_name.clone(),
+            private_network_addr: SocketAddr::new(address, self.identity.link_port).to_string(),
+            public_network_addr: self.identity.public_network_addr.clone(),
+            // A path that is not UTF-8 cannot be sent; links then use TCP.
             link_socket: self
-                .who
+                .identity
                 .link_socket
                 .as_deref()
                 .and_then(Path::to_str)
                 .unwrap_or_default()
                 .to_owned(),
-            external: self.who.external,
-            process: self.who.process,
-            mtu: u32::from(self.who.mtu),
+            external: self.identity.external,
+            process: self.identity.process,
+            mtu: u32::from(self.identity.mtu),
             have,
-            token: self.who.token.0.clone(),
+            token: self.identity.token.0.clone(),
         }
     }
 
-    /// What a controller that may have forgotten our links should hear after the registration.
+    /// The link states to send after the registration, because the controller may have lost them.
     pub fn link_states(&self) -> Vec<wire::LinkState> {
         let known = self
             .links
@@ -276,14 +277,14 @@ impl Member {
         known.collect()
     }
 
-    /// What is known of one link.
+    /// The known state of one link.
     pub fn state_of(&self, remote: NodeId) -> Option<wire::LinkState> {
         let (carrier, reason) = self.links.get(&remote)?.state.as_ref()?;
         Some(link_state(remote, *carrier, reason))
     }
 
-    /// Notes that a link changed; true when the controller should hear of it. What befalls an end that is about to be
-    /// replaced or taken away says nothing about the link that was told.
+    /// Records a link change; true when it must be reported to the controller. A change of an end that is about to be
+    /// replaced or removed does not concern the link that was requested.
     pub fn link_changed(&mut self, remote: NodeId, carrier: Option<Carrier>, reason: &str) -> bool {
         let Some(link) = self.links.get_mut(&remote) else {
             return false;
@@ -295,7 +296,7 @@ impl Member {
         true
     }
 
-    /// True once each time the node becomes ready: routes are in, and every link that it was told of is up.
+    /// True once each time the node becomes ready: routes are installed, and every requested link is up.
     pub fn became_ready(&mut self) -> bool {
         let up = |link: &Link| {
             matches!(link.state, Some((Some(_), _))) || matches!(link.phase, Phase::Removing(_))
@@ -306,11 +307,11 @@ impl Member {
         became
     }
 
-    /// Takes in an order.
+    /// Handles an order.
     ///
     /// # Errors
     ///
-    /// A sentence when the order makes no sense; nothing is changed then.
+    /// A sentence when the order is invalid; nothing is changed then.
     pub fn handle(&mut self, order: wire::ToNode) -> Result<Vec<Step>, String> {
         match order {
             wire::ToNode::NodeSettings(settings) => self.on_settings(&settings),
@@ -319,7 +320,7 @@ impl Member {
             wire::ToNode::SetLink(set) => self.on_set_link(&set),
             wire::ToNode::InstallRoutes(install) => self.on_routes(install),
             wire::ToNode::TopologyReady(_) => Ok(vec![self.plain(Effect::TopologyReady)]),
-            wire::ToNode::AgentWanted(_) => Ok(vec![self.plain(Effect::AgentWanted)]),
+            wire::ToNode::AgentWanted(_) => Ok(vec![self.plain(Effect::AgentRequested)]),
             wire::ToNode::GroupCreated(created) => self.on_created(created),
             wire::ToNode::InstallGroupDirectory(directory) => self.on_directory(directory),
             wire::ToNode::InstallGroupRoutes(install) => Ok(self.on_group_routes(install)),
@@ -330,7 +331,7 @@ impl Member {
             | wire::ToNode::ProbeLink(_) => {
                 Err("this node does not carry out such orders yet".to_owned())
             }
-            // The connection itself deals with these.
+            // The connection itself handles these.
             wire::ToNode::Welcome(_)
             | wire::ToNode::Ack(_)
             | wire::ToNode::Error(_)
@@ -338,23 +339,23 @@ impl Member {
         }
     }
 
-    fn ticket(&mut self, about: About) -> u64 {
+    fn ticket(&mut self, subject: Subject) -> u64 {
         self.tickets += 1;
-        self.under_way.insert(self.tickets, about);
+        self.pending.insert(self.tickets, subject);
         self.tickets
     }
 
-    /// A step that leaves no version behind.
+    /// A step that has no version.
     fn plain(&mut self, effect: Effect) -> Step {
         Step {
-            ticket: self.ticket(About::Nothing),
+            ticket: self.ticket(Subject::Nothing),
             effect: Some(effect),
         }
     }
 
     /// The step that hands a link to the packet path.
     fn make(&mut self, remote: NodeId, address: Option<SocketAddr>) -> Step {
-        let ticket = self.ticket(About::Made(remote));
+        let ticket = self.ticket(Subject::Made(remote));
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
             link.phase = Phase::Made(ticket);

@@ -1,4 +1,4 @@
-//! What each order of the controller means for a node.
+//! Handle each kind of order of the controller for a node.
 
 use super::*;
 
@@ -18,7 +18,7 @@ impl Member {
             multicast_mask: address(&settings.multicast_pool_mask)?,
         };
         Ok(vec![Step {
-            ticket: self.ticket(About::Settings),
+            ticket: self.ticket(Subject::Settings),
             effect: Some(Effect::Configure(plan)),
         }])
     }
@@ -43,8 +43,8 @@ impl Member {
             .get(&remote)
             .is_some_and(|link| there(link) && same(link))
         {
-            // The neighbour is who it was: what runs over the link goes on.
-            return Ok(self.change(About::Renewed(remote), remote, add));
+            // The neighbour has not restarted, so traffic over the link continues.
+            return Ok(self.change(Subject::Renewed(remote), remote, add));
         }
         let parked = self.links.remove(&remote).map(|link| link.parked);
         self.links.insert(
@@ -64,9 +64,9 @@ impl Member {
         Ok(vec![self.make(remote, address.filter(|_| dials))])
     }
 
-    /// The first look-up of a link's address.
+    /// Starts the first address lookup of a link.
     pub(super) fn look_up(&mut self, remote: NodeId) -> Vec<Step> {
-        let ticket = self.ticket(About::Changed(remote));
+        let ticket = self.ticket(Subject::Changed(remote));
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
             link.phase = Phase::Resolving(ticket);
@@ -80,14 +80,14 @@ impl Member {
         vec![Step { ticket, effect }]
     }
 
-    /// What a link does is changed; one that is still to be made is made so.
+    /// Changes a link's specification; a link that is not made yet is made with the new one.
     pub(super) fn change(
         &mut self,
-        about: About,
+        subject: Subject,
         remote: NodeId,
         order: wire::AddNode,
     ) -> Vec<Step> {
-        let ticket = self.ticket(about);
+        let ticket = self.ticket(subject);
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
             let spec = link_spec(&order.link);
@@ -105,7 +105,7 @@ impl Member {
         if !self.links.contains_key(&remote) {
             return Vec::new();
         }
-        let ticket = self.ticket(About::Unlink(remote));
+        let ticket = self.ticket(Subject::Unlink(remote));
         if let Some(link) = self.links.get_mut(&remote) {
             link.phase = Phase::Removing(ticket);
             link.state = None;
@@ -123,12 +123,12 @@ impl Member {
         let mut order = link.order.clone();
         order.link = set.link;
         order.version = set.version;
-        Ok(self.change(About::Changed(remote), remote, order))
+        Ok(self.change(Subject::Changed(remote), remote, order))
     }
 
     pub(super) fn on_routes(&mut self, install: wire::InstallRoutes) -> Result<Vec<Step>, String> {
-        let whole = install.reset && install.table.is_some();
-        if let Err(reason) = self.check_routes(&install, whole) {
+        let full = install.reset && install.table.is_some();
+        if let Err(reason) = self.check_routes(&install, full) {
             // The next change builds on this one.
             self.routes.refuse();
             return Err(reason);
@@ -150,8 +150,8 @@ impl Member {
             let of_pair = self.pairs.entry(pair).or_default();
             of_pair.insert(route.route_id, route.next_hops);
         }
-        let ticket = self.ticket(About::Routes);
-        self.routes.begin(ticket, install.version, whole);
+        let ticket = self.ticket(Subject::Routes);
+        self.routes.begin(ticket, install.version, full);
         let routes = changed
             .iter()
             .flat_map(|pair| self.pair_routes(*pair))
@@ -167,15 +167,16 @@ impl Member {
     pub(super) fn check_routes(
         &self,
         install: &wire::InstallRoutes,
-        whole: bool,
+        full: bool,
     ) -> Result<(), String> {
         let table = install.table.as_ref();
         if table.is_some_and(|table| table.len() % 4 != 0) {
             return Err("the route table is not a list of 32-bit numbers".to_owned());
         }
-        if !whole && !self.routes.is_sound() {
+        if !full && !self.routes.is_sound() {
             return Err(
-                "an earlier change of the routes failed, so they have to be told whole".to_owned(),
+                "an earlier change of the routes failed, so the complete state must be sent"
+                    .to_owned(),
             );
         }
         Ok(())
@@ -191,7 +192,7 @@ impl Member {
         Some(pair)
     }
 
-    /// The routes of a pair in the order of their ids, which is the same at every node.
+    /// The routes of a pair, sorted by id, so that the order is the same on every node.
     pub(super) fn pair_routes(&self, (src, dst): (NodeId, NodeId)) -> Vec<PairRoute> {
         let Some(routes) = self.pairs.get(&(src, dst)) else {
             return Vec::new();
@@ -243,7 +244,7 @@ impl Member {
                 // The next change builds on this one.
                 self.directory.refuse();
                 return Err(failed.err().unwrap_or_else(|| {
-                    "an earlier change of the groups failed, so they have to be told whole"
+                    "an earlier change of the groups failed, so the complete state must be sent"
                         .to_owned()
                 }));
             }
@@ -259,7 +260,7 @@ impl Member {
             self.trees.remove(group_id);
         }
         self.groups.extend(named);
-        let ticket = self.ticket(About::Groups);
+        let ticket = self.ticket(Subject::Groups);
         self.directory
             .begin(ticket, directory.version, directory.reset);
         let effect = Some(Effect::Groups {
@@ -271,7 +272,7 @@ impl Member {
 
     pub(super) fn on_group_routes(&mut self, install: wire::InstallGroupRoutes) -> Vec<Step> {
         let (group_id, none) = (install.group_id, install.routes.is_empty());
-        let ticket = self.ticket(About::Tree { group_id, none });
+        let ticket = self.ticket(Subject::Tree { group_id, none });
         let progress = self.trees.entry(group_id).or_default();
         progress.begin(ticket, install.version, true);
         let routes = install.routes.into_iter().map(|route| GroupRoute {
@@ -289,7 +290,7 @@ impl Member {
 
     pub(super) fn on_member(&mut self, change: &wire::MemberChanged) -> Vec<Step> {
         let (group_id, joined) = (change.group_id, change.joined);
-        let effect = if change.node_id == self.who.node_id {
+        let effect = if change.node_id == self.identity.node_id {
             Effect::Membership { group_id, joined }
         } else {
             Effect::Note(NodeEvent::MemberChanged {
@@ -303,14 +304,14 @@ impl Member {
 
     pub(super) fn on_node_state(&mut self, change: wire::NodeState) -> Vec<Step> {
         let (node_id, state) = (change.node_id, change.state);
-        if node_id == self.who.node_id {
+        if node_id == self.identity.node_id {
             return Vec::new();
         }
         let mut steps = Vec::new();
-        if is_gone(&state) {
+        if is_unavailable(&state) {
             let reason = format!("node {node_id} is {state}");
             let node = node_id;
-            steps.push(self.plain(Effect::Gone { node, reason }));
+            steps.push(self.plain(Effect::NodeGone { node, reason }));
         }
         steps.push(self.plain(Effect::Note(NodeEvent::NodeState { node_id, state })));
         steps

@@ -1,31 +1,30 @@
 //! Progress of the orders about one object: the version requested and the version in force.
 
-/// The versions of one thing. Orders are numbered by tickets that grow, are carried out in their order, and end one
-/// by one.
+/// The versions of one object. Orders have increasing tickets, are carried out in that order, and end one by one.
 #[derive(Debug, Default, Clone)]
 pub struct Progress {
-    told: Option<u64>,
-    /// The last order, and the last that ended.
+    requested: Option<u64>,
+    /// The ticket of the last order, and of the last order that ended.
     last: u64,
     ended: u64,
-    /// The last order that did not build on what was there before.
-    whole: u64,
-    /// An order since `whole` failed: what came after it has nothing to stand on.
+    /// The last full order, which does not depend on earlier ones.
+    full: u64,
+    /// Whether an order since `full` failed: later incremental orders are then invalid.
     broken: bool,
 }
 
 impl Progress {
-    /// An order is on its way; `whole` when it says everything, so that it repairs whatever failed before.
-    pub fn begin(&mut self, ticket: u64, version: u64, whole: bool) {
-        self.told = Some(version);
+    /// An order has started; a `full` order replaces the complete state, so that earlier failures no longer matter.
+    pub fn begin(&mut self, ticket: u64, version: u64, full: bool) {
+        self.requested = Some(version);
         self.last = ticket;
-        if whole {
-            self.whole = ticket;
+        if full {
+            self.full = ticket;
             self.broken = false;
         }
     }
 
-    /// An order cannot even be begun; those that build on it have nothing to stand on.
+    /// An order was refused before it started; later incremental orders are invalid.
     pub fn refuse(&mut self) {
         self.broken = true;
     }
@@ -33,17 +32,17 @@ impl Progress {
     /// An order has ended.
     pub fn end(&mut self, ticket: u64, done: bool) {
         self.ended = self.ended.max(ticket);
-        self.broken |= !done && ticket >= self.whole;
+        self.broken |= !done && ticket >= self.full;
     }
 
-    /// Whether an order that builds on the one before can still be right.
+    /// Whether an incremental order can still be applied.
     pub fn is_sound(&self) -> bool {
         !self.broken
     }
 
-    /// The version that is in force; `None` while an order is under way, and after one failed.
+    /// The version in force; `None` while an order is pending, and after one failed.
     pub fn in_force(&self) -> Option<u64> {
-        self.told
+        self.requested
             .filter(|_| !self.broken && self.ended >= self.last)
     }
 }
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_in_force_when_its_order_has_ended_well() {
+    fn a_version_is_in_force_when_its_order_has_succeeded() {
         let mut progress = Progress::default();
         assert_eq!(progress.in_force(), None);
         progress.begin(1, 70, true);
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_builds_on_a_failure_is_not_in_force_until_everything_is_told() {
+    fn incremental_orders_after_a_failure_are_not_in_force_until_a_full_order() {
         let mut progress = Progress::default();
         progress.begin(1, 70, true);
         progress.begin(2, 71, false);
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_failure_from_before_everything_was_told_does_no_harm() {
+    fn a_late_failure_of_an_order_before_a_full_one_is_ignored() {
         let mut progress = Progress::default();
         progress.begin(1, 70, false);
         progress.begin(2, 71, true);

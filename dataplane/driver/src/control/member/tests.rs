@@ -2,7 +2,7 @@ use super::*;
 use std::net::Ipv4Addr;
 
 fn member() -> Member {
-    Member::new(Introduction {
+    Member::new(Identity {
         node_id: 2,
         token: Secret("word".to_owned()),
         private_network_name: "lab".to_owned(),
@@ -51,7 +51,7 @@ fn route(route_id: u64, next_hop: u32) -> wire::Route {
     }
 }
 
-/// Takes in an order, lets all of its steps succeed, and returns their effects.
+/// Handles an order, ends all of its steps successfully, and returns their effects.
 fn apply(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String> {
     let steps = member.handle(order)?;
     Ok(steps
@@ -66,7 +66,7 @@ fn apply(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[test]
-fn a_node_that_lost_everything_registers_as_one_that_was_told_nothing() {
+fn a_node_that_lost_its_state_registers_without_versions() {
     let mut member = member();
     apply(&mut member, add(4, 9)).expect("a link");
     apply(&mut member, routes(7, vec![route(1, 3)], vec![])).expect("routes");
@@ -85,7 +85,7 @@ fn a_node_that_lost_everything_registers_as_one_that_was_told_nothing() {
 }
 
 #[test]
-fn the_first_registration_holds_nothing_and_a_later_one_shows_the_versions() {
+fn the_first_registration_has_no_versions_and_a_later_one_has_those_in_force() {
     let mut member = member();
     let first = member.start_up(LOCAL);
     assert_eq!(first.private_network_addr, "127.0.0.1:4000");
@@ -131,14 +131,11 @@ fn ready_is_announced_once_each_time_it_becomes_true() {
     assert!(member.link_changed(3, Some(Carrier::Tcp), ""));
     assert!(member.became_ready());
     member.start_up(LOCAL);
-    assert!(
-        member.became_ready(),
-        "a controller that came back hears it again"
-    );
+    assert!(member.became_ready(), "sent again after a reconnect");
 }
 
 #[test]
-fn a_neighbour_that_is_who_it_was_keeps_its_link() {
+fn the_link_to_a_neighbour_that_has_not_restarted_is_kept() {
     let mut member = member();
     assert!(matches!(
         apply(&mut member, add(1, 1)).as_deref(),
@@ -153,12 +150,12 @@ fn a_neighbour_that_is_who_it_was_keeps_its_link() {
             apply(&mut member, add(3, 2)).as_deref(),
             Ok([Effect::Connect(..)])
         ),
-        "started anew"
+        "restarted"
     );
 }
 
 #[test]
-fn routes_of_a_pair_are_numbered_by_their_ids() {
+fn routes_of_a_pair_are_sorted_by_their_ids() {
     let mut member = member();
     let effects = apply(
         &mut member,
@@ -193,7 +190,7 @@ fn routes_of_a_pair_are_numbered_by_their_ids() {
 }
 
 #[test]
-fn a_reset_directory_drops_what_it_does_not_name() {
+fn a_reset_directory_removes_the_groups_that_it_does_not_list() {
     let mut member = member();
     let group = |group_id| wire::Group {
         group_id,
@@ -215,7 +212,7 @@ fn a_reset_directory_drops_what_it_does_not_name() {
 }
 
 #[test]
-fn a_node_that_is_gone_is_named_with_its_state() {
+fn an_unavailable_node_is_reported_with_its_state() {
     let mut member = member();
     let state = |state: &str| {
         wire::ToNode::NodeState(wire::NodeState {
@@ -226,7 +223,7 @@ fn a_node_that_is_gone_is_named_with_its_state() {
     let effects = apply(&mut member, state("unreachable")).expect("a state");
     assert_eq!(
         effects[0],
-        Effect::Gone {
+        Effect::NodeGone {
             node: 4,
             reason: "node 4 is unreachable".to_owned()
         }
@@ -270,13 +267,13 @@ fn ended(tickets: impl IntoIterator<Item = u64>) -> Ended {
 }
 
 fn ticket(steps: Result<Vec<Step>, String>) -> u64 {
-    let steps = steps.expect("an order that makes sense");
+    let steps = steps.expect("a valid order");
     assert_eq!(steps.len(), 1, "{steps:?}");
     steps[0].ticket
 }
 
 #[test]
-fn a_version_is_held_when_its_effect_has_ended_well() {
+fn a_version_is_in_force_when_its_effect_has_succeeded() {
     let mut member = member();
     let link = ticket(member.handle(add(7, 1)));
     let table = ticket(member.handle(routes(8, vec![], vec![])));
@@ -292,7 +289,7 @@ fn a_version_is_held_when_its_effect_has_ended_well() {
 }
 
 #[test]
-fn a_link_that_is_refused_is_made_anew_by_the_next_order() {
+fn a_refused_link_is_made_by_the_next_order() {
     let mut member = member();
     let first = ticket(member.handle(add(7, 1)));
     let end = member.end(first, &Err("no room".to_owned()));
@@ -312,7 +309,7 @@ fn a_link_that_is_refused_is_made_anew_by_the_next_order() {
 }
 
 #[test]
-fn a_link_that_is_told_anew_while_it_is_up_is_told_to_be_up_again() {
+fn a_repeated_order_for_a_link_that_is_up_reports_it_up_again() {
     let mut member = member();
     apply(&mut member, add(7, 1)).expect("a link");
     assert!(member.link_changed(3, Some(Carrier::Tcp), ""));
@@ -329,7 +326,7 @@ fn a_link_that_is_told_anew_while_it_is_up_is_told_to_be_up_again() {
 }
 
 #[test]
-fn a_late_failure_of_a_link_that_was_made_anew_changes_nothing() {
+fn a_late_failure_of_a_replaced_link_changes_nothing() {
     let mut member = member();
     let first = ticket(member.handle(add(7, 1)));
     let second = ticket(member.handle(add(8, 2)));
@@ -339,25 +336,25 @@ fn a_late_failure_of_a_link_that_was_made_anew_changes_nothing() {
 }
 
 #[test]
-fn routes_that_build_on_a_failure_are_refused_until_they_are_told_whole() {
+fn incremental_routes_after_a_failure_are_refused_until_a_full_order() {
     let mut member = member();
     let first = ticket(member.handle(routes(1, vec![route(10, 4)], vec![])));
     member.end(first, &Err("no".to_owned()));
     let refused = member.handle(routes(2, vec![route(11, 4)], vec![]));
-    assert!(refused.expect_err("refused").contains("told whole"));
-    let whole = wire::ToNode::InstallRoutes(wire::InstallRoutes {
+    assert!(refused.expect_err("refused").contains("complete state"));
+    let full = wire::ToNode::InstallRoutes(wire::InstallRoutes {
         version: 3,
         table: Some(vec![0; 8].into()),
         routes: vec![route(12, 4)],
         removed: vec![],
         reset: true,
     });
-    apply(&mut member, whole).expect("whole");
+    apply(&mut member, full).expect("full");
     assert_eq!(member.start_up(LOCAL).have.routes, Some(3));
 }
 
 #[test]
-fn a_link_is_held_until_it_is_really_gone() {
+fn a_link_is_kept_until_its_removal_has_ended() {
     let mut member = member();
     apply(&mut member, add(7, 1)).expect("a link");
     let remove = wire::ToNode::RemoveNode(wire::RemoveNode { remote_node_id: 3 });
@@ -365,7 +362,7 @@ fn a_link_is_held_until_it_is_really_gone() {
     assert_eq!(
         member.start_up(LOCAL).have.links.get(&3),
         Some(&0),
-        "say it again"
+        "sent again"
     );
     assert!(!member.link_changed(3, None, "removed"));
     member.end(going, &Ok(()));
@@ -374,7 +371,7 @@ fn a_link_is_held_until_it_is_really_gone() {
 }
 
 #[test]
-fn a_link_waits_for_the_address_of_its_name_and_knows_an_old_answer() {
+fn a_link_waits_for_its_lookup_and_ignores_a_stale_result() {
     let named = |version, name: &str| {
         let wire::ToNode::AddNode(add) = add(version, 1) else {
             unreachable!("as made above")
@@ -415,7 +412,7 @@ fn a_link_waits_for_the_address_of_its_name_and_knows_an_old_answer() {
 }
 
 #[test]
-fn an_address_that_no_name_server_can_know_is_refused_at_once() {
+fn an_address_without_host_or_port_is_refused_at_once() {
     for wrong in ["", "here", "here:0", "here:99999", ":80"] {
         let wire::ToNode::AddNode(add) = add(1, 1) else {
             unreachable!("as made above")
@@ -427,9 +424,9 @@ fn an_address_that_no_name_server_can_know_is_refused_at_once() {
     }
 }
 
-/// As many routes as fit into one message; a search through all of them for each would take minutes.
+/// As many routes as fit into one message; a linear search for each would take minutes.
 #[test]
-fn a_hundred_thousand_routes_take_no_time_worth_mentioning() {
+fn a_hundred_thousand_routes_are_handled_in_a_short_time() {
     let many = (0..100_000u32).map(|n| wire::Route {
         route_id: u64::from(n),
         src_node_id: n % 1000,

@@ -1,9 +1,9 @@
 //! The state machine of a controller connection, without I/O: attached nodes, pending requests, outgoing messages.
 //!
-//! Inputs of nodes and frames of the controller go in, frames to send come out; the connection moves them. Nothing
-//! here waits: what takes time is begun, and its end comes back as an input.
+//! Takes inputs of nodes and frames of the controller, and produces frames to send; the connection moves them.
+//! Nothing here blocks: a long operation is started, and its end arrives as an input.
 
-mod line;
+mod disconnect;
 mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +21,14 @@ use tokio::time::Instant;
 
 use super::attached::Attached;
 use super::member::{Effect, Member, Resolved, Step};
-use super::requests::{Asked, Purpose, Requests};
+use super::requests::{NodeRequest, Purpose, Requests};
 use super::resolve::Resolver;
 use super::state_filter::StateFilter;
-use super::{ControlError, Input, LinkReport, Place, Registration, Reply, UNKNOWN_ADDRESS};
+use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply, UNKNOWN_ADDRESS};
 use crate::config::Secret;
 
-/// The wait before a name that could not be resolved is looked up again; it doubles up to the longest. A name that
-/// appears is found within seconds, and a thousand links to one that never does cost 200 look-ups a second.
+/// The delay before a failed lookup is repeated; it doubles up to the longest. A name that appears is found within
+/// seconds, and a thousand links to a name that never does cost 200 lookups a second.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
@@ -36,12 +36,12 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 struct Order {
     node: NodeId,
     id: u32,
-    /// Its steps that have not ended.
+    /// The number of its steps that have not ended.
     left: usize,
     error: Option<String>,
 }
 
-/// A look-up to be made again.
+/// A lookup to repeat.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Retry {
     at: Instant,
@@ -51,31 +51,31 @@ struct Retry {
     ticket: u64,
 }
 
-/// Everything about a connection but its line.
+/// The state of a connection except its websocket.
 pub(super) struct Session {
     addr: String,
     input: UnboundedSender<Input>,
     resolver: Resolver,
-    /// Attached nodes and orders so far; each has its number.
+    /// Counter of attached nodes and orders, which supplies their numbers.
     numbered: u64,
     orders: BTreeMap<u64, Order>,
     /// The order that each step belongs to, by attached node and ticket.
     steps: BTreeMap<(u64, u64), u64>,
     retries: BTreeSet<Retry>,
-    /// The node as which the process introduced itself last.
-    introduced: NodeId,
+    /// The node whose credentials were used last.
+    next_login: NodeId,
     attached_nodes: BTreeMap<NodeId, Attached>,
     requests: Requests,
     out: Vec<Frame<ToController>>,
     local: IpAddr,
     online: bool,
     last_failure: String,
-    leaving: Vec<SyncSender<()>>,
+    detaching: Vec<SyncSender<()>>,
     state_filter: StateFilter,
 }
 
 impl Session {
-    /// A session without nodes; `input` is where it puts what comes back to it.
+    /// A session without nodes; `input` receives the results of its operations.
     pub fn new(addr: String, input: UnboundedSender<Input>, resolver: Resolver) -> Self {
         Session {
             addr,
@@ -85,47 +85,47 @@ impl Session {
             orders: BTreeMap::new(),
             steps: BTreeMap::new(),
             retries: BTreeSet::new(),
-            introduced: 0,
+            next_login: 0,
             attached_nodes: BTreeMap::new(),
             requests: Requests::default(),
             out: Vec::new(),
             local: UNKNOWN_ADDRESS,
             online: false,
             last_failure: "no attempt was made".to_owned(),
-            leaving: Vec::new(),
+            detaching: Vec::new(),
             state_filter: StateFilter::default(),
         }
     }
 
-    /// Whether no node is here.
+    /// Whether no node is attached.
     pub fn is_empty(&self) -> bool {
         self.attached_nodes.is_empty()
     }
 
-    /// The node as which to introduce the process, and its token; `None` when no node is here.
+    /// The node whose credentials open the connection, and its token; `None` when no node is attached.
     ///
-    /// Any will do, so it is the one after the last that was refused: a node with a wrong token must not keep the
-    /// others away.
-    pub fn introduction(&self) -> Option<(NodeId, Secret)> {
-        let next = self.attached_nodes.range(self.introduced..).next();
+    /// Any node will do, so it is the one after the last that was refused: a node with a wrong token must not keep
+    /// the others from connecting.
+    pub fn credentials(&self) -> Option<(NodeId, Secret)> {
+        let next = self.attached_nodes.range(self.next_login..).next();
         let (node, attached) = next.or_else(|| self.attached_nodes.first_key_value())?;
-        Some((*node, attached.member.who().token.clone()))
+        Some((*node, attached.member.identity().token.clone()))
     }
 
-    /// An attempt to connect failed.
+    /// Records a failed attempt to connect.
     pub fn attempt_failed(&mut self, reason: String) {
         self.last_failure = reason;
     }
 
-    /// There is a line; `local` is our end of it.
-    pub fn line_opened(&mut self, local: IpAddr) {
+    /// A websocket was opened; `local` is its local address.
+    pub fn connection_opened(&mut self, local: IpAddr) {
         (self.local, self.online) = (local, true);
         self.state_filter.forget();
-        // First who is here, then what they still wait for: a request of an unregistered node would be refused.
-        let again = self.requests.again();
+        // Registrations first, then pending requests: a request of an unregistered node would be refused.
+        let repeated = self.requests.repeated_frames();
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes.into_iter().for_each(|node| self.register(node));
-        self.out.extend(again);
+        self.out.extend(repeated);
     }
 
     /// The frames to send now, encoded.
@@ -142,8 +142,8 @@ impl Session {
 
     fn unsendable(&mut self, number: u32, error: &EncodeError) {
         let (id, message) = ("protocol.too-large".to_owned(), error.to_string());
-        if let Some((_, Purpose::Asked(asked))) = self.requests.close(number) {
-            (asked.reply)(Err(ControlError::Refused {
+        if let Some((_, Purpose::NodeRequest(request))) = self.requests.close(number) {
+            (request.reply)(Err(ControlError::Refused {
                 id,
                 message,
                 hint: None,
@@ -151,16 +151,16 @@ impl Session {
         }
     }
 
-    /// Takes in what a node wants.
+    /// Handles a message of a node.
     pub fn take(&mut self, input: Input) {
         match input {
             Input::Attach(registration, reply) => self.attach(*registration, reply),
             Input::Detach { node, reason, done } => {
                 if self.attached_nodes.remove(&node).is_some() && self.online {
-                    self.say(node, Goodbye { reason });
+                    self.push_frame(node, Goodbye { reason });
                 }
                 self.requests.abandon(node, &ControlError::Closed);
-                self.leaving.push(done);
+                self.detaching.push(done);
             }
             Input::Request {
                 node,
@@ -173,26 +173,28 @@ impl Session {
                     return;
                 }
                 let deadline = Instant::now() + limit;
-                let asked = Asked {
+                let request = NodeRequest {
                     message: message.clone(),
                     limit,
                     deadline,
                     reply,
                 };
-                let id = self.requests.open(node, Purpose::Asked(Box::new(asked)));
+                let id = self
+                    .requests
+                    .open(node, Purpose::NodeRequest(Box::new(request)));
                 if self.online {
                     self.out.push(Frame { id, node, message });
                 }
             }
             Input::Event { node, name, detail } => {
-                // An event is told when it happens; a controller that was away has others to read.
+                // Events are not repeated after a loss: they are sent only while there is a connection.
                 if self
                     .attached_nodes
                     .get(&node)
                     .is_some_and(|attached| attached.registered)
                 {
                     let detail = Some(detail);
-                    self.say(node, NodeEvent { name, detail });
+                    self.push_frame(node, NodeEvent { name, detail });
                 }
             }
             Input::Restarted { node } => {
@@ -213,7 +215,7 @@ impl Session {
                     return;
                 };
                 if attached.member.link_changed(remote, carrier, &reason) {
-                    self.tell_link(node, remote);
+                    self.report_link(node, remote);
                     self.announce(node);
                 }
             }
@@ -238,7 +240,7 @@ impl Session {
         }
     }
 
-    /// The attached node of a node, unless it is another's by now.
+    /// The attached node with this number; `None` when another incarnation has replaced it.
     fn attached(&mut self, node: NodeId, number: u64) -> Option<&mut Attached> {
         self.attached_nodes
             .get_mut(&node)
@@ -250,23 +252,23 @@ impl Session {
         self.numbered
     }
 
-    /// Tells the controller what is known of a link.
-    fn tell_link(&mut self, node: NodeId, remote: NodeId) {
+    /// Sends the known state of a link to the controller.
+    fn report_link(&mut self, node: NodeId, remote: NodeId) {
         let attached = self
             .attached_nodes
             .get(&node)
             .filter(|attached| attached.registered);
         if let Some(state) = attached.and_then(|attached| attached.member.state_of(remote)) {
-            self.say(node, state);
+            self.push_frame(node, state);
         }
     }
 
     fn attach(&mut self, registration: Registration, reply: Reply<()>) {
-        let (node, number) = (registration.who.node_id, self.number());
+        let (node, number) = (registration.identity.node_id, self.number());
         let input = self.input.clone();
         registration
             .executor
-            .report_links_to(LinkReport(Place::new(node, input)));
+            .report_links_to(LinkReport(ControlHandle::new(node, input)));
         self.attached_nodes.insert(
             node,
             Attached::new(number, registration, reply, Instant::now()),
@@ -290,7 +292,7 @@ impl Session {
         });
     }
 
-    /// Takes in a message of the controller.
+    /// Handles a message of the controller.
     pub fn handle_message(&mut self, bytes: &[u8]) {
         for frame in decode_batch::<ToNode>(bytes) {
             match frame {
@@ -303,7 +305,7 @@ impl Session {
                         message: bad.error.to_string(),
                         hint: None,
                     };
-                    self.say(bad.node, error);
+                    self.push_frame(bad.node, error);
                 }
             }
         }
@@ -326,10 +328,10 @@ impl Session {
 
     fn answered(&mut self, number: u32, answer: Result<Option<Value>, ControlError>) {
         match self.requests.close(number) {
-            Some((_, Purpose::Asked(asked))) => (asked.reply)(answer),
+            Some((_, Purpose::NodeRequest(request))) => (request.reply)(answer),
             Some((node, Purpose::Register)) => match answer {
                 Ok(_) => self.registered(node),
-                Err(error) => self.turned_away(node, &error),
+                Err(error) => self.registration_refused(node, &error),
             },
             None => {}
         }
@@ -352,7 +354,7 @@ impl Session {
         self.announce(node);
     }
 
-    /// Ends the wait of a node that has all it needs.
+    /// Completes the first registration of a node that is registered and configured.
     fn settle(&mut self, node: NodeId) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
@@ -364,9 +366,9 @@ impl Session {
         }
     }
 
-    /// A node that the controller does not want: one that waits is told, one that runs keeps its place and tries
-    /// again with the next connection.
-    fn turned_away(&mut self, node: NodeId, error: &ControlError) {
+    /// The controller refused a registration: the first one of a node fails with the error; a node that was
+    /// registered before stays attached and retries on the next connection.
+    fn registration_refused(&mut self, node: NodeId, error: &ControlError) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
@@ -385,11 +387,11 @@ impl Session {
             return;
         };
         if attached.registered && attached.member.became_ready() {
-            self.say(node, NodeTopologyReady {});
+            self.push_frame(node, NodeTopologyReady {});
         }
     }
 
-    /// Asks for the counters of nodes where it is time.
+    /// Requests the counters of nodes where they are due.
     pub fn measure(&mut self) {
         let now = Instant::now();
         for (node, attached) in &mut self.attached_nodes {
@@ -412,17 +414,17 @@ impl Session {
             return;
         };
         let registered = attached.registered;
-        // Counters that nobody hears of are reported later, with those that come then.
+        // Counters that cannot be sent now are included in a later report.
         let found = stats
             .filter(|_| registered)
             .and_then(|stats| attached.executor.report(*stats));
         attached.was_measured(found.is_some());
         if let Some(metrics) = found {
-            self.say(node, metrics);
+            self.push_frame(node, metrics);
         }
     }
 
-    fn say(&mut self, node: NodeId, message: impl Into<ToController>) {
+    fn push_frame(&mut self, node: NodeId, message: impl Into<ToController>) {
         self.out.push(Frame {
             id: 0,
             node,

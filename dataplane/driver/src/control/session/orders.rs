@@ -3,7 +3,7 @@
 use super::*;
 
 impl Session {
-    /// Begins an order; it is answered when all that it means has taken place.
+    /// Starts an order; it is acknowledged when all of its steps have ended.
     pub(super) fn order(&mut self, node: NodeId, id: u32, order: ToNode) {
         let number = self.number();
         let entry = Order {
@@ -21,10 +21,10 @@ impl Session {
         self.progressed(number, begun.err());
     }
 
-    /// A step of an order has ended, or its beginning has.
+    /// A step of an order has ended, or its start has.
     pub(super) fn progressed(&mut self, number: u64, failed: Option<String>) {
         let Some(order) = self.orders.get_mut(&number) else {
-            return; // whoever gave it is gone
+            return; // its connection was lost
         };
         order.left -= 1;
         order.error = order.error.take().or(failed);
@@ -39,7 +39,7 @@ impl Session {
                 ..
             }) => {
                 let error = "order.refused".to_owned();
-                self.say(
+                self.push_frame(
                     node,
                     Error {
                         re: id,
@@ -49,7 +49,7 @@ impl Session {
                     },
                 );
             }
-            Some(Order { node, id, .. }) if id != 0 => self.say(
+            Some(Order { node, id, .. }) if id != 0 => self.push_frame(
                 node,
                 Ack {
                     re: id,
@@ -65,7 +65,7 @@ impl Session {
             return Ok(());
         }
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
-        // One node that cannot must not keep the others from it.
+        // A failure at one node must not stop the order at the others.
         let mut result = Ok(());
         for node in nodes {
             result = result.and(self.order_one(number, node, order.clone()));
@@ -95,14 +95,14 @@ impl Session {
                 if decides {
                     let (id, hint) = ("order.refused".to_owned(), None);
                     let message = message.clone();
-                    self.turned_away(node, &ControlError::Refused { id, message, hint });
+                    self.registration_refused(node, &ControlError::Refused { id, message, hint });
                 }
                 Err(message)
             }
         }
     }
 
-    /// Begins a step of an order.
+    /// Starts a step of an order.
     pub(super) fn begin(&mut self, number: u64, node: NodeId, step: Step) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
@@ -114,12 +114,12 @@ impl Session {
         self.start(node, step.ticket, step.effect);
     }
 
-    /// Starts what a step does.
+    /// Starts the effect of a step.
     pub(super) fn start(&mut self, node: NodeId, ticket: u64, effect: Option<Effect>) {
-        let Some(place) = self.attached_nodes.get(&node) else {
+        let Some(entry) = self.attached_nodes.get(&node) else {
             return;
         };
-        let (attached, input) = (place.number, self.input.clone());
+        let (attached, input) = (entry.number, self.input.clone());
         match effect {
             None => {}
             Some(Effect::Resolve { remote, name }) => {
@@ -145,7 +145,7 @@ impl Session {
                         result,
                     });
                 };
-                place.executor.carry_out(effect, Box::new(done));
+                entry.executor.carry_out(effect, Box::new(done));
             }
         }
     }
@@ -162,7 +162,7 @@ impl Session {
         };
         let ended = attached.member.end(ticket, result);
         if let Some(remote) = ended.link {
-            self.tell_link(node, remote);
+            self.report_link(node, remote);
         }
         for ticket in ended.tickets {
             if let Some(order) = self.steps.remove(&(number, ticket)) {
@@ -197,13 +197,13 @@ impl Session {
                     ticket,
                 });
                 if changed {
-                    self.tell_link(node, remote);
+                    self.report_link(node, remote);
                 }
             }
         }
     }
 
-    /// Makes the look-ups again whose time has come.
+    /// Starts the lookups that are due again.
     pub(super) fn retry(&mut self, now: Instant) {
         while let Some(due) = self.retries.first().copied().filter(|due| due.at <= now) {
             self.retries.remove(&due);

@@ -1,9 +1,9 @@
-//! How a connection is made, lost and made again.
+//! Tests of connecting, losing the connection and reconnecting.
 
 use super::*;
 
 #[test]
-fn a_node_is_registered_when_the_controller_has_said_who_it_is() {
+fn a_node_is_registered_when_its_settings_are_in_force() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
@@ -14,14 +14,14 @@ fn a_node_is_registered_when_the_controller_has_said_who_it_is() {
         node.effects.recv_timeout(LONG),
         Ok(Effect::Configure(_))
     ));
-    node.place.detach("done");
+    node.handle.detach("done");
     assert!(
         matches!(peer.handle_message().message, ToController::Goodbye(goodbye) if goodbye.reason == "done")
     );
 }
 
 #[test]
-fn nobody_there_is_told_within_the_time() {
+fn an_unreachable_controller_is_reported_within_the_time_limit() {
     let (listener, addr) = listen();
     drop(listener);
     let node = attach_node(addr.clone(), Duration::from_millis(200));
@@ -37,7 +37,7 @@ fn nobody_there_is_told_within_the_time() {
 }
 
 #[test]
-fn a_controller_that_starts_late_is_found() {
+fn a_node_connects_to_a_controller_that_starts_later() {
     let (listener, addr) = listen();
     let port = listener.local_addr().expect("an address");
     drop(listener);
@@ -49,7 +49,7 @@ fn a_controller_that_starts_late_is_found() {
 }
 
 #[test]
-fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
+fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
@@ -62,14 +62,14 @@ fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
         removed: vec![],
         reset: false,
     };
-    peer.say(2, routes);
+    peer.send(2, routes);
     assert!(matches!(
         peer.handle_message().message,
         ToController::NodeTopologyReady(_)
     ));
     let (answer, answered) = channel();
     let reply = Box::new(move |result| drop(answer.send(result)));
-    node.place.request(
+    node.handle.request(
         CreateGroup {
             label: "x".to_owned(),
         },
@@ -86,10 +86,10 @@ fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
     assert_eq!(peer.register(2).have.routes, Some(77));
     let again = peer.handle_message();
     assert!(
-        matches!(&again.message, ToController::CreateGroup(asked) if asked.label == "x"),
+        matches!(&again.message, ToController::CreateGroup(request) if request.label == "x"),
         "{again:?}"
     );
-    peer.say(
+    peer.send(
         2,
         Ack {
             re: again.id,
@@ -102,12 +102,12 @@ fn after_a_loss_the_node_shows_what_it_has_and_asks_again() {
             peer.handle_message().message,
             ToController::NodeTopologyReady(_)
         ),
-        "said anew"
+        "sent again"
     );
 }
 
 #[test]
-fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connection() {
+fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connection() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
@@ -120,30 +120,30 @@ fn a_node_whose_engine_is_a_new_one_registers_with_nothing_on_the_same_connectio
         removed: vec![],
         reset: true,
     };
-    peer.say(2, routes(77));
+    peer.send(2, routes(77));
     assert!(matches!(
         peer.handle_message().message,
         ToController::NodeTopologyReady(_)
     ));
-    let report = LinkReport(node.place.clone());
-    report.tell("node.engine_restarted", Value::Nil);
+    let report = LinkReport(node.handle.clone());
+    report.report_event("node.engine_restarted", Value::Nil);
     report.restarted();
     assert!(
         matches!(peer.handle_message().message, ToController::NodeEvent(event) if event.name == "node.engine_restarted")
     );
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
-    peer.say(2, routes(77));
+    peer.send(2, routes(77));
     assert!(
         matches!(
             peer.handle_message().message,
             ToController::NodeTopologyReady(_)
         ),
-        "said anew, once it has everything again"
+        "sent again, once all state is in force again"
     );
 }
 
 #[test]
-fn a_node_that_must_not_reconnect_is_told_that_there_is_no_controller() {
+fn a_node_that_must_not_reconnect_fails_its_requests_after_a_loss() {
     let (listener, addr) = listen();
     let node = attach_with(addr, LONG, false);
     let mut peer = Peer::welcome(&listener);
@@ -153,7 +153,7 @@ fn a_node_that_must_not_reconnect_is_told_that_there_is_no_controller() {
     let ask = || {
         let (answer, answered) = channel();
         let reply = Box::new(move |result| drop(answer.send(result)));
-        node.place.request(
+        node.handle.request(
             CreateGroup {
                 label: "x".to_owned(),
             },
@@ -170,7 +170,7 @@ fn a_node_that_must_not_reconnect_is_told_that_there_is_no_controller() {
 }
 
 #[test]
-fn a_mistake_of_ours_ends_the_line_and_everything_is_told_again() {
+fn a_panic_ends_the_websocket_and_all_state_is_sent_again() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, false)], no_names());
     let mut peer = Peer::welcome(&listener);
@@ -187,20 +187,20 @@ fn a_mistake_of_ours_ends_the_line_and_everything_is_told_again() {
 }
 
 #[test]
-fn a_link_that_is_up_at_once_is_told() {
+fn a_link_that_is_up_at_once_is_reported() {
     let (listener, addr) = listen();
     let _node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
-    peer.say(2, routes_of(1));
+    peer.send(2, routes_of(1));
     assert!(matches!(
         peer.handle_message().message,
         ToController::NodeTopologyReady(_)
     ));
-    peer.say(2, link_to(UP_AT_ONCE, "", 1));
-    let told = peer.handle_message();
-    let ToController::LinkState(state) = &told.message else {
-        panic!("{told:?}")
+    peer.send(2, link_to(UP_AT_ONCE, "", 1));
+    let report = peer.handle_message();
+    let ToController::LinkState(state) = &report.message else {
+        panic!("{report:?}")
     };
     assert_eq!((state.remote_node_id, state.up), (UP_AT_ONCE, true));
 }

@@ -6,7 +6,7 @@ use rand_xoshiro::SplitMix64;
 use super::*;
 
 #[test]
-fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_is_answered() {
+fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_gets_an_error() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
@@ -35,9 +35,9 @@ fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_is_answered() {
 }
 
 #[test]
-fn an_order_is_acknowledged_when_it_has_taken_place_and_the_others_do_not_wait_for_it() {
+fn an_order_is_acknowledged_when_its_steps_have_ended_and_does_not_delay_others() {
     let (listener, addr) = listen();
-    // Node 2 stands still, as with a packet thread that does.
+    // Node 2 does not complete its steps, as with a stalled packet thread.
     let nodes = connect_with(addr, [(2, true), (3, false)], no_names());
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
@@ -72,7 +72,7 @@ fn an_order_is_acknowledged_when_it_has_taken_place_and_the_others_do_not_wait_f
 }
 
 #[test]
-fn what_is_under_way_or_has_failed_is_not_shown_as_held() {
+fn pending_and_failed_versions_are_not_registered_as_in_force() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, true)], no_names());
     let done = || nodes[0].held.recv_timeout(LONG).expect("an effect");
@@ -81,9 +81,9 @@ fn what_is_under_way_or_has_failed_is_not_shown_as_held() {
     done()(Ok(()));
     peer.ask(1, 2, link_to(4, "", 7));
     done()(Err("the packet path refused it".to_owned()));
-    let told = peer.handle_message();
-    let ToController::LinkState(state) = &told.message else {
-        panic!("{told:?}")
+    let report = peer.handle_message();
+    let ToController::LinkState(state) = &report.message else {
+        panic!("{report:?}")
     };
     assert_eq!(
         (state.up, state.reason.as_str()),
@@ -112,7 +112,7 @@ fn what_is_under_way_or_has_failed_is_not_shown_as_held() {
 }
 
 #[test]
-fn a_name_that_is_found_later_brings_its_link_up_without_another_order() {
+fn a_link_is_made_without_another_order_when_its_name_resolves_later() {
     let (listener, addr) = listen();
     let tries = Arc::new(AtomicU32::new(0));
     let counted = tries.clone();
@@ -128,13 +128,13 @@ fn a_name_that_is_found_later_brings_its_link_up_without_another_order() {
         Ok(Effect::Configure(_))
     ));
     peer.ask(5, 2, link_to(4, "far.example:8080", 7));
-    let told = peer.handle_message();
-    let ToController::LinkState(state) = &told.message else {
-        panic!("{told:?}")
+    let report = peer.handle_message();
+    let ToController::LinkState(state) = &report.message else {
+        panic!("{report:?}")
     };
     let reason = "\"far.example:8080\" cannot be resolved: no such name";
     assert_eq!((state.up, state.reason.as_str()), (false, reason));
-    // A change meanwhile is part of what is made in the end, and is acknowledged then.
+    // A change meanwhile is included in the link that is made, and is acknowledged then.
     let link = LinkSpec {
         rate_bps: Some(1000),
         ..LinkSpec::default()
@@ -169,7 +169,7 @@ fn a_name_that_is_found_later_brings_its_link_up_without_another_order() {
 }
 
 #[test]
-fn a_name_server_that_never_answers_holds_up_nobody() {
+fn a_name_server_that_never_answers_delays_nothing_else() {
     let (listener, addr) = listen();
     let (release, gate) = channel::<()>();
     let gate = Mutex::new(gate);
@@ -181,26 +181,26 @@ fn a_name_server_that_never_answers_holds_up_nobody() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     peer.register(3);
-    // More names than threads that look them up.
+    // More names than lookup threads.
     for remote in 10..60 {
         peer.ask(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
     }
     peer.ask(5, 3, link_to(4, "", 7));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 5));
-    let mut said = 0;
-    while said < 50 {
+    let mut reported = 0;
+    while reported < 50 {
         match peer.handle_message().message {
             ToController::LinkState(state) if !state.up => {
                 assert!(
                     state.reason.ends_with("no answer within 300 ms"),
                     "{state:?}"
                 );
-                said += 1;
+                reported += 1;
             }
             other => panic!("{other:?}"),
         }
     }
-    // Taken back, nobody waits for them any more, and the orders are answered.
+    // Removed links no longer wait for a name, and their orders are answered.
     for remote in 10..60 {
         peer.ask(
             100 + remote,
@@ -219,10 +219,9 @@ fn a_name_server_that_never_answers_holds_up_nobody() {
     drop((release, nodes));
 }
 
-/// A controller that says anything in any order is answered and followed as far as it makes sense, and no order of it
-/// holds up the thread.
+/// Random valid and invalid orders in any sequence are all answered, and none of them blocks the thread.
 #[test]
-fn a_controller_that_says_anything_in_any_order_is_answered() {
+fn random_orders_in_any_sequence_are_answered() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, false)], no_names());
     let mut peer = Peer::welcome(&listener);
@@ -283,7 +282,7 @@ fn a_controller_that_says_anything_in_any_order_is_answered() {
         };
         peer.ask(id, if roll(9) == 0 { 77 } else { 2 }, message);
     }
-    // Taking away what is left ends what waits for a name.
+    // Removing the remaining links ends their lookups.
     for remote in 0..4 {
         peer.ask(
             many + 1 + remote,

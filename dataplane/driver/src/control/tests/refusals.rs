@@ -1,15 +1,15 @@
-//! Who is refused, and what is never answered.
+//! Tests of refused registrations and unanswered requests.
 
 use super::*;
 
 #[test]
-fn a_wrong_token_is_told_by_name() {
+fn a_wrong_token_is_reported_with_its_error_id() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::accept(&listener);
     let frame = peer.handle_message();
     let error = "control.token".to_owned();
-    peer.say(
+    peer.send(
         0,
         Error {
             re: frame.id,
@@ -27,14 +27,14 @@ fn a_wrong_token_is_told_by_name() {
 }
 
 #[test]
-fn a_request_that_nobody_answers_ends_by_name() {
+fn a_request_without_a_reply_fails_with_a_timeout() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     let (answer, answered) = channel();
     let reply = Box::new(move |result| drop(answer.send(result)));
-    node.place.request(
+    node.handle.request(
         CreateGroup {
             label: "x".to_owned(),
         },
@@ -58,7 +58,7 @@ fn a_request_that_nobody_answers_ends_by_name() {
 }
 
 #[test]
-fn more_requests_than_may_wait_are_refused_until_some_have_ended() {
+fn requests_above_the_limit_are_refused_until_some_have_ended() {
     let (listener, addr) = listen();
     let node = attach_node(addr, LONG);
     let mut peer = Peer::welcome(&listener);
@@ -70,7 +70,7 @@ fn more_requests_than_may_wait_are_refused_until_some_have_ended() {
             label: "x".to_owned(),
         };
         let reply = Box::new(move |result| drop(answer.send(result)));
-        node.place.request(group, limit, reply);
+        node.handle.request(group, limit, reply);
     };
     for _ in 0..MAX_REQUESTS {
         ask(Duration::from_secs(2));
@@ -101,7 +101,7 @@ fn more_requests_than_may_wait_are_refused_until_some_have_ended() {
 }
 
 #[test]
-fn a_node_with_a_wrong_token_does_not_keep_the_others_out() {
+fn a_node_with_a_wrong_token_does_not_prevent_the_others_from_registering() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, false), (3, false)], no_names());
     let mut peer = Peer::accept(&listener);
@@ -113,7 +113,7 @@ fn a_node_with_a_wrong_token_does_not_keep_the_others_out() {
         message: "no".to_owned(),
         hint: None,
     };
-    peer.say(0, refusal(hello.id));
+    peer.send(0, refusal(hello.id));
     let refused = nodes[0].registered.recv_timeout(LONG).expect("an answer");
     assert_eq!(refused.expect_err("a refusal").id(), "control.token");
     let mut peer = Peer::welcome(&listener);
@@ -122,12 +122,12 @@ fn a_node_with_a_wrong_token_does_not_keep_the_others_out() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_told_to_who_waits_for_the_registration() {
+fn invalid_settings_fail_the_registration() {
     let (listener, addr) = listen();
     let nodes = connect_with(addr, [(2, false)], no_names());
     let mut peer = Peer::welcome(&listener);
     let frame = peer.handle_message();
-    peer.say(
+    peer.send(
         2,
         Ack {
             re: frame.id,
@@ -136,7 +136,7 @@ fn settings_that_make_no_sense_are_told_to_who_waits_for_the_registration() {
     );
     let mut invalid = settings(2);
     invalid.net_mask = "wide".to_owned();
-    peer.say(2, invalid);
+    peer.send(2, invalid);
     let refused = nodes[0].registered.recv_timeout(LONG).expect("an answer");
     assert_eq!(refused.expect_err("a refusal").id(), "order.refused");
 }

@@ -4,19 +4,23 @@
 //! u32 length of what follows the header │ u16 flags │ u16 hops │ virtio header (10) │ IP packet
 //! ```
 //!
-//! All numbers are little endian, as in the virtio header. With [`CONTROL`] set in the flags the rest is not a
-//! packet but a message between the two drivers; its kind is in the low byte. `hops` carries
-//! [`Packet::hops`](nm_engine::Packet::hops), so that a loop over several processes is cut too.
+//! All numbers are little endian, as in the virtio header. With [`CONTROL`] set in the flags the rest is not a packet
+//! but a message between the two drivers; its kind is in the low byte. `hops` carries
+//! [`Packet::hops`](nm_engine::Packet::hops), so that a routing loop over several processes is detected too.
 
 use nm_engine::{NodeId, VnetHeader, MAX_IP_HEADER};
 
-use super::handshake::{Nonce, SECRET_BYTES};
+/// Bytes of a key, of a nonce and of a proof: the output of SHA-256.
+pub const SECRET_BYTES: usize = 32;
+
+/// A number that is used once.
+pub type Nonce = [u8; SECRET_BYTES];
 
 /// Bytes in front of every packet.
 pub const HEADER: usize = 8 + VnetHeader::LEN;
-/// The longest packet: what IPv4's total length can say.
+/// The longest packet: the largest total length of IPv4.
 pub const MAX_PACKET: usize = 65_535;
-/// The longest message between drivers. A greeting with a long lab name has a few hundred bytes.
+/// The longest message between drivers. A hello message with a long lab name has a few hundred bytes.
 pub const MAX_CONTROL: usize = 2048;
 /// Set in the flags of a message between drivers.
 pub const CONTROL: u16 = 0x8000;
@@ -43,7 +47,7 @@ impl FrameHeader {
         bytes
     }
 
-    /// Reads a header and refuses lengths that no peer of ours sends.
+    /// Decodes a header and refuses lengths that no valid peer sends.
     pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, LinkFault> {
         let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
         let flags = u16::from_le_bytes([bytes[4], bytes[5]]);
@@ -72,7 +76,7 @@ impl FrameHeader {
     }
 }
 
-/// Why a link between processes ended or never came up. The text goes to the user.
+/// Why a link between processes ended or never came up. The text is shown to the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkFault {
     /// The stream ended between two frames.
@@ -81,54 +85,54 @@ pub enum LinkFault {
     /// The stream ended inside a frame.
     #[error("the link ended in the middle of a packet")]
     Truncated,
-    /// A length that cannot be.
+    /// An invalid length.
     #[error("the neighbour announced a frame of {length} bytes; at most {limit} are possible")]
     TooLarge {
-        /// What it announced.
+        /// The announced length.
         length: usize,
-        /// What is possible.
+        /// The largest valid length.
         limit: usize,
     },
-    /// Bytes that are not our protocol, or a message out of turn.
-    #[error("the neighbour does not speak the link protocol: {0}")]
+    /// Invalid bytes, or a message that is not allowed at this point.
+    #[error("the neighbour violates the link protocol: {0}")]
     Protocol(&'static str),
-    /// The neighbour said no, and why.
+    /// The neighbour refused the link, with the reason.
     #[error("the neighbour refused the link: {0}")]
     Refused(String),
-    /// Whoever answered does not have the link's key.
+    /// The answering process does not have the link's key.
     #[error(
-        "whoever answered is not the neighbour: it could not prove that it has the link's key"
+        "the answering process is not the neighbour: it could not prove that it has the link's key"
     )]
     Impostor,
-    /// The neighbour said goodbye, and why.
+    /// The neighbour ended the link, with the reason.
     #[error("the neighbour ended the link: {0}")]
     Goodbye(String),
-    /// No answer in time.
+    /// The neighbour did not answer in time.
     #[error("the neighbour did not answer in time")]
     Timeout,
-    /// The operating system's word.
+    /// An error of the operating system.
     #[error("{0}")]
     Io(String),
 }
 
-/// A message between two drivers. [`handshake`](super::handshake) says in which order they come.
+/// A message between two drivers. [`handshake`](super::handshake) defines their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     /// The dialler's first message.
     Hello(Hello),
-    /// The acceptor proves itself and asks for a proof.
+    /// The acceptor's proof, and its request for the dialler's proof.
     Challenge(Challenge),
-    /// The dialler's proof; shared memory comes with it.
+    /// The dialler's proof; a shared memory descriptor comes with it.
     Proof(Proof),
-    /// The link is up; `shared` when it goes on through the memory that came with the proof.
+    /// The link is up; `shared` when it uses the memory that came with the proof.
     Welcome { shared: bool },
-    /// It will not come up, and why.
+    /// The link is refused, with the reason.
     Refuse(String),
-    /// It ends, and why.
+    /// The link ends, with the reason.
     Bye(String),
 }
 
-/// Who dials whom.
+/// The two ends of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     pub lab: String,
@@ -150,7 +154,7 @@ pub struct Proof {
     pub proof: [u8; SECRET_BYTES],
 }
 
-/// Grows when the frame format changes; both ends must have the same.
+/// Increases when the frame format changes; both ends must have the same version.
 pub const VERSION: u8 = 2;
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
@@ -158,11 +162,11 @@ const REFUSE: u8 = 3;
 const BYE: u8 = 4;
 const CHALLENGE: u8 = 5;
 const PROOF: u8 = 6;
-/// In a welcome: the link goes on through shared memory.
+/// In a welcome: the link uses shared memory.
 const SHARED: u8 = 1;
 
 impl Control {
-    /// The whole frame.
+    /// The complete frame.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {
             Self::Hello(hello) => (HELLO, hello.encode()),
@@ -184,7 +188,7 @@ impl Control {
         frame
     }
 
-    /// Reads the body of a frame of that kind.
+    /// Decodes the body of a frame of that kind.
     pub fn decode(kind: u8, body: &[u8]) -> Result<Self, LinkFault> {
         let text = || String::from_utf8_lossy(body).into_owned();
         match kind {
@@ -298,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_survive_their_bytes() {
+    fn messages_are_unchanged_by_encoding_and_decoding() {
         let all = [
             Control::Hello(hello()),
             Control::Challenge(Challenge {
@@ -351,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_lengths_are_refused() {
+    fn invalid_lengths_are_refused() {
         let mut header = FrameHeader {
             length: MAX_PACKET + 1,
             flags: 0,

@@ -8,15 +8,15 @@
 //!                                         ◀─── WELCOME
 //! ```
 //!
-//! Both ends of a link have one key of 32 bytes, which the controller gave them and which is never sent between
-//! them. A proof is HMAC-SHA256 with this key over the role of its sender and everything that was said before: the
+//! Both ends of a link have one key of 32 bytes, which the controller sent to each of them and which is never sent
+//! between them. A proof is HMAC-SHA256 with this key over the role of its sender and the preceding messages: the
 //! version, the lab, both nodes and both nonces. Each end draws a new nonce for each connection, so that no proof can
-//! be used twice, and the role in it keeps a proof from being sent back to whoever made it.
+//! be replayed, and the role in it prevents that a proof is sent back to its author.
 //!
-//! The acceptor proves itself first: a dialler tells an unauthenticated listener nothing that it could not have
-//! guessed. The shared memory of a link is passed with the dialler's proof and taken after it was verified.
+//! The acceptor proves itself first: a dialler sends an unauthenticated listener nothing that could not have been
+//! guessed. The shared memory of a link is passed with the dialler's proof and accepted after that was verified.
 //!
-//! This module is pure: nonces come in as arguments, messages come out.
+//! This module does no I/O: nonces are arguments, messages are results.
 
 use std::fmt;
 
@@ -25,15 +25,9 @@ use nm_engine::NodeId;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::frame::{Challenge, Control, Hello, LinkFault, Proof, VERSION};
+use super::frame::{Challenge, Control, Hello, LinkFault, Nonce, Proof, SECRET_BYTES, VERSION};
 
-/// Bytes of a key, of a nonce and of a proof: the output of SHA-256.
-pub const SECRET_BYTES: usize = 32;
-
-/// A number that is used once.
-pub type Nonce = [u8; SECRET_BYTES];
-
-/// The key of one link, which its two ends have in common.
+/// The key of one link, which its two ends share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LinkSecret([u8; SECRET_BYTES]);
 
@@ -49,7 +43,7 @@ impl LinkSecret {
             Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of every length");
         mac.update(role.label());
         mac.update(&[VERSION]);
-        // Its length first, so that no two transcripts are the same bytes.
+        // The length comes first, so that different transcripts never have the same bytes.
         mac.update(&(hello.lab.len() as u64).to_le_bytes());
         mac.update(hello.lab.as_bytes());
         mac.update(&hello.from.to_le_bytes());
@@ -66,7 +60,7 @@ impl fmt::Debug for LinkSecret {
     }
 }
 
-/// Who makes a proof.
+/// The role of a proof's sender.
 #[derive(Clone, Copy)]
 enum Role {
     Dialler,
@@ -74,7 +68,7 @@ enum Role {
 }
 
 impl Role {
-    /// Neither is the beginning of the other.
+    /// Neither label is a prefix of the other.
     fn label(self) -> &'static [u8] {
         match self {
             Self::Dialler => b"nm link dial\0",
@@ -83,14 +77,14 @@ impl Role {
     }
 }
 
-/// The dialler's side, from its greeting to its proof.
+/// The dialler's side, from its hello message to its proof.
 pub struct Dialler {
     secret: LinkSecret,
     hello: Hello,
 }
 
 impl Dialler {
-    /// Begins; returns the greeting to send. `nonce` must be new and impossible to guess.
+    /// Starts the handshake; returns the hello message. `nonce` must be new and unpredictable.
     pub fn new(
         secret: LinkSecret,
         lab: String,
@@ -104,15 +98,15 @@ impl Dialler {
             to,
             nonce,
         };
-        let greeting = Control::Hello(hello.clone());
-        (Self { secret, hello }, greeting)
+        let hello_message = Control::Hello(hello.clone());
+        (Self { secret, hello }, hello_message)
     }
 
-    /// Verifies the acceptor; returns our own proof.
+    /// Verifies the acceptor; returns the dialler's proof.
     ///
     /// # Errors
     ///
-    /// [`LinkFault::Impostor`] when whoever answered does not have the link's key.
+    /// [`LinkFault::Impostor`] when the acceptor does not have the link's key.
     pub fn answer(&self, challenge: &Challenge) -> Result<Control, LinkFault> {
         let acceptor = &challenge.nonce;
         let expected = self.secret.proof(Role::Acceptor, &self.hello, acceptor);
@@ -124,13 +118,13 @@ impl Dialler {
     }
 }
 
-/// The acceptor's side, from a greeting that it has a key for to the dialler's proof.
+/// The acceptor's side, from a hello message for a known link to the dialler's proof.
 pub struct Acceptor {
     expected: [u8; SECRET_BYTES],
 }
 
 impl Acceptor {
-    /// Takes a greeting; returns the challenge to send. `nonce` must be new and impossible to guess.
+    /// Handles a hello message; returns the challenge. `nonce` must be new and unpredictable.
     pub fn new(secret: &LinkSecret, hello: &Hello, nonce: Nonce) -> (Self, Control) {
         let proof = secret.proof(Role::Acceptor, hello, &nonce);
         let expected = secret.proof(Role::Dialler, hello, &nonce);
@@ -187,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_proof_is_hmac_sha256_over_the_transcript() {
-        // Computed with Python's hmac module from the description at the top.
+        // Computed with Python's hmac module from the module's description.
         let (_, hello) = dial(7, LAB, 2, 1);
         let (_, challenge) = accept(7, &hello, 4);
         let found: String = challenge.proof.iter().map(|b| format!("{b:02x}")).collect();
@@ -195,19 +189,19 @@ mod tests {
     }
 
     #[test]
-    fn another_key_convinces_neither_end() {
+    fn both_ends_refuse_a_proof_with_another_key() {
         let (dialler, hello) = dial(7, LAB, 2, 1);
         let (_, challenge) = accept(8, &hello, 4);
         assert_eq!(dialler.answer(&challenge), Err(LinkFault::Impostor));
         let (acceptor, right) = accept(7, &hello, 4);
         let (other, _) = dial(8, LAB, 2, 1);
-        // What the other dialler would say if it did not check.
+        // The proof that the other dialler would send without checking the challenge.
         let forged = other.secret.proof(Role::Dialler, &hello, &right.nonce);
         assert!(!acceptor.verify(&Proof { proof: forged }));
     }
 
     #[test]
-    fn a_proof_convinces_nobody_in_another_connection_lab_role_or_pair() {
+    fn a_proof_is_refused_in_another_connection_lab_role_or_pair() {
         let (dialler, hello) = dial(7, LAB, 2, 1);
         let (acceptor, challenge) = accept(7, &hello, 4);
         let good = proof(&dialler, &challenge);

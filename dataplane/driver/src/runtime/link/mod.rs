@@ -1,4 +1,4 @@
-//! Links between processes: the bytes on the stream, independent of who drives it.
+//! Links between processes: protocol and transport of the byte stream, independent of the shard that uses it.
 
 pub mod frame;
 pub mod handshake;

@@ -1,8 +1,8 @@
-//! Packets over a connected stream: frames in, frames out, without an extra copy of large ones.
+//! Packets over a connected stream: reads and writes frames without an extra copy of large ones.
 //!
-//! Reading goes straight into the buffer of the packet that is under way, followed by the shard's shared staging
-//! area for whatever comes behind it. While super-packets stream in, the staging part is kept short, so that almost
-//! every byte lands where it will be forwarded from; for small packets it is long, and one call brings hundreds.
+//! A read goes directly into the buffer of the current packet, followed by the shard's shared staging area for the
+//! bytes behind it. While super-packets arrive, the staging part is short, so that almost every byte is read into the
+//! buffer from which it is forwarded; for small packets it is long, and one call reads hundreds.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -17,29 +17,29 @@ use super::wire::Wire;
 
 /// Bytes of the staging area that a shard's streams share.
 pub const STAGING: usize = 256 << 10;
-/// How much of it is offered while large frames arrive: a header and a few small packets behind a large one.
+/// How much of it is used while large frames arrive: a header and a few small packets behind a large one.
 const STAGING_BEHIND_LARGE: usize = 2 << 10;
-/// What counts as large: a copy of this size still costs less than a system call.
+/// The size from which a frame is large: a copy of this size still costs less than a system call.
 const LARGE_FRAME: usize = 16 << 10;
-/// Bytes read from one socket before others get their turn.
+/// Bytes read from one socket before other sockets are read.
 const READ_BUDGET: usize = 1 << 20;
-/// Bytes read from shared memory before they are carried on: one large packet, which is then still in the cache.
+/// Bytes read from shared memory before they are forwarded: one large packet, which is then still in the cache.
 /// Reading again costs no system call.
 const SHARED_READ_BUDGET: usize = 32 << 10;
 /// Frames written with one call; two pieces each, well below the kernel's 1024.
 const FRAMES_PER_WRITE: usize = 32;
 
-/// Queued bytes above which the local sources (device, sessions) wait.
+/// Queued bytes above which the local sources (device, sessions) pause.
 pub const QUEUE_HIGH_BYTES: usize = 1 << 20;
-/// Queued bytes below which they go on.
+/// Queued bytes below which they resume.
 pub const QUEUE_LOW_BYTES: usize = 256 << 10;
-/// Queued bytes above which forwarded packets are dropped as congestion. Larger than what makes local sources wait,
-/// because a relay cannot make its neighbours wait without risking a standstill around a ring.
+/// Queued bytes above which forwarded packets are dropped as congestion. Larger than the limit at which local sources
+/// pause, because a relay that paused its neighbours could cause a deadlock around a ring.
 const QUEUE_FULL_BYTES: usize = 8 << 20;
-/// Queued frames with the same effect: small packets take more memory than they have bytes.
+/// Queued frames with the same effect: small packets use more memory than they have bytes.
 const QUEUE_FULL_FRAMES: usize = 8192;
 
-/// What came out of a stream.
+/// An item read from a stream.
 pub enum Received {
     Packet(Packet),
     Control(Control),
@@ -50,14 +50,14 @@ pub struct Stream {
     wire: Wire,
     inbound: Inbound,
     outbound: Outbound,
-    /// Bytes that went into shared memory since the last flush.
+    /// Bytes written to shared memory since the last flush.
     went: usize,
-    /// The memory that we offered with our proof.
+    /// The shared memory that was offered with the proof.
     offered: Option<(RingWriter, RingReader)>,
 }
 
 impl Stream {
-    /// Takes over a wire that is set up already.
+    /// A stream over a wire that is set up already.
     pub fn new(wire: Wire) -> Self {
         Self {
             wire,
@@ -68,8 +68,8 @@ impl Stream {
         }
     }
 
-    /// One that is in the handshake: nothing but its messages is taken, so that an unauthenticated peer cannot make
-    /// us hold a large buffer for it. A welcome ends that.
+    /// A stream in the handshake: only handshake messages are accepted, so that an unauthenticated peer cannot make
+    /// this process allocate a large buffer. A welcome ends that state.
     pub fn handshake(wire: Wire) -> Self {
         let mut stream = Self::new(wire);
         stream.inbound.handshake = true;
@@ -81,35 +81,35 @@ impl Stream {
         self.inbound.with_descriptor = true;
     }
 
-    /// Remembers the memory that goes with our proof.
+    /// Stores the memory that was offered with the proof.
     pub fn offer(&mut self, rings: (RingWriter, RingReader)) {
         self.offered = Some(rings);
     }
 
-    /// What the bytes go through.
+    /// The wire of the stream.
     pub fn wire(&self) -> &Wire {
         &self.wire
     }
 
-    /// The same, to ring its doorbell or listen to it.
+    /// The wire of the stream, mutable.
     pub fn wire_mut(&mut self) -> &mut Wire {
         &mut self.wire
     }
 
-    /// Gives the wire back, with the descriptor that came with a caller's proof; whatever is under way is dropped.
+    /// Returns the wire, with the descriptor that came with the dialler's proof; partial frames are dropped.
     pub fn into_parts(self) -> (Wire, Option<OwnedFd>) {
         (self.wire, self.inbound.descriptor)
     }
 
-    /// The neighbour has taken the memory that we offered; `None` when we offered none.
+    /// Switches to the offered memory, which the neighbour has accepted; `None` when none was offered.
     pub fn share(self) -> Option<Self> {
         let rings = self.offered?;
         Some(Self::new(self.wire.share(rings)))
     }
 
-    /// Reads what is there, up to a budget, and appends it to `into`. Returns the bytes read.
+    /// Reads available bytes, up to a budget, and appends the items to `into`. Returns the bytes read.
     ///
-    /// On a fault, what came before it is in `into` all the same.
+    /// On a fault, the items before it are still in `into`.
     pub fn read(
         &mut self,
         staging: &mut [u8],
@@ -130,7 +130,7 @@ impl Stream {
                 Err(e) => return Err(LinkFault::Io(e.to_string())),
             };
             total += got;
-            self.inbound.absorb(got, staging, pool, into)?;
+            self.inbound.process(got, staging, pool, into)?;
             if got < asked {
                 break;
             }
@@ -140,19 +140,19 @@ impl Stream {
 
     /// Queues a packet. [`flush`](Self::flush) sends it.
     pub fn push(&mut self, packet: Packet, pool: &mut Pool) {
-        if self.outbound.frames.is_empty() && self.wire.takes_at_once(HEADER + packet.len()) {
-            // While the packet is still warm, and without keeping its buffer.
+        if self.outbound.frames.is_empty() && self.wire.has_room_for(HEADER + packet.len()) {
+            // While the packet is still in the cache, and without keeping its buffer.
             let frame = Frame::new(packet);
             let pieces = [IoSlice::new(frame.head()), IoSlice::new(frame.tail())];
-            // A broken ring is found out by whoever reads it.
+            // A broken ring is detected by the next read.
             self.went += self.wire.write(&pieces).unwrap_or(0);
             return pool.put(frame.packet);
         }
-        // A small packet must not hold a large buffer for as long as the neighbour pleases.
+        // A small packet must not hold a large buffer for as long as the neighbour does not read.
         self.outbound.push(pool.compact(packet));
     }
 
-    /// Whether the queue is at its limit, and forwarded packets should be dropped.
+    /// Whether the queue is at its limit, so that forwarded packets must be dropped.
     pub fn is_full(&self) -> bool {
         self.outbound.bytes > QUEUE_FULL_BYTES || self.outbound.frames.len() > QUEUE_FULL_FRAMES
     }
@@ -162,7 +162,7 @@ impl Stream {
         self.outbound.bytes
     }
 
-    /// Sends as much as the socket takes. Returns the bytes sent; afterwards [`queued`](Self::queued) says whether
+    /// Sends as much as the socket accepts. Returns the bytes sent; afterwards [`queued`](Self::queued) tells whether
     /// to wait for writability.
     pub fn flush(&mut self, pool: &mut Pool) -> Result<usize, LinkFault> {
         let mut total = std::mem::take(&mut self.went);
@@ -179,8 +179,8 @@ impl Stream {
         Ok(total)
     }
 
-    /// Says goodbye, if the wire takes it at once and no packet is half sent.
-    pub fn say_bye(&mut self, reason: &str) {
+    /// Sends a bye message, if the wire accepts it at once and no packet is partly sent.
+    pub fn send_bye(&mut self, reason: &str) {
         if self.outbound.sent == 0 {
             let word = Control::Bye(reason.into()).encode();
             let _ = self.wire.write(&[IoSlice::new(&word)]);
@@ -188,7 +188,7 @@ impl Stream {
         }
     }
 
-    /// Before sleeping: whether the neighbour will wake us for everything that we wait for.
+    /// To be called before sleeping: whether the neighbour will wake this shard for all expected events.
     pub fn may_sleep(&mut self) -> bool {
         let writing = self.queued() > 0;
         self.wire.may_sleep(writing)
@@ -202,15 +202,15 @@ struct Inbound {
     head_len: usize,
     body: Option<Body>,
     last_was_large: bool,
-    /// Whether only messages of the handshake may come.
+    /// Whether only handshake messages are accepted.
     handshake: bool,
     /// Whether a descriptor may come with the bytes.
     with_descriptor: bool,
-    /// The first that came.
+    /// The first descriptor received.
     descriptor: Option<OwnedFd>,
 }
 
-/// A frame whose header is known.
+/// The body of a frame whose header is known.
 struct Body {
     header: FrameHeader,
     packet: Packet,
@@ -223,16 +223,16 @@ impl Body {
         let storage = self
             .packet
             .storage_mut()
-            .expect("a packet under way has its buffer to itself");
+            .expect("the buffer of a partial packet is not shared");
         &mut storage[from..to]
     }
 }
 
 impl Inbound {
-    /// One read. Returns what came and what could have come.
+    /// One read. Returns the bytes read and the room that was offered.
     fn read_once(&mut self, wire: &mut Wire, staging: &mut [u8]) -> io::Result<(usize, usize)> {
         if self.with_descriptor {
-            // A message may come in pieces, and its rest belongs behind what came before, like that of any frame.
+            // A partial message must be continued behind its first bytes, as any frame.
             let room = self.body.as_mut().map_or(&mut [][..], Body::room);
             let asked = room.len() + staging.len();
             let pieces = &mut [IoSliceMut::new(room), IoSliceMut::new(staging)];
@@ -243,7 +243,7 @@ impl Inbound {
             return Ok((got, asked));
         }
         let limit = if wire.is_shared() {
-            // Another read costs nothing, so that every byte of a packet is copied once only.
+            // Another read costs no system call, so read only this packet: every byte is then copied only once.
             HEADER - self.head_len
         } else if self.last_was_large {
             STAGING_BEHIND_LARGE
@@ -264,8 +264,8 @@ impl Inbound {
         }
     }
 
-    /// Sorts what one read brought: first the rest of the packet under way, then frames from the staging area.
-    fn absorb(
+    /// Processes the bytes of one read: first the rest of the current packet, then frames from the staging area.
+    fn process(
         &mut self,
         got: usize,
         staging: &[u8],
@@ -339,7 +339,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// What the end of the stream means here.
+    /// The fault that the end of the stream means in this state.
     fn end(&self) -> LinkFault {
         if self.body.is_some() || self.head_len > 0 {
             LinkFault::Truncated
@@ -349,17 +349,17 @@ impl Inbound {
     }
 }
 
-/// Frames that wait for the socket.
+/// Frames that wait to be written.
 #[derive(Default)]
 struct Outbound {
     frames: VecDeque<Frame>,
-    /// Bytes of the first frame that are sent already.
+    /// Bytes of the first frame that are written already.
     sent: usize,
     bytes: usize,
 }
 
-/// A packet with its frame header and its IP header as it has to leave; the packet's own bytes stay untouched,
-/// because other copies of it may be on their way elsewhere.
+/// A packet with its frame header and its rewritten IP header; the packet's own bytes stay unchanged, because other
+/// copies of it may be in use.
 struct Frame {
     head: [u8; HEAD_ROOM],
     head_len: u8,

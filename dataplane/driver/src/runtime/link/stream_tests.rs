@@ -1,4 +1,4 @@
-//! Streams over each kind of wire; this test plays the far side.
+//! Tests of streams over each kind of wire; the test acts as the peer.
 
 use super::*;
 use std::net::{TcpListener, TcpStream};
@@ -53,7 +53,7 @@ fn packet(pool: &mut Pool, len: usize, tag: u8) -> Packet {
     packet
 }
 
-/// Reads until the stream ends; returns what came and why it ended.
+/// Reads until the stream ends; returns the items and the fault.
 fn read_to_the_end(stream: &mut Stream, pool: &mut Pool) -> (Vec<Received>, LinkFault) {
     let (mut staging, mut all) = (vec![0; STAGING], Vec::new());
     loop {
@@ -66,7 +66,7 @@ fn read_to_the_end(stream: &mut Stream, pool: &mut Pool) -> (Vec<Received>, Link
 }
 
 #[test]
-fn packets_of_all_sizes_arrive_whole_and_in_order() {
+fn packets_of_all_sizes_arrive_unchanged_and_in_order() {
     let mut pool = Pool::standalone();
     for carrier in CARRIERS {
         let (near, far) = pair(carrier);
@@ -91,8 +91,8 @@ fn packets_of_all_sizes_arrive_whole_and_in_order() {
                 }
             }
             assert_eq!(out.queued(), 0);
-            let whole: usize = sizes.iter().map(|size| size + HEADER).sum();
-            assert_eq!((sent, got), (whole, whole), "{carrier}: every byte counts");
+            let total: usize = sizes.iter().map(|size| size + HEADER).sum();
+            assert_eq!((sent, got), (total, total), "{carrier}: every byte counts");
             for (item, &size) in received.drain(..).zip(&sizes) {
                 let Received::Packet(packet) = item else {
                     panic!("a packet was sent")
@@ -105,7 +105,7 @@ fn packets_of_all_sizes_arrive_whole_and_in_order() {
 }
 
 #[test]
-fn a_greeting_that_comes_in_pieces_is_read_whole() {
+fn a_handshake_message_in_two_pieces_is_read() {
     let mut pool = Pool::standalone();
     let reason = "a reason of some length".to_owned();
     let frame = Control::Refuse(reason.clone()).encode();
@@ -124,16 +124,16 @@ fn a_greeting_that_comes_in_pieces_is_read_whole() {
                         .expect("readable");
                 }
             }
-            let Some(Received::Control(Control::Refuse(said))) = received.pop() else {
+            let Some(Received::Control(Control::Refuse(text))) = received.pop() else {
                 panic!("one message was sent")
             };
-            assert_eq!(said, reason, "{carrier}, cut at {cut}");
+            assert_eq!(text, reason, "{carrier}, cut at {cut}");
         }
     }
 }
 
 #[test]
-fn a_long_random_conversation_loses_and_garbles_nothing() {
+fn a_long_random_exchange_arrives_unchanged() {
     let mut pool = Pool::standalone();
     for carrier in CARRIERS {
         let (near, far) = pair(carrier);
@@ -145,11 +145,11 @@ fn a_long_random_conversation_loses_and_garbles_nothing() {
             state ^= state << 17;
             (state % below) as usize
         };
-        let (mut sent, mut heard) = (std::collections::VecDeque::new(), Vec::new());
+        let (mut sent, mut received) = (std::collections::VecDeque::new(), Vec::new());
         let mut staging = vec![0; STAGING];
         let mut left = 3000;
         while left > 0 || !sent.is_empty() {
-            // More may be under way than any buffer holds, so that writes stop in the middle of frames.
+            // More is outstanding than any buffer holds, so that writes stop in the middle of frames.
             for _ in 0..draw(60) {
                 if left == 0 || sent.len() > 200 {
                     break;
@@ -166,11 +166,11 @@ fn a_long_random_conversation_loses_and_garbles_nothing() {
             }
             out.flush(&mut pool).expect("writable");
             if draw(2) == 0 {
-                back.read(&mut staging, &mut pool, &mut heard)
+                back.read(&mut staging, &mut pool, &mut received)
                     .expect("readable");
             }
-            for item in heard.drain(..) {
-                let (size, tag) = sent.pop_front().expect("nothing comes from nowhere");
+            for item in received.drain(..) {
+                let (size, tag) = sent.pop_front().expect("a packet that was sent");
                 let Received::Packet(packet) = item else {
                     panic!("a packet was sent")
                 };
@@ -183,7 +183,7 @@ fn a_long_random_conversation_loses_and_garbles_nothing() {
 }
 
 #[test]
-fn a_frame_in_single_bytes_is_put_together() {
+fn a_frame_in_single_bytes_is_read() {
     let mut pool = Pool::standalone();
     for carrier in CARRIERS {
         let (near, mut far) = pair(carrier);
@@ -204,7 +204,7 @@ fn a_frame_in_single_bytes_is_put_together() {
 }
 
 #[test]
-fn the_end_of_a_stream_is_named_after_where_it_came() {
+fn the_fault_tells_whether_the_stream_ended_inside_a_frame() {
     let mut pool = Pool::standalone();
     for carrier in CARRIERS {
         for (sent, expected) in [
@@ -226,7 +226,7 @@ fn the_end_of_a_stream_is_named_after_where_it_came() {
 }
 
 #[test]
-fn what_was_sent_before_the_end_arrives_all_the_same() {
+fn frames_before_the_end_of_a_stream_are_received() {
     let mut pool = Pool::standalone();
     for carrier in CARRIERS {
         let (near, far) = pair(carrier);
@@ -237,7 +237,7 @@ fn what_was_sent_before_the_end_arrives_all_the_same() {
         }
         out.flush(&mut pool).expect("writable");
         assert_eq!(out.queued(), 0);
-        out.say_bye("enough");
+        out.send_bye("enough");
         drop(out);
         let (all, fault) = read_to_the_end(&mut back, &mut pool);
         assert_eq!((all.len(), fault), (11, LinkFault::Closed), "{carrier}");

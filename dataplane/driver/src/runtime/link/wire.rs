@@ -1,5 +1,5 @@
-//! What the bytes of a link go through, whatever it is: a TCP socket, a unix socket, or memory shared with the
-//! neighbour's process beside a unix socket that serves as the doorbell.
+//! The transport of a link: a TCP socket, a unix socket, or memory shared with the neighbour's process and a unix
+//! socket as the doorbell.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -11,7 +11,7 @@ use nm_kernel::local;
 use nm_kernel::ring::{BrokenRing, RingReader, RingWriter};
 use nm_kernel::socket::{self, StreamBuffers};
 
-/// What carries a link.
+/// The carrier of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// Both nodes are in this process.
@@ -25,7 +25,7 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    /// The word for it in messages and tables.
+    /// Its name in messages and tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -47,7 +47,7 @@ impl fmt::Display for Carrier {
     }
 }
 
-/// A connected stream of one kind or another. None of them ever blocks.
+/// A connected stream of any kind. None of its operations blocks.
 pub enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -56,13 +56,13 @@ pub enum Wire {
 
 /// Two rings and a doorbell.
 pub struct Shared {
-    /// One byte means: look into the rings. Its end is the end of the neighbour.
+    /// A received byte means: check the rings. The end of this stream means that the neighbour has ended.
     doorbell: UnixStream,
     out: RingWriter,
     back: RingReader,
-    /// Nobody will ring any more; what is in the ring is all there will be.
+    /// The doorbell is closed; the ring receives no more bytes.
     closed: bool,
-    /// Something was written or read since we last asked whether the neighbour sleeps.
+    /// Whether bytes were written or read since the last check whether the neighbour sleeps.
     moved: bool,
 }
 
@@ -75,7 +75,7 @@ impl Wire {
         }
     }
 
-    /// Gives the socket the settings that every link has.
+    /// Sets the socket options of a link.
     pub fn prepare(&self) -> nm_kernel::Result<()> {
         match self {
             Self::Tcp(stream) => socket::prepare(stream, StreamBuffers::default()),
@@ -84,7 +84,7 @@ impl Wire {
         }
     }
 
-    /// Whether a dialled stream, now writable, is connected. Unix sockets are from the start.
+    /// Whether a dialled stream, now writable, is connected. A unix socket always is.
     pub fn connect_outcome(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => socket::connect_outcome(stream),
@@ -92,8 +92,8 @@ impl Wire {
         }
     }
 
-    /// Goes on through shared memory; the unix socket becomes the doorbell. What it is not a unix socket stays as it
-    /// is.
+    /// Switches to shared memory; the unix socket becomes the doorbell. A wire that is not a unix socket stays
+    /// unchanged.
     pub fn share(self, (out, back): (RingWriter, RingReader)) -> Self {
         match self {
             Self::Unix(doorbell) => Self::Shared(Box::new(Shared {
@@ -107,9 +107,9 @@ impl Wire {
         }
     }
 
-    /// Sends a word of the handshake over the socket itself. An empty socket takes these few bytes at once, or it is
-    /// dead.
-    pub fn greet(&self, word: &[u8], offer: Option<&OwnedFd>) -> io::Result<()> {
+    /// Sends a handshake message over the socket itself. An empty socket accepts these few bytes at once, or it is
+    /// broken.
+    pub fn send_handshake(&self, word: &[u8], offer: Option<&OwnedFd>) -> io::Result<()> {
         let sent = match (self, offer) {
             (Self::Tcp(stream), _) => (&mut &*stream).write(word)?,
             (Self::Unix(stream), Some(offer)) => local::send_with(stream, word, offer.as_fd())?,
@@ -123,7 +123,7 @@ impl Wire {
         }
     }
 
-    /// Reads a caller's proof, with the descriptor that may come with it.
+    /// Reads the dialler's proof, with the descriptor that may come with it.
     pub fn read_with_descriptor(
         &self,
         pieces: &mut [IoSliceMut<'_>],
@@ -135,7 +135,7 @@ impl Wire {
         }
     }
 
-    /// Reads what is there; 0 is the end.
+    /// Reads available bytes; 0 means the end of the stream.
     pub fn read(&mut self, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read_vectored(pieces),
@@ -151,7 +151,7 @@ impl Wire {
         }
     }
 
-    /// Writes what there is room for.
+    /// Writes as much as there is room for.
     pub fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write_vectored(pieces),
@@ -166,8 +166,8 @@ impl Wire {
         }
     }
 
-    /// Whether so many bytes can be written at once, without asking the kernel.
-    pub fn takes_at_once(&mut self, length: usize) -> bool {
+    /// Whether so many bytes can be written at once, without a system call.
+    pub fn has_room_for(&mut self, length: usize) -> bool {
         match self {
             Self::Shared(shared) => shared.out.room().is_ok_and(|room| room >= length),
             Self::Tcp(_) | Self::Unix(_) => false,
@@ -175,30 +175,31 @@ impl Wire {
     }
 }
 
-/// What only shared memory needs: sockets wake by themselves.
+/// Operations for shared memory only: sockets need no doorbell.
 impl Wire {
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Shared(_))
     }
 
-    /// Wakes the neighbour if it sleeps and we have moved.
+    /// Wakes the neighbour if it sleeps and bytes were written or read.
     pub fn ring_doorbell(&mut self) {
         let Self::Shared(shared) = self else { return };
         if !std::mem::take(&mut shared.moved) {
             return;
         }
-        // Both are asked, because each takes back a flag.
+        // Both are called, because each clears a flag.
         let (reader, writer) = (
             shared.out.must_wake_reader(),
             shared.back.must_wake_writer(),
         );
         if reader || writer {
-            // A full socket has a byte in it that will wake the neighbour; a broken one is seen when it is read.
+            // A full socket already holds a byte that will wake the neighbour; a broken one is detected by the next
+            // read.
             let _ = (&shared.doorbell).write(&[1]);
         }
     }
 
-    /// Empties the doorbell, which was heard.
+    /// Reads all bytes of the doorbell.
     pub fn clear_doorbell(&mut self) {
         let Self::Shared(shared) = self else { return };
         let mut bytes = [0; 64];
@@ -209,18 +210,18 @@ impl Wire {
         }
     }
 
-    /// Before sleeping: whether the neighbour will wake us for everything that we wait for. `writing` says that we
-    /// wait for room as well as for bytes.
+    /// To be called before sleeping: whether the neighbour will wake this shard for all expected events. `writing`
+    /// means that it waits for room as well as for bytes.
     pub fn may_sleep(&mut self, writing: bool) -> bool {
         let Self::Shared(shared) = self else {
             return true;
         };
-        // A broken ring is no reason to sleep: the next look at it ends the link.
+        // A broken ring prevents sleep: the next read ends the link.
         let reading = shared.back.may_sleep() == Ok(true);
         reading && (!writing || shared.out.may_sleep() == Ok(true))
     }
 
-    /// We are up and looking.
+    /// Announces that this end is awake.
     pub fn is_awake(&self) {
         if let Self::Shared(shared) = self {
             shared.back.is_awake();
@@ -248,6 +249,6 @@ fn would_block(error: &io::Error) -> bool {
 fn broken(_: BrokenRing) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the neighbour has spoilt the shared memory",
+        "the neighbour has corrupted the shared memory",
     )
 }

@@ -1,4 +1,4 @@
-//! Dialling a neighbour in another process: reaching it, and our side of the handshake.
+//! Dial a neighbour in another process, and do the dialler's side of the handshake.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,18 +11,18 @@ use nm_kernel::{local, socket, thread};
 use super::node::{LinkEnd, Path};
 use super::timers::Timer;
 use super::{Shard, Token};
-use crate::runtime::link::frame::{Challenge, LinkFault};
-use crate::runtime::link::handshake::{Dialler, SECRET_BYTES};
+use crate::runtime::link::frame::{Challenge, LinkFault, SECRET_BYTES};
+use crate::runtime::link::handshake::Dialler;
 use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
 use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::LinkKind;
 
-/// How long a neighbour may take to answer, from the first packet of the connection to its welcome.
+/// Time limit of an attempt, from the first packet of the connection to the welcome.
 const ANSWER_LIMIT_NS: u64 = 5_000_000_000;
 
 impl Shard {
-    /// Starts an attempt to reach the neighbour.
+    /// Starts an attempt to connect to the neighbour.
     pub(super) fn dial(&mut self, key: NodeKey, link: LinkId) {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
@@ -36,7 +36,7 @@ impl Shard {
             link,
         }
         .encode();
-        match knock(end, address) {
+        match open_wire(end, address) {
             Ok(wire) => {
                 if let Err(error) = self.epoll.add(&wire, token, Interest::WRITE) {
                     return self.fail_link(key, link, LinkFault::Io(error.to_string()));
@@ -49,7 +49,7 @@ impl Shard {
         }
     }
 
-    /// A link's timer: dial again, or give up an attempt that is not answered.
+    /// A link's timer: dials again, or ends an attempt that was not answered in time.
     pub(super) fn link_deadline(&mut self, key: NodeKey, link: LinkId, epoch: u64) {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
@@ -66,8 +66,8 @@ impl Shard {
         }
     }
 
-    /// The dialled socket is decided: say who we are.
-    pub(super) fn greet(&mut self, key: NodeKey, link: LinkId) {
+    /// The dialled socket is connected or has failed: sends the hello message.
+    pub(super) fn send_hello(&mut self, key: NodeKey, link: LinkId) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
@@ -88,26 +88,29 @@ impl Shard {
             link,
         }
         .encode();
-        let greeted = wire
+        let handle_hello = wire
             .connect_outcome()
             .map_err(|e| e.to_string())
             .and_then(|()| drawn.map_err(|e| e.to_string()))
             .and_then(|()| wire.prepare().map_err(|e| e.to_string()))
-            .and_then(|()| wire.greet(&hello.encode(), None).map_err(|e| e.to_string()))
+            .and_then(|()| {
+                wire.send_handshake(&hello.encode(), None)
+                    .map_err(|e| e.to_string())
+            })
             .and_then(|()| {
                 self.epoll
                     .modify(&wire, token, Interest::READ)
                     .map_err(|e| e.to_string())
             });
-        // Failing from here on must know which way was tried.
+        // Failures from here on must record which transport was tried.
         let stream = Box::new(Stream::handshake(wire));
         end.path = Path::Handshake(stream, Box::new(dialler), false);
-        if let Err(reason) = greeted {
+        if let Err(reason) = handle_hello {
             self.fail_link(key, link, LinkFault::Io(reason));
         }
     }
 
-    /// Reads what the acceptor says during the handshake, and what follows its welcome.
+    /// Reads the acceptor's messages during the handshake, and the bytes after its welcome.
     pub(super) fn read_handshake(&mut self, key: NodeKey, link: LinkId) {
         let mut received = std::mem::take(&mut self.received);
         let outcome = match self.nodes.get(key).and_then(|node| node.end(link)) {
@@ -117,12 +120,12 @@ impl Shard {
             }) => stream.read(&mut self.staging, &mut self.io.pool, &mut received),
             _ => Ok(0),
         };
-        self.carry_on(key, link, received, outcome);
+        self.handle_received(key, link, received, outcome);
     }
 
-    /// The acceptor has proved itself, or has not: our own proof goes out only in the first case, with the memory to
+    /// Handles the challenge: verifies the acceptor, and only then sends the dialler's proof, with the memory to
     /// share.
-    pub(super) fn challenged(
+    pub(super) fn handle_challenge(
         &mut self,
         key: NodeKey,
         link: LinkId,
@@ -131,7 +134,7 @@ impl Shard {
         let may_share = self.shared.shared_memory;
         let path = self.nodes.get(key).and_then(|node| node.end(link));
         let Some(Path::Handshake(stream, dialler, proven)) = path.map(|end| &mut end.path) else {
-            return Err(LinkFault::Protocol("a message out of turn"));
+            return Err(LinkFault::Protocol("an unexpected message"));
         };
         if std::mem::replace(proven, true) {
             return Err(LinkFault::Protocol("a second challenge"));
@@ -148,12 +151,12 @@ impl Shard {
         });
         stream
             .wire()
-            .greet(&proof.encode(), descriptor.as_ref())
+            .send_handshake(&proof.encode(), descriptor.as_ref())
             .map_err(|error| LinkFault::Io(error.to_string()))
     }
 
-    /// The acceptor takes the link up.
-    pub(super) fn welcomed(
+    /// Handles the welcome: the link is up.
+    pub(super) fn handle_welcome(
         &mut self,
         key: NodeKey,
         link: LinkId,
@@ -164,9 +167,9 @@ impl Shard {
         };
         match std::mem::replace(&mut end.path, Path::Idle) {
             Path::Handshake(stream, _, true) if shared => {
-                let stream = stream
-                    .share()
-                    .ok_or(LinkFault::Protocol("it takes memory that nobody offered"))?;
+                let stream = stream.share().ok_or(LinkFault::Protocol(
+                    "a welcome to memory that was not offered",
+                ))?;
                 self.establish(key, link, stream, false);
                 Ok(())
             }
@@ -186,16 +189,16 @@ impl Shard {
     }
 }
 
-/// Dials the neighbour's unix socket if there is one that leads somewhere, and its address otherwise.
-fn knock(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
+/// Dials the neighbour's unix socket if there is one that can be reached, and its TCP address otherwise.
+fn open_wire(end: &mut LinkEnd, address: SocketAddr) -> Result<Wire, String> {
     if let Some(socket) = end.setup.socket.as_deref().filter(|_| !end.listener_failed) {
         match local::connect(socket) {
             Ok(stream) => return Ok(Wire::Unix(stream)),
-            // So many stand there that one more has to come again; TCP would be for good.
+            // The socket's backlog is full: try it again later, because a link over TCP would stay on TCP.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return Err(format!("too many connections at {}", socket.display()));
             }
-            // Not on this machine, not in sight, or its owner is gone.
+            // The socket is on another machine, not visible here, or its process has ended.
             Err(_) => {}
         }
     }

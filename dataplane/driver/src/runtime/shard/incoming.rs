@@ -1,4 +1,4 @@
-//! The handshake of incoming connections: accepted, refused, or kept until their link is made.
+//! The handshake of incoming connections: accepted, refused, or kept until their link is added.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -8,102 +8,106 @@ use nm_kernel::thread;
 
 use super::listener::{Incoming, Stage};
 use super::Shard;
-use crate::runtime::link::frame::{Control, Hello, LinkFault, Proof};
-use crate::runtime::link::handshake::{Acceptor, SECRET_BYTES};
+use crate::runtime::link::frame::{Control, Hello, LinkFault, Proof, SECRET_BYTES};
+use crate::runtime::link::handshake::Acceptor;
 use crate::runtime::link::stream::Received;
 use crate::runtime::link::wire::Wire;
 use crate::runtime::mailbox::ShardMessage;
 use crate::runtime::shared::Expected;
 
-/// How often at most a refused proof is told to the node's owner; the others are counted.
-const TELL_REFUSED_EVERY_NS: u64 = 10_000_000_000;
+/// Shortest interval between reports of refused proofs to a node's sink; those between are counted.
+const REPORT_REFUSED_EVERY_NS: u64 = 10_000_000_000;
 
 impl Shard {
-    /// An incoming connection says something.
-    pub(super) fn handle_incoming(&mut self, place: u32) {
-        let Some(incoming) = self.listener.incoming(place) else {
+    /// An incoming connection is readable.
+    pub(super) fn handle_incoming(&mut self, slot: u32) {
+        let Some(incoming) = self.listener.incoming(slot) else {
             return;
         };
         let mut received = std::mem::take(&mut self.received);
-        // Its messages are short: whoever sends more than this before we answer is no neighbour of ours.
+        // Handshake messages are short: a peer that sends more than this before the reply is not a valid neighbour.
         let staging = &mut self.staging[..4096];
         let outcome = incoming
             .stream
             .read(staging, &mut self.io.pool, &mut received);
-        let heard = only_message(&mut received, &mut self.io.pool);
+        let only = only_message(&mut received, &mut self.io.pool);
         self.received = received;
-        match (heard, outcome) {
-            (Some(Ok(message)), Ok(_)) => self.handle_incoming_message(place, message),
+        match (only, outcome) {
+            (Some(Ok(message)), Ok(_)) => self.handle_incoming_message(slot, message),
             (None, Ok(_)) => {}
-            (Some(Err(fault)), _) | (_, Err(fault)) => self.turn_away(place, &fault.to_string()),
+            (Some(Err(fault)), _) | (_, Err(fault)) => self.reject(slot, &fault.to_string()),
         }
         self.check_listeners();
     }
 
-    fn handle_incoming_message(&mut self, place: u32, message: Control) {
-        let Some(incoming) = self.listener.incoming(place) else {
+    fn handle_incoming_message(&mut self, slot: u32, message: Control) {
+        let Some(incoming) = self.listener.incoming(slot) else {
             return;
         };
         match (&incoming.stage, message) {
-            (Stage::Silent, Control::Hello(hello)) => self.greeted(place, hello),
-            (Stage::Challenged { .. }, Control::Proof(proof)) => self.let_in(place, &proof),
+            (Stage::NoHello, Control::Hello(hello)) => self.handle_hello(slot, hello),
+            (Stage::Challenged { .. }, Control::Proof(proof)) => self.handle_proof(slot, &proof),
             _ => {
-                let fault = LinkFault::Protocol("a message out of turn");
-                self.turn_away(place, &fault.to_string());
+                let fault = LinkFault::Protocol("an unexpected message");
+                self.reject(slot, &fault.to_string());
             }
         }
     }
 
-    fn greeted(&mut self, place: u32, hello: Hello) {
-        if !self.shared.has_resident(&hello.lab, hello.to) {
+    fn handle_hello(&mut self, slot: u32, hello: Hello) {
+        if !self.shared.has_node(&hello.lab, hello.to) {
             let reason = format!("no node {} of lab {} here", hello.to, hello.lab);
-            return self.turn_away(place, &reason);
+            return self.reject(slot, &reason);
         }
-        // Counted before we look, so that a link that is made meanwhile is told to us.
-        self.shared.incoming_waits();
+        // Counted before the lookup, so that a link added meanwhile sends a message to this shard.
+        self.shared.count_waiting();
         match self.shared.expected(&hello.lab, hello.to, hello.from) {
             Some(expected) => {
-                self.shared.incoming_is_done();
-                self.challenge(place, &hello, expected);
+                self.shared.uncount_waiting();
+                self.challenge(slot, &hello, expected);
             }
             None => {
-                if let Some(incoming) = self.listener.incoming(place) {
-                    incoming.stage = Stage::Early(hello);
+                if let Some(incoming) = self.listener.incoming(slot) {
+                    incoming.stage = Stage::WaitingForLink(hello);
                 }
             }
         }
     }
 
-    /// A link was made that some incoming connection may have waited for.
+    /// A link was added that an incoming connection may have waited for.
     pub(super) fn link_expected(&mut self, lab: &str, node: NodeId, remote: NodeId) {
         let waits = |incoming: &Incoming| match &incoming.stage {
-            Stage::Early(hello) => (hello.to, hello.from) == (node, remote) && hello.lab == lab,
+            Stage::WaitingForLink(hello) => {
+                (hello.to, hello.from) == (node, remote) && hello.lab == lab
+            }
             _ => false,
         };
         let incoming = self.listener.incoming.iter().enumerate();
-        let places: Vec<u32> = incoming
+        let slots: Vec<u32> = incoming
             .filter(|(_, incoming)| incoming.as_ref().is_some_and(waits))
-            .map(|(place, _)| place as u32)
+            .map(|(slot, _)| slot as u32)
             .collect();
-        for place in places {
+        for slot in slots {
             let Some(expected) = self.shared.expected(lab, node, remote) else {
                 return;
             };
-            let Some(incoming) = self.listener.incoming(place) else {
+            let Some(incoming) = self.listener.incoming(slot) else {
                 continue;
             };
-            if let Stage::Early(hello) = std::mem::replace(&mut incoming.stage, Stage::Silent) {
-                self.shared.incoming_is_done();
-                self.challenge(place, &hello, expected);
+            if let Stage::WaitingForLink(hello) =
+                std::mem::replace(&mut incoming.stage, Stage::NoHello)
+            {
+                self.shared.uncount_waiting();
+                self.challenge(slot, &hello, expected);
             }
         }
         self.check_listeners();
     }
 
-    fn challenge(&mut self, place: u32, hello: &Hello, expected: Expected) {
+    fn challenge(&mut self, slot: u32, hello: &Hello, expected: Expected) {
         let mut nonce = [0; SECRET_BYTES];
         let drawn = thread::random_bytes(&mut nonce);
-        let Some(incoming) = self.listener.incoming(place) else {
+        let Some(incoming) = self.listener.incoming(slot) else {
             return;
         };
         let (acceptor, message) = Acceptor::new(&expected.secret, hello, nonce);
@@ -113,14 +117,17 @@ impl Shard {
             from: hello.from,
         };
         incoming.stream.expect_descriptor();
-        let sent = incoming.stream.wire().greet(&message.encode(), None);
+        let sent = incoming
+            .stream
+            .wire()
+            .send_handshake(&message.encode(), None);
         if drawn.is_err() || sent.is_err() {
-            self.turn_away(place, "no challenge could be made");
+            self.reject(slot, "no challenge could be made");
         }
     }
 
-    fn let_in(&mut self, place: u32, proof: &Proof) {
-        let Some(incoming) = self.listener.incoming(place) else {
+    fn handle_proof(&mut self, slot: u32, proof: &Proof) {
+        let Some(incoming) = self.listener.incoming(slot) else {
             return;
         };
         let Stage::Challenged {
@@ -134,13 +141,13 @@ impl Shard {
         let (shard, key, from) = (expected.shard, expected.key, *from);
         if !acceptor.verify(proof) {
             let sink = expected.sink.clone();
-            self.turn_away(place, "wrong proof");
-            if let Some(times) = self.may_tell() {
+            self.reject(slot, "wrong proof");
+            if let Some(times) = self.refusals_to_report() {
                 sink.incoming_refused(from, times);
             }
             return;
         }
-        let Some(incoming) = self.listener.dismiss(place) else {
+        let Some(incoming) = self.listener.remove_incoming(slot) else {
             return;
         };
         let (wire, descriptor) = incoming.stream.into_parts();
@@ -154,31 +161,31 @@ impl Shard {
         self.shared.mailboxes[shard].post(ShardMessage::Adopt { key, from, wire });
     }
 
-    /// How many refused proofs to tell of now, if it is time to.
-    fn may_tell(&mut self) -> Option<u64> {
-        self.listener.untold += 1;
-        let recent = |at: u64| at + TELL_REFUSED_EVERY_NS > self.now;
-        if self.listener.told.is_some_and(recent) {
+    /// The number of refused proofs to report now, if the interval has passed.
+    fn refusals_to_report(&mut self) -> Option<u64> {
+        self.listener.unreported += 1;
+        let recent = |at: u64| at + REPORT_REFUSED_EVERY_NS > self.now;
+        if self.listener.reported_at.is_some_and(recent) {
             return None;
         }
-        self.listener.told = Some(self.now);
-        Some(std::mem::take(&mut self.listener.untold))
+        self.listener.reported_at = Some(self.now);
+        Some(std::mem::take(&mut self.listener.unreported))
     }
 
-    pub(super) fn turn_away(&mut self, place: u32, reason: &str) {
-        let Some(incoming) = self.listener.dismiss(place) else {
+    pub(super) fn reject(&mut self, slot: u32, reason: &str) {
+        let Some(incoming) = self.listener.remove_incoming(slot) else {
             return;
         };
-        if matches!(incoming.stage, Stage::Early(_)) {
-            self.shared.incoming_is_done();
+        if matches!(incoming.stage, Stage::WaitingForLink(_)) {
+            self.shared.uncount_waiting();
         }
         self.mailbox.counters.greetings_refused.add(1);
         let (wire, _) = incoming.stream.into_parts();
-        let _ = wire.greet(&Control::Refuse(reason.into()).encode(), None);
+        let _ = wire.send_handshake(&Control::Refuse(reason.into()).encode(), None);
     }
 }
 
-/// Goes on through the memory that an incoming connection offers; over the socket when it is not what it should be.
+/// Switches to the memory that an incoming connection offers; stays on the socket when the memory is invalid.
 fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
     match RingMemory::take(descriptor.as_fd()) {
         Ok(rings) => wire.share(rings),
@@ -186,22 +193,21 @@ fn join(wire: Wire, descriptor: &OwnedFd) -> Wire {
     }
 }
 
-/// The message that an incoming connection sent; an error when it sent more than one, because each waits for our
-/// answer.
+/// The message that an incoming connection sent; an error when it sent more than one, because each requires a reply.
 fn only_message(
     received: &mut Vec<Received>,
     pool: &mut Pool,
 ) -> Option<Result<Control, LinkFault>> {
-    let mut heard = None;
+    let mut only = None;
     for item in received.drain(..) {
-        heard = Some(match item {
-            Received::Control(message) if heard.is_none() => Ok(message),
-            Received::Control(_) => Err(LinkFault::Protocol("a message out of turn")),
+        only = Some(match item {
+            Received::Control(message) if only.is_none() => Ok(message),
+            Received::Control(_) => Err(LinkFault::Protocol("an unexpected message")),
             Received::Packet(packet) => {
                 pool.put(packet);
                 Err(LinkFault::Protocol("a packet before the handshake"))
             }
         });
     }
-    heard
+    only
 }

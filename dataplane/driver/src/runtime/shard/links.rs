@@ -7,13 +7,13 @@ use super::Shard;
 use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::{LinkKind, LinkSetup};
 
-/// What the neighbour's owner reads when we take our end away.
+/// Reasons that the neighbour's sink receives when this end is removed.
 const REMOVED: &str = "the neighbour removed the link";
 const CLOSED: &str = "the neighbouring node was closed";
-pub(super) const FAILED: &str = "the neighbouring node's packet engine failed and was started anew";
+pub(super) const FAILED: &str = "the neighbouring node's packet engine failed and was restarted";
 
 impl Shard {
-    /// Makes an end and starts to connect it. An earlier one for the same neighbour goes first.
+    /// Adds an end and starts to connect it. An earlier one for the same neighbour is removed first.
     pub(super) fn connect_link(
         &mut self,
         key: NodeKey,
@@ -46,7 +46,7 @@ impl Shard {
         let Some(node) = self.nodes.get(key) else {
             return Err(CommandError::UnknownLink(remote));
         };
-        node.place(link, end);
+        node.store(link, end);
         match kind {
             LinkKind::Memory => self.offer_end(key, link),
             LinkKind::Dial(_) => self.dial(key, link),
@@ -55,7 +55,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes an end away and tells the other.
+    /// Removes an end and notifies the other.
     pub(super) fn remove_link(&mut self, key: NodeKey, remote: NodeId) -> Result<(), CommandError> {
         let unknown = CommandError::UnknownLink(remote);
         let Some(node) = self.nodes.get(key) else {
@@ -101,29 +101,29 @@ impl Shard {
         answer
     }
 
-    /// Takes a node off the shard.
+    /// Removes a node from the shard.
     pub(super) fn close_node(&mut self, key: NodeKey) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
-        // Finished after a panic on the way.
+        // A panic on the way is followed by a second attempt.
         node.closing = true;
         let (id, lab) = (node.id, node.lab.clone());
         let links: Vec<LinkId> = node.by_remote.values().copied().collect();
         for link in links {
             self.drop_end(key, link, CLOSED);
         }
-        self.wait_no_more(key);
+        self.remove_waiter(key);
         // Closing the device's descriptors takes them out of the epoll set as well.
         self.nodes.remove(key);
-        self.shared.move_out(&lab, id);
+        self.shared.remove_node(&lab, id);
         self.mailbox
             .counters
             .nodes
             .set(self.mailbox.counters.nodes.get().saturating_sub(1));
     }
 
-    /// Forgets our end and lets the other know.
+    /// Removes this end and notifies the other.
     pub(super) fn drop_end(&mut self, key: NodeKey, link: LinkId, reason: &'static str) {
         let Some(node) = self.nodes.get(key) else {
             return;
@@ -140,11 +140,11 @@ impl Shard {
         };
         self.resume_nodes(pressure, &mut end.waiters);
         if let Path::Stream(mut stream) = end.path {
-            stream.say_bye(reason);
+            stream.send_bye(reason);
         }
         match end.setup.kind {
             LinkKind::Memory => self.withdraw_end(&lab, from, remote, reason),
-            LinkKind::Accept => self.shared.expect_no_more(&lab, from, remote),
+            LinkKind::Accept => self.shared.forget_expected(&lab, from, remote),
             LinkKind::Dial(_) => {}
         }
     }

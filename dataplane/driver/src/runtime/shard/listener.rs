@@ -1,13 +1,13 @@
 //! Listeners for links from other processes, and the authentication of incoming connections.
 //!
 //! An incoming connection has a few seconds for the [handshake](crate::runtime::link::handshake); only then is its
-//! socket handed to the shard of the node that it asked for. One that is right but early, because the controller told
-//! the dialler first, waits within the same limit. Whoever fails is told that it did, and nothing of it is kept.
+//! socket handed to the shard of the node that it requested. A valid one that is early, because the dialler received
+//! its order first, waits within the same limit. A failed one gets a refusal and is closed.
 //!
-//! Incoming connections that have proved nothing get a bounded share of the process's descriptors. When all places
-//! are taken, a new incoming connection takes that of the oldest, once this had time enough for a complete handshake;
-//! until then the listeners are not watched, so that many connections cost no processor time. The same holds, with a
-//! pause, when the kernel has no descriptor or memory left.
+//! Unauthenticated connections get a bounded share of the process's descriptors. When all slots are in use, a new
+//! incoming connection replaces the oldest, once this had time enough for a complete handshake; until then the
+//! listeners are not watched, so that many connections cost no processor time. The same holds, with a pause, when the
+//! kernel has no descriptor or memory left.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -28,59 +28,59 @@ use crate::runtime::link::stream::Stream;
 use crate::runtime::link::wire::Wire;
 use crate::runtime::shared::Expected;
 
-/// Incoming connections that may be in the handshake at the same time; more wait in the kernel's queue …
+/// Largest number of incoming connections in the handshake; more wait in the kernel's backlog …
 const MAX_INCOMING: usize = 1024;
-/// … and at most this part of the descriptors that the process may open, so that unauthenticated peers cannot take
+/// … and at most this part of the descriptors that the process may open, so that unauthenticated peers cannot use
 /// them all …
 const INCOMING_SHARE: u64 = 4;
-/// … but never fewer than a small lab's neighbours.
+/// … but never fewer than the neighbours of a small lab.
 const MIN_INCOMING: usize = 16;
-/// Incoming connections taken in per turn and listener.
+/// Incoming connections accepted per turn and listener.
 const INCOMING_PER_TURN: usize = 64;
-/// How long an incoming connection may take for the handshake.
+/// Time limit of the handshake of an incoming connection.
 const HANDSHAKE_LIMIT_NS: u64 = 5_000_000_000;
-/// How long an incoming connection keeps its place at least while others want it. A handshake takes two turns of each
-/// side: below a millisecond on an idle machine, some tens on one that is overloaded.
-const LEAST_STAY_NS: u64 = 250_000_000;
-/// How long to leave the listeners alone when the kernel has no descriptor or no memory for an incoming connection.
+/// Time for which an incoming connection keeps its slot while others wait. A handshake takes two turns of each side:
+/// below a millisecond on an idle machine, some tens on one that is overloaded.
+const MIN_SLOT_TIME_NS: u64 = 250_000_000;
+/// Pause of the listeners when the kernel has no descriptor or no memory for an incoming connection.
 const EXHAUSTED_PAUSE_NS: u64 = 100_000_000;
 
-/// Where neighbours may come in.
+/// The listeners of the process.
 #[derive(Default)]
 pub struct Listeners {
     pub tcp: Option<TcpListener>,
-    /// Removes its path when it goes, unless that is another's by then.
+    /// Removes its path when it is dropped, unless another process has replaced it.
     pub unix: Option<PathListener>,
 }
 
-/// Which of them.
+/// The kind of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entrance {
+pub enum ListenerKind {
     Tcp,
     Unix,
 }
 
-/// What became of one attempt to take an incoming connection in.
+/// The result of one attempt to accept an incoming connection.
 enum Accepted {
     Incoming(Wire),
-    /// Nobody waits any more.
-    Nobody,
-    /// One that left while it waited.
-    Gone,
-    /// Somebody waits, but the kernel cannot give us the socket now.
+    /// No connection is waiting.
+    NoneWaiting,
+    /// The connection was closed while it waited.
+    Closed,
+    /// A connection is waiting, but the kernel has no descriptor or memory for it.
     Exhausted,
 }
 
 impl Listeners {
-    fn accept(&self, entrance: Entrance) -> Accepted {
-        let accepted = match (entrance, &self.tcp, &self.unix) {
-            (Entrance::Tcp, Some(listener), _) => {
+    fn accept(&self, kind: ListenerKind) -> Accepted {
+        let accepted = match (kind, &self.tcp, &self.unix) {
+            (ListenerKind::Tcp, Some(listener), _) => {
                 listener.accept().map(|(socket, _)| Wire::Tcp(socket))
             }
-            (Entrance::Unix, _, Some(listener)) => {
+            (ListenerKind::Unix, _, Some(listener)) => {
                 listener.accept().map(|(socket, _)| Wire::Unix(socket))
             }
-            _ => return Accepted::Nobody,
+            _ => return Accepted::NoneWaiting,
         };
         match accepted {
             Ok(wire) => Accepted::Incoming(wire),
@@ -91,31 +91,31 @@ impl Listeners {
 
 fn refused(error: &io::Error) -> Accepted {
     match error.kind() {
-        ErrorKind::WouldBlock => Accepted::Nobody,
-        ErrorKind::Interrupted | ErrorKind::ConnectionAborted => Accepted::Gone,
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and whatever else would only be repeated at once.
+        ErrorKind::WouldBlock => Accepted::NoneWaiting,
+        ErrorKind::Interrupted | ErrorKind::ConnectionAborted => Accepted::Closed,
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and other errors that an immediate retry would only repeat.
         _ => Accepted::Exhausted,
     }
 }
 
-/// The listeners and who is in the handshake.
+/// The listeners and the incoming connections in the handshake.
 pub struct LinkListener {
     listeners: Listeners,
     pub(super) incoming: Vec<Option<Incoming>>,
     free: Vec<u32>,
-    /// Incoming connections by their epochs, which only grow: the oldest first.
+    /// Incoming connections by their epochs, which only increase: the oldest first.
     by_age: BTreeMap<u64, u32>,
-    /// How many may be here.
-    most: usize,
+    /// Largest number of incoming connections.
+    limit: usize,
     /// Whether the epoll set watches the listeners.
     watching: bool,
-    /// When to try the listeners again after the kernel could not give us a socket.
+    /// When to try the listeners again after the kernel had no descriptor or memory.
     retry_at: Option<u64>,
-    /// The deadline that the shard has in its heap for us.
+    /// The deadline of the listeners in the shard's heap.
     pub(super) armed: u64,
-    /// When a refused proof was told last, and how many were not told since.
-    pub(super) told: Option<u64>,
-    pub(super) untold: u64,
+    /// When a refused proof was last reported, and how many were not reported since.
+    pub(super) reported_at: Option<u64>,
+    pub(super) unreported: u64,
 }
 
 pub(super) struct Incoming {
@@ -125,13 +125,13 @@ pub(super) struct Incoming {
     pub stage: Stage,
 }
 
-/// How far an incoming connection has come.
+/// The stage of an incoming connection's handshake.
 pub(super) enum Stage {
-    /// It has not greeted.
-    Silent,
-    /// Its greeting names a link that its node was not told of yet.
-    Early(Hello),
-    /// It has to prove that it has the key.
+    /// No hello message was received.
+    NoHello,
+    /// Its hello message names a link that was not added yet.
+    WaitingForLink(Hello),
+    /// The proof is outstanding.
     Challenged {
         acceptor: Acceptor,
         expected: Expected,
@@ -149,81 +149,81 @@ impl LinkListener {
             incoming: Vec::new(),
             free: Vec::new(),
             by_age: BTreeMap::new(),
-            most: share.clamp(MIN_INCOMING, MAX_INCOMING),
+            limit: share.clamp(MIN_INCOMING, MAX_INCOMING),
             watching: true,
             retry_at: None,
             armed: NEVER,
-            told: None,
-            untold: 0,
+            reported_at: None,
+            unreported: 0,
         }
     }
 
-    /// The place of the next incoming connection.
-    fn next_place(&mut self) -> u32 {
+    /// The slot of the next incoming connection.
+    fn next_slot(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.incoming.push(None);
             (self.incoming.len() - 1) as u32
         })
     }
 
-    fn admit(&mut self, place: u32, incoming: Incoming) {
-        self.by_age.insert(incoming.epoch, place);
-        self.incoming[place as usize] = Some(incoming);
+    fn insert(&mut self, slot: u32, incoming: Incoming) {
+        self.by_age.insert(incoming.epoch, slot);
+        self.incoming[slot as usize] = Some(incoming);
     }
 
-    pub(super) fn incoming(&mut self, place: u32) -> Option<&mut Incoming> {
-        self.incoming.get_mut(place as usize)?.as_mut()
+    pub(super) fn incoming(&mut self, slot: u32) -> Option<&mut Incoming> {
+        self.incoming.get_mut(slot as usize)?.as_mut()
     }
 
-    pub(super) fn dismiss(&mut self, place: u32) -> Option<Incoming> {
-        let incoming = self.incoming.get_mut(place as usize)?.take()?;
+    pub(super) fn remove_incoming(&mut self, slot: u32) -> Option<Incoming> {
+        let incoming = self.incoming.get_mut(slot as usize)?.take()?;
         self.by_age.remove(&incoming.epoch);
-        self.free.push(place);
+        self.free.push(slot);
         Some(incoming)
     }
 
     fn is_full(&self) -> bool {
-        self.by_age.len() >= self.most
+        self.by_age.len() >= self.limit
     }
 
-    /// The place of the oldest incoming connection, and since when it is here.
+    /// The slot and arrival time of the oldest incoming connection.
     fn oldest(&self) -> Option<(u32, u64)> {
-        let place = *self.by_age.first_key_value()?.1;
-        let incoming = self.incoming[place as usize].as_ref()?;
-        Some((place, incoming.since))
+        let slot = *self.by_age.first_key_value()?.1;
+        let incoming = self.incoming[slot as usize].as_ref()?;
+        Some((slot, incoming.since))
     }
 }
 
 impl Shard {
-    /// Watches the process's listeners, if they are ours to watch.
+    /// Watches the process's listeners, if this shard has them.
     pub(super) fn open_listeners(&self) -> nm_kernel::Result<()> {
-        let watch = |fd, entrance| {
-            let token = Token::Listener(entrance).encode();
+        let watch = |fd, kind| {
+            let token = Token::Listener(kind).encode();
             self.epoll.add(fd, token, Interest::READ)
         };
         let Listeners { tcp, unix } = &self.listener.listeners;
         if let Some(listener) = tcp {
-            watch(listener.as_fd(), Entrance::Tcp)?;
+            watch(listener.as_fd(), ListenerKind::Tcp)?;
         }
         if let Some(listener) = unix {
-            watch(listener.as_fd(), Entrance::Unix)?;
+            watch(listener.as_fd(), ListenerKind::Unix)?;
         }
         Ok(())
     }
 
-    /// Takes in whoever waits at a listener.
-    pub(super) fn accept_incoming(&mut self, entrance: Entrance) {
+    /// Accepts the connections that wait at a listener.
+    pub(super) fn accept_incoming(&mut self, kind: ListenerKind) {
         for _ in 0..INCOMING_PER_TURN {
-            if self.listener.is_full() && !self.make_room() {
+            if self.listener.is_full() && !self.evict_oldest() {
                 break;
             }
-            match self.listener.listeners.accept(entrance) {
-                Accepted::Incoming(wire) => self.take_in(wire),
-                Accepted::Gone => {}
-                Accepted::Nobody => break,
+            match self.listener.listeners.accept(kind) {
+                Accepted::Incoming(wire) => self.add_wire(wire),
+                Accepted::Closed => {}
+                Accepted::NoneWaiting => break,
                 Accepted::Exhausted => {
                     self.mailbox.counters.accepts_failed.add(1);
-                    self.make_room();
+                    self.evict_oldest();
                     self.listener.retry_at = Some(self.now + EXHAUSTED_PAUSE_NS);
                     break;
                 }
@@ -232,43 +232,43 @@ impl Shard {
         self.check_listeners();
     }
 
-    fn take_in(&mut self, wire: Wire) {
-        let place = self.listener.next_place();
-        let token = Token::Greeting(place).encode();
+    fn add_wire(&mut self, wire: Wire) {
+        let slot = self.listener.next_slot();
+        let token = Token::Incoming(slot).encode();
         let ready = wire
             .prepare()
             .and_then(|()| self.epoll.add(&wire, token, Interest::READ));
         if ready.is_err() {
-            self.listener.free.push(place);
+            self.listener.free.push(slot);
             return;
         }
         let incoming = Incoming {
             stream: Stream::handshake(wire),
             epoch: self.shared.next_epoch(),
             since: self.now,
-            stage: Stage::Silent,
+            stage: Stage::NoHello,
         };
-        self.listener.admit(place, incoming);
+        self.listener.insert(slot, incoming);
     }
 
-    /// Gives the place of the oldest incoming connection free, if it had its time.
-    fn make_room(&mut self) -> bool {
+    /// Removes the oldest incoming connection, if its guaranteed time has passed.
+    fn evict_oldest(&mut self) -> bool {
         match self.listener.oldest() {
-            Some((place, since)) if since + LEAST_STAY_NS <= self.now => {
-                self.turn_away(place, "too many others are in the handshake");
+            Some((slot, since)) if since + MIN_SLOT_TIME_NS <= self.now => {
+                self.reject(slot, "too many connections are in the handshake");
                 true
             }
             _ => false,
         }
     }
 
-    /// Brings the watch on the listeners and our deadline up to date with who is here.
+    /// Updates the watch on the listeners and their deadline after a change of the incoming connections.
     pub(super) fn check_listeners(&mut self) {
         let listener = &mut self.listener;
         let oldest = listener.oldest().map(|(_, since)| since);
         let room_at = oldest
             .filter(|_| listener.is_full())
-            .map(|since| since + LEAST_STAY_NS)
+            .map(|since| since + MIN_SLOT_TIME_NS)
             .filter(|&at| at > self.now);
         let closed = room_at.is_some() || listener.retry_at.is_some();
         if listener.watching == closed {
@@ -281,11 +281,11 @@ impl Shard {
             let Listeners { tcp, unix } = &listener.listeners;
             // Both are in the set since the start; this cannot fail.
             if let Some(listener) = tcp {
-                let token = Token::Listener(Entrance::Tcp).encode();
+                let token = Token::Listener(ListenerKind::Tcp).encode();
                 let _ = self.epoll.modify(listener.as_fd(), token, interest);
             }
             if let Some(listener) = unix {
-                let token = Token::Listener(Entrance::Unix).encode();
+                let token = Token::Listener(ListenerKind::Unix).encode();
                 let _ = self.epoll.modify(listener.as_fd(), token, interest);
             }
         }
@@ -300,18 +300,18 @@ impl Shard {
         }
     }
 
-    /// Our deadline has come: incoming connections have had their time, or the listeners theirs to rest.
+    /// The listeners' deadline has passed: closes connections that exceeded their limit, or resumes paused listeners.
     pub(super) fn listener_deadline(&mut self, at: u64) {
         if self.listener.armed != at {
             return;
         }
         self.listener.armed = NEVER;
         self.listener.retry_at = self.listener.retry_at.filter(|&at| at > self.now);
-        while let Some((place, since)) = self.listener.oldest() {
+        while let Some((slot, since)) = self.listener.oldest() {
             if since + HANDSHAKE_LIMIT_NS > self.now {
                 break;
             }
-            self.turn_away(place, "no handshake in time");
+            self.reject(slot, "no handshake in time");
         }
         self.check_listeners();
     }

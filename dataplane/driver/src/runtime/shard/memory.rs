@@ -1,8 +1,8 @@
 //! Memory links between two nodes of one process: pair the ends, and unpair them.
 //!
-//! Each end is entered in a register that all shards share. Whoever comes second finds the first there, sets its own
-//! path, and tells the first, by a call when it lives on the same shard and by a message otherwise. An end that goes
-//! takes itself out of the register and tells the other, which then waits for a new one.
+//! Each end is entered in a register that all shards share. The second end finds the first there, sets its own path,
+//! and notifies the first, by a call when it is on the same shard and by a message otherwise. A removed end leaves
+//! the register and notifies the other, which then waits for a new one.
 
 use nm_engine::LinkId;
 
@@ -13,7 +13,7 @@ use crate::runtime::mailbox::{EndAddress, NodeKey, ShardMessage};
 use crate::runtime::setup::LinkKind;
 
 impl Shard {
-    /// Enters a new end in the register, and joins it with the other if that is there already.
+    /// Enters a new end in the register, and joins it with the other if that is registered already.
     pub(super) fn offer_end(&mut self, key: NodeKey, link: LinkId) {
         let Some(node) = self.nodes.get(key) else {
             return;
@@ -41,7 +41,7 @@ impl Shard {
         }
     }
 
-    /// Takes an end out of the register and tells the other.
+    /// Removes an end from the register and notifies the other.
     pub(super) fn withdraw_end(
         &mut self,
         lab: &std::sync::Arc<str>,
@@ -59,7 +59,7 @@ impl Shard {
         }
     }
 
-    /// The other end is there: packets may go.
+    /// The other end was added: packets may be sent.
     pub(super) fn join_end(&mut self, end: EndAddress, peer: EndAddress) {
         let here = self.index;
         let Some(mine) = self.memory_end(end) else {
@@ -81,7 +81,7 @@ impl Shard {
         );
     }
 
-    /// The other end is gone: packets must not go.
+    /// The other end was removed: packets must not be sent.
     pub(super) fn part_end(&mut self, end: EndAddress, reason: &str) {
         let Some(mine) = self.memory_end(end) else {
             return;
@@ -95,7 +95,7 @@ impl Shard {
         (end.epoch == address.epoch && end.setup.kind == LinkKind::Memory).then_some(end)
     }
 
-    /// Tells the engine and the node's owner how a link stands, if that is new.
+    /// Reports a link's state to the engine and to the node's sink, if it has changed.
     pub(super) fn report_link(
         &mut self,
         key: NodeKey,
@@ -112,13 +112,13 @@ impl Shard {
         };
         let changed = end.up != up;
         end.up = up;
-        let heard = !changed && end.said == reason;
-        if heard {
+        let unchanged = !changed && end.reported == reason;
+        if unchanged {
             return;
         }
-        end.said = reason.into();
+        end.reported = reason.into();
         if up {
-            // Whatever an earlier connection left behind is over.
+            // Conditions of an earlier connection no longer apply.
             end.congested = false;
             end.stalled = false;
         }

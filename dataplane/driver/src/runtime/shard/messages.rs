@@ -7,12 +7,12 @@ use crate::runtime::mailbox::{NewNode, NodeKey, Request, ShardMessage};
 
 impl Shard {
     pub(super) fn handle_message(&mut self, message: ShardMessage) {
-        // A reply that nobody waits for any more is no failure: the caller gave up or did not care.
+        // A dropped receiver of a reply is no error: the caller gave up or ignores the result.
         match message {
             ShardMessage::AddNode(new, reply) => {
                 let key = self.add_node(*new);
                 if reply.send(key).is_err() {
-                    // Whoever wanted it has given up; nobody else would close it.
+                    // The caller has given up, so the node is closed here.
                     self.close_node(key);
                 }
             }
@@ -45,7 +45,7 @@ impl Shard {
         key
     }
 
-    /// Requests for a node that is gone are dropped with their reply, which tells the caller so.
+    /// Requests for a closed node are dropped with their reply, which notifies the caller.
     fn serve(&mut self, key: NodeKey, request: Request) {
         let Some(node) = self.nodes.get(key) else {
             return;

@@ -1,9 +1,9 @@
-//! A shard: one thread, one epoll set, one pool, and the nodes that live there.
+//! A shard: one thread, one epoll set, one buffer pool, and the nodes assigned to it.
 //!
-//! Each turn looks after messages, packets from other shards, deadlines and sessions, then asks epoll what else is
-//! ready. Whatever packet comes in is carried to its end at once: the effects of one engine are the input of the
-//! next, through an explicit queue ([`packets`]), until nothing is left but device writes and link queues. No step
-//! takes more than a bounded batch, so that neither a busy device nor a long transfer keeps the others waiting.
+//! Each turn handles messages, packets from other shards, deadlines and sessions, then polls epoll for ready
+//! descriptors. Each packet runs to completion: the effects of one engine are the input of the next, through an
+//! explicit queue ([`packets`]), until only device writes and link queues are left. No step handles more than a
+//! bounded batch, so that neither a busy device nor a long transfer delays the others.
 //!
 //! ```text
 //!   messages ─┐                          ┌─▶ TUN writes
@@ -36,9 +36,11 @@ use std::sync::Arc;
 use nm_engine::{Depot, Instant, Io, LinkId, Packet, Pool};
 use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::thread;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 pub use self::listener::Listeners;
-use self::listener::{Entrance, LinkListener};
+use self::listener::{LinkListener, ListenerKind};
 use self::node::Slots;
 use self::recovery::Restart;
 use self::timers::{Timer, Timers};
@@ -48,7 +50,7 @@ use super::shared::{Mailbox, Shared};
 
 /// Events taken from epoll at once.
 const EVENTS: usize = 64;
-/// Messages answered per turn. A lab that comes up sends a dozen per node; packets wait meanwhile.
+/// Messages handled per turn. The start of a lab causes a dozen per node; packets wait meanwhile.
 const MESSAGES_PER_TURN: usize = 64;
 /// Packets taken from the ring per turn.
 const RING_PER_TURN: usize = 128;
@@ -56,59 +58,56 @@ const RING_PER_TURN: usize = 128;
 const SESSION_PACKETS_PER_TURN: usize = 16;
 /// Deadlines served per turn.
 const TIMERS_PER_TURN: usize = 256;
-/// A deadline closer than this is awaited awake: falling asleep and waking up costs 20 to 50 µs on a virtual
-/// machine, so a sleep this short would always end late.
+/// Below this time to a deadline the shard does not sleep: falling asleep and waking up costs 20 to 50 µs on a
+/// virtual machine, so such a sleep would always end late.
 const TOO_SHORT_TO_SLEEP_NS: u64 = 10_000;
 
-/// No node's place.
-const NOBODY: u32 = u32::MAX;
+/// The slot number of no node.
+const NO_SLOT: u32 = u32::MAX;
 
-/// A packet on its way between two nodes of this shard.
+/// A packet between two nodes of this shard.
 struct Work {
     slot: u32,
     link: LinkId,
     packet: Packet,
 }
 
-/// What a descriptor in the epoll set stands for.
+/// The meaning of a descriptor in the epoll set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Wake,
-    Listener(Entrance),
-    Greeting(u32),
+    Listener(ListenerKind),
+    Incoming(u32),
     Tun { slot: u32, queue: u32 },
     Link { slot: u32, link: LinkId },
 }
 
 impl Token {
-    /// Four bits of kind, 28 of place, 32 of detail.
+    /// Four bits of kind, 28 of slot, 32 of detail.
     fn encode(self) -> u64 {
-        let (kind, place, detail) = match self {
+        let (kind, slot, detail) = match self {
             Self::Wake => (0u64, 0, 0),
-            Self::Listener(Entrance::Tcp) => (1, 0, 0),
-            Self::Listener(Entrance::Unix) => (1, 1, 0),
-            Self::Greeting(index) => (2, index, 0),
+            Self::Listener(ListenerKind::Tcp) => (1, 0, 0),
+            Self::Listener(ListenerKind::Unix) => (1, 1, 0),
+            Self::Incoming(index) => (2, index, 0),
             Self::Tun { slot, queue } => (3, slot, queue),
             Self::Link { slot, link } => (4, slot, link),
         };
-        kind << 60 | u64::from(place) << 32 | u64::from(detail)
+        kind << 60 | u64::from(slot) << 32 | u64::from(detail)
     }
 
     fn decode(raw: u64) -> Option<Self> {
-        let (place, detail) = ((raw >> 32) as u32 & 0x0fff_ffff, raw as u32);
+        let (slot, detail) = ((raw >> 32) as u32 & 0x0fff_ffff, raw as u32);
         match raw >> 60 {
             0 => Some(Self::Wake),
-            1 if place == 0 => Some(Self::Listener(Entrance::Tcp)),
-            1 => Some(Self::Listener(Entrance::Unix)),
-            2 => Some(Self::Greeting(place)),
+            1 if slot == 0 => Some(Self::Listener(ListenerKind::Tcp)),
+            1 => Some(Self::Listener(ListenerKind::Unix)),
+            2 => Some(Self::Incoming(slot)),
             3 => Some(Self::Tun {
-                slot: place,
+                slot,
                 queue: detail,
             }),
-            4 => Some(Self::Link {
-                slot: place,
-                link: detail,
-            }),
+            4 => Some(Self::Link { slot, link: detail }),
             _ => None,
         }
     }
@@ -124,41 +123,41 @@ pub struct Shard {
     io: Io,
     now: u64,
     work: VecDeque<Work>,
-    /// Nodes that were called in the current batch.
+    /// Nodes whose engine was called in the current batch.
     touched: Vec<u32>,
     /// Nodes whose device keeps datagrams until the current batch is done.
     keeping: Vec<u32>,
-    /// Nodes whose sessions may have something to send, in turn.
+    /// Nodes whose sessions may have something to send, in round-robin order.
     busy: VecDeque<u32>,
     /// Nodes whose local sources wait for the ring of another shard, by shard.
     ring_waiters: Vec<Vec<NodeKey>>,
     /// Streams with something new to send.
     dirty: Vec<(u32, LinkId)>,
-    /// Links through shared memory that are looked into every turn, until there is nothing to do and we sleep.
+    /// Links through shared memory that are checked every turn, until there is nothing to do and the shard sleeps.
     hot: Vec<(u32, LinkId)>,
     /// The node whose device or session the current work came from.
     source: Option<u32>,
-    /// Rings that local sources have waited for in vain.
+    /// Rings for which local sources have waited until their time limit.
     stalled_rings: Vec<bool>,
     timers: Timers,
     staging: Box<[u8]>,
     received: Vec<Received>,
     listener: LinkListener,
-    dice: u64,
+    random: SplitMix64,
     stopping: bool,
-    /// The place of the node whose engine, device or owner is running, or [`NOBODY`].
+    /// The slot of the node whose engine, device or owner is running, or [`NO_SLOT`].
     running: u32,
-    /// Whether the last round ended in a panic, and when those of the last minute were.
+    /// Whether the last round ended in a panic, and the times of the panics of the last minute.
     panicked: bool,
     panics: Vec<u64>,
-    /// Nodes to start anew.
+    /// Nodes to restart.
     restarts: Vec<Restart>,
-    /// Ends of memory links to look after once more after a panic.
+    /// Ends of memory links to check again after a panic.
     idle_ends: Vec<(NodeKey, LinkId)>,
 }
 
 impl Shard {
-    /// A shard without nodes. The one that gets the listeners answers the process's listener.
+    /// A shard without nodes. The shard that gets the listeners accepts the process's incoming connections.
     pub fn new(
         index: usize,
         shared: Arc<Shared>,
@@ -174,7 +173,7 @@ impl Shard {
             mailbox,
             epoll,
             nodes: Slots::default(),
-            // 256 buffers are 17 MB at the very most, reached only when that much is really under way.
+            // 256 buffers are 17 MB, reached only when that much is in use.
             io: Io::new(Pool::new(depot, 256)),
             now: thread::monotonic_ns(),
             work: VecDeque::with_capacity(256),
@@ -190,9 +189,9 @@ impl Shard {
             staging: vec![0; STAGING].into_boxed_slice(),
             received: Vec::with_capacity(256),
             listener: LinkListener::new(listeners),
-            dice: thread::random_u64()? | 1,
+            random: SplitMix64::seed_from_u64(thread::random_u64()?),
             stopping: false,
-            running: NOBODY,
+            running: NO_SLOT,
             panicked: false,
             panics: Vec::new(),
             restarts: Vec::new(),
@@ -203,12 +202,13 @@ impl Shard {
         Ok(shard)
     }
 
-    /// The shard's public side.
+    /// The shard's mailbox.
     pub fn mailbox(&self) -> Arc<Mailbox> {
         self.mailbox.clone()
     }
 
-    /// Works until told to stop. A panic costs what was under way and the node that it came from; see [`recovery`].
+    /// Runs until it receives the message to end. A panic drops the current work and restarts the node that caused
+    /// it; see [`recovery`].
     pub fn run(mut self) {
         let mut ready = ReadyList::with_capacity(EVENTS);
         while !self.stopping {
@@ -226,15 +226,15 @@ impl Shard {
     }
 
     fn contain_or_end(&mut self) {
-        // A panic while one is contained leaves nothing that could be believed.
+        // After a panic during the handling of a panic the state cannot be trusted.
         if panic::catch_unwind(AssertUnwindSafe(|| self.contain())).is_err() {
-            recovery::beyond_repair(self.index);
+            recovery::end_after_second_panic(self.index);
         }
     }
 
-    /// One turn, one look at what is ready.
+    /// One turn, and the descriptors that are ready.
     fn round(&mut self, ready: &mut ReadyList) -> io::Result<()> {
-        self.running = NOBODY;
+        self.running = NO_SLOT;
         if std::mem::take(&mut self.panicked) {
             self.recover();
         }
@@ -247,7 +247,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Everything that does not come from epoll.
+    /// All work that does not come from epoll.
     fn turn(&mut self) {
         self.now = thread::monotonic_ns();
         self.mailbox.counters.turns.add(1);
@@ -265,7 +265,7 @@ impl Shard {
             .set(self.io.pool.allocated());
     }
 
-    /// Sleeps until something is to be done. Fails only when the epoll set itself is gone.
+    /// Sleeps until there is work. Fails only when the epoll set itself is broken.
     fn wait(&mut self, ready: &mut ReadyList) -> io::Result<()> {
         let mut timeout = self.poll_timeout();
         if timeout != Some(0) {
@@ -281,7 +281,7 @@ impl Shard {
         outcome
     }
 
-    /// How long there is nothing to do, as far as we know.
+    /// The time until the next known deadline.
     fn poll_timeout(&self) -> Option<u64> {
         if !self.busy.is_empty() || self.stopping {
             return Some(0);
@@ -297,8 +297,8 @@ impl Shard {
     fn dispatch(&mut self, event: nm_kernel::poll::Ready) {
         match Token::decode(event.token) {
             Some(Token::Wake) => self.mailbox.wake_fd().clear(),
-            Some(Token::Listener(entrance)) => self.accept_incoming(entrance),
-            Some(Token::Greeting(place)) => self.handle_incoming(place),
+            Some(Token::Listener(kind)) => self.accept_incoming(kind),
+            Some(Token::Incoming(slot)) => self.handle_incoming(slot),
             Some(Token::Tun { slot, queue }) => self.read_tun(slot, queue),
             Some(Token::Link { slot, link }) => {
                 self.serve_socket(slot, link, event.readable, event.writable)
@@ -326,7 +326,7 @@ impl Shard {
                 Timer::Node(key) => self.serve_node_deadline(key, at),
                 Timer::Link { key, link, epoch } => self.link_deadline(key, link, epoch),
                 Timer::LinkListener => self.listener_deadline(at),
-                Timer::Pause(key) => self.pause_is_over(key, at),
+                Timer::Pause(key) => self.end_pause(key, at),
             }
             self.settle();
         }
@@ -336,17 +336,14 @@ impl Shard {
         Instant(self.now)
     }
 
-    /// A number for jitter; xorshift is plenty for spreading attempts to dial.
-    fn roll(&mut self, below: u64) -> u64 {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        self.dice % below.max(1)
+    /// A random number for the jitter of attempts to dial.
+    fn random_below(&mut self, below: u64) -> u64 {
+        self.random.next_u64() % below.max(1)
     }
 }
 
 impl Drop for Shard {
-    /// Also after a panic: nobody must wait for an answer from a thread that is gone.
+    /// Also after a panic: no thread must wait for a reply of a thread that has ended.
     fn drop(&mut self) {
         self.mailbox.close();
     }
@@ -357,12 +354,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_survive_their_number() {
+    fn tokens_are_unchanged_by_encoding_and_decoding() {
         let all = [
             Token::Wake,
-            Token::Listener(Entrance::Tcp),
-            Token::Listener(Entrance::Unix),
-            Token::Greeting(9),
+            Token::Listener(ListenerKind::Tcp),
+            Token::Listener(ListenerKind::Unix),
+            Token::Incoming(9),
             Token::Tun {
                 slot: 0x0fff_ffff,
                 queue: 3,

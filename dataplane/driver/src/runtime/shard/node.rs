@@ -13,7 +13,7 @@ use crate::runtime::setup::{LinkKind, LinkSetup, NodeSink};
 use crate::runtime::sinks;
 use crate::runtime::tun::NodeTun;
 
-/// "No deadline is armed."
+/// The value of a deadline that is not armed.
 pub const NEVER: u64 = u64::MAX;
 
 /// One node.
@@ -21,7 +21,7 @@ pub struct Node {
     pub id: NodeId,
     pub key: NodeKey,
     pub lab: Arc<str>,
-    /// What the engine was made from, for the case that it has to be made again.
+    /// The engine's configuration, for a restart of the engine.
     pub config: NodeConfig,
     pub engine: Engine,
     pub sink: Arc<dyn NodeSink>,
@@ -29,22 +29,22 @@ pub struct Node {
     /// Indexed by the engine's link ids.
     pub links: Vec<Option<LinkEnd>>,
     pub by_remote: BTreeMap<NodeId, LinkId>,
-    /// Whether it stands in the list of nodes to look after when the current batch is done.
+    /// Whether it is in the list of nodes to settle at the end of the current batch.
     pub touched: bool,
-    /// Whether it stands in the list of nodes whose device keeps datagrams.
+    /// Whether it is in the list of nodes whose device keeps datagrams.
     pub keeps: bool,
     /// Whether its sessions may have something to send.
     pub busy: bool,
-    /// What its local sources wait for and until when at most, if they do.
+    /// The queue that its local sources wait for, and the latest end of that wait.
     pub paused: Option<(Pressure, u64)>,
-    /// Sessions that have not ended, and groups that the node is a member of: what a new engine has to be told or
-    /// others have to be told about.
+    /// Sessions that have not ended, and groups that the node is a member of: the state that a restarted engine or
+    /// its peers need.
     pub sessions: BTreeMap<SessionId, Box<SessionReport>>,
     pub memberships: BTreeSet<GroupId>,
-    /// Whether it is being taken off the shard.
+    /// Whether it is being removed from the shard.
     pub closing: bool,
-    /// The deadlines that the shard has in its heap for it, the earliest last. A new one is added only when it is
-    /// earlier than all of them, so that a far deadline stands there once and not once for each near one before it.
+    /// The node's deadlines in the shard's heap, the earliest last. A new one is added only when it is earlier than
+    /// all of them, so that a far deadline is in the heap once and not once for each nearer one before it.
     pub armed: Vec<u64>,
 }
 
@@ -52,7 +52,7 @@ impl Node {
     pub fn new(new: NewNode, key: NodeKey) -> Self {
         let id = new.config.node_id;
         let mut engine = Engine::new(new.config.clone());
-        sinks::equip(&mut engine);
+        sinks::install_allocator(&mut engine);
         Self {
             id,
             key,
@@ -74,7 +74,7 @@ impl Node {
         }
     }
 
-    /// Notes what an event says about the node.
+    /// Updates the node's state after an event.
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::LocalMemberJoined { group_id } => drop(self.memberships.insert(*group_id)),
@@ -89,8 +89,8 @@ impl Node {
         self.links.get_mut(link as usize)?.as_mut()
     }
 
-    /// Puts an end where the fast path finds it.
-    pub fn place(&mut self, link: LinkId, end: LinkEnd) {
+    /// Stores an end under its id.
+    pub fn store(&mut self, link: LinkId, end: LinkEnd) {
         let index = link as usize;
         if self.links.len() <= index {
             self.links.resize_with(index + 1, || None);
@@ -100,7 +100,7 @@ impl Node {
     }
 }
 
-/// What makes local sources wait.
+/// The queue that makes local sources wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pressure {
     /// The socket queue of a link of a node of this shard.
@@ -113,25 +113,25 @@ pub enum Pressure {
 pub struct LinkEnd {
     pub setup: LinkSetup,
     pub path: Path,
-    /// Differs from every other end's, so that late timers and messages can tell whom they mean.
+    /// Differs from every other end's, so that late timers and messages are recognised.
     pub epoch: u64,
-    /// Whether the engine believes that the link is up.
+    /// Whether the engine considers the link up.
     pub up: bool,
-    /// The last reason given to the node's owner, so that a neighbour that stays away is reported once.
-    pub said: String,
-    /// Failed attempts to dial in a row.
+    /// The last reason reported to the node's sink, so that an unreachable neighbour is reported once.
+    pub reported: String,
+    /// Consecutive failed attempts to dial.
     pub attempts: u32,
-    /// Whether the stream stands in the list of those to flush.
+    /// Whether the stream is in the list of those to flush.
     pub dirty: bool,
     /// Whether the epoll set watches for writability.
     pub wants_write: bool,
-    /// Whether the shard looks into its shared memory every turn.
+    /// Whether the shard checks its shared memory every turn.
     pub hot: bool,
-    /// Whether the neighbour's unix socket led nowhere the last time, so that it is TCP's turn.
+    /// Whether the last attempt over the neighbour's unix socket failed, so that TCP is next.
     pub listener_failed: bool,
-    /// Whether the engine was told that the socket queue is full.
+    /// Whether the full socket queue was reported to the engine.
     pub congested: bool,
-    /// Whether local sources have waited for this link in vain; they do not until it moves again.
+    /// Whether local sources have waited for this link until their time limit; they do not wait until it sends again.
     pub stalled: bool,
     /// Nodes whose local sources wait for this link.
     pub waiters: Vec<NodeKey>,
@@ -144,7 +144,7 @@ impl LinkEnd {
             path: Path::Idle,
             epoch,
             up: false,
-            said: String::new(),
+            reported: String::new(),
             attempts: 0,
             dirty: false,
             wants_write: false,
@@ -156,29 +156,29 @@ impl LinkEnd {
         }
     }
 
-    /// Whether we are the one who dials.
+    /// Whether this end dials.
     pub fn dials(&self) -> bool {
         matches!(self.setup.kind, LinkKind::Dial(_))
     }
 }
 
-/// Where packets for a link go.
+/// The destination of a link's packets.
 pub enum Path {
-    /// Nowhere: the other end has not appeared yet, or is gone.
+    /// None: the other end was not added yet, or was removed.
     Idle,
     /// To a node on the same shard.
     Here { slot: u32, link: LinkId },
-    /// To a node on another shard.
+    /// A node on another shard.
     Shard(EndAddress),
-    /// A dialled wire whose attempt is not decided.
+    /// A dialled wire that is not connected yet.
     Connecting(Wire),
-    /// A connected wire in the handshake; the boolean says whether the neighbour has proved itself.
+    /// A connected wire in the handshake; the boolean is true when the neighbour has proved itself.
     Handshake(Box<Stream>, Box<Dialler>, bool),
     /// Another process.
     Stream(Box<Stream>),
 }
 
-/// Places for nodes.
+/// Slots for nodes.
 #[derive(Default)]
 pub struct Slots {
     slots: Vec<Slot>,
@@ -192,39 +192,39 @@ struct Slot {
 }
 
 impl Slots {
-    /// Takes a node in.
+    /// Adds a node.
     pub fn insert(&mut self, new: NewNode) -> NodeKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
-        let place = &mut self.slots[slot as usize];
+        let entry = &mut self.slots[slot as usize];
         let key = NodeKey {
             slot,
-            generation: place.generation,
+            generation: entry.generation,
         };
-        place.node = Some(Box::new(Node::new(new, key)));
+        entry.node = Some(Box::new(Node::new(new, key)));
         key
     }
 
-    /// The node in a place.
+    /// The node in a slot.
     pub fn at(&mut self, slot: u32) -> Option<&mut Node> {
         self.slots.get_mut(slot as usize)?.node.as_deref_mut()
     }
 
-    /// The node with that key; nobody when another has moved in since.
+    /// The node with that key; `None` when another node has the slot since.
     pub fn get(&mut self, key: NodeKey) -> Option<&mut Node> {
         self.at(key.slot).filter(|node| node.key == key)
     }
 
-    /// Gives a place free.
+    /// Frees a slot.
     pub fn remove(&mut self, key: NodeKey) -> Option<Box<Node>> {
-        let place = self
+        let entry = self
             .slots
             .get_mut(key.slot as usize)
-            .filter(|place| place.generation == key.generation)?;
-        let node = place.node.take()?;
-        place.generation = place.generation.wrapping_add(1);
+            .filter(|entry| entry.generation == key.generation)?;
+        let node = entry.node.take()?;
+        entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.slot);
         Some(node)
     }

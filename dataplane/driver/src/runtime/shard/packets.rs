@@ -5,21 +5,21 @@ use nm_kernel::poll::Interest;
 
 use super::node::{Path, Pressure};
 use super::timers::Timer;
-use super::{Shard, Token, Work, NOBODY, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
+use super::{Shard, Token, Work, NO_SLOT, RING_PER_TURN, SESSION_PACKETS_PER_TURN};
 use crate::runtime::mailbox::{EndAddress, NodeKey};
 use crate::runtime::shared::{Handover, RING_HIGH_BYTES};
 use crate::runtime::tun::TunRead;
 
-/// Packets read from one device before others get their turn …
+/// Packets read from one device before other sources are handled …
 const TUN_PACKETS_PER_TURN: usize = 64;
 /// … and bytes: four super-packets, which with their copies still fit a second-level cache of 1 MB.
 const TUN_BYTES_PER_TURN: usize = 256 << 10;
-/// How long local sources wait for a link that does not move at all before they go on and lose packets instead, so
-/// that one dead neighbour does not silence a node towards all others.
+/// How long local sources wait for a link that sends nothing before they resume and lose packets instead, so that one
+/// dead neighbour does not stop a node's traffic to all others.
 const PAUSE_LIMIT_NS: u64 = 20_000_000;
 
 impl Shard {
-    /// Reads a batch from a node's device and carries each packet to its end.
+    /// Reads a batch from a node's device and runs each packet to completion.
     pub(super) fn read_tun(&mut self, slot: u32, queue: u32) {
         self.source = Some(slot);
         let mut bytes = 0;
@@ -49,14 +49,14 @@ impl Shard {
             }
             self.now = nm_kernel::thread::monotonic_ns();
         }
-        // Node after node and not packet after packet: what a node keeps is then fetched once per batch into the
-        // caches that each packet's copy has emptied.
+        // Settled by node and not by packet: a node's state is then fetched once per batch into the caches that each
+        // packet's copy has evicted.
         self.run_work();
         self.settle();
         self.source = None;
     }
 
-    /// Lets sessions send, a super-packet each in turn.
+    /// Lets sessions send, one super-packet each in round-robin order.
     pub(super) fn run_sessions(&mut self) {
         for _ in 0..SESSION_PACKETS_PER_TURN {
             let Some(slot) = self.busy.pop_front() else {
@@ -66,7 +66,7 @@ impl Shard {
                 continue;
             };
             if node.paused.is_some() {
-                // It stays marked; whoever ends the pause puts it back in line.
+                // It stays marked; the end of the pause puts it back into the list.
                 continue;
             }
             self.running = slot;
@@ -113,7 +113,7 @@ impl Shard {
         self.settle();
     }
 
-    /// Runs every packet between nodes of this shard to its end.
+    /// Runs every packet between nodes of this shard to completion.
     pub(super) fn run_work(&mut self) {
         while let Some(Work { slot, link, packet }) = self.work.pop_front() {
             let Some(node) = self.nodes.at(slot) else {
@@ -127,7 +127,7 @@ impl Shard {
         }
     }
 
-    /// To be called after every call into a node's engine: carries out its effects and remembers to look after it.
+    /// To be called after every call into a node's engine: carries out its effects and marks the node to be settled.
     pub(super) fn after_call(&mut self, slot: u32) {
         let Some(node) = self.nodes.at(slot) else {
             return;
@@ -137,10 +137,10 @@ impl Shard {
             self.touched.push(slot);
         }
         self.carry_out(slot);
-        self.running = NOBODY;
+        self.running = NO_SLOT;
     }
 
-    /// Empties the effects of one engine.
+    /// Carries out the effects of one engine.
     fn carry_out(&mut self, slot: u32) {
         if self.io.is_empty() {
             return;
@@ -177,7 +177,7 @@ impl Shard {
         }
     }
 
-    /// Sends one packet the way its link goes.
+    /// Sends one packet over its link.
     fn transmit(&mut self, slot: u32, link: LinkId, packet: Packet) {
         let Some(node) = self.nodes.at(slot) else {
             return self.io.pool.put(packet);
@@ -225,12 +225,12 @@ impl Shard {
             }
         }
         let full = mailbox.ring_bytes() > RING_HIGH_BYTES && !self.stalled_rings[peer.shard];
-        if full && self.source.is_some() && mailbox.tell_when_drained(self.index) {
+        if full && self.source.is_some() && mailbox.notify_when_drained(self.index) {
             self.pause_source(Pressure::Ring { shard: peer.shard });
         }
     }
 
-    /// Looks after every node that was called since the last time: its device, its next deadline, its sessions, its
+    /// Updates every node that was called since the last time: its device, its next deadline, its sessions, its
     /// sockets.
     pub(super) fn settle(&mut self) {
         while let Some(slot) = self.keeping.pop() {
@@ -255,7 +255,7 @@ impl Shard {
             }
             self.arm(slot);
         }
-        self.running = NOBODY;
+        self.running = NO_SLOT;
         self.flush_dirty();
     }
 
@@ -299,7 +299,7 @@ impl Shard {
         }
     }
 
-    /// Makes the node that the current work came from wait until a full link has room.
+    /// Pauses the node that the current work came from until a full link has room.
     pub(super) fn pause_source(&mut self, pressure: Pressure) {
         let Some(slot) = self.source else { return };
         let Some(node) = self.nodes.at(slot).filter(|node| node.paused.is_none()) else {
@@ -316,7 +316,7 @@ impl Shard {
         self.timers.add(until, Timer::Pause(key));
     }
 
-    /// Who waits for a queue; `None` when it is gone.
+    /// The nodes that wait for a queue; `None` when the queue was removed.
     fn waiters_of(&mut self, pressure: Pressure) -> Option<&mut Vec<NodeKey>> {
         match pressure {
             Pressure::Ring { shard } => self.ring_waiters.get_mut(shard),
@@ -324,7 +324,7 @@ impl Shard {
         }
     }
 
-    /// Lets those go on who waited for this queue, and nobody else.
+    /// Resumes the nodes that wait for this queue, and no others.
     pub(super) fn resume(&mut self, pressure: Pressure) {
         let Some(waiters) = self.waiters_of(pressure) else {
             return;
@@ -332,12 +332,12 @@ impl Shard {
         let mut resumed = std::mem::take(waiters);
         self.resume_nodes(pressure, &mut resumed);
         if let Some(waiters) = self.waiters_of(pressure).filter(|list| list.is_empty()) {
-            // Its memory is used again.
+            // The list's memory is reused.
             *waiters = resumed;
         }
     }
 
-    /// The same for a queue that is gone.
+    /// The same for a queue that was removed.
     pub(super) fn resume_nodes(&mut self, pressure: Pressure, waiters: &mut Vec<NodeKey>) {
         for key in waiters.drain(..) {
             let Some(node) = self.nodes.get(key) else {
@@ -364,18 +364,18 @@ impl Shard {
         }
     }
 
-    /// A node that waits is about to go: nobody keeps its key.
-    pub(super) fn wait_no_more(&mut self, key: NodeKey) {
+    /// A waiting node is about to be removed: deletes its key from the lists of waiters.
+    pub(super) fn remove_waiter(&mut self, key: NodeKey) {
         let pause = self.nodes.get(key).and_then(|node| node.paused.take());
         if let Some(waiters) = pause.and_then(|(pressure, _)| self.waiters_of(pressure)) {
             waiters.retain(|waiter| *waiter != key);
         }
     }
 
-    /// A node has waited in vain: whatever it waited for does not count as a reason to wait until it moves again.
-    pub(super) fn pause_is_over(&mut self, key: NodeKey, at: u64) {
+    /// A node has waited until its time limit: its queue is no reason to wait until it sends again.
+    pub(super) fn end_pause(&mut self, key: NodeKey, at: u64) {
         let pause = self.nodes.get(key).and_then(|node| node.paused);
-        // Another one may have begun since.
+        // Another pause may have begun since.
         let Some((pressure, _)) = pause.filter(|&(_, until)| until == at) else {
             return;
         };
@@ -404,7 +404,7 @@ impl Shard {
         }
     }
 
-    /// The device vanished under us, for instance with its namespace.
+    /// The device was removed by another process, for instance with its namespace.
     fn lose_device(&mut self, slot: u32, reason: &str) {
         let Some(node) = self.nodes.at(slot) else {
             return;

@@ -1,13 +1,13 @@
 //! Restart the engine of a node whose code panicked; all other nodes of the packet thread continue.
 //!
-//! A panic unwinds to the thread's loop. Whatever was under way in that turn is in doubt and is dropped: packets, lists
-//! of what is to be done, deadlines. The lists and deadlines are then made again from what the nodes and links
-//! themselves say. The node whose engine or owner was running gets a fresh engine, as if its process had been
-//! restarted: its links go down and are made anew when the controller sends them again; its sessions and receivers
-//! end, and their owners are told. Its device, its place and the handles to it stay.
+//! A panic unwinds to the thread's loop. The state of the current turn is unknown and is dropped: packets, work
+//! lists, deadlines. The lists and deadlines are then rebuilt from the state of the nodes and links. The node whose
+//! engine or sink was running gets a new engine, as after a restart of its process: its links go down and are made
+//! again when the controller sends them; its sessions and receivers end, and their owners are notified. Its device,
+//! its slot and the handles to it stay.
 //!
-//! A panic that came from no node, or one too many within a minute, costs all nodes of the thread their engines; twice
-//! as many end the process, so that whoever supervises it starts a new one.
+//! After a panic outside any node, or too many within a minute, all nodes of the thread are restarted; after twice as
+//! many the process ends, so that its supervisor starts a new one.
 
 use nm_engine::{Command, Engine, Event, LinkId, SessionReport, SessionState};
 use nm_kernel::poll::Interest;
@@ -15,7 +15,7 @@ use nm_kernel::poll::Interest;
 use super::links::FAILED;
 use super::node::{Node, Path, NEVER};
 use super::timers::{Timer, Timers};
-use super::{Shard, NOBODY};
+use super::{Shard, NO_SLOT};
 use crate::runtime::mailbox::NodeKey;
 use crate::runtime::panics;
 use crate::runtime::setup::LinkKind;
@@ -23,22 +23,22 @@ use crate::runtime::sinks;
 
 /// The time in which panics are counted.
 const PANIC_WINDOW_NS: u64 = 60_000_000_000;
-/// Panics in that time from which on every node of the thread starts anew: what fails again and again may have its
-/// cause in a neighbour.
+/// Panics in that time from which every node of the thread is restarted: the cause of repeated failures may be in a
+/// neighbour.
 const PANICS_FOR_ALL: usize = 5;
-/// Panics in that time after which the process ends: what restarting every node does not repair, nothing here does.
+/// Panics in that time after which the process ends: restarting every node has not helped.
 const PANICS_FOR_THE_END: usize = 10;
 
-/// A node that is to start anew.
+/// A node to restart.
 pub(super) struct Restart {
     pub key: NodeKey,
     pub reason: String,
 }
 
 impl Shard {
-    /// Takes note of a panic and brings the thread's own state into order. Nodes start anew on the next turn.
+    /// Records a panic and makes the thread's own state consistent. Nodes are restarted on the next turn.
     pub(super) fn contain(&mut self) {
-        let words = panics::last_words();
+        let message = panics::last_message();
         self.now = nm_kernel::thread::monotonic_ns();
         self.mailbox.counters.panics.add(1);
         self.panics
@@ -47,20 +47,20 @@ impl Shard {
         let count = self.panics.len();
         if count >= PANICS_FOR_THE_END {
             let reason = format!(
-                "failed {PANICS_FOR_THE_END} times within a minute, the last time with: {words}"
+                "failed {PANICS_FOR_THE_END} times within a minute, the last time with: {message}"
             );
             end_process(self.index, &reason);
         }
-        let running = std::mem::replace(&mut self.running, NOBODY);
+        let running = std::mem::replace(&mut self.running, NO_SLOT);
         let failed = self.nodes.at(running).map(|node| (node.key, node.id));
         let (keys, reason) = match failed {
             Some((key, id)) if count < PANICS_FOR_ALL => (
                 vec![key],
-                format!("the packet engine of node {id} failed: {words}"),
+                format!("the packet engine of node {id} failed: {message}"),
             ),
             _ => (
                 self.nodes.keys(),
-                format!("packet thread {} failed: {words}", self.index),
+                format!("packet thread {} failed: {message}", self.index),
             ),
         };
         for key in keys {
@@ -69,12 +69,12 @@ impl Shard {
                 self.restarts.push(Restart { key, reason });
             }
         }
-        self.put_in_order();
+        self.rebuild();
         self.panicked = true;
     }
 
-    /// Drops what was under way and makes lists and deadlines anew.
-    fn put_in_order(&mut self) {
+    /// Drops the current work and rebuilds lists and deadlines.
+    fn rebuild(&mut self) {
         self.io.transmits.clear();
         self.io.tun.clear();
         self.io.deliveries.clear();
@@ -92,18 +92,18 @@ impl Shard {
         self.timers = Timers::default();
         self.idle_ends.clear();
         for key in self.nodes.keys() {
-            self.put_node_in_order(key);
+            self.rebuild_node(key);
         }
-        self.listeners_work();
+        self.rearm_listeners();
     }
 
-    fn put_node_in_order(&mut self, key: NodeKey) {
+    fn rebuild_node(&mut self, key: NodeKey) {
         let (slot, now) = (key.slot, self.now);
         let epochs = self.shared.clone();
         let Some(node) = self.nodes.get(key) else {
             return;
         };
-        // Looked after when the next turn settles: device, deadline, sessions.
+        // Handled when the next turn settles: device, deadline, sessions.
         (node.touched, node.keeps) = (true, true);
         self.touched.push(slot);
         self.keeping.push(slot);
@@ -128,14 +128,14 @@ impl Shard {
                     }
                 }
                 Path::Connecting(_) | Path::Handshake(..) | Path::Idle if end.dials() => {
-                    // Begun anew at once, whatever the attempt had come to.
+                    // Restarted at once, whatever the state of the attempt.
                     end.path = Path::Idle;
                     end.epoch = epochs.next_epoch();
                     let epoch = end.epoch;
                     self.timers.add(now, Timer::Link { key, link, epoch });
                 }
                 Path::Idle if end.setup.kind == LinkKind::Memory => {
-                    // The other end may have come while nobody listened.
+                    // The other end may have been added during the panic.
                     self.idle_ends.push((key, link));
                 }
                 _ => {}
@@ -146,8 +146,8 @@ impl Shard {
         }
     }
 
-    /// Starts nodes anew that have failed, and finishes what the panic interrupted. A panic in here is contained as any
-    /// other: each node is taken from the list before its turn.
+    /// Restarts failed nodes, and finishes what the panic interrupted. A panic in here is handled as any other: each
+    /// node is removed from the list before it is restarted.
     pub(super) fn recover(&mut self) {
         while let Some(Restart { key, reason }) = self.restarts.pop() {
             self.restart(key, &reason);
@@ -165,7 +165,7 @@ impl Shard {
         self.settle();
     }
 
-    /// As if the node's process had been restarted, except for its device and the handles to it.
+    /// Restarts a node as if its process had been restarted, except for its device and the handles to it.
     fn restart(&mut self, key: NodeKey, reason: &str) {
         let slot = key.slot;
         let Some(node) = self.nodes.get(key) else {
@@ -202,11 +202,11 @@ impl Shard {
             // Only a group that was left meanwhile could be refused.
             let _ = self.command(key, Command::JoinGroup { group_id });
         }
-        self.running = NOBODY;
+        self.running = NO_SLOT;
     }
 }
 
-/// The report of a session whose engine is gone, from what it was when it began.
+/// The report of a session whose engine has failed, from its report at the start.
 fn failed(mut report: Box<SessionReport>, reason: &str) -> Box<SessionReport> {
     report.state = SessionState::Failed;
     reason.clone_into(&mut report.reason);
@@ -217,13 +217,14 @@ fn failed(mut report: Box<SessionReport>, reason: &str) -> Box<SessionReport> {
     report
 }
 
-/// Gives a node a fresh engine.
+/// Gives a node a new engine.
 fn renew(node: &mut Node) {
-    // Peers tell the new engine's sessions from those of the old one by it. Without randomness the old number, moved.
+    // Peers use this number to distinguish the sessions of the two engines. Without randomness the old number is
+    // rotated.
     node.config.incarnation =
         nm_kernel::thread::random_u64().unwrap_or_else(|_| node.config.incarnation.wrapping_add(1));
     let mut engine = Engine::new(node.config.clone());
-    sinks::equip(&mut engine);
+    sinks::install_allocator(&mut engine);
     node.engine = engine;
     node.busy = false;
     if let Some(tun) = &mut node.tun {
@@ -231,33 +232,34 @@ fn renew(node: &mut Node) {
     }
 }
 
-/// Ends the process: this thread cannot carry packets any more, and nodes that only seem to live are worse than none.
+/// Ends the process: this thread cannot carry packets any more, and nodes that only appear to run are worse than
+/// none.
 fn end_process(shard: usize, reason: &str) -> ! {
     eprintln!("nm: packet thread {shard} {reason}\nnm: this process ends; `nm up` starts it again");
     std::process::abort()
 }
 
-/// Ends the process when the thread waits no more: somebody has closed its descriptors.
+/// Ends the process when epoll fails: other code has closed the thread's descriptors.
 pub(super) fn epoll_broken(shard: usize, error: &std::io::Error) -> ! {
     let reason = format!(
-        "cannot wait for packets any more: {error}; something in this process closes descriptors that are not its own"
+        "cannot wait for packets any more: {error}; other code of this process closes descriptors of this thread"
     );
     end_process(shard, &reason)
 }
 
 impl Shard {
-    /// The listener's deadline went with the others.
-    fn listeners_work(&mut self) {
+    /// The listeners' deadline was dropped with the others.
+    fn rearm_listeners(&mut self) {
         self.listener.armed = NEVER;
         self.check_listeners();
     }
 }
 
-/// Ends the process after a second panic while the first was being contained.
-pub(super) fn beyond_repair(shard: usize) -> ! {
-    let words = panics::last_words();
+/// Ends the process after a second panic during the handling of the first.
+pub(super) fn end_after_second_panic(shard: usize) -> ! {
+    let message = panics::last_message();
     end_process(
         shard,
-        &format!("failed while it contained a failure: {words}"),
+        &format!("panicked while it handled a panic: {message}"),
     )
 }

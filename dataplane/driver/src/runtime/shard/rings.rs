@@ -1,8 +1,8 @@
-//! Links through memory shared with another process: polled while there is data; the shard goes to sleep so that the
-//! neighbour wakes us.
+//! Links through memory shared with another process: polled while there is data; before the shard sleeps it requests
+//! a doorbell from the neighbour.
 //!
-//! A link that was heard of is hot: every turn looks into it. Before the shard sleeps, each hot link tells its
-//! neighbour that a doorbell is wanted from now on; one that meanwhile has something to do keeps the shard awake.
+//! A link whose doorbell rang is hot: every turn checks it. Before the shard sleeps, each hot link requests a
+//! doorbell from its neighbour; one that has data meanwhile keeps the shard awake.
 
 use nm_engine::LinkId;
 
@@ -11,13 +11,13 @@ use super::Shard;
 use crate::runtime::link::stream::Stream;
 use crate::runtime::mailbox::NodeKey;
 
-/// Bytes read from one link before others get their turn.
+/// Bytes read from one link before other links are read.
 const BYTES_PER_TURN: usize = 256 << 10;
 
 impl Shard {
-    /// Looks into every hot link.
+    /// Reads every hot link.
     pub(super) fn serve_rings(&mut self) {
-        // Links that become hot on the way have their turn next time.
+        // Links that become hot meanwhile are read in the next turn.
         for index in 0..self.hot.len() {
             let Some(&(slot, link)) = self.hot.get(index) else {
                 break;
@@ -33,7 +33,7 @@ impl Shard {
         }
     }
 
-    /// Reads packet by packet, each of which is carried on while it is warm, up to a budget.
+    /// Reads packet by packet, each of which is forwarded while it is in the cache, up to a budget.
     fn read_ring(&mut self, key: NodeKey, link: LinkId) {
         let mut total = 0;
         while total < BYTES_PER_TURN {
@@ -44,7 +44,7 @@ impl Shard {
         }
     }
 
-    /// Whether every hot link will wake us, so that we may sleep as far as they are concerned.
+    /// Whether every hot link will wake the shard, so that it may sleep.
     pub(super) fn rings_sleep(&mut self) -> bool {
         let mut hot = std::mem::take(&mut self.hot);
         hot.retain(|&(slot, link)| {
@@ -62,8 +62,8 @@ impl Shard {
         self.hot.is_empty()
     }
 
-    /// Looks into a link from the next turn on, if it goes through shared memory.
-    pub(super) fn warm_up(&mut self, slot: u32, link: LinkId) {
+    /// Checks a link from the next turn on, if it uses shared memory.
+    pub(super) fn mark_hot(&mut self, slot: u32, link: LinkId) {
         let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) else {
             return;
         };

@@ -15,11 +15,11 @@ use crate::runtime::shared::Expected;
 
 /// The pause after the first failed attempt to dial; it doubles with each further one …
 const FIRST_PAUSE_NS: u64 = 20_000_000;
-/// … up to this. A neighbour that comes back is found within two seconds.
+/// … up to this. A neighbour that restarts is reconnected within two seconds.
 const LONGEST_PAUSE_NS: u64 = 2_000_000_000;
 
 impl Shard {
-    /// Lets the neighbour dial us.
+    /// Accepts connections from the neighbour.
     pub(super) fn expect_incoming(&mut self, key: NodeKey, link: LinkId) {
         let shard = self.index;
         let Some(node) = self.nodes.get(key) else {
@@ -41,19 +41,19 @@ impl Shard {
         self.shared.expect(&lab, id, setup.remote, expected);
     }
 
-    /// A neighbour dialled us, and has proved that it has the link's key.
+    /// A neighbour has dialled, and proved that it has the link's key.
     pub(super) fn adopt(&mut self, key: NodeKey, from: NodeId, wire: Wire) {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
         let accepts = |end: &LinkEnd| end.setup.kind == LinkKind::Accept;
         let link = node.by_remote.get(&from).copied();
-        // Taken away since it was looked up: the dialler comes again, or is told to stop.
+        // The link was removed since the lookup: the dialler retries, or the controller removes its end.
         let Some(link) = link.filter(|&link| node.end(link).is_some_and(|end| accepts(end))) else {
             return;
         };
         if node.end(link).is_some_and(|end| end.up) {
-            // The neighbour knows better than we do that the earlier connection is over.
+            // The earlier connection has ended, although this end has not noticed yet.
             self.fail_link(key, link, LinkFault::Closed);
         }
         self.welcome(key, link, wire);
@@ -63,13 +63,13 @@ impl Shard {
         let word = Control::Welcome {
             shared: wire.is_shared(),
         };
-        match wire.greet(&word.encode(), None) {
+        match wire.send_handshake(&word.encode(), None) {
             Ok(()) => self.establish(key, link, Stream::new(wire), true),
             Err(error) => self.fail_link(key, link, LinkFault::Io(error.to_string())),
         }
     }
 
-    /// Packets may go from here on.
+    /// The link is up: packets may be sent.
     pub(super) fn establish(&mut self, key: NodeKey, link: LinkId, stream: Stream, fresh: bool) {
         let token = Token::Link {
             slot: key.slot,
@@ -86,8 +86,8 @@ impl Shard {
         let carrier = stream.wire().carrier();
         end.path = Path::Stream(Box::new(stream));
         (end.attempts, end.dirty, end.wants_write) = (0, false, false);
-        // The neighbour may have written into shared memory before anybody here could be woken.
-        self.warm_up(key.slot, link);
+        // The neighbour may have written into shared memory before it could ring the doorbell.
+        self.mark_hot(key.slot, link);
         match watched {
             Ok(()) => {
                 let reason = format!("connected over {carrier}");
@@ -97,14 +97,14 @@ impl Shard {
         }
     }
 
-    /// A link's socket is ready for something.
+    /// A link's socket is ready.
     pub(super) fn serve_socket(&mut self, slot: u32, link: LinkId, readable: bool, writable: bool) {
         let Some(node) = self.nodes.at(slot) else {
             return;
         };
         let key = node.key;
         match node.end(link).map(|end| &mut end.path) {
-            Some(Path::Connecting(_)) => self.greet(key, link),
+            Some(Path::Connecting(_)) => self.send_hello(key, link),
             Some(Path::Handshake(..)) => {
                 self.read_handshake(key, link);
                 self.settle();
@@ -112,7 +112,7 @@ impl Shard {
             Some(Path::Stream(stream)) => {
                 let shared = stream.wire().is_shared();
                 stream.wire_mut().clear_doorbell();
-                self.warm_up(slot, link);
+                self.mark_hot(slot, link);
                 if readable {
                     self.read_stream(key, link);
                 }
@@ -125,7 +125,7 @@ impl Shard {
         }
     }
 
-    /// Reads a batch and carries each packet to its end. Returns the bytes read.
+    /// Reads a batch and runs each packet to completion. Returns the bytes read.
     pub(super) fn read_stream(&mut self, key: NodeKey, link: LinkId) -> usize {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return 0;
@@ -135,11 +135,11 @@ impl Shard {
         };
         let mut received = std::mem::take(&mut self.received);
         let outcome = stream.read(&mut self.staging, &mut self.io.pool, &mut received);
-        self.carry_on(key, link, received, outcome)
+        self.handle_received(key, link, received, outcome)
     }
 
-    /// Takes in what one read brought, up to the first thing that ends the link. Returns the bytes read.
-    pub(super) fn carry_on(
+    /// Handles the items of one read, up to the first that ends the link. Returns the bytes read.
+    pub(super) fn handle_received(
         &mut self,
         key: NodeKey,
         link: LinkId,
@@ -178,7 +178,7 @@ impl Shard {
         self.run_work();
     }
 
-    /// Listens to a message between drivers; returns the fault if it ends the link.
+    /// Handles a message between drivers; returns the fault if it ends the link.
     fn handle_control(
         &mut self,
         key: NodeKey,
@@ -188,10 +188,10 @@ impl Shard {
         match message {
             Control::Refuse(reason) => Some(LinkFault::Refused(reason)),
             Control::Bye(reason) => Some(LinkFault::Goodbye(reason)),
-            Control::Challenge(challenge) => self.challenged(key, link, &challenge).err(),
-            Control::Welcome { shared } => self.welcomed(key, link, shared).err(),
+            Control::Challenge(challenge) => self.handle_challenge(key, link, &challenge).err(),
+            Control::Welcome { shared } => self.handle_welcome(key, link, shared).err(),
             Control::Hello(_) | Control::Proof(_) => {
-                Some(LinkFault::Protocol("a message out of turn"))
+                Some(LinkFault::Protocol("an unexpected message"))
             }
         }
     }
@@ -246,30 +246,30 @@ impl Shard {
             self.resume(Pressure::Stream { slot, link });
         }
         if shared && queued > 0 {
-            self.warm_up(slot, link);
+            self.mark_hot(slot, link);
         }
     }
 
-    /// A link is lost or did not come up. Whoever dials tries again.
+    /// A link was lost or did not come up. The dialling end retries.
     pub(super) fn fail_link(&mut self, key: NodeKey, link: LinkId, fault: LinkFault) {
         let Some(end) = self.nodes.get(key).and_then(|node| node.end(link)) else {
             return;
         };
-        // A listener that leads nowhere, or to somebody else, leaves TCP, which has its turn next; and the other way
-        // round.
+        // After a failed unix socket, which belongs to another or no process, TCP is tried next; and after TCP the
+        // unix socket.
         end.listener_failed = match &end.path {
             Path::Connecting(wire) => !matches!(wire, Wire::Tcp(_)),
             Path::Handshake(stream, ..) => !matches!(stream.wire(), Wire::Tcp(_)),
             _ => false,
         };
-        // Dropping the socket takes it out of the epoll set.
+        // Closing the socket removes it from the epoll set.
         end.path = Path::Idle;
         (end.dirty, end.wants_write) = (false, false);
         end.attempts += 1;
         let (dials, attempts, epoch) = (end.dials(), end.attempts, self.shared.next_epoch());
-        // A new epoch makes timers of the old attempt void.
+        // A new epoch invalidates timers of the old attempt.
         end.epoch = epoch;
-        // Whoever waited for the queue that is gone meets a link that is down, and loses its packets there.
+        // Nodes that waited for the removed queue resume; their packets are lost while the link is down.
         self.resume(Pressure::Stream {
             slot: key.slot,
             link,
@@ -278,8 +278,8 @@ impl Shard {
         if dials {
             let longest =
                 (FIRST_PAUSE_NS << attempts.min(10).saturating_sub(1)).min(LONGEST_PAUSE_NS);
-            // Between half and the whole of it, so that a thousand neighbours do not come back in step.
-            let pause = longest / 2 + self.roll(longest / 2);
+            // Between half of it and all of it, so that a thousand neighbours do not retry at the same time.
+            let pause = longest / 2 + self.random_below(longest / 2);
             self.timers
                 .add(self.now + pause, Timer::Link { key, link, epoch });
         }

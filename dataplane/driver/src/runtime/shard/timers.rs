@@ -1,6 +1,6 @@
 //! Deadlines of a shard: one heap for all its nodes and links.
 //!
-//! Entries are never removed early. Each names its owner exactly enough that a late one is recognised and ignored.
+//! Entries are never removed early. Each identifies its owner, so that a late one is recognised and ignored.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,20 +9,20 @@ use nm_engine::LinkId;
 
 use crate::runtime::mailbox::NodeKey;
 
-/// Whose deadline it is.
+/// The owner of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// An engine's.
+    /// An engine.
     Node(NodeKey),
-    /// A link's: dial again, or give up an attempt.
+    /// A link: dial again, or end an attempt.
     Link {
         key: NodeKey,
         link: LinkId,
         epoch: u64,
     },
-    /// The listeners': callers have had their time, or there is room again.
+    /// The listeners: a connection exceeded its limit, or there is room again.
     LinkListener,
-    /// A node has waited long enough for a full link.
+    /// A node has waited for a full link until its time limit.
     Pause(NodeKey),
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadlines_come_out_in_order_and_only_when_due() {
+    fn deadlines_are_returned_in_order_and_only_when_due() {
         let mut timers = Timers::default();
         let key = |slot| NodeKey {
             slot,

@@ -1,16 +1,16 @@
-//! Close a connection and fail the requests that wait on it.
+//! Handle a lost connection, detached nodes, time limits and refused credentials.
 
 use super::*;
 
 impl Session {
-    /// Tells those who left that the controller has heard it, or cannot.
-    pub fn say_left(&mut self) {
-        for done in self.leaving.drain(..) {
-            let _ = done.try_send(()); // whoever waited may have given up
+    /// Confirms to detached nodes that the controller has been informed, or cannot be.
+    pub fn confirm_detached(&mut self) {
+        for done in self.detaching.drain(..) {
+            let _ = done.try_send(()); // the waiting thread may have given up
         }
     }
 
-    /// Fails what waits for too long, and tries again what waited for that.
+    /// Fails requests and registrations whose time limit has passed, and repeats due lookups.
     pub fn expire(&mut self) {
         let now = Instant::now();
         self.requests.expire(now);
@@ -46,49 +46,49 @@ impl Session {
         }
     }
 
-    /// The line is gone: nodes go on without it.
-    pub fn line_lost(&mut self, reason: &str) {
+    /// The connection was lost: requests stay pending, and nodes continue without it.
+    pub fn connection_lost(&mut self, reason: &str) {
         self.online = false;
         self.last_failure = reason.to_owned();
         self.out.clear();
-        // Who gave them waits for no answer any more; what was begun goes on.
+        // Pending orders get no acknowledgement any more; their effects continue.
         self.orders.clear();
         self.steps.clear();
-        let mut gone = Vec::new();
+        let mut removed = Vec::new();
         for (node, attached) in &mut self.attached_nodes {
             if std::mem::take(&mut attached.registered) {
                 attached.executor.connected(false, reason);
             }
             if !attached.reconnect && attached.waiting.is_none() {
-                gone.push(*node);
+                removed.push(*node);
             }
         }
-        for node in gone {
+        for node in removed {
             self.attached_nodes.remove(&node);
             self.requests.abandon(node, &ControlError::Lost);
         }
     }
 
-    /// The controller does not let the process in as this node: a node that waits is told why, one that runs tries
-    /// again. True when the node has left, so that another may be tried at once.
+    /// The controller refused the credentials of this node: a pending registration fails with the reason, a node that
+    /// was registered before retries. True when the node was removed, so that another may be tried at once.
     pub fn refused(&mut self, node: NodeId, error: &ControlError) -> bool {
         self.last_failure = error.to_string();
-        self.introduced = node.wrapping_add(1);
+        self.next_login = node.wrapping_add(1);
         if error.id() == "control.token" {
-            self.turned_away(node, error);
+            self.registration_refused(node, error);
             return !self.attached_nodes.contains_key(&node);
         }
-        // Whatever it is, it is not about this node alone.
+        // Any other error does not concern this node alone.
         let nodes: Vec<NodeId> = self.attached_nodes.keys().copied().collect();
         nodes
             .into_iter()
-            .for_each(|node| self.turned_away(node, error));
+            .for_each(|node| self.registration_refused(node, error));
         false
     }
 
-    /// Something in here went wrong in a way that it must not: what nodes were told counts for nothing any more, so
-    /// that the next connection tells them everything again.
-    pub fn distrust(&mut self) {
+    /// After an internal error: clears the recorded state of all nodes, so that the controller sends everything again
+    /// on the next connection.
+    pub fn reset_nodes(&mut self) {
         self.orders.clear();
         self.steps.clear();
         self.retries.clear();
@@ -96,7 +96,7 @@ impl Session {
         for attached in self.attached_nodes.values_mut() {
             number += 1;
             attached.number = number;
-            attached.member = Member::new(attached.member.who().clone());
+            attached.member = Member::new(attached.member.identity().clone());
         }
         self.numbered = number;
     }
