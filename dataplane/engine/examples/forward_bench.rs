@@ -1,4 +1,4 @@
-//! What a hop costs: packets through a line of engines in memory, run to completion in one thread.
+//! Benchmark of forwarding: packets through a line of engines in memory, run to completion in one thread.
 //!
 //! `cargo run --release -p nm-engine --example forward_bench` prints nanoseconds per packet and hop.
 
@@ -29,14 +29,15 @@ fn main() {
     }
 }
 
-/// A line of `hops + 1` nodes whose links always carry.
+/// A line of `hops + 1` nodes whose links are always up.
 fn line(hops: u32, io: &mut Io) -> Vec<Engine> {
     let nodes = hops + 1;
     (1..=nodes)
         .map(|id| {
             let mut engine = Engine::new(NodeConfig::new(id));
             let table = (0..=nodes).map(|dst| if dst > id { id + 1 } else { id - 1 }).collect();
-            // The next node first, so that link 0 always leads on and the last node's link leads back.
+            // The next node first, so that link 0 always leads to the next node and the last node's link to the
+            // previous one.
             let neighbours: Vec<u32> =
                 [id + 1, id - 1].into_iter().filter(|&n| n >= 1 && n <= nodes).collect();
             for remote in neighbours {
@@ -62,7 +63,7 @@ fn nanos_per_hop(hops: u32, len: usize, vnet: VnetHeader) -> f64 {
     for count in 0..PACKETS {
         let now = Instant(u64::from(count) * 100);
         let mut packet = io.pool.get();
-        let storage = packet.storage_mut().expect("a fresh buffer");
+        let storage = packet.storage_mut().expect("a new buffer");
         storage[HEADROOM..HEADROOM + 40].copy_from_slice(&header);
         packet.set_frame(HEADROOM, len, vnet);
         nodes[0].handle_tun(now, packet, &mut io);
@@ -72,7 +73,7 @@ fn nanos_per_hop(hops: u32, len: usize, vnet: VnetHeader) -> f64 {
             let link = u32::from(at < nodes.len() - 1);
             nodes[at].handle_link(now, link, packet, &mut io);
         }
-        let packet = io.tun.pop().expect("it arrives");
+        let packet = io.tun.pop().expect("the packet arrives");
         io.pool.put(packet);
     }
     start.elapsed().as_nanos() as f64 / f64::from(PACKETS) / f64::from(hops)

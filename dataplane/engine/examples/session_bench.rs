@@ -1,4 +1,4 @@
-//! How fast a lossless session moves 90 MB through in-memory hops on one core.
+//! Benchmark of lossless sessions: 90 MB through in-memory hops on one core.
 //!
 //! `cargo run --release -p nm-engine --example session_bench` prints MB/s per receiver for several shapes.
 
@@ -22,7 +22,7 @@ fn main() {
     run("star of 8: 7 receivers", 8, 0.0, &(2..=8).map(|leaf| (1, leaf)).collect::<Vec<_>>());
 }
 
-/// Engines, and where each link of each of them leads.
+/// Engines, and the far end of each of their links.
 struct Bench {
     io: Io,
     nodes: Vec<Engine>,
@@ -93,7 +93,7 @@ impl Bench {
         let now = self.now();
         let output =
             self.nodes[node as usize - 1].handle_command(now, command, &mut self.io).expect("accepted");
-        self.carry(node as usize - 1);
+        self.forward_output(node as usize - 1);
         output
     }
 
@@ -106,8 +106,8 @@ impl Bench {
         Instant(self.clock.elapsed().as_nanos() as u64)
     }
 
-    /// Runs what a node has produced to completion.
-    fn carry(&mut self, from: usize) {
+    /// Forwards the output of a node until no node has output.
+    fn forward_output(&mut self, from: usize) {
         self.collect(from);
         while let Some((node, link, packet)) = self.work.pop() {
             let now = self.now();
@@ -129,11 +129,11 @@ impl Bench {
             for node in 0..self.nodes.len() {
                 let now = self.now();
                 while self.nodes[node].poll_transmit(now, &mut self.io) {
-                    self.carry(node);
+                    self.forward_output(node);
                 }
                 if self.nodes[node].poll_deadline().is_some_and(|at| at <= now) {
                     self.nodes[node].handle_timeout(now, &mut self.io);
-                    self.carry(node);
+                    self.forward_output(node);
                 }
             }
             let CommandOutput::Report(report) = self.command(1, Command::SessionReport { session }) else {

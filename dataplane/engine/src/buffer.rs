@@ -1,7 +1,7 @@
-//! The memory of packets, in a few sizes, and the store of buffers that no pool holds.
+//! Packet buffers in four size classes, and the free lists that the pools of a process share.
 //!
-//! A buffer that is dropped outside a [`Pool`](crate::Pool) (a Python thread that has read a message) goes back to the
-//! [`Depot`] that its pool belongs to.
+//! A buffer whose packet is dropped outside a [`Pool`](crate::Pool), for instance by a Python thread that has read a
+//! message, returns to the [`Depot`] of that pool.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -11,22 +11,22 @@ pub const HEADROOM: usize = 64;
 pub const LARGE: usize = 66 * 1024;
 /// Bytes of a small buffer: an ordinary MTU packet with headroom. Keeps queues of small packets small.
 pub const SMALL: usize = 2 * 1024;
-/// The sizes of buffers. A packet that waits keeps at most four times its bytes, three from 8 KB on: the memory that
-/// queues are allowed is then a matter of bytes, not of how a sender happened to cut its stream.
+/// Size classes in bytes. A queued packet occupies at most four times its length, and at most three times from 8 KB
+/// on, so a limit on the memory of a queue bounds its bytes however the sender segmented its stream.
 pub(crate) const SIZES: [usize; 4] = [SMALL, 8 * 1024, 24 * 1024, LARGE];
-/// Large buffers begin at a page. The kernel's copies into and out of its own page-aligned buffers become five times
-/// slower where a target lies 1 to 15 bytes behind its source, both taken modulo a page (`rep movsb` on AMD Zen 4:
-/// 21 instead of 4 µs for 64 KB). An allocator's choice hits that now and then, and a pool's topmost buffer is
-/// always the same; from here, headers put a payload 104 to 184 bytes behind a page's start.
+/// Large buffers are page-aligned. Copies into and out of the kernel's page-aligned buffers become five times slower
+/// where the target lies 1 to 15 bytes behind the source, both modulo the page size (`rep movsb` on AMD Zen 4: 21
+/// instead of 4 µs for 64 KB). An allocator returns such an address now and then, and a pool reuses its topmost
+/// buffer for every packet; with page alignment, headers place a payload 104 to 184 bytes behind the start of a page.
 pub(crate) const PAGE: usize = 4096;
-/// Buffers that move between a pool and the depot under one lock.
+/// Buffers that one lock of the depot moves between a pool and the depot.
 pub(crate) const BATCH: usize = 32;
 
 /// The memory of one packet. Shared by clones of the packet.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     memory: Box<[u8]>,
-    /// Where in it the packet's bytes begin.
+    /// Offset of the usable bytes in `memory`: page-aligned in large buffers, 0 in others.
     start: usize,
     /// Index into [`SIZES`].
     pub(crate) class: usize,
@@ -38,7 +38,7 @@ impl Buffer {
         let size = SIZES[class];
         let spare = if size == LARGE { PAGE } else { 0 };
         let memory = vec![0; size + spare].into_boxed_slice();
-        // `align_offset` may give up by its contract; an unaligned buffer is as good, only slower.
+        // `align_offset` may fail by its contract; an unaligned buffer works and is only slower.
         let start = Some(memory.as_ptr().align_offset(PAGE)).filter(|&start| start <= spare).unwrap_or(0);
         Self { memory, start, class, depot }
     }
@@ -57,23 +57,23 @@ impl Buffer {
     }
 }
 
-/// Buffers that no pool holds at the moment. Shared by all pools of a process.
+/// Free buffers that no pool holds. Shared by all pools of a process.
 #[derive(Debug)]
 pub struct Depot {
     free_lists: Mutex<FreeLists>,
     limit: usize,
 }
 
-/// A stack of buffers for each of the sizes.
+/// One free list (last in, first out) per size class.
 pub(crate) type FreeLists = [Vec<Arc<Buffer>>; SIZES.len()];
 
-/// Which of the sizes holds a packet of so many bytes behind the headroom. One that none holds gets the last.
+/// The smallest size class that holds `len` bytes behind the headroom; the largest class when none does.
 pub(crate) fn class_for(len: usize) -> usize {
     SIZES.iter().position(|size| len <= size - HEADROOM).unwrap_or(SIZES.len() - 1)
 }
 
 impl Depot {
-    /// A depot that keeps at most `limit` buffers of each size; what comes beyond is freed.
+    /// A depot that keeps at most `limit` buffers of each size class; further buffers are freed.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { free_lists: Mutex::default(), limit })
@@ -94,7 +94,7 @@ impl Depot {
     }
 }
 
-/// Sends a buffer whose packet was dropped outside a pool back to the depot, when it was the last reference.
+/// Returns a buffer whose packet was dropped outside a pool to the depot, when this was its last reference.
 pub(crate) fn retire(buffer: Arc<Buffer>) {
     if Arc::strong_count(&buffer) != 1 {
         return;

@@ -1,4 +1,4 @@
-//! What the node's owner may ask of the engine, and what it answers.
+//! Commands to the engine, their results, and the errors that refuse them.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ReceiverId, SessionId, SessionReport, TreeId};
 
-/// Bytes that somebody else owns and that the engine only reads: a Python buffer, a mapped file, a vector.
+/// Bytes that another owner holds and that the engine only reads: a Python buffer, a mapped file, a vector.
 #[derive(Clone)]
 pub struct SharedBytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
 
@@ -37,21 +37,21 @@ impl fmt::Debug for SharedBytes {
     }
 }
 
-/// One of the explicit routes of a pair of nodes, as this node has to know it.
+/// One explicit route of a pair of nodes, as installed at this node.
 ///
-/// A pair may have several routes; a flow takes number `hash(flow) % of` at every node on the way, so all nodes
-/// must be told the same `of`. Several next hops make a copy for each (a route may be a DAG).
+/// A pair may have several routes. Every node on the path selects route `hash(flow) % of`, so all nodes must have the
+/// same `of`. With several next hops a copy is sent to each (a route may be a directed acyclic graph).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairRoute {
     /// Source of the packets.
     pub src: NodeId,
     /// Their destination.
     pub dst: NodeId,
-    /// Number of this route among the pair's, from 0.
+    /// Index of this route among the routes of the pair, from 0.
     pub index: u32,
     /// How many routes the pair has in the whole network.
     pub of: u32,
-    /// The neighbours that get a copy here.
+    /// The neighbours to which this node sends a copy.
     pub next_hops: Vec<NodeId>,
 }
 
@@ -68,19 +68,19 @@ pub struct GroupInfo {
     pub label: String,
 }
 
-/// This node's place in one tree of a group.
+/// This node's forwarding entry in one multicast tree of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupRoute {
-    /// The tree. Packets use the lowest one until striping over trees exists.
+    /// The tree. Packets use the tree with the lowest id; striping over several trees is not implemented.
     pub tree_id: TreeId,
-    /// The children.
+    /// The children in the tree; each is sent a copy.
     pub next_hops: Vec<NodeId>,
-    /// Whether the tree's maker counts this node among the members. Delivery itself follows the node's own
-    /// membership and receivers, which are never older than what the maker knew.
+    /// Whether the controller counted this node among the members when it computed the tree. Local delivery follows
+    /// the node's own membership and receivers, which are at least as recent.
     pub local: bool,
 }
 
-/// Where a message goes.
+/// The destination of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// A node; the address is chosen by the [`AddressPlan`].
@@ -89,16 +89,16 @@ pub enum Target {
     Group(Ipv4Addr),
 }
 
-/// Which flow a receiver wants.
+/// The flow that a receiver matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowFilter {
     /// The sending node.
     pub src_node: NodeId,
-    /// `None`: what was sent to this node. `Some`: what was sent to that group.
+    /// `None` matches packets sent to this node, `Some` those sent to that group.
     pub group: Option<Ipv4Addr>,
     /// Sender's UDP port.
     pub src_port: u16,
-    /// Our UDP port.
+    /// Destination UDP port at this node.
     pub dst_port: u16,
 }
 
@@ -106,80 +106,80 @@ pub struct FlowFilter {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Command {
-    /// Replaces the address plan (the controller's start-up answer may bring it). Answer: `Done`.
+    /// Replaces the address plan (the controller's reply to the registration may contain one). Output: `Done`.
     Configure {
         /// The new plan.
         addresses: AddressPlan,
     },
-    /// Makes the link to a neighbour known, or changes what is known. Starts down. Answer: `Link`.
+    /// Adds the link to a neighbour, or updates it. A new link starts in state down. Output: `Link`.
     AddLink {
         /// The neighbour.
         remote: NodeId,
-        /// Its name; the link's random streams derive from it.
+        /// Its name; the random streams of the link are derived from it.
         remote_name: String,
-        /// What the link does to packets that we send.
+        /// Impairments of the packets that this node sends on the link.
         spec: LinkSpec,
     },
-    /// Changes what a link does, live. Answer: `Done`.
+    /// Replaces the impairments of a link while it carries packets. Output: `Done`.
     SetLink {
         /// The neighbour.
         remote: NodeId,
         /// The whole new specification.
         spec: LinkSpec,
     },
-    /// Forgets a link; packets in its queue are dropped and counted. Answer: `Done`.
+    /// Removes a link; packets in its queue are dropped and counted. Output: `Done`.
     RemoveLink {
         /// The neighbour.
         remote: NodeId,
     },
-    /// Installs routes. Answer: `Done`.
+    /// Installs routes. Output: `Done`.
     InstallRoutes {
-        /// Next-hop node per destination id, 0 = none. `None` leaves the table as it is.
+        /// Next-hop node per destination id, 0 = none. `None` leaves the forwarding table unchanged.
         table: Option<Vec<NodeId>>,
         /// Explicit routes to add or replace, by (src, dst, index).
         routes: Vec<PairRoute>,
-        /// Pairs whose explicit routes go away before `routes` are added.
+        /// Pairs whose explicit routes are removed before `routes` are added.
         removed: Vec<(NodeId, NodeId)>,
     },
-    /// Adds groups to the directory and takes some out. Answer: `Done`.
+    /// Adds groups to the directory and removes groups from it. Output: `Done`.
     InstallGroups {
         /// New or changed entries.
         groups: Vec<GroupInfo>,
-        /// Entries that are gone.
+        /// Groups to remove.
         removed: Vec<GroupId>,
     },
-    /// Replaces this node's routes of a group. An empty list removes them. Answer: `Done`.
+    /// Replaces this node's routes of a group. An empty list removes them. Output: `Done`.
     InstallGroupRoutes {
         /// The group.
         group_id: GroupId,
-        /// The root.
+        /// The source of the group, the root of its trees.
         source: NodeId,
-        /// One entry per tree that passes here.
+        /// One entry per tree that contains this node.
         routes: Vec<GroupRoute>,
     },
-    /// Makes this node a member of a group (twice is once). Answer: `Done`.
+    /// Makes this node a member of a group; no effect when it is one already. Output: `Done`.
     JoinGroup {
         /// The group.
         group_id: GroupId,
     },
-    /// Ends the membership; receiving sessions of the group tell their sender. Answer: `Done`.
+    /// Ends the membership; receiving sessions of the group notify their sender. Output: `Done`.
     LeaveGroup {
         /// The group.
         group_id: GroupId,
     },
-    /// Hands matching UDP packets to a receiver instead of TUN. Answer: `Receiver`.
+    /// Delivers matching UDP packets to a receiver instead of TUN. Output: `Receiver`.
     RegisterReceiver {
         /// The flow.
         filter: FlowFilter,
     },
-    /// Ends a receiver. Answer: `Done`.
+    /// Closes a receiver. Output: `Done`.
     CloseReceiver {
         /// The receiver.
         receiver: ReceiverId,
     },
-    /// Sends one UDP packet, whole or not at all. Answer: `Sent`.
+    /// Sends one UDP packet; it is accepted whole or refused. Output: `Sent`.
     SendMessage {
-        /// Where to.
+        /// The destination.
         target: Target,
         /// `None`: the node's client port.
         src_port: Option<u16>,
@@ -188,49 +188,49 @@ pub enum Command {
         /// The message, at most [`crate::MAX_MESSAGE`] bytes.
         payload: SharedBytes,
     },
-    /// Starts a lossless transfer. Answer: `Session`.
+    /// Starts a lossless transfer. Output: `Session`.
     SendData {
         /// A group's address or a node's.
         dest: Ipv4Addr,
-        /// Every receiver that must get every byte.
+        /// The receivers; each must receive every byte.
         receivers: Vec<NodeId>,
         /// The data.
         data: SharedBytes,
     },
-    /// Prepares to receive a lossless transfer: takes the next offer of `source` to `dest` that no other call has
-    /// taken. Several calls take offers in the order in which they were made. Answer: `Session`.
+    /// Prepares to receive a lossless transfer: accepts the next offer of `source` to `dest` that no other call has
+    /// accepted. Several calls accept offers in the order of the calls. Output: `Session`.
     ReceiveData {
-        /// The address that the sender sends to: a group's, or ours.
+        /// The destination address of the transfer: a group's, or this node's.
         dest: Ipv4Addr,
         /// The sending node.
         source: NodeId,
-        /// How many bytes we can take.
+        /// Capacity of the receive buffer in bytes.
         expected_bytes: u64,
     },
-    /// Asks how a session stands. Answer: `Report`.
+    /// Reads the progress of a session. Output: `Report`.
     SessionReport {
         /// The session.
         session: SessionId,
     },
-    /// Ends a session at once and tells its peers; one that has ended stays as it is. Answer: `Done`.
+    /// Cancels a session immediately and notifies its peers; a session that has ended is not changed. Output: `Done`.
     CancelSession {
         /// The session.
         session: SessionId,
     },
-    /// The controller says that a node is gone: sessions stop waiting for it. Answer: `Done`.
+    /// Ends the wait of sessions for a node that the controller has reported as gone. Output: `Done`.
     NodeGone {
         /// The node.
         node: NodeId,
-        /// Why, for the reports.
+        /// The reason, as shown in session reports.
         reason: String,
     },
 }
 
-/// The answer to a [`Command`].
+/// The result of a [`Command`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CommandOutput {
-    /// Carried out.
+    /// The command was executed.
     Done,
     /// The link's index.
     Link(LinkId),
@@ -240,15 +240,15 @@ pub enum CommandOutput {
     Sent(usize),
     /// The session's id.
     Session(SessionId),
-    /// How a session stands.
+    /// The progress of a session.
     Report(Box<SessionReport>),
 }
 
-/// Why a [`Command`] was refused. Nothing was changed.
+/// Why a [`Command`] was refused. The state of the engine is unchanged.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// No link to that node.
+    /// The node is no neighbour.
     #[error("node {0} is no neighbour of this node")]
     UnknownLink(NodeId),
     /// No such group in the directory.
@@ -263,56 +263,56 @@ pub enum CommandError {
     /// No route to the node.
     #[error("no route to node {0}")]
     NoRoute(NodeId),
-    /// The group has no tree that starts here.
+    /// This node has no route of the group that starts here.
     #[error("no routes of group {0} are installed here")]
     NoGroupRoutes(GroupId),
     /// The message does not fit one packet.
     #[error("a message of {len} bytes is larger than the largest, {max} bytes")]
     MessageTooLarge {
-        /// What was asked.
+        /// The requested length in bytes.
         len: usize,
-        /// What is possible.
+        /// The largest length in bytes.
         max: usize,
     },
-    /// Somebody listens to that flow already.
+    /// Another receiver matches that flow already.
     #[error(
         "a receiver for the flow from node {src_node}, port {src_port}, to port {dst_port} exists already"
     )]
     ReceiverExists {
         /// The sending node.
         src_node: NodeId,
-        /// Its port.
+        /// Its UDP port.
         src_port: u16,
-        /// Our port.
+        /// Destination port at this node.
         dst_port: u16,
     },
     /// No such receiver.
     #[error("receiver {0} is unknown or closed")]
     UnknownReceiver(ReceiverId),
-    /// No such session, or its record has gone.
+    /// No such session, or its report was discarded.
     #[error("session {0} is unknown here")]
     UnknownSession(SessionId),
-    /// A transfer of nothing.
+    /// The data of a transfer is empty.
     #[error("the buffer is empty")]
     EmptyBuffer,
-    /// A transfer to nobody.
+    /// The list of receivers is empty.
     #[error("no receivers are listed")]
     NoReceivers,
-    /// A receiver is listed twice, or is the sender itself.
+    /// A receiver is listed twice, is the sender itself, or does not have the destination address.
     #[error("node {0} cannot be a receiver of this transfer: {1}")]
     BadReceiver(NodeId, &'static str),
-    /// More than the protocol can number.
-    #[error("{len} bytes are more than one session carries, {max} bytes")]
+    /// The data exceeds the range of segment numbers or offsets.
+    #[error("a transfer of {len} bytes exceeds the largest, {max} bytes")]
     TooLarge {
-        /// What was asked.
+        /// The requested length in bytes.
         len: u64,
-        /// What is possible.
+        /// The largest length in bytes.
         max: u64,
     },
-    /// The sink could not be allocated.
+    /// The receive buffer could not be allocated.
     #[error("no memory for {0} bytes")]
     OutOfMemory(u64),
-    /// A link specification or another argument that cannot be.
+    /// An argument is out of range, such as a field of a link specification.
     #[error("{0}")]
     Invalid(String),
 }

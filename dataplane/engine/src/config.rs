@@ -1,11 +1,11 @@
-//! What a node and a link are told at the start: plain frozen structures with units in their names.
+//! Configuration of a node and of a link: plain structures with units in their field names.
 
 use std::net::Ipv4Addr;
 
 use crate::NodeId;
 
-/// The UDP port, on both sides, of the lossless protocol. Above Linux' ephemeral range (32768–60999), so that
-/// no ordinary socket of an application gets it by chance.
+/// The UDP port of the lossless protocol, source and destination. It lies above the ephemeral ports of Linux
+/// (32768–60999), so the kernel never assigns it to a socket of an application.
 pub const SESSION_PORT: u16 = 61_997;
 
 /// Default source port of messages from Python.
@@ -18,9 +18,10 @@ pub const DEFAULT_SERVER_PORT: u16 = 8_888;
 pub struct AddressPlan {
     /// Node *n* has `base_addr + n` on its TUN device.
     pub base_addr: Ipv4Addr,
-    /// The network all of them are in.
+    /// Mask of the network that contains all node addresses.
     pub net_mask: Ipv4Addr,
-    /// A second address `base + n` that never reaches TUN and belongs to the Python API, if there is one.
+    /// Base of a second range of addresses, `base + n`, which belong to the Python API and never reach TUN. `None`:
+    /// no such range.
     pub user_base_addr: Option<Ipv4Addr>,
     /// First address of the group pool.
     pub multicast_base: Ipv4Addr,
@@ -47,7 +48,7 @@ impl AddressPlan {
         Ipv4Addr::from(u32::from(self.base_addr).wrapping_add(node))
     }
 
-    /// The address that messages of a node carry: the user-space one where there is one.
+    /// The source address of a node's messages: the user-space address where the plan has one.
     #[must_use]
     pub fn user_addr(&self, node: NodeId) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.user_base_addr.unwrap_or(self.base_addr)).wrapping_add(node))
@@ -61,27 +62,28 @@ impl AddressPlan {
     }
 }
 
-/// What a hop does with the TTL of packets that it forwards.
+/// How a relay treats the TTL of packets that it forwards.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum TtlMode {
-    /// Every relay takes one, as a router does (RFC 1812, section 5.3.1). Traceroute shows the hops.
+    /// Every relay decrements the TTL, as a router does (RFC 1812, section 5.3.1). Traceroute shows the hops.
     #[default]
     Uniform,
-    /// The overlay is one hop to IP; loops are cut by the hop count that travels with the packet
-    /// ([`crate::Packet::hops`]). For topologies with paths of more than 255 links.
+    /// Relays leave the TTL unchanged: the overlay is one hop to IP, as in the pipe model of RFC 3443. Forwarding
+    /// loops end by the hop count that the packet carries ([`crate::Packet::hops`]). For topologies with paths of
+    /// more than 255 links.
     Pipe,
 }
 
 /// Limits of the lossless protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// How long a sender waits for receivers that are not ready yet, in milliseconds.
+    /// How long a sender waits for receivers that have not accepted its offer, in milliseconds.
     pub ready_grace_ms: u64,
-    /// After how much silence a peer is given up, in milliseconds.
+    /// Time without a message after which a peer is considered failed, in milliseconds.
     pub peer_timeout_ms: u64,
-    /// How long a receiver waits for its sender to appear, in milliseconds.
+    /// How long a receiver waits for the first message of its sender, in milliseconds.
     pub start_timeout_ms: u64,
-    /// Upper bound of unacknowledged bytes in flight.
+    /// Upper bound of unacknowledged payload in flight, in bytes.
     pub window_bytes: u64,
 }
 
@@ -96,36 +98,37 @@ impl Default for SessionConfig {
     }
 }
 
-/// Everything that one [`crate::Engine`] is told at its start.
+/// The configuration of one [`crate::Engine`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
     /// This node.
     pub node_id: NodeId,
-    /// Its name; random streams of its links derive from it.
+    /// Its name; the random streams of its links are derived from it.
     pub name: String,
     /// How ids map to addresses.
     pub addresses: AddressPlan,
-    /// Random bits that no other life of a node has: the numbers of its transfers derive from them. The runtime
-    /// draws them from the kernel for every node that it takes in; a simulation sets them, to be repeatable.
+    /// The incarnation: random bits from which the numbers of this node's transfers are derived. They differ in every
+    /// start of a node. The runtime reads them from the kernel's random number generator; a simulation sets them, so
+    /// that runs are repeatable.
     pub incarnation: u64,
-    /// The number that a session of an earlier engine of this node had last: numbers are never used again.
+    /// The highest session id of an earlier engine of this node: session ids are never reused.
     pub last_session: crate::SessionId,
-    /// Largest IP packet of one segment.
+    /// Largest IP packet of one segment, in bytes.
     pub mtu: u16,
-    /// The lab's seed.
+    /// The seed of the lab's random numbers.
     pub seed: u64,
-    /// Source port of messages that name none.
+    /// Source port of messages that specify none.
     pub client_port: u16,
-    /// Destination port of messages that name none.
+    /// Destination port of messages that specify none.
     pub server_port: u16,
-    /// What relays do with TTL.
+    /// How relays treat the TTL.
     pub ttl_mode: TtlMode,
     /// Limits of lossless sessions.
     pub sessions: SessionConfig,
 }
 
 impl NodeConfig {
-    /// A node with the defaults of the rendered TOML files.
+    /// A configuration with the defaults of the rendered TOML files.
     #[must_use]
     pub fn new(node_id: NodeId) -> Self {
         Self {
@@ -144,25 +147,26 @@ impl NodeConfig {
     }
 }
 
-/// What a link does to the packets that leave on it, in one direction. The default does nothing.
+/// Impairments of a link in one direction, applied to outgoing packets. The default has none.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct LinkSpec {
-    /// Bits per second, counted with IP headers of every MTU segment.
+    /// Rate in bits per second; IP and transport headers of every MTU segment count.
     pub rate_bps: Option<u64>,
     /// Constant one-way delay in microseconds.
     pub delay_us: u64,
     /// Probability that a segment is lost, 0 to 1.
     pub loss: f64,
-    /// Longest queue in front of the serializer, in bytes; without a rate, the most that is under way in the delay.
+    /// Queue limit in bytes. With a rate it bounds the queue of the serializer, without one the packets in the delay
+    /// queue.
     pub limit_bytes: Option<u64>,
-    /// The same in MTU segments; with both, the tighter one drops.
+    /// Queue limit in MTU segments. When both limits are set, the one that is reached first drops packets.
     pub limit_packets: Option<u64>,
-    /// Largest IP packet of one segment that the link carries.
+    /// Largest IP packet of one segment that the link carries, in bytes. `None`: no limit of its own.
     pub mtu: Option<u16>,
 }
 
 impl LinkSpec {
-    /// Whether the link changes nothing about time, order or loss.
+    /// Whether the link has no rate, delay, loss or limit.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.rate_bps.is_none() && self.delay_us == 0 && self.loss == 0.0

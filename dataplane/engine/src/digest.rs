@@ -1,19 +1,22 @@
-//! The digest of a transfer, computed by its sender and by each receiver.
+//! The digest of a transfer, computed by its sender and by each receiver, which compare it at the end.
 //!
-//! It is the sum of the digests of all segments, each times an odd number that stands for its place:
+//! It is the sum of the digests of all segments, each multiplied by an odd number that depends on the segment's
+//! index:
 //!
 //! ```text
 //! Σ (2 · index + 1) · XXH3-128(segment)   modulo 2¹²⁸
 //! ```
 //!
-//! So it covers where bytes belong as well, and a segment can be digested when it is handled, in the cache, in whatever
-//! order segments come. Each counts once: who digests knows which of them are there.
+//! The digest therefore depends on the position of each segment but not on the order of computation: a segment is
+//! digested while it is in the CPU cache, in the order of arrival. Each segment must be added exactly once; the
+//! caller tracks which segments were added.
 //!
-//! It guards against our own mistakes: bytes of another transfer, of an earlier life of a node, or changed under
-//! us. Links are authenticated by themselves, so nobody forges it, and speed decides: XXH3 with 128 bits, in the
-//! implementation of `twox-hash` because that one picks its instructions when it runs (wheels are built for any
-//! x86-64). One call for each segment, because the state of its streaming hasher lives in memory: between the copies of
-//! a transfer of 90 MB to three receivers that hashed 17 GB/s, against 51 GB/s alone in a loop.
+//! The digest detects errors, not attacks: bytes of another transfer, of an earlier incarnation of a node, or bytes
+//! that were changed in memory. Links are authenticated separately, so a fast hash without cryptographic strength
+//! suffices: XXH3 with 128 bits, in the implementation of `twox-hash`, which selects its instructions at run time
+//! (wheels are built for any x86-64). It is called once per segment because the state of its streaming hasher is kept
+//! in memory: between the copies of a transfer of 90 MB to three receivers the streaming hasher reached 17 GB/s,
+//! against 51 GB/s alone in a loop.
 
 use std::fmt;
 
@@ -50,12 +53,12 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A digest of segments that come one after the other.
+/// Accumulates the digests of segments.
 #[derive(Debug, Default)]
 pub(crate) struct Digester(Digest);
 
 impl Digester {
-    /// Takes in a segment, which must not have been taken in before.
+    /// Adds a segment, which must not have been added before.
     #[inline]
     pub(crate) fn add(&mut self, index: u32, segment: &[u8]) {
         let place = 2 * u128::from(index) + 1;
@@ -74,14 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_of_one_segment_is_the_published_one() {
-        // XXH3 is specified; two builds of this program must agree across versions of the library.
+    fn the_digest_of_one_segment_is_the_published_value() {
+        // XXH3 is specified, so builds with different versions of the library must agree.
         assert_eq!(format!("{:?}", Digest::of(b"abc", 3)), "06b05ab6733a618578af5f94892f3950");
     }
 
     proptest! {
         #[test]
-        fn the_order_does_not_matter_but_the_place_does(
+        fn the_digest_depends_on_the_index_of_a_segment_and_not_on_the_order_of_computation(
             bytes in proptest::collection::vec(any::<u8>(), 2..5000), unit in 1usize..700, from: usize, to: usize,
         ) {
             let whole = Digest::of(&bytes, unit);
@@ -100,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn a_byte_that_differs_makes_another_digest(
+        fn a_changed_byte_changes_the_digest(
             mut bytes in proptest::collection::vec(any::<u8>(), 1..5000), unit in 1usize..700, at: usize, by in 1u8..,
         ) {
             let whole = Digest::of(&bytes, unit);

@@ -1,12 +1,12 @@
-//! Flows that enter or leave the overlay at this node, counted in a table that never grows past its bound.
+//! Flow counters of this node: a set-associative table of fixed size for flows that enter or leave the overlay here.
 
 use std::net::Ipv4Addr;
 
 use crate::{FlowStats, Packet};
 
-/// Flows that one node remembers. In a full bucket the oldest entry is replaced by a new one.
+/// Number of entries. A new flow replaces the oldest entry of a full set.
 const SLOTS: usize = 256;
-/// Places that a flow may take: few, so that a look-up stays in one or two cache lines.
+/// Associativity: entries that a flow may occupy; few, so that a look-up reads one or two cache lines.
 const WAYS: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Entry {
 
 #[derive(Debug, Default)]
 pub(crate) struct Flows {
-    /// Empty until the first packet, then [`SLOTS`] places in groups of [`WAYS`].
+    /// Empty until the first packet, then [`SLOTS`] entries in sets of [`WAYS`].
     slots: Vec<Option<Entry>>,
     /// Counts packets; serves as the age of entries.
     uses: u64,

@@ -1,18 +1,18 @@
-//! Multicast groups: the directory, our membership, and our place in their trees.
+//! Multicast groups: the directory, this node's membership, and its forwarding entries in the multicast trees.
 
 use std::collections::BTreeMap;
 
 use crate::link::Links;
 use crate::{GroupId, GroupInfo, GroupRoute, LinkId, TreeId};
 
-/// Our place in one tree.
+/// This node's forwarding entry in one tree.
 #[derive(Debug)]
 pub(crate) struct Branch {
     pub tree_id: TreeId,
     pub links: Vec<LinkId>,
 }
 
-/// A group as this node knows it.
+/// The state of a group at this node.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub info: Option<GroupInfo>,
@@ -22,7 +22,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The tree that packets take.
+    /// The forwarding entry of the tree that packets use: the lowest tree id.
     pub(crate) fn branch(&self) -> Option<&Branch> {
         self.branches.first()
     }
@@ -46,7 +46,7 @@ impl Groups {
         group.info = Some(info);
     }
 
-    /// Takes a group out of the directory, with its routes. True when it was there.
+    /// Removes a group from the directory, with its routes. True when it was present.
     pub(crate) fn uninstall(&mut self, id: GroupId) -> bool {
         self.forget_addr(id);
         let Some(group) = self.groups.get_mut(&id) else {

@@ -1,4 +1,4 @@
-//! What goes in and out of the engine besides return values: packets to send, messages to hand over, events.
+//! Outputs of the engine besides return values: packets to send, messages to deliver, and events.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -6,26 +6,26 @@ use std::sync::Arc;
 
 use crate::{GroupId, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState};
 
-/// The effects of one or more calls into the engine, and the pool that its packets come from.
+/// The outputs of one or more calls to the engine, and the pool that provides its packets.
 ///
-/// The driver keeps one per shard, hands it to every call, carries out what it holds, and clears it. The
-/// vectors keep their capacity, so a warmed-up driver allocates nothing.
+/// The driver keeps one per shard, passes it to every call, executes its contents, and clears it. The vectors keep
+/// their capacity, so a driver in steady state allocates nothing.
 #[derive(Debug)]
 pub struct Io {
-    /// Where new packets come from and where finished ones go.
+    /// The pool that new packets are taken from and finished packets are returned to.
     pub pool: Pool,
-    /// Packets to hand to a neighbour, in order.
+    /// Packets to send to neighbours, in order.
     pub transmits: Vec<(LinkId, Packet)>,
-    /// Packets for the local TUN device, in order. Write [`Packet::patched_ip_header`], then the rest.
+    /// Packets for the local TUN device, in order. Write [`Packet::patched_ip_header`], then the remaining bytes.
     pub tun: Vec<Packet>,
     /// Messages for local receivers.
     pub deliveries: Vec<Delivery>,
-    /// What the node should know.
+    /// Events for the owner of the node.
     pub events: Vec<Event>,
 }
 
 impl Io {
-    /// Empty effects around a pool.
+    /// Empty outputs with a pool.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Io {
         }
     }
 
-    /// Whether there is nothing to carry out.
+    /// Whether there is no output to execute.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.transmits.is_empty()
@@ -50,17 +50,17 @@ impl Io {
 /// A message for a receiver that was registered with [`crate::Command::RegisterReceiver`].
 #[derive(Debug)]
 pub struct Delivery {
-    /// Whose message it is.
+    /// The receiver that the message is for.
     pub receiver: ReceiverId,
     /// The packet that carries it; the payload is [`Delivery::payload`]. Dropping it recycles the buffer.
     pub packet: Packet,
-    /// Where the payload starts in the packet.
+    /// Offset of the payload in the packet, in bytes.
     pub payload_offset: u32,
     /// Bytes of payload.
     pub payload_len: u32,
     /// Sender's address.
     pub src_ip: Ipv4Addr,
-    /// The address it was sent to: ours, or a group's.
+    /// The destination address: this node's, or a group's.
     pub dst_ip: Ipv4Addr,
     /// Sender's UDP port.
     pub src_port: u16,
@@ -81,7 +81,7 @@ impl Delivery {
     }
 }
 
-/// The bytes that a session received. Cloning copies no byte.
+/// The bytes that a session received. Cloning does not copy them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceivedBytes(pub Arc<Vec<u8>>);
 
@@ -91,7 +91,7 @@ impl fmt::Debug for ReceivedBytes {
     }
 }
 
-/// Something that happened in the engine and that the node's owner may be waiting for.
+/// A change of state in the engine that the owner of the node may wait for.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -127,7 +127,7 @@ pub enum Event {
         group_id: GroupId,
         /// The root of the trees.
         source: NodeId,
-        /// How many trees now have a route here.
+        /// Number of trees with a route at this node.
         routes: u32,
     },
     /// A session of this node has begun.
@@ -135,15 +135,16 @@ pub enum Event {
         /// The session.
         session: SessionId,
     },
-    /// A session of this node ended, one way or the other. The engine keeps nothing of it that its owner may ask for.
+    /// A session of this node ended, successfully or not. The event hands over the received data; the engine keeps
+    /// none of it.
     SessionFinished {
-        /// The session, and how it ended: on the sending side `Complete` only when every listed receiver has
-        /// confirmed every byte by their digest.
+        /// The session and its result: on the sending side `Complete` only when every listed receiver has confirmed
+        /// every byte by the digest.
         report: Box<SessionReport>,
-        /// What a receiving session got, when it is complete.
+        /// The received bytes of a receiving session that is complete.
         data: Option<ReceivedBytes>,
     },
-    /// A receiver of a session of ours changed its state (ready, complete, left, …).
+    /// A receiver of a sending session of this node changed its state (ready, complete, left, …).
     SessionPeer {
         /// The session.
         session: SessionId,

@@ -1,8 +1,9 @@
-//! The pure core of a node: packets, commands and time go in; packets, messages, events and one deadline come out.
+//! The packet engine of one node, without I/O: packets, commands and the time are arguments; packets, messages,
+//! events and one deadline are results.
 //!
-//! One [`Engine`] is one node. It owns no socket, thread or clock, so a driver can run a thousand of them in a
-//! few threads, and a simulator can run them in virtual time. The verbs are always the same: `handle_*` for
-//! what arrives, `poll_*` for what wants to leave.
+//! One [`Engine`] is one node. It owns no socket, thread or clock, so a driver can run a thousand of them in a few
+//! threads, and a simulator can run them in virtual time. Methods `handle_*` take input, methods `poll_*` return
+//! output.
 //!
 //! ```text
 //!             handle_tun ──▶ ┌───────────────────────────────┐ ──▶ Io::tun         to the application
@@ -12,8 +13,8 @@
 //!          poll_transmit ──▶ └───────────────────────────────┘ ──▶ poll_deadline
 //! ```
 //!
-//! A packet that only passes through costs a table look-up, a TTL step and a counter per hop, and allocates
-//! nothing. Impairments are applied on the outgoing side of a link and cost nothing where there are none.
+//! Forwarding a packet costs a table look-up, a TTL decrement and a counter per hop, and allocates nothing.
+//! Impairments are applied on the outgoing side of a link; a link without impairments skips them.
 
 #![forbid(unsafe_code)]
 
@@ -48,7 +49,7 @@ pub type GroupId = u32;
 pub type TreeId = u32;
 /// A registered receiver, local to one engine.
 pub type ReceiverId = u64;
-/// A lossless session of one engine: counted from 1 and never used again. The other side counts for itself.
+/// A lossless session of one engine: counted from 1 and never reused. Each side of a transfer has its own id for it.
 pub type SessionId = u64;
 
 pub use buffer::{Depot, HEADROOM, LARGE, SMALL};

@@ -1,9 +1,9 @@
-//! One IP packet on its way, or one super-packet that stands for many.
+//! One IP packet, or one super-packet that represents many segments.
 //!
-//! A packet is a view into a pooled buffer, with the virtio header by value and with the few facts that every
-//! hop asks for parsed once. Hops never write into the buffer: the TTL that they take is added up beside it and
-//! applied when the packet leaves for a wire ([`Packet::patched_ip_header`]). That is what lets multicast share
-//! one buffer among all its copies.
+//! A packet is a view into a pooled buffer, with its virtio header and the header fields that every hop needs, parsed
+//! once. Hops never write to the buffer: TTL decrements are counted beside it and applied when the packet is written
+//! to a device or a socket ([`Packet::patched_ip_header`]). All copies of a multicast packet can therefore share one
+//! buffer.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::wire::{ip, PacketError};
 /// Bytes of the longest IPv4 header (RFC 791, section 3.1).
 pub const MAX_IP_HEADER: usize = 60;
 
-/// What the engine knows about a packet after parsing it once.
+/// The parsed header fields of a packet.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Meta {
     pub src: u32,
     pub dst: u32,
     /// Bytes of the payload plus the headers of every segment.
     pub wire: u32,
-    /// Bytes of the IP packet by its header; what lies behind them in the buffer is padding.
+    /// Total length of the IP header (RFC 791) in bytes; bytes behind it in the buffer are padding.
     pub total: u16,
     /// MTU segments, at most [`MAX_SEGMENTS`].
     pub segments: u16,
@@ -31,7 +31,7 @@ pub(crate) struct Meta {
     pub ihl: u8,
     pub protocol: u8,
     pub ttl: u8,
-    /// More fragments, or a fragment offset.
+    /// Set when the packet is a fragment: more fragments follow, or its fragment offset is not zero.
     pub fragment: bool,
 }
 
@@ -60,34 +60,34 @@ impl Packet {
         }
     }
 
-    /// The IP packet as it lies in the buffer: its TTL is the one it entered with.
+    /// The IP packet as stored in the buffer, with the TTL that it had when it entered the engine.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         let start = self.offset as usize;
         &self.storage()[start..start + self.len as usize]
     }
 
-    /// The same for writing, when nobody shares the buffer. What is parsed already stays as it was.
+    /// The same for writing; `None` while the buffer is shared. Parsed fields are not updated.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         let (start, len) = (self.offset as usize, self.len as usize);
         self.storage_mut().map(|storage| &mut storage[start..start + len])
     }
 
-    /// The whole buffer for a reader to fill, when nobody shares it. Follow with [`Packet::set_frame`].
+    /// The whole buffer, to be filled by a reader; `None` while it is shared. Follow with [`Packet::set_frame`].
     ///
-    /// By convention the IP packet starts at [`HEADROOM`], so that a virtio header read in front of it lands at
-    /// `HEADROOM - VnetHeader::LEN`.
+    /// By convention the IP packet starts at [`HEADROOM`], so a virtio header read in front of it starts at `HEADROOM
+    /// - VnetHeader::LEN`.
     pub fn storage_mut(&mut self) -> Option<&mut [u8]> {
         Arc::get_mut(self.buffer.as_mut()?).map(Buffer::bytes_mut)
     }
 
-    /// Says where in the buffer the IP packet lies. Whatever was known about an earlier content is forgotten.
+    /// Sets the position of the IP packet in the buffer. Parsed fields of earlier content are reset.
     ///
     /// # Panics
     ///
-    /// When the frame does not lie inside the buffer.
+    /// When the frame exceeds the buffer.
     pub fn set_frame(&mut self, offset: usize, len: usize, vnet: VnetHeader) {
-        assert!(offset + len <= self.capacity(), "a frame outside its buffer");
+        assert!(offset + len <= self.capacity(), "a frame exceeds its buffer");
         self.offset = offset as u32;
         self.len = len as u32;
         self.vnet = vnet;
@@ -104,25 +104,25 @@ impl Packet {
         Some(())
     }
 
-    /// Another holder of the same bytes.
+    /// Another reference to the same buffer.
     #[must_use]
     pub fn clone_ref(&self) -> Packet {
         Packet { buffer: self.buffer.clone(), ..*self }
     }
 
-    /// Bytes of the IP packet.
+    /// Length of the IP packet in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether nothing was put into it yet.
+    /// Whether the packet has no bytes yet.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes of the whole buffer.
+    /// Size of the whole buffer in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.storage().len()
@@ -134,24 +134,24 @@ impl Packet {
         self.vnet
     }
 
-    /// Relays passed so far, in this process and, if the links carry it, before.
+    /// Number of relays that forwarded the packet, in this process and, where links transmit the hop count, before.
     #[must_use]
     pub const fn hops(&self) -> u16 {
         self.hops
     }
 
-    /// Restores the hop count of a packet that came over a wire. Call after [`Packet::set_frame`].
+    /// Sets the hop count of a packet that was received from a link. Call after [`Packet::set_frame`].
     pub fn set_hops(&mut self, hops: u16) {
         self.hops = hops;
     }
 
-    /// MTU segments that the packet stands for (1 until an engine has seen it).
+    /// Number of MTU segments that the packet represents (1 until an engine has parsed it).
     #[must_use]
     pub fn segments(&self) -> u32 {
         u32::from(self.meta.segments.max(1))
     }
 
-    /// Bytes that those segments take on a wire: payload once, headers for each.
+    /// Bytes of these segments on a wire: the payload once, headers for each segment.
     #[must_use]
     pub fn wire_bytes(&self) -> u64 {
         if self.meta.ihl == 0 {
@@ -160,20 +160,20 @@ impl Packet {
         u64::from(self.meta.wire)
     }
 
-    /// Writes the IP header as it has to leave: TTL less the relays passed, checksum updated (RFC 1624, eqn 3).
+    /// Writes the IP header for transmission: TTL reduced by the relays passed, checksum updated (RFC 1624, eqn 3).
     ///
-    /// Returns its length; the rest of the packet follows from there in [`Packet::bytes`]. Zero when no engine
-    /// has parsed the packet: then it leaves as it is.
+    /// Returns its length; the rest of the packet follows at this offset in [`Packet::bytes`]. Returns 0 when no
+    /// engine has parsed the packet: its header is then sent unchanged.
     pub fn patched_ip_header(&self, out: &mut [u8; MAX_IP_HEADER]) -> usize {
         let len = usize::from(self.meta.ihl);
         out[..len].copy_from_slice(&self.bytes()[..len]);
         if self.spent > 0 && len > 0 {
-            ip::spend_ttl(&mut out[..len], self.spent);
+            ip::reduce_ttl(&mut out[..len], self.spent);
         }
         len
     }
 
-    /// Applies what [`Packet::patched_ip_header`] says to the bytes themselves. False when they are shared.
+    /// Writes the header of [`Packet::patched_ip_header`] into the buffer. False while the buffer is shared.
     pub fn apply_ttl(&mut self) -> bool {
         let (spent, len) = (self.spent, usize::from(self.meta.ihl));
         if spent == 0 {
@@ -182,7 +182,7 @@ impl Packet {
         let Some(bytes) = self.bytes_mut() else {
             return false;
         };
-        ip::spend_ttl(&mut bytes[..len], spent);
+        ip::reduce_ttl(&mut bytes[..len], spent);
         self.meta.ttl -= spent;
         self.spent = 0;
         true
@@ -190,17 +190,16 @@ impl Packet {
 
     /// Parses the packet once; later calls cost a comparison.
     ///
-    /// This is where everything that came from outside is checked: afterwards every offset that the packet and its
-    /// virtio header state lies inside the packet, and no later stage looks again. The virtio header is rewritten to
-    /// say no more than that (`hdr_len` is ours, fields without meaning are zero), since it goes on to devices and
+    /// All input from outside is checked here: afterwards every offset in the packet and in its virtio header lies
+    /// inside the packet, and later stages do not check again. The virtio header is rewritten to contain only checked
+    /// fields (`hdr_len` is computed, fields without meaning are zero), because it is passed on to devices and
     /// neighbours.
     ///
-    /// `mtu` decides how many fragments a packet would be that is larger than one segment without being a
-    /// super-packet.
+    /// `mtu` (bytes) determines the number of fragments of a packet that exceeds one segment and is no super-packet.
     ///
     /// # Errors
     ///
-    /// When the bytes are no IPv4 packet, or lengths and segmentation contradict each other.
+    /// When the bytes are no IPv4 packet, or length and segmentation fields contradict each other.
     pub fn parse(&mut self, mtu: u16) -> Result<(), PacketError> {
         if self.meta.ihl != 0 {
             return Ok(());
@@ -220,8 +219,9 @@ impl Packet {
         self.meta.ttl - self.spent
     }
 
-    /// Takes one from the TTL. False when nothing would be left: the packet must not go on.
-    pub(crate) fn spend_hop(&mut self, take_ttl: bool) -> bool {
+    /// Counts one hop and decrements the TTL if `take_ttl` is set. False when the TTL or the hop limit is exhausted:
+    /// the packet must not be forwarded.
+    pub(crate) fn count_hop(&mut self, take_ttl: bool) -> bool {
         if take_ttl {
             if self.remaining_ttl() <= 1 {
                 return false;
@@ -232,14 +232,14 @@ impl Packet {
         self.hops < MAX_HOPS
     }
 
-    /// What follows the IP and transport headers.
+    /// The bytes behind the IP and transport headers.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes()[usize::from(self.meta.header)..]
     }
 
-    /// Cuts off what follows a UDP datagram inside its IP packet, as a host does before it hands the datagram on.
-    /// False when the UDP length contradicts the packet. A super-packet's length field covers all its datagrams, or
-    /// one, depending on who made it, and is not asked.
+    /// Removes the bytes behind a UDP datagram inside its IP packet, as a host does before delivery. False when the
+    /// UDP length contradicts the packet. The length field of a super-packet covers all its datagrams or one,
+    /// depending on its origin, and is not checked.
     pub(crate) fn trim_to_datagram(&mut self) -> bool {
         if self.vnet.is_super() {
             return true;
@@ -254,7 +254,7 @@ impl Packet {
         true
     }
 
-    /// Source and destination port of TCP and UDP; zeros for everything else and for fragments.
+    /// Source and destination port of TCP and UDP; zeros for other protocols and for fragments.
     pub(crate) fn ports(&self) -> (u16, u16) {
         if self.meta.fragment || !matches!(self.meta.protocol, ip::UDP | ip::TCP) {
             return (0, 0);
@@ -264,7 +264,7 @@ impl Packet {
         (u16::from_be_bytes([bytes[0], bytes[1]]), u16::from_be_bytes([bytes[2], bytes[3]]))
     }
 
-    /// A number that is equal for packets of one flow.
+    /// A hash of addresses, protocol and ports: equal for all packets of one flow.
     pub(crate) fn flow_hash(&self) -> u64 {
         let (src_port, dst_port) = self.ports();
         let ends = u64::from(self.meta.src) << 32 | u64::from(self.meta.dst);
@@ -272,7 +272,7 @@ impl Packet {
         crate::rng::mix(ends ^ crate::rng::mix(rest))
     }
 
-    /// Bytes of one segment with its headers. A large message counts as its fragments, which always fit.
+    /// Bytes of one segment with its headers. A large message counts as its fragments, which fit any MTU.
     pub(crate) fn segment_len(&self) -> usize {
         if self.vnet.is_super() {
             return usize::from(self.meta.header) + usize::from(self.vnet.gso_size);
@@ -284,7 +284,7 @@ impl Packet {
         }
     }
 
-    /// Bytes of memory that the packet keeps, shared or not.
+    /// Bytes of memory of the packet's buffer, shared or not.
     pub(crate) fn memory(&self) -> u32 {
         self.buffer.as_ref().map_or(0, |buffer| buffer.footprint() as u32)
     }
@@ -293,7 +293,7 @@ impl Packet {
         self.vnet = vnet;
     }
 
-    /// Adds bytes at the end. False when the buffer is shared or has no room. What is parsed stays as it was.
+    /// Appends bytes. False when the buffer is shared or has no room. Parsed fields are not updated.
     pub(crate) fn extend(&mut self, more: &[u8]) -> bool {
         let end = self.offset as usize + self.len as usize;
         let room = self.storage_mut().and_then(|storage| storage.get_mut(end..end + more.len()));
@@ -305,15 +305,15 @@ impl Packet {
         true
     }
 
-    /// Takes the packet for what its changed bytes now say. They must be a good packet.
-    pub(crate) fn recast(&mut self, vnet: VnetHeader) {
+    /// Parses the packet again after its headers were rewritten. The new headers must be valid.
+    pub(crate) fn reparse(&mut self, vnet: VnetHeader) {
         self.set_frame(self.offset as usize, self.len as usize, vnet);
         let parsed = self.parse(u16::MAX);
         debug_assert_eq!(parsed, Ok(()), "headers written for this packet");
     }
 
-    /// Carries hops and spent TTL over to a packet that was made from this one.
-    pub(crate) fn inherit(&mut self, from: &Packet) {
+    /// Copies the hop count and the TTL decrements from the packet that this one was made from.
+    pub(crate) fn copy_hops_from(&mut self, from: &Packet) {
         self.hops = from.hops;
         self.spent = from.spent;
     }
@@ -344,15 +344,14 @@ impl Drop for Packet {
     }
 }
 
-/// A packet that passed so many relays is in a loop. A line of 4,000 nodes has no longer path.
+/// Hop limit: a packet with more hops is in a forwarding loop. Paths in a line of 4,000 nodes are shorter.
 const MAX_HOPS: u16 = 4096;
 
-/// The most segments that a super-packet may stand for: Linux makes none smaller than 8 bytes of payload
-/// (`TCP_MIN_GSO_SIZE`), and 65,535 bytes hold fewer than this of them. It bounds what one frame of a neighbour can
-/// cost where a super-packet is taken apart.
+/// The most segments of a super-packet: Linux creates none with less than 8 bytes of payload (`TCP_MIN_GSO_SIZE`),
+/// and 65,535 bytes hold fewer than this. It bounds the cost of segmenting one frame of a neighbour.
 pub(crate) const MAX_SEGMENTS: usize = 8_192;
 
-/// Where TCP and UDP keep their checksum (RFC 9293, section 3.1; RFC 768).
+/// Offset of the checksum in the TCP and UDP headers (RFC 9293, section 3.1; RFC 768).
 pub(crate) const TCP_CHECKSUM: usize = 16;
 pub(crate) const UDP_CHECKSUM: usize = 6;
 const UDP_HEADER: usize = 8;
@@ -397,11 +396,12 @@ fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, VnetHeader),
     Ok((meta, vnet))
 }
 
-/// Checks a virtio header against the packet that it came with, and leaves of it what has a meaning.
+/// Checks a virtio header against its packet and clears fields without meaning.
 ///
-/// A super-packet's checksum lies where its protocol keeps it, because the headers of all its segments are made from
-/// the one that it has (the kernel asks for the same, `virtio_net_hdr_to_skb`). An ordinary packet may be one that
-/// carries another (a tunnel inside the node), so that its checksum may lie anywhere behind the IP header.
+/// The checksum of a super-packet must be at the offset of its transport protocol, because the headers of all
+/// segments are derived from the header of the super-packet (the kernel requires the same, `virtio_net_hdr_to_skb`).
+/// An ordinary packet may encapsulate another one (a tunnel inside the node), so its checksum may be anywhere behind
+/// the IP header.
 fn checked_vnet(vnet: VnetHeader, header: &ip::Ipv4, all: usize) -> Result<VnetHeader, PacketError> {
     let (ihl, len) = (usize::from(header.header_len), usize::from(header.total_len));
     let (start, offset) = (usize::from(vnet.csum_start), usize::from(vnet.csum_offset));

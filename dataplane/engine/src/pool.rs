@@ -1,8 +1,8 @@
-//! Buffers for packets: taken from the top of a stack, put back on the top, never allocated per packet.
+//! Packet buffers of a shard: free lists (last in, first out), so that no buffer is allocated per packet.
 //!
-//! A [`Pool`] belongs to one shard and is used without a lock. Pools of one process share a [`Depot`], so that
-//! a flow that crosses shards in one direction only does not make one shard allocate for ever while the other
-//! frees: full pools hand batches to the depot, empty ones take batches from it, under one lock per batch.
+//! A [`Pool`] belongs to one shard and is used without a lock. Pools of one process share a [`Depot`], so that a flow
+//! that crosses shards in one direction does not make one shard allocate continually while the other frees: full
+//! pools move batches of buffers to the depot, empty ones take batches from it, under one lock per batch.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool that keeps at most `limit` buffers of each size before it hands some to the depot.
+    /// A pool that keeps at most `limit` buffers of each size class before it moves a batch to the depot.
     #[must_use]
     pub fn new(depot: Arc<Depot>, limit: usize) -> Self {
         let limit = limit.max(2 * BATCH);
-        // Room for the batch above the limit, so that the stacks themselves never grow on the fast path.
+        // Capacity for one batch above the limit, so that the free lists never grow on the fast path.
         let stacks = std::array::from_fn(|_| Vec::with_capacity(limit + BATCH));
         Self { stacks, depot, limit, allocated: 0 }
     }
@@ -34,7 +34,7 @@ impl Pool {
         Self::new(Depot::new(1024), 256)
     }
 
-    /// An empty packet with a large buffer, good for any packet that IPv4 allows.
+    /// An empty packet with a large buffer, which holds any IPv4 packet.
     #[must_use]
     pub fn get(&mut self) -> Packet {
         Packet::empty(self.buffer(SIZES.len() - 1))
@@ -47,11 +47,11 @@ impl Pool {
     /// When `len` is larger than a large buffer; callers check lengths against IPv4's 65,535 first.
     #[must_use]
     pub fn get_for(&mut self, len: usize) -> Packet {
-        assert!(len <= LARGE - HEADROOM, "no buffer holds {len} bytes");
+        assert!(len <= LARGE - HEADROOM, "no buffer size holds {len} bytes");
         Packet::empty(self.buffer(class_for(len)))
     }
 
-    /// Takes a packet back. The buffer is kept when nobody else holds it.
+    /// Returns a packet to the pool. The buffer is kept when this was its last reference.
     pub fn put(&mut self, mut packet: Packet) {
         let Some(buffer) = packet.release() else {
             return;
@@ -65,7 +65,7 @@ impl Pool {
         }
     }
 
-    /// The same packet in the smallest buffer that holds it. Worth it for packets that will wait in a queue.
+    /// The same packet in the smallest buffer that holds it. Saves memory for packets that wait in a queue.
     #[must_use]
     pub fn compact(&mut self, packet: Packet) -> Packet {
         if packet.capacity() <= SIZES[class_for(packet.len())] {
@@ -83,7 +83,7 @@ impl Pool {
         packet.copy_into(buffer)
     }
 
-    /// A copy of `packet` in a large buffer, where more can follow.
+    /// A copy of `packet` in a large buffer, to which bytes can be appended.
     #[must_use]
     pub(crate) fn copy_with_headroom(&mut self, packet: &Packet) -> Packet {
         packet.copy_into(self.buffer(SIZES.len() - 1))
@@ -115,7 +115,7 @@ mod tests {
     use crate::buffer::PAGE;
 
     #[test]
-    fn a_buffer_that_was_put_back_is_taken_again() {
+    fn a_returned_buffer_is_reused() {
         let mut pool = Pool::standalone();
         for _ in 0..1000 {
             let packet = pool.get();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_waits_keeps_at_most_four_times_its_bytes() {
+    fn a_queued_packet_occupies_at_most_four_times_its_length() {
         let mut pool = Pool::standalone();
         for len in [1_500, 1_984, 1_985, 4_000, 8_128, 8_129, 20_000, 24_512, 24_513, 65_535] {
             let mut packet = pool.get();
@@ -139,17 +139,17 @@ mod tests {
     }
 
     #[test]
-    fn large_buffers_begin_at_a_page() {
+    fn large_buffers_are_page_aligned() {
         let mut pool = Pool::standalone();
         let packets: Vec<Packet> = (0..8).map(|_| pool.get()).collect();
         for mut packet in packets {
-            let storage = packet.storage_mut().expect("a fresh buffer");
+            let storage = packet.storage_mut().expect("a new buffer");
             assert_eq!((storage.len(), storage.as_ptr() as usize % PAGE), (LARGE, 0));
         }
     }
 
     #[test]
-    fn a_flow_that_crosses_pools_one_way_stops_allocating() {
+    fn a_flow_that_crosses_pools_in_one_direction_stops_allocating() {
         let depot = Depot::new(1024);
         let mut source = Pool::new(depot.clone(), 64);
         let mut sink = Pool::new(depot, 64);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_buffer_comes_back_with_its_last_holder() {
+    fn a_shared_buffer_returns_to_the_pool_with_its_last_reference() {
         let mut pool = Pool::standalone();
         let packet = pool.get();
         let other = packet.clone_ref();

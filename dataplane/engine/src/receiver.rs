@@ -1,4 +1,4 @@
-//! Receivers: flows of UDP messages that belong to the Python side instead of TUN.
+//! Receivers: UDP flows that are delivered to Python instead of TUN.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -43,12 +43,12 @@ impl Receivers {
         self.by_flow.is_empty()
     }
 
-    pub(crate) fn wants(&self, filter: &FlowFilter) -> bool {
+    pub(crate) fn matches_flow(&self, filter: &FlowFilter) -> bool {
         self.by_flow.contains_key(filter)
     }
 
-    /// Turns a packet into deliveries: one per datagram, small ones in small buffers. Hands the packet back
-    /// when no receiver wants its flow.
+    /// Converts a packet to deliveries: one per datagram, small ones in small buffers. Returns the packet when no
+    /// receiver matches its flow.
     pub(crate) fn deliver(&mut self, filter: &FlowFilter, packet: Packet, io: &mut Io) -> Option<Packet> {
         let Some(receiver) = self.by_flow.get_mut(filter) else {
             return Some(packet);

@@ -1,9 +1,10 @@
-//! Seeded random numbers: one independent stream per link and direction, equal on every run and machine.
+//! Seeded random numbers: one independent stream per link and direction, reproducible on every machine.
 
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Mixes the bits of a number so that near inputs have far outputs (the finaliser of SplitMix64, Steele et al. 2014).
+/// Mixes the bits of a number so that similar inputs have unrelated outputs (the finaliser of SplitMix64, Steele et
+/// al. 2014).
 pub(crate) const fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -15,11 +16,11 @@ pub(crate) const fn mix(value: u64) -> u64 {
 pub(crate) struct Rng(Xoshiro256PlusPlus);
 
 impl Rng {
-    /// A stream that depends on a seed and on names, and on nothing else.
+    /// A stream that depends only on a seed and on names.
     pub(crate) fn new(seed: u64, names: &[&str]) -> Self {
         let mut state = mix(seed ^ 0x9e37_79b9_7f4a_7c15);
         for name in names {
-            // FNV-1a, then mixed; the length keeps ("ab", "c") and ("a", "bc") apart.
+            // FNV-1a, then mixed; the length distinguishes ("ab", "c") from ("a", "bc").
             let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
@@ -28,7 +29,7 @@ impl Rng {
         Self(Xoshiro256PlusPlus::seed_from_u64(state))
     }
 
-    /// A stream of its own that starts from this one.
+    /// An independent stream that is seeded from this one.
     pub(crate) fn fork(&mut self) -> Self {
         Self::new(self.next(), &[])
     }
@@ -47,9 +48,9 @@ impl Rng {
 mod tests {
     use super::*;
 
-    /// A lab that is run again with its seed draws the same, also with a later version.
+    /// Runs of a lab with equal seeds draw equal numbers, with later versions of the program too.
     #[test]
-    fn the_numbers_of_a_seed_and_names_are_always_the_same() {
+    fn equal_seed_and_names_give_equal_numbers() {
         let mut rng = Rng::new(7, &["link", "node-1", "node-2"]);
         let mut fork = rng.clone().fork();
         assert_eq!(rng.next(), 0x0595_7bd3_89fc_9659);

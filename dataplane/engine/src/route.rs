@@ -1,11 +1,11 @@
-//! Unicast routes: one next hop per destination, and explicit routes for chosen pairs.
+//! Unicast forwarding table: one next hop per destination, and explicit routes for pairs of nodes.
 
 use std::collections::BTreeMap;
 
 use crate::link::{Links, NO_LINK};
 use crate::{LinkId, NodeId, PairRoute};
 
-/// Where unicast packets go from here.
+/// The unicast routes of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     /// Link per destination id; [`NO_LINK`] where there is none.
@@ -13,7 +13,8 @@ pub(crate) struct Routes {
     pairs: BTreeMap<(NodeId, NodeId), Pair>,
 }
 
-/// The explicit routes of a pair. `routes[i]` are the links of route `i` here, empty if it does not pass.
+/// The explicit routes of a pair. `routes[i]` are the outgoing links of route `i`, empty if it does not contain this
+/// node.
 #[derive(Debug, Default)]
 struct Pair {
     routes: Vec<Vec<LinkId>>,
@@ -47,9 +48,9 @@ impl Routes {
         !self.pairs.is_empty()
     }
 
-    /// The links for a packet of a pair with explicit routes; `None` when the table decides.
+    /// The outgoing links of a packet of a pair with explicit routes; `None` when the table applies.
     ///
-    /// `flow` is only asked when there is a choice.
+    /// `flow` is only called when the pair has several routes.
     #[inline]
     pub(crate) fn explicit(&self, src: NodeId, dst: NodeId, flow: impl FnOnce() -> u64) -> Option<&[LinkId]> {
         let routes = &self.pairs.get(&(src, dst))?.routes;
@@ -60,7 +61,7 @@ impl Routes {
         Some(&routes[chosen]).filter(|links| !links.is_empty()).map(Vec::as_slice)
     }
 
-    /// Whether packets of ours to a node have somewhere to go.
+    /// Whether packets from this node to another one have a route.
     pub(crate) fn reaches(&self, src: NodeId, dst: NodeId) -> bool {
         let explicit =
             self.pairs.get(&(src, dst)).is_some_and(|pair| pair.routes.iter().any(|links| !links.is_empty()));
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_names_neighbours_that_need_not_be_known_yet() {
+    fn a_table_may_name_neighbours_whose_links_are_added_later() {
         let (mut routes, mut links) = (Routes::default(), Links::default());
         routes.install(Some(vec![0, 0, 2, 3, 2]), vec![], &[], &mut links);
         assert_eq!(routes.towards(4), links.slot_for(2));
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_of_a_pair_spread_over_its_routes_and_stay_on_theirs() {
+    fn each_flow_of_a_pair_uses_one_of_its_routes_constantly() {
         let (mut routes, mut links) = (Routes::default(), Links::default());
         let route = |index, hop| PairRoute { src: 1, dst: 4, index, of: 2, next_hops: vec![hop] };
         routes.install(None, vec![route(0, 2), route(1, 3)], &[], &mut links);

@@ -1,39 +1,40 @@
-//! Counters, and the frozen picture of them that a node shows. Packets are always MTU segments.
+//! Counters, and snapshots of them. Packets are always counted in MTU segments.
 
 use std::net::Ipv4Addr;
 
 use crate::{LinkId, LinkSpec, NodeId, SessionReport};
 
-/// Why a packet did not go on.
+/// Why a packet was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum DropCause {
-    /// Drawn by the link's loss.
+    /// Emulated loss of the link.
     Loss,
     /// The link's queue was at its limit.
     QueueFull,
-    /// No route, a group without a tree here, or a group's packet from where its tree does not lead.
+    /// No route, a group without a tree at this node, or a packet of a group that returned to its source or by its
+    /// only outgoing link.
     NoRoute,
-    /// The TTL (or the hop count) was used up.
+    /// The TTL or the hop limit was exhausted.
     Ttl,
     /// The link was down.
     LinkDown,
-    /// The link's transport could not take it: overload of our own, not emulated.
+    /// The transport of the link had no room: overload of this machine, not emulated.
     Congested,
-    /// Not a packet we can read.
+    /// The packet is malformed.
     Malformed,
-    /// Larger than the link carries.
+    /// Larger than the MTU of the link.
     Mtu,
-    /// For this node's Python side, where nobody listens to the flow.
+    /// For the Python API of this node, where no receiver matches the flow.
     NoReceiver,
     /// The receiver's queue was full.
     ReceiverFull,
-    /// Not IPv4, or a kind of traffic the overlay does not carry.
+    /// Not IPv4, or traffic that the overlay does not carry.
     Unsupported,
 }
 
 impl DropCause {
-    /// All causes, in the order in which they are shown.
+    /// All causes, in the order of reports.
     pub const ALL: [DropCause; 11] = [
         Self::Loss,
         Self::QueueFull,
@@ -77,20 +78,20 @@ impl DropCounters {
         self.0[cause as usize] += packets;
     }
 
-    /// Moves the counts of another set into this one.
+    /// Adds the counts of another set to this one and clears the other.
     pub(crate) fn take(&mut self, other: &mut DropCounters) {
         for (own, more) in self.0.iter_mut().zip(&mut other.0) {
             *own += std::mem::take(more);
         }
     }
 
-    /// What was dropped for one cause.
+    /// Packets dropped for one cause.
     #[must_use]
     pub const fn get(&self, cause: DropCause) -> u64 {
         self.0[cause as usize]
     }
 
-    /// What was dropped in all.
+    /// Packets dropped for all causes.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
@@ -102,16 +103,16 @@ impl DropCounters {
     }
 }
 
-/// What went one way.
+/// Traffic in one direction.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Traffic {
-    /// Hand-overs: super-packets count once.
+    /// Frames: a super-packet counts once.
     pub frames: u64,
     /// MTU segments.
     pub packets: u64,
     /// Bytes of those segments, each with its IP and transport headers.
     pub bytes: u64,
-    /// What did not go on.
+    /// Dropped packets.
     pub drops: DropCounters,
 }
 
@@ -134,11 +135,11 @@ pub struct LinkStats {
     pub up: bool,
     /// Whether its transport is full at the moment.
     pub congested: bool,
-    /// What it does to packets that we send.
+    /// Impairments of packets that this node sends.
     pub spec: LinkSpec,
-    /// What we sent (after loss and queue), and what we dropped on the way out.
+    /// Packets sent (after loss and queue), and packets dropped before transmission.
     pub tx: Traffic,
-    /// What arrived.
+    /// Packets received.
     pub rx: Traffic,
     /// MTU segments waiting for the serializer or for their delay.
     pub queued_packets: u64,
@@ -165,22 +166,22 @@ pub struct FlowStats {
     pub bytes: u64,
 }
 
-/// A frozen picture of a node's counters.
+/// A snapshot of the counters of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeStats {
     /// The node.
     pub node_id: NodeId,
     /// Its links, by index.
     pub links: Vec<LinkStats>,
-    /// What came from the local application, and what of it was dropped before a link was chosen.
+    /// Packets from the local application, and those of them that were dropped before a link was selected.
     pub tun_rx: Traffic,
-    /// What went to the local application.
+    /// Packets to the local application.
     pub tun_tx: Traffic,
-    /// What was handed to receivers, and what they refused.
+    /// Packets delivered to receivers, and those that receivers refused.
     pub delivered: Traffic,
     /// Flows that enter or leave here.
     pub flows: Vec<FlowStats>,
-    /// Flows that no longer fitted the table.
+    /// Number of flows whose entries in the table were replaced.
     pub flows_forgotten: u64,
     /// Sessions, running and recently finished.
     pub sessions: Vec<SessionReport>,

@@ -1,4 +1,4 @@
-//! Time as the engine knows it: a number that somebody hands in.
+//! Points in time, as arguments of the engine: the engine reads no clock.
 
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A point in time, in nanoseconds since an origin that the driver chooses.
 ///
 /// All engines that exchange packets in one process share the origin; engines in different processes need not,
-/// because no instant ever travels in a packet.
+/// because packets contain no instants.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 

@@ -1,11 +1,11 @@
-//! The 10-byte header that travels with every packet: what the kernel calls `virtio_net_hdr`.
+//! The 10-byte header in front of every packet: `virtio_net_hdr` of the kernel.
 //!
-//! It says whether the packet is a super-packet (one header, many MTU segments) and whether its transport
-//! checksum still has to be completed. Layout and constants: virtio 1.2, section 5.1.6.
+//! It states whether the packet is a super-packet (one header, many MTU segments) and whether its transport checksum
+//! still has to be completed. Layout and constants: virtio 1.2, section 5.1.6.
 
 /// The checksum at `csum_start + csum_offset` holds only the pseudo-header sum (`VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 pub const F_NEEDS_CSUM: u8 = 1;
-/// The checksum was verified by whoever handed the packet over (`VIRTIO_NET_HDR_F_DATA_VALID`).
+/// The checksum was verified by the previous stage (`VIRTIO_NET_HDR_F_DATA_VALID`).
 pub const F_DATA_VALID: u8 = 2;
 
 /// Not a super-packet.
@@ -16,7 +16,7 @@ pub const GSO_TCPV4: u8 = 1;
 pub const GSO_TCPV6: u8 = 4;
 /// A UDP super-packet: every `gso_size` bytes of payload are one datagram (USO).
 pub const GSO_UDP_L4: u8 = 5;
-/// Bit added to the type when the TCP segments carry ECN congestion window reduced.
+/// Flag in the type: the TCP segments have the CWR flag (congestion window reduced, RFC 3168).
 pub const GSO_ECN: u8 = 0x80;
 
 /// The virtio network header, by value.
@@ -24,20 +24,20 @@ pub const GSO_ECN: u8 = 0x80;
 pub struct VnetHeader {
     /// [`F_NEEDS_CSUM`], [`F_DATA_VALID`].
     pub flags: u8,
-    /// One of the `GSO_*` constants, perhaps with [`GSO_ECN`].
+    /// One of the `GSO_*` constants, optionally with [`GSO_ECN`].
     pub gso_type: u8,
-    /// Bytes of IP and transport header in front of the payload (a hint of the kernel; we compute it).
+    /// Length of the IP and transport headers in bytes (a hint of the kernel; the engine computes it).
     pub hdr_len: u16,
     /// Payload bytes of one segment.
     pub gso_size: u16,
-    /// Where the checksummed region starts, from the start of the IP packet.
+    /// Offset of the checksummed region from the start of the IP packet, in bytes.
     pub csum_start: u16,
-    /// Where the checksum lies, from `csum_start`.
+    /// Offset of the checksum from `csum_start`, in bytes.
     pub csum_offset: u16,
 }
 
 impl VnetHeader {
-    /// Bytes that the header takes on a TUN device and on a link.
+    /// Length of the header in bytes.
     pub const LEN: usize = 10;
 
     /// Reads the header from its little-endian form.
@@ -73,7 +73,7 @@ impl VnetHeader {
         self.gso_type & !GSO_ECN
     }
 
-    /// Whether the packet stands for several segments.
+    /// Whether the packet is a super-packet.
     #[must_use]
     pub const fn is_super(self) -> bool {
         self.kind() != GSO_NONE
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_survives_its_bytes() {
+    fn a_header_is_read_as_it_was_written() {
         let header = VnetHeader {
             flags: F_NEEDS_CSUM,
             gso_type: GSO_TCPV4 | GSO_ECN,

@@ -1,6 +1,6 @@
-//! A warmed-up engine allocates nothing for packets that pass, and nothing per packet of a session.
+//! Test that an engine in steady state allocates nothing for forwarded packets, and nothing per packet of a session.
 
-// Counting allocations needs an allocator, and an allocator cannot be written without unsafe code.
+// A global allocator that counts allocations cannot be written without unsafe code.
 #![allow(unsafe_code, reason = "a counting global allocator")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -74,7 +74,7 @@ fn forwarding_allocates_nothing() {
 }
 
 #[test]
-fn a_shaped_link_allocates_nothing_once_its_queues_have_grown() {
+fn a_link_with_impairments_allocates_nothing_once_its_queues_have_grown() {
     let (mut io, mut nodes) = line();
     let spec = LinkSpec { rate_bps: Some(10_000_000_000), delay_us: 100, loss: 0.01, ..LinkSpec::default() };
     nodes[0].handle_command(Instant::ZERO, Command::SetLink { remote: 2, spec }, &mut io).expect("shaped");
@@ -92,7 +92,7 @@ fn a_shaped_link_allocates_nothing_once_its_queues_have_grown() {
         }
     };
     pass(30_000, &mut io);
-    // What chance has in store may need a few more buffers at once than there were before.
+    // Later random loss may queue more packets at once than before, so a few more buffers are provided.
     let sizes = [100, 60_000].into_iter().cycle().take(128);
     let spare: Vec<Packet> = sizes.map(|len| io.pool.get_for(len)).collect();
     spare.into_iter().for_each(|packet| io.pool.put(packet));
@@ -121,7 +121,7 @@ fn a_session_allocates_nothing_per_packet() {
     assert!(count < 10, "{count} allocations in 150 super-packets");
 }
 
-/// Three nodes in a row, with routes and a group that all belong to.
+/// Three nodes in a line, with routes and a group of which all are members.
 fn line() -> (Io, Vec<Engine>) {
     let mut io = Io::new(Pool::standalone());
     let mut nodes: Vec<Engine> = (1..=3).map(|id| Engine::new(NodeConfig::new(id))).collect();
@@ -147,7 +147,7 @@ fn line() -> (Io, Vec<Engine>) {
     (io, nodes)
 }
 
-/// Nodes are named 0 to 2 here, or by id 3 for the last one.
+/// Nodes are given as index 0 to 2, or as id 3 for the last one.
 fn command(nodes: &mut [Engine], io: &mut Io, node: usize, command: Command) -> CommandOutput {
     let index = if node > 2 || matches!(command, Command::ReceiveData { .. }) { node - 1 } else { node };
     let output = nodes[index].handle_command(Instant::ZERO, command, io).expect("accepted");
@@ -155,11 +155,11 @@ fn command(nodes: &mut [Engine], io: &mut Io, node: usize, command: Command) -> 
     output
 }
 
-/// Runs what a node has produced to completion.
+/// Forwards the output of a node until no node has output.
 fn run(nodes: &mut [Engine], io: &mut Io, mut at: usize) {
     let now = Instant(1);
     while let Some((link, packet)) = io.transmits.pop() {
-        // On a line of three only the middle has a choice.
+        // In a line of three only the middle node has two links.
         let next = match at {
             1 if link == BACK => 0,
             1 => 2,
@@ -175,7 +175,7 @@ fn run(nodes: &mut [Engine], io: &mut Io, mut at: usize) {
 fn super_packet(io: &mut Io, dst: [u8; 4]) -> Packet {
     let len: usize = 60_000;
     let mut packet = io.pool.get();
-    let header = &mut packet.storage_mut().expect("a fresh buffer")[HEADROOM..HEADROOM + 40];
+    let header = &mut packet.storage_mut().expect("a new buffer")[HEADROOM..HEADROOM + 40];
     header.fill(0);
     header[0] = 0x45;
     header[2..4].copy_from_slice(&(len as u16).to_be_bytes());

@@ -1,24 +1,24 @@
-//! What can go wrong when asking the kernel for something.
+//! Errors of system calls.
 //!
-//! Sorted by who can fix it: a missing device or permission is the machine owner's business, a taken name the
-//! lab's, anything else carries the operating system's own words.
+//! Classified by cause: a missing device or permission, a limit of the machine, a name that is in use, or any other
+//! error with the text of the operating system.
 
 use std::io;
 use std::path::PathBuf;
 
-/// The result of every fallible call in this crate, packet I/O excepted (which speaks plain `io::Result`).
+/// The result of every fallible call in this crate except packet I/O, which returns `io::Result`.
 pub type Result<T> = std::result::Result<T, KernelError>;
 
-/// A request to the kernel that was refused.
+/// A system call that failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
-    /// The TUN device node does not exist, or no driver stands behind it.
+    /// The TUN device node does not exist, or has no driver.
     #[error("no TUN device at {}: {source}", path.display())]
     NoTunDevice {
-        /// Where it was looked for.
+        /// The path of the device node.
         path: PathBuf,
-        /// The refusal.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The process lacks a capability or a file permission.
@@ -26,9 +26,9 @@ pub enum KernelError {
     NoPermission {
         /// What was attempted, as a verb phrase.
         what: &'static str,
-        /// The interface, path or namespace it was attempted on.
+        /// The interface, path or namespace concerned.
         subject: String,
-        /// The refusal.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// An interface or a path of that name is already in use.
@@ -36,23 +36,23 @@ pub enum KernelError {
     NameExists {
         /// What was attempted, as a verb phrase.
         what: &'static str,
-        /// The name that is taken.
+        /// The name in use.
         name: String,
     },
-    /// A name that the kernel cannot carry (empty, too long, or with forbidden characters).
+    /// An invalid interface name (empty, too long, or with forbidden characters).
     #[error("{name:?} cannot be an interface name: {reason}")]
     BadName {
         /// The name as given.
         name: String,
-        /// Which rule it breaks.
+        /// The rule that it violates.
         reason: &'static str,
     },
-    /// The kernel does not know how to do this at all.
+    /// The kernel does not support the operation.
     #[error("this kernel cannot {what}: {source}")]
     Unsupported {
         /// What was attempted, as a verb phrase.
         what: &'static str,
-        /// The refusal.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A limit of the machine or of the process was reached (file descriptors, memory, namespaces).
@@ -60,25 +60,25 @@ pub enum KernelError {
     Exhausted {
         /// What was attempted, as a verb phrase.
         what: &'static str,
-        /// What it was attempted on.
+        /// The object concerned.
         subject: String,
-        /// The refusal.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Any other refusal.
+    /// Any other error.
     #[error("cannot {what} ({subject}): {source}")]
     System {
         /// What was attempted, as a verb phrase.
         what: &'static str,
-        /// What it was attempted on.
+        /// The object concerned.
         subject: String,
-        /// The refusal.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl KernelError {
-    /// Sorts an operating-system error by its number.
+    /// Classifies an error of the operating system by its number (errno(3)).
     pub(crate) fn from_io(
         what: &'static str,
         subject: impl Into<String>,
@@ -111,7 +111,7 @@ impl KernelError {
         }
     }
 
-    /// The identifier that stays the same when the wording improves.
+    /// The stable identifier of the error.
     pub fn id(&self) -> &'static str {
         match self {
             Self::NoTunDevice { .. } => "kernel.tun_missing",
@@ -124,7 +124,7 @@ impl KernelError {
         }
     }
 
-    /// What the person at the machine can do about it, when we know.
+    /// A remedy for the user of the machine, where one is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoTunDevice { .. } => {
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_sorted_by_who_can_fix_them() {
+    fn errors_are_classified_by_their_number() {
         let sorted =
             |code| KernelError::from_io("try", "x", io::Error::from_raw_os_error(code)).id();
         assert_eq!(sorted(libc::EPERM), "kernel.permission");

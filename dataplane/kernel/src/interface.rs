@@ -1,7 +1,7 @@
 //! Addresses, state and routes of a network interface in the calling thread's namespace.
 //!
-//! Plain ioctls on a throw-away socket: they exist since forever, need no parsing, and five of them cost a few
-//! microseconds. IPv4 only, which is what the overlay speaks.
+//! It uses ioctls on a temporary socket (netdevice(7)): they exist in every kernel, need no parsing, and five of them
+//! cost a few microseconds. IPv4 only, as the overlay.
 
 use std::fs;
 use std::mem::size_of;
@@ -14,25 +14,25 @@ use rustix::net::{socket_with, AddressFamily, SocketFlags, SocketType};
 
 use crate::error::{KernelError, Result};
 
-/// Everything a node's interface needs before programs can use it.
+/// The configuration of a node's interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceSetup {
-    /// The address programs in the namespace will have.
+    /// The address of the interface.
     pub address: Ipv4Addr,
-    /// Length of the network prefix; the route to that network comes with the address.
+    /// Length of the network prefix in bits; the kernel adds the route to that network.
     pub prefix: u8,
     /// Largest IP packet in bytes.
     pub mtu: u32,
-    /// Packets the interface queues towards its reader; `None` keeps the kernel's 500.
+    /// Length of the transmit queue in packets; `None` keeps the kernel's 500.
     pub queue_packets: Option<u32>,
-    /// Further networks that are reached through this interface (address, prefix length).
+    /// Further networks that are routed through this interface (address, prefix length).
     pub routes: Vec<(Ipv4Addr, u8)>,
 }
 
-/// Applies a setup and brings the interface up.
+/// Applies a configuration and sets the interface up.
 pub fn configure(name: &str, setup: &InterfaceSetup) -> Result<()> {
     let control = Control::open()?;
-    silence_ipv6(name);
+    disable_ipv6(name);
     control.set_mtu(name, setup.mtu)?;
     if let Some(packets) = setup.queue_packets {
         control.set_queue(name, packets)?;
@@ -45,7 +45,7 @@ pub fn configure(name: &str, setup: &InterfaceSetup) -> Result<()> {
     Ok(())
 }
 
-/// Brings an interface up without changing anything else.
+/// Sets an interface up without other changes.
 pub fn bring_up(name: &str) -> Result<()> {
     Control::open()?.up(name)
 }
@@ -58,15 +58,16 @@ pub fn exists(name: &str) -> Result<bool> {
     Ok(found.is_ok())
 }
 
-/// Keeps the kernel from sending router solicitations and group reports into the overlay.
+/// Disables IPv6 on an interface, so that the kernel sends no router solicitations and group reports into the
+/// overlay.
 ///
-/// They would wake every node of an idle lab several times a minute. Best effort: a kernel without IPv6 has no such
-/// file, and a container's `/proc/sys` may be read-only; the packets are then merely dropped as not ours.
-fn silence_ipv6(name: &str) {
+/// They would wake every node of an idle lab several times a minute. Errors are ignored: a kernel without IPv6 has no
+/// such file, and `/proc/sys` of a container may be read-only; the packets are then dropped as unsupported.
+fn disable_ipv6(name: &str) {
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
 }
 
-/// The socket through which interfaces of this namespace are asked.
+/// The socket for interface ioctls in this namespace.
 struct Control(OwnedFd);
 
 impl Control {
@@ -122,7 +123,7 @@ impl Control {
 
     fn add_route(&self, name: &str, network: Ipv4Addr, prefix: u8) -> Result<()> {
         let mut device = Request::new(name)?.name;
-        // SAFETY: `rtentry` is plain data for which all zeroes is a valid "nothing given".
+        // SAFETY: `rtentry` is plain data for which all zeroes is a valid empty value.
         let mut entry: libc::rtentry = unsafe { std::mem::zeroed() };
         entry.rt_dst = socket_address(network);
         entry.rt_genmask = socket_address(netmask(prefix));
@@ -136,7 +137,7 @@ impl Control {
             )
         };
         match outcome {
-            // A device that persisted from an earlier run still has its routes.
+            // A persistent device of an earlier run still has its routes.
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => {
                 let subject = format!("{network}/{prefix} through {name}");
@@ -188,14 +189,14 @@ impl Request {
         i16::from_ne_bytes([self.value[0], self.value[1]])
     }
 
-    /// The name, which the kernel may have chosen.
+    /// The name of the interface, which the kernel may have chosen.
     pub(crate) fn name(&self) -> String {
         let bytes = self.name.iter().take_while(|&&byte| byte != 0);
         bytes.map(|&byte| char::from(byte)).collect()
     }
 }
 
-/// Refuses a name that the kernel would not take.
+/// Refuses a name that the kernel would not accept.
 fn check_name(name: &str) -> Result<()> {
     let bad = |reason| KernelError::BadName {
         name: name.into(),
@@ -244,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_the_kernel_cannot_carry_are_refused_before_asking() {
+    fn invalid_interface_names_are_refused_without_a_system_call() {
         for name in ["", "sixteen-bytes-xx", "a/b", "a b", ".."] {
             assert_eq!(
                 Request::new(name).err().map(|e| e.id()),
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_become_masks() {
+    fn prefix_lengths_are_converted_to_masks() {
         assert_eq!(netmask(16), Ipv4Addr::new(255, 255, 0, 0));
         assert_eq!(netmask(32), Ipv4Addr::new(255, 255, 255, 255));
         assert_eq!(netmask(0), Ipv4Addr::new(0, 0, 0, 0));

@@ -1,8 +1,8 @@
-//! Unix sockets of links between processes of one machine: the same stream as over TCP without the stack in
-//! between, at a path instead of a port, and able to hand over a descriptor.
+//! Unix sockets of links between processes of one machine. Compared with TCP they avoid the network stack, are
+//! addressed by a path, and can transfer a descriptor.
 //!
-//! A path may be longer than the 107 bytes that a socket address holds: it is then reached through its folder's
-//! descriptor in `/proc`.
+//! A path may be longer than the 107 bytes of a socket address (unix(7)): it is then addressed relative to the
+//! descriptor of its directory in `/proc`.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -20,31 +20,31 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::error::{KernelError, Result};
 
-/// What the kernel may hold of a stream that nobody has read yet. Twice this is charged, because each packet is
-/// counted with its management; larger buffers fall out of the processor's cache.
+/// Socket buffer in bytes. The kernel charges twice this, because it counts the management of each packet; larger
+/// buffers exceed the processor's cache.
 const BUFFER: usize = 1 << 20;
 
-/// Room for one control message with one descriptor.
+/// Space for one control message with one descriptor.
 const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(1));
 
-/// A listener at a path. The path goes when it does, unless somebody else has it by then.
+/// A listener at a path. Dropping it removes the socket file, unless another listener has replaced it.
 ///
-/// Looking whose a path is and removing it are two steps, so that processes which might open the same path at the
-/// same time must not: each takes a name that no other has, and [`sweep`] removes what dead ones left.
+/// Comparing the identity of the file and removing it are two steps, so two processes must not use the same path at
+/// the same time: each uses a unique name, and [`sweep`] removes those of ended processes.
 pub struct PathListener {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode of the socket that we bound.
+    /// Device and inode of the socket file.
     identity: (u64, u64),
 }
 
 impl PathListener {
-    /// Where it listens.
+    /// The path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes in one caller.
+    /// Accepts one connection.
     pub fn accept(&self) -> io::Result<(UnixStream, std::os::unix::net::SocketAddr)> {
         self.listener.accept()
     }
@@ -59,14 +59,13 @@ impl AsFd for PathListener {
 impl Drop for PathListener {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // Whoever cleans up the folder may have been faster.
+            // Another process may have removed the file meanwhile.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Opens a process's listener at `path`. Whatever a dead predecessor left there is replaced in one step, so that
-/// nobody ever finds none.
+/// Opens a listener at `path`. The socket of an ended predecessor is replaced atomically, so the path always exists.
 pub fn listen(path: &Path) -> Result<PathListener> {
     let failed = |e| KernelError::from_io("listen for links", path.display().to_string(), e);
     let name = path
@@ -76,12 +75,12 @@ pub fn listen(path: &Path) -> Result<PathListener> {
     hidden.push(name);
     hidden.push(format!(".{}", std::process::id()));
     let fresh = path.with_file_name(hidden);
-    // Left by a process of our number that died between the two steps.
+    // Left by an ended process with the same process id.
     let _ = fs::remove_file(&fresh);
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(failed)?;
     with_address(&fresh, |address| socket.bind(address)).map_err(failed)?;
     let opened = socket
-        // A thousand neighbours may dial within one scheduling delay of the listener's shard.
+        // A thousand neighbours may connect within one scheduling delay of the listener's shard.
         .listen(1024)
         .and_then(|()| identity(&fresh))
         .and_then(|identity| fs::rename(&fresh, path).map(|()| identity));
@@ -98,8 +97,8 @@ pub fn listen(path: &Path) -> Result<PathListener> {
     }
 }
 
-/// Removes the sockets in `folder` that dead processes left: those whose names begin and end so, and behind which
-/// nobody listens. Safe only for names that no process uses twice.
+/// Removes the socket files of ended processes in `folder`: those with this prefix and suffix that refuse
+/// connections. Safe only for names that are never reused.
 pub fn sweep(folder: &Path, prefix: &str, suffix: &str) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
@@ -111,7 +110,8 @@ pub fn sweep(folder: &Path, prefix: &str, suffix: &str) {
             && name.ends_with(suffix)
             && entry.file_type().is_ok_and(|kind| kind.is_socket());
         let path = entry.path();
-        // A listener's name appears when it listens already, so one that refuses is dead for good.
+        // The file of a listener appears after `listen`, so a socket that refuses connections has no listener any
+        // more.
         if ours && connect(&path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
             let _ = fs::remove_file(&path);
         }
@@ -123,24 +123,24 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Connects to the unix socket at `path`. Unlike over TCP the attempt is decided at once; `WouldBlock` means that too
-/// many others stand there just now.
+/// Connects to the unix socket at `path`. Unlike a TCP connection it succeeds or fails immediately; `WouldBlock`
+/// means that the backlog of the listener is full.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     with_address(path, |address| socket.connect(address))?;
     Ok(socket.into())
 }
 
-/// Gives a connected stream the settings every link has.
+/// Sets the socket options of a link on a connected stream.
 pub fn prepare(stream: &UnixStream) -> Result<()> {
     let failed = |e| KernelError::from_io("prepare a link's socket", "unix stream", e);
     let socket = SockRef::from(stream);
     socket.set_nonblocking(true).map_err(failed)?;
-    // Capped by the machine's own limit for those who may not pass it, which is slower but right.
+    // Without privileges the kernel limits the size to `net.core.wmem_max`, which works but is slower.
     socket.set_send_buffer_size(BUFFER).map_err(failed)
 }
 
-/// Sends bytes together with a descriptor, all or nothing: the stream must be empty.
+/// Sends bytes with a descriptor, all or nothing: the send buffer must be empty.
 pub fn send_with(
     stream: &UnixStream,
     bytes: &[u8],
@@ -154,8 +154,7 @@ pub fn send_with(
     Ok(sendmsg(stream, &pieces, &mut control, SendFlags::NOSIGNAL)?)
 }
 
-/// Reads bytes, and the descriptor that may have come with them. More than one is more than we ever send: the rest is
-/// closed.
+/// Reads bytes, and the descriptor sent with them, if any. Further descriptors are closed.
 pub fn receive_with(
     stream: &UnixStream,
     pieces: &mut [IoSliceMut<'_>],
@@ -170,7 +169,7 @@ pub fn receive_with(
     Ok((got.bytes, descriptor))
 }
 
-/// Calls `work` with an address for `path`, however long that is.
+/// Calls `work` with a socket address for `path`, whatever its length.
 fn with_address<T>(path: &Path, work: impl Fn(&SockAddr) -> io::Result<T>) -> io::Result<T> {
     if let Ok(address) = SockAddr::unix(path) {
         return work(&address);
@@ -188,7 +187,7 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
 
-    /// A folder of this test alone, removed at its end.
+    /// A directory of this test, removed at its end.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -205,72 +204,72 @@ mod tests {
         }
     }
 
-    /// What a process leaves that was killed.
-    fn dead(path: &Path) {
+    /// Creates the socket file of a killed process.
+    fn create_stale_socket(path: &Path) {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         with_address(path, |address| socket.bind(address)).expect("bound");
     }
 
     #[test]
-    fn a_listener_does_not_remove_the_path_of_its_successor() {
+    fn a_listener_does_not_remove_the_socket_of_its_successor() {
         let folder = Folder::new("successor");
         let path = folder.0.join("a.sock");
         let first = listen(&path).expect("listen");
         let second = listen(&path).expect("its successor");
         drop(first);
-        connect(&path).expect("the successor is still found");
+        connect(&path).expect("the successor accepts connections");
         drop(second);
         assert!(!path.exists());
     }
 
     #[test]
-    fn what_dead_processes_left_is_swept_and_nothing_else() {
+    fn only_sockets_of_ended_processes_are_removed() {
         let folder = Folder::new("sweep");
         let at = |name: &str| folder.0.join(name);
         let alive = listen(&at("node-1.a.sock")).expect("listen");
         for name in ["node-1.b.sock", "node-12.b.sock"] {
-            dead(&at(name));
+            create_stale_socket(&at(name));
         }
         fs::write(at("node-1.c.sock"), "no socket").expect("written");
         sweep(&folder.0, "node-1.", ".sock");
         assert!(alive.path().exists());
         assert!(!at("node-1.b.sock").exists());
-        assert!(at("node-1.c.sock").exists(), "no socket of ours");
+        assert!(at("node-1.c.sock").exists(), "not a socket");
         assert!(at("node-12.b.sock").exists(), "another node's");
         sweep(&at("nowhere"), "node-1.", ".sock");
     }
 
     #[test]
-    fn a_socket_is_bound_where_a_stale_one_was_and_at_any_length_of_path() {
+    fn a_stale_socket_is_replaced_and_a_path_may_have_any_length() {
         let folder = Folder::new("socket");
         let deep = folder.0.join("d".repeat(90)).join("e".repeat(90));
         fs::create_dir_all(&deep).expect("folders");
         for place in [&folder.0, &deep] {
             let path = place.join("a.sock");
-            dead(&path);
+            create_stale_socket(&path);
             assert_eq!(
-                connect(&path).expect_err("nobody is there").kind(),
+                connect(&path).expect_err("no listener").kind(),
                 io::ErrorKind::ConnectionRefused
             );
             let listener = listen(&path).expect("listen again");
-            let mut near = connect(&path).expect("somebody is there");
+            let mut near = connect(&path).expect("connected");
             let (mut far, _) = listener.accept().expect("a connection");
             prepare(&near).expect("prepared");
             near.write_all(b"hello").expect("sent");
-            let mut heard = [0; 5];
-            far.read_exact(&mut heard).expect("received");
-            assert_eq!(&heard, b"hello");
+            let mut received = [0; 5];
+            far.read_exact(&mut received).expect("received");
+            assert_eq!(&received, b"hello");
             let names: Vec<_> = fs::read_dir(place)
                 .expect("readable")
                 .map(|entry| entry.expect("an entry").file_name())
                 .filter(|name| name.to_string_lossy().contains("sock"))
                 .collect();
-            assert_eq!(names, ["a.sock"], "no name from in between stays");
+            assert_eq!(names, ["a.sock"], "no temporary name is left");
         }
     }
 
     #[test]
-    fn a_descriptor_arrives_with_its_bytes_and_a_second_one_is_closed() {
+    fn a_descriptor_is_received_with_its_bytes_and_a_second_one_is_closed() {
         let (near, far) = UnixStream::pair().expect("a pair");
         let (mut reader, writer) = io::pipe().expect("a pipe");
         assert_eq!(send_with(&near, b"abc", writer.as_fd()).expect("sent"), 3);
@@ -282,10 +281,10 @@ mod tests {
         let mut there = fs::File::from(descriptor.expect("a descriptor"));
         there.write_all(b"through").expect("it is open");
         drop(there);
-        let mut said = String::new();
-        // The end is seen, so ours was the only copy left.
-        reader.read_to_string(&mut said).expect("readable");
-        assert_eq!(said, "through");
+        let mut text = String::new();
+        // End of file is reached, so no other copy of the descriptor is open.
+        reader.read_to_string(&mut text).expect("readable");
+        assert_eq!(text, "through");
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let both = [reader.as_fd(), writer.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
@@ -296,7 +295,7 @@ mod tests {
         let (got, kept) = receive_with(&far, &mut [IoSliceMut::new(&mut room)]).expect("received");
         assert_eq!((got, kept.is_some()), (3, true));
         drop((kept, writer));
-        // The end is seen, so the second descriptor was closed.
+        // End of file is reached, so the second descriptor was closed.
         assert_eq!(reader.read(&mut [0]).expect("readable"), 0);
         (&near).write_all(b"plain").expect("sent");
         let (got, descriptor) =

@@ -1,27 +1,27 @@
 //! Allocate large buffers and prefault their pages.
 //!
-//! A fresh mapping costs a page fault per 4 KB at its first use, which for 90 MB is 40 ms, twice what the bytes
-//! take to arrive over a memory link. Large pages need a five-hundredth of the faults, and asking for all of them
-//! at once can be done ahead of time, on a thread that has time.
+//! A new mapping costs a page fault per 4 KB at its first use, which for 90 MB is 40 ms, twice as long as the bytes
+//! take to arrive over a memory link. Huge pages (2 MB) need a five-hundredth of the faults, and they can be
+//! populated in advance by a thread that is not busy.
 
 use std::mem::MaybeUninit;
 
 use rustix::mm::{madvise, Advice};
 
-/// Below this size faults do not matter and a large page would be mostly waste.
+/// Below this size in bytes faults are negligible and most of a huge page would be unused.
 const WORTH_IT: usize = 4 << 20;
-/// Above this size memory is not taken ahead of its use: the transfer may never fill it.
+/// Above this size in bytes memory is not populated in advance: the transfer may never fill it.
 const POPULATE_LIMIT: usize = 1 << 30;
-/// How much is populated in one call: the kernel holds the lock of the whole address space meanwhile, and a shard
-/// that faults or maps something waits for it. When twenty threads of a busy machine populated 200 MB each in one
-/// call, shards stood still for seconds.
+/// Bytes populated per call: the kernel holds the lock of the address space meanwhile, and a shard that faults or
+/// maps memory waits for it. When twenty threads of a busy machine populated 200 MB each in one call, shards were
+/// blocked for seconds.
 const PIECE: usize = 2 << 20;
-/// Bytes that a processor fetches at once.
+/// Size of a cache line in bytes.
 #[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
 
-/// An empty vector with room for `len` bytes, in large pages where the kernel has them. `None` when there is no
-/// memory.
+/// An empty vector with a capacity of `len` bytes, in huge pages where the kernel provides them. `None` when there is
+/// no memory.
 pub fn with_capacity(len: usize) -> Option<Vec<u8>> {
     let mut room = Vec::new();
     room.try_reserve_exact(len).ok()?;
@@ -31,12 +31,12 @@ pub fn with_capacity(len: usize) -> Option<Vec<u8>> {
     Some(room)
 }
 
-/// The same, with the memory behind it already there.
+/// The same, with its pages populated.
 pub fn with_capacity_prefaulted(len: usize) -> Option<Vec<u8>> {
     let mut room = with_capacity(len)?;
     if (WORTH_IT..=POPULATE_LIMIT).contains(&len) {
         for piece in whole_pages(&mut room).chunks_mut(PIECE) {
-            // Linux 5.14; older kernels refuse it and the faults come one by one.
+            // Since Linux 5.14; older kernels refuse it, and pages fault at their first use.
             if !advise(piece, Advice::LinuxPopulateWrite) {
                 break;
             }
@@ -45,8 +45,8 @@ pub fn with_capacity_prefaulted(len: usize) -> Option<Vec<u8>> {
     Some(room)
 }
 
-/// Asks the processor to bring so many bytes from an address into its caches, without waiting for them. Any address
-/// will do: what cannot be fetched is left where it is. Does nothing on processors other than x86-64.
+/// Prefetches `len` bytes from an address into the CPU caches without waiting. Any address is allowed: unmapped ones
+/// are ignored. No effect on processors other than x86-64.
 pub fn prefetch(from: *const u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
     for at in (0..len).step_by(CACHE_LINE) {
@@ -58,7 +58,7 @@ pub fn prefetch(from: *const u8, len: usize) {
     let _ = (from, len);
 }
 
-/// The part of a vector's room that consists of whole pages, which are entirely ours.
+/// The part of a vector's spare capacity that consists of whole pages.
 fn whole_pages(room: &mut Vec<u8>) -> &mut [MaybeUninit<u8>] {
     const PAGE: usize = 4096;
     let spare = room.spare_capacity_mut();
@@ -68,10 +68,10 @@ fn whole_pages(room: &mut Vec<u8>) -> &mut [MaybeUninit<u8>] {
     &mut inside[..length]
 }
 
-/// Tells whether the kernel took the advice; whatever it answers, the memory works.
+/// Returns whether the kernel accepted the advice; the memory is usable in any case.
 fn advise(pages: &mut [MaybeUninit<u8>], advice: Advice) -> bool {
-    // SAFETY: the range lies inside memory that a vector owns and nobody else can see. Neither advice changes what
-    // is stored there, and for an empty range nothing happens.
+    // SAFETY: the range lies inside memory that a vector owns exclusively. Neither advice changes its contents, and
+    // an empty range has no effect.
     unsafe { madvise(pages.as_mut_ptr().cast(), pages.len(), advice).is_ok() }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_any_size_can_be_filled() {
+    fn allocations_of_any_size_can_be_filled() {
         for len in [0, 1, 5000, WORTH_IT, WORTH_IT + 4097, 2 * PIECE + 5000] {
             for mut room in [with_capacity(len), with_capacity_prefaulted(len)]
                 .into_iter()
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_is_refused() {
+    fn an_allocation_larger_than_the_memory_is_refused() {
         assert!(with_capacity(usize::MAX / 2).is_none());
     }
 }

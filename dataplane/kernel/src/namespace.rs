@@ -1,8 +1,8 @@
-//! Network, host name, user and mount namespaces.
+//! Create and enter network, UTS, user and mount namespaces.
 //!
-//! A network namespace belongs to a thread, so making or visiting one happens on a short-lived thread of its own:
-//! the caller's view never changes unless it asks for that with [`enter`]. What was opened inside (a TUN device, a
-//! socket) stays in its namespace wherever it is used later.
+//! Each thread has its own network namespace, so a namespace is created or used on a short-lived thread: the
+//! namespace of the caller changes only by [`enter`]. An object that was opened inside (a TUN device, a socket) stays
+//! in its namespace wherever it is used later.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,53 +18,53 @@ use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 use crate::error::{KernelError, Result};
 use crate::interface;
 
-/// What an error says of a namespace that was given as a descriptor.
+/// The subject of errors about a namespace that was given as a descriptor.
 const SUBJECT: &str = "namespace descriptor";
 
-/// Where a thread finds its own network namespace.
+/// The network namespace of the calling thread.
 const OWN_NETWORK: &str = "/proc/thread-self/ns/net";
 
-/// Where a thread finds its own UTS namespace.
+/// The UTS namespace of the calling thread.
 const OWN_NAMES: &str = "/proc/thread-self/ns/uts";
 
-/// What programs in a new namespace send with unless they choose; the calling thread's namespace has its own.
+/// The default TTL of the calling thread's network namespace (ip(7)).
 const DEFAULT_TTL: &str = "/proc/sys/net/ipv4/ip_default_ttl";
 
-/// Makes an empty network namespace with its loopback interface up and the longest reach for its packets.
+/// Creates an empty network namespace with its loopback interface up and the maximum default TTL.
 ///
-/// It lives as long as the descriptor, a thread inside, or a [`hold`] does.
+/// The kernel removes it when no descriptor, thread or bind mount ([`hold`]) refers to it.
 pub fn create() -> Result<OwnedFd> {
     on_own_thread(|| {
         unshare(CloneFlags::CLONE_NEWNET, "create a network namespace")?;
         interface::bring_up("lo")?;
-        reach_far();
+        raise_default_ttl();
         current()
     })
 }
 
-/// What a node of its own has, as descriptors that keep it alive.
+/// The namespaces of a node, as descriptors that keep them open.
 #[derive(Debug)]
 pub struct Machine {
-    /// Its network namespace, as of [`create`].
+    /// Its network namespace, as created by [`create`].
     pub network: OwnedFd,
-    /// Its UTS namespace, which has its host name.
+    /// Its UTS namespace, which contains its host name.
     pub names: OwnedFd,
-    /// Settings that were not required and that the kernel refused, each with the reason.
+    /// Optional settings that the kernel refused, each with the reason.
     pub refused: Vec<String>,
 }
 
-/// One kernel setting of a network namespace, such as `net.ipv4.tcp_rmem`.
+/// One kernel setting (sysctl) of a network namespace, such as `net.ipv4.tcp_rmem`.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// Its name with dots.
+    /// Its name, separated by dots.
     pub name: String,
-    /// What is written.
+    /// Its value.
     pub value: String,
-    /// Whether nothing is made where the kernel refuses it.
+    /// Whether a refusal of the kernel is an error.
     pub required: bool,
 }
 
-/// Makes an empty network namespace as [`create`] does, with kernel settings, and a UTS namespace with a host name.
+/// Creates an empty network namespace as [`create`] does, with kernel settings, and a UTS namespace with a host name.
 pub fn create_machine(hostname: &str, settings: &[Setting]) -> Result<Machine> {
     on_own_thread(|| {
         unshare(
@@ -73,7 +73,7 @@ pub fn create_machine(hostname: &str, settings: &[Setting]) -> Result<Machine> {
         )?;
         set_hostname(hostname)?;
         interface::bring_up("lo")?;
-        reach_far();
+        raise_default_ttl();
         Ok(Machine {
             refused: set_all(settings)?,
             network: current()?,
@@ -87,7 +87,7 @@ fn set_hostname(name: &str) -> Result<()> {
         .map_err(|e| KernelError::from_io("set the host name", name, e))
 }
 
-/// Writes settings of the calling thread's network namespace; returns the refusals of those that are not required.
+/// Writes settings of the calling thread's network namespace; returns the refusals of optional ones.
 fn set_all(settings: &[Setting]) -> Result<Vec<String>> {
     let mut refused = Vec::new();
     for setting in settings {
@@ -104,10 +104,11 @@ fn set_all(settings: &[Setting]) -> Result<Vec<String>> {
     Ok(refused)
 }
 
-/// Lets packets cross 254 relays instead of 63, because an emulated network may be larger than any real one.
+/// Raises the default TTL from 64 to the maximum, so that packets can cross 254 relays instead of 63: an emulated
+/// network may have longer paths than real ones.
 ///
-/// Best effort: where `/proc/sys` is read-only, far nodes are out of reach and near ones are not.
-fn reach_far() {
+/// Errors are ignored: with a read-only `/proc/sys`, only nodes at a distance above 63 relays are unreachable.
+fn raise_default_ttl() {
     let _ = fs::write(DEFAULT_TTL, "255");
 }
 
@@ -123,13 +124,13 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
         .map_err(|e| KernelError::from_io("open a namespace", path.display().to_string(), e))
 }
 
-/// Moves the calling thread, and what it starts from now on, into a network namespace.
+/// Moves the calling thread, and threads and processes that it starts later, into a network namespace (setns(2)).
 pub fn enter(namespace: BorrowedFd<'_>) -> Result<()> {
     let kind = LinkNameSpaceType::Network;
     enter_kind(namespace, kind, "enter a network namespace")
 }
 
-/// Moves the calling thread, and what it starts from now on, into a UTS namespace.
+/// Moves the calling thread, and threads and processes that it starts later, into a UTS namespace (setns(2)).
 pub fn enter_names(namespace: BorrowedFd<'_>) -> Result<()> {
     let kind = LinkNameSpaceType::HostNameAndNISDomainName;
     enter_kind(namespace, kind, "enter a UTS namespace")
@@ -144,7 +145,7 @@ fn enter_kind(
         .map_err(|e| KernelError::from_io(what, SUBJECT, e))
 }
 
-/// Runs `work` inside `namespace` (the caller's own when `None`) and returns what it returns.
+/// Runs `work` inside `namespace` (the caller's own when `None`) and returns its result.
 pub fn run_in<T: Send>(
     namespace: Option<BorrowedFd<'_>>,
     work: impl FnOnce() -> Result<T> + Send,
@@ -158,20 +159,20 @@ pub fn run_in<T: Send>(
     }
 }
 
-/// Whether two descriptors name the same namespace.
+/// Whether two descriptors refer to the same namespace.
 pub fn same(a: impl AsFd, b: impl AsFd) -> Result<bool> {
     Ok(identity(a.as_fd())? == identity(b.as_fd())?)
 }
 
 fn identity(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
     let found = rustix::fs::fstat(fd)
-        .map_err(|e| KernelError::from_io("look at a namespace", SUBJECT, e))?;
+        .map_err(|e| KernelError::from_io("read the identity of a namespace", SUBJECT, e))?;
     Ok((found.st_dev, found.st_ino))
 }
 
-/// Gives a namespace a path, by a bind mount, so that it outlives its processes and other programs can find it.
+/// Binds a namespace to a path by a bind mount, so that it exists without processes and other programs can open it.
 ///
-/// Under `/run/netns` the path is what `ip netns exec` looks for. [`release`] undoes it.
+/// `ip netns exec` opens paths under `/run/netns`. [`release`] removes the path.
 pub fn hold(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let place = path.display().to_string();
     fs::OpenOptions::new()
@@ -181,15 +182,15 @@ pub fn hold(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
         .map_err(|e| KernelError::from_io("hold a namespace", place, e))?;
     let source = format!("/proc/self/fd/{}", namespace.as_raw_fd());
     bind_mount(Path::new(&source), path).inspect_err(|_| {
-        // The empty file is ours, and a leftover would make the next attempt say that the name is taken.
+        // Remove the empty file: otherwise the next attempt would fail because the name exists.
         let _ = fs::remove_file(path);
     })
 }
 
-/// Undoes [`hold`]: detaches the mount and removes the file. Nothing there is fine.
+/// Undoes [`hold`]: detaches the mount and removes the file. A missing path is no error.
 pub fn release(path: &Path) -> Result<()> {
     let place = path.display().to_string();
-    // Detaching cannot wait for users of the mount.
+    // A detached unmount does not wait for users of the mount.
     match unmount(path, UnmountFlags::DETACH) {
         // EINVAL: not a mount point, for instance after a crash between the file and the mount.
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
@@ -203,15 +204,16 @@ pub fn release(path: &Path) -> Result<()> {
     }
 }
 
-/// Shows `source` at `target` for everyone who sees this mount namespace.
+/// Bind-mounts `source` at `target`, visible in the whole mount namespace.
 pub fn bind_mount(source: &Path, target: &Path) -> Result<()> {
     mount_bind(source, target).map_err(|e| not_mounted(target, e))
 }
 
-/// Gives the calling thread a mount table of its own; later mounts stay invisible to everyone else.
+/// Gives the calling thread its own mount namespace; its later mounts are invisible to other threads.
 pub fn unshare_mounts() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS, "create a mount namespace")?;
-    // Without this, mounts would travel back through shared propagation, which is the default under systemd.
+    // Without this, mounts would propagate to the parent namespace, as shared propagation is the default under
+    // systemd.
     let (root, slave) = (Path::new("/"), MountPropagationFlags::DOWNSTREAM);
     mount_change(root, slave | MountPropagationFlags::REC).map_err(|e| not_mounted(root, e))
 }
@@ -220,10 +222,10 @@ fn not_mounted(target: &Path, error: Errno) -> KernelError {
     KernelError::from_io("mount", target.display().to_string(), error)
 }
 
-/// Moves the whole process into a new user namespace in which it is root, so that an ordinary user may make the
-/// other namespaces.
+/// Moves the process into a new user namespace in which it is root, so that an ordinary user may create the other
+/// namespaces.
 ///
-/// Must be called before the process has a second thread: the kernel refuses otherwise.
+/// Must be called before the process has a second thread: otherwise the kernel refuses.
 pub fn enter_user_namespace() -> Result<()> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     unshare(CloneFlags::CLONE_NEWUSER, "create a user namespace")?;
@@ -231,7 +233,7 @@ pub fn enter_user_namespace() -> Result<()> {
         fs::write(path, text)
             .map_err(|e| KernelError::from_io("map the identities of a user namespace", path, e))
     };
-    // An unprivileged process may map its group only after giving up setgroups (user_namespaces(7)).
+    // An unprivileged process may map its group only after it disabled setgroups (user_namespaces(7)).
     write("/proc/self/setgroups", "deny".into())?;
     write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     write("/proc/self/gid_map", format!("0 {gid} 1"))
@@ -241,11 +243,11 @@ fn unshare(flags: CloneFlags, what: &'static str) -> Result<()> {
     nix::sched::unshare(flags).map_err(|e| KernelError::from_io(what, "unshare", e))
 }
 
-/// Runs `work` on a thread that ends with it, so that what it does to "the calling thread" is forgotten.
+/// Runs `work` on a new thread that ends with it, so that changes of the calling thread's namespaces do not persist.
 fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
-            // 128 KB is plenty for a few system calls and keeps a thousand start-ups from touching fresh megabytes.
+            // 128 KB suffices for a few system calls; larger stacks would touch megabytes in a thousand start-ups.
             .stack_size(128 << 10)
             .name("nm-namespace".into())
             .spawn_scoped(scope, work)

@@ -1,11 +1,11 @@
-//! Does this kernel really carry super-packets through a TUN device? Try it once before trusting it.
+//! Test whether super-packets pass through a TUN device of this kernel unchanged.
 //!
-//! Some released kernels broke the path: 6.6.44 refused segmented writes with `EINVAL`, 7.0 mangled segmented UDP.
-//! A lab on such a machine would be silently wrong, so a process sends itself a quarter of a megabyte first.
+//! Some released kernels have bugs there: 6.6.44 refused segmented writes with `EINVAL`, 7.0 corrupted segmented UDP.
+//! A lab would produce wrong results without an error, so each process first sends itself 256 KB.
 //!
-//! The test needs one device and no second party: every packet read is written back with source and destination
-//! exchanged (which leaves all checksums valid), so that two sockets of this thread talk to each other through the
-//! device, each believing the other to be at the neighbouring address.
+//! The test needs one device and no peer: every packet read is written back with source and destination exchanged
+//! (which keeps all checksums valid), so that two sockets of this thread exchange data through the device, each of
+//! which takes the other for the neighbouring address.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -22,29 +22,29 @@ use crate::poll::{Epoll, Interest, ReadyList};
 use crate::tun::{Offload, TunDevice, VNET_HEADER_LEN};
 use crate::{namespace, socket, thread};
 
-/// Addresses of the range set aside for tests of network devices (RFC 2544), at its far end.
+/// The last addresses of the range for tests of network devices (RFC 2544).
 const HERE: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 253);
 const THERE: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 
-/// Enough for several super-packets after TCP's slow start.
+/// Bytes for several super-packets after TCP's slow start.
 const STREAM_BYTES: usize = 256 << 10;
-/// Eight datagrams that a sender hands over as one.
+/// Eight datagrams that the sender passes to the kernel as one super-packet.
 const DATAGRAM_BYTES: usize = 1000;
 const DATAGRAMS: usize = 8;
-/// The exchange takes a few milliseconds; a kernel that needs two seconds does not work.
+/// Time limit in nanoseconds. The exchange takes a few milliseconds.
 const LIMIT_NS: u64 = 2_000_000_000;
 
-/// Whether super-packets are carried whole.
+/// Whether super-packets pass unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OffloadState {
-    /// They are.
+    /// They do.
     On(Offload),
-    /// They are cut before they leave; the text says why.
+    /// They do not: packets are segmented before they are written; the text is the reason.
     Off(String),
 }
 
 impl OffloadState {
-    /// What to ask of a device in this state.
+    /// The offloads to enable on a device.
     pub fn offload(&self) -> Offload {
         match self {
             Self::On(offload) => *offload,
@@ -63,7 +63,7 @@ impl fmt::Display for OffloadState {
     }
 }
 
-/// The outcome of the self-test on this machine; the test itself runs once per process.
+/// The result of the self-test on this machine; it runs once per process.
 pub fn self_test(device: &Path) -> OffloadState {
     static OUTCOME: OnceLock<OffloadState> = OnceLock::new();
     OUTCOME.get_or_init(|| try_out(device)).clone()
@@ -71,8 +71,8 @@ pub fn self_test(device: &Path) -> OffloadState {
 
 fn try_out(device: &Path) -> OffloadState {
     let device = device.to_path_buf();
-    // A namespace of its own keeps the device out of everyone's sight. Containers may not make one; then the
-    // device appears in the container's for a few milliseconds.
+    // A separate namespace hides the device. In containers that may not create one, the device appears in the
+    // container's namespace for a few milliseconds.
     let own = namespace::create().ok();
     let outcome = namespace::run_in(own.as_ref().map(std::os::fd::AsFd::as_fd), || {
         Ok(exchange(&device))
@@ -94,7 +94,7 @@ fn exchange(device: &Path) -> Result<OffloadState> {
     Ok(OffloadState::On(Offload { tcp: true, udp }))
 }
 
-/// A device whose far side is this thread.
+/// A device whose packets this thread sends back.
 struct Mirror {
     tun: TunDevice,
     on: Offload,
@@ -118,7 +118,7 @@ impl Mirror {
         Ok(Self { tun, on, epoll })
     }
 
-    /// Sends everything the device holds back to it; returns how many super-packets were among it.
+    /// Writes all packets of the device back to it; returns the number of super-packets among them.
     fn reflect(&self, buffer: &mut [u8]) -> std::result::Result<usize, String> {
         let mut large = 0;
         loop {
@@ -140,7 +140,7 @@ impl Mirror {
         }
     }
 
-    /// Runs the mirror and `step` in turn until `step` says it is done; returns the super-packets seen.
+    /// Alternates between the mirror and `step` until `step` returns true; returns the number of super-packets seen.
     fn run(
         &self,
         mut step: impl FnMut() -> std::result::Result<bool, String>,
@@ -157,7 +157,7 @@ impl Mirror {
             if left == 0 {
                 return Err("the self-test's bytes did not arrive in time".into());
             }
-            // The sockets become ready only through packets written above, so a short nap covers both sides.
+            // The sockets become ready only by packets written above, so a short wait suffices for both.
             self.epoll
                 .wait(&mut ready, Some(left.min(1_000_000)))
                 .map_err(|e| e.to_string())?;
@@ -182,7 +182,7 @@ impl Mirror {
             return Err("a TCP super-packet arrived changed".into());
         }
         if large == 0 {
-            return Err("the kernel never handed over a TCP super-packet".into());
+            return Err("the kernel produced no TCP super-packet".into());
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl Mirror {
     }
 }
 
-/// Two ends of one TCP connection, driven without blocking.
+/// Both ends of one TCP connection, used without blocking.
 struct StreamExchange<'a> {
     listener: TcpListener,
     client: TcpStream,
@@ -256,13 +256,13 @@ impl StreamExchange<'_> {
     }
 }
 
-/// Asks the kernel to cut what `socket` sends into datagrams of `bytes`.
+/// Makes the kernel segment what `socket` sends into datagrams of `bytes` (UDP_SEGMENT, udp(7)).
 fn segment_datagrams(socket: &UdpSocket, bytes: i32) -> Result<()> {
     setsockopt(socket, UdpGsoSegment, &bytes)
-        .map_err(|e| KernelError::from_io("ask for segmented datagrams", "UDP socket", e))
+        .map_err(|e| KernelError::from_io("enable segmentation of datagrams", "UDP socket", e))
 }
 
-/// Bytes in which every offset can be told from its neighbours and from the same offset a segment further on.
+/// A pattern in which bytes at neighbouring offsets differ, and bytes one segment apart.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length)
         .map(|i| (i ^ (i >> 8) ^ (i >> 13)) as u8)

@@ -1,8 +1,8 @@
-//! Waiting until something is ready: epoll, and an eventfd to be woken by.
+//! Wait for readiness of descriptors with epoll, and wake a waiting thread with an eventfd.
 //!
-//! Timeouts are nanoseconds. `epoll_pwait2` (Linux 5.11) takes them as they are; where it is missing, or a seccomp
-//! filter hides it, `ppoll` on the epoll descriptor gives the same precision for one system call more. Plain
-//! `epoll_wait` rounds to milliseconds and is useless for timing links.
+//! Timeouts are nanoseconds. `epoll_pwait2` (Linux 5.11) has this precision; where it is missing, or a seccomp filter
+//! refuses it, `ppoll` on the epoll descriptor gives the same precision for one more system call. `epoll_wait` rounds
+//! to milliseconds, which is too coarse for the timing of links.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,10 +14,10 @@ use rustix::io::Errno;
 
 use crate::error::{KernelError, Result};
 
-/// What to be told about a descriptor. Level-triggered: it is reported again until it is drained.
+/// The readiness to report of a descriptor. Level-triggered: it is reported as long as it persists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
-    /// Report when bytes can be read, or the other end is gone.
+    /// Report when bytes can be read, or the peer has closed the stream.
     pub readable: bool,
     /// Report when bytes can be written.
     pub writable: bool,
@@ -56,13 +56,13 @@ impl Interest {
 /// One descriptor that became ready.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
-    /// The token it was added with.
+    /// The token that it was added with.
     pub token: u64,
     /// Bytes can be read, or the stream ended.
     pub readable: bool,
     /// Bytes can be written.
     pub writable: bool,
-    /// The kernel reports an error or a hang-up; reading or writing will say which.
+    /// The kernel reports an error or a hang-up; the next read or write returns the error.
     pub failed: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct ReadyList {
 }
 
 impl ReadyList {
-    /// Room for `capacity` events per wait.
+    /// Capacity for `capacity` events per wait.
     pub fn with_capacity(capacity: usize) -> Self {
         let empty = epoll::Event {
             flags: EventFlags::empty(),
@@ -85,12 +85,12 @@ impl ReadyList {
         }
     }
 
-    /// How many events the last wait brought.
+    /// Number of events of the last wait.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the last wait brought nothing.
+    /// Whether the last wait returned no event.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -109,7 +109,7 @@ impl ReadyList {
     }
 }
 
-/// A set of descriptors to wait on.
+/// An epoll set of descriptors.
 pub struct Epoll {
     fd: OwnedFd,
     without_pwait2: AtomicBool,
@@ -126,30 +126,31 @@ impl Epoll {
         })
     }
 
-    /// Starts watching `fd` and reports it as `token`.
+    /// Adds `fd` to the set; its events are reported with `token`.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<()> {
         epoll::add(&self.fd, fd, EventData::new_u64(token), interest.flags()).map_err(not_changed)
     }
 
-    /// Changes what is reported about `fd`.
+    /// Changes the readiness that is reported of `fd`.
     pub fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<()> {
         epoll::modify(&self.fd, fd, EventData::new_u64(token), interest.flags())
             .map_err(not_changed)
     }
 
-    /// Stops watching `fd`. Needed only when the descriptor lives on; closing it does the same.
+    /// Removes `fd` from the set. Only needed when the descriptor stays open; closing it removes it too.
     pub fn remove(&self, fd: impl AsFd) -> Result<()> {
         epoll::delete(&self.fd, fd).map_err(not_changed)
     }
 
-    /// Waits until something is ready or `timeout_ns` has passed; `None` waits without limit, `Some(0)` looks once.
+    /// Waits until a descriptor is ready or `timeout_ns` nanoseconds have passed; `None` waits without limit,
+    /// `Some(0)` does not wait.
     ///
     /// A signal ends the wait early with an empty list.
     pub fn wait(&self, ready: &mut ReadyList, timeout_ns: Option<u64>) -> io::Result<()> {
         ready.len = 0;
         let outcome = match timeout_ns {
             None => epoll::wait(&self.fd, &mut ready.raw[..], None),
-            Some(0) => self.look(ready),
+            Some(0) => self.poll_now(ready),
             Some(ns) => self.wait_ns(ready, &timespec(ns)),
         };
         match outcome {
@@ -162,15 +163,15 @@ impl Epoll {
         }
     }
 
-    /// What is ready now.
-    fn look(&self, ready: &mut ReadyList) -> rustix::io::Result<usize> {
+    /// Reads the events that are ready, without waiting.
+    fn poll_now(&self, ready: &mut ReadyList) -> rustix::io::Result<usize> {
         epoll::wait(&self.fd, &mut ready.raw[..], Some(&Timespec::default()))
     }
 
     fn wait_ns(&self, ready: &mut ReadyList, timeout: &Timespec) -> rustix::io::Result<usize> {
         if !self.without_pwait2.load(Ordering::Relaxed) {
             match epoll_pwait2(self.fd.as_fd(), &mut ready.raw, timeout) {
-                // Old kernels say ENOSYS; container filters written before the call existed say EPERM.
+                // Old kernels return ENOSYS; container filters written before the system call existed return EPERM.
                 Err(Errno::NOSYS | Errno::PERM) => {
                     self.without_pwait2.store(true, Ordering::Relaxed);
                 }
@@ -179,7 +180,7 @@ impl Epoll {
         }
         let mut watched = [PollFd::new(&self.fd, PollFlags::IN)];
         rustix::event::poll(&mut watched, Some(timeout))?;
-        self.look(ready)
+        self.poll_now(ready)
     }
 }
 
@@ -219,13 +220,13 @@ impl AsFd for Epoll {
 
 fn timespec(ns: u64) -> Timespec {
     Timespec {
-        // A wait of centuries stands for "no limit" without overflowing the field.
+        // A timeout of at most 68 years, which avoids an overflow of the field.
         tv_sec: (ns / 1_000_000_000).min(i32::MAX as u64) as _,
         tv_nsec: (ns % 1_000_000_000) as _,
     }
 }
 
-/// A counter that another thread raises to end a wait.
+/// An eventfd with which another thread ends a wait (eventfd(2)).
 pub struct EventFd {
     fd: OwnedFd,
 }
@@ -238,15 +239,15 @@ impl EventFd {
             .map_err(|e| KernelError::from_io("create an eventfd", "eventfd", e))
     }
 
-    /// Makes the descriptor readable. Raising it twice before it is cleared is the same as once.
+    /// Makes the descriptor readable. No effect when it is readable already.
     pub fn raise(&self) {
-        // The only failure is a counter about to overflow, which is readable already.
+        // The only error is a counter that would overflow, which is readable already.
         let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
 
     /// Makes the descriptor unreadable again.
     pub fn clear(&self) {
-        // Failure means that it was at zero already.
+        // An error means that the counter was zero already.
         let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);
     }
 
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_of_waiting_are_finer_than_a_millisecond() {
+    fn both_system_calls_wait_with_a_precision_below_a_millisecond() {
         let epoll = Epoll::new().expect("epoll");
         let mut ready = ReadyList::with_capacity(4);
         for by_ppoll in [false, true] {

@@ -1,23 +1,23 @@
-//! Two byte streams, one each way, through memory that two processes share.
+//! Two byte streams, one per direction, through memory that two processes share.
 //!
 //! ```text
-//! │ page: positions and flags of both lanes │ bytes from the maker to the taker │ bytes back │
+//! │ page: positions and flags of both lanes │ bytes from creator to peer │ bytes back │
 //! ```
 //!
-//! One process [makes](RingMemory::make) the memory and hands its descriptor to the other, which
-//! [takes](RingMemory::take) it. Each lane has one writer and one reader. Positions only grow; the byte at position
-//! `p` is at `p` plus a shift, modulo the capacity. Whenever the writer finds everything read, it chooses the shift so
-//! that it begins at the beginning: the bytes stay where the cache is warm, and a link with little to carry never
-//! touches most of its memory.
+//! One process [creates](RingMemory::make) the memory and sends its descriptor to the other, which
+//! [maps](RingMemory::take) it. Each lane has one writer and one reader. Positions only increase; the byte at
+//! position `p` is stored at `p` plus a shift, modulo the capacity. When the reader has read everything, the writer
+//! chooses the shift so that its next write starts at offset 0: the bytes stay in the cache, and a link with little
+//! traffic never touches most of its memory.
 //!
-//! **Nothing in the memory is trusted.** Each side keeps its own position to itself and only publishes it. The
-//! other's is loaded once per look, must not have gone back, and must leave a difference that fits the capacity;
-//! else the lane is [broken](BrokenRing). Bytes are copied out before anybody interprets them, so what was checked
-//! is what is used. The size is sealed, so that the other process cannot take the pages away under us.
+//! **Nothing in the memory is trusted.** Each side keeps its own position in private memory and only publishes it.
+//! The position of the other side is loaded once per call, must not have decreased, and must differ by at most the
+//! capacity; otherwise the lane is [broken](BrokenRing). Bytes are copied before they are interpreted, so the checked
+//! bytes are the ones used. The size of the memory is sealed, so that the other process cannot truncate it.
 //!
-//! **Nobody is woken who is awake.** Before it sleeps a side sets its flag and looks once more; the other, after
-//! it has moved, looks at the flag. Either the sleeper sees the move or the mover sees the flag, because both have
-//! a full fence between their store and their load.
+//! **A side is only woken while it sleeps.** Before it sleeps, a side sets its flag and checks the position again;
+//! the other side checks the flag after it has published a position. Either the first one sees the position or the
+//! second one sees the flag, because both have a full fence between store and load.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::size_of;
@@ -33,8 +33,8 @@ use rustix::io::Errno;
 
 use crate::error::{KernelError, Result};
 
-/// Bytes under way in one direction. A quarter of it keeps both sides waiting for each other, and eight times as
-/// much falls out of the cache.
+/// Capacity of one direction in bytes. With a quarter of it both sides wait for each other; eight times as much
+/// exceeds the cache.
 pub const RING_BYTES: usize = 1 << 20;
 
 const CONTROL_BYTES: usize = 4096;
@@ -42,34 +42,34 @@ const MEMORY_BYTES: usize = CONTROL_BYTES + 2 * RING_BYTES;
 
 const SUBJECT: &str = "shared memory";
 
-/// The other process has written what cannot be.
+/// The other process has written an invalid position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenRing;
 
-/// The shared memory, mapped.
+/// The mapped shared memory.
 pub struct RingMemory(MmapRaw);
 
 impl RingMemory {
-    /// Makes the memory; returns our ends of both lanes and the descriptor for the other process.
+    /// Creates the memory; returns this side's ends of both lanes and the descriptor for the other process.
     pub fn make() -> Result<(RingWriter, RingReader, OwnedFd)> {
         let failed = |what| move |e: Errno| KernelError::from_io(what, SUBJECT, e);
         let fd = memfd_create(c"nm-link", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(failed("make memory to share"))?;
-        ftruncate(&fd, MEMORY_BYTES as u64).map_err(failed("size memory to share"))?;
+            .map_err(failed("create shared memory"))?;
+        ftruncate(&fd, MEMORY_BYTES as u64).map_err(failed("set the size of shared memory"))?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&fd, seals).map_err(failed("seal memory to share"))?;
+        fcntl_add_seals(&fd, seals).map_err(failed("seal shared memory"))?;
         let memory = Arc::new(Self::map(fd.as_fd())?);
         let (out, back) = (Lane::new(&memory, 0), Lane::new(&memory, 1));
         Ok((RingWriter::new(out), RingReader::new(back), fd))
     }
 
-    /// Takes what the other process made; refuses anything that is not exactly such memory.
+    /// Maps the memory that the other process created; refuses any descriptor that is not such memory.
     pub fn take(fd: BorrowedFd<'_>) -> Result<(RingWriter, RingReader)> {
-        // Anything but a memory file answers with an error.
+        // Any file but a memfd returns an error here.
         let seals = fcntl_get_seals(fd)
             .map_err(|e| KernelError::from_io("read the seals of shared memory", SUBJECT, e))?;
-        let found =
-            fstat(fd).map_err(|e| KernelError::from_io("size shared memory", SUBJECT, e))?;
+        let found = fstat(fd)
+            .map_err(|e| KernelError::from_io("read the size of shared memory", SUBJECT, e))?;
         if !seals.contains(SealFlags::SHRINK) || found.st_size != MEMORY_BYTES as _ {
             let found = std::io::ErrorKind::InvalidData;
             return Err(KernelError::from_io("use shared memory", SUBJECT, found));
@@ -93,22 +93,22 @@ impl RingMemory {
     }
 }
 
-/// Two cache lines for one field: processors fetch lines in pairs.
+/// Two cache lines for one field: processors prefetch lines in pairs.
 #[repr(C, align(128))]
 struct Padded<T>(T);
 
-/// What both processes know of one direction.
+/// The shared state of one direction.
 #[repr(C)]
 struct LaneControl {
-    /// Where the writer is.
+    /// Position of the writer.
     head: Padded<AtomicU64>,
-    /// Where the reader is.
+    /// Position of the reader.
     tail: Padded<AtomicU64>,
     /// Set while the reader sleeps, or is about to.
     reader_sleeps: Padded<AtomicU32>,
-    /// Set while the writer sleeps for want of room, or is about to.
+    /// Set while the writer sleeps because the ring is full, or is about to.
     writer_sleeps: Padded<AtomicU32>,
-    /// Where position 0 is. Changes only while everything is read, before the head moves.
+    /// Offset of position 0. Changes only while everything is read, before the head moves.
     shift: Padded<AtomicU64>,
 }
 
@@ -131,7 +131,7 @@ impl Lane {
     }
 
     fn control(&self) -> &LaneControl {
-        // SAFETY: the structure lies within the first page of the mapping, which lives as long as `self`, and is
+        // SAFETY: the structure lies within the first page of the mapping, which exists as long as `self`, and is
         // aligned, because a page is and its size is a multiple of its alignment. Its fields are atomics, for which
         // any bytes are valid, and this process reads and writes the page in no other way.
         unsafe { &*self.memory.at(self.control).cast() }
@@ -141,7 +141,7 @@ impl Lane {
         self.memory.at(offset)
     }
 
-    /// The at most two runs of `length` bytes from `place` on, `length` being at most the capacity.
+    /// The one or two contiguous runs of `length` bytes from `place` on; `length` is at most the capacity.
     fn runs(&self, place: u64, length: usize) -> [(*mut u8, usize); 2] {
         debug_assert!(length <= RING_BYTES);
         let start = (place % RING_BYTES as u64) as usize;
@@ -153,11 +153,11 @@ impl Lane {
     }
 }
 
-/// The writer's end of a lane.
+/// The writing end of a lane.
 pub struct RingWriter {
     lane: Lane,
     head: u64,
-    /// Where the reader was when we last looked.
+    /// The last known position of the reader.
     tail: u64,
     shift: u64,
 }
@@ -172,11 +172,12 @@ impl RingWriter {
         }
     }
 
-    /// How many bytes fit now.
+    /// Number of bytes that can be written.
     pub fn room(&mut self) -> std::result::Result<usize, BrokenRing> {
         let tail = self.lane.control().tail.0.load(Ordering::Acquire);
         let unread = self.head.wrapping_sub(tail);
-        // What is unread can only have become less. That it was at most the capacity before holds by induction.
+        // The number of unread bytes can only have decreased. That it was at most the capacity before holds by
+        // induction.
         if unread > self.head.wrapping_sub(self.tail) {
             return Err(BrokenRing);
         }
@@ -184,11 +185,11 @@ impl RingWriter {
         Ok(RING_BYTES - unread as usize)
     }
 
-    /// Writes as much of the pieces as fits; 0 when there is no room at all.
+    /// Writes as many bytes of the pieces as fit and returns their number; 0 when the ring is full.
     pub fn write(&mut self, pieces: &[IoSlice<'_>]) -> std::result::Result<usize, BrokenRing> {
         let mut room = self.room()?;
         if room == RING_BYTES {
-            // The reader has read everything and will look for the shift together with the next bytes.
+            // The reader has read everything and loads the shift together with the next bytes.
             self.shift = self.head.wrapping_neg();
             self.lane
                 .control()
@@ -202,8 +203,8 @@ impl RingWriter {
             let mut from = &piece[..count];
             let place = position.wrapping_add(self.shift);
             for (to, length) in self.lane.runs(place, count) {
-                // SAFETY: the run lies inside the lane's bytes and the source has at least as many. The reader
-                // does not look at bytes that are not published yet; a process that does harms only itself.
+                // SAFETY: the run lies inside the lane's bytes and the source has at least as many. The reader does
+                // not read bytes that are not published yet; a process that does corrupts only its own data.
                 unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, length) };
                 from = &from[length..];
             }
@@ -222,14 +223,14 @@ impl RingWriter {
         Ok(written)
     }
 
-    /// Whether the reader sleeps and has to be woken, which the caller must then do. To be asked after writing.
+    /// Whether the reader sleeps, so that the caller must wake it. To be called after writing.
     pub fn must_wake_reader(&self) -> bool {
         fence(Ordering::SeqCst);
         let flag = &self.lane.control().reader_sleeps.0;
         flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// To be called before sleeping for want of room: true when we may, and the reader will wake us.
+    /// To be called before sleeping on a full ring: true when the caller may sleep, and the reader will wake it.
     pub fn may_sleep(&mut self) -> std::result::Result<bool, BrokenRing> {
         let flag = &self.lane.control().writer_sleeps.0;
         flag.store(1, Ordering::Relaxed);
@@ -246,14 +247,14 @@ impl RingWriter {
     }
 }
 
-/// Room for which a writer is woken: enough that it does not sleep again at once.
+/// Free bytes at which the writer is woken: enough that it does not sleep again immediately.
 const WAKE_WRITER_AT: usize = RING_BYTES / 2;
 
-/// The reader's end of a lane.
+/// The reading end of a lane.
 pub struct RingReader {
     lane: Lane,
     tail: u64,
-    /// Where the writer was when we last looked.
+    /// The last known position of the writer.
     head: u64,
     shift: u64,
 }
@@ -268,23 +269,24 @@ impl RingReader {
         }
     }
 
-    /// How many bytes are there.
+    /// Number of bytes that can be read.
     pub fn available(&mut self) -> std::result::Result<usize, BrokenRing> {
         let head = self.lane.control().head.0.load(Ordering::Acquire);
         let unread = head.wrapping_sub(self.tail);
-        // It can only have become more, and never more than fits.
+        // The number can only have increased, up to the capacity.
         if unread > RING_BYTES as u64 || unread < self.head.wrapping_sub(self.tail) {
             return Err(BrokenRing);
         }
         if self.head == self.tail {
-            // All that we knew of was read, so the writer may have begun anew. Any value is a place in the ring.
+            // All known bytes were read, so the writer may have changed the shift. Any value is a valid offset modulo
+            // the capacity.
             self.shift = self.lane.control().shift.0.load(Ordering::Relaxed);
         }
         self.head = head;
         Ok(unread as usize)
     }
 
-    /// Copies out as much as is there and fits into the pieces; 0 when nothing is there.
+    /// Copies as many bytes as are available into the pieces and returns their number; 0 when the ring is empty.
     pub fn read(
         &mut self,
         pieces: &mut [IoSliceMut<'_>],
@@ -301,7 +303,8 @@ impl RingReader {
             let place = position.wrapping_add(self.shift);
             for (from, length) in self.lane.runs(place, count) {
                 // SAFETY: the run lies inside the lane's bytes and the target has at least as many. A writer that
-                // overwrites what we have not given back yet garbles its own bytes, which nobody has judged yet.
+                // overwrites bytes that were not released yet corrupts its own data, which is checked only after the
+                // copy.
                 unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), length) };
                 to = &mut to[length..];
             }
@@ -320,8 +323,7 @@ impl RingReader {
         Ok(got)
     }
 
-    /// Whether the writer sleeps and there is room for it again, so that it has to be woken, which the caller must
-    /// then do. To be asked after reading.
+    /// Whether the writer sleeps and has room again, so that the caller must wake it. To be called after reading.
     pub fn must_wake_writer(&self) -> bool {
         fence(Ordering::SeqCst);
         let flag = &self.lane.control().writer_sleeps.0;
@@ -338,7 +340,7 @@ impl RingReader {
         unread <= (RING_BYTES - WAKE_WRITER_AT) as u64 && flag.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// To be called before sleeping: true when we may, and the writer will wake us.
+    /// To be called before sleeping: true when the caller may sleep, and the writer will wake it.
     pub fn may_sleep(&mut self) -> std::result::Result<bool, BrokenRing> {
         let flag = &self.lane.control().reader_sleeps.0;
         flag.store(1, Ordering::Relaxed);
@@ -354,7 +356,7 @@ impl RingReader {
         Ok(empty)
     }
 
-    /// Takes back that we sleep, so that nobody troubles to wake us.
+    /// Clears the flag that this side sleeps, so that it is not woken needlessly.
     pub fn is_awake(&self) {
         let flag = &self.lane.control().reader_sleeps.0;
         if flag.load(Ordering::Relaxed) != 0 {

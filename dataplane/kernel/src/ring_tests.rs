@@ -1,4 +1,4 @@
-//! Test the shared-memory ring with both ends in one process, each with a mapping of its own.
+//! Test the shared-memory ring with both ends in one process, each with its own mapping.
 
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
@@ -13,7 +13,7 @@ fn pair() -> (Ends, Ends) {
     ((out, back), (their_out, their_back))
 }
 
-/// A generator of lengths that always draws the same.
+/// A reproducible generator of lengths.
 fn lengths(seed: u64) -> impl FnMut(usize) -> usize {
     let mut random = SplitMix64::seed_from_u64(seed);
     move |below| (random.next_u64() % below as u64) as usize
@@ -24,14 +24,14 @@ fn byte_at(position: usize) -> u8 {
 }
 
 #[test]
-fn bytes_of_any_lengths_arrive_in_order_both_ways() {
+fn writes_of_any_length_are_read_in_order_in_both_directions() {
     const TOTAL: usize = 24 << 20;
     let (near, far) = pair();
     let run = |(mut out, mut back): Ends, seed: u64| {
         let mut draw = lengths(seed);
-        let (mut sent, mut heard) = (0, 0);
+        let (mut sent, mut received) = (0, 0);
         let mut room = vec![0; 100_000];
-        while sent < TOTAL || heard < TOTAL {
+        while sent < TOTAL || received < TOTAL {
             let (first, second) = (draw(40).min(TOTAL - sent), draw(90_000));
             let second = second.min(TOTAL - sent - first);
             let bytes: Vec<u8> = (sent..sent + first + second).map(byte_at).collect();
@@ -45,9 +45,9 @@ fn bytes_of_any_lengths_arrive_in_order_both_ways() {
             let right = room[..got]
                 .iter()
                 .enumerate()
-                .all(|(index, &byte)| byte == byte_at(heard + index));
-            assert!(right, "between {heard} and {}", heard + got);
-            heard += got;
+                .all(|(index, &byte)| byte == byte_at(received + index));
+            assert!(right, "between {received} and {}", received + got);
+            received += got;
             if got == 0 {
                 std::thread::yield_now();
             }
@@ -55,11 +55,11 @@ fn bytes_of_any_lengths_arrive_in_order_both_ways() {
     };
     let other = std::thread::spawn(move || run(far, 2));
     run(near, 1);
-    other.join().expect("it found everything right");
+    other.join().expect("all bytes are correct");
 }
 
 #[test]
-fn a_full_ring_takes_nothing_and_an_empty_one_gives_nothing() {
+fn a_full_ring_accepts_no_bytes_and_an_empty_one_returns_none() {
     let ((mut out, _), (_, mut back)) = pair();
     let bytes = vec![7; RING_BYTES + 10];
     assert_eq!(back.read(&mut [IoSliceMut::new(&mut [0; 9])]), Ok(0));
@@ -70,38 +70,38 @@ fn a_full_ring_takes_nothing_and_an_empty_one_gives_nothing() {
 }
 
 #[test]
-fn a_ring_that_was_emptied_begins_at_the_beginning() {
+fn writing_to_an_empty_ring_starts_at_offset_zero() {
     let ((mut out, _), (_, mut back)) = pair();
-    let (mut sent, mut heard) = (vec![0; 10_000], vec![0; 10_000]);
+    let (mut sent, mut received) = (vec![0; 10_000], vec![0; 10_000]);
     for round in 1..=200u8 {
         sent.fill(round);
         assert_eq!(out.write(&[IoSlice::new(&sent)]), Ok(10_000));
-        // Read in two parts, with more coming in between every other time.
-        let mut got = back.read(&mut [IoSliceMut::new(&mut heard[..4000])]);
+        // Read in two parts; every second time more bytes are written in between.
+        let mut got = back.read(&mut [IoSliceMut::new(&mut received[..4000])]);
         assert_eq!(got, Ok(4000));
         if round % 2 == 0 {
             assert_eq!(out.write(&[IoSlice::new(&sent)]), Ok(10_000));
-            got = back.read(&mut [IoSliceMut::new(&mut heard[..])]);
+            got = back.read(&mut [IoSliceMut::new(&mut received[..])]);
             assert_eq!(got, Ok(10_000));
         }
-        got = back.read(&mut [IoSliceMut::new(&mut heard[4000..])]);
+        got = back.read(&mut [IoSliceMut::new(&mut received[4000..])]);
         assert_eq!(got, Ok(6000));
-        assert!(heard.iter().all(|&byte| byte == round));
+        assert!(received.iter().all(|&byte| byte == round));
     }
     let lane = &back.lane;
-    // SAFETY: inside the mapping, and nobody writes there now.
+    // SAFETY: inside the mapping, and no other thread writes there now.
     let beyond =
         unsafe { std::slice::from_raw_parts(lane.at(lane.data + 20_000), RING_BYTES - 20_000) };
-    assert!(beyond.iter().all(|&byte| byte == 0), "never touched");
+    assert!(beyond.iter().all(|&byte| byte == 0), "never written");
 }
 
 #[test]
-fn a_side_is_woken_when_it_sleeps_and_never_otherwise() {
+fn a_side_is_woken_only_while_it_sleeps() {
     let ((mut out, _), (_, mut back)) = pair();
     let byte = [IoSlice::new(&[1])];
     out.write(&byte).expect("unbroken");
-    assert!(!out.must_wake_reader(), "nobody sleeps");
-    assert_eq!(back.may_sleep(), Ok(false), "there is something to read");
+    assert!(!out.must_wake_reader(), "the reader is awake");
+    assert_eq!(back.may_sleep(), Ok(false), "there are bytes to read");
     assert!(!out.must_wake_reader(), "it did not sleep");
     back.read(&mut [IoSliceMut::new(&mut [0; 9])])
         .expect("unbroken");
@@ -116,7 +116,7 @@ fn a_side_is_woken_when_it_sleeps_and_never_otherwise() {
     let mut room = vec![0; RING_BYTES / 2 - 1];
     back.read(&mut [IoSliceMut::new(&mut room)])
         .expect("unbroken");
-    assert!(!back.must_wake_writer(), "not yet worth it");
+    assert!(!back.must_wake_writer(), "too little room");
     back.read(&mut [IoSliceMut::new(&mut [0; 1])])
         .expect("unbroken");
     assert!(back.must_wake_writer());
@@ -124,7 +124,7 @@ fn a_side_is_woken_when_it_sleeps_and_never_otherwise() {
 }
 
 #[test]
-fn no_wake_up_is_lost_between_two_that_sleep_whenever_they_can() {
+fn no_wake_up_is_lost_when_both_sides_sleep_whenever_possible() {
     const TOTAL: usize = 4 << 20;
     let ((mut out, _), (_, mut back)) = pair();
     let (wake_out, wake_in) = std::sync::mpsc::channel();
@@ -145,14 +145,14 @@ fn no_wake_up_is_lost_between_two_that_sleep_whenever_they_can() {
                 count => sent += count,
             }
             if out.must_wake_reader() {
-                wake_out.send(()).expect("the reader listens");
+                wake_out.send(()).expect("the channel is open");
             }
         }
-        // The reader is told of the end by the channel's.
+        // The reader detects the end by the closed channel.
     });
-    let mut heard = 0;
+    let mut received = 0;
     let mut room = vec![0; 200_000];
-    while heard < TOTAL {
+    while received < TOTAL {
         match back
             .read(&mut [IoSliceMut::new(&mut room)])
             .expect("unbroken")
@@ -160,17 +160,17 @@ fn no_wake_up_is_lost_between_two_that_sleep_whenever_they_can() {
             0 if back.may_sleep().expect("unbroken") => {
                 wake_in.recv_timeout(limit).expect("woken for bytes");
             }
-            count => heard += count,
+            count => received += count,
         }
         if back.must_wake_writer() {
             let _ = room_out.send(());
         }
     }
-    writer.join().expect("it sent everything");
+    writer.join().expect("all bytes are sent");
 }
 
 #[test]
-fn positions_that_cannot_be_break_the_ring_and_nothing_else() {
+fn invalid_positions_are_detected_as_a_broken_ring() {
     let wrong_heads = [
         RING_BYTES as u64 + 1, // more than fits
         u64::MAX,              // before the reader
@@ -209,8 +209,8 @@ fn positions_that_cannot_be_break_the_ring_and_nothing_else() {
 }
 
 #[test]
-fn only_memory_that_cannot_shrink_is_taken() {
-    let file = std::fs::File::open("/dev/null").expect("it is everywhere");
+fn only_memory_with_sealed_size_is_accepted() {
+    let file = std::fs::File::open("/dev/null").expect("the file exists");
     assert!(RingMemory::take(file.as_fd()).is_err(), "no memory at all");
     let unsealed = |size: usize| {
         let fd = memfd_create("test", MemfdFlags::ALLOW_SEALING).expect("memory");

@@ -1,4 +1,4 @@
-//! TCP sockets of links between processes, set up the same way on both ends.
+//! TCP sockets of links between processes, configured equally on both ends.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,15 +8,15 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::error::{KernelError, Result};
 
-/// Named rather than inherited: a system default of bbr paces inside the kernel and costs a link a quarter of its
-/// throughput on one machine.
+/// Set explicitly: with a system default of bbr the kernel paces, which costs a link a quarter of its throughput on
+/// one machine.
 const CONGESTION_CONTROL: &[u8] = b"cubic";
 
-/// A peer that stops answering altogether (a machine gone, a cable cut) is noticed after this long. A process that
-/// dies is noticed at once, because its kernel says so.
+/// A peer that sends no acknowledgements (a failed machine or cable) is detected after this time. The kernel of a
+/// process that ends closes its connection immediately.
 const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 
-/// Opens the listener of a process. `SO_REUSEADDR` lets a restarted process take its port back at once.
+/// Opens the listener of a process. `SO_REUSEADDR` lets a restarted process bind its port immediately.
 pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     let failed = |e| KernelError::from_io("listen for links", address.to_string(), e);
     let socket = Socket::new(
@@ -27,14 +27,15 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     .map_err(failed)?;
     socket.set_reuse_address(true).map_err(failed)?;
     socket.bind(&address.into()).map_err(failed)?;
-    // A thousand neighbours may dial within one scheduling delay of the listener's shard.
+    // A thousand neighbours may connect within one scheduling delay of the listener's shard.
     socket.listen(1024).map_err(failed)?;
     Ok(socket.into())
 }
 
-/// Begins to dial; the stream becomes writable when the attempt is decided, and [`connect_outcome`] tells how.
+/// Starts to connect; the stream becomes writable when the attempt has succeeded or failed, and [`connect_outcome`]
+/// returns which.
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let failed = |e| KernelError::from_io("dial a link", address.to_string(), e);
+    let failed = |e| KernelError::from_io("connect a link", address.to_string(), e);
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
@@ -47,7 +48,7 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     }
 }
 
-/// Whether a dialled stream, now writable, is connected.
+/// Returns whether a stream that became writable is connected, or the error.
 pub fn connect_outcome(stream: &TcpStream) -> io::Result<()> {
     match stream.take_error()? {
         Some(error) => Err(error),
@@ -55,22 +56,23 @@ pub fn connect_outcome(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// What [`prepare`] should do about the kernel's buffers.
+/// The socket buffers that [`prepare`] sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamBuffers {
-    /// Bytes the kernel may hold for sending; `None` leaves it to the kernel's own tuning.
+    /// Send buffer in bytes; `None` leaves it to the automatic tuning of the kernel.
     pub send: Option<usize>,
-    /// Bytes the kernel may hold for us to read; `None` likewise.
+    /// Receive buffer in bytes; `None` leaves it to the automatic tuning of the kernel.
     pub receive: Option<usize>,
 }
 
-/// Gives a connected stream the settings every link has: non-blocking, no delay, cubic, dead peers noticed.
+/// Sets the socket options of a link on a connected stream: non-blocking, `TCP_NODELAY`, cubic, and the detection of
+/// failed peers.
 pub fn prepare(stream: &TcpStream, buffers: StreamBuffers) -> Result<()> {
     let failed = |e| KernelError::from_io("prepare a link's socket", "TCP stream", e);
     let socket = SockRef::from(stream);
     socket.set_nonblocking(true).map_err(failed)?;
     socket.set_tcp_nodelay(true).map_err(failed)?;
-    // A kernel without cubic keeps its default, which is slower but right.
+    // A kernel without cubic keeps its default, which works but is slower.
     let _ = socket.set_tcp_congestion(CONGESTION_CONTROL);
     let keepalive = TcpKeepalive::new()
         .with_time(SILENCE_LIMIT)
@@ -89,7 +91,7 @@ pub fn prepare(stream: &TcpStream, buffers: StreamBuffers) -> Result<()> {
     Ok(())
 }
 
-/// The congestion control a stream really uses.
+/// The congestion control of a stream.
 pub fn congestion_control(stream: &TcpStream) -> Result<String> {
     let raw = SockRef::from(stream)
         .tcp_congestion()
@@ -106,32 +108,32 @@ mod tests {
     use super::*;
     use crate::poll::{Epoll, Interest, ReadyList};
 
-    fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    fn try_connect(address: SocketAddr) -> io::Result<TcpStream> {
         let stream = connect(address).expect("the attempt begins");
         let epoll = Epoll::new().expect("epoll");
         epoll.add(&stream, 0, Interest::WRITE).expect("watch");
         let mut ready = ReadyList::with_capacity(1);
         epoll.wait(&mut ready, Some(2_000_000_000)).expect("wait");
-        assert_eq!(ready.len(), 1, "a local attempt is decided at once");
+        assert_eq!(ready.len(), 1, "a local attempt completes immediately");
         connect_outcome(&stream).map(|()| stream)
     }
 
     #[test]
-    fn a_link_is_dialled_without_blocking_and_speaks_cubic() {
+    fn connecting_does_not_block_and_uses_cubic() {
         let listener = listen("127.0.0.1:0".parse().expect("address")).expect("listen");
-        let stream = dial(listener.local_addr().expect("bound")).expect("connected");
+        let stream = try_connect(listener.local_addr().expect("bound")).expect("connected");
         prepare(&stream, StreamBuffers::default()).expect("prepared");
         assert_eq!(congestion_control(&stream).expect("readable"), "cubic");
         assert!(stream.nodelay().expect("readable"));
     }
 
     #[test]
-    fn a_refused_dial_says_so() {
+    fn a_refused_connection_is_an_error() {
         let unused = listen("127.0.0.1:0".parse().expect("address")).expect("listen");
         let address = unused.local_addr().expect("bound");
         drop(unused);
         assert_eq!(
-            dial(address).err().map(|e| e.kind()),
+            try_connect(address).err().map(|e| e.kind()),
             Some(io::ErrorKind::ConnectionRefused)
         );
     }

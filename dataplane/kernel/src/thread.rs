@@ -1,4 +1,4 @@
-//! CPU affinity and timer slack of the calling thread.
+//! CPU affinity and timer slack of the calling thread, clocks, and random numbers.
 
 use std::num::NonZeroU64;
 
@@ -10,16 +10,17 @@ use rustix::time::{clock_gettime, ClockId};
 
 use crate::error::{KernelError, Result};
 
-/// Lets the calling thread's timed waits end when they are due instead of up to 50 µs later.
+/// Sets the timer slack of the calling thread to the minimum, so that timed waits end when they are due instead of up
+/// to 50 µs later (prctl(2), PR_SET_TIMERSLACK).
 ///
-/// The kernel rounds sleeps up to save power; links with a delay of their own cannot afford that. One nanosecond is
-/// the least the kernel accepts (zero means "back to the default").
+/// The kernel delays timers to save power, which would add to the delay of links. One nanosecond is the least that it
+/// accepts (zero restores the default).
 pub fn set_exact_timers() -> Result<()> {
     set_current_timer_slack(Some(NonZeroU64::MIN))
         .map_err(|e| KernelError::from_io("set the timer slack", "calling thread", e))
 }
 
-/// Ties the calling thread to one core.
+/// Restricts the calling thread to one CPU core.
 pub fn pin_to_core(core: usize) -> Result<()> {
     let failed = |e| KernelError::from_io("pin a thread", format!("core {core}"), e);
     if core >= CpuSet::MAX_CPU {
@@ -30,12 +31,12 @@ pub fn pin_to_core(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).map_err(failed)
 }
 
-/// Nanoseconds of processor time the calling thread has used.
+/// CPU time of the calling thread in nanoseconds.
 pub fn cpu_time_ns() -> u64 {
     clock_ns(ClockId::ThreadCPUTime)
 }
 
-/// Nanoseconds of the monotonic clock. All shards of a process share this time line.
+/// Time of the monotonic clock in nanoseconds. It is common to all shards of a process.
 pub fn monotonic_ns() -> u64 {
     clock_ns(ClockId::Monotonic)
 }
@@ -45,22 +46,25 @@ fn clock_ns(clock: ClockId) -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Sixty-four bits from the kernel's generator, for identities that must differ between processes.
+/// 64 random bits from the kernel's random number generator, for identities that must differ between processes.
 pub fn random_u64() -> Result<u64> {
     let mut bytes = [0u8; 8];
     random_bytes(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// Fills a buffer of at most 256 bytes from the kernel's generator, for what nobody may guess.
+/// Fills a buffer of at most 256 bytes from the kernel's random number generator, for secrets.
 pub fn random_bytes(into: &mut [u8]) -> Result<()> {
-    debug_assert!(into.len() <= 256, "longer requests may come back in part");
+    debug_assert!(
+        into.len() <= 256,
+        "longer requests may be answered partially"
+    );
     getrandom(into, GetRandomFlags::empty())
         .map(|_| ())
         .map_err(|e| KernelError::from_io("read random bytes", "getrandom", e))
 }
 
-/// How many descriptors the process may have open; `None` when that is not limited.
+/// The limit of open descriptors of the process; `None` when there is none.
 pub fn descriptor_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
@@ -70,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_calling_thread_can_be_pinned_and_sharpened() {
+    fn affinity_and_timer_slack_of_the_calling_thread_can_be_set() {
         std::thread::spawn(|| {
             set_exact_timers().expect("timer slack needs no privilege");
             pin_to_core(0).expect("core 0 always exists");
@@ -81,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn time_moves_forward_and_identities_differ() {
+    fn the_clock_is_monotonic_and_random_numbers_differ() {
         let before = monotonic_ns();
         assert!(monotonic_ns() >= before);
         assert_ne!(random_u64().expect("random"), random_u64().expect("random"));

@@ -1,11 +1,10 @@
-//! TUN devices that keep the kernel's super-packets whole.
+//! TUN devices that read and write super-packets without segmentation.
 //!
-//! Each packet read or written carries a 10-byte virtio header ([`VNET_HEADER_LEN`], little endian) that says how
-//! the packet would be cut into MTU-sized segments and whether its checksum is still to be completed. With offload
-//! on, the kernel hands over up to 64 KB of one TCP (or UDP) stream at once, which is worth a factor of ten.
+//! Each packet read or written has a 10-byte virtio header ([`VNET_HEADER_LEN`], little endian), which states how to
+//! segment the packet and whether its checksum is still to be completed. With offload, the kernel returns up to 64 KB
+//! of one TCP (or UDP) stream per read, which is ten times as fast.
 //!
-//! Without offload the header is still there and is simply zero, so the two ways differ only in
-//! [`TunDevice::set_offload`].
+//! Without offload the header is present and zero, so both modes differ only in [`TunDevice::set_offload`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
@@ -18,10 +17,10 @@ use rustix::ioctl::{ioctl, opcode, IntegerSetter, Opcode, Setter, Updater};
 use crate::error::{KernelError, Result};
 use crate::interface::Request;
 
-/// Length of the virtio header in front of every packet.
+/// Length of the virtio header in front of every packet, in bytes (virtio 1.2, section 5.1.6).
 pub const VNET_HEADER_LEN: usize = 10;
 
-/// Where the device node usually is.
+/// The usual path of the device node.
 pub const DEFAULT_DEVICE: &str = "/dev/net/tun";
 
 // From linux/if_tun.h; the ioctl numbers are _IOW('T', n, int) and _IOW('T', n, unsigned int).
@@ -38,22 +37,22 @@ const TUN_F_TSO_ECN: libc::c_uint = 0x08;
 const TUN_F_USO4: libc::c_uint = 0x20;
 const TUN_F_USO6: libc::c_uint = 0x40;
 
-/// What the kernel may leave undone in the packets it hands over.
+/// Work that the kernel leaves to the reader of packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// TCP arrives in super-packets with unfinished checksums.
+    /// TCP packets are super-packets with partial checksums.
     pub tcp: bool,
-    /// So does UDP whose sender asked for segmentation (Linux 6.2).
+    /// UDP packets are super-packets where the sender requested segmentation (Linux 6.2).
     pub udp: bool,
 }
 
 impl Offload {
-    /// Whole, finished packets of at most the MTU.
+    /// No offload: packets with complete checksums of at most the MTU.
     pub const OFF: Self = Self {
         tcp: false,
         udp: false,
     };
-    /// All there is.
+    /// All offloads.
     pub const ALL: Self = Self {
         tcp: true,
         udp: true,
@@ -73,17 +72,17 @@ impl Offload {
 
 /// An open queue of a TUN device, non-blocking.
 ///
-/// The device disappears with its last queue unless it was made [persistent](Self::set_persistent).
+/// The kernel removes the device with its last queue unless it is [persistent](Self::set_persistent).
 pub struct TunDevice {
     file: File,
     name: String,
 }
 
 impl TunDevice {
-    /// Opens (and creates, if need be) the device `name` in the calling thread's namespace.
+    /// Opens the device `name` in the calling thread's namespace, and creates it if it does not exist.
     ///
-    /// A name with `%d` in it lets the kernel choose the number. `multi_queue` devices may be opened several times,
-    /// at a price of 3.9 MB of kernel memory each, and must be opened so by everyone.
+    /// For a name with `%d` the kernel chooses the number. `multi_queue` devices may be opened several times, cost
+    /// 3.9 MB of kernel memory each, and must be opened with this flag every time.
     pub fn open(device: &Path, name: &str, multi_queue: bool) -> Result<Self> {
         let mut request = Request::new(name)?;
         let file = OpenOptions::new()
@@ -91,7 +90,7 @@ impl TunDevice {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(device)
-            .map_err(|e| sort_open_error(device, e))?;
+            .map_err(|e| classify_open_error(device, e))?;
         let mut flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
         if multi_queue {
             flags |= libc::IFF_MULTI_QUEUE;
@@ -112,14 +111,14 @@ impl TunDevice {
         Ok(tun)
     }
 
-    /// The interface name, as the kernel knows it.
+    /// The name of the interface.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Says what the reader of this device understands; returns what is really on.
+    /// Sets the offloads that the reader of this device supports; returns those that are enabled.
     ///
-    /// Segmented UDP came with Linux 6.2. An older kernel refuses it, and then it is left out.
+    /// Segmented UDP exists since Linux 6.2. On an older kernel it stays disabled.
     pub fn set_offload(&self, wanted: Offload) -> Result<Offload> {
         match self.set_offload_bits(wanted) {
             Ok(()) => Ok(wanted),
@@ -139,10 +138,10 @@ impl TunDevice {
         self.set_by_value::<TUNSETOFFLOAD>(wanted.bits() as usize, what)
     }
 
-    /// Whether the device outlives its descriptors.
+    /// Sets whether the device exists after its descriptors are closed.
     ///
-    /// Making it so right before closing leaves the removal to the namespace's own end, which the kernel does in the
-    /// background; taking the device down on close costs 33 ms each.
+    /// If it is set before closing, the kernel removes the device with its namespace, in the background; removal on
+    /// close takes 33 ms per device.
     pub fn set_persistent(&self, persistent: bool) -> Result<()> {
         let what = "change whether a TUN device persists";
         self.set_by_value::<TUNSETPERSIST>(usize::from(persistent), what)
@@ -153,7 +152,7 @@ impl TunDevice {
         value: usize,
         what: &'static str,
     ) -> Result<()> {
-        // SAFETY: the operations that come here take a small integer by value.
+        // SAFETY: the operations that use this function take a small integer by value.
         unsafe { ioctl(&self.file, IntegerSetter::<OPERATION>::new_usize(value)) }
             .map_err(|e| KernelError::from_io(what, &self.name, e))
     }
@@ -163,24 +162,24 @@ impl TunDevice {
         value: libc::c_int,
         what: &'static str,
     ) -> Result<()> {
-        // SAFETY: the operations that come here read one int through the pointer.
+        // SAFETY: the operations that use this function read one int through the pointer.
         unsafe { ioctl(&self.file, Setter::<OPERATION, libc::c_int>::new(value)) }
             .map_err(|e| KernelError::from_io(what, &self.name, e))
     }
 
-    /// Reads one packet with its virtio header in front. Returns the length of both.
+    /// Reads one packet with its virtio header. Returns the length of both in bytes.
     ///
-    /// A packet longer than the buffer is cut by the kernel; 64 KB and the header hold any.
+    /// The kernel truncates a packet that is longer than the buffer; 64 KB and the header hold any packet.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.file).read(buffer)
     }
 
-    /// Writes one packet with its virtio header in front.
+    /// Writes one packet with its virtio header. Returns the number of bytes written.
     pub fn write(&self, packet: &[u8]) -> io::Result<usize> {
         (&self.file).write(packet)
     }
 
-    /// Writes one packet given in pieces, the first of which begins with the virtio header.
+    /// Writes one packet from several pieces, the first of which starts with the virtio header.
     pub fn write_pieces(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         (&self.file).write_vectored(pieces)
     }
@@ -192,7 +191,7 @@ impl AsFd for TunDevice {
     }
 }
 
-fn sort_open_error(device: &Path, error: io::Error) -> KernelError {
+fn classify_open_error(device: &Path, error: io::Error) -> KernelError {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTDIR) => {
             KernelError::NoTunDevice {
@@ -209,10 +208,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_device_node_is_named() {
+    fn the_error_about_a_missing_device_node_contains_its_path() {
         let error = TunDevice::open(Path::new("/dev/net/no-such-tun"), "nm0", false)
             .err()
-            .expect("it is not there");
+            .expect("the device is missing");
         assert_eq!(error.id(), "kernel.tun_missing");
         assert!(
             error.to_string().contains("/dev/net/no-such-tun"),

@@ -1,4 +1,4 @@
-//! Real namespaces and real TUN devices. Skipped, with the reason printed, where that is not permitted.
+//! Test namespaces and TUN devices of the kernel. Skipped, with the reason printed, where they are not permitted.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
@@ -48,7 +48,7 @@ fn node(last: u8) -> (std::os::fd::OwnedFd, TunDevice) {
 }
 
 #[test]
-fn packets_of_a_new_namespace_reach_far_and_those_outside_do_as_before() {
+fn the_default_ttl_is_raised_only_in_the_new_namespace() {
     if !permitted() {
         return;
     }
@@ -64,7 +64,7 @@ fn packets_of_a_new_namespace_reach_far_and_those_outside_do_as_before() {
 }
 
 #[test]
-fn what_a_program_sends_inside_comes_out_of_the_device_and_back() {
+fn packets_of_a_socket_in_the_namespace_pass_through_the_device_in_both_directions() {
     if !permitted() {
         return;
     }
@@ -80,13 +80,13 @@ fn what_a_program_sends_inside_comes_out_of_the_device_and_back() {
     for target in ["10.0.7.7", "239.1.1.1"] {
         socket
             .send_to(b"hello", (target, 5000))
-            .expect("the address and the multicast route are there");
+            .expect("the address and the multicast route exist");
         let packet = read_ipv4(&tun, &mut buffer);
         assert!(packet.ends_with(b"hello"));
         let address: Ipv4Addr = target.parse().expect("address");
         assert_eq!(packet[16..20], address.octets());
     }
-    // Send one back: from 10.0.7.7 to 10.0.0.1, by exchanging the two addresses of what came out.
+    // Send a reply from 10.0.7.7 to 10.0.0.1, by exchanging the two addresses of the packet that was read.
     socket.send_to(b"again", ("10.0.7.7", 5000)).expect("sent");
     let packet = read_ipv4(&tun, &mut buffer);
     let length = VNET_HEADER_LEN + packet.len();
@@ -94,7 +94,7 @@ fn what_a_program_sends_inside_comes_out_of_the_device_and_back() {
     before[12..16].swap_with_slice(&mut after[..4]);
     tun.write(&buffer[..length]).expect("written");
     let mut got = [0u8; 16];
-    let (count, from) = socket.recv_from(&mut got).expect("it comes back");
+    let (count, from) = socket.recv_from(&mut got).expect("the reply arrives");
     assert_eq!(
         (&got[..count], from.to_string().as_str()),
         (&b"again"[..], "10.0.7.7:5000")
@@ -119,7 +119,7 @@ fn read_ipv4<'a>(tun: &TunDevice, buffer: &'a mut [u8]) -> &'a mut [u8] {
 }
 
 #[test]
-fn a_device_that_persists_can_be_closed_at_once_and_opened_again() {
+fn a_persistent_device_can_be_closed_and_opened_again() {
     if !permitted() {
         return;
     }
@@ -143,18 +143,18 @@ fn a_device_that_persists_can_be_closed_at_once_and_opened_again() {
 }
 
 #[test]
-fn super_packets_survive_this_kernel_or_it_says_why_not() {
-    // Needs no namespace: a container that may only use its own runs the same test there.
+fn the_offload_self_test_succeeds_or_gives_a_reason() {
+    // Needs no namespace of its own: in a container without privileges the same test runs in the container's.
     let start = Instant::now();
     match offload::self_test(Path::new(DEFAULT_DEVICE)) {
         OffloadState::On(Offload { tcp, .. }) => assert!(tcp),
-        OffloadState::Off(reason) => eprintln!("offload is off here: {reason}"),
+        OffloadState::Off(reason) => eprintln!("offload is off: {reason}"),
     }
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
-fn a_held_namespace_can_be_found_by_path_and_is_gone_after_release() {
+fn a_namespace_is_reachable_by_path_between_hold_and_release() {
     if !permitted() {
         return;
     }
@@ -164,10 +164,13 @@ fn a_held_namespace_can_be_found_by_path_and_is_gone_after_release() {
     let again = namespace::hold(ns.as_fd(), &path).expect_err("taken");
     assert!(matches!(again, KernelError::NameExists { .. }), "{again}");
     assert!(namespace::same(&ns, namespace::open(&path).expect("opens")).expect("comparable"));
-    assert!(!namespace::same(&ns, namespace::current().expect("ours")).expect("comparable"));
+    assert!(
+        !namespace::same(&ns, namespace::current().expect("the current namespace"))
+            .expect("comparable")
+    );
     namespace::release(&path).expect("released");
     assert!(!path.exists());
-    namespace::release(&path).expect("releasing nothing is fine");
+    namespace::release(&path).expect("releasing a missing path is no error");
 }
 
 #[test]
@@ -183,6 +186,6 @@ fn a_hundred_nodes_take_a_fraction_of_a_second() {
     }
     drop(nodes);
     eprintln!("100 nodes up in {up:?}, closed after {:?}", start.elapsed());
-    // One node takes 0.65 ms on the development machine; ten times that leaves room for a busy one.
+    // One node takes 0.65 ms on the development machine; ten times that allows for a busy machine.
     assert!(up < Duration::from_secs(4), "{up:?}");
 }

@@ -1,6 +1,7 @@
-//! Open a TUN device as an ordinary user: a user namespace, then a network namespace inside it.
+//! Test that an ordinary user can open a TUN device: in a user namespace, and a network namespace inside it.
 //!
-//! Not under the usual test harness, which starts threads: the kernel lets only a single-threaded process in.
+//! Without the standard test harness, which starts threads: only a process with one thread may enter a user
+//! namespace.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -43,7 +44,7 @@ fn inside(hosts: &Path) -> Result<(), KernelError> {
             routes: vec![],
         };
         interface::configure(tun.name(), &setup)?;
-        // A mount table of this thread's own: the file is seen here and nowhere else.
+        // A mount namespace of this thread: the file is only visible here.
         namespace::unshare_mounts()?;
         namespace::bind_mount(hosts, Path::new("/etc/hosts"))?;
         assert_eq!(

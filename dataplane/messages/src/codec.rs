@@ -1,4 +1,4 @@
-//! Frames to bytes and back.
+//! Encode frames and decode them.
 
 use std::io::Cursor;
 
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{DecodeError, EncodeError};
 
-/// The protocol's version; a frame of another one is refused.
+/// The protocol version; frames of other versions are refused.
 pub const VERSION: u8 = 1;
 
-/// Bytes that one websocket message may have; a scenario's files are the largest thing that travels.
+/// Largest websocket message in bytes; the largest content is the files of a scenario.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
-/// Where a batch is closed: large enough to amortise the call, small enough to keep others waiting briefly.
+/// Size of a batch in bytes: large enough to amortise the call, small enough not to delay other senders for long.
 const BATCH: usize = 256 * 1024;
 
-/// Wrong frames in one websocket message after which the rest of it is not read.
+/// Invalid frames of one websocket message after which the rest of it is not decoded.
 const MAX_BAD: usize = 64;
 
-/// How deep maps and arrays may nest; messages themselves need six.
+/// Largest nesting depth of maps and arrays; messages need six.
 const DEPTH: usize = 64;
 
 /// A message of one direction; implemented by `messages!`.
@@ -38,20 +38,20 @@ pub trait Wire: Sized {
 pub struct Frame<M> {
     /// The sender's request number, 0 when no reply is wanted.
     pub id: u32,
-    /// The node it concerns, 0 for the connection.
+    /// The node that it concerns, 0 for the connection.
     pub node: u32,
-    /// What is said.
+    /// The message.
     pub message: M,
 }
 
-/// A frame that could not be understood, with what could be read of its header.
+/// A frame that could not be decoded, with the readable part of its header.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bad {
     /// Its request number, 0 when it had none or could not be read.
     pub id: u32,
-    /// The node it concerned, 0 likewise.
+    /// The node that it concerned, 0 likewise.
     pub node: u32,
-    /// What is wrong.
+    /// The error.
     pub error: DecodeError,
 }
 
@@ -80,7 +80,7 @@ pub fn encode<M: Wire>(frame: &Frame<M>) -> Result<Vec<u8>, EncodeError> {
     Ok(out)
 }
 
-/// Joins encoded frames into websocket messages, in order, none of them too large.
+/// Joins encoded frames into websocket messages, in order, each within the size limit.
 pub fn batches(encoded: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
     let mut done = Vec::new();
     let mut batch: Vec<u8> = Vec::new();
@@ -99,7 +99,7 @@ pub fn batches(encoded: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
     done
 }
 
-/// Returns the frames of a websocket message; any wrong one fails it all.
+/// Returns the frames of a websocket message; an error if any of them is invalid.
 pub fn decode_frames<M: Wire>(bytes: &[u8]) -> Result<Vec<Frame<M>>, DecodeError> {
     decode_batch(bytes)
         .into_iter()
@@ -107,10 +107,10 @@ pub fn decode_frames<M: Wire>(bytes: &[u8]) -> Result<Vec<Frame<M>>, DecodeError
         .collect()
 }
 
-/// Returns the frames of a websocket message, with a [`Bad`] in the place of each wrong one.
+/// Returns the frames of a websocket message, with a [`Bad`] for each invalid one.
 ///
-/// When the bytes stop making sense the last item is a `Bad`; nothing after that point can be found again. The
-/// same holds after many wrong frames: a peer that sends only invalid frames is not worth reading to the end.
+/// When the bytes are no msgpack from some point on, the last item is a `Bad`, since the next frame cannot be
+/// located. The same holds after many invalid frames, to limit the cost of a peer that sends only these.
 pub fn decode_batch<M: Wire>(bytes: &[u8]) -> Vec<Result<Frame<M>, Bad>> {
     let stop = |error| {
         vec![Err(Bad {
@@ -194,7 +194,7 @@ fn read_frame<M: Wire>(bytes: &[u8]) -> Result<Frame<M>, Bad> {
     })
 }
 
-/// How many parts a frame has, and how many bytes say so.
+/// The number of parts of a frame, and the length of the array header in bytes.
 fn open_frame(bytes: &[u8]) -> Result<(u32, usize), DecodeError> {
     match bytes {
         [first @ 0x91..=0x9f, ..] => Ok((u32::from(first & 0x0f), 1)),
@@ -215,7 +215,7 @@ fn read_parts<M: Wire>(header: &mut Header<'_>) -> Result<Frame<M>, DecodeError>
     let version = header.take("version")?;
     let number = header.take("id")?;
     let node = header.take("node")?;
-    // Whatever version the peer speaks, its request should be answered by number if that can be read.
+    // Read first, so that a frame of another version can be answered by its request number.
     header.id = as_u32(&number).unwrap_or(0);
     header.node = as_u32(&node).unwrap_or(0);
     if version.as_u64() != Some(u64::from(VERSION)) {
@@ -273,7 +273,7 @@ pub(crate) fn read_map<T: DeserializeOwned>(kind: &str, body: &[u8]) -> Result<T
         kind: kind.to_owned(),
         reason,
     };
-    // serde would take an array of the fields' values as well; the protocol speaks of names only.
+    // serde would also accept an array of the fields' values; the protocol permits only maps of names.
     if !matches!(body.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
         return Err(bad("its body is not a map".to_owned()));
     }
@@ -282,7 +282,7 @@ pub(crate) fn read_map<T: DeserializeOwned>(kind: &str, body: &[u8]) -> Result<T
     T::deserialize(&mut reader).map_err(|error| bad(error.to_string()))
 }
 
-/// Makes the enum of a direction's messages, with their names as types on the wire.
+/// Defines the enum of a direction's messages, whose names are their types on the wire.
 macro_rules! messages {
     ($(#[$attribute:meta])* $name:ident { $($message:ident),* $(,)? }) => {
         $(#[$attribute])*

@@ -1,50 +1,50 @@
-//! Messages that concern the connection itself: who is there, and how a request ended.
+//! Messages about the connection itself: identification, results of requests, and the end.
 
 use rmpv::Value;
 use serde::{Deserialize, Serialize};
 
-/// What a peer of the controller may be; its token has to allow it.
+/// The role of a peer of the controller; its token must permit it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A process with dataplanes.
     Node,
-    /// A process that runs roles.
+    /// A process that runs roles of scenarios.
     Agent,
     /// The command line.
     Operator,
 }
 
-/// A peer's first frame; answered by [`Welcome`], or by [`Error`] and the end of the connection. The frame's header
-/// names the node whose token it carries.
+/// The first frame of a peer; answered by [`Welcome`], or by [`Error`] and the end of the connection. The header of
+/// the frame contains the node that the token belongs to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The secret of the role: for a node its own.
+    /// The token of the role; for a node its own.
     pub token: String,
-    /// The version that the peer speaks.
+    /// The protocol version of the peer.
     pub protocol: u16,
-    /// Who it is.
+    /// Its role.
     pub role: Role,
     /// Name and version, for the log.
     #[serde(default)]
     pub software: String,
-    /// A random number that names the process.
+    /// A random number that identifies the process.
     #[serde(default)]
     pub process: u64,
 }
 
-/// The peer may go on.
+/// The controller accepts the peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The version that the controller speaks.
+    /// The protocol version of the controller.
     pub protocol: u16,
     /// The lab's name.
     pub lab: String,
-    /// How many times this lab's controller has started; another number means that it came back.
+    /// Number of starts of this lab's controller; a changed number means that it was restarted.
     pub incarnation: u64,
 }
 
-/// A request was carried out.
+/// A request was executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ack {
     /// The request's number.
@@ -54,24 +54,24 @@ pub struct Ack {
     pub value: Option<Value>,
 }
 
-/// A request was not carried out, or (with `re` 0) something else went wrong.
+/// A request was refused or failed, or (with `re` 0) another error occurred.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Error {
     /// The request's number.
     pub re: u32,
     /// Stable id, such as `control.token`.
     pub error: String,
-    /// One sentence.
+    /// The error as one sentence.
     pub message: String,
-    /// What to do about it.
+    /// A remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// The sender leaves on purpose: the node in the frame's header, or with node 0 the whole connection.
+/// The sender disconnects intentionally: the node in the header of the frame, or with node 0 the whole connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Goodbye {
-    /// Why.
+    /// The reason.
     #[serde(default)]
     pub reason: String,
 }

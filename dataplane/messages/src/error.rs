@@ -1,6 +1,6 @@
-//! What can be wrong with a control message; the ids are the ones that travel in an `Error` reply.
+//! Errors of encoding and decoding control messages; their ids are those in an `Error` reply.
 
-/// Why bytes are no frame, or a frame no message.
+/// Why bytes are not a valid frame, or a frame not a valid message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes are not a frame.
@@ -9,20 +9,20 @@ pub enum DecodeError {
     /// The bytes end inside a frame.
     #[error("the message ends inside a frame, {0} bytes after its beginning")]
     Truncated(usize),
-    /// More than one websocket message may carry.
+    /// The websocket message exceeds the size limit.
     #[error("the message has {found} bytes, but {limit} are allowed")]
     Oversized {
-        /// Bytes that came.
+        /// Its length in bytes.
         found: usize,
-        /// Bytes that may come.
+        /// The limit in bytes.
         limit: usize,
     },
     /// A frame of another protocol version.
     #[error("the frame is of protocol version {found}, but {expected} is spoken here")]
     WrongVersion {
-        /// What the frame says.
+        /// The version in the frame.
         found: String,
-        /// What is spoken here.
+        /// The supported version.
         expected: u8,
     },
     /// No message of this direction has that type.
@@ -33,7 +33,7 @@ pub enum DecodeError {
     BadBody {
         /// The message's type.
         kind: String,
-        /// What is wrong, in the reader's words.
+        /// The reason, as text of the decoder.
         reason: String,
     },
 }
@@ -52,17 +52,17 @@ impl DecodeError {
     }
 }
 
-/// Why a message cannot be sent.
+/// Why a message cannot be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The frame alone is larger than a websocket message may be.
+    /// The frame exceeds the size limit of a websocket message.
     #[error("{kind} has {found} bytes, but a control message may have {limit}")]
     Oversized {
         /// The message's type.
         kind: &'static str,
-        /// Bytes that it has.
+        /// Its length in bytes.
         found: usize,
-        /// Bytes that it may have.
+        /// The limit in bytes.
         limit: usize,
     },
     /// A value that msgpack cannot carry.
@@ -70,7 +70,7 @@ pub enum EncodeError {
     Unwritable {
         /// The message's type.
         kind: &'static str,
-        /// The writer's words.
+        /// The reason, as text of the encoder.
         reason: String,
     },
 }

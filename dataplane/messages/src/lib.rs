@@ -1,15 +1,15 @@
-//! The control protocol as a node's dataplane speaks it: messages, and frames to bytes and back.
+//! The control protocol of a node's dataplane: messages, and the encoding of frames.
 //!
-//! A websocket message holds one or more frames, one after the other. A frame is a msgpack array of five:
-//! version, id, node, type, body; the body is a map of named fields. `id` is the sender's request number, 0
-//! when no reply is wanted; `node` is the node that the frame concerns, 0 for the connection as a whole.
+//! A websocket message contains one or more consecutive frames. A frame is a msgpack array of five parts: version,
+//! id, node, type, body; the body is a map of named fields. `id` is the sender's request number, 0 when no reply is
+//! wanted; `node` is the node that the frame concerns, 0 for the connection as a whole.
 //!
-//! [`ToController`] and [`ToNode`] are the two directions. Only what a dataplane says or hears is here; the
-//! messages of agents and operators exist in Python alone (`orchestrator.protocol`). The vectors under
-//! `tests/vectors` hold the two definitions together.
+//! [`ToController`] and [`ToNode`] are the two directions. This crate contains only the messages of a dataplane;
+//! those of agents and operators exist in Python alone (`orchestrator.protocol`). The vectors under `tests/vectors`
+//! keep both definitions equal.
 //!
-//! Reading forgives in one way only: a frame that is well-formed msgpack but wrong in itself does not affect
-//! those around it, see [`decode_batch`].
+//! A frame that is well-formed msgpack but otherwise invalid does not affect the other frames of a message, see
+//! [`decode_batch`].
 
 #![forbid(unsafe_code)]
 

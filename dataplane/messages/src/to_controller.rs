@@ -1,4 +1,4 @@
-//! What a dataplane tells the controller; Nextmini's `DataplaneToController`, grown up.
+//! Messages from a dataplane to the controller; they extend `DataplaneToController` of Nextmini.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ messages! {
 /// A directed edge of a tree.
 pub type Edge = (u32, u32);
 
-/// What a returning node still holds, as versions; all absent for a node that has just started.
+/// The installed state of a node that reconnects, as versions; all absent for a node that has just started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Have {
     /// The version of the last `InstallRoutes`.
@@ -39,32 +39,32 @@ pub struct Have {
     pub trees: BTreeMap<u32, u64>,
 }
 
-/// A node registers, or comes back after either side was away; answered by `Ack` and `NodeSettings`.
+/// A node registers, or reconnects after a failure of either side; answered by `Ack` and `NodeSettings`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartUp {
-    /// Nodes that share it reach each other by their private address.
+    /// Nodes with equal names connect to each other by their private address.
     pub private_network_name: String,
-    /// `host:port` where links may be dialled.
+    /// `host:port` of the listener for links.
     pub private_network_addr: String,
-    /// The same for nodes elsewhere; empty when there is none.
+    /// The same for nodes of other networks; empty when there is none.
     #[serde(default)]
     pub public_network_addr: String,
-    /// The node is an external node: a program of the user's own.
+    /// Whether the node is an external node: a program that the user starts.
     #[serde(default)]
     pub external: bool,
-    /// As in `Hello`; equal on two nodes means that a link between them stays in memory.
+    /// The process, as in `Hello`; a link between two nodes of one process stays in memory.
     #[serde(default)]
     pub process: u64,
-    /// Of the node's interface.
+    /// MTU of the node's interface in bytes.
     #[serde(default = "default_mtu")]
     pub mtu: u32,
-    /// What it still holds.
+    /// Its installed state.
     #[serde(default)]
     pub have: Have,
-    /// The path of a unix socket where links may be dialled by whoever can see it; empty when there is none.
+    /// The path of the unix socket that listens for links, for processes that can open it; empty when there is none.
     #[serde(default)]
     pub link_socket: String,
-    /// The node's own token. It may be left out by the node that the connection's `Hello` named.
+    /// The token of the node. It may be absent for the node that the connection's `Hello` named.
     #[serde(default)]
     pub token: String,
 }
@@ -78,17 +78,17 @@ fn default_mtu() -> u32 {
 pub struct LinkState {
     /// The neighbour.
     pub remote_node_id: u32,
-    /// Up or down.
+    /// Whether it is up.
     pub up: bool,
-    /// Why, for a person.
+    /// The reason, as text for a person.
     #[serde(default)]
     pub reason: String,
-    /// What carries it while it is up: `memory`, `shared`, `unix` or `tcp`.
+    /// Its transport while it is up: `memory`, `shared`, `unix` or `tcp`.
     #[serde(default)]
     pub kind: String,
 }
 
-/// The node has installed its routes and every link that it was told of is up.
+/// The node has installed its routes, and every link that it was assigned is up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeTopologyReady {}
 
@@ -109,7 +109,7 @@ pub struct LinkCounter {
     /// Bytes received.
     #[serde(default)]
     pub rx_bytes: u64,
-    /// Packets dropped on the way out, by cause.
+    /// Outgoing packets that were dropped, by cause.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
 }
@@ -117,7 +117,7 @@ pub struct LinkCounter {
 /// Counters of one flow on one link since the flow began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FlowCounter {
-    /// Sixteen bytes.
+    /// Identifier of the flow, 16 bytes.
     pub flow_id: ByteBuf,
     /// The neighbour that the flow's packets went to.
     pub remote_node_id: u32,
@@ -132,7 +132,7 @@ pub struct FlowCounter {
 /// A batch of measurements, read at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
-    /// Milliseconds since 1970.
+    /// Time in milliseconds since 1970 (Unix time).
     pub time_ms: u64,
     /// By link.
     #[serde(default)]
@@ -145,20 +145,20 @@ pub struct Metrics {
 /// A flow of an application, recognised at its first payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppFlow {
-    /// Sixteen bytes.
+    /// Identifier of the flow, 16 bytes.
     pub flow_id: ByteBuf,
-    /// Where it comes from.
+    /// Its source node.
     pub src_node_id: u32,
-    /// Where it goes.
+    /// Its destination node.
     pub dst_node_id: u32,
-    /// Milliseconds since 1970.
+    /// Time in milliseconds since 1970 (Unix time).
     pub start_ms: u64,
 }
 
 /// Flows of applications began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppFlowStart {
-    /// Which.
+    /// The flows.
     pub appflows: Vec<AppFlow>,
 }
 
@@ -167,47 +167,47 @@ pub struct AppFlowStart {
 pub struct UserFlow {
     /// The controller's number for it.
     pub controller_id: u64,
-    /// Sixteen bytes.
+    /// Identifier of the flow, 16 bytes.
     pub flow_id: ByteBuf,
-    /// Milliseconds since 1970.
+    /// Time in milliseconds since 1970 (Unix time).
     pub start_ms: u64,
 }
 
 /// Flows that the controller asked for began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserFlowStart {
-    /// Which.
+    /// The flows.
     pub flows: Vec<UserFlow>,
 }
 
-/// Which of several routes a flow took.
+/// The route that a flow uses, of several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouteAssignment {
-    /// Sixteen bytes.
+    /// Identifier of the flow, 16 bytes.
     pub flow_id: ByteBuf,
     /// The route.
     pub route_id: u64,
-    /// Milliseconds since 1970.
+    /// Time in milliseconds since 1970 (Unix time).
     pub time_ms: u64,
 }
 
-/// Flows were given routes.
+/// Routes were assigned to flows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouteAssigned {
-    /// Which.
+    /// The flows.
     pub assignments: Vec<RouteAssignment>,
 }
 
 /// A flow that ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FinishedFlow {
-    /// Sixteen bytes.
+    /// Identifier of the flow, 16 bytes.
     pub flow_id: ByteBuf,
-    /// Milliseconds since 1970.
+    /// Time in milliseconds since 1970 (Unix time).
     pub start_ms: u64,
-    /// Milliseconds since 1970.
+    /// Time in milliseconds since 1970 (Unix time).
     pub finish_ms: u64,
-    /// Payload carried.
+    /// Payload in bytes.
     #[serde(default)]
     pub size_bytes: u64,
     /// Only for a flow that the controller asked for.
@@ -218,44 +218,44 @@ pub struct FinishedFlow {
 /// Flows ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FlowFinished {
-    /// Which.
+    /// The flows.
     pub flows: Vec<FinishedFlow>,
 }
 
-/// Make a group with this node as its source; again with the same label: the same group.
+/// Creates a group with this node as its source; a repeated request with the same label returns the same group.
 ///
-/// `Ack.value` is `{group_id, group_ip, src_node_id, label}`; a `GroupCreated` comes as well.
+/// `Ack.value` is `{group_id, group_ip, src_node_id, label}`; a `GroupCreated` follows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreateGroup {
     /// Its name, unique in the lab.
     pub label: String,
 }
 
-/// Become a member; acknowledged when the membership is stored.
+/// Makes this node a member; acknowledged when the membership is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JoinGroup {
     /// The group.
     pub group_id: u32,
-    /// How long to wait for a group that does not exist yet.
+    /// How long to wait for a group that does not exist yet, in milliseconds.
     #[serde(default)]
     pub wait_ms: u32,
 }
 
-/// Stop being a member.
+/// Ends the membership of this node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LeaveGroup {
     /// The group.
     pub group_id: u32,
 }
 
-/// Give a group one tree; refused with the reason when it is none to the members.
+/// Sets the only tree of a group; refused with the reason when the edges are no tree to the members.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetGroupRoutes {
     /// The group.
     pub group_id: u32,
     /// Directed edges.
     pub edges: Vec<Edge>,
-    /// How long to wait for a group that does not exist yet.
+    /// How long to wait for a group that does not exist yet, in milliseconds.
     #[serde(default)]
     pub wait_ms: u32,
 }
@@ -267,32 +267,32 @@ pub struct Tree {
     pub tree_id: u16,
     /// Directed edges.
     pub edges: Vec<Edge>,
-    /// Its share of the traffic.
+    /// Its weight in the distribution of traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
 }
 
-/// Give a group several trees, replacing those it had.
+/// Sets the trees of a group, which replace the previous ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetGroupRoutesMulti {
     /// The group.
     pub group_id: u32,
     /// The trees.
     pub trees: Vec<Tree>,
-    /// How long to wait for a group that does not exist yet.
+    /// How long to wait for a group that does not exist yet, in milliseconds.
     #[serde(default)]
     pub wait_ms: u32,
 }
 
-/// Compute a tree to these receivers and install it; `Ack.value` is the list of its edges.
+/// Computes and installs a tree to these receivers; `Ack.value` is the list of its edges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ComputeGroupRoutes {
     /// The group.
     pub group_id: u32,
-    /// None means the group's members.
+    /// The receivers; absent for all members of the group.
     #[serde(default)]
     pub receivers: Vec<u32>,
-    /// `shortest_path`.
+    /// The algorithm: `shortest_path`.
     #[serde(default = "default_kind")]
     pub kind: String,
 }
@@ -301,17 +301,17 @@ fn default_kind() -> String {
     "shortest_path".to_owned()
 }
 
-/// Something worth remembering happened in a node.
+/// An event of a node, for the log of the lab.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeEvent {
-    /// What, such as `offload.fallback`.
+    /// Its name, such as `offload.fallback`.
     pub name: String,
-    /// Facts about it.
+    /// Its details.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Value>,
 }
 
-/// What a `ProbeLink` measured.
+/// The result of a `ProbeLink`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeResult {
     /// The neighbour.

@@ -1,9 +1,9 @@
-//! What the controller tells a dataplane; Nextmini's `ControllerToDataplane`, grown up.
+//! Messages from the controller to a dataplane; they extend `ControllerToDataplane` of Nextmini.
 //!
-//! Where a message may concern all nodes of a process at once (`TopologyReady`, `NodeState`,
-//! `InstallGroupDirectory`), node 0 in the frame's header means "every node on this connection".
+//! In messages that may concern all nodes of a process (`TopologyReady`, `NodeState`, `InstallGroupDirectory`), node
+//! 0 in the header of the frame means "every node on this connection".
 //!
-//! Versions are opaque: keep the latest one per thing and show them in `StartUp.have` when coming back.
+//! Versions are opaque: a node stores the latest one per item and reports it in `StartUp.have` when it reconnects.
 
 use std::fmt;
 
@@ -23,12 +23,12 @@ messages! {
     }
 }
 
-/// How this node runs.
+/// The mode of this node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeSpec {
     /// The node.
     pub node_id: u32,
-    /// `normal`.
+    /// The mode: `normal`.
     #[serde(default = "default_mode")]
     pub operating_mode: String,
 }
@@ -37,36 +37,36 @@ fn default_mode() -> String {
     "normal".to_owned()
 }
 
-/// Who the node is: Nextmini's `ControllerToDataplane::StartUp`.
+/// The settings of a node: `ControllerToDataplane::StartUp` of Nextmini.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeSettings {
-    /// The node's number.
+    /// The id of the node.
     pub node_id: u32,
-    /// Of all three address spaces.
+    /// Network mask of all three address ranges.
     pub net_mask: String,
-    /// Node n has this address plus n on its TUN device.
+    /// Base of the addresses on TUN devices: node n has this address plus n.
     pub virtual_base_addr: String,
-    /// The same for user-space endpoints.
+    /// The same for user-space endpoints of the Python API.
     pub user_space_base_addr: String,
-    /// The same for endpoints outside.
+    /// The same for endpoints outside of the lab.
     pub external_base_addr: String,
-    /// Where group addresses come from.
+    /// First address of the pool of group addresses.
     pub multicast_pool_base: String,
-    /// How many there are.
+    /// Mask of the pool of group addresses.
     pub multicast_pool_mask: String,
     /// Port for flows on demand.
     pub max_server_port: u16,
-    /// What links run over.
+    /// The transport of links.
     pub protocol: String,
-    /// How an outgoing link serves its flows.
+    /// The scheduler of flows on an outgoing link.
     pub scheduler_type: String,
     /// The lab's seed.
     pub seed: u64,
-    /// How this node runs.
+    /// The mode of this node.
     pub node_spec: NodeSpec,
 }
 
-/// What one direction of a link does to packets; an absent field does not touch them.
+/// Impairments of one direction of a link; an absent field means none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkSpec {
     /// Bits per second, headers included.
@@ -82,10 +82,10 @@ pub struct LinkSpec {
         deserialize_with = "fraction"
     )]
     pub loss: Option<f64>,
-    /// Room of the queue in bytes.
+    /// Queue limit in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
-    /// Room of the queue in MTU segments.
+    /// Queue limit in MTU segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_packets: Option<u64>,
 }
@@ -99,36 +99,36 @@ fn fraction<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<f64>, D
     }
 }
 
-/// There is a link to this neighbour, which has registered; sent to both ends.
+/// Adds the link to a neighbour that has registered; sent to both ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AddNode {
     /// The neighbour.
     pub remote_node_id: u32,
     /// Its name.
     pub remote_name: String,
-    /// `host:port` to dial; empty when this side does not dial.
+    /// `host:port` to connect to; empty when this side does not connect.
     pub remote_addr: String,
-    /// The neighbour's process; another number than before means that it was started anew.
+    /// The neighbour's process; a changed number means that it was restarted.
     pub remote_process: u64,
-    /// The link stays in memory and nobody dials.
+    /// Whether both ends are in one process, so that the link stays in memory and neither connects.
     pub same_process: bool,
-    /// This side dials; the other accepts.
+    /// Whether this side connects; the other one accepts.
     pub dial: bool,
-    /// What happens to the packets that leave here for there.
+    /// Impairments of the packets that this node sends to the neighbour.
     pub link: LinkSpec,
-    /// Of all of the above; report it in `Have::links`.
+    /// Version of all fields above; reported in `Have::links`.
     pub version: u64,
-    /// The path of the neighbour's unix socket, to be tried first; empty when there is none. It is the process's
-    /// and changes with that alone, so that no version counts it.
+    /// The path of the neighbour's unix socket, to be tried first; empty when there is none. It only changes with the
+    /// neighbour's process, so the version does not cover it.
     #[serde(default)]
     pub remote_socket: String,
-    /// The link's key, 32 bytes, which both ends have and prove to each other. It is the lab's and the pair's and
-    /// changes with these alone, so that no version counts it.
+    /// The link's key of 32 bytes, whose possession both ends prove to each other. It is constant for a lab and a
+    /// pair of nodes, so the version does not cover it.
     #[serde(default)]
     pub secret: Secret,
 }
 
-/// Bytes that open something; not shown in debug output.
+/// Secret bytes; hidden in debug output.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub ByteBuf);
@@ -139,14 +139,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// There is no link to this node any more.
+/// Removes the link to a neighbour.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemoveNode {
     /// The former neighbour.
     pub remote_node_id: u32,
 }
 
-/// Where a node takes flows on demand.
+/// The address at which a node accepts flows on demand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AddNodeAddress {
     /// The node.
@@ -155,23 +155,23 @@ pub struct AddNodeAddress {
     pub remote_max_server_addr: String,
 }
 
-/// An explicit route's part at one node; several next hops mean a copy to each.
+/// The entry of an explicit route at one node; with several next hops a copy is sent to each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// The route.
     pub route_id: u64,
-    /// Where it begins.
+    /// Its source node.
     pub src_node_id: u32,
-    /// Where it ends.
+    /// Its destination node.
     pub dst_node_id: u32,
-    /// Where this node sends its packets.
+    /// The next hops of this node.
     pub next_hops: Vec<u32>,
 }
 
-/// Change where packets go.
+/// Changes the forwarding table and explicit routes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstallRoutes {
-    /// Of the routes after this message.
+    /// Version of the routes after this message.
     pub version: u64,
     /// Next-hop node ids as little-endian `u32`, indexed by destination id, 0 for none; absent when unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,16 +179,16 @@ pub struct InstallRoutes {
     /// Explicit routes that are new or changed.
     #[serde(default)]
     pub routes: Vec<Route>,
-    /// Route ids that are gone.
+    /// Ids of removed routes.
     #[serde(default)]
     pub removed: Vec<u64>,
-    /// Forget all explicit routes before applying `routes`.
+    /// Whether to remove all explicit routes before adding `routes`.
     #[serde(default)]
     pub reset: bool,
 }
 
 impl InstallRoutes {
-    /// The next hop for each destination id, 0 for none; nothing when the table stays as it is.
+    /// The next hop for each destination id, 0 for none; `None` when the table is unchanged.
     pub fn next_hops(&self) -> Option<impl ExactSizeIterator<Item = u32> + '_> {
         self.table.as_ref().map(|table| {
             table
@@ -198,14 +198,14 @@ impl InstallRoutes {
     }
 }
 
-/// Impair the packets to a neighbour like this from now on; `version` replaces that of `AddNode`.
+/// Changes the impairments of the packets to a neighbour; `version` replaces that of `AddNode`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetLink {
     /// The neighbour.
     pub remote_node_id: u32,
-    /// What happens to the packets that leave here for there.
+    /// Impairments of the packets that this node sends to the neighbour.
     pub link: LinkSpec,
-    /// Report it in `Have::links`.
+    /// Its version, reported in `Have::links`.
     pub version: u64,
 }
 
@@ -214,26 +214,26 @@ pub struct SetLink {
 pub struct Flow {
     /// The controller's number for it.
     pub controller_id: u64,
-    /// Where it begins.
+    /// Its source node.
     pub src_node_id: u32,
-    /// Where it ends.
+    /// Its destination node.
     pub dst_node_id: u32,
-    /// Payload to carry.
+    /// Payload to transfer, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
-    /// How long to run.
+    /// Duration in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// How fast.
+    /// Rate limit in bits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_bps: Option<u64>,
-    /// Its share where flows compete.
+    /// Its weight when flows share a link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// The route it is pinned to.
+    /// The route that it must use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_id: Option<u64>,
-    /// `tcp` or `lossless_unicast`.
+    /// Its transport: `tcp` or `lossless_unicast`.
     #[serde(default = "default_transport")]
     pub transport: String,
 }
@@ -242,10 +242,10 @@ fn default_transport() -> String {
     "tcp".to_owned()
 }
 
-/// Run these flows.
+/// Starts flows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AddFlows {
-    /// Which.
+    /// The flows.
     pub flows: Vec<Flow>,
 }
 
@@ -253,11 +253,11 @@ pub struct AddFlows {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopologyReady {}
 
-/// Roles are to run in nodes of this process, and nobody here has offered to run them.
+/// Requests an agent: roles are to run in nodes of this process, which has none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentWanted {}
 
-/// The group that this node asked for exists.
+/// A group that this node requested exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupCreated {
     /// The group.
@@ -270,7 +270,7 @@ pub struct GroupCreated {
     pub label: String,
 }
 
-/// A line of the group directory.
+/// An entry of the group directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// The group.
@@ -283,67 +283,67 @@ pub struct Group {
     pub label: String,
 }
 
-/// Groups that are new, and ids of those that are gone.
+/// Adds groups to the directory and removes groups from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstallGroupDirectory {
-    /// Of the whole directory after this message.
+    /// Version of the directory after this message.
     pub version: u64,
-    /// New or changed.
+    /// New or changed groups.
     #[serde(default)]
     pub groups: Vec<Group>,
-    /// Gone.
+    /// Ids of removed groups.
     #[serde(default)]
     pub removed: Vec<u32>,
-    /// Forget all groups before applying `groups`.
+    /// Whether to remove all groups before adding `groups`.
     #[serde(default)]
     pub reset: bool,
 }
 
-/// What this node does with a group's packets on one tree.
+/// The forwarding entry of this node for one tree of a group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupRoute {
     /// The tree.
     pub tree_id: u16,
     /// Group id × 65,536 + tree id.
     pub route_id: u64,
-    /// A copy to each of these.
+    /// The neighbours to which a copy is sent.
     pub next_hops: Vec<u32>,
-    /// And one here.
+    /// Whether a copy is delivered locally.
     pub local: bool,
-    /// The tree's share of the traffic.
+    /// The weight of the tree in the distribution of traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
 }
 
-/// All of this node's routes for a group; none means that it has no part in it any more.
+/// All forwarding entries of this node for a group; an empty list removes them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstallGroupRoutes {
     /// The group.
     pub group_id: u32,
     /// Its source.
     pub src_node_id: u32,
-    /// Report it in `Have::trees`.
+    /// Its version, reported in `Have::trees`.
     pub version: u64,
-    /// By tree.
+    /// One entry per tree.
     #[serde(default)]
     pub routes: Vec<GroupRoute>,
 }
 
-/// A node joined or left; sent to that node and to the group's source.
+/// A node joined or left a group; sent to that node and to the source of the group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemberChanged {
     /// The group.
     pub group_id: u32,
-    /// Who.
+    /// The node.
     pub node_id: u32,
-    /// Joined or left.
+    /// Whether it joined; otherwise it left.
     pub joined: bool,
 }
 
 /// A node's state changed: `starting`, `ready`, `unreachable`, `stopped` or `vacant`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeState {
-    /// Who.
+    /// The node.
     pub node_id: u32,
     /// The new state.
     pub state: String,
@@ -356,6 +356,6 @@ pub struct ProbeLink {
     pub remote_node_id: u32,
     /// The probe.
     pub probe_id: u64,
-    /// How much to send.
+    /// Bytes to send.
     pub probe_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! The Rust side reads and writes exactly the bytes that the Python side does.
+//! Test that this crate reads and writes the same bytes as the Python implementation.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,13 +14,13 @@ use nm_messages::{
 use serde_json::{json, Map, Value as Json};
 
 #[test]
-fn a_message_has_these_bytes() {
+fn messages_are_encoded_and_decoded_as_the_vectors() {
     let mut seen = 0;
     for entry in load("good") {
         match entry["side"].as_str().unwrap() {
             "to_controller" => check_good::<ToController>(&entry),
             "to_node" => check_good::<ToNode>(&entry),
-            _ => continue, // agents and operators are written in Python
+            _ => continue, // messages of agents and operators exist only in Python
         }
         seen += 1;
     }
@@ -28,7 +28,7 @@ fn a_message_has_these_bytes() {
 }
 
 #[test]
-fn an_invalid_message_is_named_and_does_not_affect_the_others() {
+fn an_invalid_message_is_reported_and_does_not_affect_the_others() {
     for entry in load("bad") {
         let name = entry["name"].as_str().unwrap();
         let found: Vec<Json> = decode_batch::<ToController>(&bytes("bad", name))
@@ -43,7 +43,7 @@ fn an_invalid_message_is_named_and_does_not_affect_the_others() {
 }
 
 #[test]
-fn an_unusual_message_is_understood() {
+fn unusual_valid_messages_are_decoded() {
     for entry in load("read") {
         let name = entry["name"].as_str().unwrap();
         let frame = only::<ToController>(&bytes("read", name), name);
@@ -56,7 +56,7 @@ fn an_unusual_message_is_understood() {
 }
 
 #[test]
-fn the_limits_are_the_ones_written_down() {
+fn version_and_size_limit_equal_the_vectors() {
     let text = std::fs::read_to_string(folder().join("limits.json")).unwrap();
     let limits: Json = serde_json::from_str(&text).unwrap();
     assert_eq!(
@@ -147,12 +147,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors")
 }
 
-/// Flips, cuts and repeats bytes of good messages; whatever comes of it, reading ends with frames or names.
+/// Changes, truncates and repeats bytes of valid messages; decoding must end with frames or errors.
 #[test]
-fn damaged_messages_are_read_without_an_accident() {
+fn corrupted_messages_are_decoded_without_a_panic() {
     let mut state = 7_u64;
     let mut chance = move |below: usize| {
-        // Knuth's MMIX generator: damage has to be repeatable, not good.
+        // The generator of Knuth's MMIX: reproducible, of sufficient quality for this.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);

@@ -1,7 +1,7 @@
 //! Buffers shared with Python: Python buffers read by native threads, and native bytes exported to Python.
 //!
-//! The two places where the language asks for `unsafe` are here and nowhere else: the buffer slot of a class,
-//! and reading a Python buffer through its pointer.
+//! The two operations that need `unsafe` are in this file: the buffer slot of a class, and reading a Python buffer
+//! through its pointer.
 #![allow(unsafe_code)]
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,21 +11,21 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Bytes that several owners may share and that nobody changes.
+/// Immutable bytes that several owners share.
 pub type Shared = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// A Python object's memory, held for as long as anything native reads it.
+/// The memory of a Python object, referenced as long as native code reads it.
 ///
 /// Releasing a Python buffer needs the interpreter lock, and the last owner is often a thread of the packet path,
-/// which must never wait for that lock. So the buffer is put aside instead, and the next Python call that touches
-/// buffers releases it ([`release_put_aside`]).
-struct Held {
+/// which must never wait for that lock. The buffer is therefore added to a list, and the next Python call that uses
+/// buffers releases it ([`release_pending`]).
+struct BufferOwner {
     buffer: Option<PyUntypedBuffer>,
 }
 
 static PUT_ASIDE: Mutex<Vec<PyUntypedBuffer>> = Mutex::new(Vec::new());
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for BufferOwner {
     fn as_ref(&self) -> &[u8] {
         let Some(buffer) = &self.buffer else {
             return &[];
@@ -33,15 +33,15 @@ impl AsRef<[u8]> for Held {
         if buffer.len_bytes() == 0 {
             return &[];
         }
-        // SAFETY: the buffer is C-contiguous (checked in `hold`) and its exporter keeps `len_bytes` readable
-        // bytes at `buf_ptr` until the buffer is released, which happens after `self` is gone. A writable
-        // exporter can change the bytes meanwhile; the documentation of the Python calls forbids it, and what
-        // such a program gets is other bytes, as with any system call that reads a buffer.
+        // SAFETY: the buffer is C-contiguous (checked in `hold`) and its exporter keeps `len_bytes` bytes at
+        // `buf_ptr` readable until the buffer is released, which happens after `self` is dropped. A writable exporter
+        // can change the bytes meanwhile; the documentation of the Python calls forbids it, and such a program sends
+        // other bytes, as with any system call that reads a buffer.
         unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) }
     }
 }
 
-impl Drop for Held {
+impl Drop for BufferOwner {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
             PUT_ASIDE
@@ -52,27 +52,27 @@ impl Drop for Held {
     }
 }
 
-/// Releases the Python buffers that native threads are done with.
-pub fn release_put_aside(py: Python<'_>) {
+/// Releases the Python buffers that native threads no longer use.
+pub fn release_pending(py: Python<'_>) {
     let buffers = std::mem::take(&mut *PUT_ASIDE.lock().unwrap_or_else(PoisonError::into_inner));
     for buffer in buffers {
         buffer.release(py);
     }
 }
 
-/// What is known about an object's memory before it is shared.
+/// Shared memory of an object, and its properties.
 pub struct Exported {
     /// The memory.
     pub bytes: Shared,
     /// Its length.
     pub len: usize,
-    /// Whether the object promises not to change it.
+    /// Whether the exporter declared it read-only.
     pub readonly: bool,
 }
 
 /// Shares the memory of any object with the buffer protocol, without a copy.
 pub fn hold(object: &Bound<'_, PyAny>) -> PyResult<Exported> {
-    release_put_aside(object.py());
+    release_pending(object.py());
     let buffer = PyUntypedBuffer::get(object)?;
     if !buffer.is_c_contiguous() {
         return Err(PyBufferError::new_err(
@@ -81,7 +81,7 @@ pub fn hold(object: &Bound<'_, PyAny>) -> PyResult<Exported> {
     }
     let (len, readonly) = (buffer.len_bytes(), buffer.readonly());
     Ok(Exported {
-        bytes: Arc::new(Held {
+        bytes: Arc::new(BufferOwner {
             buffer: Some(buffer),
         }),
         len,
@@ -93,8 +93,8 @@ pub fn hold(object: &Bound<'_, PyAny>) -> PyResult<Exported> {
 ///
 /// # Safety
 ///
-/// `view` must be the pointer that the interpreter passed to the slot, and `bytes` must belong to `owner` and
-/// stay where it is while `owner` lives: the interpreter keeps a reference to `owner` in the view.
+/// `view` must be the pointer that the interpreter passed to the slot, and `bytes` must belong to `owner` and not
+/// move while `owner` exists: the interpreter keeps a reference to `owner` in the view.
 pub unsafe fn export(
     owner: Bound<'_, PyAny>,
     bytes: &[u8],
@@ -103,7 +103,7 @@ pub unsafe fn export(
 ) -> PyResult<()> {
     let len = isize::try_from(bytes.len())
         .map_err(|_| PyBufferError::new_err("too large for a buffer"))?;
-    // SAFETY: as promised by the caller; the function sets `view.obj` to null when it fails.
+    // SAFETY: the caller guarantees it; the function sets `view.obj` to null when it fails.
     let done = unsafe {
         ffi::PyBuffer_FillInfo(
             view,

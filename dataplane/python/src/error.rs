@@ -1,7 +1,7 @@
-//! Every failure of the native side and the Python class that it becomes.
+//! Map errors of the native code to Python exception classes.
 //!
-//! The classes are written in Python (`nextmini_py/errors.py`), where they can be read, pickled and caught
-//! without the native module; here is only which failure becomes which.
+//! The classes are defined in Python (`nextmini_py/errors.py`), where they can be read, pickled and caught without
+//! the native module; this file contains only the mapping.
 
 use nm_driver::config::ConfigError;
 use nm_driver::node::error::ControlError;
@@ -12,7 +12,7 @@ use nm_kernel::KernelError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-/// A failed call on a node.
+/// The exception of a failed call on a node.
 pub fn from_node(py: Python<'_>, error: &NodeError) -> PyErr {
     match error {
         NodeError::Config(error) => from_config(py, error),
@@ -87,7 +87,7 @@ fn command_class(error: &CommandError) -> &'static str {
     }
 }
 
-/// A refusal of the kernel.
+/// The exception of a failed system call.
 pub fn from_kernel(py: Python<'_>, error: &KernelError) -> PyErr {
     let (class, id) = match error {
         KernelError::NoTunDevice { .. } => ("TunMissing", "tun.missing"),
@@ -97,7 +97,7 @@ pub fn from_kernel(py: Python<'_>, error: &KernelError) -> PyErr {
     build(py, class, id, &error.to_string(), error.hint(), |_| Ok(()))
 }
 
-/// A settings file that was refused.
+/// The exception of an invalid settings file.
 pub fn from_config(py: Python<'_>, error: &ConfigError) -> PyErr {
     let first = error.first();
     build(
@@ -118,7 +118,7 @@ pub fn from_config(py: Python<'_>, error: &ConfigError) -> PyErr {
     )
 }
 
-/// Builds the error `class` with its sentence, its id and the facts that `fill` adds.
+/// Builds the exception `class` with its message, its id and the fields that `fill` adds.
 fn build(
     py: Python<'_>,
     class: &str,

@@ -1,4 +1,4 @@
-//! Namespaces and the controller's request for an agent, for a process that hosts nodes.
+//! Functions for a process that hosts nodes: namespaces, and the controller's request for an agent.
 
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use pyo3::prelude::*;
 use crate::error;
 use crate::waiting::PyWaker;
 
-/// A descriptor of our own for the file behind one that Python holds.
+/// A new descriptor for the file of a descriptor that Python owns.
 pub fn duplicate(descriptor: i32) -> PyResult<OwnedFd> {
     let path = format!("/proc/self/fd/{descriptor}");
-    // Opening it anew rather than borrowing the number keeps this safe if Python closes its own meanwhile.
+    // The file is opened again rather than the number borrowed, which stays safe if Python closes its descriptor
+    // meanwhile.
     std::fs::File::open(path)
         .map(OwnedFd::from)
         .map_err(|failure| {
@@ -30,13 +31,13 @@ fn kernel<T>(py: Python<'_>, result: Result<T, KernelError>) -> PyResult<T> {
     result.map_err(|failure| error::from_kernel(py, &failure))
 }
 
-/// Makes a network namespace with its loopback up; the descriptor is the caller's.
+/// Creates a network namespace with its loopback interface up; the caller owns the descriptor.
 #[pyfunction]
 pub fn create_namespace(py: Python<'_>) -> PyResult<i32> {
     kernel(py, py.detach(namespace::create)).map(IntoRawFd::into_raw_fd)
 }
 
-/// Makes a network namespace with settings and a UTS namespace with a host name; the descriptors are the caller's.
+/// Creates a network namespace with settings and a UTS namespace with a host name; the caller owns the descriptors.
 #[pyfunction]
 pub fn create_machine(
     py: Python<'_>,
@@ -82,7 +83,7 @@ pub fn enter_user_namespace(py: Python<'_>) -> PyResult<()> {
     kernel(py, namespace::enter_user_namespace())
 }
 
-/// Gives the calling thread a mount table of its own and lays `hosts_file` over `/etc/hosts` in it.
+/// Gives the calling thread its own mount namespace and mounts `hosts_file` over `/etc/hosts` in it.
 #[pyfunction]
 pub fn unshare_mounts(py: Python<'_>, hosts_file: PathBuf) -> PyResult<()> {
     kernel(py, namespace::unshare_mounts())?;
@@ -92,13 +93,13 @@ pub fn unshare_mounts(py: Python<'_>, hosts_file: PathBuf) -> PyResult<()> {
     )
 }
 
-/// Whether the controller has requested an agent for this process.
+/// Whether the controller has requested an agent, which runs roles in this process.
 #[pyfunction]
 pub fn agent_requested() -> bool {
     agent_request::is_requested()
 }
 
-/// Fires `waker` with `key` when the controller requests one.
+/// Wakes `waker` with `key` when the controller requests an agent.
 #[pyfunction]
 pub fn watch_agent_request(waker: &PyWaker, key: u64) {
     agent_request::signal().watch(key, &waker.0);

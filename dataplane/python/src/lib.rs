@@ -1,15 +1,15 @@
-//! `nextmini_py._native`: the seam between Python and the node.
+//! `nextmini_py._native`: Python bindings of the node.
 //!
-//! It converts arguments, lets go of the interpreter lock, calls the driver and translates errors. It decides
-//! nothing: what a call means is written down in the driver, what it promises to users in `nextmini_py`.
+//! The bindings convert arguments, release the interpreter lock, call the driver and convert errors. They contain no
+//! logic: the driver documents the calls, `nextmini_py` the public API.
 
 mod buffer;
+mod convert;
 mod error;
 mod host;
 mod node;
 mod packet;
 mod receiver;
-mod shapes;
 mod waiting;
 
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use nm_driver::config::NodeSettings;
 use pyo3::prelude::*;
 
-/// Reads a node's settings and complains as opening the node would, without starting anything.
+/// Validates the settings of a node, with the same errors as opening it, without starting anything.
 #[pyfunction]
 fn check_config(py: Python<'_>, path: PathBuf) -> PyResult<u32> {
     NodeSettings::load(&path)

@@ -1,4 +1,4 @@
-//! The node, behind `Dataplane`: arguments in, the driver's calls, results out.
+//! The class `Node` of Python, which `Dataplane` wraps: converts arguments and results of the driver's calls.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -16,13 +16,13 @@ use pyo3::types::PyDict;
 use crate::packet::{payload, PacketView};
 use crate::receiver::PyReceiver;
 use crate::waiting::{block, limit, Answer, PyWaker};
-use crate::{buffer, error, host, shapes};
+use crate::{buffer, convert, error, host};
 
 /// A node in this process.
 #[pyclass(frozen, module = "nextmini_py._native", name = "Node", weakref)]
 pub struct PyNode(Node);
 
-/// Runs `call` without the interpreter lock and translates its failure.
+/// Runs `call` without the interpreter lock and converts its error.
 fn call<T: Send>(
     py: Python<'_>,
     call: impl FnOnce() -> Result<T, NodeError> + Send,
@@ -86,7 +86,7 @@ impl PyNode {
 
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.0.close());
-        buffer::release_put_aside(py);
+        buffer::release_pending(py);
     }
 
     fn watch(&self, waker: &PyWaker, key: u64) {
@@ -103,10 +103,10 @@ impl PyNode {
 
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let statistics = call(py, || self.0.statistics())?;
-        shapes::statistics(py, &statistics)
+        convert::statistics(py, &statistics)
     }
 
-    // ---- what is waited for: each has a question and a wait
+    // ---- waiting: for each condition a query and a wait
 
     fn topology_ready(&self, py: Python<'_>) -> PyResult<bool> {
         self.open(py, self.0.topology_ready().then_some(()))
@@ -121,7 +121,7 @@ impl PyNode {
 
     #[pyo3(signature = (label = None))]
     fn group(&self, py: Python<'_>, label: Option<&str>) -> PyResult<Option<(u32, String, u32)>> {
-        Ok(self.open(py, self.0.group(label))?.map(shapes::group))
+        Ok(self.open(py, self.0.group(label))?.map(convert::group))
     }
 
     #[pyo3(signature = (timeout_ms = None, label = None))]
@@ -133,7 +133,7 @@ impl PyNode {
     ) -> PyResult<Option<(u32, String, u32)>> {
         Ok(self
             .wait(py, timeout_ms, || self.0.group(label))?
-            .map(shapes::group))
+            .map(convert::group))
     }
 
     fn is_member(&self, py: Python<'_>, group_id: u32) -> PyResult<bool> {
@@ -174,7 +174,7 @@ impl PyNode {
 
     fn event<'py>(&self, py: Python<'py>) -> PyResult<Option<(&'static str, Bound<'py, PyDict>)>> {
         let event = self.open(py, self.0.next_event())?;
-        event.map(|event| shapes::event(py, &event)).transpose()
+        event.map(|event| convert::event(py, &event)).transpose()
     }
 
     #[pyo3(signature = (timeout_ms = None))]
@@ -184,7 +184,7 @@ impl PyNode {
         timeout_ms: Option<u64>,
     ) -> PyResult<Option<(&'static str, Bound<'py, PyDict>)>> {
         let event = self.wait(py, timeout_ms, || self.0.next_event())?;
-        event.map(|event| shapes::event(py, &event)).transpose()
+        event.map(|event| convert::event(py, &event)).transpose()
     }
 
     // ---- requests
@@ -346,7 +346,7 @@ impl PyNode {
         let state = block(py, self.0.signal(), limit(timeout_ms), || {
             self.0.session_state(session_id)
         })?;
-        buffer::release_put_aside(py);
+        buffer::release_pending(py);
         Ok(state == Some(nm_engine::SessionState::Complete))
     }
 
@@ -356,7 +356,7 @@ impl PyNode {
         session_id: u64,
     ) -> PyResult<Bound<'py, PyDict>> {
         let report = call(py, || self.0.session_report(session_id))?;
-        shapes::report(py, &report)
+        convert::report(py, &report)
     }
 
     fn session_data(&self, py: Python<'_>, session_id: u64, consume: bool) -> PyResult<PacketView> {
@@ -370,7 +370,7 @@ impl PyNode {
 }
 
 impl PyNode {
-    /// What was found, or the error that nothing will be found any more.
+    /// Returns `found`, or the error of a closed node.
     fn open<T>(&self, py: Python<'_>, found: Option<T>) -> PyResult<Option<T>> {
         self.found(found)
             .map_err(|failure| error::from_node(py, &failure))

@@ -1,4 +1,4 @@
-//! Payloads: `PacketBuilder`, which grows, and `PacketView`, which never changes.
+//! Payload classes of Python: `PacketBuilder`, a growing buffer, and `PacketView`, an immutable view.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl PacketView {
         }
     }
 
-    /// A view of `len` bytes of `bytes` from `start` on; the caller knows that they are there.
+    /// A view of `len` bytes of `bytes` from `start` on; the caller guarantees that they exist.
     pub fn part(bytes: Shared, start: usize, len: usize) -> Self {
         PacketView { bytes, start, len }
     }
@@ -38,7 +38,7 @@ impl PacketView {
         &(*self.bytes).as_ref()[self.start..self.start + self.len]
     }
 
-    /// An owner of exactly these bytes for native use.
+    /// The bytes of this view as a shared owner for native use.
     pub fn share(&self) -> Shared {
         if self.start == 0 && self.len == (*self.bytes).as_ref().len() {
             return Arc::clone(&self.bytes);
@@ -92,7 +92,7 @@ impl PacketView {
         if exported.readonly {
             return Ok(Self::whole(exported.bytes));
         }
-        // A snapshot, because the owner of a writable buffer may change it under an immutable view.
+        // Copied, because the owner of a writable buffer may change it while the view exists.
         Ok(Self::whole(Arc::new((*exported.bytes).as_ref().to_vec())))
     }
 
@@ -133,22 +133,22 @@ impl PacketView {
         format!("<PacketView of {} bytes>", self.len)
     }
 
-    #[allow(unsafe_code)] // the buffer slot is unsafe by its signature; the work is in `buffer`
+    #[allow(unsafe_code)] // the signature of the buffer slot is unsafe; `buffer` implements it
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
         flags: std::ffi::c_int,
     ) -> PyResult<()> {
         let this = slf.clone();
-        // SAFETY: the interpreter called the slot with `view`; the bytes live as long as this frozen object.
+        // SAFETY: the interpreter passes `view` to the slot; the bytes exist as long as this frozen object.
         unsafe { export(slf.into_any(), this.get().as_slice(), view, flags) }
     }
 }
 
-/// A size is a hint; one that asks for more than this at once is met as the bytes come.
+/// Largest capacity in bytes that is reserved from the size hint; a larger buffer grows when bytes are written.
 const LARGEST_HINT: usize = 64 << 20;
 
-/// Bytes that are still being put together.
+/// A buffer to which bytes are appended.
 #[pyclass(module = "nextmini_py")]
 pub struct PacketBuilder {
     bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Receiving messages: `Receiver`, behind `PacketReceiver`, and `PayloadDelivery`.
+//! The classes `Receiver`, which `PacketReceiver` wraps, and `PayloadDelivery`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{buffer, error};
 pub struct PyReceiver(pub Receiver);
 
 impl PyReceiver {
-    /// One message, or nothing yet; an error once the receiver is closed and empty.
+    /// The next message, if any; an error when the receiver is closed and empty.
     fn look(&self) -> Result<Option<Message>, NodeError> {
         let queue = self.0.queue();
         let found = queue.pop();
@@ -78,7 +78,7 @@ impl PyReceiver {
     }
 
     fn close(&self, py: Python<'_>) {
-        buffer::release_put_aside(py);
+        buffer::release_pending(py);
         self.0.close();
     }
 
@@ -87,7 +87,7 @@ impl PyReceiver {
     }
 }
 
-/// A message as it arrived.
+/// A received message.
 #[pyclass(frozen, module = "nextmini_py")]
 pub struct PayloadDelivery(Arc<Message>);
 

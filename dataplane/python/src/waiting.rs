@@ -9,12 +9,12 @@ use pyo3::sync::PyOnceLock;
 
 use crate::error;
 
-/// How long the main thread sleeps before it looks for Ctrl-C: below what a person notices.
+/// Interval at which the main thread checks for signals (Ctrl-C): below the delay that a person notices.
 const MAIN_SLICE: Duration = Duration::from_millis(50);
-/// Other threads get no signals from Python, so they sleep until something happens.
+/// Other threads get no signals from Python, so they wait without checks.
 const SLICE: Duration = Duration::from_secs(3600);
 
-/// Waits until `look` finds something; `None` when `limit` is over. The interpreter lock is free meanwhile.
+/// Waits until `look` returns a value; `None` after `limit`. The interpreter lock is released meanwhile.
 pub fn block<T>(
     py: Python<'_>,
     signal: &Signal,
@@ -45,7 +45,7 @@ pub fn block<T>(
     }
 }
 
-/// A time limit as callers give it.
+/// Converts a time limit in milliseconds.
 pub fn limit(timeout_ms: Option<u64>) -> Option<Duration> {
     timeout_ms.map(Duration::from_millis)
 }
@@ -59,7 +59,7 @@ fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
     main.eq(threading.call_method0("get_ident")?)
 }
 
-/// What an event loop waits on: a descriptor, and the keys of what changed.
+/// Wakes an event loop: a descriptor that becomes readable, and the keys of what changed.
 #[pyclass(frozen, module = "nextmini_py._native", name = "Waker")]
 pub struct PyWaker(pub Arc<Waker>);
 
@@ -81,7 +81,7 @@ impl PyWaker {
     }
 }
 
-/// The controller's answer to a request, when it comes.
+/// The controller's pending answer to a request.
 #[pyclass(frozen, module = "nextmini_py._native", weakref)]
 pub struct Answer(Kind);
 
@@ -110,7 +110,7 @@ impl Answer {
         }
     }
 
-    /// The list of edges, empty for an answer that has none.
+    /// The list of edges, empty for an answer without one.
     fn look(&self) -> Result<Option<Vec<(u32, u32)>>, NodeError> {
         match &self.0 {
             Kind::Nothing(pending) => pending
@@ -126,7 +126,7 @@ impl Answer {
 impl Answer {
     fn wait(&self, py: Python<'_>) -> PyResult<Vec<(u32, u32)>> {
         let found = block(py, self.signal(), None, || self.look())?;
-        Ok(found.unwrap_or_default()) // without a limit there is always something
+        Ok(found.unwrap_or_default()) // without a limit the wait returns only with a value
     }
 
     fn poll(&self, py: Python<'_>) -> PyResult<Option<Vec<(u32, u32)>>> {

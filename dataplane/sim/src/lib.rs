@@ -1,7 +1,7 @@
-//! A simulated network: many [`nm_engine::Engine`]s, one virtual clock, and wires with faults between them.
+//! A simulated network: [`nm_engine::Engine`]s, one virtual clock, and wires with faults between them.
 //!
-//! Nothing here waits. A [`Lab`] moves packets from engine to engine, advances its clock to the next thing that
-//! is due, and stops when a condition holds or the time is up. Two runs with one seed are equal in every bit.
+//! A [`Lab`] never sleeps: it moves packets from engine to engine, advances its clock to the next deadline, and stops
+//! when a condition holds or the time is up. Two runs with one seed are equal in every bit.
 //!
 //! ```
 //! use nm_sim::{Lab, Wire};
@@ -23,6 +23,6 @@ mod random;
 mod topology;
 mod wire;
 
-pub use lab::{Inbox, Lab};
+pub use lab::{Lab, NodeOutput};
 pub use random::{pattern, Random};
 pub use wire::Wire;

@@ -1,9 +1,9 @@
-//! Seeded numbers for wires and payloads.
+//! Seeded random numbers for wires and payloads.
 
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
 
-/// A stream of random numbers: SplitMix64 (Steele et al. 2014), small and good enough for faults.
+/// A stream of random numbers: SplitMix64 (Steele et al. 2014), of sufficient quality for faults.
 #[derive(Debug, Clone)]
 pub struct Random(SplitMix64);
 
@@ -34,7 +34,7 @@ impl Random {
     }
 }
 
-/// `len` bytes that look random and depend on a seed only.
+/// `len` pseudo-random bytes that depend only on a seed.
 #[must_use]
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];

@@ -1,4 +1,4 @@
-//! Shapes, shortest paths and trees for simulated labs.
+//! Topologies, shortest paths and trees of simulated labs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -23,12 +23,12 @@ pub(crate) fn star(n: u32) -> Vec<(NodeId, NodeId)> {
     (2..=n).map(|b| (1, b)).collect()
 }
 
-/// Edges of a complete binary tree with node 1 on top.
+/// Edges of a complete binary tree with root 1.
 pub(crate) fn tree(n: u32) -> Vec<(NodeId, NodeId)> {
     (2..=n).map(|b| (b / 2, b)).collect()
 }
 
-/// For every node the neighbour through which it reaches `root` on a shortest path; lowest ids win.
+/// For every node its next hop on a shortest path to `root`; the lowest id among equal ones.
 pub(crate) fn parents(edges: &BTreeSet<(NodeId, NodeId)>, root: NodeId) -> BTreeMap<NodeId, NodeId> {
     let mut neighbours: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
     for &(a, b) in edges {

@@ -1,21 +1,21 @@
-//! What lies between two engines: a medium with faults of its own, apart from the links' impairments.
+//! The medium between two engines, with faults that are independent of the links' impairments.
 
 use nm_engine::{segment, Packet, Pool};
 
 use crate::Random;
 
-/// The medium between two neighbours, alike in both directions. The default is perfect and takes 10 µs.
+/// The medium between two neighbours, equal in both directions. The default has no faults and a delay of 10 µs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wire {
     /// Constant delay in nanoseconds.
     pub delay_ns: u64,
-    /// Probability that a segment vanishes.
+    /// Probability that a segment is lost.
     pub loss: f64,
     /// Probability that a segment arrives twice.
     pub duplicate: f64,
-    /// Probability that a segment is held back …
+    /// Probability that a segment is delayed, which reorders it.
     pub reorder: f64,
-    /// … by up to this many nanoseconds.
+    /// Largest additional delay of such a segment in nanoseconds.
     pub reorder_ns: u64,
     /// Probability that a byte in the second half of a segment is changed.
     pub corrupt: f64,
@@ -35,7 +35,7 @@ impl Default for Wire {
 }
 
 impl Wire {
-    /// A wire that loses.
+    /// A wire with loss and no other fault.
     #[must_use]
     pub fn lossy(loss: f64) -> Self {
         Self { loss, ..Self::default() }
@@ -45,7 +45,7 @@ impl Wire {
         self.loss == 0.0 && self.duplicate == 0.0 && self.reorder == 0.0 && self.corrupt == 0.0
     }
 
-    /// What arrives of a packet, with the delay of each part. Faults strike single segments.
+    /// The arriving parts of a packet, with the delay of each in nanoseconds. Faults apply to single segments.
     pub(crate) fn carry(&self, packet: Packet, random: &mut Random, pool: &mut Pool) -> Vec<(u64, Packet)> {
         if self.is_perfect() {
             return vec![(self.delay_ns, packet)];
@@ -70,13 +70,13 @@ impl Wire {
     }
 }
 
-/// A copy of a packet with one byte of its second half changed, where there is no header.
+/// A copy of a packet with one byte of its second half changed, behind the headers.
 fn corrupted(packet: &Packet, random: &mut Random, pool: &mut Pool) -> Packet {
     let mut bytes = packet.bytes().to_vec();
     let half = bytes.len() / 2;
     let at = half + random.below((bytes.len() - half) as u64) as usize;
     bytes[at] ^= 1 << random.below(8);
     let mut copy = pool.get_for(bytes.len());
-    copy.fill(&bytes, packet.vnet()).expect("a fresh buffer");
+    copy.fill(&bytes, packet.vnet()).expect("a new buffer");
     copy
 }

@@ -1,4 +1,4 @@
-//! Test sessions with peers that are late, absent, leave, die, or return.
+//! Test sessions with peers that are late or absent, leave, fail, or are restarted.
 
 use nm_engine::{
     Command, CommandError, Event, LinkSpec, NodeConfig, SessionConfig, SessionState, SharedBytes,
@@ -8,12 +8,12 @@ use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
 
-/// Short limits, so that virtual time stays readable.
+/// Short time limits, so that virtual times stay readable.
 fn limits() -> SessionConfig {
     SessionConfig { ready_grace_ms: 1_000, peer_timeout_ms: 2_000, ..SessionConfig::default() }
 }
 
-/// The lab with a node 1, the sender, that has other limits.
+/// The lab with other time limits at node 1, the sender.
 fn limited(mut lab: Lab, sessions: SessionConfig) -> Lab {
     lab.kill(1);
     lab.start_node(NodeConfig { sessions, ..NodeConfig::new(1) });
@@ -26,7 +26,7 @@ fn states(lab: &mut Lab, session: u64) -> Vec<(u32, SessionState)> {
 }
 
 #[test]
-fn a_receiver_that_never_comes_is_named_and_the_others_complete() {
+fn a_receiver_without_a_receive_call_is_reported_and_the_others_complete() {
     let mut lab = limited(Lab::ring(4, 1, &Wire::default()), limits());
     let group = lab.group(1, 1, &[2, 3, 4]);
     let data = pattern(1_000_000, 1);
@@ -43,7 +43,7 @@ fn a_receiver_that_never_comes_is_named_and_the_others_complete() {
 }
 
 #[test]
-fn a_receiver_that_comes_late_but_in_time_is_like_the_others() {
+fn a_late_receiver_within_the_time_limit_completes() {
     let mut lab = limited(Lab::ring(4, 1, &Wire::default()), limits());
     let group = lab.group(1, 1, &[2, 3, 4]);
     let data = pattern(1_000_000, 1);
@@ -55,11 +55,14 @@ fn a_receiver_that_comes_late_but_in_time_is_like_the_others() {
     assert!(lab.run_until_finished(1, outgoing));
     assert!(lab.report(1, outgoing).complete());
     assert_eq!(*lab.data(3, late), data);
-    assert!((lab.now() - before).as_millis() < 50, "it asks, and need not wait for the next invitation");
+    assert!(
+        (lab.now() - before).as_millis() < 50,
+        "it requests the offer instead of waiting for the next manifest"
+    );
 }
 
 #[test]
-fn receivers_that_wait_for_the_last_one_do_not_give_up() {
+fn receivers_that_wait_for_the_last_one_do_not_time_out() {
     let config = SessionConfig { ready_grace_ms: 120_000, ..SessionConfig::default() };
     let mut lab = limited(Lab::star(3, 1, &Wire::default()), config);
     let group = lab.group(1, 1, &[2, 3]);
@@ -74,7 +77,7 @@ fn receivers_that_wait_for_the_last_one_do_not_give_up() {
 }
 
 #[test]
-fn a_receiver_without_room_is_refused_by_name() {
+fn a_receiver_with_too_small_a_buffer_is_refused_with_a_reason() {
     let mut lab = Lab::ring(4, 1, &Wire::default());
     let group = lab.group(1, 1, &[2, 3]);
     let data = pattern(1_000_000, 1);
@@ -93,7 +96,7 @@ fn a_receiver_without_room_is_refused_by_name() {
 }
 
 #[test]
-fn a_receiver_that_leaves_midway_has_left_and_the_others_complete() {
+fn a_receiver_that_leaves_during_a_transfer_is_reported_and_the_others_complete() {
     let mut lab = Lab::star(4, 1, &Wire { delay_ns: 2 * MS, ..Wire::default() });
     let group = lab.group(1, 1, &[2, 3, 4]);
     let data = pattern(10_000_000, 1);
@@ -109,7 +112,7 @@ fn a_receiver_that_leaves_midway_has_left_and_the_others_complete() {
 }
 
 #[test]
-fn a_receiver_that_dies_is_given_up_and_does_not_hold_up_the_others() {
+fn a_receiver_that_fails_times_out_without_delaying_the_others() {
     let mut lab = limited(Lab::star(4, 1, &Wire { delay_ns: 2 * MS, ..Wire::default() }), limits());
     let group = lab.group(1, 1, &[2, 3, 4]);
     let data = pattern(10_000_000, 1);
@@ -128,7 +131,7 @@ fn a_receiver_that_dies_is_given_up_and_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn the_controllers_word_ends_the_wait_for_a_dead_node() {
+fn a_report_of_the_controller_ends_the_wait_for_a_failed_node() {
     let mut lab = Lab::star(3, 1, &Wire::default());
     let group = lab.group(1, 1, &[2, 3]);
     let data = pattern(1_000_000, 1);
@@ -136,7 +139,8 @@ fn the_controllers_word_ends_the_wait_for_a_dead_node() {
     let outgoing = lab.send(group, 1, &[2, 3], data);
     lab.run_for(100 * MS);
     lab.kill(3);
-    lab.command(1, Command::NodeGone { node: 3, reason: "its process ended".into() }).expect("told");
+    lab.command(1, Command::NodeGone { node: 3, reason: "its process ended".into() })
+        .expect("the command is executed");
     let before = lab.now();
     assert!(lab.run_until_finished(1, outgoing));
     assert!((lab.now() - before).as_millis() < 600);
@@ -144,20 +148,21 @@ fn the_controllers_word_ends_the_wait_for_a_dead_node() {
 }
 
 #[test]
-fn a_receiver_that_has_everything_and_ends_at_once_is_complete_though_the_controller_is_faster() {
+fn a_receiver_that_ends_after_its_last_byte_is_complete_even_if_the_controller_reports_its_end_first() {
     let mut lab = Lab::line(2, 1, &Wire { delay_ns: 50 * MS, ..Wire::default() });
     let group = lab.group(1, 1, &[2]);
     let data = pattern(1_000_000, 1);
     let incoming = lab.receive(group, 1, 2, data.len());
     let outgoing = lab.send(group, 1, &[2], data);
     assert!(lab.run_until_finished(2, incoming));
-    lab.command(1, Command::NodeGone { node: 2, reason: "its process ended".into() }).expect("told");
+    lab.command(1, Command::NodeGone { node: 2, reason: "its process ended".into() })
+        .expect("the command is executed");
     assert!(lab.run_until_finished(1, outgoing));
     assert_eq!(lab.report(1, outgoing).peers[0].state, SessionState::Complete);
 }
 
 #[test]
-fn a_sender_that_dies_leaves_its_receivers_with_a_reason() {
+fn receivers_of_a_failed_sender_time_out_with_a_reason() {
     let mut lab = Lab::line(2, 1, &Wire { delay_ns: 5 * MS, ..Wire::default() });
     let group = lab.group(1, 1, &[2]);
     let data = pattern(10_000_000, 1);
@@ -173,7 +178,7 @@ fn a_sender_that_dies_leaves_its_receivers_with_a_reason() {
 }
 
 #[test]
-fn a_restarted_sender_and_its_receivers_find_each_other_again() {
+fn transfers_of_a_restarted_sender_complete() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     let group = lab.group(1, 1, &[2]);
     for seed in 0..3 {
@@ -196,7 +201,7 @@ fn a_restarted_sender_and_its_receivers_find_each_other_again() {
 }
 
 #[test]
-fn a_link_that_is_away_for_a_while_costs_time_but_no_byte() {
+fn a_transfer_completes_after_an_outage_of_a_link() {
     let mut lab = Lab::line(3, 1, &Wire { delay_ns: MS, ..Wire::default() });
     let group = lab.group(1, 1, &[2, 3]);
     let data = pattern(20_000_000, 1);
@@ -229,7 +234,7 @@ fn cancelling_ends_both_sides() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_refused_by_name() {
+fn invalid_transfers_are_refused_with_an_error() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     let group = lab.group(1, 1, &[2, 3]);
     let mut send = |dest: std::net::Ipv4Addr, receivers: Vec<u32>, len: usize| {
@@ -249,7 +254,7 @@ fn what_cannot_be_sent_is_refused_by_name() {
 }
 
 #[test]
-fn peers_are_announced_as_they_change() {
+fn changes_of_peers_are_events() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     let data = pattern(10_000, 1);
     let dest = [10, 0, 0, 2].into();
@@ -266,25 +271,25 @@ fn peers_are_announced_as_they_change() {
     assert_eq!(*lab.data(2, incoming), data);
 }
 
-/// What strikes a receiver in the middle of a transfer.
+/// A fault of a receiver during a transfer.
 #[derive(Debug, Clone, Copy)]
-enum Fate {
-    Stays,
-    NeverComes,
-    ComesLate(u64),
+enum Fault {
+    Unaffected,
+    NeverReceives,
+    ReceivesLate(u64),
     Leaves(u64),
-    Dies(u64),
-    LosesItsLink(u64),
+    Stops(u64),
+    LinkOutage(u64),
 }
 
-fn fates() -> impl Strategy<Value = Fate> {
+fn faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        3 => Just(Fate::Stays),
-        1 => Just(Fate::NeverComes),
-        1 => (1u64..700).prop_map(Fate::ComesLate),
-        1 => (0u64..400).prop_map(Fate::Leaves),
-        1 => (0u64..400).prop_map(Fate::Dies),
-        1 => (0u64..400).prop_map(Fate::LosesItsLink),
+        3 => Just(Fault::Unaffected),
+        1 => Just(Fault::NeverReceives),
+        1 => (1u64..700).prop_map(Fault::ReceivesLate),
+        1 => (0u64..400).prop_map(Fault::Leaves),
+        1 => (0u64..400).prop_map(Fault::Stops),
+        1 => (0u64..400).prop_map(Fault::LinkOutage),
     ]
 }
 
@@ -292,34 +297,34 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_sender_ends_with_exact_bytes_or_a_reason_for_everyone(
+    fn despite_any_faults_every_receiver_has_every_byte_or_is_reported_with_a_reason(
         seed in any::<u64>(),
-        fates in proptest::collection::vec(fates(), 1..7),
+        faults in proptest::collection::vec(faults(), 1..7),
         loss in 0.0..0.1f64,
         len in 1usize..3_000_000,
     ) {
-        let nodes = fates.len() as u32 + 1;
+        let nodes = faults.len() as u32 + 1;
         let mut lab = limited(Lab::star(nodes, seed, &Wire { loss, delay_ns: MS, ..Wire::default() }), limits());
         lab.shape_all(&LinkSpec { rate_bps: Some(100_000_000), ..LinkSpec::default() });
         let receivers: Vec<u32> = (2..=nodes).collect();
         let group = lab.group(1, 1, &receivers);
         let data = pattern(len, seed);
         let mut incoming: Vec<Option<u64>> = Vec::new();
-        for (&node, fate) in receivers.iter().zip(&fates) {
-            let early = !matches!(fate, Fate::NeverComes | Fate::ComesLate(_));
+        for (&node, fault) in receivers.iter().zip(&faults) {
+            let early = !matches!(fault, Fault::NeverReceives | Fault::ReceivesLate(_));
             incoming.push(early.then(|| lab.receive(group, 1, node, len)));
         }
         let outgoing = lab.send(group, 1, &receivers, data.clone());
         for ms in 0..1_000 {
             lab.run_for(MS);
-            for (index, fate) in fates.iter().enumerate() {
+            for (index, fault) in faults.iter().enumerate() {
                 let node = receivers[index];
-                match *fate {
-                    Fate::ComesLate(at) if at == ms => incoming[index] = Some(lab.receive(group, 1, node, len)),
-                    Fate::Leaves(at) if at == ms => drop(lab.command(node, Command::LeaveGroup { group_id: 1 })),
-                    Fate::Dies(at) if at == ms => lab.kill(node),
-                    Fate::LosesItsLink(at) if at == ms => lab.set_link(1, node, false),
-                    Fate::LosesItsLink(at) if at + 300 == ms => lab.set_link(1, node, true),
+                match *fault {
+                    Fault::ReceivesLate(at) if at == ms => incoming[index] = Some(lab.receive(group, 1, node, len)),
+                    Fault::Leaves(at) if at == ms => drop(lab.command(node, Command::LeaveGroup { group_id: 1 })),
+                    Fault::Stops(at) if at == ms => lab.kill(node),
+                    Fault::LinkOutage(at) if at == ms => lab.set_link(1, node, false),
+                    Fault::LinkOutage(at) if at + 300 == ms => lab.set_link(1, node, true),
                     _ => {}
                 }
             }
@@ -329,9 +334,9 @@ proptest! {
         for (index, peer) in lab.report(1, outgoing).peers.into_iter().enumerate() {
             if peer.state != SessionState::Complete {
                 prop_assert!(peer.state.is_final() && !peer.reason.is_empty(), "{peer:?}");
-                prop_assert!(!matches!(fates[index], Fate::Stays | Fate::ComesLate(_)), "{peer:?}");
-            } else if !matches!(fates[index], Fate::Dies(_)) {
-                let session = incoming[index].expect("it came");
+                prop_assert!(!matches!(faults[index], Fault::Unaffected | Fault::ReceivesLate(_)), "{peer:?}");
+            } else if !matches!(faults[index], Fault::Stops(_)) {
+                let session = incoming[index].expect("the receive call was made");
                 prop_assert!(*lab.data(peer.node, session) == data);
             }
         }
@@ -339,7 +344,7 @@ proptest! {
 }
 
 #[test]
-fn a_receiver_that_has_left_the_group_is_named_at_once_until_it_comes_back() {
+fn a_receiver_that_left_the_group_is_reported_immediately_until_it_joins_again() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     let group = lab.group(1, 1, &[2]);
     let incoming = lab.receive(group, 1, 2, 1000);

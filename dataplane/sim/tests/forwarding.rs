@@ -1,4 +1,4 @@
-//! Unicast through many engines: hops, routes, complaints and counters.
+//! Test unicast through many engines: hops, routes, ICMP errors and counters.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn ping(lab: &mut Lab, from: u32, to: u32, ttl: u8, port: u16) {
 }
 
 #[test]
-fn every_pair_of_a_ring_reaches_each_other_and_only_relays_take_ttl() {
+fn all_pairs_of_a_ring_are_connected_and_only_relays_decrement_the_ttl() {
     let mut lab = Lab::ring(6, 1, &Wire::default());
     for from in 1..=6 {
         for to in (1..=6).filter(|to| *to != from) {
@@ -30,7 +30,7 @@ fn every_pair_of_a_ring_reaches_each_other_and_only_relays_take_ttl() {
 }
 
 #[test]
-fn traceroute_sees_every_relay() {
+fn traceroute_lists_every_relay() {
     let mut lab = Lab::line(5, 1, &Wire::default());
     for ttl in 1..=3 {
         ping(&mut lab, 1, 5, ttl, 9);
@@ -38,7 +38,7 @@ fn traceroute_sees_every_relay() {
         assert_eq!(answers.len(), 1);
         let answer = &answers[0];
         assert!(header_is_whole(answer));
-        assert_eq!(answer[12..16], addr(u32::from(ttl) + 1), "who complains");
+        assert_eq!(answer[12..16], addr(u32::from(ttl) + 1), "the source of the ICMP error");
         assert_eq!((answer[9], answer[20], answer[21]), (1, 11, 0), "time exceeded");
         assert_eq!(nm_engine::wire::checksum::of(&answer[20..]), 0);
         assert_eq!(answer[28 + 12..28 + 20], [addr(1), addr(5)].concat(), "the quoted header");
@@ -49,7 +49,7 @@ fn traceroute_sees_every_relay() {
 }
 
 #[test]
-fn what_has_no_route_comes_back_as_unreachable() {
+fn a_packet_without_a_route_causes_an_icmp_unreachable() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     for dst in [[10, 0, 0, 9], [8, 8, 8, 8]] {
         lab.send_ip(1, &udp(1, dst, 64, (1, 2), b"?"), VnetHeader::default());
@@ -57,13 +57,13 @@ fn what_has_no_route_comes_back_as_unreachable() {
         assert_eq!((answers[0][9], answers[0][20], answers[0][21]), (1, 3, 0));
     }
     assert_eq!(lab.stats(1).tun_rx.drops.get(DropCause::NoRoute), 2);
-    // Nobody is told about multicast that nobody routes (RFC 1122, section 3.2.2).
+    // No ICMP error is sent about multicast without a route (RFC 1122, section 3.2.2).
     lab.send_ip(1, &udp(1, [224, 0, 0, 251], 1, (5353, 5353), b"mdns"), VnetHeader::default());
     assert!(lab.take(1).tun.is_empty());
 }
 
 #[test]
-fn a_packet_too_long_for_a_link_comes_back_with_the_length_that_fits() {
+fn a_packet_above_the_mtu_causes_an_icmp_error_with_the_mtu() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     lab.shape(2, 3, LinkSpec { mtu: Some(1000), ..LinkSpec::default() });
     lab.send_ip(1, &udp(1, addr(3), 64, (1, 2), &[0; 1200]), VnetHeader::default());
@@ -78,7 +78,7 @@ fn a_packet_too_long_for_a_link_comes_back_with_the_length_that_fits() {
 }
 
 #[test]
-fn a_link_that_is_down_stops_its_traffic_at_once_and_counts_it() {
+fn packets_for_a_link_that_is_down_are_dropped_and_counted() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     lab.set_link(2, 3, false);
     ping(&mut lab, 1, 3, 64, 9);
@@ -136,7 +136,7 @@ fn a_route_with_two_next_hops_sends_a_copy_over_each() {
 }
 
 #[test]
-fn messages_go_to_receivers_and_everything_else_to_tun() {
+fn messages_are_delivered_to_receivers_and_other_packets_to_tun() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     let receiver = lab.listen(3, 1, None);
     for len in [0, 1, 1400, 1473, 20_000, MAX_MESSAGE] {
@@ -181,7 +181,7 @@ fn user_space_addresses_belong_to_receivers_and_never_reach_tun() {
 }
 
 #[test]
-fn a_ring_of_a_thousand_is_reached_without_spending_ttl() {
+fn all_nodes_of_a_ring_of_a_thousand_are_reachable_in_pipe_mode() {
     let mut lab = Lab::new(1000, 1, |config| config.ttl_mode = nm_engine::TtlMode::Pipe);
     for node in 1..=1000 {
         lab.connect(node, node % 1000 + 1, Wire::default());
@@ -193,7 +193,7 @@ fn a_ring_of_a_thousand_is_reached_without_spending_ttl() {
 }
 
 #[test]
-fn a_message_that_cannot_go_is_refused_at_once() {
+fn a_message_that_cannot_be_sent_is_refused_immediately() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     let mut send = |target, len| {
         let payload = SharedBytes::new(vec![0; len]);

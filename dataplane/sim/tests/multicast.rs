@@ -1,4 +1,4 @@
-//! Groups: who gets a copy, over which links, and what the sender's links carry.
+//! Test groups: which nodes get a copy, over which links, and the load of the source's links.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn members_get_one_copy_each_and_every_tree_link_carries_one() {
 }
 
 #[test]
-fn relays_spend_the_ttl_of_group_packets_without_touching_the_shared_bytes() {
+fn relays_decrement_the_ttl_of_group_packets_without_changing_the_shared_buffer() {
     let mut lab = Lab::line(4, 1, &Wire::default());
     let group = lab.group(3, 1, &[2, 3, 4]);
     lab.send_ip(1, &udp(1, group.octets(), 3, (1, 2), b"all"), VnetHeader::default());
@@ -33,8 +33,8 @@ fn relays_spend_the_ttl_of_group_packets_without_touching_the_shared_bytes() {
     }
 }
 
-/// Installs parts of trees by hand, as they may be side by side while a tree changes, sends one packet from node 1, and
-/// says how many crossed links and how many copies each node kept.
+/// Installs parts of trees directly, as they coexist while a tree changes, sends one packet from node 1, and returns
+/// the number of packets on links and the copies that each node kept.
 fn send_through(next_hops: &[(NodeId, &[NodeId])]) -> (Lab, u64, Vec<usize>) {
     let mut lab = Lab::ring(4, 1, &Wire::default());
     let group = lab.group(3, 1, &[2, 3, 4]);
@@ -51,14 +51,14 @@ fn send_through(next_hops: &[(NodeId, &[NodeId])]) -> (Lab, u64, Vec<usize>) {
 }
 
 #[test]
-fn a_packet_does_not_bounce_between_neighbours_whose_trees_disagree() {
-    // Node 2 has the new tree already, node 3 and node 4 still have the old one, which came the other way round.
+fn a_packet_is_not_sent_back_between_neighbours_with_different_trees() {
+    // Node 2 has the new tree already, node 3 and node 4 still have the old one, with the opposite direction.
     let (_, sent, kept) = send_through(&[(1, &[2]), (2, &[3]), (3, &[2]), (4, &[3])]);
     assert_eq!((sent, kept), (2, vec![0, 1, 1, 0]));
 }
 
 #[test]
-fn a_packet_that_went_round_ends_where_it_started() {
+fn a_packet_that_returns_to_its_source_is_dropped() {
     let (lab, sent, kept) = send_through(&[(1, &[2]), (2, &[3]), (3, &[4]), (4, &[1])]);
     assert_eq!((sent, kept), (4, vec![0, 1, 1, 1]));
     let lost: u64 = lab.stats(1).links.iter().map(|link| link.rx.drops.get(DropCause::NoRoute)).sum();
@@ -66,7 +66,7 @@ fn a_packet_that_went_round_ends_where_it_started() {
 }
 
 #[test]
-fn a_node_gets_group_traffic_from_join_to_leave() {
+fn a_node_gets_group_traffic_between_join_and_leave() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     let group = lab.group(3, 1, &[2]);
     assert!(lab.take(2).events.contains(&Event::LocalMemberJoined { group_id: 3 }));
@@ -76,7 +76,7 @@ fn a_node_gets_group_traffic_from_join_to_leave() {
         lab.take(2)
     };
     assert_eq!(heard(&mut lab).tun.len(), 1);
-    lab.command(2, Command::JoinGroup { group_id: 3 }).expect("twice is once");
+    lab.command(2, Command::JoinGroup { group_id: 3 }).expect("joining again has no effect");
     lab.command(2, Command::LeaveGroup { group_id: 3 }).expect("left");
     let inbox = heard(&mut lab);
     assert!(inbox.tun.is_empty());
@@ -101,7 +101,7 @@ fn receivers_of_a_group_get_its_messages_and_not_those_sent_to_the_node() {
 }
 
 #[test]
-fn the_directory_tells_what_comes_and_goes() {
+fn changes_of_the_directory_are_events() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     let info =
         GroupInfo { group_id: 1, group_ip: [239, 255, 0, 1].into(), source: 1, label: "weights".into() };

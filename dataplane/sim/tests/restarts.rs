@@ -1,5 +1,5 @@
-//! Nodes that end and come back in the middle of transfers, and frames of their former lives: nothing is ever
-//! complete that no receiver has.
+//! Test restarts of nodes during transfers, with delayed frames of earlier incarnations: no transfer may be reported
+//! complete that a receiver does not have.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 const MS: u64 = 1_000_000;
 const GROUP: u32 = 1;
 
-/// Short limits, so that virtual time stays readable.
+/// Short time limits, so that virtual times stay readable.
 fn limits() -> SessionConfig {
     SessionConfig {
         ready_grace_ms: 2_000,
@@ -21,8 +21,8 @@ fn limits() -> SessionConfig {
     }
 }
 
-fn config(node: NodeId, life: u64) -> NodeConfig {
-    let incarnation = u64::from(node) << 32 | life;
+fn config(node: NodeId, incarnation: u64) -> NodeConfig {
+    let incarnation = u64::from(node) << 32 | incarnation;
     NodeConfig { incarnation, sessions: limits(), ..NodeConfig::new(node) }
 }
 
@@ -30,7 +30,7 @@ fn config(node: NodeId, life: u64) -> NodeConfig {
 struct Ring {
     lab: Lab,
     group: Ipv4Addr,
-    lives: BTreeMap<NodeId, u64>,
+    incarnations: BTreeMap<NodeId, u64>,
 }
 
 impl Ring {
@@ -40,7 +40,7 @@ impl Ring {
             lab.kill(node);
             lab.start_node(config(node, 0));
         }
-        let mut ring = Self { lab, group: Ipv4Addr::UNSPECIFIED, lives: BTreeMap::new() };
+        let mut ring = Self { lab, group: Ipv4Addr::UNSPECIFIED, incarnations: BTreeMap::new() };
         ring.install();
         ring
     }
@@ -50,14 +50,14 @@ impl Ring {
         self.group = self.lab.group(GROUP, 1, &[2, 3, 4]);
     }
 
-    /// Ends a node without a word and starts it again.
+    /// Stops a node without messages to its peers and starts it again.
     fn restart(&mut self, node: NodeId, pause_ms: u64) {
         self.lab.kill(node);
         self.lab.run_for(pause_ms * MS);
-        let life = self.lives.entry(node).or_default();
-        *life += 1;
-        let life = *life;
-        self.lab.start_node(config(node, life));
+        let incarnation = self.incarnations.entry(node).or_default();
+        *incarnation += 1;
+        let incarnation = *incarnation;
+        self.lab.start_node(config(node, incarnation));
         self.install();
     }
 
@@ -69,18 +69,18 @@ impl Ring {
     }
 }
 
-/// When a node is restarted: so long after its transfer began, from before the first answer to after its end.
-const MOMENTS_US: [u64; 9] = [0, 15, 35, 100, 1_000, 5_000, 15_000, 30_000, 500_000];
+/// Times of a restart in microseconds after the start of the transfer: from before the first reply to after the end.
+const RESTART_TIMES_US: [u64; 9] = [0, 15, 35, 100, 1_000, 5_000, 15_000, 30_000, 500_000];
 
 #[test]
-fn a_sender_that_is_restarted_at_any_moment_leaves_nothing_that_answers_for_its_next_life() {
-    for moment in MOMENTS_US {
+fn no_state_of_a_restarted_sender_affects_its_next_incarnation() {
+    for time_us in RESTART_TIMES_US {
         for pause_ms in [0, 100, 6_000] {
-            let mut ring = Ring::new(moment, &Wire::default());
+            let mut ring = Ring::new(time_us, &Wire::default());
             let (group, old, new) = (ring.group, pattern(5_000_000, 1), pattern(5_000_000, 2));
             let first = ring.lab.receive_all(group, 1, &[2, 3, 4], old.len());
             ring.lab.send(group, 1, &[2, 3, 4], old.clone());
-            ring.lab.run_for(moment * 1_000);
+            ring.lab.run_for(time_us * 1_000);
             ring.restart(1, pause_ms);
             let outgoing = ring.lab.send(group, 1, &[2, 3, 4], new.clone());
             ring.lab.run_for(100 * MS);
@@ -89,30 +89,30 @@ fn a_sender_that_is_restarted_at_any_moment_leaves_nothing_that_answers_for_its_
             for (index, peer) in report.peers.iter().enumerate() {
                 let got = [first[index], second[index]].map(|session| ring.lab.received(peer.node, session));
                 let has_new = got.iter().flatten().any(|got| **got == new);
-                assert_eq!(peer.state == SessionState::Complete, has_new, "{moment} {pause_ms} {peer:?}");
+                assert_eq!(peer.state == SessionState::Complete, has_new, "{time_us} {pause_ms} {peer:?}");
                 assert!(got.iter().flatten().all(|got| **got == old || **got == new));
             }
-            assert!(report.complete(), "{moment} µs, {pause_ms} ms: {report:?}");
+            assert!(report.complete(), "{time_us} µs, {pause_ms} ms: {report:?}");
         }
     }
 }
 
 #[test]
-fn a_receiver_that_is_restarted_at_any_moment_is_named_and_the_next_transfer_is_whole() {
-    for moment in MOMENTS_US {
-        let mut ring = Ring::new(moment, &Wire::default());
+fn a_restarted_receiver_is_reported_and_the_next_transfer_completes() {
+    for time_us in RESTART_TIMES_US {
+        let mut ring = Ring::new(time_us, &Wire::default());
         let (group, old, new) = (ring.group, pattern(5_000_000, 1), pattern(5_000_000, 2));
         ring.lab.receive_all(group, 1, &[2, 3, 4], old.len());
         let outgoing = ring.lab.send(group, 1, &[2, 3, 4], old.clone());
-        ring.lab.run_for(moment * 1_000);
+        ring.lab.run_for(time_us * 1_000);
         let had_all = ring.lab.take(3).data.len() == 1;
         ring.restart(3, 10);
         let report = ring.finish(1, outgoing);
-        assert!(report.peers[1].state != SessionState::Complete || had_all, "{moment}: {report:?}");
+        assert!(report.peers[1].state != SessionState::Complete || had_all, "{time_us}: {report:?}");
         assert!(report.peers[1].state == SessionState::Complete || !report.peers[1].reason.is_empty());
         let incoming = ring.lab.receive_all(group, 1, &[2, 3, 4], new.len());
         let outgoing = ring.lab.send(group, 1, &[2, 3, 4], new.clone());
-        assert!(ring.finish(1, outgoing).complete(), "{moment}: {:?}", ring.lab.report(1, outgoing));
+        assert!(ring.finish(1, outgoing).complete(), "{time_us}: {:?}", ring.lab.report(1, outgoing));
         for (node, session) in [2, 3, 4].into_iter().zip(incoming) {
             assert_eq!(*ring.lab.data(node, session), new);
         }
@@ -120,7 +120,7 @@ fn a_receiver_that_is_restarted_at_any_moment_is_named_and_the_next_transfer_is_
 }
 
 #[test]
-fn an_idle_sender_that_is_restarted_reaches_receivers_that_wait_already() {
+fn a_restarted_idle_sender_reaches_receivers_that_wait_already() {
     let mut ring = Ring::new(1, &Wire::default());
     let (group, data) = (ring.group, pattern(100_000, 1));
     let incoming = ring.lab.receive_all(group, 1, &[2, 3, 4], data.len());
@@ -132,8 +132,8 @@ fn an_idle_sender_that_is_restarted_reaches_receivers_that_wait_already() {
 }
 
 #[test]
-fn a_sender_without_randomness_names_what_it_confuses() {
-    // Two lives of one incarnation draw the same numbers: the digest alone has to hold then.
+fn transfers_with_equal_numbers_are_distinguished_by_their_digests() {
+    // Two starts with one incarnation draw the same numbers: only the digest distinguishes their transfers.
     let mut lab = Lab::line(2, 1, &Wire::default());
     let group = lab.group(1, 1, &[2]);
     let (old, new) = (pattern(100_000, 1), pattern(100_000, 2));
@@ -154,7 +154,7 @@ fn a_sender_without_randomness_names_what_it_confuses() {
 }
 
 #[test]
-fn a_segment_that_was_changed_on_the_way_fails_its_receiver_by_name() {
+fn a_segment_that_was_changed_in_transit_fails_its_receiver_with_a_reason() {
     let mut lab = Lab::star(3, 5, &Wire::default());
     lab.set_wire(1, 3, Wire { corrupt: 0.002, ..Wire::default() });
     let group = lab.group(1, 1, &[2, 3]);
@@ -175,7 +175,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn calls_take_transfers_in_the_order_of_both_whatever_gets_lost(
+    fn receive_calls_accept_transfers_in_order_despite_loss(
         seed in any::<u64>(),
         loss in 0.0..0.4f64,
         count in 1usize..8,
@@ -204,61 +204,61 @@ proptest! {
         }
     }
 
-    /// Copies of frames are held back for up to two seconds, in which nodes end and begin again.
+    /// Duplicates of frames are delayed by up to two seconds, while nodes stop and start.
     #[test]
-    fn nothing_is_falsely_complete_when_nodes_come_and_go_at_random(
+    fn no_transfer_is_falsely_complete_when_nodes_restart_at_random(
         seed in any::<u64>(),
         loss in 0.0..0.05f64,
         duplicate in 0.0..0.3f64,
         reorder in 0.0..0.05f64,
-        deeds in proptest::collection::vec(deeds(), 5..40),
+        actions in proptest::collection::vec(actions(), 5..40),
     ) {
         let wire = Wire { loss, duplicate, reorder, reorder_ns: 2_000 * MS, ..Wire::default() };
         let mut ring = Ring::new(seed, &wire);
-        // What was sent, by source and address; what each life of each node has received.
+        // The data sent, by source and address, and the data received by each incarnation of each node.
         let mut sent: BTreeMap<(NodeId, Ipv4Addr), Vec<Vec<u8>>> = BTreeMap::new();
         let mut got: BTreeMap<NodeId, Vec<Vec<u8>>> = BTreeMap::new();
         let mut senders = Vec::new();
         let mut receivers = Vec::new();
-        for (index, (pause_us, deed)) in deeds.into_iter().enumerate() {
+        for (index, (pause_us, action)) in actions.into_iter().enumerate() {
             ring.lab.run_for(pause_us * 1_000);
-            match deed {
-                Deed::Send { source, to, len } => {
+            match action {
+                Action::Send { source, to, len } => {
                     let data = pattern(len, index as u64);
                     let (dest, to) = place(&ring, source, to);
                     sent.entry((source, dest)).or_default().push(data.clone());
                     let session = ring.lab.send(dest, source, &to, data.clone());
-                    senders.push((source, life(&ring, source), session, data));
+                    senders.push((source, incarnation(&ring, source), session, data));
                 }
-                Deed::Receive { node, source, group } => {
+                Action::Receive { node, source, group } => {
                     let dest = if group { ring.group } else { [10, 0, 0, node as u8].into() };
                     let source = if group { 1 } else { source };
                     if node != source && !(group && node == 1) {
                         let session = ring.lab.receive(dest, source, node, 600_000);
-                        receivers.push((node, life(&ring, node), session));
+                        receivers.push((node, incarnation(&ring, node), session));
                     }
                 }
-                Deed::Restart { node, pause_ms } => {
-                    keep(&mut ring, node, &mut got);
+                Action::Restart { node, pause_ms } => {
+                    store_received(&mut ring, node, &mut got);
                     ring.restart(node, pause_ms);
                 }
-                Deed::Cancel { which } => {
+                Action::Cancel { which } => {
                     let session = receivers.get(which % receivers.len().max(1)).copied();
-                    if let Some((node, _, session)) = session.filter(|(node, at, _)| life(&ring, *node) == *at) {
+                    if let Some((node, _, session)) = session.filter(|(node, at, _)| incarnation(&ring, *node) == *at) {
                         ring.lab.command(node, Command::CancelSession { session }).expect("cancelled");
                     }
                 }
             }
         }
-        // Longer than every limit.
+        // Longer than every time limit.
         ring.lab.run_for(40_000 * MS);
-        (1..=4).for_each(|node| keep(&mut ring, node, &mut got));
+        (1..=4).for_each(|node| store_received(&mut ring, node, &mut got));
         let all: Vec<Vec<u8>> = sent.into_values().flatten().collect();
         for data in got.values().flatten() {
-            prop_assert!(all.contains(data), "bytes that nobody has sent");
+            prop_assert!(all.contains(data), "bytes that were not sent");
         }
         for (node, at, session, data) in senders {
-            if life(&ring, node) != at {
+            if incarnation(&ring, node) != at {
                 continue;
             }
             let report = ring.lab.report(node, session);
@@ -272,7 +272,7 @@ proptest! {
             }
         }
         for (node, at, session) in receivers {
-            if life(&ring, node) == at {
+            if incarnation(&ring, node) == at {
                 let report = ring.lab.report(node, session);
                 prop_assert!(report.state.is_final(), "it hangs: {report:?}");
             }
@@ -281,25 +281,25 @@ proptest! {
 }
 
 #[derive(Debug, Clone)]
-enum Deed {
+enum Action {
     Send { source: NodeId, to: NodeId, len: usize },
     Receive { node: NodeId, source: NodeId, group: bool },
     Restart { node: NodeId, pause_ms: u64 },
     Cancel { which: usize },
 }
 
-fn deeds() -> impl Strategy<Value = (u64, Deed)> {
-    let deed = prop_oneof![
-        3 => (1u32..5, 1u32..5, 1usize..600_000).prop_map(|(source, to, len)| Deed::Send { source, to, len }),
+fn actions() -> impl Strategy<Value = (u64, Action)> {
+    let action = prop_oneof![
+        3 => (1u32..5, 1u32..5, 1usize..600_000).prop_map(|(source, to, len)| Action::Send { source, to, len }),
         4 => (1u32..5, 1u32..5, any::<bool>())
-            .prop_map(|(node, source, group)| Deed::Receive { node, source, group }),
-        1 => (1u32..5, 0u64..500).prop_map(|(node, pause_ms)| Deed::Restart { node, pause_ms }),
-        1 => (0usize..100).prop_map(|which| Deed::Cancel { which }),
+            .prop_map(|(node, source, group)| Action::Receive { node, source, group }),
+        1 => (1u32..5, 0u64..500).prop_map(|(node, pause_ms)| Action::Restart { node, pause_ms }),
+        1 => (0usize..100).prop_map(|which| Action::Cancel { which }),
     ];
-    (prop_oneof![0u64..300, 0u64..100_000], deed)
+    (prop_oneof![0u64..300, 0u64..100_000], action)
 }
 
-/// A transfer to oneself stands for one to the group, which is node 1's.
+/// A transfer to the node itself represents one to the group, whose source is node 1.
 fn place(ring: &Ring, source: NodeId, to: NodeId) -> (Ipv4Addr, Vec<NodeId>) {
     match (source, to) {
         (1, 1) => (ring.group, vec![2, 3, 4]),
@@ -308,12 +308,12 @@ fn place(ring: &Ring, source: NodeId, to: NodeId) -> (Ipv4Addr, Vec<NodeId>) {
     }
 }
 
-fn life(ring: &Ring, node: NodeId) -> u64 {
-    ring.lives.get(&node).copied().unwrap_or(0)
+fn incarnation(ring: &Ring, node: NodeId) -> u64 {
+    ring.incarnations.get(&node).copied().unwrap_or(0)
 }
 
-/// Keeps what a node has received, as its user would on a disk.
-fn keep(ring: &mut Ring, node: NodeId, got: &mut BTreeMap<NodeId, Vec<Vec<u8>>>) {
+/// Stores the data that a node has received, as a user would on disk.
+fn store_received(ring: &mut Ring, node: NodeId, got: &mut BTreeMap<NodeId, Vec<Vec<u8>>>) {
     let data = ring.lab.take(node).data;
     got.entry(node).or_default().extend(data.into_values().map(|data| data.to_vec()));
 }

@@ -1,4 +1,4 @@
-//! Lossless transfers under every condition that a link can be in: alone, repeated, and side by side.
+//! Test lossless transfers under loss, shaping, delay and faults: single, consecutive and concurrent.
 
 use nm_engine::{LinkSpec, SessionReport};
 use nm_sim::{pattern, Lab, Wire};
@@ -21,7 +21,7 @@ fn transfer(lab: &mut Lab, receivers: &[u32], len: usize) -> SessionReport {
 }
 
 #[test]
-fn without_loss_a_sender_stays_within_the_wire_budget() {
+fn without_loss_a_sender_sends_few_bytes_besides_the_data() {
     for (mut lab, degree) in
         [(Lab::ring(4, 1, &Wire::default()), 2.0), (Lab::star(9, 1, &Wire::default()), 8.0)]
     {
@@ -35,7 +35,7 @@ fn without_loss_a_sender_stays_within_the_wire_budget() {
 }
 
 #[test]
-fn a_shaped_link_is_overrun_once_at_most_while_its_rate_is_looked_for() {
+fn the_queue_of_a_shaped_link_overflows_at_most_once_during_start_up() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     lab.shape_all(&LinkSpec { rate_bps: Some(50_000_000), delay_us: 10_000, ..LinkSpec::default() });
     let report = transfer(&mut lab, &[2, 3], 10_000_000);
@@ -45,7 +45,7 @@ fn a_shaped_link_is_overrun_once_at_most_while_its_rate_is_looked_for() {
 }
 
 #[test]
-fn five_percent_on_every_link_costs_no_more_than_it_must() {
+fn five_percent_loss_on_every_link_costs_little_more_than_the_lost_bytes() {
     let mut lab = Lab::line(4, 3, &Wire::default());
     let spec = LinkSpec { rate_bps: Some(100_000_000), delay_us: 5_000, loss: 0.05, ..LinkSpec::default() };
     lab.shape_all(&spec);
@@ -55,7 +55,7 @@ fn five_percent_on_every_link_costs_no_more_than_it_must() {
 }
 
 #[test]
-fn the_slowest_branch_sets_the_pace_and_nothing_is_thrown_away_for_it() {
+fn the_slowest_branch_limits_the_rate_with_few_retransmissions() {
     let mut lab = Lab::star(4, 1, &Wire::default());
     lab.shape(1, 3, LinkSpec { rate_bps: Some(20_000_000), delay_us: 2_000, ..LinkSpec::default() });
     let report = transfer(&mut lab, &[2, 3, 4], 5_000_000);
@@ -66,7 +66,7 @@ fn the_slowest_branch_sets_the_pace_and_nothing_is_thrown_away_for_it() {
 }
 
 #[test]
-fn a_path_that_gets_longer_does_not_strangle_the_session() {
+fn a_growing_delay_does_not_reduce_the_throughput() {
     let mut lab = Lab::line(2, 1, &Wire { delay_ns: 300_000, ..Wire::default() });
     lab.shape_all(&LinkSpec { rate_bps: Some(1_000_000_000), ..LinkSpec::default() });
     let group = lab.group(1, 1, &[2]);
@@ -82,7 +82,7 @@ fn a_path_that_gets_longer_does_not_strangle_the_session() {
 }
 
 #[test]
-fn a_queue_of_a_few_packets_is_enough() {
+fn a_queue_of_a_few_packets_suffices() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     let spec = LinkSpec { rate_bps: Some(100_000_000), limit_packets: Some(16), ..LinkSpec::default() };
     lab.shape_all(&spec);
@@ -92,7 +92,7 @@ fn a_queue_of_a_few_packets_is_enough() {
 }
 
 #[test]
-fn transfers_in_a_row_and_at_once_never_mix() {
+fn consecutive_and_concurrent_transfers_are_kept_apart() {
     let mut lab = Lab::ring(5, 1, &Wire::lossy(0.03));
     let members = [2, 3, 4, 5];
     let (one, two) = (lab.group(1, 1, &members), lab.group(2, 1, &members));
@@ -120,7 +120,7 @@ fn transfers_in_a_row_and_at_once_never_mix() {
 }
 
 #[test]
-fn unicast_crosses_other_nodes_as_multicast_does() {
+fn unicast_transfers_are_forwarded_by_other_nodes() {
     let mut lab = Lab::ring(5, 1, &Wire::lossy(0.02));
     let data = pattern(1_000_000, 3);
     let dest = [10, 0, 0, 4].into();
@@ -131,7 +131,7 @@ fn unicast_crosses_other_nodes_as_multicast_does() {
 }
 
 #[test]
-fn one_byte_is_a_transfer_too() {
+fn a_transfer_of_one_byte_completes() {
     let mut lab = Lab::line(2, 1, &Wire::default());
     transfer(&mut lab, &[2], 1);
 }
@@ -140,7 +140,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_byte_arrives_whatever_the_wires_do(
+    fn every_byte_arrives_despite_any_faults_of_wires(
         seed in any::<u64>(),
         shape in 0..4,
         nodes in 2u32..9,
@@ -152,7 +152,7 @@ proptest! {
         rate in prop_oneof![Just(None), (2_000_000u64..1_000_000_000).prop_map(Some)],
         limit in prop_oneof![Just(None), (5u64..100).prop_map(Some)],
     ) {
-        // A path on which fewer packets arrive than are lost may well keep a receiver silent until it is given up.
+        // On a path that loses most packets a receiver may be silent until it times out.
         let hops = f64::from(nodes - 1);
         let loss = loss.min(1.0 - 0.5_f64.powf(1.0 / hops));
         let wire = Wire { loss, duplicate, reorder, delay_ns, reorder_ns: 3_000_000, ..Wire::default() };
@@ -169,7 +169,7 @@ proptest! {
 }
 
 #[test]
-fn two_runs_of_one_seed_are_equal() {
+fn two_runs_with_one_seed_are_equal() {
     let run = || {
         let mut lab = Lab::tree(6, 11, &Wire { loss: 0.1, reorder: 0.2, ..Wire::default() });
         let report = transfer(&mut lab, &[2, 3, 4, 5, 6], 500_000);

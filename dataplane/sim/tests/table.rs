@@ -1,5 +1,5 @@
-//! How sessions fare under a grid of conditions, kept under version control: a change in behaviour shows up in
-//! review as changed numbers. `UPDATE_SNAPSHOTS=1 cargo test -p nm-sim --test table` writes them anew.
+//! Compare the performance of sessions under a grid of conditions with stored tables, so that a change of behaviour
+//! appears in review as changed numbers. `UPDATE_SNAPSHOTS=1 cargo test -p nm-sim --test table` writes new tables.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -85,7 +85,8 @@ fn shaped_links() {
                     let ideal = wire_bits / (rate as f64 * (1.0 - loss).powi(2)) + 2e-3 * delay_ms as f64;
                     let mut name = String::new();
                     let queue = limit_packets.map_or("", |_| " q20");
-                    write!(name, "{mbit}M {delay_ms}ms {}%{queue}", loss * 100.0).expect("a string takes it");
+                    write!(name, "{mbit}M {delay_ms}ms {}%{queue}", loss * 100.0)
+                        .expect("writing to a string succeeds");
                     table += &row(&name, lab, 3, len, Some(ideal));
                 }
             }

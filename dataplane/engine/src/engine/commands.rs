@@ -1,4 +1,4 @@
-//! Commands: what each of them does to the node.
+//! Execute commands: configuration, links, routes, groups, receivers, messages and sessions.
 
 use std::net::Ipv4Addr;
 
@@ -32,7 +32,9 @@ impl Engine {
             Command::InstallRoutes { table, routes, removed } => {
                 if let Some(bad) = routes.iter().find(|route| route.index >= route.of) {
                     let (index, of) = (bad.index, bad.of);
-                    return Err(CommandError::Invalid(format!("route {index} of a pair that has {of}")));
+                    return Err(CommandError::Invalid(format!(
+                        "route index {index} of a pair with {of} routes"
+                    )));
                 }
                 self.routes.install(table, routes, &removed, &mut self.links);
                 Ok(CommandOutput::Done)
@@ -232,17 +234,18 @@ impl Engine {
 
 fn check_spec(spec: &LinkSpec) -> Result<(), CommandError> {
     if !(0.0..=1.0).contains(&spec.loss) {
-        return Err(CommandError::Invalid(format!("a loss of {} is no probability", spec.loss)));
+        return Err(CommandError::Invalid(format!("a loss of {} is not between 0 and 1", spec.loss)));
     }
     if spec.rate_bps == Some(0) {
         return Err(CommandError::Invalid(
-            "a rate of zero would never send; take the link down instead".to_owned(),
+            "a rate of zero transmits nothing; take the link down instead".to_owned(),
         ));
     }
     Ok(())
 }
 
-/// A UDP packet whose checksum is left to whoever needs it (RFC 768; virtio's NEEDS_CSUM).
+/// A UDP packet with a partial checksum, to be completed by the device or the receiving kernel (RFC 768; NEEDS_CSUM
+/// of virtio).
 fn udp_packet(src: u32, dst: u32, ports: (u16, u16), payload: &[u8], pool: &mut Pool) -> Packet {
     let len = ip::HEADER + UDP_HEADER + payload.len();
     let udp_len = (UDP_HEADER + payload.len()) as u16;

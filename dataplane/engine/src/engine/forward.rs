@@ -2,17 +2,17 @@
 
 use std::net::Ipv4Addr;
 
-use super::icmp::Complaint;
+use super::icmp::IcmpError;
 use super::Engine;
 use crate::link::{Sent, NO_LINK};
 use crate::stats::DropCause;
 use crate::wire::ip;
 use crate::{FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, SESSION_PORT};
 
-/// Where a packet came from.
+/// The source of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The application's TUN.
+    /// The TUN device of the local application.
     Tun,
     /// The engine itself: messages, sessions, ICMP.
     Own,
@@ -20,17 +20,17 @@ pub(super) enum Origin {
     Link(LinkId),
 }
 
-/// Whom an address belongs to.
+/// The kind of destination that an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Node(NodeId),
-    /// A node's address on the Python side.
+    /// A node, by its user-space address for the Python API.
     User(NodeId),
     Group,
     Nobody,
 }
 
-/// The address plan as numbers, since every packet asks.
+/// The address plan as integers, because every packet is compared with it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AddressMap {
     base: u32,
@@ -81,7 +81,7 @@ impl AddressMap {
 }
 
 impl Engine {
-    /// Counts a packet that arrived, checks it, and sends it on its way.
+    /// Counts, parses and forwards a received packet.
     #[inline]
     pub(super) fn admit(&mut self, now: Instant, mut packet: Packet, origin: Origin, io: &mut Io) {
         if let Err(error) = packet.parse(self.config.mtu) {
@@ -105,7 +105,7 @@ impl Engine {
         self.dispatch(now, packet, origin, io);
     }
 
-    /// Sends a parsed packet on its way. Returns how many copies left for neighbours.
+    /// Forwards a parsed packet. Returns the number of copies that were sent to neighbours.
     #[inline]
     pub(super) fn dispatch(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
         match self.map.owner(packet.meta().dst) {
@@ -116,7 +116,7 @@ impl Engine {
             Owner::Node(node) | Owner::User(node) => self.forward(now, packet, node, origin, io),
             Owner::Group => self.fan_out(now, packet, origin, io),
             Owner::Nobody => {
-                self.refuse(now, packet, origin, DropCause::NoRoute, Some(Complaint::NetUnreachable), io);
+                self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
                 0
             }
         }
@@ -125,7 +125,7 @@ impl Engine {
     #[inline]
     fn forward(&mut self, now: Instant, mut packet: Packet, dst: NodeId, origin: Origin, io: &mut Io) -> u32 {
         if !self.take_hop(&mut packet, origin) {
-            self.refuse(now, packet, origin, DropCause::Ttl, Some(Complaint::TimeExceeded), io);
+            self.refuse(now, packet, origin, DropCause::Ttl, Some(IcmpError::TimeExceeded), io);
             return 0;
         }
         if self.routes.has_explicit() {
@@ -141,17 +141,17 @@ impl Engine {
         }
         let link = self.routes.towards(dst);
         if link == NO_LINK {
-            self.refuse(now, packet, origin, DropCause::NoRoute, Some(Complaint::NetUnreachable), io);
+            self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
             return 0;
         }
         self.send(now, link, packet, origin, io)
     }
 
-    /// A group's packet: a copy for every child in the tree, and one for us.
+    /// Forwards a packet of a group: a copy to every child in the tree, and one for local delivery.
     ///
-    /// Nodes learn a new tree one after the other, and until all have it, parts of two trees together may be a circle.
-    /// A packet is therefore never sent back to where it came from, nor taken by the node that it started at: in a ring
-    /// and between neighbours nothing goes round. In a denser network the TTL, or the hop count, ends it.
+    /// Nodes install a new tree at different times, so parts of two trees together may form a loop meanwhile. A
+    /// packet is therefore never sent back on the link that it arrived on, nor accepted by its source node: this
+    /// prevents loops in rings and between neighbours. In denser networks the TTL or the hop limit ends a loop.
     fn fan_out(&mut self, now: Instant, mut packet: Packet, origin: Origin, io: &mut Io) -> u32 {
         let dst = packet.meta().dst;
         let (mut known, mut member) = (false, false);
@@ -167,13 +167,13 @@ impl Engine {
             let ours = self.map.node_of(packet.meta().src) == Some(self.config.node_id);
             if ours || self.hops.contains(&link) {
                 self.hops.retain(|&hop| !ours && hop != link);
-                if ours || (self.hops.is_empty() && !self.group_packet_is_for_us(&packet, member)) {
+                if ours || (self.hops.is_empty() && !self.delivers_group_packet(&packet, member)) {
                     self.refuse(now, packet, origin, DropCause::NoRoute, None, io);
                     return 0;
                 }
             }
         }
-        let here = matches!(origin, Origin::Link(_)) && self.group_packet_is_for_us(&packet, member);
+        let here = matches!(origin, Origin::Link(_)) && self.delivers_group_packet(&packet, member);
         if !known && !here {
             self.refuse(now, packet, origin, DropCause::NoRoute, None, io);
             return 0;
@@ -193,7 +193,7 @@ impl Engine {
         self.send_copies(now, packet, origin, io)
     }
 
-    fn group_packet_is_for_us(&self, packet: &Packet, member: bool) -> bool {
+    fn delivers_group_packet(&self, packet: &Packet, member: bool) -> bool {
         if member {
             return true;
         }
@@ -203,13 +203,13 @@ impl Engine {
         packet.ports() == (SESSION_PORT, SESSION_PORT)
             || self
                 .flow_filter(packet, Some(Ipv4Addr::from(packet.meta().dst)))
-                .is_some_and(|filter| self.receivers.wants(&filter))
+                .is_some_and(|filter| self.receivers.matches_flow(&filter))
     }
 
-    /// A relay takes one from the TTL; the node a packet starts at is a host and does not.
+    /// A relay decrements the TTL; the source node of a packet is a host and does not.
     #[inline]
     fn take_hop(&self, packet: &mut Packet, origin: Origin) -> bool {
-        !matches!(origin, Origin::Link(_)) || packet.spend_hop(self.config.ttl_mode == TtlMode::Uniform)
+        !matches!(origin, Origin::Link(_)) || packet.count_hop(self.config.ttl_mode == TtlMode::Uniform)
     }
 
     #[inline]
@@ -218,7 +218,7 @@ impl Engine {
             Sent::Taken => 1,
             Sent::Dropped => 0,
             Sent::TooLong(packet, mtu) => {
-                self.complain_about_length(now, packet, mtu, origin, io);
+                self.send_fragmentation_needed(now, packet, mtu, origin, io);
                 0
             }
         }
@@ -226,7 +226,7 @@ impl Engine {
 
     /// Sends a copy over every link in `self.hops`; they share the buffer.
     fn send_copies(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
-        // Taken out, because a complaint about a copy may need the list for itself.
+        // Moved out, because an ICMP error about a copy may need the list itself.
         let hops = std::mem::take(&mut self.hops);
         let mut sent = 0;
         for &link in &hops {
@@ -237,7 +237,7 @@ impl Engine {
         sent
     }
 
-    /// Hands a packet to whoever it is for on this node: a session, a receiver, or TUN.
+    /// Delivers a packet locally: to a session, a receiver, or TUN.
     fn deliver(
         &mut self,
         now: Instant,
@@ -258,7 +258,7 @@ impl Engine {
             }
             if !self.receivers.is_empty() {
                 if let Some(filter) = self.flow_filter(&packet, group) {
-                    if self.receivers.wants(&filter) {
+                    if self.receivers.matches_flow(&filter) {
                         if !packet.trim_to_datagram() {
                             self.drop_packet(packet, origin, DropCause::Malformed, io);
                             return;
@@ -293,36 +293,50 @@ impl Engine {
         io.pool.put(packet);
     }
 
-    /// Drops a packet, counts it and tells its sender where that is due.
+    /// Drops and counts a packet, and sends an ICMP error to its source where one is required.
     fn refuse(
         &mut self,
         now: Instant,
         packet: Packet,
         origin: Origin,
         cause: DropCause,
-        complaint: Option<Complaint>,
+        error: Option<IcmpError>,
         io: &mut Io,
     ) {
-        if let Some(complaint) = complaint {
-            self.complain(now, &packet, complaint, origin, io);
+        if let Some(error) = error {
+            self.send_icmp_error(now, &packet, error, origin, io);
         }
         self.drop_packet(packet, origin, cause, io);
     }
 
-    fn complain_about_length(&mut self, now: Instant, packet: Packet, mtu: u16, origin: Origin, io: &mut Io) {
+    fn send_fragmentation_needed(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        mtu: u16,
+        origin: Origin,
+        io: &mut Io,
+    ) {
         let dont_fragment = packet.bytes()[6] & 0x40 != 0;
         if dont_fragment {
-            self.complain(now, &packet, Complaint::FragmentationNeeded(mtu), origin, io);
+            self.send_icmp_error(now, &packet, IcmpError::FragmentationNeeded(mtu), origin, io);
         }
         io.pool.put(packet);
     }
 
-    fn complain(&mut self, now: Instant, packet: &Packet, complaint: Complaint, origin: Origin, io: &mut Io) {
+    fn send_icmp_error(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        error: IcmpError,
+        origin: Origin,
+        io: &mut Io,
+    ) {
         if origin == Origin::Own {
             return;
         }
         let from = self.config.addresses.node_addr(self.config.node_id);
-        if let Some(mut answer) = self.icmp.complain(now, from, packet, complaint, &mut io.pool) {
+        if let Some(mut answer) = self.icmp.error_about(now, from, packet, error, &mut io.pool) {
             if answer.parse(self.config.mtu).is_ok() {
                 self.dispatch(now, answer, Origin::Own, io);
             }

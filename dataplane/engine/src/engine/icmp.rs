@@ -5,18 +5,18 @@ use std::net::Ipv4Addr;
 use crate::wire::{checksum, ip};
 use crate::{Instant, Packet, Pool, VnetHeader, HEADROOM, MAX_IP_HEADER};
 
-/// What to tell the sender of a packet that did not go on.
+/// The ICMP error about a packet that was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Complaint {
-    /// Type 3 code 0.
+pub(crate) enum IcmpError {
+    /// Type 3, code 0: network unreachable.
     NetUnreachable,
-    /// Type 3 code 4 with the MTU that would fit (RFC 1191).
+    /// Type 3, code 4: fragmentation needed, with the MTU of the next link in bytes (RFC 1191).
     FragmentationNeeded(u16),
-    /// Type 11 code 0.
+    /// Type 11, code 0: time to live exceeded in transit.
     TimeExceeded,
 }
 
-impl Complaint {
+impl IcmpError {
     const fn kind(self) -> (u8, u8) {
         match self {
             Self::NetUnreachable => (3, 0),
@@ -26,31 +26,31 @@ impl Complaint {
     }
 }
 
-/// Bytes of the offender quoted behind its IP header (RFC 792).
+/// Bytes of the dropped packet that are quoted behind its IP header (RFC 792).
 const QUOTE: usize = 8;
-/// Nanoseconds per complaint in the long run, and how many may come at once: RFC 1812, section 4.3.2.8 asks for a
-/// limit; this one leaves room for a traceroute of all pairs.
+/// Rate limit: nanoseconds per ICMP error, and the burst. RFC 1812, section 4.3.2.8, requires a limit; this one
+/// permits a traceroute of all pairs.
 const INTERVAL_NS: u64 = 200_000;
 const BURST_NS: u64 = 256 * INTERVAL_NS;
 
-/// Writes complaints, as many as the limit allows.
+/// Builds ICMP errors within the rate limit.
 #[derive(Debug, Default)]
 pub(crate) struct Icmp {
-    /// The instant up to which the allowance is used.
+    /// The instant up to which the rate limit is used (a token bucket as virtual time).
     used_until: Instant,
 }
 
 impl Icmp {
-    /// The complaint about `packet`, from `from` to its source; `None` where none may be sent.
-    pub(crate) fn complain(
+    /// The ICMP error about `packet`, from address `from` to its source; `None` where none may be sent.
+    pub(crate) fn error_about(
         &mut self,
         now: Instant,
         from: Ipv4Addr,
         packet: &Packet,
-        complaint: Complaint,
+        error: IcmpError,
         pool: &mut Pool,
     ) -> Option<Packet> {
-        if !deserves_answer(packet) || !self.allow(now) {
+        if !may_send_error(packet) || !self.allow(now) {
             return None;
         }
         let mut head = [0; MAX_IP_HEADER];
@@ -62,8 +62,8 @@ impl Icmp {
         ip::emit(out, u32::from(from), packet.meta().src, ip::ICMP, len as u16);
         let icmp = &mut out[ip::HEADER..];
         icmp[..8].fill(0);
-        (icmp[0], icmp[1]) = complaint.kind();
-        if let Complaint::FragmentationNeeded(mtu) = complaint {
+        (icmp[0], icmp[1]) = error.kind();
+        if let IcmpError::FragmentationNeeded(mtu) = error {
             icmp[6..8].copy_from_slice(&mtu.to_be_bytes());
         }
         icmp[8..8 + ihl].copy_from_slice(&head[..ihl]);
@@ -83,16 +83,16 @@ impl Icmp {
     }
 }
 
-/// No answers to ICMP errors, to later fragments, or to anything that was not sent from one host to one host
-/// (RFC 1122, section 3.2.2).
-fn deserves_answer(packet: &Packet) -> bool {
+/// No ICMP error is sent about ICMP errors, fragments other than the first, or packets that were not sent from one
+/// host to one host (RFC 1122, section 3.2.2).
+fn may_send_error(packet: &Packet) -> bool {
     let meta = packet.meta();
     let offset = u16::from_be_bytes([packet.bytes()[6], packet.bytes()[7]]) & 0x1fff;
     let (src, dst) = (Ipv4Addr::from(meta.src), Ipv4Addr::from(meta.dst));
     let one_host = |addr: Ipv4Addr| !addr.is_multicast() && !addr.is_broadcast() && !addr.is_unspecified();
     let error = meta.protocol == ip::ICMP
         && packet.bytes().get(usize::from(meta.ihl)).is_none_or(|&kind| {
-            // Echo, timestamp, information and address mask messages are the ones that are no errors.
+            // Echo, timestamp, information and address mask messages are no errors.
             !matches!(kind, 0 | 8 | 13..=18)
         });
     offset == 0 && one_host(src) && one_host(dst) && !error

@@ -1,4 +1,4 @@
-//! The engine's API: the calls that a driver makes.
+//! The engine of one node: the methods that a driver calls.
 
 mod commands;
 mod forward;
@@ -24,7 +24,7 @@ use icmp::Icmp;
 /// Bytes of the largest message: what IPv4's total length (RFC 791) leaves after the IP and UDP headers.
 pub const MAX_MESSAGE: usize = 65_535 - 20 - 8;
 
-/// One node. See the crate's documentation for how it is driven.
+/// One node. The documentation of the crate describes its use.
 #[derive(Debug)]
 pub struct Engine {
     config: NodeConfig,
@@ -38,11 +38,12 @@ pub struct Engine {
     icmp: Icmp,
     tun_rx: Traffic,
     tun_tx: Traffic,
-    /// Links of the packet in hand that goes to several; kept for its capacity.
+    /// Outgoing links of the packet that is being copied; kept for its capacity.
     hops: Vec<LinkId>,
-    /// What sessions wait for, until something may have changed it: packets that pass through do not.
+    /// The next deadline of the sessions, cached until a command, a session packet or a timeout may have changed it;
+    /// forwarded packets do not.
     session_deadline: Cell<Option<Option<Instant>>>,
-    /// The latest instant we were told, for reports.
+    /// The latest `now` argument, for reports.
     now: Instant,
 }
 
@@ -68,29 +69,29 @@ impl Engine {
         }
     }
 
-    /// What the node was told at its start.
+    /// The configuration of the node.
     #[must_use]
     pub fn config(&self) -> &NodeConfig {
         &self.config
     }
 
-    /// Takes sinks of receiving sessions from somewhere else than the ordinary heap. Worth it: filling 90 MB of
-    /// fresh 4 KiB pages costs a VM two thirds of its time; huge pages made it three times as fast (2 vCPUs, 6.18).
+    /// Sets the allocator of receive buffers. Filling 90 MB of fresh 4 KiB pages costs a VM two thirds of its time;
+    /// huge pages made it three times as fast (2 vCPUs, 6.18).
     pub fn set_sink_allocator(&mut self, allocate: SinkAllocator) {
         self.sessions.set_allocator(allocate);
     }
 
-    /// Lets sessions fetch memory into the caches ahead of its use. Worth it: a transfer of 90 MB to three receivers of
-    /// one process takes the packet thread 21 instead of 30 ms (2 vCPUs, 6.18).
+    /// Sets the function with which sessions prefetch memory into the CPU caches. A transfer of 90 MB to three
+    /// receivers of one process takes the packet thread 21 instead of 30 ms with it (2 vCPUs, 6.18).
     pub fn set_prefetch(&mut self, prefetch: Prefetch) {
         self.sessions.set_prefetch(prefetch);
     }
 
-    /// Carries out a command.
+    /// Executes a command.
     ///
     /// # Errors
     ///
-    /// When it cannot be done; nothing was changed then.
+    /// When the command is refused; the state is then unchanged.
     pub fn handle_command(
         &mut self,
         now: Instant,
@@ -103,24 +104,24 @@ impl Engine {
         output
     }
 
-    /// Takes a packet that the local application sent.
+    /// Forwards a packet that the local application sent.
     pub fn handle_tun(&mut self, now: Instant, packet: Packet, io: &mut Io) {
         self.admit(now, packet, Origin::Tun, io);
     }
 
-    /// Takes a packet from a neighbour.
+    /// Forwards or delivers a packet that was received from a neighbour.
     pub fn handle_link(&mut self, now: Instant, link: LinkId, packet: Packet, io: &mut Io) {
         self.admit(now, packet, Origin::Link(link), io);
     }
 
-    /// Says that a link can carry packets now, or no longer. What waited in a link that goes down is lost.
+    /// Sets the state of a link. Packets in the queues of a link that goes down are lost.
     pub fn handle_link_state(&mut self, _now: Instant, link: LinkId, up: bool, _io: &mut Io) {
         self.links.set_up(link, up);
         self.session_deadline.set(None);
     }
 
-    /// Does what is due: releases packets from links, repeats questions, gives up. Call when
-    /// [`Engine::poll_deadline`] is past; calling early does no harm.
+    /// Processes expired timers: releases packets from links, retransmits requests, and ends sessions with peers that
+    /// timed out. Call when [`Engine::poll_deadline`] is past; an early call has no effect.
     pub fn handle_timeout(&mut self, now: Instant, io: &mut Io) {
         self.now = now;
         self.links.release(now, io);
@@ -130,21 +131,22 @@ impl Engine {
         }
     }
 
-    /// The instant at which [`Engine::handle_timeout`] (and then [`Engine::poll_transmit`]) wants to be called, if any.
+    /// The next instant at which [`Engine::handle_timeout`] and then [`Engine::poll_transmit`] must be called, if
+    /// any.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Instant> {
         self.links.deadline().into_iter().chain(self.session_wake()).min()
     }
 
-    /// Lets sessions produce at most one super-packet. True when they may have more at once: carry out what `io`
-    /// holds to the end, then ask again. False: ask again after the next other call.
+    /// Builds at most one super-packet of session data. True when sessions may have more: execute the contents of
+    /// `io` first, then call again. False: call again after the next other call.
     pub fn poll_transmit(&mut self, now: Instant, io: &mut Io) -> bool {
         if self.sessions.idle() {
             return false;
         }
         self.now = now;
         let (links, routes, groups, map) = (&self.links, &self.routes, &self.groups, &self.map);
-        let blocked = |dest| way_is_full(links, routes, groups, map, dest);
+        let blocked = |dest| path_is_full(links, routes, groups, map, dest);
         let more = self.sessions.poll(now, blocked, io);
         if more {
             self.flush_sessions(now, io);
@@ -152,25 +154,25 @@ impl Engine {
         more
     }
 
-    /// Whether [`Engine::poll_transmit`] may have something to send, so that it is worth a turn.
+    /// Whether [`Engine::poll_transmit`] may have something to send.
     #[must_use]
     pub fn may_transmit(&self) -> bool {
         !self.sessions.idle()
     }
 
-    /// Says that a link's transport is full (or has room again). Packets for a full link are dropped and
-    /// counted as [`crate::DropCause::Congested`]; sessions that leave on it pause.
+    /// Sets whether the transport of a link is full. Packets for a full link are dropped and counted as
+    /// [`crate::DropCause::Congested`]; sessions that send on it pause.
     pub fn set_link_congested(&mut self, link: LinkId, congested: bool) {
         self.links.set_congested(link, congested);
         self.session_deadline.set(None);
     }
 
-    /// Says that a receiver's queue refused a delivery, for the counters.
+    /// Counts a delivery that the queue of a receiver refused.
     pub fn delivery_refused(&mut self, _receiver: ReceiverId) {
         self.receivers.refused();
     }
 
-    /// A frozen picture of the counters.
+    /// A snapshot of the counters.
     #[must_use]
     pub fn stats(&self) -> NodeStats {
         NodeStats {
@@ -185,25 +187,25 @@ impl Engine {
         }
     }
 
-    /// When sessions have something to do.
+    /// The next instant at which sessions have to act.
     fn session_wake(&self) -> Option<Instant> {
         if let Some(known) = self.session_deadline.get() {
             return known;
         }
-        let blocked = |dest| way_is_full(&self.links, &self.routes, &self.groups, &self.map, dest);
+        let blocked = |dest| path_is_full(&self.links, &self.routes, &self.groups, &self.map, dest);
         let deadline = self.sessions.deadline(blocked);
         self.session_deadline.set(Some(deadline));
         deadline
     }
 
-    /// Sends what sessions have queued.
+    /// Forwards the packets that sessions have queued.
     fn flush_sessions(&mut self, now: Instant, io: &mut Io) {
         self.session_deadline.set(None);
-        // Sending may reach a session of ours again only through a link, so the queue cannot grow meanwhile.
+        // A packet reaches a session of this node again only through a link, so the queue cannot grow meanwhile.
         let mut queue = std::mem::take(self.sessions.outgoing());
         for mut outgoing in queue.drain(..) {
             if outgoing.packet.parse(self.config.mtu).is_err() {
-                debug_assert!(false, "sessions make good packets");
+                debug_assert!(false, "sessions build valid packets");
                 continue;
             }
             let bytes = outgoing.packet.wire_bytes();
@@ -217,9 +219,9 @@ impl Engine {
     }
 }
 
-/// Whether a link that packets to `dest` would leave on is up but full. A link that is down does not count: waiting
-/// for it could take for ever, and the receivers behind it will be given up by name.
-fn way_is_full(links: &Links, routes: &Routes, groups: &Groups, map: &AddressMap, dest: u32) -> bool {
+/// Whether a link towards `dest` is up but its transport is full. A link that is down does not count: it may stay
+/// down, and its receivers then time out.
+fn path_is_full(links: &Links, routes: &Routes, groups: &Groups, map: &AddressMap, dest: u32) -> bool {
     if map.is_group(dest) {
         let branch = groups.by_addr(dest).and_then(|group| group.branch());
         return branch.is_some_and(|branch| branch.links.iter().any(|&link| links.is_congested(link)));

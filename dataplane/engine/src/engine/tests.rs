@@ -20,7 +20,7 @@ fn engine(io: &mut Io) -> Engine {
 
 fn packet(io: &mut Io, bytes: &[u8], vnet: VnetHeader) -> Packet {
     let mut packet = io.pool.get();
-    packet.fill(bytes, vnet).expect("a fresh buffer");
+    packet.fill(bytes, vnet).expect("a new buffer");
     packet
 }
 
@@ -29,13 +29,13 @@ fn udp(src: [u8; 4], dst: [u8; 4], ttl: u8) -> Vec<u8> {
     let mut bytes = vec![0; 32];
     crate::wire::ip::emit(&mut bytes, u32::from_be_bytes(src), u32::from_be_bytes(dst), 17, 32);
     bytes[8] = ttl;
-    crate::wire::ip::seal(&mut bytes[..20]);
+    crate::wire::ip::write_checksum(&mut bytes[..20]);
     bytes[24..26].copy_from_slice(&12u16.to_be_bytes());
     bytes
 }
 
 #[test]
-fn complaints_are_limited_and_never_about_complaints() {
+fn icmp_errors_are_rate_limited_and_never_sent_about_icmp_errors() {
     let mut io = Io::new(Pool::standalone());
     let mut engine = engine(&mut io);
     for _ in 0..1000 {
@@ -47,17 +47,17 @@ fn complaints_are_limited_and_never_about_complaints() {
     let (_, answer) = io.transmits.pop().expect("an answer");
     let mut about = answer.bytes().to_vec();
     about[8] = 1;
-    crate::wire::ip::seal(&mut about[..20]);
+    crate::wire::ip::write_checksum(&mut about[..20]);
     about[16..20].copy_from_slice(&[10, 0, 0, 3]);
-    crate::wire::ip::seal(&mut about[..20]);
+    crate::wire::ip::write_checksum(&mut about[..20]);
     io.transmits.clear();
-    let complaint = packet(&mut io, &about, VnetHeader::default());
-    engine.handle_link(Instant(1 << 40), 0, complaint, &mut io);
+    let icmp_error = packet(&mut io, &about, VnetHeader::default());
+    engine.handle_link(Instant(1 << 40), 0, icmp_error, &mut io);
     assert!(io.transmits.is_empty());
 }
 
 #[test]
-fn a_packet_that_is_none_is_counted_by_cause() {
+fn invalid_packets_are_counted_by_cause() {
     let mut io = Io::new(Pool::standalone());
     let mut engine = engine(&mut io);
     let bad = [
@@ -94,7 +94,7 @@ fn offsets_of_a_virtio_header_are_checked_against_the_packet_before_anything_use
     let (bytes, good) = tcp_super();
     let other = VnetHeader { gso_type: 0, gso_size: 0, ..good };
     let refused = [
-        // Inside the super-packet, but behind the header that its segments are made from.
+        // Inside the super-packet, but behind the header from which those of its segments are derived.
         VnetHeader { csum_start: 3000, ..good },
         VnetHeader { csum_start: 19, ..good },
         VnetHeader { csum_offset: 6, ..good },
@@ -103,7 +103,7 @@ fn offsets_of_a_virtio_header_are_checked_against_the_packet_before_anything_use
         VnetHeader { gso_type: crate::vnet::GSO_UDP_L4, ..good },
         VnetHeader { gso_type: crate::vnet::GSO_TCPV6, ..good },
         VnetHeader { gso_type: 3, ..good },
-        // In the IP header, or half behind the packet's end.
+        // In the IP header, or partly behind the end of the packet.
         VnetHeader { csum_start: 0, csum_offset: 10, ..other },
         VnetHeader { csum_start: 3999, csum_offset: 0, ..other },
     ];
@@ -122,7 +122,7 @@ fn offsets_of_a_virtio_header_are_checked_against_the_packet_before_anything_use
 }
 
 #[test]
-fn what_goes_on_from_a_virtio_header_is_only_what_has_a_meaning() {
+fn fields_without_meaning_are_cleared_in_a_forwarded_virtio_header() {
     let (bytes, good) = tcp_super();
     let cases = [
         (VnetHeader { flags: 0xff, hdr_len: u16::MAX, ..good }, VnetHeader { flags: 3, ..good }),
@@ -134,12 +134,12 @@ fn what_goes_on_from_a_virtio_header_is_only_what_has_a_meaning() {
         let mut engine = engine(&mut io);
         let one = packet(&mut io, &bytes, came);
         engine.handle_tun(Instant::ZERO, one, &mut io);
-        assert_eq!(io.transmits.pop().expect("it goes on").1.vnet(), goes);
+        assert_eq!(io.transmits.pop().expect("it is forwarded").1.vnet(), goes);
     }
 }
 
 #[test]
-fn a_super_packet_of_crumbs_is_refused() {
+fn a_super_packet_with_too_many_segments_is_refused() {
     let (mut bytes, good) = tcp_super();
     bytes.resize(65_000, 0);
     crate::wire::ip::emit(&mut bytes, 0x0a00_0001, 0x0a00_0003, 6, 65_000);
@@ -152,7 +152,7 @@ fn a_super_packet_of_crumbs_is_refused() {
 }
 
 #[test]
-fn a_receiver_gets_what_the_udp_length_says_or_nothing() {
+fn a_receiver_gets_as_many_bytes_as_the_udp_length_or_nothing() {
     for (stated, got) in [(12u16, Some(4)), (8, Some(0)), (10, Some(2)), (13, None), (7, None), (0, None)] {
         let mut io = Io::new(Pool::standalone());
         let mut engine = engine(&mut io);
@@ -171,7 +171,7 @@ fn a_receiver_gets_what_the_udp_length_says_or_nothing() {
 }
 
 #[test]
-fn a_loop_ends_in_either_mode() {
+fn a_forwarding_loop_ends_in_either_ttl_mode() {
     for ttl_mode in [crate::TtlMode::Uniform, crate::TtlMode::Pipe] {
         let mut io = Io::new(Pool::standalone());
         let mut engine = engine(&mut io);

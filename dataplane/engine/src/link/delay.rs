@@ -1,6 +1,6 @@
 //! Constant delay: a FIFO queue that keeps the order of packets when the delay changes.
 //!
-//! The line is bounded by the rate in front of it; where there is none, by the link's limit (see [`super::limit`]).
+//! The delay queue is bounded by the rate in front of it, or without one by the link's limit (see [`super::limit`]).
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::{Instant, LinkSpec};
 pub(crate) struct Delay {
     nanos: u64,
     line: VecDeque<(Instant, Piece)>,
-    /// Nobody may leave before this, or a shorter delay would reorder.
+    /// The earliest departure of the next packet: a shorter delay must not reorder packets.
     last: Instant,
     limit: Limit,
     held: Backlog,

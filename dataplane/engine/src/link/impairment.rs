@@ -1,14 +1,14 @@
-//! What every impairment of a link has in common.
+//! The interface of the impairments of a link.
 
 use super::limit::Backlog;
 use super::piece::Piece;
 use crate::stats::{DropCause, DropCounters};
 use crate::{Instant, LinkSpec, Packet};
 
-/// Where an impairment puts what it lets through and what it does not.
+/// The outputs of an impairment: passed and discarded packets.
 #[derive(Debug, Default)]
 pub(crate) struct Outlet {
-    /// Pieces with the instant at which they left the impairment: the emulated one, which a late timer does not shift.
+    /// Pieces with the time at which they left the impairment: the emulated time, which a late timer does not shift.
     pub passed: Vec<(Instant, Piece)>,
     pub drops: DropCounters,
     pub waste: Vec<Packet>,
@@ -19,7 +19,7 @@ impl Outlet {
         self.passed.push((at, piece));
     }
 
-    /// The first `count` segments of a piece, if any; the rest is discarded.
+    /// Returns the first `count` segments of a piece, if any, and discards the others.
     pub(crate) fn admit(&mut self, count: u32, mut piece: Piece, cause: DropCause) -> Option<Piece> {
         if count >= piece.count {
             return Some(piece);
@@ -35,23 +35,23 @@ impl Outlet {
     }
 }
 
-/// One impairment. Impairments form a chain; what one passes the next one takes, in order.
+/// One impairment. Impairments form a chain: each one takes the output of the previous one, in order.
 pub(crate) trait Impairment: std::fmt::Debug + Send {
-    /// Takes a piece that reaches the impairment at `at`.
+    /// Processes a piece that reaches the impairment at `at`.
     fn push(&mut self, at: Instant, piece: Piece, out: &mut Outlet);
 
-    /// Lets go of what is due.
+    /// Passes the pieces that are due.
     fn release(&mut self, _now: Instant, _out: &mut Outlet) {}
 
-    /// When [`Impairment::release`] has something to do, if it holds anything.
+    /// The next time at which [`Impairment::release`] must be called, if any piece is queued.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Takes over a new specification. What it holds keeps its order.
+    /// Applies a new specification. Queued pieces keep their order.
     fn change(&mut self, now: Instant, spec: &LinkSpec);
 
-    /// What it holds.
+    /// The queued pieces.
     fn backlog(&self) -> Backlog {
         Backlog::default()
     }

@@ -1,7 +1,7 @@
 //! Independent loss, drawn per MTU segment.
 //!
-//! Drawing per super-packet would let TCP run 1.8 times too fast at 1 % loss. The distance to the next lost
-//! segment is drawn instead of every segment (the geometric distribution), so that rare loss costs nothing.
+//! Loss drawn per super-packet would make TCP 1.8 times too fast at 1 % loss. Instead of a draw per segment, the
+//! distance to the next lost segment is drawn (the geometric distribution), so that rare loss costs no time.
 
 use super::impairment::{Impairment, Outlet};
 use super::piece::Piece;
@@ -12,7 +12,7 @@ use crate::{Instant, LinkSpec};
 #[derive(Debug)]
 pub(crate) struct Loss {
     probability: f64,
-    /// Segments that still survive before the next one is lost.
+    /// Number of segments that pass before the next one is lost.
     survivors: u64,
     rng: Rng,
 }
@@ -35,7 +35,7 @@ impl Loss {
         };
     }
 
-    /// How many of the next `count` segments survive before one is lost; `None` when all do.
+    /// How many of the next `count` segments pass before one is lost; `None` when all pass.
     fn next_loss(&mut self, count: u32) -> Option<u32> {
         if self.survivors >= u64::from(count) {
             self.survivors -= if self.probability <= 0.0 { 0 } else { u64::from(count) };
@@ -77,9 +77,9 @@ impl Impairment for Loss {
     }
 
     fn change(&mut self, _now: Instant, spec: &LinkSpec) {
-        // The geometric distribution has no memory: a fresh draw from here on is exact. An unchanged
-        // probability keeps its draw, so that changing a delay does not change which segments are lost.
-        #[allow(clippy::float_cmp, reason = "the question is whether the very same value was set again")]
+        // The geometric distribution is memoryless: a new draw from here on is exact. An unchanged probability keeps
+        // its draw, so that a change of the delay does not change which segments are lost.
+        #[allow(clippy::float_cmp, reason = "the comparison is for exactly the same value")]
         if self.probability != spec.loss {
             self.probability = spec.loss;
             self.draw();

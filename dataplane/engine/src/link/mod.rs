@@ -1,4 +1,4 @@
-//! Links to neighbours: their state, their counters and what they do to packets that leave.
+//! Links to neighbours: state, counters, and impairments of outgoing packets.
 
 mod delay;
 mod impairment;
@@ -17,20 +17,20 @@ use crate::stats::{DropCause, Traffic};
 use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
 use shaper::Shaper;
 
-/// Marks the absence of a link in tables.
+/// Represents the absence of a link in tables.
 pub(crate) const NO_LINK: LinkId = LinkId::MAX;
 
-/// One neighbour. Made at the first mention of the neighbour, be it by a route or by the link itself.
+/// One neighbour. Created when a route or a link first names it.
 #[derive(Debug)]
 pub(crate) struct Link {
     remote: NodeId,
-    /// Whether the controller told us about the link (and has not taken it away).
+    /// Whether the link was added (and not removed).
     known: bool,
     up: bool,
     congested: bool,
     spec: LinkSpec,
     shaper: Option<Box<Shaper>>,
-    /// The random stream of this direction, while no impairment uses it.
+    /// The random stream of this direction; moved into the impairments while there are any.
     rng: Rng,
     pub tx: Traffic,
     pub rx: Traffic,
@@ -66,12 +66,13 @@ impl Link {
     }
 }
 
-/// What became of a packet that was handed to a link.
+/// The result of sending a packet on a link.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Taken,
     Dropped,
-    /// Larger than the link's MTU, which is given. Counted as dropped, and handed back to be complained about.
+    /// The packet exceeds the MTU of the link, in bytes, which is given. Counted as dropped, and returned for an ICMP
+    /// error.
     TooLong(Packet, u16),
 }
 
@@ -80,12 +81,12 @@ pub(crate) enum Sent {
 pub(crate) struct Links {
     slots: Vec<Link>,
     by_node: BTreeMap<NodeId, LinkId>,
-    /// Links that have impairments at the moment.
+    /// Links that have impairments.
     shaped: Vec<LinkId>,
 }
 
 impl Links {
-    /// The slot of a neighbour, made when it has none yet.
+    /// The slot of a neighbour, created if it has none.
     pub(crate) fn slot_for(&mut self, remote: NodeId) -> LinkId {
         *self.by_node.entry(remote).or_insert_with(|| {
             self.slots.push(Link::new(remote));
@@ -93,7 +94,7 @@ impl Links {
         })
     }
 
-    /// The slot of a neighbour whose link is known.
+    /// The slot of a neighbour whose link was added.
     pub(crate) fn find(&self, remote: NodeId) -> Option<LinkId> {
         self.by_node.get(&remote).copied().filter(|&id| self.slots[id as usize].known)
     }
@@ -151,7 +152,7 @@ impl Links {
         if up || link.shaper.is_none() {
             return;
         }
-        // What was on the way is lost with the link; the impairments start afresh.
+        // Queued packets are lost with the link, and the impairments start empty.
         if let Some(shaper) = link.shaper.take() {
             link.tx.drops.add(DropCause::LinkDown, shaper.backlog().packets);
             link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
@@ -170,7 +171,7 @@ impl Links {
         self.slots.get(id as usize).is_some_and(|link| link.blocked() == Some(DropCause::Congested))
     }
 
-    /// Hands a packet to a link. Without impairments it goes straight to the transmits.
+    /// Sends a packet on a link. Without impairments it is added to the transmits directly.
     #[inline]
     pub(crate) fn send(&mut self, now: Instant, id: LinkId, packet: Packet, io: &mut Io) -> Sent {
         let Some(link) = self.slots.get_mut(id as usize) else {
@@ -196,7 +197,7 @@ impl Links {
         Sent::Taken
     }
 
-    /// Lets every link's impairments go on.
+    /// Processes the impairments of every link.
     pub(crate) fn release(&mut self, now: Instant, io: &mut Io) {
         let mut index = 0;
         while let Some(&id) = self.shaped.get(index) {
@@ -238,7 +239,7 @@ impl Links {
             .collect()
     }
 
-    /// Sends what has come out of a link's impairments and counts what has not.
+    /// Transmits the packets that passed a link's impairments and counts those that were dropped.
     fn emit(&mut self, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
         let link = &mut self.slots[id as usize];
         let Some(shaper) = &mut link.shaper else {
@@ -255,7 +256,7 @@ impl Links {
         link.tx.drops.take(drops);
     }
 
-    /// Removes impairments that no longer do anything and hold nothing. True when it did.
+    /// Removes impairments that are empty and have no effect. True when it did.
     fn retire_idle_shaper(&mut self, id: LinkId) -> bool {
         let link = &mut self.slots[id as usize];
         let idle =

@@ -1,22 +1,22 @@
-//! What a link queues and loses: a part of a packet.
+//! A run of segments of one packet, the unit in which a link queues and drops.
 
 use crate::{Instant, Packet, Pool};
 
-/// A run of consecutive segments of one packet: the unit in which a link queues and loses.
+/// A run of consecutive segments of one packet: the unit in which a link queues and drops.
 ///
-/// The packet itself is only cut when the run leaves the link, so a super-packet that survives whole is never
-/// copied, and a long queue holds references.
+/// The packet is only segmented when the run leaves the link, so a super-packet without loss is never copied, and a
+/// long queue holds references to buffers.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub packet: Packet,
     pub first: u32,
     pub count: u32,
-    /// This run's part of the memory that the packet keeps; runs of one packet share its buffer.
+    /// This run's share of the memory of the buffer, which runs of one packet share.
     memory: u32,
 }
 
-/// What it costs to hold one piece besides its buffer: its place in a queue that may have twice the room it needs.
-const PLACE: u32 = 2 * std::mem::size_of::<(Instant, Piece)>() as u32;
+/// Memory of a queued piece besides its buffer: its entry in a queue, whose capacity may be twice its length.
+const ENTRY_BYTES: u32 = 2 * std::mem::size_of::<(Instant, Piece)>() as u32;
 
 impl Piece {
     pub(crate) fn whole(packet: Packet) -> Self {
@@ -25,17 +25,17 @@ impl Piece {
         Self { packet, first: 0, count, memory }
     }
 
-    /// Bytes of memory that holding the piece takes.
+    /// Bytes of memory that the queued piece occupies.
     pub(crate) const fn memory(&self) -> u64 {
-        self.memory as u64 + PLACE as u64
+        self.memory as u64 + ENTRY_BYTES as u64
     }
 
-    /// Bytes on the wire of a segment that is not the last one of its packet, which must be divisible.
+    /// Bytes on the wire of a segment other than the last one of its packet, which must be divisible.
     pub(crate) fn full_segment(&self) -> u64 {
         u64::from(self.packet.vnet().gso_size) + u64::from(self.packet.meta().header)
     }
 
-    /// Whether the run may be cut. A large message is one IP packet: losing a part of it loses it all.
+    /// Whether the run may be divided. A large message is one IP packet: if a part of it is lost, all of it is.
     pub(crate) fn divisible(&self) -> bool {
         self.packet.vnet().is_super()
     }
@@ -53,7 +53,7 @@ impl Piece {
         end - start + u64::from(self.count) * header
     }
 
-    /// Takes the first `count` segments off, leaving the rest. `count` must be less than there are.
+    /// Removes and returns the first `count` segments. `count` must be less than their number.
     pub(crate) fn split_front(&mut self, count: u32) -> Piece {
         let memory = (u64::from(self.memory) * u64::from(count) / u64::from(self.count)) as u32;
         let front = Piece { packet: self.packet.clone_ref(), first: self.first, count, memory };

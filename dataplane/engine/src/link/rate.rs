@@ -1,7 +1,7 @@
 //! The serializer, with the queue in front of it and the limit of that queue.
 //!
-//! A segment costs its bytes with headers. Super-packets are served in pieces of at most 1 ms of the rate, so
-//! that nobody waits behind 64 KB on a slow link and bursts stay as short as a real interface makes them.
+//! A segment counts with its headers. Super-packets are transmitted in pieces of at most 1 ms at the rate, so that
+//! other packets do not wait for 64 KB on a slow link, and bursts are as short as on a real interface.
 
 use std::collections::VecDeque;
 
@@ -19,9 +19,9 @@ pub(crate) struct Rate {
     limit: Limit,
     queue: VecDeque<Piece>,
     held: Backlog,
-    /// Segments of the head that are being served, and when they are done.
+    /// The number of segments at the head that are being transmitted, and the end of their transmission.
     service: Option<(u32, Instant)>,
-    /// When the last piece was done, and the fraction of a nanosecond (in bits × 10⁹ modulo the rate) it owed.
+    /// The end of the last transmission, and the remaining fraction of a nanosecond (in bits × 10⁹ modulo the rate).
     idle_from: Instant,
     remainder: u64,
 }
@@ -46,7 +46,7 @@ impl Rate {
         u64::try_from(work / u128::from(bps)).unwrap_or(u64::MAX)
     }
 
-    /// Starts serving the head of the queue.
+    /// Starts the transmission of the head of the queue.
     fn serve(&mut self, from: Instant) {
         let Some(head) = self.queue.front() else {
             self.service = None;
@@ -107,7 +107,7 @@ impl Impairment for Rate {
             return;
         }
         if let (Some((_, done)), Some(old)) = (&mut self.service, self.bps) {
-            // What is left of the piece in service goes on at the new rate.
+            // The rest of the piece in transmission continues at the new rate.
             let left = u128::from(done.nanos_since(now)) * u128::from(old);
             let left = spec.rate_bps.map_or(0, |new| left / u128::from(new));
             *done = now.plus_nanos(u64::try_from(left).unwrap_or(u64::MAX));
@@ -121,7 +121,7 @@ impl Impairment for Rate {
     }
 }
 
-/// Segments of a piece that are served in one go: at most [`PIECE_NS`] of the rate, at least one.
+/// Segments of a piece that are transmitted together: at most [`PIECE_NS`] at the rate, at least one.
 fn piece_segments(piece: &Piece, bps: u64) -> u32 {
     if !piece.divisible() {
         return piece.count;
@@ -135,6 +135,6 @@ fn front_bytes(piece: &Piece, count: u32) -> u64 {
     if count >= piece.count {
         return piece.wire_bytes();
     }
-    // Not the last segment of the packet, so all of them are full.
+    // The last segment of the packet is not included, so all are full.
     u64::from(count) * piece.full_segment()
 }

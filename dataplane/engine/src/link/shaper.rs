@@ -13,10 +13,10 @@ use crate::{Instant, LinkSpec, Packet, Pool};
 #[derive(Debug)]
 pub(crate) struct Shaper {
     impairments: [Box<dyn Impairment>; 3],
-    /// Between two impairments; what they drop collects here.
+    /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
-    /// Behind the last impairment.
+    /// Pieces that passed the last impairment.
     ready: Vec<Piece>,
 }
 
@@ -27,12 +27,12 @@ impl Shaper {
         Self { impairments, outlet: Outlet::default(), stage: Vec::new(), ready: Vec::new() }
     }
 
-    /// Sends a packet into the row.
+    /// Passes a packet to the first impairment.
     pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool) {
         self.release(now);
         let piece = Piece::whole(pool.compact(packet));
         if self.backlog().memory + piece.memory() > MEMORY {
-            // A rate that the machine does not keep up with, or a limit that it cannot honour.
+            // The memory bound is exceeded: the machine is too slow for the rate, or the limit is too large for it.
             self.outlet.discard(piece, DropCause::Congested);
             return;
         }
@@ -40,7 +40,7 @@ impl Shaper {
         self.pass_through(0);
     }
 
-    /// Lets everything move on that is due.
+    /// Passes all pieces that are due.
     pub(crate) fn release(&mut self, now: Instant) {
         for index in 0..self.impairments.len() {
             self.impairments[index].release(now, &mut self.outlet);
@@ -57,12 +57,12 @@ impl Shaper {
         self.release(now);
     }
 
-    /// What has come out of the row since the last call, in order.
+    /// Pieces that passed all impairments since the last call, in order.
     pub(crate) fn ready(&mut self) -> std::vec::Drain<'_, Piece> {
         self.ready.drain(..)
     }
 
-    /// What got lost in the row since the last call.
+    /// Packets dropped since the last call, with their counts.
     pub(crate) fn lost(&mut self) -> (&mut Vec<Packet>, &mut DropCounters) {
         (&mut self.outlet.waste, &mut self.outlet.drops)
     }
@@ -71,12 +71,12 @@ impl Shaper {
         self.impairments.iter().filter_map(|impairment| impairment.deadline()).min()
     }
 
-    /// What is inside.
+    /// The contents of all queues.
     pub(crate) fn backlog(&self) -> Backlog {
         self.impairments.iter().map(|impairment| impairment.backlog()).fold(Backlog::default(), Backlog::plus)
     }
 
-    /// Moves what is on the stage through the impairments from `from` on.
+    /// Passes the pieces in `outlet` through the impairments from index `from` on.
     fn pass_through(&mut self, from: usize) {
         if self.stage.is_empty() {
             return;

@@ -10,8 +10,8 @@ use crate::VnetHeader;
 /// Payload of one segment; with 28 bytes of headers it makes 1500.
 const SEGMENT: usize = 1472;
 
-/// One link, and everything that has left it.
-struct Bench {
+/// A link, and the packets that have left it.
+struct Fixture {
     links: Links,
     io: Io,
     now: Instant,
@@ -19,9 +19,9 @@ struct Bench {
     left: Vec<(Instant, Packet)>,
 }
 
-impl Bench {
+impl Fixture {
     fn new(seed: u64, names: [&str; 2], spec: LinkSpec) -> Self {
-        let mut bench = Self {
+        let mut fixture = Self {
             links: Links::default(),
             io: Io::new(Pool::standalone()),
             now: Instant::ZERO,
@@ -29,9 +29,9 @@ impl Bench {
             left: Vec::new(),
         };
         let rng = Rng::new(seed, &names);
-        let id = bench.links.add(Instant::ZERO, 2, rng, spec, &mut bench.io);
-        bench.links.set_up(id, true);
-        bench
+        let id = fixture.links.add(Instant::ZERO, 2, rng, spec, &mut fixture.io);
+        fixture.links.set_up(id, true);
+        fixture
     }
 
     /// Sends a super-packet of `segments`; its number is the first two bytes of every segment's payload.
@@ -39,7 +39,7 @@ impl Bench {
         self.send_bytes(segments * SEGMENT);
     }
 
-    /// The same with so many bytes of payload.
+    /// The same with `payload` bytes of payload.
     fn send_bytes(&mut self, payload: usize) {
         let segments = payload.div_ceil(SEGMENT);
         let mut payload = vec![0u8; payload];
@@ -61,8 +61,8 @@ impl Bench {
             csum_offset: 6,
         };
         let mut packet = self.io.pool.get();
-        packet.fill(&bytes, vnet).expect("a fresh buffer");
-        packet.parse(1500).expect("a good packet");
+        packet.fill(&bytes, vnet).expect("a new buffer");
+        packet.parse(1500).expect("a valid packet");
         self.links.send(self.now, 0, packet, &mut self.io);
         self.collect();
     }
@@ -72,7 +72,7 @@ impl Bench {
         self.collect();
     }
 
-    /// Goes from deadline to deadline up to `end`.
+    /// Advances the time from deadline to deadline up to `end`.
     fn run_until(&mut self, end: Instant) {
         while let Some(at) = self.links.deadline().filter(|at| *at <= end) {
             self.now = self.now.max(at);
@@ -114,25 +114,25 @@ fn rate(bps: u64) -> LinkSpec {
 
 #[test]
 fn loss_lies_in_its_binomial_interval_and_hits_segments_not_super_packets() {
-    let mut bench = Bench::new(7, ["a", "b"], LinkSpec { loss: 0.01, ..LinkSpec::default() });
+    let mut fixture = Fixture::new(7, ["a", "b"], LinkSpec { loss: 0.01, ..LinkSpec::default() });
     for _ in 0..2500 {
-        bench.send(40);
+        fixture.send(40);
     }
-    let lost = bench.stats().tx.drops.get(DropCause::Loss);
+    let lost = fixture.stats().tx.drops.get(DropCause::Loss);
     let sigma = (1e5_f64 * 0.01 * 0.99).sqrt();
     assert!((lost as f64 - 1000.0).abs() < 1.96 * sigma, "{lost} of 100000");
-    assert_eq!(bench.numbers().len() as u64, 100_000 - lost);
-    assert!(bench.numbers().is_sorted());
-    let pieces = bench.left.len() as u64;
+    assert_eq!(fixture.numbers().len() as u64, 100_000 - lost);
+    assert!(fixture.numbers().is_sorted());
+    let pieces = fixture.left.len() as u64;
     assert!(pieces <= 2500 + lost, "{pieces} pieces: runs between losses stay whole");
 }
 
 #[test]
-fn losses_depend_on_seed_and_names_only() {
+fn losses_depend_only_on_seed_and_names() {
     let lost = |seed, names| {
-        let mut bench = Bench::new(seed, names, LinkSpec { loss: 0.1, ..LinkSpec::default() });
-        (0..50).for_each(|_| bench.send(20));
-        bench.numbers()
+        let mut fixture = Fixture::new(seed, names, LinkSpec { loss: 0.1, ..LinkSpec::default() });
+        (0..50).for_each(|_| fixture.send(20));
+        fixture.numbers()
     };
     assert_eq!(lost(1, ["a", "b"]), lost(1, ["a", "b"]));
     assert_ne!(lost(1, ["a", "b"]), lost(1, ["b", "a"]));
@@ -140,61 +140,62 @@ fn losses_depend_on_seed_and_names_only() {
 }
 
 #[test]
-fn certain_loss_loses_everything_and_no_loss_nothing() {
-    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { loss: 1.0, ..LinkSpec::default() });
-    bench.send(40);
-    assert!(bench.numbers().is_empty());
-    bench.set(LinkSpec::default());
-    bench.send(40);
-    assert_eq!(bench.numbers(), (40..80).collect::<Vec<_>>());
+fn loss_one_drops_every_segment_and_loss_zero_none() {
+    let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { loss: 1.0, ..LinkSpec::default() });
+    fixture.send(40);
+    assert!(fixture.numbers().is_empty());
+    fixture.set(LinkSpec::default());
+    fixture.send(40);
+    assert_eq!(fixture.numbers(), (40..80).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_rate_is_exact_with_headers_of_every_segment() {
     for bps in [10_000_000, 100_000_000, 1_000_000_000, 7_777_777_777] {
-        let mut bench = Bench::new(1, ["a", "b"], rate(bps));
+        let mut fixture = Fixture::new(1, ["a", "b"], rate(bps));
         for _ in 0..100 {
-            bench.send(40);
+            fixture.send(40);
         }
-        bench.drain();
+        fixture.drain();
         let ideal = 100.0 * 40.0 * 1500.0 * 8.0 * 1e9 / bps as f64;
-        let last = bench.left.last().expect("something left").0;
+        let last = fixture.left.last().expect("a packet has left").0;
         assert!((last.nanos() as f64 - ideal).abs() < 2.0, "{bps}: {last:?} for {ideal}");
-        let largest = bench.left.iter().map(|(_, packet)| packet.wire_bytes()).max().expect("something left");
+        let largest =
+            fixture.left.iter().map(|(_, packet)| packet.wire_bytes()).max().expect("a packet has left");
         assert!(largest <= (bps / 8000).clamp(1500, 60_000), "{bps}: {largest} bytes in one piece");
     }
 }
 
 #[test]
-fn a_delay_shifts_every_packet_by_itself() {
-    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us: 20_000, ..LinkSpec::default() });
+fn every_packet_is_delayed_independently() {
+    let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { delay_us: 20_000, ..LinkSpec::default() });
     for at in 0..10 {
-        bench.run_until(Instant(at * 1_000_000));
-        bench.send(3);
+        fixture.run_until(Instant(at * 1_000_000));
+        fixture.send(3);
     }
-    bench.drain();
-    let times: Vec<u64> = bench.left.iter().map(|(at, _)| at.nanos()).collect();
+    fixture.drain();
+    let times: Vec<u64> = fixture.left.iter().map(|(at, _)| at.nanos()).collect();
     assert_eq!(times, (0..10).map(|at| at * 1_000_000 + 20_000_000).collect::<Vec<_>>());
-    assert_eq!(bench.left[0].1.segments(), 3);
+    assert_eq!(fixture.left[0].1.segments(), 3);
 }
 
 #[test]
 fn a_full_queue_drops_the_tail_segment_by_segment() {
     let spec = LinkSpec { rate_bps: Some(12_000_000), limit_packets: Some(10), ..LinkSpec::default() };
-    let mut bench = Bench::new(1, ["a", "b"], spec);
-    bench.send(40);
-    bench.drain();
-    assert_eq!(bench.numbers(), (0..10).collect::<Vec<_>>());
-    assert_eq!(bench.stats().tx.drops.get(DropCause::QueueFull), 30);
-    bench.set(LinkSpec { rate_bps: Some(12_000_000), limit_bytes: Some(100), ..LinkSpec::default() });
-    bench.send(1);
-    bench.send(1);
-    bench.drain();
-    assert_eq!(bench.numbers().len(), 11, "an empty queue takes one packet, however small the limit");
+    let mut fixture = Fixture::new(1, ["a", "b"], spec);
+    fixture.send(40);
+    fixture.drain();
+    assert_eq!(fixture.numbers(), (0..10).collect::<Vec<_>>());
+    assert_eq!(fixture.stats().tx.drops.get(DropCause::QueueFull), 30);
+    fixture.set(LinkSpec { rate_bps: Some(12_000_000), limit_bytes: Some(100), ..LinkSpec::default() });
+    fixture.send(1);
+    fixture.send(1);
+    fixture.drain();
+    assert_eq!(fixture.numbers().len(), 11, "an empty queue accepts one packet for any limit");
 }
 
 #[test]
-fn a_limit_holds_without_a_rate_too() {
+fn a_queue_limit_applies_without_a_rate() {
     let delay = LinkSpec { delay_us: 50_000, ..LinkSpec::default() };
     let limits = [
         LinkSpec { limit_packets: Some(100), ..delay.clone() },
@@ -202,21 +203,21 @@ fn a_limit_holds_without_a_rate_too() {
         LinkSpec { limit_packets: Some(100), limit_bytes: Some(u64::MAX), loss: 0.1, ..delay },
     ];
     for spec in limits {
-        let mut bench = Bench::new(1, ["a", "b"], spec.clone());
+        let mut fixture = Fixture::new(1, ["a", "b"], spec.clone());
         for _ in 0..1_000 {
-            bench.send(1);
-            bench.send(40);
-            let held = bench.stats();
+            fixture.send(1);
+            fixture.send(40);
+            let held = fixture.stats();
             assert!(held.queued_packets <= 100 && held.queued_bytes <= 150_000, "{spec:?}: {held:?}");
         }
-        let full = bench.stats();
+        let full = fixture.stats();
         assert_eq!((full.queued_packets, full.queued_bytes), (100, 150_000), "{spec:?}");
         let lost = full.tx.drops.get(DropCause::Loss);
         assert_eq!(full.tx.drops.get(DropCause::QueueFull), 41_000 - 100 - lost);
-        bench.drain();
-        assert_eq!(bench.numbers().len(), 100, "what was under way arrives, and the delay is free again");
-        bench.send(40);
-        assert_eq!(bench.stats().queued_packets + bench.stats().tx.drops.get(DropCause::Loss) - lost, 40);
+        fixture.drain();
+        assert_eq!(fixture.numbers().len(), 100, "queued packets arrive, and the delay queue is empty again");
+        fixture.send(40);
+        assert_eq!(fixture.stats().queued_packets + fixture.stats().tx.drops.get(DropCause::Loss) - lost, 40);
     }
 }
 
@@ -224,14 +225,14 @@ fn a_limit_holds_without_a_rate_too() {
 fn a_limit_counts_the_bytes_of_the_segments_that_fit() {
     // Full segments have 1500 bytes and the last one 100, so that a mean would let one too many in.
     let spec = LinkSpec { delay_us: 1_000, limit_bytes: Some(1_550), ..LinkSpec::default() };
-    let mut bench = Bench::new(1, ["a", "b"], spec);
-    bench.send_bytes(SEGMENT + 72);
-    assert_eq!((bench.stats().queued_packets, bench.stats().queued_bytes), (1, 1_500));
+    let mut fixture = Fixture::new(1, ["a", "b"], spec);
+    fixture.send_bytes(SEGMENT + 72);
+    assert_eq!((fixture.stats().queued_packets, fixture.stats().queued_bytes), (1, 1_500));
 }
 
 #[test]
-fn a_direction_never_holds_more_memory_than_its_bound() {
-    // However the packets are made and whatever the file says; what does not fit is our own overload.
+fn the_memory_of_one_direction_is_bounded() {
+    // For any packet sizes and specifications; packets above the bound are dropped as overload.
     let specs = [
         LinkSpec { delay_us: u64::MAX, ..LinkSpec::default() },
         LinkSpec { delay_us: 600_000_000, loss: 0.5, limit_bytes: Some(u64::MAX), ..LinkSpec::default() },
@@ -239,36 +240,36 @@ fn a_direction_never_holds_more_memory_than_its_bound() {
         LinkSpec { rate_bps: Some(u64::MAX), delay_us: u64::MAX, ..LinkSpec::default() },
     ];
     for (spec, segments) in specs.into_iter().flat_map(|spec| [(spec.clone(), 1), (spec, 44)]) {
-        let mut bench = Bench::new(1, ["a", "b"], spec.clone());
+        let mut fixture = Fixture::new(1, ["a", "b"], spec.clone());
         let mut packets = 0;
-        while bench.stats().tx.drops.get(DropCause::Congested) < 1_000 {
-            bench.send(segments);
-            bench.left.clear();
+        while fixture.stats().tx.drops.get(DropCause::Congested) < 1_000 {
+            fixture.send(segments);
+            fixture.left.clear();
             packets += 1;
-            assert!(packets < 400_000, "{spec:?} takes everything");
+            assert!(packets < 400_000, "{spec:?} has no bound");
         }
-        let held = bench.memory();
+        let held = fixture.memory();
         assert!(held <= limit::MEMORY, "{spec:?}: {held}");
-        assert_eq!(bench.stats().tx.drops.get(DropCause::QueueFull), 0, "{spec:?}");
-        assert!(bench.io.pool.allocated() * 2_048 <= held + (40 << 20), "{spec:?}");
+        assert_eq!(fixture.stats().tx.drops.get(DropCause::QueueFull), 0, "{spec:?}");
+        assert!(fixture.io.pool.allocated() * 2_048 <= held + (40 << 20), "{spec:?}");
     }
 }
 
 #[test]
-fn a_long_fast_pipe_without_a_rate_loses_nothing() {
+fn a_link_with_a_large_bandwidth_delay_product_and_no_rate_drops_nothing() {
     // 1 Gbit/s over 100 ms and 10 Gbit/s over 50 ms, in super-packets and in packets of 9000 bytes.
     for (bps, delay_us, segments) in
         [(1e9, 100_000, 44), (1e10, 50_000, 44), (1e9, 100_000, 1), (1e10, 50_000, 6)]
     {
-        let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us, ..LinkSpec::default() });
+        let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { delay_us, ..LinkSpec::default() });
         let gap = (segments as f64 * 1500.0 * 8.0 * 1e9 / bps) as u64;
         let end = Instant(3 * delay_us * 1_000);
-        while bench.now < end {
-            bench.send(segments);
-            bench.left.clear();
-            bench.run_until(bench.now.plus_nanos(gap));
+        while fixture.now < end {
+            fixture.send(segments);
+            fixture.left.clear();
+            fixture.run_until(fixture.now.plus_nanos(gap));
         }
-        let stats = bench.stats();
+        let stats = fixture.stats();
         assert_eq!(stats.tx.drops.total(), 0);
         let ideal = bps * delay_us as f64 / 8e6;
         assert!((stats.queued_bytes as f64 / ideal - 1.0).abs() < 0.01, "{} of {ideal}", stats.queued_bytes);
@@ -276,45 +277,45 @@ fn a_long_fast_pipe_without_a_rate_loses_nothing() {
 }
 
 #[test]
-fn a_new_rate_holds_at_once_even_for_what_waits() {
-    let mut bench = Bench::new(1, ["a", "b"], rate(12_000_000));
-    bench.send(40);
-    bench.run_until(Instant(10_500_000));
-    assert_eq!(bench.numbers().len(), 10);
-    bench.set(rate(120_000_000));
-    bench.drain();
-    // Half a segment at the old rate is left, a twentieth of the time at the new one; then 29 more.
-    let last = bench.left.last().expect("something left").0;
+fn a_new_rate_applies_immediately_to_queued_packets() {
+    let mut fixture = Fixture::new(1, ["a", "b"], rate(12_000_000));
+    fixture.send(40);
+    fixture.run_until(Instant(10_500_000));
+    assert_eq!(fixture.numbers().len(), 10);
+    fixture.set(rate(120_000_000));
+    fixture.drain();
+    // The second half of a segment at the old rate takes a twentieth of the time at the new one; 29 segments follow.
+    let last = fixture.left.last().expect("a packet has left").0;
     assert_eq!(last.nanos(), 10_500_000 + 50_000 + 29 * 100_000);
 }
 
 #[test]
-fn no_impairment_is_left_when_nothing_is_asked_and_nothing_is_held() {
-    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
-    bench.send(2);
-    bench.set(LinkSpec::default());
-    bench.send(2);
-    assert!(bench.numbers().is_empty(), "the second must not overtake the first");
-    bench.run_until(Instant(1_000_000));
-    assert_eq!(bench.numbers(), [0, 1, 2, 3]);
-    bench.send(1);
-    assert_eq!(bench.numbers().len(), 5);
-    assert!(bench.links.shaped.is_empty() && bench.links.deadline().is_none());
+fn an_empty_shaper_without_impairments_is_removed() {
+    let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
+    fixture.send(2);
+    fixture.set(LinkSpec::default());
+    fixture.send(2);
+    assert!(fixture.numbers().is_empty(), "the second must not overtake the first");
+    fixture.run_until(Instant(1_000_000));
+    assert_eq!(fixture.numbers(), [0, 1, 2, 3]);
+    fixture.send(1);
+    assert_eq!(fixture.numbers().len(), 5);
+    assert!(fixture.links.shaped.is_empty() && fixture.links.deadline().is_none());
 }
 
 #[test]
-fn a_link_that_goes_down_loses_what_it_holds() {
-    let mut bench = Bench::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
-    bench.send(5);
-    bench.links.set_up(0, false);
-    bench.send(2);
-    bench.drain();
-    assert!(bench.numbers().is_empty());
-    assert_eq!(bench.stats().tx.drops.get(DropCause::LinkDown), 7);
-    bench.links.set_up(0, true);
-    bench.send(1);
-    bench.drain();
-    assert_eq!(bench.numbers(), [7]);
+fn a_link_that_goes_down_drops_its_queued_packets() {
+    let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
+    fixture.send(5);
+    fixture.links.set_up(0, false);
+    fixture.send(2);
+    fixture.drain();
+    assert!(fixture.numbers().is_empty());
+    assert_eq!(fixture.stats().tx.drops.get(DropCause::LinkDown), 7);
+    fixture.links.set_up(0, true);
+    fixture.send(1);
+    fixture.drain();
+    assert_eq!(fixture.numbers(), [7]);
 }
 
 fn specs() -> impl Strategy<Value = LinkSpec> {
@@ -337,19 +338,19 @@ proptest! {
     fn live_changes_never_reorder_and_every_segment_is_accounted_for(
         steps in proptest::collection::vec((specs(), 0u64..3_000_000, 1usize..44), 1..20),
     ) {
-        let mut bench = Bench::new(3, ["a", "b"], LinkSpec::default());
+        let mut fixture = Fixture::new(3, ["a", "b"], LinkSpec::default());
         for (spec, pause, segments) in steps {
-            bench.set(spec);
-            bench.send(segments);
-            bench.run_until(bench.now.plus_nanos(pause));
-            let stats = bench.stats();
+            fixture.set(spec);
+            fixture.send(segments);
+            fixture.run_until(fixture.now.plus_nanos(pause));
+            let stats = fixture.stats();
             let seen = stats.tx.packets + stats.tx.drops.total() + stats.queued_packets;
-            prop_assert_eq!(seen, u64::from(bench.sent));
+            prop_assert_eq!(seen, u64::from(fixture.sent));
         }
-        bench.drain();
-        prop_assert!(bench.numbers().windows(2).all(|pair| pair[0] < pair[1]));
-        let stats = bench.stats();
-        prop_assert_eq!(stats.tx.packets + stats.tx.drops.total(), u64::from(bench.sent));
+        fixture.drain();
+        prop_assert!(fixture.numbers().windows(2).all(|pair| pair[0] < pair[1]));
+        let stats = fixture.stats();
+        prop_assert_eq!(stats.tx.packets + stats.tx.drops.total(), u64::from(fixture.sent));
         prop_assert_eq!((stats.queued_packets, stats.queued_bytes), (0, 0));
         prop_assert_eq!(stats.tx.bytes, stats.tx.packets * 1500);
     }

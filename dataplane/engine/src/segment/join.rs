@@ -1,8 +1,8 @@
-//! Datagrams put together into one super-packet: the reverse of taking it apart.
+//! Join datagrams into one super-packet: the reverse of segmentation.
 //!
-//! A write into a device costs the kernel microseconds, however small the packet. Datagrams of one flow that arrive
-//! in one batch therefore leave as one; the kernel takes them apart before a socket sees them, just as it does
-//! with those that its own receive offload has put together (`udp_gro_receive` in Linux).
+//! A write to a device costs the kernel microseconds for any packet size. Datagrams of one flow that arrive in one
+//! batch are therefore written as one super-packet; the kernel segments it before a socket receives it, as for
+//! datagrams that its own receive offload joined (`udp_gro_receive` in Linux).
 
 use crate::packet::{Packet, UDP_CHECKSUM};
 use crate::pool::Pool;
@@ -11,33 +11,33 @@ use crate::wire::ip;
 
 use super::{patch_checksum, patch_ip, patch_udp, UDP_LENGTH};
 
-/// Most datagrams in one super-packet: what Linux takes from a sender since it has USO (`UDP_MAX_SEGMENTS`).
+/// Most datagrams of one super-packet: the limit of Linux since USO (`UDP_MAX_SEGMENTS`).
 const MAX_DATAGRAMS: usize = 64;
-/// The most that an IPv4 packet can say of its length (RFC 791).
+/// Largest total length of an IPv4 packet in bytes (RFC 791).
 const MAX_LEN: usize = u16::MAX as usize;
 const UDP_HEADER: usize = 8;
-/// "Don't fragment" and nothing else: the identification then means nothing, so that numbering the datagrams
-/// afresh changes nothing (RFC 6864, section 4.1).
+/// Only "don't fragment" is set: the identification field then has no meaning, and segmentation may assign new values
+/// (RFC 6864, section 4.1).
 const ATOMIC: [u8; 2] = [0x40, 0];
 
-/// Datagrams of one flow that wait to leave together, in their order.
+/// Datagrams of one flow that are joined, in order.
 #[derive(Debug, Default)]
 pub struct Run {
     head: Option<Packet>,
-    /// Payload bytes of every datagram but perhaps the last.
+    /// Payload bytes of every datagram except the last, which may be shorter.
     size: usize,
     count: usize,
-    /// The last datagram was shorter than the others, so that none can follow.
+    /// The last datagram was shorter than the others, so no other may follow.
     closed: bool,
 }
 
 impl Run {
-    /// Takes a datagram that continues the run, or begins one.
+    /// Adds a datagram that continues the run, or starts one.
     ///
     /// # Errors
     ///
-    /// Gives the packet back when it does neither: the run has to leave first, or the packet is none that could
-    /// leave with others. It must have been parsed.
+    /// Returns the packet when it cannot be added: the run must be taken first, or the packet cannot be joined at
+    /// all. It must have been parsed.
     pub fn push(&mut self, packet: Packet, pool: &mut Pool) -> Result<(), Packet> {
         match &mut self.head {
             None => self.begin(packet),
@@ -70,23 +70,23 @@ impl Run {
         Ok(())
     }
 
-    /// Whether nothing waits.
+    /// Whether the run is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.head.is_none()
     }
 
-    /// Everything that waits, as one packet: the datagram itself when it stayed alone.
+    /// Removes and returns the run as one packet: a single datagram unchanged.
     pub fn take(&mut self) -> Option<Packet> {
         let mut head = self.head.take()?;
         if self.count > 1 {
-            seal(&mut head, self.size);
+            update_headers(&mut head, self.size);
         }
         Some(head)
     }
 }
 
-/// Whether a packet is a whole, atomic datagram without options whose checksum is still to be completed.
+/// Whether a packet is an unfragmented, atomic datagram without IP options whose checksum is partial.
 fn is_joinable(packet: &Packet) -> bool {
     let (meta, vnet, bytes) = (packet.meta(), packet.vnet(), packet.bytes());
     meta.protocol == ip::UDP
@@ -102,11 +102,11 @@ fn is_joinable(packet: &Packet) -> bool {
 /// Whether two datagrams differ in nothing but length, identification and payload.
 fn is_same_flow(a: &Packet, b: &Packet) -> bool {
     let (x, y) = (a.bytes(), b.bytes());
-    // Type of service; then addresses and ports, which are neighbours when there are no options.
+    // Type of service; then addresses and ports, which are adjacent without IP options.
     x[1] == y[1] && x[12..24] == y[12..24] && a.remaining_ttl() == b.remaining_ttl()
 }
 
-/// Adds payload at the end of a packet that nobody else holds, in a larger buffer if need be.
+/// Appends payload to a packet that is not shared, in a larger buffer if necessary.
 fn append(head: &mut Packet, payload: &[u8], pool: &mut Pool) {
     if !head.extend(payload) {
         let grown = pool.copy_with_headroom(head);
@@ -116,8 +116,8 @@ fn append(head: &mut Packet, payload: &[u8], pool: &mut Pool) {
     }
 }
 
-/// Makes headers true of everything that was added.
-fn seal(head: &mut Packet, size: usize) {
+/// Updates the headers for the appended payload.
+fn update_headers(head: &mut Packet, size: usize) {
     head.apply_ttl();
     let len = head.len();
     let vnet = VnetHeader {
@@ -131,5 +131,5 @@ fn seal(head: &mut Packet, size: usize) {
         patch_udp(&mut bytes[ip::HEADER..]);
         patch_checksum(bytes, ip::HEADER, ip::UDP, true);
     }
-    head.recast(vnet);
+    head.reparse(vnet);
 }

@@ -1,8 +1,8 @@
-//! Super-packets taken apart: runs of segments for the links, single segments for those without offload.
+//! Segmentation of super-packets: runs of segments for links, single segments for readers without offload.
 //!
-//! What the kernel or a network card would do with a super-packet is done here in the same way, header field by
-//! header field (Linux, Documentation/networking/segmentation-offloads.rst): lengths, IP identification, TCP sequence
-//! number, flags that belong to the first or the last segment only, and checksums.
+//! The result equals that of the kernel or a network card, field by field (Linux,
+//! Documentation/networking/segmentation-offloads.rst): lengths, IP identification, TCP sequence number, flags of the
+//! first or the last segment only, and checksums.
 
 mod join;
 
@@ -15,15 +15,15 @@ use crate::wire::{checksum, ip};
 
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;
-/// Where TCP keeps its flags (RFC 9293, section 3.1).
+/// Offset of the flags in the TCP header (RFC 9293, section 3.1).
 const TCP_FLAGS: usize = 13;
-/// Where UDP keeps its length (RFC 768).
+/// Offset of the length in the UDP header (RFC 768).
 const UDP_LENGTH: usize = 4;
 
-/// Segments `first .. first + count` of a super-packet as a packet of their own.
+/// Segments `first .. first + count` of a super-packet as a separate packet.
 ///
-/// More than one segment stay a super-packet with its checksum still to be completed; one alone is an ordinary
-/// packet. The packet must have been parsed and must have these segments.
+/// Several segments stay a super-packet with a partial checksum; a single one is an ordinary packet. The packet must
+/// have been parsed and must contain these segments.
 #[must_use]
 pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
     let meta = packet.meta();
@@ -52,20 +52,20 @@ pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
     run.set_frame(at, len, vnet);
     let parsed = run.parse(u16::MAX);
     debug_assert_eq!(parsed, Ok(()), "the headers were checked when the super-packet was parsed");
-    run.inherit(packet);
+    run.copy_hops_from(packet);
     run
 }
 
-/// Whether a packet has to be worked on for a reader without offload.
+/// Whether a packet must be segmented, or its checksum completed, for a reader without offload.
 #[must_use]
 pub fn needs_work(packet: &Packet) -> bool {
     packet.vnet().is_super() || packet.vnet().needs_checksum()
 }
 
-/// Takes a packet apart into ordinary packets with complete checksums, for a reader without offload.
+/// Segments a packet into ordinary packets with complete checksums, for a reader without offload.
 ///
-/// A packet that is one already goes through as it is. The packet must have been parsed. Each piece is handed out
-/// before the next one is made, so that a reader that puts them back needs one buffer at a time.
+/// An ordinary packet is passed on unchanged. The packet must have been parsed. Each segment is passed to `out`
+/// before the next one is created, so that a reader that returns the buffers needs one at a time.
 pub fn segment(packet: Packet, pool: &mut Pool, mut out: impl FnMut(Packet, &mut Pool)) {
     if !packet.vnet().is_super() {
         let whole = complete_checksum(packet, pool);
@@ -79,7 +79,7 @@ pub fn segment(packet: Packet, pool: &mut Pool, mut out: impl FnMut(Packet, &mut
     pool.put(packet);
 }
 
-/// Completes the transport checksum of an ordinary packet that still needs it.
+/// Completes the transport checksum of an ordinary packet, if it is partial.
 #[must_use]
 pub fn complete_checksum(packet: Packet, pool: &mut Pool) -> Packet {
     let vnet = packet.vnet();
@@ -120,7 +120,7 @@ fn patch_ip(header: &mut [u8], first: u32, len: usize) {
     header[2..4].copy_from_slice(&(len as u16).to_be_bytes());
     let id = u16::from_be_bytes([header[4], header[5]]).wrapping_add(first as u16);
     header[4..6].copy_from_slice(&id.to_be_bytes());
-    ip::seal(header);
+    ip::write_checksum(header);
 }
 
 fn patch_tcp(transport: &mut [u8], first: u32, start: usize, last: bool) {
@@ -139,8 +139,8 @@ fn patch_udp(transport: &mut [u8]) {
     transport[UDP_LENGTH..UDP_LENGTH + 2].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Puts the pseudo-header sum of the new length where the checksum will be completed, or the whole checksum
-/// where the super-packet had a complete one. A UDP packet without a checksum stays without.
+/// Writes the pseudo-header sum of the new length where the checksum is partial, or the complete checksum where that
+/// of the super-packet was complete. A UDP packet without a checksum stays without one.
 fn patch_checksum(packet: &mut [u8], ihl: usize, protocol: u8, partial: bool) {
     let offset = ihl + if protocol == ip::TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
     if protocol == ip::UDP && !partial && packet[offset..offset + 2] == [0, 0] {

@@ -1,11 +1,11 @@
-//! The fast cutter against a slow, obvious one that works on whole byte vectors.
+//! Test segmentation and joining against a simple reference model that works on byte vectors.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::vnet::{F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_UDP_L4};
 
-/// A super-packet as an application's kernel would hand it over.
+/// A super-packet as the kernel of an application sends it.
 #[derive(Debug, Clone)]
 struct Super {
     tcp: bool,
@@ -30,8 +30,7 @@ impl Super {
         self.ihl() + if self.tcp { 20 + 4 * self.tcp_options } else { 8 }
     }
 
-    /// The bytes of a packet with this payload and these per-segment fields, with a whole checksum or with the
-    /// pseudo-header's sum only.
+    /// The bytes of a packet with this payload and these per-segment fields, with a complete or a partial checksum.
     fn bytes(&self, payload: &[u8], id: u16, seq: u32, flags: u8, whole: bool) -> Vec<u8> {
         let ihl = self.ihl();
         let mut b = vec![1u8; self.header()];
@@ -93,12 +92,12 @@ impl Super {
     fn packet(&self, pool: &mut Pool) -> Packet {
         let mut packet = pool.get();
         let bytes = self.bytes(&self.payload, self.id, self.seq, self.flags, false);
-        packet.fill(&bytes, self.vnet()).expect("a fresh buffer");
-        packet.parse(1500).expect("a good packet");
+        packet.fill(&bytes, self.vnet()).expect("a new buffer");
+        packet.parse(1500).expect("a valid packet");
         packet
     }
 
-    /// The segments `first..first+count` as one packet, the slow way.
+    /// The segments `first..first+count` as one packet, by the reference model.
     fn expected(&self, first: usize, count: usize, whole: bool) -> Vec<u8> {
         let gso = usize::from(self.gso);
         let end = self.payload.len().min((first + count) * gso);
@@ -155,7 +154,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_segment_equals_the_slow_reference(sup in supers()) {
+    fn every_segment_equals_the_reference_model(sup in supers()) {
         let mut pool = Pool::standalone();
         let packet = sup.packet(&mut pool);
         let count = sup.payload.len().div_ceil(usize::from(sup.gso));
@@ -171,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn a_run_equals_the_slow_reference_and_its_segments_too(sup in supers(), a in 0usize..100, b in 1usize..100) {
+    fn a_run_and_its_segments_equal_the_reference_model(sup in supers(), a in 0usize..100, b in 1usize..100) {
         let mut pool = Pool::standalone();
         let packet = sup.packet(&mut pool);
         let total = packet.segments() as usize;
@@ -189,18 +188,18 @@ proptest! {
     }
 
     #[test]
-    fn the_fast_sum_equals_the_slow_sum(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
+    fn the_checksum_equals_the_reference_model(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
         prop_assert_eq!(checksum::of(&bytes), slow_checksum(&bytes));
     }
 }
 
-/// A datagram as a sender's kernel hands it over: alone, atomic, its checksum still to be completed.
+/// A datagram as the kernel of a sender sends it: alone, atomic, with a partial checksum.
 fn datagram(pool: &mut Pool, id: u16, payload: &[u8]) -> Packet {
     let sup = Super { payload: payload.to_vec(), ..plain_udp() };
     let mut packet = pool.get_for(payload.len() + 28);
     let vnet = VnetHeader { gso_type: GSO_NONE, gso_size: 0, ..sup.vnet() };
-    packet.fill(&sup.bytes(payload, id, 0, 0, false), vnet).expect("a fresh buffer");
-    packet.parse(1500).expect("a good packet");
+    packet.fill(&sup.bytes(payload, id, 0, 0, false), vnet).expect("a new buffer");
+    packet.parse(1500).expect("a valid packet");
     packet
 }
 
@@ -220,7 +219,7 @@ fn plain_udp() -> Super {
     }
 }
 
-/// Everything that comes out of a run that packets are pushed into until it takes no more.
+/// The packets that result from pushing packets into a run until it is full.
 fn joined(packets: Vec<Packet>, pool: &mut Pool) -> Vec<Packet> {
     let (mut run, mut out) = (Run::default(), Vec::new());
     for packet in packets {
@@ -239,7 +238,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn datagrams_that_were_joined_come_apart_as_they_were(
+    fn joined_datagrams_are_segmented_to_the_original_datagrams(
         sizes in proptest::collection::vec(prop_oneof![Just(64usize), Just(1472), 1usize..1473], 1..150),
         id in any::<u16>(),
     ) {
@@ -251,7 +250,7 @@ proptest! {
         for packet in joined(packets, &mut pool) {
             let reparsed = {
                 let mut again = pool.get();
-                again.fill(packet.bytes(), packet.vnet()).expect("a fresh buffer");
+                again.fill(packet.bytes(), packet.vnet()).expect("a new buffer");
                 again.parse(1500).map(|()| again.segments())
             };
             prop_assert_eq!(reparsed, Ok(packet.segments()));
@@ -266,7 +265,7 @@ proptest! {
 }
 
 #[test]
-fn equal_datagrams_leave_as_one_and_a_shorter_one_is_the_last() {
+fn datagrams_of_equal_size_are_joined_and_a_shorter_one_is_the_last() {
     let mut pool = Pool::standalone();
     let lengths = [1000, 1000, 1000, 400, 1000, 1000];
     let packets = lengths.iter().map(|&len| datagram(&mut pool, 7, &vec![1; len])).collect();
@@ -289,8 +288,9 @@ fn a_run_ends_at_64_datagrams_and_at_the_longest_packet() {
 }
 
 #[test]
-fn what_differs_in_more_than_its_payload_stays_apart() {
-    // Type of service, "don't fragment", TTL, address, port; then a UDP length that leaves padding behind.
+fn datagrams_whose_headers_differ_are_not_joined() {
+    // Type of service, "don't fragment", TTL, address, port; then a UDP length that leaves padding behind the
+    // datagram.
     for at in [1usize, 6, 8, 15, 21, 25] {
         let mut pool = Pool::standalone();
         let first = datagram(&mut pool, 1, &[1; 64]);
@@ -298,8 +298,8 @@ fn what_differs_in_more_than_its_payload_stays_apart() {
         let mut bytes = other.bytes().to_vec();
         bytes[at] ^= 0x40;
         let mut second = pool.get();
-        second.fill(&bytes, other.vnet()).expect("a fresh buffer");
-        second.parse(1500).expect("still a packet");
+        second.fill(&bytes, other.vnet()).expect("a new buffer");
+        second.parse(1500).expect("a valid packet");
         let third = datagram(&mut pool, 3, &[1; 64]);
         let out = joined(vec![first, second, third], &mut pool);
         assert_eq!(out.len(), 3, "byte {at}");
@@ -307,7 +307,7 @@ fn what_differs_in_more_than_its_payload_stays_apart() {
 }
 
 #[test]
-fn what_others_hold_or_was_finished_elsewhere_stays_as_it_is() {
+fn datagrams_that_are_shared_or_have_complete_checksums_are_not_joined() {
     let mut pool = Pool::standalone();
     let shared = datagram(&mut pool, 1, &[1; 64]);
     let other_holder = shared.clone_ref();
@@ -322,14 +322,14 @@ fn what_others_hold_or_was_finished_elsewhere_stays_as_it_is() {
 }
 
 #[test]
-fn the_ttl_that_was_spent_on_the_way_is_in_the_joined_packet() {
+fn ttl_decrements_are_applied_to_the_joined_packet() {
     let mut pool = Pool::standalone();
     let mut run = Run::default();
     for id in 0..2 {
         let mut packet = datagram(&mut pool, id, &[1; 64]);
-        assert!(packet.spend_hop(true));
-        run.push(packet, &mut pool).expect("they go together");
+        assert!(packet.count_hop(true));
+        run.push(packet, &mut pool).expect("they are joined");
     }
-    let whole = run.take().expect("two wait");
+    let whole = run.take().expect("two datagrams are joined");
     assert_eq!((whole.bytes()[8], whole.segments()), (63, 2));
 }

@@ -1,6 +1,6 @@
-//! Which segments: one bit each.
+//! A bitmap with one bit per segment.
 
-/// A fixed number of bits.
+/// A bitmap of fixed length.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Bitmap {
     words: Vec<u64>,
@@ -14,7 +14,7 @@ impl Bitmap {
         Self { words: vec![0; (len as usize).div_ceil(64)], len, ones: 0 }
     }
 
-    /// Sets a bit. True when it was not set before; false also outside the map.
+    /// Sets a bit. True when it was not set before; false for an index outside the bitmap.
     #[inline]
     pub(super) fn set(&mut self, index: u32) -> bool {
         if index >= self.len {
@@ -27,7 +27,7 @@ impl Bitmap {
         new
     }
 
-    /// Sets a run of bits, as far as it lies in the map.
+    /// Sets a run of bits; the part outside the bitmap is ignored.
     pub(super) fn set_range(&mut self, first: u32, count: u32) {
         let end = first.saturating_add(count).min(self.len);
         let mut at = first;
@@ -46,12 +46,12 @@ impl Bitmap {
         self.ones
     }
 
-    /// Runs of bits of one kind, in order, as (first, count).
+    /// Runs of bits of one value, in ascending order, as (first, count).
     pub(super) fn runs(&self, kind: bool) -> Runs<'_> {
         Runs { map: self, at: 0, kind }
     }
 
-    /// The first bit from `from` on that is `kind`, or the length.
+    /// The index of the first bit from `from` on with value `kind`, or the length.
     pub(super) fn find(&self, from: u32, kind: bool) -> u32 {
         let mut word = from as usize / 64;
         let mut mask = u64::MAX << (from % 64);
@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_cover_exactly_the_bits_of_their_kind(bits in proptest::collection::vec(any::<bool>(), 0..300)) {
+        fn runs_contain_exactly_the_bits_of_their_value(bits in proptest::collection::vec(any::<bool>(), 0..300)) {
             let mut map = Bitmap::new(bits.len() as u32);
             for (index, _) in bits.iter().enumerate().filter(|(_, bit)| **bit) {
                 prop_assert!(map.set(index as u32));
@@ -114,7 +114,7 @@ mod tests {
         }
 
         #[test]
-        fn a_run_is_set_as_its_bits_would_be(
+        fn setting_a_run_equals_setting_its_bits(
             len in 0u32..300, runs in proptest::collection::vec((0u32..400, 0u32..400), 0..4),
         ) {
             let (mut map, mut bits) = (Bitmap::new(len), Bitmap::new(len));

@@ -1,23 +1,23 @@
-//! What happens when a session ends, and what is remembered of it.
+//! Ends of sessions, and the history of ended sessions.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::outbox::Outbox;
 use super::receiver::Receiver;
+use super::send_queue::SendQueue;
 use super::sender::Sender;
-use super::{tag_of, Sessions, PAST, VOID};
+use super::{tag_of, Sessions, HISTORY_SIZE, WITHDRAWN_OFFERS};
 use crate::{Io, NodeId, SessionId};
 
 impl Sessions {
-    /// Does something with every running sender.
+    /// Calls `act` with every running sender.
     pub(super) fn each_sender(
         &mut self,
         io: &mut Io,
-        mut act: impl FnMut(&mut Sender, &mut Outbox, &mut Io),
+        mut act: impl FnMut(&mut Sender, &mut SendQueue, &mut Io),
     ) {
         let mut changed = Vec::new();
         for (&id, sender) in &mut self.senders {
-            act(sender, &mut self.outbox, io);
+            act(sender, &mut self.queue, io);
             if sender.is_done() || sender.has_released() {
                 changed.push(id);
             }
@@ -27,7 +27,7 @@ impl Sessions {
         }
     }
 
-    /// To be called when a sender may have ended, or may wait for one receiver less to take it.
+    /// Updates the tables after a sender may have ended or released a receiver.
     pub(super) fn after_sender(&mut self, id: SessionId, io: &mut Io) {
         let Some(sender) = self.senders.get_mut(&id) else {
             return;
@@ -43,7 +43,7 @@ impl Sessions {
                 continue;
             };
             if let Some(next) = self.senders.get_mut(next) {
-                next.take_turn(node, &mut self.outbox, &mut io.pool);
+                next.start_inviting(node, &mut self.queue, &mut io.pool);
             }
         }
         if !done {
@@ -52,11 +52,11 @@ impl Sessions {
         self.ended.extend(self.senders.remove(&id));
     }
 
-    /// Does something with every receiver that runs, waits or repeats its end.
-    pub(super) fn each_receiver(&mut self, mut act: impl FnMut(&mut Receiver, &mut Outbox)) {
+    /// Calls `act` with every receiver that is active, waiting, or retransmits its final state.
+    pub(super) fn each_receiver(&mut self, mut act: impl FnMut(&mut Receiver, &mut SendQueue)) {
         let mut changed = Vec::new();
         for (&id, receiver) in &mut self.receivers {
-            act(receiver, &mut self.outbox);
+            act(receiver, &mut self.queue);
             if receiver.is_final() {
                 changed.push(id);
             }
@@ -66,7 +66,7 @@ impl Sessions {
         }
     }
 
-    /// To be called when a receiver may have ended, or may have gone back to waiting.
+    /// Updates the tables after a receiver may have ended or returned to waiting.
     pub(super) fn after_receiver(&mut self, id: SessionId) {
         let Some(receiver) = self.receivers.get_mut(&id) else {
             return;
@@ -75,10 +75,10 @@ impl Sessions {
         if let Some(number) = receiver.take_dropped() {
             self.taken.remove(&(source, number));
             self.forget_tag(source, number, id);
-            if self.void.len() == VOID {
-                self.void.pop_front();
+            if self.withdrawn.len() == WITHDRAWN_OFFERS {
+                self.withdrawn.pop_front();
             }
-            self.void.push_back((source, number));
+            self.withdrawn.push_back((source, number));
         }
         let Some(receiver) = self.receivers.get(&id) else {
             return;
@@ -100,8 +100,8 @@ impl Sessions {
         if let Some(number) = receiver.number() {
             self.forget_tag(source, number, id);
         }
-        let gone = self.receiver_history.push(id, receiver);
-        if let Some((source, number)) = gone.and_then(|gone| Some((gone.source, gone.number()?))) {
+        let replaced = self.receiver_history.push(id, receiver);
+        if let Some((source, number)) = replaced.and_then(|old| Some((old.source, old.number()?))) {
             self.taken.remove(&(source, number));
         }
     }
@@ -114,7 +114,7 @@ impl Sessions {
     }
 }
 
-/// Sessions that have ended, the latest [`PAST`] of them.
+/// The last [`HISTORY_SIZE`] sessions that ended.
 #[derive(Debug)]
 pub(super) struct History<T> {
     ended: BTreeMap<SessionId, T>,
@@ -128,9 +128,9 @@ impl<T> Default for History<T> {
 }
 
 impl<T> History<T> {
-    /// Takes one in and returns the one that has to go for it.
+    /// Adds a session and returns the one that it replaces, if the history is full.
     pub(super) fn push(&mut self, id: SessionId, session: T) -> Option<T> {
-        let oldest = if self.order.len() == PAST { self.order.pop_front() } else { None };
+        let oldest = if self.order.len() == HISTORY_SIZE { self.order.pop_front() } else { None };
         self.ended.insert(id, session);
         self.order.push_back(id);
         oldest.and_then(|id| self.ended.remove(&id))

@@ -1,24 +1,25 @@
-//! Lossless sessions: every listed receiver gets every byte, or is reported by name with the reason.
+//! Lossless sessions: every listed receiver gets every byte, or is reported with a reason.
 //!
-//! The sender invites ([`wire::Message::Manifest`]), the receivers get ready, data goes out in super-packets by
-//! unicast or multicast, and after each round the union of what receivers miss goes out again. This file finds
-//! the session that a packet or a command is for; the rest is [`sender`], [`receiver`] and [`pace`].
+//! The sender sends an offer ([`wire::Message::Manifest`]) and the receivers acknowledge it; data is sent in
+//! super-packets by unicast or multicast, and after each round the union of the segments that receivers miss is
+//! retransmitted. This file maps packets and commands to sessions; [`sender`], [`receiver`] and [`pace`] contain the
+//! rest.
 //!
-//! A transfer is named by its sending node and a number that its sender draws at random, so no other transfer of
-//! that node has it, of an earlier life neither. A receive call has no number of its own: it takes the next offer
-//! of its source and address. The order of offers is kept by the sender, which offers a receiver one transfer
-//! to one address at a time; the order of receive calls is that of their session ids.
+//! A transfer is identified by its sending node and a random 64-bit number, so that it differs from every other
+//! transfer of that node, including those of earlier incarnations. A receive call has no number of its own: it
+//! accepts the next offer of its source and address. The sender orders the offers: it offers a receiver one transfer
+//! per address at a time. Receive calls are ordered by session id.
 
 mod bitmap;
-mod cadence;
 mod history;
-mod outbox;
 mod pace;
 mod packets;
 mod peer;
 mod plan;
 mod receiver;
 pub(crate) mod report;
+mod report_interval;
+mod send_queue;
 mod sender;
 #[cfg(test)]
 mod tests;
@@ -34,35 +35,34 @@ use crate::{
     SessionReport, SharedBytes,
 };
 use history::History;
-use outbox::Outbox;
-pub(crate) use outbox::Outgoing;
 use receiver::Receiver;
 use report::SessionState;
+pub(crate) use send_queue::Outgoing;
+use send_queue::SendQueue;
 use sender::{Offer, Sender};
 
-/// Offsets have 48 bits on the wire (and segments are numbered with 32).
+/// Offsets have 48 bits on the wire, segment indices 32.
 const MAX_TRANSFER: u64 = 1 << 48;
 /// Payload bytes of the smallest full segment.
-const LEAST_UNIT: usize = outbox::LEAST_MTU as usize - outbox::IP_UDP - wire::HEADER;
-/// Ended sessions of each side that are kept to answer peers that ask again. A peer whose session is gone from here
-/// is told that there is none, which ends its side as well, so only the reason gets less exact.
-const PAST: usize = 256;
-/// Offers that turned out to be none, remembered so that a copy of one that is still on its way is not taken again.
-const VOID: usize = 256;
+const LEAST_UNIT: usize = send_queue::LEAST_MTU as usize - send_queue::IP_UDP - wire::HEADER;
+/// Ended sessions of each side that are kept to answer peers that retransmit. A peer of an older session gets an
+/// abort for an unknown transfer, which ends its side too, with a less exact reason.
+const HISTORY_SIZE: usize = 256;
+/// Withdrawn offers that are kept, so that a delayed duplicate of one is not accepted again.
+const WITHDRAWN_OFFERS: usize = 256;
 
-/// Why a receiver is not among those of a group any more.
+/// The reason of a receiver that is no longer a member of the group.
 const LEFT: &str = "it left the group";
 
-/// What data segments are told apart by: the upper half of the transfer's number.
+/// The tag that identifies the transfer of a data segment: the upper half of the transfer's number.
 const fn tag_of(number: u64) -> u32 {
     (number >> 32) as u32
 }
 
-/// Makes an empty vector with room for so many bytes, or says that there is none.
+/// Allocates an empty vector with a capacity in bytes; `None` when there is no memory.
 pub type SinkAllocator = fn(usize) -> Option<Vec<u8>>;
 
-/// Asks the processor to bring so many bytes from an address into its caches, without waiting for them. A hint: nothing
-/// happens where it cannot be done.
+/// Prefetches a number of bytes from an address into the CPU caches without waiting. A hint: it may have no effect.
 pub type Prefetch = fn(*const u8, usize);
 
 fn plain_sink(len: usize) -> Option<Vec<u8>> {
@@ -73,40 +73,42 @@ fn plain_sink(len: usize) -> Option<Vec<u8>> {
 /// All sessions of a node.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    outbox: Outbox,
+    queue: SendQueue,
     limits: SessionConfig,
     allocate: SinkAllocator,
-    /// The session that was opened last.
+    /// The highest session id so far.
     last: SessionId,
     numbers: Rng,
-    /// Those that have something to do or to wait for, and those that have not but may still be asked.
+    /// Active senders, and the history of ended ones, which may still receive requests.
     senders: BTreeMap<SessionId, Sender>,
     receivers: BTreeMap<SessionId, Receiver>,
-    /// Senders that have ended in this call; their last packets are not counted yet.
+    /// Senders that ended during this call; their last packets are not counted yet.
     ended: Vec<Sender>,
     sender_history: History<Sender>,
     receiver_history: History<Receiver>,
-    /// Our transfers by number, past ones too.
+    /// Sending sessions by transfer number, including those in the history.
     sent: BTreeMap<u64, SessionId>,
-    /// By address and receiver: our transfers that it has not taken yet. The first is the one it is offered.
+    /// By address and receiver: transfers that the receiver has not accepted. The first one is offered to it.
     offered: BTreeMap<(u32, NodeId), BTreeSet<SessionId>>,
-    /// By address and source: receive calls that have no offer yet. The first gets the next one.
+    /// By address and source: receive calls without an offer. The first one accepts the next offer.
     waiting: BTreeMap<(u32, NodeId), BTreeSet<SessionId>>,
-    /// By source and number: the receive call that has taken it, past ones too.
+    /// By source and transfer number: the receive call that accepted it, including those in the history.
     taken: BTreeMap<(NodeId, u64), SessionId>,
-    /// By source and tag: whose data it is.
+    /// By source and tag: the receive call that data segments belong to.
     tags: BTreeMap<(NodeId, u32), SessionId>,
-    void: VecDeque<(NodeId, u64)>,
-    /// Groups that this node has left and not come back to: whoever offers it something there is told so at once.
+    /// Withdrawn offers, as source and transfer number.
+    withdrawn: VecDeque<(NodeId, u64)>,
+    /// Groups that this node has left and not joined again: an offer to one of them is answered immediately with a
+    /// leave.
     left: BTreeSet<u32>,
-    /// The session that sent last, so that all get their turn.
-    turn: SessionId,
+    /// The session that sent last, for round-robin scheduling.
+    last_sent: SessionId,
 }
 
 impl Sessions {
     pub(crate) fn new(config: &NodeConfig) -> Self {
         Self {
-            outbox: Outbox::new(config.node_id, config.addresses.clone(), config.mtu),
+            queue: SendQueue::new(config.node_id, config.addresses.clone(), config.mtu),
             limits: config.sessions.clone(),
             allocate: plain_sink,
             last: config.last_session,
@@ -121,9 +123,9 @@ impl Sessions {
             waiting: BTreeMap::new(),
             taken: BTreeMap::new(),
             tags: BTreeMap::new(),
-            void: VecDeque::new(),
+            withdrawn: VecDeque::new(),
             left: BTreeSet::new(),
-            turn: 0,
+            last_sent: 0,
         }
     }
 
@@ -132,24 +134,24 @@ impl Sessions {
     }
 
     pub(crate) fn set_prefetch(&mut self, prefetch: Prefetch) {
-        self.outbox.prefetch = prefetch;
+        self.queue.prefetch = prefetch;
     }
 
     pub(crate) fn set_addresses(&mut self, addresses: AddressPlan) {
-        self.outbox.addresses = addresses;
+        self.queue.addresses = addresses;
     }
 
-    /// Whether there is nothing to send.
+    /// Whether no packet is queued.
     pub(crate) fn idle(&self) -> bool {
         self.senders.is_empty()
     }
 
-    /// Packets that wait to be sent.
+    /// The queued packets.
     pub(crate) fn outgoing(&mut self) -> &mut Vec<Outgoing> {
-        &mut self.outbox.queue
+        &mut self.queue.packets
     }
 
-    /// Notes that copies of a packet left the node.
+    /// Counts the bytes of a packet that was sent, once per copy.
     pub(crate) fn account(&mut self, session: SessionId, bytes: u64) {
         let ended = self.ended.iter_mut().find(|sender| sender.id() == session);
         let running = self.senders.get_mut(&session).or(ended);
@@ -158,10 +160,10 @@ impl Sessions {
         }
     }
 
-    /// Says which senders have ended, once everything that they sent is accounted for.
+    /// Emits the events of senders that ended, after their last packets were counted.
     pub(crate) fn announce(&mut self, now: Instant, io: &mut Io) {
         for sender in self.ended.drain(..) {
-            let report = Box::new(sender.report(now, self.outbox.node_id));
+            let report = Box::new(sender.report(now, self.queue.node_id));
             io.events.push(Event::SessionFinished { report, data: None });
             if let Some(gone) = self.sender_history.push(sender.id(), sender) {
                 self.sent.remove(&gone.number);
@@ -191,7 +193,7 @@ impl Sessions {
         self.sent.insert(number, id);
         let limits = self.limits.clone();
         let offer = Offer { id, number, dest, data, limits, receivers };
-        self.senders.insert(id, Sender::new(now, offer, &self.outbox));
+        self.senders.insert(id, Sender::new(now, offer, &self.queue));
         Ok(id)
     }
 
@@ -201,7 +203,7 @@ impl Sessions {
         self.last
     }
 
-    /// A number whose tag no other transfer of ours has, as far as we remember.
+    /// A random number whose tag differs from those of all transfers in the tables.
     fn draw_number(&mut self) -> u64 {
         loop {
             let number = self.numbers.next();
@@ -222,10 +224,10 @@ impl Sessions {
         if let Some(pair) = receivers.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(CommandError::BadReceiver(pair[0], "it is listed twice"));
         }
-        if receivers.contains(&self.outbox.node_id) {
-            return Err(CommandError::BadReceiver(self.outbox.node_id, "it is the sender"));
+        if receivers.contains(&self.queue.node_id) {
+            return Err(CommandError::BadReceiver(self.queue.node_id, "it is the sender"));
         }
-        let max = MAX_TRANSFER.min(self.outbox.unit() as u64 * u64::from(u32::MAX));
+        let max = MAX_TRANSFER.min(self.queue.unit() as u64 * u64::from(u32::MAX));
         if len > max {
             return Err(CommandError::TooLarge { len, max });
         }
@@ -240,14 +242,14 @@ impl Sessions {
         capacity: u64,
         io: &mut Io,
     ) -> Result<SessionId, CommandError> {
-        if source == self.outbox.node_id {
+        if source == self.queue.node_id {
             return Err(CommandError::BadReceiver(source, "it is the sender"));
         }
         let sink = usize::try_from(capacity).ok().and_then(self.allocate).filter(|sink| sink.is_empty());
         let sink = sink.ok_or(CommandError::OutOfMemory(capacity))?;
         let (id, dest) = (self.next_id(io), u32::from(dest));
         let receiver = Receiver::new(now, id, dest, source, capacity, self.limits.clone(), sink);
-        receiver.solicit(&mut self.outbox, &mut io.pool);
+        receiver.solicit(&mut self.queue, &mut io.pool);
         self.left.remove(&dest);
         self.receivers.insert(id, receiver);
         self.waiting.entry((dest, source)).or_default().insert(id);
@@ -255,7 +257,7 @@ impl Sessions {
     }
 
     pub(crate) fn report(&self, now: Instant, id: SessionId) -> Result<SessionReport, CommandError> {
-        let node = self.outbox.node_id;
+        let node = self.queue.node_id;
         let sender = self.senders.get(&id).or_else(|| self.sender_history.get(id));
         let receiver = || self.receivers.get(&id).or_else(|| self.receiver_history.get(id));
         let sent = sender.map(|sender| sender.report(now, node));
@@ -264,7 +266,7 @@ impl Sessions {
     }
 
     pub(crate) fn reports(&self, now: Instant) -> Vec<SessionReport> {
-        let node = self.outbox.node_id;
+        let node = self.queue.node_id;
         let senders = self.senders.values().chain(self.sender_history.values());
         let receivers = self.receivers.values().chain(self.receiver_history.values());
         let sent = senders.map(|sender| sender.report(now, node));
@@ -273,10 +275,10 @@ impl Sessions {
 
     pub(crate) fn cancel(&mut self, now: Instant, id: SessionId, io: &mut Io) -> Result<(), CommandError> {
         if let Some(sender) = self.senders.get_mut(&id) {
-            sender.cancel(now, "cancelled by the sender", &mut self.outbox, io);
+            sender.cancel(now, "cancelled by the sender", &mut self.queue, io);
             self.after_sender(id, io);
         } else if let Some(receiver) = self.receivers.get_mut(&id) {
-            receiver.leave(now, SessionState::Failed, "cancelled by the receiver", &mut self.outbox, io);
+            receiver.leave(now, SessionState::Failed, "cancelled by the receiver", &mut self.queue, io);
             self.after_receiver(id);
         } else if id == 0 || id > self.last {
             return Err(CommandError::UnknownSession(id));
@@ -284,43 +286,44 @@ impl Sessions {
         Ok(())
     }
 
-    /// We left a group: its running sessions end for us.
+    /// Ends the receiving sessions of a group that this node left.
     pub(crate) fn leave_group(&mut self, now: Instant, addr: Ipv4Addr, io: &mut Io) {
         self.left.insert(u32::from(addr));
-        self.each_receiver(|receiver, outbox| {
+        self.each_receiver(|receiver, queue| {
             if receiver.dest == u32::from(addr) {
-                receiver.leave(now, SessionState::Left, LEFT, outbox, io);
+                receiver.leave(now, SessionState::Left, LEFT, queue, io);
             }
         });
     }
 
-    /// We are a member of a group (again).
+    /// Accepts offers to a group again after this node joined it.
     pub(crate) fn join_group(&mut self, addr: Ipv4Addr) {
         self.left.remove(&u32::from(addr));
     }
 
     pub(crate) fn node_gone(&mut self, now: Instant, node: NodeId, reason: &str, io: &mut Io) {
-        self.each_sender(io, |sender, outbox, io| sender.node_gone(now, node, reason, outbox, io));
-        self.each_receiver(|receiver, outbox| {
+        self.each_sender(io, |sender, queue, io| sender.node_gone(now, node, reason, queue, io));
+        self.each_receiver(|receiver, queue| {
             if receiver.source == node {
-                receiver.source_gone(now, reason, outbox.node_id, io);
+                receiver.source_gone(now, reason, queue.node_id, io);
             }
         });
     }
 
     // ------------------------------------------------------------------------------------------------ time
 
-    /// Lets the next session in turn produce a packet of data. True when one of them could go on at once.
+    /// Lets the next session of the round-robin order build one data packet. True when a session can send another one
+    /// immediately.
     pub(crate) fn poll(&mut self, now: Instant, blocked: impl Fn(u32) -> bool, io: &mut Io) -> bool {
         let ready = |sender: &Sender| sender.next_data().is_some_and(|at| at <= now) && !blocked(sender.dest);
-        let (after, upto) = (self.turn + 1, self.turn);
+        let (after, upto) = (self.last_sent + 1, self.last_sent);
         let mut order = self.senders.range(after..).chain(self.senders.range(..=upto));
         let Some((&id, _)) = order.find(|(_, sender)| ready(sender)) else {
             return false;
         };
-        self.turn = id;
+        self.last_sent = id;
         if let Some(sender) = self.senders.get_mut(&id) {
-            sender.data(now, &mut self.outbox, io);
+            sender.data(now, &mut self.queue, io);
         }
         true
     }
@@ -331,7 +334,7 @@ impl Sessions {
     }
 
     pub(crate) fn tick(&mut self, now: Instant, io: &mut Io) {
-        self.each_sender(io, |sender, outbox, io| sender.tick(now, outbox, io));
-        self.each_receiver(|receiver, outbox| receiver.tick(now, outbox, io));
+        self.each_sender(io, |sender, queue, io| sender.tick(now, queue, io));
+        self.each_receiver(|receiver, queue| receiver.tick(now, queue, io));
     }
 }

@@ -1,96 +1,97 @@
 //! Congestion control: a model of the path to each receiver, after BBR (draft-ietf-ccwg-bbr).
 //!
-//! A receiver's reports give its delivery rate, the round-trip time and the share of segments that got lost. The
-//! sender keeps about one bandwidth-delay product in flight and paces at the delivery rate, probing upwards
-//! from time to time (Cardwell et al., "BBR", ACM Queue 14(5), 2016: start-up gain 2.77, cycle of eight). Loss
-//! alone never slows it down, for a link may simply be lossy: loss that stays while the queue is empty is added
-//! on top of the delivery rate, so that goodput does not collapse over several lossy links. What slows it down is
-//! a delivery rate that no longer grows. The slowest receiver sets the pace for all.
+//! The reports of a receiver give its delivery rate, the round-trip time and the share of lost segments. The sender
+//! keeps about one bandwidth-delay product in flight and paces at the delivery rate, with periodic probes for more
+//! bandwidth (Cardwell et al., "BBR", ACM Queue 14(5), 2016: start-up gain 2 / ln 2, a cycle of eight phases). Loss
+//! alone does not reduce the rate, since a link may be lossy without congestion: loss that persists while the queue
+//! is empty is added to the delivery rate, so that goodput does not collapse over several lossy links. The rate is
+//! reduced when the delivery rate stops growing. The slowest receiver determines the rate for all.
 //!
-//! Positions are counted in segments sent since the start, repair included.
+//! Positions are counted in segments sent since the start, retransmissions included.
 
 use std::collections::VecDeque;
 
-use super::cadence::Cadence;
+use super::report_interval::ReportInterval;
 use super::wire::Progress;
 use crate::Instant;
 
-/// BBR's gain while the rate still doubles: 2 / ln 2.
+/// Start-up gain of BBR while the rate still doubles: 2 / ln 2.
 const STARTUP_GAIN: f64 = 2.885;
-/// BBR's probing cycle: up a quarter, drain what that queued, then cruise.
+/// Gains of BBR's probing cycle: probe at 1.25, drain the queue at 0.75, then cruise.
 const CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 const DRAIN: usize = 1;
-/// A probe that raised the delivery rate by this much is followed by the next one at once.
-const FOUND_MORE: f64 = 1.08;
+/// A probe that increased the delivery rate by this factor is followed immediately by the next one.
+const PROBE_GROWTH: f64 = 1.08;
 /// Start-up ends when the rate grew by less than a quarter for this many samples (BBR's full-pipe test).
 const FULL_PIPE_SAMPLES: u32 = 3;
-/// Window at the start, in segments; TCP's ten (RFC 6928) and a little, since nobody else shares an emulated link.
+/// Initial window in segments, slightly more than TCP's ten (RFC 6928).
 const INITIAL_WINDOW: u64 = 16;
-/// Rates are measured over at least this long, and remembered this long or for this many samples.
+/// Shortest rate sample in nanoseconds; samples are kept for this many nanoseconds or this number of samples.
 const SAMPLE_NS: u64 = 2_000_000;
 const RATE_MEMORY_NS: u64 = 300_000_000;
 const RATE_SAMPLES: usize = 10;
-/// Loss is measured over this many segments, and the least of this many samples is taken for the path's own.
+/// Segments per loss sample; the minimum of this many samples is taken as the loss of the path.
 const LOSS_SEGMENTS: u64 = 64;
 const LOSS_SAMPLES: usize = 16;
-/// Loss beyond the path's own that makes bursts shorter: a short queue does not hold them.
+/// Loss above the path loss that shortens bursts: it indicates a queue too short for them.
 const EXCESS_LOSS: f64 = 0.05;
-/// Bursts while the cycle drains: short, so that the loss seen then is the path's own and not our bursts'.
+/// Burst in segments during the drain phase: short, so that loss in this phase is loss of the path and not of bursts.
 const DRAIN_BURST: f64 = 4.0;
 /// The longest burst, in segments: one super-packet.
 const MAX_BURST: f64 = 44.0;
-/// A path that loses more than this is paced however short its round trip is.
+/// A path with more loss than this is paced even if its round-trip time is short.
 const PACED_LOSS: f64 = 0.02;
-/// More than this is never taken for a path's own loss.
-const MAX_OWN_LOSS: f64 = 0.6;
-/// Round trips below this are hand-overs in memory: the window alone governs there, timers would only disturb.
+/// Upper bound of the estimated path loss.
+const MAX_PATH_LOSS: f64 = 0.6;
+/// Shorter round-trip times occur on memory links: these are limited by the window alone, without pacing timers.
 const PACED_RTT_NS: f64 = 500_000.0;
-/// Packets and bursts of at most this much time of the rate.
+/// Longest packet and longest burst, as time at the pacing rate.
 const BURST_NS: u64 = 2_000_000;
-/// Packets are not made smaller than this to fit a slow rate: each costs its way through every node.
+/// Smallest packet in segments at a slow rate: every packet costs a fixed time at every node.
 const LEAST_QUANTUM: f64 = 4.0;
-/// In flight even when the round trip is tiny: this much time of the rate, at most this many bytes. 1 MB was the
+/// Minimum in flight for tiny round-trip times: this much time of the rate, at most this many bytes. 1 MB was the
 /// best of 256 KB, 1 MB and 8 MB in measurements of memory and TCP links on one machine.
 const FLOOR_NS: f64 = 10_000_000.0;
 const FLOOR_BYTES: f64 = 1_048_576.0;
-/// Reports of many receivers arrive together; looking at all of them again this often is enough.
+/// Shortest time between two computations of the rate: reports of many receivers arrive together.
 const ADAPT_NS: u64 = 100_000;
-/// Round trips may be this much longer than the least one before the window stops following them: waiting threads
-/// look like a queue, but a smaller window does not make them faster.
+/// The window follows the round-trip time up to this much above the minimum: scheduling delays look like a queue, but
+/// a smaller window does not reduce them.
 const MAX_DELAY_NS: f64 = 50_000_000.0;
-/// The least round trip is forgotten after one to two of these, or of so many round trips: more than a probing
-/// cycle, which drains our own queue, and short enough to follow a machine whose threads wait for their turn. A
-/// window by an old round trip would starve the session on a busy machine, and its rate would follow downwards.
+/// The minimum round-trip time expires after one to two of these periods, or of this many round trips: longer than a
+/// probing cycle, which drains the session's own queue, and short enough to follow changes of the CPU load. With an
+/// outdated minimum the window would be too small on a busy machine, and the delivery rate would decrease with it.
 const RTT_MEMORY_NS: u64 = 500_000_000;
 const RTT_MEMORY_TRIPS: u64 = 16;
 
 /// The model of the path to one receiver.
 #[derive(Debug)]
-pub(super) struct Track {
-    /// Everything before this position has arrived or is lost.
+pub(super) struct PathModel {
+    /// Every segment before this position has arrived or is lost.
     pub acked: u64,
     received: u64,
     srtt: Option<f64>,
     least_rtt: [f64; 2],
     least_rtt_since: Instant,
-    /// Least round trips of the current and of the last rate sample: what even the first packet of a burst took.
+    /// Minimum round-trip times of the current and of the previous rate sample: the delay of the first packet of a
+    /// burst.
     sample_rtt: [f64; 2],
-    /// Receiver's clock and count at the start of the current rate sample.
+    /// Clock of the receiver and its segment count at the start of the current rate sample.
     rate_start: Option<(u64, u64)>,
     rates: VecDeque<(Instant, f64)>,
     best_rate: f64,
     /// Position and count at the start of the current loss sample.
     loss_start: (u64, u64),
     losses: VecDeque<f64>,
-    /// The loss that stays when nothing is queued.
-    own_loss: f64,
-    /// Segments that may leave at once without overrunning a queue, as far as we know.
+    /// Estimated loss of the path: the loss while the queue is empty.
+    path_loss: f64,
+    /// Estimated burst in segments that does not overflow a queue.
     burst: f64,
-    /// The window while the session starts up: grows with everything that arrives, so it doubles per round trip.
+    /// The window during start-up: it grows by every segment that arrives, so it doubles per round trip.
     startup_window: u64,
 }
 
-impl Track {
+impl PathModel {
     pub(super) fn new(position: u64) -> Self {
         Self {
             acked: position,
@@ -104,19 +105,20 @@ impl Track {
             best_rate: 0.0,
             loss_start: (position, 0),
             losses: VecDeque::with_capacity(LOSS_SAMPLES + 1),
-            own_loss: 0.0,
+            path_loss: 0.0,
             burst: MAX_BURST,
             startup_window: INITIAL_WINDOW,
         }
     }
 
-    /// Takes in a report. `position` is what it acknowledges, `sent` when that was sent.
+    /// Processes a report. `position` is the acknowledged position, `sent` the time when it was sent.
     pub(super) fn report(&mut self, now: Instant, position: u64, sent: Option<Instant>, report: &Progress) {
         let new = report.received.saturating_sub(self.received);
         self.received = self.received.max(report.received);
         if position > self.acked {
             self.acked = position;
-            // A poll may have been answered from a queue that the data had left long ago.
+            // A reply to a poll gives no round-trip time of data: the poll may have been queued after the data had
+            // left.
             if let Some(sent) = sent.filter(|_| !report.polled) {
                 self.take_rtt(now, now.nanos_since(sent).saturating_sub(report.hold) as f64);
             }
@@ -158,19 +160,19 @@ impl Track {
         }
         let arrived = self.received.saturating_sub(received);
         let mut loss = 1.0 - (arrived as f64 / passed as f64).min(1.0);
-        // The least of many samples lies about two deviations below the mean, this one may lie two above it.
+        // The minimum of many samples is about two deviations below the mean; this sample may be two above it.
         let deviation = (loss * (1.0 - loss) / passed as f64).sqrt();
-        let excess = loss > self.own_loss + EXCESS_LOSS + 4.0 * deviation;
+        let excess = loss > self.path_loss + EXCESS_LOSS + 4.0 * deviation;
         self.burst = if excess { (self.burst / 2.0).max(1.0) } else { (self.burst + 1.0).min(MAX_BURST) };
         if self.queue_builds() {
-            loss = loss.min(self.own_loss);
+            loss = loss.min(self.path_loss);
         }
         self.loss_start = (self.acked, self.received);
         self.losses.push_back(loss);
         if self.losses.len() > LOSS_SAMPLES {
             self.losses.pop_front();
         }
-        self.own_loss = self.losses.iter().copied().fold(MAX_OWN_LOSS, f64::min);
+        self.path_loss = self.losses.iter().copied().fold(MAX_PATH_LOSS, f64::min);
     }
 
     fn sample_rate(&mut self, now: Instant, clock: u64) {
@@ -194,7 +196,7 @@ impl Track {
         self.best_rate = self.rates.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     }
 
-    /// So much is queued that the path must be full.
+    /// Whether the queue is so long that the path must be full.
     fn is_bloated(&self) -> bool {
         let queued = self.sample_rtt[1];
         queued.is_finite() && queued > 1.5 * self.least_rtt() + 5_000_000.0
@@ -205,13 +207,13 @@ impl Track {
         (self.best_rate > 0.0).then_some(self.best_rate)
     }
 
-    /// What has to be sent per second for the delivery rate to arrive.
+    /// The rate in segments per second at which to send so that the delivery rate arrives despite the path loss.
     fn sending_rate(&self) -> Option<f64> {
-        self.delivery_rate().map(|rate| rate / (1.0 - self.own_loss))
+        self.delivery_rate().map(|rate| rate / (1.0 - self.path_loss))
     }
 
-    /// Segments that may be in flight to this receiver.
-    fn window(&self, startup: bool, cadence: Cadence, segment_bytes: f64, most: u64) -> u64 {
+    /// Upper bound of the segments in flight to this receiver.
+    fn window(&self, startup: bool, interval: ReportInterval, segment_bytes: f64, most: u64) -> u64 {
         if startup {
             return self.startup_window.min(most);
         }
@@ -223,9 +225,9 @@ impl Track {
         let real = (1.25 * self.srtt.unwrap_or(0.0)).min(least_rtt + MAX_DELAY_NS);
         let in_flight = rate * calm.max(real) / 1e9;
         let quantum = (rate * BURST_NS as f64 / 1e9).clamp(1.0, MAX_BURST);
-        // What is reported late is still in flight to us: room for several reports of the slowest cadence.
-        let waiting = FLOOR_NS + 3.0 * cadence.nanos() as f64;
-        let most_waiting = (FLOOR_BYTES / segment_bytes).max(4.0 * cadence.segments(u64::MAX) as f64);
+        // Segments whose report is delayed count as in flight: allow several reports at the longest interval.
+        let waiting = FLOOR_NS + 3.0 * interval.nanos() as f64;
+        let most_waiting = (FLOOR_BYTES / segment_bytes).max(4.0 * interval.segments(u64::MAX) as f64);
         let floor = (rate * waiting / 1e9).min(most_waiting);
         (in_flight + 4.0 * quantum).max(floor).max(4.0).min(most as f64) as u64
     }
@@ -240,7 +242,7 @@ impl Track {
             return None;
         }
         if startup {
-            // With a queue in sight it is time to go carefully, though it may be one of threads that wait.
+            // When a queue builds, use the smaller gain, although scheduling delays may be the cause.
             let gain = if self.is_bloated() { CYCLE[0] } else { STARTUP_GAIN };
             return self.sending_rate().map(|rate| rate * gain);
         }
@@ -251,31 +253,31 @@ impl Track {
     }
 }
 
-/// The common pace of a session.
+/// The pacing rate and window of a session.
 #[derive(Debug)]
 pub(super) struct Pace {
-    cadence: Cadence,
-    /// Bytes of a full segment on the wire.
+    interval: ReportInterval,
+    /// Bytes of a full segment on the wire, with headers.
     segment_bytes: f64,
-    /// Upper bound in flight, in segments.
+    /// Upper bound of the segments in flight.
     most: u64,
     startup: Option<Startup>,
-    /// Where in the probing cycle we are, and since when.
+    /// Phase of the probing cycle, and its start.
     phase: usize,
     phase_since: Instant,
-    /// The slowest receiver's rate when the cycle began.
+    /// Delivery rate of the slowest receiver at the start of the cycle.
     cycle_rate: f64,
-    /// Segments per second; none while nothing asks for pacing.
+    /// Pacing rate in segments per second; `None` without pacing.
     rate: Option<f64>,
-    /// Segments that may leave at once.
+    /// Burst in segments.
     burst: f64,
     adapted: Option<Instant>,
     next_send: Instant,
-    /// When each position was sent: the end of a packet, and its instant.
+    /// Send times: the position behind the last segment of each packet, and the time.
     sent: VecDeque<(u64, Instant)>,
 }
 
-/// Looking for the rate: until the slowest receiver gets no faster.
+/// Start-up: lasts until the delivery rate of the slowest receiver stops growing.
 #[derive(Debug, Default)]
 struct Startup {
     best: f64,
@@ -284,9 +286,9 @@ struct Startup {
 }
 
 impl Pace {
-    pub(super) fn new(segment_bytes: u64, window_bytes: u64, cadence: Cadence) -> Self {
+    pub(super) fn new(segment_bytes: u64, window_bytes: u64, interval: ReportInterval) -> Self {
         Self {
-            cadence,
+            interval,
             segment_bytes: segment_bytes as f64,
             most: (window_bytes / segment_bytes).max(4),
             startup: Some(Startup::default()),
@@ -301,34 +303,34 @@ impl Pace {
         }
     }
 
-    /// Whether it is time to adapt again.
+    /// Whether the rate is to be computed again.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.adapted.is_none_or(|last| now.nanos_since(last) >= ADAPT_NS)
     }
 
-    /// Adapts the pace to the receivers that count: the slowest wins.
-    pub(super) fn adapt<'a>(&mut self, now: Instant, tracks: impl Iterator<Item = &'a Track>) {
+    /// Adapts rate and window to the responsive receivers; the slowest one determines them.
+    pub(super) fn adapt<'a>(&mut self, now: Instant, paths: impl Iterator<Item = &'a PathModel>) {
         self.adapted = Some(now);
         let startup = self.startup.is_some();
         let (mut pace, mut slowest) = (None, f64::INFINITY);
         let (mut longest, mut burst, mut bloated) = (0.0_f64, MAX_BURST, false);
-        for track in tracks {
-            longest = longest.max(track.rtt().unwrap_or(0.0));
-            burst = burst.min(track.burst);
-            bloated |= track.is_bloated();
-            slowest = slowest.min(track.delivery_rate().unwrap_or(0.0));
-            if let Some(rate) = track.pace(startup, self.phase) {
+        for path in paths {
+            longest = longest.max(path.rtt().unwrap_or(0.0));
+            burst = burst.min(path.burst);
+            bloated |= path.is_bloated();
+            slowest = slowest.min(path.delivery_rate().unwrap_or(0.0));
+            if let Some(rate) = path.pace(startup, self.phase) {
                 pace = Some(pace.map_or(rate, |other: f64| other.min(rate)));
             }
         }
         self.rate = pace;
-        let round = longest.max((SAMPLE_NS + self.cadence.nanos()) as f64) as u64;
+        let round = longest.max((SAMPLE_NS + self.interval.nanos()) as f64) as u64;
         if startup {
             self.burst = burst;
             self.check_full_pipe(now, round, slowest, bloated);
         } else {
             self.burst = if self.phase == DRAIN { burst.min(DRAIN_BURST) } else { burst };
-            self.turn_phase(now, round, slowest);
+            self.advance_phase(now, round, slowest);
         }
     }
 
@@ -339,21 +341,21 @@ impl Pace {
             let grown = slowest > startup.best * 1.25;
             startup.flat = if grown { 0 } else { startup.flat + 1 };
             startup.best = startup.best.max(slowest);
-            // A queue alone proves nothing, it may be threads that wait; a queue and no growth is a full pipe.
+            // A queue alone may result from scheduling delays; a queue and no growth indicate a full pipe.
             if startup.flat >= if bloated { 1 } else { FULL_PIPE_SAMPLES } {
                 self.startup = None;
             }
         }
     }
 
-    fn turn_phase(&mut self, now: Instant, round: u64, slowest: f64) {
-        // Up and down take as long as a rate sample needs to show it.
+    fn advance_phase(&mut self, now: Instant, round: u64, slowest: f64) {
+        // Probe and drain phases last as long as a rate sample needs to show their effect.
         let length = if self.phase <= DRAIN { 2 * round } else { round };
         if now.nanos_since(self.phase_since) < length {
             return;
         }
-        // As long as probing finds more there is no point in cruising.
-        let found_more = self.phase == DRAIN && slowest > self.cycle_rate * FOUND_MORE;
+        // While probes increase the rate, the cruise phases are skipped.
+        let found_more = self.phase == DRAIN && slowest > self.cycle_rate * PROBE_GROWTH;
         self.phase = if found_more { 0 } else { (self.phase + 1) % CYCLE.len() };
         self.phase_since = now;
         if self.phase == 0 {
@@ -361,13 +363,13 @@ impl Pace {
         }
     }
 
-    /// Whether the window towards a receiver has room.
-    pub(super) fn has_room(&self, track: &Track, position: u64) -> bool {
-        position.saturating_sub(track.acked)
-            < track.window(self.startup.is_some(), self.cadence, self.segment_bytes, self.most)
+    /// Whether the window of a receiver has room.
+    pub(super) fn has_room(&self, path: &PathModel, position: u64) -> bool {
+        position.saturating_sub(path.acked)
+            < path.window(self.startup.is_some(), self.interval, self.segment_bytes, self.most)
     }
 
-    /// The instant from which the pace allows the next packet.
+    /// The earliest time of the next packet.
     pub(super) fn next_send(&self) -> Instant {
         if self.rate.is_some() {
             self.next_send
@@ -376,17 +378,17 @@ impl Pace {
         }
     }
 
-    /// How many segments the next packet should have, at most `limit`.
+    /// Number of segments of the next packet, at most `limit`.
     pub(super) fn quantum(&self, limit: u32) -> u32 {
         self.rate
             .map_or(limit, |rate| (rate * BURST_NS as f64 / 1e9).max(LEAST_QUANTUM).min(self.burst) as u32)
             .clamp(1, limit)
     }
 
-    /// Notes that `segments` went out and that `position` is reached now.
+    /// Records that `segments` segments were sent and `position` is reached.
     pub(super) fn sent(&mut self, now: Instant, segments: u32, position: u64) {
         if let Some(rate) = self.rate {
-            // A late timer is made up for, but only as far as one burst.
+            // Time lost to a late timer is compensated for by at most one burst.
             let burst = (self.burst * 1e9 / rate).min(BURST_NS as f64) as u64;
             let from = self.next_send.max(Instant(now.nanos().saturating_sub(burst)));
             self.next_send = from.plus_nanos((f64::from(segments) * 1e9 / rate) as u64);
@@ -400,7 +402,7 @@ impl Pace {
         self.sent.get(index).map(|(_, at)| *at)
     }
 
-    /// Forgets what nobody will report any more.
+    /// Discards send times of positions that no receiver will report any more.
     pub(super) fn forget_before(&mut self, position: u64) {
         while self.sent.front().is_some_and(|(end, _)| *end < position) {
             self.sent.pop_front();

@@ -1,9 +1,9 @@
-//! Which session a packet is for, and what is answered when there is none.
+//! Map received packets to sessions, and answer packets of unknown transfers.
 
 use std::collections::BTreeSet;
 
-use super::outbox::Envelope;
 use super::receiver::Receiver;
+use super::send_queue::Envelope;
 use super::wire::{self, Header, Message, Terms};
 use super::{tag_of, Sessions, LEFT};
 use crate::{Instant, Io, NodeId, Packet};
@@ -18,7 +18,7 @@ impl Sessions {
                 return;
             };
             if let Some(receiver) = self.receivers.get_mut(&id) {
-                if receiver.data(now, packet, &mut self.outbox, io) {
+                if receiver.data(now, packet, &mut self.queue, io) {
                     self.after_receiver(id);
                 }
             }
@@ -29,16 +29,16 @@ impl Sessions {
         };
         match message {
             Message::Manifest { dest, terms, listed } => {
-                if listed.contains(&self.outbox.node_id) {
+                if listed.contains(&self.queue.node_id) {
                     self.invited(now, from, dest, number, terms, io);
                 } else if let Some(receiver) = self.receiver_of(from, number) {
-                    receiver.mark_heard(now);
+                    receiver.mark_received(now);
                 }
             }
             Message::Solicit { dest } => {
                 let first = self.offered.get(&(dest, from)).and_then(BTreeSet::first);
                 if let Some(sender) = first.and_then(|id| self.senders.get(id)) {
-                    sender.solicited(from, &mut self.outbox, &mut io.pool);
+                    sender.solicited(from, &mut self.queue, &mut io.pool);
                 }
             }
             Message::SourceDone { .. } | Message::Abort { .. } | Message::Ack | Message::Poll => {
@@ -48,7 +48,7 @@ impl Sessions {
         }
     }
 
-    /// The receiver of a transfer, unless it is past.
+    /// The receiving session of a transfer, if it is not in the history.
     fn receiver_of(&mut self, source: NodeId, number: u64) -> Option<&mut Receiver> {
         self.receivers.get_mut(self.taken.get(&(source, number))?)
     }
@@ -74,7 +74,7 @@ impl Sessions {
                 return;
             }
             let id = sender.id();
-            sender.handle(now, from, round, message, &mut self.outbox, io);
+            sender.handle(now, from, round, message, &mut self.queue, io);
             self.after_sender(id, io);
             return;
         }
@@ -90,9 +90,9 @@ impl Sessions {
             Message::Ready { .. } | Message::Progress(_) | Message::Need { .. } | Message::Complete { .. }
         );
         if let Some(answer) = answer.filter(|_| waits) {
-            let to = self.outbox.addr(from);
+            let to = self.queue.addr(from);
             let envelope = Envelope { to, number, session: id, ..Envelope::default() };
-            self.outbox.send(envelope, &answer, &mut io.pool);
+            self.queue.send(envelope, &answer, &mut io.pool);
         }
     }
 
@@ -108,7 +108,7 @@ impl Sessions {
         let id = self.taken.get(&(from, number)).copied();
         if let Some(receiver) = id.and_then(|id| self.receivers.get_mut(&id)) {
             let id = receiver.id;
-            receiver.handle(now, header, message, &mut self.outbox, io);
+            receiver.handle(now, header, message, &mut self.queue, io);
             self.after_receiver(id);
             return;
         }
@@ -116,43 +116,45 @@ impl Sessions {
             return;
         }
         if let Some(receiver) = id.and_then(|id| self.receiver_history.get(id)) {
-            receiver.say_state(&mut self.outbox, &mut io.pool);
+            receiver.send_state(&mut self.queue, &mut io.pool);
             return;
         }
-        // Either it is not for us, then nobody minds, or we were restarted and must not be waited for.
+        // Either the transfer is for other nodes, which ignore this, or this node was restarted and the sender must
+        // not wait for it.
         let reason = "it does not know the transfer; was it restarted?".to_owned();
         let leave = Message::Leave { failed: true, reason };
-        let (to, round) = (self.outbox.addr(from), header.round);
-        self.outbox.send(Envelope { to, number, round, ..Envelope::default() }, &leave, &mut io.pool);
+        let (to, round) = (self.queue.addr(from), header.round);
+        self.queue.send(Envelope { to, number, round, ..Envelope::default() }, &leave, &mut io.pool);
     }
 
-    /// An offer: whoever has taken it says so again; else the receive call that waits longest takes it.
+    /// Processes an offer: the session that accepted it repeats its state; otherwise the oldest waiting receive call
+    /// accepts it.
     fn invited(&mut self, now: Instant, from: NodeId, dest: u32, number: u64, terms: Terms, io: &mut Io) {
         if let Some(&id) = self.taken.get(&(from, number)) {
             if let Some(receiver) = self.receivers.get_mut(&id) {
-                receiver.invited_again(now, &mut self.outbox, &mut io.pool);
+                receiver.invited_again(now, &mut self.queue, &mut io.pool);
             } else if let Some(receiver) = self.receiver_history.get(id) {
-                receiver.say_state(&mut self.outbox, &mut io.pool);
+                receiver.send_state(&mut self.queue, &mut io.pool);
             }
             return;
         }
-        if self.void.contains(&(from, number)) {
+        if self.withdrawn.contains(&(from, number)) {
             return;
         }
         let first = self.waiting.get(&(dest, from)).and_then(BTreeSet::first).copied();
         let Some((id, receiver)) = first.and_then(|id| Some((id, self.receivers.get_mut(&id)?))) else {
-            let to = self.outbox.addr(from);
+            let to = self.queue.addr(from);
             let envelope = Envelope { to, number, ..Envelope::default() };
             let answer = match self.left.contains(&dest) {
                 true => Message::Leave { failed: false, reason: LEFT.to_owned() },
                 false => Message::Unclaimed,
             };
-            self.outbox.send(envelope, &answer, &mut io.pool);
+            self.queue.send(envelope, &answer, &mut io.pool);
             return;
         };
         self.taken.insert((from, number), id);
         self.tags.insert((from, tag_of(number)), id);
-        receiver.accept(now, number, terms, &mut self.outbox, io);
+        receiver.accept(now, number, terms, &mut self.queue, io);
         self.after_receiver(id);
     }
 }

@@ -1,50 +1,52 @@
 //! The sender's state of one receiver.
 
-use super::pace::Track;
+use super::pace::PathModel;
 use super::report::{PeerReport, SessionState};
 use crate::{Instant, NodeId};
 
 #[derive(Debug)]
 pub(super) struct Peer {
     pub node: NodeId,
-    /// Whether it may be invited: every earlier transfer to it and to the same address was taken, or has ended.
-    pub turn: bool,
-    /// Whether it has said that no receive call waits.
+    /// Whether it may be sent an offer: every earlier transfer to it and to the same address was accepted, or has
+    /// ended.
+    pub may_invite: bool,
+    /// Whether it reported that no receive call waits.
     pub unclaimed: bool,
     pub state: SessionState,
     pub reason: String,
     pub bytes: u64,
     pub repair_rounds: u32,
-    /// Whether it has said what it misses of the current round, in full.
+    /// Whether it has reported all segments that it misses of the current round.
     pub answered: bool,
-    pub heard: Instant,
-    /// When it last had more bytes than before.
+    pub last_received: Instant,
+    /// The time when its number of bytes last grew.
     pub advanced: Instant,
     pub finished: Option<Instant>,
-    /// Silent for so long that the others no longer wait for it. It may come back until its time is up.
-    pub muted: bool,
-    /// When the controller said that it is gone, and why.
+    /// Without a message for so long that the other receivers no longer wait for it. A message before its timeout
+    /// resets this.
+    pub unresponsive: bool,
+    /// The time when the controller reported the node as gone, and the reason.
     pub gone: Option<(Instant, String)>,
-    pub track: Track,
+    pub path: PathModel,
 }
 
 impl Peer {
-    pub(super) fn new(node: NodeId, turn: bool, now: Instant) -> Self {
+    pub(super) fn new(node: NodeId, may_invite: bool, now: Instant) -> Self {
         Self {
             node,
-            turn,
+            may_invite,
             unclaimed: false,
             state: SessionState::Waiting,
             reason: String::new(),
             bytes: 0,
             repair_rounds: 0,
             answered: false,
-            heard: now,
+            last_received: now,
             advanced: now,
             finished: None,
-            muted: false,
+            unresponsive: false,
             gone: None,
-            track: Track::new(0),
+            path: PathModel::new(0),
         }
     }
 
@@ -52,14 +54,14 @@ impl Peer {
         self.state == SessionState::Active
     }
 
-    /// Whether it sets the pace.
-    pub(super) fn counts(&self) -> bool {
-        self.active() && !self.muted
+    /// Whether it is considered for rate, window and repair.
+    pub(super) fn is_responsive(&self) -> bool {
+        self.active() && !self.unresponsive
     }
 
-    pub(super) fn mark_heard(&mut self, now: Instant) {
-        self.heard = now;
-        self.muted = self.gone.is_some();
+    pub(super) fn mark_received(&mut self, now: Instant) {
+        self.last_received = now;
+        self.unresponsive = self.gone.is_some();
     }
 
     pub(super) fn has_bytes(&mut self, now: Instant, bytes: u64) {

@@ -1,10 +1,10 @@
-//! What a round sends: runs of segments in ascending order, and how far it has come.
+//! The segments of a round: runs in ascending order, and the position of the next one to send.
 
 /// The segments of one round.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     runs: Vec<Run>,
-    /// The run that is being sent and how many of its segments are out.
+    /// The current run, and the number of its segments that were sent.
     index: usize,
     within: u32,
     left: u32,
@@ -15,7 +15,7 @@ pub(super) struct Plan {
 struct Run {
     first: u32,
     count: u32,
-    /// Segments of earlier runs.
+    /// Number of segments of earlier runs.
     before: u32,
 }
 
@@ -32,12 +32,12 @@ impl Plan {
         Self { runs, index: 0, within: 0, left: total, total }
     }
 
-    /// Segments that are still to be sent.
+    /// Number of segments still to be sent.
     pub(super) const fn left(&self) -> u32 {
         self.left
     }
 
-    /// Segments of the whole round.
+    /// Number of segments of the whole round.
     pub(super) const fn total(&self) -> u32 {
         self.total
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_goes_through_its_runs_and_knows_where_it_is() {
+    fn a_plan_returns_its_segments_in_order_and_counts_those_left() {
         let mut plan = Plan::new([(2, 2), (7, 1), (10, 3)].into_iter());
         let all = [2, 3, 7, 10, 11, 12];
         assert_eq!((plan.total(), plan.sent_end()), (6, 0));

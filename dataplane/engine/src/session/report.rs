@@ -5,22 +5,22 @@ use crate::{NodeId, SessionId};
 /// The state of a session, or of one receiver in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionState {
-    /// Waiting for the peer to appear.
+    /// Waiting for a message of the peer.
     Waiting,
-    /// Under way.
+    /// The peers exchange data.
     Active,
     /// Every byte arrived (on the sending side of a session: at every receiver).
     Complete,
-    /// It cannot be done; the reason says why.
+    /// It failed; the report contains the reason.
     Failed,
-    /// The peer said nothing for longer than the limit.
+    /// No message of the peer arrived within the time limit.
     TimedOut,
-    /// The receiver left.
+    /// The receiver left the transfer on purpose.
     Left,
 }
 
 impl SessionState {
-    /// Whether nothing more will happen.
+    /// Whether the state cannot change any more.
     #[must_use]
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Waiting | Self::Active)
@@ -40,12 +40,12 @@ impl SessionState {
     }
 }
 
-/// Which side of a session this node is.
+/// The role of this node in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It sends.
+    /// This node sends.
     Sender,
-    /// It receives.
+    /// This node receives.
     Receiver,
 }
 
@@ -54,15 +54,15 @@ pub enum Role {
 pub struct PeerReport {
     /// The receiver.
     pub node: NodeId,
-    /// How it stands.
+    /// Its state.
     pub state: SessionState,
-    /// Bytes of payload that it is known to have.
+    /// Bytes of payload that it has confirmed.
     pub bytes: u64,
     /// Seconds from the start of the data to its last byte (or to now, or to its end).
     pub seconds: f64,
-    /// Rounds of repair that it needed.
+    /// Rounds of retransmission that it needed.
     pub repair_rounds: u32,
-    /// Why it ended as it did; empty when complete.
+    /// Why it ended; empty when complete.
     pub reason: String,
 }
 
@@ -71,23 +71,23 @@ pub struct PeerReport {
 pub struct SessionReport {
     /// The session.
     pub session: SessionId,
-    /// Our side of it.
+    /// The role of this node.
     pub role: Role,
     /// The sending node.
     pub source: NodeId,
-    /// How the whole stands.
+    /// The state of the session.
     pub state: SessionState,
-    /// Why it ended as it did; empty when complete.
+    /// Why it ended; empty when complete.
     pub reason: String,
     /// Bytes of payload.
     pub total_bytes: u64,
     /// Seconds since the start of the data.
     pub seconds: f64,
-    /// Rounds of repair so far.
+    /// Rounds of retransmission so far.
     pub repair_rounds: u32,
-    /// Bytes this node put on the wire for the session, IP headers included, once per copy that left it.
+    /// Bytes that this node sent for the session, IP headers included, once per copy.
     pub bytes_sent: u64,
-    /// Payload bytes of those that were repair.
+    /// Payload bytes of them that were retransmissions.
     pub repair_bytes: u64,
     /// Receivers; on the receiving side only this node.
     pub peers: Vec<PeerReport>,

@@ -1,12 +1,12 @@
-//! One engine, and frames made by hand from the node on the other end of its link.
+//! Test sessions of one engine with hand-made frames from its neighbour.
 
 mod digests;
-mod lives;
+mod incarnations;
 mod offers;
 
 use std::net::Ipv4Addr;
 
-use super::cadence::Cadence;
+use super::report_interval::ReportInterval;
 use super::wire::{Header, Message, Terms};
 use super::*;
 use crate::digest::Digest;
@@ -20,14 +20,14 @@ const SENDER: NodeId = 2;
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const UNIT: usize = 1460;
 
-/// Node 1 with a link to node 2, which is the test.
-struct Bench {
+/// Node 1 with a link to node 2; the test sends and receives the packets of node 2.
+struct Fixture {
     engine: Engine,
     io: Io,
     now: Instant,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let mut io = Io::new(Pool::standalone());
         let mut engine = Engine::new(NodeConfig { incarnation: 1, ..NodeConfig::new(1) });
@@ -62,63 +62,64 @@ impl Bench {
         self.engine.handle_command(self.now, Command::CancelSession { session }, &mut self.io)
     }
 
-    /// Hands a session payload from node 2 to the engine.
-    fn hand(&mut self, payload: &[u8]) {
-        self.hand_as(payload, VnetHeader::default());
+    /// Passes a session payload from node 2 to the engine.
+    fn inject(&mut self, payload: &[u8]) {
+        self.inject_with(payload, VnetHeader::default());
     }
 
     /// The same for many segments in one packet.
-    fn hand_super(&mut self, payload: &[u8]) {
-        let (gso_size, hdr_len) = ((UNIT + wire::HEADER) as u16, outbox::IP_UDP as u16);
-        self.hand_as(
+    fn inject_super(&mut self, payload: &[u8]) {
+        let (gso_size, hdr_len) = ((UNIT + wire::HEADER) as u16, send_queue::IP_UDP as u16);
+        self.inject_with(
             payload,
             VnetHeader { gso_type: GSO_UDP_L4, gso_size, hdr_len, ..VnetHeader::default() },
         );
     }
 
-    fn hand_as(&mut self, payload: &[u8], vnet: VnetHeader) {
-        let mut packet = self.io.pool.get_for(outbox::IP_UDP + payload.len());
-        let len = outbox::IP_UDP + payload.len();
+    fn inject_with(&mut self, payload: &[u8], vnet: VnetHeader) {
+        let mut packet = self.io.pool.get_for(send_queue::IP_UDP + payload.len());
+        let len = send_queue::IP_UDP + payload.len();
         if let Some(storage) = packet.storage_mut() {
             let out = &mut storage[HEADROOM..HEADROOM + len];
-            out[outbox::IP_UDP..].copy_from_slice(payload);
-            outbox::emit_headers(out, u32::from(HERE) + 1, u32::from(HERE));
+            out[send_queue::IP_UDP..].copy_from_slice(payload);
+            send_queue::emit_headers(out, u32::from(HERE) + 1, u32::from(HERE));
         }
         packet.set_frame(HEADROOM, len, vnet);
-        packet.parse(1500).expect("a good packet");
+        packet.parse(1500).expect("a valid packet");
         self.engine.handle_link(self.now, 0, packet, &mut self.io);
     }
 
-    fn tell(&mut self, number: u64, message: &Message) {
-        self.hand(&frame(number, message));
+    fn inject_message(&mut self, number: u64, message: &Message) {
+        self.inject(&frame(number, message));
     }
 
     fn offer(&mut self, number: u64, data: &[u8]) {
-        let terms = Terms { total: data.len() as u64, unit: UNIT as u16, cadence: Cadence::for_receivers(1) };
-        self.tell(number, &Message::Manifest { dest: u32::from(HERE), terms, listed: vec![1] });
+        let terms =
+            Terms { total: data.len() as u64, unit: UNIT as u16, interval: ReportInterval::for_receivers(1) };
+        self.inject_message(number, &Message::Manifest { dest: u32::from(HERE), terms, listed: vec![1] });
     }
 
-    /// Hands over all of the data and says that this was it.
+    /// Passes all data to the engine, followed by the end of the round.
     fn deliver(&mut self, number: u64, data: &[u8]) {
         self.segments(number, data);
-        self.tell(number, &Message::SourceDone { digest: digest(data) });
+        self.inject_message(number, &Message::SourceDone { digest: digest(data) });
     }
 
     fn segments(&mut self, number: u64, data: &[u8]) {
         for (index, part) in data.chunks(UNIT).enumerate() {
-            self.hand(&segment(number, 0, index, part));
+            self.inject(&segment(number, 0, index, part));
         }
     }
 
-    /// What the engine has sent to node 2 since the last time.
-    fn said(&mut self) -> Vec<(u64, Message)> {
+    /// The messages that the engine has sent to node 2 since the last call.
+    fn sent_messages(&mut self) -> Vec<(u64, Message)> {
         let read = |packet: &Packet| {
             let (header, body) = Header::read(packet.payload())?;
             Message::read(header.kind, body)
         };
-        let said = self.io.transmits.iter().filter_map(|(_, packet)| read(packet)).collect();
+        let sent_messages = self.io.transmits.iter().filter_map(|(_, packet)| read(packet)).collect();
         self.io.transmits.clear();
-        said
+        sent_messages
     }
 
     fn report(&mut self, session: SessionId) -> SessionReport {
@@ -145,21 +146,21 @@ impl Bench {
         })
     }
 
-    /// Gets ready for what our sender offers, and lets it send everything.
+    /// Accepts the offer of the engine's sender and lets it send all data.
     fn get_ready(&mut self, number: u64) {
-        self.tell(number, &Message::Ready { capacity: 1 << 20 });
+        self.inject_message(number, &Message::Ready { capacity: 1 << 20 });
         while self.engine.poll_transmit(self.now, &mut self.io) {}
     }
 
-    fn pass(&mut self, ms: u64) {
+    fn advance(&mut self, ms: u64) {
         self.now = self.now.plus_nanos(ms * 1_000_000);
         self.engine.handle_timeout(self.now, &mut self.io);
     }
 
-    /// The number that our sender offers.
+    /// The transfer number that the engine's sender offers.
     fn offered(&mut self) -> u64 {
-        self.pass(1);
-        let found = self.said().into_iter().find_map(|(number, message)| match message {
+        self.advance(1);
+        let found = self.sent_messages().into_iter().find_map(|(number, message)| match message {
             Message::Manifest { .. } => Some(number),
             _ => None,
         });
@@ -175,7 +176,7 @@ fn frame(number: u64, message: &Message) -> Vec<u8> {
     payload
 }
 
-/// What a sender of these bytes says.
+/// The digest that a sender of these bytes sends.
 fn digest(data: &[u8]) -> Digest {
     Digest::of(data, UNIT)
 }

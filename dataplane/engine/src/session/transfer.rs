@@ -1,58 +1,58 @@
-//! What a receiver has of a transfer, and how segments find their places.
+//! The received part of a transfer, and the placement of segments in the receive buffer.
 
 use std::ops::Range;
 
 use super::bitmap::Bitmap;
-use super::cadence::Cadence;
+use super::report_interval::ReportInterval;
 use super::wire::{self, Header, Terms};
 use super::{tag_of, Prefetch};
 use crate::digest::{Digest, Digester};
 use crate::Instant;
 
-/// What a manifest promised.
+/// The state of a transfer that was offered by a manifest.
 #[derive(Debug)]
 pub(super) struct Transfer {
     pub number: u64,
     pub total: u64,
-    /// What the sender says that the digest is, once it has said so.
-    pub promised: Option<Digest>,
-    /// Of the segments that are there, each as it lies in the sink.
+    /// The digest that the sender has sent, if it has arrived.
+    pub expected_digest: Option<Digest>,
+    /// Digest of the segments that have arrived, computed from the receive buffer.
     digester: Digester,
-    /// The segment behind the one that arrived last: nearly always the next to arrive.
+    /// Index behind the segment that arrived last: nearly always the next to arrive.
     next: u32,
     pub unit: usize,
     pub segments: u32,
-    pub cadence: Cadence,
+    pub interval: ReportInterval,
     pub have: Bitmap,
     pub started: Option<Instant>,
     pub round: u8,
-    /// Of this round: one more than the highest segment.
+    /// One more than the highest segment of this round.
     pub highest: u32,
-    /// Segments that arrived, all and since the last report.
+    /// Number of segments that arrived: all, and since the last report.
     pub received: u64,
     pub unreported: u64,
     pub last_arrival: Instant,
     pub report_due: Option<Instant>,
     pub bytes: u64,
     pub repair_rounds: u32,
-    /// Whether this round's end was asked about already.
+    /// Whether the sender has requested the missing segments of this round.
     pub asked: bool,
 }
 
 impl Transfer {
-    /// `fits`: whether there is room for it; without, nothing but the refusal will be asked of it.
+    /// `fits`: whether the receive buffer is large enough; otherwise the transfer is only refused.
     pub(super) fn new(now: Instant, number: u64, terms: Terms, fits: bool) -> Self {
         let (total, unit) = (terms.total, usize::from(terms.unit).max(1));
         let segments = total.div_ceil(unit as u64).min(u64::from(u32::MAX)) as u32;
         Self {
             number,
             total,
-            promised: None,
+            expected_digest: None,
             digester: Digester::default(),
             next: 0,
             unit,
             segments,
-            cadence: terms.cadence,
+            interval: terms.interval,
             have: Bitmap::new(if fits { segments } else { 0 }),
             started: None,
             round: 0,
@@ -67,7 +67,7 @@ impl Transfer {
         }
     }
 
-    /// A new round has begun, unless we are in it already.
+    /// Starts a new round, unless it is the current one.
     pub(super) fn enter_round(&mut self, round: u8) {
         if round != self.round {
             self.round = round;
@@ -76,18 +76,18 @@ impl Transfer {
         }
     }
 
-    /// The digest of the whole, once everything is there.
-    pub(super) fn found(&self) -> Option<Digest> {
+    /// The digest of the transfer, when every segment has arrived.
+    pub(super) fn computed_digest(&self) -> Option<Digest> {
         (self.have.ones() == self.segments).then(|| self.digester.finish())
     }
 
-    /// Lets go of what only a running transfer needs.
+    /// Frees the state that only an active transfer needs.
     pub(super) fn end(&mut self) {
         self.have = Bitmap::default();
     }
 
-    /// Which segment begins at an offset. Compared before it is made a 32-bit number: an offset far behind the end
-    /// would otherwise pass for a small one, with a terabyte to be filled before it.
+    /// The index of the segment that starts at an offset. The offset is checked before it is converted to 32 bits: a
+    /// large one could otherwise be truncated to a valid index, with a terabyte to be filled before it.
     #[inline]
     fn index_of(&self, offset: u64) -> Option<u32> {
         let unit = self.unit as u64;
@@ -98,8 +98,8 @@ impl Transfer {
         (rest == 0 && index < u64::from(self.segments)).then_some(index as u32)
     }
 
-    /// Takes the segments of a packet, of `step` bytes each with their headers. They are copied to their places first
-    /// and digested there afterwards: turn by turn the digest would wait for the copies to reach the cache.
+    /// Stores the segments of a packet, of `step` bytes each with headers. All are copied first and digested
+    /// afterwards: alternating, the digest would wait for each copy to reach the cache.
     pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, prefetch: Prefetch) {
         if let Some(run) = self.take_next(payload, step, sink) {
             return self.digest_and_prefetch(run, sink, prefetch);
@@ -118,9 +118,9 @@ impl Transfer {
         self.digest(run, sink);
     }
 
-    /// Takes a packet whose segments are exactly those behind the end of the sink, as nearly all are, and returns
-    /// which they are; `None` when it is not such a packet, and nothing has changed then. What is noted is noted once
-    /// for all of them: written between the copies, it would wait with them for memory, which took a fifth more time.
+    /// Stores a packet whose segments continue the receive buffer exactly, the usual case, and returns their indices;
+    /// `None`, with no state changed, for any other packet. The state is updated once for all segments: updates
+    /// between the copies wait for memory, which took a fifth more time.
     fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) -> Option<Range<u32>> {
         let (first, whole) = (self.next, self.unit + wire::HEADER);
         let start = u64::from(first) * self.unit as u64;
@@ -142,7 +142,7 @@ impl Transfer {
             }
             expected.offset += self.unit as u64;
         }
-        // Each begins with a header, which was just read.
+        // Every segment has a header, as checked above.
         for segment in payload.chunks(whole) {
             sink.extend_from_slice(&segment[wire::HEADER..]);
         }
@@ -155,19 +155,19 @@ impl Transfer {
         Some(run)
     }
 
-    /// Digests the last segments of the sink, and meanwhile prefetches the places of as many that will follow them.
+    /// Digests the last segments of the receive buffer and prefetches the memory of as many segments behind them.
     fn digest_and_prefetch(&mut self, run: Range<u32>, sink: &[u8], prefetch: Prefetch) {
         let start = run.start as usize * self.unit;
         let (mut ahead, room) = (sink.len(), (self.total as usize).max(sink.len()));
         for (index, part) in run.zip(sink[start..].chunks(self.unit)) {
-            // Within the sink's capacity, which holds the total.
+            // Inside the capacity of the receive buffer, which holds the whole transfer.
             prefetch(sink.as_ptr().wrapping_add(ahead), part.len().min(room - ahead));
             ahead = room.min(ahead + part.len());
             self.digester.add(index, part);
         }
     }
 
-    /// Digests segments that have just been placed.
+    /// Digests segments that were just stored.
     fn digest(&mut self, run: Range<u32>, sink: &[u8]) {
         let start = run.start as usize * self.unit;
         let end = sink.len().min(run.end as usize * self.unit);
@@ -176,8 +176,8 @@ impl Transfer {
         }
     }
 
-    /// Puts one segment where it belongs and returns its index, if it was not there yet. Invalid offsets are ignored:
-    /// offsets that no segment has, wrong lengths, other transfers.
+    /// Stores one segment and returns its index, if it was missing. Invalid segments are ignored: invalid offsets,
+    /// wrong lengths, other transfers.
     #[inline]
     fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) -> Option<u32> {
         let (header, part) = Header::read(segment)?;
@@ -190,7 +190,7 @@ impl Transfer {
         self.next = index + 1;
         self.received += 1;
         self.unreported += 1;
-        // A straggler of an earlier round is data like any other, but says nothing about this round.
+        // A late segment of an earlier round is stored like any other, but does not count for this round.
         if header.round == self.round {
             self.highest = self.highest.max(index + 1);
         } else if header.round.wrapping_sub(self.round) < 128 {

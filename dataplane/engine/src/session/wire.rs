@@ -1,4 +1,4 @@
-//! The messages of the lossless protocol and their bytes.
+//! Messages of the lossless protocol, and their encoding.
 //!
 //! Every message is a UDP payload on [`crate::SESSION_PORT`] that starts with the same 12 bytes:
 //!
@@ -9,17 +9,17 @@
 //! └──────┴───────┴──────────┴────────────────┴──────────
 //! ```
 //!
-//! Numbers are big-endian. A sender draws 64 random bits for each transfer, its number. The tag is the upper half of
-//! it: enough for data, which is checked by its digest at the end. Every other message carries the whole number in
-//! front of its body, because it decides something. Data super-packets repeat the header in every MTU segment, so
+//! Integers are big-endian. A sender draws a random 64-bit number for each transfer. The tag is the upper half of it:
+//! enough for data, which the digest verifies at the end. Every other message contains the whole number in front of
+//! its body, because it changes the state of a session. Data super-packets repeat the header in every MTU segment, so
 //! that a link may lose any of them.
 
-use super::cadence::Cadence;
+use super::report_interval::ReportInterval;
 use super::{LEAST_UNIT, MAX_TRANSFER};
 use crate::digest::Digest;
 use crate::NodeId;
 
-/// Bytes in front of every body.
+/// Length of the header in front of every body, in bytes.
 pub(super) const HEADER: usize = 12;
 /// Bytes of the transfer's number, in front of the body of every message but data.
 pub(super) const NUMBER: usize = 8;
@@ -29,7 +29,7 @@ pub(super) const MANIFEST: usize = 4 + 8 + 2 + 1;
 pub(super) const LISTED: usize = 4;
 /// Bytes of a need's body before its runs.
 pub(super) const NEED: usize = 1 + 8;
-/// Reasons from the wire are cut to this many bytes; ours are shorter.
+/// Received reasons are truncated to this many bytes; those of this implementation are shorter.
 const LONGEST_REASON: usize = 512;
 /// Bytes of a run of segments in a need.
 pub(super) const RUN: usize = 8;
@@ -71,46 +71,50 @@ pub(super) const DATA: u8 = 3;
 /// A message that is not data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
-    /// Sender: what will come, and which nodes shall answer.
+    /// Sender: offers a transfer to the listed nodes, which must answer.
     Manifest { dest: u32, terms: Terms, listed: Vec<NodeId> },
-    /// Receiver: room for `capacity` bytes is there. When that is too little, the sender refuses us by name.
+    /// Receiver: accepts the offer with a buffer of `capacity` bytes. When that is too small, the sender ends the
+    /// receiver with a reason.
     Ready { capacity: u64 },
-    /// Sender: everything of this round is out, and this is the digest of the whole. Asks for [`Message::Need`] or
-    /// [`Message::Complete`].
+    /// Sender: all segments of this round were sent, and this is the digest of the transfer. Requests
+    /// [`Message::Need`] or [`Message::Complete`].
     SourceDone { digest: Digest },
-    /// Receiver: what is missing after this round. `last` closes the answer, which may take several messages.
+    /// Receiver: the segments that are missing after this round. `last` marks the end of the list, which may take
+    /// several messages.
     Need { last: bool, bytes: u64, runs: Vec<(u32, u32)> },
-    /// Receiver: every byte is there, and this is their digest, the same as the sender's.
+    /// Receiver: every byte has arrived, and their digest equals the sender's.
     Complete { bytes: u64, digest: Digest },
-    /// Receiver: how far this round has come.
+    /// Receiver: progress of this round.
     Progress(Progress),
-    /// Sender: this transfer is over for you. Not `known`: there is none of this number (any more).
+    /// Sender: the transfer has ended for this receiver. Not `known`: the sender has no transfer of this number (any
+    /// more).
     Abort { known: bool, reason: String },
-    /// Receiver: count me out. `failed` when something went wrong, or else it left on purpose.
+    /// Receiver: leaves the transfer. `failed` after an error, otherwise it left on purpose.
     Leave { failed: bool, reason: String },
-    /// Sender: I know that you are complete.
+    /// Sender: acknowledges [`Message::Complete`].
     Ack,
-    /// Sender: everything up to segment `offset` of this round is out; asks for [`Message::Progress`].
+    /// Sender: all segments of this round up to `offset` were sent; requests [`Message::Progress`].
     Poll,
-    /// Receiver, to the source it waits for: are you sending to `dest`?
+    /// Receiver, to the source that it waits for: requests an offer to `dest`.
     Solicit { dest: u32 },
-    /// Receiver: no receive call waits for what the manifest offers.
+    /// Receiver: no receive call waits for the offered transfer.
     Unclaimed,
 }
 
-/// What a sender offers.
+/// The parameters of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
     /// Bytes of payload.
     pub total: u64,
     /// Payload bytes of one segment.
     pub unit: u16,
-    /// How often to report.
-    pub cadence: Cadence,
+    /// The interval of progress reports.
+    pub interval: ReportInterval,
 }
 
 impl Terms {
-    /// Whether a transfer can be so: what it makes us allocate is then in proportion to what was asked for.
+    /// Whether the parameters are valid; the memory allocated for a valid offer is proportional to the capacity of
+    /// the receive call.
     fn possible(&self) -> bool {
         let unit = u64::from(self.unit);
         (1..=MAX_TRANSFER).contains(&self.total)
@@ -122,17 +126,17 @@ impl Terms {
 /// The body of [`Message::Progress`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// One more than the highest segment of this round that arrived (or that a poll named).
+    /// One more than the highest segment of this round that arrived or that a poll named.
     pub highest: u32,
-    /// Segments that arrived since the start, duplicates too.
+    /// Number of segments that arrived since the start, duplicates included.
     pub received: u64,
-    /// Bytes of payload that are there.
+    /// Bytes of payload that have arrived.
     pub bytes: u64,
-    /// Receiver's clock, in nanoseconds from its own origin: only differences mean anything.
+    /// Clock of the receiver in nanoseconds from an arbitrary origin: only differences are meaningful.
     pub clock: u64,
-    /// Nanoseconds for which the newest segment has been waiting to be reported.
+    /// Nanoseconds between the arrival of the newest segment and this report.
     pub hold: u64,
-    /// Answers a poll.
+    /// Whether it is the reply to a poll.
     pub polled: bool,
 }
 
@@ -161,7 +165,7 @@ impl Message {
                 out.extend_from_slice(&dest.to_be_bytes());
                 out.extend_from_slice(&terms.total.to_be_bytes());
                 out.extend_from_slice(&terms.unit.to_be_bytes());
-                out.push(terms.cadence.to_byte());
+                out.push(terms.interval.to_byte());
                 for node in listed {
                     out.extend_from_slice(&node.to_be_bytes());
                 }
@@ -194,8 +198,7 @@ impl Message {
         }
     }
 
-    /// Reads a transfer's number and a body; `None` for kinds we do not know, for bodies cut short, and for what
-    /// cannot be.
+    /// Reads the number of a transfer and a body; `None` for unknown kinds, truncated bodies and invalid values.
     pub(super) fn read(kind: u8, body: &[u8]) -> Option<(u64, Self)> {
         let mut body = Reader(body);
         let number = body.u64()?;
@@ -205,7 +208,7 @@ impl Message {
                 terms: Some(Terms {
                     total: body.u64()?,
                     unit: body.u16()?,
-                    cadence: Cadence::from_byte(body.u8()?),
+                    interval: ReportInterval::from_byte(body.u8()?),
                 })
                 .filter(Terms::possible)?,
                 listed: body.rest(LISTED, |entry| entry.u32())?,
@@ -215,7 +218,8 @@ impl Message {
             5 => {
                 let (last, bytes) = (body.u8()? != 0, body.u64()?);
                 let runs = body.rest(RUN, |entry| Some((entry.u32()?, entry.u32()?)))?;
-                // In ascending order and apart, so that going through them is bounded by the transfer's length.
+                // Runs must be ascending and disjoint, so that the time to process them is bounded by the length of
+                // the transfer.
                 let mut end = 0;
                 for &(first, count) in &runs {
                     (count > 0 && u64::from(first) >= end).then_some(())?;
@@ -309,7 +313,7 @@ mod tests {
     use super::*;
 
     fn terms() -> Terms {
-        Terms { total: 1 << 40, unit: 1460, cadence: Cadence::for_receivers(35) }
+        Terms { total: 1 << 40, unit: 1460, interval: ReportInterval::for_receivers(35) }
     }
 
     fn messages() -> Vec<Message> {
@@ -344,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_survives_its_bytes() {
+    fn every_message_is_read_as_it_was_written() {
         for message in messages() {
             let bytes = bytes_of(&message);
             assert_eq!(Message::read(message.kind(), &bytes), Some((7, message.clone())));
@@ -359,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_that_cannot_be_are_refused_before_anything_is_allocated() {
+    fn invalid_manifests_are_refused_before_anything_is_allocated() {
         let good = terms();
         let bad = [
             Terms { total: 0, ..good },
@@ -386,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_cut() {
+    fn long_reasons_are_truncated() {
         let leave = Message::Leave { failed: true, reason: "x".repeat(60_000) };
         let Some((_, Message::Leave { reason, .. })) = Message::read(8, &bytes_of(&leave)) else {
             panic!("a leave")

@@ -1,10 +1,9 @@
 //! The Internet checksum (RFC 1071).
 
-/// Adds bytes to a running sum, as big-endian 16-bit words; an odd last byte counts as the high half.
+/// Adds bytes to a running sum, as big-endian 16-bit words; an odd last byte is the high byte.
 ///
-/// Ones' complement addition is the same for any word size and for any byte order (RFC 1071, section 2). So words of
-/// 32 bits are added in the machine's own order, which compilers turn into vector instructions, and the result alone is
-/// folded and swapped.
+/// Ones' complement addition does not depend on word size and byte order (RFC 1071, section 2). Words of 32 bits are
+/// therefore added in the machine's byte order, which compilers vectorise, and only the result is folded and swapped.
 #[must_use]
 pub fn sum(bytes: &[u8], start: u32) -> u32 {
     let words = bytes.chunks_exact(4);
@@ -16,7 +15,7 @@ pub fn sum(bytes: &[u8], start: u32) -> u32 {
     fold_wide(u64::from(start) + u64::from(folded))
 }
 
-/// Folds a sum and complements it: the value that goes into a header.
+/// Folds a sum and complements it: the checksum field of a header.
 #[must_use]
 pub const fn finish(sum: u32) -> u16 {
     !fold(sum)

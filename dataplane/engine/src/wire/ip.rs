@@ -8,7 +8,7 @@ pub(crate) const UDP: u8 = 17;
 
 /// Bytes of a header without options.
 pub(crate) const HEADER: usize = 20;
-/// Time to live of packets that we make: the longest possible, since rings are long.
+/// Time to live of packets that the engine creates: the maximum, for paths in large rings.
 const OUR_TTL: u8 = 255;
 
 /// The fields that forwarding needs.
@@ -22,7 +22,7 @@ pub(crate) struct Ipv4 {
     pub fragment: bool,
 }
 
-/// Reads the header. Fails on anything else than IPv4 and on lengths that contradict each other.
+/// Reads the header. Fails when the packet is not IPv4 or its lengths contradict each other.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Ipv4, PacketError> {
     let Some(&first) = bytes.first() else {
         return Err(PacketError::Malformed);
@@ -58,18 +58,18 @@ pub(crate) fn emit(out: &mut [u8], src: u32, dst: u32, protocol: u8, total_len: 
     out[9] = protocol;
     out[12..16].copy_from_slice(&src.to_be_bytes());
     out[16..20].copy_from_slice(&dst.to_be_bytes());
-    seal(&mut out[..HEADER]);
+    write_checksum(&mut out[..HEADER]);
 }
 
-/// Computes the header's checksum anew.
-pub(crate) fn seal(header: &mut [u8]) {
+/// Computes the checksum of the header.
+pub(crate) fn write_checksum(header: &mut [u8]) {
     header[10..12].fill(0);
     let value = checksum::of(header);
     header[10..12].copy_from_slice(&value.to_be_bytes());
 }
 
-/// Takes `spent` from the TTL and updates the checksum (RFC 1624).
-pub(crate) fn spend_ttl(header: &mut [u8], spent: u8) {
+/// Reduces the TTL by `spent` and updates the checksum (RFC 1624).
+pub(crate) fn reduce_ttl(header: &mut [u8], spent: u8) {
     let old = u16::from_be_bytes([header[8], header[9]]);
     header[8] = header[8].saturating_sub(spent);
     let new = u16::from_be_bytes([header[8], header[9]]);
@@ -77,7 +77,8 @@ pub(crate) fn spend_ttl(header: &mut [u8], spent: u8) {
     header[10..12].copy_from_slice(&checksum::update(sum, old, new).to_be_bytes());
 }
 
-/// What a packet larger than one segment would be on a wire: fragments of a multiple of 8 bytes (RFC 791).
+/// The number of fragments of a packet that exceeds the MTU, whose payloads are multiples of 8 bytes (RFC 791), and
+/// the sum of their lengths in bytes.
 pub(crate) fn as_fragments(len: usize, ihl: usize, mtu: usize) -> (usize, usize) {
     let room = mtu.saturating_sub(ihl) & !7;
     if len <= mtu || room == 0 {

@@ -5,16 +5,16 @@ pub(crate) mod ip;
 
 use thiserror::Error;
 
-/// Why bytes are no packet that the overlay carries.
+/// Why the engine refuses a packet.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum PacketError {
     /// Not IPv4.
     #[error("not an IPv4 packet")]
     NotIpv4,
-    /// Lengths that contradict each other, or a header cut short.
+    /// Length fields contradict each other, or a header is truncated.
     #[error("truncated or contradictory headers")]
     Malformed,
-    /// A super-packet of a kind that does not go with its protocol, or without a segment size.
+    /// The type of a super-packet does not match its protocol, or its segment size is missing.
     #[error("segmentation that does not fit the packet")]
     BadSegmentation,
 }

@@ -1,4 +1,4 @@
-//! Nodes, links, routes and groups: what a lab is made of, and how it loses parts of itself.
+//! Build a lab of nodes, links, routes and groups, and change it: restarts, outages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use nm_engine::{
     Pool,
 };
 
-use super::{Inbox, Lab, Node};
+use super::{Lab, Node, NodeOutput};
 use crate::{topology, Random, Wire};
 
 impl Lab {
@@ -21,7 +21,7 @@ impl Lab {
             nodes: BTreeMap::new(),
             edges: BTreeSet::new(),
             wires: BTreeMap::new(),
-            flying: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             departures: 0,
             random: Random::new(seed),
         };
@@ -67,18 +67,20 @@ impl Lab {
         lab
     }
 
-    /// Puts a node into the lab: a new one, or a new life of one that was killed.
+    /// Adds a node to the lab: a new one, or a new incarnation of one that was stopped.
     pub fn start_node(&mut self, config: NodeConfig) {
         let id = config.node_id;
-        self.nodes
-            .insert(id, Node { engine: Engine::new(config), inbox: Inbox::default(), far: BTreeMap::new() });
+        self.nodes.insert(
+            id,
+            Node { engine: Engine::new(config), output: NodeOutput::default(), neighbours: BTreeMap::new() },
+        );
         let edges: Vec<_> = self.edges.iter().copied().filter(|&(a, b)| a == id || b == id).collect();
         for (a, b) in edges {
             self.bring_up(a, b);
         }
     }
 
-    /// Connects two nodes; the link is up at once and has no impairments.
+    /// Connects two nodes; the link is up immediately and has no impairments.
     pub fn connect(&mut self, a: NodeId, b: NodeId, wire: Wire) {
         self.edges.insert((a.min(b), a.max(b)));
         self.wires.insert((a.min(b), a.max(b)), wire);
@@ -90,10 +92,10 @@ impl Lab {
             return;
         }
         let (here, there) = (self.add_link(a, b), self.add_link(b, a));
-        for (node, link, far) in [(a, here, (b, there)), (b, there, (a, here))] {
+        for (node, link, far_end) in [(a, here, (b, there)), (b, there, (a, here))] {
             let now = self.now;
             self.with(node, |node, io| {
-                node.far.insert(link, far);
+                node.neighbours.insert(link, far_end);
                 node.engine.handle_link_state(now, link, true, io);
             });
         }
@@ -113,12 +115,12 @@ impl Lab {
         self.wires.insert((a.min(b), a.max(b)), wire);
     }
 
-    /// Puts impairments on the link from `from` to `to`.
+    /// Sets the impairments of the link from `from` to `to`.
     pub fn shape(&mut self, from: NodeId, to: NodeId, spec: LinkSpec) {
         self.command(from, Command::SetLink { remote: to, spec }).expect("a known link");
     }
 
-    /// Puts the same impairments on every link, both ways.
+    /// Sets the same impairments on every link, in both directions.
     pub fn shape_all(&mut self, spec: &LinkSpec) {
         for (a, b) in self.edges.clone() {
             self.shape(a, b, spec.clone());
@@ -126,7 +128,7 @@ impl Lab {
         }
     }
 
-    /// Gives every node a table of next hops on shortest paths.
+    /// Installs a forwarding table with shortest paths at every node.
     pub fn install_shortest_routes(&mut self) {
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         let size = nodes.iter().max().map_or(0, |max| *max as usize + 1);
@@ -145,7 +147,7 @@ impl Lab {
         }
     }
 
-    /// Makes a group with a shortest-path tree, tells every node, and lets the members join.
+    /// Creates a group with a shortest-path tree, installs it at every node, and makes the members join.
     pub fn group(&mut self, group_id: u32, source: NodeId, members: &[NodeId]) -> Ipv4Addr {
         let group_ip = Ipv4Addr::new(239, 255, (group_id >> 8) as u8, group_id as u8);
         let children = topology::shortest_tree(&self.edges, source, members);
@@ -167,24 +169,28 @@ impl Lab {
         group_ip
     }
 
-    /// Stops a node without a word: its neighbours' links go down.
+    /// Stops a node without messages to its peers: its neighbours' links go down.
     pub fn kill(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(&id) else {
             return;
         };
-        for (neighbour, link) in node.far.into_values() {
+        for (neighbour, link) in node.neighbours.into_values() {
             let now = self.now;
             self.with(neighbour, |node, io| node.engine.handle_link_state(now, link, false, io));
         }
     }
 
-    /// Takes the link between two nodes down, or up again.
+    /// Sets the link between two nodes down or up.
     pub fn set_link(&mut self, a: NodeId, b: NodeId, up: bool) {
         for (node, other) in [(a, b), (b, a)] {
             let now = self.now;
             self.with(node, |node, io| {
-                let links: Vec<LinkId> =
-                    node.far.iter().filter(|(_, far)| far.0 == other).map(|(&id, _)| id).collect();
+                let links: Vec<LinkId> = node
+                    .neighbours
+                    .iter()
+                    .filter(|(_, far_end)| far_end.0 == other)
+                    .map(|(&id, _)| id)
+                    .collect();
                 for link in links {
                     node.engine.handle_link_state(now, link, up, io);
                 }

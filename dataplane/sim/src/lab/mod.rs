@@ -1,4 +1,4 @@
-//! The lab itself: engines, wires, the clock, and what came out.
+//! The simulated lab: engines, wires, the virtual clock, and the outputs of the nodes.
 
 mod build;
 mod traffic;
@@ -10,28 +10,28 @@ use nm_engine::{Delivery, Engine, Event, Instant, Io, LinkId, NodeId, Packet, Se
 
 use crate::{Random, Wire};
 
-/// Virtual time after which a run is taken for hung.
+/// Virtual time in nanoseconds after which a run is considered to hang.
 const RUN_LIMIT_NS: u64 = 600_000_000_000;
 
-/// What a node has handed out, until a test takes it.
+/// The outputs of a node until a test reads them.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub struct NodeOutput {
     /// Packets for the application, with the header as it would be written to TUN.
     pub tun: Vec<Vec<u8>>,
     /// Messages for receivers.
     pub deliveries: Vec<Delivery>,
     /// Events, in order.
     pub events: Vec<Event>,
-    /// What receiving sessions brought, which their events hand over.
+    /// Received bytes of sessions, from their events.
     pub data: BTreeMap<SessionId, Arc<Vec<u8>>>,
 }
 
 #[derive(Debug)]
 struct Node {
     engine: Engine,
-    inbox: Inbox,
-    /// The neighbour behind each link, and its link to us.
-    far: BTreeMap<LinkId, (NodeId, LinkId)>,
+    output: NodeOutput,
+    /// The neighbour of each link, and the neighbour's id of the same link.
+    neighbours: BTreeMap<LinkId, (NodeId, LinkId)>,
 }
 
 /// A network of engines in virtual time.
@@ -42,14 +42,14 @@ pub struct Lab {
     nodes: BTreeMap<NodeId, Node>,
     edges: BTreeSet<(NodeId, NodeId)>,
     wires: BTreeMap<(NodeId, NodeId), Wire>,
-    /// Packets on the way, by arrival and order of departure.
-    flying: BTreeMap<(Instant, u64), (NodeId, LinkId, Packet)>,
+    /// Packets in flight, by arrival time and order of departure.
+    in_flight: BTreeMap<(Instant, u64), (NodeId, LinkId, Packet)>,
     departures: u64,
     random: Random,
 }
 
 impl Lab {
-    /// Lets time pass until a session of a node has ended. False when it did not within ten virtual minutes.
+    /// Advances time until a session of a node has ended. False when it has not within ten virtual minutes.
     pub fn run_until_finished(&mut self, node: NodeId, session: SessionId) -> bool {
         self.run_until(|lab| {
             lab.has_event(
@@ -59,16 +59,16 @@ impl Lab {
         })
     }
 
-    /// Whether a node has (untaken) an event.
+    /// Whether the unread outputs of a node contain an event.
     pub fn has_event(&self, node: NodeId, wanted: impl Fn(&Event) -> bool) -> bool {
-        self.nodes.get(&node).is_some_and(|node| node.inbox.events.iter().any(wanted))
+        self.nodes.get(&node).is_some_and(|node| node.output.events.iter().any(wanted))
     }
 
-    /// Lets time pass until a condition holds. False when it did not within ten virtual minutes.
+    /// Advances time until a condition holds. False when it does not within ten virtual minutes.
     pub fn run_until(&mut self, condition: impl Fn(&Self) -> bool) -> bool {
         let limit = self.now.plus_nanos(RUN_LIMIT_NS);
         loop {
-            self.settle();
+            self.process_due();
             if condition(self) {
                 return true;
             }
@@ -79,28 +79,28 @@ impl Lab {
         }
     }
 
-    /// Lets an amount of virtual time pass.
+    /// Advances virtual time by `nanos` nanoseconds.
     pub fn run_for(&mut self, nanos: u64) {
         let end = self.now.plus_nanos(nanos);
         loop {
-            self.settle();
+            self.process_due();
             match self.next_instant() {
                 Some(next) if next <= end => self.now = next.max(self.now),
                 _ => break,
             }
         }
         self.now = end;
-        self.settle();
+        self.process_due();
     }
 
     fn next_instant(&self) -> Option<Instant> {
-        let arrivals = self.flying.keys().next().map(|(at, _)| *at);
+        let arrivals = self.in_flight.keys().next().map(|(at, _)| *at);
         let deadlines = self.nodes.values().filter_map(|node| node.engine.poll_deadline());
         arrivals.into_iter().chain(deadlines).min()
     }
 
-    /// Does everything that is due now.
-    fn settle(&mut self) {
+    /// Processes all packets and deadlines that are due.
+    fn process_due(&mut self) {
         let now = self.now;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.with(id, |node, io| {
@@ -110,53 +110,54 @@ impl Lab {
             });
         }
         loop {
-            self.land(now);
+            self.deliver_arrived(now);
             let mut produced = false;
             for id in self.nodes.keys().copied().collect::<Vec<_>>() {
                 produced |= self.with(id, |node, io| node.engine.poll_transmit(now, io)).unwrap_or(false);
             }
-            if !produced && self.flying.keys().next().is_none_or(|(at, _)| *at > now) {
+            if !produced && self.in_flight.keys().next().is_none_or(|(at, _)| *at > now) {
                 return;
             }
         }
     }
 
-    /// Hands over every packet that has arrived.
-    fn land(&mut self, now: Instant) {
-        while let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= now) {
+    /// Delivers every packet that has arrived.
+    fn deliver_arrived(&mut self, now: Instant) {
+        while let Some(entry) = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now) {
             let (id, link, packet) = entry.remove();
             self.with(id, |node, io| node.engine.handle_link(now, link, packet, io));
         }
     }
 
-    /// Does something with a node and carries out what came of it.
+    /// Calls `action` with a node and executes the outputs.
     fn with<T>(&mut self, id: NodeId, action: impl FnOnce(&mut Node, &mut Io) -> T) -> Option<T> {
         let node = self.nodes.get_mut(&id)?;
         let result = action(node, &mut self.io);
         for event in self.io.events.drain(..) {
             if let Event::SessionFinished { report, data: Some(data) } = &event {
-                node.inbox.data.insert(report.session, Arc::clone(&data.0));
+                node.output.data.insert(report.session, Arc::clone(&data.0));
             }
-            node.inbox.events.push(event);
+            node.output.events.push(event);
         }
-        node.inbox.deliveries.append(&mut self.io.deliveries);
+        node.output.deliveries.append(&mut self.io.deliveries);
         for packet in self.io.tun.drain(..) {
             let mut head = [0; nm_engine::MAX_IP_HEADER];
             let ihl = packet.patched_ip_header(&mut head);
-            node.inbox.tun.push([&head[..ihl], &packet.bytes()[ihl..]].concat());
+            node.output.tun.push([&head[..ihl], &packet.bytes()[ihl..]].concat());
             self.io.pool.put(packet);
         }
         for (link, packet) in self.io.transmits.drain(..) {
-            let Some(&(far, far_link)) = node.far.get(&link) else {
+            let Some(&(neighbour, far_link)) = node.neighbours.get(&link) else {
                 self.io.pool.put(packet);
                 continue;
             };
-            let Some(wire) = self.wires.get(&(id.min(far), id.max(far))) else {
+            let Some(wire) = self.wires.get(&(id.min(neighbour), id.max(neighbour))) else {
                 continue;
             };
             for (delay, part) in wire.carry(packet, &mut self.random, &mut self.io.pool) {
                 self.departures += 1;
-                self.flying.insert((self.now.plus_nanos(delay), self.departures), (far, far_link, part));
+                self.in_flight
+                    .insert((self.now.plus_nanos(delay), self.departures), (neighbour, far_link, part));
             }
         }
         Some(result)

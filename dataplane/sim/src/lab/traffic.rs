@@ -1,4 +1,4 @@
-//! What tests do with a running lab: commands, packets, transfers, and looking at the outcome.
+//! Operations of tests on a running lab: commands, packets, transfers, and reading results.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use nm_engine::{
     SessionReport, SharedBytes, VnetHeader,
 };
 
-use super::{Inbox, Lab};
+use super::{Lab, NodeOutput};
 
 impl Lab {
-    /// Gives a node a command.
+    /// Executes a command at a node.
     ///
     /// # Errors
     ///
@@ -19,18 +19,18 @@ impl Lab {
     ///
     /// # Panics
     ///
-    /// When the node does not exist (any more).
+    /// When the node does not exist or was stopped.
     pub fn command(&mut self, node: NodeId, command: Command) -> Result<CommandOutput, CommandError> {
         let now = self.now;
-        self.with(node, |node, io| node.engine.handle_command(now, command, io)).expect("a living node")
+        self.with(node, |node, io| node.engine.handle_command(now, command, io)).expect("the node exists")
     }
 
-    /// Lets a node's application send an IP packet.
+    /// Sends an IP packet from the application of a node.
     pub fn send_ip(&mut self, node: NodeId, bytes: &[u8], vnet: VnetHeader) {
         let now = self.now;
         self.with(node, |node, io| {
             let mut packet = io.pool.get();
-            packet.fill(bytes, vnet).expect("a fresh buffer");
+            packet.fill(bytes, vnet).expect("a new buffer");
             node.engine.handle_tun(now, packet, io);
         });
     }
@@ -81,7 +81,7 @@ impl Lab {
         self.now
     }
 
-    /// How a session of a node stands.
+    /// The progress of a session of a node.
     pub fn report(&mut self, node: NodeId, session: SessionId) -> SessionReport {
         match self.command(node, Command::SessionReport { session }) {
             Ok(CommandOutput::Report(report)) => *report,
@@ -89,23 +89,23 @@ impl Lab {
         }
     }
 
-    /// Takes what a session of a node received.
+    /// Returns and removes the bytes that a session of a node received.
     ///
     /// # Panics
     ///
-    /// When it is not complete, or was taken before.
+    /// When the session is not complete, or the bytes were removed before.
     pub fn data(&mut self, node: NodeId, session: SessionId) -> Arc<Vec<u8>> {
         self.received(node, session).unwrap_or_else(|| panic!("node {node} has no data of session {session}"))
     }
 
-    /// Takes what a session of a node received, if it is complete.
+    /// Returns and removes the bytes that a session of a node received, if it is complete.
     pub fn received(&mut self, node: NodeId, session: SessionId) -> Option<Arc<Vec<u8>>> {
-        self.nodes.get_mut(&node)?.inbox.data.remove(&session)
+        self.nodes.get_mut(&node)?.output.data.remove(&session)
     }
 
-    /// Takes what a node has handed out so far.
-    pub fn take(&mut self, node: NodeId) -> Inbox {
-        self.nodes.get_mut(&node).map(|node| std::mem::take(&mut node.inbox)).unwrap_or_default()
+    /// Returns and removes the outputs of a node so far.
+    pub fn take(&mut self, node: NodeId) -> NodeOutput {
+        self.nodes.get_mut(&node).map(|node| std::mem::take(&mut node.output)).unwrap_or_default()
     }
 
     /// A node's counters.

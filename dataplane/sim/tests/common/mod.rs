@@ -1,6 +1,6 @@
 //! Packets for tests, built and checked byte by byte.
 
-#![allow(dead_code, reason = "every test file takes what it needs")]
+#![allow(dead_code, reason = "each test file uses a part of them")]
 
 use nm_engine::wire::checksum;
 

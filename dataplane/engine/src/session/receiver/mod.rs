@@ -1,32 +1,32 @@
 //! The receiving side of a session.
 //!
 //! ```text
-//!  Waiting ──offer taken──▶ Active ──every byte, digest as the sender's──▶ Complete
+//!  Waiting ──offer accepted──▶ Active ──every byte, digest as the sender's──▶ Complete
 //!     ▲                       │ └──digest differs, silence, Abort──▶ Failed, TimedOut
-//!     └──there is none────────┘
+//!     └──unknown transfer─────┘
 //! ```
 //!
-//! Bytes go straight from the packet into the sink, which is as large as the caller said and is handed out
-//! without a copy. What arrives twice is counted and thrown away; what arrives early waits at its place.
+//! Payload is copied from the packet into the receive buffer, which has the capacity that the caller stated and is
+//! returned without a copy. Duplicates are counted and discarded; segments out of order are stored at their offsets.
 
 mod verify;
 
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::session::outbox::{Envelope, Outbox, IP_UDP};
 use crate::session::report::{PeerReport, Role, SessionReport, SessionState};
+use crate::session::send_queue::{Envelope, SendQueue, IP_UDP};
 use crate::session::transfer::Transfer;
 use crate::session::wire::{self, Header, Message, Progress, Terms};
 use crate::{Event, Instant, Io, NodeId, Packet, Pool, ReceivedBytes, SessionConfig, SessionId};
 
 const MS: u64 = 1_000_000;
-/// The first and the longest pause before something is said again that the sender may have missed.
-const NUDGE_NS: (u64, u64) = (50 * MS, 1_000 * MS);
-/// After so much silence in the middle of a transfer we say that we are here: a sender that was restarted then says
-/// that it knows nothing of us, which is better than to wait for it.
+/// Shortest and longest interval between retransmissions of the state, which the sender may have missed.
+const RETRANSMIT_NS: (u64, u64) = (50 * MS, 1_000 * MS);
+/// Time without a message during a transfer after which the receiver sends its state: a restarted sender then replies
+/// that the transfer is unknown, and the receiver need not wait for its timeout.
 const SILENCE_NS: u64 = 1_000 * MS;
-/// Messages that one answer about missing segments may take; the rest is told after the next round.
+/// Most messages of one reply about missing segments; further runs are sent after the next round.
 const NEED_MESSAGES: usize = 64;
 
 #[derive(Debug)]
@@ -40,15 +40,15 @@ pub(in crate::session) struct Receiver {
     reason: String,
     sink: Vec<u8>,
     transfer: Option<Transfer>,
-    /// The digest of what arrived, once that is everything.
+    /// The digest of the received bytes, when all have arrived.
     digest: Digest,
-    /// The number of an offer that was taken and turned out to be none.
+    /// The number of an accepted offer that proved invalid.
     dropped: Option<u64>,
     created: Instant,
-    heard: Instant,
+    last_received: Instant,
     finished: Option<Instant>,
-    /// When we say again what the sender may have missed, and the pause before that.
-    nudge: Option<(Instant, u64)>,
+    /// The time of the next retransmission of the state, and the interval before it.
+    retransmit: Option<(Instant, u64)>,
 }
 
 impl Receiver {
@@ -74,9 +74,9 @@ impl Receiver {
             digest: Digest::default(),
             dropped: None,
             created: now,
-            heard: now,
+            last_received: now,
             finished: None,
-            nudge: Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0)),
+            retransmit: Some((now.plus_nanos(RETRANSMIT_NS.0), RETRANSMIT_NS.0)),
         }
     }
 
@@ -88,60 +88,60 @@ impl Receiver {
         self.state.is_final()
     }
 
-    /// Whether it has ended and has nothing to repeat.
+    /// Whether it has ended and retransmits nothing.
     pub(in crate::session) fn is_over(&self) -> bool {
-        self.is_final() && self.nudge.is_none()
+        self.is_final() && self.retransmit.is_none()
     }
 
-    /// The number of the transfer that it has taken.
+    /// The number of the transfer that it accepted.
     pub(in crate::session) fn number(&self) -> Option<u64> {
         self.transfer.as_ref().map(|transfer| transfer.number)
     }
 
-    /// The number of an offer that it no longer has, once.
+    /// The number of an offer that proved invalid; returned once.
     pub(in crate::session) fn take_dropped(&mut self) -> Option<u64> {
         self.dropped.take()
     }
 
-    // ------------------------------------------------------------------------------------------- invitation
+    // ------------------------------------------------------------------------------------------- offers
 
-    /// The sender has something for us: takes it, or says why not.
+    /// Accepts an offer, or refuses it with a reason.
     pub(in crate::session) fn accept(
         &mut self,
         now: Instant,
         number: u64,
         terms: Terms,
-        outbox: &mut Outbox,
+        queue: &mut SendQueue,
         io: &mut Io,
     ) {
-        self.heard = now;
+        self.last_received = now;
         let total = terms.total;
         self.transfer = Some(Transfer::new(now, number, terms, total <= self.capacity));
-        self.answer(Message::Ready { capacity: self.capacity }, outbox, &mut io.pool);
+        self.answer(Message::Ready { capacity: self.capacity }, queue, &mut io.pool);
         if total > self.capacity {
             let reason = format!("the transfer has {total} bytes, there is room for {}", self.capacity);
-            self.end(now, SessionState::Failed, reason, outbox.node_id, io);
+            self.end(now, SessionState::Failed, reason, queue.node_id, io);
         } else {
             self.state = SessionState::Active;
-            self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
+            self.retransmit = Some((now.plus_nanos(RETRANSMIT_NS.0), RETRANSMIT_NS.0));
         }
     }
 
-    /// The sender is alive, though it has nothing to say to us.
-    pub(in crate::session) fn mark_heard(&mut self, now: Instant) {
-        self.heard = now;
+    /// Records a message of the sender that needs no reply.
+    pub(in crate::session) fn mark_received(&mut self, now: Instant) {
+        self.last_received = now;
     }
 
-    /// The invitation came again: says again what we said.
-    pub(in crate::session) fn invited_again(&mut self, now: Instant, outbox: &mut Outbox, pool: &mut Pool) {
-        self.heard = now;
-        self.say_state(outbox, pool);
+    /// Replies to a repeated offer with the current state.
+    pub(in crate::session) fn invited_again(&mut self, now: Instant, queue: &mut SendQueue, pool: &mut Pool) {
+        self.last_received = now;
+        self.send_state(queue, pool);
     }
 
-    /// Says how we stand.
-    pub(in crate::session) fn say_state(&self, outbox: &mut Outbox, pool: &mut Pool) {
+    /// Sends the message of the current state.
+    pub(in crate::session) fn send_state(&self, queue: &mut SendQueue, pool: &mut Pool) {
         let message = match self.state {
-            SessionState::Waiting => return self.solicit(outbox, pool),
+            SessionState::Waiting => return self.solicit(queue, pool),
             SessionState::Active => Message::Ready { capacity: self.capacity },
             SessionState::Complete => self.complete_message(),
             SessionState::Failed | SessionState::TimedOut => {
@@ -149,44 +149,44 @@ impl Receiver {
             }
             SessionState::Left => Message::Leave { failed: false, reason: self.reason.clone() },
         };
-        self.answer(message, outbox, pool);
+        self.answer(message, queue, pool);
     }
 
     // ----------------------------------------------------------------------------------------------- data
 
-    /// Takes a packet of data segments. True when that ended the session.
+    /// Processes a packet of data segments. True when it ended the session.
     pub(in crate::session) fn data(
         &mut self,
         now: Instant,
         packet: &Packet,
-        outbox: &mut Outbox,
+        queue: &mut SendQueue,
         io: &mut Io,
     ) -> bool {
-        self.heard = now;
+        self.last_received = now;
         let Some(transfer) = self.transfer.as_mut().filter(|_| self.state == SessionState::Active) else {
             return false;
         };
         let payload = packet.payload();
         let step = if packet.vnet().is_super() { usize::from(packet.vnet().gso_size) } else { payload.len() };
         transfer.started.get_or_insert(now);
-        transfer.take(payload, step, &mut self.sink, outbox.prefetch);
+        transfer.take(payload, step, &mut self.sink, queue.prefetch);
         transfer.last_arrival = now;
-        self.nudge = Some((now.plus_nanos(SILENCE_NS), SILENCE_NS));
-        if self.verify(now, outbox, io) {
+        self.retransmit = Some((now.plus_nanos(SILENCE_NS), SILENCE_NS));
+        if self.verify(now, queue, io) {
             return true;
         }
         let Some(transfer) = &mut self.transfer else {
             return false;
         };
-        if transfer.unreported >= transfer.cadence.segments(transfer.received) {
-            self.report_progress(now, false, outbox, &mut io.pool);
+        if transfer.unreported >= transfer.interval.segments(transfer.received) {
+            self.report_progress(now, false, queue, &mut io.pool);
         } else if transfer.report_due.is_none() {
-            transfer.report_due = Some(now.plus_nanos(transfer.cadence.nanos()));
+            transfer.report_due = Some(now.plus_nanos(transfer.interval.nanos()));
         }
         false
     }
 
-    fn report_progress(&mut self, now: Instant, polled: bool, outbox: &mut Outbox, pool: &mut Pool) {
+    fn report_progress(&mut self, now: Instant, polled: bool, queue: &mut SendQueue, pool: &mut Pool) {
         let Some(transfer) = &mut self.transfer else {
             return;
         };
@@ -200,21 +200,21 @@ impl Receiver {
             hold: now.nanos_since(transfer.last_arrival),
             polled,
         };
-        self.answer(Message::Progress(progress), outbox, pool);
+        self.answer(Message::Progress(progress), queue, pool);
     }
 
-    // ------------------------------------------------------------------------------------------- questions
+    // ------------------------------------------------------------------------------------------- messages
 
-    /// Takes a message of the sender.
+    /// Processes a message of the sender.
     pub(in crate::session) fn handle(
         &mut self,
         now: Instant,
         header: Header,
         message: &Message,
-        outbox: &mut Outbox,
+        queue: &mut SendQueue,
         io: &mut Io,
     ) {
-        self.heard = now;
+        self.last_received = now;
         match message {
             Message::Poll if self.state == SessionState::Active => {
                 if let Some(transfer) = &mut self.transfer {
@@ -222,42 +222,44 @@ impl Receiver {
                     transfer.highest =
                         transfer.highest.max(header.offset.min(u64::from(transfer.segments)) as u32);
                 }
-                self.report_progress(now, true, outbox, &mut io.pool);
+                self.report_progress(now, true, queue, &mut io.pool);
             }
             Message::SourceDone { digest } if self.state == SessionState::Active => {
-                self.promise(*digest);
-                if !self.judge(now, outbox, io) {
-                    self.tell_missing(header.round, outbox, &mut io.pool);
+                self.set_expected_digest(*digest);
+                if !self.compare_digests(now, queue, io) {
+                    self.send_missing(header.round, queue, &mut io.pool);
                 }
             }
-            Message::Poll | Message::SourceDone { .. } => self.invited_again(now, outbox, &mut io.pool),
-            Message::Ack if self.is_final() => self.nudge = None,
-            Message::Abort { known: false, .. } if self.is_untouched() => self.wait_again(now, outbox, io),
+            Message::Poll | Message::SourceDone { .. } => self.invited_again(now, queue, &mut io.pool),
+            Message::Ack if self.is_final() => self.retransmit = None,
+            Message::Abort { known: false, .. } if self.has_no_data() => {
+                self.return_to_waiting(now, queue, io)
+            }
             Message::Abort { reason, .. } => {
-                self.nudge = None;
+                self.retransmit = None;
                 if !self.is_final() {
-                    self.end(now, SessionState::Failed, reason.clone(), outbox.node_id, io);
+                    self.end(now, SessionState::Failed, reason.clone(), queue.node_id, io);
                 }
             }
             _ => {}
         }
     }
 
-    /// Whether an offer was taken of which nothing has come yet.
-    fn is_untouched(&self) -> bool {
+    /// Whether an offer was accepted and no data of it has arrived.
+    fn has_no_data(&self) -> bool {
         let nothing = |transfer: &Transfer| transfer.started.is_none();
         self.state == SessionState::Active && self.transfer.as_ref().is_some_and(nothing)
     }
 
-    /// What was taken is no offer: a copy of an old one that was still on its way, or its sender was restarted.
-    fn wait_again(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+    /// Waits for an offer again: the accepted one was a delayed duplicate, or its sender was restarted.
+    fn return_to_waiting(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) {
         self.dropped = self.transfer.take().map(|transfer| transfer.number);
         self.state = SessionState::Waiting;
-        self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
-        self.solicit(outbox, &mut io.pool);
+        self.retransmit = Some((now.plus_nanos(RETRANSMIT_NS.0), RETRANSMIT_NS.0));
+        self.solicit(queue, &mut io.pool);
     }
 
-    fn tell_missing(&mut self, round: u8, outbox: &mut Outbox, pool: &mut Pool) {
+    fn send_missing(&mut self, round: u8, queue: &mut SendQueue, pool: &mut Pool) {
         let Some(transfer) = &mut self.transfer else {
             return;
         };
@@ -267,12 +269,12 @@ impl Receiver {
             transfer.repair_rounds += 1;
         }
         let per_message =
-            (usize::from(outbox.mtu) - IP_UDP - wire::HEADER - wire::NUMBER - wire::NEED) / wire::RUN;
+            (usize::from(queue.mtu) - IP_UDP - wire::HEADER - wire::NUMBER - wire::NEED) / wire::RUN;
         let runs: Vec<(u32, u32)> = transfer.have.runs(false).take(per_message * NEED_MESSAGES).collect();
         let (bytes, count) = (transfer.bytes, runs.len().div_ceil(per_message));
         for (index, part) in runs.chunks(per_message).enumerate() {
             let need = Message::Need { last: index + 1 == count, bytes, runs: part.to_vec() };
-            self.answer(need, outbox, pool);
+            self.answer(need, queue, pool);
         }
     }
 
@@ -282,90 +284,90 @@ impl Receiver {
         let limit = |from: Instant, ms: u64| Some(from.plus_nanos(ms.saturating_mul(MS)));
         let end = match self.state {
             SessionState::Waiting => limit(self.created, self.limits.start_timeout_ms),
-            SessionState::Active => limit(self.heard, self.limits.peer_timeout_ms),
+            SessionState::Active => limit(self.last_received, self.limits.peer_timeout_ms),
             _ => None,
         };
         let running = self.transfer.as_ref().filter(|_| self.state == SessionState::Active);
         let report = running.and_then(|transfer| transfer.report_due);
-        let nudge = self.nudge.map(|(at, _)| at);
-        end.into_iter().chain(report).chain(nudge).min()
+        let retransmit = self.retransmit.map(|(at, _)| at);
+        end.into_iter().chain(report).chain(retransmit).min()
     }
 
-    pub(in crate::session) fn tick(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+    pub(in crate::session) fn tick(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
-        self.give_up(now, outbox, io);
+        self.check_timeouts(now, queue, io);
         let report = self.transfer.as_ref().and_then(|transfer| transfer.report_due);
         if self.state == SessionState::Active && report.is_some_and(|due| due <= now) {
-            self.report_progress(now, false, outbox, &mut io.pool);
+            self.report_progress(now, false, queue, &mut io.pool);
         }
-        if let Some((_, pause)) = self.nudge.filter(|(at, _)| *at <= now) {
-            self.say_again(now, pause, outbox, &mut io.pool);
+        if let Some((_, pause)) = self.retransmit.filter(|(at, _)| *at <= now) {
+            self.retransmit_state(now, pause, queue, &mut io.pool);
         }
     }
 
-    fn give_up(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+    fn check_timeouts(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) {
         let (source, limits) = (self.source, self.limits.clone());
         match self.state {
             SessionState::Waiting
                 if now.nanos_since(self.created) >= limits.start_timeout_ms.saturating_mul(MS) =>
             {
                 let reason = format!("node {source} did not start within {} ms", limits.start_timeout_ms);
-                self.end(now, SessionState::TimedOut, reason, outbox.node_id, io);
+                self.end(now, SessionState::TimedOut, reason, queue.node_id, io);
             }
             SessionState::Active
-                if now.nanos_since(self.heard) >= limits.peer_timeout_ms.saturating_mul(MS) =>
+                if now.nanos_since(self.last_received) >= limits.peer_timeout_ms.saturating_mul(MS) =>
             {
                 let reason = format!("node {source} was silent for {} ms", limits.peer_timeout_ms);
-                self.end(now, SessionState::TimedOut, reason, outbox.node_id, io);
+                self.end(now, SessionState::TimedOut, reason, queue.node_id, io);
                 let leave = Message::Leave { failed: true, reason: self.reason.clone() };
-                self.answer(leave, outbox, &mut io.pool);
+                self.answer(leave, queue, &mut io.pool);
             }
             _ => {}
         }
     }
 
-    /// Repeats what the sender may have missed: that we wait, that we are ready, or that we have everything.
-    fn say_again(&mut self, now: Instant, pause: u64, outbox: &mut Outbox, pool: &mut Pool) {
+    /// Retransmits the state, which the sender may have missed: waiting, ready, or complete.
+    fn retransmit_state(&mut self, now: Instant, pause: u64, queue: &mut SendQueue, pool: &mut Pool) {
         let since = self.finished.unwrap_or(now);
         if now.nanos_since(since) >= self.limits.peer_timeout_ms.saturating_mul(MS) {
-            self.nudge = None;
+            self.retransmit = None;
             return;
         }
-        let pause = (pause * 2).min(NUDGE_NS.1);
-        self.nudge = Some((now.plus_nanos(pause), pause));
-        self.say_state(outbox, pool);
+        let pause = (pause * 2).min(RETRANSMIT_NS.1);
+        self.retransmit = Some((now.plus_nanos(pause), pause));
+        self.send_state(queue, pool);
     }
 
-    /// Asks the source whether it has something for us.
-    pub(in crate::session) fn solicit(&self, outbox: &mut Outbox, pool: &mut Pool) {
-        let to = outbox.addr(self.source);
-        outbox.send(Envelope { to, ..Envelope::default() }, &Message::Solicit { dest: self.dest }, pool);
+    /// Requests an offer from the source.
+    pub(in crate::session) fn solicit(&self, queue: &mut SendQueue, pool: &mut Pool) {
+        let to = queue.addr(self.source);
+        queue.send(Envelope { to, ..Envelope::default() }, &Message::Solicit { dest: self.dest }, pool);
     }
 
     // ------------------------------------------------------------------------------------------------ ends
 
-    /// Ends it from our side and tells the sender.
+    /// Ends the session at this side and notifies the sender.
     pub(in crate::session) fn leave(
         &mut self,
         now: Instant,
         state: SessionState,
         reason: &str,
-        outbox: &mut Outbox,
+        queue: &mut SendQueue,
         io: &mut Io,
     ) {
         if self.is_final() {
             return;
         }
-        self.end(now, state, reason.to_owned(), outbox.node_id, io);
+        self.end(now, state, reason.to_owned(), queue.node_id, io);
         let failed = state != SessionState::Left;
-        self.answer(Message::Leave { failed, reason: reason.to_owned() }, outbox, &mut io.pool);
+        self.answer(Message::Leave { failed, reason: reason.to_owned() }, queue, &mut io.pool);
     }
 
-    /// The sending node is gone.
+    /// Processes the report that the sending node is gone.
     pub(in crate::session) fn source_gone(&mut self, now: Instant, reason: &str, node: NodeId, io: &mut Io) {
-        self.nudge = None;
+        self.retransmit = None;
         if self.state == SessionState::Active {
             self.end(now, SessionState::Failed, format!("the sending node is gone: {reason}"), node, io);
         }
@@ -375,7 +377,7 @@ impl Receiver {
         self.state = state;
         self.reason = reason;
         self.finished = Some(now);
-        self.nudge = None;
+        self.retransmit = None;
         if let Some(transfer) = &mut self.transfer {
             transfer.end();
         }
@@ -384,12 +386,12 @@ impl Receiver {
         io.events.push(Event::SessionFinished { report: Box::new(self.report(now, node)), data });
     }
 
-    fn answer(&self, message: Message, outbox: &mut Outbox, pool: &mut Pool) {
+    fn answer(&self, message: Message, queue: &mut SendQueue, pool: &mut Pool) {
         let Some(transfer) = &self.transfer else {
             return;
         };
-        let (to, number, round) = (outbox.addr(self.source), transfer.number, transfer.round);
-        outbox.send(Envelope { to, number, round, ..Envelope::default() }, &message, pool);
+        let (to, number, round) = (queue.addr(self.source), transfer.number, transfer.round);
+        queue.send(Envelope { to, number, round, ..Envelope::default() }, &message, pool);
     }
 
     // --------------------------------------------------------------------------------------------- results

@@ -1,39 +1,42 @@
-//! Whether what arrived is what was sent.
+//! Verify a received transfer by its digest.
 
-use super::{Receiver, NUDGE_NS};
+use super::{Receiver, RETRANSMIT_NS};
 use crate::digest::Digest;
-use crate::session::outbox::Outbox;
 use crate::session::report::SessionState;
+use crate::session::send_queue::SendQueue;
 use crate::session::transfer::Transfer;
 use crate::session::wire::Message;
 use crate::{Instant, Io};
 
 impl Receiver {
-    /// Looks whether every byte is there. True when it is and the session has ended.
-    pub(super) fn verify(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) -> bool {
-        let Some(found) = self.transfer.as_ref().and_then(Transfer::found) else {
+    /// Computes the digest when every byte has arrived, and compares it. True when the session has ended.
+    pub(super) fn verify(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) -> bool {
+        let Some(found) = self.transfer.as_ref().and_then(Transfer::computed_digest) else {
             return false;
         };
         self.digest = found;
-        self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
-        self.judge(now, outbox, io)
+        self.retransmit = Some((now.plus_nanos(RETRANSMIT_NS.0), RETRANSMIT_NS.0));
+        self.compare_digests(now, queue, io)
     }
 
-    /// Once everything is there and the sender has said what it sent, compares the two. Not before that are we
-    /// complete, nor do we say so: a sender that hears it may end at once, and nobody could tell us then.
-    pub(super) fn judge(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) -> bool {
-        let known = self.transfer.as_ref().and_then(|transfer| Some((transfer.found()?, transfer.promised?)));
-        let Some((found, promised)) = known.filter(|_| self.state == SessionState::Active) else {
+    /// Compares both digests when every byte and the sender's digest have arrived. Only then is the session complete
+    /// and reported as such: a sender that receives the report may end immediately and could not reply any more.
+    pub(super) fn compare_digests(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) -> bool {
+        let known = self
+            .transfer
+            .as_ref()
+            .and_then(|transfer| Some((transfer.computed_digest()?, transfer.expected_digest?)));
+        let Some((found, expected_digest)) = known.filter(|_| self.state == SessionState::Active) else {
             return false;
         };
-        if found == promised {
-            self.end(now, SessionState::Complete, String::new(), outbox.node_id, io);
-            self.answer(self.complete_message(), outbox, &mut io.pool);
-            self.nudge = Some((now.plus_nanos(NUDGE_NS.0), NUDGE_NS.0));
+        if found == expected_digest {
+            self.end(now, SessionState::Complete, String::new(), queue.node_id, io);
+            self.answer(self.complete_message(), queue, &mut io.pool);
+            self.retransmit = Some((now.plus_nanos(RETRANSMIT_NS.0), RETRANSMIT_NS.0));
         } else {
-            let reason = "digest differs: what arrived is not what the sender has sent".to_owned();
-            self.end(now, SessionState::Failed, reason.clone(), outbox.node_id, io);
-            self.answer(Message::Leave { failed: true, reason }, outbox, &mut io.pool);
+            let reason = "digest differs: the received bytes are not those that were sent".to_owned();
+            self.end(now, SessionState::Failed, reason.clone(), queue.node_id, io);
+            self.answer(Message::Leave { failed: true, reason }, queue, &mut io.pool);
         }
         true
     }
@@ -43,10 +46,10 @@ impl Receiver {
         Message::Complete { bytes, digest: self.digest }
     }
 
-    /// The sender says what the digest is. What it said first counts: it cannot change.
-    pub(super) fn promise(&mut self, digest: Digest) {
+    /// Stores the digest of the sender. The first one is kept: it does not change.
+    pub(super) fn set_expected_digest(&mut self, digest: Digest) {
         if let Some(transfer) = &mut self.transfer {
-            transfer.promised.get_or_insert(digest);
+            transfer.expected_digest.get_or_insert(digest);
         }
     }
 }

@@ -1,30 +1,30 @@
 //! Data packets: when the next one may be sent, and how it is built.
 
 use super::{Phase, Sender};
-use crate::session::outbox::{emit_headers, Outbox, Outgoing, IP_UDP};
+use crate::session::send_queue::{emit_headers, Outgoing, SendQueue, IP_UDP};
 use crate::session::tag_of;
 use crate::session::wire::{self, Header};
 use crate::vnet::{GSO_NONE, GSO_UDP_L4};
 use crate::{Instant, Io, Packet, Pool, VnetHeader, HEADROOM};
 
 impl Sender {
-    /// When data could be sent by pace; `None` when there is none to send or the windows are full.
+    /// The earliest time at which pacing permits data; `None` when no data is left or the windows are full.
     pub(in crate::session) fn next_data(&self) -> Option<Instant> {
         if self.phase != Phase::Sending || self.plan.left() == 0 {
             return None;
         }
-        let mut counting = self.peers.iter().filter(|peer| peer.counts()).peekable();
+        let mut counting = self.peers.iter().filter(|peer| peer.is_responsive()).peekable();
         counting.peek()?;
-        counting.all(|peer| self.pace.has_room(&peer.track, self.position)).then(|| self.pace.next_send())
+        counting.all(|peer| self.pace.has_room(&peer.path, self.position)).then(|| self.pace.next_send())
     }
 
-    /// The next super-packet. Call when [`Sender::next_data`] allows it.
-    pub(in crate::session) fn data(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+    /// Builds and queues the next super-packet. Call when [`Sender::next_data`] permits it.
+    pub(in crate::session) fn data(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) {
         let count = self.pace.quantum(self.per_packet).min(self.plan.left());
         let Some(data) = &self.data else { return };
         let data = data.clone();
-        let packet = self.build(count, data.as_slice(), outbox, &mut io.pool);
-        outbox.queue.push(Outgoing { packet, session: Some(self.id) });
+        let packet = self.build(count, data.as_slice(), queue, &mut io.pool);
+        queue.packets.push(Outgoing { packet, session: Some(self.id) });
         self.position += u64::from(count);
         if self.plan.left() == 0 {
             self.finish_digest();
@@ -32,19 +32,19 @@ impl Sender {
         self.pace.sent(now, count, self.position);
         if self.plan.left() == 0 {
             self.phase = Phase::Asking(now);
-            self.ask(outbox, &mut io.pool);
+            self.ask(queue, &mut io.pool);
             self.ask_again_after(now, self.ask_pause());
         }
     }
 
-    /// The first round is out, which is everything in order and for the first time.
+    /// Finishes the digest after the first round, which sends all segments once and in order.
     fn finish_digest(&mut self) {
         if let Some(digester) = self.digester.take() {
             self.digest = Some(digester.finish());
         }
     }
 
-    fn build(&mut self, count: u32, data: &[u8], outbox: &Outbox, pool: &mut Pool) -> Packet {
+    fn build(&mut self, count: u32, data: &[u8], queue: &SendQueue, pool: &mut Pool) -> Packet {
         let step = self.unit + wire::HEADER;
         let mut packet = pool.get_for(IP_UDP + count as usize * step);
         let mut end = IP_UDP;
@@ -64,17 +64,17 @@ impl Sender {
                 out[end..end + part.len()].copy_from_slice(part);
                 end += part.len();
             }
-            // There is a digester in the first round alone, which sends segment after segment.
+            // The digester exists only in the first round, which sends the segments in order.
             if let Some(digester) = &mut self.digester {
                 let mut ahead = data.len().min((first + count) as usize * self.unit);
                 for (index, segment) in (first..).zip(out[IP_UDP..end].chunks(step)) {
                     let next = &data[ahead..data.len().min(ahead + self.unit)];
-                    (outbox.prefetch)(next.as_ptr(), next.len());
+                    (queue.prefetch)(next.as_ptr(), next.len());
                     ahead += next.len();
                     digester.add(index, &segment[wire::HEADER..]);
                 }
             }
-            emit_headers(&mut out[..end], outbox.addr(outbox.node_id), self.dest);
+            emit_headers(&mut out[..end], queue.addr(queue.node_id), self.dest);
         }
         let gso_type = if count > 1 { GSO_UDP_L4 } else { GSO_NONE };
         let gso_size = if count > 1 { step as u16 } else { 0 };

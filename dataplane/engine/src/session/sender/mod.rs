@@ -1,25 +1,25 @@
 //! The sending side of a session.
 //!
 //! ```text
-//!  Inviting ──all ready, or grace over──▶ Sending ──round is out──▶ Asking ──▶ Done
+//!  Inviting ──all ready, or timeout──▶ Sending ──round sent──▶ Asking ──▶ Done
 //!     │ Manifest ⟲   ◀ Ready                │ Data, Poll              │ SourceDone ⟲   ◀ Need
-//!     │                                     └──────◀── something is missing ──┘
+//!     │                                     └──────◀── segments missing ──┘
 //! ```
 //!
-//! Every message that asks for an answer is repeated with growing pauses, and every pause has an end: a receiver
-//! that stays silent is reported by name, and the others go on. This file holds the state and its steps; `data`
-//! makes packets, `time` repeats questions and gives up.
+//! Every request is retransmitted with increasing intervals, and has a time limit: a receiver that does not answer is
+//! reported with a reason, and the session continues with the others. This file contains the state and its
+//! transitions; `data` builds packets, `time` retransmits requests and checks time limits.
 
 mod data;
 mod time;
 
 use super::bitmap::Bitmap;
-use super::cadence::Cadence;
-use super::outbox::{Envelope, Outbox, IP_UDP};
 use super::pace::Pace;
 use super::peer::Peer;
 use super::plan::Plan;
 use super::report::{Role, SessionReport, SessionState};
+use super::report_interval::ReportInterval;
+use super::send_queue::{Envelope, SendQueue, IP_UDP};
 use super::wire::{self, Message, Progress};
 use crate::digest::{Digest, Digester};
 use crate::{Event, Instant, Io, NodeId, Pool, SessionConfig, SessionId, SharedBytes};
@@ -29,19 +29,19 @@ fn abort(reason: &str) -> Message {
 }
 
 const MS: u64 = 1_000_000;
-/// How long receivers that have answered wait for those that have not, at least.
+/// Shortest time to wait for the answers of all receivers before repair starts, in nanoseconds.
 const STALL_NS: u64 = 30 * MS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Inviting,
     Sending,
-    /// Since when.
+    /// Since this time.
     Asking(Instant),
     Done,
 }
 
-/// What is fixed when a session starts.
+/// The parameters of a session, fixed at its start.
 #[derive(Debug)]
 pub(super) struct Offer {
     pub id: SessionId,
@@ -49,7 +49,7 @@ pub(super) struct Offer {
     pub dest: u32,
     pub data: SharedBytes,
     pub limits: SessionConfig,
-    /// Receivers in ascending order, each with whether it may be invited at once.
+    /// Receivers in ascending order, each with whether it may be sent the offer immediately.
     pub receivers: Vec<(NodeId, bool)>,
 }
 
@@ -59,32 +59,32 @@ pub(super) struct Sender {
     pub number: u64,
     pub dest: u32,
     data: Option<SharedBytes>,
-    /// Of what has left in the first round, and of all when that is out.
+    /// The digest of the segments sent in the first round, and that of all when the round is complete.
     digester: Option<Digester>,
     digest: Option<Digest>,
     total: u64,
-    /// Payload bytes of one segment, segments in all, and how many make a super-packet.
+    /// Payload bytes of one segment, number of segments, and segments per super-packet.
     unit: usize,
     segments: u32,
     per_packet: u32,
-    cadence: Cadence,
+    interval: ReportInterval,
     limits: SessionConfig,
     phase: Phase,
     started: Instant,
     data_started: Option<Instant>,
     finished: Option<Instant>,
     peers: Vec<Peer>,
-    /// Receivers that no longer wait to take this transfer, so that the next one may be offered to them.
+    /// Receivers that have accepted this transfer or ended, so that the next one may be offered to them.
     released: Vec<NodeId>,
     round: u32,
     plan: Plan,
     /// Segments sent before this round, and so far.
     round_base: u64,
     position: u64,
-    /// What somebody misses after the current round.
+    /// Segments that at least one receiver misses after the current round.
     missing: Bitmap,
     pace: Pace,
-    /// When the pending question is repeated, and after which pause then.
+    /// Time of the next retransmission of the current request, and the interval before it.
     next_ask: Instant,
     pause: u64,
     reason: String,
@@ -93,13 +93,14 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(now: Instant, offer: Offer, outbox: &Outbox) -> Self {
-        let unit = outbox.unit();
-        let cadence = Cadence::for_receivers(offer.receivers.len());
+    pub(super) fn new(now: Instant, offer: Offer, queue: &SendQueue) -> Self {
+        let unit = queue.unit();
+        let interval = ReportInterval::for_receivers(offer.receivers.len());
         let total = offer.data.as_slice().len() as u64;
         let segments = total.div_ceil(unit as u64) as u32;
         let per_packet = ((65_535 - IP_UDP) / (unit + wire::HEADER)) as u32;
-        let peers = offer.receivers.iter().map(|&(node, turn)| Peer::new(node, turn, now)).collect();
+        let peers =
+            offer.receivers.iter().map(|&(node, may_invite)| Peer::new(node, may_invite, now)).collect();
         Self {
             id: offer.id,
             number: offer.number,
@@ -122,8 +123,8 @@ impl Sender {
             round_base: 0,
             position: 0,
             missing: Bitmap::new(segments),
-            pace: Pace::new((unit + wire::HEADER + IP_UDP) as u64, offer.limits.window_bytes, cadence),
-            cadence,
+            pace: Pace::new((unit + wire::HEADER + IP_UDP) as u64, offer.limits.window_bytes, interval),
+            interval,
             limits: offer.limits,
             next_ask: now,
             pause: time::INVITE_NS.0,
@@ -149,12 +150,12 @@ impl Sender {
         std::mem::take(&mut self.released)
     }
 
-    /// Around a message of this session to an address.
+    /// The addressing of a message of this session.
     fn envelope(&self, to: u32) -> Envelope {
         Envelope { to, number: self.number, session: Some(self.id), ..Envelope::default() }
     }
 
-    /// Notes that copies of a packet of ours left the node.
+    /// Counts the bytes of a packet of this session that was sent.
     pub(super) fn account(&mut self, bytes: u64) {
         self.bytes_sent += bytes;
     }
@@ -162,14 +163,14 @@ impl Sender {
     // ---------------------------------------------------------------------------------------------------------
     // messages
 
-    /// Takes a message of one of the receivers.
+    /// Processes a message of a receiver.
     pub(super) fn handle(
         &mut self,
         now: Instant,
         from: NodeId,
         round: u8,
         message: Message,
-        outbox: &mut Outbox,
+        queue: &mut SendQueue,
         io: &mut Io,
     ) {
         let Ok(index) = self.peers.binary_search_by_key(&from, |peer| peer.node) else {
@@ -177,18 +178,18 @@ impl Sender {
         };
         if self.peers[index].state.is_final() {
             if let Some(answer) = self.late_answer(from, &message) {
-                outbox.send(self.envelope(outbox.addr(from)), &answer, &mut io.pool);
+                queue.send(self.envelope(queue.addr(from)), &answer, &mut io.pool);
             }
             return;
         }
-        self.peers[index].mark_heard(now);
+        self.peers[index].mark_received(now);
         match message {
             Message::Ready { capacity } => {
                 self.ready(now, index, capacity, io);
-                // Said in the middle, it may come from one that has everything and has missed the digest.
+                // During the transfer, it may come from a receiver that has every byte but missed the digest.
                 if let Some(digest) = self.digest.filter(|_| self.peers[index].active()) {
-                    let envelope = Envelope { round: self.round as u8, ..self.envelope(outbox.addr(from)) };
-                    outbox.send(envelope, &Message::SourceDone { digest }, &mut io.pool);
+                    let envelope = Envelope { round: self.round as u8, ..self.envelope(queue.addr(from)) };
+                    queue.send(envelope, &Message::SourceDone { digest }, &mut io.pool);
                 }
             }
             Message::Progress(progress) => {
@@ -196,11 +197,11 @@ impl Sender {
                 return;
             }
             Message::Complete { digest, .. } if self.digest == Some(digest) => {
-                outbox.send(self.envelope(outbox.addr(from)), &Message::Ack, &mut io.pool);
+                queue.send(self.envelope(queue.addr(from)), &Message::Ack, &mut io.pool);
                 self.end_peer(now, index, SessionState::Complete, String::new(), io);
             }
             Message::Complete { .. } => {
-                let reason = "digest differs: it has other bytes than were sent".to_owned();
+                let reason = "digest differs: the receiver has other bytes than were sent".to_owned();
                 self.end_peer(now, index, SessionState::Failed, reason, io);
             }
             Message::Need { last, bytes, runs } => {
@@ -215,34 +216,34 @@ impl Sender {
             }
             _ => return,
         }
-        self.go_on(now, outbox, io);
+        self.advance(now, queue, io);
     }
 
-    /// What to say to a receiver that is over for us and may not know it.
+    /// The reply to a receiver that has ended for this sender and may not know it.
     pub(super) fn late_answer(&self, from: NodeId, message: &Message) -> Option<Message> {
         let index = self.peers.binary_search_by_key(&from, |peer| peer.node).ok()?;
         let peer = &self.peers[index];
         match message {
             &Message::Complete { digest, .. } if self.digest == Some(digest) => Some(Message::Ack),
             Message::Leave { .. } | Message::Unclaimed => None,
-            // What it said before it was complete has been overtaken.
+            // The message was sent before its `Complete` and is outdated.
             _ if peer.state == SessionState::Complete => None,
             _ => Some(abort(&peer.reason)),
         }
     }
 
-    /// No receive call of that node waits for us yet.
+    /// Records that no receive call of that node waits.
     pub(super) fn unclaimed(&mut self, node: NodeId) {
         if let Ok(index) = self.peers.binary_search_by_key(&node, |peer| peer.node) {
             self.peers[index].unclaimed = true;
         }
     }
 
-    /// The earlier transfers to that receiver are taken: it is our turn.
-    pub(super) fn take_turn(&mut self, node: NodeId, outbox: &mut Outbox, pool: &mut Pool) {
+    /// Sends the offer to a receiver that has accepted all earlier transfers.
+    pub(super) fn start_inviting(&mut self, node: NodeId, queue: &mut SendQueue, pool: &mut Pool) {
         if let Ok(index) = self.peers.binary_search_by_key(&node, |peer| peer.node) {
-            self.peers[index].turn = true;
-            self.solicited(node, outbox, pool);
+            self.peers[index].may_invite = true;
+            self.solicited(node, queue, pool);
         }
     }
 
@@ -264,20 +265,21 @@ impl Sender {
     fn progress(&mut self, now: Instant, index: usize, round: u8, progress: &Progress) {
         let peer = &mut self.peers[index];
         peer.has_bytes(now, progress.bytes);
-        // Reports of an earlier round name segments in that round's order; what they say is known by now.
+        // Reports of an earlier round count segments in the order of that round, and newer reports contain their
+        // information.
         if round != self.round as u8 || !peer.active() {
             return;
         }
         let position = (self.round_base + u64::from(self.plan.below(progress.highest))).min(self.position);
-        peer.track.report(now, position, self.pace.sent_at(position), progress);
+        peer.path.report(now, position, self.pace.sent_at(position), progress);
         if !self.pace.is_due(now) {
             return;
         }
-        // Something moves, so should it stop moving we want to know soon.
+        // Data arrives: shorten the interval of requests, to detect quickly when it stops.
         self.pause = self.ask_pause();
         self.next_ask = self.next_ask.min(now.plus_nanos(self.pause));
-        self.pace.adapt(now, self.peers.iter().filter(|peer| peer.counts()).map(|peer| &peer.track));
-        let oldest = self.peers.iter().filter(|peer| peer.counts()).map(|peer| peer.track.acked).min();
+        self.pace.adapt(now, self.peers.iter().filter(|peer| peer.is_responsive()).map(|peer| &peer.path));
+        let oldest = self.peers.iter().filter(|peer| peer.is_responsive()).map(|peer| peer.path.acked).min();
         self.pace.forget_before(oldest.unwrap_or(self.position));
     }
 
@@ -295,11 +297,11 @@ impl Sender {
     // ---------------------------------------------------------------------------------------------------------
     // progress
 
-    /// Takes the step that has become possible.
-    fn go_on(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+    /// Makes the next state transition, if its condition holds.
+    fn advance(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) {
         let waiting = self.peers.iter().any(|peer| peer.state == SessionState::Waiting);
         if self.peers.iter().all(|peer| peer.state.is_final()) {
-            self.finish(now, outbox, io);
+            self.finish(now, queue, io);
         } else if self.phase == Phase::Inviting && !waiting {
             self.start_data(now);
         } else if let Phase::Asking(since) = self.phase {
@@ -311,16 +313,16 @@ impl Sender {
         self.phase = Phase::Sending;
         self.data_started = Some(now);
         for peer in self.peers.iter_mut().filter(|peer| peer.active()) {
-            peer.mark_heard(now);
+            peer.mark_received(now);
             peer.advanced = now;
         }
         self.ask_again_after(now, self.ask_pause());
     }
 
-    /// Starts the next round when it is known what is missing.
+    /// Starts the next round when the missing segments are known.
     fn repair(&mut self, now: Instant, since: Instant) {
         let stall_limit = STALL_NS.max(4 * self.longest_rtt().unwrap_or(0));
-        let all = self.peers.iter().filter(|peer| peer.counts()).all(|peer| peer.answered);
+        let all = self.peers.iter().filter(|peer| peer.is_responsive()).all(|peer| peer.answered);
         if self.missing.ones() == 0 || !(all || now.nanos_since(since) >= stall_limit) {
             return;
         }
@@ -331,7 +333,7 @@ impl Sender {
         self.repair_bytes += u64::from(self.plan.total()) * self.unit as u64;
         for peer in &mut self.peers {
             peer.answered = false;
-            peer.track.acked = self.position;
+            peer.path.acked = self.position;
         }
         self.phase = Phase::Sending;
         self.ask_again_after(now, self.ask_pause());
@@ -352,16 +354,16 @@ impl Sender {
         io.events.push(Event::SessionPeer { session: self.id, node: peer.node, state });
     }
 
-    /// The controller says that a node is gone.
+    /// Processes the report of the controller that a node is gone.
     ///
-    /// Its word may overtake the node's own: a program that has every byte, says so and ends at once is complete.
-    /// So nobody waits for such a receiver any more, but what it said last may still arrive.
+    /// The report may arrive before the last messages of the node, whose program may have confirmed every byte and
+    /// then ended. The others stop waiting for it, but its messages are accepted for a short time.
     pub(super) fn node_gone(
         &mut self,
         now: Instant,
         node: NodeId,
         reason: &str,
-        outbox: &mut Outbox,
+        queue: &mut SendQueue,
         io: &mut Io,
     ) {
         let Ok(index) = self.peers.binary_search_by_key(&node, |peer| peer.node) else {
@@ -373,26 +375,26 @@ impl Sender {
         let reason = format!("the node is gone: {reason}");
         if self.peers[index].active() {
             let peer = &mut self.peers[index];
-            peer.muted = true;
+            peer.unresponsive = true;
             peer.gone.get_or_insert((now, reason));
-            self.next_ask = self.next_ask.min(now.plus_nanos(time::LAST_WORD_NS));
+            self.next_ask = self.next_ask.min(now.plus_nanos(time::LATE_MESSAGE_NS));
         } else {
             self.end_peer(now, index, SessionState::Failed, reason, io);
         }
-        self.go_on(now, outbox, io);
+        self.advance(now, queue, io);
     }
 
-    /// Ends the session for everybody who is not through yet.
-    pub(super) fn cancel(&mut self, now: Instant, reason: &str, outbox: &mut Outbox, io: &mut Io) {
+    /// Ends the session for all receivers that have not ended.
+    pub(super) fn cancel(&mut self, now: Instant, reason: &str, queue: &mut SendQueue, io: &mut Io) {
         for index in 0..self.peers.len() {
             if !self.peers[index].state.is_final() {
                 self.end_peer(now, index, SessionState::Failed, reason.to_owned(), io);
             }
         }
-        self.finish(now, outbox, io);
+        self.finish(now, queue, io);
     }
 
-    fn finish(&mut self, now: Instant, outbox: &mut Outbox, io: &mut Io) {
+    fn finish(&mut self, now: Instant, queue: &mut SendQueue, io: &mut Io) {
         if self.is_done() {
             return;
         }
@@ -402,7 +404,7 @@ impl Sender {
         let failed: Vec<&Peer> =
             self.peers.iter().filter(|peer| peer.state != SessionState::Complete).collect();
         for peer in &failed {
-            outbox.send(self.envelope(outbox.addr(peer.node)), &abort(&peer.reason), &mut io.pool);
+            queue.send(self.envelope(queue.addr(peer.node)), &abort(&peer.reason), &mut io.pool);
         }
         if let Some(first) = failed.first() {
             let (count, of) = (failed.len(), self.peers.len());
@@ -410,7 +412,7 @@ impl Sender {
             self.reason =
                 format!("{count} of {of} receivers are incomplete: node {node} {state}: {}", first.reason);
         }
-        // What only a running transfer needs.
+        // Free the state that only an active transfer needs.
         (self.plan, self.missing, self.digester) = (Plan::default(), Bitmap::default(), None);
         self.pace.forget_before(u64::MAX);
     }

@@ -1,4 +1,4 @@
-//! Packets that sessions send, and how they are built.
+//! The packets of packets that sessions send, and the construction of these packets.
 
 use super::wire::{Header, Message};
 use super::Prefetch;
@@ -8,50 +8,51 @@ use crate::{AddressPlan, NodeId, Packet, Pool, SessionId, VnetHeader, HEADROOM, 
 /// Bytes of IP and UDP header.
 pub(super) const IP_UDP: usize = 28;
 
-/// Segments of sessions are never smaller, whatever the MTU says: every IPv4 link carries this much (RFC 791).
+/// Segments of sessions are built for at least this MTU in bytes, whatever the configuration: every IPv4 host accepts
+/// such datagrams (RFC 791).
 pub(super) const LEAST_MTU: u16 = 576;
 
-/// A packet that a session wants to send.
+/// A queued packet.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub packet: Packet,
-    /// The sending session whose bytes these are.
+    /// The sending session that the bytes are counted for.
     pub session: Option<SessionId>,
 }
 
-/// What goes around a message.
+/// The addressing and numbering of a message.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Envelope {
-    /// The address it goes to.
+    /// The destination address.
     pub to: u32,
-    /// The transfer; none for a question that is about no transfer.
+    /// The transfer number; 0 for a request that concerns no transfer.
     pub number: u64,
     pub round: u8,
     pub offset: u64,
-    /// The sending session whose bytes these are.
+    /// The sending session that the bytes are counted for.
     pub session: Option<SessionId>,
 }
 
-/// Who we are, and what is to be sent.
+/// The addresses of this node, and the packets of packets to send.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct SendQueue {
     pub(super) node_id: NodeId,
     pub(super) addresses: AddressPlan,
     pub(super) mtu: u16,
-    pub(super) queue: Vec<Outgoing>,
+    pub(super) packets: Vec<Outgoing>,
     body: Vec<u8>,
-    /// For memory that will soon be read or written. The digest of a packet leaves memory idle, and the copy of the
-    /// next one would wait for it.
+    /// Prefetches memory that will be read or written next. Computing a digest leaves the memory bus idle, and the
+    /// next copy would wait for the memory.
     pub(super) prefetch: Prefetch,
 }
 
-impl Outbox {
+impl SendQueue {
     pub(super) fn new(node_id: NodeId, addresses: AddressPlan, mtu: u16) -> Self {
         Self {
             node_id,
             addresses,
             mtu: mtu.max(LEAST_MTU),
-            queue: Vec::new(),
+            packets: Vec::new(),
             body: Vec::new(),
             prefetch: |_, _| {},
         }
@@ -66,7 +67,7 @@ impl Outbox {
         u32::from(self.addresses.node_addr(node))
     }
 
-    /// Queues a message.
+    /// Builds a packet with a message and queues it.
     pub(super) fn send(&mut self, envelope: Envelope, message: &Message, pool: &mut Pool) {
         let Envelope { to, round, number, offset, session } = envelope;
         let mut body = std::mem::take(&mut self.body);
@@ -82,13 +83,13 @@ impl Outbox {
             emit_headers(out, self.addr(self.node_id), to);
         }
         packet.set_frame(HEADROOM, IP_UDP + body.len(), VnetHeader::default());
-        self.queue.push(Outgoing { packet, session });
+        self.packets.push(Outgoing { packet, session });
         self.body = body;
     }
 }
 
-/// Writes IP and UDP headers in front of a session payload. There is no UDP checksum (zero means none, RFC 768):
-/// links are memory or TCP, which have their own.
+/// Writes IP and UDP headers in front of a session payload. The UDP checksum is zero, which means none (RFC 768):
+/// links are memory or TCP, which have their own checksums or need none.
 pub(super) fn emit_headers(packet: &mut [u8], from: u32, to: u32) {
     let len = packet.len();
     ip::emit(packet, from, to, ip::UDP, len as u16);

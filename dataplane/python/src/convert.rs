@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList};
 
 type Dict<'py> = Bound<'py, PyDict>;
 
-/// A dictionary from pairs of a name and anything that Python has a form for.
+/// A dictionary from pairs of a name and a value that converts to Python.
 macro_rules! dict {
     ($py:expr, { $($key:literal: $value:expr),* $(,)? }) => {{
         let dict = PyDict::new($py);
@@ -129,7 +129,7 @@ fn traffic<'py>(py: Python<'py>, traffic: &Traffic) -> PyResult<Dict<'py>> {
     }))
 }
 
-/// Only the causes that happened.
+/// Causes with a count of zero are left out.
 fn drops<'py>(py: Python<'py>, drops: &DropCounters) -> PyResult<Dict<'py>> {
     let dict = PyDict::new(py);
     for (cause, count) in drops.iter().filter(|(_, count)| *count > 0) {
