@@ -24,6 +24,7 @@ import csv
 import io
 import json
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -68,6 +69,7 @@ class ResultsFolder:
         self._document = dict(document)
         self._clock = clock or SystemClock()
         self._tabled = 0
+        self._tables = threading.Lock()
         self._logs: dict[str, TextIO] = {}
         try:
             (path / "logs").mkdir(parents=True, exist_ok=True)
@@ -112,9 +114,10 @@ class ResultsFolder:
         Args:
             stop: Asked between rows; when it says so, the tables stay as they were.
         """
-        rows = list(self.rows)
-        self._tabled = len(rows)
-        self._attempt(lambda: self._write_rows(rows, stop))
+        with self._tables:  # a thread that was told to stop may still be at it
+            rows = list(self.rows)
+            self._tabled = len(rows)
+            self._attempt(lambda: self._write_rows(rows, stop))
 
     def finish(self, outcome: RunOutcome) -> None:
         """The run has ended: keep its verdict. `write_tables` comes before or after."""

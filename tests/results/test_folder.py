@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,31 @@ def test_the_end_brings_every_file_up_to_date(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert rows[0] == {"node": "1", "role": "a", "values": "[1, 2]", "text": ""}
     assert rows[1]["text"] == "x,y"
+
+
+def test_two_threads_that_write_the_tables_do_not_mix_them(tmp_path: Path) -> None:
+    """The end of a run may write them while a thread that was told to stop is still amid a large row."""
+    folder = ResultsFolder(tmp_path, {}, "", ManualClock())
+    for n in range(20):
+        folder.row(1, "a", {"n": n, "text": "x" * 10_000})
+    amid, go_on = threading.Event(), threading.Event()
+
+    def pause() -> bool:
+        amid.set()
+        return not go_on.wait(30)
+
+    first = threading.Thread(target=folder.write_tables, args=(pause,))
+    first.start()
+    assert amid.wait(30)
+    second = threading.Thread(target=folder.write_tables)
+    second.start()
+    second.join(0.2)  # without a lock it ends here, and the first then writes into what it left
+    go_on.set()
+    first.join(30)
+    second.join(30)
+    assert not first.is_alive() and not second.is_alive()
+    assert [row["n"] for row in json.loads((tmp_path / "rows.json").read_text())] == list(range(20))
+    assert folder.trouble == ""
 
 
 def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
