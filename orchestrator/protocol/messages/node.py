@@ -64,8 +64,7 @@ class StartUp(Message):
         process: As in `Hello`; equal on two nodes means that a link between them stays in memory.
         mtu: Of the node's interface.
         have: What it still holds.
-        link_socket: The path of a unix socket where links may be dialled by processes that can reach it; empty
-        when
+        link_socket: The path of the unix socket that accepts links from processes on this machine; empty when
             there is none.
         token: The node's own token. It may be left out by the node that the connection's `Hello` named.
     """
