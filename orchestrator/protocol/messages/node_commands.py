@@ -80,7 +80,7 @@ class AddNode(Message):
         dial: This side dials; the other accepts.
         link: What happens to the packets that leave here for there.
         version: Of all of the above; report it in `Have.links`.
-        remote_socket: The path of the unix socket of the neighbour's process, tried first; empty when there is
+        remote_socket: The path of the unix socket of the neighbour's process, tried first; empty if there is
             none. It changes with that process alone and is not part of `version`.
         secret: The link's key, 32 bytes, which both ends prove to each other to have; empty within a process.
             It is the lab's and the pair's and changes with these alone, so that no version counts it.
