@@ -95,7 +95,7 @@ class _RunNode:
         for receiver in receivers:
             receiver.close()
         for session in sessions:
-            self._clean_up(lambda session=session: self._native.cancel_session(session))  # type: ignore[misc]
+            self._clean_up(partial(self._native.cancel_session, session))
 
     def close(self) -> None:
         """See `RunDataplane.close`."""

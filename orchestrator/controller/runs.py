@@ -51,7 +51,7 @@ class Runs:
         self._disconnected: dict[int, int] = {}  # node → when its agent is given up
         self._unconfirmed: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
         self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
-        self.agents_silent: set[int] = set()  # nodes whose agent has not reported its ends role
+        self.agents_silent: set[int] = set()  # nodes whose agent has not reported the end of a role
         # nodes that registered again while their agent was away: they have no agent yet
         self._reregistered: set[int] = set()
 

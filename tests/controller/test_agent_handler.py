@@ -55,7 +55,8 @@ class HandlerFixture:
         self.core = Core(settings({}, NODES), lab, self.store, events, clock)
         self.agents = AgentHandler(self.core)
         self.operators = OperatorHandler(self.core, self.agents)
-        self.host = Session(Connection(), Peer(Role.NODE, "nm", 7, 1))  # type: ignore[arg-type]
+        self.connection = Connection()
+        self.host = Session(self.connection, Peer(Role.NODE, "nm", 7, 1))  # type: ignore[arg-type]  # a fake
         for node in nodes:
             node.peer, node.state = self.host, NodeStates.READY
 
@@ -186,7 +187,7 @@ async def test_a_node_whose_agent_is_called_and_does_not_come_is_degraded() -> N
     clock = ManualClock()
     handler = HandlerFixture(clock)
     handler.agents.call([2])
-    assert [type(each) for each in handler.host.connection.sent] == [m.AgentWanted]  # type: ignore[attr-defined]
+    assert [type(each) for each in handler.connection.sent] == [m.AgentWanted]
     clock.advance(AGENT_LIMIT_S)
     assert handler.states() == ["ready"] * 4
     clock.advance(0.1)
