@@ -37,6 +37,12 @@ def native_labs_can_run() -> None:
     require_backend("native")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The home of labs that the tests of one file share."""
+    return Home(tmp_path_factory.mktemp("home") / "nm")
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command line did, in a process of its own."""

@@ -27,11 +27,6 @@ def waiter(ctx):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("once") / "nm")
-
-
-@pytest.fixture(scope="module")
 def lab(home: Home) -> Iterator[Lab]:
     with Lab.up(RING, name="once", backend="native", home=home) as up:
         yield up

@@ -45,11 +45,6 @@ SIGNAL_S = 5.0
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("floods") / "nm")
-
-
-@pytest.fixture(scope="module")
 def lab(home: Home) -> Iterator[Lab]:
     with Lab.up(RING, name="floods", backend="native", home=home) as up:
         yield up

@@ -109,11 +109,6 @@ def waiter(ctx):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("owned") / "nm")
-
-
-@pytest.fixture(scope="module")
 def lab(home: Home) -> Iterator[Lab]:
     # Whatever dies stays dead until `nm up`: what a death leaves is looked at here.
     with Lab.up(RING, name="owned", backend="native", home=home, restart=False) as up:

@@ -39,11 +39,6 @@ def write_scenario(
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("home") / "nm")
-
-
-@pytest.fixture(scope="module")
 def ring(home: Home) -> Iterator[Lab]:
     """One lab for all experiments of this file: a lab outlives what goes wrong in a run."""
     with Lab.up(RING, backend="native", home=home) as lab:

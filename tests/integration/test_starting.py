@@ -33,11 +33,6 @@ NAMES = "name: names\nsummary: a test\nroles:\n  worker: {nodes: all}\nchecks: [
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("home") / "nm")
-
-
-@pytest.fixture(scope="module")
 def lab(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One lab for all of them, brought up by a starter from which nothing good is inherited."""
     file = tmp_path_factory.mktemp("file") / "starting.yaml"
