@@ -7,7 +7,7 @@
 //! Without offload the header is present and zero, so both modes differ only in [`TunDevice::set_offload`].
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -171,17 +171,17 @@ impl TunDevice {
     ///
     /// The kernel truncates a packet that is longer than the buffer; 64 KB and the header hold any packet.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&self.file).read(buffer)
+        Ok(rustix::io::read(&self.file, buffer)?)
     }
 
     /// Writes one packet with its virtio header. Returns the number of bytes written.
     pub fn write(&self, packet: &[u8]) -> io::Result<usize> {
-        (&self.file).write(packet)
+        Ok(rustix::io::write(&self.file, packet)?)
     }
 
     /// Writes one packet from several pieces, the first of which starts with the virtio header.
     pub fn write_pieces(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.file).write_vectored(pieces)
+        Ok(rustix::io::writev(&self.file, pieces)?)
     }
 }
 
