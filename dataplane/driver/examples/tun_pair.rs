@@ -26,7 +26,7 @@ use nm_kernel::namespace;
 type Failure = Box<dyn std::error::Error>;
 
 const HELP: &str = "tun_pair [--nodes N] [--shape line|ring] [--link memory|shared|unix|tcp] [--shards N] [--shard N] [--pin] [--prefix NAME]
-         [--offload auto|off] [--mtu BYTES] [--delay-us N] [--rate-bps N] [--loss P] [--block N] [--seconds N] [--stats]";
+         [--offload auto|off] [--mtu BYTES] [--delay-us N] [--rate-bps N] [--loss P] [--block N] [--seconds N] [--stats] [--one-write-per-packet]";
 
 struct Options {
     nodes: u32,
@@ -114,6 +114,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure
             "--loss" => options.spec.loss = value()?.parse()?,
             "--seconds" => options.seconds = Some(value()?.parse()?),
             "--stats" => options.stats = true,
+            "--one-write-per-packet" => options.runtime.batched_writes = false,
             _ => return Err(format!("unknown option {name}\n{HELP}").into()),
         }
     }

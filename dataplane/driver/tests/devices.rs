@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use common::{join, permitted, runtime, tun_node, TestNode};
 use nm_driver::runtime::{LinkKind, OffloadChoice, Runtime, RuntimeConfig};
 use nm_engine::LinkSpec;
+use nm_kernel::write_batch::WriteBatch;
 
 /// A line of three nodes on the given shards.
 fn line(runtime: &Runtime, shards: [usize; 3], offload: OffloadChoice) -> [TestNode; 3] {
@@ -81,6 +82,27 @@ fn ping_and_tcp_pass_over_two_hops_on_one_shard() {
     ping(&nodes[2], "10.0.0.2", 5);
     transfer(&nodes[0], &nodes[2], 8 << 20);
     transfer(&nodes[2], &nodes[0], 3 << 20);
+}
+
+#[test]
+fn packets_arrive_whether_or_not_they_are_written_several_at_a_time() {
+    if !permitted() {
+        return;
+    }
+    for batched_writes in [true, false] {
+        let config = RuntimeConfig {
+            shards: Some(1),
+            batched_writes,
+            ..RuntimeConfig::default()
+        };
+        let runtime = Runtime::start(config).expect("a runtime needs no privilege");
+        // Without offload a transfer has many packets per batch, some of them segmented by the engine.
+        let nodes = line(&runtime, [0, 0, 0], OffloadChoice::Off);
+        transfer(&nodes[0], &nodes[2], 8 << 20);
+        let batches = runtime.stats().shards[0].tun_batches;
+        let offered = batched_writes && WriteBatch::new().is_ok();
+        assert_eq!(batches > 0, offered, "{batches}");
+    }
 }
 
 #[test]

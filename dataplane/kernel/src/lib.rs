@@ -2,8 +2,8 @@
 //!
 //! System calls are made by rustix, by nix for the two that rustix lacks, and by memmap2 for mappings. The remaining
 //! `unsafe`: `ioctl`, the type of whose argument is known only to the kernel ([`tun`], [`interface`]), `epoll_pwait2`
-//! ([`poll`]), `madvise` and prefetch hints ([`memory`]), and access to a mapping that another process writes too
-//! ([`ring`]). The crate opens a TUN device ([`tun`]), sets its address ([`interface`]), creates or enters a
+//! ([`poll`]), `madvise` and prefetch hints ([`memory`]), access to a mapping that another process writes too
+//! ([`ring`]), and entries of io_uring's queue ([`write_batch`]). The crate opens a TUN device ([`tun`]), sets its address ([`interface`]), creates or enters a
 //! namespace ([`namespace`]), waits for readiness ([`poll`]), configures a socket ([`socket`], [`local`]), shares
 //! memory with another process ([`ring`]), and pins a thread ([`thread`]). It does not depend on nodes, links or
 //! routes of the testbed.
@@ -28,5 +28,6 @@ pub mod ring;
 pub mod socket;
 pub mod thread;
 pub mod tun;
+pub mod write_batch;
 
 pub use error::{KernelError, Result};

@@ -7,6 +7,7 @@
 //!
 //! Nothing here polls: an idle process sleeps in epoll, whatever the number of its nodes.
 
+mod device_writes;
 /// Public only for the fuzz targets, which read what a neighbour may send.
 #[doc(hidden)]
 pub mod link;
@@ -113,7 +114,13 @@ impl Runtime {
                     LISTENING_SHARD => std::mem::take(&mut listeners),
                     _ => Listeners::default(),
                 };
-                Shard::new(index, shared.clone(), depot.clone(), listeners)
+                Shard::new(
+                    index,
+                    shared.clone(),
+                    depot.clone(),
+                    listeners,
+                    config.batched_writes,
+                )
             })
             .collect::<nm_kernel::Result<Vec<_>>>()?;
         // From here on a failure drops the runtime, which ends what was started.

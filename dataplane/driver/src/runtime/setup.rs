@@ -26,6 +26,8 @@ pub struct RuntimeConfig {
     pub socket: Option<PathBuf>,
     /// Whether links over unix sockets switch to shared memory where both ends agree.
     pub shared_memory: bool,
+    /// Whether packets to devices are written several per system call, where the kernel offers io_uring to this process.
+    pub batched_writes: bool,
     /// Number of nodes that are placed on a shard before the next one is used.
     ///
     /// Between nodes of one shard a packet runs to completion, which is twice as fast as a hand-over between threads,
@@ -42,14 +44,15 @@ impl Default for RuntimeConfig {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             socket: None,
             shared_memory: true,
+            batched_writes: true,
             nodes_per_block: 64,
         }
     }
 }
 
 impl RuntimeConfig {
-    /// The default, with the variables of the process's environment: `NM_SHARDS`, the number of packet threads, and
-    /// `NM_PIN`, `1` to pin each of them to a core.
+    /// The default, with the variables of the process's environment: `NM_SHARDS`, the number of packet threads,
+    /// `NM_PIN`, `1` to pin each of them to a core, and `NM_IO_URING`, `0` to do without io_uring.
     ///
     /// # Errors
     ///
@@ -71,13 +74,17 @@ impl RuntimeConfig {
             let expected = "a number from 1 to 1024";
             config.shards = Some(shards.ok_or_else(|| wrong("NM_SHARDS", &found, expected))?);
         }
-        if let Some(found) = word("NM_PIN").filter(|text| !text.is_empty()) {
-            config.pin = match found.as_str() {
-                "1" => true,
-                "0" => false,
-                _ => return Err(wrong("NM_PIN", &found, "`1` or `0`")),
-            };
-        }
+        let switch = |name: &str, value: &mut bool| {
+            match word(name).as_deref() {
+                None | Some("") => {}
+                Some("1") => *value = true,
+                Some("0") => *value = false,
+                Some(found) => return Err(wrong(name, found, "`1` or `0`")),
+            }
+            Ok(())
+        };
+        switch("NM_PIN", &mut config.pin)?;
+        switch("NM_IO_URING", &mut config.batched_writes)?;
         Ok(config)
     }
 }
@@ -284,15 +291,18 @@ mod tests {
         RuntimeConfig::from_variables(|name| match name {
             "NM_SHARDS" => Some(shards.to_owned()),
             "NM_PIN" => Some(pin.to_owned()),
+            "NM_IO_URING" => Some("0".to_owned()),
             _ => None,
         })
     }
 
     #[test]
-    fn the_environment_sets_threads_and_pinning() {
+    fn the_environment_sets_threads_pinning_and_batched_writes() {
         let config = read("3", "1").expect("fine");
-        assert_eq!((config.shards, config.pin), (Some(3), true));
-        assert_eq!(read("", "").expect("fine"), RuntimeConfig::default());
+        let found = (config.shards, config.pin, config.batched_writes);
+        assert_eq!(found, (Some(3), true, false));
+        let unset = RuntimeConfig::from_variables(|_| Some(String::new()));
+        assert_eq!(unset.expect("fine"), RuntimeConfig::default());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use nm_engine::vnet::GSO_UDP_L4;
 use nm_engine::{segment, Packet, Pool, VnetHeader, HEADROOM, MAX_IP_HEADER};
@@ -12,12 +13,13 @@ use nm_kernel::offload::{self, OffloadState};
 use nm_kernel::tun::{Offload, TunDevice};
 use nm_kernel::{interface, namespace};
 
+use super::device_writes::{count, DeviceWrites};
 use super::setup::{OffloadChoice, RuntimeError, TunNamespace, TunSetup};
 use super::stats::ShardCounters;
 
 /// An open device with all its queues.
 pub struct NodeTun {
-    queues: Vec<TunDevice>,
+    queues: Vec<Arc<TunDevice>>,
     /// The offloads of the device.
     offload: Offload,
     /// Datagrams to be written together at the end of the shard's batch, where the device supports that.
@@ -63,7 +65,7 @@ fn open_queues(
     setup: &TunSetup,
     offload: Offload,
     persistent: bool,
-) -> nm_kernel::Result<Vec<TunDevice>> {
+) -> nm_kernel::Result<Vec<Arc<TunDevice>>> {
     let multi_queue = setup.queues > 1;
     let mut queues = Vec::with_capacity(setup.queues);
     for _ in 0..setup.queues {
@@ -72,7 +74,7 @@ fn open_queues(
         // Set at the start and not only before an orderly close: otherwise the end of a killed process takes 33 ms
         // per device.
         device.set_persistent(persistent)?;
-        queues.push(device);
+        queues.push(Arc::new(device));
     }
     match interface::configure(&setup.name, &setup.interface) {
         Ok(()) => Ok(queues),
@@ -99,7 +101,7 @@ pub enum TunRead {
 impl NodeTun {
     /// The queues' descriptors, in order.
     pub fn queues(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.queues.iter().map(AsFd::as_fd)
+        self.queues.iter().map(|queue| queue.as_fd())
     }
 
     /// Reads one packet from a queue.
@@ -125,18 +127,24 @@ impl NodeTun {
         }
     }
 
-    /// Writes a packet, or keeps it to join it with others: then [`NodeTun::flush`] must follow before the shard
-    /// starts other work. Returns whether anything is kept.
-    pub fn write(&mut self, packet: Packet, pool: &mut Pool, counters: &ShardCounters) -> bool {
+    /// Passes a packet on to be written, or keeps it to join it with others: then [`NodeTun::flush`] must follow before
+    /// the shard starts other work. Returns whether anything is kept.
+    pub fn write(
+        &mut self,
+        packet: Packet,
+        writes: &mut DeviceWrites,
+        pool: &mut Pool,
+        counters: &ShardCounters,
+    ) -> bool {
         if !self.offload.udp {
-            self.write_now(packet, pool, counters);
+            self.pass_on(packet, writes, pool, counters);
             return false;
         }
         if let Err(packet) = self.run.push(packet, pool) {
             // Kept packets are written first, to preserve the order.
-            self.flush(pool, counters);
+            self.flush(writes, pool, counters);
             if let Err(packet) = self.run.push(packet, pool) {
-                self.write_now(packet, pool, counters);
+                self.pass_on(packet, writes, pool, counters);
             }
         }
         !self.run.is_empty()
@@ -147,23 +155,26 @@ impl NodeTun {
         self.run = segment::Run::default();
     }
 
-    /// Writes the kept packets.
-    pub fn flush(&mut self, pool: &mut Pool, counters: &ShardCounters) {
+    /// Passes the kept packets on to be written.
+    pub fn flush(&mut self, writes: &mut DeviceWrites, pool: &mut Pool, counters: &ShardCounters) {
         if let Some(packet) = self.run.take() {
-            self.write_now(packet, pool, counters);
+            self.pass_on(packet, writes, pool, counters);
         }
     }
 
-    /// Writes a packet, without segmentation if the device supports that, and returns its buffer to the pool.
-    fn write_now(&self, mut packet: Packet, pool: &mut Pool, counters: &ShardCounters) {
+    /// Passes a packet on, without segmentation if the device supports that.
+    fn pass_on(
+        &self,
+        packet: Packet,
+        writes: &mut DeviceWrites,
+        pool: &mut Pool,
+        counters: &ShardCounters,
+    ) {
         if self.takes_unsegmented(&packet) {
-            self.write_one(&mut packet, counters);
-            pool.put(packet);
-            return;
+            return self.pass_on_piece(packet, writes, pool, counters);
         }
-        segment::segment(packet, pool, |mut piece, pool| {
-            self.write_one(&mut piece, counters);
-            pool.put(piece);
+        segment::segment(packet, pool, |piece, pool| {
+            self.pass_on_piece(piece, writes, pool, counters)
         });
     }
 
@@ -174,18 +185,20 @@ impl NodeTun {
         self.offload.tcp || !segment::needs_work(packet)
     }
 
-    fn write_one(&self, packet: &mut Packet, counters: &ShardCounters) {
-        let written = match contiguous(packet) {
-            Some(bytes) => self.queues[0].write(bytes),
-            None => self.write_shared(packet),
-        };
-        match written {
-            Ok(_) => counters.tun_writes.add(1),
-            Err(error) => match error.raw_os_error() {
-                Some(EAGAIN | ENOBUFS | ENOMEM) => counters.tun_full.add(1),
-                _ => counters.tun_refused.add(1),
-            },
+    fn pass_on_piece(
+        &self,
+        mut packet: Packet,
+        writes: &mut DeviceWrites,
+        pool: &mut Pool,
+        counters: &ShardCounters,
+    ) {
+        if with_header(&mut packet).is_some() {
+            return writes.push(&self.queues[0], packet, pool, counters);
         }
+        // Packets that wait are written first, to preserve the order.
+        writes.flush(pool, counters);
+        count(&self.write_shared(&packet), counters);
+        pool.put(packet);
     }
 
     /// Writes a packet whose buffer is shared: the headers come from the packet, the rest from the shared buffer.
@@ -212,7 +225,7 @@ fn vnet_of(storage: &[u8]) -> VnetHeader {
 }
 
 /// The packet to write, in one piece with its virtio header, when its buffer is not shared.
-fn contiguous(packet: &mut Packet) -> Option<&[u8]> {
+pub fn with_header(packet: &mut Packet) -> Option<&[u8]> {
     if !packet.apply_ttl() {
         return None;
     }
@@ -228,8 +241,3 @@ fn contiguous(packet: &mut Packet) -> Option<&[u8]> {
     storage[VNET_AT..HEADROOM].copy_from_slice(&vnet);
     Some(&storage[VNET_AT..HEADROOM + length])
 }
-
-// The three error codes of a full device; see tun_get_user in the kernel's tun.c.
-const EAGAIN: i32 = 11;
-const ENOBUFS: i32 = 105;
-const ENOMEM: i32 = 12;

@@ -44,6 +44,7 @@ use self::listener::{LinkListener, ListenerKind};
 use self::node::Slots;
 use self::recovery::Restart;
 use self::timers::{Timer, Timers};
+use super::device_writes::DeviceWrites;
 use super::link::stream::{Received, STAGING};
 use super::mailbox::NodeKey;
 use super::shared::{Mailbox, Shared};
@@ -121,6 +122,8 @@ pub struct Shard {
     epoll: Epoll,
     nodes: Slots,
     io: Io,
+    /// Packets to be written to devices at the end of the current batch.
+    writes: DeviceWrites,
     now: u64,
     work: VecDeque<Work>,
     /// Nodes whose engine was called in the current batch.
@@ -163,6 +166,7 @@ impl Shard {
         shared: Arc<Shared>,
         depot: Arc<Depot>,
         listeners: Listeners,
+        batched_writes: bool,
     ) -> nm_kernel::Result<Self> {
         let mailbox = shared.mailboxes[index].clone();
         let epoll = Epoll::new()?;
@@ -175,6 +179,7 @@ impl Shard {
             nodes: Slots::default(),
             // 256 buffers are 17 MB, reached only when that much is in use.
             io: Io::new(Pool::new(depot, 256)),
+            writes: DeviceWrites::new(batched_writes),
             now: thread::monotonic_ns(),
             work: VecDeque::with_capacity(256),
             touched: Vec::with_capacity(64),

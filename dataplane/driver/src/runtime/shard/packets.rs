@@ -156,7 +156,12 @@ impl Shard {
         for packet in self.io.tun.drain(..) {
             match &mut node.tun {
                 Some(tun) => {
-                    let keeps = tun.write(packet, &mut self.io.pool, &self.mailbox.counters);
+                    let keeps = tun.write(
+                        packet,
+                        &mut self.writes,
+                        &mut self.io.pool,
+                        &self.mailbox.counters,
+                    );
                     if keeps && !node.keeps {
                         node.keeps = true;
                         self.keeping.push(slot);
@@ -240,9 +245,10 @@ impl Shard {
             node.keeps = false;
             self.running = slot;
             if let Some(tun) = &mut node.tun {
-                tun.flush(&mut self.io.pool, &self.mailbox.counters);
+                tun.flush(&mut self.writes, &mut self.io.pool, &self.mailbox.counters);
             }
         }
+        self.writes.flush(&mut self.io.pool, &self.mailbox.counters);
         while let Some(slot) = self.touched.pop() {
             let Some(node) = self.nodes.at(slot) else {
                 continue;

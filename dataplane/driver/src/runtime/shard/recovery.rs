@@ -41,6 +41,7 @@ impl Shard {
         let message = panics::last_message();
         self.now = nm_kernel::thread::monotonic_ns();
         self.mailbox.counters.panics.add(1);
+        self.writes.clear();
         self.panics
             .retain(|&at| at.saturating_add(PANIC_WINDOW_NS) > self.now);
         self.panics.push(self.now);

@@ -1,0 +1,145 @@
+//! Packets of a shard that wait to be written to its nodes' devices, together at the end of a batch.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nm_engine::{Packet, Pool};
+use nm_kernel::tun::TunDevice;
+use nm_kernel::write_batch::WriteBatch;
+
+use super::stats::ShardCounters;
+use super::tun::with_header;
+
+/// Bytes that wait at most: with their copies they still fit a second-level cache of 1 MB.
+const BYTES_AT_MOST: usize = 256 << 10;
+
+// Error codes of a full device; see tun_get_user in the kernel's tun.c.
+const EAGAIN: i32 = 11;
+const ENOBUFS: i32 = 105;
+const ENOMEM: i32 = 12;
+// Error codes of kernels whose devices cannot be written through io_uring without waiting (before Linux 5.13).
+const EINVAL: i32 = 22;
+const EOPNOTSUPP: i32 = 95;
+
+/// The packets, in the order in which they are written.
+pub struct DeviceWrites {
+    queued: Vec<(Arc<TunDevice>, Packet)>,
+    bytes: usize,
+    batch: Batch,
+}
+
+/// The way to write several packets with one system call.
+enum Batch {
+    /// Not needed yet.
+    Untried,
+    Ready(WriteBatch),
+    /// Switched off, or this process may not use it.
+    Unavailable,
+}
+
+impl DeviceWrites {
+    /// Without packets. If not `batched`, each packet is written at once.
+    pub fn new(batched: bool) -> Self {
+        let batch = if batched {
+            Batch::Untried
+        } else {
+            Batch::Unavailable
+        };
+        Self {
+            queued: Vec::with_capacity(WriteBatch::CAPACITY),
+            bytes: 0,
+            batch,
+        }
+    }
+
+    /// Writes the packet, or keeps it until the next [`flush`](Self::flush), which must follow before the shard starts
+    /// other work. Its buffer, in one piece with the virtio header, goes back to the pool afterwards.
+    pub fn push(
+        &mut self,
+        device: &Arc<TunDevice>,
+        mut packet: Packet,
+        pool: &mut Pool,
+        counters: &ShardCounters,
+    ) {
+        if matches!(self.batch, Batch::Unavailable) {
+            write_one(device, &mut packet, counters);
+            return pool.put(packet);
+        }
+        self.bytes += packet.len();
+        self.queued.push((device.clone(), packet));
+        if self.queued.len() == WriteBatch::CAPACITY || self.bytes >= BYTES_AT_MOST {
+            self.flush(pool, counters);
+        }
+    }
+
+    /// Writes the packets that wait.
+    pub fn flush(&mut self, pool: &mut Pool, counters: &ShardCounters) {
+        if self.queued.is_empty() {
+            return;
+        }
+        let unwritten = if self.queued.len() > 1 {
+            self.write_batch(counters)
+        } else {
+            u64::MAX
+        };
+        for (index, (device, mut packet)) in self.queued.drain(..).enumerate() {
+            if unwritten & 1 << index != 0 {
+                write_one(&device, &mut packet, counters);
+            }
+            pool.put(packet);
+        }
+        self.bytes = 0;
+    }
+
+    /// Drops the packets, whose state is unknown after a panic.
+    pub fn clear(&mut self) {
+        self.queued.clear();
+        self.bytes = 0;
+    }
+
+    /// Writes the packets with one system call. Returns a bit for each that must still be written on its own.
+    fn write_batch(&mut self, counters: &ShardCounters) -> u64 {
+        if matches!(self.batch, Batch::Untried) {
+            self.batch = WriteBatch::new().map_or(Batch::Unavailable, Batch::Ready);
+        }
+        let Batch::Ready(batch) = &mut self.batch else {
+            return u64::MAX;
+        };
+        let (mut without_result, mut unsupported) = (u64::MAX, 0u64);
+        let packets = self.queued.iter_mut().map(|entry| {
+            (
+                entry.0.as_fd(),
+                with_header(&mut entry.1).unwrap_or_default(),
+            )
+        });
+        let outcome = batch.write(packets, |index, result| {
+            without_result &= !(1 << index);
+            match result.as_ref().err().and_then(io::Error::raw_os_error) {
+                Some(EINVAL | EOPNOTSUPP) => unsupported |= 1 << index,
+                _ => count(&result, counters),
+            }
+        });
+        counters.tun_batches.add(1);
+        if outcome.is_err() || unsupported.count_ones() as usize == self.queued.len() {
+            self.batch = Batch::Unavailable;
+        }
+        without_result | unsupported
+    }
+}
+
+fn write_one(device: &TunDevice, packet: &mut Packet, counters: &ShardCounters) {
+    match with_header(packet) {
+        Some(bytes) => count(&device.write(bytes), counters),
+        None => counters.tun_refused.add(1),
+    }
+}
+
+/// Counts the result of a write.
+pub fn count(result: &io::Result<usize>, counters: &ShardCounters) {
+    match result.as_ref().map_err(io::Error::raw_os_error) {
+        Ok(_) => counters.tun_writes.add(1),
+        Err(Some(EAGAIN | ENOBUFS | ENOMEM)) => counters.tun_full.add(1),
+        Err(_) => counters.tun_refused.add(1),
+    }
+}
