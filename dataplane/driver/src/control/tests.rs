@@ -5,23 +5,26 @@ mod orders;
 mod refusals;
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nm_engine::NodeStats;
 use nm_messages::{
     decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes, LinkSpec,
-    NodeSettings, NodeSpec, RemoveNode, SetLink, ToNode, Welcome,
+    Metrics, NodeSettings, NodeSpec, RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_tungstenite::tungstenite::{accept, Message, WebSocket};
 
 use super::connection::Connection;
+use super::interface::MAX_REQUESTS;
 use super::resolve::{Lookup, Resolver};
 use super::*;
 use crate::config::Secret;
+use crate::runtime::Carrier;
 
 const LONG: Duration = Duration::from_secs(20);
 /// Time limit of one step on the control thread, with a margin for a busy machine of two cores.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::receiver::Receiver;
 use super::send_queue::SendQueue;
 use super::sender::Sender;
-use super::{tag_of, Sessions, HISTORY_SIZE, WITHDRAWN_OFFERS};
+use super::wire::tag_of;
+use super::{Sessions, HISTORY_SIZE, WITHDRAWN_OFFERS};
 use crate::{Io, NodeId, SessionId};
 
 impl Sessions {

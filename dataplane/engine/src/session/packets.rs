@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::receiver::Receiver;
 use super::send_queue::Envelope;
-use super::wire::{self, Header, Message, Terms};
-use super::{tag_of, Sessions, LEFT};
+use super::wire::{self, tag_of, Header, Message, Terms};
+use super::{Sessions, LEFT};
 use crate::{Instant, Io, NodeId, Packet};
 
 impl Sessions {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::bitmap::Bitmap;
+use super::memory::Prefetch;
 use super::report_interval::ReportInterval;
-use super::wire::{self, Header, Terms};
-use super::{tag_of, Prefetch};
+use super::wire::{self, tag_of, Header, Terms};
 use crate::digest::{Digest, Digester};
 use crate::Instant;
 

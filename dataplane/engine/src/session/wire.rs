@@ -15,7 +15,6 @@
 //! that a link may lose any of them.
 
 use super::report_interval::ReportInterval;
-use super::{LEAST_UNIT, MAX_TRANSFER};
 use crate::digest::Digest;
 use crate::NodeId;
 
@@ -29,10 +28,24 @@ pub(super) const MANIFEST: usize = 4 + 8 + 2 + 1;
 pub(super) const LISTED: usize = 4;
 /// Bytes of a need's body before its runs.
 pub(super) const NEED: usize = 1 + 8;
+/// Bytes of IP and UDP header.
+pub(super) const IP_UDP: usize = 28;
+/// Segments of sessions are built for at least this MTU in bytes, whatever the configuration: every IPv4 host accepts
+/// such datagrams (RFC 791).
+pub(super) const LEAST_MTU: u16 = 576;
+/// Payload bytes of the smallest full segment.
+const LEAST_UNIT: usize = LEAST_MTU as usize - IP_UDP - HEADER;
+/// Largest transfer in bytes: offsets have 48 bits, segment indices 32.
+pub(super) const MAX_TRANSFER: u64 = 1 << 48;
 /// Received reasons are truncated to this many bytes; those of this implementation are shorter.
 const LONGEST_REASON: usize = 512;
 /// Bytes of a run of segments in a need.
 pub(super) const RUN: usize = 8;
+
+/// The tag that identifies the transfer of a data segment: the upper half of the transfer's number.
+pub(super) const fn tag_of(number: u64) -> u32 {
+    (number >> 32) as u32
+}
 
 /// The first twelve bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,11 +20,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::attached::Attached;
+use super::dial::UNKNOWN_ADDRESS;
 use super::member::{Effect, Member, Resolved, Step};
 use super::requests::{NodeRequest, Purpose, Requests};
 use super::resolve::Resolver;
 use super::state_filter::StateFilter;
-use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply, UNKNOWN_ADDRESS};
+use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply};
 use crate::config::Secret;
 
 /// The delay before a failed lookup is repeated; it doubles up to the longest. A name that appears is found within

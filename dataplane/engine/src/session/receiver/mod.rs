@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::session::report::{PeerReport, Role, SessionReport, SessionState};
-use crate::session::send_queue::{Envelope, SendQueue, IP_UDP};
+use crate::session::send_queue::{Envelope, SendQueue};
 use crate::session::transfer::Transfer;
-use crate::session::wire::{self, Header, Message, Progress, Terms};
+use crate::session::wire::{self, Header, Message, Progress, Terms, IP_UDP};
 use crate::{Event, Instant, Io, NodeId, Packet, Pool, ReceivedBytes, SessionConfig, SessionId};
 
 const MS: u64 = 1_000_000;

@@ -1,9 +1,8 @@
 //! Data packets: when the next one may be sent, and how it is built.
 
 use super::{Phase, Sender};
-use crate::session::send_queue::{emit_headers, Outgoing, SendQueue, IP_UDP};
-use crate::session::tag_of;
-use crate::session::wire::{self, Header};
+use crate::session::send_queue::{emit_headers, Outgoing, SendQueue};
+use crate::session::wire::{self, tag_of, Header, IP_UDP};
 use crate::vnet::{GSO_NONE, GSO_UDP_L4};
 use crate::{Instant, Io, Packet, Pool, VnetHeader, HEADROOM};
 

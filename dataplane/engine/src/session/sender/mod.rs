@@ -19,8 +19,8 @@ use super::peer::Peer;
 use super::plan::Plan;
 use super::report::{Role, SessionReport, SessionState};
 use super::report_interval::ReportInterval;
-use super::send_queue::{Envelope, SendQueue, IP_UDP};
-use super::wire::{self, Message, Progress};
+use super::send_queue::{Envelope, SendQueue};
+use super::wire::{self, Message, Progress, IP_UDP};
 use crate::digest::{Digest, Digester};
 use crate::{Event, Instant, Io, NodeId, Pool, SessionConfig, SessionId, SharedBytes};
 

@@ -3,8 +3,8 @@
 use super::{Phase, Sender, MS};
 use crate::session::peer::Peer;
 use crate::session::report::SessionState;
-use crate::session::send_queue::{Envelope, SendQueue, IP_UDP};
-use crate::session::wire::{self, Message, Terms};
+use crate::session::send_queue::{Envelope, SendQueue};
+use crate::session::wire::{self, Message, Terms, IP_UDP};
 use crate::{Instant, Io, NodeId, Pool};
 
 /// First and longest interval between manifests: short enough that a late receiver starts quickly, and that on a path
