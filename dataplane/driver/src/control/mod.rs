@@ -13,7 +13,7 @@
 //! after a loss. Packets do not pass through it: transfers continue without a controller.
 
 mod attached;
-mod backoff;
+mod connect_delays;
 mod connection;
 mod dial;
 mod error;

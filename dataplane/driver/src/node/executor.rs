@@ -76,18 +76,7 @@ impl Executor for NodeExecutor {
                 };
                 self.command(install, done);
             }
-            Effect::Membership {
-                group_id,
-                joined: true,
-            } => {
-                self.command(Command::JoinGroup { group_id }, done);
-            }
-            Effect::Membership {
-                group_id,
-                joined: false,
-            } => {
-                self.command(Command::LeaveGroup { group_id }, done);
-            }
+            Effect::Membership { group_id, joined } => self.set_membership(group_id, joined, done),
             Effect::NodeGone { node, reason } => {
                 self.command(Command::NodeGone { node, reason }, done);
             }
@@ -100,11 +89,7 @@ impl Executor for NodeExecutor {
                 done(Ok(()));
             }
             Effect::TopologyReady => {
-                self.state.change(|facts| {
-                    if !std::mem::replace(&mut facts.topology_ready, true) {
-                        facts.events.push(NodeEvent::TopologyReady);
-                    }
-                });
+                self.topology_ready();
                 done(Ok(()));
             }
         }
@@ -167,6 +152,22 @@ impl NodeExecutor {
         };
         self.port
             .connect_link_then(setup, |answer| done(answer.map_err(error_text)));
+    }
+
+    fn set_membership(&self, group_id: u32, joined: bool, done: Done) {
+        let command = match joined {
+            true => Command::JoinGroup { group_id },
+            false => Command::LeaveGroup { group_id },
+        };
+        self.command(command, done);
+    }
+
+    fn topology_ready(&self) {
+        self.state.change(|facts| {
+            if !std::mem::replace(&mut facts.topology_ready, true) {
+                facts.events.push(NodeEvent::TopologyReady);
+            }
+        });
     }
 
     /// Removing a link that does not exist succeeds.

@@ -26,12 +26,16 @@ use super::requests::{NodeRequest, Purpose, Requests};
 use super::resolve::Resolver;
 use super::state_filter::StateFilter;
 use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply};
+use crate::backoff::Backoff;
 use crate::config::Secret;
+use crate::runtime::Carrier;
 
-/// The delay before a failed lookup is repeated; it doubles up to the longest. A name that appears is found within
-/// seconds, and a thousand links to a name that never does cost 200 lookups a second.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// The delays between lookups of a name that is not found: a name that appears is found within seconds, and a thousand
+/// links to a name that never does cost 200 lookups a second.
+const LOOKUP_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(5),
+};
 
 /// An order of the controller that is being carried out.
 struct Order {
@@ -156,70 +160,21 @@ impl Session {
     pub fn take(&mut self, input: Input) {
         match input {
             Input::Attach(registration, reply) => self.attach(*registration, reply),
-            Input::Detach { node, reason, done } => {
-                if self.attached_nodes.remove(&node).is_some() && self.online {
-                    self.push_frame(node, Goodbye { reason });
-                }
-                self.requests.abandon(node, &ControlError::Closed);
-                self.detaching.push(done);
-            }
+            Input::Detach { node, reason, done } => self.detach(node, reason, done),
             Input::Request {
                 node,
                 message,
                 limit,
                 reply,
-            } => {
-                if !self.attached_nodes.contains_key(&node) {
-                    reply(Err(ControlError::Lost));
-                    return;
-                }
-                let deadline = Instant::now() + limit;
-                let request = NodeRequest {
-                    message: message.clone(),
-                    limit,
-                    deadline,
-                    reply,
-                };
-                let id = self
-                    .requests
-                    .open(node, Purpose::NodeRequest(Box::new(request)));
-                if self.online {
-                    self.out.push(Frame { id, node, message });
-                }
-            }
-            Input::Event { node, name, detail } => {
-                // Events are not repeated after a loss: they are sent only while there is a connection.
-                if self
-                    .attached_nodes
-                    .get(&node)
-                    .is_some_and(|attached| attached.registered)
-                {
-                    let detail = Some(detail);
-                    self.push_frame(node, NodeEvent { name, detail });
-                }
-            }
-            Input::Restarted { node } => {
-                if let Some(attached) = self.attached_nodes.get_mut(&node) {
-                    attached.member.forget();
-                    if self.online {
-                        self.register(node);
-                    }
-                }
-            }
+            } => self.request(node, message, limit, reply),
+            Input::Event { node, name, detail } => self.report_event(node, name, detail),
+            Input::Restarted { node } => self.restarted(node),
             Input::Link {
                 node,
                 remote,
                 carrier,
                 reason,
-            } => {
-                let Some(attached) = self.attached_nodes.get_mut(&node) else {
-                    return;
-                };
-                if attached.member.link_changed(remote, carrier, &reason) {
-                    self.report_link(node, remote);
-                    self.announce(node);
-                }
-            }
+            } => self.link_changed(node, remote, carrier, &reason),
             Input::Ended {
                 node,
                 attached,
@@ -238,6 +193,72 @@ impl Session {
                 attached,
                 stats,
             } => self.measured(node, attached, stats),
+        }
+    }
+
+    fn detach(&mut self, node: NodeId, reason: String, done: SyncSender<()>) {
+        if self.attached_nodes.remove(&node).is_some() && self.online {
+            self.push_frame(node, Goodbye { reason });
+        }
+        self.requests.abandon(node, &ControlError::Closed);
+        self.detaching.push(done);
+    }
+
+    fn request(
+        &mut self,
+        node: NodeId,
+        message: ToController,
+        limit: Duration,
+        reply: Reply<Option<Value>>,
+    ) {
+        if !self.attached_nodes.contains_key(&node) {
+            reply(Err(ControlError::Lost));
+            return;
+        }
+        let request = NodeRequest {
+            message: message.clone(),
+            limit,
+            deadline: Instant::now() + limit,
+            reply,
+        };
+        let purpose = Purpose::NodeRequest(Box::new(request));
+        let id = self.requests.open(node, purpose);
+        if self.online {
+            self.out.push(Frame { id, node, message });
+        }
+    }
+
+    /// Events are not repeated after a loss: they are sent only while there is a connection.
+    fn report_event(&mut self, node: NodeId, name: String, detail: Value) {
+        let attached = self.attached_nodes.get(&node);
+        if attached.is_some_and(|attached| attached.registered) {
+            let detail = Some(detail);
+            self.push_frame(node, NodeEvent { name, detail });
+        }
+    }
+
+    fn restarted(&mut self, node: NodeId) {
+        if let Some(attached) = self.attached_nodes.get_mut(&node) {
+            attached.member.forget();
+            if self.online {
+                self.register(node);
+            }
+        }
+    }
+
+    fn link_changed(
+        &mut self,
+        node: NodeId,
+        remote: NodeId,
+        carrier: Option<Carrier>,
+        reason: &str,
+    ) {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
+            return;
+        };
+        if attached.member.link_changed(remote, carrier, reason) {
+            self.report_link(node, remote);
+            self.announce(node);
         }
     }
 

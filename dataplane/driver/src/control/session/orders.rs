@@ -188,9 +188,8 @@ impl Session {
             Resolved::Stale => {}
             Resolved::Connect(step) => self.start(node, step.ticket, step.effect),
             Resolved::Failed { attempts, changed } => {
-                let doubled = FIRST_RETRY * (1 << attempts.saturating_sub(1).min(10));
                 self.retries.insert(Retry {
-                    at: Instant::now() + doubled.min(LONGEST_RETRY),
+                    at: Instant::now() + LOOKUP_BACKOFF.delay(attempts),
                     node,
                     attached: number,
                     remote,

@@ -228,58 +228,9 @@ fn random_orders_in_any_sequence_are_answered() {
     peer.register(2);
     let mut random = SplitMix64::seed_from_u64(1);
     let mut roll = |below: u64| random.next_u64() % below;
-    let addrs = [
-        "",
-        "10.0.0.1:80",
-        "far.example:80",
-        "invalid",
-        ":0",
-        "x:99999",
-    ];
     let many = 2_000;
     for id in 1..=many {
-        let remote = roll(4) as u32;
-        let message: ToNode = match roll(8) {
-            0 => link_to(remote, addrs[roll(6) as usize], roll(5)).into(),
-            1 => RemoveNode {
-                remote_node_id: remote,
-            }
-            .into(),
-            2 => SetLink {
-                remote_node_id: remote,
-                link: LinkSpec::default(),
-                version: roll(5),
-            }
-            .into(),
-            3 => routes_of(roll(5)).into(),
-            4 => InstallRoutes {
-                table: Some(vec![1; roll(9) as usize].into()),
-                reset: false,
-                removed: vec![roll(9)],
-                ..routes_of(roll(5))
-            }
-            .into(),
-            5 => nm_messages::InstallGroupDirectory {
-                version: roll(5),
-                groups: vec![nm_messages::Group {
-                    group_id: remote,
-                    group_ip: ["239.255.0.1", "here"][roll(2) as usize].to_owned(),
-                    src_node_id: remote,
-                    label: String::new(),
-                }],
-                removed: vec![remote],
-                reset: roll(2) == 0,
-            }
-            .into(),
-            6 => nm_messages::InstallGroupRoutes {
-                group_id: remote,
-                src_node_id: remote,
-                version: roll(5),
-                routes: vec![],
-            }
-            .into(),
-            _ => settings(remote).into(),
-        };
+        let message = random_order(&mut roll);
         peer.ask(id, if roll(9) == 0 { 77 } else { 2 }, message);
     }
     // Removing the remaining links ends their lookups.
@@ -301,4 +252,58 @@ fn random_orders_in_any_sequence_are_answered() {
         }
     }
     drop(nodes);
+}
+
+/// An order with random values, valid or not.
+fn random_order(roll: &mut impl FnMut(u64) -> u64) -> ToNode {
+    let addrs = [
+        "",
+        "10.0.0.1:80",
+        "far.example:80",
+        "invalid",
+        ":0",
+        "x:99999",
+    ];
+    let remote = roll(4) as u32;
+    match roll(8) {
+        0 => link_to(remote, addrs[roll(6) as usize], roll(5)).into(),
+        1 => RemoveNode {
+            remote_node_id: remote,
+        }
+        .into(),
+        2 => SetLink {
+            remote_node_id: remote,
+            link: LinkSpec::default(),
+            version: roll(5),
+        }
+        .into(),
+        3 => routes_of(roll(5)).into(),
+        4 => InstallRoutes {
+            table: Some(vec![1; roll(9) as usize].into()),
+            reset: false,
+            removed: vec![roll(9)],
+            ..routes_of(roll(5))
+        }
+        .into(),
+        5 => nm_messages::InstallGroupDirectory {
+            version: roll(5),
+            groups: vec![nm_messages::Group {
+                group_id: remote,
+                group_ip: ["239.255.0.1", "here"][roll(2) as usize].to_owned(),
+                src_node_id: remote,
+                label: String::new(),
+            }],
+            removed: vec![remote],
+            reset: roll(2) == 0,
+        }
+        .into(),
+        6 => nm_messages::InstallGroupRoutes {
+            group_id: remote,
+            src_node_id: remote,
+            version: roll(5),
+            routes: vec![],
+        }
+        .into(),
+        _ => settings(remote).into(),
+    }
 }
