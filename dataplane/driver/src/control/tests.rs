@@ -103,6 +103,15 @@ impl Peer {
         peer
     }
 
+    /// Expects the report that the node has carried out all orders.
+    fn expect_ready(&mut self) {
+        let found = self.handle_message();
+        assert!(
+            matches!(found.message, ToController::NodeTopologyReady(_)),
+            "{found:?}"
+        );
+    }
+
     fn handle_message(&mut self) -> Frame<ToController> {
         while self.received.is_empty() {
             if let Message::Binary(bytes) = self.socket.read().expect("a message") {
@@ -221,6 +230,15 @@ struct Fixture {
     held: Receiver<Done>,
     panics: Arc<AtomicBool>,
     _watchdog: Watchdog,
+}
+
+/// A node that is registered, and the controller's side of its connection.
+fn registered_node() -> (TcpListener, Fixture, Peer) {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    (listener, node, peer)
 }
 
 fn attach_node(addr: String, limit: Duration) -> Fixture {

@@ -50,10 +50,7 @@ fn a_node_connects_to_a_controller_that_starts_later() {
 
 #[test]
 fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
+    let (listener, node, mut peer) = registered_node();
     assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
     let routes = InstallRoutes {
         version: 77,
@@ -63,10 +60,7 @@ fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
         reset: false,
     };
     peer.send(2, routes);
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
+    peer.expect_ready();
     let (answer, answered) = channel();
     let reply = Box::new(move |result| drop(answer.send(result)));
     node.handle.request(
@@ -97,21 +91,13 @@ fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
         },
     );
     assert_eq!(answered.recv_timeout(LONG), Ok(Ok(Some(Value::from(5)))));
-    assert!(
-        matches!(
-            peer.handle_message().message,
-            ToController::NodeTopologyReady(_)
-        ),
-        "sent again"
-    );
+    // Sent again.
+    peer.expect_ready();
 }
 
 #[test]
 fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connection() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
+    let (_listener, node, mut peer) = registered_node();
     assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
     let routes = |version| InstallRoutes {
         version,
@@ -121,10 +107,7 @@ fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connect
         reset: true,
     };
     peer.send(2, routes(77));
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
+    peer.expect_ready();
     let report = LinkReport(node.handle.clone());
     report.report_event("node.engine_restarted", Value::Nil);
     report.restarted();
@@ -133,13 +116,8 @@ fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connect
     );
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
     peer.send(2, routes(77));
-    assert!(
-        matches!(
-            peer.handle_message().message,
-            ToController::NodeTopologyReady(_)
-        ),
-        "sent again, once all state is in force again"
-    );
+    // Sent again, once all state is in force again.
+    peer.expect_ready();
 }
 
 #[test]
@@ -193,10 +171,7 @@ fn a_link_that_is_up_at_once_is_reported() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     peer.send(2, routes_of(1));
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
+    peer.expect_ready();
     peer.send(2, link_to(UP_AT_ONCE, "", 1));
     let report = peer.handle_message();
     let ToController::LinkState(state) = &report.message else {

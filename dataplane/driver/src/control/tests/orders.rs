@@ -7,10 +7,7 @@ use super::*;
 
 #[test]
 fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_gets_an_error() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
+    let (_listener, node, mut peer) = registered_node();
     let add = AddNode {
         remote_node_id: 3,
         remote_name: "c".to_owned(),
@@ -46,10 +43,7 @@ fn an_order_is_acknowledged_when_its_steps_have_ended_and_does_not_delay_others(
     peer.ask(51, 2, routes_of(8));
     peer.ask(52, 3, routes_of(9));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 52));
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
+    peer.expect_ready();
     let held: Vec<Done> = nodes[0].held.iter().take(3).collect();
     assert_eq!(
         nodes[0].registered.try_recv().ok(),
