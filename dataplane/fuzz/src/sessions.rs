@@ -41,7 +41,7 @@ struct Node {
     engine: Engine,
     link: LinkId,
     now: Instant,
-    /// Tags that the node itself has sent, and the terms of invitations that it may have accepted.
+    /// Tags that the node itself has sent, and the tags of offers that it may have accepted.
     tags: Vec<u32>,
     /// The transfers that the node has named.
     numbers: Vec<u64>,
@@ -136,16 +136,16 @@ impl Node {
         let from = input.one_of(&PEERS);
         let kind = input.one_of(&[1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         let (round, tag) = (input.u8() % 4, self.tag(input));
-        let unit = usize::from(input.one_of(&[1460u16, 1, 0, 536, u16::MAX]));
+        let segment_size = usize::from(input.one_of(&[1460u16, 1, 0, 536, u16::MAX]));
         // A position in the transfer, or any.
         let offset = match input.u8() % 4 {
             0 => input.u64() & 0xffff_ffff_ffff,
-            _ => u64::from(input.u8()) * unit as u64,
+            _ => u64::from(input.u8()) * segment_size as u64,
         };
         let mut header = vec![kind, round];
         header.extend_from_slice(&tag.to_be_bytes());
         header.extend_from_slice(&offset.to_be_bytes()[2..]);
-        let mut body = body(input, kind, unit);
+        let mut body = body(input, kind, segment_size);
         // Messages other than data contain the complete transfer number; the tag is its upper half.
         if kind != 3 {
             let number = u64::from(tag) << 32 | u64::from(self.low(input, tag));
@@ -238,21 +238,21 @@ impl Node {
     }
 }
 
-/// The start of a body: valid for an invitation and for data, empty for other messages.
-fn body(input: &mut Input<'_>, kind: u8, unit: usize) -> Vec<u8> {
+/// The start of a body: valid for an offer and for data, empty for other messages.
+fn body(input: &mut Input<'_>, kind: u8, segment_size: usize) -> Vec<u8> {
     match kind {
-        // An invitation to this node, for a transfer of some size and unit.
+        // An offer to this node, for a transfer of some size and segment_size.
         1 => {
             let dest = input.one_of(&[u32::from(GROUP), 0x0a00_0001]);
             let mut body = dest.to_be_bytes().to_vec();
             let total = input.one_of(&[TRANSFER as u64, 0, 1, 1460 * 4, 1 << 47, u64::MAX]);
             body.extend_from_slice(&total.to_be_bytes());
-            body.extend_from_slice(&(unit as u16).to_be_bytes());
+            body.extend_from_slice(&(segment_size as u16).to_be_bytes());
             body.push(input.u8());
             body.extend_from_slice(&NODE.to_be_bytes());
             body
         }
-        3 => vec![input.u8(); usize::from(input.u16()).min(unit)],
+        3 => vec![input.u8(); usize::from(input.u16()).min(segment_size)],
         _ => Vec::new(),
     }
 }

@@ -8,8 +8,8 @@ use rand_xoshiro::SplitMix64;
 use crate::backoff::Backoff;
 
 const FIRST: Duration = Duration::from_millis(50);
-/// For a controller that was never reached: all parts of a lab start together, and the lab is ready only when the last
-/// of them is.
+/// For a controller that was never reached: all parts of a lab start together, and the lab is ready when the last one
+/// is.
 const AT_START: Backoff = Backoff {
     first: FIRST,
     longest: Duration::from_millis(200),

@@ -23,18 +23,18 @@ use super::{Endpoint, Input};
 const TICK: Duration = Duration::from_millis(100);
 /// Interval at which due counters are requested.
 const MEASURE_ROUND: Duration = Duration::from_secs(1);
-/// Interval of pings, and the silence after which the connection is closed.
+/// Interval of pings, and how long nothing may be received before the connection is closed.
 const PING_EVERY: Duration = Duration::from_secs(10);
-const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A controller that takes no bytes for this long counts as lost.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
-/// Largest amount that one clock check adds to a silence: a process that was itself stopped for a minute has not
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest amount that one clock check adds to these times: a process that was itself stopped for a minute has not
 /// read, and what arrived meanwhile is still in the socket.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 /// Delay before reconnecting to a controller that refused nodes which it knew before.
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 /// Time limit for sending the last messages when the last node detaches.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Inputs handled at once, so that a thousand registrations become a few messages.
 const BATCH: usize = 1024;
 
@@ -118,7 +118,7 @@ impl Connection {
     /// Whether nodes are attached or about to attach; after `false` the pool no longer has this connection.
     fn has_work(&mut self) -> bool {
         while let Ok(input) = self.inputs.try_recv() {
-            self.session.take(input);
+            self.session.handle_input(input);
         }
         !self.session.is_empty() || !(self.retire)(&self.endpoint, &self.inputs)
     }
@@ -134,7 +134,7 @@ impl Connection {
             tokio::select! {
                 result = &mut attempt => return Some((node, result)),
                 input = self.inputs.recv() => match input {
-                    Some(input) => self.session.take(input),
+                    Some(input) => self.session.handle_input(input),
                     None => return None,
                 },
                 _ = tick.tick() => self.session.expire(),
@@ -156,7 +156,7 @@ impl Connection {
                 input = self.inputs.recv() => match input {
                     Some(input) => {
                         let new_node = matches!(input, Input::Attach(..));
-                        self.session.take(input);
+                        self.session.handle_input(input);
                         if new_node {
                             return;
                         }
@@ -187,7 +187,7 @@ impl Connection {
             queue.extend(outgoing.map(|bytes| Message::Binary(bytes.into())));
             self.session.confirm_detached();
             if self.session.is_empty() {
-                let _ = timeout(CLOSE_LIMIT, send_all_and_close(sink, queue)).await;
+                let _ = timeout(CLOSE_TIMEOUT, send_all_and_close(sink, queue)).await;
                 return "the last node has left".to_owned();
             }
             let full = !queue.is_empty();
@@ -201,19 +201,19 @@ impl Connection {
                         Some(Err(error)) => return error.to_string(),
                     }
                 }
-                moved = poll_fn(|context| match full {
+                writable = poll_fn(|context| match full {
                     true => sink.poll_ready_unpin(context),
                     false => sink.poll_flush_unpin(context),
                 }), if full || unflushed => {
                     let next = queue.pop_front();
-                    if let Err(error) = moved.and_then(|()| next.map_or(Ok(()), |it| sink.start_send_unpin(it))) {
+                    if let Err(error) = writable.and_then(|()| next.map_or(Ok(()), |it| sink.start_send_unpin(it))) {
                         return error.to_string();
                     }
                     unflushed = full;
                     liveness.sent();
                 }
                 _ = self.inputs.recv_many(&mut batch, BATCH) => {
-                    batch.drain(..).for_each(|input| self.session.take(input));
+                    batch.drain(..).for_each(|input| self.session.handle_input(input));
                 }
                 _ = tick.tick() => {
                     let now = Instant::now();
@@ -278,19 +278,19 @@ impl Liveness {
         let step = (now - self.checked).min(LONGEST_STEP);
         self.checked = now;
         self.silence += step;
-        if self.silence > SILENCE_LIMIT {
+        if self.silence > READ_TIMEOUT {
             return Err(format!(
                 "nothing was received for {} s",
-                SILENCE_LIMIT.as_secs()
+                READ_TIMEOUT.as_secs()
             ));
         }
         if unsent {
             self.blocked += step;
         }
-        if self.blocked > WRITE_LIMIT {
+        if self.blocked > WRITE_TIMEOUT {
             return Err(format!(
                 "nothing could be sent for {} s",
-                WRITE_LIMIT.as_secs()
+                WRITE_TIMEOUT.as_secs()
             ));
         }
         Ok(())

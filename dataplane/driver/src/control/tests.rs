@@ -123,10 +123,10 @@ impl Peer {
     }
 
     fn send(&mut self, node: u32, message: impl Into<ToNode>) {
-        self.ask(0, node, message);
+        self.order(0, node, message);
     }
 
-    fn ask(&mut self, id: u32, node: u32, message: impl Into<ToNode>) {
+    fn order(&mut self, id: u32, node: u32, message: impl Into<ToNode>) {
         let bytes = encode(&Frame {
             id,
             node,

@@ -102,7 +102,7 @@ impl Executor for NodeExecutor {
     fn report(&self, stats: NodeStats) -> Option<Metrics> {
         let mut reported = lock(&self.reported);
         let links: Vec<LinkCounter> = stats.links.iter().map(link_counter).collect();
-        let flows = moved_flows(&stats, &reported.1);
+        let flows = changed_flows(&stats, &reported.1);
         if links == reported.0 && flows.is_empty() {
             return None;
         }
@@ -222,19 +222,19 @@ fn link_counter(link: &LinkStats) -> LinkCounter {
 }
 
 /// The flows with the most bytes among those that changed since the last report.
-fn moved_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
-    let moves =
+fn changed_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
+    let differs =
         |flow: &&FlowStats| before.get(&flow_id(flow)).copied() != Some((flow.packets, flow.bytes));
-    let mut moved: Vec<&FlowStats> = stats.flows.iter().filter(moves).collect();
-    moved.sort_by_key(|flow| std::cmp::Reverse(flow.bytes));
-    moved.truncate(FLOWS_PER_REPORT);
+    let mut changed: Vec<&FlowStats> = stats.flows.iter().filter(differs).collect();
+    changed.sort_by_key(|flow| std::cmp::Reverse(flow.bytes));
+    changed.truncate(FLOWS_PER_REPORT);
     let counter = |flow: &FlowStats| FlowCounter {
         flow_id: flow_id(flow).to_vec().into(),
         remote_node_id: 0,
         packets: flow.packets,
         size_bytes: flow.bytes,
     };
-    moved.into_iter().map(counter).collect()
+    changed.into_iter().map(counter).collect()
 }
 
 /// A 16-byte key of a flow: addresses, ports, protocol.

@@ -76,7 +76,7 @@ pub(crate) struct Sessions {
     /// By address and source: receive calls without an offer. The first one accepts the next offer.
     waiting: BTreeMap<(u32, NodeId), BTreeSet<SessionId>>,
     /// By source and transfer number: the receive call that accepted it, including those in the history.
-    taken: BTreeMap<(NodeId, u64), SessionId>,
+    accepted: BTreeMap<(NodeId, u64), SessionId>,
     /// By source and tag: the receive call that data segments belong to.
     tags: BTreeMap<(NodeId, u32), SessionId>,
     /// Withdrawn offers, as source and transfer number.
@@ -104,7 +104,7 @@ impl Sessions {
             sent: BTreeMap::new(),
             offered: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            taken: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             tags: BTreeMap::new(),
             withdrawn: VecDeque::new(),
             left: BTreeSet::new(),
@@ -210,7 +210,7 @@ impl Sessions {
         if receivers.contains(&self.queue.node_id) {
             return Err(CommandError::BadReceiver(self.queue.node_id, "it is the sender"));
         }
-        let max = MAX_TRANSFER.min(self.queue.unit() as u64 * u64::from(u32::MAX));
+        let max = MAX_TRANSFER.min(self.queue.segment_size() as u64 * u64::from(u32::MAX));
         if len > max {
             return Err(CommandError::TooLarge { len, max });
         }

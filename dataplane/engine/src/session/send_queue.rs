@@ -1,7 +1,7 @@
 //! The queue of packets that sessions send, and the construction of these packets.
 
 use super::memory::Prefetch;
-use super::wire::{tag_of, Header, Message, HEADER, IP_UDP, LEAST_MTU};
+use super::wire::{tag_of, Header, Message, HEADER, IP_UDP, MIN_MTU};
 use crate::wire::{checksum, ip};
 use crate::{AddressPlan, NodeId, Packet, Pool, SessionId, VnetHeader, HEADROOM, SESSION_PORT};
 
@@ -44,7 +44,7 @@ impl SendQueue {
         Self {
             node_id,
             addresses,
-            mtu: mtu.max(LEAST_MTU),
+            mtu: mtu.max(MIN_MTU),
             packets: Vec::new(),
             body: Vec::new(),
             prefetch: |_, _| {},
@@ -52,7 +52,7 @@ impl SendQueue {
     }
 
     /// Payload bytes of one segment.
-    pub(super) fn unit(&self) -> usize {
+    pub(super) fn segment_size(&self) -> usize {
         usize::from(self.mtu) - IP_UDP - HEADER
     }
 

@@ -94,8 +94,11 @@ impl Fixture {
     }
 
     fn offer(&mut self, number: u64, data: &[u8]) {
-        let terms =
-            Terms { total: data.len() as u64, unit: UNIT as u16, interval: ReportInterval::for_receivers(1) };
+        let terms = Terms {
+            total: data.len() as u64,
+            segment_size: UNIT as u16,
+            interval: ReportInterval::for_receivers(1),
+        };
         self.inject_message(number, &Message::Manifest { dest: u32::from(HERE), terms, listed: vec![1] });
     }
 

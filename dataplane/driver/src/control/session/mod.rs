@@ -5,6 +5,7 @@
 
 mod disconnect;
 mod orders;
+mod registration;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -30,8 +31,8 @@ use crate::backoff::Backoff;
 use crate::config::Secret;
 use crate::runtime::Carrier;
 
-/// The delays between lookups of a name that is not found: a name that appears is found within seconds, and a thousand
-/// links to a name that never does cost 200 lookups a second.
+/// The delays between lookups of a name that is not found: a name that appears is found within seconds, and a
+/// thousand links to a name that never does cost 200 lookups a second.
 const LOOKUP_BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(200),
     longest: Duration::from_secs(5),
@@ -157,7 +158,7 @@ impl Session {
     }
 
     /// Handles a message of a node.
-    pub fn take(&mut self, input: Input) {
+    pub fn handle_input(&mut self, input: Input) {
         match input {
             Input::Attach(registration, reply) => self.attach(*registration, reply),
             Input::Detach { node, reason, done } => self.detach(node, reason, done),
@@ -258,7 +259,7 @@ impl Session {
         };
         if attached.member.link_changed(remote, carrier, reason) {
             self.report_link(node, remote);
-            self.announce(node);
+            self.report_ready(node);
         }
     }
 
@@ -285,40 +286,11 @@ impl Session {
         }
     }
 
-    fn attach(&mut self, registration: Registration, reply: Reply<()>) {
-        let (node, number) = (registration.identity.node_id, self.number());
-        let input = self.input.clone();
-        registration
-            .executor
-            .report_links_to(LinkReport(ControlHandle::new(node, input)));
-        self.attached_nodes.insert(
-            node,
-            Attached::new(number, registration, reply, Instant::now()),
-        );
-        if self.online {
-            self.register(node);
-        }
-    }
-
-    fn register(&mut self, node: NodeId) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        attached.registered = false;
-        let message = attached.member.start_up(self.local);
-        let id = self.requests.open(node, Purpose::Register);
-        self.out.push(Frame {
-            id,
-            node,
-            message: message.into(),
-        });
-    }
-
     /// Handles a message of the controller.
     pub fn handle_message(&mut self, bytes: &[u8]) {
         for frame in decode_batch::<ToNode>(bytes) {
             match frame {
-                Ok(frame) => self.frame(frame),
+                Ok(frame) => self.handle_frame(frame),
                 Err(bad) => {
                     // An error is never answered with an error, or two peers could keep each other busy.
                     let error = Error {
@@ -333,22 +305,22 @@ impl Session {
         }
     }
 
-    fn frame(&mut self, frame: Frame<ToNode>) {
+    fn handle_frame(&mut self, frame: Frame<ToNode>) {
         match frame.message {
-            ToNode::Ack(ack) => self.answered(ack.re, Ok(ack.value)),
+            ToNode::Ack(ack) => self.handle_answer(ack.re, Ok(ack.value)),
             ToNode::Error(error) if error.re != 0 => {
                 let refused = ControlError::Refused {
                     id: error.error,
                     message: error.message,
                     hint: error.hint,
                 };
-                self.answered(error.re, Err(refused));
+                self.handle_answer(error.re, Err(refused));
             }
             order => self.order(frame.node, frame.id, order),
         }
     }
 
-    fn answered(&mut self, number: u32, answer: Result<Option<Value>, ControlError>) {
+    fn handle_answer(&mut self, number: u32, answer: Result<Option<Value>, ControlError>) {
         match self.requests.close(number) {
             Some((_, Purpose::NodeRequest(request))) => (request.reply)(answer),
             Some((node, Purpose::Register)) => match answer {
@@ -359,52 +331,8 @@ impl Session {
         }
     }
 
-    fn registered(&mut self, node: NodeId) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        attached.registered = true;
-        attached.executor.connected(true, "");
-        for state in attached.member.link_states() {
-            self.out.push(Frame {
-                id: 0,
-                node,
-                message: state.into(),
-            });
-        }
-        self.settle(node);
-        self.announce(node);
-    }
-
-    /// Completes the first registration of a node that is registered and configured.
-    fn settle(&mut self, node: NodeId) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        if attached.registered && attached.member.configured() {
-            if let Some((reply, _, _)) = attached.waiting.take() {
-                reply(Ok(()));
-            }
-        }
-    }
-
-    /// The controller refused a registration: the first one of a node fails with the error; a node that was
-    /// registered before stays attached and retries on the next connection.
-    fn registration_refused(&mut self, node: NodeId, error: &ControlError) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        match attached.waiting.take() {
-            Some((reply, _, _)) => {
-                reply(Err(error.clone()));
-                self.attached_nodes.remove(&node);
-                self.requests.abandon(node, &ControlError::Closed);
-            }
-            None => attached.executor.connected(false, &error.to_string()),
-        }
-    }
-
-    fn announce(&mut self, node: NodeId) {
+    /// Reports to the controller when the node has become ready.
+    fn report_ready(&mut self, node: NodeId) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
@@ -417,7 +345,7 @@ impl Session {
     pub fn measure(&mut self) {
         let now = Instant::now();
         for (node, attached) in &mut self.attached_nodes {
-            if !attached.wants_measure(now) {
+            if !attached.measurement_due(now) {
                 continue;
             }
             let (node, number, input) = (*node, attached.number, self.input.clone());

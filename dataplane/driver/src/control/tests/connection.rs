@@ -154,13 +154,13 @@ fn a_panic_ends_the_websocket_and_all_state_is_sent_again() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     assert_eq!(nodes[0].registered.recv_timeout(LONG), Ok(Ok(())));
-    peer.ask(4, 2, routes_of(9));
+    peer.order(4, 2, routes_of(9));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 4));
     nodes[0].panics.store(true, Ordering::SeqCst);
-    peer.ask(5, 2, link_to(4, "", 7));
+    peer.order(5, 2, link_to(4, "", 7));
     let mut peer = Peer::welcome(&listener);
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
-    peer.ask(6, 2, link_to(4, "", 7));
+    peer.order(6, 2, link_to(4, "", 7));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 6));
 }
 

@@ -20,7 +20,7 @@ fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_gets_an_error() {
         version: 1,
         secret: nm_messages::Secret::default(),
     };
-    peer.ask(41, 2, add);
+    peer.order(41, 2, add);
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 41));
     peer.socket
         .send(Message::Binary(vec![0xc1].into()))
@@ -39,9 +39,9 @@ fn an_order_is_acknowledged_when_its_steps_have_ended_and_does_not_delay_others(
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     peer.register(3);
-    peer.ask(50, 2, link_to(4, "", 7));
-    peer.ask(51, 2, routes_of(8));
-    peer.ask(52, 3, routes_of(9));
+    peer.order(50, 2, link_to(4, "", 7));
+    peer.order(51, 2, routes_of(8));
+    peer.order(52, 3, routes_of(9));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 52));
     peer.expect_ready();
     let held: Vec<Done> = nodes[0].held.iter().take(3).collect();
@@ -73,7 +73,7 @@ fn pending_and_failed_versions_are_not_registered_as_in_force() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     done()(Ok(()));
-    peer.ask(1, 2, link_to(4, "", 7));
+    peer.order(1, 2, link_to(4, "", 7));
     done()(Err("the packet path refused it".to_owned()));
     let report = peer.handle_message();
     let ToController::LinkState(state) = &report.message else {
@@ -88,10 +88,10 @@ fn pending_and_failed_versions_are_not_registered_as_in_force() {
         matches!(&answer, ToController::Error(error) if error.re == 1 && error.message.contains("refused it")),
         "{answer:?}"
     );
-    peer.ask(2, 2, link_to(5, "", 8));
+    peer.order(2, 2, link_to(5, "", 8));
     done()(Ok(()));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 2));
-    peer.ask(3, 2, routes_of(9));
+    peer.order(3, 2, routes_of(9));
     let late = done();
     drop(peer);
 
@@ -121,7 +121,7 @@ fn a_link_is_made_without_another_order_when_its_name_resolves_later() {
         nodes[0].effects.recv_timeout(LONG),
         Ok(Effect::Configure(_))
     ));
-    peer.ask(5, 2, link_to(4, "far.example:8080", 7));
+    peer.order(5, 2, link_to(4, "far.example:8080", 7));
     let report = peer.handle_message();
     let ToController::LinkState(state) = &report.message else {
         panic!("{report:?}")
@@ -133,7 +133,7 @@ fn a_link_is_made_without_another_order_when_its_name_resolves_later() {
         rate_bps: Some(1000),
         ..LinkSpec::default()
     };
-    peer.ask(
+    peer.order(
         6,
         2,
         SetLink {
@@ -177,9 +177,9 @@ fn a_name_server_that_never_answers_delays_nothing_else() {
     peer.register(3);
     // More names than lookup threads.
     for remote in 10..60 {
-        peer.ask(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
+        peer.order(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
     }
-    peer.ask(5, 3, link_to(4, "", 7));
+    peer.order(5, 3, link_to(4, "", 7));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 5));
     let mut reported = 0;
     while reported < 50 {
@@ -196,7 +196,7 @@ fn a_name_server_that_never_answers_delays_nothing_else() {
     }
     // Removed links no longer wait for a name, and their orders are answered.
     for remote in 10..60 {
-        peer.ask(
+        peer.order(
             100 + remote,
             2,
             RemoveNode {
@@ -225,11 +225,11 @@ fn random_orders_in_any_sequence_are_answered() {
     let many = 2_000;
     for id in 1..=many {
         let message = random_order(&mut roll);
-        peer.ask(id, if roll(9) == 0 { 77 } else { 2 }, message);
+        peer.order(id, if roll(9) == 0 { 77 } else { 2 }, message);
     }
     // Removing the remaining links ends their lookups.
     for remote in 0..4 {
-        peer.ask(
+        peer.order(
             many + 1 + remote,
             2,
             RemoveNode {
