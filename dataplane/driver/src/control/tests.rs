@@ -232,6 +232,17 @@ struct Fixture {
     _watchdog: Watchdog,
 }
 
+impl Fixture {
+    /// Requests a group; the answer arrives in the channel.
+    fn create_group(&self, limit: Duration) -> Receiver<Result<Option<Value>, ControlError>> {
+        let (answer, answered) = channel();
+        let reply = Box::new(move |result| drop(answer.send(result)));
+        let label = "x".to_owned();
+        self.handle.request(CreateGroup { label }, limit, reply);
+        answered
+    }
+}
+
 /// A node that is registered, and the controller's side of its connection.
 fn registered_node() -> (TcpListener, Fixture, Peer) {
     let (listener, addr) = listen();

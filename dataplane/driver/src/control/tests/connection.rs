@@ -61,15 +61,7 @@ fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
     };
     peer.send(2, routes);
     peer.expect_ready();
-    let (answer, answered) = channel();
-    let reply = Box::new(move |result| drop(answer.send(result)));
-    node.handle.request(
-        CreateGroup {
-            label: "x".to_owned(),
-        },
-        LONG,
-        reply,
-    );
+    let answered = node.create_group(LONG);
     assert!(matches!(
         peer.handle_message().message,
         ToController::CreateGroup(_)
@@ -129,15 +121,7 @@ fn a_node_that_must_not_reconnect_fails_its_requests_after_a_loss() {
     assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
     drop(peer);
     let ask = || {
-        let (answer, answered) = channel();
-        let reply = Box::new(move |result| drop(answer.send(result)));
-        node.handle.request(
-            CreateGroup {
-                label: "x".to_owned(),
-            },
-            LONG,
-            reply,
-        );
+        let answered = node.create_group(LONG);
         answered
             .recv_timeout(LONG)
             .expect("an answer")

@@ -29,15 +29,7 @@ fn a_wrong_token_is_reported_with_its_error_id() {
 #[test]
 fn a_request_without_a_reply_fails_with_a_timeout() {
     let (_listener, node, _peer) = registered_node();
-    let (answer, answered) = channel();
-    let reply = Box::new(move |result| drop(answer.send(result)));
-    node.handle.request(
-        CreateGroup {
-            label: "x".to_owned(),
-        },
-        Duration::from_millis(50),
-        reply,
-    );
+    let answered = node.create_group(Duration::from_millis(50));
     let error = answered
         .recv_timeout(LONG)
         .expect("an answer")
