@@ -91,6 +91,11 @@ impl Line {
     }
 
     fn connect(&self, id: NodeId, nodes: u32, tcp: bool, loss: f64) -> Result<(), Failure> {
+        self.connect_links(id, nodes, tcp, loss)?;
+        self.install_routes(id, nodes)
+    }
+
+    fn connect_links(&self, id: NodeId, nodes: u32, tcp: bool, loss: f64) -> Result<(), Failure> {
         let port = &self.ports[id as usize - 1];
         for remote in [id - 1, id + 1]
             .into_iter()
@@ -121,6 +126,11 @@ impl Line {
                 secret: LinkSecret::from_bytes(&[7; 32]),
             })?;
         }
+        Ok(())
+    }
+
+    fn install_routes(&self, id: NodeId, nodes: u32) -> Result<(), Failure> {
+        let port = &self.ports[id as usize - 1];
         let toward = |dst: u32| match dst {
             0 => 0,
             _ if dst < id => id - 1,

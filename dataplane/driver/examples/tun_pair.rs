@@ -149,7 +149,7 @@ impl Lab {
     fn add(&mut self, options: &Options, id: NodeId, runtime: &Runtime) -> Result<(), Failure> {
         let space = namespace::create()?;
         let path = PathBuf::from(format!("/run/netns/{}{id}", options.prefix));
-        namespace::hold(space.as_fd(), &path)?;
+        namespace::mount(space.as_fd(), &path)?;
         self.holds.push(path);
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + id);
         let tun = TunSetup {
@@ -238,7 +238,7 @@ impl Lab {
         }
         self.runtimes.clear();
         for path in self.holds.drain(..) {
-            if let Err(error) = namespace::release(&path) {
+            if let Err(error) = namespace::unmount(&path) {
                 eprintln!("{error}");
             }
         }

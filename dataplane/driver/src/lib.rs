@@ -8,6 +8,7 @@
 //!
 //! [`node::Node`] is the public API. Packets stay in `runtime`; messages for a program leave it through a queue.
 
+mod backoff;
 pub mod config;
 pub(crate) mod control;
 pub mod node;

@@ -95,7 +95,7 @@ fn more_idle_connections_than_allowed_cost_no_processor_time_and_a_neighbour_con
             stream.set_read_timeout(Some(LIMIT)).expect("timeout");
             assert!(is_closed(stream));
         }
-        assert_eq!(home.stats().shards[0].greetings_refused, 1_100);
+        assert_eq!(home.stats().shards[0].handshakes_refused, 1_100);
     }
 }
 

@@ -178,7 +178,7 @@ fn a_unix_socket_of_another_process_falls_back_to_tcp() {
     two.record.wait_link(1, true);
     one.record.wait_link(2, true);
     assert_eq!(two.record.carrier(1), Some(Carrier::Tcp));
-    assert!(other.stats().shards[0].greetings_refused > 0);
+    assert!(other.stats().shards[0].handshakes_refused > 0);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn unauthenticated_connections_are_refused_and_change_nothing() {
         let _ = stream.read_to_end(&mut answer);
     }
     send_text(&one, &two, b"still here");
-    assert!(home.stats().shards[0].greetings_refused >= 3);
+    assert!(home.stats().shards[0].handshakes_refused >= 3);
 }
 
 #[test]

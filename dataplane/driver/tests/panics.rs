@@ -269,14 +269,7 @@ fn a_pending_request_fails_when_its_thread_panics() {
     let (one, two) = (node(&home, 1), faulty(&home, 2));
     one.link(2, LinkKind::Memory);
     two.sink.armed.store(true, Ordering::SeqCst);
-    let setup = nm_driver::runtime::LinkSetup {
-        remote: 1,
-        remote_name: "n1".into(),
-        kind: LinkKind::Memory,
-        socket: None,
-        spec: nm_engine::LinkSpec::default(),
-        secret: None,
-    };
+    let setup = memory_link_to_one();
     let error = two.node.port.connect_link(setup.clone()).expect_err("lost");
     assert_eq!(error.id(), "node.engine_failed");
     two.node.port.connect_link(setup).expect("the second time");
@@ -388,14 +381,7 @@ fn too_many_panics_of_a_thread_end_its_process() {
         for _ in 0..20 {
             two.sink.armed.store(true, Ordering::SeqCst);
             one.link(2, LinkKind::Memory);
-            let setup = nm_driver::runtime::LinkSetup {
-                remote: 1,
-                remote_name: "n1".into(),
-                kind: LinkKind::Memory,
-                socket: None,
-                spec: nm_engine::LinkSpec::default(),
-                secret: None,
-            };
+            let setup = memory_link_to_one();
             let _ = two.node.port.connect_link(setup);
         }
         return;
@@ -418,4 +404,15 @@ fn too_many_panics_of_a_thread_end_its_process() {
         "{text}"
     );
     assert!(text.contains("`nm up` starts it again"), "{text}");
+}
+
+fn memory_link_to_one() -> nm_driver::runtime::LinkSetup {
+    nm_driver::runtime::LinkSetup {
+        remote: 1,
+        remote_name: "n1".into(),
+        kind: LinkKind::Memory,
+        socket: None,
+        spec: nm_engine::LinkSpec::default(),
+        secret: None,
+    }
 }

@@ -199,7 +199,7 @@ fn a_wrong_key_is_refused_without_details_and_reported_once() {
         .record
         .wait("a look", |record| Some(record.refused.clone()));
     assert_eq!(reported, [(2, 1)], "the first, and not each of the others");
-    assert_eq!(home.stats().shards[0].greetings_refused, 20);
+    assert_eq!(home.stats().shards[0].handshakes_refused, 20);
 }
 
 #[test]

@@ -30,11 +30,11 @@ const DIGEST_BYTES: usize = 16;
 pub(crate) struct Digest(u128);
 
 impl Digest {
-    /// The digest of `bytes`, in segments of `unit` bytes.
+    /// The digest of `bytes`, in segments of `segment_size` bytes.
     #[cfg(test)]
-    pub(crate) fn of(bytes: &[u8], unit: usize) -> Self {
+    pub(crate) fn of(bytes: &[u8], segment_size: usize) -> Self {
         let mut digester = Digester::default();
-        (0..).zip(bytes.chunks(unit)).for_each(|(index, segment)| digester.add(index, segment));
+        (0..).zip(bytes.chunks(segment_size)).for_each(|(index, segment)| digester.add(index, segment));
         digester.finish()
     }
 
@@ -85,31 +85,31 @@ mod tests {
     proptest! {
         #[test]
         fn the_digest_depends_on_the_index_of_a_segment_and_not_on_the_order_of_computation(
-            bytes in proptest::collection::vec(any::<u8>(), 2..5000), unit in 1usize..700, from: usize, to: usize,
+            bytes in proptest::collection::vec(any::<u8>(), 2..5000), segment_size in 1usize..700, from: usize, to: usize,
         ) {
-            let whole = Digest::of(&bytes, unit);
+            let whole = Digest::of(&bytes, segment_size);
             let mut digester = Digester::default();
-            let segments: Vec<(u32, &[u8])> = (0..).zip(bytes.chunks(unit)).collect();
+            let segments: Vec<(u32, &[u8])> = (0..).zip(bytes.chunks(segment_size)).collect();
             segments.iter().rev().for_each(|(index, segment)| digester.add(*index, segment));
             prop_assert_eq!(digester.finish(), whole);
-            let full = bytes.len() / unit;
+            let full = bytes.len() / segment_size;
             if full > 0 {
                 let (from, to) = (from % full, to % full);
-                let mut moved: Vec<&[u8]> = bytes.chunks(unit).collect();
+                let mut moved: Vec<&[u8]> = bytes.chunks(segment_size).collect();
                 moved.swap(from, to);
-                let same = bytes.chunks(unit).nth(from) == bytes.chunks(unit).nth(to);
-                prop_assert_eq!(Digest::of(&moved.concat(), unit) == whole, same);
+                let same = bytes.chunks(segment_size).nth(from) == bytes.chunks(segment_size).nth(to);
+                prop_assert_eq!(Digest::of(&moved.concat(), segment_size) == whole, same);
             }
         }
 
         #[test]
         fn a_changed_byte_changes_the_digest(
-            mut bytes in proptest::collection::vec(any::<u8>(), 1..5000), unit in 1usize..700, at: usize, by in 1u8..,
+            mut bytes in proptest::collection::vec(any::<u8>(), 1..5000), segment_size in 1usize..700, at: usize, by in 1u8..,
         ) {
-            let whole = Digest::of(&bytes, unit);
+            let whole = Digest::of(&bytes, segment_size);
             let at = at % bytes.len();
             bytes[at] ^= by;
-            prop_assert_ne!(Digest::of(&bytes, unit), whole);
+            prop_assert_ne!(Digest::of(&bytes, segment_size), whole);
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn install(&mut self, info: GroupInfo) {
-        self.forget_addr(info.group_id);
+        self.remove_addr(info.group_id);
         self.by_addr.insert(u32::from(info.group_ip), info.group_id);
         let group = self.groups.entry(info.group_id).or_default();
         group.info = Some(info);
@@ -48,13 +48,13 @@ impl Groups {
 
     /// Removes a group from the directory, with its routes. True when it was present.
     pub(crate) fn uninstall(&mut self, id: GroupId) -> bool {
-        self.forget_addr(id);
+        self.remove_addr(id);
         let Some(group) = self.groups.get_mut(&id) else {
             return false;
         };
         let known = group.info.take().is_some();
         group.branches.clear();
-        self.sweep(id);
+        self.remove_if_empty(id);
         known
     }
 
@@ -69,7 +69,7 @@ impl Groups {
             .collect();
         group.branches.sort_by_key(|branch| branch.tree_id);
         let count = group.branches.len() as u32;
-        self.sweep(id);
+        self.remove_if_empty(id);
         count
     }
 
@@ -78,7 +78,7 @@ impl Groups {
         let group = self.groups.entry(id).or_default();
         let changed = group.member != member;
         group.member = member;
-        self.sweep(id);
+        self.remove_if_empty(id);
         changed
     }
 
@@ -90,13 +90,13 @@ impl Groups {
         self.groups.get(&id)
     }
 
-    fn forget_addr(&mut self, id: GroupId) {
+    fn remove_addr(&mut self, id: GroupId) {
         if let Some(info) = self.groups.get(&id).and_then(|group| group.info.as_ref()) {
             self.by_addr.remove(&u32::from(info.group_ip));
         }
     }
 
-    fn sweep(&mut self, id: GroupId) {
+    fn remove_if_empty(&mut self, id: GroupId) {
         if self.groups.get(&id).is_some_and(Group::is_empty) {
             self.groups.remove(&id);
         }

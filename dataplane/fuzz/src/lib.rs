@@ -19,6 +19,7 @@ pub mod packets;
 mod reference;
 pub mod ring;
 pub mod sessions;
+mod setup;
 pub mod stream;
 
 /// A target: its name, and its function.

@@ -6,16 +6,16 @@ use std::net::Ipv4Addr;
 use nm_engine::segment::{self, Run};
 use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4};
 use nm_engine::{
-    AddressPlan, Command, CommandOutput, Depot, Engine, FlowFilter, GroupInfo, GroupRoute, Instant,
-    Io, LinkId, LinkSpec, NodeConfig, Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
+    AddressPlan, Command, Depot, Engine, FlowFilter, Instant, Io, LinkId, LinkSpec, NodeConfig,
+    Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
 };
 
 use crate::input::Input;
 use crate::reference::{self, Shape};
+use crate::setup::{self, GROUP};
 
 const NODE: u32 = 1;
 const NEIGHBOURS: [u32; 2] = [2, 3];
-const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
 /// The destination of the node's receiver.
 const PORTS: [u16; 2] = [7, 9];
 /// Packets of one input: enough to fill any of the limits below.
@@ -76,50 +76,12 @@ impl Node {
             now: Instant(1),
         };
         for remote in NEIGHBOURS {
-            let spec = LinkSpec::default();
-            let added = Command::AddLink {
-                remote,
-                remote_name: format!("n{remote}"),
-                spec,
-            };
-            let Ok(CommandOutput::Link(link)) = node.engine.handle_command(node.now, added, io)
-            else {
-                panic!("a link")
-            };
-            node.engine.handle_link_state(node.now, link, true, io);
+            let link = setup::add_link(&mut node.engine, node.now, remote, io);
             node.links.push(link);
         }
-        let info = GroupInfo {
-            group_id: 1,
-            group_ip: GROUP,
-            source: 2,
-            label: "g".into(),
-        };
-        let branch = GroupRoute {
-            tree_id: 1,
-            next_hops: NEIGHBOURS.to_vec(),
-            local: true,
-        };
-        let commands = [
-            Command::InstallRoutes {
-                table: Some(vec![0, 0, 2, 3, 2]),
-                routes: vec![],
-                removed: vec![],
-            },
-            Command::InstallGroups {
-                groups: vec![info],
-                removed: vec![],
-            },
-            Command::InstallGroupRoutes {
-                group_id: 1,
-                source: 2,
-                routes: vec![branch],
-            },
-            Command::JoinGroup { group_id: 1 },
-            receiver(None),
-            receiver(Some(GROUP)),
-        ];
-        for command in commands {
+        let table = vec![0, 0, 2, 3, 2];
+        setup::install(&mut node.engine, node.now, table, 2, &NEIGHBOURS, io);
+        for command in [receiver(None), receiver(Some(GROUP))] {
             node.engine
                 .handle_command(node.now, command, io)
                 .expect("a valid command");
@@ -249,7 +211,19 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
             .expect("a large buffer");
         return packet;
     }
-    let shape = Shape {
+    let shape = shape(input);
+    let mut bytes = shape.build();
+    let mut vnet = offload(input, kind, &shape);
+    for _ in 0..(kind >> 6) {
+        corrupt(input, &mut bytes, &mut vnet);
+    }
+    packet.fill(&bytes, vnet).expect("a large buffer");
+    packet.set_hops(input.one_of(&[0, 0, 4_094, u16::MAX]));
+    packet
+}
+
+fn shape(input: &mut Input<'_>) -> Shape {
+    Shape {
         src: input.one_of(&[
             [10, 0, 0, 2],
             [10, 0, 0, 1],
@@ -276,31 +250,26 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
         ports: input.one_of(&[PORTS, [80, 81], PORTS]),
         // Long packets are slow to check; most errors occur on short ones too.
         payload: usize::from(input.u16() & input.one_of(&[0x3ff, 0xfff, 0xff, 0xffff])),
-    };
-    let mut bytes = shape.build();
-    let ihl = 20 + 4 * shape.ip_options;
+    }
+}
+
+/// The virtio header of a packet: a partial checksum and segmentation, each if a bit of `kind` says so.
+fn offload(input: &mut Input<'_>, kind: u8, shape: &Shape) -> VnetHeader {
     let (tcp, udp) = (shape.protocol == 6, shape.protocol == 17);
     let mut vnet = VnetHeader::default();
-    if tcp || udp {
-        if kind & 0x10 != 0 {
-            vnet = VnetHeader {
-                flags: F_NEEDS_CSUM,
-                csum_start: ihl as u16,
-                csum_offset: if tcp { 16 } else { 6 },
-                ..vnet
-            };
-        }
-        if kind & 0x20 != 0 {
-            vnet.gso_type = if tcp { GSO_TCPV4 } else { GSO_UDP_L4 };
-            vnet.gso_size = input.one_of(&[1448, 536, 8, 100, 1]);
-        }
+    if !tcp && !udp {
+        return vnet;
     }
-    for _ in 0..(kind >> 6) {
-        corrupt(input, &mut bytes, &mut vnet);
+    if kind & 0x10 != 0 {
+        vnet.flags = F_NEEDS_CSUM;
+        vnet.csum_start = 20 + 4 * shape.ip_options as u16;
+        vnet.csum_offset = if tcp { 16 } else { 6 };
     }
-    packet.fill(&bytes, vnet).expect("a large buffer");
-    packet.set_hops(input.one_of(&[0, 0, 4_094, u16::MAX]));
-    packet
+    if kind & 0x20 != 0 {
+        vnet.gso_type = if tcp { GSO_TCPV4 } else { GSO_UDP_L4 };
+        vnet.gso_size = input.one_of(&[1448, 536, 8, 100, 1]);
+    }
+    vnet
 }
 
 /// Changes one field or byte.

@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
         match choice % 8 {
             0..=2 => lane.write(&mut input, corrupted),
             3..=5 => lane.read(&mut input, corrupted),
-            6 => lane.ask(corrupted),
+            6 => lane.check_room(corrupted),
             _ => {
                 corrupted = true;
                 let field = u64::from(input.u8()) % FIELDS * LINE;
@@ -122,7 +122,7 @@ impl Lane {
         assert_eq!(pieces.concat()[..got], expected[..]);
     }
 
-    fn ask(&mut self, corrupted: bool) {
+    fn check_room(&mut self, corrupted: bool) {
         let (room, there) = (self.writer.room(), self.reader.available());
         assert!(room.is_err() || room.is_ok_and(|room| room <= RING_BYTES));
         assert!(there.is_err() || there.is_ok_and(|there| there <= RING_BYTES));

@@ -4,16 +4,16 @@ use std::net::Ipv4Addr;
 
 use nm_engine::vnet::GSO_UDP_L4;
 use nm_engine::{
-    Command, CommandOutput, Engine, Event, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec,
-    NodeConfig, NodeId, Pool, SharedBytes, VnetHeader, SESSION_PORT,
+    Command, CommandOutput, Engine, Event, Instant, Io, LinkId, NodeConfig, NodeId, Pool,
+    SharedBytes, VnetHeader, SESSION_PORT,
 };
 
 use crate::input::Input;
 use crate::reference::Shape;
+use crate::setup::{self, GROUP};
 
 const NODE: NodeId = 1;
 const PEERS: [NodeId; 2] = [2, 3];
-const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
 const STEPS: usize = 64;
 /// Bytes of a transfer: some hundred segments.
 const TRANSFER: usize = 300_000;
@@ -41,7 +41,7 @@ struct Node {
     engine: Engine,
     link: LinkId,
     now: Instant,
-    /// Tags that the node itself has sent, and the terms of invitations that it may have accepted.
+    /// Tags that the node itself has sent, and the tags of offers that it may have accepted.
     tags: Vec<u32>,
     /// The transfers that the node has named.
     numbers: Vec<u64>,
@@ -51,48 +51,8 @@ impl Node {
     fn new(io: &mut Io) -> Self {
         let mut engine = Engine::new(NodeConfig::new(NODE));
         let now = Instant(1);
-        let spec = LinkSpec::default();
-        let added = Command::AddLink {
-            remote: 2,
-            remote_name: "n2".into(),
-            spec,
-        };
-        let Ok(CommandOutput::Link(link)) = engine.handle_command(now, added, io) else {
-            panic!("a link")
-        };
-        engine.handle_link_state(now, link, true, io);
-        let info = GroupInfo {
-            group_id: 1,
-            group_ip: GROUP,
-            source: NODE,
-            label: "g".into(),
-        };
-        let branch = GroupRoute {
-            tree_id: 1,
-            next_hops: vec![2],
-            local: true,
-        };
-        for command in [
-            Command::InstallRoutes {
-                table: Some(vec![0, 0, 2, 2]),
-                routes: vec![],
-                removed: vec![],
-            },
-            Command::InstallGroups {
-                groups: vec![info],
-                removed: vec![],
-            },
-            Command::InstallGroupRoutes {
-                group_id: 1,
-                source: NODE,
-                routes: vec![branch],
-            },
-            Command::JoinGroup { group_id: 1 },
-        ] {
-            engine
-                .handle_command(now, command, io)
-                .expect("a valid command");
-        }
+        let link = setup::add_link(&mut engine, now, 2, io);
+        setup::install(&mut engine, now, vec![0, 0, 2, 2], NODE, &[2], io);
         let mut node = Self {
             engine,
             link,
@@ -176,32 +136,16 @@ impl Node {
         let from = input.one_of(&PEERS);
         let kind = input.one_of(&[1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         let (round, tag) = (input.u8() % 4, self.tag(input));
-        let unit = usize::from(input.one_of(&[1460u16, 1, 0, 536, u16::MAX]));
+        let segment_size = usize::from(input.one_of(&[1460u16, 1, 0, 536, u16::MAX]));
         // A position in the transfer, or any.
         let offset = match input.u8() % 4 {
             0 => input.u64() & 0xffff_ffff_ffff,
-            _ => u64::from(input.u8()) * unit as u64,
+            _ => u64::from(input.u8()) * segment_size as u64,
         };
         let mut header = vec![kind, round];
         header.extend_from_slice(&tag.to_be_bytes());
         header.extend_from_slice(&offset.to_be_bytes()[2..]);
-        let mut body = match kind {
-            // An invitation to this node, for a transfer of some size and unit.
-            1 => {
-                let mut body = input
-                    .one_of(&[u32::from(GROUP), 0x0a00_0001])
-                    .to_be_bytes()
-                    .to_vec();
-                let total = input.one_of(&[TRANSFER as u64, 0, 1, 1460 * 4, 1 << 47, u64::MAX]);
-                body.extend_from_slice(&total.to_be_bytes());
-                body.extend_from_slice(&(unit as u16).to_be_bytes());
-                body.push(input.u8());
-                body.extend_from_slice(&NODE.to_be_bytes());
-                body
-            }
-            3 => vec![input.u8(); usize::from(input.u16()).min(unit)],
-            _ => Vec::new(),
-        };
+        let mut body = body(input, kind, segment_size);
         // Messages other than data contain the complete transfer number; the tag is its upper half.
         if kind != 3 {
             let number = u64::from(tag) << 32 | u64::from(self.low(input, tag));
@@ -215,21 +159,8 @@ impl Node {
         } else {
             1
         };
-        let payload = segment.repeat(copies);
-        let shape = Shape {
-            src: [10, 0, 0, from as u8],
-            dst: input.one_of(&[[10, 0, 0, 1], GROUP.octets()]),
-            protocol: 17,
-            ttl: 64,
-            ip_options: 0,
-            tcp_options: 0,
-            flags_and_offset: 0,
-            ports: [SESSION_PORT, SESSION_PORT],
-            payload: payload.len(),
-        };
-        let mut bytes = shape.build();
-        let room = bytes.len() - PAYLOAD;
-        bytes[PAYLOAD..].copy_from_slice(&payload[..room]);
+        let dst = input.one_of(&[[10, 0, 0, 1], GROUP.octets()]);
+        let bytes = datagram([10, 0, 0, from as u8], dst, &segment.repeat(copies));
         let vnet = match copies {
             1 => VnetHeader::default(),
             _ => VnetHeader {
@@ -305,4 +236,42 @@ impl Node {
             io.pool.allocated()
         );
     }
+}
+
+/// The start of a body: valid for an offer and for data, empty for other messages.
+fn body(input: &mut Input<'_>, kind: u8, segment_size: usize) -> Vec<u8> {
+    match kind {
+        // An offer to this node, for a transfer of some size and segment_size.
+        1 => {
+            let dest = input.one_of(&[u32::from(GROUP), 0x0a00_0001]);
+            let mut body = dest.to_be_bytes().to_vec();
+            let total = input.one_of(&[TRANSFER as u64, 0, 1, 1460 * 4, 1 << 47, u64::MAX]);
+            body.extend_from_slice(&total.to_be_bytes());
+            body.extend_from_slice(&(segment_size as u16).to_be_bytes());
+            body.push(input.u8());
+            body.extend_from_slice(&NODE.to_be_bytes());
+            body
+        }
+        3 => vec![input.u8(); usize::from(input.u16()).min(segment_size)],
+        _ => Vec::new(),
+    }
+}
+
+/// A datagram between the session ports, with as much of the payload as fits.
+fn datagram(src: [u8; 4], dst: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let shape = Shape {
+        src,
+        dst,
+        protocol: 17,
+        ttl: 64,
+        ip_options: 0,
+        tcp_options: 0,
+        flags_and_offset: 0,
+        ports: [SESSION_PORT, SESSION_PORT],
+        payload: payload.len(),
+    };
+    let mut bytes = shape.build();
+    let room = bytes.len() - PAYLOAD;
+    bytes[PAYLOAD..].copy_from_slice(&payload[..room]);
+    bytes
 }

@@ -99,7 +99,7 @@ pub fn listen(path: &Path) -> Result<PathListener> {
 
 /// Removes the socket files of ended processes in `folder`: those with this prefix and suffix that refuse
 /// connections. Safe only for names that are never reused.
-pub fn sweep(folder: &Path, prefix: &str, suffix: &str) {
+pub fn remove_stale_sockets(folder: &Path, prefix: &str, suffix: &str) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
@@ -231,12 +231,12 @@ mod tests {
             create_stale_socket(&at(name));
         }
         fs::write(at("node-1.c.sock"), "no socket").expect("written");
-        sweep(&folder.0, "node-1.", ".sock");
+        remove_stale_sockets(&folder.0, "node-1.", ".sock");
         assert!(alive.path().exists());
         assert!(!at("node-1.b.sock").exists());
         assert!(at("node-1.c.sock").exists(), "not a socket");
         assert!(at("node-12.b.sock").exists(), "another node's");
-        sweep(&at("nowhere"), "node-1.", ".sock");
+        remove_stale_sockets(&at("nowhere"), "node-1.", ".sock");
     }
 
     #[test]

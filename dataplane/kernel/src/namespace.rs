@@ -11,7 +11,9 @@ use std::path::Path;
 
 use nix::sched::CloneFlags;
 use rustix::io::Errno;
-use rustix::mount::{mount_bind, mount_change, unmount, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{
+    mount_bind, mount_change, unmount as detach_mount, MountPropagationFlags, UnmountFlags,
+};
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 
@@ -32,7 +34,7 @@ const DEFAULT_TTL: &str = "/proc/sys/net/ipv4/ip_default_ttl";
 
 /// Creates an empty network namespace with its loopback interface up and the maximum default TTL.
 ///
-/// The kernel removes it when no descriptor, thread or bind mount ([`hold`]) refers to it.
+/// The kernel removes it when no descriptor, thread or bind mount ([`mount`]) refers to it.
 pub fn create() -> Result<OwnedFd> {
     on_own_thread(|| {
         unshare(CloneFlags::CLONE_NEWNET, "create a network namespace")?;
@@ -172,14 +174,14 @@ fn identity(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
 
 /// Binds a namespace to a path by a bind mount, so that it exists without processes and other programs can open it.
 ///
-/// `ip netns exec` opens paths under `/run/netns`. [`release`] removes the path.
-pub fn hold(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
+/// `ip netns exec` opens paths under `/run/netns`. [`unmount`] removes the path.
+pub fn mount(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let place = path.display().to_string();
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(path)
-        .map_err(|e| KernelError::from_io("hold a namespace", place, e))?;
+        .map_err(|e| KernelError::from_io("mount a namespace", place, e))?;
     let source = format!("/proc/self/fd/{}", namespace.as_raw_fd());
     bind_mount(Path::new(&source), path).inspect_err(|_| {
         // Remove the empty file: otherwise the next attempt would fail because the name exists.
@@ -187,18 +189,18 @@ pub fn hold(namespace: BorrowedFd<'_>, path: &Path) -> Result<()> {
     })
 }
 
-/// Undoes [`hold`]: detaches the mount and removes the file. A missing path is no error.
-pub fn release(path: &Path) -> Result<()> {
+/// Undoes [`mount`]: detaches the mount and removes the file. A missing path is no error.
+pub fn unmount(path: &Path) -> Result<()> {
     let place = path.display().to_string();
     // A detached unmount does not wait for users of the mount.
-    match unmount(path, UnmountFlags::DETACH) {
+    match detach_mount(path, UnmountFlags::DETACH) {
         // EINVAL: not a mount point, for instance after a crash between the file and the mount.
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-        Err(error) => return Err(KernelError::from_io("release a namespace", place, error)),
+        Err(error) => return Err(KernelError::from_io("unmount a namespace", place, error)),
     }
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(KernelError::from_io("release a namespace", place, e))
+            Err(KernelError::from_io("unmount a namespace", place, e))
         }
         _ => Ok(()),
     }

@@ -160,17 +160,17 @@ fn a_namespace_is_reachable_by_path_between_hold_and_release() {
     }
     let path = std::env::temp_dir().join(format!("nm-kernel-hold-{}", std::process::id()));
     let ns = namespace::create().expect("namespace");
-    namespace::hold(ns.as_fd(), &path).expect("held");
-    let again = namespace::hold(ns.as_fd(), &path).expect_err("taken");
+    namespace::mount(ns.as_fd(), &path).expect("held");
+    let again = namespace::mount(ns.as_fd(), &path).expect_err("taken");
     assert!(matches!(again, KernelError::NameExists { .. }), "{again}");
     assert!(namespace::same(&ns, namespace::open(&path).expect("opens")).expect("comparable"));
     assert!(
         !namespace::same(&ns, namespace::current().expect("the current namespace"))
             .expect("comparable")
     );
-    namespace::release(&path).expect("released");
+    namespace::unmount(&path).expect("released");
     assert!(!path.exists());
-    namespace::release(&path).expect("releasing a missing path is no error");
+    namespace::unmount(&path).expect("releasing a missing path is no error");
 }
 
 #[test]

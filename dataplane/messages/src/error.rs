@@ -18,7 +18,7 @@ pub enum DecodeError {
         limit: usize,
     },
     /// A frame of another protocol version.
-    #[error("the frame is of protocol version {found}, but {expected} is spoken here")]
+    #[error("the frame has protocol version {found}, expected {expected}")]
     WrongVersion {
         /// The version in the frame.
         found: String,

@@ -156,82 +156,80 @@ fn flows<'py>(py: Python<'py>, statistics: &Statistics) -> PyResult<Bound<'py, P
 
 /// An event's kind and details.
 pub fn event<'py>(py: Python<'py>, event: &NodeEvent) -> PyResult<(&'static str, Dict<'py>)> {
+    Ok((kind(event), details(py, event)?))
+}
+
+fn kind(event: &NodeEvent) -> &'static str {
+    match event {
+        NodeEvent::TopologyReady => "TopologyReady",
+        NodeEvent::GroupCreated { .. } => "GroupCreated",
+        NodeEvent::GroupRemoved { .. } => "GroupRemoved",
+        NodeEvent::GroupRoutesInstalled { .. } => "GroupRoutesInstalled",
+        NodeEvent::LocalMemberJoined { .. } => "LocalMemberJoined",
+        NodeEvent::LocalMemberLeft { .. } => "LocalMemberLeft",
+        NodeEvent::MemberChanged { .. } => "MemberChanged",
+        NodeEvent::NodeState { .. } => "NodeState",
+        NodeEvent::LinkState { .. } => "LinkState",
+        NodeEvent::EngineRestarted { .. } => "EngineRestarted",
+        NodeEvent::NoListener { .. } => "NoListener",
+        NodeEvent::SessionFinished { .. } => "SessionFinished",
+        NodeEvent::SessionPeer { .. } => "SessionPeer",
+        NodeEvent::Controller { .. } => "Controller",
+        _ => "Unknown",
+    }
+}
+
+fn details<'py>(py: Python<'py>, event: &NodeEvent) -> PyResult<Dict<'py>> {
     Ok(match event {
-        NodeEvent::TopologyReady => ("TopologyReady", PyDict::new(py)),
         NodeEvent::GroupCreated {
             group_id,
             group_ip,
             src_node_id,
             label,
-        } => (
-            "GroupCreated",
-            dict!(py, {
-                "group_id": group_id,
-                "group_ip": group_ip.to_string(),
-                "src_node_id": src_node_id,
-                "label": label,
-            }),
-        ),
-        NodeEvent::GroupRemoved { group_id } => {
-            ("GroupRemoved", dict!(py, { "group_id": group_id }))
-        }
+        } => dict!(py, {
+            "group_id": group_id,
+            "group_ip": group_ip.to_string(),
+            "src_node_id": src_node_id,
+            "label": label,
+        }),
+        NodeEvent::GroupRemoved { group_id }
+        | NodeEvent::LocalMemberJoined { group_id }
+        | NodeEvent::LocalMemberLeft { group_id } => dict!(py, { "group_id": group_id }),
         NodeEvent::GroupRoutesInstalled {
             group_id,
             src_node_id,
             routes,
-        } => (
-            "GroupRoutesInstalled",
-            dict!(py, { "group_id": group_id, "src_node_id": src_node_id, "routes": routes }),
-        ),
-        NodeEvent::LocalMemberJoined { group_id } => {
-            ("LocalMemberJoined", dict!(py, { "group_id": group_id }))
-        }
-        NodeEvent::LocalMemberLeft { group_id } => {
-            ("LocalMemberLeft", dict!(py, { "group_id": group_id }))
-        }
+        } => dict!(py, { "group_id": group_id, "src_node_id": src_node_id, "routes": routes }),
         NodeEvent::MemberChanged {
             group_id,
             node_id,
             joined,
-        } => (
-            "MemberChanged",
-            dict!(py, { "group_id": group_id, "node_id": node_id, "joined": joined }),
-        ),
-        NodeEvent::NodeState { node_id, state } => (
-            "NodeState",
-            dict!(py, { "node_id": node_id, "state": state }),
-        ),
+        } => dict!(py, { "group_id": group_id, "node_id": node_id, "joined": joined }),
+        NodeEvent::NodeState { node_id, state } => {
+            dict!(py, { "node_id": node_id, "state": state })
+        }
         NodeEvent::LinkState {
             remote_node_id,
             up,
             reason,
             kind,
-        } => (
-            "LinkState",
-            dict!(py, {
-                "remote_node_id": remote_node_id, "up": up, "reason": reason, "kind": kind
-            }),
-        ),
-        NodeEvent::EngineRestarted { reason } => {
-            ("EngineRestarted", dict!(py, { "reason": reason }))
+        } => dict!(py, {
+            "remote_node_id": remote_node_id, "up": up, "reason": reason, "kind": kind
+        }),
+        NodeEvent::EngineRestarted { reason } | NodeEvent::NoListener { reason } => {
+            dict!(py, { "reason": reason })
         }
-        NodeEvent::NoListener { reason } => ("NoListener", dict!(py, { "reason": reason })),
-        NodeEvent::SessionFinished { session_id, state } => (
-            "SessionFinished",
-            dict!(py, { "session_id": session_id, "state": state }),
-        ),
+        NodeEvent::SessionFinished { session_id, state } => {
+            dict!(py, { "session_id": session_id, "state": state })
+        }
         NodeEvent::SessionPeer {
             session_id,
             node_id,
             state,
-        } => (
-            "SessionPeer",
-            dict!(py, { "session_id": session_id, "node_id": node_id, "state": state }),
-        ),
-        NodeEvent::Controller { connected, reason } => (
-            "Controller",
-            dict!(py, { "connected": connected, "reason": reason }),
-        ),
-        _ => ("Unknown", PyDict::new(py)),
+        } => dict!(py, { "session_id": session_id, "node_id": node_id, "state": state }),
+        NodeEvent::Controller { connected, reason } => {
+            dict!(py, { "connected": connected, "reason": reason })
+        }
+        _ => PyDict::new(py),
     })
 }

@@ -269,12 +269,8 @@ impl PyNode {
         src_port: Option<u16>,
         dst_port: Option<u16>,
     ) -> PyResult<u64> {
-        let payload = SharedBytes::from_arc(payload(frozen)?);
-        self.wait_to_send(py)?;
-        call(py, || {
-            self.0
-                .send_message(Target::Node(dst_node_id), payload, src_port, dst_port)
-        })
+        let target = || Ok(Target::Node(dst_node_id));
+        self.send_message(py, target, frozen, (src_port, dst_port))
     }
 
     #[pyo3(signature = (group_id, frozen, src_port = None, dst_port = None))]
@@ -286,12 +282,8 @@ impl PyNode {
         src_port: Option<u16>,
         dst_port: Option<u16>,
     ) -> PyResult<u64> {
-        let payload = SharedBytes::from_arc(payload(frozen)?);
-        self.wait_to_send(py)?;
-        call(py, || {
-            let target = self.0.group_target(group_id)?;
-            self.0.send_message(target, payload, src_port, dst_port)
-        })
+        let target = || self.0.group_target(group_id);
+        self.send_message(py, target, frozen, (src_port, dst_port))
     }
 
     // ---- lossless transfers
@@ -381,6 +373,21 @@ impl PyNode {
             return Err(NodeError::Closed(self.0.settings().node_id));
         }
         Ok(found)
+    }
+
+    /// Sends a message to a target that is looked up once the node may send.
+    fn send_message(
+        &self,
+        py: Python<'_>,
+        target: impl FnOnce() -> Result<Target, NodeError> + Send,
+        frozen: &Bound<'_, PyAny>,
+        (src_port, dst_port): (Option<u16>, Option<u16>),
+    ) -> PyResult<u64> {
+        let payload = SharedBytes::from_arc(payload(frozen)?);
+        self.wait_to_send(py)?;
+        call(py, || {
+            self.0.send_message(target()?, payload, src_port, dst_port)
+        })
     }
 
     fn wait_to_send(&self, py: Python<'_>) -> PyResult<()> {

@@ -1,12 +1,42 @@
 //! Parse values of a settings file: addresses, sizes, durations.
 
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
-pub fn only(text: &str, supported: &str) -> Result<String, String> {
-    if text == supported {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("`{supported}`, the only one supported"))
+/// The parser of a text that has only one supported value.
+pub fn only(supported: &str) -> impl Fn(&str) -> Result<String, String> + '_ {
+    move |text| match text == supported {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{supported}`, the only one supported")),
+    }
+}
+
+/// The parser of a text that is one of several names.
+pub fn one_of<'a, T: Copy>(names: &'a [(&str, T)]) -> impl Fn(&str) -> Result<T, String> + 'a {
+    move |text| match names.iter().find(|(name, _)| *name == text) {
+        Some((_, value)) => Ok(*value),
+        None => Err(alternatives(names.iter().map(|(name, _)| *name))),
+    }
+}
+
+/// "`a`, `b` or `c`".
+fn alternatives<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    let last = names.pop().unwrap_or_default();
+    match names.is_empty() {
+        true => last,
+        false => format!("{} or {last}", names.join(", ")),
+    }
+}
+
+/// The parser of a value that is absent when its text is one of `absent`; `expected` names the form.
+pub fn unless<'a, T: FromStr>(
+    absent: &'a [&str],
+    expected: &'a str,
+) -> impl Fn(&str) -> Result<Option<T>, String> + 'a {
+    move |text| match absent.contains(&text) {
+        true => Ok(None),
+        false => text.parse().map(Some).map_err(|_| expected.to_owned()),
     }
 }
 

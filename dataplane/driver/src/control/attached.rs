@@ -60,7 +60,7 @@ impl Attached {
     }
 
     /// Whether the counters are due; if so, marks them as requested.
-    pub fn wants_measure(&mut self, now: Instant) -> bool {
+    pub fn measurement_due(&mut self, now: Instant) -> bool {
         if !self.registered || self.measuring || now - self.measured < self.measure_every {
             return false;
         }
@@ -69,10 +69,10 @@ impl Attached {
         true
     }
 
-    /// Records that the counters arrived; `moved` when there was something to report.
-    pub fn was_measured(&mut self, moved: bool) {
+    /// Records that the counters arrived; `changed` when there was something to report.
+    pub fn was_measured(&mut self, changed: bool) {
         self.measuring = false;
-        self.measure_every = if moved {
+        self.measure_every = if changed {
             MEASURE_EVERY
         } else {
             (self.measure_every * 2).min(MEASURE_IDLE)

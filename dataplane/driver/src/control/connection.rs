@@ -6,14 +6,14 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
 use nm_engine::NodeId;
 use nm_messages::batches;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{interval, timeout, Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::backoff::Backoff;
+use super::connect_delays::ConnectDelays;
 use super::dial::{dial, Failure, OpenSocket};
 use super::resolve::Resolver;
 use super::session::Session;
@@ -23,18 +23,18 @@ use super::{Endpoint, Input};
 const TICK: Duration = Duration::from_millis(100);
 /// Interval at which due counters are requested.
 const MEASURE_ROUND: Duration = Duration::from_secs(1);
-/// Interval of pings, and the silence after which the connection is closed.
+/// Interval of pings, and how long nothing may be received before the connection is closed.
 const PING_EVERY: Duration = Duration::from_secs(10);
-const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A controller that takes no bytes for this long counts as lost.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
-/// Largest amount that one clock check adds to a silence: a process that was itself stopped for a minute has not
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest amount that one clock check adds to these times: a process that was itself stopped for a minute has not
 /// read, and what arrived meanwhile is still in the socket.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 /// Delay before reconnecting to a controller that refused nodes which it knew before.
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 /// Time limit for sending the last messages when the last node detaches.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Inputs handled at once, so that a thousand registrations become a few messages.
 const BATCH: usize = 1024;
 
@@ -74,9 +74,9 @@ impl Connection {
     /// Runs until the last node has detached. A panic ends the websocket but never this task, because the nodes have
     /// no other way to reach the controller.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::new(self.endpoint.process ^ 0x9e37_79b9_7f4a_7c15);
+        let mut delays = ConnectDelays::new(self.endpoint.process ^ 0x9e37_79b9_7f4a_7c15);
         while self.has_work() {
-            let turn = AssertUnwindSafe(self.turn(&mut backoff)).catch_unwind();
+            let turn = AssertUnwindSafe(self.turn(&mut delays)).catch_unwind();
             let pause = turn.await.unwrap_or_else(|panic| {
                 // The panic hook has already written the location to stderr.
                 let reason = format!("the control connection failed: {}", text_of(&*panic));
@@ -91,22 +91,22 @@ impl Connection {
     }
 
     /// Opens a websocket and uses it until it is lost; returns the delay before the next attempt.
-    async fn turn(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+    async fn turn(&mut self, delays: &mut ConnectDelays) -> Option<Duration> {
         match self.connect().await? {
             (_, Ok(open)) => {
-                backoff.controller_reached();
+                delays.controller_reached();
                 let opened = Instant::now();
                 let reason = self.exchange(open).await;
                 // No immediate retry after a websocket that the controller closed at once.
                 if opened.elapsed() > TICK {
-                    backoff.reset();
+                    delays.reset();
                 }
                 self.session.connection_lost(&reason);
-                Some(backoff.draw())
+                Some(delays.next_delay())
             }
             (_, Err(Failure::Retry(reason))) => {
                 self.session.attempt_failed(reason);
-                Some(backoff.draw())
+                Some(delays.next_delay())
             }
             (node, Err(Failure::Refused(error))) => {
                 let left = self.session.refused(node, &error);
@@ -118,7 +118,7 @@ impl Connection {
     /// Whether nodes are attached or about to attach; after `false` the pool no longer has this connection.
     fn has_work(&mut self) -> bool {
         while let Ok(input) = self.inputs.try_recv() {
-            self.session.take(input);
+            self.session.handle_input(input);
         }
         !self.session.is_empty() || !(self.retire)(&self.endpoint, &self.inputs)
     }
@@ -134,7 +134,7 @@ impl Connection {
             tokio::select! {
                 result = &mut attempt => return Some((node, result)),
                 input = self.inputs.recv() => match input {
-                    Some(input) => self.session.take(input),
+                    Some(input) => self.session.handle_input(input),
                     None => return None,
                 },
                 _ = tick.tick() => self.session.expire(),
@@ -156,7 +156,7 @@ impl Connection {
                 input = self.inputs.recv() => match input {
                     Some(input) => {
                         let new_node = matches!(input, Input::Attach(..));
-                        self.session.take(input);
+                        self.session.handle_input(input);
                         if new_node {
                             return;
                         }
@@ -180,28 +180,20 @@ impl Connection {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut queue: VecDeque<Message> = VecDeque::new();
-        let (mut unflushed, mut silence, mut stuck) = (false, Duration::ZERO, Duration::ZERO);
-        let (mut looked, mut pinged, mut measured) =
-            (Instant::now(), Instant::now(), Instant::now());
+        let (mut unflushed, mut liveness) = (false, Liveness::new(Instant::now()));
         let mut batch = Vec::with_capacity(64);
         loop {
             let outgoing = batches(self.session.outgoing()).into_iter();
             queue.extend(outgoing.map(|bytes| Message::Binary(bytes.into())));
             self.session.confirm_detached();
             if self.session.is_empty() {
-                let rest = async {
-                    for message in queue {
-                        sink.feed(message).await?;
-                    }
-                    sink.close().await
-                };
-                let _ = timeout(CLOSE_LIMIT, rest).await;
+                let _ = timeout(CLOSE_TIMEOUT, send_all_and_close(sink, queue)).await;
                 return "the last node has left".to_owned();
             }
             let full = !queue.is_empty();
             tokio::select! {
                 message = stream.next() => {
-                    silence = Duration::ZERO;
+                    liveness.received();
                     match message {
                         Some(Ok(Message::Binary(bytes))) => self.session.handle_message(&bytes),
                         Some(Ok(Message::Close(_))) | None => return "the controller closed it".to_owned(),
@@ -209,49 +201,117 @@ impl Connection {
                         Some(Err(error)) => return error.to_string(),
                     }
                 }
-                moved = poll_fn(|context| match full {
+                writable = poll_fn(|context| match full {
                     true => sink.poll_ready_unpin(context),
                     false => sink.poll_flush_unpin(context),
                 }), if full || unflushed => {
-                    let sent = moved.and_then(|()| match queue.pop_front() {
-                        Some(message) => sink.start_send_unpin(message),
-                        None => Ok(()),
-                    });
-                    if let Err(error) = sent {
+                    let next = queue.pop_front();
+                    if let Err(error) = writable.and_then(|()| next.map_or(Ok(()), |it| sink.start_send_unpin(it))) {
                         return error.to_string();
                     }
-                    (unflushed, stuck) = (full, Duration::ZERO);
+                    unflushed = full;
+                    liveness.sent();
                 }
                 _ = self.inputs.recv_many(&mut batch, BATCH) => {
-                    batch.drain(..).for_each(|input| self.session.take(input));
+                    batch.drain(..).for_each(|input| self.session.handle_input(input));
                 }
                 _ = tick.tick() => {
                     let now = Instant::now();
-                    let step = (now - looked).min(LONGEST_STEP);
-                    looked = now;
                     self.session.expire();
-                    silence += step;
-                    if silence > SILENCE_LIMIT {
-                        return format!("nothing was received for {} s", SILENCE_LIMIT.as_secs());
+                    if let Err(reason) = liveness.check(now, unflushed || !queue.is_empty()) {
+                        return reason;
                     }
-                    if unflushed || !queue.is_empty() {
-                        stuck += step;
-                    }
-                    if stuck > WRITE_LIMIT {
-                        return format!("nothing could be sent for {} s", WRITE_LIMIT.as_secs());
-                    }
-                    if now - pinged > PING_EVERY && !unflushed {
-                        pinged = now;
+                    if !unflushed && liveness.ping_due(now) {
                         queue.push_back(Message::Ping(Vec::new().into()));
                     }
-                    if now - measured > MEASURE_ROUND {
-                        measured = now;
+                    if liveness.measurement_due(now) {
                         self.session.measure();
                     }
                 }
             }
         }
     }
+}
+
+/// Sends the last messages of a websocket and closes it.
+async fn send_all_and_close<S>(mut sink: S, queue: VecDeque<Message>) -> Result<(), S::Error>
+where
+    S: Sink<Message> + Unpin,
+{
+    for message in queue {
+        sink.feed(message).await?;
+    }
+    sink.close().await
+}
+
+/// How long a websocket has received nothing or could send nothing, and its last ping and measurement.
+struct Liveness {
+    checked: Instant,
+    silence: Duration,
+    blocked: Duration,
+    pinged: Instant,
+    measured: Instant,
+}
+
+impl Liveness {
+    fn new(now: Instant) -> Self {
+        Self {
+            checked: now,
+            silence: Duration::ZERO,
+            blocked: Duration::ZERO,
+            pinged: now,
+            measured: now,
+        }
+    }
+
+    fn received(&mut self) {
+        self.silence = Duration::ZERO;
+    }
+
+    fn sent(&mut self) {
+        self.blocked = Duration::ZERO;
+    }
+
+    /// Adds the time since the last check; `unsent`: whether something waits to be sent. An error is the reason to
+    /// close the websocket.
+    fn check(&mut self, now: Instant, unsent: bool) -> Result<(), String> {
+        let step = (now - self.checked).min(LONGEST_STEP);
+        self.checked = now;
+        self.silence += step;
+        if self.silence > READ_TIMEOUT {
+            return Err(format!(
+                "nothing was received for {} s",
+                READ_TIMEOUT.as_secs()
+            ));
+        }
+        if unsent {
+            self.blocked += step;
+        }
+        if self.blocked > WRITE_TIMEOUT {
+            return Err(format!(
+                "nothing could be sent for {} s",
+                WRITE_TIMEOUT.as_secs()
+            ));
+        }
+        Ok(())
+    }
+
+    fn ping_due(&mut self, now: Instant) -> bool {
+        is_due(&mut self.pinged, now, PING_EVERY)
+    }
+
+    fn measurement_due(&mut self, now: Instant) -> bool {
+        is_due(&mut self.measured, now, MEASURE_ROUND)
+    }
+}
+
+/// Whether the interval since `last` has passed; `last` is then `now`.
+fn is_due(last: &mut Instant, now: Instant, interval: Duration) -> bool {
+    let due = now - *last > interval;
+    if due {
+        *last = now;
+    }
+    due
 }
 
 /// The message of a panic.

@@ -1,6 +1,6 @@
 //! Open the websocket and authenticate.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -14,8 +14,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{client_async_with_config, WebSocketStream};
 
 use super::resolve::Resolver;
-use super::{ControlError, Endpoint, UNKNOWN_ADDRESS};
+use super::{ControlError, Endpoint};
 use crate::config::Secret;
+
+/// The local address of a connection, for nodes that do not know their own.
+pub(crate) const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An open, authenticated websocket.
 pub(super) struct OpenSocket {

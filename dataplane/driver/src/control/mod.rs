@@ -13,10 +13,11 @@
 //! after a loss. Packets do not pass through it: transfers continue without a controller.
 
 mod attached;
-mod backoff;
+mod connect_delays;
 mod connection;
 mod dial;
 mod error;
+mod interface;
 pub mod member;
 mod pool;
 mod requests;
@@ -24,131 +25,10 @@ mod resolve;
 mod session;
 mod state_filter;
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{sync_channel, SyncSender};
-use std::sync::Arc;
-use std::time::Duration;
-
-use nm_engine::{NodeId, NodeStats};
-use nm_messages::{Metrics, ToController, Value};
-use tokio::sync::mpsc::UnboundedSender;
-
 pub use error::ControlError;
+pub(crate) use interface::Input;
+pub use interface::{ControlHandle, Done, Endpoint, Executor, LinkReport, Registration, Reply};
 pub use member::{link_spec, Effect, Identity};
-
-use crate::runtime::Carrier;
-
-/// Called once, on any thread, when an effect has ended; the text of an error is sent to the controller.
-pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
-
-/// The operations on a node that the connection uses. Called on the control thread, which must not block: each call
-/// returns at once.
-pub trait Executor: Send + Sync {
-    /// From now on the node's packet threads report link changes to the controller. Called before the node registers,
-    /// so that no change is missed.
-    fn report_links_to(&self, report: LinkReport);
-    /// Starts an effect. Effects of one node are carried out in the order in which they were started.
-    fn carry_out(&self, effect: Effect, done: Done);
-    /// Requests the node's counters; `done` is called once, on any thread, with `None` when the node is closed.
-    fn measure(&self, done: Box<dyn FnOnce(Option<NodeStats>) + Send>);
-    /// The report for these counters; `None` when nothing changed since the last report.
-    fn report(&self, stats: NodeStats) -> Option<Metrics>;
-    /// The connection was made or lost.
-    fn connected(&self, up: bool, reason: &str);
-}
-
-/// The address of a controller. Nodes of this process with the same controller share a connection.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Endpoint {
-    /// Websocket address.
-    pub addr: String,
-    /// The number of this process.
-    pub process: u64,
-}
-
-/// A node to attach to a controller.
-pub struct Registration {
-    /// The identity that it registers with.
-    pub identity: Identity,
-    /// Carries out the controller's orders.
-    pub executor: Arc<dyn Executor>,
-    /// Time limit of the first connection and registration.
-    pub limit: Duration,
-    /// Whether to reconnect when the connection is lost.
-    pub reconnect: bool,
-}
-
-/// Called on the control thread with the value that a request returned, or with its error.
-pub type Reply<T> = Box<dyn FnOnce(Result<T, ControlError>) + Send>;
-
-/// Messages from nodes to the connection.
-pub(crate) enum Input {
-    Attach(Box<Registration>, Reply<()>),
-    Detach {
-        node: NodeId,
-        reason: String,
-        done: SyncSender<()>,
-    },
-    Request {
-        node: NodeId,
-        message: ToController,
-        limit: Duration,
-        reply: Reply<Option<Value>>,
-    },
-    Link {
-        node: NodeId,
-        remote: NodeId,
-        carrier: Option<Carrier>,
-        reason: String,
-    },
-    Event {
-        node: NodeId,
-        name: String,
-        detail: Value,
-    },
-    /// The node has lost all state that the controller sent.
-    Restarted {
-        node: NodeId,
-    },
-    /// A step of a node has ended.
-    Ended {
-        node: NodeId,
-        attached: u64,
-        ticket: u64,
-        result: Result<(), String>,
-    },
-    /// An address lookup for a link of a node has ended.
-    Resolved {
-        node: NodeId,
-        attached: u64,
-        remote: NodeId,
-        ticket: u64,
-        found: Result<SocketAddr, String>,
-    },
-    /// A node's counters have arrived.
-    Measured {
-        node: NodeId,
-        attached: u64,
-        stats: Option<Box<NodeStats>>,
-    },
-}
-
-/// Largest number of pending requests of one node: the number that the controller keeps waiting for groups that do
-/// not exist yet. Only programs decide how many requests there are; all other input is bounded by what it reports:
-/// states of links, and the steps and counters that the connection itself requested.
-const MAX_REQUESTS: usize = 10_000;
-
-/// A node's handle to its controller connection.
-#[derive(Clone)]
-pub struct ControlHandle {
-    node: NodeId,
-    input: UnboundedSender<Input>,
-    requests: Arc<AtomicUsize>,
-}
-
-/// Reports link changes and other events of a node's packet threads to the controller.
-pub struct LinkReport(ControlHandle);
 
 /// Attaches a node to a controller. Returns at once; `reply` is called when the controller has accepted the node and
 /// sent its settings, or when that failed.
@@ -165,110 +45,6 @@ pub fn attach(
     let input = pool::send(endpoint, Input::Attach(Box::new(registration), reply))?;
     Ok(ControlHandle::new(node, input))
 }
-
-/// A request that is counted as pending until its reply is called or dropped.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(requests: &Arc<AtomicUsize>) -> Option<Self> {
-        let counted = Self(Arc::clone(requests));
-        (requests.fetch_add(1, Ordering::Relaxed) < MAX_REQUESTS).then_some(counted)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl ControlHandle {
-    fn new(node: NodeId, input: UnboundedSender<Input>) -> Self {
-        Self {
-            node,
-            input,
-            requests: Arc::default(),
-        }
-    }
-
-    /// Sends a request to the controller. Without a connection the request waits for one, and after a loss it is sent
-    /// again: every request is idempotent. Refused with [`ControlError::Busy`] while [`MAX_REQUESTS`] are pending.
-    pub fn request(
-        &self,
-        message: impl Into<ToController>,
-        limit: Duration,
-        reply: Reply<Option<Value>>,
-    ) {
-        let Some(counted) = Counted::new(&self.requests) else {
-            return reply(Err(ControlError::Busy {
-                limit: MAX_REQUESTS,
-            }));
-        };
-        let input = Input::Request {
-            node: self.node,
-            message: message.into(),
-            limit,
-            reply: Box::new(move |result| {
-                drop(counted);
-                reply(result);
-            }),
-        };
-        if let Err(lost) = self.input.send(input) {
-            if let Input::Request { reply, .. } = lost.0 {
-                reply(Err(ControlError::Lost));
-            }
-        }
-    }
-
-    /// Detaches the node; returns when the controller has been informed, or cannot be.
-    pub fn detach(&self, reason: &str) {
-        let (done, left) = sync_channel(1);
-        if self
-            .input
-            .send(Input::Detach {
-                node: self.node,
-                reason: reason.to_owned(),
-                done,
-            })
-            .is_ok()
-        {
-            let _ = left.recv_timeout(Duration::from_secs(5));
-        }
-    }
-}
-
-impl LinkReport {
-    /// Reports a link change. Never blocks.
-    pub fn send(&self, remote: NodeId, carrier: Option<Carrier>, reason: &str) {
-        let ControlHandle { node, input, .. } = &self.0;
-        let _ = input.send(Input::Link {
-            node: *node,
-            remote,
-            carrier,
-            reason: reason.to_owned(),
-        });
-    }
-
-    /// Reports that the node's engine was restarted without state: the node registers again, and the controller sends
-    /// everything. Never blocks.
-    pub fn restarted(&self) {
-        let ControlHandle { node, input, .. } = &self.0;
-        let _ = input.send(Input::Restarted { node: *node });
-    }
-
-    /// Reports an event for the lab's event log. Never blocks.
-    pub fn report_event(&self, name: &str, detail: Value) {
-        let ControlHandle { node, input, .. } = &self.0;
-        let _ = input.send(Input::Event {
-            node: *node,
-            name: name.to_owned(),
-            detail,
-        });
-    }
-}
-
-/// The local address of a connection, for nodes that do not know their own.
-pub(crate) const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 #[cfg(test)]
 mod tests;

@@ -5,23 +5,26 @@ mod orders;
 mod refusals;
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nm_engine::NodeStats;
 use nm_messages::{
     decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes, LinkSpec,
-    NodeSettings, NodeSpec, RemoveNode, SetLink, ToNode, Welcome,
+    Metrics, NodeSettings, NodeSpec, RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_tungstenite::tungstenite::{accept, Message, WebSocket};
 
 use super::connection::Connection;
+use super::interface::MAX_REQUESTS;
 use super::resolve::{Lookup, Resolver};
 use super::*;
 use crate::config::Secret;
+use crate::runtime::Carrier;
 
 const LONG: Duration = Duration::from_secs(20);
 /// Time limit of one step on the control thread, with a margin for a busy machine of two cores.
@@ -100,6 +103,15 @@ impl Peer {
         peer
     }
 
+    /// Expects the report that the node has carried out all orders.
+    fn expect_ready(&mut self) {
+        let found = self.handle_message();
+        assert!(
+            matches!(found.message, ToController::NodeTopologyReady(_)),
+            "{found:?}"
+        );
+    }
+
     fn handle_message(&mut self) -> Frame<ToController> {
         while self.received.is_empty() {
             if let Message::Binary(bytes) = self.socket.read().expect("a message") {
@@ -111,10 +123,10 @@ impl Peer {
     }
 
     fn send(&mut self, node: u32, message: impl Into<ToNode>) {
-        self.ask(0, node, message);
+        self.order(0, node, message);
     }
 
-    fn ask(&mut self, id: u32, node: u32, message: impl Into<ToNode>) {
+    fn order(&mut self, id: u32, node: u32, message: impl Into<ToNode>) {
         let bytes = encode(&Frame {
             id,
             node,
@@ -218,6 +230,26 @@ struct Fixture {
     held: Receiver<Done>,
     panics: Arc<AtomicBool>,
     _watchdog: Watchdog,
+}
+
+impl Fixture {
+    /// Requests a group; the answer arrives in the channel.
+    fn create_group(&self, limit: Duration) -> Receiver<Result<Option<Value>, ControlError>> {
+        let (answer, answered) = channel();
+        let reply = Box::new(move |result| drop(answer.send(result)));
+        let label = "x".to_owned();
+        self.handle.request(CreateGroup { label }, limit, reply);
+        answered
+    }
+}
+
+/// A node that is registered, and the controller's side of its connection.
+fn registered_node() -> (TcpListener, Fixture, Peer) {
+    let (listener, addr) = listen();
+    let node = attach_node(addr, LONG);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    (listener, node, peer)
 }
 
 fn attach_node(addr: String, limit: Duration) -> Fixture {

@@ -76,18 +76,7 @@ impl Executor for NodeExecutor {
                 };
                 self.command(install, done);
             }
-            Effect::Membership {
-                group_id,
-                joined: true,
-            } => {
-                self.command(Command::JoinGroup { group_id }, done);
-            }
-            Effect::Membership {
-                group_id,
-                joined: false,
-            } => {
-                self.command(Command::LeaveGroup { group_id }, done);
-            }
+            Effect::Membership { group_id, joined } => self.set_membership(group_id, joined, done),
             Effect::NodeGone { node, reason } => {
                 self.command(Command::NodeGone { node, reason }, done);
             }
@@ -100,11 +89,7 @@ impl Executor for NodeExecutor {
                 done(Ok(()));
             }
             Effect::TopologyReady => {
-                self.state.change(|facts| {
-                    if !std::mem::replace(&mut facts.topology_ready, true) {
-                        facts.events.push(NodeEvent::TopologyReady);
-                    }
-                });
+                self.topology_ready();
                 done(Ok(()));
             }
         }
@@ -117,7 +102,7 @@ impl Executor for NodeExecutor {
     fn report(&self, stats: NodeStats) -> Option<Metrics> {
         let mut reported = lock(&self.reported);
         let links: Vec<LinkCounter> = stats.links.iter().map(link_counter).collect();
-        let flows = moved_flows(&stats, &reported.1);
+        let flows = changed_flows(&stats, &reported.1);
         if links == reported.0 && flows.is_empty() {
             return None;
         }
@@ -167,6 +152,22 @@ impl NodeExecutor {
         };
         self.port
             .connect_link_then(setup, |answer| done(answer.map_err(error_text)));
+    }
+
+    fn set_membership(&self, group_id: u32, joined: bool, done: Done) {
+        let command = match joined {
+            true => Command::JoinGroup { group_id },
+            false => Command::LeaveGroup { group_id },
+        };
+        self.command(command, done);
+    }
+
+    fn topology_ready(&self) {
+        self.state.change(|facts| {
+            if !std::mem::replace(&mut facts.topology_ready, true) {
+                facts.events.push(NodeEvent::TopologyReady);
+            }
+        });
     }
 
     /// Removing a link that does not exist succeeds.
@@ -221,19 +222,19 @@ fn link_counter(link: &LinkStats) -> LinkCounter {
 }
 
 /// The flows with the most bytes among those that changed since the last report.
-fn moved_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
-    let moves =
+fn changed_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
+    let differs =
         |flow: &&FlowStats| before.get(&flow_id(flow)).copied() != Some((flow.packets, flow.bytes));
-    let mut moved: Vec<&FlowStats> = stats.flows.iter().filter(moves).collect();
-    moved.sort_by_key(|flow| std::cmp::Reverse(flow.bytes));
-    moved.truncate(FLOWS_PER_REPORT);
+    let mut changed: Vec<&FlowStats> = stats.flows.iter().filter(differs).collect();
+    changed.sort_by_key(|flow| std::cmp::Reverse(flow.bytes));
+    changed.truncate(FLOWS_PER_REPORT);
     let counter = |flow: &FlowStats| FlowCounter {
         flow_id: flow_id(flow).to_vec().into(),
         remote_node_id: 0,
         packets: flow.packets,
         size_bytes: flow.bytes,
     };
-    moved.into_iter().map(counter).collect()
+    changed.into_iter().map(counter).collect()
 }
 
 /// A 16-byte key of a flow: addresses, ports, protocol.

@@ -157,7 +157,7 @@ fn runtime_config(settings: &NodeSettings) -> Result<RuntimeConfig, NodeError> {
     let socket = match &settings.link_directory {
         Some(folder) if settings.protocol != LinkProtocol::Tcp => {
             let prefix = format!("node-{}.", settings.node_id);
-            local::sweep(folder, &prefix, SOCKET_SUFFIX);
+            local::remove_stale_sockets(folder, &prefix, SOCKET_SUFFIX);
             let number = thread::random_u64().map_err(RuntimeError::from)?;
             Some(folder.join(format!("{prefix}{number:016x}{SOCKET_SUFFIX}")))
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
-use nm_engine::{Delivery, Event, NodeId, ReceiverId};
+use nm_engine::{Delivery, Event, NodeId, ReceivedBytes, ReceiverId, SessionReport};
 use nm_messages::Value;
 
 use super::events::{EventBuffer, NodeEvent};
@@ -282,14 +282,7 @@ impl Facts {
                 self.events.push(event);
             }
             Event::SessionOpened { session } => self.sessions.opened(session),
-            Event::SessionFinished { report, data } => {
-                let event = NodeEvent::SessionFinished {
-                    session_id: report.session,
-                    state: report.state.as_str(),
-                };
-                self.sessions.ended(*report, data.map(|data| data.0));
-                self.events.push(event);
-            }
+            Event::SessionFinished { report, data } => self.session_finished(*report, data),
             Event::SessionPeer {
                 session,
                 node,
@@ -304,6 +297,15 @@ impl Facts {
             }
             _ => {}
         }
+    }
+
+    fn session_finished(&mut self, report: SessionReport, data: Option<ReceivedBytes>) {
+        let event = NodeEvent::SessionFinished {
+            session_id: report.session,
+            state: report.state.as_str(),
+        };
+        self.sessions.ended(report, data.map(|data| data.0));
+        self.events.push(event);
     }
 }
 

@@ -88,7 +88,7 @@ counters! {
     /// Buffers that the shard's pool had to allocate.
     buffers_allocated,
     /// Incoming connections refused: wrong proof, unknown node, bytes that are no handshake, or none in time.
-    greetings_refused,
+    handshakes_refused,
     /// Pauses of a listener because the kernel had no descriptor or memory for an incoming connection.
     accepts_failed,
 }

@@ -127,7 +127,8 @@ fn slow_checksum(bytes: &[u8]) -> u16 {
 fn supers() -> impl Strategy<Value = Super> {
     let shape = (any::<bool>(), 0usize..=10, 0usize..=10, any::<u16>(), any::<u32>(), any::<u8>());
     let load = (
-        proptest::collection::vec(any::<u8>(), 1..9000),
+        // A packet has at most 8192 segments, of one byte at the least.
+        proptest::collection::vec(any::<u8>(), 1..=8192),
         1u16..1600,
         any::<bool>(),
         any::<u32>(),

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::receiver::Receiver;
 use super::send_queue::SendQueue;
 use super::sender::Sender;
-use super::{tag_of, Sessions, HISTORY_SIZE, WITHDRAWN_OFFERS};
+use super::wire::tag_of;
+use super::{Sessions, HISTORY_SIZE, WITHDRAWN_OFFERS};
 use crate::{Io, NodeId, SessionId};
 
 impl Sessions {
@@ -43,7 +44,7 @@ impl Sessions {
                 continue;
             };
             if let Some(next) = self.senders.get_mut(next) {
-                next.start_inviting(node, &mut self.queue, &mut io.pool);
+                next.start_offering(node, &mut self.queue, &mut io.pool);
             }
         }
         if !done {
@@ -73,8 +74,8 @@ impl Sessions {
         };
         let (key, source) = ((receiver.dest, receiver.source), receiver.source);
         if let Some(number) = receiver.take_dropped() {
-            self.taken.remove(&(source, number));
-            self.forget_tag(source, number, id);
+            self.accepted.remove(&(source, number));
+            self.remove_tag(source, number, id);
             if self.withdrawn.len() == WITHDRAWN_OFFERS {
                 self.withdrawn.pop_front();
             }
@@ -98,15 +99,15 @@ impl Sessions {
             return;
         };
         if let Some(number) = receiver.number() {
-            self.forget_tag(source, number, id);
+            self.remove_tag(source, number, id);
         }
         let replaced = self.receiver_history.push(id, receiver);
         if let Some((source, number)) = replaced.and_then(|old| Some((old.source, old.number()?))) {
-            self.taken.remove(&(source, number));
+            self.accepted.remove(&(source, number));
         }
     }
 
-    pub(super) fn forget_tag(&mut self, source: NodeId, number: u64, id: SessionId) {
+    pub(super) fn remove_tag(&mut self, source: NodeId, number: u64, id: SessionId) {
         let key = (source, tag_of(number));
         if self.tags.get(&key) == Some(&id) {
             self.tags.remove(&key);

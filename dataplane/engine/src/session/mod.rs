@@ -12,6 +12,7 @@
 
 mod bitmap;
 mod history;
+mod memory;
 mod pace;
 mod packets;
 mod peer;
@@ -35,16 +36,14 @@ use crate::{
     SessionReport, SharedBytes,
 };
 use history::History;
+pub use memory::{Prefetch, SinkAllocator};
 use receiver::Receiver;
 use report::SessionState;
 pub(crate) use send_queue::Outgoing;
 use send_queue::SendQueue;
 use sender::{Offer, Sender};
+use wire::{tag_of, MAX_TRANSFER};
 
-/// Offsets have 48 bits on the wire, segment indices 32.
-const MAX_TRANSFER: u64 = 1 << 48;
-/// Payload bytes of the smallest full segment.
-const LEAST_UNIT: usize = send_queue::LEAST_MTU as usize - send_queue::IP_UDP - wire::HEADER;
 /// Ended sessions of each side that are kept to answer peers that retransmit. A peer of an older session gets an
 /// abort for an unknown transfer, which ends its side too, with a less exact reason.
 const HISTORY_SIZE: usize = 256;
@@ -53,22 +52,6 @@ const WITHDRAWN_OFFERS: usize = 256;
 
 /// The reason of a receiver that is no longer a member of the group.
 const LEFT: &str = "it left the group";
-
-/// The tag that identifies the transfer of a data segment: the upper half of the transfer's number.
-const fn tag_of(number: u64) -> u32 {
-    (number >> 32) as u32
-}
-
-/// Allocates an empty vector with a capacity in bytes; `None` when there is no memory.
-pub type SinkAllocator = fn(usize) -> Option<Vec<u8>>;
-
-/// Prefetches a number of bytes from an address into the CPU caches without waiting. A hint: it may have no effect.
-pub type Prefetch = fn(*const u8, usize);
-
-fn plain_sink(len: usize) -> Option<Vec<u8>> {
-    let mut sink = Vec::new();
-    sink.try_reserve_exact(len).ok().map(|()| sink)
-}
 
 /// All sessions of a node.
 #[derive(Debug)]
@@ -93,7 +76,7 @@ pub(crate) struct Sessions {
     /// By address and source: receive calls without an offer. The first one accepts the next offer.
     waiting: BTreeMap<(u32, NodeId), BTreeSet<SessionId>>,
     /// By source and transfer number: the receive call that accepted it, including those in the history.
-    taken: BTreeMap<(NodeId, u64), SessionId>,
+    accepted: BTreeMap<(NodeId, u64), SessionId>,
     /// By source and tag: the receive call that data segments belong to.
     tags: BTreeMap<(NodeId, u32), SessionId>,
     /// Withdrawn offers, as source and transfer number.
@@ -110,7 +93,7 @@ impl Sessions {
         Self {
             queue: SendQueue::new(config.node_id, config.addresses.clone(), config.mtu),
             limits: config.sessions.clone(),
-            allocate: plain_sink,
+            allocate: memory::plain_sink,
             last: config.last_session,
             numbers: Rng::new(config.incarnation, &["transfers", &config.node_id.to_string()]),
             senders: BTreeMap::new(),
@@ -121,7 +104,7 @@ impl Sessions {
             sent: BTreeMap::new(),
             offered: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            taken: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             tags: BTreeMap::new(),
             withdrawn: VecDeque::new(),
             left: BTreeSet::new(),
@@ -227,7 +210,7 @@ impl Sessions {
         if receivers.contains(&self.queue.node_id) {
             return Err(CommandError::BadReceiver(self.queue.node_id, "it is the sender"));
         }
-        let max = MAX_TRANSFER.min(self.queue.unit() as u64 * u64::from(u32::MAX));
+        let max = MAX_TRANSFER.min(self.queue.segment_size() as u64 * u64::from(u32::MAX));
         if len > max {
             return Err(CommandError::TooLarge { len, max });
         }

@@ -28,7 +28,7 @@ const FULL_PIPE_SAMPLES: u32 = 3;
 const INITIAL_WINDOW: u64 = 16;
 /// Shortest rate sample in nanoseconds; samples are kept for this many nanoseconds or this number of samples.
 const SAMPLE_NS: u64 = 2_000_000;
-const RATE_MEMORY_NS: u64 = 300_000_000;
+const RATE_EXPIRY_NS: u64 = 300_000_000;
 const RATE_SAMPLES: usize = 10;
 /// Segments per loss sample; the minimum of this many samples is taken as the loss of the path.
 const LOSS_SEGMENTS: u64 = 64;
@@ -48,7 +48,7 @@ const PACED_RTT_NS: f64 = 500_000.0;
 /// Longest packet and longest burst, as time at the pacing rate.
 const BURST_NS: u64 = 2_000_000;
 /// Smallest packet in segments at a slow rate: every packet costs a fixed time at every node.
-const LEAST_QUANTUM: f64 = 4.0;
+const MIN_QUANTUM: f64 = 4.0;
 /// Minimum in flight for tiny round-trip times: this much time of the rate, at most this many bytes. 1 MB was the
 /// best of 256 KB, 1 MB and 8 MB in measurements of memory and TCP links on one machine.
 const FLOOR_NS: f64 = 10_000_000.0;
@@ -61,8 +61,8 @@ const MAX_DELAY_NS: f64 = 50_000_000.0;
 /// The minimum round-trip time expires after one to two of these periods, or of this many round trips: longer than a
 /// probing cycle, which drains the session's own queue, and short enough to follow changes of the CPU load. With an
 /// outdated minimum the window would be too small on a busy machine, and the delivery rate would decrease with it.
-const RTT_MEMORY_NS: u64 = 500_000_000;
-const RTT_MEMORY_TRIPS: u64 = 16;
+const MIN_RTT_EXPIRY_NS: u64 = 500_000_000;
+const MIN_RTT_EXPIRY_TRIPS: u64 = 16;
 
 /// The model of the path to one receiver.
 #[derive(Debug)]
@@ -71,8 +71,8 @@ pub(super) struct PathModel {
     pub acked: u64,
     received: u64,
     srtt: Option<f64>,
-    least_rtt: [f64; 2],
-    least_rtt_since: Instant,
+    min_rtt: [f64; 2],
+    min_rtt_since: Instant,
     /// Minimum round-trip times of the current and of the previous rate sample: the delay of the first packet of a
     /// burst.
     sample_rtt: [f64; 2],
@@ -97,8 +97,8 @@ impl PathModel {
             acked: position,
             received: 0,
             srtt: None,
-            least_rtt: [f64::INFINITY; 2],
-            least_rtt_since: Instant::ZERO,
+            min_rtt: [f64::INFINITY; 2],
+            min_rtt_since: Instant::ZERO,
             sample_rtt: [f64::INFINITY, 0.0],
             rate_start: None,
             rates: VecDeque::with_capacity(RATE_SAMPLES + 1),
@@ -120,12 +120,12 @@ impl PathModel {
             // A reply to a poll gives no round-trip time of data: the poll may have been queued after the data had
             // left.
             if let Some(sent) = sent.filter(|_| !report.polled) {
-                self.take_rtt(now, now.nanos_since(sent).saturating_sub(report.hold) as f64);
+                self.add_rtt_sample(now, now.nanos_since(sent).saturating_sub(report.ack_delay) as f64);
             }
         }
         self.startup_window = self.startup_window.saturating_add(new);
         self.sample_loss();
-        self.sample_rate(now, report.clock.saturating_sub(report.hold));
+        self.sample_rate(now, report.clock.saturating_sub(report.ack_delay));
     }
 
     /// Smoothed round-trip time in nanoseconds, if any was measured.
@@ -133,23 +133,23 @@ impl PathModel {
         self.srtt
     }
 
-    fn least_rtt(&self) -> f64 {
-        self.least_rtt[0].min(self.least_rtt[1])
+    fn min_rtt(&self) -> f64 {
+        self.min_rtt[0].min(self.min_rtt[1])
     }
 
-    fn take_rtt(&mut self, now: Instant, rtt: f64) {
+    fn add_rtt_sample(&mut self, now: Instant, rtt: f64) {
         self.srtt = Some(self.srtt.map_or(rtt, |old| old + (rtt - old) / 8.0));
-        let memory = RTT_MEMORY_NS.max(RTT_MEMORY_TRIPS * self.srtt.unwrap_or(rtt) as u64);
-        if now.nanos_since(self.least_rtt_since) > memory {
-            self.least_rtt = [rtt, self.least_rtt[0]];
-            self.least_rtt_since = now;
+        let expiry = MIN_RTT_EXPIRY_NS.max(MIN_RTT_EXPIRY_TRIPS * self.srtt.unwrap_or(rtt) as u64);
+        if now.nanos_since(self.min_rtt_since) > expiry {
+            self.min_rtt = [rtt, self.min_rtt[0]];
+            self.min_rtt_since = now;
         }
-        self.least_rtt[0] = self.least_rtt[0].min(rtt);
+        self.min_rtt[0] = self.min_rtt[0].min(rtt);
         self.sample_rtt[0] = self.sample_rtt[0].min(rtt);
     }
 
     fn queue_builds(&self) -> bool {
-        self.srtt.is_some_and(|rtt| rtt > self.least_rtt() * 1.25 + 2_000_000.0)
+        self.srtt.is_some_and(|rtt| rtt > self.min_rtt() * 1.25 + 2_000_000.0)
     }
 
     fn sample_loss(&mut self) {
@@ -189,7 +189,7 @@ impl PathModel {
         self.sample_rtt = [f64::INFINITY, self.sample_rtt[0]];
         self.rates.push_back((now, rate));
         while self.rates.len() > RATE_SAMPLES
-            && self.rates.front().is_some_and(|(at, _)| now.nanos_since(*at) > RATE_MEMORY_NS)
+            && self.rates.front().is_some_and(|(at, _)| now.nanos_since(*at) > RATE_EXPIRY_NS)
         {
             self.rates.pop_front();
         }
@@ -199,7 +199,7 @@ impl PathModel {
     /// Whether the queue is so long that the path must be full.
     fn is_bloated(&self) -> bool {
         let queued = self.sample_rtt[1];
-        queued.is_finite() && queued > 1.5 * self.least_rtt() + 5_000_000.0
+        queued.is_finite() && queued > 1.5 * self.min_rtt() + 5_000_000.0
     }
 
     /// Delivery rate in segments per second.
@@ -213,32 +213,32 @@ impl PathModel {
     }
 
     /// Upper bound of the segments in flight to this receiver.
-    fn window(&self, startup: bool, interval: ReportInterval, segment_bytes: f64, most: u64) -> u64 {
+    fn window(&self, startup: bool, interval: ReportInterval, segment_bytes: f64, max_window: u64) -> u64 {
         if startup {
-            return self.startup_window.min(most);
+            return self.startup_window.min(max_window);
         }
         let Some(rate) = self.sending_rate() else {
-            return INITIAL_WINDOW.min(most);
+            return INITIAL_WINDOW.min(max_window);
         };
-        let least_rtt = self.least_rtt();
-        let calm = if least_rtt.is_finite() { 2.0 * least_rtt } else { 0.0 };
-        let real = (1.25 * self.srtt.unwrap_or(0.0)).min(least_rtt + MAX_DELAY_NS);
-        let in_flight = rate * calm.max(real) / 1e9;
+        let min_rtt = self.min_rtt();
+        let unqueued = if min_rtt.is_finite() { 2.0 * min_rtt } else { 0.0 };
+        let current = (1.25 * self.srtt.unwrap_or(0.0)).min(min_rtt + MAX_DELAY_NS);
+        let in_flight = rate * unqueued.max(current) / 1e9;
         let quantum = (rate * BURST_NS as f64 / 1e9).clamp(1.0, MAX_BURST);
         // Segments whose report is delayed count as in flight: allow several reports at the longest interval.
         let waiting = FLOOR_NS + 3.0 * interval.nanos() as f64;
         let most_waiting = (FLOOR_BYTES / segment_bytes).max(4.0 * interval.segments(u64::MAX) as f64);
         let floor = (rate * waiting / 1e9).min(most_waiting);
-        (in_flight + 4.0 * quantum).max(floor).max(4.0).min(most as f64) as u64
+        (in_flight + 4.0 * quantum).max(floor).max(4.0).min(max_window as f64) as u64
     }
 
-    fn paced(&self) -> bool {
+    fn needs_pacing(&self) -> bool {
         let loses = self.losses.back().is_some_and(|loss| *loss > PACED_LOSS);
         loses || self.srtt.is_none_or(|rtt| rtt > PACED_RTT_NS)
     }
 
     fn pace(&self, startup: bool, phase: usize) -> Option<f64> {
-        if !self.paced() {
+        if !self.needs_pacing() {
             return None;
         }
         if startup {
@@ -260,7 +260,7 @@ pub(super) struct Pace {
     /// Bytes of a full segment on the wire, with headers.
     segment_bytes: f64,
     /// Upper bound of the segments in flight.
-    most: u64,
+    max_window: u64,
     startup: Option<Startup>,
     /// Phase of the probing cycle, and its start.
     phase: usize,
@@ -290,7 +290,7 @@ impl Pace {
         Self {
             interval,
             segment_bytes: segment_bytes as f64,
-            most: (window_bytes / segment_bytes).max(4),
+            max_window: (window_bytes / segment_bytes).max(4),
             startup: Some(Startup::default()),
             phase: 2,
             phase_since: Instant::ZERO,
@@ -366,7 +366,7 @@ impl Pace {
     /// Whether the window of a receiver has room.
     pub(super) fn has_room(&self, path: &PathModel, position: u64) -> bool {
         position.saturating_sub(path.acked)
-            < path.window(self.startup.is_some(), self.interval, self.segment_bytes, self.most)
+            < path.window(self.startup.is_some(), self.interval, self.segment_bytes, self.max_window)
     }
 
     /// The earliest time of the next packet.
@@ -381,7 +381,7 @@ impl Pace {
     /// Number of segments of the next packet, at most `limit`.
     pub(super) fn quantum(&self, limit: u32) -> u32 {
         self.rate
-            .map_or(limit, |rate| (rate * BURST_NS as f64 / 1e9).max(LEAST_QUANTUM).min(self.burst) as u32)
+            .map_or(limit, |rate| (rate * BURST_NS as f64 / 1e9).max(MIN_QUANTUM).min(self.burst) as u32)
             .clamp(1, limit)
     }
 
@@ -403,7 +403,7 @@ impl Pace {
     }
 
     /// Discards send times of positions that no receiver will report any more.
-    pub(super) fn forget_before(&mut self, position: u64) {
+    pub(super) fn discard_before(&mut self, position: u64) {
         while self.sent.front().is_some_and(|(end, _)| *end < position) {
             self.sent.pop_front();
         }

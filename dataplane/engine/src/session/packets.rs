@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::receiver::Receiver;
 use super::send_queue::Envelope;
-use super::wire::{self, Header, Message, Terms};
-use super::{tag_of, Sessions, LEFT};
+use super::wire::{self, tag_of, Header, Message, Terms};
+use super::{Sessions, LEFT};
 use crate::{Instant, Io, NodeId, Packet};
 
 impl Sessions {
@@ -30,7 +30,7 @@ impl Sessions {
         match message {
             Message::Manifest { dest, terms, listed } => {
                 if listed.contains(&self.queue.node_id) {
-                    self.invited(now, from, dest, number, terms, io);
+                    self.handle_offer(now, from, dest, number, terms, io);
                 } else if let Some(receiver) = self.receiver_of(from, number) {
                     receiver.mark_received(now);
                 }
@@ -50,7 +50,7 @@ impl Sessions {
 
     /// The receiving session of a transfer, if it is not in the history.
     fn receiver_of(&mut self, source: NodeId, number: u64) -> Option<&mut Receiver> {
-        self.receivers.get_mut(self.taken.get(&(source, number))?)
+        self.receivers.get_mut(self.accepted.get(&(source, number))?)
     }
 
     fn handle_from_receiver(
@@ -105,7 +105,7 @@ impl Sessions {
         message: &Message,
         io: &mut Io,
     ) {
-        let id = self.taken.get(&(from, number)).copied();
+        let id = self.accepted.get(&(from, number)).copied();
         if let Some(receiver) = id.and_then(|id| self.receivers.get_mut(&id)) {
             let id = receiver.id;
             receiver.handle(now, header, message, &mut self.queue, io);
@@ -129,10 +129,18 @@ impl Sessions {
 
     /// Processes an offer: the session that accepted it repeats its state; otherwise the oldest waiting receive call
     /// accepts it.
-    fn invited(&mut self, now: Instant, from: NodeId, dest: u32, number: u64, terms: Terms, io: &mut Io) {
-        if let Some(&id) = self.taken.get(&(from, number)) {
+    fn handle_offer(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        dest: u32,
+        number: u64,
+        terms: Terms,
+        io: &mut Io,
+    ) {
+        if let Some(&id) = self.accepted.get(&(from, number)) {
             if let Some(receiver) = self.receivers.get_mut(&id) {
-                receiver.invited_again(now, &mut self.queue, &mut io.pool);
+                receiver.reply_with_state(now, &mut self.queue, &mut io.pool);
             } else if let Some(receiver) = self.receiver_history.get(id) {
                 receiver.send_state(&mut self.queue, &mut io.pool);
             }
@@ -152,7 +160,7 @@ impl Sessions {
             self.queue.send(envelope, &answer, &mut io.pool);
             return;
         };
-        self.taken.insert((from, number), id);
+        self.accepted.insert((from, number), id);
         self.tags.insert((from, tag_of(number)), id);
         receiver.accept(now, number, terms, &mut self.queue, io);
         self.after_receiver(id);

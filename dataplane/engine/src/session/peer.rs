@@ -9,7 +9,7 @@ pub(super) struct Peer {
     pub node: NodeId,
     /// Whether it may be sent an offer: every earlier transfer to it and to the same address was accepted, or has
     /// ended.
-    pub may_invite: bool,
+    pub may_offer: bool,
     /// Whether it reported that no receive call waits.
     pub unclaimed: bool,
     pub state: SessionState,
@@ -31,10 +31,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(node: NodeId, may_invite: bool, now: Instant) -> Self {
+    pub(super) fn new(node: NodeId, may_offer: bool, now: Instant) -> Self {
         Self {
             node,
-            may_invite,
+            may_offer,
             unclaimed: false,
             state: SessionState::Waiting,
             reason: String::new(),

@@ -1,16 +1,9 @@
-//! The packets of packets that sessions send, and the construction of these packets.
+//! The queue of packets that sessions send, and the construction of these packets.
 
-use super::wire::{Header, Message};
-use super::Prefetch;
+use super::memory::Prefetch;
+use super::wire::{tag_of, Header, Message, HEADER, IP_UDP, MIN_MTU};
 use crate::wire::{checksum, ip};
 use crate::{AddressPlan, NodeId, Packet, Pool, SessionId, VnetHeader, HEADROOM, SESSION_PORT};
-
-/// Bytes of IP and UDP header.
-pub(super) const IP_UDP: usize = 28;
-
-/// Segments of sessions are built for at least this MTU in bytes, whatever the configuration: every IPv4 host accepts
-/// such datagrams (RFC 791).
-pub(super) const LEAST_MTU: u16 = 576;
 
 /// A queued packet.
 #[derive(Debug)]
@@ -33,7 +26,7 @@ pub(super) struct Envelope {
     pub session: Option<SessionId>,
 }
 
-/// The addresses of this node, and the packets of packets to send.
+/// The addresses of this node, and the queue of packets to send.
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     pub(super) node_id: NodeId,
@@ -51,7 +44,7 @@ impl SendQueue {
         Self {
             node_id,
             addresses,
-            mtu: mtu.max(LEAST_MTU),
+            mtu: mtu.max(MIN_MTU),
             packets: Vec::new(),
             body: Vec::new(),
             prefetch: |_, _| {},
@@ -59,8 +52,8 @@ impl SendQueue {
     }
 
     /// Payload bytes of one segment.
-    pub(super) fn unit(&self) -> usize {
-        usize::from(self.mtu) - IP_UDP - super::wire::HEADER
+    pub(super) fn segment_size(&self) -> usize {
+        usize::from(self.mtu) - IP_UDP - HEADER
     }
 
     pub(super) fn addr(&self, node: NodeId) -> u32 {
@@ -72,8 +65,8 @@ impl SendQueue {
         let Envelope { to, round, number, offset, session } = envelope;
         let mut body = std::mem::take(&mut self.body);
         body.clear();
-        body.resize(super::wire::HEADER, 0);
-        Header { kind: message.kind(), round, tag: super::tag_of(number), offset }.write(&mut body);
+        body.resize(HEADER, 0);
+        Header { kind: message.kind(), round, tag: tag_of(number), offset }.write(&mut body);
         body.extend_from_slice(&number.to_be_bytes());
         message.write(&mut body);
         let mut packet = pool.get_for(IP_UDP + body.len());

@@ -69,7 +69,7 @@ impl Fixture {
 
     /// The same for many segments in one packet.
     fn inject_super(&mut self, payload: &[u8]) {
-        let (gso_size, hdr_len) = ((UNIT + wire::HEADER) as u16, send_queue::IP_UDP as u16);
+        let (gso_size, hdr_len) = ((UNIT + wire::HEADER) as u16, wire::IP_UDP as u16);
         self.inject_with(
             payload,
             VnetHeader { gso_type: GSO_UDP_L4, gso_size, hdr_len, ..VnetHeader::default() },
@@ -77,11 +77,11 @@ impl Fixture {
     }
 
     fn inject_with(&mut self, payload: &[u8], vnet: VnetHeader) {
-        let mut packet = self.io.pool.get_for(send_queue::IP_UDP + payload.len());
-        let len = send_queue::IP_UDP + payload.len();
+        let mut packet = self.io.pool.get_for(wire::IP_UDP + payload.len());
+        let len = wire::IP_UDP + payload.len();
         if let Some(storage) = packet.storage_mut() {
             let out = &mut storage[HEADROOM..HEADROOM + len];
-            out[send_queue::IP_UDP..].copy_from_slice(payload);
+            out[wire::IP_UDP..].copy_from_slice(payload);
             send_queue::emit_headers(out, u32::from(HERE) + 1, u32::from(HERE));
         }
         packet.set_frame(HEADROOM, len, vnet);
@@ -94,8 +94,11 @@ impl Fixture {
     }
 
     fn offer(&mut self, number: u64, data: &[u8]) {
-        let terms =
-            Terms { total: data.len() as u64, unit: UNIT as u16, interval: ReportInterval::for_receivers(1) };
+        let terms = Terms {
+            total: data.len() as u64,
+            segment_size: UNIT as u16,
+            interval: ReportInterval::for_receivers(1),
+        };
         self.inject_message(number, &Message::Manifest { dest: u32::from(HERE), terms, listed: vec![1] });
     }
 

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::bitmap::Bitmap;
+use super::memory::Prefetch;
 use super::report_interval::ReportInterval;
-use super::wire::{self, Header, Terms};
-use super::{tag_of, Prefetch};
+use super::wire::{self, tag_of, Header, Terms};
 use crate::digest::{Digest, Digester};
 use crate::Instant;
 
@@ -20,7 +20,7 @@ pub(super) struct Transfer {
     digester: Digester,
     /// Index behind the segment that arrived last: nearly always the next to arrive.
     next: u32,
-    pub unit: usize,
+    pub segment_size: usize,
     pub segments: u32,
     pub interval: ReportInterval,
     pub have: Bitmap,
@@ -36,21 +36,21 @@ pub(super) struct Transfer {
     pub bytes: u64,
     pub repair_rounds: u32,
     /// Whether the sender has requested the missing segments of this round.
-    pub asked: bool,
+    pub requested: bool,
 }
 
 impl Transfer {
     /// `fits`: whether the receive buffer is large enough; otherwise the transfer is only refused.
     pub(super) fn new(now: Instant, number: u64, terms: Terms, fits: bool) -> Self {
-        let (total, unit) = (terms.total, usize::from(terms.unit).max(1));
-        let segments = total.div_ceil(unit as u64).min(u64::from(u32::MAX)) as u32;
+        let (total, segment_size) = (terms.total, usize::from(terms.segment_size).max(1));
+        let segments = total.div_ceil(segment_size as u64).min(u64::from(u32::MAX)) as u32;
         Self {
             number,
             total,
             expected_digest: None,
             digester: Digester::default(),
             next: 0,
-            unit,
+            segment_size,
             segments,
             interval: terms.interval,
             have: Bitmap::new(if fits { segments } else { 0 }),
@@ -63,7 +63,7 @@ impl Transfer {
             report_due: None,
             bytes: 0,
             repair_rounds: 0,
-            asked: false,
+            requested: false,
         }
     }
 
@@ -72,7 +72,7 @@ impl Transfer {
         if round != self.round {
             self.round = round;
             self.highest = 0;
-            self.asked = false;
+            self.requested = false;
         }
     }
 
@@ -90,23 +90,23 @@ impl Transfer {
     /// large one could otherwise be truncated to a valid index, with a terabyte to be filled before it.
     #[inline]
     fn index_of(&self, offset: u64) -> Option<u32> {
-        let unit = self.unit as u64;
-        if offset == u64::from(self.next) * unit {
+        let segment_size = self.segment_size as u64;
+        if offset == u64::from(self.next) * segment_size {
             return (self.next < self.segments).then_some(self.next);
         }
-        let (index, rest) = (offset / unit, offset % unit);
+        let (index, rest) = (offset / segment_size, offset % segment_size);
         (rest == 0 && index < u64::from(self.segments)).then_some(index as u32)
     }
 
-    /// Stores the segments of a packet, of `step` bytes each with headers. All are copied first and digested
+    /// Stores the segments of a packet, of `stride` bytes each with headers. All are copied first and digested
     /// afterwards: alternating, the digest would wait for each copy to reach the cache.
-    pub(super) fn take(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>, prefetch: Prefetch) {
-        if let Some(run) = self.take_next(payload, step, sink) {
+    pub(super) fn store(&mut self, payload: &[u8], stride: usize, sink: &mut Vec<u8>, prefetch: Prefetch) {
+        if let Some(run) = self.store_next(payload, stride, sink) {
             return self.digest_and_prefetch(run, sink, prefetch);
         }
         let mut run = 0..0;
-        for segment in payload.chunks(step.max(1)) {
-            let Some(index) = self.place(segment, sink) else {
+        for segment in payload.chunks(stride.max(1)) {
+            let Some(index) = self.store_segment(segment, sink) else {
                 continue;
             };
             if index != run.end {
@@ -121,14 +121,14 @@ impl Transfer {
     /// Stores a packet whose segments continue the receive buffer exactly, the usual case, and returns their indices;
     /// `None`, with no state changed, for any other packet. The state is updated once for all segments: updates
     /// between the copies wait for memory, which took a fifth more time.
-    fn take_next(&mut self, payload: &[u8], step: usize, sink: &mut Vec<u8>) -> Option<Range<u32>> {
-        let (first, whole) = (self.next, self.unit + wire::HEADER);
-        let start = u64::from(first) * self.unit as u64;
-        if sink.len() as u64 != start || (payload.len() > step && step != whole) {
+    fn store_next(&mut self, payload: &[u8], stride: usize, sink: &mut Vec<u8>) -> Option<Range<u32>> {
+        let (first, whole) = (self.next, self.segment_size + wire::HEADER);
+        let start = u64::from(first) * self.segment_size as u64;
+        if sink.len() as u64 != start || (payload.len() > stride && stride != whole) {
             return None;
         }
         let count = payload.len().div_ceil(whole);
-        let bytes = (count as u64 * self.unit as u64).min(self.total.saturating_sub(start));
+        let bytes = (count as u64 * self.segment_size as u64).min(self.total.saturating_sub(start));
         let fits = count > 0 && count <= (self.segments - first) as usize;
         if !fits || payload.len() as u64 != bytes + (count * wire::HEADER) as u64 {
             return None;
@@ -140,7 +140,7 @@ impl Transfer {
             if Header::read(segment)?.0 != expected {
                 return None;
             }
-            expected.offset += self.unit as u64;
+            expected.offset += self.segment_size as u64;
         }
         // Every segment has a header, as checked above.
         for segment in payload.chunks(whole) {
@@ -157,9 +157,9 @@ impl Transfer {
 
     /// Digests the last segments of the receive buffer and prefetches the memory of as many segments behind them.
     fn digest_and_prefetch(&mut self, run: Range<u32>, sink: &[u8], prefetch: Prefetch) {
-        let start = run.start as usize * self.unit;
+        let start = run.start as usize * self.segment_size;
         let (mut ahead, room) = (sink.len(), (self.total as usize).max(sink.len()));
-        for (index, part) in run.zip(sink[start..].chunks(self.unit)) {
+        for (index, part) in run.zip(sink[start..].chunks(self.segment_size)) {
             // Inside the capacity of the receive buffer, which holds the whole transfer.
             prefetch(sink.as_ptr().wrapping_add(ahead), part.len().min(room - ahead));
             ahead = room.min(ahead + part.len());
@@ -169,9 +169,9 @@ impl Transfer {
 
     /// Digests segments that were just stored.
     fn digest(&mut self, run: Range<u32>, sink: &[u8]) {
-        let start = run.start as usize * self.unit;
-        let end = sink.len().min(run.end as usize * self.unit);
-        for (index, part) in run.zip(sink[start.min(end)..end].chunks(self.unit)) {
+        let start = run.start as usize * self.segment_size;
+        let end = sink.len().min(run.end as usize * self.segment_size);
+        for (index, part) in run.zip(sink[start.min(end)..end].chunks(self.segment_size)) {
             self.digester.add(index, part);
         }
     }
@@ -179,11 +179,11 @@ impl Transfer {
     /// Stores one segment and returns its index, if it was missing. Invalid segments are ignored: invalid offsets,
     /// wrong lengths, other transfers.
     #[inline]
-    fn place(&mut self, segment: &[u8], sink: &mut Vec<u8>) -> Option<u32> {
+    fn store_segment(&mut self, segment: &[u8], sink: &mut Vec<u8>) -> Option<u32> {
         let (header, part) = Header::read(segment)?;
         let offset = header.offset as usize;
         let index = self.index_of(header.offset)?;
-        let expected = self.unit.min((self.total as usize).saturating_sub(offset));
+        let expected = self.segment_size.min((self.total as usize).saturating_sub(offset));
         if header.kind != wire::DATA || header.tag != tag_of(self.number) || part.len() != expected {
             return None;
         }

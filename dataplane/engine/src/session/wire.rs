@@ -15,7 +15,6 @@
 //! that a link may lose any of them.
 
 use super::report_interval::ReportInterval;
-use super::{LEAST_UNIT, MAX_TRANSFER};
 use crate::digest::Digest;
 use crate::NodeId;
 
@@ -29,10 +28,24 @@ pub(super) const MANIFEST: usize = 4 + 8 + 2 + 1;
 pub(super) const LISTED: usize = 4;
 /// Bytes of a need's body before its runs.
 pub(super) const NEED: usize = 1 + 8;
+/// Bytes of IP and UDP header.
+pub(super) const IP_UDP: usize = 28;
+/// Segments of sessions are built for at least this MTU in bytes, whatever the configuration: every IPv4 host accepts
+/// such datagrams (RFC 791).
+pub(super) const MIN_MTU: u16 = 576;
+/// Payload bytes of the smallest full segment.
+const MIN_SEGMENT_SIZE: usize = MIN_MTU as usize - IP_UDP - HEADER;
+/// Largest transfer in bytes: offsets have 48 bits, segment indices 32.
+pub(super) const MAX_TRANSFER: u64 = 1 << 48;
 /// Received reasons are truncated to this many bytes; those of this implementation are shorter.
 const LONGEST_REASON: usize = 512;
 /// Bytes of a run of segments in a need.
 pub(super) const RUN: usize = 8;
+
+/// The tag that identifies the transfer of a data segment: the upper half of the transfer's number.
+pub(super) const fn tag_of(number: u64) -> u32 {
+    (number >> 32) as u32
+}
 
 /// The first twelve bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +120,7 @@ pub(super) struct Terms {
     /// Bytes of payload.
     pub total: u64,
     /// Payload bytes of one segment.
-    pub unit: u16,
+    pub segment_size: u16,
     /// The interval of progress reports.
     pub interval: ReportInterval,
 }
@@ -116,10 +129,10 @@ impl Terms {
     /// Whether the parameters are valid; the memory allocated for a valid offer is proportional to the capacity of
     /// the receive call.
     fn possible(&self) -> bool {
-        let unit = u64::from(self.unit);
+        let segment_size = u64::from(self.segment_size);
         (1..=MAX_TRANSFER).contains(&self.total)
-            && usize::from(self.unit) >= LEAST_UNIT
-            && self.total.div_ceil(unit) <= u64::from(u32::MAX)
+            && usize::from(self.segment_size) >= MIN_SEGMENT_SIZE
+            && self.total.div_ceil(segment_size) <= u64::from(u32::MAX)
     }
 }
 
@@ -135,7 +148,7 @@ pub(super) struct Progress {
     /// Clock of the receiver in nanoseconds from an arbitrary origin: only differences are meaningful.
     pub clock: u64,
     /// Nanoseconds between the arrival of the newest segment and this report.
-    pub hold: u64,
+    pub ack_delay: u64,
     /// Whether it is the reply to a poll.
     pub polled: bool,
 }
@@ -164,7 +177,7 @@ impl Message {
             Self::Manifest { dest, terms, listed } => {
                 out.extend_from_slice(&dest.to_be_bytes());
                 out.extend_from_slice(&terms.total.to_be_bytes());
-                out.extend_from_slice(&terms.unit.to_be_bytes());
+                out.extend_from_slice(&terms.segment_size.to_be_bytes());
                 out.push(terms.interval.to_byte());
                 for node in listed {
                     out.extend_from_slice(&node.to_be_bytes());
@@ -207,7 +220,7 @@ impl Message {
                 dest: body.u32()?,
                 terms: Some(Terms {
                     total: body.u64()?,
-                    unit: body.u16()?,
+                    segment_size: body.u16()?,
                     interval: ReportInterval::from_byte(body.u8()?),
                 })
                 .filter(Terms::possible)?,
@@ -245,7 +258,7 @@ impl Progress {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(u8::from(self.polled));
         out.extend_from_slice(&self.highest.to_be_bytes());
-        for number in [self.received, self.bytes, self.clock, self.hold] {
+        for number in [self.received, self.bytes, self.clock, self.ack_delay] {
             out.extend_from_slice(&number.to_be_bytes());
         }
     }
@@ -257,7 +270,7 @@ impl Progress {
             received: body.u64()?,
             bytes: body.u64()?,
             clock: body.u64()?,
-            hold: body.u64()?,
+            ack_delay: body.u64()?,
         })
     }
 }
@@ -313,7 +326,7 @@ mod tests {
     use super::*;
 
     fn terms() -> Terms {
-        Terms { total: 1 << 40, unit: 1460, interval: ReportInterval::for_receivers(35) }
+        Terms { total: 1 << 40, segment_size: 1460, interval: ReportInterval::for_receivers(35) }
     }
 
     fn messages() -> Vec<Message> {
@@ -329,7 +342,7 @@ mod tests {
                 received: 4,
                 bytes: 5,
                 clock: 6,
-                hold: 7,
+                ack_delay: 7,
                 polled: true,
             }),
             Message::Abort { known: true, reason: "gone".into() },
@@ -369,9 +382,9 @@ mod tests {
             Terms { total: 0, ..good },
             Terms { total: u64::MAX, ..good },
             Terms { total: MAX_TRANSFER + 1, ..good },
-            Terms { unit: 0, ..good },
-            Terms { unit: 1, ..good },
-            Terms { total: MAX_TRANSFER, unit: LEAST_UNIT as u16, ..good },
+            Terms { segment_size: 0, ..good },
+            Terms { segment_size: 1, ..good },
+            Terms { total: MAX_TRANSFER, segment_size: MIN_SEGMENT_SIZE as u16, ..good },
         ];
         for terms in bad {
             let manifest = Message::Manifest { dest: 7, terms, listed: vec![1] };

@@ -5,6 +5,7 @@
 
 mod disconnect;
 mod orders;
+mod registration;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -20,17 +21,22 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::attached::Attached;
+use super::dial::UNKNOWN_ADDRESS;
 use super::member::{Effect, Member, Resolved, Step};
 use super::requests::{NodeRequest, Purpose, Requests};
 use super::resolve::Resolver;
 use super::state_filter::StateFilter;
-use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply, UNKNOWN_ADDRESS};
+use super::{ControlError, ControlHandle, Input, LinkReport, Registration, Reply};
+use crate::backoff::Backoff;
 use crate::config::Secret;
+use crate::runtime::Carrier;
 
-/// The delay before a failed lookup is repeated; it doubles up to the longest. A name that appears is found within
-/// seconds, and a thousand links to a name that never does cost 200 lookups a second.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// The delays between lookups of a name that is not found: a name that appears is found within seconds, and a
+/// thousand links to a name that never does cost 200 lookups a second.
+const LOOKUP_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(5),
+};
 
 /// An order of the controller that is being carried out.
 struct Order {
@@ -152,73 +158,24 @@ impl Session {
     }
 
     /// Handles a message of a node.
-    pub fn take(&mut self, input: Input) {
+    pub fn handle_input(&mut self, input: Input) {
         match input {
             Input::Attach(registration, reply) => self.attach(*registration, reply),
-            Input::Detach { node, reason, done } => {
-                if self.attached_nodes.remove(&node).is_some() && self.online {
-                    self.push_frame(node, Goodbye { reason });
-                }
-                self.requests.abandon(node, &ControlError::Closed);
-                self.detaching.push(done);
-            }
+            Input::Detach { node, reason, done } => self.detach(node, reason, done),
             Input::Request {
                 node,
                 message,
                 limit,
                 reply,
-            } => {
-                if !self.attached_nodes.contains_key(&node) {
-                    reply(Err(ControlError::Lost));
-                    return;
-                }
-                let deadline = Instant::now() + limit;
-                let request = NodeRequest {
-                    message: message.clone(),
-                    limit,
-                    deadline,
-                    reply,
-                };
-                let id = self
-                    .requests
-                    .open(node, Purpose::NodeRequest(Box::new(request)));
-                if self.online {
-                    self.out.push(Frame { id, node, message });
-                }
-            }
-            Input::Event { node, name, detail } => {
-                // Events are not repeated after a loss: they are sent only while there is a connection.
-                if self
-                    .attached_nodes
-                    .get(&node)
-                    .is_some_and(|attached| attached.registered)
-                {
-                    let detail = Some(detail);
-                    self.push_frame(node, NodeEvent { name, detail });
-                }
-            }
-            Input::Restarted { node } => {
-                if let Some(attached) = self.attached_nodes.get_mut(&node) {
-                    attached.member.forget();
-                    if self.online {
-                        self.register(node);
-                    }
-                }
-            }
+            } => self.request(node, message, limit, reply),
+            Input::Event { node, name, detail } => self.report_event(node, name, detail),
+            Input::Restarted { node } => self.restarted(node),
             Input::Link {
                 node,
                 remote,
                 carrier,
                 reason,
-            } => {
-                let Some(attached) = self.attached_nodes.get_mut(&node) else {
-                    return;
-                };
-                if attached.member.link_changed(remote, carrier, &reason) {
-                    self.report_link(node, remote);
-                    self.announce(node);
-                }
-            }
+            } => self.link_changed(node, remote, carrier, &reason),
             Input::Ended {
                 node,
                 attached,
@@ -237,6 +194,72 @@ impl Session {
                 attached,
                 stats,
             } => self.measured(node, attached, stats),
+        }
+    }
+
+    fn detach(&mut self, node: NodeId, reason: String, done: SyncSender<()>) {
+        if self.attached_nodes.remove(&node).is_some() && self.online {
+            self.push_frame(node, Goodbye { reason });
+        }
+        self.requests.abandon(node, &ControlError::Closed);
+        self.detaching.push(done);
+    }
+
+    fn request(
+        &mut self,
+        node: NodeId,
+        message: ToController,
+        limit: Duration,
+        reply: Reply<Option<Value>>,
+    ) {
+        if !self.attached_nodes.contains_key(&node) {
+            reply(Err(ControlError::Lost));
+            return;
+        }
+        let request = NodeRequest {
+            message: message.clone(),
+            limit,
+            deadline: Instant::now() + limit,
+            reply,
+        };
+        let purpose = Purpose::NodeRequest(Box::new(request));
+        let id = self.requests.open(node, purpose);
+        if self.online {
+            self.out.push(Frame { id, node, message });
+        }
+    }
+
+    /// Events are not repeated after a loss: they are sent only while there is a connection.
+    fn report_event(&mut self, node: NodeId, name: String, detail: Value) {
+        let attached = self.attached_nodes.get(&node);
+        if attached.is_some_and(|attached| attached.registered) {
+            let detail = Some(detail);
+            self.push_frame(node, NodeEvent { name, detail });
+        }
+    }
+
+    fn restarted(&mut self, node: NodeId) {
+        if let Some(attached) = self.attached_nodes.get_mut(&node) {
+            attached.member.forget();
+            if self.online {
+                self.register(node);
+            }
+        }
+    }
+
+    fn link_changed(
+        &mut self,
+        node: NodeId,
+        remote: NodeId,
+        carrier: Option<Carrier>,
+        reason: &str,
+    ) {
+        let Some(attached) = self.attached_nodes.get_mut(&node) else {
+            return;
+        };
+        if attached.member.link_changed(remote, carrier, reason) {
+            self.report_link(node, remote);
+            self.report_ready(node);
         }
     }
 
@@ -263,40 +286,11 @@ impl Session {
         }
     }
 
-    fn attach(&mut self, registration: Registration, reply: Reply<()>) {
-        let (node, number) = (registration.identity.node_id, self.number());
-        let input = self.input.clone();
-        registration
-            .executor
-            .report_links_to(LinkReport(ControlHandle::new(node, input)));
-        self.attached_nodes.insert(
-            node,
-            Attached::new(number, registration, reply, Instant::now()),
-        );
-        if self.online {
-            self.register(node);
-        }
-    }
-
-    fn register(&mut self, node: NodeId) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        attached.registered = false;
-        let message = attached.member.start_up(self.local);
-        let id = self.requests.open(node, Purpose::Register);
-        self.out.push(Frame {
-            id,
-            node,
-            message: message.into(),
-        });
-    }
-
     /// Handles a message of the controller.
     pub fn handle_message(&mut self, bytes: &[u8]) {
         for frame in decode_batch::<ToNode>(bytes) {
             match frame {
-                Ok(frame) => self.frame(frame),
+                Ok(frame) => self.handle_frame(frame),
                 Err(bad) => {
                     // An error is never answered with an error, or two peers could keep each other busy.
                     let error = Error {
@@ -311,22 +305,22 @@ impl Session {
         }
     }
 
-    fn frame(&mut self, frame: Frame<ToNode>) {
+    fn handle_frame(&mut self, frame: Frame<ToNode>) {
         match frame.message {
-            ToNode::Ack(ack) => self.answered(ack.re, Ok(ack.value)),
+            ToNode::Ack(ack) => self.handle_answer(ack.re, Ok(ack.value)),
             ToNode::Error(error) if error.re != 0 => {
                 let refused = ControlError::Refused {
                     id: error.error,
                     message: error.message,
                     hint: error.hint,
                 };
-                self.answered(error.re, Err(refused));
+                self.handle_answer(error.re, Err(refused));
             }
             order => self.order(frame.node, frame.id, order),
         }
     }
 
-    fn answered(&mut self, number: u32, answer: Result<Option<Value>, ControlError>) {
+    fn handle_answer(&mut self, number: u32, answer: Result<Option<Value>, ControlError>) {
         match self.requests.close(number) {
             Some((_, Purpose::NodeRequest(request))) => (request.reply)(answer),
             Some((node, Purpose::Register)) => match answer {
@@ -337,52 +331,8 @@ impl Session {
         }
     }
 
-    fn registered(&mut self, node: NodeId) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        attached.registered = true;
-        attached.executor.connected(true, "");
-        for state in attached.member.link_states() {
-            self.out.push(Frame {
-                id: 0,
-                node,
-                message: state.into(),
-            });
-        }
-        self.settle(node);
-        self.announce(node);
-    }
-
-    /// Completes the first registration of a node that is registered and configured.
-    fn settle(&mut self, node: NodeId) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        if attached.registered && attached.member.configured() {
-            if let Some((reply, _, _)) = attached.waiting.take() {
-                reply(Ok(()));
-            }
-        }
-    }
-
-    /// The controller refused a registration: the first one of a node fails with the error; a node that was
-    /// registered before stays attached and retries on the next connection.
-    fn registration_refused(&mut self, node: NodeId, error: &ControlError) {
-        let Some(attached) = self.attached_nodes.get_mut(&node) else {
-            return;
-        };
-        match attached.waiting.take() {
-            Some((reply, _, _)) => {
-                reply(Err(error.clone()));
-                self.attached_nodes.remove(&node);
-                self.requests.abandon(node, &ControlError::Closed);
-            }
-            None => attached.executor.connected(false, &error.to_string()),
-        }
-    }
-
-    fn announce(&mut self, node: NodeId) {
+    /// Reports to the controller when the node has become ready.
+    fn report_ready(&mut self, node: NodeId) {
         let Some(attached) = self.attached_nodes.get_mut(&node) else {
             return;
         };
@@ -395,7 +345,7 @@ impl Session {
     pub fn measure(&mut self) {
         let now = Instant::now();
         for (node, attached) in &mut self.attached_nodes {
-            if !attached.wants_measure(now) {
+            if !attached.measurement_due(now) {
                 continue;
             }
             let (node, number, input) = (*node, attached.number, self.input.clone());

@@ -18,11 +18,11 @@ impl Session {
         } else {
             self.order_one(number, node, order)
         };
-        self.progressed(number, begun.err());
+        self.step_ended(number, begun.err());
     }
 
     /// A step of an order has ended, or its start has.
-    pub(super) fn progressed(&mut self, number: u64, failed: Option<String>) {
+    pub(super) fn step_ended(&mut self, number: u64, failed: Option<String>) {
         let Some(order) = self.orders.get_mut(&number) else {
             return; // its connection was lost
         };
@@ -166,11 +166,11 @@ impl Session {
         }
         for ticket in ended.tickets {
             if let Some(order) = self.steps.remove(&(number, ticket)) {
-                self.progressed(order, result.clone().err());
+                self.step_ended(order, result.clone().err());
             }
         }
-        self.settle(node);
-        self.announce(node);
+        self.complete_registration(node);
+        self.report_ready(node);
     }
 
     pub(super) fn resolved(
@@ -188,9 +188,8 @@ impl Session {
             Resolved::Stale => {}
             Resolved::Connect(step) => self.start(node, step.ticket, step.effect),
             Resolved::Failed { attempts, changed } => {
-                let doubled = FIRST_RETRY * (1 << attempts.saturating_sub(1).min(10));
                 self.retries.insert(Retry {
-                    at: Instant::now() + doubled.min(LONGEST_RETRY),
+                    at: Instant::now() + LOOKUP_BACKOFF.delay(attempts),
                     node,
                     attached: number,
                     remote,

@@ -50,10 +50,7 @@ fn a_node_connects_to_a_controller_that_starts_later() {
 
 #[test]
 fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
+    let (listener, node, mut peer) = registered_node();
     assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
     let routes = InstallRoutes {
         version: 77,
@@ -63,19 +60,8 @@ fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
         reset: false,
     };
     peer.send(2, routes);
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
-    let (answer, answered) = channel();
-    let reply = Box::new(move |result| drop(answer.send(result)));
-    node.handle.request(
-        CreateGroup {
-            label: "x".to_owned(),
-        },
-        LONG,
-        reply,
-    );
+    peer.expect_ready();
+    let answered = node.create_group(LONG);
     assert!(matches!(
         peer.handle_message().message,
         ToController::CreateGroup(_)
@@ -97,21 +83,13 @@ fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
         },
     );
     assert_eq!(answered.recv_timeout(LONG), Ok(Ok(Some(Value::from(5)))));
-    assert!(
-        matches!(
-            peer.handle_message().message,
-            ToController::NodeTopologyReady(_)
-        ),
-        "sent again"
-    );
+    // Sent again.
+    peer.expect_ready();
 }
 
 #[test]
 fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connection() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
+    let (_listener, node, mut peer) = registered_node();
     assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
     let routes = |version| InstallRoutes {
         version,
@@ -121,10 +99,7 @@ fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connect
         reset: true,
     };
     peer.send(2, routes(77));
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
+    peer.expect_ready();
     let report = LinkReport(node.handle.clone());
     report.report_event("node.engine_restarted", Value::Nil);
     report.restarted();
@@ -133,13 +108,8 @@ fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connect
     );
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
     peer.send(2, routes(77));
-    assert!(
-        matches!(
-            peer.handle_message().message,
-            ToController::NodeTopologyReady(_)
-        ),
-        "sent again, once all state is in force again"
-    );
+    // Sent again, once all state is in force again.
+    peer.expect_ready();
 }
 
 #[test]
@@ -151,15 +121,7 @@ fn a_node_that_must_not_reconnect_fails_its_requests_after_a_loss() {
     assert_eq!(node.registered.recv_timeout(LONG), Ok(Ok(())));
     drop(peer);
     let ask = || {
-        let (answer, answered) = channel();
-        let reply = Box::new(move |result| drop(answer.send(result)));
-        node.handle.request(
-            CreateGroup {
-                label: "x".to_owned(),
-            },
-            LONG,
-            reply,
-        );
+        let answered = node.create_group(LONG);
         answered
             .recv_timeout(LONG)
             .expect("an answer")
@@ -176,13 +138,13 @@ fn a_panic_ends_the_websocket_and_all_state_is_sent_again() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     assert_eq!(nodes[0].registered.recv_timeout(LONG), Ok(Ok(())));
-    peer.ask(4, 2, routes_of(9));
+    peer.order(4, 2, routes_of(9));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 4));
     nodes[0].panics.store(true, Ordering::SeqCst);
-    peer.ask(5, 2, link_to(4, "", 7));
+    peer.order(5, 2, link_to(4, "", 7));
     let mut peer = Peer::welcome(&listener);
     assert_eq!(peer.register(2).have, nm_messages::Have::default());
-    peer.ask(6, 2, link_to(4, "", 7));
+    peer.order(6, 2, link_to(4, "", 7));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 6));
 }
 
@@ -193,10 +155,7 @@ fn a_link_that_is_up_at_once_is_reported() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     peer.send(2, routes_of(1));
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
+    peer.expect_ready();
     peer.send(2, link_to(UP_AT_ONCE, "", 1));
     let report = peer.handle_message();
     let ToController::LinkState(state) = &report.message else {

@@ -7,10 +7,7 @@ use super::*;
 
 #[test]
 fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_gets_an_error() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
+    let (_listener, node, mut peer) = registered_node();
     let add = AddNode {
         remote_node_id: 3,
         remote_name: "c".to_owned(),
@@ -23,7 +20,7 @@ fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_gets_an_error() {
         version: 1,
         secret: nm_messages::Secret::default(),
     };
-    peer.ask(41, 2, add);
+    peer.order(41, 2, add);
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 41));
     peer.socket
         .send(Message::Binary(vec![0xc1].into()))
@@ -42,14 +39,11 @@ fn an_order_is_acknowledged_when_its_steps_have_ended_and_does_not_delay_others(
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     peer.register(3);
-    peer.ask(50, 2, link_to(4, "", 7));
-    peer.ask(51, 2, routes_of(8));
-    peer.ask(52, 3, routes_of(9));
+    peer.order(50, 2, link_to(4, "", 7));
+    peer.order(51, 2, routes_of(8));
+    peer.order(52, 3, routes_of(9));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 52));
-    assert!(matches!(
-        peer.handle_message().message,
-        ToController::NodeTopologyReady(_)
-    ));
+    peer.expect_ready();
     let held: Vec<Done> = nodes[0].held.iter().take(3).collect();
     assert_eq!(
         nodes[0].registered.try_recv().ok(),
@@ -79,7 +73,7 @@ fn pending_and_failed_versions_are_not_registered_as_in_force() {
     let mut peer = Peer::welcome(&listener);
     peer.register(2);
     done()(Ok(()));
-    peer.ask(1, 2, link_to(4, "", 7));
+    peer.order(1, 2, link_to(4, "", 7));
     done()(Err("the packet path refused it".to_owned()));
     let report = peer.handle_message();
     let ToController::LinkState(state) = &report.message else {
@@ -94,10 +88,10 @@ fn pending_and_failed_versions_are_not_registered_as_in_force() {
         matches!(&answer, ToController::Error(error) if error.re == 1 && error.message.contains("refused it")),
         "{answer:?}"
     );
-    peer.ask(2, 2, link_to(5, "", 8));
+    peer.order(2, 2, link_to(5, "", 8));
     done()(Ok(()));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 2));
-    peer.ask(3, 2, routes_of(9));
+    peer.order(3, 2, routes_of(9));
     let late = done();
     drop(peer);
 
@@ -127,7 +121,7 @@ fn a_link_is_made_without_another_order_when_its_name_resolves_later() {
         nodes[0].effects.recv_timeout(LONG),
         Ok(Effect::Configure(_))
     ));
-    peer.ask(5, 2, link_to(4, "far.example:8080", 7));
+    peer.order(5, 2, link_to(4, "far.example:8080", 7));
     let report = peer.handle_message();
     let ToController::LinkState(state) = &report.message else {
         panic!("{report:?}")
@@ -139,7 +133,7 @@ fn a_link_is_made_without_another_order_when_its_name_resolves_later() {
         rate_bps: Some(1000),
         ..LinkSpec::default()
     };
-    peer.ask(
+    peer.order(
         6,
         2,
         SetLink {
@@ -183,9 +177,9 @@ fn a_name_server_that_never_answers_delays_nothing_else() {
     peer.register(3);
     // More names than lookup threads.
     for remote in 10..60 {
-        peer.ask(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
+        peer.order(remote, 2, link_to(remote, &format!("host-{remote}:1"), 1));
     }
-    peer.ask(5, 3, link_to(4, "", 7));
+    peer.order(5, 3, link_to(4, "", 7));
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 5));
     let mut reported = 0;
     while reported < 50 {
@@ -202,7 +196,7 @@ fn a_name_server_that_never_answers_delays_nothing_else() {
     }
     // Removed links no longer wait for a name, and their orders are answered.
     for remote in 10..60 {
-        peer.ask(
+        peer.order(
             100 + remote,
             2,
             RemoveNode {
@@ -228,63 +222,14 @@ fn random_orders_in_any_sequence_are_answered() {
     peer.register(2);
     let mut random = SplitMix64::seed_from_u64(1);
     let mut roll = |below: u64| random.next_u64() % below;
-    let addrs = [
-        "",
-        "10.0.0.1:80",
-        "far.example:80",
-        "invalid",
-        ":0",
-        "x:99999",
-    ];
     let many = 2_000;
     for id in 1..=many {
-        let remote = roll(4) as u32;
-        let message: ToNode = match roll(8) {
-            0 => link_to(remote, addrs[roll(6) as usize], roll(5)).into(),
-            1 => RemoveNode {
-                remote_node_id: remote,
-            }
-            .into(),
-            2 => SetLink {
-                remote_node_id: remote,
-                link: LinkSpec::default(),
-                version: roll(5),
-            }
-            .into(),
-            3 => routes_of(roll(5)).into(),
-            4 => InstallRoutes {
-                table: Some(vec![1; roll(9) as usize].into()),
-                reset: false,
-                removed: vec![roll(9)],
-                ..routes_of(roll(5))
-            }
-            .into(),
-            5 => nm_messages::InstallGroupDirectory {
-                version: roll(5),
-                groups: vec![nm_messages::Group {
-                    group_id: remote,
-                    group_ip: ["239.255.0.1", "here"][roll(2) as usize].to_owned(),
-                    src_node_id: remote,
-                    label: String::new(),
-                }],
-                removed: vec![remote],
-                reset: roll(2) == 0,
-            }
-            .into(),
-            6 => nm_messages::InstallGroupRoutes {
-                group_id: remote,
-                src_node_id: remote,
-                version: roll(5),
-                routes: vec![],
-            }
-            .into(),
-            _ => settings(remote).into(),
-        };
-        peer.ask(id, if roll(9) == 0 { 77 } else { 2 }, message);
+        let message = random_order(&mut roll);
+        peer.order(id, if roll(9) == 0 { 77 } else { 2 }, message);
     }
     // Removing the remaining links ends their lookups.
     for remote in 0..4 {
-        peer.ask(
+        peer.order(
             many + 1 + remote,
             2,
             RemoveNode {
@@ -301,4 +246,58 @@ fn random_orders_in_any_sequence_are_answered() {
         }
     }
     drop(nodes);
+}
+
+/// An order with random values, valid or not.
+fn random_order(roll: &mut impl FnMut(u64) -> u64) -> ToNode {
+    let addrs = [
+        "",
+        "10.0.0.1:80",
+        "far.example:80",
+        "invalid",
+        ":0",
+        "x:99999",
+    ];
+    let remote = roll(4) as u32;
+    match roll(8) {
+        0 => link_to(remote, addrs[roll(6) as usize], roll(5)).into(),
+        1 => RemoveNode {
+            remote_node_id: remote,
+        }
+        .into(),
+        2 => SetLink {
+            remote_node_id: remote,
+            link: LinkSpec::default(),
+            version: roll(5),
+        }
+        .into(),
+        3 => routes_of(roll(5)).into(),
+        4 => InstallRoutes {
+            table: Some(vec![1; roll(9) as usize].into()),
+            reset: false,
+            removed: vec![roll(9)],
+            ..routes_of(roll(5))
+        }
+        .into(),
+        5 => nm_messages::InstallGroupDirectory {
+            version: roll(5),
+            groups: vec![nm_messages::Group {
+                group_id: remote,
+                group_ip: ["239.255.0.1", "here"][roll(2) as usize].to_owned(),
+                src_node_id: remote,
+                label: String::new(),
+            }],
+            removed: vec![remote],
+            reset: roll(2) == 0,
+        }
+        .into(),
+        6 => nm_messages::InstallGroupRoutes {
+            group_id: remote,
+            src_node_id: remote,
+            version: roll(5),
+            routes: vec![],
+        }
+        .into(),
+        _ => settings(remote).into(),
+    }
 }

@@ -28,19 +28,8 @@ fn a_wrong_token_is_reported_with_its_error_id() {
 
 #[test]
 fn a_request_without_a_reply_fails_with_a_timeout() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
-    let (answer, answered) = channel();
-    let reply = Box::new(move |result| drop(answer.send(result)));
-    node.handle.request(
-        CreateGroup {
-            label: "x".to_owned(),
-        },
-        Duration::from_millis(50),
-        reply,
-    );
+    let (_listener, node, _peer) = registered_node();
+    let answered = node.create_group(Duration::from_millis(50));
     let error = answered
         .recv_timeout(LONG)
         .expect("an answer")
@@ -59,10 +48,7 @@ fn a_request_without_a_reply_fails_with_a_timeout() {
 
 #[test]
 fn requests_above_the_limit_are_refused_until_some_have_ended() {
-    let (listener, addr) = listen();
-    let node = attach_node(addr, LONG);
-    let mut peer = Peer::welcome(&listener);
-    peer.register(2);
+    let (_listener, node, _peer) = registered_node();
     let (answer, answered) = channel();
     let ask = |limit: Duration| {
         let answer = answer.clone();

@@ -179,7 +179,7 @@ impl Shard {
         if matches!(incoming.stage, Stage::WaitingForLink(_)) {
             self.shared.uncount_waiting();
         }
-        self.mailbox.counters.greetings_refused.add(1);
+        self.mailbox.counters.handshakes_refused.add(1);
         let (wire, _) = incoming.stream.into_parts();
         let _ = wire.send_handshake(&Control::Refuse(reason.into()).encode(), None);
     }

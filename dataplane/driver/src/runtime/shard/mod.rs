@@ -36,7 +36,7 @@ use std::sync::Arc;
 use nm_engine::{Depot, Instant, Io, LinkId, Packet, Pool};
 use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::thread;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::rand_core::SeedableRng;
 use rand_xoshiro::SplitMix64;
 
 pub use self::listener::Listeners;
@@ -146,6 +146,7 @@ pub struct Shard {
     staging: Box<[u8]>,
     received: Vec<Received>,
     listener: LinkListener,
+    /// Spreads attempts to dial over time.
     random: SplitMix64,
     stopping: bool,
     /// The slot of the node whose engine, device or owner is running, or [`NO_SLOT`].
@@ -339,11 +340,6 @@ impl Shard {
 
     fn instant(&self) -> Instant {
         Instant(self.now)
-    }
-
-    /// A random number for the jitter of attempts to dial.
-    fn random_below(&mut self, below: u64) -> u64 {
-        self.random.next_u64() % below.max(1)
     }
 }
 

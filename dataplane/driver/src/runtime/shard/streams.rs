@@ -1,11 +1,15 @@
 //! Links to other processes: connect, carry packets, reconnect.
 
+use std::time::Duration;
+
 use nm_engine::{LinkId, NodeId};
 use nm_kernel::poll::Interest;
+use rand_xoshiro::rand_core::Rng;
 
 use super::node::{LinkEnd, Path, Pressure};
 use super::timers::Timer;
 use super::{Shard, Token};
+use crate::backoff::Backoff;
 use crate::runtime::link::frame::{Control, LinkFault};
 use crate::runtime::link::stream::{Received, Stream, QUEUE_HIGH_BYTES, QUEUE_LOW_BYTES};
 use crate::runtime::link::wire::Wire;
@@ -13,10 +17,11 @@ use crate::runtime::mailbox::NodeKey;
 use crate::runtime::setup::LinkKind;
 use crate::runtime::shared::Expected;
 
-/// The pause after the first failed attempt to dial; it doubles with each further one …
-const FIRST_PAUSE_NS: u64 = 20_000_000;
-/// … up to this. A neighbour that restarts is reconnected within two seconds.
-const LONGEST_PAUSE_NS: u64 = 2_000_000_000;
+/// The delays between attempts to dial: a neighbour that restarts is reconnected within two seconds.
+const DIAL_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(20),
+    longest: Duration::from_secs(2),
+};
 
 impl Shard {
     /// Accepts connections from the neighbour.
@@ -276,12 +281,9 @@ impl Shard {
         });
         self.report_link(key, link, None, &fault.to_string());
         if dials {
-            let longest =
-                (FIRST_PAUSE_NS << attempts.min(10).saturating_sub(1)).min(LONGEST_PAUSE_NS);
-            // Between half of it and all of it, so that a thousand neighbours do not retry at the same time.
-            let pause = longest / 2 + self.random_below(longest / 2);
-            self.timers
-                .add(self.now + pause, Timer::Link { key, link, epoch });
+            let delay = DIAL_BACKOFF.random_delay(attempts, self.random.next_u64());
+            let at = self.now + delay.as_nanos() as u64;
+            self.timers.add(at, Timer::Link { key, link, epoch });
         }
     }
 }

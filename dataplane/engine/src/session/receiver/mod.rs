@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::session::report::{PeerReport, Role, SessionReport, SessionState};
-use crate::session::send_queue::{Envelope, SendQueue, IP_UDP};
+use crate::session::send_queue::{Envelope, SendQueue};
 use crate::session::transfer::Transfer;
-use crate::session::wire::{self, Header, Message, Progress, Terms};
+use crate::session::wire::{self, Header, Message, Progress, Terms, IP_UDP};
 use crate::{Event, Instant, Io, NodeId, Packet, Pool, ReceivedBytes, SessionConfig, SessionId};
 
 const MS: u64 = 1_000_000;
@@ -132,8 +132,13 @@ impl Receiver {
         self.last_received = now;
     }
 
-    /// Replies to a repeated offer with the current state.
-    pub(in crate::session) fn invited_again(&mut self, now: Instant, queue: &mut SendQueue, pool: &mut Pool) {
+    /// Replies with the current state to a message that requests it or repeats the offer.
+    pub(in crate::session) fn reply_with_state(
+        &mut self,
+        now: Instant,
+        queue: &mut SendQueue,
+        pool: &mut Pool,
+    ) {
         self.last_received = now;
         self.send_state(queue, pool);
     }
@@ -167,9 +172,10 @@ impl Receiver {
             return false;
         };
         let payload = packet.payload();
-        let step = if packet.vnet().is_super() { usize::from(packet.vnet().gso_size) } else { payload.len() };
+        let stride =
+            if packet.vnet().is_super() { usize::from(packet.vnet().gso_size) } else { payload.len() };
         transfer.started.get_or_insert(now);
-        transfer.take(payload, step, &mut self.sink, queue.prefetch);
+        transfer.store(payload, stride, &mut self.sink, queue.prefetch);
         transfer.last_arrival = now;
         self.retransmit = Some((now.plus_nanos(SILENCE_NS), SILENCE_NS));
         if self.verify(now, queue, io) {
@@ -197,7 +203,7 @@ impl Receiver {
             received: transfer.received,
             bytes: transfer.bytes,
             clock: now.nanos(),
-            hold: now.nanos_since(transfer.last_arrival),
+            ack_delay: now.nanos_since(transfer.last_arrival),
             polled,
         };
         self.answer(Message::Progress(progress), queue, pool);
@@ -230,7 +236,7 @@ impl Receiver {
                     self.send_missing(header.round, queue, &mut io.pool);
                 }
             }
-            Message::Poll | Message::SourceDone { .. } => self.invited_again(now, queue, &mut io.pool),
+            Message::Poll | Message::SourceDone { .. } => self.reply_with_state(now, queue, &mut io.pool),
             Message::Ack if self.is_final() => self.retransmit = None,
             Message::Abort { known: false, .. } if self.has_no_data() => {
                 self.return_to_waiting(now, queue, io)
@@ -264,8 +270,8 @@ impl Receiver {
             return;
         };
         transfer.enter_round(round);
-        if !transfer.asked {
-            transfer.asked = true;
+        if !transfer.requested {
+            transfer.requested = true;
             transfer.repair_rounds += 1;
         }
         let per_message =

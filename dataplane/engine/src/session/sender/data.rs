@@ -1,9 +1,8 @@
 //! Data packets: when the next one may be sent, and how it is built.
 
 use super::{Phase, Sender};
-use crate::session::send_queue::{emit_headers, Outgoing, SendQueue, IP_UDP};
-use crate::session::tag_of;
-use crate::session::wire::{self, Header};
+use crate::session::send_queue::{emit_headers, Outgoing, SendQueue};
+use crate::session::wire::{self, tag_of, Header, IP_UDP};
 use crate::vnet::{GSO_NONE, GSO_UDP_L4};
 use crate::{Instant, Io, Packet, Pool, VnetHeader, HEADROOM};
 
@@ -31,9 +30,9 @@ impl Sender {
         }
         self.pace.sent(now, count, self.position);
         if self.plan.left() == 0 {
-            self.phase = Phase::Asking(now);
-            self.ask(queue, &mut io.pool);
-            self.ask_again_after(now, self.ask_pause());
+            self.phase = Phase::Requesting(now);
+            self.send_request(queue, &mut io.pool);
+            self.schedule_request(now, self.shortest_request_interval());
         }
     }
 
@@ -45,8 +44,8 @@ impl Sender {
     }
 
     fn build(&mut self, count: u32, data: &[u8], queue: &SendQueue, pool: &mut Pool) -> Packet {
-        let step = self.unit + wire::HEADER;
-        let mut packet = pool.get_for(IP_UDP + count as usize * step);
+        let stride = self.segment_size + wire::HEADER;
+        let mut packet = pool.get_for(IP_UDP + count as usize * stride);
         let mut end = IP_UDP;
         if let Some(storage) = packet.storage_mut() {
             let out = &mut storage[HEADROOM..];
@@ -56,8 +55,8 @@ impl Sender {
                 let Some(segment) = self.plan.next() else {
                     break;
                 };
-                let start = segment as usize * self.unit;
-                let part = &data[start..data.len().min(start + self.unit)];
+                let start = segment as usize * self.segment_size;
+                let part = &data[start..data.len().min(start + self.segment_size)];
                 let header = Header { kind: wire::DATA, round: self.round as u8, tag, offset: start as u64 };
                 header.write(&mut out[end..end + wire::HEADER]);
                 end += wire::HEADER;
@@ -66,9 +65,9 @@ impl Sender {
             }
             // The digester exists only in the first round, which sends the segments in order.
             if let Some(digester) = &mut self.digester {
-                let mut ahead = data.len().min((first + count) as usize * self.unit);
-                for (index, segment) in (first..).zip(out[IP_UDP..end].chunks(step)) {
-                    let next = &data[ahead..data.len().min(ahead + self.unit)];
+                let mut ahead = data.len().min((first + count) as usize * self.segment_size);
+                for (index, segment) in (first..).zip(out[IP_UDP..end].chunks(stride)) {
+                    let next = &data[ahead..data.len().min(ahead + self.segment_size)];
                     (queue.prefetch)(next.as_ptr(), next.len());
                     ahead += next.len();
                     digester.add(index, &segment[wire::HEADER..]);
@@ -77,7 +76,7 @@ impl Sender {
             emit_headers(&mut out[..end], queue.addr(queue.node_id), self.dest);
         }
         let gso_type = if count > 1 { GSO_UDP_L4 } else { GSO_NONE };
-        let gso_size = if count > 1 { step as u16 } else { 0 };
+        let gso_size = if count > 1 { stride as u16 } else { 0 };
         packet.set_frame(
             HEADROOM,
             end,

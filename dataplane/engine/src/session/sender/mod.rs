@@ -1,26 +1,27 @@
 //! The sending side of a session.
 //!
 //! ```text
-//!  Inviting ──all ready, or timeout──▶ Sending ──round sent──▶ Asking ──▶ Done
+//!  Offering ──all ready, or timeout──▶ Sending ──round sent──▶ Requesting ──▶ Done
 //!     │ Manifest ⟲   ◀ Ready                │ Data, Poll              │ SourceDone ⟲   ◀ Need
 //!     │                                     └──────◀── segments missing ──┘
 //! ```
 //!
 //! Every request is retransmitted with increasing intervals, and has a time limit: a receiver that does not answer is
 //! reported with a reason, and the session continues with the others. This file contains the state and its
-//! transitions; `data` builds packets, `time` retransmits requests and checks time limits.
+//! transitions; `data` builds packets, `time` retransmits requests and checks time limits, `report` contains the report.
 
 mod data;
+mod report;
 mod time;
 
 use super::bitmap::Bitmap;
 use super::pace::Pace;
 use super::peer::Peer;
 use super::plan::Plan;
-use super::report::{Role, SessionReport, SessionState};
+use super::report::SessionState;
 use super::report_interval::ReportInterval;
-use super::send_queue::{Envelope, SendQueue, IP_UDP};
-use super::wire::{self, Message, Progress};
+use super::send_queue::{Envelope, SendQueue};
+use super::wire::{self, Message, Progress, IP_UDP};
 use crate::digest::{Digest, Digester};
 use crate::{Event, Instant, Io, NodeId, Pool, SessionConfig, SessionId, SharedBytes};
 
@@ -34,10 +35,10 @@ const STALL_NS: u64 = 30 * MS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Inviting,
+    Offering,
     Sending,
     /// Since this time.
-    Asking(Instant),
+    Requesting(Instant),
     Done,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Sender {
     digest: Option<Digest>,
     total: u64,
     /// Payload bytes of one segment, number of segments, and segments per super-packet.
-    unit: usize,
+    segment_size: usize,
     segments: u32,
     per_packet: u32,
     interval: ReportInterval,
@@ -85,8 +86,8 @@ pub(super) struct Sender {
     missing: Bitmap,
     pace: Pace,
     /// Time of the next retransmission of the current request, and the interval before it.
-    next_ask: Instant,
-    pause: u64,
+    next_request: Instant,
+    request_interval: u64,
     reason: String,
     bytes_sent: u64,
     repair_bytes: u64,
@@ -94,13 +95,13 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(now: Instant, offer: Offer, queue: &SendQueue) -> Self {
-        let unit = queue.unit();
+        let segment_size = queue.segment_size();
         let interval = ReportInterval::for_receivers(offer.receivers.len());
         let total = offer.data.as_slice().len() as u64;
-        let segments = total.div_ceil(unit as u64) as u32;
-        let per_packet = ((65_535 - IP_UDP) / (unit + wire::HEADER)) as u32;
+        let segments = total.div_ceil(segment_size as u64) as u32;
+        let per_packet = ((65_535 - IP_UDP) / (segment_size + wire::HEADER)) as u32;
         let peers =
-            offer.receivers.iter().map(|&(node, may_invite)| Peer::new(node, may_invite, now)).collect();
+            offer.receivers.iter().map(|&(node, may_offer)| Peer::new(node, may_offer, now)).collect();
         Self {
             id: offer.id,
             number: offer.number,
@@ -109,10 +110,10 @@ impl Sender {
             digest: None,
             data: Some(offer.data),
             total,
-            unit,
+            segment_size,
             segments,
             per_packet,
-            phase: Phase::Inviting,
+            phase: Phase::Offering,
             started: now,
             data_started: None,
             finished: None,
@@ -123,11 +124,15 @@ impl Sender {
             round_base: 0,
             position: 0,
             missing: Bitmap::new(segments),
-            pace: Pace::new((unit + wire::HEADER + IP_UDP) as u64, offer.limits.window_bytes, interval),
+            pace: Pace::new(
+                (segment_size + wire::HEADER + IP_UDP) as u64,
+                offer.limits.window_bytes,
+                interval,
+            ),
             interval,
             limits: offer.limits,
-            next_ask: now,
-            pause: time::INVITE_NS.0,
+            next_request: now,
+            request_interval: time::OFFER_NS.0,
             reason: String::new(),
             bytes_sent: 0,
             repair_bytes: 0,
@@ -206,7 +211,7 @@ impl Sender {
             }
             Message::Need { last, bytes, runs } => {
                 self.peers[index].has_bytes(now, bytes);
-                if round == self.round as u8 && matches!(self.phase, Phase::Asking(_)) {
+                if round == self.round as u8 && matches!(self.phase, Phase::Requesting(_)) {
                     self.need(index, last, &runs);
                 }
             }
@@ -240,9 +245,9 @@ impl Sender {
     }
 
     /// Sends the offer to a receiver that has accepted all earlier transfers.
-    pub(super) fn start_inviting(&mut self, node: NodeId, queue: &mut SendQueue, pool: &mut Pool) {
+    pub(super) fn start_offering(&mut self, node: NodeId, queue: &mut SendQueue, pool: &mut Pool) {
         if let Ok(index) = self.peers.binary_search_by_key(&node, |peer| peer.node) {
-            self.peers[index].may_invite = true;
+            self.peers[index].may_offer = true;
             self.solicited(node, queue, pool);
         }
     }
@@ -276,11 +281,11 @@ impl Sender {
             return;
         }
         // Data arrives: shorten the interval of requests, to detect quickly when it stops.
-        self.pause = self.ask_pause();
-        self.next_ask = self.next_ask.min(now.plus_nanos(self.pause));
+        self.request_interval = self.shortest_request_interval();
+        self.next_request = self.next_request.min(now.plus_nanos(self.request_interval));
         self.pace.adapt(now, self.peers.iter().filter(|peer| peer.is_responsive()).map(|peer| &peer.path));
         let oldest = self.peers.iter().filter(|peer| peer.is_responsive()).map(|peer| peer.path.acked).min();
-        self.pace.forget_before(oldest.unwrap_or(self.position));
+        self.pace.discard_before(oldest.unwrap_or(self.position));
     }
 
     fn need(&mut self, index: usize, last: bool, runs: &[(u32, u32)]) {
@@ -302,9 +307,9 @@ impl Sender {
         let waiting = self.peers.iter().any(|peer| peer.state == SessionState::Waiting);
         if self.peers.iter().all(|peer| peer.state.is_final()) {
             self.finish(now, queue, io);
-        } else if self.phase == Phase::Inviting && !waiting {
+        } else if self.phase == Phase::Offering && !waiting {
             self.start_data(now);
-        } else if let Phase::Asking(since) = self.phase {
+        } else if let Phase::Requesting(since) = self.phase {
             self.repair(now, since);
         }
     }
@@ -316,7 +321,7 @@ impl Sender {
             peer.mark_received(now);
             peer.advanced = now;
         }
-        self.ask_again_after(now, self.ask_pause());
+        self.schedule_request(now, self.shortest_request_interval());
     }
 
     /// Starts the next round when the missing segments are known.
@@ -330,13 +335,13 @@ impl Sender {
         self.missing = Bitmap::new(self.segments);
         self.round += 1;
         self.round_base = self.position;
-        self.repair_bytes += u64::from(self.plan.total()) * self.unit as u64;
+        self.repair_bytes += u64::from(self.plan.total()) * self.segment_size as u64;
         for peer in &mut self.peers {
             peer.answered = false;
             peer.path.acked = self.position;
         }
         self.phase = Phase::Sending;
-        self.ask_again_after(now, self.ask_pause());
+        self.schedule_request(now, self.shortest_request_interval());
     }
 
     // -------------------------------------------------------------------------------------------------------------
@@ -377,7 +382,7 @@ impl Sender {
             let peer = &mut self.peers[index];
             peer.unresponsive = true;
             peer.gone.get_or_insert((now, reason));
-            self.next_ask = self.next_ask.min(now.plus_nanos(time::LATE_MESSAGE_NS));
+            self.next_request = self.next_request.min(now.plus_nanos(time::LATE_MESSAGE_NS));
         } else {
             self.end_peer(now, index, SessionState::Failed, reason, io);
         }
@@ -414,37 +419,6 @@ impl Sender {
         }
         // Free the state that only an active transfer needs.
         (self.plan, self.missing, self.digester) = (Plan::default(), Bitmap::default(), None);
-        self.pace.forget_before(u64::MAX);
-    }
-
-    // ----------------------------------------------------------------------------------------------------------
-    // reports
-
-    fn state(&self) -> SessionState {
-        match self.phase {
-            Phase::Inviting => SessionState::Waiting,
-            Phase::Sending | Phase::Asking(_) => SessionState::Active,
-            Phase::Done if self.peers.iter().all(|peer| peer.state == SessionState::Complete) => {
-                SessionState::Complete
-            }
-            Phase::Done => SessionState::Failed,
-        }
-    }
-
-    pub(super) fn report(&self, now: Instant, source: NodeId) -> SessionReport {
-        let end = self.finished.unwrap_or(now);
-        SessionReport {
-            session: self.id,
-            role: Role::Sender,
-            source,
-            state: self.state(),
-            reason: self.reason.clone(),
-            total_bytes: self.total,
-            seconds: self.data_started.map_or(0.0, |start| end.since(start).as_secs_f64()),
-            repair_rounds: self.round,
-            bytes_sent: self.bytes_sent,
-            repair_bytes: self.repair_bytes,
-            peers: self.peers.iter().map(|peer| peer.report(self.data_started, now)).collect(),
-        }
+        self.pace.discard_before(u64::MAX);
     }
 }

@@ -3,17 +3,17 @@
 use super::{Phase, Sender, MS};
 use crate::session::peer::Peer;
 use crate::session::report::SessionState;
-use crate::session::send_queue::{Envelope, SendQueue, IP_UDP};
-use crate::session::wire::{self, Message, Terms};
+use crate::session::send_queue::{Envelope, SendQueue};
+use crate::session::wire::{self, Message, Terms, IP_UDP};
 use crate::{Instant, Io, NodeId, Pool};
 
 /// First and longest interval between manifests: short enough that a late receiver starts quickly, and that on a path
 /// which loses nine of ten round trips one succeeds before the time limit.
-pub(super) const INVITE_NS: (u64, u64) = (20 * MS, 200 * MS);
+pub(super) const OFFER_NS: (u64, u64) = (20 * MS, 200 * MS);
 /// Interval between requests: without a measured round-trip time, the minimum, and the maximum for the reason above.
-const ASK_NS: (u64, u64, u64) = (100 * MS, 10 * MS, 200 * MS);
+const REQUEST_NS: (u64, u64, u64) = (100 * MS, 10 * MS, 200 * MS);
 /// Factor between consecutive intervals, in eighths: small, since a request is short and probably just lost.
-const ASK_GROWTH: u64 = 10;
+const REQUEST_GROWTH: u64 = 10;
 /// A receiver without a message for this long, and for eight round trips, no longer delays the others.
 const UNRESPONSIVE_NS: u64 = 1_000 * MS;
 /// How long the last messages of a gone receiver may take to arrive: the report of the controller uses another path,
@@ -25,8 +25,10 @@ impl Sender {
     pub(in crate::session) fn deadline(&self, blocked: bool) -> Option<Instant> {
         let pending = match self.phase {
             Phase::Done => return None,
-            Phase::Sending if !blocked => self.next_data().map_or(self.next_ask, |at| at.min(self.next_ask)),
-            Phase::Inviting | Phase::Sending | Phase::Asking(_) => self.next_ask,
+            Phase::Sending if !blocked => {
+                self.next_data().map_or(self.next_request, |at| at.min(self.next_request))
+            }
+            Phase::Offering | Phase::Sending | Phase::Requesting(_) => self.next_request,
         };
         Some(pending)
     }
@@ -37,29 +39,32 @@ impl Sender {
             return;
         }
         self.check_timeouts(now, io);
-        if now >= self.next_ask {
-            self.ask(queue, &mut io.pool);
-            let longest =
-                if self.phase == Phase::Inviting { INVITE_NS.1 } else { ASK_NS.2.max(self.ask_pause()) };
-            self.ask_again_after(now, (self.pause * ASK_GROWTH / 8).min(longest));
+        if now >= self.next_request {
+            self.send_request(queue, &mut io.pool);
+            let longest = if self.phase == Phase::Offering {
+                OFFER_NS.1
+            } else {
+                REQUEST_NS.2.max(self.shortest_request_interval())
+            };
+            self.schedule_request(now, (self.request_interval * REQUEST_GROWTH / 8).min(longest));
         }
         self.advance(now, queue, io);
     }
 
-    pub(super) fn ask(&self, queue: &mut SendQueue, pool: &mut Pool) {
+    pub(super) fn send_request(&self, queue: &mut SendQueue, pool: &mut Pool) {
         let envelope = Envelope { round: self.round as u8, ..self.envelope(self.dest) };
         match self.phase {
-            Phase::Inviting => {
-                let waits = |peer: &Peer| peer.may_invite && peer.state == SessionState::Waiting;
+            Phase::Offering => {
+                let waits = |peer: &Peer| peer.may_offer && peer.state == SessionState::Waiting;
                 // Sent even with an empty list: receivers that are ready recognise by it that the sender is alive.
-                self.invite(self.dest, waits, queue, pool);
+                self.send_offer(self.dest, waits, queue, pool);
             }
             Phase::Sending => {
                 let offset = self.plan.sent_end().into();
                 queue.send(Envelope { offset, ..envelope }, &Message::Poll, pool);
             }
             // The first round is complete, so the digest exists.
-            Phase::Asking(_) => {
+            Phase::Requesting(_) => {
                 let digest = self.digest.unwrap_or_default();
                 queue.send(envelope, &Message::SourceDone { digest }, pool);
             }
@@ -68,12 +73,12 @@ impl Sender {
     }
 
     /// Sends a manifest to `to`, listing the receivers that `which` selects.
-    fn invite(&self, to: u32, which: impl Fn(&Peer) -> bool, queue: &mut SendQueue, pool: &mut Pool) {
+    fn send_offer(&self, to: u32, which: impl Fn(&Peer) -> bool, queue: &mut SendQueue, pool: &mut Pool) {
         let listed: Vec<NodeId> =
             self.peers.iter().filter(|peer| which(peer)).map(|peer| peer.node).collect();
         let room = usize::from(queue.mtu) - IP_UDP - wire::HEADER - wire::NUMBER - wire::MANIFEST;
-        let (unit, interval) = (self.unit as u16, self.interval);
-        let terms = Terms { total: self.total, unit, interval };
+        let (segment_size, interval) = (self.segment_size as u16, self.interval);
+        let terms = Terms { total: self.total, segment_size, interval };
         let mut parts = listed.chunks(room / wire::LISTED);
         let mut part: &[NodeId] = parts.next().unwrap_or_default();
         loop {
@@ -88,9 +93,9 @@ impl Sender {
 
     /// Sends the offer to one receiver, on its request or when its earlier transfers are accepted.
     pub(in crate::session) fn solicited(&self, by: NodeId, queue: &mut SendQueue, pool: &mut Pool) {
-        let waits = |peer: &Peer| peer.node == by && peer.may_invite && peer.state == SessionState::Waiting;
-        if self.phase == Phase::Inviting && self.peers.iter().any(waits) {
-            self.invite(queue.addr(by), waits, queue, pool);
+        let waits = |peer: &Peer| peer.node == by && peer.may_offer && peer.state == SessionState::Waiting;
+        if self.phase == Phase::Offering && self.peers.iter().any(waits) {
+            self.send_offer(queue.addr(by), waits, queue, pool);
         }
     }
 
@@ -113,7 +118,7 @@ impl Sender {
                         Peer { unclaimed: true, .. } => {
                             format!("no receive call waited for it within {grace} ms")
                         }
-                        Peer { may_invite: false, .. } => {
+                        Peer { may_offer: false, .. } => {
                             format!(
                                 "not ready within {grace} ms; it has not taken an earlier transfer either"
                             )
@@ -124,7 +129,7 @@ impl Sender {
                         _ => format!("not ready within {grace} ms"),
                     })
                 }
-                SessionState::Active if self.phase == Phase::Inviting => None,
+                SessionState::Active if self.phase == Phase::Offering => None,
                 SessionState::Active if silent >= limits.peer_timeout_ms * MS => {
                     Some(format!("silent for {} ms", limits.peer_timeout_ms))
                 }
@@ -147,9 +152,9 @@ impl Sender {
         }
     }
 
-    pub(super) fn ask_again_after(&mut self, now: Instant, pause: u64) {
-        self.pause = pause;
-        self.next_ask = now.plus_nanos(pause);
+    pub(super) fn schedule_request(&mut self, now: Instant, interval: u64) {
+        self.request_interval = interval;
+        self.next_request = now.plus_nanos(interval);
     }
 
     pub(super) fn longest_rtt(&self) -> Option<u64> {
@@ -157,12 +162,12 @@ impl Sender {
         known.map(|rtt| rtt as u64).max()
     }
 
-    pub(super) fn ask_pause(&self) -> u64 {
+    pub(super) fn shortest_request_interval(&self) -> u64 {
         let least = match self.phase {
             // Receivers report without a request in this phase; a request is only needed when reports are missing.
-            Phase::Sending => ASK_NS.1.max(4 * self.interval.nanos()),
-            _ => ASK_NS.1,
+            Phase::Sending => REQUEST_NS.1.max(4 * self.interval.nanos()),
+            _ => REQUEST_NS.1,
         };
-        self.longest_rtt().map_or(ASK_NS.0, |rtt| (2 * rtt).max(least))
+        self.longest_rtt().map_or(REQUEST_NS.0, |rtt| (2 * rtt).max(least))
     }
 }

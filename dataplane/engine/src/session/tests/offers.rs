@@ -58,10 +58,10 @@ fn invalid_offers_are_ignored() {
     let mut fixture = Fixture::new();
     fixture.receive(u64::from(u32::MAX) >> 8);
     fixture.sent_messages();
-    for (total, unit) in [(0, 1460), (u64::MAX, 1460), (1 << 48, 536), (1000, 0), (1 << 24, 1)] {
-        let terms = Terms { total, unit, interval: ReportInterval::for_receivers(1) };
+    for (total, segment_size) in [(0, 1460), (u64::MAX, 1460), (1 << 48, 536), (1000, 0), (1 << 24, 1)] {
+        let terms = Terms { total, segment_size, interval: ReportInterval::for_receivers(1) };
         fixture.inject_message(9 << 32, &Message::Manifest { dest: u32::from(HERE), terms, listed: vec![1] });
-        assert_eq!(fixture.sent_messages(), [], "{total} {unit}");
+        assert_eq!(fixture.sent_messages(), [], "{total} {segment_size}");
     }
 }
 
@@ -126,7 +126,7 @@ fn a_hundred_thousand_transfers_leave_only_the_bounded_history() {
     let sessions = &fixture.engine.sessions;
     assert_eq!((sessions.senders.len(), sessions.receivers.len()), (0, 0));
     assert_eq!((sessions.offered.len(), sessions.waiting.len(), sessions.tags.len()), (0, 0, 0));
-    assert_eq!((sessions.sent.len(), sessions.taken.len()), (HISTORY_SIZE, HISTORY_SIZE));
+    assert_eq!((sessions.sent.len(), sessions.accepted.len()), (HISTORY_SIZE, HISTORY_SIZE));
     assert_eq!(
         (sessions.sender_history.values().count(), sessions.receiver_history.values().count()),
         (HISTORY_SIZE, HISTORY_SIZE)
