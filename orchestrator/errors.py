@@ -350,13 +350,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_folded[close[0]] if close else None
 
 
-def nearest_hint(name: str, known: Iterable[str], *, what: str = "known names are") -> str | None:
-    """Return a hint that offers the nearest known name, or else lists them all."""
+def nearest_hint(
+    name: str, known: Iterable[str], *, what: str = "known names are", otherwise: str | None = None
+) -> str | None:
+    """Return a hint that offers the nearest known name, or else says `otherwise`, or lists the names."""
     names = sorted(known)
     close = nearest(name, names)
     if close is not None:
         return f"did you mean `{close}`?"
-    return f"{what} {quoted(names)}" if names else None
+    return otherwise or (f"{what} {quoted(names)}" if names else None)
 
 
 def quoted(names: Iterable[object], limit: int = 12) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from orchestrator import log
+from orchestrator.backoff import Backoff
 
 __all__ = ["keep_running", "spawn"]
 
@@ -78,7 +79,7 @@ def keep_running(
     """
 
     async def run() -> None:
-        wait = FIRST_WAIT_S
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
@@ -90,9 +91,8 @@ def keep_running(
                 if failed is not None:
                     failed(error)
             if loop.time() - began > LONGEST_WAIT_S:
-                wait = FIRST_WAIT_S
-            await asyncio.sleep(wait)
-            wait = min(LONGEST_WAIT_S, wait * 2)
+                backoff.reset()
+            await asyncio.sleep(backoff.next_wait())
 
     return spawn(run(), name=name)
 

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from orchestrator.errors import UnitInvalid, nearest, quoted
+from orchestrator.errors import UnitInvalid, nearest_hint, quoted
 
 __all__ = [
     "Duration",
@@ -289,8 +289,7 @@ def _prefix(text: str) -> int | None:
 
 def _unknown_unit(value: Scalar, unit: str, what: str, kind: str, known: tuple[str, ...]) -> UnitInvalid:
     shown = unit if len(unit) <= 20 else unit[:20] + "…"
-    close = nearest(unit, known)
-    hint = f"did you mean `{close}`?" if close else f"units are {quoted(known)}"
+    hint = nearest_hint(unit, known, otherwise=f"units are {quoted(known)}")
     return UnitInvalid(_show(value), f"`{shown}` is no unit of {kind}", expected=what, hint=hint)
 
 

@@ -129,6 +129,8 @@ def test_hints_offer_the_nearest_name_or_all_of_them() -> None:
     assert nearest_hint("dealy", ["rate", "delay"]) == "did you mean `delay`?"
     assert nearest_hint("xyz", ["rate", "delay"]) == "known names are `delay`, `rate`"
     assert nearest_hint("xyz", []) is None
+    assert nearest_hint("dealy", ["delay"], otherwise="say what") == "did you mean `delay`?"
+    assert nearest_hint("xyz", ["delay"], otherwise="say what") == "say what"
     assert quoted(range(20)).endswith("`11` and 8 more")
 
 

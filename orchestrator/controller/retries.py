@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.backoff import Backoff
+
 __all__ = ["FIRST_S", "LONGEST_S", "Retries"]
 
 FIRST_S = 1.0
@@ -37,8 +39,9 @@ def _later(seconds: float, call: Callable[[], None]) -> Timer:
 class _Waiting:
     """The refused commands of one node with their versions, and the time of the next attempt."""
 
+    backoff: Backoff
     versions: dict[str, int] = field(default_factory=dict)
-    repetitions: int = 0
+    repeated: bool = False
     timer: Timer | None = None
 
 
@@ -67,16 +70,17 @@ class Retries:
 
     def refused(self, node_id: int, about: str, version: int) -> None:
         """Record a refusal; another version than before resets the back-off."""
-        waiting = self._waiting.setdefault(node_id, _Waiting())
+        backoff = Backoff(FIRST_S, LONGEST_S, factor=2.0, draw=self._draw)
+        waiting = self._waiting.setdefault(node_id, _Waiting(backoff))
         if waiting.versions.get(about) != version:
             waiting.versions[about] = version
-            if waiting.repetitions and waiting.timer is not None:
-                waiting.timer.cancel()
-                waiting.timer = None
-            waiting.repetitions = 0
+            if waiting.repeated:
+                waiting.backoff.reset()
+                if waiting.timer is not None:
+                    waiting.timer.cancel()
+                waiting.repeated, waiting.timer = False, None
         if waiting.timer is None:
-            longest = min(FIRST_S * 2.0**waiting.repetitions, LONGEST_S)
-            waiting.timer = self._later(self._draw(longest / 2, longest), lambda: self._fire(node_id))
+            waiting.timer = self._later(waiting.backoff.next_wait(), lambda: self._fire(node_id))
 
     def done(self, node_id: int, about: str) -> None:
         """Record that a node executed a command."""
@@ -100,5 +104,5 @@ class Retries:
     def _fire(self, node_id: int) -> None:
         waiting = self._waiting[node_id]
         waiting.timer = None
-        waiting.repetitions = min(waiting.repetitions + 1, 10)
+        waiting.repeated = True
         self._resend(node_id)

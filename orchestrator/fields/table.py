@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import nearest, quoted
+from orchestrator.errors import nearest_hint, quoted
 from orchestrator.fields.kinds import Kind
 from orchestrator.source import Problems, Value
 
@@ -129,8 +129,7 @@ class Table(Kind):
         if " " in key and below is not None and below.data is None:
             hint = "text with a comma or a colon in it needs quotes"
         if hint is None:
-            close = nearest(key, self.fields)
-            hint = f"did you mean `{close}`?" if close else f"known keys are {quoted(self.fields)}"
+            hint = nearest_hint(key, self.fields, otherwise=f"known keys are {quoted(self.fields)}")
         shown = key if key.isprintable() else key.encode("unicode_escape").decode("ascii")
         problems.add(
             f"unknown key `{shown[:60]}` in {self.name}",

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, clock, topology
+from orchestrator.backoff import Backoff
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
-from orchestrator.deploy.state import LabState
 from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
@@ -37,7 +37,7 @@ from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
 from orchestrator.scenario import RunPlan, Scenario, evaluate
-from orchestrator.transport import Backoff, Connection, Disconnected, RequestTimeout
+from orchestrator.transport import Connection, Disconnected, RequestTimeout
 from orchestrator.values import ABANDONED
 
 OnEvent = Callable[[RunEvent], None]
@@ -102,7 +102,7 @@ class RunOptions:
 
 async def run_scenario(
     directory: LabDirectory,
-    state: LabState,
+    state: notes.LabState,
     scenario: Scenario,
     options: RunOptions,
     on_event: OnEvent = lambda _event: None,
@@ -153,7 +153,7 @@ class _RunMonitor:
     def __init__(
         self,
         directory: LabDirectory,
-        state: LabState,
+        state: notes.LabState,
         request: StartRun,
         folder: ResultsFolder,
         on_event: OnEvent,
@@ -417,7 +417,7 @@ def load_topology(directory: LabDirectory) -> topology.Topology:
     return topology.load(file)
 
 
-async def _with_files(directory: LabDirectory, state: LabState, plan: RunPlan) -> dict[str, Any]:
+async def _with_files(directory: LabDirectory, state: notes.LabState, plan: RunPlan) -> dict[str, Any]:
     host = host_for(state.backend)
     params = dict(plan.params)
     for name, path in plan.uploads.items():
@@ -425,7 +425,7 @@ async def _with_files(directory: LabDirectory, state: LabState, plan: RunPlan) -
     return params
 
 
-def _host_facts(state: LabState) -> dict[str, Any]:
+def _host_facts(state: notes.LabState) -> dict[str, Any]:
     return {
         "versions": {"nm": __version__, "python": platform.python_version(), "kernel": platform.release()},
         "host": {"name": socket.gethostname(), "machine": platform.machine(), "cpus": os.cpu_count()},

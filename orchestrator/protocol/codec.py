@@ -115,7 +115,7 @@ def encode_payload(message: Message) -> Payload:
     """
     kind = message.type
     try:
-        data = _pack(kind) + _pack(encode_body(message))
+        data = _pack(kind) + _pack(message)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         # UnicodeEncodeError is a ValueError: half of a surrogate pair in a text.
         raise Unsendable(f"{kind} cannot be sent: {brief(str(error))}") from None
@@ -139,7 +139,7 @@ def encode(frame: Frame) -> bytes:
 
 
 def _pack(value: Any) -> bytes:
-    data: bytes = msgpack.packb(value, use_bin_type=True)
+    data: bytes = msgpack.packb(value, use_bin_type=True, default=encode_body)
     return data
 
 

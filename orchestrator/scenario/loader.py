@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import resources
-from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest, quoted
+from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint, quoted
 from orchestrator.scenario.checks import Check, Count
 from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.language import ROOT
@@ -56,13 +56,12 @@ def find(name_or_dir: str | os.PathLike[str]) -> Path:
             hint="`nm new scenario NAME` writes a starting point",
         )
     names = shipped()
-    close = nearest(path.name, names)
     raise UsageError(
         f"there is no scenario `{shown}`",
         id="scenario.missing",
         found=shown,
         expected="the name of a shipped scenario, or a folder",
-        hint=f"did you mean `{close}`?" if close else f"shipped are {quoted(names)}",
+        hint=nearest_hint(path.name, names, what="shipped are"),
     )
 
 
@@ -189,14 +188,13 @@ def _check(
     noted = len(problems)
     rows = check.get("rows")
     if rows is not None and rows not in roles:
-        close = nearest(rows, roles)
         problems.add(
             f"the check looks at rows of `{rows}`, but no role is called that",
             "unknown-role",
             value.place_of("rows"),
             found=rows,
             expected=quoted(roles) or None,
-            hint=f"did you mean `{close}`?" if close else f"roles are {quoted(roles)}",
+            hint=nearest_hint(rows, roles, otherwise=f"roles are {quoted(roles)}"),
         )
     where = (
         _expression(check["where"], value.place_of("where"), params, problems) if "where" in check else None
@@ -227,13 +225,12 @@ def _expression(
         return None
     for name in expression.params:
         if name not in params:
-            close = nearest(name, params)
             problems.add(
                 f"the check reads `params.{name}`, which the scenario does not have",
                 "unknown-param",
                 place,
                 found=name,
-                hint=f"did you mean `{close}`?" if close else f"parameters are {quoted(params)}",
+                hint=nearest_hint(name, params, otherwise=f"parameters are {quoted(params)}"),
             )
     return expression
 
@@ -246,13 +243,12 @@ def _topology(text: str | None, value: Value, folder: Path, problems: Problems) 
         if path.is_file():
             return path
     names = [path.name for path in resources.path("topologies").glob("*.yaml")]
-    close = nearest(text, names)
     problems.add(
         f"topology is `{text}`, but there is no such file beside the scenario or among the shipped ones",
         "topology",
         value.place_of("topology"),
         found=text,
-        hint=f"did you mean `{close}`?" if close else f"shipped are {quoted(sorted(names))}",
+        hint=nearest_hint(text, names, what="shipped are"),
     )
     return None
 
@@ -274,14 +270,13 @@ def _check_code(path: Path, roles: Mapping[str, RoleSpec], problems: Problems) -
     for role in roles.values():
         wanted = role.name.replace("-", "_")
         if wanted not in names:
-            close = nearest(wanted, names)
             problems.add(
                 f"role `{role.name}` has no function: {path.name} does not define `{wanted}`",
                 "role-function",
                 role.place,
                 found=role.name,
                 expected=f"def {wanted}(ctx): …",
-                hint=f"did you mean `{close}`?" if close else f"add `def {wanted}(ctx): ...` to {path.name}",
+                hint=nearest_hint(wanted, names, otherwise=f"add `def {wanted}(ctx): ...` to {path.name}"),
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Place, ScenarioInvalid, nearest, quoted
+from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
 from orchestrator.source import Problems
@@ -141,7 +141,6 @@ class Scenario:
     def _values(self, given: Mapping[str, object], problems: Problems) -> dict[str, Any]:
         for name in given:
             if name not in self.params:
-                close = nearest(name, self.params)
                 known = f"parameters are {quoted(self.params)}" if self.params else "it takes none"
                 problems.add(
                     f"the scenario {self.name} has no parameter `{name}`",
@@ -149,7 +148,7 @@ class Scenario:
                     Place(f"--param {name}={given[name]}"),
                     found=name,
                     expected=quoted(self.params) or None,
-                    hint=f"did you mean `{close}`?" if close else known,
+                    hint=nearest_hint(name, self.params, otherwise=known),
                 )
         values: dict[str, Any] = {}
         for name, param in self.params.items():

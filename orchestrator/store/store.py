@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import log
+from orchestrator.backoff import Backoff
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import StoreUnavailable
 from orchestrator.store import history, lab, runs
@@ -256,13 +257,14 @@ class Store:
     async def _listen(self, changed: Callable[[str], None]) -> None:
         from psycopg import AsyncConnection, Error
 
-        wait = 0.05
+        backoff = Backoff(limit=1.0)
         while True:
             try:
                 connection = await AsyncConnection.connect(self._conninfo, autocommit=True, **_OPTIONS)
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}".encode())
-                    self._listening, wait = True, 0.05
+                    self._listening = True
+                    backoff.reset()
                     for table in TABLES:
                         changed(table)
                     while True:
@@ -272,8 +274,7 @@ class Store:
             except (Error, OSError) as error:
                 _LOG.debug("listener lost", reason=" ".join(str(error).split())[:200])
             self._listening = False
-            await asyncio.sleep(wait)
-            wait = min(1.0, wait * 2)
+            await asyncio.sleep(backoff.next_wait())
 
 
 async def _readable(file: int) -> None:

@@ -25,6 +25,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import log
+from orchestrator.backoff import Backoff
 from orchestrator.tasks import keep_running
 from orchestrator.values import safe_text
 
@@ -189,7 +190,7 @@ class Writer:
             self._has_capacity.clear()
 
     async def _run(self) -> None:
-        wait = 0.05
+        backoff = Backoff(limit=1.0)
         while True:
             await self._wake.wait()
             try:
@@ -201,10 +202,9 @@ class Writer:
                     _LOG.warning("postgres away", reason=_one_line(error))
                 self.problem = f"Postgres does not take writes: {_one_line(error)}"
                 self._answer(False)
-                await asyncio.sleep(wait)
-                wait = min(1.0, wait * 2)
+                await asyncio.sleep(backoff.next_wait())
                 continue
-            wait = 0.05
+            backoff.reset()
             if self.problem is not None:
                 _LOG.info("postgres back", lost_writes=self.lost_writes, lost_rows=self.lost_rows)
                 self.problem = None

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backoff import Backoff
+
 __all__ = [
     "PART",
     "VARIABLE",
@@ -151,7 +153,7 @@ def ensure(folder: Path) -> bool:
 
 def keep(folder: Path) -> None:
     """Restart the supervisor whenever it ends, until the marker is removed; runs in a thread of its own."""
-    pause = FIRST_PAUSE_S
+    backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, factor=2.0)
     while True:
         began = time.monotonic()
         handle = take(folder, wait=True)
@@ -160,10 +162,9 @@ def keep(folder: Path) -> None:
                 os.close(handle)
             return
         if time.monotonic() - began > STABLE_S:
-            pause = FIRST_PAUSE_S
+            backoff.reset()
         if not start(folder, handle) or time.monotonic() - began < STABLE_S:
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            time.sleep(backoff.next_wait())
 
 
 def _may_start(folder: Path) -> bool:

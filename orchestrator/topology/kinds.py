@@ -9,7 +9,7 @@ import ipaddress
 import re
 from typing import Any
 
-from orchestrator.errors import nearest, quoted
+from orchestrator.errors import nearest_hint, quoted
 from orchestrator.fields import Kind, Table
 from orchestrator.source import Problems, Value
 from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
@@ -170,7 +170,7 @@ class GeneratorKind(Kind):
     def _type(self, word: Value, problems: Problems) -> GeneratorType | None:
         if isinstance(word.data, str) and word.data in GENERATORS:
             return GENERATORS[word.data]
-        close = nearest(word.text, [*GENERATORS, *LATER]) if isinstance(word.data, str) else None
+        known = [*GENERATORS, *LATER] if isinstance(word.data, str) else []
         if word.data in LATER:
             message = f"the generator `{word.data}` is not built yet: {LATER[str(word.data)]}"
             hint = f"types are {quoted(GENERATORS)}"
@@ -182,7 +182,7 @@ class GeneratorKind(Kind):
             word.place,
             found=word.text,
             expected=f"one of {quoted(GENERATORS)}",
-            hint=f"did you mean `{close}`?" if close else f"types are {quoted(GENERATORS)}",
+            hint=nearest_hint(word.text, known, otherwise=f"types are {quoted(GENERATORS)}"),
         )
         return None
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from orchestrator.errors import UsageError, nearest, quoted
+from orchestrator.errors import UsageError, nearest_hint, quoted
 
 __all__ = ["Named", "SelectorInvalid", "describe_nodes", "select", "unknown_node_hint"]
 
@@ -80,10 +80,10 @@ def describe_nodes(nodes: Mapping[int, Named]) -> str:
     return f"{span}, also called {quoted(given)}" if given else span
 
 
-def unknown_node_hint(name: str, nodes: Mapping[int, Named]) -> str:
+def unknown_node_hint(name: str, nodes: Mapping[int, Named]) -> str | None:
     """Return a hint for a name that is no node's."""
-    close = nearest(name, [node.name for node in nodes.values()]) if not name.isdecimal() else None
-    return f"did you mean `{close}`?" if close else f"nodes defined here are {describe_nodes(nodes)}"
+    names = [] if name.isdecimal() else [node.name for node in nodes.values()]
+    return nearest_hint(name, names, otherwise=f"nodes defined here are {describe_nodes(nodes)}")
 
 
 def _one(word: str, nodes: Mapping[int, Named], taken: Collection[int] | None) -> Iterable[int]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from orchestrator.errors import Place, UsageError, nearest, quoted
+from orchestrator.errors import Place, UsageError, nearest_hint, quoted
 from orchestrator.impairment import LinkSpec
 from orchestrator.source import Problems, Value
 from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
@@ -74,13 +74,12 @@ def _no_generator(type: str) -> UsageError:
             found=type,
             hint=f"types are {quoted(GENERATORS)}",
         )
-    close = nearest(type, GENERATORS)
     return UsageError(
         f"no generator is called `{type}`",
         id="topology.generator",
         found=type,
         expected=f"one of {quoted(GENERATORS)}",
-        hint=f"did you mean `{close}`?" if close else f"types are {quoted(GENERATORS)}",
+        hint=nearest_hint(type, GENERATORS, otherwise=f"types are {quoted(GENERATORS)}"),
     )
 
 

@@ -8,7 +8,7 @@ memory_pair   two ends without a socket, for tests and for nodes in the controll
 
 from __future__ import annotations
 
-from orchestrator.transport.client import Backoff, connect, introduce, reconnecting
+from orchestrator.transport.client import connect, introduce, reconnecting
 from orchestrator.transport.connection import Connection, OnReply
 from orchestrator.transport.errors import Disconnected, RequestTimeout
 from orchestrator.transport.pipes import MemoryPipe, Pipe, WebSocketPipe
@@ -16,7 +16,6 @@ from orchestrator.transport.server import CONTROL_PATH, Handler, HttpHandler, Se
 
 __all__ = [
     "CONTROL_PATH",
-    "Backoff",
     "Connection",
     "Disconnected",
     "Handler",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 
 from orchestrator import __version__
+from orchestrator.backoff import Backoff
 from orchestrator.errors import ControllerUnreachable
 from orchestrator.protocol import MAX_MESSAGE, VERSION, PeerError, Role, WrongVersion, peer_error
 from orchestrator.protocol.messages import Error, Hello, Welcome
@@ -15,7 +14,7 @@ from orchestrator.transport.connection import Connection
 from orchestrator.transport.errors import Disconnected, RequestTimeout
 from orchestrator.transport.pipes import WebSocketPipe
 
-__all__ = ["PING_EVERY", "PING_LIMIT", "Backoff", "connect", "introduce", "reconnecting"]
+__all__ = ["PING_EVERY", "PING_LIMIT", "connect", "introduce", "reconnecting"]
 
 PING_EVERY = 10.0
 """Seconds between pings. The end of a process is detected by its socket at once; pings detect the rest."""
@@ -24,34 +23,6 @@ PING_LIMIT = 20.0
 """Seconds to wait for a pong; a process that is stopped or starved for less is not given up."""
 
 _FATAL = {"control.token", "control.refused", "protocol.version"}
-
-
-@dataclass
-class Backoff:
-    """How long to wait before the next attempt: longer each time, with some chance in it.
-
-    Attributes:
-        first: Seconds before the second attempt.
-        factor: By how much the wait grows.
-        limit: Seconds that it never exceeds.
-        chance: Source of randomness; spreads the reconnects of many nodes over time.
-    """
-
-    first: float = 0.05
-    factor: float = 1.6
-    limit: float = 2.0
-    chance: random.Random = field(default_factory=random.Random)
-    _next: float = field(default=0.0, init=False)
-
-    def next_wait(self) -> float:
-        """Return the seconds to wait now."""
-        base = max(self.first, self._next)
-        self._next = min(self.limit, base * self.factor)
-        return base * self.chance.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Begin again with the shortest wait; call it after a success."""
-        self._next = 0.0
 
 
 async def connect(

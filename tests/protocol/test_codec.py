@@ -191,6 +191,7 @@ def test_a_frame_with_any_part_nested_deeply_is_named_as_wrong(at: int) -> None:
         (m.RoleReport("r", 1, "a", 1, {1: 2}), "RoleReport.row", "the key 1"),  # type: ignore[dict-item]
         (m.BarrierEnter("r", 1, "n" * 2000, 1), "BarrierEnter.name", "1024 bytes"),
         (m.CreateGroup("l" * 2000), "CreateGroup.label", "1024 bytes"),
+        (m.LeaveGroup(2**32), "LeaveGroup.group_id", "between 0 and 4294967295"),
         (m.RoleFinished("r", 1, "a", False, "e" * 2**21), "RoleFinished.error", "1048576 bytes"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def outcome(item: Frame | Bad) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(encode_body(value))
     if isinstance(value, bytes):
         return {"$bytes": value.hex()}
     if isinstance(value, dict):

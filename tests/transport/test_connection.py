@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import connect as raw_connect
 from websockets.exceptions import ConnectionClosed
 
+from orchestrator.backoff import Backoff
 from orchestrator.errors import ControllerUnreachable
 from orchestrator.protocol import (
     MAX_MESSAGE,
@@ -24,7 +25,6 @@ from orchestrator.protocol import (
 )
 from orchestrator.protocol.messages import Ack, Error, Hello, JoinGroup, LinkState, NodeTopologyReady
 from orchestrator.transport import (
-    Backoff,
     Connection,
     Disconnected,
     RequestTimeout,
@@ -242,15 +242,6 @@ async def test_reconnecting_does_not_insist_when_it_is_refused(server: Server) -
     with pytest.raises(PeerError):
         async for _ in reconnecting(url(server), "wrong", Role.NODE):
             raise AssertionError("let in")
-
-
-def test_the_wait_grows_to_its_limit_and_starts_again() -> None:
-    backoff = Backoff(first=1.0, factor=2.0, limit=4.0)
-    waits = [backoff.next_wait() for _ in range(5)]
-    bases = [1, 2, 4, 4, 4]
-    assert all(base / 2 <= wait <= base for wait, base in zip(waits, bases, strict=True))
-    backoff.reset()
-    assert backoff.next_wait() <= 1.0
 
 
 async def test_unauthenticated_connections_are_bounded_and_do_not_block_later_peers(

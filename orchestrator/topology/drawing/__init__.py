@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.errors import UsageError, nearest, quoted
+from orchestrator.errors import UsageError, nearest_hint, quoted
 from orchestrator.topology.drawing.svg import svg
 from orchestrator.topology.drawing.text import dot, mermaid
 from orchestrator.topology.model import Topology
@@ -23,11 +23,10 @@ def draw(topology: Topology, format: str, states: Mapping[int, str]) -> str:
             return dot(topology)
         case "mermaid":
             return mermaid(topology)
-    close = nearest(format, FORMATS)
     raise UsageError(
         f"there is no picture format `{format}`",
         id="graph.format",
         found=format,
         expected=f"one of {quoted(FORMATS)}",
-        hint=f"did you mean `{close}`?" if close else f"formats are {quoted(FORMATS)}",
+        hint=nearest_hint(format, FORMATS, otherwise=f"formats are {quoted(FORMATS)}"),
     )

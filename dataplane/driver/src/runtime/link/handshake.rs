@@ -27,8 +27,8 @@ use subtle::ConstantTimeEq;
 
 use super::frame::{Challenge, Control, Hello, LinkFault, Nonce, Proof, SECRET_BYTES, VERSION};
 
-/// The key of one link, which its two ends share.
-#[derive(Clone, PartialEq, Eq)]
+/// The key of one link, which its two ends share. It has no `==`: what a peer shows is compared in constant time.
+#[derive(Clone)]
 pub struct LinkSecret([u8; SECRET_BYTES]);
 
 impl LinkSecret {
