@@ -4,12 +4,10 @@
 All packet work is native and runs on threads of its own.
 
 The result classes are imported on first use, so that a program that only hosts a node, as every container of
-a lab does, starts without them.
+a lab does, starts without them. For the same reason no module that it needs imports `typing` or `pathlib`.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from nextmini_py._dataplane import Dataplane
 from nextmini_py._native import MAX_MESSAGE, PacketBuilder, PacketView, PayloadDelivery
@@ -37,6 +35,7 @@ from nextmini_py.errors import (
     UnknownSession,
 )
 
+TYPE_CHECKING = False  # without importing `typing`, which takes longer than all of this package
 if TYPE_CHECKING:
     from nextmini_py._results import Event, LosslessResult, ReceiverResult
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import warnings
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
 
 from nextmini_py import _native
 from nextmini_py._groups import Groups
@@ -18,7 +13,12 @@ from nextmini_py._receiver import PacketReceiver
 from nextmini_py._waiter import waiter
 from nextmini_py.errors import NodeClosed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, Self
+
     from typing_extensions import Buffer
 
     from nextmini_py._results import Event, LosslessResult
@@ -60,7 +60,7 @@ class Dataplane(Groups):
     def _start(
         self, config_path: str | os.PathLike[str], enable_local_interface: bool, namespace_fd: int | None
     ) -> None:
-        self._config_path = Path(config_path)
+        self._config_path = os.fspath(config_path)
         self._node = _native.Node(config_path, enable_local_interface, namespace_fd)
 
     def _registered(self) -> None:
@@ -80,7 +80,7 @@ class Dataplane(Groups):
     @property
     def config_path(self) -> str:
         """The settings file, as it was given."""
-        return str(self._config_path)
+        return self._config_path
 
     @property
     def offload(self) -> str:
@@ -349,6 +349,8 @@ class Dataplane(Groups):
         known = self._node.group_address(group_id)
         if known is not None and known != dest_ip and IPv4Address(dest_ip).is_multicast:
             text = f"group {group_id} has the address {known}, not {dest_ip}; {known} is used"
+            import warnings
+
             warnings.warn(text, stacklevel=3)
             return known
         return dest_ip

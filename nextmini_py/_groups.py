@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 from nextmini_py import _native
 from nextmini_py._native import PacketView
 from nextmini_py._receiver import PacketReceiver
 from nextmini_py._waiter import waiter
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from typing_extensions import Buffer
 
 __all__ = ["Groups"]

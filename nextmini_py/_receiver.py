@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
-
 from nextmini_py._native import PayloadDelivery, Receiver
 from nextmini_py._waiter import waiter
 from nextmini_py.errors import NodeClosed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
 
 __all__ = ["PacketReceiver"]
 

@@ -7,22 +7,22 @@ caller, so a wait may be cancelled at any point without losing data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from nextmini_py._native import Waker
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+    from typing import Protocol, TypeVar
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
+    class Watchable(Protocol):
+        """Something native that can tell a waker that it changed."""
 
-class Watchable(Protocol):
-    """Something native that can tell a waker that it changed."""
-
-    def watch(self, waker: Waker, key: int) -> None: ...
+        def watch(self, waker: Waker, key: int) -> None: ...
 
 
 class Waiter:

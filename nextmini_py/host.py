@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from nextmini_py import _native
 from nextmini_py._dataplane import Dataplane, open_nodes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nextmini_py._run import RunDataplane
 
 __all__ = [

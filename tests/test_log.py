@@ -55,3 +55,21 @@ def test_what_is_below_the_level_is_not_written() -> None:
     log.get("x").info("nobody reads this")
     log.get("x").debug("nor this")
     assert stream.getvalue() == ""
+
+
+def test_without_the_standard_library_lines_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        log.setup_plain("info")
+        logger = log.get("x", run="7f3c")
+        logger.debug("not shown")
+        logger.info("link changed", link="a→b", cause="by hand")
+        try:
+            raise ValueError("no")
+        except ValueError:
+            logger.exception("failed")
+    finally:
+        log.setup()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == 'info  link changed  run=7f3c link=a→b cause="by hand"'
+    assert lines[1] == "error  failed  run=7f3c"
+    assert lines[2].startswith("Traceback") and lines[-1] == "ValueError: no"

@@ -5,16 +5,16 @@ The functions are those that the agent needs, so that tests can replace them wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from nextmini_py import Dataplane as Dataplane
     from nextmini_py._run import RunDataplane as RunDataplane
 
 
-def open_nodes(nodes: Sequence[tuple[Path, int | None]]) -> list[Dataplane]:
+def open_nodes(nodes: Sequence[tuple[str, int | None]]) -> list[Dataplane]:
     """Start nodes with their TUN devices.
 
     Args:

@@ -8,16 +8,18 @@ of the same user may read unless the agent is not dumpable, and by inheritance.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PR_SET_DUMPABLE = 4
-_OPEN_FILES = Path("/proc/self/fd")
+_OPEN_FILES = "/proc/self/fd/"
 
 
-def guard(configs: Sequence[Path]) -> None:
+def guard(configs: Sequence[str]) -> None:
     """Close both ways, if the files are open files of this process."""
-    handles = [int(path.name) for path in configs if path.parent == _OPEN_FILES]
+    handles = [int(path.removeprefix(_OPEN_FILES)) for path in configs if path.startswith(_OPEN_FILES)]
     if not handles:
         return
     import ctypes

@@ -10,20 +10,21 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.node import dataplane
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from orchestrator.node.dataplane import Dataplane
 
 _SO_NETNS_COOKIE = 71
 
 
-class Node(NamedTuple):
+class Node:
     """One node of this process.
 
     Attributes:
@@ -33,10 +34,15 @@ class Node(NamedTuple):
         names: Its UTS namespace, with its host name, likewise.
     """
 
-    id: int
-    dataplane: Dataplane
-    namespace: int | None
-    names: int | None = None
+    __slots__ = ("dataplane", "id", "names", "namespace")
+
+    def __init__(
+        self, id: int, dataplane: Dataplane, namespace: int | None, names: int | None = None
+    ) -> None:
+        self.id = id
+        self.dataplane = dataplane
+        self.namespace = namespace
+        self.names = names
 
     @property
     def inode(self) -> int | None:
@@ -117,7 +123,7 @@ class Nodes:
             thread.submit(self._read_cookies).result()
         return list(refused)
 
-    def open(self, configs: Sequence[Path]) -> None:
+    def open(self, configs: Sequence[str]) -> None:
         """Open the dataplanes of nodes by their TOML files, each in its namespace if namespaces were made.
 
         Raises:
@@ -180,7 +186,7 @@ class Nodes:
 def _raises(setting: str, value: str) -> bool:
     """Whether a TCP buffer's new bound is above the machine's, with which a namespace begins."""
     with suppress(OSError, ValueError, IndexError):
-        machine = Path("/proc/sys", *setting.split(".")).read_text()
+        machine = _contents("/proc/sys/" + setting.replace(".", "/"))
         return int(value.split()[-1]) > int(machine.split()[-1])
     return True
 
@@ -193,4 +199,9 @@ def raise_file_limit() -> None:
 
 def _start_time() -> int:
     """When this process started, in clock ticks since boot, which identifies it with its number."""
-    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return int(_contents("/proc/self/stat").rpartition(")")[2].split()[19])
+
+
+def _contents(path: str) -> str:
+    with open(path) as file:  # noqa: PTH123  # a container's node starts without pathlib
+        return file.read()

@@ -3,9 +3,10 @@
     user namespace (without root) → mount namespace → network namespaces → table → dataplanes → ready file →
     the controller asks for an agent → roles, until SIGTERM → roles ended → in a container: dataplanes closed
 
-Importing `orchestrator.node.agent_loop` takes four times as long as starting a node, and labs that only run
-ordinary programs never need it. So it is imported when the controller asks for it. Nothing that this module
-imports may import it, nor asyncio.
+Importing `orchestrator.node.agent_loop` takes several times as long as starting a node, and labs that only
+run ordinary programs never need it. So it is imported when the controller asks for it. Nothing that this
+module imports may import it, asyncio, or anything else that takes long: all nodes of a lab start at once, and
+argparse, logging, pathlib, re and typing would double what a container's node needs until it is open.
 
 An error is logged as the operator should see it; `nm up` shows the last lines when the process ends.
 """
@@ -16,14 +17,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from orchestrator import log
 from orchestrator.node import dataplane, options, process_state
 from orchestrator.node.guard import guard
 from orchestrator.node.nodes import Nodes, raise_file_limit
-from orchestrator.node.options import Options
+
+TYPE_CHECKING = False  # as type checkers understand it, without importing `typing`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+    from orchestrator.node.options import Options
 
 _logger = log.get(__name__)
 
@@ -40,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the agent; returns the exit code."""
     process_state.reset()
     given = options.parse(argv)
-    log.setup(given.log_level)
+    log.setup_plain(given.log_level)
     try:
         _on_signals(_stop)
         _carry(given)
@@ -107,6 +112,7 @@ def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
         try:
             from orchestrator.node import agent_loop
 
+            log.setup(given.log_level)
             agent_loop.serve(given, nodes)
             raise Stopped
         except Exception:
@@ -136,8 +142,9 @@ def _enter_own_namespaces(given: Options) -> bool:
 
 def _say_ready(given: Options, nodes: Nodes) -> None:
     if given.ready_file is not None:
-        given.ready_file.parent.mkdir(parents=True, exist_ok=True)
-        given.ready_file.touch()
+        # Without pathlib, which this module does not load.
+        os.makedirs(os.path.dirname(given.ready_file) or ".", exist_ok=True)  # noqa: PTH103, PTH120
+        os.close(os.open(given.ready_file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
     ids = nodes.ids()
     _logger.info("nodes opened", count=len(ids), first=ids[0], offload=nodes.offload)
 

@@ -31,10 +31,15 @@ def test_what_runs_in_a_node_loads_none_of_the_hosts_libraries(package: str) -> 
 def test_a_node_opens_without_what_runs_roles() -> None:
     """Every container of a lab pays for this before the lab is ready."""
     suspects = (
+        "argparse",
         "asyncio",
         "dataclasses",
+        "logging",
         "orchestrator.node.agent_loop",
         "orchestrator.protocol",
+        "pathlib",
+        "traceback",
+        "typing",
         "websockets",
     )
     statement = "import nextmini_py.host, orchestrator.node.service"

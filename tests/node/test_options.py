@@ -29,3 +29,26 @@ def test_a_command_line_that_makes_no_sense_ends_with_2(argv: list[str]) -> None
     with pytest.raises(SystemExit) as caught:
         parse(argv)
     assert caught.value.code == 2
+
+
+def test_what_a_container_s_entrypoint_gives() -> None:
+    given = parse(["--ready-file", "/run/nm/ready", "--log-level=debug", "/proc/self/fd/3"])
+    assert given.configs == ("/proc/self/fd/3",)
+    assert (given.directory, given.numbers, given.part) == (None, (), "host")
+    assert (given.ready_file, given.log_level) == ("/run/nm/ready", "debug")
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["--colour", "a.toml"], "unrecognized option: --colour"),
+        (["a.toml", "--ready-file"], "--ready-file needs a value"),
+        (["--log-level", "loud", "a.toml"], "loud is none of error"),
+        (["--directory", "x", "--nodes", "2-1"], "`2-1` is no range"),
+    ],
+)
+def test_the_reason_follows_the_usage(argv: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(argv)
+    said = capsys.readouterr().err
+    assert said.startswith("usage: ") and why in said.splitlines()[-1]
