@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-_PR_SET_DUMPABLE = 4
 _OPEN_FILES = Path("/proc/self/fd")
 
 
@@ -20,8 +19,8 @@ def guard(configs: Sequence[Path]) -> None:
     handles = [int(path.name) for path in configs if path.parent == _OPEN_FILES]
     if not handles:
         return
-    import ctypes
+    from orchestrator import syscalls  # not at the top: the ctypes library, where there is nothing to close
 
     for handle in handles:
         os.set_inheritable(handle, False)
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
