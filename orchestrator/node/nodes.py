@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator import procfs
 from orchestrator.node import dataplane
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Nodes:
 
         table = {
             "pid": os.getpid(),
-            "started": _start_time(),
+            "started": procfs.this_process().started,
             "user_namespace": user_namespace,
             "mount_namespace": mount_namespace,
             "offload": self.offload,
@@ -189,8 +190,3 @@ def raise_file_limit() -> None:
     """Allow as many open files as the machine lets us: a node holds a handful."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _start_time() -> int:
-    """When this process started, in clock ticks since boot, which identifies it with its number."""
-    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])

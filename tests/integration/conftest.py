@@ -16,7 +16,7 @@ import pytest
 from orchestrator.cli.main import run
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId
+from orchestrator.procfs import ProcessId
 from orchestrator.testing.plugin import labs, nm_home, require_backend
 
 __all__ = ["labs", "nm_home"]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import procfs
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
@@ -140,16 +141,7 @@ def run_clean(lab: Lab, tmp_path: Path) -> None:
 
 def marked() -> list[int]:
     """The processes that a role started and that carry the mark."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if MARK.encode() in words:
-                found.append(int(entry.name))
-    return found
+    return [pid for pid in procfs.pids() if MARK in procfs.command(pid)]
 
 
 def host_pid(home: Home) -> int:
