@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import procfs
+from orchestrator.errors import StartFailed
 from orchestrator.procfs import ProcessId
 
 LAB_LABEL = "NM_LAB"
@@ -126,15 +127,23 @@ def catches(process: ProcessId, number: signal.Signals) -> bool:
 def end(
     processes: Iterable[ProcessId],
     grace_s: float,
-    *,
     signals: Mapping[ProcessId, signal.Signals] | None = None,
-    kill_wait_s: float = 5.0,
 ) -> list[ProcessId]:
     """End processes as `procfs.end` does, and collect those that are children of ours."""
     try:
-        return procfs.end(processes, grace_s, signals=signals, kill_wait_s=kill_wait_s)
+        return procfs.end(processes, grace_s, signals=signals)
     finally:
         _collect()
+
+
+def stuck(process: ProcessId, what: str) -> StartFailed:
+    """The error that a process could not be ended; `what` says which one it is."""
+    return StartFailed(
+        f"{what}, process {process.pid}, cannot be ended",
+        id="start.stuck",
+        found=str(process.pid),
+        hint="it is stuck in the kernel, or another user's",
+    )
 
 
 def _collect() -> None:

@@ -19,7 +19,6 @@ from orchestrator import procfs
 from orchestrator.deploy import processes
 from orchestrator.deploy.home import LabDirectory, unwritable
 from orchestrator.deploy.state import LabState, write_whole
-from orchestrator.errors import StartFailed
 from orchestrator.supervisor import files
 
 __all__ = [
@@ -174,12 +173,7 @@ def _kill(directory: LabDirectory) -> None:
         procfs.send_signal(process, signal.SIGKILL)
     left = procfs.wait_gone(found, END_S)
     if left:
-        raise StartFailed(
-            f"the supervisor of lab {directory.name}, process {left[0].pid}, cannot be ended",
-            id="start.stuck",
-            found=str(left[0].pid),
-            hint="it is stuck in the kernel, or another user's",
-        )
+        raise processes.stuck(left[0], f"the supervisor of lab {directory.name}")
 
 
 def _found(directory: LabDirectory) -> list[processes.LabelledProcess]:

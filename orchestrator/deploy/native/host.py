@@ -145,12 +145,7 @@ class NativeHost:
         ended = [process for role, process in state.parts.items() if role in parts]
         left = await asyncio.to_thread(processes.end, ended, REPLACED_S)
         if left:
-            raise StartFailed(
-                f"process {left[0].pid} of lab {directory.name} does not work and cannot be ended",
-                id="start.stuck",
-                found=str(left[0].pid),
-                hint="it is stuck in the kernel, or another user's",
-            )
+            raise processes.stuck(left[0], f"a part of lab {directory.name} that does not work")
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every process of the lab: those with its labels, and those inside its namespaces."""
