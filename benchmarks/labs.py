@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from benchmarks.commands import Finished, run
 from benchmarks.errors import BenchmarkError, CommandFailed, NotRunnable
-from benchmarks.proc import descendants, environment, labelled
+from benchmarks.proc import descendants, labelled
+from orchestrator import procfs
 
 __all__ = ["Backend", "RunningLab", "lab", "nm", "program", "remove_leftovers", "topology"]
 
@@ -81,7 +82,7 @@ class RunningLab:
         """
         parts: dict[str, list[int]] = {}
         for pid in labelled("NM_LAB", self.name):
-            part = environment(pid).get("NM_PART", "other")
+            part = procfs.environment(pid).get("NM_PART", "other")
             parts[part] = sorted({*parts.get(part, []), pid, *descendants(pid)})
         return parts
 

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import procfs
+
 __all__ = [
     "KERNEL_FIELDS",
     "CpuMeter",
     "descendants",
-    "environment",
     "kernel_bytes",
     "labelled",
     "memory",
@@ -97,12 +98,7 @@ def proportional_set_size(pid: int) -> int:
 
 def process_cpu_seconds(pids: Iterable[int]) -> float:
     """Return user and system time of the processes, in seconds; a process that is gone counts nothing."""
-    total = 0
-    for pid in pids:
-        fields = _stat_fields(pid)
-        if fields:
-            total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+    return sum(stat.cpu for pid in pids if (stat := procfs.stat(pid))) / _TICKS
 
 
 def thread_ids(pid: int) -> list[int]:
@@ -113,45 +109,20 @@ def thread_ids(pid: int) -> list[int]:
         return []
 
 
-def environment(pid: int) -> dict[str, str]:
-    """Return the environment that a process was started with, empty when it is gone or not ours to see."""
-    try:
-        raw = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
-    except OSError:
-        return {}
-    pairs = (entry.partition("=") for entry in raw.split("\0") if "=" in entry)
-    return {name: value for name, _, value in pairs}
-
-
 def labelled(name: str, value: str) -> list[int]:
     """Return the processes that were started with `name=value` in their environment."""
-    return [pid for pid in _all_processes() if environment(pid).get(name) == value]
+    return [pid for pid in procfs.pids() if procfs.environment(pid, f"{name}={value}").get(name) == value]
 
 
 def descendants(pid: int) -> list[int]:
     """Return the children of a process, theirs, and so on."""
     children: dict[int, list[int]] = {}
-    for candidate in _all_processes():
-        fields = _stat_fields(candidate)
-        if fields:
-            children.setdefault(int(fields[1]), []).append(candidate)
+    for candidate in procfs.pids():
+        if stat := procfs.stat(candidate):
+            children.setdefault(stat.parent, []).append(candidate)
     found: list[int] = []
     frontier = [pid]
     while frontier:
         frontier = [child for parent in frontier for child in children.get(parent, [])]
         found += frontier
     return sorted(found)
-
-
-def _all_processes() -> list[int]:
-    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-
-
-def _stat_fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on, none when the process is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    # The command's name may hold blanks and brackets; the fields start after the last bracket.
-    return stat.rpartition(")")[2].split()

@@ -16,18 +16,31 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks import labs, namespaces, report
 from benchmarks.commands import require
 from benchmarks.errors import BenchmarkError, NotRunnable
+from benchmarks.targets import RowResult, worst_exit
 
-__all__ = ["Result", "Talk", "add_common_options", "guarded", "publish", "read_published", "say"]
+__all__ = [
+    "Measured",
+    "Outcome",
+    "Talk",
+    "add_common_options",
+    "add_series_options",
+    "chosen",
+    "guarded",
+    "keep",
+    "publish",
+    "read_published",
+    "say",
+]
 
 Talk = Callable[[str], None]
 
@@ -38,12 +51,60 @@ _PAGE = _HERE.parent / "docs" / "reference" / "benchmarks.md"
 _TOOLS = {"iperf3": "iperf3", "ip": "iproute2", "nsenter": "util-linux", "ping": "iputils-ping"}
 
 
+class Measured(Protocol):
+    """What a benchmark found."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What goes into the file."""
+        ...
+
+    def exit_code(self, *, strict: bool) -> int:
+        """Return 0, 1 or 3."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A record for the file, and what to exit with."""
+class Outcome:
+    """What a benchmark with rows found; `record` is what goes into the file."""
 
     record: dict[str, Any]
-    exit_code: int
+    rows: list[RowResult]
+    checks_ok: bool
+
+    def exit_code(self, *, strict: bool) -> int:
+        """Return 0, 1 or 3; see `worst_exit`."""
+        return worst_exit(self.rows, checks_ok=self.checks_ok, strict=strict)
+
+
+def chosen(option: str, known: Sequence[str], what: str) -> frozenset[str] | None:
+    """Read `--only`: the names of one `what` each; None, with a message, where one of them is not known."""
+    only = frozenset(filter(None, option.split(",")))
+    unknown = sorted(only - set(known))
+    if unknown:
+        say(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
+        return None
+    return only
+
+
+def add_series_options(parser: argparse.ArgumentParser, lab: str, publish: str) -> None:
+    """Add the options of a series of kills whose every draw comes from a seed."""
+    parser.add_argument("--seed", type=int, default=7, help="every draw comes from it (default: 7)")
+    parser.add_argument("--lab", default=lab, help=f"the lab's name (default: {lab})")
+    parser.add_argument("--home", type=Path, help="the lab's home (default: a temporary folder)")
+    parser.add_argument(
+        "--only", default="", metavar="N,…", help="carry out only these numbers of the series"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="keep every outcome as JSON")
+    parser.add_argument("--publish", action="store_true", help=publish)
+
+
+def keep(record: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write the record of a series where the command line says."""
+    if options.output:
+        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if options.publish:
+        publish(record)
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, quick: str) -> None:
@@ -59,13 +120,13 @@ def add_common_options(parser: argparse.ArgumentParser, *, quick: str) -> None:
     )
 
 
-def guarded(options: argparse.Namespace, body: Callable[[Talk], Result]) -> int:
+def guarded(options: argparse.Namespace, run: Callable[[Talk], Measured]) -> int:
     """Run a benchmark, store and print what it found, and return the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _require_fit_host()
         _remove_leftovers()
-        result = body(say)
+        found = run(say)
     except NotRunnable as error:
         say(f"cannot run here: {error}")
         return 4
@@ -75,12 +136,12 @@ def guarded(options: argparse.Namespace, body: Callable[[Talk], Result]) -> int:
     except KeyboardInterrupt:
         say("interrupted; everything that was started is gone")
         return 130
-    path = _store(result.record, options.output)
+    path = _store(found.record, options.output)
     if options.publish:
-        publish(result.record)
-    print(json.dumps(result.record, indent=1) if options.format == "json" else report.text(result.record))
+        publish(found.record)
+    print(json.dumps(found.record, indent=1) if options.format == "json" else report.text(found.record))
     say(f"written to {path}")
-    return result.exit_code
+    return found.exit_code(strict=options.strict)
 
 
 def say(line: str) -> None:

@@ -10,7 +10,7 @@ Layers; imports only point down:
     4  topology · protocol
     3  impairment · fields    what a link does to packets; the keys that a file may have
     2  units · source         values with units; YAML and TOML with line and column
-    1  errors · log · clock · resources · supervisor
+    1  errors · log · clock · procfs · syscalls · resources · supervisor
 
 Importing this package imports no other module: a node agent does not load Docker's SDK, and `nm validate`
 does not load psycopg. The names below are imported on first use; `__init__.pyi` declares them for type

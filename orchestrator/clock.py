@@ -9,10 +9,9 @@ seconds; wall-clock time is used for display only, in UTC.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Clock", "Deadline", "ManualClock", "SystemClock", "boot_id", "utc_text"]
+__all__ = ["Clock", "Deadline", "ManualClock", "SystemClock", "utc_text"]
 
 
 class Clock(Protocol):
@@ -95,14 +94,3 @@ def utc_text(wall: float) -> str:
     whole = int(wall // 1)
     millis = int((wall - whole) * 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{millis:03d}Z"
-
-
-def boot_id() -> str:
-    """Return which boot of the machine this is, empty if it does not say.
-
-    Linux counts its monotonic clock from the boot, so that two processes of one boot read the same clock.
-    """
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

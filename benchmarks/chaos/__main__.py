@@ -6,12 +6,10 @@ Exit code 0 when every kill ended as it has to, 1 when one did not, 130 when int
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks import machine, program
 from benchmarks.chaos import healing, healing_report, report
@@ -37,18 +35,10 @@ def parse(words: list[str]) -> argparse.Namespace:
         "--backend", choices=("native", "docker"), default="native", help="with --heal (default: native)"
     )
     parser.add_argument("--kills", type=int, default=200, help="how many that hit (default: 200)")
-    parser.add_argument("--seed", type=int, default=7, help="every draw comes from it (default: 7)")
-    parser.add_argument("--lab", default="chaos", help="the lab's name (default: chaos)")
     parser.add_argument("--topology", type=Path, help="the lab's file (default: the ring that is shipped)")
-    parser.add_argument("--home", type=Path, help="the lab's home (default: a temporary folder)")
-    parser.add_argument(
-        "--only", default="", metavar="N,…", help="carry out only these numbers of the series"
-    )
     parser.add_argument("--phase", choices=PHASES, help="carry out only the kills of this phase")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="keep every outcome as JSON")
-    parser.add_argument(
-        "--publish", action="store_true", help="make this the series that docs/reference/benchmarks.md shows"
-    )
+    publish = "make this the series that docs/reference/benchmarks.md shows"
+    program.add_series_options(parser, "chaos", publish)
     return parser.parse_args(words)
 
 
@@ -88,7 +78,7 @@ def main(words: list[str] | None = None) -> int:
         "kills": [each.as_json() for each in outcomes],
     }
     print(report.text(record))
-    _keep(record, given)
+    program.keep(record, given)
     return code or int(bool(left) or any(each.faults for each in outcomes))
 
 
@@ -123,16 +113,8 @@ def _heal(given: argparse.Namespace) -> int:
         "left": left,
     }
     print(healing_report.text(record))
-    _keep(record, given)
+    program.keep(record, given)
     return code or int(bool(left) or any(each.faults for each in outcomes))
-
-
-def _keep(record: dict[str, Any], given: argparse.Namespace) -> None:
-    """Write a record where the command line says."""
-    if given.output:
-        given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    if given.publish:
-        program.publish(record)
 
 
 def _tell(outcome: healing.Outcome) -> None:

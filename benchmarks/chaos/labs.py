@@ -19,10 +19,11 @@ from benchmarks.chaos.commands import Nm, Said, Started
 from benchmarks.chaos.draw import Kill
 from benchmarks.chaos.leftovers import Memory
 from benchmarks.chaos.report import CLEAN, DOWN, ITSELF, REPAIRED
+from orchestrator import procfs
 from orchestrator.deploy import processes
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId
+from orchestrator.procfs import ProcessId
 
 __all__ = ["Chaos", "Outcome"]
 
@@ -201,8 +202,8 @@ class Chaos:
             return True
         while True:
             victim = self._find(kill.victim)
-            if victim is not None and processes.send_signal(victim, signal.SIGKILL):
-                return not processes.wait_gone([victim], 10.0)
+            if victim is not None and procfs.send_signal(victim, signal.SIGKILL):
+                return not procfs.wait_gone([victim], 10.0)
             if started is None or started.over:
                 return False
             time.sleep(0.005)

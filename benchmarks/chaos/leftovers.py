@@ -11,6 +11,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator import procfs
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.namespaces import recorded_tables
 from orchestrator.deploy.processes import labelled
@@ -67,16 +68,16 @@ class Memory:
         """Processes that are in one of the namespaces, or have it open."""
         names = {f"net:[{inode}]": inode for inode in self.namespaces}
         found = set()
-        for entry in Path("/proc").iterdir() if names else ():
-            if not entry.name.isdigit() or _labelled_otherwise(entry, self.directory.home):
+        for pid in procfs.pids() if names else ():
+            if _labelled_otherwise(pid, self.directory.home):
                 continue
-            for link in (entry / "ns/net", *_open_files(entry)):
+            for link in (Path(f"/proc/{pid}/ns/net"), *_open_files(pid)):
                 try:
                     target = str(link.readlink())
                 except OSError:
                     continue
                 if target in names:
-                    found.add((int(entry.name), names[target]))
+                    found.add((pid, names[target]))
         return sorted(found)
 
     def _memory(self) -> list[int]:
@@ -96,18 +97,14 @@ class Memory:
         return [str(path) for path in home.rglob("*") if path.is_file() and path.parent.name != "locks"]
 
 
-def _labelled_otherwise(entry: Path, home: Path) -> bool:
+def _labelled_otherwise(pid: int, home: Path) -> bool:
     """Whether a process belongs to labs of another home, which may have been given a number of ours again."""
-    try:
-        variables = (entry / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return any(each.startswith(b"NM_HOME=") and each != f"NM_HOME={home}".encode() for each in variables)
+    return procfs.environment(pid).get("NM_HOME", str(home)) != str(home)
 
 
-def _open_files(entry: Path) -> list[Path]:
+def _open_files(pid: int) -> list[Path]:
     try:
-        return list((entry / "fd").iterdir())
+        return list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return []
 
@@ -143,13 +140,12 @@ def _shared() -> set[str]:
 def _mapped() -> set[str]:
     """Those of them that a process uses."""
     found = set()
-    for entry in Path("/proc").iterdir() if _shared() else ():
-        if entry.name.isdigit():
-            try:
-                text = (entry / "maps").read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            found |= {line.split()[-1] for line in text.splitlines() if "/dev/shm/PostgreSQL." in line}
+    for pid in procfs.pids() if _shared() else ():
+        try:
+            text = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found |= {line.split()[-1] for line in text.splitlines() if "/dev/shm/PostgreSQL." in line}
     return found
 
 

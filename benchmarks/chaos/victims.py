@@ -9,13 +9,13 @@ import json
 import signal
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
+from orchestrator import procfs
 from orchestrator.deploy import processes
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.processes import ProcessId
+from orchestrator.procfs import ProcessId
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.testing.leftovers import leftovers
 
@@ -109,8 +109,8 @@ class DockerVictims:
         state = self._state(container)
         pid = int(state["Pid"])
         if role == "agent":
-            pid = next(iter(_children(pid)), pid)
-        return part, _Contained(container, state["StartedAt"], processes.identify(pid))
+            pid = next(iter(procfs.children(pid)), pid)
+        return part, _Contained(container, state["StartedAt"], procfs.identify(pid))
 
     def kill(self, victim: Any) -> bool:
         """Kill the process."""
@@ -142,9 +142,5 @@ def _docker(*words: str) -> str:
     return done.stdout
 
 
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def _kill(process: ProcessId) -> bool:
-    return processes.send_signal(process, signal.SIGKILL) and not processes.wait_gone([process], 10.0)
+    return procfs.send_signal(process, signal.SIGKILL) and not procfs.wait_gone([process], 10.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from benchmarks import program
 from benchmarks.dataplane import benchmark
@@ -36,9 +37,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> int:
     """Run the benchmark and return the exit code."""
     options = parse(sys.argv[1:] if words is None else words)
-    only = frozenset(filter(None, options.only.split(",")))
-    if unknown := sorted(only - set(_names())):
-        print(f"no such path: {', '.join(unknown)}; there are {', '.join(_names())}", file=sys.stderr)
+    only = program.chosen(options.only, _names(), "path")
+    if only is None:
         return 2
     settings = Settings(
         rounds=options.rounds,
@@ -57,12 +57,7 @@ def main(words: list[str] | None = None) -> int:
             only=only,
             checks=not options.no_checks,
         )
-    return program.guarded(options, lambda notify: _outcome(settings, options.strict, notify))
-
-
-def _outcome(settings: Settings, strict: bool, notify: program.Talk) -> program.Result:
-    found = benchmark.run(settings, notify)
-    return program.Result(found.record, found.exit_code(strict=strict))
+    return program.guarded(options, partial(benchmark.run, settings))
 
 
 def _names() -> list[str]:

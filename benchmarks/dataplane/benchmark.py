@@ -18,9 +18,9 @@ from benchmarks.figures import Round, discard_slow_rounds
 from benchmarks.iperf import Placement, Timing
 from benchmarks.path_checks import Check
 from benchmarks.paths import Path
-from benchmarks.targets import RowResult, worst_exit
+from benchmarks.program import Outcome
 
-__all__ = ["Outcome", "Settings", "run"]
+__all__ = ["Settings", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,6 @@ class Settings:
     transfer_bytes: int = 1_000_000_000
     only: frozenset[str] = frozenset()
     checks: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run found; `record` is what goes into the file."""
-
-    record: dict[str, Any]
-    rows: list[RowResult]
-    checks_ok: bool
-
-    def exit_code(self, *, strict: bool) -> int:
-        """Return 0, 1 or 3; see `worst_exit`."""
-        return worst_exit(self.rows, checks_ok=self.checks_ok, strict=strict)
 
 
 def run(settings: Settings, notify: Talk) -> Outcome:

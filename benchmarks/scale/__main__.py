@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from benchmarks import program
 from benchmarks.scale import benchmark
@@ -31,19 +32,13 @@ def parse(words: list[str]) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> int:
     """Run the benchmark and return the exit code."""
     options = parse(sys.argv[1:] if words is None else words)
-    only = frozenset(filter(None, options.only.split(",")))
-    if unknown := sorted(only - set(PARTS)):
-        print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
+    only = program.chosen(options.only, PARTS, "part")
+    if only is None:
         return 2
     settings = Settings(options.nodes, options.many, options.containers, options.repeats, options.idle, only)
     if options.quick:
         settings = Settings(20, 100, 4, 1, 5.0, only)
-    return program.guarded(options, lambda notify: _outcome(settings, options.strict, notify))
-
-
-def _outcome(settings: Settings, strict: bool, notify: program.Talk) -> program.Result:
-    found = benchmark.run(settings, notify)
-    return program.Result(found.record, found.exit_code(strict=strict))
+    return program.guarded(options, partial(benchmark.run, settings))
 
 
 if __name__ == "__main__":

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from benchmarks import machine, sysctls
 from benchmarks.errors import BenchmarkError
 from benchmarks.path_checks import Check
 from benchmarks.peers import mininet
-from benchmarks.program import Talk
+from benchmarks.program import Outcome, Talk
 from benchmarks.scale.docker import against_idle_containers
 from benchmarks.scale.figures import Figure, row_results
 from benchmarks.scale.native import many_nodes, start_times
 from benchmarks.scale.receive import receive_cost
-from benchmarks.targets import RowResult, worst_exit
 
-__all__ = ["PARTS", "Outcome", "Settings", "run"]
+__all__ = ["PARTS", "Settings", "run"]
 
 PARTS = ("native-100", "native-1000", "docker", "receive", "mininet")
 
@@ -41,19 +39,6 @@ class Settings:
     repeats: int = 3
     idle_seconds: float = 20.0
     only: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run found; `record` is what goes into the file."""
-
-    record: dict[str, Any]
-    rows: list[RowResult]
-    checks_ok: bool
-
-    def exit_code(self, *, strict: bool) -> int:
-        """Return 0, 1 or 3; see `worst_exit`."""
-        return worst_exit(self.rows, checks_ok=self.checks_ok, strict=strict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ Exit code 0 when everything held, 1 when something did not, 130 when interrupted
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -26,14 +25,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         description="Kill senders, receivers and relays of transfers; see that nothing lies or hangs.",
     )
     parser.add_argument("--transfers", type=int, default=500, help="how many at least (default: 500)")
-    parser.add_argument("--seed", type=int, default=7, help="every draw comes from it (default: 7)")
-    parser.add_argument("--lab", default="transfers", help="the lab's name (default: transfers)")
-    parser.add_argument("--home", type=Path, help="the lab's home (default: a temporary folder)")
-    parser.add_argument("--only", default="", metavar="N,…", help="carry out only these cases of the series")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="keep every outcome as JSON")
-    parser.add_argument(
-        "--publish", action="store_true", help="make it the record that the documentation shows"
-    )
+    program.add_series_options(parser, "transfers", "make it the record that the documentation shows")
     return parser.parse_args(words)
 
 
@@ -74,10 +66,7 @@ def main(words: list[str] | None = None) -> int:
         "total": {**total, "faults": faults},
         "cases": [each.as_json() for each in outcomes],
     }
-    if given.publish:
-        program.publish(record)
-    if given.output:
-        given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    program.keep(record, given)
     return code or int(faults > 0)
 
 

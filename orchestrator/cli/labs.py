@@ -122,12 +122,7 @@ def down(
         else:
             name = _name_to_take_down(file, lab)
             results = [loop_thread.call(take_down(home(), name, say))] if name else []
-    for result in results:
-        notify(_down_sentence(result))
-    if not results:
-        notify("no lab is up, nothing to do")
-    if output is Output.json:
-        emit([_down_json(result) for result in results])
+    _show_removed(results, output, otherwise="no lab is up, nothing to do")
 
 
 def status(lab: LabOption = None, output: OutputOption = Output.table) -> None:
@@ -183,10 +178,15 @@ def gc(output: OutputOption = Output.table) -> None:
 
     with progress() as say:
         results = loop_thread.call(collect_garbage(home(), say))
+    _show_removed(results, output, otherwise="nothing to collect")
+
+
+def _show_removed(results: Sequence[DownResult], output: Output, otherwise: str) -> None:
+    """Say what was removed; or `otherwise`, where there was nothing."""
     for result in results:
         notify(_down_sentence(result))
     if not results:
-        notify("nothing to collect")
+        notify(otherwise)
     if output is Output.json:
         emit([_down_json(result) for result in results])
 

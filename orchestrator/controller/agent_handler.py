@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from orchestrator import clock
+from orchestrator import procfs
 from orchestrator.controller.core import AfterStore, Core, Session
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.logs import LogLimit
@@ -48,7 +48,7 @@ class AgentHandler:
         # controller was killed, that it never happened: so it is sent once all that led to it is in Postgres.
         self._outbox = AfterStore(core.store.flushed, "messages about runs")
         self._logs: dict[str, LogLimit] = {}
-        self._boot = clock.boot_id()
+        self._boot = procfs.boot_id()
         self._troubles: dict[Session, dict[int, str]] = {}
         self._awaited: dict[int, float] = {}  # nodes whose agent was called and has not come, and since when
         core.on_registered.append(lambda node: self._node_registered(node.id))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from orchestrator import procfs
 from orchestrator.deploy import rootless
 from orchestrator.deploy.state import Backend
 from orchestrator.errors import HostNotFit
@@ -254,12 +255,8 @@ def _in_chroot() -> bool:
 
 
 def _has_capability(number: int) -> bool:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return False
-    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective.split()[1], 16) >> number & 1)
+    effective = procfs.status("CapEff")
+    return effective is not None and bool(int(effective, 16) >> number & 1)
 
 
 def _tun_hint(path: Path, error: OSError, status: os.stat_result) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy.home import Home, make_folder, unwritable
-from orchestrator.deploy.processes import ProcessId, identify
 from orchestrator.errors import LabBusy
+from orchestrator.procfs import ProcessId, identify
 
 SUPERVISOR = "the lab's supervisor"
 """How a holder calls itself that starts parts again; everybody waits for it."""

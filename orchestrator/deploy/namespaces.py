@@ -19,8 +19,8 @@ from typing import Any
 from orchestrator.deploy import processes
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.netns_cookies import netns_cookies
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import NmError
+from orchestrator.procfs import ProcessId
 
 
 @dataclass(frozen=True)

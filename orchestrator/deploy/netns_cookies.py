@@ -1,26 +1,30 @@
 """Read network namespace cookies, which identify a namespace uniquely until the next boot.
 
 The inode number of a namespace is reused as soon as the namespace is gone; its cookie (`SO_NETNS_COOKIE`,
-Linux 5.14) is not. The cookie is read through a socket inside the namespace, so a separate process enters it:
-this file, run as a program with the standard library alone.
+Linux 5.14) is not. The cookie is read through a socket inside the namespace, so a separate process enters it,
+which runs `main` here and loads as little as it can.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 SO_NETNS_COOKIE = 71
 LIMIT_S = 10.0
 """Reading takes microseconds; starting an interpreter on a busy machine is what takes time."""
 
-_CLONE_NEWUSER = 0x1000_0000
-_CLONE_NEWNET = 0x4000_0000
+_PROGRAM = """\
+import sys
+sys.path.append(sys.argv.pop(1))
+from orchestrator.deploy.netns_cookies import main
+main()
+"""
 
 
 def netns_cookies(pids: Iterable[int]) -> dict[int, int]:
@@ -28,7 +32,7 @@ def netns_cookies(pids: Iterable[int]) -> dict[int, int]:
     words = [str(pid) for pid in pids]
     if not words:
         return {}
-    command = [sys.executable, "-I", "-S", __file__, *words]
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(Path(__file__).parents[2]), *words]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=LIMIT_S
@@ -48,22 +52,8 @@ def own_netns_cookie() -> int:
         return 0
 
 
-def _enter(pid: str) -> bool:
-    """Move into a process's network, through its user namespace where that is the only way."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for kind, flag in (("net", _CLONE_NEWNET), ("user", _CLONE_NEWUSER), ("net", _CLONE_NEWNET)):
-        try:
-            handle = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        entered = libc.setns(handle, flag) == 0
-        os.close(handle)
-        if kind == "net" and entered:
-            return True
-    return False
-
-
-def _main() -> None:
+def main() -> None:
+    """Print the cookies of the processes whose numbers are the program's arguments, a line each."""
     for pid in sys.argv[1:]:
         # One child process each: from inside one user namespace no other can be entered.
         child = os.fork()
@@ -75,5 +65,17 @@ def _main() -> None:
         os.waitpid(child, 0)
 
 
-if __name__ == "__main__":
-    _main()
+def _enter(pid: str) -> bool:
+    """Move into a process's network, through its user namespace where that is the only way."""
+    from orchestrator import syscalls  # not at the top: every `nm exec` loads this module, and enters nothing
+
+    for kind, flag in (
+        ("net", syscalls.CLONE_NEWNET),
+        ("user", syscalls.CLONE_NEWUSER),
+        ("net", syscalls.CLONE_NEWNET),
+    ):
+        with suppress(OSError), Path(f"/proc/{pid}/ns/{kind}").open("rb") as namespace:
+            syscalls.setns(namespace.fileno(), flag)
+            if kind == "net":
+                return True
+    return False

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from orchestrator import procfs
+
 __all__ = ["DEFAULT_SIGNALS", "nondefault_signals", "package_of", "starting"]
 
 DEFAULT_SIGNALS = ("env", "--default-signal")
@@ -105,7 +107,7 @@ def starting(argv: Sequence[str], node: int, *, cwd: Path | None = None, advice:
     package = package_of(argv[0])
     hint = f"Debian has it in the package {package}{advice and f'; {advice}'}" if package else ""
     folder = "" if cwd is None else str(cwd)
-    return ["/bin/sh", "-c", _START, f"node {node}", _own("Umask", "0022"), folder, hint, *argv]
+    return ["/bin/sh", "-c", _START, f"node {node}", _own("Umask") or "0022", folder, hint, *argv]
 
 
 def package_of(program: str) -> str | None:
@@ -115,14 +117,10 @@ def package_of(program: str) -> str | None:
 
 def nondefault_signals() -> bool:
     """Whether what this thread starts would ignore or block signals, apart from those that Python resets."""
-    ignored, blocked = int(_own("SigIgn", "0"), 16), int(_own("SigBlk", "0"), 16)
+    ignored, blocked = (int(_own(key) or "0", 16) for key in ("SigIgn", "SigBlk"))
     return bool(ignored & ~_BY_PYTHON or blocked)
 
 
-def _own(key: str, otherwise: str) -> str:
+def _own(key: str) -> str | None:
     """What the kernel says of the calling thread under this key."""
-    try:
-        lines = Path("/proc/thread-self/status").read_text(errors="replace").splitlines()
-    except OSError:
-        return otherwise
-    return next((line.split()[1] for line in lines if line.startswith(f"{key}:")), otherwise)
+    return procfs.status(key, of="thread-self")

@@ -8,7 +8,6 @@ later. If a step fails, the settings that usually forbid it are read for the hin
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -17,6 +16,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from orchestrator import syscalls
 
 __all__ = ["FORBIDDING", "Refusal", "attempt", "forbidding_setting"]
 
@@ -27,12 +28,6 @@ FORBIDDING = (
 )
 """Settings that forbid user namespaces, with the forbidding and an allowing value."""
 
-_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER, _CLONE_NEWNET = (
-    0x0002_0000,
-    0x0400_0000,
-    0x1000_0000,
-    0x4000_0000,
-)
 _TUNSETIFF = 0x4004_54CA
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 
@@ -99,18 +94,9 @@ def forbidding_setting(root: Path = Path("/proc/sys")) -> tuple[str, str] | None
 
 def _steps(tun: Path | None, writer: int) -> Callable[[], None]:
     """Return the function that the child runs; everything that it needs is imported here."""
-    libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.geteuid(), os.getegid()
+    networks = syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS
     request = struct.pack("16sH22x", b"nm-probe", _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
-
-    def unshare(flags: int) -> None:
-        if libc.unshare(flags) != 0:
-            raise OSError(ctypes.get_errno(), "unshare")
-
-    def identities() -> None:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 
     def device() -> None:
         if tun is None:
@@ -119,9 +105,9 @@ def _steps(tun: Path | None, writer: int) -> Callable[[], None]:
         fcntl.ioctl(handle, _TUNSETIFF, request)
 
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("user namespace", lambda: unshare(_CLONE_NEWUSER)),
-        ("identities", identities),
-        ("network namespace", lambda: unshare(_CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWUTS)),
+        ("user namespace", lambda: syscalls.unshare(syscalls.CLONE_NEWUSER)),
+        ("identities", lambda: syscalls.map_user(0, user, group)),
+        ("network namespace", lambda: syscalls.unshare(networks)),
         ("tun device", device),
     )
 

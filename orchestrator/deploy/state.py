@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.deploy.home import LabDirectory, unwritable
-from orchestrator.deploy.processes import ProcessId, identify
+from orchestrator.procfs import ProcessId, boot_id
 
 Backend = Literal["native", "docker"]
 Phase = Literal["starting", "up", "stopping"]
@@ -120,7 +120,11 @@ class LabState:
 
 def write(directory: LabDirectory, state: LabState) -> None:
     """Write the state file atomically."""
-    text = json.dumps({"format": FORMAT, "boot": _boot(), **asdict(state)}, indent=1)
+    processes = {
+        "owner": state.owner and state.owner._asdict(),
+        "parts": {role: process._asdict() for role, process in state.parts.items()},
+    }
+    text = json.dumps({"format": FORMAT, "boot": boot_id(), **asdict(state), **processes}, indent=1)
     write_whole(directory.state_file, text)
 
 
@@ -131,16 +135,9 @@ def read(directory: LabDirectory) -> LabState | None:
         if raw.pop("format") != FORMAT:
             return None
         boot, found = raw.pop("boot"), _decode(raw)
-        return found if boot == _boot() else replace(found, owner=None, parts={})
+        return found if boot == boot_id() else replace(found, owner=None, parts={})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def current_owner() -> ProcessId:
-    """The identity of this process."""
-    identity = identify(os.getpid())
-    assert identity is not None, "we are running"
-    return identity
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
@@ -154,14 +151,6 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise unwritable(path.parent, error) from error
-
-
-def _boot() -> str:
-    """The kernel's name for the time since it was started, to which process numbers and starts belong."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _decode(raw: dict[str, Any]) -> LabState:

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator import procfs
 from orchestrator.deploy import processes
 from orchestrator.deploy.home import LabDirectory, unwritable
 from orchestrator.deploy.state import LabState, write_whole
-from orchestrator.errors import StartFailed
 from orchestrator.supervisor import files
 
 __all__ = [
@@ -170,15 +170,10 @@ def _kill(directory: LabDirectory) -> None:
     """Kill it, and the process by which it starts a part right now; what that one started has labels, too."""
     found = [each.identity for each in _found(directory)]
     for process in found:
-        processes.send_signal(process, signal.SIGKILL)
-    left = processes.wait_gone(found, END_S)
+        procfs.send_signal(process, signal.SIGKILL)
+    left = procfs.wait_gone(found, END_S)
     if left:
-        raise StartFailed(
-            f"the supervisor of lab {directory.name}, process {left[0].pid}, cannot be ended",
-            id="start.stuck",
-            found=str(left[0].pid),
-            hint="it is stuck in the kernel, or another user's",
-        )
+        raise processes.stuck(left[0], f"the supervisor of lab {directory.name}")
 
 
 def _found(directory: LabDirectory) -> list[processes.LabelledProcess]:

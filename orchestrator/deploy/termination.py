@@ -5,7 +5,8 @@ children. A process that dropped the environment is found as a descendant of a t
 orphans are adopted by a subreaper that carries the tag (`tini -s`), so that they are descendants, too.
 
 In a container this file is run as a program with the standard library alone: `python3 - TAG`, with the file
-on standard input. It exits with 1 and prints the numbers of the processes that are left, if there are any.
+on standard input. So it reads `/proc` itself instead of importing `orchestrator.procfs`. It exits with 1 and
+prints the numbers of the processes that are left, if there are any.
 """
 
 from __future__ import annotations

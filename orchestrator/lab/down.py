@@ -12,6 +12,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator import procfs
 from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy import processes, supervision
 from orchestrator.deploy import state as notes
@@ -74,7 +75,7 @@ async def _end_start(home: Home, name: str, progress: Progress) -> None:
         return
     progress(f"ending the start that is under way, process {process.pid}")
     # As Ctrl-C does; a shell lets its background jobs ignore that.
-    processes.send_signal(
+    procfs.send_signal(
         process, signal.SIGINT if processes.catches(process, signal.SIGINT) else signal.SIGTERM
     )
     deadline = Deadline(SystemClock(), START_END_S)
@@ -82,7 +83,7 @@ async def _end_start(home: Home, name: str, progress: Progress) -> None:
         await asyncio.sleep(POLL_S)
     if starter(home, name) == process:
         progress(f"killing it, because it did not end within {START_END_S:g} s")
-        processes.send_signal(process, signal.SIGKILL)
+        procfs.send_signal(process, signal.SIGKILL)
 
 
 async def clear(directory: LabDirectory, progress: Progress) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from orchestrator import clock, plan, render, topology
+from orchestrator import clock, plan, procfs, render, topology
 from orchestrator.deploy import state as notes
 from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import default_backend, host_for, known_backend
@@ -284,7 +284,7 @@ def _note(
         backend=backend,
         run=run,
         phase="starting",
-        owner=notes.current_owner(),
+        owner=procfs.this_process(),
         topology=source.file,
         digest=digest,
         controller_port=port,

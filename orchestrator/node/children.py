@@ -11,16 +11,15 @@ would have to be moved afterwards.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
 
-__all__ = ["Child", "adopt_orphans", "adopted", "end", "of_threads"]
+from orchestrator import procfs, syscalls
+from orchestrator.procfs import ProcessId
+
+__all__ = ["adopt_orphans", "adopted", "end", "of_threads"]
 
 GRACE_S = 1.0
 """How long processes may take to end by themselves."""
@@ -29,40 +28,30 @@ KILL_ROUNDS = 20
 KILL_WAIT_S = 0.5
 """How often what is left is looked for and killed: a process may start another while it is being ended."""
 
-POLL_S = 0.01
-
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-
-
-class Child(NamedTuple):
-    """One process and no other: its number, and when it started in clock ticks since boot."""
-
-    pid: int
-    started: int
-
 
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
 
 
-def of_threads(threads: Iterable[int]) -> list[Child]:
+def of_threads(threads: Iterable[int]) -> list[ProcessId]:
     """The children that these threads of ours started, by the threads' kernel ids; ended ones too."""
-    return [child for thread in threads for child in _listed(f"/proc/self/task/{thread}/children")]
+    return [child for thread in threads for child in _children(os.getpid(), thread)]
 
 
-def adopted(belongs: Callable[[int | None], bool]) -> list[Child]:
+def adopted(belongs: Callable[[int | None], bool]) -> list[ProcessId]:
     """The children that this process took over, or whose thread has ended.
 
     Args:
         belongs: Told the inode of a child's network namespace, None if it is not known; says whether the
-            child
-            is meant.
+            child is meant.
     """
-    return [child for child in of_threads([os.getpid()]) if belongs(_namespace(child.pid))]
+    return [child for child in of_threads([os.getpid()]) if belongs(procfs.network_namespace(child.pid))]
 
 
-def end(find: Callable[[], list[Child]], *, grace_s: float = GRACE_S, collect: bool = False) -> list[Child]:
+def end(
+    find: Callable[[], list[ProcessId]], *, grace_s: float = GRACE_S, collect: bool = False
+) -> list[ProcessId]:
     """End processes and all their descendants: ask, wait, and kill until none is found.
 
     Args:
@@ -76,8 +65,8 @@ def end(find: Callable[[], list[Child]], *, grace_s: float = GRACE_S, collect: b
     seen = find()
     left = _with_descendants(seen)
     for child in left:
-        _send(child, signal.SIGTERM)
-    _wait(left, grace_s)
+        procfs.send_signal(child, signal.SIGTERM)
+    procfs.wait_gone(left, grace_s)
     for _round in range(KILL_ROUNDS):
         found = find()
         seen += found
@@ -85,8 +74,8 @@ def end(find: Callable[[], list[Child]], *, grace_s: float = GRACE_S, collect: b
         if not left:
             break
         for child in left:
-            _send(child, signal.SIGKILL)
-        _wait(left, KILL_WAIT_S)
+            procfs.send_signal(child, signal.SIGKILL)
+        procfs.wait_gone(left, KILL_WAIT_S)
     if collect:
         for child in seen:
             with suppress(ChildProcessError):
@@ -94,68 +83,19 @@ def end(find: Callable[[], list[Child]], *, grace_s: float = GRACE_S, collect: b
     return left
 
 
-def _with_descendants(roots: Iterable[Child]) -> list[Child]:
+def _with_descendants(roots: Iterable[ProcessId]) -> list[ProcessId]:
     """Those that run, of these processes and of all that descend from them."""
-    found: dict[Child, None] = {}
+    found: dict[ProcessId, None] = {}
     waiting = list(roots)
     while waiting:
         child = waiting.pop()
         if child in found:
             continue
         found[child] = None
-        with suppress(OSError):
-            for thread in Path(f"/proc/{child.pid}/task").iterdir():
-                waiting += _listed(str(thread / "children"))
-    return [child for child in found if _running(child)]
+        waiting += _children(child.pid)
+    return [child for child in found if child.alive()]
 
 
-def _listed(path: str) -> list[Child]:
-    try:
-        words = Path(path).read_text().split()
-    except OSError:
-        return []
-    return [Child(int(pid), stat[1]) for pid in words if (stat := _stat(int(pid))) is not None]
-
-
-def _running(child: Child) -> bool:
-    stat = _stat(child.pid)
-    return stat is not None and stat[1] == child.started and stat[0] not in "ZX"
-
-
-def _stat(pid: int) -> tuple[str, int] | None:
-    """State and start of a process."""
-    try:
-        # The name in parentheses may hold anything, in any encoding.
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return fields[0].decode(), int(fields[19])
-
-
-def _namespace(pid: int) -> int | None:
-    try:
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino
-    except OSError:
-        return None
-
-
-def _send(child: Child, number: signal.Signals) -> None:
-    try:
-        handle = os.pidfd_open(child.pid)
-    except OSError:
-        return
-    try:
-        # Looked at after it was opened: the handle means this very process.
-        if _running(child):
-            signal.pidfd_send_signal(handle, number)
-    except OSError:
-        return
-    finally:
-        os.close(handle)
-
-
-def _wait(children: Iterable[Child], limit_s: float) -> None:
-    """Wait until none runs; waiting on them would take their exit codes from a role's own `Popen`."""
-    deadline = time.monotonic() + limit_s
-    while any(_running(child) for child in children) and time.monotonic() < deadline:
-        time.sleep(POLL_S)
+def _children(pid: int, thread: int | None = None) -> list[ProcessId]:
+    found = (procfs.identify(child) for child in procfs.children(pid, thread))
+    return [child for child in found if child is not None]

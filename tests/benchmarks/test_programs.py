@@ -14,6 +14,7 @@ from benchmarks import sysctls
 from benchmarks.commands import Background, require, run
 from benchmarks.errors import CommandFailed, NotRunnable
 from benchmarks.transfer import CHUNK, chunks
+from orchestrator import procfs
 
 
 def test_a_program_that_takes_too_long_is_ended_and_named() -> None:
@@ -83,8 +84,5 @@ def _free_port() -> int:
 
 
 def _runs(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    found = procfs.stat(pid)
+    return found is not None and found.runs

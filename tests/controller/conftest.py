@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-import psycopg
 import pytest
 
 from orchestrator.controller.service import Controller
 from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store.embedded import EmbeddedPostgres
+from tests.postgres import new_database, postgres
 
-_numbers = itertools.count(1)
+__all__ = ["database", "postgres"]
+
 
 Start = Callable[[ControllerSettings], Any]
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "db") as server:
-        yield server
 
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> dict[str, Any]:
     """How to connect to a database that only this test uses, as the controller's file says it."""
-    postgres.start()  # a test may have killed it
-    name = f"lab_{next(_numbers)}"
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} STRATEGY wal_log".encode())
-    return {**postgres.parameters, "database": name}
+    return {**postgres.parameters, "database": new_database(postgres)}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.deploy import namespaces
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.netns_cookies import netns_cookies, own_netns_cookie
-from orchestrator.deploy.processes import ProcessId, identify
+from orchestrator.procfs import ProcessId, identify
 
 SLEEPER = "import signal; print('set', flush=True); signal.pause()"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import procfs
 from orchestrator.deploy import processes
-from orchestrator.deploy.processes import ProcessId
+from orchestrator.procfs import ProcessId
 
 # Says when it is set up, then waits for a signal for ever.
 SLEEPER = "import signal; print('set', flush=True); signal.pause()"
@@ -44,7 +45,7 @@ def test_a_number_that_was_used_again_is_not_touched(tmp_path: Path) -> None:
     other = ProcessId(process.pid, process.started + 1)
     try:
         assert not other.alive()
-        assert not processes.send_signal(other, signal.SIGKILL)
+        assert not procfs.send_signal(other, signal.SIGKILL)
         assert processes.end([other], 1) == []
         assert process.alive()
     finally:
@@ -76,12 +77,16 @@ def test_a_process_that_works_in_a_folder_is_found(tmp_path: Path) -> None:
 
 
 def test_we_and_our_parents_are_never_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    own = Path("/proc/self/ns/net").stat().st_ino
+    own = procfs.network_namespace(os.getpid())
+    assert own is not None
     assert os.getpid() not in {process.pid for process in processes.in_namespaces([own])}
 
 
 def test_a_dead_process_is_not_alive(tmp_path: Path) -> None:
-    process = processes.spawn([sys.executable, "-c", "raise SystemExit(3)"], marks={}, log=tmp_path / "log")
-    assert processes.wait_gone([process], 10) == []
-    assert not process.alive()
+    marks = processes.labels("ring", "run-1", tmp_path, "host")
+    process = processes.spawn(
+        [sys.executable, "-c", "raise SystemExit(3)"], marks=marks, log=tmp_path / "log"
+    )
+    assert procfs.wait_gone([process], 10) == []
+    assert not process.alive() and processes.labelled(tmp_path) == []
     assert processes.exit_code(process) == 3

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import procfs
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.deploy.state import LabState, NodeNote
+from orchestrator.procfs import ProcessId
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def note() -> LabState:
         backend="native",
         run="r1",
         phase="starting",
-        owner=state.current_owner(),
+        owner=procfs.this_process(),
         topology="ring.yaml",
         digest="abc",
         controller_port=20123,
@@ -66,5 +67,5 @@ def test_a_note_from_before_the_machine_was_started_knows_no_process(
     lab: LabDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.write(lab, note())
-    monkeypatch.setattr(state, "_boot", lambda: "another")
+    monkeypatch.setattr(state, "boot_id", lambda: "another")
     assert state.read(lab) == replace(note(), owner=None, parts={})

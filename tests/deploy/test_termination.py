@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy import termination
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.deploy.termination import TAG, end_tagged
+from orchestrator.procfs import ProcessId
 
 WAYS = {
     "child": "sleep 100 & wait",

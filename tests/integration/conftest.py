@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,10 @@ import pytest
 from orchestrator.cli.main import run
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId
-from orchestrator.testing.plugin import labs, nm_home, require_backend
+from orchestrator.lab import Lab
+from orchestrator.procfs import ProcessId
+from orchestrator.testing.plugin import Labs, labs, nm_home, require_backend
+from tests.said import Said
 
 __all__ = ["labs", "nm_home"]
 
@@ -43,21 +43,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return Home(tmp_path_factory.mktemp("home") / "nm")
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command line did, in a process of its own."""
+def shared_lab(topology: str | Path, **options: Any) -> Any:
+    """Return a fixture: one lab for all tests of a file, in `home`; see `Labs.up` for the options."""
 
-    code: int
-    out: str
-    err: str
+    @pytest.fixture(scope="module")
+    def lab(home: Home) -> Iterator[Lab]:
+        labs = Labs(home)
+        try:
+            yield labs.up(topology, **options)
+        finally:
+            labs.end()
 
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> Any:
-        return json.loads(self.err.splitlines()[-1])["error"]
+    return lab
 
 
 class Nm:

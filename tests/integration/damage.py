@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
+from orchestrator.procfs import ProcessId, send_signal, wait_gone
 
 
 def kill(process: ProcessId) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import procfs
 from orchestrator.lab import Lab, Node
 from orchestrator.lab.commands import Completed
 from orchestrator.topology import Topology
@@ -103,10 +104,8 @@ class Service:
 
     def runs(self) -> bool:
         """Whether it has not ended; one that only waits to be collected has."""
-        try:
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-        except OSError:
-            return False
+        found = procfs.stat(self.pid)
+        return found is not None and found.runs
 
     def wait_end(self, limit_s: float) -> str:
         """Wait until it ends by itself; return what it printed."""

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
-from tests.integration.conftest import RING, Nm
+from tests.integration.conftest import RING, Nm, shared_lab
 from tests.integration.damage import tmpfs
 from tests.integration.waiting import all_wait, until, write_waiting
 
@@ -26,10 +26,7 @@ def waiter(ctx):
 """
 
 
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[Lab]:
-    with Lab.up(RING, name="once", backend="native", home=home) as up:
-        yield up
+lab = shared_lab(RING, name="once")
 
 
 @pytest.fixture

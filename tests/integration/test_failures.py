@@ -14,9 +14,9 @@ import pytest
 
 from orchestrator.deploy import host_checks, state
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId, send_signal
 from orchestrator.errors import HostNotFit, StartFailed
 from orchestrator.lab import Lab
+from orchestrator.procfs import ProcessId, send_signal
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 
 import msgpack
@@ -11,20 +10,15 @@ import pytest
 from websockets.asyncio.client import connect as dial
 from websockets.exceptions import ConnectionClosed
 
-from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
 from orchestrator.protocol import MAX_MESSAGE, VERSION, Frame, PeerError, decode_frames, encode
 from orchestrator.protocol.messages import Error, Hello
 from orchestrator.settings import ControllerSettings, load_controller
 from orchestrator.transport import connect
-from tests.integration.conftest import RING
+from tests.integration.conftest import RING, shared_lab
 
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One lab for all tests of this file: it has to survive each invalid input."""
-    with Lab.up(RING, backend="native", home=Home(tmp_path_factory.mktemp("home") / "nm")) as lab:
-        yield lab
+lab = shared_lab(RING)
+"""It has to survive each invalid input."""
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId
+from orchestrator.procfs import ProcessId
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm

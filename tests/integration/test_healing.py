@@ -11,10 +11,10 @@ import pytest
 
 from orchestrator.deploy import processes
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
+from orchestrator.procfs import ProcessId
 from orchestrator.supervisor import files
 from orchestrator.supervisor.restarts import DEATHS
 from orchestrator.testing.leftovers import leftovers

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.blocking import Node
+from orchestrator.procfs import ProcessId
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, ROOT, Nm
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import ProcessId, send_signal
+from orchestrator.procfs import ProcessId, send_signal
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm
@@ -24,9 +25,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @pytest.mark.parametrize("seed", range(8))
 def test_up_is_interrupted_at_any_moment(nm: Nm, nm_home: Home, seed: int) -> None:
     chance = random.Random(seed)
-    up = nm.start("up", RING, "--backend", "native")
-    until((nm_home.locks / "ring.lock").exists)
-    time.sleep(chance.uniform(0.0, 2.5))  # the moment is what varies
+    up = up_for(chance.uniform(0.0, 2.5), nm, nm_home)
     up.send_signal(chance.choice(SIGNALS))
     _, err = up.communicate(timeout=90)
     if up.returncode == 0:
@@ -40,10 +39,7 @@ def test_up_is_interrupted_at_any_moment(nm: Nm, nm_home: Home, seed: int) -> No
 
 @pytest.mark.parametrize("seed", range(3))
 def test_down_ends_an_up_that_is_under_way(nm: Nm, nm_home: Home, seed: int) -> None:
-    chance = random.Random(seed)
-    up = nm.start("up", RING, "--backend", "native")
-    until((nm_home.locks / "ring.lock").exists)
-    time.sleep(chance.uniform(0.0, 1.5))  # the moment is what varies
+    up = up_for(random.Random(seed).uniform(0.0, 1.5), nm, nm_home)
     down = nm("down", "-n", "ring")
     _, err = up.communicate(timeout=90)
     assert down.code == 0, down.err
@@ -124,3 +120,11 @@ def test_an_interrupted_run_says_when_it_does_not_know_whether_its_roles_have_en
         send_signal(part("ring", "controller"), signal.SIGCONT)
     assert as_a_shell_says(run.returncode) == 130, err
     assert "whether its roles have ended is not known" in err
+
+
+def up_for(seconds: float, nm: Nm, home: Home) -> subprocess.Popen[str]:
+    """Bring a lab up, and return so long after it has begun."""
+    up = nm.start("up", RING, "--backend", "native")
+    until((home.locks / "ring.lock").exists)
+    time.sleep(seconds)  # the moment is what varies
+    return up

@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import send_signal
+from orchestrator.procfs import send_signal
 from orchestrator.testing.leftovers import leftovers
 from tests.integration.conftest import RING, Nm
 

@@ -15,9 +15,9 @@ import pytest
 
 from orchestrator.clock import Deadline, SystemClock
 from orchestrator.controller.registry import Registry
-from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
+from orchestrator.procfs import ProcessId, send_signal, wait_gone
 from orchestrator.settings import load_controller
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs

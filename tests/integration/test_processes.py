@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy import state
-from orchestrator.deploy.processes import ProcessId, send_signal, wait_gone
 from orchestrator.errors import UsageError
+from orchestrator.procfs import ProcessId, send_signal, wait_gone
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm

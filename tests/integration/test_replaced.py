@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy.processes import ProcessId, send_signal
 from orchestrator.impairment import LinkSpec
+from orchestrator.procfs import ProcessId, send_signal
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm
 from tests.integration.waiting import until, write_waiting

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.deploy.processes import ProcessId
+from orchestrator.procfs import ProcessId
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm
 from tests.integration.damage import kill

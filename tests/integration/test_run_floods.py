@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
-from tests.integration.conftest import RING, Nm
+from tests.integration.conftest import RING, Nm, shared_lab
 from tests.integration.waiting import as_a_shell_says, until, write_waiting
 
 LARGE = """
@@ -44,10 +43,7 @@ SIGNAL_S = 5.0
 """A second is the promise, and three more are a role's to end; the rest is for a machine with other work."""
 
 
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[Lab]:
-    with Lab.up(RING, name="floods", backend="native", home=home) as up:
-        yield up
+lab = shared_lab(RING, name="floods")
 
 
 @pytest.fixture

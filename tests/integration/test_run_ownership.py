@@ -13,16 +13,16 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator import procfs
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
 from orchestrator.results import RunOutcome
-from tests.integration.conftest import RING, Nm
+from tests.integration.conftest import RING, Nm, shared_lab
 from tests.integration.waiting import all_wait, run_in, until
 
 STAND_IN = "31415.92653"
@@ -108,11 +108,8 @@ def waiter(ctx):
 )
 
 
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[Lab]:
-    # Whatever dies stays dead until `nm up`: what a death leaves is looked at here.
-    with Lab.up(RING, name="owned", backend="native", home=home, restart=False) as up:
-        yield up
+# Whatever dies stays dead until `nm up`: what a death leaves is looked at here.
+lab = shared_lab(RING, name="owned", restart=False)
 
 
 def write(folder: Path, source: str, roles: dict[str, object], timeout: str = "30 s") -> Path:
@@ -140,16 +137,7 @@ def run_clean(lab: Lab, tmp_path: Path) -> None:
 
 def marked() -> list[int]:
     """The processes that a role started and that carry the mark."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if MARK.encode() in words:
-                found.append(int(entry.name))
-    return found
+    return [pid for pid in procfs.pids() if MARK in procfs.command(pid)]
 
 
 def host_pid(home: Home) -> int:

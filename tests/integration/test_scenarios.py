@@ -17,9 +17,9 @@ import pytest
 from orchestrator import resources
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import send_signal
 from orchestrator.errors import ScenarioInvalid
 from orchestrator.lab import Lab
+from orchestrator.procfs import send_signal
 from tests.integration.conftest import RING, Nm
 from tests.integration.waiting import run_in
 

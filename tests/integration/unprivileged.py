@@ -26,13 +26,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 
+from orchestrator import procfs
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import end, identify
+from orchestrator.deploy.processes import end
+from orchestrator.procfs import identify
 from tests.integration.conftest import ROOT, Said
 
 NAMED_UID = 59_000 + 2 * (os.getpid() % 490)
@@ -109,15 +112,11 @@ class OrdinaryUser:
     def processes(self) -> list[int]:
         """Every process of theirs."""
         found = []
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                try:
-                    owner = entry.stat().st_uid
-                    state = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[0]
-                except OSError:
-                    continue
-                if owner == self.uid and state not in "ZX":
-                    found.append(int(entry.name))
+        for pid in procfs.pids():
+            with suppress(FileNotFoundError):
+                owner, process = Path(f"/proc/{pid}").stat().st_uid, procfs.stat(pid)
+                if owner == self.uid and process is not None and process.runs:
+                    found.append(pid)
         return sorted(found)
 
 

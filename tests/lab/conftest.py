@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.deploy import processes, state
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.deploy.state import LabState, NodeNote, Phase
+from orchestrator.procfs import ProcessId
 
 
 @pytest.fixture

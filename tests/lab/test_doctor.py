@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host_checks import Finding
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.lab import doctor
+from orchestrator.procfs import ProcessId
 from tests.lab.conftest import MakeLab
 
 

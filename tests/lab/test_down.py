@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.deploy import state
+from orchestrator import procfs
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.locks import lab_lock
-from orchestrator.deploy.processes import ProcessId
 from orchestrator.errors import LabBusy
 from orchestrator.lab import down
+from orchestrator.procfs import ProcessId
 from orchestrator.testing.leftovers import leftovers
 from tests.lab.conftest import MakeLab
 
@@ -68,7 +68,7 @@ async def test_a_lab_that_is_being_started_is_left_alone(
     home: Home, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(down, "LOCK_WAIT_S", 0.1)
-    directory, _ = make_lab("ring", phase="starting", owner=state.current_owner())
+    directory, _ = make_lab("ring", phase="starting", owner=procfs.this_process())
     async with lab_lock(home, "ring", "up"):
         with pytest.raises(LabBusy):
             await down.take_down(home, "ring", say)
@@ -78,7 +78,7 @@ async def test_a_lab_that_is_being_started_is_left_alone(
 async def test_gc_takes_what_nobody_owns(home: Home, make_lab: MakeLab, sleeper: Sleeper) -> None:
     make_lab("works", phase="up")
     make_lab("crashed", phase="starting", owner=ProcessId(2**22 + 1, 1))
-    make_lab("starting", phase="starting", owner=state.current_owner())
+    make_lab("starting", phase="starting", owner=procfs.this_process())
     running, leftover = sleeper("works"), sleeper("forgotten")
     results = await down.collect_garbage(home, say)
     assert [result.lab for result in results] == ["crashed", "forgotten"]

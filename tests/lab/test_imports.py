@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from orchestrator.deploy.home import Home
-from orchestrator.deploy.processes import identify
+from orchestrator.procfs import identify
 from tests.lab.conftest import MakeLab
 
 PROGRAM = """

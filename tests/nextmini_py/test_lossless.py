@@ -10,6 +10,8 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -300,17 +302,7 @@ def test_a_receiver_that_is_killed_is_named_at_once(
     open_nodes: Opener, controller: FakeController, tmp_path: Path
 ) -> None:
     nodes = open_nodes(1, 2)
-    nodes[1].create_group("group")
-    group_id, group_ip, _ = nodes[1].group_is_ready(timeout_ms=WAIT_MS) or (0, "", 0)
-    data = os.urandom(60_000_000)
-    path = controller.settings(3, tmp_path)
-    command = [sys.executable, "-c", RECEIVER, str(path), str(group_id), group_ip, str(len(data))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "receiving\n"
-        assert nodes[1].wait_for_topology_ready(timeout_ms=WAIT_MS)
-        nodes[1].set_group_routes(group_id, [(1, 2), (2, 3)])
-        sending = nodes[1].send_data(group_id, group_ip, [3], data)
+    with to_a_process(nodes, controller.settings(3, tmp_path), os.urandom(60_000_000)) as (child, sending):
         child.send_signal(signal.SIGKILL)
     assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS) is False
     entry = nodes[1].lossless_result(sending).receivers[3]
@@ -322,16 +314,23 @@ def test_a_transfer_between_processes_goes_over_tcp(
     open_nodes: Opener, controller: FakeController, tmp_path: Path
 ) -> None:
     nodes = open_nodes(1, 2)
+    with to_a_process(nodes, controller.settings(3, tmp_path), os.urandom(3_000_000)) as (child, sending):
+        assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
+        assert child.stdout is not None and child.stdout.readline() == "True\n"
+        assert child.wait(timeout=20) == 0
+
+
+@contextmanager
+def to_a_process(
+    nodes: dict[int, Dataplane], settings: Path, data: bytes
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Begin a transfer over node 2 to node 3, a process of its own; gives the process and the session."""
     nodes[1].create_group("group")
     group_id, group_ip, _ = nodes[1].group_is_ready(timeout_ms=WAIT_MS) or (0, "", 0)
-    path, data = controller.settings(3, tmp_path), os.urandom(3_000_000)
-    command = [sys.executable, "-c", RECEIVER, str(path), str(group_id), group_ip, str(len(data))]
+    command = [sys.executable, "-c", RECEIVER, str(settings), str(group_id), group_ip, str(len(data))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "receiving\n"
         assert nodes[1].wait_for_topology_ready(timeout_ms=WAIT_MS)
         nodes[1].set_group_routes(group_id, [(1, 2), (2, 3)])
-        sending = nodes[1].send_data(group_id, group_ip, [3], data)
-        assert nodes[1].lossless_wait(sending, timeout_ms=WAIT_MS)
-        assert child.stdout.readline() == "True\n"
-        assert child.wait(timeout=20) == 0
+        yield child, nodes[1].send_data(group_id, group_ip, [3], data)

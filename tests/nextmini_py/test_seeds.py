@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from nextmini_py import Dataplane
 from orchestrator.store.embedded import EmbeddedPostgres
 from tests.nextmini_py.conftest import WAIT_MS
 from tests.nextmini_py.real_lab import RealLab
+from tests.postgres import new_database, postgres
+
+__all__ = ["postgres"]
 
 pytestmark = pytest.mark.integration
 
@@ -26,21 +27,11 @@ dp = nextmini_py.Dataplane(sys.argv[1])
 print("in", flush=True)
 signal.pause()
 """
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "db") as server:
-        yield server
 
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> dict[str, str | int]:
-    name = f"seeds_{next(_numbers)}"
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} STRATEGY wal_log".encode())
-    return {**postgres.parameters, "database": name}
+    return {**postgres.parameters, "database": new_database(postgres)}
 
 
 @pytest.fixture

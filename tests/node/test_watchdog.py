@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from orchestrator import syscalls
 from orchestrator.node import watchdog as watchdog_module
 from orchestrator.node.watchdog import Watchdog, own_descriptors
 
@@ -74,7 +75,7 @@ def test_an_event_queue_that_is_closed_or_replaced_by_another_is_damage() -> Non
             os.close(number)
             assert f"descriptor {number} (anon_inode:[eventpoll])" in watchdog.damage()
             os.dup2(other.fileno(), number)
-            if watchdog_module._KCMP is not None:
+            if syscalls.KCMP is not None:
                 assert "another one now" in watchdog.damage()
         finally:
             os.dup2(saved, number)

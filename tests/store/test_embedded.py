@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from orchestrator import procfs
 from orchestrator.errors import HostNotFit, StoreUnavailable
 from orchestrator.store import embedded
 from orchestrator.store.embedded import EmbeddedPostgres
@@ -70,12 +71,12 @@ def test_it_listens_nowhere_but_on_its_own_socket(server: EmbeddedPostgres) -> N
 
 
 def test_its_processes_can_be_told_by_label_and_parent(server: EmbeddedPostgres) -> None:
-    variables = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
-    assert b"NM_LAB=ring" in variables and b"NM_RUN=r1" in variables
+    variables = procfs.environment(server.pid)
+    assert (variables["NM_LAB"], variables["NM_RUN"]) == ("ring", "r1")
     with psycopg.connect(server.dsn) as connection:
         children = connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
-        parents = {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] for (pid,) in children}
-    assert parents == {str(server.pid)}
+        parents = {stat.parent for (pid,) in children if (stat := procfs.stat(pid))}
+    assert parents == {server.pid}
 
 
 def test_what_was_committed_survives_a_kill(server: EmbeddedPostgres) -> None:
@@ -101,7 +102,8 @@ def test_a_killed_server_that_nobody_has_collected_is_no_obstacle(server: Embedd
         time.sleep(0.002)
     again.start()
     try:
-        assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        found = procfs.stat(pid)
+        assert found is not None and not found.runs
         assert ask(again, "SELECT count(*) FROM kept") == [(0,)]
     finally:
         again.stop()
@@ -218,15 +220,12 @@ def test_a_missing_wheel_is_named_with_the_command(monkeypatch: pytest.MonkeyPat
 
 def _makers(server: EmbeddedPostgres) -> list[int]:
     """The initdb that makes the server's cluster."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"initdb") and str(server.data).encode() in words:
-            found.append(int(entry.name))
-    return found
+    commands = {pid: procfs.command(pid) for pid in procfs.pids()}
+    return [
+        pid
+        for pid, words in commands.items()
+        if words and words[0].endswith("initdb") and str(server.data) in words
+    ]
 
 
 def _unattached() -> set[int]:

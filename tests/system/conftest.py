@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.testing.plugin import labs, nm_home, require_backend
-from tests.integration.conftest import nm
+from tests.integration.conftest import home, nm
 
-__all__ = ["labs", "nm", "nm_home"]
+__all__ = ["home", "labs", "nm", "nm_home"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from orchestrator.lab import Lab
 from orchestrator.settings import load_controller, load_node
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
+from tests.integration.conftest import shared_lab
 
 PAIR = "name: pair\ntopology: {type: line, n_nodes: 2}\n"
 TAKEN = PAIR.replace("pair", "taken")
@@ -43,14 +44,7 @@ env; cat /proc/mounts; find / -xdev -name '*.toml' -exec cat {} +
 """
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One lab for all tests that only look."""
-    labs = Labs(Home(tmp_path_factory.mktemp("closed") / "nm"))
-    try:
-        yield labs.up(PAIR, backend="docker", timeout=180)
-    finally:
-        labs.end()
+lab = shared_lab(PAIR, backend="docker", timeout=180)
 
 
 def secrets_of(lab: Lab) -> set[str]:

@@ -12,16 +12,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from orchestrator.deploy.home import Home
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab, Node
-from orchestrator.testing.plugin import Labs
-from tests.integration.conftest import ROOT
+from tests.integration.conftest import ROOT, shared_lab
 from tests.integration.services import checked
 
 LIMIT_S = 60.0
@@ -64,14 +59,7 @@ def sender(ctx):
 """
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One lab for all programs of this file."""
-    labs = Labs(Home(tmp_path_factory.mktemp("programs") / "nm"))
-    try:
-        yield labs.up(TOPOLOGY, backend="docker", timeout=180)
-    finally:
-        labs.end()
+lab = shared_lab(TOPOLOGY, backend="docker", timeout=180)
 
 
 def run(node: Node, *argv: object, user: str | None = None, stdin: bytes | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,22 +9,13 @@ import pytest
 from orchestrator.deploy.home import Home
 from orchestrator.errors import HostNotFit
 from orchestrator.lab import Lab
-from orchestrator.testing.plugin import Labs
+from tests.integration.conftest import shared_lab
 from tests.integration.started import CLEAN, descriptors, hostile, signals, write_scenario
 
 PAIR = "name: starting\ntopology: {type: line, n_nodes: 2}\n"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("home") / "nm")
-
-
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[Lab]:
-    labs = Labs(home)
-    yield labs.up(PAIR, backend="docker")
-    labs.end()
+lab = shared_lab(PAIR, backend="docker")
 
 
 def test_exec_and_shell(home: Home, lab: Lab) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.processes import ProcessId, identify
 from orchestrator.errors import StartFailed
+from orchestrator.procfs import ProcessId, identify
 from orchestrator.store.embedded import EmbeddedPostgres
 
 

@@ -21,16 +21,18 @@ import signal
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
+from orchestrator import procfs
 from orchestrator.deploy import logfiles, processes, supervision, termination
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, FailedPart, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import offload_of, processes_inside
 from orchestrator.deploy.native import database
 from orchestrator.deploy.node_command import native_command
-from orchestrator.deploy.processes import LabelledProcess, ProcessId
+from orchestrator.deploy.processes import LabelledProcess
 from orchestrator.deploy.state import LabState, write
 from orchestrator.deploy.threads import run_to_completion
 from orchestrator.errors import StartFailed
+from orchestrator.procfs import ProcessId
 from orchestrator.supervisor.files import VARIABLE
 
 GRACE_S = 8.0
@@ -143,12 +145,7 @@ class NativeHost:
         ended = [process for role, process in state.parts.items() if role in parts]
         left = await asyncio.to_thread(processes.end, ended, REPLACED_S)
         if left:
-            raise StartFailed(
-                f"process {left[0].pid} of lab {directory.name} does not work and cannot be ended",
-                id="start.stuck",
-                found=str(left[0].pid),
-                hint="it is stuck in the kernel, or another user's",
-            )
+            raise processes.stuck(left[0], f"a part of lab {directory.name} that does not work")
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every process of the lab: those with its labels, and those inside its namespaces."""
@@ -246,15 +243,13 @@ def _stop_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
 
 async def _ended(process: ProcessId) -> None:
     loop = asyncio.get_running_loop()
-    try:
-        handle = os.pidfd_open(process.pid)
-    except OSError:
+    handle = procfs.open_pidfd(process)
+    if handle is None:
         return
     gone = asyncio.Event()
     loop.add_reader(handle, gone.set)
     try:
-        if process.alive():
-            await gone.wait()
+        await gone.wait()
     finally:
         loop.remove_reader(handle)
         os.close(handle)
