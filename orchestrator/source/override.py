@@ -75,8 +75,9 @@ def _put(here: Value, path: list[str], value: Value, problems: Problems) -> None
         if here.data is None:
             here.data = {}
         if here.mapping is None:
-            message = f"`{above}` is {here.describe()} and has no keys"
-            problems.add(message, "set.path", value.place, found=above)
+            problems.add(
+                f"`{above}` is {here.describe()} and has no keys", "set.path", value.place, found=above
+            )
             return
         if last or part not in here.mapping:
             here.mapping[part] = value if last else Value({}, value.place)
