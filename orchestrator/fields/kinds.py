@@ -57,7 +57,7 @@ class Kind(ABC):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Integer(Kind):
     """A whole number within bounds; an exponent or a fraction does not make one."""
 
@@ -82,7 +82,7 @@ class Integer(Kind):
         return shown
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Number(Kind):
     """A number, whole or not, within bounds."""
 
@@ -118,7 +118,7 @@ class Boolean(Kind):
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Text(Kind):
     """Text, if need be of a certain form.
 
@@ -197,7 +197,7 @@ class Choice(Kind):
         return {"enum": list(self._words)}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Unit(Kind):
     """A value with a unit.
 
