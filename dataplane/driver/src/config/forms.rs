@@ -1,12 +1,50 @@
-//! Parse values of a settings file: addresses, sizes, durations.
+//! Parse values of a settings file: addresses, names, words.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{LinkProtocol, OffloadMode, TtlSetting};
 
 pub fn only(text: &str, supported: &str) -> Result<String, String> {
     if text == supported {
         Ok(text.to_owned())
     } else {
         Err(format!("`{supported}`, the only one supported"))
+    }
+}
+
+pub fn parse_offload(text: &str) -> Result<OffloadMode, String> {
+    match text {
+        "auto" => Ok(OffloadMode::Auto),
+        "off" => Ok(OffloadMode::Off),
+        _ => Err("`auto` or `off`".to_owned()),
+    }
+}
+
+pub fn parse_protocol(text: &str) -> Result<LinkProtocol, String> {
+    match text {
+        "auto" => Ok(LinkProtocol::Auto),
+        "unix" => Ok(LinkProtocol::Unix),
+        "tcp" => Ok(LinkProtocol::Tcp),
+        _ => Err("`auto`, `unix` or `tcp`".to_owned()),
+    }
+}
+
+pub fn parse_ttl(text: &str) -> Result<TtlSetting, String> {
+    match text {
+        "uniform" => Ok(TtlSetting::Uniform),
+        "pipe" => Ok(TtlSetting::Pipe),
+        _ => Err("`uniform` or `pipe`".to_owned()),
+    }
+}
+
+/// The node's address on its private network; `None` determines it automatically.
+pub fn parse_own_address(text: &str) -> Result<Option<IpAddr>, String> {
+    match text {
+        "" | "auto" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| "`auto` or an address".to_owned()),
     }
 }
 

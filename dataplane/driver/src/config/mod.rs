@@ -17,7 +17,10 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
-use forms::{only, parse_controller, parse_interface, parse_mask, public_address};
+use forms::{
+    only, parse_controller, parse_interface, parse_mask, parse_offload, parse_own_address,
+    parse_protocol, parse_ttl, public_address,
+};
 pub use nearest::nearest;
 use reader::{position, Reader};
 
@@ -202,114 +205,95 @@ impl NodeSettings {
 }
 
 /// Reads every key of the root table; `None` means that a problem was recorded.
+///
+/// A key that was not read counts as unknown, so nothing returns before all of them were: keys that may be refused
+/// are read first, and `?` comes last.
 fn read_root(
     root: &mut Reader<'_>,
     path: &Path,
     lossless: LosslessSettings,
 ) -> Option<NodeSettings> {
     let node_id = root.integer("node_id", None, 1..=u32::MAX);
-    let base_addr = root.form("base_addr", Some("10.0.0.0"), IPV4);
-    let net_mask = root.parsed("net_mask", Some("255.255.0.0"), parse_mask);
-    let local_address = root.parsed("local_address", Some(""), |text| match text {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| IPV4.to_owned()),
-    });
-    let name = root.string("name", Some(""));
-    let lab = root.string("lab", Some(""));
-    let seed = root.integer("seed", Some(0u64), 0..=i64::MAX as u64);
-    let external = root.boolean("external", false);
+    let addresses = read_addresses(root, node_id);
     let controller_addr = root.parsed("controller_addr", None, parse_controller);
-    let controller_token = Secret(root.string("controller_token", Some("")));
-    let controller_connect_timeout = millis(root, "controller_connect_timeout_ms", 5_000);
-    let private_network_name = root.string("private_network_name", Some(""));
-    let private_network_interface = root.string("private_network_interface", Some(""));
-    let private_network_addr =
-        root.parsed("private_network_addr", Some("auto"), |text| match text {
-            "" | "auto" => Ok(None),
-            text => text
-                .parse()
-                .map(Some)
-                .map_err(|_| "`auto` or an address".to_owned()),
-        });
-    let private_network_port = root.integer("private_network_port", Some(0u16), 0..=u16::MAX);
-    let public_network_addr = root.string("public_network_addr", Some(""));
-    let public_network_port = root.integer("public_network_port", Some(0u16), 0..=u16::MAX);
-    let public_network_addr = public_address(&public_network_addr, public_network_port)
-        .map_err(|message| root.refuse_value("public_network_addr", message))
-        .ok();
+    let private_network_addr = root.parsed("private_network_addr", Some("auto"), parse_own_address);
+    let public_network_addr = read_public_address(root);
     let tun_interface_name = root.parsed("tun_interface_name", Some("utun"), parse_interface);
-    let mtu = root.integer("mtu", Some(1500u16), MIN_MTU..=u16::MAX);
-    let enable_local_interface = root.boolean("enable_local_interface", true);
-    let num_tun_queues = root.integer("num_tun_queues", Some(1u16), 1..=256);
-    let offload = root.parsed("offload", Some("auto"), |text| match text {
-        "auto" => Ok(OffloadMode::Auto),
-        "off" => Ok(OffloadMode::Off),
-        _ => Err("`auto` or `off`".to_owned()),
-    });
-    let tun_device = PathBuf::from(root.string("tun_device", Some("/dev/net/tun")));
-    let network_namespace =
-        Some(root.string("network_namespace", Some(""))).filter(|text| !text.is_empty());
-    let channel_capacity = root.integer("channel_capacity", Some(1_000u32), 1..=16_777_216);
-    let channel_backpressure = root.boolean("channel_backpressure", false);
-    let protocol = root.parsed("protocol", Some("auto"), |text| match text {
-        "auto" => Ok(LinkProtocol::Auto),
-        "unix" => Ok(LinkProtocol::Unix),
-        "tcp" => Ok(LinkProtocol::Tcp),
-        _ => Err("`auto`, `unix` or `tcp`".to_owned()),
-    });
-    let link_directory =
-        Some(root.string("link_directory", Some(""))).filter(|text| !text.is_empty());
+    let offload = root.parsed("offload", Some("auto"), parse_offload);
+    let protocol = root.parsed("protocol", Some("auto"), parse_protocol);
     let operating_mode = root.parsed("operating_mode", Some("normal"), |text| {
         only(text, "normal")
     });
-    let ttl_mode = root.parsed("ttl_mode", Some("uniform"), |text| match text {
-        "uniform" => Ok(TtlSetting::Uniform),
-        "pipe" => Ok(TtlSetting::Pipe),
-        _ => Err("`uniform` or `pipe`".to_owned()),
-    });
-    let user_space_client_port =
-        root.integer("user_space_client_port", Some(45_535u16), 1..=u16::MAX);
-    let user_space_server_port =
-        root.integer("user_space_server_port", Some(8_888u16), 1..=u16::MAX);
-    let restart_on_disconnect = root.boolean("restart_on_disconnect", true);
-    let (base_addr, net_mask): (Ipv4Addr, Ipv4Addr) = (base_addr?, net_mask?);
-    let local_address = own_address(root, node_id, base_addr, net_mask, local_address?)?;
+    let ttl_mode = root.parsed("ttl_mode", Some("uniform"), parse_ttl);
     Some(NodeSettings {
         path: path.to_owned(),
         node_id,
-        name,
-        lab,
-        seed,
-        external,
+        name: root.string("name", Some("")),
+        lab: root.string("lab", Some("")),
+        seed: root.integer("seed", Some(0u64), 0..=i64::MAX as u64),
+        external: root.boolean("external", false),
+        controller_token: Secret(root.string("controller_token", Some(""))),
+        controller_connect_timeout: millis(root, "controller_connect_timeout_ms", 5_000),
+        private_network_name: root.string("private_network_name", Some("")),
+        private_network_interface: root.string("private_network_interface", Some("")),
+        private_network_port: root.integer("private_network_port", Some(0u16), 0..=u16::MAX),
+        mtu: root.integer("mtu", Some(1500u16), MIN_MTU..=u16::MAX),
+        enable_local_interface: root.boolean("enable_local_interface", true),
+        num_tun_queues: root.integer("num_tun_queues", Some(1u16), 1..=256),
+        tun_device: PathBuf::from(root.string("tun_device", Some("/dev/net/tun"))),
+        network_namespace: read_path(root, "network_namespace"),
+        channel_capacity: root.integer("channel_capacity", Some(1_000u32), 1..=16_777_216) as usize,
+        channel_backpressure: root.boolean("channel_backpressure", false),
+        link_directory: read_path(root, "link_directory"),
+        user_space_client_port: root.integer("user_space_client_port", Some(45_535), 1..=u16::MAX),
+        user_space_server_port: root.integer("user_space_server_port", Some(8_888), 1..=u16::MAX),
+        restart_on_disconnect: root.boolean("restart_on_disconnect", true),
+        lossless,
         controller_addr: controller_addr?,
-        controller_token,
-        controller_connect_timeout,
-        private_network_name,
-        private_network_interface,
         private_network_addr: private_network_addr?,
-        private_network_port,
         public_network_addr: public_network_addr?,
         tun_interface_name: tun_interface_name?,
-        mtu,
-        enable_local_interface,
-        num_tun_queues,
         offload: offload?,
-        tun_device,
-        network_namespace: network_namespace.map(PathBuf::from),
-        channel_capacity: channel_capacity as usize,
-        channel_backpressure,
         protocol: protocol?,
-        link_directory: link_directory.map(PathBuf::from),
         operating_mode: operating_mode?,
         ttl_mode: ttl_mode?,
-        user_space_client_port,
-        user_space_server_port,
-        local_address,
-        net_mask,
-        base_addr,
-        restart_on_disconnect,
-        lossless,
+        local_address: addresses?.own,
+        base_addr: addresses?.base,
+        net_mask: addresses?.mask,
     })
+}
+
+#[derive(Clone, Copy)]
+struct Addresses {
+    own: Ipv4Addr,
+    base: Ipv4Addr,
+    mask: Ipv4Addr,
+}
+
+fn read_addresses(root: &mut Reader<'_>, node_id: u32) -> Option<Addresses> {
+    let base = root.form("base_addr", Some("10.0.0.0"), IPV4);
+    let mask = root.parsed("net_mask", Some("255.255.0.0"), parse_mask);
+    let given = root.parsed("local_address", Some(""), |text| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| IPV4.to_owned()),
+    });
+    let (base, mask) = (base?, mask?);
+    let own = own_address(root, node_id, base, mask, given?)?;
+    Some(Addresses { own, base, mask })
+}
+
+fn read_public_address(root: &mut Reader<'_>) -> Option<String> {
+    let address = root.string("public_network_addr", Some(""));
+    let port = root.integer("public_network_port", Some(0u16), 0..=u16::MAX);
+    public_address(&address, port)
+        .map_err(|message| root.refuse_value("public_network_addr", message))
+        .ok()
+}
+
+/// A path; `None` if the key is absent or empty.
+fn read_path(root: &mut Reader<'_>, key: &'static str) -> Option<PathBuf> {
+    let text = root.string(key, Some(""));
+    (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
 const IPV4: &str = "an IPv4 address";
