@@ -43,8 +43,8 @@ _DURATIONS = {
     "h": Fraction(3_600_000_000),
     "ns": Fraction(1, 1000),
 }
-_PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_PREFIXES = _DECIMAL | {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _NUMBER = re.compile(r"([+-]?(?:\d[\d_]*)(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(.*)", re.DOTALL)
 
 
@@ -125,7 +125,7 @@ def parse_duration(value: Scalar) -> Duration:
         if number == 0:
             return Duration(0)
         raise _no_unit(value, what, f"write `{_show(value)} ms` or `{_show(value)} s`")
-    factor = _DURATIONS.get(unit) or _DURATIONS.get(unit.lower())
+    factor = _DURATIONS.get(unit.lower())
     if factor is None:
         raise _unknown_unit(value, unit, what, "time", ("us", "ms", "s", "min", "h"))
     return Duration(_whole(value, number * factor, what, "microseconds"))
@@ -191,15 +191,11 @@ def parse_limit(value: Scalar) -> Limit:
     number, unit = _split(value, what)
     if not unit:
         raise _no_unit(value, what, f"write `{_show(value)} packets` or `{_show(value)} B`")
-    if unit.lower() in ("packet", "packets"):
-        count = _whole(value, number, what, "packets")
-        limit = Limit(packets=count)
-    else:
-        factor = _size_factor(unit)
-        if factor is None:
-            raise _unknown_unit(value, unit, what, "size", ("packets", "B", "KB", "MB", "KiB", "MiB"))
-        count = _whole(value, number * factor, what, "bytes")
-        limit = Limit(bytes=count)
+    packets = unit.lower() in ("packet", "packets")
+    factor = 1 if packets else _size_factor(unit)
+    if factor is None:
+        raise _unknown_unit(value, unit, what, "size", ("packets", "B", "KB", "MB", "KiB", "MiB"))
+    count = _whole(value, number * factor, what, "packets" if packets else "bytes")
     if count == 0:
         raise UnitInvalid(
             _show(value),
@@ -207,14 +203,13 @@ def parse_limit(value: Scalar) -> Limit:
             expected=what,
             hint="leave the limit out, or write at least `1 packet`",
         )
-    return limit
+    return Limit(packets=count) if packets else Limit(bytes=count)
 
 
 def parse_fraction(value: Scalar) -> float:
     """Read a probability: `0.1 %`, or a number with a point between 0 and 1 such as `0.001`.
 
-    A bare `1` could mean one per cent or everything, so it is
-    refused.
+    A bare `1` could mean one per cent or everything, so it is refused.
 
     Raises:
         UnitInvalid: The value is no probability.
@@ -226,7 +221,9 @@ def parse_fraction(value: Scalar) -> float:
         raise _unknown_unit(value, unit, what, "probability", ("%",))
     fraction = number / 100 if unit == "%" else number
     if not 0 <= fraction <= 1:
-        hint = f"write `{shown}%` or `{_decimal(number / 100)}`" if not unit and 0 <= number <= 100 else None
+        hint = (
+            f"write `{shown}%` or `{float(number / 100):.12g}`" if not unit and 0 <= number <= 100 else None
+        )
         raise UnitInvalid(shown, "a probability lies between 0 and 1", expected=what, hint=hint)
     if not unit and number == 1:
         raise UnitInvalid(
@@ -270,7 +267,7 @@ def _rate_factor(unit: str) -> int | None:
             continue
         if len(name) == 1 and not per_second:
             return None  # `100 Mb` and `100 MB` look like sizes
-        prefix = _prefix(body[: -len(name)])
+        prefix = _PREFIXES.get(body[: -len(name)].lower())
         return None if prefix is None else bits * prefix
     return None
 
@@ -279,12 +276,7 @@ def _size_factor(unit: str) -> int | None:
     body = unit.strip()
     if body.lower() in ("", "byte", "bytes"):
         return 1
-    return _prefix(body[:-1]) if body.endswith("B") else None
-
-
-def _prefix(text: str) -> int | None:
-    folded = text.lower()
-    return _PREFIXES.get(folded) or _BINARY.get(folded)
+    return _PREFIXES.get(body[:-1].lower()) if body.endswith("B") else None
 
 
 def _unknown_unit(value: Scalar, unit: str, what: str, kind: str, known: tuple[str, ...]) -> UnitInvalid:
@@ -300,10 +292,6 @@ def _no_unit(value: Scalar, what: str, hint: str) -> UnitInvalid:
 def _show(value: Scalar) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:60] + "…"
-
-
-def _decimal(number: Fraction) -> str:
-    return f"{float(number):.12g}"
 
 
 def _shortest(amount: int, units: tuple[tuple[str, int], ...], *, zero: str) -> str:

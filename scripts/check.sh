@@ -27,6 +27,7 @@ step "ruff format" "$bin/ruff" format --check --quiet .
 step "mypy" "$bin/mypy"
 step "layers" "$bin/lint-imports" --config tests/architecture/importlinter.ini --no-cache
 step "rust modules" "$bin/python" -m scripts.rust_cycles
+step "import cycles" "$bin/python" -m scripts.import_cycles
 step "words" "$bin/python" -m scripts.words
 step "stubs" "$bin/stubtest" nextmini_py --allowlist tests/architecture/stubtest_allowlist.txt
 step "workflows" "$bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.impairment import LinkSpec
-    from orchestrator.lab import LabStatus, LinkInfo, UpResult
+    from orchestrator.lab import Lab, LabStatus, LinkInfo, UpResult
     from orchestrator.lab.down import DownResult
 
 
@@ -93,6 +93,12 @@ def up(
             progress=say,
         )
         interrupts.ignore_signals()  # the lab is up: a later signal must not change the exit code
+    _say_what_is_up(running, timings)
+    if output is Output.json:
+        emit(running.status().as_json())
+
+
+def _say_what_is_up(running: Lab, timings: bool) -> None:
     result = running.result
     assert result is not None, "this object brought it up"
     notify(_up_sentence(result))
@@ -102,8 +108,6 @@ def up(
     if timings:
         for step, seconds in result.timings.items():
             notify(f"  {step:<8} {seconds:7.3f} s")
-    if output is Output.json:
-        emit(running.status().as_json())
 
 
 def down(

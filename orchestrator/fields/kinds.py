@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, TypeVar
 
 from orchestrator.errors import UnitInvalid, nearest, quoted
 from orchestrator.source import Problems, Value
@@ -22,11 +23,13 @@ __all__ = [
     "ListOf",
     "MapOf",
     "Number",
-    "OneOf",
     "Text",
     "Unit",
     "UnitOrNone",
+    "printable",
 ]
+
+_Read = TypeVar("_Read")
 
 
 class Kind(ABC):
@@ -54,73 +57,48 @@ class Kind(ABC):
         )
 
 
+@dataclass(eq=False, repr=False)
 class Integer(Kind):
     """A whole number within bounds; an exponent or a fraction does not make one."""
 
-    def __init__(
-        self,
-        least: int = 0,
-        most: int = 2**63 - 1,
-        expected: str = "a whole number",
-        *,
-        hint: str | None = None,
-    ) -> None:
-        self._least, self._most, self._hint = least, most, hint
-        self.expected = expected
+    least: int = 0
+    most: int = 2**63 - 1
+    expected: str = "a whole number"
+    _: KW_ONLY
+    hint: str | None = None
 
     def read(self, value: Value, name: str, problems: Problems) -> int | None:
         number = value.data
         if isinstance(number, bool) or not isinstance(number, int):
-            self.wrong(value, name, problems, self._hint)
+            self.wrong(value, name, problems, self.hint)
             return None
-        if not self._least <= number <= self._most:
-            bound = (
-                f"at least {self._least} is needed" if number < self._least else f"at most {self._most} fits"
-            )
-            problems.add(
-                f"{name} is `{number}`, but {bound}",
-                "range",
-                value.place,
-                found=str(number),
-                expected=f"{self.expected} from {self._least} to {self._most}",
-            )
-            return None
-        return number
+        expected = f"{self.expected} from {self.least} to {self.most}"
+        return _within(self.least, self.most, number, value, name, problems, expected)
 
     def schema(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"type": "integer", "minimum": self._least}
-        if self._most < 2**63 - 1:
-            shown["maximum"] = self._most
+        shown: dict[str, Any] = {"type": "integer", "minimum": self.least}
+        if self.most < 2**63 - 1:
+            shown["maximum"] = self.most
         return shown
 
 
+@dataclass(eq=False, repr=False)
 class Number(Kind):
     """A number, whole or not, within bounds."""
 
-    expected = "a number"
-
-    def __init__(self, least: float | None = None, most: float | None = None) -> None:
-        self._least, self._most = least, most
+    least: float
+    most: float
+    expected: str = "a number"
 
     def read(self, value: Value, name: str, problems: Problems) -> float | None:
         number = value.data
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             self.wrong(value, name, problems)
             return None
-        low = self._least is not None and number < self._least
-        if low or (self._most is not None and number > self._most):
-            bound = f"at least {self._least} is needed" if low else f"at most {self._most} fits"
-            problems.add(f"{name} is `{number}`, but {bound}", "range", value.place, found=str(number))
-            return None
-        return number
+        return _within(self.least, self.most, number, value, name, problems)
 
     def schema(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"type": "number"}
-        if self._least is not None:
-            shown["minimum"] = self._least
-        if self._most is not None:
-            shown["maximum"] = self._most
-        return shown
+        return {"type": "number", "minimum": self.least, "maximum": self.most}
 
 
 class Boolean(Kind):
@@ -140,10 +118,11 @@ class Boolean(Kind):
         return {"type": "boolean"}
 
 
+@dataclass(eq=False, repr=False)
 class Text(Kind):
     """Text, if need be of a certain form.
 
-    Args:
+    Attributes:
         pattern: A regular expression for the whole text.
         expected: What the form is called in messages.
         numbers: Whether a bare number or truth value is taken as the text it was written as.
@@ -151,45 +130,35 @@ class Text(Kind):
         most: The largest length.
     """
 
-    def __init__(
-        self,
-        pattern: str | None = None,
-        expected: str = "text",
-        *,
-        numbers: bool = False,
-        hint: str | None = None,
-        most: int = 1000,
-    ) -> None:
-        self._pattern = re.compile(pattern) if pattern else None
-        self._numbers = numbers
-        self._hint = hint
-        self._most = most
-        self.expected = expected
+    pattern: str | None = None
+    expected: str = "text"
+    _: KW_ONLY
+    numbers: bool = False
+    hint: str | None = None
+    most: int = 1000
 
     def read(self, value: Value, name: str, problems: Problems) -> str | None:
-        text = value.data
-        if self._numbers and isinstance(text, (int, float, bool)):
-            text = value.text
+        text = value.text if self.numbers and isinstance(value.data, (int, float)) else value.data
         if not isinstance(text, str):
             self.wrong(value, name, problems, "put it in quotes" if value.data is not None else None)
             return None
-        bad_form = self._pattern is not None and self._pattern.fullmatch(text) is None
-        if bad_form or len(text) > self._most or not text.isprintable():
-            problems.add(
-                f"{name} is `{_printable(text)}`, but {self.expected} is expected",
-                "form",
-                value.place,
-                found=_printable(text),
-                expected=self.expected,
-                hint=self._hint,
-            )
-            return None
-        return text
+        fits = self.pattern is None or re.fullmatch(self.pattern, text) is not None
+        if fits and len(text) <= self.most and text.isprintable():
+            return text
+        problems.add(
+            f"{name} is `{printable(text)}`, but {self.expected} is expected",
+            "form",
+            value.place,
+            found=printable(text),
+            expected=self.expected,
+            hint=self.hint,
+        )
+        return None
 
     def schema(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"type": ["string", "number", "boolean"] if self._numbers else "string"}
-        if self._pattern:
-            shown["pattern"] = f"^(?:{self._pattern.pattern})$"
+        shown: dict[str, Any] = {"type": ["string", "number", "boolean"] if self.numbers else "string"}
+        if self.pattern:
+            shown["pattern"] = f"^(?:{self.pattern})$"
         return shown
 
 
@@ -228,10 +197,11 @@ class Choice(Kind):
         return {"enum": list(self._words)}
 
 
+@dataclass(eq=False, repr=False)
 class Unit(Kind):
     """A value with a unit.
 
-    Args:
+    Attributes:
         parse: One of the readers in `units`.
         expected: What it is called in messages.
         pattern: For editors only: roughly what is accepted.
@@ -240,21 +210,13 @@ class Unit(Kind):
         most: The largest value, as `parse` returns it.
     """
 
-    def __init__(
-        self,
-        parse: Callable[[str | int | float], Any],
-        expected: str,
-        *,
-        pattern: str,
-        examples: tuple[str, ...] = (),
-        least: Any = None,
-        most: Any = None,
-    ) -> None:
-        self._parse = parse
-        self._least, self._most = least, most
-        self._pattern = pattern
-        self._examples = examples
-        self.expected = expected
+    parse: Callable[[str], Any]
+    expected: str
+    _: KW_ONLY
+    pattern: str
+    examples: tuple[str, ...] = ()
+    least: Any = None
+    most: Any = None
 
     def read(self, value: Value, name: str, problems: Problems) -> Any | None:
         data = value.data
@@ -263,10 +225,10 @@ class Unit(Kind):
             return None
         try:
             # The text as written, so that `0.1` reaches the exact reader and not a float near it.
-            parsed = self._parse(value.text if isinstance(data, (int, float)) else data)
+            parsed = self.parse(data if isinstance(data, str) else value.text)
         except UnitInvalid as error:
             problems.add(
-                f"{name} is `{_printable(value.text)}`, but {error.reason}",
+                f"{name} is `{printable(value.text)}`, but {error.reason}",
                 "unit",
                 value.place,
                 found=error.found,
@@ -274,32 +236,23 @@ class Unit(Kind):
                 hint=error.hint,
             )
             return None
-        low = self._least is not None and parsed < self._least
-        if low or (self._most is not None and parsed > self._most):
-            bound = f"at least {self._least} is needed" if low else f"at most {self._most} fits"
-            problems.add(f"{name} is `{value.text}`, but {bound}", "range", value.place, found=value.text)
-            return None
-        return parsed
+        return _within(self.least, self.most, parsed, value, name, problems)
 
     def schema(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"type": ["string", "number"], "pattern": self._pattern}
-        if self._examples:
-            shown["examples"] = list(self._examples)
+        shown: dict[str, Any] = {"type": ["string", "number"], "pattern": self.pattern}
+        if self.examples:
+            shown["examples"] = list(self.examples)
         return shown
 
 
 class UnitOrNone(Unit):
     """A value with a unit, or the word `none`, which takes away what a default gave."""
 
-    NONE = "none"
-
     def read(self, value: Value, name: str, problems: Problems) -> Any | None:
-        if value.data == self.NONE:
-            return self.NONE
-        return super().read(value, name, problems)
+        return "none" if value.data == "none" else super().read(value, name, problems)
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [super().schema(), {"const": self.NONE}]}
+        return {"anyOf": [super().schema(), {"const": "none"}]}
 
 
 class ListOf(Kind):
@@ -354,10 +307,10 @@ class MapOf(Kind):
         for key, below in value.mapping.items():
             if self._key.fullmatch(key) is None:
                 problems.add(
-                    f"`{_printable(key)}` in {name} is not {self._key_expected}",
+                    f"`{printable(key)}` in {name} is not {self._key_expected}",
                     "form",
                     value.key_place(key),
-                    found=_printable(key),
+                    found=printable(key),
                     expected=self._key_expected,
                 )
                 continue
@@ -375,43 +328,6 @@ class MapOf(Kind):
         }
 
 
-class OneOf(Kind):
-    """One of several kinds, told apart by the shape of the value.
-
-    Args:
-        expected: What the value is called in messages.
-        scalar: The kind for single values.
-        sequence: The kind for lists.
-        mapping: The kind for mappings.
-    """
-
-    def __init__(
-        self,
-        expected: str,
-        *,
-        scalar: Kind | None = None,
-        sequence: Kind | None = None,
-        mapping: Kind | None = None,
-    ) -> None:
-        self.expected = expected
-        self._scalar, self._sequence, self._mapping = scalar, sequence, mapping
-
-    def read(self, value: Value, name: str, problems: Problems) -> Any | None:
-        kind = self._scalar
-        if value.sequence is not None:
-            kind = self._sequence
-        elif value.mapping is not None:
-            kind = self._mapping
-        if kind is None or value.data is None:
-            self.wrong(value, name, problems)
-            return None
-        return kind.read(value, name, problems)
-
-    def schema(self) -> dict[str, Any]:
-        kinds = (self._scalar, self._sequence, self._mapping)
-        return {"anyOf": [kind.schema() for kind in kinds if kind is not None]}
-
-
 class Anything(Kind):
     """A value that is read elsewhere; returned unchanged, with its place."""
 
@@ -427,7 +343,25 @@ class Anything(Kind):
         return dict(self._schema)
 
 
-def _printable(text: str) -> str:
+def _within(
+    least: Any, most: Any, read: _Read, value: Value, name: str, problems: Problems, expected: str = ""
+) -> _Read | None:
+    """Return what was read, or None after noting that it is out of bounds; a bound may be None."""
+    low = least is not None and read < least
+    if not low and (most is None or read <= most):
+        return read
+    bound = f"at least {least} is needed" if low else f"at most {most} fits"
+    problems.add(
+        f"{name} is `{value.text}`, but {bound}",
+        "range",
+        value.place,
+        found=value.text,
+        expected=expected or None,
+    )
+    return None
+
+
+def printable(text: str) -> str:
     """Return text that is safe to show: control characters escaped, a long tail cut off."""
     shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
     return shown if len(shown) <= 60 else shown[:60] + "…"

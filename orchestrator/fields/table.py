@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import nearest_hint, quoted
-from orchestrator.fields.kinds import Kind
+from orchestrator.fields.kinds import Kind, printable
 from orchestrator.source import Problems, Value
 
 __all__ = ["Field", "Table"]
@@ -61,7 +61,7 @@ class Table(Kind):
     def read(self, value: Value, name: str, problems: Problems) -> dict[str, Any] | None:
         """Return the keys that are there and can be read."""
         if value.mapping is None:
-            self.wrong(value, name, problems, self._shape_hint())
+            self.wrong(value, name, problems, f"known keys are {quoted(self.fields)}")
             return None
         read: dict[str, Any] = {}
         for key, below in value.mapping.items():
@@ -130,15 +130,11 @@ class Table(Kind):
             hint = "text with a comma or a colon in it needs quotes"
         if hint is None:
             hint = nearest_hint(key, self.fields, otherwise=f"known keys are {quoted(self.fields)}")
-        shown = key if key.isprintable() else key.encode("unicode_escape").decode("ascii")
         problems.add(
-            f"unknown key `{shown[:60]}` in {self.name}",
+            f"unknown key `{printable(key)}` in {self.name}",
             "unknown-key",
             place,
-            found=shown[:60],
+            found=printable(key),
             expected=quoted(self.fields),
             hint=hint,
         )
-
-    def _shape_hint(self) -> str:
-        return f"known keys are {quoted(self.fields)}"

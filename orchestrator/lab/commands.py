@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -107,6 +107,36 @@ async def run_in_node(
     Raises:
         UsageError: The time limit is no time.
     """
+    _check_limit(timeout_s)
+    tag, with_input = secrets.token_hex(8), stdin is not None
+    command = host.command(directory, state, node, argv, stdin=with_input, user=user, tag=tag)
+    started = time.monotonic()
+    process = await _start(command, with_input=with_input)
+    out, err = Kept(), Kept()
+    streams = (
+        _collect(process.stdout, out, node, "stdout", on_line),
+        _collect(process.stderr, err, node, "stderr", on_line),
+        _feed(process.stdin, stdin),
+    )
+    try:
+        in_time = await _ends_in_time(timeout_s, process.wait(), *streams)
+    except BaseException:
+        await run_shielded(_end(process, host, directory, state, node, tag, user))
+        raise
+    if not in_time:
+        left = await _end(process, host, directory, state, node, tag, user)
+        _note_time_limit(f"{timeout_s:g} s", left, err, node, on_line)
+    return Completed(
+        node=node,
+        exit_code=_exit_code(process) if in_time else TIMED_OUT,
+        stdout=out.text(),
+        stderr=err.text(),
+        seconds=time.monotonic() - started,
+        cut_bytes=out.cut + err.cut,
+    )
+
+
+def _check_limit(timeout_s: float | None) -> None:
     if timeout_s is not None and not timeout_s > 0:
         raise UsageError(
             f"the time limit of the command is {timeout_s:g} s, but every command needs some time",
@@ -115,48 +145,40 @@ async def run_in_node(
             expected="seconds above 0",
             hint="without a limit a command may take as long as it likes",
         )
-    tag = secrets.token_hex(8)
-    command = host.command(directory, state, node, argv, stdin=stdin is not None, user=user, tag=tag)
-    started = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
+
+
+async def _start(command: Sequence[str], *, with_input: bool) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         *command,
-        stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if with_input else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    out, err = Kept(), Kept()
-    timed_out = False
+
+
+async def _ends_in_time(timeout_s: float | None, *parts: Coroutine[Any, Any, Any]) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
-            await asyncio.gather(
-                _collect(process.stdout, out, node, "stdout", on_line),
-                _collect(process.stderr, err, node, "stderr", on_line),
-                _feed(process.stdin, stdin),
-                process.wait(),
-            )
+            await asyncio.gather(*parts)
     except TimeoutError:
-        timed_out = True
-    except BaseException:
-        await run_shielded(_end(process, host, directory, state, node, tag, user))
-        raise
-    if timed_out:
-        left = await _end(process, host, directory, state, node, tag, user)
-        err.add(f"the command took longer than {timeout_s:g} s\n".encode())
-        if left:
-            err.add(f"it was ended, but these are left: {', '.join(left)}\n".encode())
-        if on_line is not None:
-            for line in err.text().splitlines():
-                on_line(node, "stderr", line)
+        return False
+    return True
+
+
+def _note_time_limit(limit: str, left: Sequence[str], err: Kept, node: int, on_line: OnLine | None) -> None:
+    err.add(f"the command took longer than {limit}\n".encode())
+    if left:
+        err.add(f"it was ended, but these are left: {', '.join(left)}\n".encode())
+    if on_line is not None:
+        for line in err.text().splitlines():
+            on_line(node, "stderr", line)
+
+
+def _exit_code(process: asyncio.subprocess.Process) -> int:
+    """Return the exit code as a shell gives it: 128 + n for signal n."""
     code = process.returncode if process.returncode is not None else 1
-    return Completed(
-        node=node,
-        exit_code=TIMED_OUT if timed_out else code if code >= 0 else 128 - code,
-        stdout=out.text(),
-        stderr=err.text(),
-        seconds=time.monotonic() - started,
-        cut_bytes=out.cut + err.cut,
-    )
+    return code if code >= 0 else 128 - code
 
 
 async def run_in_nodes(

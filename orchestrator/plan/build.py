@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
@@ -33,7 +33,7 @@ LINK_PORT = 8_080
 
 # Host ports of neighbours of external nodes when no free ones were searched, as for `nm render`.
 _LINK_PORTS_FROM = 18_080
-_CONNECT_SECONDS = 5.0  # to a controller that was there first
+_CONNECT_MS = 5_000  # to a controller that was there first
 _LAB = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -79,39 +79,20 @@ def build(
     Raises:
         UsageError: The lab's name, an external node or the subnet cannot be used.
     """
-    name = lab or topology.name
-    if not _LAB.fullmatch(name):
-        raise UsageError(
-            f"`{name}` cannot be a lab's name",
-            id="lab.name",
-            found=name,
-            expected="small letters, digits and `-`, at most 40",
-            hint="containers, networks and folders are named after it",
-        )
-    external_nodes = _with_external_nodes(topology, external)
-    keys = secrets or Secrets.generate()
+    name = _checked_name(lab or topology.name)
     docker = backend == "docker"
-    published = _published(external_nodes, link_ports or {}) if docker else {}
-    ttl = ttl_mode(external_nodes)
-    address = "controller" if docker else "127.0.0.1"
-    port = CONTROLLER_PORT if docker else controller_port
-    reach = f"ws://127.0.0.1:{controller_port}/control"
-    inside = f"ws://{address}:{port}/control"
-    nodes = tuple(
-        _node(
-            external_nodes,
-            node,
-            name,
-            keys,
-            reach if node.external or not docker else inside,
-            published,
-            docker,
-            tun_device,
-            ttl,
-            LINKS if docker and not node.external else "" if docker else link_directory,
-            ready_timeout,
-        )
-        for node in external_nodes.nodes.values()
+    marked = _with_external_nodes(topology, external)
+    shared = _Shared(
+        topology=marked,
+        lab=name,
+        backend=backend,
+        secrets=secrets or Secrets.generate(),
+        port=controller_port,
+        published=_published(marked, link_ports or {}) if docker else {},
+        ready_timeout_ms=_milliseconds(ready_timeout),
+        ttl=ttl_mode(marked),
+        tun_device=tun_device,
+        link_directory=link_directory,
     )
     plan = DeploymentPlan(
         lab=name,
@@ -119,19 +100,61 @@ def build(
         run_id=run_id,
         home=home,
         version=__version__,
-        topology=external_nodes,
-        nodes=nodes,
-        controller=_controller(
-            external_nodes, name, backend, port, keys, _database(db, docker, keys), published, ready_timeout
-        ),
-        hosts=_hosts(external_nodes),
-        buffers=buffer_sysctls(external_nodes),
-        secrets=keys,
-        controller_url=reach,
+        topology=marked,
+        nodes=tuple(_node(shared, node) for node in marked.nodes.values()),
+        controller=_controller(shared, db),
+        hosts=_hosts(marked),
+        buffers=buffer_sysctls(marked),
+        secrets=shared.secrets,
+        controller_url=shared.controller_url(inside=False),
         images=images or Images.of_version(__version__),
         restart=restart,
     )
-    return plan_containers(plan, subnet, controller_port, published) if docker else plan
+    return plan_containers(plan, subnet, controller_port, shared.published) if docker else plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What the plans of the nodes and of the controller have in common; see `build`.
+
+    Attributes:
+        topology: With the nodes of `external` marked.
+        port: Where a program on this machine reaches the controller.
+        published: Host ports of containers that a program outside has to reach, by node.
+    """
+
+    topology: Topology
+    lab: str
+    backend: str
+    secrets: Secrets
+    port: int
+    published: Mapping[int, int]
+    ready_timeout_ms: int
+    ttl: str
+    tun_device: str
+    link_directory: str
+
+    @property
+    def docker(self) -> bool:
+        return self.backend == "docker"
+
+    def controller_url(self, *, inside: bool) -> str:
+        """Return where the controller is reached, from inside its container network or from this machine."""
+        return (
+            f"ws://controller:{CONTROLLER_PORT}/control" if inside else f"ws://127.0.0.1:{self.port}/control"
+        )
+
+
+def _checked_name(name: str) -> str:
+    if _LAB.fullmatch(name):
+        return name
+    raise UsageError(
+        f"`{name}` cannot be a lab's name",
+        id="lab.name",
+        found=name,
+        expected="small letters, digits and `-`, at most 40",
+        hint="containers, networks and folders are named after it",
+    )
 
 
 def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topology:
@@ -162,40 +185,30 @@ def _published(topology: Topology, given: Mapping[int, int]) -> dict[int, int]:
     return {node: given.get(node, _LINK_PORTS_FROM + node) for node in sorted(beside - external_nodes)}
 
 
-def _database(given: Database | None, docker: bool, secrets: Secrets) -> Database:
-    if docker:
-        return Database(host=DATABASE_SOCKET, password=secrets.db_password)
-    return given or Database(password=secrets.db_password)
+def _database(given: Database | None, shared: _Shared) -> Database:
+    password = shared.secrets.db_password
+    if shared.docker:
+        return Database(host=DATABASE_SOCKET, password=password)
+    return given or Database(password=password)
 
 
-def _node(
-    topology: Topology,
-    node: Node,
-    lab: str,
-    secrets: Secrets,
-    controller: str,
-    published: Mapping[int, int],
-    docker: bool,
-    tun_device: str,
-    ttl: str,
-    links: str,
-    ready_timeout: float,
-) -> NodePlan:
+def _node(shared: _Shared, node: Node) -> NodePlan:
+    topology, docker = shared.topology, shared.docker
     contained = docker and not node.external
-    port = published.get(node.id, 0)
+    port = shared.published.get(node.id, 0)
     return NodePlan(
         node_id=node.id,
         name=node.name,
-        lab=lab,
+        lab=shared.lab,
         seed=topology.seed,
         external=node.external,
-        controller_addr=controller,
-        controller_token=node_token(secrets.node_key, node.id),
+        controller_addr=shared.controller_url(inside=contained),
+        controller_token=node_token(shared.secrets.node_key, node.id),
         # All parts of a lab start at once, and the controller may be the last.
-        controller_connect_timeout_ms=_milliseconds(_CONNECT_SECONDS if node.external else ready_timeout),
+        controller_connect_timeout_ms=_CONNECT_MS if node.external else shared.ready_timeout_ms,
         # Nodes under one name reach each other at private addresses; an external node outside the containers
         # cannot.
-        private_network_name=f"nm-{lab}" if contained or not docker else f"host-{lab}",
+        private_network_name=f"nm-{shared.lab}" if contained or not docker else f"host-{shared.lab}",
         private_network_interface="eth0" if contained else "lo",
         private_network_addr="auto" if contained else "127.0.0.1",
         private_network_port=LINK_PORT if contained else 0,
@@ -207,13 +220,13 @@ def _node(
         enable_local_interface=not node.external,
         num_tun_queues=node.num_tun_queues,
         offload=node.offload,
-        tun_device="/dev/net/tun" if contained else tun_device,
+        tun_device="/dev/net/tun" if contained else shared.tun_device,
         channel_capacity=node.channel_capacity,
         channel_backpressure=node.channel_backpressure,
         protocol=topology.transport,
-        link_directory=links,
+        link_directory=LINKS if contained else "" if docker else shared.link_directory,
         operating_mode=node.operating_mode,
-        ttl_mode=ttl,
+        ttl_mode=shared.ttl,
         user_space_client_port=45_535,
         user_space_server_port=8_888,
         local_address=topology.address(node.id),
@@ -230,24 +243,16 @@ def _node(
     )
 
 
-def _controller(
-    topology: Topology,
-    lab: str,
-    backend: str,
-    port: int,
-    secrets: Secrets,
-    db: Database,
-    published: Mapping[int, int],
-    ready_timeout: float,
-) -> ControllerPlan:
+def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
+    topology, secrets = shared.topology, shared.secrets
     return ControllerPlan(
-        lab=lab,
+        lab=shared.lab,
         seed=topology.seed,
-        backend=backend,
+        backend=shared.backend,
         # Inside a container every address is the container's own; what the outside sees is decided by
         # `ports`.
-        host="0.0.0.0" if backend == "docker" else "127.0.0.1",
-        port=port,
+        host="0.0.0.0" if shared.docker else "127.0.0.1",
+        port=CONTROLLER_PORT if shared.docker else shared.port,
         base_addr=topology.base_addr,
         net_mask=topology.net_mask,
         multicast_pool_base="239.255.0.0",
@@ -260,11 +265,11 @@ def _controller(
         node_key=secrets.node_key,
         operator_token=secrets.operator_token,
         link_secret=secrets.link_secret,
-        ready_timeout_ms=_milliseconds(ready_timeout),
-        db=db,
+        ready_timeout_ms=shared.ready_timeout_ms,
+        db=_database(db, shared),
         routing=topology.routing,
         nodes=tuple(topology.nodes.values()),
-        public_network_addrs={node: f"127.0.0.1:{port}" for node, port in published.items()},
+        public_network_addrs={node: f"127.0.0.1:{port}" for node, port in shared.published.items()},
         links=topology.links,
         routes=topology.routes,
         file="controller.toml",

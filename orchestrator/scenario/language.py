@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import units
-from orchestrator.fields import Anything, Choice, Field, ListOf, MapOf, OneOf, Table, Text, Unit
+from orchestrator.fields import Anything, Choice, Field, ListOf, MapOf, Table, Text, Unit
 from orchestrator.scenario.params import TYPES
 from orchestrator.topology.kinds import Placed, SelectorText
 
@@ -43,7 +43,7 @@ _CHECK = Placed(
         "rows": Field(Text(), "the role whose rows are looked at; all rows without it"),
         "where": Field(Text(), "what has to hold for a row, such as `state == 'complete'`"),
         "count": Field(
-            OneOf("`all`, a number or a comparison", scalar=Text(numbers=True)),
+            Text(None, "`all`, a number or a comparison", numbers=True),
             "for how many rows",
             default="all",
         ),

@@ -36,15 +36,8 @@ def apply_override(root: Value, option: str, problems: Problems) -> None:
         )
         return
     value = _value(text, place, problems)
-    if value is None:
-        return
-    here = root
-    for i, part in enumerate(path[:-1]):
-        below = _step(here, part, place, ".".join(path[:i]), problems)
-        if below is None:
-            return
-        here = below
-    _put(here, path[-1], value, place, ".".join(path[:-1]), problems)
+    if value is not None:
+        _put(root, path, value, problems)
 
 
 def _value(text: str, place: Place, problems: Problems) -> Value | None:
@@ -67,34 +60,29 @@ def _move(value: Value, place: Place) -> None:
         _move(below, place)
 
 
-def _step(here: Value, part: str, place: Place, above: str, problems: Problems) -> Value | None:
-    if here.sequence is not None:
-        index = _index(here.sequence, part, place, above, problems)
-        return None if index is None else here.sequence[index]
-    if here.data is None:
-        here.data = {}
-    if here.mapping is None:
-        _not_a_mapping(here, place, above, problems)
-        return None
-    if part not in here.mapping:
-        here.mapping[part] = Value({}, place)
-        here.keys[part] = place
-    return here.mapping[part]
-
-
-def _put(here: Value, part: str, value: Value, place: Place, above: str, problems: Problems) -> None:
-    if here.sequence is not None:
-        index = _index(here.sequence, part, place, above, problems)
-        if index is not None:
-            here.sequence[index] = value
-        return
-    if here.data is None:
-        here.data = {}
-    if here.mapping is None:
-        _not_a_mapping(here, place, above, problems)
-        return
-    here.mapping[part] = value
-    here.keys[part] = place
+def _put(here: Value, path: list[str], value: Value, problems: Problems) -> None:
+    """Put a value at a path; mappings that are missing on the way are made."""
+    for i, part in enumerate(path):
+        last, above = i == len(path) - 1, ".".join(path[:i])
+        if here.sequence is not None:
+            index = _index(here.sequence, part, value.place, above, problems)
+            if index is None:
+                return
+            if last:
+                here.sequence[index] = value
+            here = here.sequence[index]
+            continue
+        if here.data is None:
+            here.data = {}
+        if here.mapping is None:
+            problems.add(
+                f"`{above}` is {here.describe()} and has no keys", "set.path", value.place, found=above
+            )
+            return
+        if last or part not in here.mapping:
+            here.mapping[part] = value if last else Value({}, value.place)
+            here.keys[part] = value.place
+        here = here.mapping[part]
 
 
 def _index(items: list[Value], part: str, place: Place, above: str, problems: Problems) -> int | None:
@@ -108,7 +96,3 @@ def _index(items: list[Value], part: str, place: Place, above: str, problems: Pr
         expected=f"0 to {len(items) - 1}" if items else "an element; the list is empty",
     )
     return None
-
-
-def _not_a_mapping(here: Value, place: Place, above: str, problems: Problems) -> None:
-    problems.add(f"`{above}` is {here.describe()} and has no keys", "set.path", place, found=above)

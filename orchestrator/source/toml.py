@@ -35,8 +35,7 @@ def parse_toml(text: str, file: str, problems: Problems, *, places: bool = True)
         file: The file's name for places.
         problems: Takes what is wrong.
         places: False leaves the scanner out and puts everything in line 1; a large file that a program wrote
-            is
-            read this way first, and again with places only if something turns out to be wrong with it.
+            is read this way first, and again with places only if something turns out to be wrong with it.
     """
     import tomllib  # not needed by those who only read YAML
 
@@ -185,6 +184,5 @@ class _Scanner:
         return _Location(self._place(key), self._place(value))
 
     def _place(self, offset: int) -> Place:
-
         line = bisect_right(self._starts, offset)
         return Place(self._file, line, offset - self._starts[line - 1] + 1)

@@ -76,10 +76,45 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
     Raises:
         OSError: The address cannot be listened on.
     """
-    from websockets.asyncio.server import ServerConnection as Socket
     from websockets.asyncio.server import serve as listen
 
-    unauthenticated: set[Socket] = set()
+    unauthenticated: set[ServerConnection] = set()
+
+    async def handle(socket: ServerConnection) -> None:
+        connection = Connection(WebSocketPipe(socket))
+        connection.on_admitted = lambda: unauthenticated.discard(socket)
+        try:
+            await handler(connection)
+        finally:
+            await connection.close("the controller ended the connection")
+
+    def answer(socket: ServerConnection, request: Request) -> Response | None:
+        return _http_response(socket, request.path.partition("?")[0], http_handler)
+
+    inner = await listen(
+        handle,
+        host,
+        port,
+        process_request=answer,
+        create_connection=_bounded_socket(unauthenticated),
+        # A batch has a quarter of a megabyte; the connection itself holds back what is not read.
+        max_queue=4,
+        max_size=2 * MAX_MESSAGE,
+        compression=None,
+        ping_interval=PING_EVERY,
+        ping_timeout=PING_LIMIT,
+        open_timeout=HELLO_LIMIT,
+        close_timeout=2,
+        backlog=4096,
+        server_header=None,
+        logger=_quiet_logger(),
+    )
+    return Server(inner)
+
+
+def _bounded_socket(unauthenticated: set[ServerConnection]) -> type[ServerConnection]:
+    """Return the class of the server's sockets, which are in `unauthenticated` until they are admitted."""
+    from websockets.asyncio.server import ServerConnection as Socket
 
     class Bounded(Socket):
         """A socket that is closed at once when too many others have not authenticated yet.
@@ -98,46 +133,21 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
             unauthenticated.discard(self)
             super().connection_lost(exc)
 
-    async def handle(socket: ServerConnection) -> None:
-        connection = Connection(WebSocketPipe(socket))
-        connection.on_admitted = lambda: unauthenticated.discard(socket)
-        try:
-            await handler(connection)
-        finally:
-            await connection.close("the controller ended the connection")
+    return Bounded
 
-    def answer(socket: ServerConnection, request: Request) -> Response | None:
-        path = request.path.partition("?")[0]
-        if path == CONTROL_PATH:
-            return None
-        found = http_handler(path) if http_handler is not None else None
-        status, kind, body = found or (404, "text/plain", b"not found\n")
-        response = socket.respond(http.HTTPStatus(status), "")
-        response.body = body
-        del response.headers["Content-Type"], response.headers["Content-Length"]
-        response.headers["Content-Type"] = kind
-        response.headers["Content-Length"] = str(len(body))
-        return response
 
-    inner = await listen(
-        handle,
-        host,
-        port,
-        process_request=answer,
-        create_connection=Bounded,
-        # A batch has a quarter of a megabyte; the connection itself holds back what is not read.
-        max_queue=4,
-        max_size=2 * MAX_MESSAGE,
-        compression=None,
-        ping_interval=PING_EVERY,
-        ping_timeout=PING_LIMIT,
-        open_timeout=HELLO_LIMIT,
-        close_timeout=2,
-        backlog=4096,
-        server_header=None,
-        logger=_quiet_logger(),
-    )
-    return Server(inner)
+def _http_response(socket: ServerConnection, path: str, http_handler: HttpHandler | None) -> Response | None:
+    """Answer a plain HTTP request; a control connection goes on without."""
+    if path == CONTROL_PATH:
+        return None
+    found = http_handler(path) if http_handler is not None else None
+    status, kind, body = found or (404, "text/plain", b"not found\n")
+    response = socket.respond(http.HTTPStatus(status), "")
+    response.body = body
+    del response.headers["Content-Type"], response.headers["Content-Length"]
+    response.headers["Content-Type"] = kind
+    response.headers["Content-Length"] = str(len(body))
+    return response
 
 
 async def admit(connection: Connection, admission: Admission, lab: str, incarnation: int) -> Peer:

@@ -4,7 +4,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+from scripts.import_cycles import find_cycle
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = Path(__file__).with_name("importlinter.ini")
@@ -12,6 +15,30 @@ CONTRACTS = Path(__file__).with_name("importlinter.ini")
 
 def test_every_import_contract_is_kept() -> None:
     assert lint_imports(config_filename=str(CONTRACTS), no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_no_modules_import_each_other() -> None:
+    assert find_cycle(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("again", "cycle"),
+    [
+        ("from pack.one import x", ["pack.one", "pack.two", "pack.one"]),
+        ("from pack import x", ["pack", "pack.one", "pack.two", "pack"]),
+        ("def f():\n    import pack.one", []),
+        ("if TYPE_CHECKING:\n    import pack.one", []),
+        ("try:\n    import pack.one\nexcept ImportError:\n    pass", ["pack.one", "pack.two", "pack.one"]),
+    ],
+)
+def test_a_cycle_of_imports_is_found(tmp_path: Path, again: str, cycle: list[str]) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/__init__.py").write_text("from pack import one\nfrom pack.one import x\n")
+    (tmp_path / "pack/one.py").write_text("import pack.two\n")
+    (tmp_path / "pack/two.py").write_text(again + "\n")
+    found = find_cycle(tmp_path, ["pack"])
+    assert set(found) == set(cycle)
+    assert len(found) == len(cycle)
 
 
 def test_only_the_agents_dataplane_and_the_python_api_import_the_native_core() -> None:

@@ -15,7 +15,6 @@ from orchestrator.fields import (
     ListOf,
     MapOf,
     Number,
-    OneOf,
     Table,
     Text,
     Unit,
@@ -37,7 +36,6 @@ TABLE = Table(
         "items": Field(ListOf(Integer(), "item", least=1, most=3)),
         "pair": Field(ListOf(Integer(), "end", least=2, most=2)),
         "map": Field(MapOf("[a-z]", "a letter", Integer(), "entry *")),
-        "either": Field(OneOf("text or a list", scalar=Text(numbers=True), sequence=ListOf(Text(), "word"))),
         "any": Field(Anything()),
     },
     later={"jitter": "delay that varies"},
@@ -49,7 +47,7 @@ TABLE = Table(
 def test_what_is_right_is_read() -> None:
     text = (
         "{count: 3, on: true, word: abc, mode: fast, delay: 20 ms, wait: 5 ms, items: [1], pair: [1, 2], "
-        "map: {a: 1}, either: [x], x-mine: whatever}"
+        "map: {a: 1}, x-mine: whatever}"
     )
     read, problems = _read(text)
     assert problems == []
@@ -63,7 +61,6 @@ def test_what_is_right_is_read() -> None:
         "items": [1],
         "pair": [1, 2],
         "map": {"a": 1},
-        "either": ["x"],
     }
     assert TABLE.fill(read)["share"] == 0.5
 
@@ -106,7 +103,6 @@ def test_none_removes_an_inherited_value() -> None:
         ("{count: 1, pair: [1]}", "pair has 1 elements, but a list of exactly 2 is expected", None),
         ("{count: 1, map: {AB: 1}}", "`AB` in map is not a letter", None),
         ("{count: 1, map: {a: x}}", "entry a is `x`, but a whole number is expected", None),
-        ("{count: 1, either: {}}", "either is a mapping, but text or a list is expected", None),
         ("[1]", "the thing is a list, but a mapping is expected", "known keys are `count`"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import Place
-from orchestrator.source import Problems, Value, document, parse_yaml
+from orchestrator.source import Problems, Value, parse_yaml
 
 
 def test_every_value_and_key_knows_its_place() -> None:
@@ -79,7 +79,7 @@ def test_anchors_and_merges_work_and_explicit_keys_win() -> None:
 def test_what_is_not_sound_is_refused_at_its_place(
     text: str, id: str, line: int, column: int, loader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document, "_LOADER", getattr(yaml, loader))
+    monkeypatch.setattr(yaml, "CSafeLoader", getattr(yaml, loader))
     problems = Problems("test")
     parse_yaml(text, "f.yaml", problems)
     assert [(p.id, p.place) for p in problems] == [(id, Place("f.yaml", line, column))]

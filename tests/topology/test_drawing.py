@@ -42,6 +42,16 @@ def test_nodes_keep_their_distance(shape: str) -> None:
     assert nearest > 0.75
 
 
+def test_parts_that_are_not_linked_stay_close() -> None:
+    text = "n_nodes: 8\nlinks:\n"
+    pairs = ((1, 2), (2, 3), (3, 1), (4, 5), (5, 6), (6, 4))
+    text += "".join(f"  - endpoints: [{a}, {b}]\n" for a, b in pairs)
+    positions = list(place_nodes(topology.loads(text)).values())
+    pairwise = [hypot(a[0] - b[0], a[1] - b[1]) for i, a in enumerate(positions) for b in positions[i + 1 :]]
+    assert min(pairwise) > 0.75
+    assert max(pairwise) < 10
+
+
 @pytest.mark.parametrize(
     "shape", ["ring, n_nodes: 4", "fat_tree, k: 4", "torus, dim: 2, n: 4", "line, n_nodes: 9"]
 )

@@ -1,8 +1,8 @@
 """Compute the positions of nodes in a drawing.
 
 Known shapes get their usual layout: a ring on a circle, a fat tree in layers, a torus as a grid. Other trees
-are drawn as trees, and the rest by force-directed placement, which is slow but only used for graphs small
-enough to draw. Positions are in units of the space that one node takes.
+are drawn as trees, and the rest by force-directed placement, or on a circle if it is too large for that.
+Positions are in units of the space that one node takes.
 """
 
 from __future__ import annotations
@@ -183,43 +183,21 @@ def _layered_tree(root: int, neighbours: Mapping[int, list[int]]) -> dict[int, P
 def _springs(ids: Sequence[int], topology: Topology) -> dict[int, Point]:
     """Let links pull and nodes push until they rest.
 
-    Source:
-        T. Fruchterman, E. Reingold, "Graph drawing by force-directed placement", Software – Practice and
-        Experience, 1991. Here without randomness: the start is a circle, so the picture is always the same.
+    Nothing is random: the start is a circle, so the picture is always the same.
     """
-    n = len(ids)
-    radius = sqrt(n) * 0.8
-    x = {node: point[0] for node, point in _circle(ids, radius).items()}
-    y = {node: point[1] for node, point in _circle(ids, radius).items()}
-    ideal = 1.6
-    rounds = 200
-    for step in range(rounds):
-        push_x, push_y = dict.fromkeys(ids, 0.0), dict.fromkeys(ids, 0.0)
-        for i, a in enumerate(ids):
-            for b in ids[i + 1 :]:
-                dx, dy = x[a] - x[b], y[a] - y[b]
-                square = max(dx * dx + dy * dy, 0.01)
-                force = ideal * ideal / square
-                push_x[a] += dx * force
-                push_y[a] += dy * force
-                push_x[b] -= dx * force
-                push_y[b] -= dy * force
-        for link in topology.links:
-            a, b = link.a, link.b
-            dx, dy = x[a] - x[b], y[a] - y[b]
-            force = hypot(dx, dy) / ideal
-            push_x[a] -= dx * force
-            push_y[a] -= dy * force
-            push_x[b] += dx * force
-            push_y[b] += dy * force
-        furthest = radius * 0.3 * (1 - step / rounds) + 0.01
-        for node in ids:
-            # A slight pull to the middle keeps parts that are not linked from drifting away.
-            dx, dy = push_x[node] - 0.02 * x[node], push_y[node] - 0.02 * y[node]
-            length = max(hypot(dx, dy), 1e-9)
-            x[node] += dx / length * min(length, furthest)
-            y[node] += dy / length * min(length, furthest)
-    return _spaced({node: (x[node], y[node]) for node in ids})
+    import rustworkx  # only for graphs without a layout of their own
+
+    graph = rustworkx.PyGraph(multigraph=False)
+    index = dict(zip(ids, graph.add_nodes_from(ids), strict=True))
+    graph.add_edges_from_no_data([(index[link.a], index[link.b]) for link in topology.links])
+    # Parts that are not linked would drift apart without end.
+    first, *others = (min(part) for part in rustworkx.connected_components(graph))
+    graph.add_edges_from_no_data([(first, other) for other in others])
+    # `k` is half the distance at which two linked nodes rest.
+    start = {index[node]: point for node, point in _circle(ids, 0.8 * sqrt(len(ids))).items()}
+    placed = rustworkx.spring_layout(graph, pos=start, k=0.8, num_iter=500, adaptive_cooling=False, seed=1)
+    size = 0.9 * sqrt(len(ids))
+    return _spaced({node: (size * placed[i][0], size * placed[i][1]) for node, i in index.items()})
 
 
 def _spaced(positions: dict[int, Point], least: float = 0.9) -> dict[int, Point]:
