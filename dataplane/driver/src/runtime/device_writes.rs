@@ -4,12 +4,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use nm_engine::{Packet, Pool};
+use nm_engine::{Packet, Pool, VnetHeader, HEADROOM};
 use nm_kernel::tun::TunDevice;
 use nm_kernel::write_batch::WriteBatch;
 
 use super::stats::ShardCounters;
-use super::tun::with_header;
+
+/// The position of the virtio header, such that the packet behind it starts at the end of the headroom.
+pub const VNET_AT: usize = HEADROOM - VnetHeader::LEN;
 
 /// Bytes that wait at most: with their copies they still fit a second-level cache of 1 MB.
 const BYTES_AT_MOST: usize = 256 << 10;
@@ -33,7 +35,7 @@ pub struct DeviceWrites {
 enum Batch {
     /// Not needed yet.
     Untried,
-    Ready(WriteBatch),
+    Ready(Box<WriteBatch>),
     /// Switched off, or this process may not use it.
     Unavailable,
 }
@@ -101,7 +103,8 @@ impl DeviceWrites {
     /// Writes the packets with one system call. Returns a bit for each that must still be written on its own.
     fn write_batch(&mut self, counters: &ShardCounters) -> u64 {
         if matches!(self.batch, Batch::Untried) {
-            self.batch = WriteBatch::new().map_or(Batch::Unavailable, Batch::Ready);
+            self.batch =
+                WriteBatch::new().map_or(Batch::Unavailable, |batch| Batch::Ready(Box::new(batch)));
         }
         let Batch::Ready(batch) = &mut self.batch else {
             return u64::MAX;
@@ -142,4 +145,22 @@ pub fn count(result: &io::Result<usize>, counters: &ShardCounters) {
         Err(Some(EAGAIN | ENOBUFS | ENOMEM)) => counters.tun_full.add(1),
         Err(_) => counters.tun_refused.add(1),
     }
+}
+
+/// The packet to write, in one piece with its virtio header, when its buffer is not shared.
+pub fn with_header(packet: &mut Packet) -> Option<&[u8]> {
+    if !packet.apply_ttl() {
+        return None;
+    }
+    let (vnet, length, start) = (
+        packet.vnet().to_bytes(),
+        packet.len(),
+        packet.bytes().as_ptr(),
+    );
+    let storage = packet.storage_mut()?;
+    if storage[HEADROOM..].as_ptr() != start {
+        return None;
+    }
+    storage[VNET_AT..HEADROOM].copy_from_slice(&vnet);
+    Some(&storage[VNET_AT..HEADROOM + length])
 }

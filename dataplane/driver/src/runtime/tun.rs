@@ -13,7 +13,7 @@ use nm_kernel::offload::{self, OffloadState};
 use nm_kernel::tun::{Offload, TunDevice};
 use nm_kernel::{interface, namespace};
 
-use super::device_writes::{count, DeviceWrites};
+use super::device_writes::{count, with_header, DeviceWrites, VNET_AT};
 use super::setup::{OffloadChoice, RuntimeError, TunNamespace, TunSetup};
 use super::stats::ShardCounters;
 
@@ -215,29 +215,8 @@ impl NodeTun {
     }
 }
 
-/// The position of the virtio header, such that the packet behind it starts at the end of the headroom.
-const VNET_AT: usize = HEADROOM - VnetHeader::LEN;
-
 fn vnet_of(storage: &[u8]) -> VnetHeader {
     let mut bytes = [0; VnetHeader::LEN];
     bytes.copy_from_slice(&storage[VNET_AT..HEADROOM]);
     VnetHeader::from_bytes(&bytes)
-}
-
-/// The packet to write, in one piece with its virtio header, when its buffer is not shared.
-pub fn with_header(packet: &mut Packet) -> Option<&[u8]> {
-    if !packet.apply_ttl() {
-        return None;
-    }
-    let (vnet, length, start) = (
-        packet.vnet().to_bytes(),
-        packet.len(),
-        packet.bytes().as_ptr(),
-    );
-    let storage = packet.storage_mut()?;
-    if storage[HEADROOM..].as_ptr() != start {
-        return None;
-    }
-    storage[VNET_AT..HEADROOM].copy_from_slice(&vnet);
-    Some(&storage[VNET_AT..HEADROOM + length])
 }
