@@ -3,10 +3,12 @@
 //! System calls are made by rustix, by nix for the two that rustix lacks, and by memmap2 for mappings. The remaining
 //! `unsafe`: `ioctl`, the type of whose argument is known only to the kernel ([`tun`], [`interface`]), `epoll_pwait2`
 //! ([`poll`]), `madvise` and prefetch hints ([`memory`]), access to a mapping that another process writes too
-//! ([`ring`]), and entries of io_uring's queue ([`write_batch`]). The crate opens a TUN device ([`tun`]), sets its address ([`interface`]), creates or enters a
-//! namespace ([`namespace`]), waits for readiness ([`poll`]), configures a socket ([`socket`], [`local`]), shares
-//! memory with another process ([`ring`]), and pins a thread ([`thread`]). It does not depend on nodes, links or
-//! routes of the testbed.
+//! ([`ring`]), and entries of io_uring's queue ([`write_batch`]).
+//!
+//! The crate opens a TUN device ([`tun`]), sets its address ([`interface`]), creates or enters a namespace
+//! ([`namespace`]), waits for readiness ([`poll`]), configures a socket ([`socket`], [`local`]), shares memory with
+//! another process ([`ring`]), and pins a thread ([`thread`]). It does not depend on nodes, links or routes of the
+//! testbed.
 //!
 //! No helper program is started (`ip` costs 10 ms per command); a namespace with a configured TUN device takes well
 //! under a millisecond by system calls, which makes labs of a thousand nodes practical.

@@ -23,6 +23,9 @@ const ENOMEM: i32 = 12;
 // Error codes of kernels whose devices cannot be written through io_uring without waiting (before Linux 5.13).
 const EINVAL: i32 = 22;
 const EOPNOTSUPP: i32 = 95;
+// Error codes of a process or machine with too many open files.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 
 /// The packets, in the order in which they are written.
 pub struct DeviceWrites {
@@ -77,16 +80,9 @@ impl DeviceWrites {
 
     /// Writes the packets that wait.
     pub fn flush(&mut self, pool: &mut Pool, counters: &ShardCounters) {
-        if self.queued.is_empty() {
-            return;
-        }
-        let unwritten = if self.queued.len() > 1 {
-            self.write_batch(counters)
-        } else {
-            u64::MAX
-        };
-        for (index, (device, mut packet)) in self.queued.drain(..).enumerate() {
-            if unwritten & 1 << index != 0 {
+        let written = self.queued.len() > 1 && self.write_batch(counters);
+        for (device, mut packet) in self.queued.drain(..) {
+            if !written {
                 write_one(&device, &mut packet, counters);
             }
             pool.put(packet);
@@ -94,48 +90,64 @@ impl DeviceWrites {
         self.bytes = 0;
     }
 
-    /// Drops the packets, whose state is unknown after a panic.
+    /// Drops the packets, of whatever node, whose state is unknown after a panic.
     pub fn clear(&mut self) {
         self.queued.clear();
         self.bytes = 0;
     }
 
-    /// Writes the packets with one system call. Returns a bit for each that must still be written on its own.
-    fn write_batch(&mut self, counters: &ShardCounters) -> u64 {
+    /// Writes the packets with one system call. Returns whether that was possible.
+    fn write_batch(&mut self, counters: &ShardCounters) -> bool {
         if matches!(self.batch, Batch::Untried) {
-            self.batch =
-                WriteBatch::new().map_or(Batch::Unavailable, |batch| Batch::Ready(Box::new(batch)));
+            self.batch = match WriteBatch::new() {
+                Ok(batch) => Batch::Ready(Box::new(batch)),
+                // Tried again with the next packets.
+                Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM)) => {
+                    Batch::Untried
+                }
+                Err(_) => Batch::Unavailable,
+            };
         }
         let Batch::Ready(batch) = &mut self.batch else {
-            return u64::MAX;
+            return false;
         };
-        let (mut without_result, mut unsupported) = (u64::MAX, 0u64);
         let packets = self.queued.iter_mut().map(|entry| {
-            (
-                entry.0.as_fd(),
-                with_header(&mut entry.1).unwrap_or_default(),
-            )
+            let bytes = with_header(&mut entry.1).unwrap_or_default();
+            (entry.0.as_fd(), bytes)
         });
-        let outcome = batch.write(packets, |index, result| {
-            without_result &= !(1 << index);
-            match result.as_ref().err().and_then(io::Error::raw_os_error) {
-                Some(EINVAL | EOPNOTSUPP) => unsupported |= 1 << index,
-                _ => count(&result, counters),
+        let mut usable = batch.write(packets).is_ok();
+        let mut written = 0;
+        for (index, (device, packet)) in self.queued.iter_mut().enumerate() {
+            match batch.result(index) {
+                Some(Ok(_)) => written += 1,
+                // Either the packet is malformed, or the kernel cannot write to this device without waiting.
+                Some(Err(error)) if matches!(error.raw_os_error(), Some(EINVAL | EOPNOTSUPP)) => {
+                    usable &= !write_one(device, packet, counters);
+                }
+                Some(Err(error)) => count(&Err(error), counters),
+                None => {
+                    write_one(device, packet, counters);
+                }
             }
-        });
-        counters.tun_batches.add(1);
-        if outcome.is_err() || unsupported.count_ones() as usize == self.queued.len() {
+        }
+        counters.tun_writes.add(written);
+        counters.tun_batched.add(written);
+        if !usable {
             self.batch = Batch::Unavailable;
         }
-        without_result | unsupported
+        true
     }
 }
 
-fn write_one(device: &TunDevice, packet: &mut Packet, counters: &ShardCounters) {
-    match with_header(packet) {
-        Some(bytes) => count(&device.write(bytes), counters),
-        None => counters.tun_refused.add(1),
-    }
+/// Writes a packet with a system call of its own. Returns whether the device accepted it.
+fn write_one(device: &TunDevice, packet: &mut Packet, counters: &ShardCounters) -> bool {
+    let Some(bytes) = with_header(packet) else {
+        counters.tun_refused.add(1);
+        return false;
+    };
+    let result = device.write(bytes);
+    count(&result, counters);
+    result.is_ok()
 }
 
 /// Counts the result of a write.

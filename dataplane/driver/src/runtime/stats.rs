@@ -59,8 +59,8 @@ counters! {
     tun_reads,
     /// Packets written to TUN devices.
     tun_writes,
-    /// System calls that wrote several packets to TUN devices.
-    tun_batches,
+    /// Those of them that were written several per system call.
+    tun_batched,
     /// Packets that a TUN device did not accept because its queue was full.
     tun_full,
     /// Packets that a TUN device refused for another reason.

@@ -248,6 +248,8 @@ impl Shard {
                 tun.flush(&mut self.writes, &mut self.io.pool, &self.mailbox.counters);
             }
         }
+        // These packets belong to several nodes.
+        self.running = NO_SLOT;
         self.writes.flush(&mut self.io.pool, &self.mailbox.counters);
         while let Some(slot) = self.touched.pop() {
             let Some(node) = self.nodes.at(slot) else {
