@@ -35,5 +35,6 @@ def test_an_agent_that_fails_leaves_the_nodes_alone_and_is_started_again(
     with pytest.raises(service.Stopped):
         service._run_roles(parse(["a.toml"]), nodes)
     assert handlers == [service._stop] * 7
-    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    longest = [1, 2, 4, 8, 16, 30, 30]
+    assert all(most / 2 <= pause <= most for most, pause in zip(longest, pauses, strict=True))
     assert "no roles can run here" in said[0]
