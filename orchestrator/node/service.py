@@ -109,11 +109,14 @@ def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
     are degraded.
     """
     backoff = Backoff(FIRST_DELAY_S, MAX_DELAY_S, factor=2.0)
+    log_is_set_up = False
     while True:
         try:
             from orchestrator.node import agent_loop
 
-            log.setup(given.log_level)
+            if not log_is_set_up:  # once: roles may have added handlers since
+                log.setup(given.log_level)
+                log_is_set_up = True
             agent_loop.serve(given, nodes)
             raise Stopped
         except Exception:
