@@ -118,7 +118,7 @@ def pids() -> list[int]:
 
 
 def ancestry() -> set[int]:
-    """Our own number and those of our parents, theirs, and so on."""
+    """The ids of this process and its ancestors."""
     chain = set()
     pid = os.getpid()
     while pid > 1 and pid not in chain:

@@ -142,7 +142,9 @@ class RoleThread:
         self._unlist()
         self._resources.close_sockets()
         self._context.end()
-        self._tell(Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and {ABANDONED}"))
+        self._report_outcome(
+            Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and {ABANDONED}")
+        )
 
     def _interrupt_thread(self, attempt: int) -> None:
         with self._lock:
@@ -168,7 +170,7 @@ class RoleThread:
                 continue
         self._check()
         self._clean_up()
-        self._tell(outcome)
+        self._report_outcome(outcome)
 
     def _attempt(self) -> Outcome:
         try:
@@ -253,7 +255,7 @@ class RoleThread:
     def _stopped(self) -> Outcome:
         return Outcome(False, self._stop_reason or "stopped")
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report_outcome(self, outcome: Outcome) -> None:
         with self._lock:
             if self._told:
                 return

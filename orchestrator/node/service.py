@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     except Stopped:
         _logger.info("agent stopped")
     except Exception as error:
-        return _tell(error)
+        return _report_error(error)
     return 0
 
 
@@ -66,7 +66,7 @@ def _stop(_number: int, _frame: object) -> NoReturn:
     raise Stopped
 
 
-def _tell(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     from orchestrator.errors import NmError
 
     if isinstance(error, NmError):

@@ -148,7 +148,7 @@ class NativeHost:
         ended = [process for role, process in state.parts.items() if role in parts]
         left = await asyncio.to_thread(processes.end, ended, REPLACED_S)
         if left:
-            raise processes.stuck(left[0], f"a part of lab {directory.name} that does not work")
+            raise processes.cannot_end_error(left[0], f"a part of lab {directory.name} that does not work")
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every process of the lab: those with its labels, and those inside its namespaces."""
