@@ -1,11 +1,14 @@
-"""The waits between attempts: each is longer than the last up to a limit.
+"""The delays between attempts: each is longer than the one before, up to a maximum.
 
-They are drawn from the upper half of that, so that the nodes of a lab do not try at one moment.
+A delay is drawn at random between half of its nominal length and all of it, so that the nodes of a lab do not
+try at one moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+TYPE_CHECKING = False  # as type checkers understand it, without importing `typing`
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Backoff"]
 
@@ -20,31 +23,31 @@ class Backoff:
     """How long to wait before the next attempt.
 
     Args:
-        first: Seconds before the second attempt.
-        limit: Seconds that the wait never exceeds.
-        factor: By how much it grows.
-        draw: A number between two bounds: half of the wait and the whole.
+        first_delay: Seconds before the second attempt.
+        max_delay: Seconds that a delay never exceeds.
+        factor: By how much the delay grows each time.
+        draw: Draws a number between two bounds: half of the delay and the whole.
     """
 
     def __init__(
         self,
-        first: float = 0.05,
-        limit: float = 2.0,
+        first_delay: float = 0.05,
+        max_delay: float = 2.0,
         *,
         factor: float = 1.6,
         draw: Callable[[float, float], float] = _uniform,
     ) -> None:
-        self._first = self._next = first
-        self._limit = limit
+        self._first = self._next = first_delay
+        self._max = max_delay
         self._factor = factor
         self._draw = draw
 
-    def next_wait(self) -> float:
+    def next_delay(self) -> float:
         """Return the seconds to wait now."""
-        wait = self._next
-        self._next = min(self._limit, wait * self._factor)
-        return self._draw(wait / 2, wait)
+        delay = self._next
+        self._next = min(self._max, delay * self._factor)
+        return self._draw(delay / 2, delay)
 
     def reset(self) -> None:
-        """Begin again with the shortest wait; call it after a success."""
+        """Begin again with the shortest delay; call it after a success."""
         self._next = self._first

@@ -121,7 +121,11 @@ def _write(level: str, event: str, fields: dict[str, object], *, exc_info: bool)
         import traceback
 
         line = f"{line}\n{traceback.format_exc().rstrip()}"
-    print(line, file=sys.stderr, flush=True)
+    # As `logging` does: a full disk or a closed stream loses the line and does not end the program.
+    try:  # noqa: SIM105  # `contextlib` would add to a node's start
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
 
 
 def _text(level: str, event: str, fields: dict[str, Any]) -> str:

@@ -39,6 +39,9 @@ __all__ = [
     "working_directory",
 ]
 
+MOST_PIDFDS = 256
+"""So many processes are waited for at once: a large lab has more than we may have open files (often 1024)."""
+
 
 class ProcessId(NamedTuple):
     """One process and no other: its number, and when it started in clock ticks since boot."""
@@ -47,7 +50,11 @@ class ProcessId(NamedTuple):
     started: int
 
     def alive(self) -> bool:
-        """Whether this very process still runs; one that only waits to be collected does not."""
+        """Whether this very process still runs; one that only waits to be collected does not.
+
+        Raises:
+            OSError: As `stat`; it is not known then.
+        """
         found = stat(self.pid)
         return found is not None and found.started == self.started and found.runs
 
@@ -73,9 +80,14 @@ class Stat(NamedTuple):
 
 
 def stat(pid: int) -> Stat | None:
-    """What the kernel says of a process; None if there is none of that number."""
-    raw = _read(pid, "stat")
-    if raw is None:
+    """What the kernel says of a process; None if there is none of that number.
+
+    Raises:
+        OSError: It cannot be read, for example because we have too many open files.
+    """
+    try:
+        raw = _content(pid, "stat")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # or it is hidden from us (`hidepid`)
         return None
     # The name in parentheses may itself hold spaces and parentheses, in any encoding; the last one ends it.
     fields = raw.rpartition(b")")[2].split()
@@ -84,7 +96,11 @@ def stat(pid: int) -> Stat | None:
 
 
 def identify(pid: int) -> ProcessId | None:
-    """The identity of a process, ended or not; None if there is none of that number."""
+    """The identity of a process, ended or not; None if there is none of that number.
+
+    Raises:
+        OSError: As `stat`.
+    """
     found = stat(pid)
     return None if found is None else ProcessId(pid, found.started)
 
@@ -102,7 +118,7 @@ def pids() -> list[int]:
 
 
 def ancestry() -> set[int]:
-    """Our own number and those of our parents, theirs, and so on."""
+    """The ids of this process and its ancestors."""
     chain = set()
     pid = os.getpid()
     while pid > 1 and pid not in chain:
@@ -178,19 +194,37 @@ def boot_id() -> str:
 
 
 def open_pidfd(process: ProcessId) -> int | None:
-    """Open a pidfd of this very process; None if it has ended."""
+    """Open a pidfd of this very process; None if it has ended.
+
+    Raises:
+        OSError: It cannot be opened, for example because we have too many open files. The process may run.
+    """
     try:
         handle = os.pidfd_open(process.pid)
-    except OSError:
+    except ProcessLookupError:
         return None
-    if process.alive():  # looked at after it was opened: from here on the number cannot be another's
+    except OSError:
+        if process.alive():
+            raise
+        return None  # the number is now that of a thread, which has no pidfd
+    try:
+        # Looked at after it was opened: from here on the number cannot be another's.
+        alive = process.alive()
+    except OSError:
+        os.close(handle)
+        raise
+    if alive:
         return handle
     os.close(handle)
     return None
 
 
 def send_signal(process: ProcessId, number: signal.Signals) -> bool:
-    """Send a signal to this very process; False if it is gone or not ours to signal."""
+    """Send a signal to this very process; False if it is gone or not ours to signal.
+
+    Raises:
+        OSError: It could not be sent, for example because we have too many open files.
+    """
     handle = open_pidfd(process)
     if handle is None:
         return False
@@ -207,21 +241,28 @@ def wait_gone(processes: Iterable[ProcessId], timeout_s: float) -> list[ProcessI
     """Wait until all are gone, at most `timeout_s`; return those that are not.
 
     They need not be our children. Those that are stay to be collected.
+
+    Raises:
+        OSError: Whether they run cannot be found out, for example because we have too many open files.
     """
     deadline = Deadline(SystemClock(), timeout_s)
     poller = select.poll()
+    waiting = list(processes)
     handles: dict[int, ProcessId] = {}
     try:
-        for process in processes:
-            if (handle := open_pidfd(process)) is not None:
-                handles[handle] = process
-                poller.register(handle, select.POLLIN)
-        while handles and (remaining := deadline.remaining()):
+        while True:
+            while waiting and len(handles) < MOST_PIDFDS:
+                process = waiting.pop()
+                if (handle := open_pidfd(process)) is not None:
+                    handles[handle] = process
+                    poller.register(handle, select.POLLIN)
+            remaining = deadline.remaining()
+            if not handles or not remaining:
+                return sorted(process for process in (*handles.values(), *waiting) if process.alive())
             for handle, _events in poller.poll(remaining * 1000):
                 poller.unregister(handle)
                 del handles[handle]
                 os.close(handle)
-        return sorted(process for process in handles.values() if process.alive())
     finally:
         for handle in handles:
             os.close(handle)
@@ -243,21 +284,32 @@ def end(
         kill_wait_s: How long the kernel may take to carry out a kill.
 
     Returns:
-        Those that were still there `kill_wait_s` after they were killed: stuck in the kernel, or another
-        user's.
+        Those that are still there: another user's, which cannot be signalled and are not waited for, and
+        those that were blocked in the kernel for `kill_wait_s` after they were killed.
+
+    Raises:
+        OSError: As `send_signal` and `wait_gone`.
     """
     ask = signals or {}
-    waiting = [each for each in set(processes) if send_signal(each, ask.get(each, signal.SIGTERM))]
-    left = wait_gone(waiting, grace_s)
+    asked: list[ProcessId] = []
+    refused: list[ProcessId] = []
+    for process in set(processes):
+        sent = send_signal(process, ask.get(process, signal.SIGTERM))
+        (asked if sent else refused).append(process)
+    left = wait_gone(asked, grace_s)
     for process in left:
         send_signal(process, signal.SIGKILL)
-    return wait_gone(left, kill_wait_s)
+    return sorted([*wait_gone(left, kill_wait_s), *(each for each in refused if each.alive())])
 
 
 def _read(of: int | str, name: str) -> bytes | None:
     """The content of a file of `/proc/OF`; None if the process is gone, or not ours to see."""
     try:
-        with open(f"/proc/{of}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  # read for every process
-            return file.read()
+        return _content(of, name)
     except OSError:
         return None
+
+
+def _content(of: int | str, name: str) -> bytes:
+    with open(f"/proc/{of}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  # read for every process
+        return file.read()

@@ -19,10 +19,10 @@ from orchestrator.backoff import Backoff
 
 __all__ = ["keep_running", "spawn"]
 
-FIRST_WAIT_S = 0.05
+FIRST_DELAY_S = 0.05
 """Seconds before a task that failed is started again for the first time."""
 
-LONGEST_WAIT_S = 5.0
+MAX_DELAY_S = 5.0
 """Seconds that the wait never exceeds; a line in the log every five seconds is still read."""
 
 _LOG = log.get(__name__)
@@ -79,7 +79,7 @@ def keep_running(
     """
 
     async def run() -> None:
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
+        backoff = Backoff(FIRST_DELAY_S, MAX_DELAY_S)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
@@ -90,9 +90,9 @@ def keep_running(
                 _LOG.error("background task failed and is started again", task=name, **_facts(error))
                 if failed is not None:
                     failed(error)
-            if loop.time() - began > LONGEST_WAIT_S:
+            if loop.time() - began > MAX_DELAY_S:
                 backoff.reset()
-            await asyncio.sleep(backoff.next_wait())
+            await asyncio.sleep(backoff.next_delay())
 
     return spawn(run(), name=name)
 

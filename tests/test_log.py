@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -73,3 +75,18 @@ def test_without_the_standard_library_lines_are_the_same(capsys: pytest.CaptureF
     assert lines[0] == 'info  link changed  run=7f3c link=a→b cause="by hand"'
     assert lines[1] == "error  failed  run=7f3c"
     assert lines[2].startswith("Traceback") and lines[-1] == "ValueError: no"
+
+
+@pytest.mark.parametrize("before", ["", "import sys; sys.stderr.close()"])
+def test_a_line_that_cannot_be_written_is_lost_and_the_program_continues(before: str) -> None:
+    program = f"""
+from orchestrator import log
+{before}
+log.setup_plain("info")
+for _ in range(2):
+    log.get("x").info("link changed", cause="x" * 10_000)
+print("continued", flush=True)
+"""
+    with open("/dev/full", "wb") as full:  # noqa: PTH123  # a device
+        done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full)
+    assert done.stdout == b"continued\n"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,84 @@ def test_the_process_that_has_the_number_now_is_spared(child: subprocess.Popen[b
     assert not earlier.alive() and procfs.open_pidfd(earlier) is None
     assert not procfs.send_signal(earlier, signal.SIGKILL)
     assert end([earlier, GONE], 0.5) == []
+    assert child.poll() is None
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        ProcessId.alive,
+        procfs.open_pidfd,
+        lambda each: procfs.send_signal(each, signal.SIGKILL),
+        lambda each: procfs.wait_gone([each], 0.1),
+        lambda each: end([each], 0.1),
+    ],
+)
+def test_with_too_many_open_files_a_process_is_not_taken_as_ended(
+    child: subprocess.Popen[bytes], look: Callable[[ProcessId], object]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with pytest.raises(OSError) as caught:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            look(ProcessId(child.pid, 1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.errno == errno.EMFILE
+
+
+def test_a_pidfd_is_closed_when_the_process_cannot_be_looked_at(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: ProcessId) -> bool:
+        raise OSError(errno.ENFILE, "no")
+
+    monkeypatch.setattr(ProcessId, "alive", fail)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(OSError, match="no"):
+        procfs.open_pidfd(ProcessId(child.pid, 1))
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_the_number_of_a_thread_is_no_process() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        assert procfs.open_pidfd(ProcessId(thread.native_id, 1)) is None
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_more_processes_are_waited_for_than_may_be_watched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procfs, "MOST_PIDFDS", 2)
+    started = [subprocess.Popen(["sleep", "60"]) for _ in range(7)]
+    try:
+        found = [each for process in started if (each := identify(process.pid))]
+        assert procfs.wait_gone(found, 0.05) == sorted(found)
+        for process in started[1:]:
+            process.kill()
+        assert procfs.wait_gone(found, 0.5) == found[:1]
+        assert end(found, 10) == []
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_process_of_another_user_is_returned_as_not_ended(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    found = identify(child.pid)
+    assert found is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "pidfd_send_signal", refuse)
+        assert end([found, GONE], 60) == [found]
     assert child.poll() is None
 
 

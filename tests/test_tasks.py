@@ -40,7 +40,7 @@ async def test_a_task_that_is_cancelled_did_not_fail(caplog: pytest.LogCaptureFi
 
 
 async def test_a_task_that_is_to_run_for_ever_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(tasks, "FIRST_DELAY_S", 0.0)
     starts: list[int] = []
     failures: list[Exception] = []
 

@@ -97,7 +97,7 @@ def _heal(given: argparse.Namespace) -> int:
             for strike in healing.draw(given.kills, given.seed, victims):
                 if (not only or strike.number in only) and given.phase in (None, strike.phase):
                     outcomes.append(series.run(strike))
-                    _tell(outcomes[-1])
+                    _print_outcome(outcomes[-1])
         except KeyboardInterrupt:
             code = 130
         finally:
@@ -117,7 +117,7 @@ def _heal(given: argparse.Namespace) -> int:
     return code or int(bool(left) or any(each.faults for each in outcomes))
 
 
-def _tell(outcome: healing.Outcome) -> None:
+def _print_outcome(outcome: healing.Outcome) -> None:
     seconds = "lost" if outcome.seconds is None else f"ready after {outcome.seconds:.1f} s"
     tail = f", run {outcome.run}" if outcome.run else ""
     print(f"{outcome.strike}: {seconds}{tail}", file=sys.stderr, flush=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Nm", "Said", "Started"]
+__all__ = ["CommandResult", "Nm", "Started"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandResult:
     """How a command ended.
 
     Attributes:
@@ -100,15 +100,15 @@ class Started:
         """End it without warning, it alone."""
         self._process.kill()
 
-    def end(self, limit_s: float) -> Said:
+    def end(self, limit_s: float) -> CommandResult:
         """Wait for its end; past the limit it is ended, and `code` is None."""
         try:
             out, err = self._process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             out, err = self._process.communicate()
-            return Said(self._words, None, out, err)
-        return Said(self._words, self._process.returncode, out, err)
+            return CommandResult(self._words, None, out, err)
+        return CommandResult(self._words, self._process.returncode, out, err)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,6 @@ class Nm:
         """Start a command and return at once."""
         return Started(self.home, self.folder, words)
 
-    def __call__(self, *words: str, limit_s: float = 60.0) -> Said:
+    def __call__(self, *words: str, limit_s: float = 60.0) -> CommandResult:
         """Run a command to its end."""
         return self.start(*words).end(limit_s)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.commands import Nm, Said, Started
+from benchmarks.chaos.commands import CommandResult, Nm, Started
 from benchmarks.chaos.victims import DockerVictims, NativeVictims, Victims
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
@@ -264,7 +264,7 @@ class Healing:
             outcome.faults.append(f"`nm down` failed: {said.name}")
         outcome.faults += [f"left: {each}" for each in self.victims.left()]
 
-    def _say(self, outcome: Outcome, *words: str) -> Said:
+    def _say(self, outcome: Outcome, *words: str) -> CommandResult:
         said = self._nm(*words, limit_s=COMMAND_LIMIT_S)
         outcome.talk.append(str(said))
         return said

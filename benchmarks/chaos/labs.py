@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.commands import Nm, Said, Started
+from benchmarks.chaos.commands import CommandResult, Nm, Started
 from benchmarks.chaos.draw import Kill
 from benchmarks.chaos.leftovers import Memory
 from benchmarks.chaos.report import CLEAN, DOWN, ITSELF, REPAIRED
@@ -367,7 +367,7 @@ class Chaos:
             outcome.faults.append(f"nothing is gone, and the lab stays degraded: {state['problems']}")
         return dict(state)
 
-    def _note(self, outcome: Outcome, said: Said) -> Said:
+    def _note(self, outcome: Outcome, said: CommandResult) -> CommandResult:
         outcome.names.append(f"{said.words[0]} {said.name}")
         outcome.talk.append(str(said))
         if said.name.startswith("?"):

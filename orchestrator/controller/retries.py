@@ -14,12 +14,12 @@ from typing import Protocol
 
 from orchestrator.backoff import Backoff
 
-__all__ = ["FIRST_S", "LONGEST_S", "Retries"]
+__all__ = ["FIRST_DELAY_S", "MAX_DELAY_S", "Retries"]
 
-FIRST_S = 1.0
+FIRST_DELAY_S = 1.0
 """Seconds before the first repetition."""
 
-LONGEST_S = 30.0
+MAX_DELAY_S = 30.0
 """Seconds between repetitions at most."""
 
 
@@ -70,7 +70,7 @@ class Retries:
 
     def refused(self, node_id: int, about: str, version: int) -> None:
         """Record a refusal; another version than before resets the back-off."""
-        backoff = Backoff(FIRST_S, LONGEST_S, factor=2.0, draw=self._draw)
+        backoff = Backoff(FIRST_DELAY_S, MAX_DELAY_S, factor=2.0, draw=self._draw)
         waiting = self._waiting.setdefault(node_id, _Waiting(backoff))
         if waiting.versions.get(about) != version:
             waiting.versions[about] = version
@@ -80,7 +80,7 @@ class Retries:
                     waiting.timer.cancel()
                 waiting.repeated, waiting.timer = False, None
         if waiting.timer is None:
-            waiting.timer = self._later(waiting.backoff.next_wait(), lambda: self._fire(node_id))
+            waiting.timer = self._later(waiting.backoff.next_delay(), lambda: self._fire(node_id))
 
     def done(self, node_id: int, about: str) -> None:
         """Record that a node executed a command."""

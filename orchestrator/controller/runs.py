@@ -404,7 +404,7 @@ class Runs:
             if role.state == "waiting":
                 role.state = "stopped"
         nodes = [role.node for role in run.roles.values() if not role.over]
-        self._tell(nodes, m.StopRole(run.id, 0, run.reason))
+        self._send(nodes, m.StopRole(run.id, 0, run.reason))
 
     def _settle(self, run: Run, now_ms: int) -> None:
         """End a run whose roles have all ended; else see whether a barrier is complete now."""
@@ -420,7 +420,7 @@ class Runs:
         failures = failures_of((role.node, role.role, role.error, role.traceback) for role in bad)
         self._effects.save_run(run, now_ms)
         # What a run opened ends with it, before the next one can begin.
-        self._tell(run.roles, m.StopRole(run.id, 0, "the run has ended"))
+        self._send(run.roles, m.StopRole(run.id, 0, "the run has ended"))
         self._effects.report_end(run, m.RunFinished(run.id, ok, run.reason, failures, run.unstored or None))
         run.files, run.values, run.value_bytes, run.lookups = {}, {}, {}, {}
 
@@ -432,9 +432,9 @@ class Runs:
             run.barriers[name] = max(generation, run.barriers.get(name, 0))
             self._effects.save_barrier(run, name, generation)
             self._event(run, now_ms, "barrier", data={"name": name, "generation": generation})
-            self._tell(sorted(there), m.BarrierReleased(run.id, name, generation))
+            self._send(sorted(there), m.BarrierReleased(run.id, name, generation))
 
-    def _tell(self, nodes: Iterable[int], message: m.StopRole | m.BarrierReleased) -> None:
+    def _send(self, nodes: Iterable[int], message: m.StopRole | m.BarrierReleased) -> None:
         """Send a message to the agents of nodes, once to each."""
         for peer in dict.fromkeys(self._agents[node] for node in nodes if node in self._agents):
             self._effects.send(peer, message)

@@ -94,8 +94,8 @@ def require_table(directory: LabDirectory, part: str = "host") -> HostTable:
     """The table of a host process of the lab.
 
     Raises:
-        NmError: The host process is gone (`lab.host-gone`), or it has not published its table, or it was
-            deleted it (`lab.no-table`).
+        NmError: The host process is gone (`lab.host-gone`), or it has not published its table, or the
+            table was deleted (`lab.no-table`).
     """
     table = _read(directory.host_table(part))
     if table is None and list(directory.path.glob(f"{part}.gone-*")) == []:

@@ -136,7 +136,7 @@ def end(
         _collect()
 
 
-def stuck(process: ProcessId, what: str) -> StartFailed:
+def cannot_end_error(process: ProcessId, what: str) -> StartFailed:
     """The error that a process could not be ended; `what` says which one it is."""
     return StartFailed(
         f"{what}, process {process.pid}, cannot be ended",

@@ -173,7 +173,7 @@ def _kill(directory: LabDirectory) -> None:
         procfs.send_signal(process, signal.SIGKILL)
     left = procfs.wait_gone(found, END_S)
     if left:
-        raise processes.stuck(left[0], f"the supervisor of lab {directory.name}")
+        raise processes.cannot_end_error(left[0], f"the supervisor of lab {directory.name}")
 
 
 def _found(directory: LabDirectory) -> list[processes.LabelledProcess]:

@@ -220,14 +220,14 @@ class _RunMonitor:
                 # Files do not come back by waiting; but the lab may be just being taken down.
                 if loop.time() - away_since > TAKEN_DOWN_S:
                     raise
-                await asyncio.sleep(backoff.next_wait())
+                await asyncio.sleep(backoff.next_delay())
                 continue
             except (ControllerUnreachable, Disconnected, RequestTimeout):
                 self._require_lab()
                 waits = self._started or comes_back(self._directory, self._state, "controller")
                 if not waits or loop.time() - away_since > AWAY_S:
                     raise
-                await asyncio.sleep(backoff.next_wait())
+                await asyncio.sleep(backoff.next_delay())
                 continue
             backoff.reset()
             try:
@@ -262,7 +262,7 @@ class _RunMonitor:
                 self._asked = False
                 if not self._is_transient(error) or asyncio.get_running_loop().time() > deadline:
                     raise
-                await asyncio.sleep(backoff.next_wait())
+                await asyncio.sleep(backoff.next_delay())
             else:
                 self._started = True
 

@@ -86,18 +86,18 @@ class Timer:
     """Reports progress, and records how long each step took.
 
     Args:
-        tell: Called with each step.
+        progress: Called with each step.
     """
 
-    def __init__(self, tell: Progress) -> None:
-        self._tell = tell
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._clock = clock.SystemClock()
         self._started = self._last = self._clock.monotonic()
         self.steps: dict[str, float] = {}
 
     def __call__(self, what: str) -> None:
         """Report the current step."""
-        self._tell(what)
+        self._progress(what)
 
     def done(self, step: str) -> None:
         """Record the end of a step; it began at the end of the one before."""

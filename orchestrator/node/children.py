@@ -61,6 +61,9 @@ def end(
 
     Returns:
         Those that are stuck in the kernel.
+
+    Raises:
+        OSError: A process cannot be signalled or watched, for example because we have too many open files.
     """
     seen = find()
     left = _with_descendants(seen)

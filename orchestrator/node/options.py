@@ -69,6 +69,9 @@ def parse(argv: Sequence[str]) -> Options:
         if word in ("-h", "--help"):
             print(USAGE)
             sys.exit(0)
+        if word == "--":
+            files += words
+            break
         if not word.startswith("-"):
             files.append(word)
             continue
@@ -77,6 +80,8 @@ def parse(argv: Sequence[str]) -> Options:
             _refuse(f"unrecognized option: {name}")
         if not equals:
             value = next(words, "")
+            if value.startswith("-"):  # an option; a value that begins so is given with `=`
+                value = ""
         if not value:
             _refuse(f"{name} needs a value")
         values[name] = value

@@ -135,14 +135,16 @@ class RoleThread:
             self._release()
             if attempt:
                 self._resources.close_sockets()
-            children.end(self._children)
+            self._end_children()
             self._thread.join(max(0.0, min(pause, deadline - time.monotonic())))
             if not self._thread.is_alive():
                 return
         self._unlist()
         self._resources.close_sockets()
         self._context.end()
-        self._tell(Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and {ABANDONED}"))
+        self._report_outcome(
+            Outcome(False, f"{reason}; it did not end within {STOP_GRACE_S:g} s and {ABANDONED}")
+        )
 
     def _interrupt_thread(self, attempt: int) -> None:
         with self._lock:
@@ -168,7 +170,7 @@ class RoleThread:
                 continue
         self._check()
         self._clean_up()
-        self._tell(outcome)
+        self._report_outcome(outcome)
 
     def _attempt(self) -> Outcome:
         try:
@@ -217,7 +219,7 @@ class RoleThread:
     def _clean_up(self) -> None:
         """End what the role started and left."""
         self._unlist()
-        children.end(self._children, collect=True)
+        self._end_children(collect=True)
         self._resources.close_sockets()
         left = self._resources.end_threads(THREAD_GRACE_S)
         self._lines.finish()
@@ -226,6 +228,12 @@ class RoleThread:
             self._context.log.warning(text, role_resources.names(left))
         self._resources.write = None
         self._context.end()
+
+    def _end_children(self, *, collect: bool = False) -> None:
+        try:
+            children.end(self._children, collect=collect)
+        except OSError as error:  # a role may use up all descriptors; it has to end all the same
+            self._context.log.warning("the processes of the role cannot be ended: %s", error)
 
     def _children(self) -> list[ProcessId]:
         threads = [self._thread, *self._resources.threads()]
@@ -247,7 +255,7 @@ class RoleThread:
     def _stopped(self) -> Outcome:
         return Outcome(False, self._stop_reason or "stopped")
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report_outcome(self, outcome: Outcome) -> None:
         with self._lock:
             if self._told:
                 return

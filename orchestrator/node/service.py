@@ -19,6 +19,7 @@ import sys
 import time
 
 from orchestrator import log
+from orchestrator.backoff import Backoff
 from orchestrator.node import dataplane, options, process_state
 from orchestrator.node.guard import guard
 from orchestrator.node.nodes import Nodes, raise_file_limit
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 _logger = log.get(__name__)
 
-AGAIN_S = 1.0
-AGAIN_MAX_S = 30.0
-"""The first pause before an agent that failed is started again, and the longest."""
+FIRST_DELAY_S = 1.0
+MAX_DELAY_S = 30.0
+"""The first delay before an agent that failed is started again, and the longest."""
 
 
 class Stopped(BaseException):
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     except Stopped:
         _logger.info("agent stopped")
     except Exception as error:
-        return _tell(error)
+        return _report_error(error)
     return 0
 
 
@@ -65,7 +66,7 @@ def _stop(_number: int, _frame: object) -> NoReturn:
     raise Stopped
 
 
-def _tell(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     from orchestrator.errors import NmError
 
     if isinstance(error, NmError):
@@ -104,22 +105,24 @@ def _carry(given: Options) -> None:
 def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
     """Run roles until stopped; whatever goes wrong with them, the nodes carry packets until then.
 
-    An agent that fails is started again, with growing pauses; the controller says meanwhile that the nodes
+    An agent that fails is started again, with growing delays; the controller says meanwhile that the nodes
     are degraded.
     """
-    pause_s = AGAIN_S
+    backoff = Backoff(FIRST_DELAY_S, MAX_DELAY_S, factor=2.0)
+    log_is_set_up = False
     while True:
         try:
             from orchestrator.node import agent_loop
 
-            log.setup(given.log_level)
+            if not log_is_set_up:  # once: roles may have added handlers since
+                log.setup(given.log_level)
+                log_is_set_up = True
             agent_loop.serve(given, nodes)
             raise Stopped
         except Exception:
             _on_signals(_stop)
             _logger.exception("the agent failed; no roles can run here until it is restarted")
-        _pause(pause_s)
-        pause_s = min(2 * pause_s, AGAIN_MAX_S)
+        _pause(backoff.next_delay())
 
 
 def _pause(seconds: float) -> None:

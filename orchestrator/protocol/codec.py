@@ -219,7 +219,7 @@ def _frame(parts: list[Any]) -> Frame | Bad:
 def _message(parts: list[Any]) -> Frame:
     if parts[0] != VERSION or type(parts[0]) is not int:
         found = brief(parts[0])
-        text = f"the frame is of protocol version {found}, but {VERSION} is spoken here"
+        text = f"the frame has protocol version {found}, expected {VERSION}"
         raise WrongVersion(text, found=found, expected=str(VERSION), hint=SAME_RELEASE)
     if len(parts) != 5:
         raise Malformed(f"the frame has {len(parts)} parts, but 5 are expected")

@@ -68,7 +68,7 @@ class Admission:
             raise Malformed(f"the first message has to be Hello, not {hello.type}")
         if hello.protocol != VERSION:
             raise WrongVersion(
-                f"the peer speaks protocol version {hello.protocol}, but {VERSION} is spoken here",
+                f"the peer has protocol version {hello.protocol}, expected {VERSION}",
                 found=str(hello.protocol),
                 expected=str(VERSION),
                 hint=SAME_RELEASE,

@@ -167,7 +167,8 @@ def _resolve(text: str) -> str | int | float | bool | None:
     if text in ("false", "False", "FALSE"):
         return False
     if _INT.fullmatch(text):
-        # Numbers beyond any use stay text, so that a file cannot make the interpreter crunch digits.
+        # A number with more digits than any value needs stays text: converting it takes time that grows with
+        # the square of its length.
         if len(text) > 40:
             return text
         # `010` is ten, as 1.2 has it.

@@ -55,7 +55,7 @@ def initialise(
     data: Path,
     owner: int | None,
     *,
-    walk: bool,
+    keep_read_capability: bool,
     variables: Mapping[str, str],
     one_database: bool = False,
 ) -> None:
@@ -65,7 +65,7 @@ def initialise(
         binaries: The folder of the server's programs.
         data: The cluster's folder.
         owner: Who is to own it; ourselves if None.
-        walk: Whether the programs are below a folder that is closed to other users.
+        keep_read_capability: Whether the programs are below a folder that is closed to other users.
         variables: The environment.
         one_database: Drop the templates of further databases; two thirds of the files.
 
@@ -78,7 +78,7 @@ def initialise(
         # initdb wants to know its user's name, which the server's own user does not have.
         named = named_uid()
         os.chown(data, named, named)
-        prepare = become(named, walk=walk)
+        prepare = become(named, keep_read_capability=keep_read_capability)
     done = _run([str(binaries / "initdb"), "-D", str(data), *_OPTIONS], b"", prepare, variables)
     if done.returncode != 0:
         said = done.stdout.decode(errors="replace").strip().splitlines()

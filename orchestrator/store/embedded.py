@@ -148,11 +148,13 @@ class EmbeddedPostgres:
             return
         binaries = find_binaries()
         owner = self._prepare_folders()
-        walk = not all(may_traverse(path) for path in (binaries, self.directory))
+        keep_read_capability = not all(may_traverse(path) for path in (binaries, self.directory))
         alone = map_named_user() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
         if not (self.data / cluster.COMPLETE).is_file():
-            self._make_cluster(binaries, owner, walk=walk)
-        self._launch(binaries, alone if owner is None else become(owner, walk=walk))
+            self._make_cluster(binaries, owner, keep_read_capability=keep_read_capability)
+        self._launch(
+            binaries, alone if owner is None else become(owner, keep_read_capability=keep_read_capability)
+        )
 
     def stop(self, *, within: float = 10.0) -> None:
         """Stop the server and take away what it has outside its folder; fine when it does not run.
@@ -235,7 +237,7 @@ class EmbeddedPostgres:
             raise HostNotFit(text, id="host.folder") from None
         return owner
 
-    def _make_cluster(self, binaries: Path, owner: int | None, *, walk: bool) -> None:
+    def _make_cluster(self, binaries: Path, owner: int | None, *, keep_read_capability: bool) -> None:
         with _startable():
             kept = cluster.kept_file(self._kept_clusters, binaries) if self._kept_clusters else None
             if kept is not None and cluster.unpack(kept, self.data, owner):
@@ -245,7 +247,7 @@ class EmbeddedPostgres:
                     binaries,
                     self.data,
                     owner,
-                    walk=walk,
+                    keep_read_capability=keep_read_capability,
                     variables=self._variables(),
                     one_database=kept is not None,
                 )

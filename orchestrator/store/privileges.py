@@ -59,22 +59,22 @@ def may_traverse(path: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 
-def become(uid: int, *, walk: bool) -> Callable[[], None]:
+def become(uid: int, *, keep_read_capability: bool) -> Callable[[], None]:
     """Return what a child has to call before it runs the program, to run as `uid`.
 
     Args:
         uid: The user and group to become.
-        walk: Keep the capability to walk through closed folders and to read.
+        keep_read_capability: Keep the capability to enter closed folders and to read what is in them.
     """
 
     def prepare() -> None:
-        if walk:
+        if keep_read_capability:
             syscalls.prctl(syscalls.PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
             syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        if walk:
+        if keep_read_capability:
             syscalls.set_capability(_CAP_DAC_READ_SEARCH)
             syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, _CAP_DAC_READ_SEARCH)
 

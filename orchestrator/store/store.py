@@ -195,14 +195,15 @@ class Store:
         from psycopg import AsyncConnection, OperationalError
 
         started = self._clock.monotonic()
-        wait, said = 0.02, False
+        backoff, said = Backoff(0.02, 0.5), False
         while True:
             left = within - (self._clock.monotonic() - started)
             try:
                 async with asyncio.timeout(max(0.1, left)):
                     return await AsyncConnection.connect(self._conninfo, autocommit=True, **_OPTIONS)
             except (OperationalError, TimeoutError) as error:
-                if left <= wait:
+                delay = backoff.next_delay()
+                if left <= delay:
                     raise StoreUnavailable(
                         f"Postgres did not answer within {within:g} s",
                         id="store.unreachable",
@@ -213,8 +214,7 @@ class Store:
                         "waiting for postgres", limit_s=within, reason=" ".join(str(error).split())[:200]
                     )
                     said = True
-            await asyncio.sleep(wait)
-            wait = min(0.5, wait * 1.5)
+            await asyncio.sleep(delay)
 
     async def _open_pool(self) -> None:
         from psycopg_pool import AsyncConnectionPool
@@ -257,7 +257,7 @@ class Store:
     async def _listen(self, changed: Callable[[str], None]) -> None:
         from psycopg import AsyncConnection, Error
 
-        backoff = Backoff(limit=1.0)
+        backoff = Backoff(max_delay=1.0)
         while True:
             try:
                 connection = await AsyncConnection.connect(self._conninfo, autocommit=True, **_OPTIONS)
@@ -274,7 +274,7 @@ class Store:
             except (Error, OSError) as error:
                 _LOG.debug("listener lost", reason=" ".join(str(error).split())[:200])
             self._listening = False
-            await asyncio.sleep(backoff.next_wait())
+            await asyncio.sleep(backoff.next_delay())
 
 
 async def _readable(file: int) -> None:

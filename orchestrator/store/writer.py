@@ -190,7 +190,7 @@ class Writer:
             self._has_capacity.clear()
 
     async def _run(self) -> None:
-        backoff = Backoff(limit=1.0)
+        backoff = Backoff(max_delay=1.0)
         while True:
             await self._wake.wait()
             try:
@@ -202,7 +202,7 @@ class Writer:
                     _LOG.warning("postgres away", reason=_one_line(error))
                 self.problem = f"Postgres does not take writes: {_one_line(error)}"
                 self._answer(False)
-                await asyncio.sleep(backoff.next_wait())
+                await asyncio.sleep(backoff.next_delay())
                 continue
             backoff.reset()
             if self.problem is not None:

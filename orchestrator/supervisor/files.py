@@ -40,8 +40,8 @@ PART = "supervisor"
 VARIABLE = "NM_SUPERVISED"
 """Names the lab's folder in the environment of the part that is to start a dead supervisor again."""
 
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
+FIRST_DELAY_S = 0.5
+MAX_DELAY_S = 30.0
 STABLE_S = 10.0
 """A supervisor that ended within STABLE_S is started again after a pause, which doubles up to the longest."""
 
@@ -153,7 +153,7 @@ def ensure(folder: Path) -> bool:
 
 def keep(folder: Path) -> None:
     """Restart the supervisor whenever it ends, until the marker is removed; runs in a thread of its own."""
-    backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, factor=2.0)
+    backoff = Backoff(FIRST_DELAY_S, MAX_DELAY_S, factor=2.0)
     while True:
         began = time.monotonic()
         handle = take(folder, wait=True)
@@ -164,7 +164,7 @@ def keep(folder: Path) -> None:
         if time.monotonic() - began > STABLE_S:
             backoff.reset()
         if not start(folder, handle) or time.monotonic() - began < STABLE_S:
-            time.sleep(backoff.next_wait())
+            time.sleep(backoff.next_delay())
 
 
 def _may_start(folder: Path) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["DEATHS", "FIRST_PAUSE_S", "WINDOW_S", "Restarts"]
+__all__ = ["DEATHS", "FIRST_DELAY_S", "WINDOW_S", "Restarts"]
 
 DEATHS = 5
 """After so many deaths within the window a part is not restarted any more."""
 
 WINDOW_S = 60.0
 
-FIRST_PAUSE_S = 0.25
+FIRST_DELAY_S = 0.25
 """The pause after the second death within the window; it doubles with each further one. The first death is
 followed by a start at once, because what is killed from outside works when it is started again."""
 
@@ -39,7 +39,7 @@ class Restarts:
             self._left.add(part)
             self._due.pop(part, None)
             return None
-        pause = 0.0 if len(recent) == 1 else FIRST_PAUSE_S * 2.0 ** (len(recent) - 2)
+        pause = 0.0 if len(recent) == 1 else FIRST_DELAY_S * 2.0 ** (len(recent) - 2)
         self._due[part] = now + pause
         return pause
 

@@ -17,6 +17,9 @@ from orchestrator.procfs import ProcessId, boot_id, open_pidfd
 
 __all__ = ["Note", "Watch", "read_note"]
 
+RETRY_S = 1.0
+"""How soon watching a part is tried again that could not be watched."""
+
 
 class Note(NamedTuple):
     """The parts of the lab's state file that the supervisor needs: the run, and processes by role."""
@@ -44,20 +47,29 @@ class Watch:
         self._poller = select.poll()
         self._handles: dict[int, tuple[str, ProcessId]] = {}
         self._seen: dict[str, ProcessId] = {}
+        self._unwatched: set[str] = set()
         self._ended: list[str] = []
 
     def follow(self, parts: dict[str, ProcessId]) -> None:
-        """Watch these processes and no others; an end is reported only once."""
+        """Watch these processes and no others; an end is reported only once.
+
+        One that cannot be watched for lack of descriptors or memory is tried again by the next call.
+        """
+        self._unwatched.clear()
         for handle, (role, process) in list(self._handles.items()):
             if parts.get(role) != process:
                 self._forget(handle)
         for role, process in parts.items():
             if self._seen.get(role) != process:
-                self._seen[role] = process
                 self._open(role, process)
 
     def wait(self, limit_s: float) -> list[str]:
-        """Wait until a part has ended, at most `limit_s`, and return the roles of those that have."""
+        """Wait until a part has ended, at most `limit_s`, and return the roles of those that have.
+
+        The wait is short while a part is not watched.
+        """
+        if self._unwatched:
+            limit_s = min(limit_s, RETRY_S)
         with suppress(InterruptedError):
             for handle, _events in self._poller.poll(0 if self._ended else max(0.0, limit_s) * 1000):
                 self._ended.append(self._handles[handle][0])
@@ -66,7 +78,12 @@ class Watch:
         return ended
 
     def _open(self, role: str, process: ProcessId) -> None:
-        handle = open_pidfd(process)
+        try:
+            handle = open_pidfd(process)
+        except OSError:  # it may run, so it must not be restarted
+            self._unwatched.add(role)
+            return
+        self._seen[role] = process
         if handle is None:
             self._ended.append(role)
             return

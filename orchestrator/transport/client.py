@@ -137,11 +137,11 @@ async def reconnecting(
         except (ControllerUnreachable, RequestTimeout, PeerError) as error:
             if isinstance(error, PeerError) and error.id in _FATAL:
                 raise
-            await asyncio.sleep(backoff.next_wait())
+            await asyncio.sleep(backoff.next_delay())
             continue
         backoff.reset()
         try:
             yield connection
         finally:
             await connection.close(grace=0.5)
-        await asyncio.sleep(backoff.next_wait())
+        await asyncio.sleep(backoff.next_delay())

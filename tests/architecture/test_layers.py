@@ -1,6 +1,8 @@
 """Check the import contracts, and which files import the native module."""
 
 import ast
+import configparser
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,17 @@ CONTRACTS = Path(__file__).with_name("importlinter.ini")
 
 def test_every_import_contract_is_kept() -> None:
     assert lint_imports(config_filename=str(CONTRACTS), no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_the_page_shows_the_layers_of_the_contract() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(CONTRACTS)
+    lines = contracts["importlinter:contract:layers"]["layers"].split("\n")
+    layers = [set(re.findall(r"\w+", line)) for line in lines if line]
+    page = (ROOT / "docs/concepts/architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (`[^|]*) \|", page, re.MULTILINE)
+    assert [set(re.findall(r"\w+", packages)) for _, packages in rows] == layers
+    assert [int(number) for number, _ in rows] == list(range(len(layers), 0, -1))
 
 
 def test_no_modules_import_each_other() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.main import run
-from tests.said import Said
+from tests.command_result import CommandResult
 
-Nm = Callable[..., Said]
+Nm = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def nm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     """Call `nm` with words; its home is a fresh folder."""
     monkeypatch.setenv("NM_HOME", str(tmp_path / "home"))
 
-    def call(*words: object) -> Said:
+    def call(*words: object) -> CommandResult:
         capsys.readouterr()
         code = run([str(word) for word in words])
         captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
+        return CommandResult(code, captured.out, captured.err)
 
     return call

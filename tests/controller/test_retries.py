@@ -11,7 +11,7 @@ from orchestrator.controller import retries
 from orchestrator.controller.groups import Groups
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import Link, Node, Registry
-from orchestrator.controller.retries import FIRST_S, LONGEST_S, Retries
+from orchestrator.controller.retries import FIRST_DELAY_S, MAX_DELAY_S, Retries
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol import Message
 from orchestrator.protocol import messages as m
@@ -57,10 +57,10 @@ def test_waits_double_up_to_the_longest_and_begin_anew_with_another_version() ->
         waiting.refused(4, "link 1", 70)
         waiting.refused(4, "link 2", 80)
         waits.append(timers.fire())
-    assert waits == [FIRST_S, 2, 4, 8, 16, LONGEST_S, LONGEST_S] and told == [4] * 7
+    assert waits == [FIRST_DELAY_S, 2, 4, 8, 16, MAX_DELAY_S, MAX_DELAY_S] and told == [4] * 7
     waiting.refused(4, "link 1", 70)
     waiting.refused(4, "link 2", 81)
-    assert timers.fire() == FIRST_S
+    assert timers.fire() == FIRST_DELAY_S
     waiting.refused(4, "link 1", 70)
     waiting.done(4, "link 1")
     assert not any(timer.cancelled for timer in timers.all), "the other is still refused"
@@ -74,7 +74,7 @@ def test_waits_are_drawn_and_nothing_is_left_of_a_node_that_registers() -> None:
     for node_id in range(100):
         waiting.refused(node_id, "InstallRoutes", 1)
     waits = {timer.seconds for timer in timers.all}
-    assert len(waits) > 90 and min(waits) >= FIRST_S / 2 and max(waits) <= FIRST_S
+    assert len(waits) > 90 and min(waits) >= FIRST_DELAY_S / 2 and max(waits) <= FIRST_DELAY_S
     waiting.forget(5)
     waiting.close()
     assert len(timers.all) == 100 and all(timer.cancelled for timer in timers.all)
@@ -105,7 +105,7 @@ def test_a_change_that_was_refused_is_told_as_a_change_and_the_link_stays_up() -
 async def test_a_command_that_was_refused_is_sent_again_until_it_succeeds(
     start: Start, database: dict[str, Any], kind: type[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "FIRST_S", 0.02)
+    monkeypatch.setattr(retries, "FIRST_DELAY_S", 0.02)
     controller = await start(settings(database, 2))
     host = FakeProcess([1, 2], 7)
     await ready_lab(controller, [host])

@@ -17,7 +17,7 @@ from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
 from orchestrator.procfs import ProcessId
 from orchestrator.testing.plugin import Labs, labs, nm_home, require_backend
-from tests.said import Said
+from tests.command_result import CommandResult
 
 __all__ = ["labs", "nm_home"]
 
@@ -64,13 +64,13 @@ class Nm:
         self._home = home
         self._cwd = cwd
 
-    def __call__(self, *words: object, timeout: float = 90) -> Said:
+    def __call__(self, *words: object, timeout: float = 90) -> CommandResult:
         process = self.start(*words)
         try:
             out, err = process.communicate(timeout=timeout)
         finally:
             process.kill()
-        return Said(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start it and return at once."""
@@ -91,7 +91,7 @@ def nm(nm_home: Home, tmp_path: Path) -> Nm:
     return Nm(nm_home, tmp_path)
 
 
-Here = Callable[..., Said]
+Here = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ def here(
     """Call `nm` in this process, which is quicker and lets a test reach into it."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: object) -> Said:
+    def call(*words: object) -> CommandResult:
         capsys.readouterr()
         code = run([str(word) for word in words])
-        return Said(code, *capsys.readouterr())
+        return CommandResult(code, *capsys.readouterr())
 
     return call
 

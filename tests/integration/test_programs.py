@@ -181,7 +181,7 @@ from orchestrator.store.privileges import become
 
 data, address, hba = sys.argv[1:]
 if os.geteuid() == 0:
-    become(os.stat(data).st_uid, walk=True)()  # Postgres refuses to be root
+    become(os.stat(data).st_uid, keep_read_capability=True)()  # Postgres refuses to be root
 program = find_binaries() / "postgres"
 options = {"listen_addresses": address, "hba_file": hba, "unix_socket_directories": "", "fsync": "off",
            "dynamic_shared_memory_type": "mmap"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deploy.host_checks import Finding
-from tests.integration.conftest import RING, Said
+from tests.integration.conftest import RING, CommandResult
 from tests.integration.unprivileged import OrdinaryUser, World
 from tests.integration.waiting import until
 
@@ -189,7 +189,7 @@ nm down"""
     nothing_is_left(user)
 
 
-def must(said: Said) -> Said:
+def must(said: CommandResult) -> CommandResult:
     """The command has succeeded."""
     assert said.code == 0, said.err
     return said

@@ -36,7 +36,7 @@ from orchestrator import procfs
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.processes import end
 from orchestrator.procfs import identify
-from tests.integration.conftest import ROOT, Said
+from tests.integration.conftest import ROOT, CommandResult
 
 NAMED_UID = 59_000 + 2 * (os.getpid() % 490)
 NAMELESS_UID = NAMED_UID + 1
@@ -67,7 +67,9 @@ class OrdinaryUser:
         """Where their labs are, as they see it."""
         return Home(self.folder / ".local/state/nm")
 
-    def nm(self, *words: object, before: Sequence[str] = (), timeout: float = 120, **more: str) -> Said:
+    def nm(
+        self, *words: object, before: Sequence[str] = (), timeout: float = 120, **more: str
+    ) -> CommandResult:
         """Call `nm` as they would.
 
         Args:
@@ -80,14 +82,14 @@ class OrdinaryUser:
             *before, sys.executable, "-m", "orchestrator.cli", *map(str, words), timeout=timeout, **more
         )
 
-    def run(self, *argv: str, timeout: float = 120, **more: str) -> Said:
+    def run(self, *argv: str, timeout: float = 120, **more: str) -> CommandResult:
         """Run a program as this user and wait for it."""
         with self.start(*argv, **more) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
             finally:
                 process.kill()
-        return Said(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
     def start(self, *argv: str, **more: str) -> subprocess.Popen[str]:
         """Start a program as this user."""

@@ -38,17 +38,26 @@ def test_what_a_container_s_entrypoint_gives() -> None:
     assert (given.ready_file, given.log_level) == ("/run/nm/ready", "debug")
 
 
+def test_what_follows_two_dashes_is_a_file() -> None:
+    given = parse(["--ready-file=--ready", "a.toml", "--", "--log-level", "-h", "--"])
+    assert given.configs == ("a.toml", "--log-level", "-h", "--")
+    assert given.ready_file == "--ready"
+
+
 @pytest.mark.parametrize(
     ("argv", "why"),
     [
         (["--colour", "a.toml"], "unrecognized option: --colour"),
         (["a.toml", "--ready-file"], "--ready-file needs a value"),
+        (["--ready-file", "--log-level", "debug", "a.toml"], "--ready-file needs a value"),
+        (["--ready-file", "--", "a.toml"], "--ready-file needs a value"),
+        (["--ready-file", "-h", "a.toml"], "--ready-file needs a value"),
         (["--log-level", "loud", "a.toml"], "loud is none of error"),
         (["--directory", "x", "--nodes", "2-1"], "`2-1` is no range"),
     ],
 )
 def test_the_reason_follows_the_usage(argv: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         parse(argv)
     said = capsys.readouterr().err
     assert said.startswith("usage: ") and why in said.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from pathlib import Path
@@ -119,6 +120,18 @@ def test_children_end_with_their_role(tmp_path: Path) -> None:
     wire = FakeWire()
     assert RoleRun(tmp_path, source, wire).outcome().ok
     assert not Path(f"/proc/{wire.rows[0]['pid']}").exists()
+
+
+def test_a_role_ends_when_its_processes_cannot_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("orchestrator.node.children.end", fail)
+    wire = FakeWire()
+    assert RoleRun(tmp_path, "def worker(ctx): pass", wire).outcome().ok
+    assert [(level, "Too many open files" in line) for level, line in wire.lines] == [("warning", True)]
 
 
 def test_a_role_that_waits_for_a_child_is_stopped(tmp_path: Path) -> None:

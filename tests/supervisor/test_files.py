@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     python.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/pids\nexec sleep 60\n")
     python.chmod(0o755)
     files.launch_file(tmp_path).write_text(json.dumps({"python": str(python), "environment": {}}))
-    monkeypatch.setattr(files, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(files, "FIRST_DELAY_S", 0.0)
     return tmp_path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.supervisor.restarts import DEATHS, FIRST_PAUSE_S, WINDOW_S, Restarts
+from orchestrator.supervisor.restarts import DEATHS, FIRST_DELAY_S, WINDOW_S, Restarts
 
 
 def test_the_first_death_is_followed_by_a_start_at_once() -> None:
@@ -15,7 +15,7 @@ def test_the_first_death_is_followed_by_a_start_at_once() -> None:
 def test_pauses_double_while_deaths_follow_each_other() -> None:
     restarts = Restarts()
     pauses = [restarts.ended("host", float(second)) for second in range(DEATHS - 1)]
-    assert pauses == [0.0, FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S]
+    assert pauses == [0.0, FIRST_DELAY_S, 2 * FIRST_DELAY_S, 4 * FIRST_DELAY_S]
 
 
 def test_a_part_is_due_when_its_pause_is_over_and_not_before() -> None:
@@ -23,9 +23,9 @@ def test_a_part_is_due_when_its_pause_is_over_and_not_before() -> None:
     restarts.ended("host", 0.0)
     restarts.due(0.0)
     restarts.ended("host", 1.0)
-    assert restarts.next_due() == 1.0 + FIRST_PAUSE_S
-    assert restarts.due(1.0 + FIRST_PAUSE_S - 0.01) == []
-    assert restarts.due(1.0 + FIRST_PAUSE_S) == ["host"]
+    assert restarts.next_due() == 1.0 + FIRST_DELAY_S
+    assert restarts.due(1.0 + FIRST_DELAY_S - 0.01) == []
+    assert restarts.due(1.0 + FIRST_DELAY_S) == ["host"]
     assert restarts.next_due() is None
 
 

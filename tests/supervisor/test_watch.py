@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +56,24 @@ def test_a_part_that_was_replaced_is_watched_anew(child: subprocess.Popen[bytes]
     assert watch.wait(0.0) == ["host"]
     watch.follow({"host": identity(child.pid)})
     assert watch.wait(0.0) == []
+    child.kill()
+    assert watch.wait(30.0) == ["host"]
+
+
+def test_a_part_that_cannot_be_watched_is_not_reported_as_ended(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_pid: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    watch = Watch()
+    parts = {"host": identity(child.pid)}
+    monkeypatch.setattr("orchestrator.supervisor.watch.RETRY_S", 0.05)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pidfd_open", fail)
+        watch.follow(parts)
+        assert watch.wait(30.0) == []  # returns soon, so that it is tried again
+    watch.follow(parts)
     child.kill()
     assert watch.wait(30.0) == ["host"]
 

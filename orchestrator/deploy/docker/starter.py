@@ -68,16 +68,16 @@ class Starter:
         composition: What there has to be.
         labels: What everything of this lab carries, and nothing else.
         run: This run of it. What another run left is removed first: it has other secrets.
-        tell: Called, from any thread, with how many containers run and how many there have to be.
+        progress: Called, from any thread, with how many containers run and how many there have to be.
     """
 
     def __init__(
-        self, composition: Composition, labels: Iterable[str], run: str, tell: Callable[[int, int], None]
+        self, composition: Composition, labels: Iterable[str], run: str, progress: Callable[[int, int], None]
     ) -> None:
         self._composition = composition
         self._lab = list(labels)
         self._labels = [*self._lab, f"{RUN_LABEL}={run}"]
-        self._tell = tell
+        self._progress = progress
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._running = 0
@@ -171,7 +171,7 @@ class Starter:
             _refusing(service.name, partial(go_on, made))
         with self._lock:
             self._running += 1
-            self._tell(self._running, len(self._composition.services))
+            self._progress(self._running, len(self._composition.services))
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ GRACE_S = 8.0
 REPLACED_S = 1.0
 """A process that does not work rarely ends when asked."""
 
+RETRY_S = 1.0
+"""How soon watching a process is tried again that could not be watched."""
+
 
 class NativeHost:
     """The native backend; it keeps nothing between calls."""
@@ -145,7 +148,7 @@ class NativeHost:
         ended = [process for role, process in state.parts.items() if role in parts]
         left = await asyncio.to_thread(processes.end, ended, REPLACED_S)
         if left:
-            raise processes.stuck(left[0], f"a part of lab {directory.name} that does not work")
+            raise processes.cannot_end_error(left[0], f"a part of lab {directory.name} that does not work")
 
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every process of the lab: those with its labels, and those inside its namespaces."""
@@ -243,7 +246,12 @@ def _stop_signal(found: Sequence[LabelledProcess]) -> signal.Signals:
 
 async def _ended(process: ProcessId) -> None:
     loop = asyncio.get_running_loop()
-    handle = procfs.open_pidfd(process)
+    while True:
+        try:
+            handle = procfs.open_pidfd(process)
+            break
+        except OSError:  # as long as there are too many open files, nobody knows whether it runs
+            await asyncio.sleep(RETRY_S)
     if handle is None:
         return
     gone = asyncio.Event()

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Said"]
+__all__ = ["CommandResult"]
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """The exit code and the output of a command."""
 
     code: int
