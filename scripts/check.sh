@@ -31,7 +31,9 @@ step "import cycles" "$bin/python" -m scripts.import_cycles
 step "words" "$bin/python" -m scripts.words
 step "stubs" "$bin/stubtest" nextmini_py --allowlist tests/architecture/stubtest_allowlist.txt
 step "workflows" "$bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
-step "shell" bash -n scripts/*.sh .ci/run images/*/run
+for script in scripts/*.sh .ci/run images/*/run images/node/exec; do
+    step "shell: $script" bash -n "$script"
+done
 step "rust format" in_dataplane cargo fmt --all --check
 step "clippy" in_dataplane cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 step "reference" "$bin/python" -m scripts.reference --check
