@@ -150,9 +150,24 @@ class EmbeddedPostgres:
         owner = self._prepare_folders()
         walk = not all(may_traverse(path) for path in (binaries, self.directory))
         alone = map_named_user() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
-        if not (self.data / cluster.COMPLETE).is_file():
-            self._make_cluster(binaries, owner, walk=walk)
-        self._launch(binaries, alone if owner is None else become(owner, walk=walk))
+        prepare = alone if owner is None else become(owner, walk=walk)
+        kept = cluster.kept_file(self._kept_clusters, binaries) if self._kept_clusters else None
+        copied = False
+        if not cluster.is_complete(self.data):
+            copied = kept is not None and cluster.unpack(kept, self.data, owner)
+            if not copied:
+                self._make_cluster(binaries, owner, kept, walk=walk)
+        try:
+            self._launch(binaries, prepare)
+        except StoreUnavailable:
+            if not copied or kept is None:
+                raise
+            # The kept cluster may be the reason; one of our own shows whether it is.
+            kept.unlink(missing_ok=True)
+            shutil.rmtree(self.data, ignore_errors=True)
+            self._prepare_folders()
+            self._make_cluster(binaries, owner, kept, walk=walk)
+            self._launch(binaries, prepare)
 
     def stop(self, *, within: float = 10.0) -> None:
         """Stop the server and take away what it has outside its folder; fine when it does not run.
@@ -235,27 +250,17 @@ class EmbeddedPostgres:
             raise HostNotFit(text, id="host.folder") from None
         return owner
 
-    def _make_cluster(self, binaries: Path, owner: int | None, *, walk: bool) -> None:
-        with _startable():
-            kept = cluster.kept_file(self._kept_clusters, binaries) if self._kept_clusters else None
-            if kept is not None and cluster.unpack(kept, self.data, owner):
-                return
-            try:
-                cluster.initialise(
-                    binaries,
-                    self.data,
-                    owner,
-                    walk=walk,
-                    variables=self._variables(),
-                    one_database=kept is not None,
-                )
-            except StoreUnavailable:
-                self._terminate_initdb_children()
-                self.clean()
-                shutil.rmtree(self.data, ignore_errors=True)
-                raise
-            if kept is not None:
-                cluster.keep(kept, self.data)
+    def _make_cluster(self, binaries: Path, owner: int | None, kept: Path | None, *, walk: bool) -> None:
+        try:
+            with _startable():
+                cluster.initialise(binaries, self.data, owner, walk=walk, variables=self._variables())
+        except StoreUnavailable:
+            self._terminate_initdb_children()
+            self.clean()
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise
+        if kept is not None:
+            cluster.keep(kept, self.data)
 
     def _terminate_initdb_children(self) -> None:
         """Terminate children of a killed initdb, which could recreate files that are removed next."""
