@@ -42,6 +42,9 @@ PART_PREFIX = ".cluster-"
 _PART_LIMIT_S = 3600.0
 """The age at which an unfinished file belongs to no running `keep`, which takes a second."""
 
+_ROOM_BYTES = 200_000_000
+"""What must be free on disk to keep a cluster: seven times its size, so that running labs do not lack it."""
+
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 Prepare = Callable[[], None] | None
@@ -115,7 +118,7 @@ def keep(file: Path, data: Path) -> None:
     """Keep a cluster that no server has used yet; one made by other programs is replaced.
 
     The file is a tar archive with the SHA-256 of its content appended. A lab starts without it, too, so a
-    failure to write it is ignored.
+    failure to write it is ignored, and on a disk with little room it is not written.
 
     Args:
         file: What `kept_file` returned.
@@ -127,6 +130,8 @@ def keep(file: Path, data: Path) -> None:
     try:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         _remove_old_parts(file.parent)
+        if shutil.disk_usage(file.parent).free < _ROOM_BYTES:
+            return
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
             for path in sorted(data.rglob("*")):

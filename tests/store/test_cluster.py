@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import time
 from collections.abc import Iterator
@@ -194,6 +195,13 @@ def test_a_temporary_file_that_cannot_be_removed_is_no_error(
     monkeypatch.setattr(os, "fsync", fail)
     monkeypatch.setattr(Path, "unlink", fail)
     cluster.keep(tmp_path / "cache" / "cluster-1.tar", tmp_path / "data")
+
+
+def test_a_disk_with_little_room_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(cluster, "_ROOM_BYTES", shutil.disk_usage(tmp_path).total + 1)
+    cluster.keep(tmp_path / "cache" / "cluster-1.tar", tmp_path / "data")
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_old_files_in_the_cache_are_removed(tmp_path: Path) -> None:
