@@ -173,16 +173,17 @@ def test_a_folder_that_cannot_be_written_does_not_prevent_a_start(tmp_path: Path
 def test_an_interrupted_keep_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
+    folder, data = tmp_path / "cache", tmp_path / "data"
+
     def fail(_handle: int) -> None:
-        assert list(cache.iterdir()), "the temporary file is there, or nothing is tested"
+        assert list(folder.iterdir()), "the temporary file is there, or nothing is tested"
         raise error
 
-    cache, data = tmp_path / "cache", tmp_path / "data"
     data.mkdir()
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
-        cluster.keep(cache / "cluster-1.tar", data)
-    assert not list(cache.iterdir())
+        cluster.keep(folder / "cluster-1.tar", data)
+    assert not list(folder.iterdir())
 
 
 def test_a_temporary_file_that_cannot_be_removed_is_no_error(
