@@ -6,7 +6,7 @@ folder. `nm down` may therefore prove by looking that nothing is left, and two h
 ```text
 HOME/
   locks/<lab>.lock        held while a lab is started or stopped; locks/_subnet.lock while a subnet is chosen
-  cache/                  0700: an empty database, which those of native labs begin as a copy of
+  cache/                  0700: an empty Postgres cluster that native labs copy
   labs/<lab>/             0711: the database server's own user has to walk through it
     nm-lab                says that this folder is a lab's; one without it is foreign
     state.json            what was started, by whom, and how far it came
@@ -198,7 +198,7 @@ class Home:
 
     @property
     def cache(self) -> Path:
-        """What every start would make anew, kept; it may be deleted at any time."""
+        """Files that speed up a start; they may be deleted at any time."""
         return self.path / "cache"
 
     def lab(self, name: str) -> LabDirectory:

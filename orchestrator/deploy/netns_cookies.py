@@ -54,6 +54,10 @@ def own_netns_cookie() -> int:
 
 def main() -> None:
     """Print the cookies of the processes whose numbers are the program's arguments, a line each."""
+    # Before the first fork, or each child would load it; not at the top, because every `nm exec` loads this
+    # module and enters no namespace.
+    from orchestrator import syscalls  # noqa: F401
+
     for pid in sys.argv[1:]:
         # One child process each: from inside one user namespace no other can be entered.
         child = os.fork()
@@ -67,7 +71,7 @@ def main() -> None:
 
 def _enter(pid: str) -> bool:
     """Move into a process's network, through its user namespace where that is the only way."""
-    from orchestrator import syscalls  # not at the top: every `nm exec` loads this module, and enters nothing
+    from orchestrator import syscalls
 
     for kind, flag in (
         ("net", syscalls.CLONE_NEWNET),

@@ -150,11 +150,24 @@ class EmbeddedPostgres:
         owner = self._prepare_folders()
         keep_read_capability = not all(may_traverse(path) for path in (binaries, self.directory))
         alone = map_named_user() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
-        if not (self.data / cluster.COMPLETE).is_file():
-            self._make_cluster(binaries, owner, keep_read_capability=keep_read_capability)
-        self._launch(
-            binaries, alone if owner is None else become(owner, keep_read_capability=keep_read_capability)
-        )
+        prepare = alone if owner is None else become(owner, keep_read_capability=keep_read_capability)
+        kept = cluster.kept_file(self._kept_clusters, binaries) if self._kept_clusters else None
+        copied = False
+        if not cluster.is_complete(self.data):
+            copied = kept is not None and cluster.unpack(kept, self.data, owner)
+            if not copied:
+                self._make_cluster(binaries, owner, kept, keep_read_capability=keep_read_capability)
+        try:
+            self._launch(binaries, prepare)
+        except StoreUnavailable:
+            if not copied or kept is None:
+                raise
+            # The kept cluster may be the reason; one of our own shows whether it is.
+            kept.unlink(missing_ok=True)
+            shutil.rmtree(self.data, ignore_errors=True)
+            self._prepare_folders()
+            self._make_cluster(binaries, owner, kept, keep_read_capability=keep_read_capability)
+            self._launch(binaries, prepare)
 
     def stop(self, *, within: float = 10.0) -> None:
         """Stop the server and take away what it has outside its folder; fine when it does not run.
@@ -237,27 +250,25 @@ class EmbeddedPostgres:
             raise HostNotFit(text, id="host.folder") from None
         return owner
 
-    def _make_cluster(self, binaries: Path, owner: int | None, *, keep_read_capability: bool) -> None:
-        with _startable():
-            kept = cluster.kept_file(self._kept_clusters, binaries) if self._kept_clusters else None
-            if kept is not None and cluster.unpack(kept, self.data, owner):
-                return
-            try:
+    def _make_cluster(
+        self, binaries: Path, owner: int | None, kept: Path | None, *, keep_read_capability: bool
+    ) -> None:
+        try:
+            with _startable():
                 cluster.initialise(
                     binaries,
                     self.data,
                     owner,
                     keep_read_capability=keep_read_capability,
                     variables=self._variables(),
-                    one_database=kept is not None,
                 )
-            except StoreUnavailable:
-                self._terminate_initdb_children()
-                self.clean()
-                shutil.rmtree(self.data, ignore_errors=True)
-                raise
-            if kept is not None:
-                cluster.keep(kept, self.data)
+        except StoreUnavailable:
+            self._terminate_initdb_children()
+            self.clean()
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise
+        if kept is not None:
+            cluster.keep(kept, self.data)
 
     def _terminate_initdb_children(self) -> None:
         """Terminate children of a killed initdb, which could recreate files that are removed next."""
@@ -381,7 +392,7 @@ def _startable() -> Iterator[None]:
         raise HostNotFit(
             f"the embedded Postgres cannot be run: {error}",
             id="host.no-postgres",
-            hint="keep the lab's folder and the virtual environment where other users may walk",
+            hint="keep the lab's folder and the virtual environment where other users may keep_read_capability",
         ) from None
 
 

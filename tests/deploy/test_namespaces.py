@@ -69,6 +69,17 @@ def test_a_cookie_is_the_namespaces_and_not_the_processs() -> None:
     assert netns_cookies([]) == {}
 
 
+def test_reading_cookies_loads_what_it_needs_before_the_first_fork() -> None:
+    program = (
+        "import os, sys; sys.path.append(sys.argv.pop(1))\n"
+        "from orchestrator.deploy.netns_cookies import main\n"
+        "os.fork = lambda: sys.exit('orchestrator.syscalls' not in sys.modules)\n"
+        "main()"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program, str(Path(namespaces.__file__).parents[2]), "1"]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
 def test_a_process_in_an_orphaned_namespace_of_ours_is_found(directory: LabDirectory) -> None:
     gone = ProcessId(os.getpid(), 1)
     with inside_a_namespace() as process:

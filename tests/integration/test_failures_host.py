@@ -81,7 +81,7 @@ def test_a_disk_without_room_for_a_lab_is_named_before_anything_starts(
     assert nm("down", "--all").code == 0
 
 
-@pytest.mark.parametrize("size", ["200k", "4m", "30m"])
+@pytest.mark.parametrize("size", ["200k", "4m", "24m"])
 def test_a_disk_that_fills_up_while_a_lab_is_made_is_named(
     small_disk: Callable[[str], Home], monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
