@@ -392,7 +392,7 @@ def _startable() -> Iterator[None]:
         raise HostNotFit(
             f"the embedded Postgres cannot be run: {error}",
             id="host.no-postgres",
-            hint="keep the lab's folder and the virtual environment where other users may keep_read_capability",
+            hint="keep the lab's folder and the virtual environment where other users may enter",
         ) from None
 
 
