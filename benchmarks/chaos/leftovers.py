@@ -16,7 +16,6 @@ from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.namespaces import recorded_tables
 from orchestrator.deploy.processes import labelled
 from orchestrator.deploy.state import read
-from orchestrator.store.cluster import PART_PREFIX
 from orchestrator.store.privileges import spare_uid
 from orchestrator.testing.leftovers import leftovers
 
@@ -93,15 +92,9 @@ class Memory:
         ]
 
     def _files(self) -> list[str]:
-        """Whatever is in the home besides lock files and what is kept for later starts."""
-        home = Home(self.directory.home)
-        return [
-            str(path)
-            for path in home.path.rglob("*")
-            if path.is_file()
-            and path.parent != home.locks
-            and (path.parent != home.cache or path.name.startswith(PART_PREFIX))
-        ]
+        """Whatever is in the home besides lock files."""
+        home = self.directory.home
+        return [str(path) for path in home.rglob("*") if path.is_file() and path.parent.name != "locks"]
 
 
 def _labelled_otherwise(pid: int, home: Path) -> bool:

@@ -6,7 +6,6 @@ folder. `nm down` may therefore prove by looking that nothing is left, and two h
 ```text
 HOME/
   locks/<lab>.lock        held while a lab is started or stopped; locks/_subnet.lock while a subnet is chosen
-  cache/                  0700: an empty Postgres cluster that native labs copy
   labs/<lab>/             0711: the database server's own user has to walk through it
     nm-lab                says that this folder is a lab's; one without it is foreign
     state.json            what was started, by whom, and how far it came
@@ -195,11 +194,6 @@ class Home:
     def locks(self) -> Path:
         """Lock files; they stay, because deleting a lock file while another waits for it breaks the lock."""
         return self.path / "locks"
-
-    @property
-    def cache(self) -> Path:
-        """Files that speed up a start; they may be deleted at any time."""
-        return self.path / "cache"
 
     def lab(self, name: str) -> LabDirectory:
         """The folder of the lab called `name`, whether it exists or not.

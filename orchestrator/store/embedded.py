@@ -25,7 +25,6 @@ from pathlib import Path
 from orchestrator import procfs, syscalls
 from orchestrator.errors import HostNotFit, StoreUnavailable
 from orchestrator.store import cluster
-from orchestrator.store.cluster import Prepare
 from orchestrator.store.privileges import become, map_named_user, may_become, may_traverse, spare_uid
 
 __all__ = ["EmbeddedPostgres"]
@@ -76,8 +75,6 @@ class EmbeddedPostgres:
         environment: Variables that the server's first process carries, such as a lab's labels. Its children
             write their titles over theirs; they are identified by their parent, and end when it does.
         log: File for what the server says; `postgres.log` in the folder unless given.
-        kept_clusters: Folder with an empty cluster that the server's begins as a copy of; the first server
-            leaves one there. Without it, every server makes its own.
     """
 
     def __init__(
@@ -86,12 +83,10 @@ class EmbeddedPostgres:
         *,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
-        kept_clusters: Path | None = None,
     ) -> None:
         self.directory = Path(directory).absolute()
         self.log = (log or self.directory / "postgres.log").absolute()
         self._environment = dict(environment or {})
-        self._kept_clusters = kept_clusters
         self._child: subprocess.Popen[bytes] | None = None
 
     # Paths.
@@ -151,23 +146,9 @@ class EmbeddedPostgres:
         keep_read_capability = not all(may_traverse(path) for path in (binaries, self.directory))
         alone = map_named_user() if os.geteuid() == 0 else None  # the server, unlike initdb, needs no name
         prepare = alone if owner is None else become(owner, keep_read_capability=keep_read_capability)
-        kept = cluster.kept_file(self._kept_clusters, binaries) if self._kept_clusters else None
-        copied = False
         if not cluster.is_complete(self.data):
-            copied = kept is not None and cluster.unpack(kept, self.data, owner)
-            if not copied:
-                self._make_cluster(binaries, owner, kept, keep_read_capability=keep_read_capability)
-        try:
-            self._launch(binaries, prepare)
-        except StoreUnavailable:
-            if not copied or kept is None:
-                raise
-            # The kept cluster may be the reason; one of our own shows whether it is.
-            kept.unlink(missing_ok=True)
-            shutil.rmtree(self.data, ignore_errors=True)
-            self._prepare_folders()
-            self._make_cluster(binaries, owner, kept, keep_read_capability=keep_read_capability)
-            self._launch(binaries, prepare)
+            self._make_cluster(binaries, owner, keep_read_capability=keep_read_capability)
+        self._launch(binaries, prepare)
 
     def stop(self, *, within: float = 10.0) -> None:
         """Stop the server and take away what it has outside its folder; fine when it does not run.
@@ -250,9 +231,7 @@ class EmbeddedPostgres:
             raise HostNotFit(text, id="host.folder") from None
         return owner
 
-    def _make_cluster(
-        self, binaries: Path, owner: int | None, kept: Path | None, *, keep_read_capability: bool
-    ) -> None:
+    def _make_cluster(self, binaries: Path, owner: int | None, *, keep_read_capability: bool) -> None:
         try:
             with _startable():
                 cluster.initialise(
@@ -267,8 +246,6 @@ class EmbeddedPostgres:
             self.clean()
             shutil.rmtree(self.data, ignore_errors=True)
             raise
-        if kept is not None:
-            cluster.keep(kept, self.data)
 
     def _terminate_initdb_children(self) -> None:
         """Terminate children of a killed initdb, which could recreate files that are removed next."""
@@ -289,7 +266,7 @@ class EmbeddedPostgres:
             for lock in (self.data / "postmaster.pid", self.socket_directory / f".s.PGSQL.{_PORT}.lock"):
                 lock.unlink(missing_ok=True)
 
-    def _launch(self, binaries: Path, prepare: Prepare) -> None:
+    def _launch(self, binaries: Path, prepare: Callable[[], None] | None) -> None:
         options = {**_OPTIONS, "unix_socket_directories": str(self.socket_directory)}
         command = [str(binaries / "postgres"), "-D", str(self.data), "-p", str(_PORT)]
         command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.deploy.home import Home, LabDirectory
+from orchestrator.deploy.home import LabDirectory
 from orchestrator.errors import StartFailed
 from orchestrator.procfs import ProcessId, identify
 from orchestrator.store.embedded import EmbeddedPostgres
@@ -25,12 +25,7 @@ def start(directory: LabDirectory, marks: Mapping[str, str]) -> ProcessId:
         StoreUnavailable: The server could not be made or started; the hint is what it said last.
         HostNotFit: Its binaries are not installed.
     """
-    server = EmbeddedPostgres(
-        directory.database,
-        environment=marks,
-        log=directory.logs / "postgres.log",
-        kept_clusters=Home(directory.home).cache,
-    )
+    server = EmbeddedPostgres(directory.database, environment=marks, log=directory.logs / "postgres.log")
     server.start()
     identity = identify(server.pid)
     if identity is None:
