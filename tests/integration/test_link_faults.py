@@ -96,7 +96,7 @@ def test_one_direction_is_routed_around_alone(lab: Lab, nm: Nm) -> None:
     assert (relays(lab, 1, 2), relays(lab, 2, 1)) == (0, 0)
 
 
-def test_a_partition_cuts_the_ring_and_heal_mends_it(lab: Lab, nm: Nm) -> None:
+def test_a_partition_cuts_the_ring_until_it_is_healed(lab: Lab, nm: Nm) -> None:
     need("ping")
     said = nm("partition", "1,2|3-4", "-o", "json")
     assert json.loads(said.out) == {"down": [[1, 4], [2, 3]], "up": [], "connected": []}
