@@ -293,10 +293,7 @@ def _print_details(seen: LabStatus) -> None:
     )
     table(
         ("a", "b", "state", "kind or reason", "a → b", "b → a"),
-        [
-            (str(x.a), str(x.b), x.state, x.kind or x.reason, describe(x.forward), describe(x.backward))
-            for x in seen.links
-        ],
+        [(str(x.a), str(x.b), x.state, kind_or_reason(x), *describe_ways(x)) for x in seen.links],
         "links",
     )
     if seen.groups:
@@ -333,6 +330,19 @@ def _print_settings(details: dict[str, Any]) -> None:
     rows = [(str(node), key, value) for node, key, value in own if shared.get(key) != value]
     if rows:
         table(("node", "setting", "value"), rows, "kernel settings")
+
+
+def kind_or_reason(link: LinkInfo) -> str:
+    """What carries a link, or why it is not up or not up in one direction."""
+    return link.reason if link.down else link.kind or link.reason
+
+
+def describe_ways(link: LinkInfo) -> tuple[str, str]:
+    """What both directions of a link do, in words."""
+    return (
+        "down" if link.down in ("both", "forward") else describe(link.forward),
+        "down" if link.down in ("both", "backward") else describe(link.backward),
+    )
 
 
 def describe(spec: LinkSpec | None) -> str:

@@ -1,9 +1,9 @@
-"""Commands on links: `link set`, `link show`, `link reset`."""
+"""Commands on links: `link set`, `show`, `reset`, `down` and `up`; `partition` and `heal`."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,10 +26,16 @@ def register(app: typer.Typer) -> None:
     link.command("set")(set_)
     link.command()(show)
     link.command()(reset)
+    link.command()(down)
+    link.command()(up)
     app.add_typer(link, name="link")
+    app.command()(partition)
+    app.command()(heal)
 
 
 End = Annotated[str, typer.Argument(help="Number or name of a node.")]
+ForwardOption = Annotated[bool, typer.Option("--forward", help="Only packets from A to B.")]
+BackwardOption = Annotated[bool, typer.Option("--backward", help="Only packets from B to A.")]
 DirectionOption = Annotated[
     Direction, typer.Option("--direction", help="Which way: forward is from the first node to the second.")
 ]
@@ -62,17 +68,80 @@ def set_(
 
 
 def reset(
-    a: End,
-    b: End,
+    a: Annotated[str | None, typer.Argument(help="Number or name of a node; all links unless given.")] = None,
+    b: Annotated[str | None, typer.Argument(help="The other end.")] = None,
     direction: DirectionOption = Direction.both,
     lab: LabOption = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Make a link do again what the topology declares."""
+    """Make a link, or all, do again what the topology declares; undoes `set` and `down`, not a partition."""
+    from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
 
+    if a is None or b is None:
+        if a is not None or direction is not Direction.both:
+            raise UsageError("a link has two ends", expected="A and B, or neither for all links")
+        links = Lab.attach(lab).reset_links()["links"]
+        if output is Output.json:
+            emit({"links": links})
+        else:
+            notify(f"reset: {_pairs(links)}" if links else "all links were as declared")
+        return
     in_force = Lab.attach(lab).set_link(a, b, direction=direction.value, reset=True)
     _show_change(a, b, in_force, output)
+
+
+def down(
+    a: End,
+    b: End,
+    forward: ForwardOption = False,
+    backward: BackwardOption = False,
+    lab: LabOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Take a link down, in both directions or in one: its packets are lost, and routes avoid it."""
+    from orchestrator.lab import Lab
+
+    link = Lab.attach(lab).link(a, b)
+    _show_state(a, b, link.down(_direction(forward, backward)), output)
+
+
+def up(
+    a: End,
+    b: End,
+    forward: ForwardOption = False,
+    backward: BackwardOption = False,
+    lab: LabOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Take a link up again that `down` took down."""
+    from orchestrator.lab import Lab
+
+    link = Lab.attach(lab).link(a, b)
+    _show_state(a, b, link.up(_direction(forward, backward)), output)
+
+
+def partition(
+    groups: Annotated[str, typer.Argument(help="Groups of nodes, such as '1,2|3,4' or '1-4|web*'.")],
+    lab: LabOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Take down all links between groups of nodes; nodes in no group keep all their links."""
+    from orchestrator.lab import Lab
+
+    change = Lab.attach(lab).partition(groups)
+    _show_partition(change, output)
+    if output is Output.table:
+        for one, other in change["connected"]:
+            names = groups.split("|")
+            notify(f"  nodes in no group still connect {names[one]} and {names[other]}")
+
+
+def heal(lab: LabOption = None, output: OutputOption = Output.table) -> None:
+    """End the partition; links that `nm link down` took down stay down."""
+    from orchestrator.lab import Lab
+
+    _show_partition(Lab.attach(lab).heal(), output)
 
 
 def show(
@@ -82,7 +151,7 @@ def show(
     output: OutputOption = Output.table,
 ) -> None:
     """Show what links do now, in each direction."""
-    from orchestrator.cli.labs import describe
+    from orchestrator.cli.labs import describe_ways, kind_or_reason
     from orchestrator.errors import ControllerUnreachable, UsageError
     from orchestrator.lab import Lab
 
@@ -106,6 +175,7 @@ def show(
                     "state": link.state,
                     "kind": link.kind,
                     "reason": link.reason,
+                    "down": link.down,
                     "forward": link.forward and link.forward.to_wire(),
                     "backward": link.backward and link.backward.to_wire(),
                 }
@@ -115,10 +185,7 @@ def show(
         return
     table(
         ("a", "b", "state", "kind or reason", "a → b", "b → a"),
-        [
-            (str(x.a), str(x.b), x.state, x.kind or x.reason, describe(x.forward), describe(x.backward))
-            for x in links
-        ],
+        [(str(x.a), str(x.b), x.state, kind_or_reason(x), *describe_ways(x)) for x in links],
     )
 
 
@@ -143,6 +210,38 @@ def _spec(rate: str | None, delay: str | None, loss: str | None, limit: str | No
         raise
     except ValueError as error:
         raise UsageError(str(error), id="link.value") from error
+
+
+def _direction(forward: bool, backward: bool) -> Literal["both", "forward", "backward"]:
+    if forward == backward:
+        return "both"
+    return "forward" if forward else "backward"
+
+
+def _pairs(links: list[list[int]]) -> str:
+    shown = ", ".join(f"{a}–{b}" for a, b in links[:8])
+    return shown + (f" and {len(links) - 8} more" if len(links) > 8 else "")
+
+
+def _show_state(a: str, b: str, now: dict[str, Any], output: Output) -> None:
+    if output is Output.json:
+        emit(now)
+        return
+    why = f" ({now['reason']})" if now["reason"] else ""
+    notify(f"{a}–{b} is {now['state']}{why}")
+    if now["reason"] == "partition":
+        notify("  `nm heal` ends the partition")
+
+
+def _show_partition(change: dict[str, Any], output: Output) -> None:
+    if output is Output.json:
+        emit(change)
+        return
+    for name in ("down", "up"):
+        if change[name]:
+            notify(f"{name}: {_pairs(change[name])}")
+    if not change["down"] and not change["up"]:
+        notify("no link changed")
 
 
 def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> None:

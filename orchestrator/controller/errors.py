@@ -15,6 +15,7 @@ __all__ = [
     "LinkUnknown",
     "NodeTaken",
     "NodeUnknown",
+    "PartitionInvalid",
     "RouteInvalid",
     "RunInvalid",
     "RunUnknown",
@@ -51,6 +52,12 @@ class LinkNotApplied(ProtocolError):
     """A node has not confirmed a change of its link in time."""
 
     id = "link.not-applied"
+
+
+class PartitionInvalid(BadRequest):
+    """Groups of nodes that make no partition."""
+
+    id = "partition.invalid"
 
 
 class GroupUnknown(BadRequest):

@@ -7,7 +7,7 @@ that register at once do not cause a million messages.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 
 from orchestrator.controller import reconcile
 from orchestrator.controller.digests import directory_version, table_digest
@@ -191,14 +191,39 @@ class Lab:
             old = self.registry.links.get(ends)
             if old != link:
                 self.registry.put_link(link)
-                self._changed(ends, paths=old is None)
+                self._changed(ends, paths=old is None or old.down != link.down)
 
     def set_link(self, a: int, b: int, spec: LinkSpec | None, *, to_end: int) -> Link:
-        """Change what a link does to packets towards one of its ends; None goes back to what is declared."""
+        """Change what a link does to packets towards one of its ends.
+
+        None goes back to what is declared, which includes that the direction is up.
+        """
         link = self.registry.link(a, b)
-        link.set_from(a if to_end == b else b, spec)
-        self._changed((link.a, link.b), paths=False)
+        start = a if to_end == b else b
+        was = link.down
+        link.set_from(start, spec)
+        if spec is None:
+            link.take_down(start, down=False)
+        self._changed((link.a, link.b), paths=link.down != was)
         return link
+
+    def take_down(self, link: Link, start: int, *, down: bool) -> bool:
+        """Take the direction of a link that leaves one end down, or up; return whether that was a change."""
+        before = (link.forward_down, link.backward_down)
+        link.take_down(start, down=down)
+        changed = before != (link.forward_down, link.backward_down)
+        if changed:
+            self._changed((link.a, link.b), paths=True)
+        return changed
+
+    def set_partition(self, cut: Collection[Link]) -> list[Link]:
+        """Make these the links that a partition takes down; return those for which that is a change."""
+        wanted = {(link.a, link.b) for link in cut}
+        changed = [x for ends, x in self.registry.links.items() if x.partitioned != (ends in wanted)]
+        for link in changed:
+            link.partitioned = not link.partitioned
+            self._changed((link.a, link.b), paths=True)
+        return changed
 
     def set_routes(self, routes: Iterable[RouteRow]) -> None:
         """Make these the explicit routes; one that is wrong is left out and named in `problems`."""
@@ -289,6 +314,8 @@ class Lab:
         the link is `starting`.
         """
         a, b = self.registry.node(link.a), self.registry.node(link.b)
+        if link.down == "both":
+            return "down"
         if a.expected_back or b.expected_back:
             return "starting"
         if link.b in a.links_up and link.a in b.links_up:
@@ -303,7 +330,7 @@ class Lab:
         What an end refused counts while the link is up as well: it then does something else than is shown.
         """
         a, b = self.registry.node(link.a), self.registry.node(link.b)
-        known = [a.problems.get(f"link {link.b}"), b.problems.get(f"link {link.a}")]
+        known = [a.problems.get(f"link {link.b}"), b.problems.get(f"link {link.a}"), link.down_reason]
         if self.link_state_of(link) != "up":
             known += [a.links_down.get(link.b), b.links_down.get(link.a)]
         return next(filter(None, known), "")
@@ -340,7 +367,7 @@ class Lab:
         return frozenset(self.registry.alive(barrier_passed=self.readiness.passed))
 
     def _neighbour_map(self) -> Mapping[int, list[int]]:
-        return {node.id: self.registry.neighbours(node.id) for node in self.registry}
+        return {node.id: self.registry.reached(node.id) for node in self.registry}
 
     def _refresh(self) -> None:
         """Compute the tables again if links or nodes have come or gone, and what each node should know."""
@@ -348,8 +375,9 @@ class Lab:
         self._alive_stale = False
         if alive != self._alive or self._paths_stale or not self._tables:
             ids = [node.id for node in self.registry]
+            usable = [ends for ends, link in self.registry.links.items() if link.down != "both"]
             tables = (
-                next_hop_tables(ids, self.registry.links, alive)
+                next_hop_tables(ids, usable, alive, self.registry.one_way())
                 if self._shortest_path
                 else dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
             )
@@ -385,8 +413,9 @@ class Lab:
     def _note_missed(self, group: Group, missed: tuple[int, ...]) -> None:
         about = f"group {group.id}"
         self.problems.pop(about, None)
-        # While nodes are still coming, or one is away, this is what is to be expected.
+        # While nodes are still coming, or one is away, this is what is to be expected; and so it is while
+        # links are down because that was asked for.
         missed = tuple(node for node in missed if node in self._alive)
-        if missed and self.readiness.passed:
+        if missed and self.readiness.passed and not any(x.down for x in self.registry.links.values()):
             names = ", ".join(str(node) for node in missed[:12])
             self.problems[about] = f"group `{group.label}` does not reach its members {names}"

@@ -11,19 +11,16 @@ from typing import Any
 from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.effects import failures_of
-from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkNotStored, LinkUnknown, RunUnknown
+from orchestrator.controller.errors import LabNotReady, LinkUnknown, RunUnknown
 from orchestrator.controller.event_streams import EventStream
-from orchestrator.controller.registry import Link
+from orchestrator.controller.faults import Faults
+from orchestrator.controller.link_changes import put_in_force, starts_of
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
-from orchestrator.store import LinkRow
 from orchestrator.tasks import spawn
 
-__all__ = ["OperatorHandler", "link_row"]
-
-APPLY_LIMIT = 5.0
-"""Seconds that nodes have to confirm a change of their link."""
+__all__ = ["OperatorHandler"]
 
 STORE_LIMIT = 5.0
 """Seconds that Postgres has to store a command before the operator gets an error."""
@@ -48,6 +45,7 @@ class OperatorHandler:
             m.SetLinkSpec: self._set_link_spec,
             m.GetEvents: self._get_events,
             m.SaveResult: self._save_result,
+            **Faults(core).handlers,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -92,6 +90,7 @@ class OperatorHandler:
                 link.spec_from(link.b),
                 lab.link_kind_of(link),
                 lab.link_reason_of(link),
+                link.down,
             )
             for link in lab.registry.links.values()
         )
@@ -196,54 +195,23 @@ class OperatorHandler:
     async def _set_link_spec(self, session: Session, frame: Frame, message: m.SetLinkSpec) -> None:
         core, lab = self._core, self._core.lab
         link = lab.registry.link(message.a, message.b)
-        ends = {"forward": [message.a], "backward": [message.b], "both": [message.a, message.b]}
-        if message.direction not in ends:
-            raise LinkUnknown("a direction is `forward`, `backward` or `both`", id="link.direction")
+        starts = starts_of(message)
         if message.spec is None and not message.reset:
             raise LinkUnknown("a change of a link needs a specification, or `reset`", id="link.nothing")
-        for end in ends[message.direction]:
+        was = link.down
+        for end in starts:
             spec = None if message.reset or message.spec is None else message.spec
             if spec is not None and message.merge:
                 spec = spec.over(link.spec_from(end))
             lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
-        refused: list[str] = []
-        core.store.lab.save_links([link_row(link)], refused.append)
         in_force = {
             "forward": link.spec_from(message.a).to_wire(),
             "backward": link.spec_from(message.b).to_wire(),
         }
         facts = {"a": message.a, "b": message.b, **in_force, "cause": message.cause[:100]}
         core.events.add("link.changed", 0, facts)
-        core.pump()
-        if not await core.wait_until(lambda: not self._unapplied(link), APPLY_LIMIT):
-            names = " and ".join(str(node) for node in self._unapplied(link))
-            raise LinkNotApplied(
-                f"the link {link.a}–{link.b} was changed, but node {names} has not confirmed it",
-                hint="it will be applied when the node answers",
-            )
-        in_time = await core.store.stored(STORE_LIMIT)
-        if refused:
-            raise LinkNotStored(f"the link {link.a}–{link.b} was changed, but not stored: {refused[0]}")
-        if not in_time:
-            raise LinkNotStored(
-                f"the link {link.a}–{link.b} was changed, but Postgres has not taken it in {STORE_LIMIT:g} s",
-                hint="it is kept when Postgres is back, and lost if the controller ends before",
-            )
+        await put_in_force(core, [link], state=link.down != was)
         session.connection.ack(frame, in_force)
-
-    def _unapplied(self, link: Link) -> list[int]:
-        """Return the ends that are there and have not confirmed the link as it should be."""
-        found = []
-        for here, there in ((link.a, link.b), (link.b, link.a)):
-            node = self._core.lab.registry.node(here)
-            sent = node.sent_state.links.get(there)
-            if (
-                node.peer is not None
-                and sent is not None
-                and node.sent_state.links_confirmed.get(there) != sent[1]
-            ):
-                found.append(here)
-        return found
 
     async def _get_events(self, session: Session, frame: Frame, message: m.GetEvents) -> None:
         limit = max(1, min(message.limit, 10_000))
@@ -281,9 +249,3 @@ class OperatorHandler:
                 text = f"{frame.message.type} could not be handled"
                 session.connection.refuse(frame, ProtocolError(text, id="control.internal"))
                 raise  # into the log
-
-
-def link_row(link: Link) -> LinkRow:
-    """Return a link as the store keeps it."""
-    now = (link.forward_now, link.backward_now)
-    return LinkRow(link.a, link.b, link.forward, link.backward, *now, link.origin)

@@ -39,7 +39,7 @@ class Readiness:
         sent = node.sent_state
         if sent.routes_confirmed is None or sent.routes_confirmed != self._wanted_version(node.id):
             return "its routes are not installed"
-        for remote_id in self._registry.neighbours(node.id):
+        for remote_id in self._registry.connected(node.id):
             remote = self._registry.node(remote_id)
             if remote.external or remote.peer is None:
                 if not self.passed and not remote.external:

@@ -110,6 +110,8 @@ def confirmed(node: Node, message: Message) -> None:
         _, version = sent.links.get(message.remote_node_id, (0, 0))
         if version == message.version:
             sent.links_confirmed[message.remote_node_id] = version
+    elif isinstance(message, RemoveNode):
+        sent.removing.discard(message.remote_node_id)
 
 
 def refused(node: Node, message: Message, why: str) -> bool:
@@ -154,9 +156,12 @@ def about(message: Message) -> str:
 
 
 def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
-    """Return the links that a node should have: to every neighbour that has ever registered."""
+    """Return the links that a node should have: to every neighbour that has ever registered.
+
+    A link that was taken down in both directions is none: nodes lose their carrier when it is removed.
+    """
     found = {}
-    for remote_id in registry.neighbours(node.id):
+    for remote_id in registry.connected(node.id):
         remote = registry.node(remote_id)
         if remote.known:
             found[remote_id] = _wanted_link(node, remote, registry)
@@ -171,6 +176,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
     for message in found:
         if isinstance(message, RemoveNode):
             del sent[message.remote_node_id]
+            node.sent_state.removing.add(message.remote_node_id)
             node.sent_state.links_confirmed.pop(message.remote_node_id, None)
             node.links_up.pop(message.remote_node_id, None)
             node.links_down.pop(message.remote_node_id, None)
@@ -182,6 +188,7 @@ def links(node: Node, registry: Registry) -> list[Message]:
             found.append(SetLink(remote, want.message.link, want.version))
         else:
             found.append(want.message)
+            node.sent_state.removing.discard(remote)
             node.links_up.pop(remote, None)  # the link is created again
             node.links_down.pop(remote, None)
         sent[remote] = (want.base, want.version)
@@ -214,7 +221,7 @@ def _wanted_link(node: Node, remote: Node, registry: Registry) -> WantedLink:
     dial = not same and _dials(node, remote)
     addr = _address_for(node, remote) if dial else ""
     base = link_base(remote.id, addr, remote.process, same, dial)
-    spec = link.spec_from(node.id)
+    spec = link.applied_from(node.id)
     version = link_version(base, spec)
     # On one network they may be on one machine; the dialler finds out by trying.
     socket_path = remote.link_socket if dial and node.private_name == remote.private_name else ""

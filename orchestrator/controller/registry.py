@@ -38,6 +38,7 @@ class SentState:
     routes_confirmed: int | None = None
     links: dict[int, tuple[int, int]] = field(default_factory=dict)  # remote → (base, version)
     links_confirmed: dict[int, int] = field(default_factory=dict)
+    removing: set[int] = field(default_factory=set)  # links whose removal was sent and is not confirmed
     trees: dict[int, int] = field(default_factory=dict)
     topology_ready: bool = False
 
@@ -96,7 +97,13 @@ class Node:
 
 @dataclass(slots=True)
 class Link:
-    """A link; `forward` is what happens to packets from `a` to `b`, and `a` is less than `b`."""
+    """A link; `forward` is what happens to packets from `a` to `b`, and `a` is less than `b`.
+
+    Attributes:
+        forward_down: Packets from `a` to `b` are dropped, because that was asked for.
+        backward_down: Those from `b` to `a` are.
+        partitioned: Its ends are in different groups of the partition in force.
+    """
 
     a: int
     b: int
@@ -105,6 +112,59 @@ class Link:
     forward_now: LinkSpec | None = None
     backward_now: LinkSpec | None = None
     origin: str = "file"
+    forward_down: bool = False
+    backward_down: bool = False
+    partitioned: bool = False
+
+    @property
+    def down(self) -> str:
+        """The direction that was taken down: `forward`, `backward`, `both`, or empty."""
+        if self.partitioned or (self.forward_down and self.backward_down):
+            return "both"
+        return "forward" if self.forward_down else "backward" if self.backward_down else ""
+
+    @property
+    def down_reason(self) -> str:
+        """Why a direction is down, as words; empty when none was taken down."""
+        if self.partitioned:
+            return "partition"
+        if self.down == "both":
+            return "taken down"
+        start, end = (self.a, self.b) if self.forward_down else (self.b, self.a)
+        return f"{start} → {end} is taken down" if self.down else ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether it differs from what is declared, a partition aside."""
+        now = (self.forward_now, self.backward_now)
+        return now != (None, None) or self.forward_down or self.backward_down
+
+    def carries_from(self, node_id: int) -> bool:
+        """Tell whether packets that leave this end are carried, as far as was asked for."""
+        return self.down not in ("both", "forward" if node_id == self.a else "backward")
+
+    def applied_from(self, node_id: int) -> LinkSpec:
+        """What this end is told to do with packets that leave: all are lost in a direction that is down.
+
+        The rate, the delay and the limit stay, so that packets in flight arrive when they would have.
+        """
+        spec = self.spec_from(node_id)
+        if self.carries_from(node_id):
+            return spec
+        return LinkSpec(
+            rate_bps=spec.rate_bps,
+            delay_us=spec.delay_us,
+            loss=1.0,
+            limit_bytes=spec.limit_bytes,
+            limit_packets=spec.limit_packets,
+        )
+
+    def take_down(self, node_id: int, *, down: bool) -> None:
+        """Take the direction that leaves this end down, or up again; a partition stays."""
+        if node_id == self.a:
+            self.forward_down = down
+        else:
+            self.backward_down = down
 
     def spec_from(self, node_id: int) -> LinkSpec:
         """What happens to packets that leave this end, at the moment."""
@@ -262,6 +322,21 @@ class Registry:
     def neighbours(self, node_id: int) -> list[int]:
         """Return the ids of a node's neighbours, in order."""
         return sorted(self._neighbours.get(node_id, ()))
+
+    def connected(self, node_id: int) -> list[int]:
+        """Return the neighbours to which there is a link that was not taken down in both directions."""
+        near = self.neighbours(node_id)
+        return [each for each in near if self._links[pair(node_id, each)].down != "both"]
+
+    def reached(self, node_id: int) -> list[int]:
+        """Return the neighbours to which packets from a node are carried."""
+        near = self.neighbours(node_id)
+        return [each for each in near if self._links[pair(node_id, each)].carries_from(node_id)]
+
+    def one_way(self) -> list[tuple[int, int]]:
+        """Return the directed edges that carry nothing, though packets come over them the other way."""
+        partly = [link for link in self._links.values() if link.down in ("forward", "backward")]
+        return [(x.a, x.b) if x.down == "forward" else (x.b, x.a) for x in partly]
 
     # Who may carry traffic.
 

@@ -60,8 +60,8 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
 
 def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) -> None:
     """Write what the file changed."""
+    from orchestrator.controller.link_changes import link_row
     from orchestrator.controller.node_handler import node_row
-    from orchestrator.controller.operator_handler import link_row
 
     nodes = {node.id: node_row(node) for node in lab.registry}
     before = {row.node_id: row for row in found.nodes}
@@ -157,6 +157,9 @@ def _links(settings: ControllerSettings, rows: Iterable[LinkRow]) -> list[Link]:
         row = remembered.get(ends)
         if row is not None and (row.forward, row.backward) == (link.forward, link.backward):
             link.forward_now, link.backward_now = row.forward_now, row.backward_now
+        if row is not None:
+            link.forward_down, link.backward_down = row.forward_down, row.backward_down
+            link.partitioned = row.partitioned
     added = [_link(row) for ends, row in remembered.items() if row.origin == "sql" and ends not in declared]
     return [*declared.values(), *added]
 
@@ -168,7 +171,18 @@ def _declared(entry: LinkEntry) -> Link:
 
 
 def _link(row: LinkRow) -> Link:
-    return Link(row.a, row.b, row.forward, row.backward, row.forward_now, row.backward_now, row.origin)
+    return Link(
+        row.a,
+        row.b,
+        row.forward,
+        row.backward,
+        row.forward_now,
+        row.backward_now,
+        row.origin,
+        row.forward_down,
+        row.backward_down,
+        row.partitioned,
+    )
 
 
 def _routes(settings: ControllerSettings, rows: Iterable[RouteRow]) -> list[RouteRow]:

@@ -26,7 +26,10 @@ Edges = tuple[Edge, ...]
 
 
 def next_hop_tables(
-    node_ids: Collection[int], links: Iterable[Edge], alive: Collection[int]
+    node_ids: Collection[int],
+    links: Iterable[Edge],
+    alive: Collection[int],
+    blocked: Collection[Edge] = (),
 ) -> dict[int, bytes]:
     """Return each node's table: next-hop ids as little-endian `u32`, indexed by destination id, 0 for none.
 
@@ -35,6 +38,7 @@ def next_hop_tables(
         links: Pairs of nodes that are linked.
         alive: Nodes that can carry traffic; the others are neither crossed nor reached, but a node that is
             away still has a table, for when it is back.
+        blocked: Directions of links that carry nothing, as (from, to).
     """
     import numpy as np
 
@@ -50,7 +54,10 @@ def next_hop_tables(
         if a in place and b in place:
             neighbours[place[a]].append(place[b])
             neighbours[place[b]].append(place[a])
-    distances = _distances(len(ids), neighbours)
+    for start, end in blocked:
+        if start in place and end in place:
+            neighbours[place[start]].remove(place[end])
+    distances = _distances(len(ids), neighbours, directed=bool(blocked))
     columns = np.arange(len(ids))
     for source, near in enumerate(neighbours):
         if near:
@@ -60,13 +67,13 @@ def next_hop_tables(
     return tables
 
 
-def _distances(size: int, neighbours: list[list[int]]) -> NDArray[np.float32]:
+def _distances(size: int, neighbours: list[list[int]], *, directed: bool) -> NDArray[np.float32]:
     import numpy as np
     import rustworkx
 
-    graph = rustworkx.PyGraph(multigraph=False)
+    graph: Any = rustworkx.PyDiGraph(multigraph=False) if directed else rustworkx.PyGraph(multigraph=False)
     graph.add_nodes_from(range(size))
-    edges = [(a, b) for a, near in enumerate(neighbours) for b in near if a < b]
+    edges = [(a, b) for a, near in enumerate(neighbours) for b in near if directed or a < b]
     graph.add_edges_from_no_data(edges)
     # Half the memory of the default, and hops are small numbers.
     found: NDArray[np.float32] = rustworkx.distance_matrix(graph, null_value=-1.0).astype(np.float32)

@@ -16,20 +16,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.lab.blocking import Lab, Node
+    from orchestrator.lab.blocking import Lab, Link, Node
     from orchestrator.lab.commands import Completed
     from orchestrator.lab.down import DownResult
     from orchestrator.lab.handle import AsyncLab, AsyncNode
+    from orchestrator.lab.link import AsyncLink
     from orchestrator.lab.status import LabStatus, LinkInfo, NodeInfo
     from orchestrator.lab.up import UpOptions, UpResult
 
 __all__ = [
     "AsyncLab",
+    "AsyncLink",
     "AsyncNode",
     "Completed",
     "DownResult",
     "Lab",
     "LabStatus",
+    "Link",
     "LinkInfo",
     "Node",
     "NodeInfo",
@@ -38,10 +41,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "blocking": ("Lab", "Node"),
+    "blocking": ("Lab", "Link", "Node"),
     "commands": ("Completed",),
     "down": ("DownResult",),
     "handle": ("AsyncLab", "AsyncNode"),
+    "link": ("AsyncLink",),
     "status": ("LabStatus", "LinkInfo", "NodeInfo"),
     "up": ("UpOptions", "UpResult"),
 }

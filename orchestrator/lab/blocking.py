@@ -19,8 +19,10 @@ from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
 from orchestrator.lab.handle import AsyncLab, AsyncNode, up_async
+from orchestrator.lab.link import AsyncLink, Direction
 from orchestrator.lab.status import LabStatus
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
+from orchestrator.protocol.messages import Event
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
@@ -76,6 +78,32 @@ class Node:
     ) -> Completed:
         """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`; see `AsyncNode.run`."""
         return loop_thread.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
+
+
+class Link:
+    """A link of a lab that is up."""
+
+    def __init__(self, inner: AsyncLink) -> None:
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return f"Link({self._inner.a}, {self._inner.b})"
+
+    def set(self, spec: LinkSpec, *, direction: Direction = "both", merge: bool = True) -> dict[str, Any]:
+        """Change what it does, from now on; see `AsyncLab.set_link`."""
+        return loop_thread.call(self._inner.set(spec, direction=direction, merge=merge))
+
+    def down(self, direction: Direction = "both") -> dict[str, Any]:
+        """Take it down: its packets are lost from now on, and routes avoid it; see `AsyncLink.down`."""
+        return loop_thread.call(self._inner.down(direction))
+
+    def up(self, direction: Direction = "both") -> dict[str, Any]:
+        """Take it up again; a link between groups of a partition stays down until `Lab.heal`."""
+        return loop_thread.call(self._inner.up(direction))
+
+    def reset(self, direction: Direction = "both") -> dict[str, Any]:
+        """Return it to what the topology declares, and up."""
+        return loop_thread.call(self._inner.reset(direction))
 
 
 class Lab:
@@ -233,6 +261,26 @@ class Lab:
         """Change what a link does, from now on; see `AsyncLab.set_link`."""
         change = self._inner.set_link(a, b, spec, direction=direction, merge=merge, reset=reset)
         return loop_thread.call(change)
+
+    def link(self, a: int | str, b: int | str) -> Link:
+        """A link by its ends, for taking it down and up again."""
+        return Link(self._inner.link(a, b))
+
+    def reset_links(self) -> dict[str, Any]:
+        """Return all links to what the topology declares, and up; a partition stays."""
+        return loop_thread.call(self._inner.reset_links())
+
+    def partition(self, groups: str | Sequence[Sequence[int | str]]) -> dict[str, Any]:
+        """Take down all links between groups of nodes; see `AsyncLab.partition`."""
+        return loop_thread.call(self._inner.partition(groups))
+
+    def heal(self) -> dict[str, Any]:
+        """End the partition; links that were taken down one by one stay down."""
+        return loop_thread.call(self._inner.heal())
+
+    def events(self, after: int = 0) -> Sequence[Event]:
+        """What happened in the lab, oldest first."""
+        return loop_thread.call(self._inner.events(after))
 
     def down(self, *, progress: Progress = _quiet) -> DownResult:
         """Take it down, and verify that nothing is left."""

@@ -79,6 +79,33 @@ def select_node(state: LabState, word: str) -> int:
     return number
 
 
+def select_groups(
+    state: LabState, groups: str | Sequence[Sequence[int | str]]
+) -> tuple[tuple[int, ...], ...]:
+    """The groups of nodes that a partition names, such as `1,2|3,4`.
+
+    Raises:
+        UsageError: A word means no node, or a group names one twice.
+    """
+    written = groups.split("|") if isinstance(groups, str) else groups
+    return tuple(_group(state, [each] if isinstance(each, str) else [*map(str, each)]) for each in written)
+
+
+def _group(state: LabState, words: Sequence[str]) -> tuple[int, ...]:
+    found: list[int] = []
+    for word in (part.strip() for part in ",".join(words).split(",")):
+        for node in select_nodes(state, [word]) if word else ():
+            if node in found:
+                raise UsageError(
+                    f"node {node} is named twice",
+                    id="partition.twice",
+                    found=",".join(words),
+                    hint="a node is in one group at most",
+                )
+            found.append(node)
+    return tuple(found)
+
+
 def require_inside(state: LabState, nodes: Sequence[int]) -> None:
     """Check that these nodes are ours to run something in, and that there is one.
 

@@ -23,11 +23,20 @@ from orchestrator.errors import LabNotFound, UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.commands import Completed, OnLine, run_in_node, run_in_nodes
 from orchestrator.lab.down import DownResult, take_down
-from orchestrator.lab.find import find_lab, left_out, require_inside, require_ours, select_node, select_nodes
+from orchestrator.lab.find import (
+    find_lab,
+    left_out,
+    require_inside,
+    require_ours,
+    select_groups,
+    select_node,
+    select_nodes,
+)
+from orchestrator.lab.link import AsyncLink
 from orchestrator.lab.operator import operator
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
-from orchestrator.protocol.messages import Event, SetLinkSpec
+from orchestrator.protocol.messages import Event, Heal, Partition, ResetLinks, SetLinkSpec, SetLinkState
 from orchestrator.topology import Topology
 
 # What only a run needs is loaded by a run: everybody waits for `nm up`.
@@ -373,6 +382,42 @@ class AsyncLab:
         )
         async with operator(self._directory, self._state) as connection:
             return await connection.set_link(change)
+
+    def link(self, a: int | str, b: int | str) -> AsyncLink:
+        """A link by its ends, for taking it down and up again.
+
+        Raises:
+            UsageError: The lab has no such node.
+        """
+        return AsyncLink(self, self.node(a).id, self.node(b).id)
+
+    async def reset_links(self) -> dict[str, Any]:
+        """Return all links to what the topology declares, and up; a partition stays."""
+        return await self.change_links(ResetLinks())
+
+    async def partition(self, groups: str | Sequence[Sequence[int | str]]) -> dict[str, Any]:
+        """Take down all links between groups of nodes; a partition that is in force is replaced.
+
+        Args:
+            groups: Two or more, such as `[[1, 2], [3, 4]]` or `"1,2|web*"`; other nodes keep their links.
+
+        Returns:
+            `down` and `up`, the ends of the links that went down and came up, and `connected`, pairs of
+            places of groups that nodes in no group still connect.
+
+        Raises:
+            NmError: The groups make no partition (`partition.*`), or name no node; nothing was changed.
+        """
+        return await self.change_links(Partition(select_groups(self._state, groups)))
+
+    async def heal(self) -> dict[str, Any]:
+        """End the partition; links that were taken down one by one stay down."""
+        return await self.change_links(Heal())
+
+    async def change_links(self, change: SetLinkState | ResetLinks | Partition | Heal) -> dict[str, Any]:
+        """Send the controller a change of the states of links; what it answers stands at the messages."""
+        async with operator(self._directory, self._state) as connection:
+            return await connection.change_links(change)
 
     async def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

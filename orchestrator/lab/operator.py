@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy.home import LabDirectory
@@ -22,8 +22,12 @@ from orchestrator.protocol.messages import (
     Events,
     GetEvents,
     GetStatus,
+    Heal,
+    Partition,
+    ResetLinks,
     SaveResult,
     SetLinkSpec,
+    SetLinkState,
     Status,
     StatusChanged,
     WaitReady,
@@ -35,6 +39,9 @@ M = TypeVar("M", bound=Message)
 
 ANSWER_S = 10.0
 """The controller answers from memory; longer means that it is stuck, and saying so beats waiting."""
+
+CHANGE_S = 15.0
+"""For changes of many links: the controller waits for the nodes, then for Postgres, and says what is late."""
 
 RETRY_S = 0.05
 """Between attempts to reach a controller that is being started again."""
@@ -69,6 +76,12 @@ class Operator:
     async def set_link(self, change: SetLinkSpec) -> dict[str, dict[str, object]]:
         """Change a link; returns what is in force afterwards, by direction."""
         reply = await self.connection.request(change, within=ANSWER_S)
+        value = getattr(reply, "value", None)
+        return dict(value) if isinstance(value, dict) else {}
+
+    async def change_links(self, change: SetLinkState | ResetLinks | Partition | Heal) -> dict[str, Any]:
+        """Take links down or up; returns what became of them, as the message says."""
+        reply = await self.connection.request(change, within=CHANGE_S)
         value = getattr(reply, "value", None)
         return dict(value) if isinstance(value, dict) else {}
 

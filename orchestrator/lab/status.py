@@ -68,7 +68,8 @@ class LinkInfo:
 
     `kind` is `memory` within one process, and `shared` (memory), `unix` (a socket) or `tcp` between two; it
     is empty while the link is not up. `reason` says why it is not up, or not as it was set, where an end
-    knows.
+    knows. `down` is the direction that `nm link down` or a partition took down: `forward`, `backward`, `both`
+    or empty.
     """
 
     a: int
@@ -78,6 +79,7 @@ class LinkInfo:
     backward: LinkSpec | None = None
     kind: str = ""
     reason: str = ""
+    down: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class LabStatus:
                     "state": link.state,
                     "kind": link.kind,
                     "reason": link.reason,
+                    "down": link.down,
                 }
                 for link in self.links
             ],
@@ -149,6 +152,7 @@ class LabStatus:
                 "state": link.state,
                 "kind": link.kind,
                 "reason": link.reason,
+                "down": link.down,
                 "forward": link.forward.to_wire() if link.forward else None,
                 "backward": link.backward.to_wire() if link.backward else None,
             }
@@ -278,7 +282,7 @@ def _link(link: LinkStatus, lost: Mapping[int, Part]) -> LinkInfo:
     gone = next((node for node in (link.a, link.b) if node in lost), None)
     if gone is not None and state == "up":
         state, kind, reason = "down", "", f"node {gone} is {_state_without(lost[gone])[0]}"
-    return LinkInfo(link.a, link.b, state, link.forward, link.backward, kind, reason)
+    return LinkInfo(link.a, link.b, state, link.forward, link.backward, kind, reason, link.down)
 
 
 def _not_ready(nodes: Sequence[NodeInfo]) -> list[str]:

@@ -29,11 +29,14 @@ _SAVE_NODE = Statement("""
 _NODE_STATE = Statement("UPDATE nodes SET state = %s, updated_at = now() WHERE node_id = %s")
 _DROP_NODE = Statement("DELETE FROM nodes WHERE node_id = %s")
 _SAVE_LINK = Statement("""
-    INSERT INTO links (a, b, forward, backward, forward_now, backward_now, origin)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO links (a, b, forward, backward, forward_now, backward_now, origin, forward_down,
+                       backward_down, partitioned)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (a, b) DO UPDATE SET
         forward = excluded.forward, backward = excluded.backward, forward_now = excluded.forward_now,
-        backward_now = excluded.backward_now, origin = excluded.origin""")
+        backward_now = excluded.backward_now, origin = excluded.origin,
+        forward_down = excluded.forward_down, backward_down = excluded.backward_down,
+        partitioned = excluded.partitioned""")
 _DROP_LINK = Statement("DELETE FROM links WHERE a = %s AND b = %s")
 _SAVE_ROUTE = Statement("""
     INSERT INTO routes (route_id, src_node_id, dst_node_id, edges, origin) VALUES (%s, %s, %s, %s, %s)
@@ -162,11 +165,13 @@ async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
 async def read_links(connection: AsyncConnection) -> tuple[LinkRow, ...]:
     """Return all links; one whose impairments make no sense is taken as unimpaired."""
     cursor = await connection.execute(
-        "SELECT a, b, forward, backward, forward_now, backward_now, origin FROM links ORDER BY a, b"
+        "SELECT a, b, forward, backward, forward_now, backward_now, origin, forward_down, backward_down,"
+        " partitioned FROM links ORDER BY a, b"
     )
+    rows: list[Any] = await cursor.fetchall()
     return tuple(
-        LinkRow(a, b, _spec(forward), _spec(backward), _now(forward_now), _now(backward_now), origin)
-        for a, b, forward, backward, forward_now, backward_now, origin in await cursor.fetchall()
+        LinkRow(a, b, _spec(forward), _spec(backward), _now(forward_now), _now(backward_now), *rest)
+        for a, b, forward, backward, forward_now, backward_now, *rest in rows
     )
 
 
@@ -219,7 +224,8 @@ def _node_values(node: NodeRow) -> tuple[Any, ...]:
 def _link_values(link: LinkRow) -> tuple[Any, ...]:
     now = [None if spec is None else jsonb(spec.to_wire()) for spec in (link.forward_now, link.backward_now)]
     declared = [jsonb(spec.to_wire()) for spec in (link.forward, link.backward)]
-    return (link.a, link.b, *declared, *now, link.origin)
+    down = (link.forward_down, link.backward_down, link.partitioned)
+    return (link.a, link.b, *declared, *now, link.origin, *down)
 
 
 def _spec(value: Any) -> LinkSpec:

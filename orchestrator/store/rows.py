@@ -51,6 +51,9 @@ class LinkRow:
     forward_now: LinkSpec | None = None
     backward_now: LinkSpec | None = None
     origin: str = "file"
+    forward_down: bool = False
+    backward_down: bool = False
+    partitioned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

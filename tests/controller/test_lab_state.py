@@ -54,6 +54,30 @@ def test_following_next_hops_is_a_shortest_path(graph: tuple[int, list[tuple[int
             assert hops == distance[target]
 
 
+@settings(deadline=None)  # a busy machine is no failure
+@given(graphs(), st.integers(0, 2**32))
+def test_next_hops_use_no_blocked_direction(
+    graph: tuple[int, list[tuple[int, int]], set[int]], seed: int
+) -> None:
+    n, links, alive = graph
+    chance = random.Random(seed)
+    blocked = [chance.choice([(a, b), (b, a)]) for a, b in links if chance.random() < 0.5]
+    found = next_hop_tables(range(1, n + 1), links, alive, blocked)
+    tables = {node: unpack(table) for node, table in found.items()}
+    near = {node: set(each) for node, each in neighbours(links, alive).items()}
+    for start, end in blocked:
+        near.get(start, set()).discard(end)
+    for source in alive & set(range(1, n + 1)):
+        distance = distances(source, near)
+        for target in set(range(1, n + 1)) - {source}:
+            node, hops = source, 0
+            while target in distance and node != target:
+                assert tables[node][target] in near[node]
+                node, hops = tables[node][target], hops + 1
+            assert hops == distance.get(target, 0)
+            assert target in distance or tables[source][target] == 0
+
+
 def test_equal_paths_share_the_load() -> None:
     # Two leaves, four spines in between: every spine is used by somebody.
     links = [(leaf, spine) for leaf in range(1, 5) for spine in range(5, 9)]

@@ -196,7 +196,7 @@ async def test_postgres_dies_and_the_lab_goes_on(
 async def test_a_command_is_not_confirmed_while_postgres_is_away(
     start: Start, postgres: EmbeddedPostgres, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.controller.operator_handler.STORE_LIMIT", 0.3)
+    monkeypatch.setattr("orchestrator.controller.link_changes.STORE_LIMIT", 0.3)
     controller = await start(settings(database, 2))
     host = FakeProcess([1, 2], 7)
     await ready_lab(controller, [host])

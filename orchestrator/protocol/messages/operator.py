@@ -14,13 +14,17 @@ __all__ = [
     "GetEvents",
     "GetStatus",
     "GroupStatus",
+    "Heal",
     "LinkStatus",
     "NodeStatus",
+    "Partition",
+    "ResetLinks",
     "RunEvent",
     "RunFinished",
     "RunStatus",
     "SaveResult",
     "SetLinkSpec",
+    "SetLinkState",
     "StartRun",
     "Status",
     "StatusChanged",
@@ -54,7 +58,8 @@ class LinkStatus:
     """A link, its state (`up`, `down`, `starting`), what it does in each direction now, and what carries it.
 
     `kind` is `memory`, `shared`, `unix` or `tcp`, and empty while the link is not up; `reason` says why it
-    is not up, or not as it was set, where an end knows.
+    is not up, or not as it was set, where an end knows. `down` is the direction that was taken down by
+    request: `forward` (a to b), `backward`, `both` or empty.
     """
 
     a: U32
@@ -64,6 +69,7 @@ class LinkStatus:
     backward: LinkSpec
     kind: str = ""
     reason: str = ""
+    down: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +250,65 @@ class SetLinkSpec(Message):
     spec: LinkSpec | None = None
     merge: bool = False
     reset: bool = False
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class SetLinkState(Message):
+    """Take a link down, or up again; acknowledged when the nodes did it and routes were moved.
+
+    The value of the `Ack` is `{state, down, reason}` of the link, as in `LinkStatus`. A link between groups
+    of a partition stays down until it is healed.
+
+    Attributes:
+        a: One end.
+        b: The other.
+        down: Whether it shall be down.
+        direction: `forward` (a to b), `backward` or `both`.
+        cause: Who or what asked, for the history.
+    """
+
+    a: U32
+    b: U32
+    down: bool
+    direction: str = "both"
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class ResetLinks(Message):
+    """Return all links to what the topology declares, and up; a partition stays.
+
+    The value of the `Ack` is `{links}`, the ends of the links that were changed.
+    """
+
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class Partition(Message):
+    """Take down all links between groups of nodes; a partition that is in force is replaced.
+
+    The value of the `Ack` is `{down, up, connected}`: the ends of the links that went down and of those that
+    came up, and groups that other nodes still connect, as pairs of places in `groups`.
+
+    Attributes:
+        groups: Two or more, of nodes that are in no other; nodes in none keep their links.
+        cause: Who or what asked, for the history.
+    """
+
+    groups: tuple[tuple[U32, ...], ...]
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class Heal(Message):
+    """End the partition; links that were taken down one by one stay down. The `Ack` is as for `Partition`."""
+
     cause: str = "operator"
 
 

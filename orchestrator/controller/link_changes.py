@@ -1,0 +1,137 @@
+"""Put a change of links in force: send it, wait until the nodes have applied it, and store it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from orchestrator.controller.core import Core
+from orchestrator.controller.errors import LinkNotApplied, LinkNotStored, LinkUnknown
+from orchestrator.controller.registry import Link
+from orchestrator.store import LinkRow
+
+__all__ = ["link_row", "put_in_force", "starts_of"]
+
+APPLY_LIMIT = 5.0
+"""Seconds that nodes have to confirm a change of their link."""
+
+STORE_LIMIT = 5.0
+"""Seconds that Postgres has to store a change before the operator gets an error."""
+
+
+class Directed(Protocol):
+    """A message about one direction of a link, or both."""
+
+    @property
+    def a(self) -> int:
+        """One end."""
+
+    @property
+    def b(self) -> int:
+        """The other."""
+
+    @property
+    def direction(self) -> str:
+        """`forward` (a to b), `backward` or `both`."""
+
+
+def starts_of(message: Directed) -> list[int]:
+    """Return the ends from which the packets come that a message is about.
+
+    Raises:
+        LinkUnknown: The direction has another name.
+    """
+    starts = {"forward": [message.a], "backward": [message.b], "both": [message.a, message.b]}
+    if message.direction not in starts:
+        raise LinkUnknown("a direction is `forward`, `backward` or `both`", id="link.direction")
+    return starts[message.direction]
+
+
+async def put_in_force(core: Core, links: Collection[Link], *, state: bool = False) -> None:
+    """Send nodes what changed of their links, wait until they have applied it, and store it.
+
+    Args:
+        core: The controller.
+        links: The links, changed.
+        state: Wait as well until links that are not taken down are up, and all nodes have their routes.
+
+    Raises:
+        LinkNotApplied: A node has not confirmed it in time.
+        LinkNotStored: Postgres has not taken it.
+    """
+    refused: list[str] = []
+    core.store.lab.save_links([link_row(link) for link in links], refused.append)
+    core.pump()
+    pending = list(links)
+
+    def in_force() -> bool:
+        # What was once in force is not looked at again: there may be very many links.
+        while pending and not _missing(core, pending[-1], state):
+            pending.pop()
+        return not pending and not (state and _unrouted(core))
+
+    what = _words(links)
+    if not await core.wait_until(in_force, APPLY_LIMIT):
+        missing = _missing(core, pending[-1], state) if pending else ""
+        raise LinkNotApplied(
+            f"{what} changed, but {missing or _unrouted(core) or 'not in time'}",
+            hint="it will be applied when the node answers",
+        )
+    in_time = await core.store.stored(STORE_LIMIT)
+    if refused:
+        raise LinkNotStored(f"{what} changed, but not stored: {refused[0]}")
+    if not in_time:
+        raise LinkNotStored(
+            f"{what} changed, but Postgres has not taken it in {STORE_LIMIT:g} s",
+            hint="it is kept when Postgres is back, and lost if the controller ends before",
+        )
+
+
+def link_row(link: Link) -> LinkRow:
+    """Return a link as the store keeps it."""
+    return LinkRow(
+        link.a,
+        link.b,
+        link.forward,
+        link.backward,
+        link.forward_now,
+        link.backward_now,
+        link.origin,
+        link.forward_down,
+        link.backward_down,
+        link.partitioned,
+    )
+
+
+def _words(links: Collection[Link]) -> str:
+    first = next(iter(links), None)
+    if first is not None and len(links) == 1:
+        return f"the link {first.a}–{first.b} was"
+    return f"{len(links)} links were"
+
+
+def _missing(core: Core, link: Link, state: bool) -> str:
+    """Return what a link lacks to be as it should be at the ends that are there; empty if nothing."""
+    registry = core.lab.registry
+    late = []
+    for here, there in ((link.a, link.b), (link.b, link.a)):
+        node = registry.node(here)
+        sent = node.sent_state.links.get(there)
+        unconfirmed = sent is not None and node.sent_state.links_confirmed.get(there) != sent[1]
+        if node.peer is not None and (unconfirmed or there in node.sent_state.removing):
+            late.append(str(here))
+    if late:
+        return f"node {' and '.join(late)} has not confirmed it"
+    a, b = registry.node(link.a), registry.node(link.b)
+    if state and link.down != "both" and a.peer is not None and b.peer is not None:
+        up = b.id in a.links_up and a.id in b.links_up
+        return "" if up else f"the link {link.a}–{link.b} is not up yet"
+    return ""
+
+
+def _unrouted(core: Core) -> str:
+    for node in core.lab.registry:
+        sent = node.sent_state
+        if node.peer is not None and sent.routes_confirmed != sent.routes_version:
+            return f"node {node.id} has not confirmed its routes"
+    return ""

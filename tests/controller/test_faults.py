@@ -1,0 +1,215 @@
+"""Test links that are taken down, partitions, and their end, in a controller without packets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.controller.errors import PartitionInvalid
+from orchestrator.controller.faults import links_between
+from orchestrator.controller.registry import Link, Node, Registry
+from orchestrator.controller.service import Controller
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import PeerError
+from orchestrator.protocol import messages as m
+from orchestrator.settings.controller import LinkEntry, RouteEntry
+from orchestrator.transport import Connection, connect
+
+from .conftest import Start
+from .fakes import OPERATOR_TOKEN, FakeProcess, ready_lab, ring, settings, url
+
+Database = dict[str, Any]
+SLOW = LinkSpec(rate_bps=1_000_000, delay_us=500, loss=0.01)
+
+
+# What makes a partition.
+
+
+@pytest.mark.parametrize(
+    ("groups", "id"),
+    [
+        ([], "partition.invalid"),
+        ([[1, 2, 3, 4]], "partition.invalid"),
+        ([[1], []], "partition.invalid"),
+        ([[1, 2], [2, 3]], "partition.twice"),
+        ([[1, 1], [2]], "partition.twice"),
+        ([[1], [3]], "partition.no-links"),
+    ],
+)
+def test_groups_that_make_no_partition_are_refused(groups: list[list[int]], id: str) -> None:
+    with pytest.raises(PartitionInvalid) as caught:
+        links_between(groups, ring_of_four())
+    assert (caught.value.id, caught.value.exit_code) == (id, 2)
+
+
+def test_a_partition_takes_the_links_between_its_groups_and_no_others() -> None:
+    def cut(*groups: list[int]) -> list[tuple[int, int]]:
+        return [(link.a, link.b) for link in links_between(groups, ring_of_four())]
+
+    assert cut([1, 2], [3, 4]) == [(2, 3), (1, 4)]
+    assert cut([1], [2]) == [(1, 2)]
+    assert cut([1], [2], [3], [4]) == ring(4)
+
+
+# What nodes are told.
+
+
+@pytest.mark.integration
+async def test_a_link_that_is_down_is_removed_and_routed_around(start: Start, database: Database) -> None:
+    controller, host, asking = await lab(start, database)
+    assert host.nodes[1].hop(2) == 2
+    down = await ask(asking, m.SetLinkState(2, 1, True))
+    assert down == {"state": "down", "down": "both", "reason": "taken down"}
+    # The answer means that the nodes have done it and that their routes have moved.
+    assert 2 not in host.nodes[1].links and 1 not in host.nodes[2].links
+    assert (host.nodes[1].hop(2), host.nodes[2].hop(1)) == (4, 3)
+    seen = controller.operators.status()
+    assert seen.state == "ready"
+    link = seen.links[0]
+    assert (link.state, link.down, link.reason) == ("down", "both", "taken down")
+    await ask(asking, m.SetLinkState(1, 2, True))  # again: no second event
+    up = await ask(asking, m.SetLinkState(1, 2, False))
+    assert up == {"state": "up", "down": "", "reason": ""}
+    assert host.nodes[1].links[2].link == SLOW and host.nodes[1].hop(2) == 2
+    assert [(name, detail["down"], detail["cause"]) for name, detail in await faults(asking)] == [
+        ("link.taken-down", "both", "operator"),
+        ("link.brought-up", "", "operator"),
+    ]
+
+
+@pytest.mark.integration
+async def test_one_direction_is_lost_and_routed_around_while_the_other_stays(
+    start: Start, database: Database
+) -> None:
+    controller, host, asking = await lab(start, database)
+    down = await ask(asking, m.SetLinkState(2, 1, True, "backward"))  # from 1 to 2
+    assert down == {"state": "up", "down": "forward", "reason": "1 → 2 is taken down"}
+    assert host.nodes[1].links[2].link == LinkSpec(rate_bps=1_000_000, delay_us=500, loss=1.0)
+    assert host.nodes[2].links[1].link == LinkSpec()
+    assert (host.nodes[1].hop(2), host.nodes[2].hop(1)) == (4, 1)
+    assert controller.operators.status().links[0].forward == SLOW
+    await ask(asking, m.SetLinkState(1, 2, True, "backward"))
+    assert 2 not in host.nodes[1].links
+    await ask(asking, m.SetLinkState(1, 2, False, "forward"))
+    assert host.nodes[1].links[2].link == SLOW and host.nodes[2].links[1].link == LinkSpec(loss=1.0)
+
+
+@pytest.mark.integration
+async def test_reset_undoes_changes_of_one_link_or_of_all(start: Start, database: Database) -> None:
+    _, host, asking = await lab(start, database)
+    await ask(asking, m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=9)))
+    await ask(asking, m.SetLinkState(1, 2, True))
+    await ask(asking, m.SetLinkSpec(1, 2, reset=True))
+    assert host.nodes[1].links[2].link == SLOW and host.nodes[2].links[1].link == LinkSpec()
+    assert host.nodes[1].hop(2) == 2
+    await ask(asking, m.SetLinkState(1, 2, True, "forward"))
+    await ask(asking, m.SetLinkSpec(3, 4, spec=LinkSpec(delay_us=9)))
+    assert await ask(asking, m.ResetLinks()) == {"links": [[1, 2], [3, 4]]}
+    assert host.nodes[1].links[2].link == SLOW and host.nodes[3].links[4].link == LinkSpec()
+    assert await ask(asking, m.ResetLinks()) == {"links": []}
+
+
+@pytest.mark.integration
+async def test_heal_brings_up_what_the_partition_took_down_and_nothing_else(
+    start: Start, database: Database
+) -> None:
+    controller, host, asking = await lab(start, database)
+    await ask(asking, m.SetLinkState(2, 3, True))
+    answer = await ask(asking, m.Partition(((1, 2), (3, 4))))
+    assert answer == {"down": [[2, 3], [1, 4]], "up": [], "connected": []}
+    assert [host.nodes[1].hop(node) for node in (2, 3, 4)] == [2, 0, 0]
+    up = await ask(asking, m.SetLinkState(1, 4, False))
+    assert up == {"state": "down", "down": "both", "reason": "partition"}
+    assert controller.core.problems() == ()
+    # Another partition replaces it.
+    answer = await ask(asking, m.Partition(((1,), (2,))))
+    assert answer == {"down": [[1, 2]], "up": [[1, 4]], "connected": []}
+    assert [host.nodes[1].hop(node) for node in (2, 3, 4)] == [0, 4, 4]
+    for groups in [((1, 2), (2, 3)), ((1,), (9,)), ((1, 2),)]:
+        with pytest.raises(PeerError):
+            await ask(asking, m.Partition(groups))
+    assert controller.operators.status().links[0].reason == "partition"
+    assert await ask(asking, m.Heal()) == {"down": [], "up": [[1, 2]], "connected": []}
+    links = controller.operators.status().links
+    assert [(link.a, link.b) for link in links if link.state == "down"] == [(2, 3)]
+    assert [name for name, _ in await faults(asking)] == [
+        "link.taken-down",
+        "lab.partitioned",
+        "lab.partitioned",
+        "lab.healed",
+    ]
+
+
+@pytest.mark.integration
+async def test_groups_that_other_nodes_still_connect_are_named(start: Start, database: Database) -> None:
+    _, _, asking = await lab(start, database)
+    answer = await ask(asking, m.Partition(((1,), (2,))))
+    assert answer == {"down": [[1, 2]], "up": [], "connected": [[0, 1]]}
+
+
+@pytest.mark.integration
+async def test_links_that_are_down_stay_down_after_a_restart_of_the_controller_or_a_node(
+    start: Start, database: Database
+) -> None:
+    controller, host, asking = await lab(start, database)
+    await ask(asking, m.SetLinkState(1, 2, True, "forward"))
+    await ask(asking, m.Partition(((3,), (4,))))
+    await controller.stop()
+    await host.die()
+    host.forget()
+    controller, host, _ = await lab(start, database, host)
+    links = controller.operators.status().links
+    assert [link.down for link in links] == ["forward", "", "both", ""]
+    assert host.nodes[1].links[2].link.loss == 1.0 and 4 not in host.nodes[3].links
+    assert host.nodes[3].hop(4) == 2
+
+
+@pytest.mark.integration
+async def test_explicit_routes_and_trees_survive_and_computed_trees_move(
+    start: Start, database: Database
+) -> None:
+    route = RouteEntry(src=1, dst=3, edges=((1, 2), (2, 3)), path=(1, 2, 3))
+    controller, host, asking = await lab(start, database, routes=(route,))
+    await host.request(1, m.CreateGroup("w"))
+    await host.request(2, m.JoinGroup(1))
+    await host.until(lambda: 1 in host.nodes[1].trees and host.nodes[1].trees[1].routes[0].next_hops == (2,))
+    before = host.nodes[1].explicit.copy()
+    await ask(asking, m.SetLinkState(1, 2, True, "forward"))
+    await host.until(lambda: host.nodes[1].trees[1].routes[0].next_hops == (4,))
+    assert host.nodes[1].explicit == before
+    await ask(asking, m.Partition(((1,), (2, 3, 4))))
+    await host.until(lambda: host.nodes[1].trees[1].routes[0].next_hops == ())
+    assert controller.operators.status().state == "ready"  # the members are missed on purpose
+    await ask(asking, m.Heal())
+    await ask(asking, m.ResetLinks())
+    await host.until(lambda: host.nodes[1].trees[1].routes[0].next_hops == (2,))
+
+
+def ring_of_four() -> Registry:
+    return Registry([Node(i, f"node-{i}") for i in range(1, 5)], [Link(a, b) for a, b in ring(4)])
+
+
+async def lab(
+    start: Start, database: Database, host: FakeProcess | None = None, **changes: Any
+) -> tuple[Controller, FakeProcess, Connection]:
+    """Return a ring of four that is ready, with a connection as operator; link 1–2 is slow one way."""
+    links = [LinkEntry(a=1, b=2, forward=SLOW), *ring(4)[1:]]
+    controller = await start(settings(database, 4, links=links, **changes))
+    host = host or FakeProcess([1, 2, 3, 4], 7)
+    await ready_lab(controller, [host])
+    return controller, host, await connect(url(controller), OPERATOR_TOKEN, "operator")
+
+
+async def ask(connection: Connection, message: m.Message) -> Any:
+    reply = await connection.request(message, within=10)
+    assert isinstance(reply, m.Ack)
+    return reply.value
+
+
+async def faults(connection: Connection) -> list[tuple[str, Any]]:
+    """Return the events about links that were taken down or up, as name and facts."""
+    reply = await connection.request(m.GetEvents(), within=10)
+    assert isinstance(reply, m.Events)
+    names = ("link.taken-down", "link.brought-up", "lab.partitioned", "lab.healed", "lab.links-reset")
+    return [(event.name, event.detail) for event in reply.events if event.name in names]
