@@ -15,6 +15,7 @@ from orchestrator.controller.errors import LabNotReady, LinkNotApplied, LinkNotS
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.registry import Link
 from orchestrator.errors import NmError, StoreUnavailable
+from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.store import LinkRow
@@ -201,10 +202,19 @@ class OperatorHandler:
             raise LinkUnknown("a direction is `forward`, `backward` or `both`", id="link.direction")
         if message.spec is None and not message.reset:
             raise LinkUnknown("a change of a link needs a specification, or `reset`", id="link.nothing")
+        wanted: dict[int, LinkSpec | None] = {}
         for end in ends[message.direction]:
             spec = None if message.reset or message.spec is None else message.spec
             if spec is not None and message.merge:
                 spec = spec.over(link.spec_from(end))
+            try:
+                (spec or PLAIN).check()
+            except ValueError as error:
+                raise LinkUnknown(
+                    f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value"
+                ) from None
+            wanted[end] = spec
+        for end, spec in wanted.items():
             lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
         refused: list[str] = []
         core.store.lab.save_links([link_row(link)], refused.append)
