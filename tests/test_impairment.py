@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.impairment import DISTRIBUTIONS, PLAIN, LinkSpec
 
 SPECS = st.builds(
     LinkSpec,
@@ -17,8 +17,17 @@ SPECS = st.builds(
     limit_packets=st.none() | st.integers(1, 2**31),
 )
 
+VARYING = st.builds(
+    LinkSpec,
+    jitter_us=st.integers(0, 2**62),
+    jitter_distribution=st.none() | st.sampled_from(DISTRIBUTIONS),
+    jitter_reorder=st.none() | st.booleans(),
+    loss=st.floats(0, 0.5),
+    loss_burst=st.none() | st.floats(1, 1e6),
+)
 
-@given(SPECS)
+
+@given(SPECS | VARYING)
 def test_the_wire_carries_a_specification_unchanged(spec: LinkSpec) -> None:
     assert LinkSpec.from_wire(spec.to_wire()) == spec
     assert None not in spec.to_wire().values()
@@ -38,7 +47,7 @@ def test_absent_is_plain_and_zero_is_not() -> None:
 
 
 def test_fields_of_a_newer_peer_are_ignored() -> None:
-    assert LinkSpec.from_wire({"rate_bps": 5, "jitter_us": 3}) == LinkSpec(rate_bps=5)
+    assert LinkSpec.from_wire({"rate_bps": 5, "mood_us": 3}) == LinkSpec(rate_bps=5)
     assert LinkSpec.from_wire(None) == PLAIN
 
 
@@ -51,8 +60,55 @@ def test_fields_of_a_newer_peer_are_ignored() -> None:
         {"delay_us": -1},
         {"rate_bps": True},
         {"delay_us": 1.5},
+        {"jitter_us": -1},
+        {"jitter_us": 5, "jitter_distribution": "even"},
+        {"jitter_us": 5, "jitter_distribution": 3},
+        {"jitter_us": 5, "jitter_reorder": 1},
+        {"jitter_reorder": True},
+        {"loss": 0.1, "loss_burst": True},
+        {"loss": 0.1, "loss_burst": 0.5},
+        {"loss": 0.1, "loss_burst": float("inf")},
+        {"loss": 0.1, "loss_burst": float("nan")},
+        {"loss": 0.9, "loss_burst": 5},
+        {"loss": 1.0, "loss_burst": 5},
+        {"loss_burst": 5},
     ],
 )
 def test_invalid_input_from_the_wire_is_refused(wire: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"is .*(needed|expected|between)"):
+    with pytest.raises(ValueError, match=r"needed|expected|between|one of|at least|needs"):
         LinkSpec.from_wire(wire)
+
+
+def test_the_fields_of_one_key_are_replaced_together() -> None:
+    base = LinkSpec(
+        jitter_us=5, jitter_distribution="uniform", jitter_reorder=True, loss=0.1, loss_burst=3.0, delay_us=9
+    )
+    assert LinkSpec(jitter_us=2, loss=0.2).over(base) == LinkSpec(jitter_us=2, loss=0.2, delay_us=9)
+    assert LinkSpec(delay_us=1).over(base).loss_burst == 3.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (LinkSpec(jitter_us=2_000, delay_us=1_000), "jitter of 2 ms is larger than the delay, 1 ms"),
+        (LinkSpec(jitter_us=2_000, jitter_reorder=False), "larger than the delay, 0 ms"),
+        (LinkSpec(jitter_us=4_000, delay_us=1_000, jitter_reorder=True), "more than 3 times the delay"),
+    ],
+)
+def test_what_no_link_can_do_is_refused(spec: LinkSpec, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        spec.check()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LinkSpec(jitter_us=0),
+        LinkSpec(jitter_us=1_000, delay_us=1_000),
+        LinkSpec(jitter_us=3_000, delay_us=1_000, jitter_reorder=True),
+        LinkSpec(loss=0.0, loss_burst=5.0),
+        LinkSpec(loss=0.9, loss_burst=9.0),
+    ],
+)
+def test_what_a_link_can_just_do_is_taken(spec: LinkSpec) -> None:
+    spec.check()

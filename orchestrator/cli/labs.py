@@ -356,8 +356,12 @@ def describe(spec: LinkSpec | None) -> str:
         parts.append(f"rate {units.Rate(spec.rate_bps)}")
     if spec.delay_us is not None:
         parts.append(f"delay {units.Duration(spec.delay_us)}")
+    if spec.jitter_us is not None:
+        words = [spec.jitter_distribution or "", "reordering" if spec.jitter_reorder else ""]
+        parts.append(" ".join([f"jitter {units.Duration(spec.jitter_us)}", *filter(None, words)]))
     if spec.loss is not None:
-        parts.append(f"loss {spec.loss * 100:g} %")
+        burst = "" if spec.loss_burst is None else f" in bursts of {spec.loss_burst:g}"
+        parts.append(f"loss {spec.loss * 100:g} %{burst}")
     if spec.limit_bytes is not None:
         parts.append(f"queue {units.Size(spec.limit_bytes)}")
     if spec.limit_packets is not None:

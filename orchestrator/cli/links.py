@@ -46,7 +46,16 @@ def set_(
     b: End,
     rate: Annotated[str | None, typer.Option(metavar="RATE", help="Such as '20 Mbit'.")] = None,
     delay: Annotated[str | None, typer.Option(metavar="TIME", help="One way, such as '20 ms'.")] = None,
-    loss: Annotated[str | None, typer.Option(metavar="SHARE", help="Such as '0.1 %'.")] = None,
+    jitter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Standard deviation of the delay, or '{std: 5 ms, distribution: uniform}'."
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Such as '0.1 %', or in bursts '{mean: 1 %, burst: 5}'."),
+    ] = None,
     limit: Annotated[
         str | None, typer.Option(metavar="QUEUE", help="Queue limit: '64 KB' or '100 packets'.")
     ] = None,
@@ -58,10 +67,12 @@ def set_(
     from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
 
-    spec = _spec(rate, delay, loss, limit)
+    spec = _spec(rate, delay, jitter, loss, limit)
     if spec.is_plain:
         raise UsageError(
-            "nothing to set", expected="--rate, --delay, --loss or --limit", hint="`nm link reset A B` undoes"
+            "nothing to set",
+            expected="--rate, --delay, --jitter, --loss or --limit",
+            hint="`nm link reset A B` undoes",
         )
     in_force = Lab.attach(lab).set_link(a, b, spec, direction=direction.value)
     _show_change(a, b, in_force, output)
@@ -189,7 +200,9 @@ def show(
     )
 
 
-def _spec(rate: str | None, delay: str | None, loss: str | None, limit: str | None) -> Any:
+def _spec(
+    rate: str | None, delay: str | None, jitter: str | None, loss: str | None, limit: str | None
+) -> Any:
     from orchestrator import units
     from orchestrator.errors import UnitInvalid, UsageError
     from orchestrator.impairment import LinkSpec
@@ -200,8 +213,10 @@ def _spec(rate: str | None, delay: str | None, loss: str | None, limit: str | No
             values["rate_bps"] = units.parse_rate(rate).bps
         if delay is not None:
             values["delay_us"] = units.parse_duration(delay).us
+        if jitter is not None:
+            values |= _mapping("jitter", jitter) or {"jitter_us": units.parse_duration(jitter).us}
         if loss is not None:
-            values["loss"] = units.parse_fraction(loss)
+            values |= _mapping("loss", loss) or {"loss": units.parse_fraction(loss)}
         if limit is not None:
             room = units.parse_limit(limit)
             values |= {"limit_bytes": room.bytes, "limit_packets": room.packets}
@@ -242,6 +257,15 @@ def _show_partition(change: dict[str, Any], output: Output) -> None:
             notify(f"{name}: {_pairs(change[name])}")
     if not change["down"] and not change["up"]:
         notify("no link changed")
+
+
+def _mapping(key: str, text: str) -> dict[str, Any]:
+    """Read a value that is a mapping, as in the topology file; empty if it is not one."""
+    if not text.lstrip().startswith("{"):
+        return {}
+    from orchestrator.topology.links import read_value
+
+    return read_value(key, text, f"--{key}").to_wire()
 
 
 def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> None:

@@ -16,6 +16,7 @@ from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import put_in_force, starts_of
 from orchestrator.errors import NmError, StoreUnavailable
+from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.tasks import spawn
@@ -199,10 +200,19 @@ class OperatorHandler:
         if message.spec is None and not message.reset:
             raise LinkUnknown("a change of a link needs a specification, or `reset`", id="link.nothing")
         was = link.down
+        wanted: dict[int, LinkSpec | None] = {}
         for end in starts:
             spec = None if message.reset or message.spec is None else message.spec
             if spec is not None and message.merge:
                 spec = spec.over(link.spec_from(end))
+            try:
+                (spec or PLAIN).check()
+            except ValueError as error:
+                raise LinkUnknown(
+                    f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value"
+                ) from None
+            wanted[end] = spec
+        for end, spec in wanted.items():
             lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
         in_force = {
             "forward": link.spec_from(message.a).to_wire(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.controller.errors import LinkUnknown, NodeTaken, NodeUnknown
@@ -146,18 +146,12 @@ class Link:
     def applied_from(self, node_id: int) -> LinkSpec:
         """What this end is told to do with packets that leave: all are lost in a direction that is down.
 
-        The rate, the delay and the limit stay, so that packets in flight arrive when they would have.
+        Everything else stays, so that packets in flight arrive when they would have.
         """
         spec = self.spec_from(node_id)
         if self.carries_from(node_id):
             return spec
-        return LinkSpec(
-            rate_bps=spec.rate_bps,
-            delay_us=spec.delay_us,
-            loss=1.0,
-            limit_bytes=spec.limit_bytes,
-            limit_packets=spec.limit_packets,
-        )
+        return replace(spec, loss=1.0, loss_burst=PLAIN.loss_burst)
 
     def take_down(self, node_id: int, *, down: bool) -> None:
         """Take the direction that leaves this end down, or up again; a partition stays."""

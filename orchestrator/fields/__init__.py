@@ -20,7 +20,7 @@ from orchestrator.fields.kinds import (
     Unit,
     UnitOrNone,
 )
-from orchestrator.fields.table import Field, Table
+from orchestrator.fields.table import Field, Table, UnitOrTable
 
 __all__ = [
     "Anything",
@@ -36,4 +36,5 @@ __all__ = [
     "Text",
     "Unit",
     "UnitOrNone",
+    "UnitOrTable",
 ]

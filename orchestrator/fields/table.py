@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import nearest_hint, quoted
-from orchestrator.fields.kinds import Kind, printable
+from orchestrator.fields.kinds import Kind, UnitOrNone, printable
 from orchestrator.source import Problems, Value
 
-__all__ = ["Field", "Table"]
+__all__ = ["Field", "Table", "UnitOrTable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +138,28 @@ class Table(Kind):
             expected=quoted(self.fields),
             hint=hint,
         )
+
+
+class UnitOrTable(Kind):
+    """A value with a unit, which stands for one key of a table, or that table; or the word `none`.
+
+    Args:
+        unit: The short form.
+        main: The key that the short form states.
+        table: The long form.
+    """
+
+    def __init__(self, unit: UnitOrNone, main: str, table: Table) -> None:
+        self._unit, self._main, self.table = unit, main, table
+        self.expected = f"{unit.expected}, or a mapping with the key `{main}`"
+
+    def read(self, value: Value, name: str, problems: Problems) -> dict[str, Any] | str | None:
+        """Return the table as read, or the word `none`."""
+        if value.mapping is not None:
+            return self.table.read(value, name, problems)
+        read = self._unit.read(value, name, problems)
+        return read if read is None or read == "none" else {self._main: read}
+
+    def schema(self) -> dict[str, Any]:
+        """Return both forms as JSON Schema."""
+        return {"anyOf": [*self._unit.schema()["anyOf"], self.table.schema()]}

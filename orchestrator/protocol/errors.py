@@ -102,6 +102,7 @@ MISTAKES = frozenset(
         "link.direction",
         "link.nothing",
         "link.unknown",
+        "link.value",
         "node.unknown",
         "partition.invalid",
         "partition.no-links",

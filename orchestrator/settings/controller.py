@@ -5,14 +5,15 @@ The controller keeps its state in Postgres; this file is what it compares that s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import Place, SettingsInvalid
 from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
-from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.impairment import DISTRIBUTIONS, PLAIN, LinkSpec
 from orchestrator.settings.forms import PORT_MOST, Address
 from orchestrator.settings.reading import read_file, read_table, with_defaults
 from orchestrator.source import Problems, Value
@@ -144,7 +145,11 @@ _SPEC = Table(
     {
         "rate_bps": Field(Integer(1), "bits per second"),
         "delay_us": Field(Integer(0), "microseconds"),
+        "jitter_us": Field(Integer(0), "standard deviation of the delay in microseconds"),
+        "jitter_distribution": Field(Choice(*DISTRIBUTIONS), "how the delay is distributed"),
+        "jitter_reorder": Field(Boolean(), "whether packets overtake each other"),
         "loss": Field(Number(0, 1), "probability"),
+        "loss_burst": Field(Number(1, 1e9), "mean number of packets lost one after another"),
         "limit_bytes": Field(Integer(1), "queue limit in bytes"),
         "limit_packets": Field(Integer(1), "queue limit in packets"),
     },
@@ -248,15 +253,26 @@ def loads_controller(text: str, file: str = "controller.toml") -> ControllerSett
     read["db"] = DatabaseSettings(**read.get("db", {}))
     read["n_nodes"] = read.pop("topology", {}).get("n_nodes", len(read.get("nodes", ())))
     read["nodes"] = tuple(NodeEntry(**node) for node in read.get("nodes", ()))
-    read["links"] = tuple(_link(link) for link in read.get("links", ()))
+    read["links"] = _links(read.get("links", ()), file)
     read["routing"] = read.get("routing", {}).get("protocol", "shortest_path")
     read["routes"] = tuple(_route(route) for route in read.get("routes", ()))
     return ControllerSettings(**read, path=file)
 
 
-def _link(read: Mapping[str, Any]) -> LinkEntry:
-    forward, backward = (LinkSpec.from_wire(read.get(side)) for side in ("forward", "backward"))
-    return LinkEntry(a=read["a"], b=read["b"], forward=forward, backward=backward)
+def _links(read: Sequence[Mapping[str, Any]], file: str) -> tuple[LinkEntry, ...]:
+    links: list[LinkEntry] = []
+    problems = Problems("settings")
+    for link in read:
+        try:
+            forward, backward = (LinkSpec.from_wire(link.get(side)) for side in ("forward", "backward"))
+            forward.check()
+            backward.check()
+        except ValueError as error:
+            problems.add(f"link {link['a']}–{link['b']}: {error}", "impairment", Place(file))
+            continue
+        links.append(LinkEntry(a=link["a"], b=link["b"], forward=forward, backward=backward))
+    problems.raise_as(SettingsInvalid, file)
+    return tuple(links)
 
 
 def _route(read: Mapping[str, Any]) -> RouteEntry:

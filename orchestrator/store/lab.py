@@ -230,9 +230,11 @@ def _link_values(link: LinkRow) -> tuple[Any, ...]:
 
 def _spec(value: Any) -> LinkSpec:
     try:
-        return LinkSpec.from_wire(value if isinstance(value, dict) else None)
+        spec = LinkSpec.from_wire(value if isinstance(value, dict) else None)
+        spec.check()
     except ValueError:
         return LinkSpec()
+    return spec
 
 
 def _now(value: Any) -> LinkSpec | None:

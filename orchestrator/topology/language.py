@@ -9,7 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator import units
-from orchestrator.fields import Boolean, Choice, Field, Integer, ListOf, MapOf, Table, Text, Unit, UnitOrNone
+from orchestrator.fields import (
+    Boolean,
+    Choice,
+    Field,
+    Integer,
+    ListOf,
+    MapOf,
+    Number,
+    Table,
+    Text,
+    Unit,
+    UnitOrNone,
+    UnitOrTable,
+)
+from orchestrator.impairment import DISTRIBUTIONS
 from orchestrator.topology.kinds import (
     Flows,
     GeneratorKind,
@@ -21,7 +35,7 @@ from orchestrator.topology.kinds import (
     Sysctls,
 )
 
-__all__ = ["LAB_NAME", "LINK_KEYS", "NODE_NAME", "ROOT"]
+__all__ = ["LAB_NAME", "LINK_FIELDS", "LINK_KEYS", "NODE_NAME", "ROOT"]
 
 # Lab names become container, network and folder names; Compose wants lower case, and interfaces want them
 # short.
@@ -54,30 +68,74 @@ _WINDOW = Unit(
     most=units.Size(2**32),
 )
 
-_SHAPING: Mapping[str, Field] = {
+_DURATION = UnitOrNone(
+    units.parse_duration,
+    "a duration such as `20 ms`",
+    pattern=_DURATION_FORM,
+    examples=("20 ms", "500 us"),
+)
+_FRACTION = UnitOrNone(
+    units.parse_fraction,
+    "a probability such as `0.1 %`",
+    pattern=_FRACTION_FORM,
+    examples=("0.1 %", "0.05"),
+)
+_JITTER = Table(
+    "jitter",
+    {
+        "std": Field(
+            Unit(
+                units.parse_duration,
+                "a duration such as `5 ms`",
+                pattern=_DURATION_FORM,
+                examples=("5 ms",),
+            ),
+            "standard deviation of the delay",
+            required=True,
+        ),
+        "distribution": Field(
+            Choice(*DISTRIBUTIONS), "how the delay is distributed around `delay`", default="normal"
+        ),
+        "reorder": Field(
+            Boolean(), "whether packets with a shorter delay overtake earlier ones", default=False
+        ),
+    },
+)
+_LOSS = Table(
+    "loss",
+    {
+        "mean": Field(
+            Unit(
+                units.parse_fraction,
+                "a probability such as `1 %`",
+                pattern=_FRACTION_FORM,
+                examples=("1 %", "0.05"),
+            ),
+            "the share of packets that is lost",
+            required=True,
+        ),
+        "burst": Field(
+            Number(1, 1e9, "a number of packets"),
+            "mean number of packets that are lost one after another; independent losses without it",
+        ),
+    },
+)
+
+LINK_FIELDS: Mapping[str, Field] = {
     "rate": Field(
         UnitOrNone(
             units.parse_rate, "a rate such as `100 Mbit`", pattern=_RATE_FORM, examples=("100 Mbit", "1 Gbit")
         ),
         "serialisation rate, headers included; no limit without it",
     ),
-    "delay": Field(
-        UnitOrNone(
-            units.parse_duration,
-            "a duration such as `20 ms`",
-            pattern=_DURATION_FORM,
-            examples=("20 ms", "500 us"),
-        ),
-        "one-way delay",
+    "delay": Field(_DURATION, "one-way delay"),
+    "jitter": Field(
+        UnitOrTable(_DURATION, "std", _JITTER),
+        "standard deviation of the delay; `{std: 5 ms, distribution: uniform, reorder: true}` in full",
     ),
     "loss": Field(
-        UnitOrNone(
-            units.parse_fraction,
-            "a probability such as `0.1 %`",
-            pattern=_FRACTION_FORM,
-            examples=("0.1 %", "0.05"),
-        ),
-        "probability that a packet is lost, drawn for each MTU segment",
+        UnitOrTable(_FRACTION, "mean", _LOSS),
+        "probability that a packet is lost, drawn for each MTU segment; `{mean: 1 %, burst: 5}` for bursts",
     ),
     "limit": Field(
         UnitOrNone(
@@ -90,15 +148,12 @@ _SHAPING: Mapping[str, Field] = {
     ),
 }
 
-LINK_KEYS = tuple(_SHAPING)
+LINK_KEYS = tuple(LINK_FIELDS)
 """What a link does to packets; each may also be stated for one direction alone."""
 
 _LINK_LATER: Mapping[str, str] = {
-    "jitter": "delay that varies from packet to packet",
-    "distribution": "how jitter is distributed",
     "correlation": "impairments that remember the packet before",
-    "burst": "loss that comes in runs (Gilbert–Elliott)",
-    "gemodel": "loss that comes in runs (Gilbert–Elliott)",
+    "burst": "a serializer that sends several packets at once",
     "duplicate": "packets that arrive twice",
     "reorder": "packets that overtake each other",
     "corrupt": "packets with flipped bits",
@@ -117,6 +172,8 @@ _LINK_HINTS: Mapping[str, str] = {
     "latency": "did you mean `delay`?",
     "rtt": "write `delay`, which is one way: half of the round trip",
     "drop": "did you mean `loss`?",
+    "distribution": "write `jitter: {std: 5 ms, distribution: uniform}`",
+    "gemodel": "write `loss: {mean: 1 %, burst: 5}`",
     "queue_size": "did you mean `limit`?",
     "bucket_size": "did you mean `limit`?",
     "src": "write `endpoints: [A, B]`",
@@ -196,13 +253,13 @@ _NODE = Placed(
     later=_NODE_LATER,
 )
 
-_PLAIN_LINK = Table("link", _SHAPING, later=_LINK_LATER, hints=_LINK_HINTS)
-_DIRECTION = Table("link direction", _SHAPING, later=_LINK_LATER, hints=_LINK_HINTS)
+_PLAIN_LINK = Table("link", LINK_FIELDS, later=_LINK_LATER, hints=_LINK_HINTS)
+_DIRECTION = Table("link direction", LINK_FIELDS, later=_LINK_LATER, hints=_LINK_HINTS)
 _LINK = Placed(
     "link",
     {
         "endpoints": Field(ListOf(NodeRef(), "endpoint", least=2, most=2), "the two nodes", required=True),
-        **_SHAPING,
+        **LINK_FIELDS,
         "forward": Field(_DIRECTION, "from the first endpoint to the second"),
         "backward": Field(_DIRECTION, "from the second endpoint to the first"),
     },

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import Place
-from orchestrator.impairment import LinkSpec
-from orchestrator.source import Problems, Value
+from orchestrator.errors import Place, TopologyInvalid
+from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
-from orchestrator.topology.language import LINK_KEYS
+from orchestrator.topology.language import LINK_FIELDS, LINK_KEYS
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
 
-__all__ = ["build_links"]
+__all__ = ["build_links", "read_value"]
 
 Read = Mapping[str, Any]
 _NONE = "none"
@@ -32,17 +32,38 @@ def build_links(
     shaping = [group for group in groups if group.link]
     written: dict[tuple[int, int], Place] = {}
     made: dict[tuple[int, int], Link] = {}
+    specs = _Specs(problems)
     for a, b in shape.edges:
-        spec = _spec(_base(a, b, shared, shaping))
+        spec = specs.spec(
+            _base(a, b, shared, shaping), f"link {a}–{b}", root["@"].place_of("defaults", "link")
+        )
         made[a, b] = Link(a=a, b=b, forward=spec, backward=spec)
     for entry in root.get("links", []):
         ends = _ends(entry, nodes, by_name, problems)
         if ends is None or not _is_new(ends, entry, written, problems):
             continue
         a, b = ends
-        link = _link(a, b, entry, _base(a, b, shared, shaping))
+        link = _link(a, b, entry, _base(a, b, shared, shaping), specs)
         made[link.a, link.b] = link
     return tuple(made[pair] for pair in sorted(made))
+
+
+def read_value(key: str, text: str, origin: str) -> LinkSpec:
+    """Return what the value of one key of a link says; `origin` is what complaints call its place.
+
+    Raises:
+        TopologyInvalid: The value is wrong; carries every problem.
+    """
+    problems = Problems("topology")
+    value = parse_yaml(text, origin, problems)
+    read = None if value is None else LINK_FIELDS[key].kind.read(value, key, problems)
+    spec = PLAIN
+    try:
+        spec = _spec({} if read is None else {key: read})
+    except ValueError as error:
+        problems.add(str(error), "impairment", Place(origin), found=text)
+    problems.raise_as(TopologyInvalid, origin)
+    return spec
 
 
 def _ends(
@@ -98,23 +119,52 @@ def _base(a: int, b: int, shared: Read, groups: list[Group]) -> dict[str, Any]:
     return base
 
 
-def _link(a: int, b: int, entry: Read, base: Read) -> Link:
+def _link(a: int, b: int, entry: Read, base: Read, specs: _Specs) -> Link:
     own = {key: entry[key] for key in LINK_KEYS if key in entry}
-    forward = _spec({**base, **own, **entry.get("forward", {})})
-    backward = _spec({**base, **own, **entry.get("backward", {})})
+    title = f"link {a}–{b}"
+    forward, backward = (
+        specs.spec({**base, **own, **entry.get(side, {})}, title, entry["@"].place_of(side))
+        for side in ("forward", "backward")
+    )
     if a > b:
         a, b, forward, backward = b, a, backward, forward
     return Link(a=a, b=b, forward=forward, backward=backward)
 
 
+class _Specs:
+    """Makes specifications of links and notes impossible ones, each combination of values once."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._noted: set[str] = set()
+
+    def spec(self, values: Read, title: str, place: Place) -> LinkSpec:
+        """Return what one direction does; a plain one after noting that no link can do it."""
+        try:
+            spec = _spec(values)
+            spec.check()
+        except ValueError as error:
+            if str(error) not in self._noted:
+                self._noted.add(str(error))
+                self._problems.add(f"{title}: {error}", "impairment", place)
+            return PLAIN
+        return spec
+
+
 def _spec(values: Read) -> LinkSpec:
     """Return what one direction does; `none` takes away what a layer below gave."""
     stated = {key: value for key, value in values.items() if value != _NONE}
-    limit = stated.get("limit")
+    limit, jitter, loss = stated.get("limit"), stated.get("jitter", {}), stated.get("loss", {})
+    std, burst = jitter.get("std"), loss.get("burst")
+    # Without their main value, which has been noted, the others mean nothing.
     return LinkSpec(
         rate_bps=stated["rate"].bps if "rate" in stated else None,
         delay_us=stated["delay"].us if "delay" in stated else None,
-        loss=stated.get("loss"),
+        jitter_us=std.us if std else None,
+        jitter_distribution=jitter.get("distribution") if std else None,
+        jitter_reorder=jitter.get("reorder") if std else None,
+        loss=loss.get("mean"),
+        loss_burst=float(burst) if burst is not None and "mean" in loss else None,
         limit_bytes=limit.bytes if limit else None,
         limit_packets=limit.packets if limit else None,
     )

@@ -147,9 +147,15 @@ def _spec(spec: LinkSpec) -> dict[str, Any]:
         shown["rate"] = str(Rate(spec.rate_bps))
     if spec.delay_us is not None:
         shown["delay"] = str(Duration(spec.delay_us))
+    if spec.jitter_us is not None:
+        more = {"distribution": spec.jitter_distribution, "reorder": spec.jitter_reorder}
+        more = {key: value for key, value in more.items() if value is not None}
+        std = str(Duration(spec.jitter_us))
+        shown["jitter"] = {"std": std, **more} if more else std
     if spec.loss is not None:
         # A bare 1 would be ambiguous and is refused.
-        shown["loss"] = "100 %" if spec.loss == 1 else spec.loss
+        mean = "100 %" if spec.loss == 1 else spec.loss
+        shown["loss"] = mean if spec.loss_burst is None else {"mean": mean, "burst": spec.loss_burst}
     if spec.limit_packets is not None or spec.limit_bytes is not None:
         shown["limit"] = str(Limit(spec.limit_bytes, spec.limit_packets))
     return shown

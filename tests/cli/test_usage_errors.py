@@ -49,6 +49,27 @@ def test_a_missing_word_is_called_as_the_help_calls_it(nm: Nm, line: str, missin
     assert said.err.startswith(f"{missing} is missing\n")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--jitter", "5", "it needs a unit"),
+        ("--jitter", "none", "a duration such as"),
+        ("--jitter", "{distribution: uniform}", "jitter needs the key `std`"),
+        ("--jitter", "{std: 5 ms, distribution: parato}", "did you mean `pareto`?"),
+        ("--jitter", "{std: 5 ms", "did not find expected"),
+        ("--loss", "{mean: 90 %, burst: 5}", "does not come in bursts of 5"),
+        ("--loss", "{mean: 150 %}", "a probability lies between 0 and 1"),
+        ("--loss", "{}", "loss needs the key `mean`"),
+    ],
+)
+def test_a_value_of_a_link_is_read_as_strictly_as_in_a_file(
+    nm: Nm, option: str, value: str, message: str
+) -> None:
+    said = nm("link", "set", "1", "2", option, value)
+    assert said.code == 2
+    assert message in said.err
+
+
 @pytest.mark.parametrize("word", ["version", "--version", "-V"])
 def test_the_version_is_asked_for_in_three_ways(nm: Nm, word: str) -> None:
     said = nm(word)

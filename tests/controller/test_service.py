@@ -296,7 +296,13 @@ async def test_a_link_is_changed_live_and_reset(start: Start, database: Database
     assert host.received["AddNode"] == 2 and host.received["SetLink"] == 3
     await change(a=1, b=2, reset=True)
     assert host.nodes[2].links[1].link == declared
-    for fields in [{"a": 1, "b": 3}, {"a": 1, "b": 2}, {"a": 1, "b": 2, "direction": "up", "spec": delay}]:
+    jitter = LinkSpec(jitter_us=1)  # larger than the delay
+    for fields in [
+        {"a": 1, "b": 3},
+        {"a": 1, "b": 2},
+        {"a": 1, "b": 2, "direction": "up", "spec": delay},
+        {"a": 1, "b": 2, "spec": jitter, "merge": True},
+    ]:
         with pytest.raises(PeerError):
             await change(**fields)
     events = await asking.request(m.GetEvents())

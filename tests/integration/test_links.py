@@ -1,4 +1,4 @@
-"""Test rate, delay, loss and limit of links, from the file and live.
+"""Test rate, delay, jitter, loss and limit of links, from the file and live.
 
 One-way delays compare two looks at one clock: the sender's before it sends, and the kernel's at arrival.
 `datagrams.py` says how arrivals are counted.
@@ -10,6 +10,7 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 
@@ -127,6 +128,44 @@ def test_delay_live_and_back(labs: Labs, nm: Nm, tmp_path: Path) -> None:
     assert nm("link", "show", 1, 2, "-o", "json").json[0]["forward"] == {}
 
 
+def test_jitter_and_bursts_from_the_file_and_live(labs: Labs, nm: Nm, tmp_path: Path) -> None:
+    """Packets 50 ms apart have delays of their own; those of one direction vary."""
+    need("ping")
+    lab = labs.up(
+        "name: varying\nseed: 7\nn_nodes: 2\nlinks:\n  - endpoints: [1, 2]\n"
+        "    forward: {delay: 20 ms, jitter: {std: 5 ms, distribution: uniform},\n"
+        "              loss: {mean: 10 %, burst: 4}}\n"
+    )
+    one, two = lab.node(1), lab.node(2)
+    lost, runs = losses(sequence(lab, 1000, 0.002))
+    assert 0.05 < lost / 1000 < 0.17 and 2.5 < lost / runs < 6.5, (lost, runs)
+    assert nm("link", "set", 1, 2, "--loss", "0", "--direction", "forward").code == 0
+    assert_near(lambda: statistics.stdev(round_trips_ms(lab, 1, 2, 0.05)), 5, 1.2)
+    assert_near(lambda: statistics.fmean(round_trips_ms(lab, 1, 2, 0.05)), 20, 1.6)
+    numbers = [number for number, _ in sequence(lab, 1000, 0.001)]
+    assert numbers == list(range(1, 1001)), "nothing is lost or reordered"
+    long = "{std: 5 ms, distribution: normal, reorder: true}"
+    assert nm("link", "set", 1, 2, "--jitter", long, "--direction", "forward").code == 0
+    numbers = [number for number, _ in sequence(lab, 1000, 0.001)]
+    assert numbers != sorted(numbers) and sorted(numbers) == list(range(1, 1001))
+    shown = nm("link", "show", 1, 2, "-o", "json").json[0]["forward"]
+    assert shown == {
+        "delay_us": 20_000,
+        "jitter_us": 5_000,
+        "jitter_distribution": "normal",
+        "jitter_reorder": True,
+        "loss": 0.0,
+    }
+    refused = nm("link", "set", 1, 2, "--delay", "1ms", "--jitter", "5ms")
+    assert refused.code == 2 and "larger than the delay" in refused.err
+    assert nm("link", "show", 1, 2, "-o", "json").json[0]["forward"] == shown
+    assert nm("link", "set", 1, 2, "--jitter", "0").code == 0
+    assert_near(lambda: statistics.stdev(round_trips_ms(lab, 1, 2, 0.05)), 0, 0.5)
+    lab.set_link(1, 2, LinkSpec(delay_us=20_000, jitter_us=5_000), direction="backward")
+    assert_near(lambda: statistics.stdev(round_trips_ms(lab, 1, 2, 0.05)), 5, 1.2)
+    assert one.run(["ping", "-c", "1", "-W", "5", two.address]).ok
+
+
 def test_rate_and_loss_live_and_back_to_what_the_file_declares(labs: Labs, nm: Nm, tmp_path: Path) -> None:
     need("iperf3", "ping")
     lab = labs.up(shape("line", "rate: 200 Mbit"))
@@ -184,6 +223,27 @@ def test_weights_sync_is_exact_at_five_percent_loss_on_every_link(
 def one_way_ms(source: Node, target: Node, folder: Path) -> float:
     """Return the delay of 200 datagrams, 5 ms apart."""
     return quick(Row(source, target, folder, 200, 1, 1.0).arrived().delays_ms)
+
+
+def sequence(lab: Lab, count: int, gap_s: float) -> list[tuple[int, float]]:
+    """Return number and round trip of the pings from node 1 to node 2 that came back, in order."""
+    words = ["ping", "-n", "-c", str(count), "-i", str(gap_s), "-W", "2", lab.node(2).address]
+    said = lab.node(1).run(words, timeout=LIMIT_S).stdout
+    found = re.findall(r"icmp_seq=(\d+) ttl=\d+ time=([\d.]+) ms", said)
+    return [(int(number), float(time)) for number, time in found]
+
+
+def losses(came: Sequence[tuple[int, float]]) -> tuple[int, int]:
+    """Return how many numbers are missing, and in how many runs."""
+    gaps = [after - before - 1 for (before, _), (after, _) in pairwise(came)]
+    return sum(gaps), sum(gap > 0 for gap in gaps)
+
+
+def round_trips_ms(lab: Lab, source: int, target: int, gap_s: float) -> list[float]:
+    """Return the times of 100 round trips."""
+    words = ["ping", "-n", "-c", "100", "-i", str(gap_s), "-W", "5", lab.node(target).address]
+    said = checked(lab.node(source).run(words, timeout=LIMIT_S))
+    return [float(each) for each in re.findall(r"time=([\d.]+) ms", said)]
 
 
 def round_trip_ms(lab: Lab, source: int, target: int) -> float:

@@ -55,6 +55,12 @@ def test_a_controller_is_told_the_whole_topology() -> None:
     assert settings.db.conninfo() == "user='nm' password='it\\'s' host='/run/db' port='5432' dbname='nm'"
 
 
+def test_a_link_that_no_link_can_be_is_refused() -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        loads_controller(CONTROLLER + "[[links]]\na = 1\nb = 2\nforward = { jitter_us = 5 }\n")
+    assert "larger than the delay" in caught.value.problems[0].message
+
+
 def test_every_key_of_a_table_is_a_field_of_its_class() -> None:
     node = {field.name for field in dataclasses.fields(NodeSettings)} - {"path", "lossless"}
     assert NODE_TABLE.fields.keys() == node | {"lossless_runtime_config"}

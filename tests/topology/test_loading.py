@@ -199,3 +199,18 @@ def test_there_are_enough_examples() -> None:
 
 def _loads(text: str, name: str = "topology.yaml") -> Topology:
     return topology.loads(text, name)
+
+
+def test_jitter_and_bursts_have_a_short_and_a_full_form() -> None:
+    read = _loads(
+        RING + "defaults: {link: {delay: 20 ms, jitter: {std: 2 ms, distribution: pareto}}}\n"
+        "links:\n"
+        "  - {endpoints: [1, 2], jitter: 5 ms, loss: {mean: 1 %, burst: 5}}\n"
+        "  - {endpoints: [2, 3], forward: {jitter: none, loss: {mean: 2 %}}}\n"
+    )
+    by_pair = {(link.a, link.b): link for link in read.links}
+    short = LinkSpec(delay_us=20_000, jitter_us=5_000, loss=0.01, loss_burst=5.0)
+    assert by_pair[1, 2].forward == by_pair[1, 2].backward == short
+    assert by_pair[2, 3].forward == LinkSpec(delay_us=20_000, loss=0.02)
+    full = LinkSpec(delay_us=20_000, jitter_us=2_000, jitter_distribution="pareto")
+    assert by_pair[2, 3].backward == by_pair[1, 4].forward == full

@@ -17,7 +17,16 @@ SPECS = st.builds(
     delay_us=st.none() | st.integers(0, 10**9),
     loss=st.none() | st.floats(0, 1).filter(lambda loss: loss == 0 or loss > 1e-15),
     limit_packets=st.none() | st.integers(1, 10**6),
-) | st.builds(LinkSpec, limit_bytes=st.integers(1, 10**9))
+) | st.builds(
+    LinkSpec,
+    limit_bytes=st.integers(1, 10**9),
+    delay_us=st.integers(10**6, 10**9),
+    jitter_us=st.integers(0, 10**6),
+    jitter_distribution=st.none() | st.sampled_from(["normal", "pareto"]),
+    jitter_reorder=st.none() | st.booleans(),
+    loss=st.sampled_from([0.0, 0.01, 0.5]),
+    loss_burst=st.none() | st.integers(1, 1000).map(float),
+)
 LABELS = st.dictionaries(
     st.from_regex(r"[A-Za-z][a-z.]{0,5}[a-z]", fullmatch=True),
     st.from_regex(r"[A-Za-z0-9][a-z0-9:/.-]{0,6}", fullmatch=True),

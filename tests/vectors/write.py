@@ -24,6 +24,15 @@ FLOW = bytes(range(16))
 KEY = bytes(range(32))
 SPEC = LinkSpec(rate_bps=100_000_000, delay_us=20_000, loss=0.01, limit_bytes=65_536, limit_packets=100)
 
+VARYING = LinkSpec(
+    delay_us=20_000,
+    jitter_us=5_000,
+    jitter_distribution="pareto",
+    jitter_reorder=False,
+    loss=0.01,
+    loss_burst=5.0,
+)
+
 TO_CONTROLLER: list[Message] = [
     m.Hello("s3cret", VERSION, "node", "nm 0.1.0", 2**64 - 1),
     m.Goodbye("down"),
@@ -92,6 +101,7 @@ TO_NODE: list[Message] = [
     m.MemberChanged(1, 4, True),
     m.NodeState(4, "unreachable"),
     m.ProbeLink(2, 8, 1_360_000),
+    m.SetLink(2, VARYING, 13),
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
@@ -148,6 +158,7 @@ PYTHON: list[Message] = [
     m.GetEvents(5),
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
+    m.SetLinkSpec(1, 2, "forward", VARYING),
 ]
 
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::NodeId;
+use crate::{Distribution, NodeId};
 
 /// The UDP port of the lossless protocol, source and destination. It lies above the ephemeral ports of Linux
 /// (32768–60999), so the kernel never assigns it to a socket of an application.
@@ -147,15 +147,27 @@ impl NodeConfig {
     }
 }
 
+/// The most jitter of a link that reorders packets, as a multiple of its delay. A delay is never below zero, and a
+/// distribution with more jitter would consist of very many zeros and a few large values.
+const MOST_JITTER: u64 = 3;
+
 /// Impairments of a link in one direction, applied to outgoing packets. The default has none.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct LinkSpec {
     /// Rate in bits per second; IP and transport headers of every MTU segment count.
     pub rate_bps: Option<u64>,
-    /// Constant one-way delay in microseconds.
+    /// One-way delay in microseconds; its mean where there is jitter.
     pub delay_us: u64,
+    /// Standard deviation of the delay in microseconds; at most `delay_us` unless packets may be reordered.
+    pub jitter_us: u64,
+    /// How the delay is distributed.
+    pub jitter_distribution: Distribution,
+    /// Whether packets whose delay is shorter overtake earlier ones.
+    pub jitter_reorder: bool,
     /// Probability that a segment is lost, 0 to 1.
     pub loss: f64,
+    /// Mean number of consecutive segments that are lost together, at least 1. `None`: losses are independent.
+    pub loss_burst: Option<f64>,
     /// Queue limit in bytes. With a rate it bounds the queue of the serializer, without one the packets in the delay
     /// queue.
     pub limit_bytes: Option<u64>,
@@ -166,9 +178,43 @@ pub struct LinkSpec {
 }
 
 impl LinkSpec {
-    /// Whether the link has no rate, delay, loss or limit.
+    /// Whether packets pass unchanged, without delay: there is no rate, delay, jitter or loss.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.rate_bps.is_none() && self.delay_us == 0 && self.loss == 0.0
+        self.rate_bps.is_none() && self.delay_us == 0 && self.jitter_us == 0 && self.loss == 0.0
+    }
+
+    /// Checks the values and their combination.
+    ///
+    /// # Errors
+    ///
+    /// The value or combination that no link can have.
+    pub fn check(&self) -> Result<(), String> {
+        if self.rate_bps == Some(0) {
+            return Err("a rate of zero transmits nothing; take the link down instead".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.loss) {
+            return Err(format!("a loss of {} is not between 0 and 1", self.loss));
+        }
+        if let Some(burst) = self.loss_burst {
+            // The probability that a loss follows a segment that was not lost (see `link::loss`); it may exceed 1 by a
+            // rounding error.
+            let onset = self.loss / (burst * (1.0 - self.loss));
+            if !(1.0..f64::INFINITY).contains(&burst) || !(0.0..=1.0 + 1e-9).contains(&onset) {
+                return Err(format!("a loss of {} cannot come in bursts of {burst} segments", self.loss));
+            }
+        }
+        let Self { jitter_us, delay_us, .. } = self;
+        if *jitter_us > *delay_us && !self.jitter_reorder {
+            return Err(format!(
+                "a jitter of {jitter_us} us with a delay of {delay_us} us would reorder packets"
+            ));
+        }
+        if *jitter_us > delay_us.saturating_mul(MOST_JITTER) {
+            return Err(format!(
+                "a jitter of {jitter_us} us is more than {MOST_JITTER} times the delay, {delay_us} us"
+            ));
+        }
+        Ok(())
     }
 }

@@ -34,6 +34,11 @@ impl Rng {
         Self::new(self.next(), &[])
     }
 
+    /// Like [`Rng::fork`], with a name that distinguishes streams of the same seed.
+    pub(crate) fn derive(mut self, name: &str) -> Self {
+        Self::new(self.next(), &[name])
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0.next_u64()
     }

@@ -75,8 +75,13 @@ fn forwarding_allocates_nothing() {
 
 #[test]
 fn a_link_with_impairments_allocates_nothing_once_its_queues_have_grown() {
-    let (mut io, mut nodes) = line();
     let spec = LinkSpec { rate_bps: Some(10_000_000_000), delay_us: 100, loss: 0.01, ..LinkSpec::default() };
+    check_impaired(spec.clone());
+    check_impaired(LinkSpec { jitter_us: 50, loss_burst: Some(3.0), ..spec });
+}
+
+fn check_impaired(spec: LinkSpec) {
+    let (mut io, mut nodes) = line();
     nodes[0].handle_command(Instant::ZERO, Command::SetLink { remote: 2, spec }, &mut io).expect("shaped");
     let mut now = 0;
     let mut pass = |rounds: u32, io: &mut Io| {
@@ -91,7 +96,7 @@ fn a_link_with_impairments_allocates_nothing_once_its_queues_have_grown() {
             }
         }
     };
-    pass(30_000, &mut io);
+    pass(200_000, &mut io);
     // Later random loss may queue more packets at once than before, so a few more buffers are provided.
     let sizes = [100, 60_000].into_iter().cycle().take(128);
     let spare: Vec<Packet> = sizes.map(|len| io.pool.get_for(len)).collect();

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use nm_engine::segment::{self, Run};
 use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4};
 use nm_engine::{
-    AddressPlan, Command, Depot, Engine, FlowFilter, Instant, Io, LinkId, LinkSpec, NodeConfig,
-    Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
+    AddressPlan, Command, Depot, Distribution, Engine, FlowFilter, Instant, Io, LinkId, LinkSpec,
+    NodeConfig, Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
 };
 
 use crate::input::Input;
@@ -121,7 +121,8 @@ impl Node {
     }
 
     fn change_link(&mut self, input: &mut Input<'_>, io: &mut Io) {
-        let which = usize::from(input.u8()) % NEIGHBOURS.len();
+        let byte = usize::from(input.u8());
+        let which = byte % NEIGHBOURS.len();
         let some =
             |input: &mut Input<'_>, values: &[u64]| Some(input.one_of(values)).filter(|&v| v > 0);
         let spec = LinkSpec {
@@ -131,7 +132,9 @@ impl Node {
             limit_bytes: some(input, &[0, 1_500, 20_000, u64::MAX]),
             limit_packets: some(input, &[0, 1, 30, u64::MAX]),
             mtu: Some(input.one_of(&[0, 1500, 576, 20])).filter(|&mtu| mtu > 0),
+            ..LinkSpec::default()
         };
+        let spec = impaired(spec, byte / NEIGHBOURS.len());
         let held = &self.engine.stats().links[which];
         self.before[which] = (held.queued_packets, held.queued_bytes);
         let set = Command::SetLink {
@@ -197,6 +200,23 @@ fn receiver(group: Option<Ipv4Addr>) -> Command {
         dst_port: PORTS[1],
     };
     Command::RegisterReceiver { filter }
+}
+
+/// Adds jitter and bursts of loss that go with the delay and the loss.
+fn impaired(spec: LinkSpec, byte: usize) -> LinkSpec {
+    let jittered = LinkSpec {
+        jitter_us: if byte & 1 == 0 { 0 } else { spec.delay_us },
+        jitter_distribution: match byte >> 1 & 3 {
+            0 => Distribution::Uniform,
+            1 => Distribution::Pareto,
+            _ => Distribution::Normal,
+        },
+        jitter_reorder: byte & 8 != 0,
+        loss_burst: (byte & 16 != 0 && spec.loss < 1.0).then_some(2.0),
+        ..spec
+    };
+    debug_assert_eq!(jittered.check(), Ok(()));
+    jittered
 }
 
 /// A valid packet apart from what the input corrupts, or arbitrary bytes of the input.

@@ -66,15 +66,36 @@ pub struct NodeSettings {
     pub node_spec: NodeSpec,
 }
 
+/// The distribution of a delay with jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Distribution {
+    /// Normal.
+    Normal,
+    /// Uniform.
+    Uniform,
+    /// Pareto.
+    Pareto,
+}
+
 /// Impairments of one direction of a link; an absent field means none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkSpec {
     /// Bits per second, headers included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_bps: Option<u64>,
-    /// Constant one-way delay in microseconds.
+    /// One-way delay in microseconds; its mean where there is jitter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_us: Option<u64>,
+    /// Standard deviation of the delay in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_us: Option<u64>,
+    /// How the delay is distributed; absent for the normal distribution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_distribution: Option<Distribution>,
+    /// Whether packets whose delay is shorter overtake earlier ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_reorder: Option<bool>,
     /// Probability that an MTU segment is lost, 0 to 1.
     #[serde(
         default,
@@ -82,6 +103,9 @@ pub struct LinkSpec {
         deserialize_with = "fraction"
     )]
     pub loss: Option<f64>,
+    /// Mean number of consecutive MTU segments that are lost together, at least 1; absent for independent losses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_burst: Option<f64>,
     /// Queue limit in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,

@@ -115,7 +115,11 @@ fn spec<'py>(py: Python<'py>, spec: &LinkSpec) -> PyResult<Dict<'py>> {
     Ok(dict!(py, {
         "rate_bps": spec.rate_bps,
         "delay_us": spec.delay_us,
+        "jitter_us": spec.jitter_us,
+        "jitter_distribution": spec.jitter_distribution.as_str(),
+        "jitter_reorder": spec.jitter_reorder,
         "loss": spec.loss,
+        "loss_burst": spec.loss_burst,
         "limit_bytes": spec.limit_bytes,
         "limit_packets": spec.limit_packets,
     }))

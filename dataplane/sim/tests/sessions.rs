@@ -1,6 +1,6 @@
 //! Test lossless transfers under loss, shaping, delay and faults: single, consecutive and concurrent.
 
-use nm_engine::{LinkSpec, SessionReport};
+use nm_engine::{Distribution, LinkSpec, SessionReport};
 use nm_sim::{pattern, Lab, Wire};
 use proptest::prelude::*;
 
@@ -52,6 +52,31 @@ fn five_percent_loss_on_every_link_costs_little_more_than_the_lost_bytes() {
     let report = transfer(&mut lab, &[4], 20_000_000);
     let ideal = 20_000_000.0 * 8.0 * 1500.0 / 1460.0 / (100e6 * 0.95_f64.powi(3));
     assert!(report.seconds < 1.5 * ideal, "{} s of {ideal} s", report.seconds);
+}
+
+#[test]
+fn jitter_and_bursts_of_loss_are_survived_and_repeat_with_the_seed() {
+    for jitter_reorder in [false, true] {
+        let run = |seed| {
+            let mut lab = Lab::line(3, seed, &Wire::default());
+            lab.shape_all(&LinkSpec {
+                rate_bps: Some(100_000_000),
+                delay_us: 5_000,
+                jitter_us: 1_000,
+                jitter_distribution: Distribution::Pareto,
+                jitter_reorder,
+                loss: 0.02,
+                loss_burst: Some(4.0),
+                ..LinkSpec::default()
+            });
+            transfer(&mut lab, &[2, 3], 5_000_000)
+        };
+        let report = run(3);
+        assert_eq!(report, run(3));
+        assert_ne!(report, run(4));
+        let ideal = 5_000_000.0 * 8.0 * 1500.0 / 1460.0 / (100e6 * 0.98_f64.powi(2));
+        assert!(report.seconds < 3.0 * ideal, "{} s of {ideal} s", report.seconds);
+    }
 }
 
 #[test]

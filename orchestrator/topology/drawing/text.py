@@ -15,9 +15,11 @@ def describe(spec: LinkSpec) -> str:
     if spec.rate_bps is not None:
         parts.append(str(Rate(spec.rate_bps)))
     if spec.delay_us is not None:
-        parts.append(str(Duration(spec.delay_us)))
+        jitter = "" if spec.jitter_us is None else f" ± {Duration(spec.jitter_us)}"
+        parts.append(f"{Duration(spec.delay_us)}{jitter}")
     if spec.loss is not None:
-        parts.append(f"{spec.loss * 100:.6g} %")
+        burst = "" if spec.loss_burst is None else f" in bursts of {spec.loss_burst:g}"
+        parts.append(f"{spec.loss * 100:.6g} %{burst}")
     if spec.limit_packets is not None or spec.limit_bytes is not None:
         parts.append(str(Limit(spec.limit_bytes, spec.limit_packets)))
     return " · ".join(parts)

@@ -233,15 +233,7 @@ impl Engine {
 }
 
 fn check_spec(spec: &LinkSpec) -> Result<(), CommandError> {
-    if !(0.0..=1.0).contains(&spec.loss) {
-        return Err(CommandError::Invalid(format!("a loss of {} is not between 0 and 1", spec.loss)));
-    }
-    if spec.rate_bps == Some(0) {
-        return Err(CommandError::Invalid(
-            "a rate of zero transmits nothing; take the link down instead".to_owned(),
-        ));
-    }
-    Ok(())
+    spec.check().map_err(CommandError::Invalid)
 }
 
 /// A UDP packet with a partial checksum, to be completed by the device or the receiving kernel (RFC 768; NEEDS_CSUM

@@ -21,13 +21,16 @@ pub(crate) struct Delay {
 }
 
 impl Delay {
-    pub(crate) fn new(spec: &LinkSpec) -> Self {
+    /// `queued` are the pieces in flight on the link, with the times at which they are due, in that order.
+    pub(crate) fn new(spec: &LinkSpec, queued: Vec<(Instant, Piece)>) -> Self {
+        let mut held = Backlog::default();
+        queued.iter().for_each(|(_, piece)| held.add(piece));
         Self {
             nanos: spec.delay_us.saturating_mul(1_000),
-            line: VecDeque::new(),
-            last: Instant::ZERO,
+            last: queued.last().map_or(Instant::ZERO, |(due, _)| *due),
+            line: queued.into(),
             limit: Limit::of_flight(spec),
-            held: Backlog::default(),
+            held,
         }
     }
 }
@@ -69,5 +72,10 @@ impl Impairment for Delay {
 
     fn backlog(&self) -> Backlog {
         self.held
+    }
+
+    fn take_queue(&mut self) -> Vec<(Instant, Piece)> {
+        self.held = Backlog::default();
+        std::mem::take(&mut self.line).into()
     }
 }

@@ -51,6 +51,12 @@ pub(crate) trait Impairment: std::fmt::Debug + Send {
     /// Applies a new specification. Queued pieces keep their order.
     fn change(&mut self, now: Instant, spec: &LinkSpec);
 
+    /// Removes all queued pieces and returns them with the times at which they are due, in that order, for the
+    /// impairment that replaces this one.
+    fn take_queue(&mut self) -> Vec<(Instant, Piece)> {
+        Vec::new()
+    }
+
     /// The queued pieces.
     fn backlog(&self) -> Backlog {
         Backlog::default()

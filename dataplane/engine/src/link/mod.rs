@@ -1,7 +1,9 @@
 //! Links to neighbours: state, counters, and impairments of outgoing packets.
 
 mod delay;
+mod distribution;
 mod impairment;
+mod jitter;
 mod limit;
 mod loss;
 mod piece;
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 use crate::rng::Rng;
 use crate::stats::{DropCause, Traffic};
 use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
+pub use distribution::Distribution;
 use shaper::Shaper;
 
 /// Represents the absence of a link in tables.

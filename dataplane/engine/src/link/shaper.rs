@@ -1,7 +1,9 @@
-//! The impairments on the outgoing side of a link, in this order: loss, queue limit and rate, delay.
+//! The impairments on the outgoing side of a link, in this order: loss, queue limit and rate, delay (constant or with
+//! jitter).
 
 use super::delay::Delay;
 use super::impairment::{Impairment, Outlet};
+use super::jitter::Jitter;
 use super::limit::{Backlog, MEMORY};
 use super::loss::Loss;
 use super::piece::Piece;
@@ -10,9 +12,16 @@ use crate::rng::Rng;
 use crate::stats::{DropCause, DropCounters};
 use crate::{Instant, LinkSpec, Packet, Pool};
 
+/// Index of the delay among the impairments.
+const DELAY: usize = 2;
+
 #[derive(Debug)]
 pub(crate) struct Shaper {
     impairments: [Box<dyn Impairment>; 3],
+    /// Whether the last impairment is [`Jitter`] instead of [`Delay`].
+    jitter: bool,
+    /// The random stream of jitter.
+    jitter_rng: Rng,
     /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
@@ -22,9 +31,22 @@ pub(crate) struct Shaper {
 
 impl Shaper {
     pub(crate) fn new(spec: &LinkSpec, rng: Rng) -> Self {
-        let impairments: [Box<dyn Impairment>; 3] =
-            [Box::new(Loss::new(rng, spec.loss)), Box::new(Rate::new(spec)), Box::new(Delay::new(spec))];
-        Self { impairments, outlet: Outlet::default(), stage: Vec::new(), ready: Vec::new() }
+        // Loss draws from `rng` itself; streams of other impairments are derived from a copy, so that the lost
+        // segments do not depend on them.
+        let mut jitter_rng = rng.clone().derive("jitter");
+        let impairments: [Box<dyn Impairment>; 3] = [
+            Box::new(Loss::new(rng, spec)),
+            Box::new(Rate::new(spec)),
+            delay_stage(spec, &mut jitter_rng, Vec::new()),
+        ];
+        Self {
+            impairments,
+            jitter: spec.jitter_us > 0,
+            jitter_rng,
+            outlet: Outlet::default(),
+            stage: Vec::new(),
+            ready: Vec::new(),
+        }
     }
 
     /// Passes a packet to the first impairment.
@@ -51,6 +73,11 @@ impl Shaper {
 
     pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec) {
         self.release(now);
+        if self.jitter != (spec.jitter_us > 0) {
+            self.jitter = !self.jitter;
+            let queued = self.impairments[DELAY].take_queue();
+            self.impairments[DELAY] = delay_stage(spec, &mut self.jitter_rng, queued);
+        }
         for impairment in &mut self.impairments {
             impairment.change(now, spec);
         }
@@ -88,5 +115,13 @@ impl Shaper {
             std::mem::swap(&mut self.stage, &mut self.outlet.passed);
         }
         self.ready.extend(self.stage.drain(..).map(|(_, piece)| piece));
+    }
+}
+
+fn delay_stage(spec: &LinkSpec, rng: &mut Rng, queued: Vec<(Instant, Piece)>) -> Box<dyn Impairment> {
+    if spec.jitter_us > 0 {
+        Box::new(Jitter::new(spec, rng.fork(), queued))
+    } else {
+        Box::new(Delay::new(spec, queued))
     }
 }

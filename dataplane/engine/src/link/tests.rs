@@ -7,6 +7,8 @@ use crate::rng::Rng;
 use crate::vnet::{F_NEEDS_CSUM, GSO_UDP_L4};
 use crate::VnetHeader;
 
+mod statistics;
+
 /// Payload of one segment; with 28 bytes of headers it makes 1500.
 const SEGMENT: usize = 1472;
 
@@ -322,12 +324,19 @@ fn specs() -> impl Strategy<Value = LinkSpec> {
     let rates = prop_oneof![Just(None), (1_000_000u64..10_000_000_000).prop_map(Some)];
     let limits = prop_oneof![Just(None), (1u64..200).prop_map(Some)];
     let loss = prop_oneof![Just(0.0), 0.0..0.5f64];
-    (rates, 0u64..5_000, loss, limits).prop_map(|(rate_bps, delay_us, loss, limit_packets)| LinkSpec {
-        rate_bps,
-        delay_us,
-        loss,
-        limit_packets,
-        ..LinkSpec::default()
+    let bursts = prop_oneof![Just(None), (1.0..10.0f64).prop_map(Some)];
+    let jitters = prop_oneof![Just(0), 0u64..5_000];
+    let delays = (0u64..5_000, jitters);
+    (rates, delays, loss, bursts, limits).prop_map(|(rate_bps, delays, loss, loss_burst, limit_packets)| {
+        LinkSpec {
+            rate_bps,
+            delay_us: delays.0,
+            jitter_us: delays.1.min(delays.0),
+            loss,
+            loss_burst,
+            limit_packets,
+            ..LinkSpec::default()
+        }
     })
 }
 

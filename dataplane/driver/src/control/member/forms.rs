@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use nm_engine::{GroupInfo, LinkSpec, NodeId};
+use nm_engine::{Distribution, GroupInfo, LinkSpec, NodeId};
 use nm_messages as wire;
 
 use crate::runtime::Carrier;
@@ -27,7 +27,15 @@ pub fn link_spec(link: &wire::LinkSpec) -> LinkSpec {
     LinkSpec {
         rate_bps: link.rate_bps,
         delay_us: link.delay_us.unwrap_or(0),
+        jitter_us: link.jitter_us.unwrap_or(0),
+        jitter_distribution: match link.jitter_distribution {
+            None | Some(wire::Distribution::Normal) => Distribution::Normal,
+            Some(wire::Distribution::Uniform) => Distribution::Uniform,
+            Some(wire::Distribution::Pareto) => Distribution::Pareto,
+        },
+        jitter_reorder: link.jitter_reorder.unwrap_or(false),
         loss: link.loss.unwrap_or(0.0),
+        loss_burst: link.loss_burst,
         limit_bytes: link.limit_bytes,
         limit_packets: link.limit_packets,
         mtu: None,
