@@ -1,6 +1,6 @@
 """Handle requests of operators to take links down and up again: single links, and partitions of the lab.
 
-A link that is down in both directions is removed at its nodes, so that both lose their carrier at once; of
+A link that is down in both directions is removed at both nodes at once; of
 one that is down in one direction, all packets that way are lost. Routes by shortest path avoid both; explicit
 routes and trees stay as they were set, and their packets are lost.
 """

@@ -158,7 +158,7 @@ def about(message: Message) -> str:
 def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
     """Return the links that a node should have: to every neighbour that has ever registered.
 
-    A link that was taken down in both directions is none: nodes lose their carrier when it is removed.
+    A link that was taken down in both directions is no link of its nodes: it is removed there.
     """
     found = {}
     for remote_id in registry.connected(node.id):

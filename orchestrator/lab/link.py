@@ -33,7 +33,7 @@ class AsyncLink:
         """Take it down: its packets are lost from now on, and routes by shortest path avoid it.
 
         Returns once the nodes have done it and have their new routes. In both directions, packets in flight
-        are lost and both ends lose their carrier at once; in one direction, packets in flight arrive.
+        are lost and the link is removed at both nodes at once; in one direction, packets in flight arrive.
 
         Returns:
             `state`, `down` (the direction that is down) and `reason` of the link afterwards.

@@ -14,12 +14,12 @@ from orchestrator.transport.connection import Connection
 from orchestrator.transport.errors import Disconnected, RequestTimeout
 from orchestrator.transport.pipes import WebSocketPipe
 
-__all__ = ["PING_EVERY", "PING_LIMIT", "connect", "introduce", "reconnecting"]
+__all__ = ["PING_INTERVAL", "PING_TIMEOUT", "connect", "introduce", "reconnecting"]
 
-PING_EVERY = 10.0
+PING_INTERVAL = 10.0
 """Seconds between pings. The end of a process is detected by its socket at once; pings detect the rest."""
 
-PING_LIMIT = 20.0
+PING_TIMEOUT = 20.0
 """Seconds to wait for a pong; a process that is stopped or starved for less is not given up."""
 
 _FATAL = {"control.token", "control.refused", "protocol.version"}
@@ -61,8 +61,8 @@ async def connect(
                 url,
                 max_size=2 * MAX_MESSAGE,
                 compression=None,
-                ping_interval=PING_EVERY,
-                ping_timeout=PING_LIMIT,
+                ping_interval=PING_INTERVAL,
+                ping_timeout=PING_TIMEOUT,
                 open_timeout=None,
                 close_timeout=2,
                 proxy=None,

@@ -20,7 +20,7 @@ from orchestrator.protocol import (
     error_reply,
 )
 from orchestrator.protocol.messages import Welcome
-from orchestrator.transport.client import PING_EVERY, PING_LIMIT
+from orchestrator.transport.client import PING_INTERVAL, PING_TIMEOUT
 from orchestrator.transport.connection import Connection
 from orchestrator.transport.errors import RequestTimeout
 from orchestrator.transport.pipes import WebSocketPipe
@@ -35,8 +35,8 @@ __all__ = ["CONTROL_PATH", "Handler", "HttpHandler", "Server", "admit", "serve"]
 CONTROL_PATH = "/control"
 """The path of control connections; every other path is for `HttpHandler`."""
 
-HELLO_LIMIT = 10.0
-"""Seconds that a new connection has to introduce itself."""
+HELLO_TIMEOUT = 10.0
+"""Seconds to wait for the `Hello` of a new connection."""
 
 MAX_UNAUTHENTICATED = 1024
 """The limit of unauthenticated connections; a lab of a thousand nodes starts within it."""
@@ -97,13 +97,13 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
         port,
         process_request=answer,
         create_connection=_bounded_socket(unauthenticated),
-        # A batch has a quarter of a megabyte; the connection itself holds back what is not read.
+        # Up to four frames (batches of at most 256 KiB) are buffered here; `Connection` adds back-pressure.
         max_queue=4,
         max_size=2 * MAX_MESSAGE,
         compression=None,
-        ping_interval=PING_EVERY,
-        ping_timeout=PING_LIMIT,
-        open_timeout=HELLO_LIMIT,
+        ping_interval=PING_INTERVAL,
+        ping_timeout=PING_TIMEOUT,
+        open_timeout=HELLO_TIMEOUT,
         close_timeout=2,
         backlog=4096,
         server_header=None,
@@ -137,7 +137,7 @@ def _bounded_socket(unauthenticated: set[ServerConnection]) -> type[ServerConnec
 
 
 def _http_response(socket: ServerConnection, path: str, http_handler: HttpHandler | None) -> Response | None:
-    """Answer a plain HTTP request; a control connection goes on without."""
+    """Answer a plain HTTP request; None for the control path, whose websocket handshake proceeds."""
     if path == CONTROL_PATH:
         return None
     found = http_handler(path) if http_handler is not None else None
@@ -154,16 +154,15 @@ async def admit(connection: Connection, admission: Admission, lab: str, incarnat
     """Wait for a peer's `Hello` and admit it, or refuse it with the reason.
 
     Raises:
-        ProtocolError: It was refused, and informed.
+        ProtocolError: The peer was refused, and has been sent the reason.
     """
     wrong: asyncio.Future[Bad] = asyncio.get_running_loop().create_future()
     connection.max_message = MAX_FIRST_MESSAGE
-    first = asyncio.ensure_future(connection.next_frame(HELLO_LIMIT))
+    first = asyncio.ensure_future(connection.next_frame(HELLO_TIMEOUT))
 
     def on_bad(bad: Bad) -> None:
-        if not (
-            wrong.done() or first.done() or connection.unread
-        ):  # what comes after `Hello` is not the first
+        # Only a malformed first frame counts; frames after `Hello` are handled by the connection.
+        if not (wrong.done() or first.done() or connection.unread):
             wrong.set_result(bad)
 
     connection.on_bad_frame = on_bad
@@ -192,7 +191,7 @@ def _hello(first: asyncio.Future[Frame | None], connection: Connection) -> Frame
     try:
         frame = first.result()
     except RequestTimeout:
-        text = f"{connection.remote} did not authenticate within {HELLO_LIMIT:g} s"
+        text = f"{connection.remote} did not authenticate within {HELLO_TIMEOUT:g} s"
         raise Malformed(text) from None
     if frame is None:
         raise Malformed(f"{connection.remote} closed the connection without authenticating")
@@ -202,7 +201,7 @@ def _hello(first: asyncio.Future[Frame | None], connection: Connection) -> Frame
 def _quiet_logger() -> Any:
     import logging
 
-    # A port scanner's incomplete handshake is logged at debug level, without a traceback.
+    # websockets logs every failed handshake as an error with a traceback; a port scan would fill the log.
     logger = logging.getLogger("websockets.server")
     logger.setLevel(logging.CRITICAL)
     return logger

@@ -136,12 +136,12 @@ impl Lane {
             );
         }
         // Both ends are in one process: the results do not matter, only that the calls do not panic.
-        let _ = (self.writer.may_sleep(), self.reader.may_sleep());
+        let _ = (self.writer.request_wakeup(), self.reader.request_wakeup());
         let _ = (
             self.writer.must_wake_reader(),
             self.reader.must_wake_writer(),
         );
-        self.reader.is_awake();
+        self.reader.clear_sleep_flag();
     }
 }
 

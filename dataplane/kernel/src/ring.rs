@@ -230,8 +230,8 @@ impl RingWriter {
         flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// To be called before sleeping on a full ring: true when the caller may sleep, and the reader will wake it.
-    pub fn may_sleep(&mut self) -> std::result::Result<bool, BrokenRing> {
+    /// Requests a wake-up by the reader when a full ring has room. Returns whether the caller may sleep.
+    pub fn request_wakeup(&mut self) -> std::result::Result<bool, BrokenRing> {
         let flag = &self.lane.control().writer_sleeps.0;
         flag.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -340,8 +340,8 @@ impl RingReader {
         unread <= (RING_BYTES - WAKE_WRITER_AT) as u64 && flag.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// To be called before sleeping: true when the caller may sleep, and the writer will wake it.
-    pub fn may_sleep(&mut self) -> std::result::Result<bool, BrokenRing> {
+    /// Requests a wake-up by the writer when it has written. Returns whether the caller may sleep.
+    pub fn request_wakeup(&mut self) -> std::result::Result<bool, BrokenRing> {
         let flag = &self.lane.control().reader_sleeps.0;
         flag.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -356,8 +356,8 @@ impl RingReader {
         Ok(empty)
     }
 
-    /// Clears the flag that this side sleeps, so that it is not woken needlessly.
-    pub fn is_awake(&self) {
+    /// Withdraws the request for a wake-up, so that the writer makes no system call for it.
+    pub fn clear_sleep_flag(&self) {
         let flag = &self.lane.control().reader_sleeps.0;
         if flag.load(Ordering::Relaxed) != 0 {
             flag.store(0, Ordering::Relaxed);

@@ -101,18 +101,18 @@ fn a_side_is_woken_only_while_it_sleeps() {
     let byte = [IoSlice::new(&[1])];
     out.write(&byte).expect("unbroken");
     assert!(!out.must_wake_reader(), "the reader is awake");
-    assert_eq!(back.may_sleep(), Ok(false), "there are bytes to read");
+    assert_eq!(back.request_wakeup(), Ok(false), "there are bytes to read");
     assert!(!out.must_wake_reader(), "it did not sleep");
     back.read(&mut [IoSliceMut::new(&mut [0; 9])])
         .expect("unbroken");
-    assert_eq!(back.may_sleep(), Ok(true));
+    assert_eq!(back.request_wakeup(), Ok(true));
     out.write(&byte).expect("unbroken");
     assert!(out.must_wake_reader());
     assert!(!out.must_wake_reader(), "once is enough");
-    assert_eq!(out.may_sleep(), Ok(false), "there is room");
+    assert_eq!(out.request_wakeup(), Ok(false), "there is room");
     out.write(&[IoSlice::new(&vec![0; RING_BYTES])])
         .expect("unbroken");
-    assert_eq!(out.may_sleep(), Ok(true));
+    assert_eq!(out.request_wakeup(), Ok(true));
     let mut room = vec![0; RING_BYTES / 2 - 1];
     back.read(&mut [IoSliceMut::new(&mut room)])
         .expect("unbroken");
@@ -139,7 +139,7 @@ fn no_wake_up_is_lost_when_both_sides_sleep_whenever_possible() {
                 .write(&[IoSlice::new(&vec![9; length])])
                 .expect("unbroken")
             {
-                0 if out.may_sleep().expect("unbroken") => {
+                0 if out.request_wakeup().expect("unbroken") => {
                     room_in.recv_timeout(limit).expect("woken for room");
                 }
                 count => sent += count,
@@ -157,7 +157,7 @@ fn no_wake_up_is_lost_when_both_sides_sleep_whenever_possible() {
             .read(&mut [IoSliceMut::new(&mut room)])
             .expect("unbroken")
         {
-            0 if back.may_sleep().expect("unbroken") => {
+            0 if back.request_wakeup().expect("unbroken") => {
                 wake_in.recv_timeout(limit).expect("woken for bytes");
             }
             count => received += count,
@@ -187,7 +187,7 @@ fn invalid_positions_are_detected_as_a_broken_ring() {
             back.read(&mut [IoSliceMut::new(&mut room)]),
             Err(BrokenRing)
         );
-        assert_eq!(back.may_sleep(), Err(BrokenRing));
+        assert_eq!(back.request_wakeup(), Err(BrokenRing));
     }
     let wrong_tails = [
         11,       // past the writer
@@ -204,7 +204,7 @@ fn invalid_positions_are_detected_as_a_broken_ring() {
         assert_eq!(out.room(), Err(BrokenRing), "{wrong}");
         let much = vec![0; RING_BYTES];
         assert_eq!(out.write(&[IoSlice::new(&much)]), Err(BrokenRing));
-        assert_eq!(out.may_sleep(), Err(BrokenRing));
+        assert_eq!(out.request_wakeup(), Err(BrokenRing));
     }
 }
 

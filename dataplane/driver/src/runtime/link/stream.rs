@@ -188,10 +188,10 @@ impl Stream {
         }
     }
 
-    /// To be called before sleeping: whether the neighbour will wake this shard for all expected events.
-    pub fn may_sleep(&mut self) -> bool {
+    /// Requests a wake-up by the neighbour for all expected events. Returns whether this shard may sleep.
+    pub fn request_wakeup(&mut self) -> bool {
         let writing = self.queued() > 0;
-        self.wire.may_sleep(writing)
+        self.wire.request_wakeup(writing)
     }
 }
 

@@ -210,21 +210,21 @@ impl Wire {
         }
     }
 
-    /// To be called before sleeping: whether the neighbour will wake this shard for all expected events. `writing`
+    /// Requests a wake-up by the neighbour for all expected events. Returns whether this shard may sleep. `writing`
     /// means that it waits for room as well as for bytes.
-    pub fn may_sleep(&mut self, writing: bool) -> bool {
+    pub fn request_wakeup(&mut self, writing: bool) -> bool {
         let Self::Shared(shared) = self else {
             return true;
         };
         // A broken ring prevents sleep: the next read ends the link.
-        let reading = shared.back.may_sleep() == Ok(true);
-        reading && (!writing || shared.out.may_sleep() == Ok(true))
+        let reading = shared.back.request_wakeup() == Ok(true);
+        reading && (!writing || shared.out.request_wakeup() == Ok(true))
     }
 
-    /// Announces that this end is awake.
-    pub fn is_awake(&self) {
+    /// Withdraws the request for a wake-up.
+    pub fn clear_sleep_flag(&self) {
         if let Self::Shared(shared) = self {
-            shared.back.is_awake();
+            shared.back.clear_sleep_flag();
         }
     }
 }

@@ -137,7 +137,7 @@ pub struct Shard {
     /// Streams with something new to send.
     dirty: Vec<(u32, LinkId)>,
     /// Links through shared memory that are checked every turn, until there is nothing to do and the shard sleeps.
-    hot: Vec<(u32, LinkId)>,
+    polled: Vec<(u32, LinkId)>,
     /// The node whose device or session the current work came from.
     source: Option<u32>,
     /// Rings for which local sources have waited until their time limit.
@@ -188,7 +188,7 @@ impl Shard {
             busy: VecDeque::with_capacity(64),
             ring_waiters: vec![Vec::new(); shared.mailboxes.len()],
             dirty: Vec::with_capacity(64),
-            hot: Vec::with_capacity(64),
+            polled: Vec::with_capacity(64),
             source: None,
             stalled_rings,
             timers: Timers::default(),
@@ -275,7 +275,7 @@ impl Shard {
     fn wait(&mut self, ready: &mut ReadyList) -> io::Result<()> {
         let mut timeout = self.poll_timeout();
         if timeout != Some(0) {
-            if self.rings_sleep() && self.mailbox.prepare_sleep() {
+            if self.request_ring_wakeups() && self.mailbox.prepare_sleep() {
                 self.mailbox.counters.sleeps.add(1);
             } else {
                 timeout = Some(0);

@@ -126,7 +126,7 @@ pub struct LinkEnd {
     /// Whether the epoll set watches for writability.
     pub wants_write: bool,
     /// Whether the shard checks its shared memory every turn.
-    pub hot: bool,
+    pub polled: bool,
     /// Whether the last attempt over the neighbour's unix socket failed, so that TCP is next.
     pub listener_failed: bool,
     /// Whether the full socket queue was reported to the engine.
@@ -148,7 +148,7 @@ impl LinkEnd {
             attempts: 0,
             dirty: false,
             wants_write: false,
-            hot: false,
+            polled: false,
             listener_failed: false,
             congested: false,
             stalled: false,

@@ -86,7 +86,7 @@ impl Shard {
         self.keeping.clear();
         self.busy.clear();
         self.dirty.clear();
-        self.hot.clear();
+        self.polled.clear();
         self.ring_waiters.iter_mut().for_each(Vec::clear);
         self.stalled_rings.fill(false);
         self.source = None;
@@ -117,15 +117,15 @@ impl Shard {
             let Some(end) = end else { continue };
             let link = link as LinkId;
             end.waiters.clear();
-            (end.dirty, end.hot) = (false, false);
+            (end.dirty, end.polled) = (false, false);
             match &end.path {
                 Path::Stream(stream) => {
                     end.dirty = true;
                     self.dirty.push((slot, link));
                     if stream.wire().is_shared() {
-                        stream.wire().is_awake();
-                        end.hot = true;
-                        self.hot.push((slot, link));
+                        stream.wire().clear_sleep_flag();
+                        end.polled = true;
+                        self.polled.push((slot, link));
                     }
                 }
                 Path::Connecting(_) | Path::Handshake(..) | Path::Idle if end.dials() => {

@@ -1,8 +1,8 @@
-//! Links through memory shared with another process: polled while there is data; before the shard sleeps it requests
-//! a doorbell from the neighbour.
+//! Links through memory shared with another process: polled while they have data.
 //!
-//! A link whose doorbell rang is hot: every turn checks it. Before the shard sleeps, each hot link requests a
-//! doorbell from its neighbour; one that has data meanwhile keeps the shard awake.
+//! A byte on the link's socket (the doorbell) starts polling: every iteration of the shard's loop then reads the link.
+//! Before the shard sleeps, it requests a wake-up from the other end of each polled link and stops polling it; one that
+//! has data meanwhile keeps the shard awake.
 
 use nm_engine::LinkId;
 
@@ -15,11 +15,11 @@ use crate::runtime::mailbox::NodeKey;
 const BYTES_PER_TURN: usize = 256 << 10;
 
 impl Shard {
-    /// Reads every hot link.
+    /// Reads every polled link.
     pub(super) fn serve_rings(&mut self) {
-        // Links that become hot meanwhile are read in the next turn.
-        for index in 0..self.hot.len() {
-            let Some(&(slot, link)) = self.hot.get(index) else {
+        // Links added meanwhile are read in the next iteration.
+        for index in 0..self.polled.len() {
+            let Some(&(slot, link)) = self.polled.get(index) else {
                 break;
             };
             let Some(key) = self.nodes.at(slot).map(|node| node.key) else {
@@ -33,7 +33,7 @@ impl Shard {
         }
     }
 
-    /// Reads packet by packet, each of which is forwarded while it is in the cache, up to a budget.
+    /// Reads and forwards one packet at a time, so that it is still in the cache; stops after [`BYTES_PER_TURN`].
     fn read_ring(&mut self, key: NodeKey, link: LinkId) {
         let mut total = 0;
         while total < BYTES_PER_TURN {
@@ -44,38 +44,39 @@ impl Shard {
         }
     }
 
-    /// Whether every hot link will wake the shard, so that it may sleep.
-    pub(super) fn rings_sleep(&mut self) -> bool {
-        let mut hot = std::mem::take(&mut self.hot);
-        hot.retain(|&(slot, link)| {
+    /// Requests a wake-up from the other end of every polled link and stops polling those that are empty. Returns whether
+    /// none is left, so that the shard may sleep.
+    pub(super) fn request_ring_wakeups(&mut self) -> bool {
+        let mut polled = std::mem::take(&mut self.polled);
+        polled.retain(|&(slot, link)| {
             let awake = self
                 .shared_stream(slot, link)
-                .is_some_and(|stream| !stream.may_sleep());
+                .is_some_and(|stream| !stream.request_wakeup());
             if !awake {
                 if let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) {
-                    end.hot = false;
+                    end.polled = false;
                 }
             }
             awake
         });
-        self.hot = hot;
-        self.hot.is_empty()
+        self.polled = polled;
+        self.polled.is_empty()
     }
 
-    /// Checks a link from the next turn on, if it uses shared memory.
-    pub(super) fn mark_hot(&mut self, slot: u32, link: LinkId) {
+    /// Polls a link from the next iteration on, if it uses shared memory.
+    pub(super) fn poll_ring(&mut self, slot: u32, link: LinkId) {
         let Some(end) = self.nodes.at(slot).and_then(|node| node.end(link)) else {
             return;
         };
         let Path::Stream(stream) = &end.path else {
             return;
         };
-        if end.hot || !stream.wire().is_shared() {
+        if end.polled || !stream.wire().is_shared() {
             return;
         }
-        stream.wire().is_awake();
-        end.hot = true;
-        self.hot.push((slot, link));
+        stream.wire().clear_sleep_flag();
+        end.polled = true;
+        self.polled.push((slot, link));
     }
 
     fn shared_stream(&mut self, slot: u32, link: LinkId) -> Option<&mut Stream> {

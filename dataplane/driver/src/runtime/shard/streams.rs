@@ -92,7 +92,7 @@ impl Shard {
         end.path = Path::Stream(Box::new(stream));
         (end.attempts, end.dirty, end.wants_write) = (0, false, false);
         // The neighbour may have written into shared memory before it could ring the doorbell.
-        self.mark_hot(key.slot, link);
+        self.poll_ring(key.slot, link);
         match watched {
             Ok(()) => {
                 let reason = format!("connected over {carrier}");
@@ -117,7 +117,7 @@ impl Shard {
             Some(Path::Stream(stream)) => {
                 let shared = stream.wire().is_shared();
                 stream.wire_mut().clear_doorbell();
-                self.mark_hot(slot, link);
+                self.poll_ring(slot, link);
                 if readable {
                     self.read_stream(key, link);
                 }
@@ -251,7 +251,7 @@ impl Shard {
             self.resume(Pressure::Stream { slot, link });
         }
         if shared && queued > 0 {
-            self.mark_hot(slot, link);
+            self.poll_ring(slot, link);
         }
     }
 
