@@ -1,7 +1,7 @@
 """Options, result files and exit codes shared by all benchmarks.
 
 0    every target that was measured reached its gate, every path check passed
-1    a target missed its gate, or a path check failed
+1    a target missed its gate, a path check failed, or the path checks were left out
 2    wrong usage
 3    with --strict: a target was not measured
 4    the machine cannot run the benchmark at all

@@ -32,7 +32,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--no-checks",
         action="store_true",
-        help="leave the path checks out",
+        help="leave the path checks out: figures are unverified and the exit code is 1",
     )
     program.add_common_options(
         parser, quick="2 rounds of 1 s, 100 MB: for a first impression, not for publishing"

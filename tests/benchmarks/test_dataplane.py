@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from benchmarks.dataplane import benchmark
 from benchmarks.dataplane.__main__ import main, parse
+from benchmarks.dataplane.benchmark import Settings
 from benchmarks.dataplane.cases import CASES, LOOPBACK, PATHS, Case
 from benchmarks.dataplane.grading import case_results, target_results
 from benchmarks.figures import Round, Sample
+from benchmarks.path_checks import Check
 
 
 def test_every_reference_is_a_case_of_the_same_kind_that_stands_in_the_list() -> None:
@@ -59,6 +61,13 @@ def test_unpinned_rounds_do_not_mix_with_pinned_ones() -> None:
     assert result.pinned is not None and result.pinned.paired == 0.9
     assert result.unpinned is not None and result.unpinned.paired == 0.5
     assert target_results([result])[0].reached == 0.9
+
+
+def test_a_run_without_path_checks_does_not_pass() -> None:
+    passed, failed = Check("nm-2", "bytes", True, ""), Check("nm-2", "bytes", False, "")
+    assert benchmark._checks_ok(Settings(), [passed])
+    assert not benchmark._checks_ok(Settings(), [passed, failed])
+    assert not benchmark._checks_ok(Settings(checks=False), [])
 
 
 def test_an_unknown_path_is_wrong_usage() -> None:
