@@ -1,21 +1,22 @@
-"""Benchmarks of the testbed, side by side with references.
+"""Benchmarks of the testbed, compared with references.
 
 `python -m benchmarks.dataplane` measures the packet path: throughput, small packets and round trips, each
-beside what the kernel itself does between the same kind of namespaces, in the same rounds.
+compared with the kernel's own forwarding between namespaces, in the same rounds.
 `python -m benchmarks.scale` measures labs: start, stop, memory and idle cost at hundreds and thousands of
-nodes. `python -m benchmarks.daily` measures what a user waits for every day: small labs, transfers, links.
+nodes. `python -m benchmarks.daily` measures everyday use: small labs, transfers, links.
+`benchmarks.chaos` and `benchmarks.transfers` kill processes at random moments and check the results.
 
-    dataplane · scale · daily      one command each: which cases, which rows
+    dataplane · scale · daily      one command each: its cases and targets
         │
-    testbed · peers                what is measured: labs of ours, Mininet
+    testbed · peers                what is measured: nm's labs, Mininet
     path_checks                    check that packets take the measured path
         │
     iperf · namespaces · transfer  how it is measured, and the kernel paths to compare with
         │
-    machine · sysctls · proc · commands     what the host is, and bounded processes
+    machine · sysctls · proc · commands     description of the host, processes with time limits
         │
-    targets · figures · report     pure: the rows to reach, the arithmetic, the tables
+    targets · figures · report     pure: targets, arithmetic, tables
 
-Everything that is created carries our own prefix and is removed again, whatever happens. Traffic stays in
-namespaces made for the purpose.
+Names of everything that a run creates begin with `nmbench`; it is removed again, also after errors. Traffic
+stays in namespaces and containers of the run.
 """

@@ -1,7 +1,7 @@
 """Run all benchmarks: `python -m benchmarks [--quick] [--publish]`, which `make bench` calls.
 
-Options that all of them understand are handed on. The exit code is the most serious one: an interruption ends
-the run at once, a missed gate outranks a machine that is not fit, and that outranks a gap.
+The options are passed to each of them. The exit code is the most serious one: 130 (interrupted) and 2 (wrong
+usage) end the run at once; 1 outranks 4 (cannot run here), and that outranks 3 (target not measured).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(words: list[str] | None = None) -> int:
     given = sys.argv[1:] if words is None else words
     codes = []
     for command in (dataplane, scale, daily):
-        program.say(f"== {command.__module__.rpartition('.')[0]}")
+        program.print_progress(f"== {command.__module__.rpartition('.')[0]}")
         codes.append(command(list(given)))
         if codes[-1] in (_INTERRUPTED, 2):
             break

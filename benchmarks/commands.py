@@ -1,7 +1,7 @@
-"""Run other programs with a time limit, and terminate exactly those.
+"""Run other programs with a time limit, and end them by process group.
 
-Every program gets a process group of its own. Whatever it leaves running is ended through that group, never
-by name.
+Every program gets its own process group. Whatever it leaves running is ended through that group, never by
+name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from benchmarks.errors import CommandFailed, NotRunnable
 
 __all__ = ["Background", "Finished", "require", "run"]
 
-_GRACE_SECONDS = 2.0  # between asking a program to end and making it end
+_GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a program left behind."""
+    """Result of a finished program."""
 
     argv: tuple[str, ...]
     exit_code: int
@@ -58,7 +58,7 @@ def run(
         timeout: Seconds after which its process group is ended.
         stdin: Text for its standard input; None means none.
         check: Whether an exit code other than 0 is an error.
-        env: Environment; None means ours.
+        env: Environment; None means this process's.
 
     Raises:
         CommandFailed: It could not be started, took too long, or failed while `check` is set.
@@ -76,7 +76,7 @@ def run(
 
 
 class Background:
-    """A program that runs beside us; leaving the `with` block ends it and its children."""
+    """A child process in its own process group; leaving the `with` block ends the group."""
 
     def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> None:
         """Start the program with pipes for its standard streams.
@@ -120,15 +120,15 @@ class Background:
             ready, _, _ = select.select([stdout], [], [], left)
             if not ready:
                 break
-            # Read below the text layer: what it had buffered would escape the next select.
+            # Read the descriptor itself: select does not see what the text layer has buffered.
             piece = os.read(stdout.fileno(), 65536)
             if not piece:
-                raise CommandFailed(f"`{self.argv[0]}` ended early: {self._last_words()}")
+                raise CommandFailed(f"`{self.argv[0]}` ended early: {self._stderr_tail()}")
             text += piece
             for line in text.decode(errors="replace").splitlines():
                 if needle in line:
                     return line
-        raise CommandFailed(f"`{' '.join(self.argv)}` did not say {needle!r} within {timeout:g} s")
+        raise CommandFailed(f"`{' '.join(self.argv)}` did not print {needle!r} within {timeout:g} s")
 
     def finish(self, *, timeout: float) -> Finished:
         """Close its standard input, wait for its end, and return what it printed since `wait_for_line`.
@@ -158,19 +158,19 @@ class Background:
                     stream.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        # The group keeps its number while any member lives; an empty one answers with "no such process".
+        # The group id stays valid while any member lives; for an empty group killpg fails with ESRCH.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, number)
 
     def _wait_for_group(self) -> None:
-        """Wait until the last of its children is gone; somebody else reaps them, so this can only look."""
+        """Wait for the children: they are reparented and reaped by init, so poll until the group is empty."""
         deadline = time.monotonic() + _GRACE_SECONDS
         with contextlib.suppress(ProcessLookupError, PermissionError):
             while time.monotonic() < deadline:
                 os.killpg(self.popen.pid, 0)
                 time.sleep(0.005)
 
-    def _last_words(self) -> str:
+    def _stderr_tail(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             _, stderr = self.popen.communicate(timeout=_GRACE_SECONDS)
             return _tail(stderr)

@@ -1,8 +1,8 @@
 """Profile the packet path: `perf` on the threads of a path's relays during a stream.
 
-A symbol belongs to the first kind whose pattern it fits. Samples come from the CPU clock, because virtual
-machines often have no hardware counters; time with interrupts off then shows at the function that switches
-them on again, which is why wake-ups of other processors appear under task switches.
+A symbol belongs to the first kind with a matching pattern. Samples come from the CPU clock, because virtual
+machines often have no hardware counters; time with interrupts disabled is then attributed to the function
+that enables them again, which is why wake-ups of other CPUs appear under task switches.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.paths import Path
 from benchmarks.proc import thread_ids
 
-__all__ = ["KINDS", "OURS", "Cost", "parse_report", "profile", "sort_costs"]
+__all__ = ["KINDS", "USER_SPACE", "Cost", "parse_report", "profile", "sort_costs"]
 
-OURS = "our own code"
+USER_SPACE = "user space"
+"""All user-space symbols: nm's code, the runtime's and the C library's."""
 
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("copying from a packet's buffer into the device", ("_copy_from_iter*", "copy_page_from_iter*")),
@@ -32,9 +33,9 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *("*pick_*", "update_curr*", "*_raw_spin_unlock_irqrestore", "*switch_to*", "*slowpath"),
         ),
     ),
-    ("soft interrupts", ("handle_softirqs", "*do_softirq*", "__local_bh_enable_ip", "net_rx_action")),
+    ("softirqs", ("handle_softirqs", "*do_softirq*", "__local_bh_enable_ip", "net_rx_action")),
     (
-        "memory of packets",
+        "packet buffer allocation",
         ("*alloc*", "*free*", "*slab*", "get_page*", "kmem*", "skb_release*", "consume_skb"),
     ),
     ("TCP, UDP and IP", ("tcp_*", "__tcp_*", "*udp*", "ip_*", "*inet_*", "*netif_*", "sock_def*", "skb_*")),
@@ -46,10 +47,10 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
 )
-"""Kinds of cost, each with patterns of kernel symbols; the first that fits counts."""
+"""Kinds of cost, each with patterns of kernel symbols; the first that matches counts."""
 
 _OTHER = "the rest of the kernel"
-_HERTZ = 1999  # off any round number, so that nothing periodic is in step with it
+_HERTZ = 1999  # not a round number, so that sampling does not coincide with periodic work
 _LINE = re.compile(r"^\s*([\d.]+)%\s+\[(.)\]\s+(\S+)")
 _SECONDS = 60.0
 
@@ -68,7 +69,7 @@ def profile(path: Path, work: Callable[[], object]) -> list[Cost]:
 
     Raises:
         NotRunnable: perf is not installed.
-        BenchmarkError: perf may not look here, or took no samples.
+        BenchmarkError: perf is not permitted (kernel.perf_event_paranoid), or took no samples.
     """
     require("perf", package="linux-perf")
     threads = ",".join(str(thread) for pid in path.relays() for thread in thread_ids(pid))
@@ -76,13 +77,13 @@ def profile(path: Path, work: Callable[[], object]) -> list[Cost]:
         file = f"{folder}/data"
         record = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(_HERTZ)]
         with Background([*record, "--output", file, "--tid", threads]):
-            work()  # at the end of the block perf is asked to end, and writes what it has
+            work()  # leaving the block sends SIGTERM to perf, which then writes its file
         report = ["perf", "report", "--no-children", "--sort", "sym", "--input", file]
         return sort_costs(parse_report(run(report, timeout=_SECONDS).stdout))
 
 
 def parse_report(text: str) -> list[tuple[float, bool, str]]:
-    """Return share, whether it is the kernel's, and name of every symbol in the text of `perf report`."""
+    """Return share, whether it is a kernel symbol, and name of every symbol in the text of `perf report`."""
     found = [_LINE.match(line) for line in text.splitlines()]
     return [(float(m[1]) / 100, m[2] == "k", m[3]) for m in found if m is not None]
 
@@ -97,7 +98,7 @@ def sort_costs(symbols: Sequence[tuple[float, bool, str]]) -> list[Cost]:
         raise BenchmarkError("perf took no samples of the relays")
     kinds: dict[str, list[tuple[float, str]]] = {}
     for share, kernel, name in symbols:
-        kinds.setdefault(_kind(name) if kernel else OURS, []).append((share, name))
+        kinds.setdefault(_kind(name) if kernel else USER_SPACE, []).append((share, name))
     costs = [
         Cost(
             kind, sum(share for share, _ in parts), tuple(name for _, name in sorted(parts, reverse=True)[:3])

@@ -1,7 +1,7 @@
 """Count datagrams at both ends with the kernel's counters.
 
-A receiver that is too slow loses datagrams in its socket. A tool that counts what the program read takes that
-for loss on the way; the kernel counts it apart.
+A receiver that is too slow loses datagrams in its socket. A tool that counts
+what the program read takes that for loss on the path; the kernel counts it separately.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Datagrams since the ends' namespaces exist."""
+    """Counters since the ends' namespaces were created."""
 
     sent: int
     arrived: int
@@ -29,7 +29,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """What became of the datagrams of a measurement.
+    """Datagrams of a measurement by outcome.
 
     Attributes:
         sent: Handed to the sender's device.

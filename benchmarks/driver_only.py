@@ -1,8 +1,7 @@
-"""Measure the packet path alone, without controller, database and Python: the driver's example.
+"""Measure the Rust driver alone (example `tun_pair`).
 
-`tun_pair` puts a line of nodes into namespaces without controller, database or Python. Beside a full lab it
-tells whether a loss of speed is the packet path's or comes from around it. It is measured when it is asked
-for, and earns no row.
+Compared with a full lab this separates a slowdown of the packet path from one caused by the controller or
+Python. Run only when named; it decides no target.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def line(nodes: int, *options: str) -> Iterator[Path]:
-    """Give the path from the first to the last node of a line.
+    """Yield the path from the first to the last node of a line.
 
     Args:
-        nodes: Nodes of the line; it has one hop less.
+        nodes: Nodes of the line; the path has one hop less.
         options: Further options of the example, such as `--offload off`.
 
     Raises:

@@ -1,8 +1,8 @@
 """Errors of a measurement.
 
 BenchmarkError
-├── CommandFailed     a program that we started ended badly or took too long
-└── NotRunnable       this case cannot run on this machine; the report shows the reason, never a zero
+├── CommandFailed     a child process failed or exceeded its time limit
+└── NotRunnable       this case cannot run on this machine; the report shows the reason
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["BenchmarkError", "CommandFailed", "NotRunnable"]
 
 
 class BenchmarkError(Exception):
-    """The root of the tree; its text is one sentence for the report."""
+    """Base class; its text is one sentence for the report."""
 
 
 class CommandFailed(BenchmarkError):
@@ -19,4 +19,4 @@ class CommandFailed(BenchmarkError):
 
 
 class NotRunnable(BenchmarkError):
-    """A case has no number here, for the stated reason."""
+    """A case cannot be measured on this machine, for the stated reason."""

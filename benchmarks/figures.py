@@ -1,10 +1,9 @@
 """Compute the published figures from samples. Pure.
 
 A run is made of rounds; in a round every case is measured once, one after the other, so that a case and its
-reference met the same machine in the same minute. The figure that counts is therefore the *paired* ratio:
-the median over rounds of (case / reference in that round). A host that is shared slows down for minutes at a
-time without telling; the loopback shows it, and a round whose loopback fell below 70 % of the run's best is
-thrown away, and listed as thrown away.
+reference are measured under the same load. The published figure is therefore the *paired* ratio: the median
+over rounds of (case / reference in that round). A shared host slows down for minutes at a time; the loopback
+shows it, so a round whose loopback is below 70 % of the run's best is discarded, and listed as discarded.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Sample:
     """One measurement of one case in one round.
 
     Attributes:
-        value: Gb/s, packets per second or microseconds, as the case says.
-        cpu_seconds_per_gigabit: Busy time of all cores over what was carried; None where nothing is carried.
+        value: Gb/s, packets per second or microseconds, in the unit of the case.
+        cpu_seconds_per_gigabit: Busy time of all cores per gigabit transferred; None for round trips.
         cores_busy: Mean number of busy cores while measuring.
-        retransmits: TCP segments sent again; None where there is no TCP.
-        detail: Further numbers worth keeping, such as percentiles.
+        retransmits: Retransmitted TCP segments; None where there is no TCP.
+        detail: Further numbers, such as percentiles.
     """
 
     value: float
@@ -88,8 +87,8 @@ def discard_slow_rounds(
 ) -> tuple[list[Round], list[Discarded]]:
     """Split rounds into those that count and those whose loopback shows a slow machine.
 
-    Pinned and unpinned rounds are judged apart, because placement alone changes the loopback. A round
-    without a loopback sample cannot be judged and does not count.
+    Pinned and unpinned rounds are compared separately, because CPU placement alone changes the loopback. A
+    round without a loopback sample does not count.
 
     Args:
         rounds: All rounds of the run, in order.
@@ -124,9 +123,9 @@ def paired_ratios(rounds: Iterable[Round], case: str, reference: str) -> list[fl
     """Return case / reference for every round that has both."""
     ratios = []
     for entry in rounds:
-        ours, theirs = entry.samples.get(case), entry.samples.get(reference)
-        if ours is not None and theirs is not None and theirs.value > 0:
-            ratios.append(ours.value / theirs.value)
+        sample, base = entry.samples.get(case), entry.samples.get(reference)
+        if sample is not None and base is not None and base.value > 0:
+            ratios.append(sample.value / base.value)
     return ratios
 
 
@@ -143,9 +142,9 @@ def summarise(
     best_to_best = None
     if reference is not None:
         ratios = paired_ratios(rounds, case, reference)
-        theirs = [entry.samples[reference].value for entry in rounds if reference in entry.samples]
-        if theirs and pick(theirs) > 0:
-            best_to_best = pick(values) / pick(theirs)
+        references = [entry.samples[reference].value for entry in rounds if reference in entry.samples]
+        if references and pick(references) > 0:
+            best_to_best = pick(values) / pick(references)
     return Summary(
         case=case,
         reference=reference,

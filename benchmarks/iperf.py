@@ -1,7 +1,7 @@
 """Take one sample of a path: one TCP stream, small UDP packets, or round trips when idle.
 
-iperf3 and ping are used as they are, so that anybody can repeat a sample by hand. CPU time is that of the
-whole machine during the stream, warm-up included, over all bits carried in that time.
+iperf3 and ping are used unmodified, so that a sample can be repeated by hand. CPU time is that of the
+whole machine during the stream, warm-up included, per bit transferred in that time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Placement:
     def pinned(cls) -> Placement | None:
         """Put the sender on the first CPU, the receiver on the second, relays on the rest.
 
-        With two CPUs the relays share the receiver's: on the sender's they take half the throughput away.
+        With two CPUs the relays share the receiver's: on the sender's CPU they halve the throughput.
         """
         cpus = sorted(os.sched_getaffinity(0))
         if len(cpus) < 2:
@@ -89,14 +89,14 @@ def rtt(path: Path, timing: Timing) -> Sample:
 
 
 def send_datagrams(path: Path, *, packets: int, size: int, bits_per_second: int) -> None:
-    """Send a fixed number of datagrams at a fixed rate; who counts them is the caller's business."""
+    """Send a fixed number of datagrams at a fixed rate; the caller counts them."""
     seconds = packets * size * 8 / bits_per_second
     options = ["-u", "-b", str(bits_per_second), "-l", str(size), "-k", str(packets)]
     _iperf(path, Timing(seconds=0, warm_up=0), None, options, extra=seconds)
 
 
 def parse_tcp(record: Mapping[str, Any], busy: float, wall: float) -> Sample:
-    """Turn the client's JSON of a TCP test into a sample in Gb/s."""
+    """Parse the client's JSON of a TCP test into a sample in Gb/s."""
     end = record["end"]
     carried = sum(interval["sum"]["bytes"] for interval in record["intervals"]) * 8 / 1e9
     return Sample(
@@ -109,7 +109,7 @@ def parse_tcp(record: Mapping[str, Any], busy: float, wall: float) -> Sample:
 
 
 def parse_udp(record: Mapping[str, Any], busy: float, wall: float, *, size: int) -> Sample:
-    """Turn the client's JSON of a UDP test into a sample in delivered packets per second."""
+    """Parse the client's JSON of a UDP test into a sample in delivered packets per second."""
     received = record["end"]["sum_received"]
     sent = record["end"]["sum_sent"]
     seconds = received["seconds"]
@@ -127,10 +127,10 @@ def parse_udp(record: Mapping[str, Any], busy: float, wall: float, *, size: int)
 
 
 def parse_ping(text: str) -> Sample:
-    """Turn the lines of ping into a sample: p50 in microseconds, and what lies around it.
+    """Parse the output of ping into a sample: p50 in microseconds, with minimum, mean, p99 and maximum.
 
     Raises:
-        BenchmarkError: Nothing was answered.
+        BenchmarkError: There was no reply.
     """
     times = [float(word) * 1000 for word in re.findall(r"time=([\d.]+) ms", text)]
     if not times:

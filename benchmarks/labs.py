@@ -1,6 +1,6 @@
-"""Drive `nm` from outside: topology file in, JSON out, with time limits.
+"""Run labs through the command `nm`, with its JSON output and time limits.
 
-Labs of the benchmarks have names that begin with our prefix. Whatever happens, `lab()` ends with `nm down`.
+Names of labs made by benchmarks begin with `nmbench`. `lab()` always ends with `nm down`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from benchmarks.commands import Finished, run
 from benchmarks.errors import BenchmarkError, CommandFailed, NotRunnable
-from benchmarks.proc import descendants, labelled
+from benchmarks.proc import descendants, processes_with_environment
 from orchestrator import procfs
 
 __all__ = ["Backend", "RunningLab", "lab", "nm", "program", "remove_leftovers", "topology"]
@@ -55,7 +55,7 @@ class RunningLab:
         return str(next(entry["address"] for entry in self.status["nodes"] if entry["id"] == node))
 
     def execute(self, node: int, *argv: str, timeout: float) -> Finished:
-        """Run a command in a node with `nm exec`; its exit code is not judged."""
+        """Run a command in a node with `nm exec`; any exit code is accepted."""
         return nm("exec", "-n", self.name, str(node), "--", *argv, timeout=timeout, check=False)
 
     def scenario(self, name: str | Path, *params: str) -> dict[str, Any]:
@@ -70,18 +70,18 @@ class RunningLab:
         with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}-") as folder:
             finished = nm(*words, "--results", folder, timeout=_RUN_SECONDS, check=False)
         if finished.exit_code != 0:
-            said = " / ".join(finished.stderr.strip().splitlines()[-3:])
-            raise CommandFailed(f"scenario {name} ended with {finished.exit_code}: {said}")
+            message = " / ".join(finished.stderr.strip().splitlines()[-3:])
+            raise CommandFailed(f"scenario {name} ended with {finished.exit_code}: {message}")
         return {**json.loads(finished.stdout), "program_seconds": finished.seconds}
 
     def processes(self) -> dict[str, list[int]]:
         """Return the processes of a native lab by part: postgres, controller, host.
 
-        Labels stand in the environment of what was started; the workers of Postgres write over theirs, so
-        descendants belong to the part of their ancestor.
+        A part is found by NM_LAB and NM_PART in its environment. Postgres workers overwrite theirs, so
+        descendants are counted for the part of their ancestor.
         """
         parts: dict[str, list[int]] = {}
-        for pid in labelled("NM_LAB", self.name):
+        for pid in processes_with_environment("NM_LAB", self.name):
             part = procfs.environment(pid).get("NM_PART", "other")
             parts[part] = sorted({*parts.get(part, []), pid, *descendants(pid)})
         return parts
@@ -94,7 +94,7 @@ class RunningLab:
 
 
 def remove_leftovers() -> list[str]:
-    """Take down labs with our prefix whose benchmark is gone, and return their names."""
+    """Take down labs named `nmbench-…` whose benchmark process is gone, and return their names."""
     listed = nm("labs", "-o", "json", timeout=60, check=False)
     if listed.exit_code != 0:
         return []
@@ -127,8 +127,8 @@ def lab(
         options: Further options of `nm up`.
 
     Raises:
-        NotRunnable: `nm` is not installed, or this machine is not fit for the backend.
-        CommandFailed: The lab did not come up.
+        NotRunnable: `nm` is not installed, or this machine cannot run the backend.
+        CommandFailed: The lab did not start.
     """
     name = f"{_PREFIX}-{os.getpid()}-{next(_numbers)}"
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}-") as folder:
@@ -148,19 +148,19 @@ def lab(
 
 
 def nm(*words: str, timeout: float, check: bool = True) -> Finished:
-    """Run `nm` with these words."""
+    """Run `nm` with these arguments."""
     return run([*program(), *words], timeout=timeout, check=check)
 
 
 def program() -> list[str]:
-    """Return the `nm` of our own environment; binutils has a program of that name too.
+    """Return the `nm` of this Python environment, not the one of binutils that PATH may have.
 
     Raises:
         NotRunnable: It is not installed.
     """
-    beside = Path(sys.executable).with_name("nm")
-    if beside.exists():
-        return [str(beside)]
+    installed = Path(sys.executable).with_name("nm")
+    if installed.exists():
+        return [str(installed)]
     if importlib.util.find_spec("orchestrator.cli") is not None:
         return [sys.executable, "-m", "orchestrator.cli"]
     raise NotRunnable("the testbed is not installed in this environment (`make setup`)")
@@ -169,12 +169,12 @@ def program() -> list[str]:
 def _judge_start(finished: Finished) -> None:
     if finished.exit_code == 0:
         return
-    said = " / ".join((finished.stderr or finished.stdout).strip().splitlines()[-3:])
+    message = " / ".join((finished.stderr or finished.stdout).strip().splitlines()[-3:])
     try:
         error = json.loads(finished.stderr.strip().splitlines()[-1])["error"]
-        said = error["message"]
+        message = error["message"]
     except (ValueError, LookupError, TypeError):
-        pass  # not an error of ours, or with talk around it: the last lines serve as well
+        pass  # not the JSON of an nm error: use the last lines of the output
     if finished.exit_code == 4:
-        raise NotRunnable(said)
-    raise CommandFailed(f"`nm up` ended with {finished.exit_code}: {said}")
+        raise NotRunnable(message)
+    raise CommandFailed(f"`nm up` ended with {finished.exit_code}: {message}")

@@ -1,6 +1,6 @@
 """Describe the machine on which a benchmark runs.
 
-The host's name is left out; it says nothing about speed and may say something about its owner.
+The host name is left out: it does not affect speed and may identify the owner.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _VERSIONS = {
 
 
 def describe() -> dict[str, Any]:
-    """Return the record of this machine that stands in every result."""
+    """Return the description of this machine that every record contains."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
@@ -69,7 +69,7 @@ def describe() -> dict[str, Any]:
 
 
 def kernel_flags() -> dict[str, str]:
-    """Return the build options that decide what can be measured; empty when the kernel does not show them."""
+    """Return the build options that decide what can be measured; empty when they cannot be read."""
     try:
         text = gzip.decompress(Path("/proc/config.gz").read_bytes()).decode("ascii", "replace")
     except OSError:
@@ -81,7 +81,7 @@ def kernel_flags() -> dict[str, str]:
 
 
 def parse_kernel_config(text: str) -> dict[str, str]:
-    """Return the options we care about from a kernel's `.config`; one that is not set is `n`."""
+    """Return the options in `_FLAGS` from a kernel's `.config`; one that is not set is `n`."""
     given = dict(re.findall(r"^CONFIG_(\w+)=(.*)$", text, re.MULTILINE))
     return {name: given.get(name, "n") for name in _FLAGS}
 

@@ -1,13 +1,13 @@
 """Temporary network namespaces: the kernel paths used as references.
 
 A chain of `n` hops is two end namespaces and `n - 1` routers, joined by `n` veth pairs with MTU 1500 and
-their offloads on. Names carry our prefix and the number of our process; what a killed run left behind is
-found by that and removed by the next one.
+their offloads on. Names contain the prefix `nmbench` and the process id, by which the next run
+finds and removes what a killed run left behind.
 
-Each device's packets are received on one CPU (receive packet steering). Where the stack is free to take those
-of one stream on several, it reorders them, TCP retransmits what was never lost, and the reference is several
-times slower than the kernel can be: 5 instead of 29 Gb/s on 2 virtual CPUs. Small datagrams are four times
-faster without it, so their reference is a chain that is left alone.
+Each device's packets are received on one CPU (receive packet steering). Without it packets of
+one stream are received on several CPUs and reordered, TCP retransmits segments that were not lost, and the
+reference is several times slower: 5 instead of 29 Gb/s on 2 virtual CPUs. Small datagrams are four times
+faster without steering, so their reference is a chain without it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def loopback() -> Iterator[Path]:
-    """Give the loopback device of a namespace of its own: as fast as one TCP stream gets here."""
+    """Yield the loopback device of a separate namespace: the upper bound of one TCP stream here."""
     with empty() as name:
         end = Endpoint(_enter(name), "127.0.0.1", "lo")
         yield Path("loopback", end, end, hops=1, mtu=65536)
@@ -42,7 +42,7 @@ def loopback() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def empty() -> Iterator[str]:
-    """Give the name of a namespace with nothing but a loopback in it."""
+    """Yield the name of a namespace that has only a loopback device."""
     with _namespaces(1) as (name,):
         _batch([f"-n {name} link set lo up"])
         yield name
@@ -50,10 +50,10 @@ def empty() -> Iterator[str]:
 
 @contextlib.contextmanager
 def veth_chain(hops: int, *, mtu: int = 1500, steered: bool = True) -> Iterator[Path]:
-    """Give a path of `hops` veth links through `hops - 1` router namespaces.
+    """Yield a path of `hops` veth links through `hops - 1` router namespaces.
 
     Args:
-        hops: Links on the way.
+        hops: Number of veth links.
         mtu: Of every device.
         steered: Whether each device's packets are received on one CPU.
 
@@ -110,12 +110,12 @@ def chain_devices(names: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _last_cpu() -> int:
-    """The bit of the CPU where pinned relays run: of all CPUs it makes the reference fastest."""
+    """CPU mask of the last CPU, where pinned relays run: steering to it makes the reference fastest."""
     return 1 << max(os.sched_getaffinity(0))
 
 
 def remove_leftovers() -> list[str]:
-    """Delete namespaces with our prefix whose process is gone, and return their names."""
+    """Delete namespaces with `PREFIX` whose process is gone, and return their names."""
     removed = []
     for entry in sorted(_MOUNTS.glob(f"{PREFIX}-*")) if _MOUNTS.is_dir() else []:
         owner = entry.name.split("-")[1]
@@ -136,7 +136,7 @@ def _route_commands(names: tuple[str, ...], position: int, hops: int) -> list[st
 
 
 def _restore_commands(names: tuple[str, ...], position: int) -> list[str]:
-    """Return what brings the left link of a namespace back: the kernel forgot the routes over it."""
+    """Return the commands that set the left link up again and restore the routes that the kernel removed."""
     hops = len(names) - 1
     lines = [f"-n {names[position]} link set left up"]
     return lines + [

@@ -1,7 +1,7 @@
 """Check that packets take the path that is measured, in the same command that measures it.
 
-A fast number is worthless if the packets took another way, lost their contents, or passed hops that are not
-really there. Each check returns what it saw, so that a reader can judge it too.
+A throughput is meaningless if packets took another path, arrived corrupted, or skipped hops. Each
+check returns the values that it compared, so that a reader can verify the result.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STOP_SECONDS = 0.100
 _PROGRAM = FilePath(__file__).with_name("transfer.py")
 _PORT = 5302
 _SEED = 7
-# A segment carries 1448 bytes of payload in 1500; a little repair and control packets fit in the rest.
+# A segment carries 1448 bytes of payload in 1500; the rest allows for retransmissions and control packets.
 _HEADERS_MAX = 1500 / 1448 * 1.02
 _LINKS_AGREE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was proven or not."""
+    """Result of one check."""
 
     path: str
     name: str
@@ -56,10 +56,10 @@ def check_path(path: Path, *, transfer_bytes: int) -> list[Check]:
 
 
 def counters_agree(payload: int, deltas: Sequence[int]) -> tuple[bool, str]:
-    """Say whether the links' counters fit a transfer of `payload` bytes.
+    """Check the links' counters against a transfer of `payload` bytes.
 
-    Every link must have carried the payload and not more than its headers and a little repair on top, and all
-    links the same within a hundredth.
+    Every link must have carried the payload and at most its headers and a few retransmissions more, and all
+    links the same amount within 1 %.
     """
     fits = all(payload <= delta <= payload * _HEADERS_MAX for delta in deltas)
     agree = bool(deltas) and max(deltas) - min(deltas) <= _LINKS_AGREE * max(deltas)
@@ -68,7 +68,7 @@ def counters_agree(payload: int, deltas: Sequence[int]) -> tuple[bool, str]:
 
 
 def parse_traceroute(text: str) -> list[str]:
-    """Return the address of each hop in the output of `traceroute -n -q 1`; `*` where nobody answered."""
+    """Return the address of each hop in the output of `traceroute -n -q 1`; `*` where there was no answer."""
     return re.findall(r"^\s*\d+\s+(\S+)", text, re.MULTILINE)
 
 
@@ -146,7 +146,7 @@ def _link_down(path: Path) -> tuple[bool, str]:
         path.cut.down()
         done = time.monotonic()
         try:
-            time.sleep(1.0)  # what still arrives in this second is what the check is about
+            time.sleep(1.0)  # bytes that arrive in this second are what the check measures
             seen = json.loads(watcher.finish(timeout=10).stdout.splitlines()[-1])
         finally:
             path.cut.up()
@@ -162,5 +162,5 @@ def _flood_after(watcher: Background, path: Path) -> Background:
     return Background(path.sender.argv(*_program("flood", path)))
 
 
-def _program(verb: str, path: Path) -> list[str]:
-    return [sys.executable, "-I", str(_PROGRAM), verb, path.receiver.address, str(_PORT)]
+def _program(command: str, path: Path) -> list[str]:
+    return [sys.executable, "-I", str(_PROGRAM), command, path.receiver.address, str(_PORT)]

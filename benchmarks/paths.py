@@ -1,7 +1,7 @@
 """The interface of a measured path: two ends, and the links between.
 
-The kernel's veth chain, a lab of ours and a Mininet network all become a `Path`. The cases and the path
-checks know nothing else about them.
+The kernel's veth chain, a lab of nm and a Mininet network all become a `Path`. Cases and path checks
+use only this interface.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Endpoint:
     """One end of a path.
 
     Attributes:
-        enter: Words to put before a command so that it runs in this end's network.
+        enter: Command prefix that runs a command in this end's network namespace.
         address: IPv4 address of this end on the path.
         interface: Device that must carry the traffic.
     """
@@ -41,18 +41,18 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Two ends and what lies between.
+    """Two ends and the links between.
 
     Attributes:
         name: Short name, used in results.
         sender: The end that sends.
         receiver: The end that receives.
-        hops: Lines that traceroute must print: routers on the way, and the receiver.
+        hops: Hops that traceroute must print: routers on the way, and the receiver.
         mtu: MTU of the sender's device.
-        relays: Processes that forward packets in user space, for placement on a CPU; none for the kernel's.
+        relays: Returns the processes that forward packets in user space; none for kernel paths.
         link_bytes: Reads the bytes carried forward by every link of the path so far, in order of the path.
-        cut: How to take a link in the middle down.
-        only_devices: Whether an end owns no network device but its own and the loopback.
+        cut: Takes a link in the middle down and up.
+        only_devices: Whether an end's namespace has no network devices besides `interface` and the loopback.
     """
 
     name: str

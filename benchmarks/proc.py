@@ -1,8 +1,8 @@
 """Read CPU time, memory and process relations from `/proc`.
 
 All functions read `/proc` and nothing else. CPU time of the whole machine is used for throughput, because
-most of the work there is done by the kernel on behalf of nobody in particular; CPU time of single processes
-is used for idle cost.
+most of that work runs in softirq context and is not charged to a process; CPU time of single processes is
+used for idle cost.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = [
     "CpuMeter",
     "descendants",
     "kernel_bytes",
-    "labelled",
     "memory",
     "parse_busy_ticks",
     "parse_meminfo",
     "process_cpu_seconds",
+    "processes_with_environment",
     "proportional_set_size",
     "thread_ids",
 ]
@@ -32,7 +32,7 @@ __all__ = [
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 KERNEL_FIELDS = ("Slab", "KernelStack", "PageTables", "Percpu", "VmallocUsed")
-"""Fields of /proc/meminfo that together are the kernel's own share of a node."""
+"""Fields of /proc/meminfo whose sum estimates the kernel memory of the whole machine."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ def _busy_seconds() -> float:
 def parse_busy_ticks(stat: str) -> int:
     """Return user, nice, system, irq and softirq ticks of all cores from the text of /proc/stat.
 
-    Guest time is already inside user time; idle, waiting and stolen time is not ours.
+    The user field includes time of virtual CPUs; idle, iowait and steal are not counted.
     """
     fields = [int(word) for word in stat.splitlines()[0].split()[1:]]
     user, nice, system, _idle, _iowait, irq, softirq = fields[:7]
@@ -83,7 +83,7 @@ def memory() -> dict[str, int]:
 
 
 def kernel_bytes(meminfo: dict[str, int]) -> int:
-    """Return the kernel's own memory: slabs, stacks, page tables, per-CPU data, vmalloc."""
+    """Return the sum of `KERNEL_FIELDS`: slabs, stacks, page tables, per-CPU data, vmalloc."""
     return sum(meminfo.get(name, 0) for name in KERNEL_FIELDS)
 
 
@@ -97,25 +97,25 @@ def proportional_set_size(pid: int) -> int:
 
 
 def process_cpu_seconds(pids: Iterable[int]) -> float:
-    """Return user and system time of the processes, in seconds; a process that is gone counts nothing."""
+    """Return user and system time of the processes, in seconds; a process that is gone counts as 0."""
     return sum(stat.cpu for pid in pids if (stat := procfs.stat(pid))) / _TICKS
 
 
 def thread_ids(pid: int) -> list[int]:
-    """Return the threads of a process, none when it is gone."""
+    """Return the thread ids of a process; none when it is gone."""
     try:
         return sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return []
 
 
-def labelled(name: str, value: str) -> list[int]:
+def processes_with_environment(name: str, value: str) -> list[int]:
     """Return the processes that were started with `name=value` in their environment."""
     return [pid for pid in procfs.pids() if procfs.environment(pid, f"{name}={value}").get(name) == value]
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the children of a process, theirs, and so on."""
+    """Return all descendants of a process: children, grandchildren and so on."""
     children: dict[int, list[int]] = {}
     for candidate in procfs.pids():
         if stat := procfs.stat(candidate):

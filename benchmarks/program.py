@@ -1,9 +1,9 @@
 """Options, result files and exit codes shared by all benchmarks.
 
-0    every row that was measured reached its gate, every path check passed
-1    a row missed its gate, or a check failed
+0    every target that was measured reached its gate, every path check passed
+1    a target missed its gate, a path check failed, or the path checks were left out
 2    wrong usage
-3    with --strict: a row was not measured
+3    with --strict: a target was not measured
 4    the machine cannot run the benchmark at all
 130  interrupted
 """
@@ -26,23 +26,23 @@ from typing import Any, Protocol
 from benchmarks import labs, namespaces, report
 from benchmarks.commands import require
 from benchmarks.errors import BenchmarkError, NotRunnable
-from benchmarks.targets import RowResult, worst_exit
+from benchmarks.targets import TargetResult, exit_code
 
 __all__ = [
     "Measured",
+    "Notify",
     "Outcome",
-    "Talk",
     "add_common_options",
     "add_series_options",
     "chosen",
     "guarded",
     "keep",
+    "print_progress",
     "publish",
     "read_published",
-    "say",
 ]
 
-Talk = Callable[[str], None]
+Notify = Callable[[str], None]
 
 _HERE = Path(__file__).resolve().parent
 _RUNS = _HERE / "results" / "runs"
@@ -52,7 +52,7 @@ _TOOLS = {"iperf3": "iperf3", "ip": "iproute2", "nsenter": "util-linux", "ping":
 
 
 class Measured(Protocol):
-    """What a benchmark found."""
+    """Result of a benchmark."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -66,15 +66,15 @@ class Measured(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a benchmark with rows found; `record` is what goes into the file."""
+    """Result of a benchmark with targets; `record` is what goes into the file."""
 
     record: dict[str, Any]
-    rows: list[RowResult]
+    targets: list[TargetResult]
     checks_ok: bool
 
     def exit_code(self, *, strict: bool) -> int:
-        """Return 0, 1 or 3; see `worst_exit`."""
-        return worst_exit(self.rows, checks_ok=self.checks_ok, strict=strict)
+        """Return 0, 1 or 3; see `targets.exit_code`."""
+        return exit_code(self.targets, checks_ok=self.checks_ok, strict=strict)
 
 
 def chosen(option: str, known: Sequence[str], what: str) -> frozenset[str] | None:
@@ -82,16 +82,16 @@ def chosen(option: str, known: Sequence[str], what: str) -> frozenset[str] | Non
     only = frozenset(filter(None, option.split(",")))
     unknown = sorted(only - set(known))
     if unknown:
-        say(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
+        print_progress(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
         return None
     return only
 
 
 def add_series_options(parser: argparse.ArgumentParser, lab: str, publish: str) -> None:
-    """Add the options of a series of kills whose every draw comes from a seed."""
-    parser.add_argument("--seed", type=int, default=7, help="every draw comes from it (default: 7)")
+    """Add the options of a series of kills with random draws."""
+    parser.add_argument("--seed", type=int, default=7, help="seed of all random draws (default: 7)")
     parser.add_argument("--lab", default=lab, help=f"the lab's name (default: {lab})")
-    parser.add_argument("--home", type=Path, help="the lab's home (default: a temporary folder)")
+    parser.add_argument("--home", type=Path, help="NM_HOME of the lab (default: a temporary folder)")
     parser.add_argument(
         "--only", default="", metavar="N,…", help="carry out only these numbers of the series"
     )
@@ -100,7 +100,7 @@ def add_series_options(parser: argparse.ArgumentParser, lab: str, publish: str) 
 
 
 def keep(record: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write the record of a series where the command line says."""
+    """Write the record of a series to the files given on the command line."""
     if options.output:
         options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.publish:
@@ -110,7 +110,7 @@ def keep(record: dict[str, Any], options: argparse.Namespace) -> None:
 def add_common_options(parser: argparse.ArgumentParser, *, quick: str) -> None:
     """Add the options that every benchmark has."""
     parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--strict", action="store_true", help="exit 3 when a row was not measured")
+    parser.add_argument("--strict", action="store_true", help="exit 3 when a target was not measured")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="where the JSON goes (default: results/runs/)"
     )
@@ -120,32 +120,32 @@ def add_common_options(parser: argparse.ArgumentParser, *, quick: str) -> None:
     )
 
 
-def guarded(options: argparse.Namespace, run: Callable[[Talk], Measured]) -> int:
+def guarded(options: argparse.Namespace, run: Callable[[Notify], Measured]) -> int:
     """Run a benchmark, store and print what it found, and return the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _require_fit_host()
         _remove_leftovers()
-        found = run(say)
+        found = run(print_progress)
     except NotRunnable as error:
-        say(f"cannot run here: {error}")
+        print_progress(f"cannot run here: {error}")
         return 4
     except BenchmarkError as error:
-        say(f"failed: {error}")
+        print_progress(f"failed: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; everything that was started is gone")
+        print_progress("interrupted; everything that was started was ended and removed")
         return 130
     path = _store(found.record, options.output)
     if options.publish:
         publish(found.record)
     print(json.dumps(found.record, indent=1) if options.format == "json" else report.text(found.record))
-    say(f"written to {path}")
+    print_progress(f"written to {path}")
     return found.exit_code(strict=options.strict)
 
 
-def say(line: str) -> None:
-    """Talk to whoever waits; data goes to standard output, this does not."""
+def print_progress(line: str) -> None:
+    """Print a progress message on standard error; only results go to standard output."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -161,7 +161,7 @@ def read_published() -> dict[str, dict[str, Any]]:
 
 def _require_fit_host() -> None:
     if os.geteuid() != 0:
-        raise NotRunnable("the references live in network namespaces, which need root")
+        raise NotRunnable("the reference paths need network namespaces, which need root")
     for tool, package in _TOOLS.items():
         require(tool, package=package)
 
@@ -171,7 +171,7 @@ def _remove_leftovers() -> None:
     with contextlib.suppress(NotRunnable):  # without the product there are no labs either
         removed += labs.remove_leftovers()
     for name in removed:
-        say(f"removed {name}, left behind by a run that was killed")
+        print_progress(f"removed {name}, left behind by a run that was killed")
 
 
 def _store(record: dict[str, Any], output: Path | None) -> Path:
@@ -187,7 +187,7 @@ def publish(record: dict[str, Any]) -> None:
     _store(record, _PUBLISHED / f"{record['benchmark']}.json")
     _PAGE.parent.mkdir(parents=True, exist_ok=True)
     _PAGE.write_text(report.page(read_published()), encoding="utf-8")
-    say(f"published in {_PAGE}")
+    print_progress(f"published in {_PAGE}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """Format records as tables for the terminal and the documentation. Pure: a record in, text out.
 
-Everything is made from the stored JSON, so that the page can be made again from the published records without
-measuring anything.
+Everything is generated from the stored JSON, so that the page can be generated again from the published
+records without measuring anything.
 """
 
 from __future__ import annotations
@@ -9,28 +9,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.chaos import healing_report
+from benchmarks.chaos import recovery_report
 from benchmarks.chaos import report as chaos
 from benchmarks.tables import number, table
-from benchmarks.targets import TARGETS, Target, target_row
+from benchmarks.targets import TARGETS, Target, target
 from benchmarks.transfers import report as transfers
 
 __all__ = ["number", "page", "table", "text"]
 
 Record = Mapping[str, Any]
 
+_RENAMED = {
+    "max mode is not built yet": "max mode (per-flow TCP ended at the edge) is not implemented yet",
+    "memory of packets": "packet buffer allocation",
+    "our own code": "user space",
+    "soft interrupts": "softirqs",
+}
+"""Texts of older records, with the words used now."""
+
 _INTRO = """\
 # Benchmarks
 
-What the testbed reaches, beside what the kernel itself does on the same machine in the same minutes. This
-page is made from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane --publish` and
-its siblings `scale`, `daily`, `chaos` and `transfers` write; `make bench` runs the first three without
-publishing.
+Results of the testbed, compared with the kernel's own forwarding on the same machine, measured alternately.
+This page is generated from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane
+--publish` and `benchmarks.scale`, `daily`, `chaos` and `transfers` write; `make bench` runs the first three
+without publishing.
 
 REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic, each
 device's packets received on one CPU: else the kernel reorders the stream and is several times slower). A
-ratio is the median over rounds of the value divided by its reference in the same round. *Gate* is the least
-that counts as done. Claims are other people's numbers from other hardware; no ratio here contains one.
+ratio is the median over rounds of the value divided by its reference in the same round. *Gate*, *target* and
+*stretch* are the thresholds of the grades; the gate is the least that counts as done. Claims are numbers that
+others published, from other hardware; no ratio here contains one.
 """
 
 
@@ -46,30 +55,36 @@ def page(records: Mapping[str, Record]) -> str:
     if not records:
         parts.append("No run has been published yet.")
     if rows:
-        parts += ["## The rows\n", _rows_table(rows)]
+        parts += ["## Targets\n", _targets_table(rows)]
     for name, record in records.items():
-        parts += [f"\n## Run of `benchmarks.{name}`\n", *_sections(record, with_rows=False)]
+        parts += [f"\n## Run of `{_command(name)}`\n", *_sections(record, with_targets=False)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _sections(record: Record, *, with_rows: bool = True) -> list[str]:
+def _command(name: str) -> str:
+    """Return the command whose run a record stores."""
+    program, _, backend = name.partition("-")
+    return f"benchmarks.chaos --heal --backend {backend}" if program == "healing" else f"benchmarks.{name}"
+
+
+def _sections(record: Record, *, with_targets: bool = True) -> list[str]:
     parts = [_machine(record["machine"])]
-    if with_rows and record["rows"]:
-        parts += ["### Rows\n", _rows_table([row for row in record["rows"] if _belongs(record, row)])]
+    if with_targets and record["rows"]:
+        parts += ["### Targets\n", _targets_table([row for row in record["rows"] if _belongs(record, row)])]
     if record["benchmark"] == "dataplane":
         parts += ["### Cases\n", _cases_table(record), _rounds_note(record)]
         if record.get("costs"):
-            parts += ["### Where the packet path's time goes\n", _costs_text(record["costs"])]
+            parts += ["### CPU time of the packet path\n", _costs_text(record["costs"])]
     elif record["benchmark"] == "scale":
         parts += ["### Figures\n", _figures_table(record)]
     elif record["benchmark"].startswith("healing-"):
-        parts += healing_report.sections(record)
+        parts += recovery_report.sections(record)
     elif record["benchmark"] == "chaos":
         parts += chaos.sections(record)
     elif record["benchmark"] == "transfers":
         parts += transfers.sections(record)
     else:
-        parts += ["### Limits\n", _goals_table(record)]
+        parts += ["### Limits\n", _limits_table(record)]
     if record.get("checks"):
         parts += ["### Path checks\n", _checks_table(record)]
     if record.get("not_runnable"):
@@ -82,22 +97,29 @@ def _belongs(record: Record, row: Mapping[str, Any]) -> bool:
     return bool((row["row"] <= 9) == (record["benchmark"] == "dataplane"))
 
 
-def _rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def _targets_table(rows: Sequence[Mapping[str, Any]]) -> str:
     by_number = {row["row"]: row for row in rows}
-    lines = [_row_line(target_row(n), by_number[n]) for n in (b.row for b in TARGETS) if n in by_number]
-    header = ("#", "Metric", "Gate", "Target", "Stretch", "Reached", "Mark", "Claimed, other hardware")
-    notes = [f"- Row {n}: {said}" for n in sorted(by_number) if (said := _note(by_number[n]))]
+    lines = [
+        _target_line(target(n), by_number[n]) for n in (each.number for each in TARGETS) if n in by_number
+    ]
+    header = ("#", "Metric", "Gate", "Target", "Stretch", "Reached", "Grade", "Claimed, other hardware")
+    notes = [f"- Target {n}: {note}" for n in sorted(by_number) if (note := _note(by_number[n]))]
     return table(header, lines, right=frozenset({0, 2, 3, 4, 5})) + "\n" + "\n".join(notes) + "\n"
 
 
-def _row_line(goal: Target, row: Mapping[str, Any]) -> list[str]:
-    marks = [number(mark, goal.unit) for mark in (goal.gate, goal.target, goal.stretch)]
-    reached = number(row["reached"], goal.unit)
-    return [str(goal.row), goal.metric, *marks, reached, row["grade"], goal.claim]
+def _target_line(entry: Target, row: Mapping[str, Any]) -> list[str]:
+    thresholds = [number(value, entry.unit) for value in (entry.gate, entry.target, entry.stretch)]
+    reached = number(row["reached"], entry.unit)
+    return [str(entry.number), entry.metric, *thresholds, reached, row["grade"], entry.claim]
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    return "; ".join(part for part in (row["basis"], row["note"]) if part)
+    return "; ".join(_current(part) for part in (row["basis"], row["note"]) if part)
+
+
+def _current(text: str) -> str:
+    """Return a text of a record in the words used now; older records are shown without being rewritten."""
+    return _RENAMED.get(text, text)
 
 
 def _cases_table(record: Record) -> str:
@@ -149,20 +171,24 @@ def _rounds_note(record: Record) -> str:
     ]
     lines += [f"Round {entry['number']} does not count: {entry['reason']}." for entry in record["discarded"]]
     if not record["discarded"]:
-        lines.append("No round was thrown away.")
+        lines.append("No round was discarded.")
     return "\n".join(lines) + "\n"
 
 
 def _costs_text(profiles: Mapping[str, Mapping[str, Any]]) -> str:
-    parts = ["Processor time of the relays' threads by kind, sampled with perf in a sample of its own.\n"]
+    parts = ["CPU time of the relays' threads by kind, sampled with perf in a separate measurement.\n"]
     for case, profile in profiles.items():
         if "reason" in profile:
             parts.append(f"`{case}`: not profiled: {profile['reason']}.\n")
             continue
-        three = ", ".join(f"{cost['kind']} ({cost['share']:.0%})" for cost in profile["costs"][:3])
+        three = ", ".join(f"{_current(cost['kind'])} ({cost['share']:.0%})" for cost in profile["costs"][:3])
         parts.append(f"`{case}`, the three largest: {three}.\n")
         lines = [
-            [cost["kind"], f"{cost['share']:.1%}", ", ".join(f"`{name}`" for name in cost["symbols"])]
+            [
+                _current(cost["kind"]),
+                f"{cost['share']:.1%}",
+                ", ".join(f"`{name}`" for name in cost["symbols"]),
+            ]
             for cost in profile["costs"]
         ]
         parts.append(table(("Kind", "Share", "Largest symbols"), lines, right=frozenset({1})))
@@ -177,14 +203,14 @@ def _figures_table(record: Record) -> str:
     return table(("Figure", "Value", "How"), lines, right=frozenset({1}))
 
 
-def _goals_table(record: Record) -> str:
-    marks = {True: "kept", False: "MISSED", None: "not measured"}
+def _limits_table(record: Record) -> str:
+    results = {True: "kept", False: "MISSED", None: "not measured"}
     lines = []
     for entry in record["goals"]:
-        goal = entry["goal"]
-        bound = ("≥ " if goal["at_least"] else "≤ ") + number(goal["bound"], goal["unit"])
-        reached = number(entry["value"], goal["unit"])
-        lines.append([goal["title"], bound, reached, marks[entry["ok"]], entry["detail"]])
+        limit = entry["goal"]
+        bound = ("≥ " if limit["at_least"] else "≤ ") + number(limit["bound"], limit["unit"])
+        reached = number(entry["value"], limit["unit"])
+        lines.append([limit["title"], bound, reached, results[entry["ok"]], entry["detail"]])
     return table(("What", "Limit", "Reached", "Result", "How"), lines, right=frozenset({1, 2}))
 
 
@@ -193,7 +219,7 @@ def _checks_table(record: Record) -> str:
         [check["path"], check["name"], "ok" if check["ok"] else "FAILED", check["detail"]]
         for check in record["checks"]
     ]
-    return table(("Path", "Check", "Result", "Seen"), lines)
+    return table(("Path", "Check", "Result", "Observed"), lines)
 
 
 def _reasons(reasons: Mapping[str, str]) -> str:
@@ -201,15 +227,15 @@ def _reasons(reasons: Mapping[str, str]) -> str:
 
 
 def _wake_up(machine: Mapping[str, Any]) -> str:
-    if "wake_up_us" not in machine:  # a record from before this was written down
+    if "wake_up_us" not in machine:  # a record made before this was measured
         return ""
-    return f"To wake an idle thread and be woken by it takes {machine['wake_up_us']:.0f} µs here.\n\n"
+    return f"Waking an idle thread and being woken by it takes {machine['wake_up_us']:.0f} µs.\n\n"
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
     flags = machine["kernel_config"]
     lacks = ", ".join(name for name, value in flags.items() if value == "n") if flags else "unknown"
-    versions = ", ".join(f"{name} {said}" for name, said in machine["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
     return (
         f"{machine['date']} · {machine['cores']} × {machine['cpu']} · {memory} · "
@@ -228,4 +254,4 @@ def _kernel_note(record: Record) -> str:
         return "No machine-wide kernel setting was changed.\n"
     failed = record.get("sysctls_not_restored") or []
     tail = f"; these could not be: {', '.join(failed)}" if failed else ""
-    return f"Settings that a peer changed were put back: {', '.join(sorted(changed))}{tail}.\n"
+    return f"Kernel settings that a peer changed were restored: {', '.join(sorted(changed))}{tail}.\n"

@@ -1,8 +1,7 @@
 """Restore machine-wide kernel settings that a peer changed.
 
-Mininet rewrites socket buffers, backlogs and more when it starts, and leaves them so. A benchmark that ran
-after it would measure another machine than one that ran before. `preserved()` surrounds everything that may
-do such a thing.
+Mininet changes socket buffers, backlogs and more when it starts and does not restore them, which would change
+what later benchmarks measure. `preserved()` wraps everything that may change such settings.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from pathlib import Path
 __all__ = ["PUBLISHED", "Preserved", "differences", "preserved", "snapshot"]
 
 _ROOT = Path("/proc/sys")
-# What network tools are known to touch. Settings of single interfaces come and go with them.
+# Trees that network tools change. Settings of single interfaces disappear with the interface.
 _TREES = ("net/core", "net/ipv4", "net/unix", "fs", "kernel/pty", "vm")
 _SKIP = ("net/ipv4/conf", "net/ipv4/neigh", "net/ipv4/route/flush", "vm/stat_refresh", "vm/drop_caches")
-# The kernel counts in these; they change by themselves.
+# Counters of the kernel; they change all the time.
 _VOLATILE = frozenset({"fs/dentry-state", "fs/file-nr", "fs/inode-nr", "fs/inode-state", "fs/aio-nr"})
 
 PUBLISHED = (
@@ -36,7 +35,7 @@ PUBLISHED = (
 
 @dataclass(slots=True)
 class Preserved:
-    """What was found at the start; `changed` is filled when the block ends."""
+    """Settings at the start; `changed` is filled when the block ends."""
 
     before: Mapping[str, str]
     changed: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -65,7 +64,7 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str
 
 @contextlib.contextmanager
 def preserved(root: Path = _ROOT) -> Iterator[Preserved]:
-    """Put every setting back that changed inside the block, and report which those were."""
+    """Restore every setting that changed inside the block, and report which did."""
     state = Preserved(snapshot(root))
     try:
         yield state

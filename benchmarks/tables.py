@@ -10,11 +10,11 @@ __all__ = ["number", "table"]
 def table(
     header: Sequence[str], lines: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()
 ) -> str:
-    """Return a Markdown table with padded columns, so that it reads well raw too.
+    """Return a Markdown table with padded columns, readable as plain text too.
 
     Args:
         header: Titles of the columns.
-        lines: The cells of each line; a bar inside one is escaped.
+        lines: The cells of each line; `|` inside one is escaped.
         right: Numbers of the columns to align right.
     """
     body = [[cell.replace("|", "\\|") for cell in line] for line in lines]
@@ -33,7 +33,7 @@ def table(
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Return a number with about three digits that mean something, and its unit; a dash for none."""
+    """Return a number with about three significant digits and its unit; a dash for None."""
     if value is None:
         return "–"
     size = abs(value)

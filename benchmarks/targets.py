@@ -1,16 +1,16 @@
-"""The rows to reach: metric, gate, target, stretch, and claims of others.
+"""The sixteen numbered targets: a metric, its thresholds (gate, target, stretch) and published claims.
 
-The gate is the least that counts as done. A claim is somebody else's number, made on other hardware; it has a
-column of its own and takes part in no ratio.
+The gate is the least that counts as done. A claim is a number that others published, measured on other
+hardware; it has a column of its own and takes part in no ratio.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-__all__ = ["TARGETS", "Grade", "RowResult", "Target", "grade", "judge", "target_row", "worst_exit"]
+__all__ = ["TARGETS", "Grade", "Target", "TargetResult", "exit_code", "grade", "grade_target", "target"]
 
 Grade = Literal["stretch", "target", "gate", "missed", "not measured"]
 Unit = Literal["ratio", "µs", "MB", "s", "% of a core"]
@@ -18,9 +18,9 @@ Unit = Literal["ratio", "µs", "MB", "s", "% of a core"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One row of the table to reach."""
+    """One numbered target with its three thresholds."""
 
-    row: int
+    number: int
     metric: str
     unit: Unit
     gate: float
@@ -30,22 +30,33 @@ class Target:
 
     @property
     def higher_is_better(self) -> bool:
-        """Say in which direction the row improves: ratios of throughput grow, everything else shrinks."""
+        """Whether larger values are better: true for throughput ratios, else false."""
         return self.gate < self.stretch
 
 
 @dataclass(frozen=True, slots=True)
-class RowResult:
-    """What a run reached in one row.
+class TargetResult:
+    """The value that a run measured for one target, and its grade.
 
-    `reached` is None when there is no number; `note` then says why. `basis` says what the number is made of.
+    `reached` is None when nothing was measured; `note` then holds the reason. `basis` is how the value was
+    computed.
     """
 
-    row: int
+    number: int
     reached: float | None
     grade: Grade
     basis: str = ""
     note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as records store it: there the number of the target is called `row`."""
+        return {
+            "row": self.number,
+            "reached": self.reached,
+            "grade": self.grade,
+            "basis": self.basis,
+            "note": self.note,
+        }
 
 
 _TUN_CLAIM = "Nextmini: 4.8 Gb/s, hardware unnamed"
@@ -74,40 +85,44 @@ TARGETS: tuple[Target, ...] = (
 )
 
 
-def target_row(row: int) -> Target:
-    """Return the bar with this number."""
-    return TARGETS[row - 1]
+def target(number: int) -> Target:
+    """Return the target with this number."""
+    return TARGETS[number - 1]
 
 
-def grade(target_row: Target, reached: float) -> Grade:
-    """Return the best mark that `reached` earns; a value exactly on a mark has earned it."""
-    marks: tuple[tuple[Grade, float], ...] = (
-        ("stretch", target_row.stretch),
-        ("target", target_row.target),
-        ("gate", target_row.gate),
+def grade(entry: Target, reached: float) -> Grade:
+    """Return the best grade whose threshold `reached` meets; a value equal to a threshold meets it."""
+    thresholds: tuple[tuple[Grade, float], ...] = (
+        ("stretch", entry.stretch),
+        ("target", entry.target),
+        ("gate", entry.gate),
     )
-    for name, mark in marks:
-        if (reached >= mark) if target_row.higher_is_better else (reached <= mark):
+    for name, threshold in thresholds:
+        if (reached >= threshold) if entry.higher_is_better else (reached <= threshold):
             return name
     return "missed"
 
 
-def judge(row: int, reached: float | None, *, basis: str = "", note: str = "") -> RowResult:
-    """Grade a number against its bar; no number is "not measured", never zero.
+def grade_target(number: int, reached: float | None, *, basis: str = "", note: str = "") -> TargetResult:
+    """Grade the value measured for a target; without a value the grade is "not measured".
 
     Args:
-        row: Number of the target_row.
-        reached: The measured value in the bar's unit, or None.
-        basis: What the number is made of, such as `median of 5 paired ratios`.
-        note: The reason when there is no number, or a caution.
+        number: Number of the target.
+        reached: The measured value in the target's unit, or None.
+        basis: How the value was computed, such as `median of 5 paired ratios`.
+        note: The reason when there is no value, or a caution.
     """
-    found: Grade = "not measured" if reached is None else grade(target_row(row), reached)
-    return RowResult(row, reached, found, basis, note)
+    found: Grade = "not measured" if reached is None else grade(target(number), reached)
+    return TargetResult(number, reached, found, basis, note)
 
 
-def worst_exit(rows: Iterable[RowResult], *, checks_ok: bool, strict: bool) -> int:
-    """Return the exit code: 1 for a missed gate or a failed check, 3 for gaps when strict, else 0."""
-    results = list(rows)
+def exit_code(targets: Iterable[TargetResult], *, checks_ok: bool, strict: bool) -> int:
+    """Return the exit code.
+
+    1 for a missed gate or where the path checks did not pass, 3 for a target that was not measured when
+    strict, else 0.
+    """
+    results = list(targets)
     if not checks_ok or any(result.grade == "missed" for result in results):
         return 1
     if strict and any(result.grade == "not measured" for result in results):

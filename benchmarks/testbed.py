@@ -1,8 +1,7 @@
-"""Open labs of the testbed as paths.
+"""Start labs of the testbed and return them as paths.
 
-Programs enter a node as `nm exec` does, through the network namespace that the host process or the container
-holds, but without starting `nm` for each: a measurement must not contain it. Only the network is entered, so
-that the machine's own iperf3 runs in every kind of node.
+Programs run in the network namespace of a node, as with `nm exec`, but through nsenter, so that the start of
+`nm` is not measured. Only the network namespace is entered: the host's iperf3 runs in every kind of node.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ def line(
     transport: Transport = "auto",
     link: str = "",
 ) -> Iterator[Path]:
-    """Give the path from the first to the last node of a line.
+    """Yield the path from the first to the last node of a line.
 
     Args:
-        nodes: Nodes of the line; it has one hop less.
+        nodes: Nodes of the line; the path has one hop less.
         backend: Namespaces or containers.
-        processes: Whether each node of a native lab has a process of its own.
-        offload: Whether super-packets pass the TUN devices.
-        transport: What carries links between processes, at best.
-        link: What every link does, such as `rate: 100 Mbit`; empty means nothing.
+        processes: Whether each node of a native lab has its own process.
+        offload: Whether the TUN devices carry super-packets (GSO/GRO).
+        transport: Transport of links between processes.
+        link: Settings of every link, such as `rate: 100 Mbit`; empty means no impairment.
 
     Raises:
-        NotRunnable: The lab did not come up here.
+        NotRunnable: The lab did not start on this machine.
     """
     text = topology("line", n_nodes=nodes)
-    # Quoted: a bare `off` is a truth value to many readers of YAML.
+    # Quoted: YAML 1.1 parsers read an unquoted `off` as false.
     text += f'defaults: {{node: {{offload: "{offload}"}}, link: {{{link}}}}}\n'
     text += f"transport: {transport}\n"
     options = ["--processes", "each"] if processes else []
@@ -102,14 +101,14 @@ def _cut(running: RunningLab, node: int) -> Cut:
     def up() -> None:
         lab.set_link(node, node + 1, reset=True)
 
-    up()  # loads what the first change of a link loads, so that the measured one is as fast as any other
+    up()  # the first change of a link imports modules; do that before the measured one
     return Cut(down, up)
 
 
 def _enter(running: RunningLab, node: int) -> tuple[str, ...]:
     if running.backend == "docker":
         return ("nsenter", f"--net=/proc/{_container_process(running, node)}/ns/net", "--")
-    # Imported here, so that everything that needs no lab runs without the product's other dependencies.
+    # Imported here, so that paths without a lab do not need the testbed's dependencies.
     from orchestrator.deploy import state
     from orchestrator.deploy.home import Home
     from orchestrator.deploy.namespaces import require_table
@@ -127,7 +126,7 @@ def _relays(running: RunningLab) -> Callable[[], Sequence[int]]:
     if running.backend == "native":
         return lambda: _hosts(running)
     first = [_container_process(running, int(node["id"])) for node in running.status["nodes"]]
-    # A container's first process only looks after the one that carries packets.
+    # A container's first process only supervises the one that forwards packets.
     return lambda: [pid for parent in first for pid in (parent, *proc.descendants(parent))]
 
 
@@ -138,6 +137,6 @@ def _hosts(running: RunningLab) -> list[int]:
 
 
 def _container_process(running: RunningLab, node: int) -> int:
-    called = next(each["name"] for each in running.status["nodes"] if int(each["id"]) == node)
-    name = f"nm-{running.name}-{called}"
+    node_name = next(each["name"] for each in running.status["nodes"] if int(each["id"]) == node)
+    name = f"nm-{running.name}-{node_name}"
     return int(run(["docker", "inspect", "--format", "{{.State.Pid}}", name], timeout=30).stdout)

@@ -1,11 +1,16 @@
-"""Send pseudo-random bytes, receive them, and report their hash and time.
+"""Send pseudo-random bytes over TCP, receive them, and print their number, hash and time.
 
-A program of its own, started in the network of an end; the standard library is all it needs.
+A separate program that runs inside an endpoint's network namespace; it needs only the standard library.
 
-    transfer.py receive ADDRESS PORT            prints "listening", then what arrived, as JSON
-    transfer.py send ADDRESS PORT BYTES SEED    prints what left, as JSON
-    transfer.py flood ADDRESS PORT              sends until it is ended
-    transfer.py watch ADDRESS PORT              as receive, without a hash; ends when its input is closed
+    transfer.py receive ADDRESS PORT
+        print `listening`; at EOF print bytes received, hash and time as JSON
+    transfer.py send ADDRESS PORT BYTES SEED
+        print bytes sent, hash and time as JSON
+    transfer.py flood ADDRESS PORT
+        send until the process is ended or the connection fails
+    transfer.py watch ADDRESS PORT
+        count bytes without hashing until EOF, stdin close or 30 s idle; print `listening`, then `connected`
+        first, and the bytes and the time of the last arrival as JSON at the end
 """
 
 from __future__ import annotations
@@ -29,10 +34,10 @@ _IDLE_SECONDS = 30.0
 
 
 def chunks(total: int, seed: int) -> Iterator[memoryview]:
-    """Yield `total` pseudo-random bytes in pieces; each begins with its own number.
+    """Yield `total` pseudo-random bytes in chunks; each begins with its number.
 
-    The number makes a piece that was repeated, lost or put in another place change the hash. The view is
-    valid until the next one is asked for.
+    Because of the number, a chunk that is repeated, lost or reordered changes the hash. The view is valid
+    until the next one is requested.
     """
     block = bytearray(random.Random(seed).randbytes(CHUNK))
     view = memoryview(block)
@@ -42,13 +47,13 @@ def chunks(total: int, seed: int) -> Iterator[memoryview]:
 
 
 def main(words: list[str]) -> int:
-    """Run one of the four verbs and return the exit code."""
-    verb, address, port = words[0], words[1], int(words[2])
-    if verb == "receive":
+    """Run one of the four subcommands and return the exit code."""
+    command, address, port = words[0], words[1], int(words[2])
+    if command == "receive":
         _receive(address, port)
-    elif verb == "watch":
+    elif command == "watch":
         _watch(address, port)
-    elif verb == "send":
+    elif command == "send":
         _send(address, port, int(words[3]), int(words[4]))
     else:
         _flood(address, port)
@@ -60,21 +65,21 @@ def _send(address: str, port: int, total: int, seed: int) -> None:
     begin = time.monotonic()
     with socket.create_connection((address, port), _CONNECT_SECONDS) as connection:
         connection.settimeout(_IDLE_SECONDS)
-        for piece in chunks(total, seed):
-            digest.update(piece)
-            connection.sendall(piece)
-    _say(bytes=total, sha256=digest.hexdigest(), seconds=time.monotonic() - begin)
+        for chunk in chunks(total, seed):
+            digest.update(chunk)
+            connection.sendall(chunk)
+    _print_json(bytes=total, sha256=digest.hexdigest(), seconds=time.monotonic() - begin)
 
 
 def _flood(address: str, port: int) -> None:
-    piece = bytes(CHUNK)
+    chunk = bytes(CHUNK)
     with socket.create_connection((address, port), _CONNECT_SECONDS) as connection:
         connection.settimeout(_IDLE_SECONDS)
         try:
             while True:
-                connection.sendall(piece)
+                connection.sendall(chunk)
         except OSError:
-            return  # the receiver left, or the link has been down for long enough
+            return  # the receiver closed the connection, or nothing could be sent for _IDLE_SECONDS
 
 
 def _receive(address: str, port: int) -> None:
@@ -85,7 +90,7 @@ def _receive(address: str, port: int) -> None:
         while count := connection.recv_into(buffer):
             digest.update(memoryview(buffer)[:count])
             total += count
-    _say(bytes=total, sha256=digest.hexdigest(), seconds=time.monotonic() - begin)
+    _print_json(bytes=total, sha256=digest.hexdigest(), seconds=time.monotonic() - begin)
 
 
 def _watch(address: str, port: int) -> None:
@@ -103,7 +108,7 @@ def _watch(address: str, port: int) -> None:
                 last = time.monotonic()
             elif sys.stdin in ready or not ready:
                 break
-    _say(bytes=total, last_arrival=last)
+    _print_json(bytes=total, last_arrival=last)
 
 
 def _accept(address: str, port: int) -> socket.socket:
@@ -114,7 +119,7 @@ def _accept(address: str, port: int) -> socket.socket:
     return connection
 
 
-def _say(**record: Any) -> None:
+def _print_json(**record: Any) -> None:
     print(json.dumps(record), flush=True)
 
 

@@ -1,8 +1,8 @@
 """Measure the time to wake a thread: a lower bound for packet paths in user space.
 
-The kernel's own paths carry a ping through without waking anybody but `ping`; a relay in user space has to be
-woken on the way there and back. On a virtual machine whose idle processors are given away that costs hundreds
-of microseconds, on bare metal a few.
+On a kernel path a ping wakes only the process `ping`; a relay in user space is woken for the request and for
+the reply. On a virtual machine whose idle CPUs are descheduled that costs hundreds of microseconds, on bare
+metal a few.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import time
 
 __all__ = ["round_trip_us"]
 
-_PAUSE_S = 0.01  # between two rounds, as between the pings of a sample: the processors go idle
+_PAUSE_S = 0.01  # between two rounds, as between the pings of a sample: the CPUs go idle
 
 
 def round_trip_us(rounds: int = 200) -> float:
-    """Return the median time in microseconds to wake another thread and to be woken by it, both idle before.
+    """Return the median time in microseconds to wake another idle thread and to be woken by it.
 
-    The threads have a CPU each where there are two. The caller's own placement is left as it was.
+    The threads run on different CPUs where there are two. The caller's CPU affinity is not changed.
     """
     there, back = os.pipe(), os.pipe()
     cpus = sorted(os.sched_getaffinity(0))

@@ -1,14 +1,14 @@
-"""Kill parts of labs at random moments, and check how each case ends: `python -m benchmarks.chaos`.
+"""Kill parts of labs at random moments, and check the result of each kill: `python -m benchmarks.chaos`.
 
 Without `--heal` the lab restarts nothing, and `nm up` repairs it; with `--heal` it restarts its parts itself.
 
-draw       which part is killed in which phase, when, and how the lab goes on: all from one seed
-commands   `nm` as a user starts it, each with a limit
-labs       one lab through one kill after the other
-proof      what a lab has left on the machine
-report     the table
+draw             victim, phase, moment and repair of every kill, from one seed
+commands         `nm` as a separate process, with a time limit
+labs             kills in a lab that restarts nothing
+leftovers        what a lab has left on the machine
+report           its table
 
-healing    a lab that heals itself, through one kill after the other
-victims    its parts, on either backend
-healing_report  its table
+recovery         kills in a lab that restarts its parts
+victims          parts of a lab, on either backend
+recovery_report  its table
 """

@@ -17,11 +17,11 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended.
+    """Result of a command.
 
     Attributes:
         words: The command, without `nm`.
-        code: Its exit code; negative for a signal, None when it hung and was ended.
+        code: Its exit code; negative for a signal, None when it exceeded its limit and was killed.
         out: Standard output.
         err: Standard error.
     """
@@ -33,7 +33,7 @@ class CommandResult:
 
     @property
     def data(self) -> Any:
-        """What it printed as JSON, or None."""
+        """Its standard output parsed as JSON, or None."""
         try:
             return json.loads(self.out)
         except ValueError:
@@ -51,7 +51,10 @@ class CommandResult:
 
     @property
     def name(self) -> str:
-        """The end in a word or two; starts with `?` when it has no name, which is a defect."""
+        """The result in a word or two.
+
+        It starts with `?` for a hang, an internal error or an exit code without an error id.
+        """
         if self.code is None:
             return "?hung"
         if self.code == 0:
@@ -68,7 +71,7 @@ class CommandResult:
         return f"?exit {self.code}"
 
     def _raised(self) -> bool:
-        """Whether a traceback was shown as it is: one inside an error's JSON has no line of its own."""
+        """Whether a traceback was printed; one inside an error's JSON is not on its own line."""
         return any(line.startswith("Traceback (most recent call last)") for line in self.err.splitlines())
 
     def __str__(self) -> str:
@@ -76,7 +79,7 @@ class CommandResult:
 
 
 class Started:
-    """A command that is under way."""
+    """A command that is running."""
 
     def __init__(self, home: Path, folder: Path, words: tuple[str, ...]) -> None:
         self._words = words
@@ -97,11 +100,11 @@ class Started:
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """End it without warning, it alone."""
+        """Kill its process with SIGKILL, not its children."""
         self._process.kill()
 
     def end(self, limit_s: float) -> CommandResult:
-        """Wait for its end; past the limit it is ended, and `code` is None."""
+        """Wait for its end; after the limit it is killed, and `code` is None."""
         try:
             out, err = self._process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
@@ -113,10 +116,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Nm:
-    """Starts `nm` with a home of its own.
+    """Starts `nm` with a separate NM_HOME.
 
     Attributes:
-        home: The home of its labs.
+        home: NM_HOME.
         folder: The working directory.
     """
 

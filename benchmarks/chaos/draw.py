@@ -1,4 +1,4 @@
-"""Draw which part is killed, when, and what follows, from one seed."""
+"""Draw victim, moment and repair of every kill from one seed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Kill:
 
     Attributes:
         number: Its place in the series, from 1.
-        phase: What the lab goes through: `up`, `idle`, `run` or `down`.
-        victim: Who is killed: `nm` itself, `host`, `controller` or `postgres`.
-        command: Which command or scenario is under way; when the lab is idle and somebody else is the victim,
-            none.
-        moment: When, as a share of what the phase usually takes.
-        repair: Whether the user says `nm up` afterwards, or `nm down`.
+        phase: Phase of the lab: `up`, `idle`, `run` or `down`.
+        victim: The process that is killed: `nm` itself, `host`, `controller` or `postgres`.
+        command: The command or scenario that is running; not started when the lab is idle
+            and the victim is not `nm`.
+        moment: When, as a share of the usual duration of the command.
+        repair: Whether `nm up` follows, or `nm down`.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Kill:
 
 
 def draw(kills: int, seed: int) -> list[Kill]:
-    """Draw a series in which every phase meets every victim about equally often, in random order."""
+    """Draw a series in which every victim is killed in every phase about equally often, in random order."""
     chance = random.Random(seed)
     pairs = list(product(PHASES, VICTIMS))
     order: list[tuple[str, str]] = []

@@ -1,7 +1,7 @@
 """Find what a lab has left on the machine.
 
-A lab that is up is looked at now and then, because some of what it holds can be told apart only while it is
-there: the numbers of its namespaces, its port, the user that its database runs as.
+A running lab is inspected repeatedly, because some of its resources can be identified only while it runs: the
+inodes of its namespaces, its ports, the user of its database.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from orchestrator.deploy.state import read
 from orchestrator.store.privileges import spare_uid
 from orchestrator.testing.leftovers import leftovers
 
-__all__ = ["Memory"]
+__all__ = ["SeenState"]
 
 
 @dataclass(slots=True)
-class Memory:
-    """What was seen of a lab.
+class SeenState:
+    """Resources of a lab that were seen while it ran.
 
     Attributes:
         directory: The lab's folder.
         namespaces: Inodes of its network namespaces.
-        ports: Ports of this machine that it was given.
-        pids: Processes that carried its labels.
-        segments: Shared memory that was there before.
-        shared: Files of databases in `/dev/shm` that were there before.
+        ports: Host ports assigned to it.
+        pids: Processes with its labels in their environment.
+        segments: System V shared memory segments that existed before.
+        shared: PostgreSQL files in `/dev/shm` that existed before.
     """
 
     directory: LabDirectory
@@ -42,8 +42,8 @@ class Memory:
     segments: set[int] = field(default_factory=lambda: set(_segments()))
     shared: set[str] = field(default_factory=lambda: set(_shared()))
 
-    def look(self) -> None:
-        """See what the lab holds now."""
+    def update(self) -> None:
+        """Add the resources that the lab has now."""
         tables = recorded_tables(self.directory)
         self.namespaces |= {each.inode for table in tables for each in table.nodes.values()}
         found = labelled(self.directory.home, self.directory.name)
@@ -53,7 +53,7 @@ class Memory:
             self.ports |= set(note.ports)
 
     def left(self) -> list[str]:
-        """Everything of the lab that is still there, in words."""
+        """Describe every resource of the lab that still exists."""
         home = Home(self.directory.home)
         found = leftovers(home)
         found += [f"namespace {inode} held by process {pid}" for pid, inode in self._held()]
@@ -81,7 +81,7 @@ class Memory:
         return sorted(found)
 
     def _memory(self) -> list[int]:
-        """Segments that nobody holds any more: of the database's user, or made by a process of the lab."""
+        """New segments without attached processes, owned by the database's user or created by the lab."""
         database = spare_uid(str(self.directory.database)) if os.geteuid() == 0 else os.geteuid()
         return [
             each.id
@@ -92,13 +92,13 @@ class Memory:
         ]
 
     def _files(self) -> list[str]:
-        """Whatever is in the home besides lock files."""
+        """Files in NM_HOME other than lock files."""
         home = self.directory.home
         return [str(path) for path in home.rglob("*") if path.is_file() and path.parent.name != "locks"]
 
 
 def _labelled_otherwise(pid: int, home: Path) -> bool:
-    """Whether a process belongs to labs of another home, which may have been given a number of ours again."""
+    """Whether a process has the labels of another NM_HOME; its namespace may reuse a recorded inode."""
     return procfs.environment(pid).get("NM_HOME", str(home)) != str(home)
 
 
@@ -133,12 +133,12 @@ def _segments() -> dict[int, _Segment]:
 
 
 def _shared() -> set[str]:
-    """What databases, ours or others', have in the folder of POSIX shared memory."""
+    """POSIX shared memory of all PostgreSQL servers on the machine."""
     return {str(path) for path in Path("/dev/shm").glob("PostgreSQL.*")}
 
 
 def _mapped() -> set[str]:
-    """Those of them that a process uses."""
+    """Those that a process has mapped."""
     found = set()
     for pid in procfs.pids() if _shared() else ():
         try:

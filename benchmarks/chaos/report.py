@@ -17,33 +17,39 @@ DOWN = "named, `down` leaves nothing"
 CLEAN = "command ends by name and leaves nothing"
 
 WAYS = (ITSELF, REPAIRED, DOWN, CLEAN)
-"""The ends that a kill may have, as records name them."""
+"""The expected results of a kill, as records store them."""
 
-_TITLES = {REPAIRED: "named, `up` restarts just that"}
+_TITLES = {
+    ITSELF: "still ready",
+    REPAIRED: "reported by status, `up` restarts only it",
+    DOWN: "reported by status, `down` leaves nothing",
+    CLEAN: "command reports its result, nothing left",
+}
 
 Record = Mapping[str, Any]
 Kill = Mapping[str, Any]
 
 
 def text(record: Record) -> str:
-    """Return a series as it is printed at its end."""
+    """Return a series as printed at its end."""
     return "\n".join(sections(record))
 
 
 def sections(record: Record) -> list[str]:
-    """Return a series as the parts of a page."""
+    """Return a series as sections of a page."""
     kills: Sequence[Kill] = record["kills"]
     late = sum(not kill["hit"] for kill in kills)
     intro = (
-        f"One part of a native ring of 4 nodes that starts nothing again is killed with SIGKILL at a random "
-        f"moment, again and again; every draw comes from seed {record['seed']}. {len(kills) - late} kills; "
-        f"in {late} more draws the command had ended before its part could be killed.\n"
+        "Parts of a native ring of 4 nodes that restarts nothing (`nm up --no-restart`) are killed with "
+        f"SIGKILL at random moments, one at a time; all draws come from seed {record['seed']}. "
+        f"{len(kills) - late} kills; in {late} more draws the command had ended before its part could be "
+        "killed.\n"
     )
     parts = [
-        "### How the kills ended\n",
+        "### Results of the kills\n",
         intro,
         _ways(kills),
-        "### What followed, in order\n",
+        "### Commands and states after each kill\n",
         _followed(kills),
     ]
     faults = [f"- {kill['kill']}: {fault}" for kill in kills for fault in kill["faults"]]
@@ -61,7 +67,7 @@ def _ways(kills: Sequence[Kill]) -> str:
         "Kills",
         *(_TITLES.get(way, way) for way in WAYS),
         "hung",
-        "left something",
+        "leftovers",
         "other faults",
     )
     return table(header, lines, right=frozenset(range(2, len(header))))

@@ -1,6 +1,6 @@
 """Find and kill the parts of a lab, on either backend, and read its database.
 
-Every kill is SIGKILL from outside: the Docker engine starts nothing again that it was asked to kill itself.
+Every kill is SIGKILL from outside: the Docker engine does not restart a container that it was asked to kill.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ _ROWS = (
     "SELECT row_to_json(t)::text FROM (SELECT r.run, r.node_id, r.seq, r.content FROM run_rows r "
     "JOIN runs USING (run) WHERE runs.state NOT IN ('running', 'stopping') ORDER BY 1, 2, 3) t"
 )
-"""What finished runs reported."""
+"""Rows that finished runs reported."""
 
 
 class Victims(Protocol):
     """The parts of a lab."""
 
     def find(self, role: str, number: int) -> tuple[str, Any]:
-        """The part's own name, and its process now; of several of a role, the number says which."""
+        """Return the part's name and its present process; the number chooses one of several."""
 
     def kill(self, victim: Any) -> bool:
-        """Kill it; whether it was there."""
+        """Kill it; return whether it was running."""
 
-    def is_anew(self, role: str, victim: Any) -> bool:
-        """Whether another process has its place."""
+    def is_restarted(self, role: str, victim: Any) -> bool:
+        """Whether a new process runs in its place."""
 
     def rows(self) -> set[str]:
-        """What finished runs reported, as the database has it."""
+        """Return the rows of finished runs in the database."""
 
     def left(self) -> list[str]:
-        """What is left of a lab that was taken down."""
+        """Return what a lab left behind after `nm down`."""
 
 
 class NativeVictims:
@@ -61,16 +61,16 @@ class NativeVictims:
         return role, self._now(role)
 
     def kill(self, victim: Any) -> bool:
-        """Kill it, and wait until the kernel has done so."""
+        """Kill it, and wait until it is gone."""
         return victim is not None and _kill(victim)
 
-    def is_anew(self, role: str, victim: Any) -> bool:
-        """Look at the lab's note, or for the supervisor's label."""
+    def is_restarted(self, role: str, victim: Any) -> bool:
+        """Read the lab's state file; the supervisor is found by its environment."""
         now = self._now(role)
         return now is not None and now != victim and now.alive()
 
     def rows(self) -> set[str]:
-        """Ask the lab's own server."""
+        """Query the lab's own Postgres server."""
         import psycopg
 
         with psycopg.connect(EmbeddedPostgres(self._directory.database).dsn) as connection:
@@ -90,7 +90,7 @@ class NativeVictims:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contained:
+class _ContainerProcess:
     container: str
     started: str
     process: ProcessId | None
@@ -103,26 +103,26 @@ class DockerVictims:
         self._directory = directory
 
     def find(self, role: str, number: int) -> tuple[str, Any]:
-        """The container of that role and the process in it that is meant."""
+        """Return the container of that role and the process in it to kill."""
         part = role if role in ("controller", "postgres") else f"node-{1 + number % 4}"
         container = f"nm-{self._directory.name}-{part}"
         state = self._state(container)
         pid = int(state["Pid"])
         if role == "agent":
             pid = next(iter(procfs.children(pid)), pid)
-        return part, _Contained(container, state["StartedAt"], procfs.identify(pid))
+        return part, _ContainerProcess(container, state["StartedAt"], procfs.identify(pid))
 
     def kill(self, victim: Any) -> bool:
         """Kill the process."""
         return victim.process is not None and _kill(victim.process)
 
-    def is_anew(self, role: str, victim: Any) -> bool:
-        """Whether the engine has started the container again."""
+    def is_restarted(self, role: str, victim: Any) -> bool:
+        """Whether the engine has restarted the container."""
         state = self._state(victim.container)
         return bool(state["Running"]) and state["StartedAt"] != victim.started
 
     def rows(self) -> set[str]:
-        """Ask the server in its container."""
+        """Query the Postgres server in its container."""
         container = f"nm-{self._directory.name}-postgres"
         password = 'PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")'
         script = f'{password} psql -h /postgres -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "{_ROWS}"'

@@ -17,7 +17,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.daily",
-        description="Measure what a user waits for every day, against the limits it has to keep.",
+        description="Measure everyday use (program start, small labs, transfers, links) against limits.",
     )
     parser.add_argument("--repeats", type=int, default=3, help="times a start is measured (default: 3)")
     parser.add_argument("--payload", type=int, default=90, metavar="MB", help="size to send (default: 90)")

@@ -12,15 +12,15 @@ from typing import Any
 
 from benchmarks import labs, machine
 from benchmarks.daily import fidelity
-from benchmarks.daily.goals import GoalResult, judge_all
+from benchmarks.daily.limits import LimitResult, compare_all
 from benchmarks.errors import BenchmarkError, CommandFailed
 from benchmarks.labs import Backend, topology
-from benchmarks.program import Talk
+from benchmarks.program import Notify
 
 __all__ = ["PARTS", "Outcome", "Settings", "run"]
 
 Measured = tuple[str, float, str]
-"""Key of a goal, value in its unit, and how it came about."""
+"""Key of a limit, value in its unit, and how it was measured."""
 
 PARTS = ("program", "ring-native", "ring-docker", "tree-native", "tree-docker", "fidelity")
 
@@ -30,7 +30,7 @@ _UP_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run does.
+    """Settings of a run.
 
     Attributes:
         repeats: How often a start is measured; the median counts.
@@ -45,10 +45,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run found; `record` is what goes into the file."""
+    """Result of a run; `record` is what goes into the file."""
 
     record: dict[str, Any]
-    results: list[GoalResult]
+    results: list[LimitResult]
 
     def exit_code(self, *, strict: bool) -> int:
         """Return 1 when a limit was not kept, 3 for gaps when strict, else 0."""
@@ -57,7 +57,7 @@ class Outcome:
         return 3 if strict and any(result.ok is None for result in self.results) else 0
 
 
-def run(settings: Settings, notify: Talk) -> Outcome:
+def run(settings: Settings, notify: Notify) -> Outcome:
     """Measure daily use."""
     described = machine.describe()
     values: dict[str, tuple[float, str]] = {}
@@ -78,14 +78,14 @@ def run(settings: Settings, notify: Talk) -> Outcome:
                 notify(f"  not runnable: {error}")
                 not_runnable[name] = str(error)
                 reasons.update(dict.fromkeys(keys, str(error)))
-    results = judge_all(values, reasons)
+    results = compare_all(values, reasons)
     record = {
         "benchmark": "daily",
         "schema": 1,
         "machine": described,
         "settings": {**asdict(settings), "only": sorted(settings.only)},
         "not_runnable": not_runnable,
-        "goals": [asdict(result) for result in results],
+        "goals": [result.as_json() for result in results],
         "rows": [],
     }
     return Outcome(record, results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks import datagrams, iperf, testbed
-from benchmarks.daily.goals import binomial_interval
+from benchmarks.daily.limits import binomial_interval
 from benchmarks.iperf import Timing
 
 __all__ = ["delay_error_ms", "measure", "rate_error_percent"]
@@ -18,7 +18,7 @@ _PAYLOAD_OF_MTU = 1448 / 1500  # TCP payload of a segment with timestamps, and t
 
 
 def measure() -> Iterator[tuple[str, float, str]]:
-    """Measure the three on a line of two nodes; yields key, value and how it came about.
+    """Measure rate, delay and loss on a line of two nodes; yields key, value and how it was measured.
 
     Raises:
         NotRunnable: No lab came up.

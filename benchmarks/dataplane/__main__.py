@@ -19,7 +19,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.dataplane",
-        description="Measure the packet path beside the kernel's own, in interleaved rounds.",
+        description="Measure the packet path and the kernel's forwarding, in interleaved rounds.",
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds with fixed CPUs (default: 5)")
     parser.add_argument("--unpinned-rounds", type=int, default=1, help="rounds without (default: 1)")
@@ -29,8 +29,14 @@ def parse(words: list[str]) -> argparse.Namespace:
         "--transfer", type=int, default=1000, metavar="MB", help="size to hash (default: 1000)"
     )
     parser.add_argument("--only", default="", metavar="PATHS", help="comma-separated: " + ", ".join(_names()))
-    parser.add_argument("--no-checks", action="store_true", help="leave the path checks out")
-    program.add_common_options(parser, quick="2 rounds of 1 s, 100 MB: for a look, not for publishing")
+    parser.add_argument(
+        "--no-checks",
+        action="store_true",
+        help="leave the path checks out: figures are unverified and the exit code is 1",
+    )
+    program.add_common_options(
+        parser, quick="2 rounds of 1 s, 100 MB: for a first impression, not for publishing"
+    )
     return parser.parse_args(words)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from benchmarks import machine, path_checks, sysctls
 from benchmarks.costs import profile
 from benchmarks.dataplane.cases import CASES, LOOPBACK, PATHS, PROFILED, Case
-from benchmarks.dataplane.rounds import Talk, measure_round, open_paths
-from benchmarks.dataplane.verdicts import CaseResult, case_results, row_results
+from benchmarks.dataplane.grading import CaseResult, case_results, target_results
+from benchmarks.dataplane.rounds import Notify, measure_round, open_paths
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Round, discard_slow_rounds
 from benchmarks.iperf import Placement, Timing
@@ -25,15 +25,15 @@ __all__ = ["Settings", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run does.
+    """Settings of a run.
 
     Attributes:
         rounds: Rounds with programs and relays on fixed CPUs.
         unpinned_rounds: Rounds with everything left to the scheduler, after the others.
         timing: Length of the samples.
         transfer_bytes: Size of the transfer whose hash is compared.
-        only: Names of the paths to measure; empty means all that are not on demand only.
-        checks: Whether the path checks run; without them no row counts as reached.
+        only: Names of the paths to measure; empty: all paths except those marked `on_demand`.
+        checks: Whether the path checks run; without them the figures are unverified and the exit code is 1.
     """
 
     rounds: int = 5
@@ -44,7 +44,7 @@ class Settings:
     checks: bool = True
 
 
-def run(settings: Settings, notify: Talk) -> Outcome:
+def run(settings: Settings, notify: Notify) -> Outcome:
     """Measure the packet path and its references, and leave the machine as it was."""
     described = machine.describe()
     with sysctls.preserved() as kernel, contextlib.ExitStack() as stack:
@@ -64,7 +64,7 @@ def run(settings: Settings, notify: Talk) -> Outcome:
         costs = _costs(cases, paths, settings.timing, notify)
     kept, dropped = discard_slow_rounds(rounds, loopback=LOOPBACK)
     results = case_results(cases, kept, reasons)
-    rows = row_results(results)
+    targets = target_results(results)
     record = {
         "benchmark": "dataplane",
         "schema": 1,
@@ -78,9 +78,14 @@ def run(settings: Settings, notify: Talk) -> Outcome:
         "discarded": [asdict(entry) for entry in dropped],
         "costs": costs,
         "checks": [asdict(check) for check in checks],
-        "rows": [asdict(row) for row in rows],
+        "rows": [result.as_json() for result in targets],
     }
-    return Outcome(record, rows, all(check.ok for check in checks))
+    return Outcome(record, targets, _checks_ok(settings, checks))
+
+
+def _checks_ok(settings: Settings, checks: Sequence[Check]) -> bool:
+    """Whether the path checks ran and all passed."""
+    return settings.checks and all(check.ok for check in checks)
 
 
 def _chosen(only: frozenset[str]) -> list[Case]:
@@ -97,9 +102,9 @@ def _chosen(only: frozenset[str]) -> list[Case]:
 
 
 def _costs(
-    cases: Sequence[Case], paths: Mapping[str, Path], timing: Timing, notify: Talk
+    cases: Sequence[Case], paths: Mapping[str, Path], timing: Timing, notify: Notify
 ) -> dict[str, dict[str, Any]]:
-    """Return where the relays' time goes in each profiled case, or why nobody knows."""
+    """Return CPU time by kind for each profiled case, or the reason why it could not be profiled."""
     found: dict[str, dict[str, Any]] = {}
     for case in cases:
         if case.name not in PROFILED or case.path not in paths:
@@ -127,7 +132,7 @@ def _case_record(result: CaseResult) -> dict[str, Any]:
         "title": plan.title,
         "unit": result.case.unit,
         "reference": result.case.reference,
-        "row": result.case.row,
+        "row": result.case.target,
         "pinned": asdict(result.pinned) if result.pinned else None,
         "unpinned": asdict(result.unpinned) if result.unpinned else None,
         "reason": result.reason,

@@ -1,7 +1,7 @@
-"""The measured paths, the kinds of samples, their references and rows.
+"""The measured paths, the kinds of samples, their references and the targets that they decide.
 
-A case is one kind of sample on one path. Its reference is another case of the same round; a row's figure is
-the median of the paired ratios, except for round trips, which are an absolute time.
+A case is one kind of sample on one path. Its reference is another case of the same round; the value of a
+target is the median of the paired ratios, except for round trips, which are an absolute time.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class PathPlan:
 
     Attributes:
         name: Short name, used for choosing and in results.
-        title: What it is, in words.
+        title: What it is, for the report.
         open: Opens it for as long as a block lasts.
         checked: Whether the path checks apply to it.
-        on_demand: Whether it is measured only when it is named.
+        on_demand: Whether it is measured only when `--only` names it.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Case:
         path: Name of the path.
         kind: What is sampled.
         reference: Name of the case that it is divided by.
-        row: The row that it earns.
-        relays_anywhere: Whether relays may use every CPU, even where only the ends' are there.
+        target: Number of the target that it decides.
+        relays_anywhere: Whether relays may use every CPU, those of sender and receiver included.
     """
 
     path: str
     kind: Kind
     reference: str | None = None
-    row: int | None = None
+    target: int | None = None
     relays_anywhere: bool = False
 
     @property
@@ -71,7 +71,7 @@ class Case:
 
     @property
     def higher_is_better(self) -> bool:
-        """Say in which direction its samples improve."""
+        """Whether larger samples are better."""
         return self.kind != "rtt"
 
 
@@ -146,18 +146,18 @@ _REF = "veth-2/tcp"
 CASES: tuple[Case, ...] = (
     Case("loopback", "tcp"),
     Case("veth-2", "tcp", reference=LOOPBACK),
-    Case("nm-2", "tcp", reference=_REF, row=1),
-    Case("nm-3", "tcp", reference=_REF, row=2),
+    Case("nm-2", "tcp", reference=_REF, target=1),
+    Case("nm-3", "tcp", reference=_REF, target=2),
     Case("mininet-3", "tcp", reference=_REF),
     Case("veth-16", "tcp", reference=_REF),
-    Case("nm-17", "tcp", reference="veth-16/tcp", row=3),
-    Case("nm-processes", "tcp", reference=_REF, row=4),
+    Case("nm-17", "tcp", reference="veth-16/tcp", target=3),
+    Case("nm-processes", "tcp", reference=_REF, target=4),
     Case("nm-processes-unix", "tcp", reference=_REF),
     Case("nm-processes-tcp", "tcp", reference=_REF),
-    Case("nm-docker", "tcp", reference=_REF, row=4),
+    Case("nm-docker", "tcp", reference=_REF, target=4),
     Case("nm-docker-tcp", "tcp", reference=_REF),
     # Without super-packets a relay takes more time than both ends, and needs what they leave of their CPUs.
-    Case("nm-plain", "tcp", reference=_REF, row=5, relays_anywhere=True),
+    Case("nm-plain", "tcp", reference=_REF, target=5, relays_anywhere=True),
     Case("bare-2", "tcp", reference=_REF),
     Case("bare-3", "tcp", reference=_REF),
     Case("bare-17", "tcp", reference="veth-16/tcp"),
@@ -166,14 +166,14 @@ CASES: tuple[Case, ...] = (
     Case("bare-shared", "tcp", reference=_REF),
     Case("bare-plain", "tcp", reference=_REF, relays_anywhere=True),
     Case("veth-2-free", "udp"),
-    Case("nm-2", "udp", reference="veth-2-free/udp", row=6),
+    Case("nm-2", "udp", reference="veth-2-free/udp", target=6),
     Case("bare-2", "udp", reference="veth-2-free/udp"),
     Case("veth-2-free", "rtt"),
     Case("mininet-3", "rtt"),
-    Case("nm-2", "rtt", row=9),
+    Case("nm-2", "rtt", target=9),
     Case("bare-2", "rtt"),
 )
-"""In the order of a round: a case stands close to its reference."""
+"""In the order of measurement in a round: each case close to its reference."""
 
 PROFILED = frozenset({"nm-2/tcp", "nm-17/tcp", "nm-2/udp"})
 """Cases whose relays are watched by perf, after all rounds, so that no figure pays for it."""

@@ -1,7 +1,7 @@
-"""Measure all cases round by round, so that each is compared with its reference of the same minute.
+"""Measure all cases round by round, so that each is compared with its reference of the same round.
 
 Paths are opened once and stay open for the whole run; idle ones cost nothing. A case that fails in one round
-has its reason there and is tried again in the next.
+is recorded there with the reason and measured again in the next.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from benchmarks.iperf import Placement, Timing
 from benchmarks.paths import Path
 from benchmarks.proc import thread_ids
 
-__all__ = ["Talk", "measure_round", "open_paths", "placed"]
+__all__ = ["Notify", "measure_round", "open_paths", "placed"]
 
-Talk = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def open_paths(
-    plans: Sequence[PathPlan], stack: contextlib.ExitStack, notify: Talk
+    plans: Sequence[PathPlan], stack: contextlib.ExitStack, notify: Notify
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Open every path that can be opened.
 
     Args:
         plans: What to open, in order.
         stack: Closes the paths again, in reverse.
-        notify: Told what is being opened.
+        notify: Called with a progress message for each path.
 
     Returns:
         The open paths by name, and for the others the reason why they are not runnable here.
@@ -55,7 +55,7 @@ def measure_round(
     paths: Mapping[str, Path],
     timing: Timing,
     placement: Placement | None,
-    notify: Talk,
+    notify: Notify,
 ) -> Round:
     """Take one sample of every case whose path is open."""
     samples: dict[str, Sample] = {}
@@ -77,7 +77,7 @@ def measure_round(
 
 @contextlib.contextmanager
 def placed(path: Path, placement: Placement | None) -> Iterator[None]:
-    """Keep the threads of a path's relays on their CPUs inside the block; None changes nothing."""
+    """Set the CPU affinity of the relays' threads inside the block; None leaves it unchanged."""
     before: dict[int, set[int]] = {}
     if placement is not None:
         for pid in path.relays():

@@ -1,1 +1,1 @@
-"""Other testbeds, measured side by side where they are available."""
+"""Other testbeds, measured for comparison where they are installed."""

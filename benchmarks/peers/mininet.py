@@ -1,11 +1,11 @@
 """Mininet as a peer: Debian's package, Linux bridges as switches.
 
-Its usual switch, Open vSwitch, needs a kernel module; the bridge is the one that runs everywhere. Mininet
-rewrites machine-wide settings when it starts, so callers surround it with `sysctls.preserved()`. Its own
-clean-up command ends processes by name and is not used: what a network started, the same process stops.
+Its default switch, Open vSwitch, needs a kernel module; Linux bridges run everywhere. Mininet changes
+machine-wide settings when it starts, so callers wrap it in `sysctls.preserved()`. Its clean-up command,
+`mn -c`, ends processes by name and is not used: the process that started a network also stops it.
 
-Its bridges stand in a throw-away namespace instead of the machine's own: a firewall there, such as Docker's,
-would drop what they forward.
+The bridges are created in a temporary namespace instead of the host's: firewall rules there, such as those of
+Docker, would drop forwarded packets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PROGRAM = FilePath(__file__).with_name("mininet_host.py")
 
 @dataclass(frozen=True, slots=True)
 class BootTimes:
-    """How long a network of so many hosts took to come up and to go away, in seconds."""
+    """Seconds that a network of `hosts` hosts took to start and to stop."""
 
     hosts: int
     up_seconds: float
@@ -39,10 +39,10 @@ class BootTimes:
 
 @contextlib.contextmanager
 def linear(switches: int) -> Iterator[Path]:
-    """Give the path from the first to the last host of a line of bridges.
+    """Yield the path from the first to the last host of a line of bridges.
 
     Raises:
-        NotRunnable: Mininet is not installed, or its network does not carry a ping here.
+        NotRunnable: Mininet is not installed, or a ping through its network fails.
     """
     with _network(switches, timeout=60) as (_, ready):
         first, last = ready["hosts"][0], ready["hosts"][-1]
@@ -50,20 +50,20 @@ def linear(switches: int) -> Iterator[Path]:
         try:
             run(sender.argv("ping", "-n", "-c", "1", "-W", "2", receiver.address), timeout=10)
         except CommandFailed as error:
-            raise NotRunnable(f"Mininet's network came up but carries nothing: {error}") from error
+            raise NotRunnable(f"Mininet's network started but does not forward packets: {error}") from error
         yield Path(f"mininet-{switches}", sender, receiver, hops=1)
 
 
 def boot(hosts: int, *, timeout: float) -> BootTimes:
-    """Start and stop a line of `hosts` bridges with a host each, and say how long both took.
+    """Start and stop a line of `hosts` bridges with a host each, and return how long both took.
 
     Raises:
         NotRunnable: Mininet is not installed.
         CommandFailed: It took longer than `timeout` seconds.
     """
     with _network(hosts, timeout=timeout) as (process, ready):
-        said = process.finish(timeout=timeout).stdout
-        stopped = json.loads(said.partition("stopped ")[2])
+        output = process.finish(timeout=timeout).stdout
+        stopped = json.loads(output.partition("stopped ")[2])
         return BootTimes(hosts, ready["up_seconds"], stopped["down_seconds"])
 
 
@@ -78,7 +78,7 @@ def _network(switches: int, *, timeout: float) -> Iterator[tuple[Background, dic
         try:
             yield process, ready
         finally:
-            # Closing its input asks it to take the network down; ending it would leave the bridges behind.
+            # It removes the network when its input is closed; a signal would leave the bridges behind.
             if process.popen.poll() is None:
                 with contextlib.suppress(CommandFailed):
                     process.finish(timeout=timeout)

@@ -1,6 +1,6 @@
-"""Start a Mininet network, say where its hosts are, and take it down when told.
+"""Start a Mininet network, print its hosts, and stop it when standard input is closed.
 
-Run by the system's Python, where Debian's `mininet` package lives; our own environment does not see it.
+Run by the system's Python, for which Debian installs `mininet`; the virtual environment does not have it.
 
     mininet_host.py linear N     a line of N switches (Linux bridges) with a host on each
 
@@ -17,13 +17,13 @@ from typing import Any
 
 
 def main(words: list[str]) -> int:
-    """Start, wait, stop; returns the exit code."""
+    """Start the network, wait for the end of input, stop it; return the exit code."""
     from mininet.log import setLogLevel
     from mininet.net import Mininet
     from mininet.nodelib import LinuxBridge
     from mininet.topo import LinearTopo
 
-    # Mininet talks on standard output while it works; only errors may come between our own lines.
+    # Mininet logs progress to standard output, where the caller expects JSON; log errors only.
     setLogLevel("error")
     begin = time.monotonic()
     net: Any = Mininet(topo=LinearTopo(k=int(words[1]), n=1), switch=LinuxBridge, controller=None)

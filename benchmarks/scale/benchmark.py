@@ -1,4 +1,4 @@
-"""Run the scale benchmark: labs of growing size, with Mininet beside them."""
+"""Run the scale benchmark: labs of growing size, and Mininet for comparison."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from benchmarks import machine, sysctls
 from benchmarks.errors import BenchmarkError
 from benchmarks.path_checks import Check
 from benchmarks.peers import mininet
-from benchmarks.program import Outcome, Talk
+from benchmarks.program import Notify, Outcome
 from benchmarks.scale.docker import against_idle_containers
-from benchmarks.scale.figures import Figure, row_results
+from benchmarks.scale.figures import Figure, target_results
 from benchmarks.scale.native import many_nodes, start_times
 from benchmarks.scale.receive import receive_cost
 
@@ -22,7 +22,7 @@ PARTS = ("native-100", "native-1000", "docker", "receive", "mininet")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run does.
+    """Settings of a run.
 
     Attributes:
         nodes: Size of the ring whose start is repeated.
@@ -45,11 +45,11 @@ class Settings:
 class _Part:
     name: str
     title: str
-    rows: tuple[int, ...]
+    targets: tuple[int, ...]
     measure: Callable[[], Iterator[Figure]]
 
 
-def run(settings: Settings, notify: Talk) -> Outcome:
+def run(settings: Settings, notify: Notify) -> Outcome:
     """Measure labs at scale, and leave the machine as it was."""
     described = machine.describe()
     checks: list[Check] = []
@@ -66,8 +66,8 @@ def run(settings: Settings, notify: Talk) -> Outcome:
             except BenchmarkError as error:
                 notify(f"  not runnable: {error}")
                 not_runnable[part.name] = str(error)
-                reasons.update(dict.fromkeys(part.rows, str(error)))
-    rows = row_results(figures, reasons)
+                reasons.update(dict.fromkeys(part.targets, str(error)))
+    targets = target_results(figures, reasons)
     record = {
         "benchmark": "scale",
         "schema": 1,
@@ -76,14 +76,14 @@ def run(settings: Settings, notify: Talk) -> Outcome:
         "sysctls_restored": {name: list(values) for name, values in kernel.changed.items()},
         "sysctls_not_restored": kernel.failed,
         "not_runnable": not_runnable,
-        "figures": [asdict(figure) for figure in figures],
+        "figures": [figure.as_json() for figure in figures],
         "checks": [asdict(check) for check in checks],
-        "rows": [asdict(row) for row in rows],
+        "rows": [result.as_json() for result in targets],
     }
-    return Outcome(record, rows, all(check.ok for check in checks))
+    return Outcome(record, targets, all(check.ok for check in checks))
 
 
-def _parts(settings: Settings, checks: list[Check], notify: Talk) -> list[_Part]:
+def _parts(settings: Settings, checks: list[Check], notify: Notify) -> list[_Part]:
     nodes, many, repeats = settings.nodes, settings.many, settings.repeats
     return [
         _Part(
@@ -109,7 +109,7 @@ def _parts(settings: Settings, checks: list[Check], notify: Talk) -> list[_Part]
     ]
 
 
-def _mininet(nodes: int, notify: Talk) -> Iterator[Figure]:
+def _mininet(nodes: int, notify: Notify) -> Iterator[Figure]:
     times = mininet.boot(nodes, timeout=300)
     notify(f"  up {times.up_seconds:.2f} s, down {times.down_seconds:.2f} s")
     how = "one run, Linux bridges, one process started, imports left out"

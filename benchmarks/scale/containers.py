@@ -1,6 +1,6 @@
 """Start idle containers in parallel: a lower bound for a node per container.
 
-They run the image of our own nodes with `sleep` instead of the agent, on a network of their own, so that the
+They run the image of nm nodes with `sleep` instead of the agent, on a separate network, so that the
 difference to `nm up` is the testbed and nothing else.
 """
 
@@ -50,7 +50,7 @@ def start_idle(count: int, image: str) -> float:
             list(pool.map(lambda name: _start(name, prefix, image), names))
         return time.monotonic() - begin
     finally:
-        with contextlib.suppress(Exception):  # whatever failed above is the better story
+        with contextlib.suppress(Exception):  # an error raised above is the one to report
             run(["docker", "rm", "--force", *names], timeout=_SECONDS, check=False)
         run(["docker", "network", "rm", prefix], timeout=_SECONDS, check=False)
 

@@ -1,4 +1,4 @@
-"""Row 14: a docker lab against as many idle containers, one after the other in the same minutes."""
+"""Target 14: a docker lab compared with as many idle containers, measured alternately."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks import labs
 from benchmarks.labs import topology
-from benchmarks.program import Talk
+from benchmarks.program import Notify
 from benchmarks.scale.containers import node_image, start_idle
 from benchmarks.scale.figures import Figure
 
@@ -15,10 +15,10 @@ __all__ = ["against_idle_containers"]
 
 _UP_SECONDS = 300.0
 _BUILD_SECONDS = 900.0
-_ROW_NODES = 20
+_TARGET_NODES = 20
 
 
-def against_idle_containers(nodes: int, repeats: int, notify: Talk) -> Iterator[Figure]:
+def against_idle_containers(nodes: int, repeats: int, notify: Notify) -> Iterator[Figure]:
     """Measure `nm up` of a docker ring and a parallel start of idle containers, interleaved.
 
     Raises:
@@ -42,6 +42,6 @@ def against_idle_containers(nodes: int, repeats: int, notify: Talk) -> Iterator[
     yield Figure(f"`nm down`, docker, ring of {nodes}", median(downs), "s", how, None, tuple(downs))
     title = f"`docker run` of {nodes} idle containers in parallel"
     yield Figure(title, median(idles), "s", how, None, tuple(idles))
-    row = 14 if nodes == _ROW_NODES else None
+    target = 14 if nodes == _TARGET_NODES else None
     paired = f"median of {repeats} paired ratios"
-    yield Figure("docker: `nm up` / idle containers", median(ratios), "ratio", paired, row, ratios)
+    yield Figure("docker: `nm up` / idle containers", median(ratios), "ratio", paired, target, ratios)

@@ -1,42 +1,54 @@
-"""The figures of a scale run, and their rows. Pure."""
+"""The figures of a scale run, and the grades of targets 10 to 16. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.targets import RowResult, judge
+from benchmarks.targets import TargetResult, grade_target
 
-__all__ = ["Figure", "row_results"]
+__all__ = ["Figure", "target_results"]
 
-_ROWS = range(10, 17)
+_NUMBERS = range(10, 17)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number with its unit and how it came about; `row` when it decides a row."""
+    """A measured value, its unit and how it was measured; `target` is the target it decides, if any."""
 
     title: str
     value: float
     unit: str
     detail: str = ""
-    row: int | None = None
+    target: int | None = None
     values: tuple[float, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the figure as records store it: there the target is called `row`."""
+        return {
+            "title": self.title,
+            "value": self.value,
+            "unit": self.unit,
+            "detail": self.detail,
+            "row": self.target,
+            "values": self.values,
+        }
 
-def row_results(figures: Sequence[Figure], reasons: Mapping[int, str]) -> list[RowResult]:
-    """Return rows 10 to 16: each from its figure, or with the reason why it has none.
+
+def target_results(figures: Sequence[Figure], reasons: Mapping[int, str]) -> list[TargetResult]:
+    """Grade targets 10 to 16: each from its figure, or with the reason why it has none.
 
     Args:
         figures: Everything that was measured.
-        reasons: Why a row could not be measured, by row.
+        reasons: Why a target could not be measured, by number of the target.
     """
-    by_row = {figure.row: figure for figure in figures if figure.row is not None}
+    by_target = {figure.target: figure for figure in figures if figure.target is not None}
     results = []
-    for row in _ROWS:
-        figure = by_row.get(row)
+    for number in _NUMBERS:
+        figure = by_target.get(number)
         if figure is None:
-            results.append(judge(row, None, note=reasons.get(row, "left out of this run")))
+            results.append(grade_target(number, None, note=reasons.get(number, "left out of this run")))
         else:
-            results.append(judge(row, figure.value, basis=figure.detail))
+            results.append(grade_target(number, figure.value, basis=figure.detail))
     return results

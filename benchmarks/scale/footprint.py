@@ -1,9 +1,9 @@
 """Measure the memory and CPU time of an idle lab.
 
 Kernel memory is what slabs, stacks, page tables, per-CPU data and vmalloc grew by; user memory is the PSS of
-the host process that carries the nodes. What controller and database take is listed apart, because it belongs
-to a lab and hardly grows with it. The kernel frees namespaces in the background for seconds after they are
-gone, so every reading waits until the figures stand still.
+the host process that carries the nodes. Memory of controller and database is listed separately, because it
+hardly grows with the number of nodes. The kernel frees namespaces in the background for seconds after they
+are gone, so every reading waits until the values are stable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INTERVAL = 0.5
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
-    """One look at the machine's memory, in bytes."""
+    """One reading of the machine's memory, in bytes."""
 
     available: int
     kernel: int
@@ -58,7 +58,7 @@ def read_settled(
     read: Callable[[], dict[str, int]] = proc.memory,
     sleep: Callable[[float], None] = time.sleep,
 ) -> MemoryReading:
-    """Read memory once kernel memory stands still, or at the latest after `limit` seconds."""
+    """Read memory once kernel memory is stable, or at the latest after `limit` seconds."""
     history: list[int] = []
     waited = 0.0
     while True:
@@ -84,7 +84,7 @@ def footprint(
 def idle_cpu(
     parts: Mapping[str, Sequence[int]], seconds: float, *, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, float]:
-    """Return the CPU time that each part uses while nothing happens, in percent of a core."""
+    """Return the CPU time that each part uses while the lab is idle, in percent of a core."""
     begin = time.monotonic()
     first = {part: proc.process_cpu_seconds(pids) for part, pids in parts.items()}
     sleep(seconds)

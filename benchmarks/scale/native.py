@@ -1,4 +1,4 @@
-"""Rows 10 to 13 and 15: start, idle and stop a native lab of many nodes."""
+"""Targets 10 to 13 and 15: start, idle and stop a native lab of many nodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.labs import RunningLab, topology
 from benchmarks.path_checks import Check
 from benchmarks.proc import process_cpu_seconds
-from benchmarks.program import Talk
+from benchmarks.program import Notify
 from benchmarks.scale.figures import Figure
 from benchmarks.scale.footprint import Footprint, footprint, idle_cpu, read_settled
 
@@ -21,7 +21,7 @@ _FREE_SECONDS = 90.0
 _MOST_HOPS = 60
 
 
-def start_times(nodes: int, repeats: int, checks: list[Check], notify: Talk) -> Iterator[Figure]:
+def start_times(nodes: int, repeats: int, checks: list[Check], notify: Notify) -> Iterator[Figure]:
     """Measure `nm up` and `nm down` of a ring, several times."""
     ups: list[float] = []
     downs: list[float] = []
@@ -32,12 +32,12 @@ def start_times(nodes: int, repeats: int, checks: list[Check], notify: Talk) -> 
             downs.append(running.down())
         notify(f"  ring of {nodes}: up {ups[-1]:.2f} s, down {downs[-1]:.2f} s")
     how = f"median of {repeats}, program start to end"
-    row = 11 if nodes == 100 else None
-    yield Figure(f"`nm up`, native, ring of {nodes}", median(ups), "s", how, row, tuple(ups))
+    target = 11 if nodes == 100 else None
+    yield Figure(f"`nm up`, native, ring of {nodes}", median(ups), "s", how, target, tuple(ups))
     yield Figure(f"`nm down`, native, ring of {nodes}", median(downs), "s", how, None, tuple(downs))
 
 
-def many_nodes(nodes: int, idle_seconds: float, checks: list[Check], notify: Talk) -> Iterator[Figure]:
+def many_nodes(nodes: int, idle_seconds: float, checks: list[Check], notify: Notify) -> Iterator[Figure]:
     """Measure one large ring: start, memory, idle CPU, stop, and when the kernel has freed everything."""
     before = read_settled(limit=_FREE_SECONDS)
     with labs.lab(topology("ring", n_nodes=nodes), timeout=_UP_SECONDS) as running:
@@ -60,14 +60,14 @@ def many_nodes(nodes: int, idle_seconds: float, checks: list[Check], notify: Tal
     how = f"over {idle_seconds:g} s, in percent: {parts}"
     yield Figure(f"idle CPU, {nodes:,} nodes", sum(cpu.values()), "% of a core", how, 15 if large else None)
     left = (before.available - after.available) / 1e6
-    waited = f"kernel memory stood still {after.waited_seconds:.0f} s after `nm down`"
+    waited = f"kernel memory was stable {after.waited_seconds:.0f} s after `nm down`"
     yield Figure(f"memory not returned after {nodes:,} nodes", left, "MB", waited)
 
 
 def ping_targets(nodes: int) -> list[int]:
     """Return the nodes of a ring to ping from node 1: next to it, far, and farthest, both ways around.
 
-    A reply starts with the kernel's usual 64 hops to live, so in a large ring the farthest is not the
+    A reply starts with the kernel's default TTL of 64, so in a large ring the farthest is not the
     opposite node.
     """
     far = min(_MOST_HOPS, nodes // 2)

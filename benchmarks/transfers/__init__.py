@@ -1,6 +1,6 @@
 """Lossless transfers in which a node is killed and restarted: `python -m benchmarks.transfers`.
 
-draw      what is transferred, who is killed, and when: all from one seed
+draw      transfers, victims and moments of the kills, from one seed
 program   the program of one node: it sends and receives, and writes what it received to the disk
-labs      one lab through one transfer after the other, and what has to hold of each
+labs      carries out the cases in one lab and checks the results
 """

@@ -1,6 +1,6 @@
 """The command: `python -m benchmarks.transfers --transfers 500 --seed 7`.
 
-Exit code 0 when everything held, 1 when something did not, 130 when interrupted.
+Exit code 0 when there were no faults, 1 when there were, 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ def parse(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.transfers",
-        description="Kill senders, receivers and relays of transfers; see that nothing lies or hangs.",
+        description="Kill senders, receivers and relays of transfers; check results and time limits.",
     )
-    parser.add_argument("--transfers", type=int, default=500, help="how many at least (default: 500)")
-    program.add_series_options(parser, "transfers", "make it the record that the documentation shows")
+    parser.add_argument("--transfers", type=int, default=500, help="least number of transfers (default: 500)")
+    program.add_series_options(
+        parser, "transfers", "make this the series that docs/reference/benchmarks.md shows"
+    )
     return parser.parse_args(words)
 
 
@@ -39,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
     outcomes: list[Outcome] = []
     code = 0
     with tempfile.TemporaryDirectory(prefix="nm-transfers-") as folder:
-        Path(folder).chmod(0o755)  # the database's user walks through it
+        Path(folder).chmod(0o755)  # the database's user needs access
         transfers = Transfers(given.home or Path(folder) / "home", Path(folder) / "files", given.lab)
         try:
             for case in draw(given.transfers, given.seed):
@@ -47,7 +49,7 @@ def main(words: list[str] | None = None) -> int:
                     break
                 if not only or case.number in only:
                     outcomes.append(transfers.run(case))
-                    _say(outcomes[-1])
+                    _print_outcome(outcomes[-1])
         except KeyboardInterrupt:
             code = 130
         finally:
@@ -70,8 +72,8 @@ def main(words: list[str] | None = None) -> int:
     return code or int(faults > 0)
 
 
-def _say(outcome: Outcome) -> None:
-    counts = f"{outcome.verified} verified, {outcome.named} named, {outcome.unproven} unproven"
+def _print_outcome(outcome: Outcome) -> None:
+    counts = f"{outcome.verified} verified, {outcome.named} failed with a reason, {outcome.unproven} unproven"
     print(f"{outcome.case} → {counts}", file=sys.stderr, flush=True)
     for fault in outcome.faults:
         print(f"    FAULT {fault}", file=sys.stderr, flush=True)

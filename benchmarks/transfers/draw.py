@@ -20,7 +20,7 @@ class Transfer:
     """One transfer.
 
     Attributes:
-        name: Differs from every other's.
+        name: Unique name.
         source: The sending node.
         receivers: The receiving nodes.
         group: Whether it goes to a group or to the address of its only receiver.
@@ -43,11 +43,11 @@ class Case:
     Attributes:
         number: Its place in the series, from 1.
         kind: One of `KINDS`.
-        victim: Who of the first transfer is killed; a relay lies between its ends.
+        victim: Which node of the first transfer is killed; a relay is between sender and receiver.
         node: The node that is killed.
         moment: When, in seconds after the transfers began.
-        pause: Seconds until the node comes back.
-        transfers: Those that the kill may hit.
+        pause: Seconds until the node is restarted.
+        transfers: Transfers in progress at the kill.
     """
 
     number: int
@@ -59,12 +59,12 @@ class Case:
     transfers: tuple[Transfer, ...]
 
     def __str__(self) -> str:
-        when = f"at {self.moment:.2f} s, back after {self.pause:.2f} s"
+        when = f"at {self.moment:.2f} s, restarted after {self.pause:.2f} s"
         return f"{self.number} {self.kind}: {self.victim} {self.node} {when}"
 
 
 def draw(cases: int, seed: int) -> list[Case]:
-    """Draw a series in which every kind meets every victim about equally often, in random order."""
+    """Draw a series in which every victim is killed in every kind about equally often, in random order."""
     chance = random.Random(seed)
     pairs = list(product(KINDS, VICTIMS))
     order: list[tuple[str, str]] = []

@@ -1,11 +1,10 @@
-"""Run one case after the other against one lab.
+"""Carry out cases, one at a time, in one lab.
 
-    groups are made → receivers and senders begin → the kill → every side ends within its limit
-        → the node comes back → the same transfers again, which have to be complete
+    groups are created → receivers and senders start → SIGKILL to a node → every side ends within its limit
+        → the node is restarted → the same transfers again, which must be complete
 
-A fault is whatever a sender calls complete and is not on that receiver's disk with the right SHA-256, what
-a receiver calls complete and is not what was sent, whatever hangs beyond its limit, and an end without a
-reason.
+A fault is a receiver that the sender or the receiver itself reports as complete although the file on its disk
+has another SHA-256, a transfer that exceeds its limit, or one that ends without a reason.
 """
 
 from __future__ import annotations
@@ -38,29 +37,29 @@ defaults:
 """
 
 LIMIT_S = 30.0
-"""Past this a transfer hangs: the protocol's limits are 4 s of grace, and four times 4 s of no progress."""
+"""After this a transfer counts as hung: the protocol ends it after 4 s of grace or 16 s without progress."""
 
 STEP_S = 45.0
-"""Past this a step of a program hangs."""
+"""After this a request to a program counts as hung."""
 
-LAST_WORD_S = 1.0
-"""So long after a receiver was killed its last word may still be on the way to the sender."""
+REPORT_DELAY_S = 1.0
+"""Time for which the last report of a killed receiver may still be in flight to the sender."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a case ended.
+    """Result of a case.
 
     Attributes:
         case: The case.
-        transfers: How many transfers began, those after the kill included.
+        transfers: Number of transfers started, those after the kill included.
         verified: Receivers that a sender called complete and whose disk has the right bytes.
         named: Receivers that did not complete, each with its reason.
         unproven: Receivers that were complete when they were killed, before their program had written the
             file.
-        faults: What did not hold.
+        faults: Checks that failed.
     """
 
     case: Case
@@ -71,7 +70,7 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the outcome as it is kept."""
+        """Return the outcome as records store it."""
         return {
             "case": str(self.case),
             "kind": self.case.kind,
@@ -85,7 +84,7 @@ class Outcome:
 
 
 class ExternalNode:
-    """A node's program, in its present life."""
+    """The running program of a node."""
 
     def __init__(self, settings: Path, folder: Path) -> None:
         self._process = subprocess.Popen(
@@ -102,8 +101,8 @@ class ExternalNode:
         threading.Thread(target=self._read, daemon=True).start()
         self.killed_at: float | None = None
 
-    def order(self, do: str, **words: Any) -> str:
-        """Give an order; return the id by which it is answered."""
+    def request(self, do: str, **words: Any) -> str:
+        """Send a request; return the id of its answer."""
         self._count += 1
         number = f"{do} {self._count}"
         assert self._process.stdin is not None
@@ -115,10 +114,10 @@ class ExternalNode:
         return number
 
     def answer(self, number: str, limit_s: float = STEP_S) -> dict[str, Any] | None:
-        """Wait for an answer; None when the program was killed before it gave it.
+        """Wait for an answer; None when the program was killed before.
 
         Raises:
-            TimeoutError: Nothing was said within the limit.
+            TimeoutError: There was no answer within the limit.
         """
         try:
             return self._queue(number).get(timeout=limit_s)
@@ -126,11 +125,11 @@ class ExternalNode:
             raise TimeoutError(f"{number} was not answered within {limit_s:g} s") from None
 
     def ask(self, do: str, **words: Any) -> dict[str, Any] | None:
-        """Give an order and wait for its answer."""
-        return self.answer(self.order(do, **words))
+        """Send a request and wait for its answer."""
+        return self.answer(self.request(do, **words))
 
     def kill(self) -> None:
-        """End it without warning."""
+        """Kill it with SIGKILL."""
         self.killed_at = time.monotonic()
         self._process.kill()
         self._process.wait()
@@ -158,7 +157,7 @@ class ExternalNode:
 
 @dataclass(slots=True)
 class _Running:
-    """A transfer that has begun: where its sides are asked for their answers."""
+    """A started transfer: program and request id of each side."""
 
     transfer: Transfer
     sender: tuple[ExternalNode, str] | None = None
@@ -166,10 +165,10 @@ class _Running:
 
 
 class Transfers:
-    """Runs cases against one lab.
+    """Carries out cases in one lab.
 
     Args:
-        home: The home of the lab.
+        home: NM_HOME of the lab.
         folder: For the files that receivers write.
         name: The lab's name.
     """
@@ -179,13 +178,13 @@ class Transfers:
         self._folder = folder
         topology = folder / "ring.yaml"
         topology.write_text(TOPOLOGY)
-        everybody = list(range(1, NODES + 1))
-        self._lab = Lab.up(topology, name=name, backend="native", external=everybody, home=Home(home))
-        self._settings = {node: self._lab.node(node).config for node in everybody}
+        all_nodes = list(range(1, NODES + 1))
+        self._lab = Lab.up(topology, name=name, backend="native", external=all_nodes, home=Home(home))
+        self._settings = {node: self._lab.node(node).config for node in all_nodes}
         self._external_nodes: dict[int, ExternalNode] = {}
-        for node in everybody:
+        for node in all_nodes:
             self._external_nodes[node] = ExternalNode(self._settings[node], folder)
-        for node in everybody:
+        for node in all_nodes:
             answer = self._external_nodes[node].answer("ready")
             assert answer is not None and answer["ready"], f"node {node} is not ready"
 
@@ -216,12 +215,12 @@ class Transfers:
         victim = self._external_nodes[case.node]
         victim.kill()
         time.sleep(case.pause)
-        self._come_back(case.node)
+        self._restart(case.node)
         for each, _ in running:
             self._check(each, outcome)
-        # What still waits for a sender that is no more must not take what comes now.
+        # Sessions that still wait for a killed sender must not receive the transfers that follow.
         for node, external in self._external_nodes.items():
-            assert external.ask("end") is not None, f"node {node} has died"
+            assert external.ask("end") is not None, f"the program of node {node} has ended"
         for transfer in case.transfers:
             again = replace(transfer, name=f"{transfer.name}.again")
             outcome.transfers += 1
@@ -230,7 +229,7 @@ class Transfers:
             before = (outcome.named, outcome.unproven)
             self._check(each, outcome)
             if (outcome.named, outcome.unproven) != before:
-                outcome.faults.append(f"{again.name} is not complete though every node is back")
+                outcome.faults.append(f"{again.name} is not complete although every node runs again")
 
     def _prepare(self, transfer: Transfer) -> tuple[_Running, tuple[int, str]]:
         running = _Running(transfer)
@@ -248,7 +247,7 @@ class Transfers:
         return running, (group, address)
 
     def _begin(self, running: _Running, where: tuple[int, str]) -> None:
-        """Start every side; the first side's calls are made when the other side's are given."""
+        """Start both sides; the second one starts after the first one's calls were made."""
         transfer = running.transfer
         words = {
             "name": transfer.name,
@@ -260,21 +259,21 @@ class Transfers:
 
         def send() -> None:
             external = self._external_nodes[transfer.source]
-            number = external.order("send", receivers=transfer.receivers, **words)
+            number = external.request("send", receivers=transfer.receivers, **words)
             running.sender = (external, number)
-            external.answer(f"{number} begun")
+            external.answer(f"{number} started")
 
         def receive() -> None:
             for node in transfer.receivers:
                 external = self._external_nodes[node]
-                number = external.order("receive", source=transfer.source, **words)
+                number = external.request("receive", source=transfer.source, **words)
                 running.receivers[node] = (external, number)
-                external.answer(f"{number} begun")
+                external.answer(f"{number} started")
 
         for begin in (receive, send) if transfer.receiver_first else (send, receive):
             begin()
 
-    def _come_back(self, node: int) -> None:
+    def _restart(self, node: int) -> None:
         self._external_nodes[node] = ExternalNode(self._settings[node], self._folder)
         answer = self._external_nodes[node].answer("ready")
         assert answer is not None and answer["ready"], f"node {node} is not ready again"
@@ -283,25 +282,25 @@ class Transfers:
         transfer = running.transfer
         wanted = hashlib.sha256(payload(transfer.name, transfer.size)).digest()
         assert running.sender is not None
-        said = running.sender[0].answer(running.sender[1])
+        result = running.sender[0].answer(running.sender[1])
         written = {}
         for node, (external, number) in running.receivers.items():
             answer = None
-            if said is not None or external.killed_at is not None:
+            if result is not None or external.killed_at is not None:
                 answer = external.answer(number)
             file = self._folder / f"{transfer.name}.{node}"
             written[node] = file.exists() and hashlib.sha256(file.read_bytes()).digest() == wanted
             if answer is not None and answer.get("complete") and not written[node]:
                 outcome.faults.append(f"{transfer.name}: node {node} is complete with other bytes")
-            silent = answer is not None and not answer.get("complete") and not answer.get("reason")
-            if silent and (answer is None or answer.get("state") != "waiting"):
+            unexplained = answer is not None and not answer.get("complete") and not answer.get("reason")
+            if unexplained and (answer is None or answer.get("state") != "waiting"):
                 outcome.faults.append(f"{transfer.name}: node {node} ends without a reason: {answer}")
-        if said is None:
-            return  # the sender was killed: it says nothing
-        if "error" in said or said["state"] in ("waiting", "active"):
-            outcome.faults.append(f"{transfer.name}: the sender hangs: {said}")
+        if result is None:
+            return  # the sender was killed and has no result
+        if "error" in result or result["state"] in ("waiting", "active"):
+            outcome.faults.append(f"{transfer.name}: the sender hangs: {result}")
             return
-        for word, (state, reason) in said["peers"].items():
+        for word, (state, reason) in result["peers"].items():
             node = int(word)
             killed_at = running.receivers[node][0].killed_at
             if state != "complete":
@@ -310,7 +309,7 @@ class Transfers:
                     outcome.faults.append(f"{transfer.name}: no reason for node {node}, {state}")
             elif written[node]:
                 outcome.verified += 1
-            elif killed_at is not None and said["at"] < killed_at + LAST_WORD_S:
+            elif killed_at is not None and result["at"] < killed_at + REPORT_DELAY_S:
                 outcome.unproven += 1
             else:
                 outcome.faults.append(f"{transfer.name}: FALSE: node {node} is called complete")

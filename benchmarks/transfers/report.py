@@ -11,10 +11,11 @@ __all__ = ["sections"]
 
 _INTRO = """\
 Transfers in a ring of 6 nodes with a process each: to one address, to a group, and several at once. A
-sender, a receiver or a relay is killed with SIGKILL at a random moment and brought back; every draw comes
-from seed {seed}. *Verified* counts receivers that either side called complete, each compared with the digest
-of the file on the receiver's disk. *Named* counts those whose end said why they have not got everything. A
-fault is a receiver that was called complete and was not, or one that did not end within its limit.
+sender, a receiver or a relay is killed with SIGKILL at a random moment and restarted; all draws come from
+seed {seed}. *Verified* counts receivers that sender or receiver reported as complete and whose file on disk
+has the right digest. *Failed with a reason* counts receivers that did not complete and whose result says why.
+*Unproven* counts receivers that were complete when they were killed, before the file was written. A fault is
+a receiver that was reported as complete and was not, or a transfer that did not end within its limit.
 """
 
 Record = Mapping[str, Any]
@@ -22,7 +23,7 @@ Case = Mapping[str, Any]
 
 
 def sections(record: Record) -> list[str]:
-    """Return a series as the parts of a page."""
+    """Return a series as sections of a page."""
     cases: Sequence[Case] = record["cases"]
     pairs = sorted({(case["kind"], case["victim"]) for case in cases})
     lines = [
@@ -30,9 +31,18 @@ def sections(record: Record) -> list[str]:
         for kind, victim in pairs
     ]
     lines.append(_line("all", "", cases))
-    header = ("Transfers", "Killed", "Kills", "Transfers", "verified", "named", "unproven", "faults")
+    header = (
+        "Transfers",
+        "Killed",
+        "Kills",
+        "Transfers",
+        "verified",
+        "failed with a reason",
+        "unproven",
+        "faults",
+    )
     parts = [
-        "### How the transfers ended\n",
+        "### Results of the transfers\n",
         _INTRO.format(seed=record["seed"]),
         table(header, lines, right=frozenset(range(2, len(header)))),
     ]

@@ -24,7 +24,7 @@ def test_symbols_add_up_by_kind_largest_first() -> None:
     found = costs.sort_costs(costs.parse_report(_REPORT))
     assert [(cost.kind, round(cost.share, 3)) for cost in found] == [
         ("copying from a packet's buffer into the device", 0.25),
-        (costs.OURS, 0.11),
+        (costs.USER_SPACE, 0.11),
         ("copying from the device into a packet's buffer", 0.105),
         ("task switches and wake-ups", 0.08),
         ("the rest of the kernel", 0.015),
@@ -43,7 +43,5 @@ def test_the_three_largest_are_named_and_a_missing_profile_says_why() -> None:
         for cost in costs.sort_costs(costs.parse_report(_REPORT))
     ]
     text = report._costs_text({"nm-2/tcp": {"costs": found}, "nm-2/udp": {"reason": "perf is not installed"}})
-    assert (
-        "the three largest: copying from a packet's buffer into the device (25%), our own code (11%)" in text
-    )
+    assert "the three largest: copying from a packet's buffer into the device (25%), user space (11%)" in text
     assert "`nm-2/udp`: not profiled: perf is not installed." in text

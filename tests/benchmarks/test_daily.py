@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,18 @@ from benchmarks import report
 from benchmarks.daily.__main__ import main
 from benchmarks.daily.benchmark import PARTS, Settings, _parts
 from benchmarks.daily.fidelity import delay_error_ms, rate_error_percent
-from benchmarks.daily.goals import GOALS, binomial_interval, judge_all
+from benchmarks.daily.limits import LIMITS, binomial_interval, compare_all
 
 
-def test_every_goal_is_measured_by_exactly_one_part(tmp_path: Path) -> None:
+def test_every_limit_is_measured_by_exactly_one_part(tmp_path: Path) -> None:
     parts = _parts(Settings(), tmp_path / "payload.bin")
     keys = [key for measured, _ in parts.values() for key in measured]
-    assert sorted(keys) == sorted(goal.key for goal in GOALS)
+    assert sorted(keys) == sorted(limit.key for limit in LIMITS)
     assert tuple(parts) == PARTS
 
 
 def test_a_value_on_the_limit_keeps_it() -> None:
-    results = {r.goal.key: r for r in judge_all({"help": (0.3, ""), "sync-native": (249.9, "")}, {})}
+    results = {r.limit.key: r for r in compare_all({"help": (0.3, ""), "sync-native": (249.9, "")}, {})}
     assert results["help"].ok is True
     assert results["sync-native"].ok is False
     assert results["wire"].ok is None and results["wire"].detail == "left out of this run"
@@ -46,8 +45,8 @@ def test_an_unknown_part_is_wrong_usage() -> None:
 
 
 def test_limits_are_shown_with_their_direction() -> None:
-    results = judge_all({"sync-native": (300.0, "3 reports")}, {"help": "not installed"})
-    shown = report._goals_table({"goals": [asdict(result) for result in results]})
+    results = compare_all({"sync-native": (300.0, "3 reports")}, {"help": "not installed"})
+    shown = report._limits_table({"goals": [result.as_json() for result in results]})
     line = next(line for line in shown.splitlines() if "to 3 receivers, native" in line)
     assert "≥ 250 MB/s" in line and "300 MB/s" in line and "kept" in line
     assert "not installed" in shown

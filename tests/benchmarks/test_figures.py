@@ -1,4 +1,4 @@
-"""The arithmetic behind every published figure."""
+"""Test the arithmetic of the published figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.figures import (
 )
 
 
-def test_a_round_whose_loopback_fell_below_seventy_percent_of_the_best_is_thrown_away() -> None:
+def test_a_round_whose_loopback_fell_below_seventy_percent_of_the_best_is_discarded() -> None:
     rounds = [_round(1, loopback=40.0), _round(2, loopback=27.9), _round(3, loopback=28.0)]
     kept, dropped = discard_slow_rounds(rounds, loopback="loopback")
     assert [entry.number for entry in kept] == [1, 3]
@@ -24,7 +24,7 @@ def test_a_round_whose_loopback_fell_below_seventy_percent_of_the_best_is_thrown
     assert "70%" in dropped[0].reason and "27.9 Gb/s" in dropped[0].reason
 
 
-def test_pinned_and_unpinned_rounds_are_judged_apart() -> None:
+def test_pinned_and_unpinned_rounds_are_compared_separately() -> None:
     rounds = [_round(1, loopback=40.0), _round(2, pinned=False, loopback=20.0)]
     kept, dropped = discard_slow_rounds(rounds, loopback="loopback")
     assert len(kept) == 2 and not dropped

@@ -13,7 +13,13 @@ from benchmarks.iperf import parse_ping, parse_tcp, parse_udp
 from benchmarks.machine import parse_kernel_config
 from benchmarks.namespaces import chain_commands
 from benchmarks.path_checks import counters_agree, parse_traceroute
-from benchmarks.proc import descendants, kernel_bytes, labelled, parse_busy_ticks, parse_meminfo
+from benchmarks.proc import (
+    descendants,
+    kernel_bytes,
+    parse_busy_ticks,
+    parse_meminfo,
+    processes_with_environment,
+)
 
 
 def test_a_tcp_result_counts_cpu_time_over_all_bits_with_the_warm_up() -> None:
@@ -108,7 +114,7 @@ def test_processes_are_found_by_label_and_by_descent() -> None:
     words = ["sh", "-c", "env -i sleep 60 & echo $!; wait"]
     with Background(words, env={**os.environ, "NMBENCH_LABEL": label}) as process:
         child = int(process.wait_for_line("", timeout=5))
-        assert process.popen.pid in labelled("NMBENCH_LABEL", label)
+        assert process.popen.pid in processes_with_environment("NMBENCH_LABEL", label)
         assert descendants(process.popen.pid) == [child]
         assert child in descendants(os.getpid())
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks import report
-from benchmarks.chaos import healing
+from benchmarks.chaos import recovery
 from benchmarks.chaos.report import REPAIRED
-from benchmarks.targets import judge
+from benchmarks.targets import grade_target
 from benchmarks.transfers import report as transfers
 
 
@@ -62,7 +62,7 @@ def test_discarded_rounds_are_listed() -> None:
     assert "Round 2 does not count: loopback at 40%." in report.text(_record())
 
 
-def test_the_page_holds_each_row_once() -> None:
+def test_the_page_holds_each_target_once() -> None:
     shown = report.page({"dataplane": _record()})
     assert shown.startswith("# Benchmarks\n")
     assert shown.count("TUN to TUN, 1 stream") == 1
@@ -116,14 +116,8 @@ def _record() -> dict[str, Any]:
         "discarded": [{"number": 2, "reason": "loopback at 40%"}],
         "checks": [{"path": "nm-2", "name": "no kernel short cut", "ok": True, "detail": "by utun"}],
         "rows": [
-            {
-                "row": result.row,
-                "reached": result.reached,
-                "grade": result.grade,
-                "basis": result.basis,
-                "note": result.note,
-            }
-            for result in (judge(1, 0.9, basis="nm-2"), judge(7, None, note="later"))
+            result.as_json()
+            for result in (grade_target(1, 0.9, basis="nm-2"), grade_target(7, None, note="later"))
         ],
     }
 
@@ -136,7 +130,7 @@ def test_a_series_of_kills_says_how_each_ended_and_what_came_too_late() -> None:
     assert "|run|nm|1|0|0|0|0|1|0|0|" in lines
     assert "|all||2|0|1|0|0|1|0|0|" in lines
     assert "- 2 run/pingall nm at 0.50, then up: ended without a name" in shown
-    assert "How the kills ended" in report.page({"chaos": _series()})
+    assert "Results of the kills" in report.page({"chaos": _series()})
 
 
 def _series() -> dict[str, Any]:
@@ -180,8 +174,8 @@ def test_a_series_of_kills_that_nobody_repairs_says_what_came_back_and_what_was_
         "left": ["left: process 7"],
         "kills": [
             kill(1, "idle", 1.0, ""),
-            kill(2, "idle", None, "", "not ready by itself within 30 s"),
-            kill(3, "run", 2.0, "failed by name"),
+            kill(2, "idle", None, "", "not recovered within 30 s"),
+            kill(3, "run", 2.0, "failed with a reason"),
             kill(4, "run", 3.0, "went on", "lost: 2 rows of finished runs"),
         ],
     }
@@ -191,13 +185,13 @@ def test_a_series_of_kills_that_nobody_repairs_says_what_came_back_and_what_was_
     assert "|run|host|2|1|0|1|2.5|3.0|1|1|" in lines
     assert "|all||4|2|1|1|2.0|3.0|1|1|" in lines
     assert "- 4 run host at 0.50: lost: 2 rows of finished runs" in shown and "process 7" in shown
-    assert report.page({"healing-native": record, "chaos": _series()}).count("How the kills ended") == 2
+    assert report.page({"healing-native": record, "chaos": _series()}).count("Recovery after SIGKILL") == 1
 
 
 def test_a_drawn_series_meets_every_part_in_both_phases() -> None:
-    strikes = list(healing.draw(16, 7, ("controller", "host")))
-    assert strikes == list(healing.draw(16, 7, ("controller", "host"))), "all comes from the seed"
-    counted = Counter((strike.phase, strike.victim) for strike in strikes)
+    kills = list(recovery.draw(16, 7, ("controller", "host")))
+    assert kills == list(recovery.draw(16, 7, ("controller", "host"))), "all comes from the seed"
+    counted = Counter((kill.phase, kill.victim) for kill in kills)
     assert set(counted.values()) == {4} and len(counted) == 4
 
 

@@ -6,24 +6,24 @@ import pytest
 
 from benchmarks.labs import topology
 from benchmarks.scale.__main__ import main
-from benchmarks.scale.figures import Figure, row_results
+from benchmarks.scale.figures import Figure, target_results
 from benchmarks.scale.footprint import Footprint, MemoryReading, footprint, idle_cpu, read_settled
 from benchmarks.scale.native import ping_targets
 
 _MB = 1_000_000
 
 
-def test_a_row_comes_from_the_figure_that_names_it() -> None:
+def test_a_target_is_graded_by_the_figure_that_names_it() -> None:
     figures = [Figure("up", 1.5, "s", "median of 3", 11), Figure("down", 0.2, "s")]
-    rows = {result.row: result for result in row_results(figures, {})}
-    assert sorted(rows) == [10, 11, 12, 13, 14, 15, 16]
-    assert (rows[11].reached, rows[11].grade, rows[11].basis) == (1.5, "target", "median of 3")
+    results = {result.number: result for result in target_results(figures, {})}
+    assert sorted(results) == [10, 11, 12, 13, 14, 15, 16]
+    assert (results[11].reached, results[11].grade, results[11].basis) == (1.5, "target", "median of 3")
 
 
-def test_a_row_without_a_figure_keeps_its_reason() -> None:
-    rows = {result.row: result for result in row_results([], {14: "no Docker engine answers"})}
-    assert (rows[14].reached, rows[14].note) == (None, "no Docker engine answers")
-    assert rows[12].note == "left out of this run"
+def test_a_target_without_a_figure_keeps_its_reason() -> None:
+    results = {result.number: result for result in target_results([], {14: "no Docker engine answers"})}
+    assert (results[14].reached, results[14].note) == (None, "no Docker engine answers")
+    assert results[12].note == "left out of this run"
 
 
 def test_memory_per_node_is_the_kernels_and_the_hosts_share() -> None:

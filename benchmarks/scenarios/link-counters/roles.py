@@ -1,4 +1,4 @@
-"""Report the counters of a node's links, a row for each neighbour."""
+"""Report the counters of a node's links, one row per neighbour."""
 
 from __future__ import annotations
 

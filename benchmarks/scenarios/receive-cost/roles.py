@@ -1,4 +1,4 @@
-"""Time `recv_batch` on full queues only: a batch that had to wait would measure the sender."""
+"""Time `recv_batch` on full queues only: a batch that had to wait would include the time of the sender."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def _measure(incoming: Any, count: int, bare: list[float], viewed: list[float]) 
         bare.append((taken - start) / count * 1e6)
         viewed.append((seen - start) / count * 1e6)
         return
-    missing = count - len(batch)  # the rest was still on its way: leave nothing for the next round
+    missing = count - len(batch)  # drain late messages, so that the next round starts with an empty queue
     while missing > 0 and (rest := incoming.recv_batch(missing, timeout_ms=_TIMEOUT_MS)):
         missing -= len(rest)

@@ -1,11 +1,11 @@
-"""Kill one part of a lab after the other, and check that it is restarted with its state.
+"""Kill one part of a lab at a time, and check that the lab recovers by itself.
 
-    a link is set anew → (a run starts) → the kill → `nm status` until ready, and the part is another process
-        → the run ends: it goes on, or fails by name where the process of a role died
-        → links, groups, finished runs and their rows are as before; every node reaches every other
+    a link's delay is changed → (a run starts) → SIGKILL → poll `nm status` until the lab is ready again
+        → the run ends: it continued, or failed with a reason where a process with roles was killed
+        → compare links, groups and rows of finished runs with those before; ping between all nodes
 
-No command repairs anything. A kill is lost when the lab is not ready in time, or when anything of this does
-not hold; the lab is then taken down and made anew, and the series goes on.
+No command repairs the lab. A kill has a fault when the lab is not ready in time or one of these checks fails;
+the lab is then taken down and started again, and the series continues.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab import AsyncLab, Lab
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 
-__all__ = ["LIMIT_S", "PHASES", "Healing", "Outcome", "Strike", "draw"]
+__all__ = ["LIMIT_S", "PHASES", "Kill", "Outcome", "Recovery", "draw"]
 
 PHASES = ("idle", "run")
 
 LIMIT_S = {"native": 30.0, "docker": 60.0}
-"""How long a lab may take to be ready by itself; more than seconds only because the machine may be busy."""
+"""Time limit of the recovery; generous, because the machine may be busy."""
 
 COMMAND_LIMIT_S = 120.0
 RUN_LIMIT_S = 60.0
 
 ROLE_VICTIMS = ("host", "node", "agent")
-"""Whoever has roles in it; the run of such a role fails by name."""
+"""Parts in which roles run; a run may fail with a reason when one of them is killed."""
 
 WORDS = {
     "weights-sync": ("weights-sync", "-p", "size=40 MB", "-p", "rounds=4"),
@@ -45,12 +45,12 @@ WORDS = {
 }
 USUAL_S = {"weights-sync": 3.0, "pingall": 1.5}
 ROLES_S = {"weights-sync": 0.8, "pingall": 0.05}
-"""About how long a run takes, and how long its roles are at work."""
+"""Typical duration of a run, and of its roles."""
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
-    """One kill: its number, whether a run is under way, who is killed, and when as a share of the run."""
+class Kill:
+    """One kill: number, phase (`idle` or `run`), victim, scenario, and moment as a share of the run."""
 
     number: int
     phase: str
@@ -59,27 +59,27 @@ class Strike:
     moment: float
 
     def __str__(self) -> str:
-        under_way = f"/{self.scenario}" if self.phase == "run" else ""
-        return f"{self.number} {self.phase}{under_way} {self.victim} at {self.moment:.2f}"
+        run = f"/{self.scenario}" if self.phase == "run" else ""
+        return f"{self.number} {self.phase}{run} {self.victim} at {self.moment:.2f}"
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a kill ended: when the lab was ready, what became of the run, what does not hold."""
+    """Result of a kill: seconds until the lab was ready, result of the run, failed checks."""
 
-    strike: Strike
+    kill: Kill
     hit: bool = False
     seconds: float | None = None
     run: str = ""
     faults: list[str] = field(default_factory=list)
-    talk: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the outcome as it is kept."""
+        """Return the outcome as records store it."""
         return {
-            "kill": str(self.strike),
-            "phase": self.strike.phase,
-            "victim": self.strike.victim,
+            "kill": str(self.kill),
+            "phase": self.kill.phase,
+            "victim": self.kill.victim,
             "hit": self.hit,
             "seconds": None if self.seconds is None else round(self.seconds, 2),
             "run": self.run,
@@ -87,8 +87,8 @@ class Outcome:
         }
 
 
-def draw(kills: int, seed: int, victims: tuple[str, ...]) -> Iterator[Strike]:
-    """Draw a series in which every victim meets both phases about equally often, in random order."""
+def draw(kills: int, seed: int, victims: tuple[str, ...]) -> Iterator[Kill]:
+    """Draw a series in which every victim is killed in both phases about equally often, in random order."""
     chance = random.Random(seed)
     pairs: list[tuple[str, str]] = []
     for number in range(1, kills + 1):
@@ -96,15 +96,15 @@ def draw(kills: int, seed: int, victims: tuple[str, ...]) -> Iterator[Strike]:
             pairs = [(phase, victim) for phase in PHASES for victim in victims]
             chance.shuffle(pairs)
         phase, victim = pairs.pop()
-        yield Strike(number, phase, victim, chance.choice(sorted(WORDS)), chance.random())
+        yield Kill(number, phase, victim, chance.choice(sorted(WORDS)), chance.random())
 
 
-class Healing:
-    """Runs kills against one lab.
+class Recovery:
+    """Carries out kills in one lab and checks its recovery.
 
     Args:
-        home: The home of the lab; made for this series.
-        topology: The lab's file.
+        home: NM_HOME of the lab; created for this series.
+        topology: The lab's topology file.
         lab: The lab's name.
         backend: `native` or `docker`.
     """
@@ -121,43 +121,43 @@ class Healing:
         self._is_up = False
         self._deaths: dict[str, list[float]] = {}
 
-    def run(self, strike: Strike) -> Outcome:
-        """Carry out one kill and everything that follows from it."""
-        outcome = Outcome(strike)
+    def run(self, kill: Kill) -> Outcome:
+        """Carry out one kill and all checks after it."""
+        outcome = Outcome(kill)
         if not self._is_up:
             self._up(outcome)
         if not outcome.faults:
-            self._strike(outcome)
+            self._kill_and_check(outcome)
         if outcome.faults:
             self._down(outcome)
         return outcome
 
     def end(self) -> list[str]:
-        """Take the lab down and return what went wrong with that."""
-        outcome = Outcome(Strike(0, "end", "nobody", "", 0.0))
+        """Take the lab down and return the faults of that."""
+        outcome = Outcome(Kill(0, "end", "none", "", 0.0))
         self._down(outcome)
         return outcome.faults
 
-    def _strike(self, outcome: Outcome) -> None:
-        strike = outcome.strike
-        delay_us = 1000 * (1 + strike.number % 9)
+    def _kill_and_check(self, outcome: Outcome) -> None:
+        kill = outcome.kill
+        delay_us = 1000 * (1 + kill.number % 9)
         lab = self._handle()
         try:
             lab.set_link(1, 2, LinkSpec(delay_us=delay_us))
-            before = _known(lab)
+            before = _kept_state(lab)
             rows = self.victims.rows()
         except NmError as error:
             outcome.faults.append(f"before the kill: {error.message}")
             return
-        name, victim = self.victims.find(strike.victim, strike.number)
+        name, victim = self.victims.find(kill.victim, kill.number)
         self._pace(name)
-        started = self._start(strike) if strike.phase == "run" else None
-        self._wait_for_moment(strike, started)
+        started = self._start(kill) if kill.phase == "run" else None
+        self._wait_for_moment(kill, started)
         began = time.monotonic()
         outcome.hit = self.victims.kill(victim)
         self._deaths.setdefault(name, []).append(began)
         if not outcome.hit:
-            outcome.faults.append(f"{name} was not there to be killed")
+            outcome.faults.append(f"{name} was not running")
         self._until_ready(outcome, lab, victim, began)
         if started is not None:
             self._end_of_run(outcome, started)
@@ -167,67 +167,68 @@ class Healing:
                 outcome.faults.append(f"lost: {len(lost)} rows of finished runs")
 
     def _pace(self, name: str) -> None:
-        """Wait until this kill is not the one after which a part is left dead: that is another promise."""
+        """Wait, so that this kill stays below the number of failures after which a part is not restarted."""
         recent = self._deaths.get(name, [])[-(DEATHS - 1) :]
         if len(recent) == DEATHS - 1 and self._backend == "native":
             time.sleep(max(0.0, recent[0] + WINDOW_S + 1.0 - time.monotonic()))
 
-    def _start(self, strike: Strike) -> Started:
-        words = ("run", "scenario", *WORDS[strike.scenario], "-n", self._lab, "-o", "json")
-        return self._nm.start(*words, "--timeout", str(RUN_LIMIT_S), "--results", str(self._results(strike)))
+    def _start(self, kill: Kill) -> Started:
+        words = ("run", "scenario", *WORDS[kill.scenario], "-n", self._lab, "-o", "json")
+        return self._nm.start(*words, "--timeout", str(RUN_LIMIT_S), "--results", str(self._results(kill)))
 
-    def _results(self, strike: Strike) -> Path:
-        return self._nm.folder / "results" / f"{self._backend}-{strike.number}"
+    def _results(self, kill: Kill) -> Path:
+        return self._nm.folder / "results" / f"{self._backend}-{kill.number}"
 
-    def _wait_for_moment(self, strike: Strike, started: Started | None) -> None:
-        """Half of the runs are struck when their roles are at it, however long they took to come so far."""
-        share = USUAL_S[strike.scenario]
-        if started is not None and strike.number % 2:
-            share = ROLES_S[strike.scenario]
-            events = self._results(strike) / "events.jsonl"
+    def _wait_for_moment(self, kill: Kill, started: Started | None) -> None:
+        """Wait for the moment of the kill: for half of the runs it counts from the start of their roles."""
+        share = USUAL_S[kill.scenario]
+        if started is not None and kill.number % 2:
+            share = ROLES_S[kill.scenario]
+            events = self._results(kill) / "events.jsonl"
             while not started.over and not (events.exists() and "role_started" in events.read_text()):
                 time.sleep(0.005)
-        deadline = time.monotonic() + strike.moment * share
+        deadline = time.monotonic() + kill.moment * share
         while time.monotonic() < deadline and not (started is not None and started.over):
             time.sleep(0.01)
 
     def _until_ready(self, outcome: Outcome, lab: Lab, victim: Any, began: float) -> None:
-        """Ask until the part is another process, the lab is ready and its links are up."""
+        """Poll until the part runs as a new process, the lab is ready and all links are up."""
         limit = LIMIT_S[self._backend]
         while True:
-            anew = self.victims.is_anew(
-                outcome.strike.victim, victim
-            )  # looked at before the controller is asked
+            # Checked before the status: a status answered by the old process must not count.
+            restarted = self.victims.is_restarted(outcome.kill.victim, victim)
             status = lab.status()
-            if anew and status.state == "ready" and all(link.state == "up" for link in status.links):
+            if restarted and status.state == "ready" and all(link.state == "up" for link in status.links):
                 outcome.seconds = time.monotonic() - began
                 return
             if time.monotonic() - began > limit:
                 problems = "; ".join(status.problems)
-                outcome.faults.append(f"not ready by itself within {limit:g} s: {status.state}, {problems}")
+                outcome.faults.append(f"not recovered within {limit:g} s: {status.state}, {problems}")
                 return
             time.sleep(0.05)
 
     def _end_of_run(self, outcome: Outcome, started: Started) -> None:
-        said = started.end(COMMAND_LIMIT_S)
-        data = said.data if isinstance(said.data, dict) else {}
-        verdict = data.get("verdict", said.name)
-        reason = data.get("reason") or said.error
-        if said.code == 0:
-            outcome.run = "went on"
-        elif outcome.strike.victim in ROLE_VICTIMS and reason:
-            outcome.run = "failed by name"
+        result = started.end(COMMAND_LIMIT_S)
+        data = result.data if isinstance(result.data, dict) else {}
+        verdict = data.get("verdict", result.name)
+        reason = data.get("reason") or result.error
+        if result.code == 0:
+            outcome.run = "continued"
+        elif outcome.kill.victim in ROLE_VICTIMS and reason:
+            outcome.run = "failed with a reason"
         else:
-            outcome.run = "lost"
-            outcome.faults.append(f"the run did not go on: {verdict} {reason or ''}")
+            outcome.run = "failed without a reason"
+            outcome.faults.append(f"the run did not continue: {verdict} {reason or ''}")
 
     def _compare(self, outcome: Outcome, lab: Lab, before: dict[str, Any], delay_us: int) -> None:
         try:
-            after = _known(lab)
+            after = _kept_state(lab)
             for node in lab.nodes:
-                said = node.run(["sh", "-c", _PINGS], timeout=60)
-                if not said.ok:
-                    outcome.faults.append(f"lost: node {node.id} does not reach all: {said.stderr[-200:]!r}")
+                result = node.run(["sh", "-c", _PINGS], timeout=60)
+                if not result.ok:
+                    outcome.faults.append(
+                        f"lost: node {node.id} does not reach all: {result.stderr[-200:]!r}"
+                    )
         except NmError as error:
             outcome.faults.append(f"after the kill: {error.message}")
             return
@@ -239,46 +240,46 @@ class Healing:
             outcome.faults.append(f"lost: groups {groups}")
 
     def _handle(self) -> Lab:
-        """The lab, without what a command does when it finds the supervisor dead."""
+        """Return the lab without checking its supervisor, which a command would restart."""
         note = notes.read(self._directory)
         assert note is not None, "the lab is up"
         return Lab(AsyncLab(self._directory, note))
 
     def _up(self, outcome: Outcome) -> None:
         words = ("up", str(self._topology), "-n", self._lab, "--backend", self._backend, "-o", "json")
-        said = self._say(outcome, *words)
-        self._is_up = said.code == 0
+        result = self._run_nm(outcome, *words)
+        self._is_up = result.code == 0
         self._deaths.clear()
-        if said.code != 0:
-            outcome.faults.append(f"`nm up` failed: {said.name}")
+        if result.code != 0:
+            outcome.faults.append(f"`nm up` failed: {result.name}")
             return
-        # So that there are groups and results to lose from the first kill on.
-        ran = self._say(outcome, "run", "scenario", "weights-sync", "-n", self._lab, "-o", "json")
+        # Creates groups and rows of a finished run, which the first kill must not lose.
+        ran = self._run_nm(outcome, "run", "scenario", "weights-sync", "-n", self._lab, "-o", "json")
         if ran.code != 0:
-            outcome.faults.append(f"a run with nobody killed failed: {ran.name}")
+            outcome.faults.append(f"a run without a kill failed: {ran.name}")
 
     def _down(self, outcome: Outcome) -> None:
-        said = self._say(outcome, "down", "-n", self._lab, "-o", "json")
+        result = self._run_nm(outcome, "down", "-n", self._lab, "-o", "json")
         self._is_up = False
-        if said.code != 0:
-            outcome.faults.append(f"`nm down` failed: {said.name}")
+        if result.code != 0:
+            outcome.faults.append(f"`nm down` failed: {result.name}")
         outcome.faults += [f"left: {each}" for each in self.victims.left()]
 
-    def _say(self, outcome: Outcome, *words: str) -> CommandResult:
-        said = self._nm(*words, limit_s=COMMAND_LIMIT_S)
-        outcome.talk.append(str(said))
-        return said
+    def _run_nm(self, outcome: Outcome, *words: str) -> CommandResult:
+        result = self._nm(*words, limit_s=COMMAND_LIMIT_S)
+        outcome.output.append(str(result))
+        return result
 
 
-def _known(lab: Lab) -> dict[str, Any]:
-    """What the lab knows: what links do, and the groups."""
+def _kept_state(lab: Lab) -> dict[str, Any]:
+    """Return the state that a recovery must keep: link settings and groups."""
     details = lab.status().details()
     kept = ("a", "b", "state", "forward", "backward")
     links = [{key: link[key] for key in kept} for link in details["links"]]
-    # Members leave when their program ends, which is nothing that a kill loses.
+    # Members are left out: they leave a group when their program ends.
     groups = {(group["group_id"], group["address"], group["label"]) for group in details["groups"]}
     return {"links": links, "groups": groups}
 
 
 _PINGS = "for n in 1 2 3 4; do ping -c 1 -W 5 -q node-$n >/dev/null || exit 1; done"
-"""Every node asks every node; the ring that is shipped has four."""
+"""Pings between all pairs of nodes; the default ring has four."""

@@ -1,4 +1,4 @@
-"""Turn rounds into rows: the case of each row, and why a row has no number. Pure."""
+"""Grade targets 1 to 9 from the measured rounds, or give the reason why one was not measured. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 from benchmarks.dataplane.cases import Case
 from benchmarks.figures import Round, Summary, summarise
-from benchmarks.targets import RowResult, judge, target_row
+from benchmarks.targets import TargetResult, grade_target, target
 
-__all__ = ["CaseResult", "case_results", "row_results"]
+__all__ = ["CaseResult", "case_results", "target_results"]
 
-_LATER = {
-    7: "max mode is not built yet",
-    8: "max mode is not built yet",
+_MAX_MODE = "max mode (per-flow TCP ended at the edge) is not implemented yet"
+_NOT_IMPLEMENTED = {
+    7: _MAX_MODE,
+    8: _MAX_MODE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One case over the rounds that count: pinned, unpinned, or why there is nothing."""
+    """One case over the rounds that count: pinned and unpinned figures, or the reason why there are none."""
 
     case: Case
     pinned: Summary | None
@@ -48,17 +49,17 @@ def case_results(
     return results
 
 
-def row_results(results: Sequence[CaseResult]) -> list[RowResult]:
-    """Return rows 1 to 9; a row with several cases gets the worst of those that ran.
+def target_results(results: Sequence[CaseResult]) -> list[TargetResult]:
+    """Grade targets 1 to 9; a target with several cases gets the worst of those that ran.
 
-    Pinned rounds count. On a machine with one CPU there are none, and the unpinned ones do.
+    Pinned rounds are graded; on a machine with one CPU, where there are none, the unpinned ones.
     """
-    return [_row(row, [r for r in results if r.case.row == row]) for row in range(1, 10)]
+    return [_grade(number, [r for r in results if r.case.target == number]) for number in range(1, 10)]
 
 
-def _row(row: int, results: Sequence[CaseResult]) -> RowResult:
-    if row in _LATER:
-        return judge(row, None, note=_LATER[row])
+def _grade(number: int, results: Sequence[CaseResult]) -> TargetResult:
+    if number in _NOT_IMPLEMENTED:
+        return grade_target(number, None, note=_NOT_IMPLEMENTED[number])
     figures: list[tuple[float, str]] = []
     missing: list[str] = []
     for result in results:
@@ -70,9 +71,11 @@ def _row(row: int, results: Sequence[CaseResult]) -> RowResult:
             placement = "pinned" if result.pinned else "unpinned"
             figures.append((value, _basis(result.case, summary, placement)))
     if not figures:
-        return judge(row, None, note="; ".join(missing) or "left out of this run")
-    worst = (min if target_row(row).higher_is_better else max)(figures, key=lambda figure: figure[0])
-    return judge(row, worst[0], basis="; ".join(text for _, text in figures), note="; ".join(missing))
+        return grade_target(number, None, note="; ".join(missing) or "left out of this run")
+    worst = (min if target(number).higher_is_better else max)(figures, key=lambda figure: figure[0])
+    return grade_target(
+        number, worst[0], basis="; ".join(text for _, text in figures), note="; ".join(missing)
+    )
 
 
 def _figure(case: Case, summary: Summary) -> float | None:
