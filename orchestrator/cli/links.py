@@ -92,11 +92,11 @@ def reset(
     if a is None or b is None:
         if a is not None or direction is not Direction.both:
             raise UsageError("a link has two ends", expected="A and B, or neither for all links")
-        links = Lab.attach(lab).reset_links()["links"]
+        change = Lab.attach(lab).reset_links()
         if output is Output.json:
-            emit({"links": links})
+            emit(change)
         else:
-            notify(f"reset: {_pairs(links)}" if links else "all links were as declared")
+            notify(f"reset: {_pairs(change, 'links')}" if change["links"] else "all links were as declared")
         return
     in_force = Lab.attach(lab).set_link(a, b, direction=direction.value, reset=True)
     _show_change(a, b, in_force, output)
@@ -146,6 +146,8 @@ def partition(
         for one, other in change["connected"]:
             names = groups.split("|")
             notify(f"  nodes in no group still connect {names[one]} and {names[other]}")
+        if "connected_count" in change:
+            notify(f"  ... and {change['connected_count'] - len(change['connected'])} more pairs of groups")
 
 
 def heal(lab: LabOption = None, output: OutputOption = Output.table) -> None:
@@ -233,9 +235,11 @@ def _direction(forward: bool, backward: bool) -> Literal["both", "forward", "bac
     return "forward" if forward else "backward"
 
 
-def _pairs(links: list[list[int]]) -> str:
-    shown = ", ".join(f"{a}–{b}" for a, b in links[:8])
-    return shown + (f" and {len(links) - 8} more" if len(links) > 8 else "")
+def _pairs(change: dict[str, Any], name: str) -> str:
+    """Return the first links of a list in an answer, and how many more there are; long lists come cut."""
+    shown = change[name][:8]
+    more = change.get(f"{name}_count", len(change[name])) - len(shown)
+    return ", ".join(f"{a}–{b}" for a, b in shown) + (f" and {more} more" if more else "")
 
 
 def _show_state(a: str, b: str, now: dict[str, Any], output: Output) -> None:
@@ -254,7 +258,7 @@ def _show_partition(change: dict[str, Any], output: Output) -> None:
         return
     for name in ("down", "up"):
         if change[name]:
-            notify(f"{name}: {_pairs(change[name])}")
+            notify(f"{name}: {_pairs(change, name)}")
     if not change["down"] and not change["up"]:
         notify("no link changed")
 

@@ -172,6 +172,28 @@ async def test_groups_that_other_nodes_still_connect_are_named(start: Start, dat
 
 
 @pytest.mark.integration
+async def test_events_and_answers_about_very_many_links_name_some_and_count_all(
+    start: Start, database: Database
+) -> None:
+    far = list(range(2, 1002))
+    controller = await start(settings(database, 1001, links=[(1, node) for node in far]))
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    answer = await ask(asking, m.Partition(((1,), tuple(far))))
+    assert (len(answer["down"]), answer["down_count"], answer["up"]) == (200, 1000, [])
+    answer = await ask(asking, m.Heal())
+    assert (len(answer["up"]), answer["up_count"], answer["down"]) == (200, 1000, [])
+    for link in controller.core.lab.registry.links.values():
+        link.forward_down = True
+    answer = await ask(asking, m.ResetLinks())
+    assert (len(answer["links"]), answer["links_count"]) == (200, 1000)
+    (_, cut), (_, healed), (_, reset) = await faults(asking)
+    assert len(cut["down"]) == len(healed["up"]) == len(reset["links"]) == 200
+    assert cut["count"] == healed["count"] == reset["count"] == 1000
+    assert (cut["group_count"], cut["node_count"]) == (2, 1001)
+    assert cut["groups"].startswith("1|2,3,4,") and len(cut["groups"]) == 1001
+
+
+@pytest.mark.integration
 async def test_links_that_are_down_stay_down_after_a_restart_of_the_controller_or_a_node(
     start: Start, database: Database
 ) -> None:
