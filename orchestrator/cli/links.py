@@ -59,6 +59,8 @@ def set_(
     limit: Annotated[
         str | None, typer.Option(metavar="QUEUE", help="Queue limit: '64 KB' or '100 packets'.")
     ] = None,
+    forward: ForwardOption = False,
+    backward: BackwardOption = False,
     direction: DirectionOption = Direction.both,
     lab: LabOption = None,
     output: OutputOption = Output.table,
@@ -67,6 +69,7 @@ def set_(
     from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
 
+    way = _direction(forward, backward, direction)
     spec = _spec(rate, delay, jitter, loss, limit)
     if spec.is_plain:
         raise UsageError(
@@ -74,13 +77,15 @@ def set_(
             expected="--rate, --delay, --jitter, --loss or --limit",
             hint="`nm link reset A B` undoes",
         )
-    in_force = Lab.attach(lab).set_link(a, b, spec, direction=direction.value)
+    in_force = Lab.attach(lab).set_link(a, b, spec, direction=way)
     _show_change(a, b, in_force, output)
 
 
 def reset(
     a: Annotated[str | None, typer.Argument(help="Number or name of a node; all links unless given.")] = None,
     b: Annotated[str | None, typer.Argument(help="The other end.")] = None,
+    forward: ForwardOption = False,
+    backward: BackwardOption = False,
     direction: DirectionOption = Direction.both,
     lab: LabOption = None,
     output: OutputOption = Output.table,
@@ -89,8 +94,9 @@ def reset(
     from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
 
+    way = _direction(forward, backward, direction)
     if a is None or b is None:
-        if a is not None or direction is not Direction.both:
+        if a is not None or forward or backward or way != "both":
             raise UsageError("a link has two ends", expected="A and B, or neither for all links")
         change = Lab.attach(lab).reset_links()
         if output is Output.json:
@@ -98,7 +104,7 @@ def reset(
         else:
             notify(f"reset: {_pairs(change, 'links')}" if change["links"] else "all links were as declared")
         return
-    in_force = Lab.attach(lab).set_link(a, b, direction=direction.value, reset=True)
+    in_force = Lab.attach(lab).set_link(a, b, direction=way, reset=True)
     _show_change(a, b, in_force, output)
 
 
@@ -229,10 +235,20 @@ def _spec(
         raise UsageError(str(error), id="link.value") from error
 
 
-def _direction(forward: bool, backward: bool) -> Literal["both", "forward", "backward"]:
-    if forward == backward:
-        return "both"
-    return "forward" if forward else "backward"
+def _direction(
+    forward: bool, backward: bool, direction: Direction = Direction.both
+) -> Literal["both", "forward", "backward"]:
+    """Return the direction that is meant, by `--forward` and `--backward` or by `--direction`."""
+    from orchestrator.errors import UsageError
+
+    named = Direction.both if forward == backward else Direction.forward if forward else Direction.backward
+    if (forward or backward) and direction not in (Direction.both, named):
+        options = "--forward --backward" if named is Direction.both else f"--{named.value}"
+        raise UsageError(
+            f"`--direction {direction.value}` contradicts `{options}`",
+            expected="one of `--forward`, `--backward` and `--direction`",
+        )
+    return (direction if named is Direction.both else named).value
 
 
 def _pairs(change: dict[str, Any], name: str) -> str:
