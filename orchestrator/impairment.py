@@ -5,7 +5,8 @@ field is optional; an absent field has no effect on packets. A link without any 
 value of zero does not.
 
 A key of the topology file may have several fields: `jitter` has `jitter_us`, `jitter_distribution` and
-`jitter_reorder`, `loss` has `loss` and `loss_burst`. `over` replaces the fields of a key together.
+`jitter_reorder`, `loss` has `loss` and `loss_burst`, `limit` has `limit_bytes` or `limit_packets`. `over`
+replaces the fields of a key together.
 
 Field names carry the unit: `rate_bps`, `delay_us`, `limit_bytes`. The queue limit bounds the queue before the
 serializer or, without a rate, the packets in the delay stage. With a rate and no limit, the dataplane takes
@@ -32,6 +33,9 @@ MOST_JITTER = 3
 
 _MAIN = {"jitter_distribution": "jitter_us", "jitter_reorder": "jitter_us", "loss_burst": "loss"}
 """Fields that belong to a key, and the field without which they mean nothing."""
+
+_LIMITS = ("limit_bytes", "limit_packets")
+"""The fields of the key `limit`; either may be stated alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,9 @@ class LinkSpec:
     def over(self, base: LinkSpec) -> LinkSpec:
         """Return `base` with the fields that this one states laid over it; those of one key go together."""
         stated = self.to_wire()
-        replaced = {name: None for name, main in _MAIN.items() if main in stated}
+        replaced: dict[str, None] = {name: None for name, main in _MAIN.items() if main in stated}
+        if not stated.keys().isdisjoint(_LIMITS):
+            replaced |= dict.fromkeys(_LIMITS)
         return replace(base, **(replaced | stated))
 
     def to_wire(self) -> dict[str, Any]:

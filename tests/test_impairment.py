@@ -36,9 +36,18 @@ def test_the_wire_carries_a_specification_unchanged(spec: LinkSpec) -> None:
 @given(SPECS, SPECS)
 def test_what_is_stated_wins_over_what_lies_below(spec: LinkSpec, base: LinkSpec) -> None:
     laid = spec.over(base)
-    for name in ("rate_bps", "delay_us", "loss", "limit_bytes", "limit_packets"):
+    for name in ("rate_bps", "delay_us", "loss"):
         stated = getattr(spec, name)
         assert getattr(laid, name) == (getattr(base, name) if stated is None else stated)
+
+
+def test_a_limit_replaces_one_in_the_other_unit() -> None:
+    in_bytes, in_packets = LinkSpec(rate_bps=5, limit_bytes=64_000), LinkSpec(limit_packets=100)
+    assert in_packets.over(in_bytes) == LinkSpec(rate_bps=5, limit_packets=100)
+    assert in_bytes.over(in_packets) == in_bytes
+    both = LinkSpec(limit_bytes=1, limit_packets=2)
+    assert both.over(in_bytes) == LinkSpec(rate_bps=5, limit_bytes=1, limit_packets=2)
+    assert LinkSpec(rate_bps=6).over(in_packets) == LinkSpec(rate_bps=6, limit_packets=100)
 
 
 def test_absent_is_plain_and_zero_is_not() -> None:

@@ -59,6 +59,8 @@ def set_(
     limit: Annotated[
         str | None, typer.Option(metavar="QUEUE", help="Queue limit: '64 KB' or '100 packets'.")
     ] = None,
+    forward: ForwardOption = False,
+    backward: BackwardOption = False,
     direction: DirectionOption = Direction.both,
     lab: LabOption = None,
     output: OutputOption = Output.table,
@@ -67,6 +69,7 @@ def set_(
     from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
 
+    way = _direction(forward, backward, direction)
     spec = _spec(rate, delay, jitter, loss, limit)
     if spec.is_plain:
         raise UsageError(
@@ -74,13 +77,15 @@ def set_(
             expected="--rate, --delay, --jitter, --loss or --limit",
             hint="`nm link reset A B` undoes",
         )
-    in_force = Lab.attach(lab).set_link(a, b, spec, direction=direction.value)
+    in_force = Lab.attach(lab).set_link(a, b, spec, direction=way)
     _show_change(a, b, in_force, output)
 
 
 def reset(
     a: Annotated[str | None, typer.Argument(help="Number or name of a node; all links unless given.")] = None,
     b: Annotated[str | None, typer.Argument(help="The other end.")] = None,
+    forward: ForwardOption = False,
+    backward: BackwardOption = False,
     direction: DirectionOption = Direction.both,
     lab: LabOption = None,
     output: OutputOption = Output.table,
@@ -89,16 +94,17 @@ def reset(
     from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
 
+    way = _direction(forward, backward, direction)
     if a is None or b is None:
-        if a is not None or direction is not Direction.both:
+        if a is not None or forward or backward or way != "both":
             raise UsageError("a link has two ends", expected="A and B, or neither for all links")
-        links = Lab.attach(lab).reset_links()["links"]
+        change = Lab.attach(lab).reset_links()
         if output is Output.json:
-            emit({"links": links})
+            emit(change)
         else:
-            notify(f"reset: {_pairs(links)}" if links else "all links were as declared")
+            notify(f"reset: {_pairs(change, 'links')}" if change["links"] else "all links were as declared")
         return
-    in_force = Lab.attach(lab).set_link(a, b, direction=direction.value, reset=True)
+    in_force = Lab.attach(lab).set_link(a, b, direction=way, reset=True)
     _show_change(a, b, in_force, output)
 
 
@@ -146,6 +152,8 @@ def partition(
         for one, other in change["connected"]:
             names = groups.split("|")
             notify(f"  nodes in no group still connect {names[one]} and {names[other]}")
+        if "connected_count" in change:
+            notify(f"  ... and {change['connected_count'] - len(change['connected'])} more pairs of groups")
 
 
 def heal(lab: LabOption = None, output: OutputOption = Output.table) -> None:
@@ -227,15 +235,27 @@ def _spec(
         raise UsageError(str(error), id="link.value") from error
 
 
-def _direction(forward: bool, backward: bool) -> Literal["both", "forward", "backward"]:
-    if forward == backward:
-        return "both"
-    return "forward" if forward else "backward"
+def _direction(
+    forward: bool, backward: bool, direction: Direction = Direction.both
+) -> Literal["both", "forward", "backward"]:
+    """Return the direction that is meant, by `--forward` and `--backward` or by `--direction`."""
+    from orchestrator.errors import UsageError
+
+    named = Direction.both if forward == backward else Direction.forward if forward else Direction.backward
+    if (forward or backward) and direction not in (Direction.both, named):
+        options = "--forward --backward" if named is Direction.both else f"--{named.value}"
+        raise UsageError(
+            f"`--direction {direction.value}` contradicts `{options}`",
+            expected="one of `--forward`, `--backward` and `--direction`",
+        )
+    return (direction if named is Direction.both else named).value
 
 
-def _pairs(links: list[list[int]]) -> str:
-    shown = ", ".join(f"{a}–{b}" for a, b in links[:8])
-    return shown + (f" and {len(links) - 8} more" if len(links) > 8 else "")
+def _pairs(change: dict[str, Any], name: str) -> str:
+    """Return the first links of a list in an answer, and how many more there are; long lists come cut."""
+    shown = change[name][:8]
+    more = change.get(f"{name}_count", len(change[name])) - len(shown)
+    return ", ".join(f"{a}–{b}" for a, b in shown) + (f" and {more} more" if more else "")
 
 
 def _show_state(a: str, b: str, now: dict[str, Any], output: Output) -> None:
@@ -254,7 +274,7 @@ def _show_partition(change: dict[str, Any], output: Output) -> None:
         return
     for name in ("down", "up"):
         if change[name]:
-            notify(f"{name}: {_pairs(change[name])}")
+            notify(f"{name}: {_pairs(change, name)}")
     if not change["down"] and not change["up"]:
         notify("no link changed")
 

@@ -19,8 +19,12 @@ from orchestrator.protocol import messages as m
 
 __all__ = ["Faults", "links_between"]
 
-MAX_NAMED = 1000
-"""Links that an event names; it also has their number."""
+MAX_NAMED = 200
+"""Links that an event or an answer names; where there are more, it has their number as well. The facts of an
+event that are larger than `events.MAX_FACTS_BYTES` would be left out as a whole."""
+
+MAX_GROUPS = 1000
+"""Characters that an event keeps of the groups of a partition."""
 
 MAX_CAUSE = 100
 """Characters of a cause that an event keeps."""
@@ -58,16 +62,22 @@ class Faults:
                 lab.set_link(link.a, link.b, None, to_end=end)
         ends = _ends(changed)
         if changed:
-            facts = {"links": ends[:MAX_NAMED], "count": len(ends), "cause": message.cause[:MAX_CAUSE]}
+            facts = {**_named(links=ends), "count": len(ends), "cause": message.cause[:MAX_CAUSE]}
             core.events.add("lab.links-reset", 0, facts)
         await put_in_force(core, changed, state=True)
-        session.connection.ack(frame, {"links": ends})
+        session.connection.ack(frame, _named(links=ends))
 
     async def _partition(self, session: Session, frame: Frame, message: m.Partition) -> None:
         registry = self._core.lab.registry
         cut = links_between(message.groups, registry)
-        value = await self._cut(cut, "lab.partitioned", {"groups": message.groups}, message.cause)
-        session.connection.ack(frame, {**value, "connected": _still_connected(message.groups, registry)})
+        facts = {
+            "groups": _groups_text(message.groups),
+            "group_count": len(message.groups),
+            "node_count": sum(map(len, message.groups)),
+        }
+        value = await self._cut(cut, "lab.partitioned", facts, message.cause)
+        connected = _still_connected(message.groups, registry)
+        session.connection.ack(frame, {**value, **_named(connected=connected)})
 
     async def _heal(self, session: Session, frame: Frame, message: m.Heal) -> None:
         value = await self._cut((), "lab.healed", {}, message.cause)
@@ -81,10 +91,10 @@ class Faults:
         down = _ends([link for link in changed if link.partitioned])
         up = _ends([link for link in changed if link.down != "both"])
         if changed:
-            named = {"down": down[:MAX_NAMED], "up": up[:MAX_NAMED], "count": len(changed)}
-            core.events.add(name, 0, {**facts, **named, "cause": cause[:MAX_CAUSE]})
+            named = _named(down=down, up=up)
+            core.events.add(name, 0, {**facts, **named, "count": len(changed), "cause": cause[:MAX_CAUSE]})
         await put_in_force(core, changed, state=True)
-        return {"down": down, "up": up}
+        return _named(down=down, up=up)
 
 
 def links_between(groups: Sequence[Sequence[int]], registry: Registry) -> list[Link]:
@@ -122,6 +132,23 @@ def links_between(groups: Sequence[Sequence[int]], registry: Registry) -> list[L
             hint="nodes that are not named keep all their links: name those between the groups as well",
         )
     return found
+
+
+def _named(**lists: list[list[int]]) -> dict[str, object]:
+    """Return lists, cut to `MAX_NAMED` entries in all; one that was cut has its length at `NAME_count`."""
+    found: dict[str, object] = {}
+    room = MAX_NAMED
+    for name, entries in lists.items():
+        found[name] = entries[:room]
+        if len(entries) > room:
+            found[f"{name}_count"] = len(entries)
+        room = max(0, room - len(entries))
+    return found
+
+
+def _groups_text(groups: Sequence[Sequence[int]]) -> str:
+    text = "|".join(",".join(map(str, group)) for group in groups)
+    return text if len(text) <= MAX_GROUPS else text[:MAX_GROUPS] + "…"
 
 
 def _ends(links: Collection[Link]) -> list[list[int]]:

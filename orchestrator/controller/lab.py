@@ -62,7 +62,7 @@ class Lab:
         self.registry = registry
         self.groups = groups
         self.problems: dict[str, str] = {}
-        self.readiness = Readiness(registry, self._version_of, passed=was_ready)
+        self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
         self._shortest_path = shortest_path
         self._routes: dict[int, RouteRow] = {}
         self._explicit: dict[int, dict[int, Route]] = {}
@@ -307,6 +307,11 @@ class Lab:
         entries = self.directory()
         return InstallGroupDirectory(directory_version(entries), entries, (), True)
 
+    def wanted_routes_version(self, node_id: int) -> int | None:
+        """Return the version of the routes that a node should have; None before they are computed."""
+        wanted = self._wanted.get(node_id)
+        return None if wanted is None else wanted.version
+
     def link_state_of(self, link: Link) -> str:
         """Return `up`, `down` or `starting`, as both ends say.
 
@@ -341,10 +346,6 @@ class Lab:
         return self.registry.node(link.a).links_up[link.b] if up else ""
 
     # Helpers.
-
-    def _version_of(self, node_id: int) -> int | None:
-        wanted = self._wanted.get(node_id)
-        return None if wanted is None else wanted.version
 
     def _note_refused(self, node: Node) -> None:
         """Keep what a node could not do among the lab's problems, for as long as that is so."""

@@ -53,28 +53,33 @@ async def put_in_force(core: Core, links: Collection[Link], *, state: bool = Fal
     Args:
         core: The controller.
         links: The links, changed.
-        state: Wait as well until links that are not taken down are up, and all nodes have their routes.
+        state: Wait as well until links that are not taken down are up, and nodes have confirmed the routes
+            that this changes. Other nodes are not waited for: one that hangs would make every change fail.
 
     Raises:
         LinkNotApplied: A node has not confirmed it in time.
         LinkNotStored: Postgres has not taken it.
     """
+    if not links:
+        return
     refused: list[str] = []
     core.store.lab.save_links([link_row(link) for link in links], refused.append)
+    before = _routes_versions(core)
     core.pump()
+    rerouted = [node_id for node_id, version in _routes_versions(core).items() if before[node_id] != version]
     pending = list(links)
 
     def in_force() -> bool:
         # What was once in force is not looked at again: there may be very many links.
         while pending and not _missing(core, pending[-1], state):
             pending.pop()
-        return not pending and not (state and _unrouted(core))
+        return not pending and not (state and _unrouted(core, rerouted))
 
     what = _words(links)
     if not await core.wait_until(in_force, APPLY_LIMIT):
-        missing = _missing(core, pending[-1], state) if pending else ""
+        missing = _missing(core, pending[-1], state) if pending else _unrouted(core, rerouted)
         raise LinkNotApplied(
-            f"{what} changed, but {missing or _unrouted(core) or 'not in time'}",
+            f"{what} changed, but {missing or 'not in time'}",
             hint="it will be applied when the node answers",
         )
     in_time = await core.store.stored(STORE_LIMIT)
@@ -129,9 +134,19 @@ def _missing(core: Core, link: Link, state: bool) -> str:
     return ""
 
 
-def _unrouted(core: Core) -> str:
-    for node in core.lab.registry:
-        sent = node.sent_state
-        if node.peer is not None and sent.routes_confirmed != sent.routes_version:
-            return f"node {node.id} has not confirmed its routes"
+def _routes_versions(core: Core) -> dict[int, int | None]:
+    """Return the versions of the routes that nodes should have."""
+    return {node.id: core.lab.wanted_routes_version(node.id) for node in core.lab.registry}
+
+
+def _unrouted(core: Core, node_ids: Collection[int]) -> str:
+    """Return which of these nodes, if it is there, has not confirmed its routes, and why; empty if none."""
+    for node_id in node_ids:
+        node = core.lab.registry.node(node_id)
+        confirmed = node.sent_state.routes_confirmed
+        # None after a refusal: the node is then believed to have no routes.
+        installed = confirmed is not None and confirmed == core.lab.wanted_routes_version(node_id)
+        if node.peer is not None and not installed:
+            problem = node.problems.get("InstallRoutes")
+            return f"node {node_id} has not confirmed its routes" + (f": {problem}" if problem else "")
     return ""

@@ -96,6 +96,8 @@ def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
     sent.table = wanted.table_digest
     sent.routes = dict(wanted.explicit)
     sent.routes_version = wanted.version
+    # Versions are digests: an old confirmation would count for the same routes sent again, after others.
+    sent.routes_confirmed = None
     return [InstallRoutes(wanted.version, table, tuple(changed), tuple(sorted(gone)), fresh)]
 
 
@@ -111,7 +113,7 @@ def confirmed(node: Node, message: Message) -> None:
         if version == message.version:
             sent.links_confirmed[message.remote_node_id] = version
     elif isinstance(message, RemoveNode):
-        sent.removing.discard(message.remote_node_id)
+        _removal_answered(node, message.remote_node_id)
 
 
 def refused(node: Node, message: Message, why: str) -> bool:
@@ -139,11 +141,20 @@ def refused(node: Node, message: Message, why: str) -> bool:
             sent.links_confirmed.pop(message.remote_node_id, None)
     elif isinstance(message, RemoveNode):
         sent.links.setdefault(message.remote_node_id, (0, 0))
+        _removal_answered(node, message.remote_node_id)
     elif isinstance(message, InstallGroupRoutes) and (
         not message.routes or sent.trees.get(message.group_id) == message.version
     ):
         sent.trees[message.group_id] = 0
     return changed
+
+
+def _removal_answered(node: Node, remote: int) -> None:
+    """Count one removal of a link less: of several that were sent, the last is the one that counts."""
+    removing = node.sent_state.removing
+    left = removing.pop(remote, 0) - 1
+    if left > 0:
+        removing[remote] = left
 
 
 def about(message: Message) -> str:
@@ -176,7 +187,8 @@ def links(node: Node, registry: Registry) -> list[Message]:
     for message in found:
         if isinstance(message, RemoveNode):
             del sent[message.remote_node_id]
-            node.sent_state.removing.add(message.remote_node_id)
+            removing = node.sent_state.removing
+            removing[message.remote_node_id] = removing.get(message.remote_node_id, 0) + 1
             node.sent_state.links_confirmed.pop(message.remote_node_id, None)
             node.links_up.pop(message.remote_node_id, None)
             node.links_down.pop(message.remote_node_id, None)
@@ -188,10 +200,10 @@ def links(node: Node, registry: Registry) -> list[Message]:
             found.append(SetLink(remote, want.message.link, want.version))
         else:
             found.append(want.message)
-            node.sent_state.removing.discard(remote)
             node.links_up.pop(remote, None)  # the link is created again
             node.links_down.pop(remote, None)
         sent[remote] = (want.base, want.version)
+        node.sent_state.links_confirmed.pop(remote, None)  # it may be of the same version, long ago
     return found
 
 

@@ -38,7 +38,7 @@ class SentState:
     routes_confirmed: int | None = None
     links: dict[int, tuple[int, int]] = field(default_factory=dict)  # remote → (base, version)
     links_confirmed: dict[int, int] = field(default_factory=dict)
-    removing: set[int] = field(default_factory=set)  # links whose removal was sent and is not confirmed
+    removing: dict[int, int] = field(default_factory=dict)  # remote → removals sent and not answered
     trees: dict[int, int] = field(default_factory=dict)
     topology_ready: bool = False
 

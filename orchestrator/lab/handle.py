@@ -403,7 +403,8 @@ class AsyncLab:
 
         Returns:
             `down` and `up`, the ends of the links that went down and came up, and `connected`, pairs of
-            places of groups that nodes in no group still connect.
+            places of groups that nodes in no group still connect. A list that is too long is cut, and its
+            whole length is `down_count`, `up_count` or `connected_count`.
 
         Raises:
             NmError: The groups make no partition (`partition.*`), or name no node; nothing was changed.

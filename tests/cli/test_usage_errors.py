@@ -157,3 +157,43 @@ def test_an_incomplete_installation_says_what_to_type(
     said = capsys.readouterr().err
     assert "the module `typer` is missing" in said
     assert "-m pip install nm-testbed" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "direction"),
+    [
+        ("", "both"),
+        ("--forward", "forward"),
+        ("--backward", "backward"),
+        ("--forward --backward", "both"),
+        ("--direction backward", "backward"),
+        ("--forward --direction forward", "forward"),
+    ],
+)
+def test_a_direction_is_an_option_of_its_own_or_a_value(
+    nm: Nm, monkeypatch: pytest.MonkeyPatch, options: str, direction: str
+) -> None:
+    asked = []
+
+    def set_link(*args: object, **named: object) -> dict[str, object]:
+        asked.append(named["direction"])
+        return {}
+
+    monkeypatch.setattr("orchestrator.lab.Lab.attach", lambda lab: SimpleNamespace(set_link=set_link))
+    assert nm("link", "set", "1", "2", "--delay", "1 ms", *options.split()).code == 0
+    assert nm("link", "reset", "1", "2", *options.split()).code == 0
+    assert asked == [direction, direction]
+
+
+def test_directions_that_contradict_each_other_are_a_usage_error(nm: Nm) -> None:
+    for command in ("set 1 2 --delay 1ms", "reset 1 2"):
+        said = nm("link", *command.split(), "--forward", "--direction", "backward")
+        assert said.code == 2 and "contradicts `--forward`" in said.err
+    assert nm("link", "reset", "--forward").code == 2
+
+
+def test_links_of_a_long_answer_are_counted_to_the_end(nm: Nm, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {"links": [[1, node] for node in range(2, 202)], "links_count": 1000}
+    lab = SimpleNamespace(reset_links=lambda: answer)
+    monkeypatch.setattr("orchestrator.lab.Lab.attach", lambda name: lab)
+    assert nm("link", "reset").err.endswith("1–8, 1–9 and 992 more\n")

@@ -142,10 +142,55 @@ async def test_heal_brings_up_what_the_partition_took_down_and_nothing_else(
 
 
 @pytest.mark.integration
+async def test_routes_that_a_node_refused_are_not_in_force(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.controller.link_changes.APPLY_LIMIT", 2.0)
+    _, host, asking = await lab(start, database)
+    host.refuse = lambda message: isinstance(message, m.InstallRoutes)
+    with pytest.raises(PeerError, match="has not confirmed its routes: InstallRoutes was refused: it cannot"):
+        await ask(asking, m.SetLinkState(1, 2, True))
+
+
+@pytest.mark.integration
+async def test_a_node_that_a_change_does_not_concern_is_not_waited_for(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 4, links=[(1, 2), (2, 3), (1, 3), (3, 4)]))
+    await ready_lab(controller, [FakeProcess([1, 2, 3, 4], 7)])
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    controller.core.lab.registry.node(4).sent_state.routes_confirmed = None  # it hangs
+    assert (await ask(asking, m.SetLinkState(1, 2, True)))["state"] == "down"
+    assert await ask(asking, m.Heal()) == {"down": [], "up": [], "connected": []}
+
+
+@pytest.mark.integration
 async def test_groups_that_other_nodes_still_connect_are_named(start: Start, database: Database) -> None:
     _, _, asking = await lab(start, database)
     answer = await ask(asking, m.Partition(((1,), (2,))))
     assert answer == {"down": [[1, 2]], "up": [], "connected": [[0, 1]]}
+
+
+@pytest.mark.integration
+async def test_events_and_answers_about_very_many_links_name_some_and_count_all(
+    start: Start, database: Database
+) -> None:
+    far = list(range(2, 1002))
+    controller = await start(settings(database, 1001, links=[(1, node) for node in far]))
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    answer = await ask(asking, m.Partition(((1,), tuple(far))))
+    assert (len(answer["down"]), answer["down_count"], answer["up"]) == (200, 1000, [])
+    answer = await ask(asking, m.Heal())
+    assert (len(answer["up"]), answer["up_count"], answer["down"]) == (200, 1000, [])
+    for link in controller.core.lab.registry.links.values():
+        link.forward_down = True
+    answer = await ask(asking, m.ResetLinks())
+    assert (len(answer["links"]), answer["links_count"]) == (200, 1000)
+    (_, cut), (_, healed), (_, reset) = await faults(asking)
+    assert len(cut["down"]) == len(healed["up"]) == len(reset["links"]) == 200
+    assert cut["count"] == healed["count"] == reset["count"] == 1000
+    assert (cut["group_count"], cut["node_count"]) == (2, 1001)
+    assert cut["groups"].startswith("1|2,3,4,") and len(cut["groups"]) == 1001
 
 
 @pytest.mark.integration

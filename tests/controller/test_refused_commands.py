@@ -53,6 +53,57 @@ def test_a_late_answer_confirms_nothing_that_was_changed_since() -> None:
     assert 1 not in node.sent_state.links_confirmed
 
 
+def test_an_old_confirmation_of_the_same_link_does_not_count() -> None:
+    lab = lab_of_two()
+    node = lab.registry.node(2)
+    [add] = told(lab, m.AddNode)
+    lab.confirmed(node, add)
+    lab.set_link(1, 2, LinkSpec(rate_bps=1000), to_end=1)
+    [_] = told(lab, m.SetLink)
+    lab.set_link(1, 2, None, to_end=1)
+    [back] = told(lab, m.SetLink)
+    assert isinstance(add, m.AddNode) and isinstance(back, m.SetLink) and back.version == add.version
+    assert 1 not in node.sent_state.links_confirmed
+    lab.confirmed(node, back)
+    assert node.sent_state.links_confirmed[1] == back.version
+
+
+def test_an_old_confirmation_of_the_same_routes_does_not_count() -> None:
+    lab = lab_of_two()
+    node, link = lab.registry.node(2), lab.registry.link(1, 2)
+    [first] = told(lab, m.InstallRoutes)
+    lab.confirmed(node, first)
+    for down in (True, False):
+        for start in (1, 2):
+            lab.take_down(link, start, down=down)
+        [again] = told(lab, m.InstallRoutes)
+    assert isinstance(first, m.InstallRoutes) and isinstance(again, m.InstallRoutes)
+    assert again.version == first.version and node.sent_state.routes_confirmed is None
+    lab.confirmed(node, again)
+    assert node.sent_state.routes_confirmed == first.version
+
+
+def test_a_link_is_removed_when_the_last_removal_is_confirmed() -> None:
+    lab = lab_of_two()
+    node, link = lab.registry.node(2), lab.registry.link(1, 2)
+    lab.flush()
+    removals = []
+    for down in (True, False, True):
+        for start in (1, 2):
+            lab.take_down(link, start, down=down)
+        removals += told(lab, m.RemoveNode)
+    first, last = removals
+    lab.confirmed(node, first)
+    assert 1 in node.sent_state.removing
+    lab.refused(node, last, "busy")
+    assert 1 not in node.sent_state.removing and 1 in node.sent_state.links  # it is sent once more
+    lab.resend(2)
+    [once_more] = told(lab, m.RemoveNode)
+    assert 1 in node.sent_state.removing
+    lab.confirmed(node, once_more)
+    assert not node.sent_state.removing and not node.sent_state.links
+
+
 def test_routes_that_were_refused_are_sent_in_full() -> None:
     lab = lab_of_two()
     node = lab.registry.node(2)

@@ -281,7 +281,8 @@ class SetLinkState(Message):
 class ResetLinks(Message):
     """Return all links to what the topology declares, and up; a partition stays.
 
-    The value of the `Ack` is `{links}`, the ends of the links that were changed.
+    The value of the `Ack` is `{links}`, the ends of the links that were changed; of very many links only the
+    first, with their number as `links_count`.
     """
 
     cause: str = "operator"
@@ -293,7 +294,8 @@ class Partition(Message):
     """Take down all links between groups of nodes; a partition that is in force is replaced.
 
     The value of the `Ack` is `{down, up, connected}`: the ends of the links that went down and of those that
-    came up, and groups that other nodes still connect, as pairs of places in `groups`.
+    came up, and groups that other nodes still connect, as pairs of places in `groups`. Of very many only the
+    first are named, with their number as `down_count`, `up_count` or `connected_count`.
 
     Attributes:
         groups: Two or more, of nodes that are in no other; nodes in none keep their links.
