@@ -1,7 +1,4 @@
-"""`AsyncLab`: the asynchronous API of a lab that is up.
-
-The command line uses this class, or its blocking counterpart `orchestrator.lab.Lab`, for everything.
-"""
+"""The asynchronous API of a lab that is up, on which the command line and the blocking `Lab` are built."""
 
 from __future__ import annotations
 
