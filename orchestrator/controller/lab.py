@@ -361,8 +361,7 @@ class Lab:
     def _changed(self, ends: tuple[int, int], *, paths: bool) -> None:
         self._touch(*ends)
         if paths:
-            self._paths_stale = True
-            self._groups_stale.update(group.id for group in self.groups)
+            self._paths_stale = True  # and with them every group, see `_refresh`
 
     def _alive_now(self) -> frozenset[int]:
         return frozenset(self.registry.alive(barrier_passed=self.readiness.passed))
