@@ -226,8 +226,8 @@ def _spec(
         if loss is not None:
             values |= _mapping("loss", loss) or {"loss": units.parse_fraction(loss)}
         if limit is not None:
-            room = units.parse_limit(limit)
-            values |= {"limit_bytes": room.bytes, "limit_packets": room.packets}
+            queue = units.parse_limit(limit)
+            values |= {"limit_bytes": queue.bytes, "limit_packets": queue.packets}
         return LinkSpec(**values)
     except UnitInvalid:
         raise

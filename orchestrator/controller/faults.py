@@ -1,8 +1,8 @@
 """Handle requests of operators to take links down and up again: single links, and partitions of the lab.
 
-A link that is down in both directions is removed at both nodes at once; of
-one that is down in one direction, all packets that way are lost. Routes by shortest path avoid both; explicit
-routes and trees stay as they were set, and their packets are lost.
+A link that is down in both directions is removed at both nodes at once; of one that is down in one direction,
+all packets that way are lost. Routes by shortest path avoid both; explicit routes and trees stay as they were
+set, and their packets are lost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import PartitionInvalid
-from orchestrator.controller.link_changes import put_in_force, starts_of
+from orchestrator.controller.link_changes import MAX_CAUSE, put_in_force, starts_of
 from orchestrator.controller.registry import Link, Registry
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
@@ -25,9 +25,6 @@ event that are larger than `events.MAX_FACTS_BYTES` would be left out as a whole
 
 MAX_GROUPS = 1000
 """Characters that an event keeps of the groups of a partition."""
-
-MAX_CAUSE = 100
-"""Characters of a cause that an event keeps."""
 
 
 class Faults:
@@ -137,12 +134,12 @@ def links_between(groups: Sequence[Sequence[int]], registry: Registry) -> list[L
 def _named(**lists: list[list[int]]) -> dict[str, object]:
     """Return lists, cut to `MAX_NAMED` entries in all; one that was cut has its length at `NAME_count`."""
     found: dict[str, object] = {}
-    room = MAX_NAMED
+    left = MAX_NAMED
     for name, entries in lists.items():
-        found[name] = entries[:room]
-        if len(entries) > room:
+        found[name] = entries[:left]
+        if len(entries) > left:
             found[f"{name}_count"] = len(entries)
-        room = max(0, room - len(entries))
+        left = max(0, left - len(entries))
     return found
 
 

@@ -10,13 +10,16 @@ from orchestrator.controller.errors import LinkNotApplied, LinkNotStored, LinkUn
 from orchestrator.controller.registry import Link
 from orchestrator.store import LinkRow
 
-__all__ = ["link_row", "put_in_force", "starts_of"]
+__all__ = ["MAX_CAUSE", "STORE_LIMIT", "link_row", "put_in_force", "starts_of"]
 
 APPLY_LIMIT = 5.0
 """Seconds that nodes have to confirm a change of their link."""
 
 STORE_LIMIT = 5.0
-"""Seconds that Postgres has to store a change before the operator gets an error."""
+"""Seconds that Postgres has to store a command before the operator gets an error."""
+
+MAX_CAUSE = 100
+"""Characters of the cause of a change that its event keeps."""
 
 
 class Directed(Protocol):

@@ -14,7 +14,7 @@ from orchestrator.controller.effects import failures_of
 from orchestrator.controller.errors import LabNotReady, LinkUnknown, RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
-from orchestrator.controller.link_changes import put_in_force, starts_of
+from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force, starts_of
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.protocol import Frame, Message, ProtocolError
@@ -22,9 +22,6 @@ from orchestrator.protocol import messages as m
 from orchestrator.tasks import spawn
 
 __all__ = ["OperatorHandler"]
-
-STORE_LIMIT = 5.0
-"""Seconds that Postgres has to store a command before the operator gets an error."""
 
 PROGRESS_EVERY = 0.1
 """Seconds between two `StatusChanged` to those who wait for the lab."""
@@ -218,7 +215,7 @@ class OperatorHandler:
             "forward": link.spec_from(message.a).to_wire(),
             "backward": link.spec_from(message.b).to_wire(),
         }
-        facts = {"a": message.a, "b": message.b, **in_force, "cause": message.cause[:100]}
+        facts = {"a": message.a, "b": message.b, **in_force, "cause": message.cause[:MAX_CAUSE]}
         core.events.add("link.changed", 0, facts)
         await put_in_force(core, [link], state=link.down != was)
         session.connection.ack(frame, in_force)
