@@ -1,6 +1,8 @@
 //! Configuration of a node and of a link: plain structures with units in their field names.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::{Distribution, NodeId};
 
@@ -156,32 +158,123 @@ const MOST_JITTER: u64 = 3;
 pub struct LinkSpec {
     /// Rate in bits per second; IP and transport headers of every MTU segment count.
     pub rate_bps: Option<u64>,
+    /// Bytes that may leave back to back, faster than the rate, after the link was idle (the depth of a token bucket).
+    /// `None`: one packet, so packets are never closer than the rate allows.
+    pub rate_burst_bytes: Option<u64>,
     /// One-way delay in microseconds; its mean where there is jitter.
     pub delay_us: u64,
     /// Standard deviation of the delay in microseconds; at most `delay_us` unless packets may be reordered.
     pub jitter_us: u64,
-    /// How the delay is distributed.
+    /// How the delay is distributed, where there is no table.
     pub jitter_distribution: Distribution,
+    /// A distribution of the user's own instead: its quantiles at equal steps of probability, ascending, with mean 0
+    /// and standard deviation 1.
+    pub jitter_table: Option<Arc<[f64]>>,
     /// Whether packets whose delay is shorter overtake earlier ones.
     pub jitter_reorder: bool,
     /// Probability that a segment is lost, 0 to 1.
     pub loss: f64,
     /// Mean number of consecutive segments that are lost together, at least 1. `None`: losses are independent.
     pub loss_burst: Option<f64>,
+    /// Probability that a segment is delivered twice, 0 to 1.
+    pub duplicate: f64,
+    /// Probability that a segment is taken out of its order and overtaken by later ones, 0 to 1.
+    pub reorder: f64,
+    /// Number of segments that overtake such a segment; at least 1.
+    pub reorder_gap: Option<u32>,
+    /// Probability that one bit of the payload of a segment is flipped, 0 to 1.
+    pub corrupt: f64,
     /// Queue limit in bytes. With a rate it bounds the queue of the serializer, without one the packets in the delay
     /// queue.
     pub limit_bytes: Option<u64>,
     /// Queue limit in MTU segments. When both limits are set, the one that is reached first drops packets.
     pub limit_packets: Option<u64>,
+    /// Queue limit in microseconds of the rate.
+    pub limit_us: Option<u64>,
+    /// When packets are dropped or marked before the limit is reached.
+    pub queue: QueueDiscipline,
+    /// Whether the queue marks packets of ECN-capable transports (RFC 3168) instead of dropping them.
+    pub ecn: bool,
+    /// The order in which queued packets are transmitted.
+    pub scheduler: Scheduler,
     /// Largest IP packet of one segment that the link carries, in bytes. `None`: no limit of its own.
     pub mtu: Option<u16>,
 }
 
+/// When a queue drops or marks packets.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub enum QueueDiscipline {
+    /// Only when the limit is reached: the arriving packet is dropped.
+    #[default]
+    TailDrop,
+    /// Random early detection (Floyd and Jacobson 1993): with a probability that grows with the average length of
+    /// the queue. `None` stands for a default that follows from the queue limit.
+    Red {
+        /// Average length in bytes from which packets are dropped.
+        min_bytes: Option<u64>,
+        /// Average length in bytes from which all packets are dropped.
+        max_bytes: Option<u64>,
+        /// Probability of a drop when the average is just below `max_bytes`, 0 to 1.
+        probability: Option<f64>,
+    },
+    /// Controlled delay (RFC 8289).
+    Codel {
+        /// Acceptable waiting time in microseconds.
+        target_us: u64,
+        /// Time in microseconds for which the waiting time must exceed the target before packets are dropped.
+        interval_us: u64,
+    },
+}
+
+/// The order in which queued packets are transmitted.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Scheduler {
+    /// First in, first out.
+    #[default]
+    Fifo,
+    /// Deficit round robin (Shreedhar and Varghese 1995): classes share the rate by weight, in bytes.
+    Drr(Classes),
+    /// Strict priority: a class is transmitted only while no class with a larger number in `weights` has packets.
+    Priority(Classes),
+}
+
+/// How packets are sorted into the classes of a scheduler.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Classes {
+    /// The property of a packet that is its class.
+    pub by: ClassKey,
+    /// The weight or priority of a class, at least 1; classes without one have 1.
+    pub weights: BTreeMap<u32, u32>,
+}
+
+/// The property of a packet by which a scheduler sorts it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum ClassKey {
+    /// The 5-tuple; classes have no stated weights.
+    #[default]
+    Flow,
+    /// The destination port of TCP and UDP; 0 for other packets.
+    DstPort,
+    /// The source port of TCP and UDP; 0 for other packets.
+    SrcPort,
+    /// The number of the node that sent the packet.
+    Source,
+    /// The number of the node, or group, to which it goes.
+    Destination,
+    /// The differentiated services code point (RFC 2474), 0 to 63.
+    Dscp,
+}
+
 impl LinkSpec {
-    /// Whether packets pass unchanged, without delay: there is no rate, delay, jitter or loss.
+    /// Whether packets pass unchanged, without delay: there is no rate, delay, jitter, loss, duplication, reordering
+    /// or corruption.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.rate_bps.is_none() && self.delay_us == 0 && self.jitter_us == 0 && self.loss == 0.0
+        let random = [self.loss, self.duplicate, self.reorder, self.corrupt];
+        self.rate_bps.is_none()
+            && self.delay_us == 0
+            && self.jitter_us == 0
+            && random.iter().all(|&probability| probability == 0.0)
     }
 
     /// Checks the values and their combination.

@@ -57,8 +57,8 @@ pub use command::{
     Command, CommandError, CommandOutput, FlowFilter, GroupInfo, GroupRoute, PairRoute, SharedBytes, Target,
 };
 pub use config::{
-    AddressPlan, LinkSpec, NodeConfig, SessionConfig, TtlMode, DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT,
-    SESSION_PORT,
+    AddressPlan, ClassKey, Classes, LinkSpec, NodeConfig, QueueDiscipline, Scheduler, SessionConfig, TtlMode,
+    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, SESSION_PORT,
 };
 pub use engine::{Engine, MAX_MESSAGE};
 pub use io::{Delivery, Event, Io, ReceivedBytes};

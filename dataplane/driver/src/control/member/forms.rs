@@ -38,7 +38,7 @@ pub fn link_spec(link: &wire::LinkSpec) -> LinkSpec {
         loss_burst: link.loss_burst,
         limit_bytes: link.limit_bytes,
         limit_packets: link.limit_packets,
-        mtu: None,
+        ..LinkSpec::default()
     }
 }
 
