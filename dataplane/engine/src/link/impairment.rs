@@ -2,6 +2,7 @@
 
 use super::limit::Backlog;
 use super::piece::Piece;
+use crate::rng::Rng;
 use crate::stats::{DropCause, DropCounters};
 use crate::{Instant, LinkSpec, Packet};
 
@@ -55,6 +56,11 @@ pub(crate) trait Impairment: std::fmt::Debug + Send {
     /// impairment that replaces this one.
     fn take_queue(&mut self) -> Vec<(Instant, Piece)> {
         Vec::new()
+    }
+
+    /// The random stream, if the impairment draws numbers.
+    fn rng(&self) -> Option<&Rng> {
+        None
     }
 
     /// The queued pieces.

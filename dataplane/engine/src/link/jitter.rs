@@ -201,6 +201,10 @@ impl Impairment for Jitter {
         self.limit = Limit::of_flight(spec);
     }
 
+    fn rng(&self) -> Option<&Rng> {
+        Some(&self.draw.rng)
+    }
+
     fn backlog(&self) -> Backlog {
         self.held
     }

@@ -132,4 +132,8 @@ impl Impairment for Loss {
             self.start(spec);
         }
     }
+
+    fn rng(&self) -> Option<&Rng> {
+        Some(&self.rng)
+    }
 }

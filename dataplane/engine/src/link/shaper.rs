@@ -1,5 +1,9 @@
 //! The impairments on the outgoing side of a link, in this order: loss, queue limit and rate, delay (constant or with
 //! jitter).
+//!
+//! A link has only the impairments that its specification names. One that a change adds starts with the packets that
+//! reach it from then on, and one that a change removes stays until its queue is empty, so that no packet in flight
+//! is lost or overtaken.
 
 use super::delay::Delay;
 use super::impairment::{Impairment, Outlet};
@@ -12,16 +16,63 @@ use crate::rng::Rng;
 use crate::stats::{DropCause, DropCounters};
 use crate::{Instant, LinkSpec, Packet, Pool};
 
-/// Index of the delay among the impairments.
-const DELAY: usize = 2;
+/// The impairments, in the order in which a packet passes them. A link has at most one of the last two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Loss,
+    Rate,
+    Delay,
+    Jitter,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Self::Loss, Self::Rate, Self::Delay, Self::Jitter];
+
+    fn is_needed(self, spec: &LinkSpec) -> bool {
+        match self {
+            Self::Loss => spec.loss > 0.0,
+            Self::Rate => spec.rate_bps.is_some(),
+            Self::Delay => spec.delay_us > 0 && spec.jitter_us == 0,
+            Self::Jitter => spec.jitter_us > 0,
+        }
+    }
+
+    /// The impairment whose queue this one continues.
+    const fn replaces(self) -> Option<Kind> {
+        match self {
+            Self::Delay => Some(Self::Jitter),
+            Self::Jitter => Some(Self::Delay),
+            Self::Loss | Self::Rate => None,
+        }
+    }
+
+    /// `queued` are the pieces in flight of the impairment that this one replaces.
+    fn build(self, spec: &LinkSpec, rng: Rng, queued: Vec<(Instant, Piece)>) -> Box<dyn Impairment> {
+        match self {
+            Self::Loss => Box::new(Loss::new(rng, spec)),
+            Self::Rate => Box::new(Rate::new(spec)),
+            Self::Delay => Box::new(Delay::new(spec, queued)),
+            Self::Jitter => Box::new(Jitter::new(spec, rng, queued)),
+        }
+    }
+}
+
+/// An impairment in the chain.
+#[derive(Debug)]
+struct Stage {
+    kind: Kind,
+    /// Whether the specification names it. If not, it is removed when its queue is empty.
+    needed: bool,
+    impairment: Box<dyn Impairment>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Shaper {
-    impairments: [Box<dyn Impairment>; 3],
-    /// Whether the last impairment is [`Jitter`] instead of [`Delay`].
-    jitter: bool,
-    /// The random stream of jitter.
-    jitter_rng: Rng,
+    /// In the order of [`Kind`].
+    chain: Vec<Stage>,
+    /// The random streams of the impairments that are not in the chain, by kind. No stream depends on another, so the
+    /// draws of an impairment do not depend on which others the link has.
+    streams: [Rng; Kind::ALL.len()],
     /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
@@ -31,22 +82,18 @@ pub(crate) struct Shaper {
 
 impl Shaper {
     pub(crate) fn new(spec: &LinkSpec, rng: Rng) -> Self {
-        // Loss draws from `rng` itself; streams of other impairments are derived from a copy, so that the lost
-        // segments do not depend on them.
-        let mut jitter_rng = rng.clone().derive("jitter");
-        let impairments: [Box<dyn Impairment>; 3] = [
-            Box::new(Loss::new(rng, spec)),
-            Box::new(Rate::new(spec)),
-            delay_stage(spec, &mut jitter_rng, Vec::new()),
-        ];
-        Self {
-            impairments,
-            jitter: spec.jitter_us > 0,
-            jitter_rng,
+        // Loss draws from `rng` itself, as in earlier versions.
+        let jitter = rng.clone().derive("jitter").fork();
+        let unused = Rng::new(0, &[]);
+        let mut shaper = Self {
+            chain: Vec::new(),
+            streams: [rng, unused.clone(), unused, jitter],
             outlet: Outlet::default(),
             stage: Vec::new(),
             ready: Vec::new(),
-        }
+        };
+        shaper.arrange(spec);
+        shaper
     }
 
     /// Passes a packet to the first impairment.
@@ -64,22 +111,21 @@ impl Shaper {
 
     /// Passes all pieces that are due.
     pub(crate) fn release(&mut self, now: Instant) {
-        for index in 0..self.impairments.len() {
-            self.impairments[index].release(now, &mut self.outlet);
+        for index in 0..self.chain.len() {
+            self.chain[index].impairment.release(now, &mut self.outlet);
             std::mem::swap(&mut self.stage, &mut self.outlet.passed);
             self.pass_through(index + 1);
+        }
+        if self.chain.iter().any(Stage::is_done) {
+            self.remove_done();
         }
     }
 
     pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec) {
         self.release(now);
-        if self.jitter != (spec.jitter_us > 0) {
-            self.jitter = !self.jitter;
-            let queued = self.impairments[DELAY].take_queue();
-            self.impairments[DELAY] = delay_stage(spec, &mut self.jitter_rng, queued);
-        }
-        for impairment in &mut self.impairments {
-            impairment.change(now, spec);
+        self.arrange(spec);
+        for stage in &mut self.chain {
+            stage.impairment.change(now, spec);
         }
         self.release(now);
     }
@@ -95,12 +141,49 @@ impl Shaper {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.impairments.iter().filter_map(|impairment| impairment.deadline()).min()
+        self.chain.iter().filter_map(|stage| stage.impairment.deadline()).min()
     }
 
     /// The contents of all queues.
     pub(crate) fn backlog(&self) -> Backlog {
-        self.impairments.iter().map(|impairment| impairment.backlog()).fold(Backlog::default(), Backlog::plus)
+        self.chain.iter().map(|stage| stage.impairment.backlog()).fold(Backlog::default(), Backlog::plus)
+    }
+
+    /// Adds the impairments that the specification names and the chain lacks.
+    fn arrange(&mut self, spec: &LinkSpec) {
+        for kind in Kind::ALL {
+            let needed = kind.is_needed(spec);
+            if let Some(stage) = self.chain.iter_mut().find(|stage| stage.kind == kind) {
+                stage.needed = needed;
+            } else if needed {
+                let queued = kind.replaces().map_or_else(Vec::new, |other| self.take_queue(other));
+                let impairment = kind.build(spec, self.streams[kind as usize].clone(), queued);
+                let at = self.chain.partition_point(|stage| stage.kind < kind);
+                self.chain.insert(at, Stage { kind, needed, impairment });
+            }
+        }
+    }
+
+    /// Removes an impairment, if the chain has it, and returns its queue.
+    fn take_queue(&mut self, kind: Kind) -> Vec<(Instant, Piece)> {
+        let Some(at) = self.chain.iter().position(|stage| stage.kind == kind) else {
+            return Vec::new();
+        };
+        let queued = self.chain[at].impairment.take_queue();
+        self.chain[at].needed = false;
+        self.remove_done();
+        queued
+    }
+
+    /// Removes the impairments that have no effect any more, and keeps their random streams: if they return, they
+    /// draw other numbers than before.
+    fn remove_done(&mut self) {
+        for stage in self.chain.iter_mut().filter(|stage| stage.is_done()) {
+            if let Some(rng) = stage.impairment.rng() {
+                self.streams[stage.kind as usize] = rng.clone();
+            }
+        }
+        self.chain.retain(|stage| !stage.is_done());
     }
 
     /// Passes the pieces in `outlet` through the impairments from index `from` on.
@@ -108,9 +191,9 @@ impl Shaper {
         if self.stage.is_empty() {
             return;
         }
-        for impairment in &mut self.impairments[from..] {
+        for stage in &mut self.chain[from..] {
             for (at, piece) in self.stage.drain(..) {
-                impairment.push(at, piece, &mut self.outlet);
+                stage.impairment.push(at, piece, &mut self.outlet);
             }
             std::mem::swap(&mut self.stage, &mut self.outlet.passed);
         }
@@ -118,10 +201,8 @@ impl Shaper {
     }
 }
 
-fn delay_stage(spec: &LinkSpec, rng: &mut Rng, queued: Vec<(Instant, Piece)>) -> Box<dyn Impairment> {
-    if spec.jitter_us > 0 {
-        Box::new(Jitter::new(spec, rng.fork(), queued))
-    } else {
-        Box::new(Delay::new(spec, queued))
+impl Stage {
+    fn is_done(&self) -> bool {
+        !self.needed && self.impairment.deadline().is_none()
     }
 }

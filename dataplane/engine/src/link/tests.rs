@@ -152,6 +152,27 @@ fn loss_one_drops_every_segment_and_loss_zero_none() {
 }
 
 #[test]
+fn a_link_has_only_the_impairments_of_its_specification() {
+    let delay = LinkSpec { delay_us: 1_000, ..LinkSpec::default() };
+    let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { loss: 0.5, ..delay.clone() });
+    let lost = |fixture: &mut Fixture| {
+        let first = fixture.sent;
+        fixture.left.clear();
+        fixture.send(40);
+        fixture.drain();
+        let arrived = fixture.numbers();
+        (first..first + 40).filter(|number| !arrived.contains(number)).map(|n| n - first).collect::<Vec<_>>()
+    };
+    let before = lost(&mut fixture);
+    fixture.set(delay.clone());
+    assert_eq!(lost(&mut fixture), []);
+    let names = format!("{:?}", fixture.links.slots[0].shaper);
+    assert!(names.contains("Delay") && !names.contains("Loss {"), "{names}");
+    fixture.set(LinkSpec { loss: 0.5, ..delay });
+    assert_ne!(lost(&mut fixture), before, "the stream of random numbers continues");
+}
+
+#[test]
 fn a_rate_is_exact_with_headers_of_every_segment() {
     for bps in [10_000_000, 100_000_000, 1_000_000_000, 7_777_777_777] {
         let mut fixture = Fixture::new(1, ["a", "b"], rate(bps));
