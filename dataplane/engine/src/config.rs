@@ -153,13 +153,20 @@ impl NodeConfig {
 /// distribution with more jitter would consist of very many zeros and a few large values.
 const MOST_JITTER: u64 = 3;
 
+/// Bytes of a full packet on a link without an MTU of its own.
+const DEFAULT_MTU: u16 = 1500;
+
+/// How far the mean and the standard deviation of a jitter table may be from 0 and 1.
+const TABLE_TOLERANCE: f64 = 0.01;
+
 /// Impairments of a link in one direction, applied to outgoing packets. The default has none.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct LinkSpec {
     /// Rate in bits per second; IP and transport headers of every MTU segment count.
     pub rate_bps: Option<u64>,
-    /// Bytes that may leave back to back, faster than the rate, after the link was idle (the depth of a token bucket).
-    /// `None`: one packet, so packets are never closer than the rate allows.
+    /// Bytes that may leave back to back, faster than the rate, after the link was idle (the depth of a token bucket);
+    /// at least one full packet, which is 1500 bytes where `mtu` is not stated. `None`: one packet, so packets are
+    /// never closer than the rate allows.
     pub rate_burst_bytes: Option<u64>,
     /// One-way delay in microseconds; its mean where there is jitter.
     pub delay_us: u64,
@@ -168,7 +175,7 @@ pub struct LinkSpec {
     /// How the delay is distributed, where there is no table.
     pub jitter_distribution: Distribution,
     /// A distribution of the user's own instead: its quantiles at equal steps of probability, ascending, with mean 0
-    /// and standard deviation 1.
+    /// and standard deviation 1 when interpolated linearly.
     pub jitter_table: Option<Arc<[f64]>>,
     /// Whether packets whose delay is shorter overtake earlier ones.
     pub jitter_reorder: bool,
@@ -180,7 +187,7 @@ pub struct LinkSpec {
     pub duplicate: f64,
     /// Probability that a segment is taken out of its order and overtaken by later ones, 0 to 1.
     pub reorder: f64,
-    /// Number of segments that overtake such a segment; at least 1.
+    /// Number of segments that overtake such a segment; at least 1, which is the default.
     pub reorder_gap: Option<u32>,
     /// Probability that one bit of the payload of a segment is flipped, 0 to 1.
     pub corrupt: f64,
@@ -277,6 +284,11 @@ impl LinkSpec {
             && random.iter().all(|&probability| probability == 0.0)
     }
 
+    /// Bytes of a full packet.
+    pub(crate) fn full_packet(&self) -> u64 {
+        u64::from(self.mtu.unwrap_or(DEFAULT_MTU))
+    }
+
     /// Checks the values and their combination.
     ///
     /// # Errors
@@ -286,8 +298,19 @@ impl LinkSpec {
         if self.rate_bps == Some(0) {
             return Err("a rate of zero transmits nothing; take the link down instead".to_owned());
         }
-        if !(0.0..=1.0).contains(&self.loss) {
-            return Err(format!("a loss of {} is not between 0 and 1", self.loss));
+        for (name, share) in [
+            ("loss", self.loss),
+            ("duplicate", self.duplicate),
+            ("reorder", self.reorder),
+            ("corrupt", self.corrupt),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(format!("a {name} of {share} is not between 0 and 1"));
+            }
+        }
+        self.check_burst_and_gap()?;
+        if let Some(table) = &self.jitter_table {
+            check_table(table)?;
         }
         if let Some(burst) = self.loss_burst {
             // The probability that a loss follows a segment that was not lost (see `link::loss`); it may exceed 1 by a
@@ -310,4 +333,38 @@ impl LinkSpec {
         }
         Ok(())
     }
+
+    fn check_burst_and_gap(&self) -> Result<(), String> {
+        let packet = self.full_packet();
+        match (self.rate_burst_bytes, self.reorder_gap) {
+            (Some(burst), _) if burst < packet => {
+                Err(format!("a burst of {burst} bytes is smaller than one packet, {packet} bytes"))
+            }
+            (_, Some(0)) => Err("a reorder gap of 0 reorders nothing".to_owned()),
+            (_, Some(gap)) if self.reorder == 0.0 => {
+                Err(format!("a reorder gap of {gap} needs a share of packets to reorder"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks a distribution that is given as quantiles.
+fn check_table(values: &[f64]) -> Result<(), String> {
+    if values.len() < 2 {
+        return Err(format!("a jitter table of {} values is no distribution; give at least 2", values.len()));
+    }
+    if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+        return Err(format!("a jitter table cannot contain {value}"));
+    }
+    if let Some(pair) = values.windows(2).find(|pair| pair[0] > pair[1]) {
+        return Err(format!("a jitter table must ascend, but {} follows {}", pair[1], pair[0]));
+    }
+    let (mean, deviation) = Distribution::table_moments(values);
+    if mean.abs() > TABLE_TOLERANCE || (deviation - 1.0).abs() > TABLE_TOLERANCE {
+        return Err(format!(
+            "a jitter table must have mean 0 and standard deviation 1, not {mean:.3} and {deviation:.3}"
+        ));
+    }
+    Ok(())
 }

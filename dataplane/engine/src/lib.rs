@@ -67,7 +67,7 @@ pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::{Prefetch, SinkAllocator};
-pub use stats::{DropCause, DropCounters, FlowStats, LinkStats, NodeStats, Traffic};
+pub use stats::{DropCause, DropCounters, FlowStats, ImpairedCounters, LinkStats, NodeStats, Traffic};
 pub use time::Instant;
 pub use vnet::VnetHeader;
 pub use wire::PacketError;

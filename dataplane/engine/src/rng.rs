@@ -43,10 +43,35 @@ impl Rng {
         self.0.next_u64()
     }
 
-    /// A number in (0, 1]: never zero, so that its logarithm exists.
+    /// A number in (0, 1].
     pub(crate) fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+        unit(self.next())
     }
+}
+
+/// Random numbers that can be drawn in any order: the outputs of SplitMix64 (Steele et al. 2014) by their index.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Numbered(u64);
+
+impl Numbered {
+    /// A sequence that is seeded from a stream.
+    pub(crate) fn new(mut rng: Rng) -> Self {
+        Self(rng.next())
+    }
+
+    pub(crate) const fn at(self, index: u64) -> u64 {
+        mix(self.0.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    /// A number in (0, 1].
+    pub(crate) fn unit_at(self, index: u64) -> f64 {
+        unit(self.at(index))
+    }
+}
+
+/// The upper bits as a number in (0, 1]: never zero, so that its logarithm exists.
+fn unit(bits: u64) -> f64 {
+    ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

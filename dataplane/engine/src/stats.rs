@@ -31,11 +31,13 @@ pub enum DropCause {
     ReceiverFull,
     /// Not IPv4, or traffic that the overlay does not carry.
     Unsupported,
+    /// The UDP checksum of a datagram for this node is wrong.
+    Checksum,
 }
 
 impl DropCause {
     /// All causes, in the order of reports.
-    pub const ALL: [DropCause; 11] = [
+    pub const ALL: [DropCause; 12] = [
         Self::Loss,
         Self::QueueFull,
         Self::NoRoute,
@@ -47,6 +49,7 @@ impl DropCause {
         Self::NoReceiver,
         Self::ReceiverFull,
         Self::Unsupported,
+        Self::Checksum,
     ];
 
     /// The stable name that reports use.
@@ -64,6 +67,7 @@ impl DropCause {
             Self::NoReceiver => "no_receiver",
             Self::ReceiverFull => "receiver_full",
             Self::Unsupported => "unsupported",
+            Self::Checksum => "checksum",
         }
     }
 }
@@ -103,6 +107,32 @@ impl DropCounters {
     }
 }
 
+/// Packets (MTU segments) that the impairments of a link changed and did not drop.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ImpairedCounters {
+    /// Additional copies of packets.
+    pub duplicate: u64,
+    /// Packets that later ones overtook.
+    pub reorder: u64,
+    /// Packets with a flipped bit.
+    pub corrupt: u64,
+}
+
+impl ImpairedCounters {
+    /// Every impairment with its count, by the name of the link's key.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [("duplicate", self.duplicate), ("reorder", self.reorder), ("corrupt", self.corrupt)].into_iter()
+    }
+
+    /// Adds the counts of another set to this one and clears the other.
+    pub(crate) fn take(&mut self, other: &mut ImpairedCounters) {
+        let Self { duplicate, reorder, corrupt } = std::mem::take(other);
+        self.duplicate += duplicate;
+        self.reorder += reorder;
+        self.corrupt += corrupt;
+    }
+}
+
 /// Traffic in one direction.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Traffic {
@@ -139,6 +169,8 @@ pub struct LinkStats {
     pub spec: LinkSpec,
     /// Packets sent (after loss and queue), and packets dropped before transmission.
     pub tx: Traffic,
+    /// Of the packets sent or queued, those that impairments changed.
+    pub impaired: ImpairedCounters,
     /// Packets received.
     pub rx: Traffic,
     /// MTU segments waiting for the serializer or for their delay.

@@ -249,18 +249,17 @@ impl Engine {
         let meta = *packet.meta();
         if meta.protocol == ip::UDP && !meta.fragment {
             if packet.ports() == (SESSION_PORT, SESSION_PORT) {
-                if packet.trim_to_datagram() {
-                    self.deliver_to_session(now, packet, io);
-                } else {
-                    self.drop_packet(packet, origin, DropCause::Malformed, io);
+                match accept_datagram(&mut packet) {
+                    Ok(()) => self.deliver_to_session(now, packet, io),
+                    Err(cause) => self.drop_packet(packet, origin, cause, io),
                 }
                 return;
             }
             if !self.receivers.is_empty() {
                 if let Some(filter) = self.flow_filter(&packet, group) {
                     if self.receivers.matches_flow(&filter) {
-                        if !packet.trim_to_datagram() {
-                            self.drop_packet(packet, origin, DropCause::Malformed, io);
+                        if let Err(cause) = accept_datagram(&mut packet) {
+                            self.drop_packet(packet, origin, cause, io);
                             return;
                         }
                         self.flows.count(&packet);
@@ -355,4 +354,15 @@ impl Engine {
         }
         io.pool.put(packet);
     }
+}
+
+/// Checks a UDP datagram as a host does before delivery. Returns the cause for which it is dropped.
+fn accept_datagram(packet: &mut Packet) -> Result<(), DropCause> {
+    if !packet.trim_to_datagram() {
+        return Err(DropCause::Malformed);
+    }
+    if !crate::segment::has_good_checksum(packet) {
+        return Err(DropCause::Checksum);
+    }
+    Ok(())
 }

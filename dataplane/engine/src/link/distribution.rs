@@ -1,5 +1,7 @@
 //! The distributions of jitter: numbers with mean 0 and standard deviation 1.
 
+use std::sync::Arc;
+
 /// The shape of the Pareto distribution: that of the kernel's netem (`pareto.c` of iproute2).
 const PARETO_SHAPE: f64 = 3.0;
 /// Where the Pareto distribution is cut off, as a multiple of its smallest value. Values above (0.1 % of them) have
@@ -31,8 +33,22 @@ impl Distribution {
         }
     }
 
-    /// The value of the standardised distribution below which a share of `p` lies, `p` in [0, 1].
-    pub(crate) fn quantile(self, p: f64) -> f64 {
+    /// Mean and standard deviation of the distribution whose quantiles are these values at equal steps of probability,
+    /// with linear interpolation: each step is a uniform distribution between two values.
+    pub(crate) fn table_moments(values: &[f64]) -> (f64, f64) {
+        let steps = values.len().saturating_sub(1).max(1) as f64;
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for pair in values.windows(2) {
+            let (low, high) = (pair[0], pair[1]);
+            sum += f64::midpoint(low, high);
+            squares += (low * low + low * high + high * high) / 3.0;
+        }
+        let mean = sum / steps;
+        (mean, (squares / steps - mean * mean).max(0.0).sqrt())
+    }
+
+    /// The value of the distribution below which a share of `p` lies, `p` in [0, 1].
+    fn quantile(self, p: f64) -> f64 {
         match self {
             Self::Normal => normal_quantile(p.clamp(1e-9, 1.0 - 1e-9)),
             Self::Uniform => (2.0 * p - 1.0) * 3.0_f64.sqrt(),
@@ -46,11 +62,41 @@ impl Distribution {
             }
         }
     }
+}
+
+/// The distribution of a link: a named one, or the user's own as quantiles.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Shape {
+    Named(Distribution),
+    /// See [`crate::LinkSpec::jitter_table`].
+    Table(Arc<[f64]>),
+}
+
+impl Shape {
+    pub(crate) fn new(distribution: Distribution, table: Option<Arc<[f64]>>) -> Self {
+        table.map_or(Self::Named(distribution), Self::Table)
+    }
+
+    /// The value of the standardised distribution below which a share of `p` lies, `p` in [0, 1].
+    pub(crate) fn quantile(&self, p: f64) -> f64 {
+        match self {
+            Self::Named(distribution) => distribution.quantile(p),
+            Self::Table(values) => interpolate(values, p),
+        }
+    }
+
+    /// The largest value; the normal distribution has none that matters.
+    pub(crate) fn largest(&self) -> f64 {
+        match self {
+            Self::Named(Distribution::Normal) => 0.0,
+            _ => self.quantile(1.0),
+        }
+    }
 
     /// The centre and the spread with which `max(0, centre + spread × value)` has the given mean and standard
     /// deviation. Where no value is below zero they are just those; otherwise cutting at zero would make the mean
     /// larger and the deviation smaller than stated.
-    pub(crate) fn fit(self, mean: f64, deviation: f64) -> (f64, f64) {
+    pub(crate) fn fit(&self, mean: f64, deviation: f64) -> (f64, f64) {
         if mean + deviation * self.quantile(0.0) >= 0.0 || deviation <= 0.0 {
             return (mean, deviation);
         }
@@ -71,6 +117,17 @@ impl Distribution {
         let (_, cut_deviation) = moments(&values, high);
         let spread = deviation / cut_deviation;
         (high * spread, spread)
+    }
+}
+
+/// Linear interpolation between values at equal steps of probability.
+fn interpolate(values: &[f64], p: f64) -> f64 {
+    let last = values.len().saturating_sub(1);
+    let at = p * last as f64;
+    let below = (at as usize).min(last.saturating_sub(1));
+    match (values.get(below), values.get(below + 1)) {
+        (Some(low), Some(high)) => low + (high - low) * (at - below as f64),
+        _ => 0.0,
     }
 }
 
@@ -137,9 +194,17 @@ mod tests {
 
     const ALL: [Distribution; 3] = [Distribution::Normal, Distribution::Uniform, Distribution::Pareto];
 
+    /// A table of five values with the same moments as the named distributions.
+    fn shapes() -> Vec<Shape> {
+        let values = [-1.0, -0.9, -0.5, 0.5, 4.0];
+        let (mean, deviation) = Distribution::table_moments(&values);
+        let table = values.iter().map(|value| (value - mean) / deviation).collect();
+        ALL.into_iter().map(Shape::Named).chain([Shape::Table(table)]).collect()
+    }
+
     #[test]
     fn every_distribution_has_mean_zero_and_deviation_one() {
-        for distribution in ALL {
+        for distribution in shapes() {
             let values: Vec<f64> =
                 (0..1_000_000).map(|i| distribution.quantile((f64::from(i) + 0.5) / 1e6)).collect();
             assert!(values.is_sorted(), "{distribution:?}");
@@ -159,7 +224,7 @@ mod tests {
     /// The mean and the deviation are those stated even where part of the distribution would be below zero.
     #[test]
     fn a_distribution_cut_at_zero_keeps_its_mean_and_deviation() {
-        for distribution in ALL {
+        for distribution in shapes() {
             for (mean, deviation) in [(10.0, 1.0), (2.0, 1.0), (1.0, 1.0), (1.0, 2.0), (0.5, 1.5)] {
                 let (centre, spread) = distribution.fit(mean, deviation);
                 let values: Vec<f64> = (0..100_000)

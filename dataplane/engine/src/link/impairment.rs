@@ -3,7 +3,7 @@
 use super::limit::Backlog;
 use super::piece::Piece;
 use crate::rng::Rng;
-use crate::stats::{DropCause, DropCounters};
+use crate::stats::{DropCause, DropCounters, ImpairedCounters};
 use crate::{Instant, LinkSpec, Packet};
 
 /// The outputs of an impairment: passed and discarded packets.
@@ -12,6 +12,7 @@ pub(crate) struct Outlet {
     /// Pieces with the time at which they left the impairment: the emulated time, which a late timer does not shift.
     pub passed: Vec<(Instant, Piece)>,
     pub drops: DropCounters,
+    pub impaired: ImpairedCounters,
     pub waste: Vec<Packet>,
 }
 

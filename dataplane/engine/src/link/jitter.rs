@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::distribution::Distribution;
+use super::distribution::Shape;
 use super::impairment::{Impairment, Outlet};
 use super::limit::{Backlog, Limit};
 use super::piece::Piece;
@@ -19,12 +19,13 @@ use crate::rng::Rng;
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec};
 
-/// Packets further apart than this have delays of their own, in standard deviations. The Pareto distribution has a
-/// long tail, and a packet after a large delay waits longer.
-const fn apart(distribution: Distribution) -> u64 {
-    match distribution {
-        Distribution::Normal | Distribution::Uniform => 4,
-        Distribution::Pareto => 8,
+/// Packets further apart than this have delays of their own, in standard deviations. A distribution with a long tail,
+/// such as Pareto, has a larger one: a packet after a large delay waits longer.
+fn apart(shape: &Shape) -> u64 {
+    if shape.largest() > 4.0 {
+        8
+    } else {
+        4
     }
 }
 
@@ -48,9 +49,11 @@ pub(crate) struct Jitter {
 struct Draw {
     delay_us: u64,
     jitter_us: u64,
-    distribution: Distribution,
+    shape: Shape,
+    /// See [`apart`]; in nanoseconds.
+    apart: u64,
     reorder: bool,
-    /// In nanoseconds; see [`Distribution::fit`].
+    /// In nanoseconds; see [`Shape::fit`].
     centre: f64,
     spread: f64,
     /// The delay in use, in nanoseconds, and when it was drawn.
@@ -65,7 +68,8 @@ impl Draw {
         let mut draw = Self {
             delay_us: 0,
             jitter_us: 0,
-            distribution: Distribution::default(),
+            shape: Shape::Named(spec.jitter_distribution),
+            apart: 0,
             reorder: false,
             centre: 0.0,
             spread: 0.0,
@@ -81,28 +85,27 @@ impl Draw {
     /// Unchanged parameters keep the delay in use.
     fn change(&mut self, spec: &LinkSpec) {
         self.reorder = spec.jitter_reorder;
-        let old = (self.delay_us, self.jitter_us, self.distribution);
-        if old == (spec.delay_us, spec.jitter_us, spec.jitter_distribution) {
+        let shape = Shape::new(spec.jitter_distribution, spec.jitter_table.clone());
+        if (self.delay_us, self.jitter_us) == (spec.delay_us, spec.jitter_us) && self.shape == shape {
             return;
         }
-        (self.delay_us, self.jitter_us) = (spec.delay_us, spec.jitter_us);
-        self.distribution = spec.jitter_distribution;
-        (self.centre, self.spread) =
-            self.distribution.fit(spec.delay_us as f64 * 1e3, spec.jitter_us as f64 * 1e3);
+        (self.delay_us, self.jitter_us, self.shape) = (spec.delay_us, spec.jitter_us, shape);
+        self.apart = self.jitter_us.saturating_mul(1_000).saturating_mul(apart(&self.shape));
+        (self.centre, self.spread) = self.shape.fit(spec.delay_us as f64 * 1e3, spec.jitter_us as f64 * 1e3);
         self.drawn = None;
     }
 
     /// The delay of a packet, in nanoseconds.
     fn next(&mut self, at: Instant) -> u64 {
-        let apart = self.jitter_us.saturating_mul(1_000).saturating_mul(apart(self.distribution));
         let shared = !self.reorder
             && self.drawn.is_some_and(|drawn| {
-                at.nanos_since(self.previous) < apart && at.nanos_since(drawn) < (apart as f64 * KEPT) as u64
+                at.nanos_since(self.previous) < self.apart
+                    && at.nanos_since(drawn) < (self.apart as f64 * KEPT) as u64
             });
         self.previous = at;
         if !shared {
             self.drawn = Some(at);
-            let value = self.distribution.quantile(self.rng.unit());
+            let value = self.shape.quantile(self.rng.unit());
             self.delay = (self.centre + self.spread * value).max(0.0) as u64;
         }
         self.delay

@@ -1,13 +1,17 @@
 //! Links to neighbours: state, counters, and impairments of outgoing packets.
 
+mod corrupt;
 mod delay;
 mod distribution;
+mod duplicate;
 mod impairment;
 mod jitter;
 mod limit;
 mod loss;
 mod piece;
 mod rate;
+mod reorder;
+mod selection;
 mod shaper;
 #[cfg(test)]
 mod tests;
@@ -15,7 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::rng::Rng;
-use crate::stats::{DropCause, Traffic};
+use crate::stats::{DropCause, ImpairedCounters, Traffic};
 use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
 pub use distribution::Distribution;
 use shaper::Shaper;
@@ -36,6 +40,7 @@ pub(crate) struct Link {
     /// The random stream of this direction; moved into the impairments while there are any.
     rng: Rng,
     pub tx: Traffic,
+    impaired: ImpairedCounters,
     pub rx: Traffic,
 }
 
@@ -50,6 +55,7 @@ impl Link {
             shaper: None,
             rng: Rng::new(0, &[]),
             tx: Traffic::default(),
+            impaired: ImpairedCounters::default(),
             rx: Traffic::default(),
         }
     }
@@ -234,6 +240,7 @@ impl Links {
                     congested: link.congested,
                     spec: link.spec.clone(),
                     tx: link.tx.clone(),
+                    impaired: link.impaired,
                     rx: link.rx.clone(),
                     queued_packets: held.packets,
                     queued_bytes: held.bytes,
@@ -252,11 +259,12 @@ impl Links {
             link.tx.count(piece.count, piece.wire_bytes());
             transmits.push((id, piece.into_packet(pool)));
         }
-        let (waste, drops) = shaper.lost();
-        for packet in waste.drain(..) {
+        let counted = shaper.counted();
+        for packet in counted.waste.drain(..) {
             pool.put(packet);
         }
-        link.tx.drops.take(drops);
+        link.tx.drops.take(&mut counted.drops);
+        link.impaired.take(&mut counted.impaired);
     }
 
     /// Removes impairments that are empty and have no effect. True when it did.

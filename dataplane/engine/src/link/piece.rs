@@ -11,6 +11,10 @@ pub(crate) struct Piece {
     pub packet: Packet,
     pub first: u32,
     pub count: u32,
+    /// The number of the first segment: segments are numbered as they reach the link. A copy has that of its original.
+    pub number: u64,
+    /// Random bits that select the bit of the payload to flip, if one is.
+    pub flip: Option<u32>,
     /// This run's share of the memory of the buffer, which runs of one packet share.
     memory: u32,
 }
@@ -19,10 +23,10 @@ pub(crate) struct Piece {
 const ENTRY_BYTES: u32 = 2 * std::mem::size_of::<(Instant, Piece)>() as u32;
 
 impl Piece {
-    pub(crate) fn whole(packet: Packet) -> Self {
+    pub(crate) fn whole(packet: Packet, number: u64) -> Self {
         let count = packet.segments();
         let memory = packet.memory();
-        Self { packet, first: 0, count, memory }
+        Self { packet, first: 0, count, number, flip: None, memory }
     }
 
     /// Bytes of memory that the queued piece occupies.
@@ -56,15 +60,28 @@ impl Piece {
     /// Removes and returns the first `count` segments. `count` must be less than their number.
     pub(crate) fn split_front(&mut self, count: u32) -> Piece {
         let memory = (u64::from(self.memory) * u64::from(count) / u64::from(self.count)) as u32;
-        let front = Piece { packet: self.packet.clone_ref(), first: self.first, count, memory };
+        let front = Piece { count, memory, ..self.copy() };
         self.first += count;
+        self.number += u64::from(count);
         self.count -= count;
         self.memory -= memory;
         front
     }
 
+    /// The same segments once more; both share the buffer.
+    pub(crate) fn copy(&self) -> Piece {
+        Piece { packet: self.packet.clone_ref(), ..*self }
+    }
+
     /// The run as a packet that can be sent.
     pub(crate) fn into_packet(self, pool: &mut Pool) -> Packet {
+        match self.flip {
+            None => self.into_intact(pool),
+            Some(bits) => crate::segment::flip_bit(self.into_intact(pool), bits, pool),
+        }
+    }
+
+    fn into_intact(self, pool: &mut Pool) -> Packet {
         if !self.divisible() || self.count == self.packet.segments() {
             return self.packet;
         }

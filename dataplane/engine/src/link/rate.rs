@@ -21,7 +21,10 @@ pub(crate) struct Rate {
     held: Backlog,
     /// The number of segments at the head that are being transmitted, and the end of their transmission.
     service: Option<(u32, Instant)>,
-    /// The end of the last transmission, and the remaining fraction of a nanosecond (in bits × 10⁹ modulo the rate).
+    /// How much earlier than at the rate packets may leave: the time in which the token bucket fills, in nanoseconds.
+    credit: u64,
+    /// The end of the last transmission at the rate, which is up to `credit` later than the actual one, and the
+    /// remaining fraction of a nanosecond (in bits × 10⁹ modulo the rate).
     idle_from: Instant,
     remainder: u64,
 }
@@ -30,6 +33,7 @@ impl Rate {
     pub(crate) fn new(spec: &LinkSpec) -> Self {
         Self {
             bps: spec.rate_bps,
+            credit: credit(spec),
             limit: Limit::of_queue(spec),
             queue: VecDeque::new(),
             held: Backlog::default(),
@@ -54,7 +58,14 @@ impl Rate {
         };
         let count = self.bps.map_or(head.count, |bps| piece_segments(head, bps));
         let bytes = front_bytes(head, count);
-        self.service = Some((count, from.plus_nanos(self.nanos_for(bytes))));
+        let start = from.max(self.idle_from);
+        self.idle_from = start.plus_nanos(self.nanos_for(bytes));
+        self.service = Some((count, self.departure(from)));
+    }
+
+    /// When the current transmission ends, at `now` at the earliest.
+    fn departure(&self, now: Instant) -> Instant {
+        Instant(self.idle_from.nanos().saturating_sub(self.credit)).max(now)
     }
 
     fn take_served(&mut self, count: u32) -> Option<Piece> {
@@ -83,13 +94,12 @@ impl Impairment for Rate {
         self.held.add(&piece);
         self.queue.push_back(piece);
         if self.service.is_none() {
-            self.serve(at.max(self.idle_from));
+            self.serve(at);
         }
     }
 
     fn release(&mut self, now: Instant, out: &mut Outlet) {
         while let Some((count, done)) = self.service.filter(|(_, done)| *done <= now) {
-            self.idle_from = done;
             if let Some(piece) = self.take_served(count) {
                 out.pass(done, piece);
             }
@@ -103,22 +113,31 @@ impl Impairment for Rate {
 
     fn change(&mut self, now: Instant, spec: &LinkSpec) {
         self.limit = Limit::of_queue(spec);
-        if self.bps == spec.rate_bps {
-            return;
-        }
-        if let (Some((_, done)), Some(old)) = (&mut self.service, self.bps) {
+        self.credit = credit(spec);
+        if self.bps != spec.rate_bps {
             // The rest of the piece in transmission continues at the new rate.
-            let left = u128::from(done.nanos_since(now)) * u128::from(old);
+            let left = u128::from(self.idle_from.nanos_since(now)) * u128::from(self.bps.unwrap_or(0));
             let left = spec.rate_bps.map_or(0, |new| left / u128::from(new));
-            *done = now.plus_nanos(u64::try_from(left).unwrap_or(u64::MAX));
+            self.idle_from = now.plus_nanos(u64::try_from(left).unwrap_or(u64::MAX));
+            self.bps = spec.rate_bps;
+            self.remainder = 0;
         }
-        self.bps = spec.rate_bps;
-        self.remainder = 0;
+        if let Some((count, _)) = self.service {
+            self.service = Some((count, self.departure(now)));
+        }
     }
 
     fn backlog(&self) -> Backlog {
         self.held
     }
+}
+
+/// See [`Rate::credit`]. A bucket of one full packet gives none: a packet leaves when its transmission ends, and the
+/// next one no earlier than the rate allows.
+fn credit(spec: &LinkSpec) -> u64 {
+    let (Some(bps), Some(burst)) = (spec.rate_bps, spec.rate_burst_bytes) else { return 0 };
+    let early = u128::from(burst.saturating_sub(spec.full_packet())) * 8_000_000_000;
+    u64::try_from(early / u128::from(bps)).unwrap_or(u64::MAX)
 }
 
 /// Segments of a piece that are transmitted together: at most [`PIECE_NS`] at the rate, at least one.

@@ -1,39 +1,63 @@
-//! The impairments on the outgoing side of a link, in this order: loss, queue limit and rate, delay (constant or with
-//! jitter).
+//! The impairments on the outgoing side of a link, in this order: loss, corruption, duplication, queue limit and rate,
+//! delay (constant or with jitter), reordering.
 //!
 //! A link has only the impairments that its specification names. One that a change adds starts with the packets that
 //! reach it from then on, and one that a change removes stays until its queue is empty, so that no packet in flight
 //! is lost or overtaken.
 
+use super::corrupt::Corrupt;
 use super::delay::Delay;
+use super::duplicate::Duplicate;
 use super::impairment::{Impairment, Outlet};
 use super::jitter::Jitter;
 use super::limit::{Backlog, MEMORY};
 use super::loss::Loss;
 use super::piece::Piece;
 use super::rate::Rate;
+use super::reorder::Reorder;
 use crate::rng::Rng;
-use crate::stats::{DropCause, DropCounters};
+use crate::stats::DropCause;
 use crate::{Instant, LinkSpec, Packet, Pool};
 
-/// The impairments, in the order in which a packet passes them. A link has at most one of the last two.
+/// The impairments, in the order in which a packet passes them. A link has at most one of delay and
+/// jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Loss,
+    Corrupt,
+    Duplicate,
     Rate,
     Delay,
     Jitter,
+    Reorder,
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Self::Loss, Self::Rate, Self::Delay, Self::Jitter];
+    const ALL: [Kind; 7] =
+        [Self::Loss, Self::Corrupt, Self::Duplicate, Self::Rate, Self::Delay, Self::Jitter, Self::Reorder];
+
+    /// The name of its random stream.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Corrupt => "corrupt",
+            Self::Duplicate => "duplicate",
+            Self::Rate => "rate",
+            Self::Delay => "delay",
+            Self::Jitter => "jitter",
+            Self::Reorder => "reorder",
+        }
+    }
 
     fn is_needed(self, spec: &LinkSpec) -> bool {
         match self {
             Self::Loss => spec.loss > 0.0,
+            Self::Corrupt => spec.corrupt > 0.0,
+            Self::Duplicate => spec.duplicate > 0.0,
             Self::Rate => spec.rate_bps.is_some(),
             Self::Delay => spec.delay_us > 0 && spec.jitter_us == 0,
             Self::Jitter => spec.jitter_us > 0,
+            Self::Reorder => spec.reorder > 0.0,
         }
     }
 
@@ -42,7 +66,7 @@ impl Kind {
         match self {
             Self::Delay => Some(Self::Jitter),
             Self::Jitter => Some(Self::Delay),
-            Self::Loss | Self::Rate => None,
+            _ => None,
         }
     }
 
@@ -50,9 +74,12 @@ impl Kind {
     fn build(self, spec: &LinkSpec, rng: Rng, queued: Vec<(Instant, Piece)>) -> Box<dyn Impairment> {
         match self {
             Self::Loss => Box::new(Loss::new(rng, spec)),
+            Self::Corrupt => Box::new(Corrupt::new(spec, rng)),
+            Self::Duplicate => Box::new(Duplicate::new(spec, rng)),
             Self::Rate => Box::new(Rate::new(spec)),
             Self::Delay => Box::new(Delay::new(spec, queued)),
             Self::Jitter => Box::new(Jitter::new(spec, rng, queued)),
+            Self::Reorder => Box::new(Reorder::new(spec, rng)),
         }
     }
 }
@@ -73,6 +100,8 @@ pub(crate) struct Shaper {
     /// The random streams of the impairments that are not in the chain, by kind. No stream depends on another, so the
     /// draws of an impairment do not depend on which others the link has.
     streams: [Rng; Kind::ALL.len()],
+    /// Number of segments that have reached the first impairment.
+    count: u64,
     /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
@@ -82,12 +111,13 @@ pub(crate) struct Shaper {
 
 impl Shaper {
     pub(crate) fn new(spec: &LinkSpec, rng: Rng) -> Self {
+        let mut streams = Kind::ALL.map(|kind| rng.clone().derive(kind.name()).fork());
         // Loss draws from `rng` itself, as in earlier versions.
-        let jitter = rng.clone().derive("jitter").fork();
-        let unused = Rng::new(0, &[]);
+        streams[Kind::Loss as usize] = rng;
         let mut shaper = Self {
             chain: Vec::new(),
-            streams: [rng, unused.clone(), unused, jitter],
+            streams,
+            count: 0,
             outlet: Outlet::default(),
             stage: Vec::new(),
             ready: Vec::new(),
@@ -99,12 +129,14 @@ impl Shaper {
     /// Passes a packet to the first impairment.
     pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool) {
         self.release(now);
-        let piece = Piece::whole(pool.compact(packet));
-        if self.backlog().memory + piece.memory() > MEMORY {
+        let piece = Piece::whole(pool.compact(packet), self.count);
+        let copies = if self.chain.iter().any(|stage| stage.kind == Kind::Duplicate) { 2 } else { 1 };
+        if self.backlog().memory + copies * piece.memory() > MEMORY {
             // The memory bound is exceeded: the machine is too slow for the rate, or the limit is too large for it.
             self.outlet.discard(piece, DropCause::Congested);
             return;
         }
+        self.count += u64::from(piece.count);
         self.stage.push((now, piece));
         self.pass_through(0);
     }
@@ -135,9 +167,9 @@ impl Shaper {
         self.ready.drain(..)
     }
 
-    /// Packets dropped since the last call, with their counts.
-    pub(crate) fn lost(&mut self) -> (&mut Vec<Packet>, &mut DropCounters) {
-        (&mut self.outlet.waste, &mut self.outlet.drops)
+    /// Packets dropped since the last call, and counts of those dropped and changed. The caller clears them.
+    pub(crate) fn counted(&mut self) -> &mut Outlet {
+        &mut self.outlet
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::rng::Rng;
 use crate::vnet::{F_NEEDS_CSUM, GSO_UDP_L4};
+use crate::wire::checksum;
 use crate::VnetHeader;
 
+mod impaired;
 mod statistics;
 
 /// Payload of one segment; with 28 bytes of headers it makes 1500.
@@ -54,6 +56,8 @@ impl Fixture {
         let (len, udp_len) = (bytes.len() as u16, payload.len() as u16 + 8);
         crate::wire::ip::emit(&mut bytes, 0x0a00_0001, 0x0a00_0002, 17, len);
         bytes[24..26].copy_from_slice(&udp_len.to_be_bytes());
+        let pseudo = checksum::pseudo_header(0x0a00_0001, 0x0a00_0002, 17, udp_len);
+        bytes[26..28].copy_from_slice(&checksum::fold(pseudo).to_be_bytes());
         let vnet = VnetHeader {
             flags: F_NEEDS_CSUM,
             gso_type: if segments > 1 { GSO_UDP_L4 } else { 0 },
@@ -361,26 +365,47 @@ fn specs() -> impl Strategy<Value = LinkSpec> {
     })
 }
 
+/// The same, sometimes with duplication and corruption, and a burst of the rate.
+fn impaired_specs() -> impl Strategy<Value = LinkSpec> {
+    let share = || prop_oneof![Just(0.0), 0.0..0.5f64, Just(1.0)];
+    let bursts = prop_oneof![Just(None), (1_500u64..100_000).prop_map(Some)];
+    (specs(), share(), share(), bursts).prop_map(|(spec, duplicate, corrupt, rate_burst_bytes)| LinkSpec {
+        duplicate,
+        corrupt,
+        rate_burst_bytes,
+        ..spec
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn live_changes_never_reorder_and_every_segment_is_accounted_for(
-        steps in proptest::collection::vec((specs(), 0u64..3_000_000, 1usize..44), 1..20),
+        steps in proptest::collection::vec((impaired_specs(), 0u64..3_000_000, 1usize..44), 1..20),
+        reorder in prop_oneof![Just(0.0), 0.0..0.9f64],
     ) {
         let mut fixture = Fixture::new(3, ["a", "b"], LinkSpec::default());
-        for (spec, pause, segments) in steps {
-            fixture.set(spec);
+        for (index, (spec, pause, segments)) in steps.into_iter().enumerate() {
+            let reorder = if index % 3 == 1 { reorder } else { 0.0 };
+            fixture.set(LinkSpec { reorder, ..spec });
             fixture.send(segments);
             fixture.run_until(fixture.now.plus_nanos(pause));
             let stats = fixture.stats();
             let seen = stats.tx.packets + stats.tx.drops.total() + stats.queued_packets;
-            prop_assert_eq!(seen, u64::from(fixture.sent));
+            prop_assert_eq!(seen, u64::from(fixture.sent) + stats.impaired.duplicate);
         }
         fixture.drain();
-        prop_assert!(fixture.numbers().windows(2).all(|pair| pair[0] < pair[1]));
         let stats = fixture.stats();
-        prop_assert_eq!(stats.tx.packets + stats.tx.drops.total(), u64::from(fixture.sent));
+        let numbers = fixture.numbers();
+        if stats.impaired.corrupt == 0 {
+            let late = numbers.windows(2).filter(|pair| pair[0] > pair[1]).count() as u64;
+            prop_assert!(late <= stats.impaired.reorder);
+            let copies = numbers.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64;
+            prop_assert!(copies <= stats.impaired.duplicate);
+        }
+        let sent = u64::from(fixture.sent) + stats.impaired.duplicate;
+        prop_assert_eq!(stats.tx.packets + stats.tx.drops.total(), sent);
         prop_assert_eq!((stats.queued_packets, stats.queued_bytes), (0, 0));
         prop_assert_eq!(stats.tx.bytes, stats.tx.packets * 1500);
     }

@@ -12,11 +12,14 @@ use crate::packet::{Packet, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
 use crate::wire::{checksum, ip};
+use crate::SESSION_PORT;
 
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;
 /// Offset of the flags in the TCP header (RFC 9293, section 3.1).
 const TCP_FLAGS: usize = 13;
+/// Offset of the checksum in the ICMP header (RFC 792).
+const ICMP_CHECKSUM: usize = 2;
 /// Offset of the length in the UDP header (RFC 768).
 const UDP_LENGTH: usize = 4;
 
@@ -99,6 +102,60 @@ pub fn complete_checksum(packet: Packet, pool: &mut Pool) -> Packet {
     packet
 }
 
+/// Flips one bit of the payload, in a buffer of the packet's own. `choice` are random bits that select it.
+///
+/// The flip happens behind the sender, so the transport checksum is completed before it, and the receiver finds it
+/// wrong. Packets of sessions have no checksum inside the testbed, where only this function damages packets; they get
+/// one here. In a packet without payload a bit of the transport checksum is flipped. A packet with neither is not
+/// changed. The packet must have been parsed, and be no super-packet.
+#[must_use]
+pub(crate) fn flip_bit(packet: Packet, choice: u32, pool: &mut Pool) -> Packet {
+    let mut packet = own(complete_checksum(packet, pool), pool);
+    let meta = *packet.meta();
+    let (ihl, header, len) = (usize::from(meta.ihl), usize::from(meta.header), packet.len());
+    let session = meta.protocol == ip::UDP && packet.ports() == (SESSION_PORT, SESSION_PORT);
+    let checksum = ihl + checksum_offset(meta.protocol);
+    // Payload, or else the checksum.
+    let (start, end) = match header {
+        _ if header < len => (header, len),
+        _ if header > ihl => (checksum, checksum + 2),
+        _ => return packet,
+    };
+    if let Some(bytes) = packet.bytes_mut() {
+        if session && bytes[checksum..checksum + 2] == [0, 0] {
+            bytes[checksum] = 0xff;
+            patch_checksum(bytes, ihl, ip::UDP, false);
+        }
+        let bit = choice as usize % ((end - start) * 8);
+        bytes[start + bit / 8] ^= 1 << (bit % 8);
+    }
+    // Also when the previous stage had verified the checksum.
+    packet.set_vnet(VnetHeader::default());
+    packet
+}
+
+/// Whether the checksum of a UDP datagram is right. A partial one, one that was verified before, and none at all are.
+/// The packet must have been parsed, and end with the datagram.
+#[must_use]
+pub(crate) fn has_good_checksum(packet: &Packet) -> bool {
+    let (ihl, bytes) = (usize::from(packet.meta().ihl), packet.bytes());
+    if packet.vnet() != VnetHeader::default() || bytes[ihl + UDP_CHECKSUM..][..2] == [0, 0] {
+        return true;
+    }
+    let meta = packet.meta();
+    let pseudo = checksum::pseudo_header(meta.src, meta.dst, ip::UDP, (bytes.len() - ihl) as u16);
+    checksum::finish(checksum::sum(&bytes[ihl..], pseudo)) == 0
+}
+
+/// Offset of the checksum in the header of a transport protocol.
+const fn checksum_offset(protocol: u8) -> usize {
+    match protocol {
+        ip::TCP => TCP_CHECKSUM,
+        ip::ICMP => ICMP_CHECKSUM,
+        _ => UDP_CHECKSUM,
+    }
+}
+
 fn own(mut packet: Packet, pool: &mut Pool) -> Packet {
     if packet.bytes_mut().is_some() {
         return packet;
@@ -142,7 +199,7 @@ fn patch_udp(transport: &mut [u8]) {
 /// Writes the pseudo-header sum of the new length where the checksum is partial, or the complete checksum where that
 /// of the super-packet was complete. A UDP packet without a checksum stays without one.
 fn patch_checksum(packet: &mut [u8], ihl: usize, protocol: u8, partial: bool) {
-    let offset = ihl + if protocol == ip::TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
+    let offset = ihl + checksum_offset(protocol);
     if protocol == ip::UDP && !partial && packet[offset..offset + 2] == [0, 0] {
         return;
     }

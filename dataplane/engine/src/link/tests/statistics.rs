@@ -2,10 +2,10 @@
 
 use super::*;
 
-const COUNT: u32 = 1_000_000;
+pub(super) const COUNT: u32 = 1_000_000;
 
 /// One-way delays in nanoseconds of packets sent `gap` apart.
-fn delays(spec: &LinkSpec, count: u32, gap: u64) -> Vec<u64> {
+pub(super) fn delays(spec: &LinkSpec, count: u32, gap: u64) -> Vec<u64> {
     let mut fixture = Fixture::new(7, ["a", "b"], spec.clone());
     let mut delays = vec![0; count as usize];
     for number in 0..count {
@@ -26,7 +26,7 @@ fn take(fixture: &mut Fixture, gap: u64, delays: &mut [u64]) {
     }
 }
 
-fn mean_and_deviation(values: &[u64]) -> (f64, f64) {
+pub(super) fn mean_and_deviation(values: &[u64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().map(|&value| value as f64).sum::<f64>() / count;
     let square = values.iter().map(|&value| (value as f64 - mean).powi(2)).sum::<f64>() / count;
