@@ -256,6 +256,115 @@ fn a_delay_of_ten_milliseconds_is_measured_as_ten_milliseconds() {
     assert!(best < Duration::from_millis(22), "{best:?}");
 }
 
+/// Two nodes whose links to each other have these impairments.
+fn impaired_pair(runtime: &Runtime, spec: &LinkSpec) -> [TestNode; 2] {
+    let nodes = [1, 2].map(|id| tun_node(runtime, id, None, OffloadChoice::Auto));
+    for (node, remote) in [(&nodes[0], 2), (&nodes[1], 1)] {
+        node.link_with(remote, LinkKind::Memory, spec.clone(), common::TOKEN);
+        node.route(&[(remote, remote)]);
+    }
+    nodes[0].record.wait_link(2, true);
+    nodes[1].record.wait_link(1, true);
+    nodes
+}
+
+/// The number of packets with a wrong checksum that a node's kernel received for `protocol`.
+fn checksum_errors(node: &TestNode, protocol: &str) -> u64 {
+    let (ok, text) = node.run("cat", &["/proc/net/snmp"]);
+    assert!(ok, "{text}");
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let mut fields = names.split_whitespace().zip(values.split_whitespace());
+    let field = fields.find(|(name, _)| *name == "InCsumErrors");
+    field.expect("the counter").1.parse().expect("a number")
+}
+
+#[test]
+fn the_kernel_drops_corrupted_packets_and_tcp_sends_them_again() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let spec = LinkSpec {
+        corrupt: 0.02,
+        ..LinkSpec::default()
+    };
+    let nodes = impaired_pair(&runtime, &spec);
+    transfer(&nodes[0], &nodes[1], 2 << 20);
+    let corrupted = |node: &TestNode| {
+        node.port.stats().expect("running").links[0]
+            .impaired
+            .corrupt
+    };
+    let found = checksum_errors(&nodes[1], "Tcp:");
+    assert!(
+        found > 0 && found <= corrupted(&nodes[0]),
+        "{found} of {}",
+        corrupted(&nodes[0])
+    );
+    // Datagrams: every one of them is dropped, and after the change none.
+    let all = LinkSpec {
+        corrupt: 1.0,
+        ..LinkSpec::default()
+    };
+    nodes[0].port.set_link(2, all).expect("a valid change");
+    let (client, server) = (udp(&nodes[0], 7001), udp(&nodes[1], 7000));
+    for number in 0..20 {
+        client
+            .send_to(&[number; 1000], "10.0.0.2:7000")
+            .expect("sent");
+    }
+    let deadline = Instant::now() + common::LIMIT;
+    while checksum_errors(&nodes[1], "Udp:") < 20 {
+        assert!(Instant::now() < deadline, "not all arrive");
+    }
+    nodes[0]
+        .port
+        .set_link(2, LinkSpec::default())
+        .expect("a valid change");
+    client.send_to(b"intact", "10.0.0.2:7000").expect("sent");
+    let mut buffer = [0; 2000];
+    let got = server.recv(&mut buffer).expect("it arrives");
+    assert_eq!(
+        &buffer[..got],
+        b"intact",
+        "the first datagram that is not dropped"
+    );
+    assert_eq!(checksum_errors(&nodes[1], "Udp:"), 20);
+}
+
+#[test]
+fn datagrams_are_duplicated_and_tcp_discards_copies() {
+    if !permitted() {
+        return;
+    }
+    let runtime = runtime(1);
+    let spec = LinkSpec {
+        duplicate: 1.0,
+        ..LinkSpec::default()
+    };
+    let nodes = impaired_pair(&runtime, &spec);
+    let (client, server) = (udp(&nodes[0], 7001), udp(&nodes[1], 7000));
+    for number in 0..50 {
+        client
+            .send_to(&[number; 1000], "10.0.0.2:7000")
+            .expect("sent");
+    }
+    let mut buffer = [0; 2000];
+    for number in 0..100 {
+        let got = server.recv(&mut buffer).expect("it arrives");
+        assert_eq!((got, buffer[0]), (1000, number / 2), "datagram {number}");
+    }
+    let half = LinkSpec {
+        duplicate: 0.5,
+        ..LinkSpec::default()
+    };
+    nodes[0].port.set_link(2, half).expect("a valid change");
+    transfer(&nodes[0], &nodes[1], 2 << 20);
+    let link = nodes[0].port.stats().expect("running").links.remove(0);
+    assert!(link.impaired.duplicate > 500, "{link:?}");
+}
+
 #[test]
 fn a_closed_node_is_removed_at_once_and_can_be_added_again() {
     if !permitted() {

@@ -77,7 +77,15 @@ fn forwarding_allocates_nothing() {
 fn a_link_with_impairments_allocates_nothing_once_its_queues_have_grown() {
     let spec = LinkSpec { rate_bps: Some(10_000_000_000), delay_us: 100, loss: 0.01, ..LinkSpec::default() };
     check_impaired(spec.clone());
-    check_impaired(LinkSpec { jitter_us: 50, loss_burst: Some(3.0), ..spec });
+    check_impaired(LinkSpec { jitter_us: 50, loss_burst: Some(3.0), ..spec.clone() });
+    check_impaired(LinkSpec {
+        duplicate: 0.02,
+        reorder: 0.02,
+        reorder_gap: Some(3),
+        corrupt: 0.02,
+        rate_burst_bytes: Some(64_000),
+        ..spec
+    });
 }
 
 fn check_impaired(spec: LinkSpec) {

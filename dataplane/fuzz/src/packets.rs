@@ -20,8 +20,10 @@ const NEIGHBOURS: [u32; 2] = [2, 3];
 const PORTS: [u16; 2] = [7, 9];
 /// Packets of one input: enough to fill any of the limits below.
 const STEPS: usize = 24;
-/// Segments of one packet, and of its copies for two neighbours, a receiver and a reply.
-const MOST_PACKETS: usize = 2 * 8_192;
+/// The standard deviation of the table of jitter below.
+const TABLE_DEVIATION: f64 = 0.777_281_587_757_401_2;
+/// Segments of one packet, and of its copies for two neighbours, a receiver and a reply, on links that duplicate.
+const MOST_PACKETS: usize = 2 * 2 * 8_192;
 /// Largest number of fragments of one packet: 8 bytes each, at an MTU of 68 behind the longest IP header.
 const MOST_FRAGMENTS: u64 = 65_535 / 8;
 
@@ -134,7 +136,7 @@ impl Node {
             mtu: Some(input.one_of(&[0, 1500, 576, 20])).filter(|&mtu| mtu > 0),
             ..LinkSpec::default()
         };
-        let spec = impaired(spec, byte / NEIGHBOURS.len());
+        let spec = damaged(impaired(spec, byte / NEIGHBOURS.len()), byte, input);
         let held = &self.engine.stats().links[which];
         self.before[which] = (held.queued_packets, held.queued_bytes);
         let set = Command::SetLink {
@@ -146,7 +148,7 @@ impl Node {
             .expect("a valid specification");
     }
 
-    /// The queue of a link without a rate is within the limit, apart from what was queued before the limit was set,
+    /// The queue of a link without a rate and reordering is within the limit, apart from what was queued before the limit was set,
     /// and from one packet that cannot be segmented and found an empty queue.
     fn check_limits(&self) {
         for (link, before) in self.engine.stats().links.iter().zip(&self.before) {
@@ -154,6 +156,7 @@ impl Node {
                 rate_bps: None,
                 limit_bytes,
                 limit_packets,
+                reorder: 0.0,
                 ..
             } = link.spec
             else {
@@ -202,9 +205,33 @@ fn receiver(group: Option<Ipv4Addr>) -> Command {
     Command::RegisterReceiver { filter }
 }
 
+/// Adds duplication, reordering, corruption and a burst of the rate, if the last bit of `byte` says so.
+fn damaged(spec: LinkSpec, byte: usize, input: &mut Input<'_>) -> LinkSpec {
+    if byte & 128 == 0 {
+        return spec;
+    }
+    let shares = [0.0, 0.1, 0.5, 1.0];
+    let byte = usize::from(input.u8());
+    let reorder = shares[byte & 3];
+    let damaged = LinkSpec {
+        reorder,
+        reorder_gap: input
+            .one_of(&[None, Some(1), Some(3), Some(u32::MAX)])
+            .filter(|_| reorder > 0.0),
+        duplicate: shares[byte >> 2 & 3],
+        corrupt: shares[byte >> 4 & 3],
+        rate_burst_bytes: input.one_of(&[None, Some(1_500), Some(100_000), Some(u64::MAX)]),
+        ..spec
+    };
+    debug_assert_eq!(damaged.check(), Ok(()));
+    damaged
+}
+
 /// Adds jitter and bursts of loss that go with the delay and the loss.
 fn impaired(spec: LinkSpec, byte: usize) -> LinkSpec {
+    let table = [-1.25, -0.75, 0.0, 0.75, 1.25].map(|value| value / TABLE_DEVIATION);
     let jittered = LinkSpec {
+        jitter_table: (byte & 32 != 0).then(|| table.into()),
         jitter_us: if byte & 1 == 0 { 0 } else { spec.delay_us },
         jitter_distribution: match byte >> 1 & 3 {
             0 => Distribution::Uniform,

@@ -102,6 +102,7 @@ fn link<'py>(py: Python<'py>, link: &LinkStats, reason: &str) -> PyResult<Dict<'
         "tx_packets": link.tx.packets,
         "tx_bytes": link.tx.bytes,
         "tx_drops": drops(py, &link.tx.drops)?,
+        "tx_impaired": impaired(py, link)?,
         "rx_packets": link.rx.packets,
         "rx_bytes": link.rx.bytes,
         "rx_drops": drops(py, &link.rx.drops)?,
@@ -109,6 +110,15 @@ fn link<'py>(py: Python<'py>, link: &LinkStats, reason: &str) -> PyResult<Dict<'
         "queued_bytes": link.queued_bytes,
         "spec": spec(py, &link.spec)?,
     }))
+}
+
+/// Impairments that changed no packet are left out.
+fn impaired<'py>(py: Python<'py>, link: &LinkStats) -> PyResult<Dict<'py>> {
+    let dict = PyDict::new(py);
+    for (name, count) in link.impaired.iter().filter(|(_, count)| *count > 0) {
+        dict.set_item(name, count)?;
+    }
+    Ok(dict)
 }
 
 fn spec<'py>(py: Python<'py>, spec: &LinkSpec) -> PyResult<Dict<'py>> {

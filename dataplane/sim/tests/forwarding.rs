@@ -229,6 +229,31 @@ fn a_large_message_on_a_lossy_link_is_lost_whole_or_arrives_whole() {
 }
 
 #[test]
+fn a_corrupted_message_is_not_delivered_and_a_corrupted_packet_keeps_its_length() {
+    let mut lab = Lab::line(3, 5, &Wire::default());
+    lab.shape(1, 2, LinkSpec { corrupt: 1.0, ..LinkSpec::default() });
+    lab.listen(3, 1, None);
+    for len in [0, 1, 1400, 30_000] {
+        let payload = SharedBytes::new(vec![0; len]);
+        let message =
+            Command::SendMessage { target: Target::Node(3), src_port: None, dst_port: None, payload };
+        lab.command(1, message).expect("sent");
+    }
+    lab.run_for(10_000_000);
+    assert!(lab.take(3).deliveries.is_empty());
+    let fragments = 30_028_u64.div_ceil(1480);
+    assert_eq!(lab.stats(3).links[0].rx.drops.get(DropCause::Checksum), 3 + fragments);
+    assert_eq!(lab.stats(1).links[0].impaired.corrupt, 3 + fragments);
+    let sent = udp(1, addr(3), 64, (1, 2), &[0; 900]);
+    lab.send_ip(1, &sent, VnetHeader::default());
+    lab.run_for(1_000_000);
+    let arrived = lab.take(3).tun.remove(0);
+    assert_eq!(arrived.len(), sent.len());
+    let bits: u32 = arrived[28..].iter().map(|byte| byte.count_ones()).sum();
+    assert_eq!(bits, 1);
+}
+
+#[test]
 fn counters_of_both_ends_of_a_link_agree() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     for port in 0..10 {

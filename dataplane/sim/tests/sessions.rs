@@ -1,6 +1,6 @@
 //! Test lossless transfers under loss, shaping, delay and faults: single, consecutive and concurrent.
 
-use nm_engine::{Distribution, LinkSpec, SessionReport};
+use nm_engine::{Distribution, DropCause, LinkSpec, SessionReport};
 use nm_sim::{pattern, Lab, Wire};
 use proptest::prelude::*;
 
@@ -77,6 +77,34 @@ fn jitter_and_bursts_of_loss_are_survived_and_repeat_with_the_seed() {
         let ideal = 5_000_000.0 * 8.0 * 1500.0 / 1460.0 / (100e6 * 0.98_f64.powi(2));
         assert!(report.seconds < 3.0 * ideal, "{} s of {ideal} s", report.seconds);
     }
+}
+
+#[test]
+fn duplicated_reordered_and_corrupted_segments_are_survived() {
+    let run = |seed| {
+        let mut lab = Lab::line(3, seed, &Wire::default());
+        lab.shape_all(&LinkSpec {
+            rate_bps: Some(100_000_000),
+            delay_us: 5_000,
+            duplicate: 0.05,
+            reorder: 0.05,
+            reorder_gap: Some(3),
+            corrupt: 0.03,
+            loss: 0.01,
+            ..LinkSpec::default()
+        });
+        let report = transfer(&mut lab, &[2, 3], 5_000_000);
+        let refused = |node| {
+            let links = lab.stats(node).links;
+            links.iter().map(|link| link.rx.drops.get(DropCause::Checksum)).sum::<u64>()
+        };
+        assert!(refused(2) > 50 && refused(3) > 50, "damaged segments are found by their checksums");
+        report
+    };
+    let report = run(3);
+    assert_eq!(report, run(3));
+    let ideal = 5_000_000.0 * 8.0 * 1500.0 / 1460.0 / (100e6 * 0.96_f64.powi(2) / 1.05);
+    assert!(report.seconds < 3.0 * ideal, "{} s of {ideal} s", report.seconds);
 }
 
 #[test]
