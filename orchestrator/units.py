@@ -98,12 +98,15 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A queue limit, in bytes or in packets; exactly one of the two is set."""
+    """A queue limit, in bytes, in packets or in microseconds of the rate; exactly one of them is set."""
 
     bytes: int | None = None
     packets: int | None = None
+    us: int | None = None
 
     def __str__(self) -> str:
+        if self.us is not None:
+            return str(Duration(self.us))
         if self.packets is not None:
             return "1 packet" if self.packets == 1 else f"{self.packets} packets"
         return str(Size(self.bytes or 0))
@@ -181,21 +184,23 @@ def parse_size(value: Scalar) -> Size:
 
 
 def parse_limit(value: Scalar) -> Limit:
-    """Read a queue limit: `100 packets`, or a size with its unit such as `64 KB`.
+    """Read a queue limit: `100 packets`, a size with its unit such as `64 KB`, or a time such as `20 ms`.
 
     Raises:
         UnitInvalid: The value has no unit, so bytes and packets cannot be told apart, or leaves no room at
             all.
     """
-    what = "a queue limit such as `100 packets` or `64 KB`"
+    what = "a queue limit such as `100 packets`, `64 KB` or `20 ms`"
     number, unit = _split(value, what)
     if not unit:
         raise _no_unit(value, what, f"write `{_show(value)} packets` or `{_show(value)} B`")
-    packets = unit.lower() in ("packet", "packets")
-    factor = 1 if packets else _size_factor(unit)
+    packets, time = unit.lower() in ("packet", "packets"), _DURATIONS.get(unit.lower())
+    factor = 1 if packets else time or _size_factor(unit)
     if factor is None:
-        raise _unknown_unit(value, unit, what, "size", ("packets", "B", "KB", "MB", "KiB", "MiB"))
-    count = _whole(value, number * factor, what, "packets" if packets else "bytes")
+        raise _unknown_unit(value, unit, what, "size", ("packets", "B", "KB", "MB", "KiB", "MiB", "ms"))
+    count = _whole(
+        value, number * factor, what, "packets" if packets else "microseconds" if time else "bytes"
+    )
     if count == 0:
         raise UnitInvalid(
             _show(value),
@@ -203,6 +208,8 @@ def parse_limit(value: Scalar) -> Limit:
             expected=what,
             hint="leave the limit out, or write at least `1 packet`",
         )
+    if time:
+        return Limit(us=count)
     return Limit(packets=count) if packets else Limit(bytes=count)
 
 

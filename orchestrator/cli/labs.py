@@ -340,30 +340,12 @@ def kind_or_reason(link: LinkInfo) -> str:
 def describe_ways(link: LinkInfo) -> tuple[str, str]:
     """What both directions of a link do, in words."""
     return (
-        "down" if link.down in ("both", "forward") else describe(link.forward),
-        "down" if link.down in ("both", "backward") else describe(link.backward),
+        "down" if link.down in ("both", "forward") else _describe(link.forward),
+        "down" if link.down in ("both", "backward") else _describe(link.backward),
     )
 
 
-def describe(spec: LinkSpec | None) -> str:
-    """What one direction of a link does, in words."""
-    from orchestrator import units
+def _describe(spec: LinkSpec | None) -> str:
+    from orchestrator.topology.link_words import describe
 
-    if spec is None:
-        return "unknown"
-    parts = []
-    if spec.rate_bps is not None:
-        parts.append(f"rate {units.Rate(spec.rate_bps)}")
-    if spec.delay_us is not None:
-        parts.append(f"delay {units.Duration(spec.delay_us)}")
-    if spec.jitter_us is not None:
-        words = [spec.jitter_distribution or "", "reordering" if spec.jitter_reorder else ""]
-        parts.append(" ".join([f"jitter {units.Duration(spec.jitter_us)}", *filter(None, words)]))
-    if spec.loss is not None:
-        burst = "" if spec.loss_burst is None else f" in bursts of {spec.loss_burst:g}"
-        parts.append(f"loss {spec.loss * 100:g} %{burst}")
-    if spec.limit_bytes is not None:
-        parts.append(f"queue {units.Size(spec.limit_bytes)}")
-    if spec.limit_packets is not None:
-        parts.append(f"queue {counted(spec.limit_packets, 'packet')}")
-    return ", ".join(parts) or "plain"
+    return "unknown" if spec is None else describe(spec)

@@ -1,4 +1,4 @@
-"""Commands on links: `link set`, `show`, `reset`, `down` and `up`; `partition` and `heal`."""
+"""Commands on links: `link set`, `profiles`, `show`, `reset`, `down` and `up`; `partition` and `heal`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         help="Look at links and change what they do.", no_args_is_help=True, rich_markup_mode=None
     )
     link.command("set")(set_)
+    link.command()(profiles)
     link.command()(show)
     link.command()(reset)
     link.command()(down)
@@ -41,24 +42,50 @@ DirectionOption = Annotated[
 ]
 
 
+def _value(metavar: str, help: str) -> Any:
+    return typer.Option(metavar=metavar, help=help)
+
+
 def set_(
+    context: typer.Context,
     a: End,
     b: End,
-    rate: Annotated[str | None, typer.Option(metavar="RATE", help="Such as '20 Mbit'.")] = None,
-    delay: Annotated[str | None, typer.Option(metavar="TIME", help="One way, such as '20 ms'.")] = None,
+    profile: Annotated[
+        str | None,
+        _value("NAME", "A named set of values, see `nm link profiles`; it replaces all that is in force."),
+    ] = None,
+    rate: Annotated[str | None, _value("RATE", "Such as '20 Mbit'.")] = None,
+    burst: Annotated[
+        str | None, _value("SIZE", "What may leave back to back after the link was idle, such as '15 KB'.")
+    ] = None,
+    delay: Annotated[str | None, _value("TIME", "One way, such as '20 ms'.")] = None,
     jitter: Annotated[
         str | None,
-        typer.Option(
-            metavar="TIME", help="Standard deviation of the delay, or '{std: 5 ms, distribution: uniform}'."
-        ),
+        _value("TIME", "Standard deviation of the delay, or '{std: 5 ms, distribution: uniform}'."),
     ] = None,
     loss: Annotated[
+        str | None, _value("SHARE", "Such as '0.1 %', or in bursts '{mean: 1 %, burst: 5}'.")
+    ] = None,
+    duplicate: Annotated[str | None, _value("SHARE", "Packets that arrive twice, such as '0.1 %'.")] = None,
+    reorder: Annotated[
         str | None,
-        typer.Option(metavar="SHARE", help="Such as '0.1 %', or in bursts '{mean: 1 %, burst: 5}'."),
+        _value("SHARE", "Packets that later ones overtake, '0.5 %' or '{share: 0.5 %, gap: 3}'."),
+    ] = None,
+    corrupt: Annotated[
+        str | None, _value("SHARE", "Packets with one bit of the payload flipped, such as '0.01 %'.")
     ] = None,
     limit: Annotated[
-        str | None, typer.Option(metavar="QUEUE", help="Queue limit: '64 KB' or '100 packets'.")
+        str | None, _value("QUEUE", "Queue limit: '64 KB', '100 packets' or '20 ms' of the rate.")
     ] = None,
+    queue: Annotated[
+        str | None, _value("TYPE", "taildrop, red, codel, or '{type: codel, target: 5 ms}'.")
+    ] = None,
+    ecn: Annotated[str | None, _value("true|false", "Mark ECN-capable packets, not drop them.")] = None,
+    scheduler: Annotated[
+        str | None,
+        _value("TYPE", "fifo, drr, or '{type: drr, by: dst_port, weights: {5201: 1, 5202: 4}}'."),
+    ] = None,
+    mtu: Annotated[str | None, _value("BYTES", "Largest packet that the link carries.")] = None,
     forward: ForwardOption = False,
     backward: BackwardOption = False,
     direction: DirectionOption = Direction.both,
@@ -68,17 +95,53 @@ def set_(
     """Change what a link does, from now on; what is not named stays as it is."""
     from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
+    from orchestrator.topology.link_keys import LINK_KEYS
+    from orchestrator.topology.links import read_change
 
     way = _direction(forward, backward, direction)
-    spec = _spec(rate, delay, jitter, loss, limit)
-    if spec.is_plain:
+    values = {key: context.params.get(key) for key in LINK_KEYS}
+    stated = {key: value for key, value in values.items() if value is not None}
+    if not stated:
+        options = [f"--{key}" for key in LINK_KEYS]
         raise UsageError(
             "nothing to set",
-            expected="--rate, --delay, --jitter, --loss or --limit",
+            expected=f"{', '.join(options[:-1])} or {options[-1]}",
             hint="`nm link reset A B` undoes",
         )
-    in_force = Lab.attach(lab).set_link(a, b, spec, direction=way)
+    change = read_change(stated)
+    in_force = Lab.attach(lab).set_link(
+        a, b, change.forward, direction=way, merge=not change.whole, backward=change.backward
+    )
     _show_change(a, b, in_force, output)
+
+
+def profiles(output: OutputOption = Output.table) -> None:
+    """List the named sets of values that a link can have as its `profile`."""
+    from orchestrator.topology.link_words import describe
+    from orchestrator.topology.profiles import PROFILES
+
+    if output is Output.json:
+        emit(
+            [
+                {
+                    "name": name,
+                    "summary": profile.summary,
+                    "source": profile.source,
+                    "forward": profile.spec("forward").to_wire(),
+                    "backward": profile.spec("backward").to_wire(),
+                }
+                for name, profile in PROFILES.items()
+            ]
+        )
+        return
+    ways = [(profile.spec("forward"), profile.spec("backward")) for profile in PROFILES.values()]
+    table(
+        ("profile", "what it is", "a → b (downlink)", "b → a (uplink)"),
+        [
+            (name, profile.summary, describe(there), "same" if there == back else describe(back))
+            for (name, profile), (there, back) in zip(PROFILES.items(), ways, strict=True)
+        ],
+    )
 
 
 def reset(
@@ -208,33 +271,6 @@ def show(
     )
 
 
-def _spec(
-    rate: str | None, delay: str | None, jitter: str | None, loss: str | None, limit: str | None
-) -> Any:
-    from orchestrator import units
-    from orchestrator.errors import UnitInvalid, UsageError
-    from orchestrator.impairment import LinkSpec
-
-    values: dict[str, Any] = {}
-    try:
-        if rate is not None:
-            values["rate_bps"] = units.parse_rate(rate).bps
-        if delay is not None:
-            values["delay_us"] = units.parse_duration(delay).us
-        if jitter is not None:
-            values |= _mapping("jitter", jitter) or {"jitter_us": units.parse_duration(jitter).us}
-        if loss is not None:
-            values |= _mapping("loss", loss) or {"loss": units.parse_fraction(loss)}
-        if limit is not None:
-            queue = units.parse_limit(limit)
-            values |= {"limit_bytes": queue.bytes, "limit_packets": queue.packets}
-        return LinkSpec(**values)
-    except UnitInvalid:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error), id="link.value") from error
-
-
 def _direction(
     forward: bool, backward: bool, direction: Direction = Direction.both
 ) -> Literal["both", "forward", "backward"]:
@@ -279,21 +315,12 @@ def _show_partition(change: dict[str, Any], output: Output) -> None:
         notify("no link changed")
 
 
-def _mapping(key: str, text: str) -> dict[str, Any]:
-    """Read a value that is a mapping, as in the topology file; empty if it is not one."""
-    if not text.lstrip().startswith("{"):
-        return {}
-    from orchestrator.topology.links import read_value
-
-    return read_value(key, text, f"--{key}").to_wire()
-
-
 def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> None:
     if output is Output.json:
         emit(in_force)
         return
-    from orchestrator.cli.labs import describe
     from orchestrator.impairment import LinkSpec
+    from orchestrator.topology.link_words import describe
 
     for direction, spec in in_force.items():
         arrow = f"{a} → {b}" if direction == "forward" else f"{b} → {a}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from orchestrator.controller.agent_handler import AgentHandler
@@ -16,7 +16,7 @@ from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force, starts_of
 from orchestrator.errors import NmError, StoreUnavailable
-from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.impairment import PLAIN, Impossible, LinkSpec
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.tasks import spawn
@@ -199,14 +199,18 @@ class OperatorHandler:
         was = link.down
         wanted: dict[int, LinkSpec | None] = {}
         for end in starts:
-            spec = None if message.reset or message.spec is None else message.spec
+            spec = message.spec
+            if end == message.b and message.backward is not None:
+                spec = message.backward
+            if message.reset:
+                spec = None
             if spec is not None and message.merge:
                 spec = spec.over(link.spec_from(end))
             try:
                 (spec or PLAIN).check()
-            except ValueError as error:
+            except Impossible as error:
                 raise LinkUnknown(
-                    f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value"
+                    f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value", hint=error.hint
                 ) from None
             wanted[end] = spec
         for end, spec in wanted.items():
@@ -215,7 +219,8 @@ class OperatorHandler:
             "forward": link.spec_from(message.a).to_wire(),
             "backward": link.spec_from(message.b).to_wire(),
         }
-        facts = {"a": message.a, "b": message.b, **in_force, "cause": message.cause[:MAX_CAUSE]}
+        told = {side: _brief(spec) for side, spec in in_force.items()}
+        facts = {"a": message.a, "b": message.b, **told, "cause": message.cause[:MAX_CAUSE]}
         core.events.add("link.changed", 0, facts)
         await put_in_force(core, [link], state=link.down != was)
         session.connection.ack(frame, in_force)
@@ -256,3 +261,11 @@ class OperatorHandler:
                 text = f"{frame.message.type} could not be handled"
                 session.connection.refuse(frame, ProtocolError(text, id="control.internal"))
                 raise  # into the log
+
+
+def _brief(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a link as an event keeps them: of long lists and maps, only how long they are."""
+    return {
+        name: {"count": len(value)} if isinstance(value, list | dict) and len(value) > 16 else value
+        for name, value in spec.items()
+    }

@@ -8,6 +8,7 @@ reference pages.
 from __future__ import annotations
 
 from orchestrator.fields.kinds import (
+    NONE,
     Anything,
     Boolean,
     Choice,
@@ -16,13 +17,14 @@ from orchestrator.fields.kinds import (
     ListOf,
     MapOf,
     Number,
+    OrNone,
     Text,
     Unit,
-    UnitOrNone,
 )
-from orchestrator.fields.table import Field, Table, UnitOrTable
+from orchestrator.fields.table import Field, ShortOrTable, Table
 
 __all__ = [
+    "NONE",
     "Anything",
     "Boolean",
     "Choice",
@@ -32,9 +34,9 @@ __all__ = [
     "ListOf",
     "MapOf",
     "Number",
+    "OrNone",
+    "ShortOrTable",
     "Table",
     "Text",
     "Unit",
-    "UnitOrNone",
-    "UnitOrTable",
 ]

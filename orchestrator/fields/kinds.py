@@ -15,6 +15,7 @@ from orchestrator.errors import UnitInvalid, nearest, quoted
 from orchestrator.source import Problems, Value
 
 __all__ = [
+    "NONE",
     "Anything",
     "Boolean",
     "Choice",
@@ -23,13 +24,16 @@ __all__ = [
     "ListOf",
     "MapOf",
     "Number",
+    "OrNone",
     "Text",
     "Unit",
-    "UnitOrNone",
     "printable",
 ]
 
 _Read = TypeVar("_Read")
+
+NONE = "none"
+"""The word that takes away what a default gave."""
 
 
 class Kind(ABC):
@@ -177,9 +181,9 @@ class Choice(Kind):
 
     def read(self, value: Value, name: str, problems: Problems) -> str | None:
         word = value.data
-        if word in self._words:
-            return str(word)
-        if word in self._later:
+        if isinstance(word, str) and word in self._words:
+            return word
+        if isinstance(word, str) and word in self._later:
             problems.add(
                 f"{name} `{word}` is not built yet",
                 "not-built",
@@ -245,14 +249,18 @@ class Unit(Kind):
         return shown
 
 
-class UnitOrNone(Unit):
-    """A value with a unit, or the word `none`, which takes away what a default gave."""
+class OrNone(Kind):
+    """A value of another kind, or the word `none`, which takes away what a default gave."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self.expected = kind.expected
 
     def read(self, value: Value, name: str, problems: Problems) -> Any | None:
-        return "none" if value.data == "none" else super().read(value, name, problems)
+        return NONE if value.data == NONE else self._kind.read(value, name, problems)
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [super().schema(), {"const": "none"}]}
+        return {"anyOf": [self._kind.schema(), {"const": NONE}]}
 
 
 class ListOf(Kind):

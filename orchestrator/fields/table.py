@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import nearest_hint, quoted
-from orchestrator.fields.kinds import Kind, UnitOrNone, printable
+from orchestrator.fields.kinds import NONE, Kind, printable
 from orchestrator.source import Problems, Value
 
-__all__ = ["Field", "Table", "UnitOrTable"]
+__all__ = ["Field", "ShortOrTable", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +140,26 @@ class Table(Kind):
         )
 
 
-class UnitOrTable(Kind):
-    """A value with a unit, which stands for one key of a table, or that table; or the word `none`.
+class ShortOrTable(Kind):
+    """A short form, which stands for one key of a table, or that table; or the word `none`.
 
     Args:
-        unit: The short form.
+        short: The short form.
         main: The key that the short form states.
         table: The long form.
     """
 
-    def __init__(self, unit: UnitOrNone, main: str, table: Table) -> None:
-        self._unit, self._main, self.table = unit, main, table
-        self.expected = f"{unit.expected}, or a mapping with the key `{main}`"
+    def __init__(self, short: Kind, main: str, table: Table) -> None:
+        self._short, self._main, self.table = short, main, table
+        self.expected = f"{short.expected}, or a mapping with the key `{main}`"
 
     def read(self, value: Value, name: str, problems: Problems) -> dict[str, Any] | str | None:
         """Return the table as read, or the word `none`."""
         if value.mapping is not None:
             return self.table.read(value, name, problems)
-        read = self._unit.read(value, name, problems)
-        return read if read is None or read == "none" else {self._main: read}
+        read = NONE if value.data == NONE else self._short.read(value, name, problems)
+        return read if read is None or read == NONE else {self._main: read}
 
     def schema(self) -> dict[str, Any]:
-        """Return both forms as JSON Schema."""
-        return {"anyOf": [*self._unit.schema()["anyOf"], self.table.schema()]}
+        """Return all forms as JSON Schema."""
+        return {"anyOf": [self._short.schema(), {"const": NONE}, self.table.schema()]}

@@ -257,9 +257,12 @@ class Lab:
         direction: str = "both",
         merge: bool = True,
         reset: bool = False,
+        backward: LinkSpec | None = None,
     ) -> dict[str, Any]:
         """Change what a link does, from now on; see `AsyncLab.set_link`."""
-        change = self._inner.set_link(a, b, spec, direction=direction, merge=merge, reset=reset)
+        change = self._inner.set_link(
+            a, b, spec, direction=direction, merge=merge, reset=reset, backward=backward
+        )
         return loop_thread.call(change)
 
     def link(self, a: int | str, b: int | str) -> Link:

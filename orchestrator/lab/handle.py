@@ -360,6 +360,7 @@ class AsyncLab:
         direction: str = "both",
         merge: bool = True,
         reset: bool = False,
+        backward: LinkSpec | None = None,
     ) -> dict[str, Any]:
         """Change what a link does, from now on.
 
@@ -370,12 +371,19 @@ class AsyncLab:
             direction: `forward` (a to b), `backward` or `both`.
             merge: Keep what `spec` does not state.
             reset: Go back to what the topology declares.
+            backward: What it shall do from `b` to `a`, where that differs from `spec`.
 
         Returns:
             What is in force afterwards, by direction.
         """
         change = SetLinkSpec(
-            a=self.node(a).id, b=self.node(b).id, direction=direction, spec=spec, merge=merge, reset=reset
+            a=self.node(a).id,
+            b=self.node(b).id,
+            direction=direction,
+            spec=spec,
+            merge=merge,
+            reset=reset,
+            backward=backward,
         )
         async with operator(self._directory, self._state) as connection:
             return await connection.set_link(change)

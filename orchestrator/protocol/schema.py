@@ -43,6 +43,8 @@ def encode_body(message: Any) -> dict[str, Any]:
     Raises:
         TypeError: It is no such thing.
     """
+    if isinstance(message, LinkSpec):
+        return message.to_wire()
     names = _fields(type(message))
     return {name: value for name, _, _ in names if (value := getattr(message, name)) is not None}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.errors import Place, SettingsInvalid
 from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
-from orchestrator.impairment import DISTRIBUTIONS, PLAIN, LinkSpec
+from orchestrator.impairment import FIELDS, MOST_QUANTILES, PLAIN, FieldKind, FieldRule, Impossible, LinkSpec
 from orchestrator.settings.forms import PORT_MOST, Address
 from orchestrator.settings.reading import read_file, read_table, with_defaults
 from orchestrator.source import Problems, Value
@@ -140,20 +140,32 @@ class _NodePath(Kind):
 
 
 _ID = Integer(1, 2**32 - 1, "a node id")
-_SPEC = Table(
-    "link direction",
-    {
-        "rate_bps": Field(Integer(1), "bits per second"),
-        "delay_us": Field(Integer(0), "microseconds"),
-        "jitter_us": Field(Integer(0), "standard deviation of the delay in microseconds"),
-        "jitter_distribution": Field(Choice(*DISTRIBUTIONS), "how the delay is distributed"),
-        "jitter_reorder": Field(Boolean(), "whether packets overtake each other"),
-        "loss": Field(Number(0, 1), "probability"),
-        "loss_burst": Field(Number(1, 1e9), "mean number of packets lost one after another"),
-        "limit_bytes": Field(Integer(1), "queue limit in bytes"),
-        "limit_packets": Field(Integer(1), "queue limit in packets"),
-    },
-)
+
+
+def _kind(rule: FieldRule) -> Kind:
+    """Return how one field of a link is read; what fields mean together is checked when all are there."""
+    match rule.kind:
+        case FieldKind.PROBABILITY | FieldKind.NUMBER:
+            return Number(rule.least, rule.most)
+        case FieldKind.FLAG:
+            return Boolean()
+        case FieldKind.WORD:
+            return Choice(*rule.words)
+        case FieldKind.NUMBERS:
+            return ListOf(Number(rule.least, rule.most), "number", least=2, most=MOST_QUANTILES)
+        case FieldKind.WEIGHTS:
+            return MapOf(r"[0-9]{1,10}", "a class's number", Integer(1, int(rule.most)), "weight of *")
+        case _:
+            return Integer(int(rule.least), int(rule.most))
+
+
+def _help(rule: FieldRule) -> str:
+    """Return what a field says, with the unit of its number."""
+    with_unit = rule.kind in (FieldKind.RATE, FieldKind.DURATION, FieldKind.SIZE)
+    return f"{rule.help}, in {rule.kind.value}" if with_unit else rule.help
+
+
+_SPEC = Table("link direction", {name: Field(_kind(rule), _help(rule)) for name, rule in FIELDS.items()})
 
 _KEYS: dict[str, Field] = {
     "lab": Field(Text(), "the lab's name", required=True),
@@ -268,7 +280,8 @@ def _links(read: Sequence[Mapping[str, Any]], file: str) -> tuple[LinkEntry, ...
             forward.check()
             backward.check()
         except ValueError as error:
-            problems.add(f"link {link['a']}–{link['b']}: {error}", "impairment", Place(file))
+            hint = error.hint if isinstance(error, Impossible) else None
+            problems.add(f"link {link['a']}–{link['b']}: {error}", "impairment", Place(file), hint=hint)
             continue
         links.append(LinkEntry(a=link["a"], b=link["b"], forward=forward, backward=backward))
     problems.raise_as(SettingsInvalid, file)

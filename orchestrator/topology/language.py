@@ -16,14 +16,10 @@ from orchestrator.fields import (
     Integer,
     ListOf,
     MapOf,
-    Number,
     Table,
     Text,
     Unit,
-    UnitOrNone,
-    UnitOrTable,
 )
-from orchestrator.impairment import DISTRIBUTIONS
 from orchestrator.topology.kinds import (
     Flows,
     GeneratorKind,
@@ -34,8 +30,9 @@ from orchestrator.topology.kinds import (
     Subnet,
     Sysctls,
 )
+from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HINTS, LINK_LATER, SIZE_FORM
 
-__all__ = ["LAB_NAME", "LINK_FIELDS", "LINK_KEYS", "NODE_NAME", "ROOT"]
+__all__ = ["LAB_NAME", "NODE_NAME", "ROOT"]
 
 # Lab names become container, network and folder names; Compose wants lower case, and interfaces want them
 # short.
@@ -45,16 +42,10 @@ NODE_NAME = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = r"[A-Za-z](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_VALUE = r"[A-Za-z0-9](?:[A-Za-z0-9_.:/+@-]{0,62})"
 
-_DURATION_FORM = r"^\s*[0-9][0-9_.]*\s*(us|µs|ms|s|min|h)\s*$|^0$"
-_RATE_FORM = r"^\s*[0-9][0-9_.]*\s*([kKmMgGtT]i?)?(bits?(/s)?|bps|b/s|B/s|Bps)\s*$"
-_SIZE_FORM = r"^\s*[0-9][0-9_.]*\s*(([kKmMgGtT]i?)?B|bytes?)?\s*$"
-_LIMIT_FORM = r"^\s*[0-9][0-9_.]*\s*(packets?|([kKmMgGtT]i?)?B|bytes?)\s*$"
-_FRACTION_FORM = r"^\s*[0-9][0-9.eE-]*\s*%?\s*$"
-
 _WAIT = Unit(
     units.parse_duration,
     "a duration such as `10 s`",
-    pattern=_DURATION_FORM,
+    pattern=DURATION_FORM,
     examples=("10 s",),
     least=units.Duration(1_000),
     most=units.Duration(86_400_000_000),
@@ -62,123 +53,11 @@ _WAIT = Unit(
 _WINDOW = Unit(
     units.parse_size,
     "a size such as `8 MiB`",
-    pattern=_SIZE_FORM,
+    pattern=SIZE_FORM,
     examples=("8 MiB",),
     least=units.Size(65_536),
     most=units.Size(2**32),
 )
-
-_DURATION = UnitOrNone(
-    units.parse_duration,
-    "a duration such as `20 ms`",
-    pattern=_DURATION_FORM,
-    examples=("20 ms", "500 us"),
-)
-_FRACTION = UnitOrNone(
-    units.parse_fraction,
-    "a probability such as `0.1 %`",
-    pattern=_FRACTION_FORM,
-    examples=("0.1 %", "0.05"),
-)
-_JITTER = Table(
-    "jitter",
-    {
-        "std": Field(
-            Unit(
-                units.parse_duration,
-                "a duration such as `5 ms`",
-                pattern=_DURATION_FORM,
-                examples=("5 ms",),
-            ),
-            "standard deviation of the delay",
-            required=True,
-        ),
-        "distribution": Field(
-            Choice(*DISTRIBUTIONS), "how the delay is distributed around `delay`", default="normal"
-        ),
-        "reorder": Field(
-            Boolean(), "whether packets with a shorter delay overtake earlier ones", default=False
-        ),
-    },
-)
-_LOSS = Table(
-    "loss",
-    {
-        "mean": Field(
-            Unit(
-                units.parse_fraction,
-                "a probability such as `1 %`",
-                pattern=_FRACTION_FORM,
-                examples=("1 %", "0.05"),
-            ),
-            "the share of packets that is lost",
-            required=True,
-        ),
-        "burst": Field(
-            Number(1, 1e9, "a number of packets"),
-            "mean number of packets that are lost one after another; independent losses without it",
-        ),
-    },
-)
-
-LINK_FIELDS: Mapping[str, Field] = {
-    "rate": Field(
-        UnitOrNone(
-            units.parse_rate, "a rate such as `100 Mbit`", pattern=_RATE_FORM, examples=("100 Mbit", "1 Gbit")
-        ),
-        "serialisation rate, headers included; no limit without it",
-    ),
-    "delay": Field(_DURATION, "one-way delay"),
-    "jitter": Field(
-        UnitOrTable(_DURATION, "std", _JITTER),
-        "standard deviation of the delay; `{std: 5 ms, distribution: uniform, reorder: true}` in full",
-    ),
-    "loss": Field(
-        UnitOrTable(_FRACTION, "mean", _LOSS),
-        "probability that a packet is lost, drawn for each MTU segment; `{mean: 1 %, burst: 5}` for bursts",
-    ),
-    "limit": Field(
-        UnitOrNone(
-            units.parse_limit,
-            "a queue limit such as `100 packets` or `64 KB`",
-            pattern=_LIMIT_FORM,
-            examples=("100 packets", "64 KB"),
-        ),
-        "queue limit before the serializer; without a rate, of the delay stage",
-    ),
-}
-
-LINK_KEYS = tuple(LINK_FIELDS)
-"""What a link does to packets; each may also be stated for one direction alone."""
-
-_LINK_LATER: Mapping[str, str] = {
-    "correlation": "impairments that remember the packet before",
-    "burst": "a serializer that sends several packets at once",
-    "duplicate": "packets that arrive twice",
-    "reorder": "packets that overtake each other",
-    "corrupt": "packets with flipped bits",
-    "queue": "queue disciplines such as RED and CoDel",
-    "discipline": "queue disciplines such as RED and CoDel",
-    "aqm": "queue disciplines such as RED and CoDel",
-    "scheduler": "queue disciplines such as weighted round robin",
-    "ecn": "marking instead of dropping",
-    "trace": "rates that follow a recorded trace",
-    "transport": "links over UDP or QUIC",
-    "weight": "a cost for routing",
-}
-_LINK_HINTS: Mapping[str, str] = {
-    "bandwidth": "did you mean `rate`?",
-    "bw": "did you mean `rate`?",
-    "latency": "did you mean `delay`?",
-    "rtt": "write `delay`, which is one way: half of the round trip",
-    "drop": "did you mean `loss`?",
-    "distribution": "write `jitter: {std: 5 ms, distribution: uniform}`",
-    "gemodel": "write `loss: {mean: 1 %, burst: 5}`",
-    "queue_size": "did you mean `limit`?",
-    "bucket_size": "did you mean `limit`?",
-    "src": "write `endpoints: [A, B]`",
-    "from": "write `endpoints: [A, B]`",
-}
 
 _LOSSLESS = Table(
     "lossless",
@@ -253,8 +132,8 @@ _NODE = Placed(
     later=_NODE_LATER,
 )
 
-_PLAIN_LINK = Table("link", LINK_FIELDS, later=_LINK_LATER, hints=_LINK_HINTS)
-_DIRECTION = Table("link direction", LINK_FIELDS, later=_LINK_LATER, hints=_LINK_HINTS)
+_PLAIN_LINK = Table("link", LINK_FIELDS, later=LINK_LATER, hints=LINK_HINTS)
+_DIRECTION = Table("link direction", LINK_FIELDS, later=LINK_LATER, hints=LINK_HINTS)
 _LINK = Placed(
     "link",
     {
@@ -263,8 +142,8 @@ _LINK = Placed(
         "forward": Field(_DIRECTION, "from the first endpoint to the second"),
         "backward": Field(_DIRECTION, "from the second endpoint to the first"),
     },
-    later=_LINK_LATER,
-    hints=_LINK_HINTS,
+    later=LINK_LATER,
+    hints=LINK_HINTS,
 )
 _GROUP = Placed(
     "group",

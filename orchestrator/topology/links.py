@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, TopologyInvalid
-from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.fields import NONE
+from orchestrator.impairment import PLAIN, Impossible, LinkSpec
 from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
-from orchestrator.topology.language import LINK_FIELDS, LINK_KEYS
+from orchestrator.topology.jitter_table import TableFile, read_table
+from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, Layer, layer, spec_of
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
 
-__all__ = ["build_links", "read_value"]
+__all__ = ["Change", "build_links", "read_change"]
 
 Read = Mapping[str, Any]
-_NONE = "none"
+DIRECTIONS = ("forward", "backward")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a running link.
+
+    Attributes:
+        forward: What it states for packets from the first end to the second.
+        backward: What it states for packets back; only a profile makes that differ.
+        whole: Whether it states everything, so that nothing in force is kept.
+    """
+
+    forward: LinkSpec
+    backward: LinkSpec
+    whole: bool
 
 
 def build_links(
@@ -26,18 +45,19 @@ def build_links(
     groups: list[Group],
     by_name: Mapping[str, int],
     problems: Problems,
+    directory: Path,
 ) -> tuple[Link, ...]:
-    """Return all links in order, each with both of its directions."""
+    """Return all links in order, each with both of its directions; `directory` is that of the file."""
     shared: Read = root.get("defaults", {}).get("link", {})
     shaping = [group for group in groups if group.link]
     written: dict[tuple[int, int], Place] = {}
     made: dict[tuple[int, int], Link] = {}
-    specs = _Specs(problems)
+    specs = _Specs(problems, directory)
+    place = root["@"].place_of("defaults", "link")
     for a, b in shape.edges:
-        spec = specs.spec(
-            _base(a, b, shared, shaping), f"link {a}–{b}", root["@"].place_of("defaults", "link")
-        )
-        made[a, b] = Link(a=a, b=b, forward=spec, backward=spec)
+        base = _base(a, b, shared, shaping)
+        forward, backward = (specs.spec(base, side, f"link {a}–{b}", place) for side in DIRECTIONS)
+        made[a, b] = Link(a=a, b=b, forward=forward, backward=backward)
     for entry in root.get("links", []):
         ends = _ends(entry, nodes, by_name, problems)
         if ends is None or not _is_new(ends, entry, written, problems):
@@ -48,22 +68,38 @@ def build_links(
     return tuple(made[pair] for pair in sorted(made))
 
 
-def read_value(key: str, text: str, origin: str) -> LinkSpec:
-    """Return what the value of one key of a link says; `origin` is what complaints call its place.
+def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Change:
+    """Return what keys of a link with their values as text change on a running link.
+
+    Args:
+        stated: By key, its value as in the topology file; complaints call its place `--KEY`.
+        directory: What files are relative to; the current one unless given.
 
     Raises:
-        TopologyInvalid: The value is wrong; carries every problem.
+        TopologyInvalid: A value is wrong; carries every problem.
     """
     problems = Problems("topology")
-    value = parse_yaml(text, origin, problems)
-    read = None if value is None else LINK_FIELDS[key].kind.read(value, key, problems)
-    spec = PLAIN
-    try:
-        spec = _spec({} if read is None else {key: read})
-    except ValueError as error:
-        problems.add(str(error), "impairment", Place(origin), found=text)
-    problems.raise_as(TopologyInvalid, origin)
-    return spec
+    read: dict[str, Any] = {}
+    for key, text in stated.items():
+        place = Place(f"--{key}")
+        # No text at all is no document, but a value that no key has.
+        value = parse_yaml(text, place.file, problems) if text.strip() else Value("", place, text)
+        if value is not None and value.data == NONE:
+            problems.add(
+                f"{key} is `{NONE}`, but {LINK_FIELDS[key].kind.expected} is expected",
+                "type",
+                place,
+                found=text,
+                hint="a live change can set a value of zero; `nm link reset` returns to the declared values",
+            )
+        elif value is not None:
+            read[key] = LINK_FIELDS[key].kind.read(value, key, problems)
+    read = {key: value for key, value in read.items() if value is not None}
+    place = Place(f"--{next(iter(stated), '')}")
+    specs = _Specs(problems, directory or Path(), whole="profile" in read)
+    forward, backward = (specs.spec([read], side, "the change", place) for side in DIRECTIONS)
+    problems.raise_as(TopologyInvalid, place.file)
+    return Change(forward, backward, whole="profile" in read)
 
 
 def _ends(
@@ -111,20 +147,16 @@ def _is_new(
     return False
 
 
-def _base(a: int, b: int, shared: Read, groups: list[Group]) -> dict[str, Any]:
-    base = dict(shared)
-    for group in groups:
-        if a in group.members or b in group.members:
-            base.update(group.link)
-    return base
+def _base(a: int, b: int, shared: Read, groups: list[Group]) -> list[Read]:
+    return [shared, *(group.link for group in groups if a in group.members or b in group.members)]
 
 
-def _link(a: int, b: int, entry: Read, base: Read, specs: _Specs) -> Link:
+def _link(a: int, b: int, entry: Read, base: list[Read], specs: _Specs) -> Link:
     own = {key: entry[key] for key in LINK_KEYS if key in entry}
     title = f"link {a}–{b}"
     forward, backward = (
-        specs.spec({**base, **own, **entry.get(side, {})}, title, entry["@"].place_of(side))
-        for side in ("forward", "backward")
+        specs.spec([*base, own, entry.get(side, {})], side, title, entry["@"].place_of(side))
+        for side in DIRECTIONS
     )
     if a > b:
         a, b, forward, backward = b, a, backward, forward
@@ -132,39 +164,51 @@ def _link(a: int, b: int, entry: Read, base: Read, specs: _Specs) -> Link:
 
 
 class _Specs:
-    """Makes specifications of links and notes impossible ones, each combination of values once."""
+    """Makes specifications of links and notes impossible ones, each combination of values once.
 
-    def __init__(self, problems: Problems) -> None:
+    Args:
+        problems: Takes what is wrong.
+        directory: What the names of files are relative to.
+        whole: Whether a specification states all of a link, so that its values are checked together.
+    """
+
+    def __init__(self, problems: Problems, directory: Path, *, whole: bool = True) -> None:
         self._problems = problems
+        self._directory = directory
+        self._whole = whole
         self._noted: set[str] = set()
+        self._tables: dict[str, tuple[float, ...] | None] = {}
 
-    def spec(self, values: Read, title: str, place: Place) -> LinkSpec:
-        """Return what one direction does; a plain one after noting that no link can do it."""
+    def spec(self, layers: list[Read], direction: str, title: str, place: Place) -> LinkSpec:
+        """Return what one direction does by layers, later ones over earlier ones.
+
+        Returns:
+            The specification; a plain one after noting that no link can do it.
+        """
+        stated: dict[str, Mapping[str, Any]] = {}
+        for read in layers:
+            stated |= layer(read, direction)
         try:
-            spec = _spec(values)
-            spec.check()
+            spec = spec_of(self._with_table(stated))
+            if self._whole:
+                spec.check()
         except ValueError as error:
             if str(error) not in self._noted:
                 self._noted.add(str(error))
-                self._problems.add(f"{title}: {error}", "impairment", place)
+                hint = error.hint if isinstance(error, Impossible) else None
+                self._problems.add(f"{title}: {error}", "impairment", place, hint=hint)
             return PLAIN
         return spec
 
-
-def _spec(values: Read) -> LinkSpec:
-    """Return what one direction does; `none` takes away what a layer below gave."""
-    stated = {key: value for key, value in values.items() if value != _NONE}
-    limit, jitter, loss = stated.get("limit"), stated.get("jitter", {}), stated.get("loss", {})
-    std, burst = jitter.get("std"), loss.get("burst")
-    # Without their main value, which has been noted, the others mean nothing.
-    return LinkSpec(
-        rate_bps=stated["rate"].bps if "rate" in stated else None,
-        delay_us=stated["delay"].us if "delay" in stated else None,
-        jitter_us=std.us if std else None,
-        jitter_distribution=jitter.get("distribution") if std else None,
-        jitter_reorder=jitter.get("reorder") if std else None,
-        loss=loss.get("mean"),
-        loss_burst=float(burst) if burst is not None and "mean" in loss else None,
-        limit_bytes=limit.bytes if limit else None,
-        limit_packets=limit.packets if limit else None,
-    )
+    def _with_table(self, stated: Layer) -> Layer:
+        """Return the same with the quantiles of a file in place of its name."""
+        jitter = stated.get("jitter", {})
+        file = jitter.get("jitter_distribution")
+        if not isinstance(file, TableFile):
+            return stated
+        if file.name not in self._tables:
+            self._tables[file.name] = read_table(file, self._directory, self._problems)
+        table = self._tables[file.name]
+        made = {"jitter_distribution": "table", "jitter_table": table} if table else {}
+        kept = {name: value for name, value in jitter.items() if name != "jitter_distribution"}
+        return {**stated, "jitter": kept | made}

@@ -80,7 +80,7 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
     nodes = build_nodes(root, shape, groups, problems)
     by_name = {f"node-{number}": number for number in nodes}
     by_name |= {node.name: node.id for node in nodes.values()}
-    links = build_links(root, shape, nodes, groups, by_name, problems)
+    links = build_links(root, shape, nodes, groups, by_name, problems, _directory_of(file))
     routes = build_routes(root, nodes, links, by_name, problems)
     generator = root.get("topology")
     topology = Topology(
@@ -99,6 +99,11 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         return topology
     entries = [entry["@"].place for entry in root.get("routes", [])]
     return replace(topology, warnings=find_warnings(topology, value.place, entries))
+
+
+def _directory_of(file: str) -> Path:
+    """Return what the names of files in a topology are relative to."""
+    return Path(file).parent
 
 
 def _name_from(file: str) -> str:

@@ -9,13 +9,13 @@ from dataclasses import fields
 from typing import Any
 
 from orchestrator.errors import Place, UsageError, nearest_hint, quoted
-from orchestrator.impairment import LinkSpec
 from orchestrator.source import Problems, Value
 from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
 from orchestrator.topology.language import LAB_NAME
+from orchestrator.topology.link_words import written
 from orchestrator.topology.loader import loads
 from orchestrator.topology.model import Link, Node, Route, Topology
-from orchestrator.units import Duration, Limit, Rate, Size
+from orchestrator.units import Duration, Size
 
 __all__ = ["dump", "flow", "generate", "word"]
 
@@ -136,29 +136,9 @@ def _node(node: Node) -> dict[str, Any]:
 def _link(link: Link) -> dict[str, Any]:
     shown: dict[str, Any] = {"endpoints": [link.a, link.b]}
     if link.forward == link.backward:
-        return {**shown, **_spec(link.forward)}
-    sides = {"forward": _spec(link.forward), "backward": _spec(link.backward)}
+        return {**shown, **written(link.forward)}
+    sides = {"forward": written(link.forward), "backward": written(link.backward)}
     return {**shown, **{side: spec for side, spec in sides.items() if spec}}
-
-
-def _spec(spec: LinkSpec) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    if spec.rate_bps is not None:
-        shown["rate"] = str(Rate(spec.rate_bps))
-    if spec.delay_us is not None:
-        shown["delay"] = str(Duration(spec.delay_us))
-    if spec.jitter_us is not None:
-        more = {"distribution": spec.jitter_distribution, "reorder": spec.jitter_reorder}
-        more = {key: value for key, value in more.items() if value is not None}
-        std = str(Duration(spec.jitter_us))
-        shown["jitter"] = {"std": std, **more} if more else std
-    if spec.loss is not None:
-        # A bare 1 would be ambiguous and is refused.
-        mean = "100 %" if spec.loss == 1 else spec.loss
-        shown["loss"] = mean if spec.loss_burst is None else {"mean": mean, "burst": spec.loss_burst}
-    if spec.limit_packets is not None or spec.limit_bytes is not None:
-        shown["limit"] = str(Limit(spec.limit_bytes, spec.limit_packets))
-    return shown
 
 
 def _route(route: Route) -> dict[str, Any]:

@@ -60,6 +60,14 @@ def test_a_missing_word_is_called_as_the_help_calls_it(nm: Nm, line: str, missin
         ("--loss", "{mean: 90 %, burst: 5}", "does not come in bursts of 5"),
         ("--loss", "{mean: 150 %}", "a probability lies between 0 and 1"),
         ("--loss", "{}", "loss needs the key `mean`"),
+        ("--profile", "4gg", "did you mean `4g`?"),
+        ("--limit", "20", "it needs a unit"),
+        ("--ecn", "yes", "true or false is expected"),
+        ("--queue", "{type: red, min: 90 KB, max: 30 KB}", "no range in which it drops"),
+        ("--queue", "none", "`nm link reset` returns to the declared values"),
+        ("--scheduler", "{type: drr, weights: {5201: 2}}", "weights need a property"),
+        ("--jitter", "{std: 5 ms, distribution: none.csv}", "there is no such file"),
+        ("--mtu", "1.5 KB", "a whole number of bytes is expected"),
     ],
 )
 def test_a_value_of_a_link_is_read_as_strictly_as_in_a_file(

@@ -297,7 +297,18 @@ async def test_a_link_is_changed_live_and_reset(start: Start, database: Database
     await change(a=1, b=2, reset=True)
     assert host.nodes[2].links[1].link == declared
     jitter = LinkSpec(jitter_us=1)  # larger than the delay
+    weights = dict.fromkeys(range(1, 1025), 2)
+    queued = LinkSpec(
+        queue="codel", ecn=True, scheduler="drr", scheduler_by="dst_port", scheduler_weights=weights
+    )
+    value = await change(a=1, b=2, spec=queued, merge=True, backward=LinkSpec(queue="red"))
+    assert value["forward"] == {"rate_bps": 10**9, **queued.to_wire()}
+    assert value["backward"] == {"rate_bps": 10**9, "queue": "red"}
+    assert host.nodes[1].links[2].link == queued.over(declared)
+    assert host.nodes[2].links[1].link == LinkSpec(rate_bps=10**9, queue="red")
     for fields in [
+        {"a": 1, "b": 2, "spec": LinkSpec(queue="taildrop"), "merge": True},  # while there is `ecn`
+        {"a": 1, "b": 2, "spec": LinkSpec(queue="codel")},  # without a rate
         {"a": 1, "b": 3},
         {"a": 1, "b": 2},
         {"a": 1, "b": 2, "direction": "up", "spec": delay},
@@ -312,6 +323,7 @@ async def test_a_link_is_changed_live_and_reset(start: Start, database: Database
         {"rate_bps": 10**9, "delay_us": 20_000},
         {"loss": 0.05},
         {"rate_bps": 10**9},
+        {"rate_bps": 10**9, **queued.to_wire(), "scheduler_weights": {"count": 1_024}},
     ]
 
 

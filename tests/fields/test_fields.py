@@ -15,14 +15,14 @@ from orchestrator.fields import (
     ListOf,
     MapOf,
     Number,
+    OrNone,
     Table,
     Text,
     Unit,
-    UnitOrNone,
 )
 from orchestrator.source import Problems, parse_yaml
 
-DELAY = UnitOrNone(units.parse_duration, "a duration such as `20 ms`", pattern=".*", examples=("20 ms",))
+DELAY = OrNone(Unit(units.parse_duration, "a duration such as `20 ms`", pattern=".*", examples=("20 ms",)))
 TABLE = Table(
     "thing",
     {

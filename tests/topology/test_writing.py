@@ -27,6 +27,23 @@ SPECS = st.builds(
     loss=st.sampled_from([0.0, 0.01, 0.5]),
     loss_burst=st.none() | st.integers(1, 1000).map(float),
 )
+SPECS |= st.builds(
+    LinkSpec,
+    rate_bps=st.integers(1, 10**12),
+    rate_burst_bytes=st.none() | st.integers(9_216, 10**6),
+    duplicate=st.none() | st.sampled_from([0.0, 0.01, 1.0]),
+    reorder=st.sampled_from([0.001, 0.5]),
+    reorder_gap=st.none() | st.integers(1, 100),
+    limit_us=st.none() | st.integers(1, 10**6),
+    queue=st.just("codel"),
+    codel_target_us=st.none() | st.integers(1, 9_999),
+    codel_interval_us=st.none() | st.integers(10_000, 10**6),
+    ecn=st.none() | st.booleans(),
+    scheduler=st.sampled_from(["drr", "priority"]),
+    scheduler_by=st.sampled_from(["source", "dst_port"]),
+    scheduler_weights=st.none() | st.dictionaries(st.integers(0, 65_535), st.integers(1, 9), min_size=1),
+    mtu=st.none() | st.integers(576, 9216),
+)
 LABELS = st.dictionaries(
     st.from_regex(r"[A-Za-z][a-z.]{0,5}[a-z]", fullmatch=True),
     st.from_regex(r"[A-Za-z0-9][a-z0-9:/.-]{0,6}", fullmatch=True),

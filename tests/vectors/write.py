@@ -32,6 +32,31 @@ VARYING = LinkSpec(
     loss=0.01,
     loss_burst=5.0,
 )
+FULL = LinkSpec(
+    rate_bps=10**9,
+    rate_burst_bytes=15_000,
+    delay_us=30_000,
+    jitter_us=5_000,
+    jitter_distribution="table",
+    jitter_table=(-1.5, -0.5, 0.0, 0.5, 1.5),
+    duplicate=0.001,
+    reorder=0.005,
+    reorder_gap=3,
+    corrupt=0.0001,
+    limit_us=20_000,
+    queue="red",
+    red_min_bytes=30_000,
+    red_max_bytes=90_000,
+    red_probability=0.1,
+    ecn=True,
+    scheduler="drr",
+    scheduler_by="dst_port",
+    scheduler_weights={5201: 1, 5202: 4},
+    mtu=1_280,
+)
+CODEL = LinkSpec(
+    rate_bps=10**7, queue="codel", codel_target_us=5_000, codel_interval_us=100_000, scheduler="priority"
+)
 
 TO_CONTROLLER: list[Message] = [
     m.Hello("s3cret", VERSION, "node", "nm 0.1.0", 2**64 - 1),
@@ -102,6 +127,8 @@ TO_NODE: list[Message] = [
     m.NodeState(4, "unreachable"),
     m.ProbeLink(2, 8, 1_360_000),
     m.SetLink(2, VARYING, 13),
+    m.SetLink(2, FULL, 14),
+    m.SetLink(2, CODEL, 15),
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
@@ -159,6 +186,7 @@ PYTHON: list[Message] = [
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
+    m.SetLinkSpec(1, 2, "both", FULL, backward=CODEL),
 ]
 
 

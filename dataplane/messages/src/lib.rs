@@ -16,6 +16,7 @@
 mod codec;
 mod connection;
 mod error;
+mod link;
 mod to_controller;
 mod to_node;
 
@@ -24,6 +25,7 @@ pub use codec::{
 };
 pub use connection::{Ack, Error, Goodbye, Hello, Role, Welcome};
 pub use error::{DecodeError, EncodeError};
+pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
 pub use rmpv::Value;
 pub use to_controller::*;
 pub use to_node::*;

@@ -12,6 +12,7 @@ use serde_bytes::ByteBuf;
 
 use crate::codec::messages;
 use crate::connection::{Ack, Error, Goodbye, Welcome};
+use crate::link::LinkSpec;
 
 messages! {
     /// A message from the controller to a dataplane; the variant's name is its type on the wire.
@@ -64,63 +65,6 @@ pub struct NodeSettings {
     pub seed: u64,
     /// The mode of this node.
     pub node_spec: NodeSpec,
-}
-
-/// The distribution of a delay with jitter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Distribution {
-    /// Normal.
-    Normal,
-    /// Uniform.
-    Uniform,
-    /// Pareto.
-    Pareto,
-}
-
-/// Impairments of one direction of a link; an absent field means none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct LinkSpec {
-    /// Bits per second, headers included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate_bps: Option<u64>,
-    /// One-way delay in microseconds; its mean where there is jitter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay_us: Option<u64>,
-    /// Standard deviation of the delay in microseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jitter_us: Option<u64>,
-    /// How the delay is distributed; absent for the normal distribution.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jitter_distribution: Option<Distribution>,
-    /// Whether packets whose delay is shorter overtake earlier ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jitter_reorder: Option<bool>,
-    /// Probability that an MTU segment is lost, 0 to 1.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "fraction"
-    )]
-    pub loss: Option<f64>,
-    /// Mean number of consecutive MTU segments that are lost together, at least 1; absent for independent losses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_burst: Option<f64>,
-    /// Queue limit in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit_bytes: Option<u64>,
-    /// Queue limit in MTU segments.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit_packets: Option<u64>,
-}
-
-fn fraction<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<f64>, D::Error> {
-    match Option::<f64>::deserialize(input)? {
-        Some(value) if !(0.0..=1.0).contains(&value) => Err(serde::de::Error::custom(format!(
-            "loss is {value}, but a probability lies between 0 and 1"
-        ))),
-        value => Ok(value),
-    }
 }
 
 /// Adds the link to a neighbour that has registered; sent to both ends.

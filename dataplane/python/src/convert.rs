@@ -3,7 +3,10 @@
 use nm_driver::node::info::Statistics;
 use nm_driver::node::state::KnownGroup;
 use nm_driver::node::NodeEvent;
-use nm_engine::{DropCounters, LinkSpec, LinkStats, PeerReport, Role, SessionReport, Traffic};
+use nm_engine::{
+    ClassKey, DropCounters, LinkSpec, LinkStats, PeerReport, QueueDiscipline, Role, Scheduler,
+    SessionReport, Traffic,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -121,18 +124,78 @@ fn impaired<'py>(py: Python<'py>, link: &LinkStats) -> PyResult<Dict<'py>> {
     Ok(dict)
 }
 
+/// The fields as `orchestrator.impairment` names them.
 fn spec<'py>(py: Python<'py>, spec: &LinkSpec) -> PyResult<Dict<'py>> {
-    Ok(dict!(py, {
+    let distribution = match spec.jitter_table {
+        Some(_) => "table",
+        None => spec.jitter_distribution.as_str(),
+    };
+    let dict = dict!(py, {
         "rate_bps": spec.rate_bps,
+        "rate_burst_bytes": spec.rate_burst_bytes,
         "delay_us": spec.delay_us,
         "jitter_us": spec.jitter_us,
-        "jitter_distribution": spec.jitter_distribution.as_str(),
+        "jitter_distribution": distribution,
+        "jitter_table": spec.jitter_table.as_deref().map(<[f64]>::to_vec),
         "jitter_reorder": spec.jitter_reorder,
         "loss": spec.loss,
         "loss_burst": spec.loss_burst,
+        "duplicate": spec.duplicate,
+        "reorder": spec.reorder,
+        "reorder_gap": spec.reorder_gap,
+        "corrupt": spec.corrupt,
         "limit_bytes": spec.limit_bytes,
         "limit_packets": spec.limit_packets,
-    }))
+        "limit_us": spec.limit_us,
+        "ecn": spec.ecn,
+        "mtu": spec.mtu,
+    });
+    set_queue(&dict, &spec.queue)?;
+    set_scheduler(&dict, &spec.scheduler)?;
+    Ok(dict)
+}
+
+fn set_queue(dict: &Dict<'_>, queue: &QueueDiscipline) -> PyResult<()> {
+    match queue {
+        QueueDiscipline::TailDrop => dict.set_item("queue", "taildrop"),
+        QueueDiscipline::Red {
+            min_bytes,
+            max_bytes,
+            probability,
+        } => {
+            dict.set_item("queue", "red")?;
+            dict.set_item("red_min_bytes", min_bytes)?;
+            dict.set_item("red_max_bytes", max_bytes)?;
+            dict.set_item("red_probability", probability)
+        }
+        QueueDiscipline::Codel {
+            target_us,
+            interval_us,
+        } => {
+            dict.set_item("queue", "codel")?;
+            dict.set_item("codel_target_us", target_us)?;
+            dict.set_item("codel_interval_us", interval_us)
+        }
+    }
+}
+
+fn set_scheduler(dict: &Dict<'_>, scheduler: &Scheduler) -> PyResult<()> {
+    let (name, classes) = match scheduler {
+        Scheduler::Fifo => return dict.set_item("scheduler", "fifo"),
+        Scheduler::Drr(classes) => ("drr", classes),
+        Scheduler::Priority(classes) => ("priority", classes),
+    };
+    let by = match classes.by {
+        ClassKey::Flow => "flow",
+        ClassKey::DstPort => "dst_port",
+        ClassKey::SrcPort => "src_port",
+        ClassKey::Source => "source",
+        ClassKey::Destination => "destination",
+        ClassKey::Dscp => "dscp",
+    };
+    dict.set_item("scheduler", name)?;
+    dict.set_item("scheduler_by", by)?;
+    dict.set_item("scheduler_weights", classes.weights.clone())
 }
 
 fn traffic<'py>(py: Python<'py>, traffic: &Traffic) -> PyResult<Dict<'py>> {

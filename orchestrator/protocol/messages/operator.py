@@ -242,6 +242,7 @@ class SetLinkSpec(Message):
         merge: Lay `spec` over what is in force instead of replacing it.
         reset: Go back to what the topology declares; `spec` is ignored.
         cause: Who or what asked, for the history.
+        backward: The new impairments from `b` to `a`, where they differ from `spec`.
     """
 
     a: U32
@@ -251,6 +252,7 @@ class SetLinkSpec(Message):
     merge: bool = False
     reset: bool = False
     cause: str = "operator"
+    backward: LinkSpec | None = None
 
 
 @sent_by(Role.OPERATOR)

@@ -12,7 +12,8 @@ from math import hypot
 from xml.sax.saxutils import escape, quoteattr
 
 from orchestrator.topology.drawing.layout import Point, place_nodes
-from orchestrator.topology.drawing.text import describe, link_label
+from orchestrator.topology.drawing.text import link_label
+from orchestrator.topology.link_words import label
 from orchestrator.topology.model import Link, Node, Topology
 
 __all__ = ["svg"]
@@ -97,7 +98,7 @@ def _labels(topology: Topology, shared: str) -> dict[Link, list[str]]:
     if len(topology.links) > _MOST_LABELS:
         return {}
     labels = {link: link_label(link, (f"{link.a}→{link.b}", f"{link.b}→{link.a}")) for link in topology.links}
-    return {link: label.split(", ") for link, label in labels.items() if label not in ("", shared)}
+    return {link: said.split(", ") for link, said in labels.items() if said not in ("", shared)}
 
 
 def _space(labels: Mapping[Link, list[str]]) -> float:
@@ -142,12 +143,12 @@ def _written(box: _Box, lines: list[str]) -> list[str]:
 
 def _shared(topology: Topology) -> str:
     """Return what most links do, if that is worth saying once."""
-    counts = Counter(describe(link.forward) for link in topology.links if link.forward == link.backward)
+    counts = Counter(label(link.forward) for link in topology.links if link.forward == link.backward)
     counts.pop("", None)
     if not counts:
         return ""
-    label, count = counts.most_common(1)[0]
-    return label if count > 2 and count * 2 > len(topology.links) else ""
+    said, count = counts.most_common(1)[0]
+    return said if count > 2 and count * 2 > len(topology.links) else ""
 
 
 def _notes(topology: Topology, shared: str) -> list[str]:

@@ -1,35 +1,18 @@
-"""Draw a topology as text for Graphviz and Mermaid, and describe links in words."""
+"""Draw a topology as text for Graphviz and Mermaid."""
 
 from __future__ import annotations
 
-from orchestrator.impairment import LinkSpec
+from orchestrator.topology.link_words import label
 from orchestrator.topology.model import Link, Node, Topology
-from orchestrator.units import Duration, Limit, Rate
 
-__all__ = ["describe", "dot", "link_label", "mermaid"]
-
-
-def describe(spec: LinkSpec) -> str:
-    """Return what one direction does in a few words, or nothing if it passes packets untouched."""
-    parts: list[str] = []
-    if spec.rate_bps is not None:
-        parts.append(str(Rate(spec.rate_bps)))
-    if spec.delay_us is not None:
-        jitter = "" if spec.jitter_us is None else f" ± {Duration(spec.jitter_us)}"
-        parts.append(f"{Duration(spec.delay_us)}{jitter}")
-    if spec.loss is not None:
-        burst = "" if spec.loss_burst is None else f" in bursts of {spec.loss_burst:g}"
-        parts.append(f"{spec.loss * 100:.6g} %{burst}")
-    if spec.limit_packets is not None or spec.limit_bytes is not None:
-        parts.append(str(Limit(spec.limit_bytes, spec.limit_packets)))
-    return " · ".join(parts)
+__all__ = ["dot", "link_label", "mermaid"]
 
 
 def link_label(link: Link, arrows: tuple[str, str] = ("→", "←")) -> str:
     """Return what a link does; `arrows` mark the directions where they differ."""
     if link.forward == link.backward:
-        return describe(link.forward)
-    forward, backward = (describe(spec) or "plain" for spec in (link.forward, link.backward))
+        return label(link.forward)
+    forward, backward = (label(spec) or "plain" for spec in (link.forward, link.backward))
     return f"{arrows[0]} {forward}, {arrows[1]} {backward}"
 
 
@@ -41,8 +24,8 @@ def dot(topology: Topology) -> str:
         style = ", style=dashed" if node.external else ""
         lines.append(f"  {node.id} [label={_quoted(_node_label(node))}{style}];")
     for link in topology.links:
-        label = link_label(link, _arrows(link))
-        shown = f" [label={_quoted(label)}]" if label else ""
+        said = link_label(link, _arrows(link))
+        shown = f" [label={_quoted(said)}]" if said else ""
         lines.append(f"  {link.a} -- {link.b}{shown};")
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -53,8 +36,8 @@ def mermaid(topology: Topology) -> str:
     for node in topology.nodes.values():
         lines.append(f'  n{node.id}(("{_node_label(node, "<br/>")}"))')
     for link in topology.links:
-        label = link_label(link, _arrows(link))
-        shown = f'|"{label}"|' if label else ""
+        said = link_label(link, _arrows(link))
+        shown = f'|"{said}"|' if said else ""
         lines.append(f"  n{link.a} ---{shown} n{link.b}")
     outside = [f"n{node.id}" for node in topology.nodes.values() if node.external]
     if outside:

@@ -48,6 +48,7 @@ impl Executor for NodeExecutor {
             }
             Effect::Connect(add, address) => self.connect(*add, address, done),
             Effect::SetLink(remote, spec) => {
+                let spec = *spec;
                 self.command(Command::SetLink { remote, spec }, done);
             }
             Effect::RemoveLink(remote) => self.remove(remote, done),

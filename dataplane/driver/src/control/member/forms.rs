@@ -1,8 +1,11 @@
 //! Conversions between the controller's messages and the engine's types.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use nm_engine::{Distribution, GroupInfo, LinkSpec, NodeId};
+use nm_engine::{
+    ClassKey, Classes, Distribution, GroupInfo, LinkSpec, NodeId, QueueDiscipline, Scheduler,
+};
 use nm_messages as wire;
 
 use crate::runtime::Carrier;
@@ -26,19 +29,67 @@ pub fn is_unavailable(state: &str) -> bool {
 pub fn link_spec(link: &wire::LinkSpec) -> LinkSpec {
     LinkSpec {
         rate_bps: link.rate_bps,
+        rate_burst_bytes: link.rate_burst_bytes,
         delay_us: link.delay_us.unwrap_or(0),
         jitter_us: link.jitter_us.unwrap_or(0),
         jitter_distribution: match link.jitter_distribution {
-            None | Some(wire::Distribution::Normal) => Distribution::Normal,
+            // A table replaces the distribution.
+            None | Some(wire::Distribution::Normal | wire::Distribution::Table) => {
+                Distribution::Normal
+            }
             Some(wire::Distribution::Uniform) => Distribution::Uniform,
             Some(wire::Distribution::Pareto) => Distribution::Pareto,
         },
+        jitter_table: link.jitter_table.as_deref().map(Arc::from),
         jitter_reorder: link.jitter_reorder.unwrap_or(false),
         loss: link.loss.unwrap_or(0.0),
         loss_burst: link.loss_burst,
+        duplicate: link.duplicate.unwrap_or(0.0),
+        reorder: link.reorder.unwrap_or(0.0),
+        reorder_gap: link.reorder_gap,
+        corrupt: link.corrupt.unwrap_or(0.0),
         limit_bytes: link.limit_bytes,
         limit_packets: link.limit_packets,
-        ..LinkSpec::default()
+        limit_us: link.limit_us,
+        queue: queue(link),
+        ecn: link.ecn.unwrap_or(false),
+        scheduler: scheduler(link),
+        mtu: link.mtu,
+    }
+}
+
+fn queue(link: &wire::LinkSpec) -> QueueDiscipline {
+    match link.queue {
+        None | Some(wire::Queue::Taildrop) => QueueDiscipline::TailDrop,
+        Some(wire::Queue::Red) => QueueDiscipline::Red {
+            min_bytes: link.red_min_bytes,
+            max_bytes: link.red_max_bytes,
+            probability: link.red_probability,
+        },
+        // The defaults of RFC 8289, sections 4.3 and 4.4; the controller assumes the same.
+        Some(wire::Queue::Codel) => QueueDiscipline::Codel {
+            target_us: link.codel_target_us.unwrap_or(5_000),
+            interval_us: link.codel_interval_us.unwrap_or(100_000),
+        },
+    }
+}
+
+fn scheduler(link: &wire::LinkSpec) -> Scheduler {
+    let classes = || Classes {
+        by: match link.scheduler_by {
+            None | Some(wire::ClassKey::Flow) => ClassKey::Flow,
+            Some(wire::ClassKey::DstPort) => ClassKey::DstPort,
+            Some(wire::ClassKey::SrcPort) => ClassKey::SrcPort,
+            Some(wire::ClassKey::Source) => ClassKey::Source,
+            Some(wire::ClassKey::Destination) => ClassKey::Destination,
+            Some(wire::ClassKey::Dscp) => ClassKey::Dscp,
+        },
+        weights: link.scheduler_weights.clone().unwrap_or_default(),
+    };
+    match link.scheduler {
+        None | Some(wire::Scheduler::Fifo) => Scheduler::Fifo,
+        Some(wire::Scheduler::Drr) => Scheduler::Drr(classes()),
+        Some(wire::Scheduler::Priority) => Scheduler::Priority(classes()),
     }
 }
 

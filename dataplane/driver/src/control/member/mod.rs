@@ -63,7 +63,7 @@ pub enum Effect {
     /// Make or replace the link that the order describes; with the address if this end dials.
     Connect(Box<wire::AddNode>, Option<SocketAddr>),
     /// Change a link's specification.
-    SetLink(NodeId, LinkSpec),
+    SetLink(NodeId, Box<LinkSpec>),
     /// Remove a link.
     RemoveLink(NodeId),
     /// Install routes.

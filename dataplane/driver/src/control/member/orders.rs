@@ -95,7 +95,7 @@ impl Member {
             link.order = order;
             match link.phase {
                 Phase::Resolving(_) => link.parked.push(ticket),
-                _ => effect = Some(Effect::SetLink(remote, spec)),
+                _ => effect = Some(Effect::SetLink(remote, Box::new(spec))),
             }
         }
         vec![Step { ticket, effect }]
@@ -121,7 +121,7 @@ impl Member {
             return Err(format!("there is no link to node {remote} here"));
         };
         let mut order = link.order.clone();
-        order.link = set.link;
+        order.link = set.link.clone();
         order.version = set.version;
         Ok(self.change(Subject::Changed(remote), remote, order))
     }

@@ -1,0 +1,149 @@
+"""Test the keys of links: profiles, tables of jitter, short and full forms, and the words for them."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from orchestrator import topology
+from orchestrator.errors import TopologyInvalid
+from orchestrator.impairment import FIELDS, PLAIN, LinkSpec
+from orchestrator.topology import Topology
+from orchestrator.topology.link_keys import LINK_FIELDS, PARTS
+from orchestrator.topology.link_words import describe, label
+from orchestrator.topology.links import read_change
+from orchestrator.topology.profiles import PROFILES
+
+LINE = "topology: {type: line, n_nodes: 3}\n"
+FULL = (
+    "{rate: 1 Gbit, burst: 15 KB, delay: 30 ms, jitter: {std: 5 ms, distribution: uniform, reorder: true}, "
+    "loss: {mean: 1 %, burst: 5}, duplicate: 0.1 %, reorder: {share: 0.5 %, gap: 3}, corrupt: 0.01 %, "
+    "limit: 20 ms, queue: {type: red, min: 30 KB, max: 90 KB, p: 10 %}, ecn: true, "
+    "scheduler: {type: drr, by: dst_port, weights: {5201: 1, 5202: 4}}, mtu: 1280}"
+)
+
+
+def test_every_field_has_a_key_and_every_key_its_fields() -> None:
+    assert set(LINK_FIELDS) - {"profile"} == {rule.key for rule in FIELDS.values()} == set(PARTS)
+    for key, parts in PARTS.items():
+        table = getattr(LINK_FIELDS[key].kind, "table", None)
+        if table is not None:
+            assert set(table.fields) == parts.keys() - {"jitter_table"}
+            assert next(iter(parts)) == next(iter(table.fields))
+
+
+def test_all_keys_are_read_shown_and_written_again() -> None:
+    read = _loads(f"{LINE}defaults: {{link: {FULL}}}")
+    spec = read.links[0].forward
+    assert spec == read.links[1].backward
+    assert set(spec.to_wire()) == FIELDS.keys() - {
+        "jitter_table",
+        "limit_bytes",
+        "limit_packets",
+        "codel_target_us",
+        "codel_interval_us",
+    }
+    assert spec.scheduler_weights == {5201: 1, 5202: 4}
+    assert describe(spec) == (
+        "rate 1 Gbit, burst 15 KB, delay 30 ms, jitter 5 ms (distribution uniform, reorder), "
+        "loss 1 % (burst 5), duplicate 0.1 %, reorder 0.5 % (gap 3), corrupt 0.01 %, limit 20 ms, "
+        "queue red (min 30 KB, max 90 KB, p 10 %), ecn, "
+        "scheduler drr (by dst_port, weights 5201: 1, 5202: 4), mtu 1280"
+    )
+    assert label(spec) == (
+        "1 Gbit · burst 15 KB · 30 ms ± 5 ms · 1 % in bursts of 5 · duplicate 0.1 % · reorder 0.5 % · "
+        "corrupt 0.01 % · 20 ms · red · ecn · drr · mtu 1280"
+    )
+    assert topology.loads(topology.dump(read)).links == read.links
+
+
+def test_short_forms_state_the_first_part() -> None:
+    read = _loads(
+        LINE + "links: [{endpoints: [1, 2], rate: 1 Mbit, reorder: 1 %, queue: codel, scheduler: drr}]"
+    )
+    spec = LinkSpec(rate_bps=10**6, reorder=0.01, queue="codel", scheduler="drr")
+    assert read.links[0].forward == spec
+    assert describe(spec) == "rate 1 Mbit, reorder 1 %, queue codel, scheduler drr"
+    assert describe(PLAIN) == "plain" and label(PLAIN) == ""
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_is_a_possible_link_with_a_source(name: str) -> None:
+    read = _loads(f"{LINE}defaults: {{link: {{profile: {name}}}}}")
+    assert (read.links[0].forward, read.links[0].backward) == tuple(
+        PROFILES[name].spec(side) for side in ("forward", "backward")
+    )
+    assert not read.links[0].forward.is_plain
+    assert PROFILES[name].source and PROFILES[name].summary
+
+
+def test_a_profile_goes_down_from_the_first_endpoint_and_what_stands_beside_it_overrides() -> None:
+    read = _loads(
+        LINE + "defaults: {link: {loss: 1 %, profile: lossy-wan}}\n"
+        "links:\n"
+        "  - {endpoints: [2, 1], profile: dsl, delay: 5 ms, backward: {rate: 1 Mbit}}\n"
+        "  - {endpoints: [2, 3], delay: none, jitter: none}\n"
+    )
+    first, second = read.links
+    assert first.backward == LinkSpec(rate_bps=5_660_000, delay_us=5_000)  # 2 -> 1, the downlink
+    assert first.forward == LinkSpec(rate_bps=10**6, delay_us=5_000)
+    assert second.forward == LinkSpec(loss=0.01)
+    plain = _loads(LINE + "defaults: {link: {profile: 4g}}\nlinks: [{endpoints: [1, 2], profile: none}]")
+    assert plain.links[0].forward == PLAIN
+    assert plain.links[1].forward == PROFILES["4g"].forward
+
+
+def test_a_profile_takes_away_what_lies_below() -> None:
+    read = _loads(
+        LINE + "defaults: {link: {duplicate: 1 %, rate: 1 Mbit, queue: codel}}\n"
+        "groups: {all: {nodes: 1-3, link: {profile: transatlantic}}}\n"
+    )
+    assert read.links[0].forward == PROFILES["transatlantic"].forward
+
+
+def test_a_live_change_by_a_profile_is_whole_and_differs_by_direction() -> None:
+    change = read_change({"profile": "dsl", "queue": "codel"})
+    assert change.whole
+    assert change.forward == LinkSpec(rate_bps=5_660_000, delay_us=18_500, queue="codel")
+    assert change.backward == LinkSpec(rate_bps=820_000, delay_us=18_500, queue="codel")
+    change = read_change({"queue": "codel"})  # the rate may be in force already
+    assert not change.whole and change.forward == change.backward == LinkSpec(queue="codel")
+    with pytest.raises(TopologyInvalid, match="larger than the delay"):
+        read_change({"profile": "4g", "jitter": "50 ms"})
+
+
+def test_a_table_is_read_relative_to_the_file_and_standardised(tmp_path: Path) -> None:
+    draws = random.Random(1)
+    delays = sorted(draws.expovariate(0.1) for _ in range(10_000))
+    (tmp_path / "delays.csv").write_text("# ms\n\n" + "\n".join(f"{delay:.4f},  # x" for delay in delays))
+    file = tmp_path / "lab.yaml"
+    link = "delay: 20 ms, jitter: {std: 5 ms, distribution: delays.csv}"
+    file.write_text(f"{LINE}defaults: {{link: {{{link}}}}}\n")
+    read = topology.load(file)
+    spec = read.links[0].forward
+    table = spec.jitter_table
+    assert spec.jitter_distribution == "table" and table is not None and len(table) == 256
+    assert list(table) == sorted(table)
+    assert abs(math.fsum(table)) / 256 < 1e-5
+    assert math.sqrt(math.fsum(x * x for x in table) / 256) == pytest.approx(1, abs=1e-5)
+    # An exponential distribution, standardised, is -ln(1 - p) - 1; a sample of 10,000 is near to that.
+    assert table[128] == pytest.approx(math.log(2) - 1, abs=0.05)
+    assert table[230] == pytest.approx(-math.log(1 - 230.5 / 256) - 1, abs=0.15)
+    assert topology.loads(topology.dump(read)).links == read.links
+    assert describe(spec) == "delay 20 ms, jitter 5 ms (distribution of 256 delays)"
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-3, 1.0, 1e307])
+def test_the_unit_of_a_table_does_not_matter(scale: float) -> None:
+    numbers = [scale * step for step in (1, 2, 3, 4, 5, 6, 7, 8, 9, 16)]
+    change = read_change({"jitter": f"{{std: 5 ms, distribution: {numbers}}}"})
+    # The mean of the steps is 6.1, their variance 16.89.
+    expected = [(step - 6.1) / math.sqrt(16.89) for step in (1, 2, 3, 4, 5, 6, 7, 8, 9, 16)]
+    assert change.forward.jitter_table == pytest.approx(expected, abs=1e-5)
+
+
+def _loads(text: str) -> Topology:
+    return topology.loads(text)
