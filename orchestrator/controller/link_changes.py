@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchestrator.controller.core import Core
 from orchestrator.controller.errors import LinkNotApplied, LinkNotStored, LinkUnknown
-from orchestrator.controller.registry import Link
+from orchestrator.controller.registry import Link, link_row_key
 from orchestrator.store import LinkRow
 
 __all__ = ["MAX_CAUSE", "STORE_LIMIT", "link_row", "put_in_force", "starts_of"]
@@ -66,6 +66,8 @@ async def put_in_force(core: Core, links: Collection[Link], *, state: bool = Fal
     if not links:
         return
     refused: list[str] = []
+    for link in links:
+        core.lab.problems.pop(link_row_key(link.a, link.b), None)  # the row is written again
     core.store.lab.save_links([link_row(link) for link in links], refused.append)
     before = _routes_versions(core)
     core.pump()

@@ -14,7 +14,15 @@ from orchestrator.controller.errors import LinkUnknown, NodeTaken, NodeUnknown
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.protocol.messages import StartUp
 
-__all__ = ["Link", "Node", "NodeStates", "Registry", "pair"]
+__all__ = ["LINK_ROW", "Link", "Node", "NodeStates", "Registry", "link_row_key", "pair"]
+
+LINK_ROW = "row of link "
+"""The prefix of the keys of problems with rows of links."""
+
+
+def link_row_key(a: int, b: int) -> str:
+    """Return the key of a problem with the row of a link, as the lab keeps it."""
+    return f"{LINK_ROW}{a}–{b}"
 
 
 class NodeStates(StrEnum):

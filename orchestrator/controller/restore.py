@@ -11,7 +11,15 @@ from collections.abc import Iterable
 
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab import Lab
-from orchestrator.controller.registry import Link, Node, NodeStates, Registry, pair
+from orchestrator.controller.registry import (
+    LINK_ROW,
+    Link,
+    Node,
+    NodeStates,
+    Registry,
+    link_row_key,
+    pair,
+)
 from orchestrator.settings.controller import ControllerSettings, LinkEntry
 from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
@@ -54,6 +62,9 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         shortest_path=settings.routing == "shortest_path",
         was_ready=found.lab.was_ready,
     )
+    for row in found.links:
+        if row.refusal and (row.a, row.b) not in registry.links:
+            problems[link_row_key(row.a, row.b)] = _refused(row, "is left out")
     lab.problems.update(problems)
     return lab
 
@@ -69,7 +80,7 @@ def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) 
     store.lab.save_nodes([row for node_id, row in nodes.items() if before.get(node_id) != row])
     links = {ends: link_row(link) for ends, link in lab.registry.links.items()}
     old_links = {(row.a, row.b): row for row in found.links}
-    store.lab.drop_links([ends for ends in old_links if ends not in links])
+    store.lab.drop_links([ends for ends, row in old_links.items() if ends not in links and not row.refusal])
     store.lab.save_links([row for ends, row in links.items() if old_links.get(ends) != row])
     routes = {row.route_id: row for row in _routes(settings, found.routes)}
     old_routes = {row.route_id: row for row in found.routes}
@@ -77,9 +88,32 @@ def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) 
     store.lab.save_routes([row for route_id, row in routes.items() if old_routes.get(route_id) != row])
 
 
-def links_from(rows: Iterable[LinkRow], registry: Registry) -> list[Link]:
-    """Return links as Postgres has them, without those whose ends are not in the lab."""
-    return [_link(row) for row in rows if row.a in registry and row.b in registry]
+def links_from(rows: Iterable[LinkRow], registry: Registry, problems: dict[str, str]) -> list[Link]:
+    """Return links as Postgres has them, without those whose ends are not in the lab.
+
+    Args:
+        rows: What Postgres has.
+        registry: Which nodes and links there are.
+        problems: Rows that no link can be are named here; their links stay as they are, or are left out.
+    """
+    for about in [about for about in problems if about.startswith(LINK_ROW)]:
+        del problems[about]
+    links: list[Link] = []
+    for row in rows:
+        if row.a not in registry or row.b not in registry:
+            continue
+        if not row.refusal:
+            links.append(_link(row))
+            continue
+        old = registry.links.get((row.a, row.b))
+        problems[link_row_key(row.a, row.b)] = _refused(row, "is as before" if old else "is left out")
+        if old:
+            links.append(old)
+    return links
+
+
+def _refused(row: LinkRow, what: str) -> str:
+    return f"the row of link {row.a}–{row.b} is refused, and the link {what}: {row.refusal}"
 
 
 def groups_from(
@@ -155,12 +189,18 @@ def _links(settings: ControllerSettings, rows: Iterable[LinkRow]) -> list[Link]:
     declared = {pair(entry.a, entry.b): _declared(entry) for entry in settings.links}
     for ends, link in declared.items():
         row = remembered.get(ends)
+        if row is not None and row.refusal:
+            continue  # the row is written again from the file
         if row is not None and (row.forward, row.backward) == (link.forward, link.backward):
             link.forward_now, link.backward_now = row.forward_now, row.backward_now
         if row is not None:
             link.forward_down, link.backward_down = row.forward_down, row.backward_down
             link.partitioned = row.partitioned
-    added = [_link(row) for ends, row in remembered.items() if row.origin == "sql" and ends not in declared]
+    added = [
+        _link(row)
+        for ends, row in remembered.items()
+        if row.origin == "sql" and ends not in declared and not row.refusal
+    ]
     return [*declared.values(), *added]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from orchestrator import log
@@ -15,11 +15,12 @@ from orchestrator.controller.core import Core, Session
 from orchestrator.controller.events import EventLog
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
+from orchestrator.controller.registry import link_row_key
 from orchestrator.errors import NmError, StartFailed, StoreUnavailable
 from orchestrator.protocol import Admission, Bad, Frame, ProtocolError, Role, permitted
 from orchestrator.protocol.messages import Ack, Error, Publish, RoleLog, RoleReport
 from orchestrator.settings.controller import ControllerSettings
-from orchestrator.store import Store
+from orchestrator.store import LinkRow, Store
 from orchestrator.tasks import spawn
 from orchestrator.transport import Connection, Server, admit, serve
 
@@ -83,6 +84,7 @@ class Controller:
         self.nodes = NodeHandler(self.core)
         self.agents = AgentHandler(self.core)
         self.operators = OperatorHandler(self.core, self.agents)
+        self._note_refused([row for row in found.links if row.refusal], {})
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
         for run in found.runs:
@@ -239,6 +241,14 @@ class Controller:
         finally:
             self._reading.pop(table, None)
 
+    def _note_refused(self, rows: Iterable[LinkRow], known: Mapping[str, str]) -> None:
+        """Note rows of links that make no sense as events, unless they are known problems already."""
+        for row in rows:
+            about = link_row_key(row.a, row.b)
+            if about not in known or known[about] != self.core.lab.problems.get(about):
+                facts = {"a": row.a, "b": row.b, "reason": row.refusal}
+                self.core.events.add("link.refused", 0, facts, level="warning")
+
     async def _apply(self, table: str) -> None:
         store, lab = self._store, self.core.lab
         read: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -257,7 +267,9 @@ class Controller:
             if store.lab.changes == decided:
                 break
         if table == "links":
-            lab.set_links(restore.links_from(rows, lab.registry))
+            known = dict(lab.problems)
+            lab.set_links(restore.links_from(rows, lab.registry, lab.problems))
+            self._note_refused([row for row in rows if row.refusal], known)
         elif table == "routes":
             lab.set_routes(rows)
         else:

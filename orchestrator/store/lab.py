@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.impairment import LinkSpec
+from orchestrator.impairment import FIELDS, LinkSpec
 from orchestrator.store.rows import Edges, GroupRow, LabRow, LinkRow, NodeRow, RouteRow, TreeRow
 from orchestrator.store.values import jsonb, text
 from orchestrator.store.writer import OnRefused, Statement, Writer
@@ -163,16 +165,13 @@ async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
 
 
 async def read_links(connection: AsyncConnection) -> tuple[LinkRow, ...]:
-    """Return all links; one whose impairments make no sense is taken as unimpaired."""
+    """Return all links; one whose impairments make no sense says so."""
+    # As text: jsonb can hold a number of thousands of digits, at which the driver would give up on all rows.
+    columns = ", ".join(f"{name}::text" for name in _SPEC_COLUMNS)
     cursor = await connection.execute(
-        "SELECT a, b, forward, backward, forward_now, backward_now, origin, forward_down, backward_down,"
-        " partitioned FROM links ORDER BY a, b"
+        f"SELECT a, b, origin, forward_down, backward_down, partitioned, {columns} FROM links ORDER BY a, b"
     )
-    rows: list[Any] = await cursor.fetchall()
-    return tuple(
-        LinkRow(a, b, _spec(forward), _spec(backward), _now(forward_now), _now(backward_now), *rest)
-        for a, b, forward, backward, forward_now, backward_now, *rest in rows
-    )
+    return tuple([_link(row) for row in await cursor.fetchall()])
 
 
 async def read_routes(connection: AsyncConnection) -> tuple[RouteRow, ...]:
@@ -228,17 +227,43 @@ def _link_values(link: LinkRow) -> tuple[Any, ...]:
     return (link.a, link.b, *declared, *now, link.origin, *down)
 
 
-def _spec(value: Any) -> LinkSpec:
+_SPEC_COLUMNS = ("forward", "backward", "forward_now", "backward_now")
+
+
+def _link(row: Any) -> LinkRow:
+    a, b, origin, forward_down, backward_down, partitioned, *texts = row
+    link = LinkRow(
+        a,
+        b,
+        origin=origin,
+        forward_down=forward_down,
+        backward_down=backward_down,
+        partitioned=partitioned,
+    )
+    specs: dict[str, Any] = {}
+    for name, value in zip(_SPEC_COLUMNS, texts, strict=True):
+        if value is None:
+            continue
+        try:
+            specs[name] = _spec(value)
+        except ValueError as error:
+            return replace(link, refusal=f"{name}: {error}")
+    return replace(link, **specs)
+
+
+def _spec(value: str) -> LinkSpec:
     try:
-        spec = LinkSpec.from_wire(value if isinstance(value, dict) else None)
-        spec.check()
+        read = json.loads(value)
     except ValueError:
-        return LinkSpec()
+        raise ValueError("it has a number that is too large") from None
+    if not isinstance(read, dict):
+        raise ValueError("it is no object with the fields of a link")
+    unknown = [name for name in read if name not in FIELDS]
+    if unknown:
+        raise ValueError(f"`{unknown[0][:40]}` is no field of a link")
+    spec = LinkSpec.from_wire(read)
+    spec.check()
     return spec
-
-
-def _now(value: Any) -> LinkSpec | None:
-    return None if value is None else _spec(value)
 
 
 def _edges(value: Any) -> Edges:

@@ -42,7 +42,11 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """A link, declared and in force; `a` is less than `b`."""
+    """A link, declared and in force; `a` is less than `b`.
+
+    Attributes:
+        refusal: Why the impairments in the row, written by SQL, are those of no link; empty if they are.
+    """
 
     a: int
     b: int
@@ -54,6 +58,7 @@ class LinkRow:
     forward_down: bool = False
     backward_down: bool = False
     partitioned: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

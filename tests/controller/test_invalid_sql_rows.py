@@ -27,6 +27,9 @@ INVALID = {
     "a link with a negative rate": "UPDATE links SET forward_now = '{\"rate_bps\": -5}' WHERE a = 2 AND b = 3",
     "a link with a text as rate": 'UPDATE links SET forward_now = \'{"rate_bps": "x"}\' WHERE a = 2 AND b = 3',
     "a link with a huge delay": "UPDATE links SET forward_now = '{\"delay_us\": 1e300}' WHERE a = 2 AND b = 3",
+    "a link with a number of 400 digits": "UPDATE links SET forward_now = '{\"loss\": 1e400}' WHERE a = 2 AND b = 3",
+    "a link with a number of 5000 digits": "UPDATE links SET forward_now = '{\"delay_us\": 1e5000}' WHERE a = 2 AND b = 3",
+    "a link that would reorder": "UPDATE links SET forward_now = '{\"jitter_us\": 5}' WHERE a = 2 AND b = 3",
     "declared as a list": "UPDATE links SET forward = '[1]' WHERE a = 2 AND b = 3",
     "a route of texts": "INSERT INTO routes (src_node_id, dst_node_id, edges) VALUES (1, 3, '[[\"a\", 2]]')",
     "a route that is a number": "INSERT INTO routes (src_node_id, dst_node_id, edges) VALUES (1, 3, '7')",
@@ -94,3 +97,43 @@ async def test_a_row_that_makes_no_sense_stops_neither_the_lab_nor_a_restart(
         assert any("is left out: " in problem for problem in shown.problems), shown.problems
     [group] = [group for group in shown.groups if group.label == "sound"]
     assert group.members == (2,)
+
+
+async def test_an_impossible_link_by_sql_is_named_and_what_was_in_force_stays(
+    start: Start, database: dict[str, Any]
+) -> None:
+    controller = await start(settings(database, 4))
+    host = FakeProcess([1, 2, 3, 4], 7)
+    await ready_lab(controller, [host])
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    before = LinkSpec(delay_us=3_000)
+    await asking.request(m.SetLinkSpec(2, 3, spec=before), within=10)
+    conninfo = DatabaseSettings(**database).conninfo()
+
+    def refused(reason: str) -> bool:
+        return any("link 2–3" in text and reason in text for text in controller.core.problems())
+
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as sql:
+        for wrong, reason in [
+            ('{"loss": 1e400}', "forward_now: loss is an integer of more than 64 bits"),
+            ('{"delay_us": 1e5000}', "a number that is too large"),
+            ('{"speed": 5}', "`speed` is no field of a link"),
+            ('{"jitter_us": 5}', "larger than the delay"),
+        ]:
+            await sql.execute("UPDATE links SET forward_now = %s WHERE a = 2 AND b = 3", (wrong,))
+            assert await controller.core.wait_until(lambda reason=reason: refused(reason), 5)
+            assert host.nodes[2].links[3].link == before
+        await sql.execute("INSERT INTO links (a, b, forward) VALUES (1, 3, '{\"ecn\": true}')")
+        assert await controller.core.wait_until(
+            lambda: any("1–3" in x for x in controller.core.problems()), 5
+        )
+        assert 3 not in host.nodes[1].links
+        await sql.execute("DELETE FROM links WHERE a = 1 AND b = 3")
+        await sql.execute("UPDATE links SET forward_now = '{\"loss\": 0.5}' WHERE a = 2 AND b = 3")
+        await host.until(lambda: host.nodes[2].links[3].link == LinkSpec(loss=0.5))
+    assert controller.core.problems() == ()
+    events = await asking.request(m.GetEvents(), within=5)
+    assert isinstance(events, m.Events)
+    refusals = [event.detail for event in events.events if event.name == "link.refused"]
+    assert [(detail["a"], detail["b"]) for detail in refusals] == [(2, 3)] * 4 + [(1, 3)]
+    assert "larger than the delay" in refusals[3]["reason"]
