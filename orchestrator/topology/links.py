@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Place, TopologyInvalid
+from orchestrator.fields import Table
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
@@ -13,7 +15,7 @@ from orchestrator.topology.language import LINK_FIELDS, LINK_KEYS
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
 
-__all__ = ["build_links", "read_value"]
+__all__ = ["build_links", "read_value", "read_values", "spec_of"]
 
 Read = Mapping[str, Any]
 _NONE = "none"
@@ -64,6 +66,47 @@ def read_value(key: str, text: str, origin: str) -> LinkSpec:
         problems.add(str(error), "impairment", Place(origin), found=text)
     problems.raise_as(TopologyInvalid, origin)
     return spec
+
+
+def read_values(values: Mapping[str, object], origin: str) -> LinkSpec:
+    """Return what values in the words of the file say, such as `{"delay": "20 ms", "loss": "1 %"}`.
+
+    Args:
+        values: Text, numbers, lists and mappings by key of a link; `none` is none of them.
+        origin: What complaints call their place.
+
+    Raises:
+        TopologyInvalid: A key or a value is wrong; carries every problem.
+    """
+    problems = Problems("topology")
+    place = Place(origin)
+    table = Table("link", LINK_FIELDS)
+    given: dict[str, Value] = {}
+    for key, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        read = parse_yaml(text, f"{origin} {key}", problems)
+        if read is not None:
+            given[key] = read
+        if value == _NONE:
+            message = f"{key} is `none`, but a running link keeps what a change does not state"
+            problems.add(message, "impairment", place, found=_NONE, hint="0 is a value")
+    stated = table.read(Value(given, place), "the link", problems)
+    spec = PLAIN
+    try:
+        spec = _spec(stated or {})
+    except ValueError as error:
+        problems.add(str(error), "impairment", place)
+    problems.raise_as(TopologyInvalid, origin)
+    return spec
+
+
+def spec_of(values: Read) -> LinkSpec:
+    """Return what one direction does, from values that `LINK_FIELDS` have read.
+
+    Raises:
+        ValueError: No link can do that.
+    """
+    return _spec(values)
 
 
 def _ends(
