@@ -159,6 +159,20 @@ PYTHON: list[Message] = [
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
+    m.StartRun(
+        "r2",
+        "hello",
+        {"trainer": (1,)},
+        {"roles.py": b""},
+        {},
+        7,
+        60.0,
+        timeline=(
+            m.TimelineChange(1_000_000, "set", 1, 2, "forward", SPEC, cause="timeline of hello"),
+            m.TimelineChange(2_000_000, "partition", groups=((1, 2), (3,))),
+            m.TimelineChange(3_000_000, "node", node=3, fault="kill"),
+        ),
+    ),
 ]
 
 
