@@ -9,10 +9,12 @@ from typing import Any
 from orchestrator import procfs
 from orchestrator.controller.core import AfterStore, Core, Session
 from orchestrator.controller.event_streams import EventStream
+from orchestrator.controller.faults import Faults
 from orchestrator.controller.logs import LogLimit
 from orchestrator.controller.rows import role_row, run_row
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
+from orchestrator.controller.timelines import RunLines, Timelines
 from orchestrator.protocol import Frame, Message, ProtocolError, encode_payload
 from orchestrator.protocol import messages as m
 from orchestrator.store import RunRow
@@ -34,12 +36,15 @@ class AgentHandler:
     Attributes:
         runs: The decisions.
         streams: Events of runs in memory, by run.
+        timelines: Changes of links during runs.
     """
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.runs = Runs(self, {node.id: node.name for node in core.lab.registry})
         self.streams: dict[str, EventStream] = {}
+        lines = RunLines(core, self.runs, self.stop)
+        self.timelines = Timelines(Faults(core).change, lines, core.clock.monotonic)
         self._timer: asyncio.TimerHandle | None = None
         self._starting = ""
         self._started: list[m.RunEvent] = []
@@ -105,16 +110,13 @@ class AgentHandler:
         for event in self._started:
             self._keep(run, event)
         self._started.clear()
+        self.timelines.plan(run)
         self._forget_old()
         self._schedule()
         return run
 
     def stop(self, run_id: str, reason: str) -> None:
-        """Stop a run.
-
-        Raises:
-            RunUnknown: There is none of that name.
-        """
+        """Stop a run; see `Runs.stop`."""
         self.runs.stop(run_id, reason, self._core.now_ms())
         self._schedule()
 
@@ -160,6 +162,7 @@ class AgentHandler:
         )
         self.streams[run.id] = EventStream(run.id, self._core.store, row.last_event)
         self.runs.restore(run, now_ms)
+        self.timelines.restore(run, row.timeline, now_ms)
         self._schedule()
 
     def problems(self) -> dict[int, str]:
@@ -185,6 +188,7 @@ class AgentHandler:
         if self._timer is not None:
             self._timer.cancel()
         self._outbox.close()
+        self.timelines.close()
         for streams in self.streams.values():
             streams.close()
 
@@ -264,6 +268,7 @@ class AgentHandler:
 
     def save_run(self, run: Run, now_ms: int) -> None:
         """See `Effects.save_run`."""
+        self.timelines.end(run)
         self._core.store.runs.state(run.id, run.state, run.reason, now_ms if run.over else None)
 
     def report_end(self, run: Run, message: m.RunFinished) -> None:
@@ -272,7 +277,9 @@ class AgentHandler:
         self._core.events.add("run.finished", 0, facts, level="info" if message.ok else "warning")
         streams = self.streams[run.id]
         self._logs.pop(run.id, None)
-        self._outbox.post(lambda: streams.end(message))
+        # Whoever is told of the end finds links as they are declared.
+        end = lambda: self._outbox.post(lambda: streams.end(message))  # noqa: E731
+        self.timelines.when_reset(run.id, end)
         self._outbox.post(lambda: self._answer([key for key in self._deferred_replies if key[0] == run.id]))
 
     # Messages from agents.
@@ -294,6 +301,9 @@ class AgentHandler:
 
     def _role_started(self, session: Session, frame: Frame, message: m.RoleStarted) -> None:
         self.runs.started(message.run, message.node, self._core.now_ms())
+        run = self.runs.get(message.run)
+        if run is not None:
+            self.timelines.role_started(run)
         session.connection.ack(frame)
 
     def _report(self, session: Session, frame: Frame, message: m.RoleReport) -> None:
