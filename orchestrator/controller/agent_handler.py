@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from orchestrator import procfs
 from orchestrator.controller.core import AfterStore, Core, Session
+from orchestrator.controller.errors import RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.logs import LogLimit
-from orchestrator.controller.rows import role_row, run_row
+from orchestrator.controller.rows import role_row, run_from, run_row
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
 from orchestrator.controller.timelines import RunLines, Timelines
+from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message, ProtocolError, encode_payload
 from orchestrator.protocol import messages as m
 from orchestrator.store import RunRow
@@ -68,6 +71,7 @@ class AgentHandler:
             m.BarrierEnter: self._barrier,
             m.Publish: self._publish,
             m.Lookup: self._lookup,
+            m.ChangeLinks: self._change_links,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -126,40 +130,13 @@ class AgentHandler:
         Its time limit includes the time without a controller: exactly, on the monotonic clock, if the machine
         has not been booted in between; else by the wall clock, but never less than nothing.
         """
-        roles = {
-            role.node: Role(
-                role.node,
-                role.role,
-                role.state,
-                role.error,
-                role.traceback,
-                row.rows.get(role.node, 0),
-                row.counts.get(role.node, 0),
-            )
-            for role in row.roles
-        }
         now_ms = self._core.now_ms()
         if row.boot and row.boot == self._boot:
             used_ms = round((self._core.clock.monotonic() - row.started_monotonic) * 1000)
         else:
             used_ms = now_ms - row.started_ms
-        run = Run(
-            row.run,
-            row.scenario,
-            row.entry,
-            row.files,
-            row.params,
-            row.seed,
-            row.timeout_s,
-            now_ms - max(0, used_ms),
-            roles,
-            row.state,
-            row.reason,
-            dict(row.values),
-            dict(row.barriers),
-            last_event=row.last_event,
-            value_bytes={key: _bytes(value) for key, value in row.values.items()},
-        )
+        sizes = {key: _bytes(value) for key, value in row.values.items()}
+        run = run_from(row, now_ms - max(0, used_ms), sizes)
         self.streams[run.id] = EventStream(run.id, self._core.store, row.last_event)
         self.runs.restore(run, now_ms)
         self.timelines.restore(run, row.timeline, now_ms)
@@ -387,6 +364,22 @@ class AgentHandler:
     def _lookup(self, session: Session, frame: Frame, message: m.Lookup) -> None:
         self._defer_reply(session, frame, message.run, ("lookup", message.key, 0))
         self.runs.lookup(message.run, message.key, session)
+
+    def _change_links(self, session: Session, frame: Frame, message: m.ChangeLinks) -> None:
+        run = self.runs.get(message.run)
+        role = None if run is None else run.roles.get(message.node)
+
+        def done(error: NmError | None) -> None:
+            session.connection.ack(frame)
+            where = (message.run, message.node, message.number)
+            told = ("", "") if error is None else (error.message, error.id)
+            session.connection.send_nowait(m.LinksChanged(*where, *told))
+
+        if run is None or role is None:
+            done(RunUnknown(f"node {message.node} has no role in a run `{message.run}`"))
+            return
+        cause = f"role {role.role} in node {role.node} of {run.id}"
+        self.timelines.begin_by_role(run, role, replace(message.change, cause=cause), done)
 
     # Helpers.
 

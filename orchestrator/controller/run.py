@@ -52,6 +52,7 @@ class Run:
         unstored: Rows that were reported and not kept.
         value_bytes: Bytes of each published value.
         timeline: What is done to links during it, in order.
+        faults: Whether its roles may change links.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Run:
     unstored: int = 0
     value_bytes: dict[str, int] = field(default_factory=dict)
     timeline: tuple[TimelineChange, ...] = ()
+    faults: bool = False
 
     @property
     def all_started(self) -> bool:

@@ -115,6 +115,7 @@ class Runs:
             now_ms,
             roles,
             timeline=wanted.timeline or (),
+            faults=wanted.faults or False,
         )
         self._runs[run.id] = run
         self.event(run, now_ms, "started", data={"scenario": run.scenario, "roles": len(roles)})
@@ -208,15 +209,13 @@ class Runs:
 
     def row_refused(self, run_id: str, node: int, seq: int, reason: str) -> None:
         """A row could not be kept after all; its role fails by that when it ends."""
-        found = self._find(run_id, node)
-        if found is not None:
+        if (found := self._find(run_id, node)) is not None:
             found[1].stored -= 1
             found[1].refusal = found[1].refusal or f"row {seq} could not be stored: {reason}"
 
     def output(self, run_id: str, node: int, kind: str, data: Any, now_ms: int) -> None:
         """A role logged a line, or reported progress."""
-        found = self._find(run_id, node)
-        if found is not None:
+        if (found := self._find(run_id, node)) is not None:
             self.event(found[0], now_ms, kind, node, found[1].role, data)
 
     def finished(

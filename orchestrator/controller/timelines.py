@@ -19,8 +19,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from orchestrator.controller.core import Core
-from orchestrator.controller.errors import LinkNotStored
-from orchestrator.controller.run import Run
+from orchestrator.controller.errors import FaultsNotAllowed, LinkNotStored
+from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
 from orchestrator.errors import NmError
 from orchestrator.protocol import Message
@@ -52,8 +52,8 @@ Later = Callable[[float, Callable[[], None]], Timer]
 class Lines(Protocol):
     """What timelines need of runs."""
 
-    def record(self, run: Run, kind: str, data: Any) -> None:
-        """Record an event of a run."""
+    def record(self, run: Run, kind: str, data: Any, role: Role | None = None) -> None:
+        """Record an event of a run, caused by a role or by none."""
         ...
 
     @property
@@ -73,9 +73,10 @@ class RunLines:
         self._core, self._runs = core, runs
         self.stop = stop
 
-    def record(self, run: Run, kind: str, data: Any) -> None:
-        """Record an event of a run."""
-        self._runs.event(run, self._core.now_ms(), kind, data=data)
+    def record(self, run: Run, kind: str, data: Any, role: Role | None = None) -> None:
+        """Record an event of a run, caused by a role or by none."""
+        who = (0, "") if role is None else (role.node, role.role)
+        self._runs.event(run, self._core.now_ms(), kind, *who, data)
 
     def changed_links(self) -> Iterable[tuple[int, int]]:
         """Return the links that differ from what is declared, a partition aside."""
@@ -135,10 +136,10 @@ class Timelines:
 
     def plan(self, run: Run) -> None:
         """Take the timeline of a run that is being started."""
-        if run.timeline:
+        if run.timeline or run.faults:
             self._timelines[run.id] = _Timeline(run, list(range(len(run.timeline))))
             changes = [{**encode_body(c), "spec": c.spec and c.spec.to_wire()} for c in run.timeline]
-            self._lines.record(run, PLANNED, {"changes": changes})
+            self._lines.record(run, PLANNED, {"changes": changes, "faults": run.faults})
 
     def restore(self, run: Run, events: Iterable[tuple[str, int, Any]], now_ms: int) -> None:
         """Continue the timeline of a run that was under way when the last controller ended.
@@ -152,12 +153,14 @@ class Timelines:
             timeline = self._timelines.get(run.id)
             if kind == PLANNED:
                 run.timeline = tuple(decode_body(m.TimelineChange, each) for each in data["changes"])
+                run.faults = data["faults"]
                 self._timelines[run.id] = _Timeline(run, list(range(len(run.timeline))))
             elif kind == STARTED and timeline is not None:
                 timeline.zero = self._now() - max(0, now_ms - time_ms) / 1000
-            elif kind == CHANGED and timeline is not None and data["index"] in timeline.left:
-                timeline.left.remove(data["index"])
-                timeline.touch(run.timeline[data["index"]])
+            elif kind == CHANGED and timeline is not None:
+                timeline.touch(decode_body(m.TimelineChange, data["change"]))
+                if data["index"] in timeline.left:
+                    timeline.left.remove(data["index"])
         timeline = self._timelines.get(run.id)
         if timeline is None:
             return
@@ -180,6 +183,30 @@ class Timelines:
         timeline.zero = self._now()
         self._lines.record(run, STARTED, {"changes": len(run.timeline)})
         self._run(timeline)
+
+    def begin_by_role(
+        self, run: Run, role: Role, change: m.TimelineChange, done: Callable[[NmError | None], None]
+    ) -> None:
+        """Make a change for a role now; `done` is told what was wrong, None for nothing.
+
+        A change that fails is the role's to handle: it does not stop the run.
+        """
+        timeline = self._timelines.get(run.id)
+        if timeline is None or timeline.ended or not run.faults or role.over:
+            done(
+                FaultsNotAllowed(
+                    f"the scenario {run.scenario} does not allow its roles to change links",
+                    hint="`faults: true` in scenario.yaml allows it",
+                )
+                if not run.faults
+                else FaultsNotAllowed("the role or its run is ending, and changes no links any more")
+            )
+            return
+        timeline.touch(change)
+        work = self._make(timeline, change, role=role, done=done)
+        task = spawn(work, name=f"change of links by a role of {run.id}")
+        timeline.tasks.add(task)
+        task.add_done_callback(timeline.tasks.discard)
 
     def end(self, run: Run) -> None:
         """Make no more changes, and reset what was changed; the run was stopped or has ended."""
@@ -218,7 +245,8 @@ class Timelines:
             timeline.left.remove(index)
             timeline.touch(timeline.run.timeline[index])
             # A task runs as far as its first wait, which is after the change was sent, before a later one.
-            task = spawn(self._make(timeline, index), name=f"timeline of {timeline.run.id}")
+            work = self._make(timeline, timeline.run.timeline[index], index)
+            task = spawn(work, name=f"timeline of {timeline.run.id}")
             timeline.tasks.add(task)
             task.add_done_callback(timeline.tasks.discard)
         if timeline.left:
@@ -226,41 +254,49 @@ class Timelines:
             wait = max(0.0, due - self._now())
             timeline.timer = self._later(wait, partial(self._run, timeline))
 
-    async def _make(self, timeline: _Timeline, index: int) -> None:
-        run, zero = timeline.run, timeline.zero or 0.0
-        change = run.timeline[index]
+    async def _make(
+        self,
+        timeline: _Timeline,
+        change: m.TimelineChange,
+        index: int | None = None,
+        role: Role | None = None,
+        done: Callable[[NmError | None], None] = lambda _error: None,
+    ) -> None:
+        """Make a change and record it: one of the timeline, or one that a role asked for."""
+        run, zero = timeline.run, self._now() if timeline.zero is None else timeline.zero
         sent = self._now() - zero
         data: dict[str, Any] = {
             "index": index,
             "do": change.do,
             "where": change.where,
-            "spec": change.spec and change.spec.to_wire(),
-            "at_s": change.at_us / 1_000_000,
+            "change": {**encode_body(change), "spec": change.spec and change.spec.to_wire()},
             "sent_s": round(sent, 6),
-            "late_ms": round(sent * 1000 - change.at_us / 1000, 3),
-            "cause": change.cause,
         }
+        if index is not None:
+            data["at_s"] = change.at_us / 1_000_000
+            data["late_ms"] = round(sent * 1000 - change.at_us / 1000, 3)
 
         def applied() -> None:
             data["applied_s"] = round(self._now() - zero, 6)
 
-        error = ""
+        error: NmError | None = None
         try:
             await self._change(request_for(change), applied)
         except LinkNotStored as failure:
             data["note"] = failure.message  # it is in force; the run goes on
         except NmError as failure:
-            error = failure.message
+            error = failure
         except Exception:
-            error = "it could not be handled"
+            error = NmError("it could not be handled")
             raise  # into the log
         finally:
-            self._lines.record(run, CHANGED, {**data, "ok": not error, "error": error})
-            if error and not timeline.ended:
+            text = "" if error is None else error.message
+            self._lines.record(run, CHANGED, {**data, "ok": error is None, "error": text}, role)
+            done(error)
+            if error is not None and index is not None and not timeline.ended:
                 at = f"{change.at_us / 1_000_000:g} s"
-                self._lines.stop(
-                    run.id, f"the timeline's `{change.do}` of {change.where} at {at} failed: {error}"
-                )
+                reason = f"the timeline's `{change.do}` of {change.where} at {at} failed: {text}"
+                self._lines.stop(run.id, reason)
 
     async def _reset(self, timeline: _Timeline) -> None:
         """Reset the links that were changed, and end a partition."""
@@ -275,7 +311,7 @@ class Timelines:
         await asyncio.gather(*timeline.tasks, return_exceptions=True)
         errors = [str(each) for each in failed if isinstance(each, BaseException)]
         data = {"links": [list(ends) for ends in links], "healed": timeline.partitioned, "errors": errors}
-        if timeline.zero is not None:
+        if timeline.zero is not None or links:
             data["left"] = len(timeline.left)
             self._lines.record(run, RESET, data)
 

@@ -137,6 +137,7 @@ async def run_scenario(
         timeout_s=plan.timeout,
         entry=plan.entry,
         timeline=plan.timeline or None,
+        faults=scenario.faults or None,
     )
     watch = _RunMonitor(directory, state, request, folder, on_event)
     try:

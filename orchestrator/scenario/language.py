@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import units
-from orchestrator.fields import Anything, Choice, Field, ListOf, MapOf, Table, Text, Unit
+from orchestrator.fields import Anything, Boolean, Choice, Field, ListOf, MapOf, Table, Text, Unit
 from orchestrator.scenario.params import TYPES
 from orchestrator.scenario.timeline_keys import EntryKind
 from orchestrator.topology.kinds import Placed, SelectorText
@@ -84,6 +84,9 @@ ROOT = Placed(
             MapOf(_NAME, "a role's name", _ROLE, "role *"), "who does what; functions of roles.py"
         ),
         "timeline": Field(ListOf(EntryKind(), "entry"), "what is done to links and nodes during the run"),
+        "faults": Field(
+            Boolean(), "whether roles may change links: `ctx.link`, `ctx.partition`", default=False
+        ),
         "checks": Field(ListOf(_CHECK, "check"), "what has to hold in the end"),
         "timeout": Field(
             Unit(

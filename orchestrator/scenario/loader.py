@@ -103,6 +103,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         timeout=read["timeout"].seconds if "timeout" in read else 60.0,
         modules=tuple(read.get("needs", {}).get("python", ())),
         programs=tuple(read.get("needs", {}).get("programs", ())),
+        faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
     )
 

@@ -76,6 +76,7 @@ class Scenario:
         modules: Python modules that the nodes have to have.
         programs: Programs that they have to have.
         timeline: What is done to links and nodes during a run.
+        faults: Whether roles may change links.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Scenario:
     modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     timeline: tuple[Entry, ...] = ()
+    faults: bool = False
 
     def resolve(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,17 +79,12 @@ def read_values(values: Mapping[str, object], origin: str) -> LinkSpec:
     """
     problems = Problems("topology")
     place = Place(origin)
-    table = Table("link", LINK_FIELDS)
-    given: dict[str, Value] = {}
     for key, value in values.items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        read = parse_yaml(text, f"{origin} {key}", problems)
-        if read is not None:
-            given[key] = read
         if value == _NONE:
             message = f"{key} is `none`, but a running link keeps what a change does not state"
             problems.add(message, "impairment", place, found=_NONE, hint="0 is a value")
-    stated = table.read(Value(given, place), "the link", problems)
+    table = Table("link", LINK_FIELDS)
+    stated = table.read(_placed(dict(values), place), "the link", problems)
     spec = PLAIN
     try:
         spec = _spec(stated or {})
@@ -98,6 +92,16 @@ def read_values(values: Mapping[str, object], origin: str) -> LinkSpec:
         problems.add(str(error), "impairment", place)
     problems.raise_as(TopologyInvalid, origin)
     return spec
+
+
+def _placed(data: Any, place: Place) -> Value:
+    """Return plain data as the tree that kinds read; without YAML, which nodes do not have."""
+    if isinstance(data, Mapping):
+        return Value({str(key): _placed(value, place) for key, value in data.items()}, place)
+    if isinstance(data, (list, tuple)):
+        return Value([_placed(value, place) for value in data], place)
+    known = data if data is None or isinstance(data, (str, int, float, bool)) else str(data)
+    return Value(known, place, "" if known is None else str(known))
 
 
 def spec_of(values: Read) -> LinkSpec:

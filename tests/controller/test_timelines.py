@@ -13,6 +13,7 @@ from orchestrator.clock import ManualClock
 from orchestrator.controller.errors import LinkNotApplied, LinkNotStored
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.timelines import Timelines
+from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol import Message
 from orchestrator.protocol import messages as m
@@ -56,7 +57,7 @@ async def test_a_change_that_is_made_late_says_by_how_much(lab: FakeLab) -> None
     await lab.advance(0.0)
     (data,) = lab.happened()
     assert (data["late_ms"], data["index"], data["where"]) == (250.0, 0, "2 → 1")
-    assert data["spec"] == {"delay_us": 80_000} and run.state == "running"
+    assert data["change"]["spec"] == {"delay_us": 80_000} and run.state == "running"
 
 
 async def test_a_change_that_is_not_confirmed_does_not_delay_the_next(lab: FakeLab) -> None:
@@ -113,6 +114,34 @@ async def test_a_run_without_changes_so_far_ends_at_once(lab: FakeLab) -> None:
     lab.timelines.end(run)
     lab.timelines.when_reset(run.id, lambda: told.append("end"))
     assert told == ["end"] and lab.events == []
+
+
+async def test_a_role_makes_changes_where_its_scenario_allows_it_and_while_it_runs(lab: FakeLab) -> None:
+    run = lab.begin((), started=True)
+    ids: list[str] = []
+
+    def done(error: NmError | None) -> None:
+        ids.append("" if error is None else error.id)
+
+    change = m.TimelineChange(0, "down", 2, 3, cause="role a in node 1")
+    lab.timelines.begin_by_role(run, run.roles[1], change, done)
+    assert (ids, lab.made) == (["run.faults"], [])
+    run.faults = True
+    lab.timelines.plan(run)
+    lab.timelines.begin_by_role(run, run.roles[1], change, done)
+    await lab.settle()
+    assert ids[1:] == [""] and lab.made == [m.SetLinkState(2, 3, True, cause="role a in node 1")]
+    lab.failure = LinkNotApplied("not confirmed")
+    lab.timelines.begin_by_role(run, run.roles[1], change, done)
+    await lab.settle()
+    assert ids[2:] == ["link.not-applied"] and lab.stopped == []  # it is the role's to handle
+    run.roles[1].state = "finished"
+    lab.timelines.begin_by_role(run, run.roles[1], change, done)
+    assert ids[3:] == ["run.faults"]
+    lab.changed, lab.failure = [(2, 3)], None
+    lab.timelines.end(run)
+    await lab.settle()
+    assert lab.made[-1] == m.SetLinkSpec(2, 3, reset=True, cause="end of run r1")
 
 
 @pytest.mark.parametrize("state", ["running", "stopping"])
@@ -196,7 +225,7 @@ class FakeLab:
 
     # What timelines need of runs.
 
-    def record(self, run: Run, kind: str, data: Any) -> None:
+    def record(self, run: Run, kind: str, data: Any, role: Role | None = None) -> None:
         self.events.append((kind, data))
 
     def stop(self, run_id: str, reason: str) -> None:

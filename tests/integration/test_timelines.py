@@ -166,7 +166,8 @@ def scenario(tmp_path: Path, *entries: str, roles: str = "", timeout: str = "60 
     folder = tmp_path / "waiting"
     write_waiting(folder, timeout=timeout, **({"roles": roles} if roles else {}))
     with (folder / "scenario.yaml").open("a") as file:
-        file.write("timeline:\n" + "".join(f"  - {entry}\n" for entry in entries))
+        file.write("timeline:\n" if entries else "")
+        file.write("".join(f"  - {entry}\n" for entry in entries))
         file.write("checks: [{name: rows, rows: waiter, count: '> 0'}]\n")
     return folder
 
@@ -191,3 +192,50 @@ def delays(lab: Lab) -> dict[tuple[int, int], int | None]:
     """The delays of links that are not as declared."""
     found = {(x.a, x.b): (x.forward or PLAIN).delay_us for x in lab.status().links}
     return {ends: delay for ends, delay in found.items() if delay != DECLARED.delay_us}
+
+
+CHANGING = """
+def waiter(ctx):
+    ctx.barrier("here")
+    if ctx.node == 1:
+        try:
+            ctx.link(1, 2).set(delay="9 ms")
+            ctx.link("node-3", 4).set(delay="8 ms", direction="forward")
+            ctx.partition([[1, 2], [3, 4]])
+            ctx.heal()
+        except Exception as error:
+            ctx.report(id=error.id)
+        else:
+            ctx.report(id="")
+        try:
+            ctx.link(1, 3).down()
+        except Exception as error:
+            ctx.report(id=error.id)
+    ctx.barrier("done")
+"""
+
+
+def test_roles_change_links_if_the_scenario_allows_it_and_until_the_run_ends(
+    labs: Labs, tmp_path: Path
+) -> None:
+    lab = labs.up(RING)
+    folder = scenario(tmp_path, roles=CHANGING)
+    file = folder / "scenario.yaml"
+    refused = lab.run_scenario(folder, results=tmp_path / "refused")
+    assert [row["id"] for row in refused.rows] == ["run.faults", "run.faults"]
+    assert happened(Path(refused.results)) == []
+    file.write_text(file.read_text() + "faults: true\n")
+    outcome = lab.run_scenario(folder, results=tmp_path / "out")
+    assert outcome.verdict == "pass", outcome.reason
+    assert [row["id"] for row in outcome.rows] == ["", "link.unknown"]
+    changes = happened(Path(outcome.results))
+    assert [(each["do"], each["where"], each["ok"]) for each in changes] == [
+        ("set", "1–2", True),
+        ("set", "3 → 4", True),
+        ("partition", "1,2|3,4", True),
+        ("heal", "all links", True),
+        ("down", "1–3", False),
+    ]
+    assert as_declared(lab)
+    causes = {event.detail["cause"] for event in lab.events() if event.name == "link.changed"}
+    assert any(cause.startswith("role waiter in node 1 of waiting-") for cause in causes)

@@ -159,6 +159,8 @@ PYTHON: list[Message] = [
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
+    m.ChangeLinks("r1", 2, 1, m.TimelineChange(0, "down", 1, 2)),
+    m.LinksChanged("r1", 2, 1, "there is no link 1–3", "link.unknown"),
     m.StartRun(
         "r2",
         "hello",

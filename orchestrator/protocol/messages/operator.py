@@ -194,7 +194,8 @@ class StartRun(Message):
     """Start a scenario; acknowledged when its roles are on their way. The sender watches it from then on.
 
     The same id again attaches to the run that has it instead of starting another. `timeline` is what is done
-    to links during the run, in order of time; it ends with the run, and what it changed is reset then.
+    to links during the run, in order of time; `faults` says whether roles may change links. Both end with the
+    run, and what they changed is reset then.
     """
 
     run: Name
@@ -206,6 +207,7 @@ class StartRun(Message):
     timeout_s: float
     entry: str = "roles.py"
     timeline: tuple[TimelineChange, ...] | None = None
+    faults: bool | None = None
 
 
 @sent_by(Role.OPERATOR)
@@ -235,8 +237,8 @@ class RunEvent(Message):
         run: The run.
         seq: Counts the run's events from 1; 0 for `progress`, which is not stored.
         time_ms: Since 1970.
-        kind: `started`, `role_started`, `report`, `progress`, `log`, `barrier`, `role_finished`, `role_lost`
-            or `stopping`.
+        kind: `started`, `role_started`, `report`, `progress`, `log`, `barrier`, `role_finished`, `role_lost`,
+            `stopping`, or of a timeline `timeline_planned`, `timeline_started`, `timeline`, `timeline_reset`.
         node: The node, 0 when it concerns the run.
         role: The role, empty when it concerns the run.
         data: By kind: the row; `{done, total}`; `{level, text}`; `{name, generation}`;
