@@ -14,8 +14,8 @@ Direction = Literal["both", "forward", "backward"]
 class RoleLink:
     """A link of the lab, for a role of a scenario with `faults: true`.
 
-    Every method returns once the nodes have made the change, and has a twin in `_async`. When the run ends,
-    the link returns to what the topology declares.
+    Every method returns once the nodes have made the change; asynchronous variants end in `_async`. When the
+    run ends, the link returns to what the topology declares.
 
     Raises:
         RoleError: The scenario does not allow it, there is no such link, or it cannot do that.

@@ -16,7 +16,7 @@ from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
 from orchestrator.scenario.params import Param, ParamInvalid
-from orchestrator.scenario.timeline import read_entries
+from orchestrator.scenario.timeline_entries import read_entries
 from orchestrator.source import Problems, Value, parse_yaml, read_text
 
 __all__ = ["find", "load", "shipped"]

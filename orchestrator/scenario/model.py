@@ -11,7 +11,8 @@ from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
-from orchestrator.scenario.timeline import Entry, expand
+from orchestrator.scenario.timeline import expand
+from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems
 from orchestrator.topology import Node, SelectorInvalid, Topology
 from orchestrator.topology.selector import select
