@@ -42,6 +42,12 @@ class LinkUnknown(BadRequest):
     id = "link.unknown"
 
 
+class FaultsNotAllowed(ProtocolError):
+    """A role may not change links."""
+
+    id = "run.faults"
+
+
 class LinkNotStored(ProtocolError):
     """Nodes applied a change of a link, but Postgres has not stored it."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
 
 from orchestrator.controller.core import Core
 from orchestrator.controller.errors import LinkNotApplied, LinkNotStored, LinkUnknown
 from orchestrator.controller.registry import Link, link_row_key
+from orchestrator.impairment import PLAIN, Impossible, LinkSpec
+from orchestrator.protocol.messages import SetLinkSpec
 from orchestrator.store import LinkRow
 
-__all__ = ["MAX_CAUSE", "STORE_LIMIT", "link_row", "put_in_force", "starts_of"]
+__all__ = ["MAX_CAUSE", "STORE_LIMIT", "link_row", "put_in_force", "set_link_spec", "starts_of", "unnoticed"]
 
 APPLY_LIMIT = 5.0
 """Seconds that nodes have to confirm a change of their link."""
@@ -50,7 +52,62 @@ def starts_of(message: Directed) -> list[int]:
     return starts[message.direction]
 
 
-async def put_in_force(core: Core, links: Collection[Link], *, state: bool = False) -> None:
+def unnoticed() -> None:
+    """Do nothing when a change has been applied."""
+
+
+async def set_link_spec(
+    core: Core, message: SetLinkSpec, applied: Callable[[], None] = unnoticed
+) -> dict[str, Any]:
+    """Change what a link does; return what is in force afterwards, by direction.
+
+    Raises:
+        LinkUnknown: There is no such link, the request states nothing, or no link can do that.
+        LinkNotApplied: See `put_in_force`.
+        LinkNotStored: See `put_in_force`.
+    """
+    lab = core.lab
+    link = lab.registry.link(message.a, message.b)
+    starts = starts_of(message)
+    if message.spec is None and not message.reset:
+        raise LinkUnknown("a change of a link needs a specification, or `reset`", id="link.nothing")
+    was = link.down
+    wanted: dict[int, LinkSpec | None] = {}
+    for end in starts:
+        spec = message.spec
+        if end == message.b and message.backward is not None:
+            spec = message.backward
+        if message.reset:
+            spec = None
+        if spec is not None and message.merge:
+            spec = spec.over(link.spec_from(end))
+        try:
+            (spec or PLAIN).check()
+        except Impossible as error:
+            raise LinkUnknown(
+                f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value", hint=error.hint
+            ) from None
+        wanted[end] = spec
+    for end, spec in wanted.items():
+        lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
+    in_force = {
+        "forward": link.spec_from(message.a).to_wire(),
+        "backward": link.spec_from(message.b).to_wire(),
+    }
+    told = {side: _brief(spec) for side, spec in in_force.items()}
+    facts = {"a": message.a, "b": message.b, **told, "cause": message.cause[:MAX_CAUSE]}
+    core.events.add("link.changed", 0, facts)
+    await put_in_force(core, [link], state=link.down != was, applied=applied)
+    return in_force
+
+
+async def put_in_force(
+    core: Core,
+    links: Collection[Link],
+    *,
+    state: bool = False,
+    applied: Callable[[], None] = unnoticed,
+) -> None:
     """Send nodes what changed of their links, wait until they have applied it, and store it.
 
     Args:
@@ -58,6 +115,7 @@ async def put_in_force(core: Core, links: Collection[Link], *, state: bool = Fal
         links: The links, changed.
         state: Wait as well until links that are not taken down are up, and nodes have confirmed the routes
             that this changes. Other nodes are not waited for: one that hangs would make every change fail.
+        applied: Called when the nodes have confirmed it, before it is stored.
 
     Raises:
         LinkNotApplied: A node has not confirmed it in time.
@@ -87,6 +145,7 @@ async def put_in_force(core: Core, links: Collection[Link], *, state: bool = Fal
             f"{what} changed, but {missing or 'not in time'}",
             hint="it will be applied when the node answers",
         )
+    applied()
     in_time = await core.store.stored(STORE_LIMIT)
     if refused:
         raise LinkNotStored(f"{what} changed, but not stored: {refused[0]}")
@@ -155,3 +214,11 @@ def _unrouted(core: Core, node_ids: Collection[int]) -> str:
             problem = node.problems.get("InstallRoutes")
             return f"node {node_id} has not confirmed its routes" + (f": {problem}" if problem else "")
     return ""
+
+
+def _brief(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a link as an event keeps them: of long lists and maps, only how long they are."""
+    return {
+        name: {"count": len(value)} if isinstance(value, list | dict) and len(value) > 16 else value
+        for name, value in spec.items()
+    }

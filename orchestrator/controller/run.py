@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.protocol.messages import TimelineChange
 from orchestrator.values import MAX_ERROR_BYTES, safe_text
 
 __all__ = ["Peer", "Role", "Run"]
@@ -50,6 +51,8 @@ class Run:
         late: Its time is over: what roles report from now on is not kept.
         unstored: Rows that were reported and not kept.
         value_bytes: Bytes of each published value.
+        timeline: What is done to links during it, in order.
+        faults: Whether its roles may change links.
     """
 
     id: str
@@ -73,6 +76,13 @@ class Run:
     late: bool = False
     unstored: int = 0
     value_bytes: dict[str, int] = field(default_factory=dict)
+    timeline: tuple[TimelineChange, ...] = ()
+    faults: bool = False
+
+    @property
+    def all_started(self) -> bool:
+        """Whether every role has started, and may have ended since."""
+        return not any(role.state in ("waiting", "sent") for role in self.roles.values())
 
     @property
     def over(self) -> bool:

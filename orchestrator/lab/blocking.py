@@ -89,9 +89,16 @@ class Link:
     def __repr__(self) -> str:
         return f"Link({self._inner.a}, {self._inner.b})"
 
-    def set(self, spec: LinkSpec, *, direction: Direction = "both", merge: bool = True) -> dict[str, Any]:
-        """Change what it does, from now on; see `AsyncLab.set_link`."""
-        return loop_thread.call(self._inner.set(spec, direction=direction, merge=merge))
+    def set(
+        self,
+        spec: LinkSpec | None = None,
+        *,
+        direction: Direction = "both",
+        merge: bool = True,
+        **values: object,
+    ) -> dict[str, Any]:
+        """Change what it does, in the words of the file: `delay="20 ms", loss="1 %"`; see `AsyncLink.set`."""
+        return loop_thread.call(self._inner.set(spec, direction=direction, merge=merge, **values))
 
     def down(self, direction: Direction = "both") -> dict[str, Any]:
         """Take it down: its packets are lost from now on, and routes avoid it; see `AsyncLink.down`."""

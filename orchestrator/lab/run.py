@@ -32,7 +32,7 @@ from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
-from orchestrator.lab.requirements import require_installed
+from orchestrator.lab.requirements import require_fit
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
@@ -116,17 +116,14 @@ async def run_scenario(
         ControllerUnreachable: No controller accepts the run.
     """
     meant = load_topology(directory)
-    plan = scenario.resolve(meant, options.params)
-    first = min((node for nodes in plan.roles.values() for node in nodes), default=None)
-    if first is not None:
-        await require_installed(directory, state, scenario, first)
+    plan = scenario.resolve(meant, options.params, options.timeout_s)
+    await require_fit(directory, state, scenario, plan)
     seed = state.seed if options.seed is None else options.seed
     run = f"{scenario.name}-{secrets.token_hex(3)}"
     stamp = clock.utc_text(clock.SystemClock().wall())
     path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
     params = await _with_files(directory, state, plan)
-    timeout_s = options.timeout_s or plan.timeout
-    details = {"params": dict(plan.params), "started": stamp, "timeout": timeout_s, **_host_facts(state)}
+    details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **_host_facts(state)}
     base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
     folder = ResultsFolder(path.absolute(), base.document(), topology.dump(meant))
@@ -137,8 +134,10 @@ async def run_scenario(
         files=scenario.files(),
         params=params,
         seed=seed,
-        timeout_s=timeout_s,
+        timeout_s=plan.timeout,
         entry=plan.entry,
+        timeline=plan.timeline or None,
+        faults=scenario.faults or None,
     )
     watch = _RunMonitor(directory, state, request, folder, on_event)
     try:

@@ -26,6 +26,7 @@ from orchestrator.protocol.messages import (
     AgentTroubles,
     BarrierReleased,
     Error,
+    LinksChanged,
     PrepareRun,
     Published,
     RoleFinished,
@@ -102,6 +103,7 @@ class Agent:
             StopRole: self._stop_role,
             BarrierReleased: self._released,
             Published: self._published,
+            LinksChanged: self._links_changed,
         }
 
     async def serve(self) -> None:
@@ -180,6 +182,10 @@ class Agent:
     def _published(self, message: Published) -> None:
         if message.run in self._runs:
             self._runs[message.run].published(message.key, message.value)
+
+    def _links_changed(self, message: LinksChanged) -> None:
+        if message.run in self._runs:
+            self._runs[message.run].links_changed(message)
 
     def _time_out(self, run: str) -> None:
         if run in self._runs:

@@ -123,6 +123,7 @@ class RunRow:
         rows: The number of the last row of each node.
         counts: How many rows of each node there are.
         started_monotonic: When it started, in seconds since `boot`.
+        timeline: Its events of a timeline: kind, milliseconds since 1970, data.
     """
 
     run: str
@@ -143,6 +144,7 @@ class RunRow:
     counts: Mapping[int, int] = field(default_factory=dict)
     started_monotonic: float = 0.0
     boot: str = ""
+    timeline: tuple[tuple[str, int, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

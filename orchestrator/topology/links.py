@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, TopologyInvalid
-from orchestrator.fields import NONE
+from orchestrator.fields import NONE, Table
 from orchestrator.impairment import PLAIN, Impossible, LinkSpec
 from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
@@ -17,7 +17,7 @@ from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, Layer, layer
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
 
-__all__ = ["Change", "build_links", "read_change"]
+__all__ = ["Change", "build_links", "change_of", "read_change", "read_values"]
 
 Read = Mapping[str, Any]
 DIRECTIONS = ("forward", "backward")
@@ -96,10 +96,57 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
             read[key] = LINK_FIELDS[key].kind.read(value, key, problems)
     read = {key: value for key, value in read.items() if value is not None}
     place = Place(f"--{next(iter(stated), '')}")
-    specs = _Specs(problems, directory or Path(), whole="profile" in read)
-    forward, backward = (specs.spec([read], side, "the change", place) for side in DIRECTIONS)
+    change = change_of(read, problems, place, directory or Path())
     problems.raise_as(TopologyInvalid, place.file)
-    return Change(forward, backward, whole="profile" in read)
+    return change
+
+
+def read_values(values: Mapping[str, object], origin: str) -> Change:
+    """Return what values in the words of the file change, such as `{"delay": "20 ms", "loss": "1 %"}`.
+
+    Args:
+        values: Text, numbers, lists and mappings by key of a link; `none` is none of them.
+        origin: What complaints call their place.
+
+    Raises:
+        TopologyInvalid: A key or a value is wrong; carries every problem.
+    """
+    problems = Problems("topology")
+    place = Place(origin)
+    for key, value in values.items():
+        if value == NONE:
+            message = f"{key} is `{NONE}`, but a running link keeps what a change does not state"
+            problems.add(message, "impairment", place, found=NONE, hint="0 is a value")
+    table = Table("link", LINK_FIELDS)
+    stated = table.read(_placed(dict(values), place), "the link", problems)
+    change = change_of(stated or {}, problems, place, Path())
+    problems.raise_as(TopologyInvalid, origin)
+    return change
+
+
+def change_of(read: Read, problems: Problems, place: Place, directory: Path) -> Change:
+    """Return what values that `LINK_FIELDS` have read change on a running link.
+
+    Args:
+        read: The values by key; other keys are left alone.
+        problems: Takes what is wrong.
+        place: Where that is.
+        directory: What files are relative to.
+    """
+    whole = "profile" in read
+    specs = _Specs(problems, directory, whole=whole)
+    forward, backward = (specs.spec([read], side, "the change", place) for side in DIRECTIONS)
+    return Change(forward, backward, whole)
+
+
+def _placed(data: Any, place: Place) -> Value:
+    """Return plain data as the tree that kinds read; without YAML, which nodes do not have."""
+    if isinstance(data, Mapping):
+        return Value({str(key): _placed(value, place) for key, value in data.items()}, place)
+    if isinstance(data, (list, tuple)):
+        return Value([_placed(value, place) for value in data], place)
+    known = data if data is None or isinstance(data, (str, int, float, bool)) else str(data)
+    return Value(known, place, "" if known is None else str(known))
 
 
 def _ends(

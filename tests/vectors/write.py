@@ -187,6 +187,22 @@ PYTHON: list[Message] = [
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
     m.SetLinkSpec(1, 2, "both", FULL, backward=CODEL),
+    m.ChangeLinks("r1", 2, 1, m.TimelineChange(0, "down", 1, 2)),
+    m.LinksChanged("r1", 2, 1, "there is no link 1–3", "link.unknown"),
+    m.StartRun(
+        "r2",
+        "hello",
+        {"trainer": (1,)},
+        {"roles.py": b""},
+        {},
+        7,
+        60.0,
+        timeline=(
+            m.TimelineChange(1_000_000, "set", 1, 2, "forward", SPEC, cause="timeline of hello"),
+            m.TimelineChange(2_000_000, "partition", groups=((1, 2), (3,))),
+            m.TimelineChange(3_000_000, "node", node=3, fault="kill"),
+        ),
+    ),
 ]
 
 
