@@ -127,8 +127,8 @@ class Dataplane(Groups):
         """Return the node's counters at this moment.
 
         `links` is a list with, for each neighbour, `remote`, `state`, `reason`, `tx_packets`, `tx_bytes`,
-        `tx_drops` (by cause), `tx_marked` (by the queue, with ECN), the same for `rx` apart from marks,
-        `queued_packets`, `queued_bytes` and `spec`. Packets are MTU segments, bytes count their headers. Besides: `tun_rx`, `tun_tx`, `delivered`, `flows`, `sessions`.
+        `tx_drops` (by cause), the same for `rx`, `queued_packets`, `queued_bytes` and `spec`. Packets are MTU
+        segments, bytes count their headers. Besides: `tun_rx`, `tun_tx`, `delivered`, `flows`, `sessions`.
         """
         return self._node.statistics()
 

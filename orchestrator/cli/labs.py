@@ -340,9 +340,20 @@ def kind_or_reason(link: LinkInfo) -> str:
 def describe_ways(link: LinkInfo) -> tuple[str, str]:
     """What both directions of a link do, in words."""
     return (
-        "down" if link.down in ("both", "forward") else describe(link.forward),
-        "down" if link.down in ("both", "backward") else describe(link.backward),
+        "down" if link.down in ("both", "forward") else _describe_with_queue(link.forward),
+        "down" if link.down in ("both", "backward") else _describe_with_queue(link.backward),
     )
+
+
+def _describe_with_queue(spec: LinkSpec | None) -> str:
+    """Describe one direction, and the default limit of its queue if that applies."""
+    from orchestrator import units
+    from orchestrator.queue_limit import effective_limit_bytes
+
+    stated = spec.to_wire() if spec else {}
+    limit = effective_limit_bytes(stated)
+    is_default = limit is not None and not any(name.startswith("limit_") for name in stated)
+    return describe(spec) + (f", queue {units.Size(limit)} by default" if is_default and limit else "")
 
 
 def describe(spec: LinkSpec | None) -> str:

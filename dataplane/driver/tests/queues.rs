@@ -136,13 +136,13 @@ fn a_tcp_flow_with_ecn_is_marked_and_loses_nothing() {
     });
     assert_eq!(received, data.len());
     let stats = statistics(&one);
-    assert!(stats.tx.marked > 0, "{stats:?}");
+    assert!(stats.impaired.ecn > 0, "{stats:?}");
     assert_eq!(stats.tx.drops.total(), 0, "{stats:?}");
     let arrived = counter(&two, "IpExt", "InCEPkts");
     assert!(
-        arrived > 0 && arrived <= stats.tx.marked,
+        arrived > 0 && arrived <= stats.impaired.ecn,
         "{arrived} of {}",
-        stats.tx.marked
+        stats.impaired.ecn
     );
 }
 

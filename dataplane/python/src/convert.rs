@@ -102,7 +102,6 @@ fn link<'py>(py: Python<'py>, link: &LinkStats, reason: &str) -> PyResult<Dict<'
         "tx_packets": link.tx.packets,
         "tx_bytes": link.tx.bytes,
         "tx_drops": drops(py, &link.tx.drops)?,
-        "tx_marked": link.tx.marked,
         "rx_packets": link.rx.packets,
         "rx_bytes": link.rx.bytes,
         "rx_drops": drops(py, &link.rx.drops)?,

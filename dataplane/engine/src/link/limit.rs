@@ -12,8 +12,8 @@ use crate::LinkSpec;
 /// packets of 2 KB and more occupy at most four times their length (see [`crate::Pool::compact`]).
 pub(crate) const MEMORY: u64 = 256 << 20;
 
-/// Default queue limit of a link with a rate, in nanoseconds at that rate, or two delays if longer.
-const DEFAULT_QUEUE_NS: u64 = 50_000_000;
+/// Default queue limit of a link with a rate, in microseconds at that rate, or two delays if longer.
+const DEFAULT_QUEUE_US: u64 = 50_000;
 /// Lower bound of the default queue limit in bytes: 32 full packets, so that a slow link holds one window of TCP.
 const DEFAULT_QUEUE_MIN: u64 = 48_000;
 
@@ -64,17 +64,16 @@ impl LinkSpec {
     /// any kind, the default. `None`: no limit in bytes.
     #[must_use]
     pub fn queue_limit_bytes(&self) -> Option<u64> {
-        let in_time = |nanos: u64, rate: u64| {
-            let bytes = u128::from(rate) * u128::from(nanos) / 8_000_000_000;
+        let in_time = |micros: u64, rate: u64| {
+            let bytes = u128::from(rate) * u128::from(micros) / 8_000_000;
             u64::try_from(bytes).unwrap_or(u64::MAX)
         };
-        let by_time = self.limit_us.zip(self.rate_bps);
-        let by_time = by_time.map(|(micros, rate)| in_time(micros.saturating_mul(1_000), rate));
+        let by_time = self.limit_us.zip(self.rate_bps).map(|(micros, rate)| in_time(micros, rate));
         let stated = self.limit_bytes.into_iter().chain(by_time).min();
         stated.or_else(|| {
             let rate = self.rate_bps.filter(|_| self.limit_packets.is_none())?;
-            let nanos = DEFAULT_QUEUE_NS.max(self.delay_us.saturating_mul(2_000));
-            Some(in_time(nanos, rate).max(DEFAULT_QUEUE_MIN))
+            let micros = DEFAULT_QUEUE_US.max(self.delay_us.saturating_mul(2));
+            Some(in_time(micros, rate).max(DEFAULT_QUEUE_MIN))
         })
     }
 }
