@@ -260,6 +260,7 @@ def show(
                     "down": link.down,
                     "forward": link.forward and link.forward.to_wire(),
                     "backward": link.backward and link.backward.to_wire(),
+                    "queue_limit_bytes": link.queue_limit_bytes(),
                 }
                 for link in links
             ]

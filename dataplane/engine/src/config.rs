@@ -331,7 +331,7 @@ impl LinkSpec {
                 "a jitter of {jitter_us} us is more than {MOST_JITTER} times the delay, {delay_us} us"
             ));
         }
-        Ok(())
+        self.check_queue()
     }
 
     fn check_burst_and_gap(&self) -> Result<(), String> {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::buffer::{self, Buffer, HEADROOM};
+use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
 use crate::wire::{ip, PacketError};
 
@@ -230,6 +231,23 @@ impl Packet {
         }
         self.hops = self.hops.saturating_add(1);
         self.hops < MAX_HOPS
+    }
+
+    /// Whether the transport understands marks of congestion, or the packet already has one (RFC 3168, section 5).
+    pub(crate) fn is_ecn_capable(&self) -> bool {
+        self.bytes()[ip::TOS] & ip::CONGESTION_EXPERIENCED != 0
+    }
+
+    /// Marks the packet: congestion experienced. A shared buffer is copied first.
+    pub(crate) fn mark_congestion(&mut self, pool: &mut Pool) {
+        if self.storage_mut().is_none() {
+            let copy = pool.copy(self);
+            pool.put(std::mem::replace(self, copy));
+        }
+        let ihl = usize::from(self.meta.ihl);
+        if let Some(bytes) = self.bytes_mut() {
+            ip::mark_congestion(&mut bytes[..ihl]);
+        }
     }
 
     /// The bytes behind the IP and transport headers.

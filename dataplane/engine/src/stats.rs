@@ -12,6 +12,8 @@ pub enum DropCause {
     Loss,
     /// The link's queue was at its limit.
     QueueFull,
+    /// The link's queue was about to fill: random early detection or CoDel.
+    QueueEarly,
     /// No route, a group without a tree at this node, or a packet of a group that returned to its source or by its
     /// only outgoing link.
     NoRoute,
@@ -37,9 +39,10 @@ pub enum DropCause {
 
 impl DropCause {
     /// All causes, in the order of reports.
-    pub const ALL: [DropCause; 12] = [
+    pub const ALL: [DropCause; 13] = [
         Self::Loss,
         Self::QueueFull,
+        Self::QueueEarly,
         Self::NoRoute,
         Self::Ttl,
         Self::LinkDown,
@@ -58,6 +61,7 @@ impl DropCause {
         match self {
             Self::Loss => "loss",
             Self::QueueFull => "queue_full",
+            Self::QueueEarly => "queue_early",
             Self::NoRoute => "no_route",
             Self::Ttl => "ttl",
             Self::LinkDown => "link_down",
@@ -116,20 +120,29 @@ pub struct ImpairedCounters {
     pub reorder: u64,
     /// Packets with a flipped bit.
     pub corrupt: u64,
+    /// Packets that the queue marked: congestion experienced (RFC 3168).
+    pub ecn: u64,
 }
 
 impl ImpairedCounters {
     /// Every impairment with its count, by the name of the link's key.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [("duplicate", self.duplicate), ("reorder", self.reorder), ("corrupt", self.corrupt)].into_iter()
+        let counts = [
+            ("duplicate", self.duplicate),
+            ("reorder", self.reorder),
+            ("corrupt", self.corrupt),
+            ("ecn", self.ecn),
+        ];
+        counts.into_iter()
     }
 
     /// Adds the counts of another set to this one and clears the other.
     pub(crate) fn take(&mut self, other: &mut ImpairedCounters) {
-        let Self { duplicate, reorder, corrupt } = std::mem::take(other);
+        let Self { duplicate, reorder, corrupt, ecn } = std::mem::take(other);
         self.duplicate += duplicate;
         self.reorder += reorder;
         self.corrupt += corrupt;
+        self.ecn += ecn;
     }
 }
 

@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use nm_engine::segment::{self, Run};
 use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4};
 use nm_engine::{
-    AddressPlan, Command, Depot, Distribution, Engine, FlowFilter, Instant, Io, LinkId, LinkSpec,
-    NodeConfig, Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
+    AddressPlan, ClassKey, Classes, Command, Depot, Distribution, Engine, FlowFilter, Instant, Io,
+    LinkId, LinkSpec, NodeConfig, Packet, Pool, QueueDiscipline, Scheduler, TtlMode, VnetHeader,
+    MAX_IP_HEADER,
 };
 
 use crate::input::Input;
@@ -137,6 +138,7 @@ impl Node {
             ..LinkSpec::default()
         };
         let spec = damaged(impaired(spec, byte / NEIGHBOURS.len()), byte, input);
+        let spec = queued(spec, input);
         let held = &self.engine.stats().links[which];
         self.before[which] = (held.queued_packets, held.queued_bytes);
         let set = Command::SetLink {
@@ -225,6 +227,57 @@ fn damaged(spec: LinkSpec, byte: usize, input: &mut Input<'_>) -> LinkSpec {
     };
     debug_assert_eq!(damaged.check(), Ok(()));
     damaged
+}
+
+/// Adds a discipline, marks, a scheduler and a limit in time, where there is a rate.
+fn queued(spec: LinkSpec, input: &mut Input<'_>) -> LinkSpec {
+    if spec.rate_bps.is_none() {
+        return spec;
+    }
+    let byte = input.u8();
+    let queue = match byte & 3 {
+        0 => QueueDiscipline::TailDrop,
+        1 => QueueDiscipline::Red {
+            min_bytes: Some(input.one_of(&[0, 1_000, 50_000])),
+            max_bytes: Some(input.one_of(&[50_001, u64::MAX])),
+            probability: Some(input.one_of(&[0.0, 0.1, 1.0])),
+        },
+        2 => QueueDiscipline::Red {
+            min_bytes: None,
+            max_bytes: None,
+            probability: None,
+        },
+        _ => QueueDiscipline::Codel {
+            target_us: input.one_of(&[0, 1, 5_000]),
+            interval_us: input.one_of(&[5_001, 100_000, u64::MAX]),
+        },
+    };
+    let by = input.one_of(&[
+        ClassKey::DstPort,
+        ClassKey::SrcPort,
+        ClassKey::Source,
+        ClassKey::Destination,
+        ClassKey::Dscp,
+    ]);
+    let weights = [(0, 1), (2, 3), (7, input.one_of(&[1, 2, u32::MAX]))];
+    let classes = Classes {
+        by,
+        weights: weights.into(),
+    };
+    let queued = LinkSpec {
+        ecn: byte & 4 != 0 && queue != QueueDiscipline::TailDrop,
+        queue,
+        scheduler: match byte >> 3 & 3 {
+            0 => Scheduler::Fifo,
+            1 => Scheduler::Drr(Classes::default()),
+            2 => Scheduler::Drr(classes),
+            _ => Scheduler::Priority(classes),
+        },
+        limit_us: Some(input.one_of(&[0, 1, 50_000, u64::MAX])).filter(|&limit| limit > 0),
+        ..spec
+    };
+    assert_eq!(queued.check(), Ok(()));
+    queued
 }
 
 /// Adds jitter and bursts of loss that go with the delay and the loss.

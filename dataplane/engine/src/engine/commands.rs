@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::forward::{AddressMap, Origin};
+use super::forward::Origin;
 use super::{Engine, MAX_MESSAGE};
+use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::vnet::F_NEEDS_CSUM;
 use crate::wire::{checksum, ip};
@@ -77,6 +78,7 @@ impl Engine {
 
     fn configure(&mut self, addresses: AddressPlan) -> CommandOutput {
         self.map = AddressMap::new(&addresses);
+        self.links.set_addresses(self.map);
         self.sessions.set_addresses(addresses.clone());
         self.config.addresses = addresses;
         CommandOutput::Done

@@ -8,6 +8,7 @@ mod tests;
 
 use std::cell::Cell;
 
+use crate::address::AddressMap;
 use crate::flow::Flows;
 use crate::group::Groups;
 use crate::link::Links;
@@ -18,7 +19,7 @@ use crate::{
     Command, CommandError, CommandOutput, Instant, Io, LinkId, NodeConfig, NodeStats, Packet, ReceiverId,
     Traffic,
 };
-use forward::{AddressMap, Origin};
+use forward::Origin;
 use icmp::Icmp;
 
 /// Bytes of the largest message: what IPv4's total length (RFC 791) leaves after the IP and UDP headers.
@@ -53,7 +54,7 @@ impl Engine {
     pub fn new(config: NodeConfig) -> Self {
         Self {
             map: AddressMap::new(&config.addresses),
-            links: Links::default(),
+            links: Links::new(AddressMap::new(&config.addresses)),
             routes: Routes::default(),
             groups: Groups::default(),
             receivers: Receivers::default(),

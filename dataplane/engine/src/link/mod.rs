@@ -9,6 +9,7 @@ mod jitter;
 mod limit;
 mod loss;
 mod piece;
+mod queue;
 mod rate;
 mod reorder;
 mod selection;
@@ -18,6 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::{DropCause, ImpairedCounters, Traffic};
 use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
@@ -92,9 +94,19 @@ pub(crate) struct Links {
     by_node: BTreeMap<NodeId, LinkId>,
     /// Links that have impairments.
     shaped: Vec<LinkId>,
+    map: AddressMap,
 }
 
 impl Links {
+    pub(crate) fn new(map: AddressMap) -> Self {
+        Self { map, ..Self::default() }
+    }
+
+    /// Sets the address plan of links that get impairments from now on: it comes before the first link.
+    pub(crate) fn set_addresses(&mut self, map: AddressMap) {
+        self.map = map;
+    }
+
     /// The slot of a neighbour, created if it has none.
     pub(crate) fn slot_for(&mut self, remote: NodeId) -> LinkId {
         *self.by_node.entry(remote).or_insert_with(|| {
@@ -139,7 +151,7 @@ impl Links {
             }
             None if link.spec.is_plain() => return,
             None => {
-                link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
+                link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
                 self.shaped.push(id);
             }
         }
@@ -164,7 +176,7 @@ impl Links {
         // Queued packets are lost with the link, and the impairments start empty.
         if let Some(shaper) = link.shaper.take() {
             link.tx.drops.add(DropCause::LinkDown, shaper.backlog().packets);
-            link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
+            link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
         }
         self.retire_idle_shaper(id);
     }
@@ -257,6 +269,7 @@ impl Links {
         };
         for piece in shaper.ready() {
             link.tx.count(piece.count, piece.wire_bytes());
+            link.impaired.ecn += if piece.marked { u64::from(piece.count) } else { 0 };
             transmits.push((id, piece.into_packet(pool)));
         }
         let counted = shaper.counted();

@@ -15,6 +15,7 @@ use super::loss::Loss;
 use super::piece::Piece;
 use super::rate::Rate;
 use super::reorder::Reorder;
+use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec, Packet, Pool};
@@ -71,12 +72,18 @@ impl Kind {
     }
 
     /// `queued` are the pieces in flight of the impairment that this one replaces.
-    fn build(self, spec: &LinkSpec, rng: Rng, queued: Vec<(Instant, Piece)>) -> Box<dyn Impairment> {
+    fn build(
+        self,
+        spec: &LinkSpec,
+        rng: Rng,
+        map: AddressMap,
+        queued: Vec<(Instant, Piece)>,
+    ) -> Box<dyn Impairment> {
         match self {
             Self::Loss => Box::new(Loss::new(rng, spec)),
             Self::Corrupt => Box::new(Corrupt::new(spec, rng)),
             Self::Duplicate => Box::new(Duplicate::new(spec, rng)),
-            Self::Rate => Box::new(Rate::new(spec)),
+            Self::Rate => Box::new(Rate::new(spec, rng, map)),
             Self::Delay => Box::new(Delay::new(spec, queued)),
             Self::Jitter => Box::new(Jitter::new(spec, rng, queued)),
             Self::Reorder => Box::new(Reorder::new(spec, rng)),
@@ -100,6 +107,7 @@ pub(crate) struct Shaper {
     /// The random streams of the impairments that are not in the chain, by kind. No stream depends on another, so the
     /// draws of an impairment do not depend on which others the link has.
     streams: [Rng; Kind::ALL.len()],
+    map: AddressMap,
     /// Number of segments that have reached the first impairment.
     count: u64,
     /// Output of one impairment and input of the next; collects dropped packets.
@@ -110,13 +118,14 @@ pub(crate) struct Shaper {
 }
 
 impl Shaper {
-    pub(crate) fn new(spec: &LinkSpec, rng: Rng) -> Self {
+    pub(crate) fn new(spec: &LinkSpec, rng: Rng, map: AddressMap) -> Self {
         let mut streams = Kind::ALL.map(|kind| rng.clone().derive(kind.name()).fork());
         // Loss draws from `rng` itself, as in earlier versions.
         streams[Kind::Loss as usize] = rng;
         let mut shaper = Self {
             chain: Vec::new(),
             streams,
+            map,
             count: 0,
             outlet: Outlet::default(),
             stage: Vec::new(),
@@ -189,7 +198,7 @@ impl Shaper {
                 stage.needed = needed;
             } else if needed {
                 let queued = kind.replaces().map_or_else(Vec::new, |other| self.take_queue(other));
-                let impairment = kind.build(spec, self.streams[kind as usize].clone(), queued);
+                let impairment = kind.build(spec, self.streams[kind as usize].clone(), self.map, queued);
                 let at = self.chain.partition_point(|stage| stage.kind < kind);
                 self.chain.insert(at, Stage { kind, needed, impairment });
             }

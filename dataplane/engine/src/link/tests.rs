@@ -8,7 +8,9 @@ use crate::vnet::{F_NEEDS_CSUM, GSO_UDP_L4};
 use crate::wire::checksum;
 use crate::VnetHeader;
 
+mod adaptive;
 mod impaired;
+mod queues;
 mod statistics;
 
 /// Payload of one segment; with 28 bytes of headers it makes 1500.
