@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab import Lab
-from orchestrator.controller.registry import Link, Node, NodeStates, Registry, pair
+from orchestrator.controller.registry import Link, Node, NodeStates, Registry, Wanted, pair
 from orchestrator.settings.controller import ControllerSettings, LinkEntry
 from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
@@ -53,6 +53,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         _routes(settings, found.routes),
         shortest_path=settings.routing == "shortest_path",
         was_ready=found.lab.was_ready,
+        partition=found.lab.partition,
     )
     lab.problems.update(problems)
     return lab
@@ -144,8 +145,11 @@ def _recall(node: Node, row: NodeRow | None) -> None:
     node.private_addr = row.private_network_addr
     node.public_addr = row.public_network_addr or node.declared_public_addr
     node.mtu = row.mtu
+    if row.wanted in set(Wanted):
+        node.wanted = Wanted(row.wanted)
     if row.state in (NodeStates.READY, NodeStates.STARTING):
-        node.state, node.expected_back = NodeStates.STARTING, True
+        # A paused node cannot come back before it is resumed.
+        node.state, node.expected_back = NodeStates.STARTING, node.wanted is not Wanted.PAUSED
     else:
         node.state = NodeStates(row.state) if row.state in set(NodeStates) else NodeStates.UNREACHABLE
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.lab.down import DownResult
     from orchestrator.lab.handle import AsyncLab, AsyncNode
     from orchestrator.lab.link import AsyncLink
+    from orchestrator.lab.node_faults import NodesChanged
     from orchestrator.lab.status import LabStatus, LinkInfo, NodeInfo
     from orchestrator.lab.up import UpOptions, UpResult
 
@@ -36,6 +37,7 @@ __all__ = [
     "LinkInfo",
     "Node",
     "NodeInfo",
+    "NodesChanged",
     "UpOptions",
     "UpResult",
 ]
@@ -46,6 +48,7 @@ _HOMES = {
     "down": ("DownResult",),
     "handle": ("AsyncLab", "AsyncNode"),
     "link": ("AsyncLink",),
+    "node_faults": ("NodesChanged",),
     "status": ("LabStatus", "LinkInfo", "NodeInfo"),
     "up": ("UpOptions", "UpResult"),
 }

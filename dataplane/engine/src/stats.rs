@@ -31,11 +31,13 @@ pub enum DropCause {
     ReceiverFull,
     /// Not IPv4, or traffic that the overlay does not carry.
     Unsupported,
+    /// The node was paused.
+    Paused,
 }
 
 impl DropCause {
     /// All causes, in the order of reports.
-    pub const ALL: [DropCause; 11] = [
+    pub const ALL: [DropCause; 12] = [
         Self::Loss,
         Self::QueueFull,
         Self::NoRoute,
@@ -47,6 +49,7 @@ impl DropCause {
         Self::NoReceiver,
         Self::ReceiverFull,
         Self::Unsupported,
+        Self::Paused,
     ];
 
     /// The stable name that reports use.
@@ -64,6 +67,7 @@ impl DropCause {
             Self::NoReceiver => "no_receiver",
             Self::ReceiverFull => "receiver_full",
             Self::Unsupported => "unsupported",
+            Self::Paused => "paused",
         }
     }
 }

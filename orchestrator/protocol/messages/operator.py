@@ -16,6 +16,7 @@ __all__ = [
     "GroupStatus",
     "Heal",
     "LinkStatus",
+    "NodeFault",
     "NodeStatus",
     "Partition",
     "ResetLinks",
@@ -29,6 +30,7 @@ __all__ = [
     "Status",
     "StatusChanged",
     "StopRun",
+    "WaitNodes",
     "WaitReady",
     "WatchRun",
 ]
@@ -312,6 +314,40 @@ class Heal(Message):
     """End the partition; links that were taken down one by one stay down. The `Ack` is as for `Partition`."""
 
     cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class NodeFault(Message):
+    """Record what nodes shall be from now on: stopped, paused or running; nothing changes if one cannot.
+
+    The sender then does it to their processes. The links of a node that is to be stopped are removed at its
+    neighbours at once, and routes avoid it.
+
+    The value of the `Ack` is `{changed, already}`: the nodes for which this is a change, and the others.
+
+    Attributes:
+        nodes: Which ones; none is external.
+        do: `kill`, `stop`, `start`, `pause` or `unpause`.
+        cause: Who or what asked, for the history.
+    """
+
+    nodes: tuple[U32, ...]
+    do: str
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class WaitNodes(Message):
+    """Acknowledge once these nodes are what they shall be: ready, or gone.
+
+    After so long the answer is the error `node.not-ready`, which names the first that is not and what it
+    waits for. A node that shall be paused is not waited for.
+    """
+
+    nodes: tuple[U32, ...]
+    timeout_ms: U32
 
 
 @sent_by(Role.OPERATOR)

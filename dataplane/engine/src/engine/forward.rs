@@ -90,6 +90,10 @@ impl Engine {
             self.drop_packet(packet, origin, cause, io);
             return;
         }
+        if self.paused {
+            self.drop_packet(packet, origin, DropCause::Paused, io);
+            return;
+        }
         let (segments, bytes) = (packet.segments(), packet.wire_bytes());
         match origin {
             Origin::Link(link) => {
