@@ -295,6 +295,7 @@ def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> No
     from orchestrator.cli.labs import describe
     from orchestrator.impairment import LinkSpec
 
-    for direction, spec in in_force.items():
-        arrow = f"{a} → {b}" if direction == "forward" else f"{b} → {a}"
-        notify(f"{arrow}: {describe(LinkSpec.from_wire(spec))}")
+    for direction, arrow in (("forward", f"{a} → {b}"), ("backward", f"{b} → {a}")):
+        notify(f"{arrow}: {describe(LinkSpec.from_wire(in_force[direction]))}")
+    if "reason" in in_force:
+        notify(f"  not in force while the link is not up: {in_force['reason']}")

@@ -87,7 +87,7 @@ class Faults:
     ) -> dict[str, object]:
         core = self._core
         changed = core.lab.set_partition(groups)
-        core.store.lab.set_partition(core.settings.lab, core.lab.partition)
+        core.store.lab.set_partition(core.settings.lab, groups)
         down = _ends([link for link in changed if link.partitioned])
         up = _ends([link for link in changed if link.down != "both"])
         if changed:

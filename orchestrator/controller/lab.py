@@ -72,7 +72,7 @@ class Lab:
     ) -> None:
         self.registry = registry
         self.groups = groups
-        self.partition = tuple(tuple(group) for group in partition)
+        self._sides = {node: side for side, group in enumerate(partition) for node in group}
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
         self._shortest_path = shortest_path
@@ -244,7 +244,7 @@ class Lab:
 
     def set_partition(self, groups: Sequence[Sequence[int]]) -> list[Link]:
         """Make this the partition, none without groups; return the links for which that is a change."""
-        self.partition = tuple(tuple(group) for group in groups)
+        self._sides = {node: side for side, group in enumerate(groups) for node in group}
         changed = [
             link for link in self.registry.links.values() if link.partitioned != self._crosses_partition(link)
         ]
@@ -367,8 +367,8 @@ class Lab:
         self._paths_stale |= link.coming_up
 
     def _crosses_partition(self, link: Link) -> bool:
-        sides = [[end in group for group in self.partition] for end in (link.a, link.b)]
-        return any(sides[0]) and any(sides[1]) and sides[0] != sides[1]
+        sides = [self._sides.get(end) for end in (link.a, link.b)]
+        return None not in sides and sides[0] != sides[1]
 
     def _note_refused(self, node: Node) -> None:
         """Keep what a node could not do among the lab's problems, for as long as that is so."""

@@ -221,7 +221,8 @@ class OperatorHandler:
         facts = {"a": message.a, "b": message.b, **in_force, "cause": message.cause[:MAX_CAUSE]}
         core.events.add("link.changed", 0, facts)
         await put_in_force(core, [link], state=link.down != was)
-        session.connection.ack(frame, in_force)
+        reason = link_states.reason_of(lab.registry, link)
+        session.connection.ack(frame, {**in_force, **({"reason": reason} if reason else {})})
 
     async def _get_events(self, session: Session, frame: Frame, message: m.GetEvents) -> None:
         limit = max(1, min(message.limit, 10_000))

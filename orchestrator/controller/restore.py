@@ -169,9 +169,13 @@ def _links(settings: ControllerSettings, rows: Iterable[LinkRow]) -> list[Link]:
 
 
 def _declared(entry: LinkEntry) -> Link:
-    if entry.a < entry.b:
-        return Link(entry.a, entry.b, entry.forward, entry.backward)
-    return Link(entry.b, entry.a, entry.backward, entry.forward)
+    ends = (entry.a, entry.b, entry.forward, entry.backward)
+    down = (entry.forward_down, entry.backward_down)
+    if entry.a > entry.b:
+        ends, down = (entry.b, entry.a, entry.backward, entry.forward), (down[1], down[0])
+    link = Link(*ends, forward_down=down[0], backward_down=down[1])
+    link.forward_down_declared, link.backward_down_declared = down
+    return link
 
 
 def _link(row: LinkRow) -> Link:

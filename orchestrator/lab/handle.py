@@ -325,7 +325,7 @@ class AsyncLab:
             reset: Go back to what the topology declares.
 
         Returns:
-            What is in force afterwards, by direction.
+            `forward` and `backward`, what it does afterwards; and `reason`, why it does not, if it is down.
         """
         change = SetLinkSpec(
             a=self.node(a).id, b=self.node(b).id, direction=direction, spec=spec, merge=merge, reset=reset

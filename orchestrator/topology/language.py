@@ -146,6 +146,11 @@ LINK_FIELDS: Mapping[str, Field] = {
         ),
         "queue limit before the serializer; without a rate, of the delay stage",
     ),
+    "down": Field(
+        Boolean(),
+        "down from the start, until `nm link up`; `nm link reset` takes it down again",
+        default=False,
+    ),
 }
 
 LINK_KEYS = tuple(LINK_FIELDS)

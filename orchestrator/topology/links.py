@@ -34,10 +34,10 @@ def build_links(
     made: dict[tuple[int, int], Link] = {}
     specs = _Specs(problems)
     for a, b in shape.edges:
-        spec = specs.spec(
-            _base(a, b, shared, shaping), f"link {a}–{b}", root["@"].place_of("defaults", "link")
-        )
-        made[a, b] = Link(a=a, b=b, forward=spec, backward=spec)
+        base = _base(a, b, shared, shaping)
+        spec = specs.spec(base, f"link {a}–{b}", root["@"].place_of("defaults", "link"))
+        down = base.get("down", False)
+        made[a, b] = Link(a=a, b=b, forward=spec, backward=spec, forward_down=down, backward_down=down)
     for entry in root.get("links", []):
         ends = _ends(entry, nodes, by_name, problems)
         if ends is None or not _is_new(ends, entry, written, problems):
@@ -122,13 +122,12 @@ def _base(a: int, b: int, shared: Read, groups: list[Group]) -> dict[str, Any]:
 def _link(a: int, b: int, entry: Read, base: Read, specs: _Specs) -> Link:
     own = {key: entry[key] for key in LINK_KEYS if key in entry}
     title = f"link {a}–{b}"
-    forward, backward = (
-        specs.spec({**base, **own, **entry.get(side, {})}, title, entry["@"].place_of(side))
-        for side in ("forward", "backward")
-    )
+    sides = {side: {**base, **own, **entry.get(side, {})} for side in ("forward", "backward")}
+    forward, backward = (specs.spec(sides[side], title, entry["@"].place_of(side)) for side in sides)
+    down, back_down = (each.get("down", False) for each in sides.values())
     if a > b:
-        a, b, forward, backward = b, a, backward, forward
-    return Link(a=a, b=b, forward=forward, backward=backward)
+        a, b, forward, backward, down, back_down = b, a, backward, forward, back_down, down
+    return Link(a=a, b=b, forward=forward, backward=backward, forward_down=down, backward_down=back_down)
 
 
 class _Specs:

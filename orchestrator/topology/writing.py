@@ -135,9 +135,10 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _link(link: Link) -> dict[str, Any]:
     shown: dict[str, Any] = {"endpoints": [link.a, link.b]}
-    if link.forward == link.backward:
-        return {**shown, **_spec(link.forward)}
-    sides = {"forward": _spec(link.forward), "backward": _spec(link.backward)}
+    down = ({"down": True} if each else {} for each in (link.forward_down, link.backward_down))
+    sides = {"forward": _spec(link.forward) | next(down), "backward": _spec(link.backward) | next(down)}
+    if sides["forward"] == sides["backward"]:
+        return {**shown, **sides["forward"]}
     return {**shown, **{side: spec for side, spec in sides.items() if spec}}
 
 

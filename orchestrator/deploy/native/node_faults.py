@@ -1,8 +1,8 @@
 """Stop, start, pause and resume nodes of a native lab.
 
 Many nodes share one host process, which closes, opens, pauses or resumes them when it is asked over its
-socket; it reads the lab's file of node states to know which. The programs in a node's namespace are ended or paused
-from here, by signals through pidfds. The namespace itself stays, with what was configured in it.
+socket; it reads the lab's file of node states to know which. The programs in a node's namespace are ended or
+paused from here, by signals through pidfds. The namespace itself stays, with what was configured in it.
 """
 
 from __future__ import annotations

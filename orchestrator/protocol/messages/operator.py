@@ -236,6 +236,9 @@ class RunFinished(Message):
 class SetLinkSpec(Message):
     """Change what a link does, from now on and after every restart; acknowledged when the nodes did it.
 
+    The value of the `Ack` is `{forward, backward}`, what the link does now from a to b and back. A `reason`
+    beside them says why it does not do that in one direction or both, such as that it is down.
+
     Attributes:
         a: One end.
         b: The other.
