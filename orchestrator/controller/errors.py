@@ -40,7 +40,7 @@ class NodeTaken(ProtocolError):
     id = "node.taken"
 
 
-class NodeStopped(ProtocolError):
+class NodeStopped(BadRequest):
     """A process registers as a node that is stopped by request."""
 
     id = "node.stopped"

@@ -146,6 +146,9 @@ class NodeHandler:
         directory = core.lab.full_directory()
         if hello.have.groups != directory.version:
             core.command(session, node, directory)
+        for group in core.lab.groups:
+            if node.id in group.members:  # a new process is told of its memberships, as of all else
+                session.connection.send_nowait(m.MemberChanged(group.id, node.id, True), node=node.id)
         core.store.lab.save_nodes([node_row(node)])
         core.node_registered(node)
         name = "node.returned" if core.lab.readiness.passed else "node.registered"

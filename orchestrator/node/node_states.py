@@ -66,7 +66,6 @@ class NodeStates:
         opened = [number for number in missing if states.get(number) != "stopped"]
         if opened:
             self._nodes.open([self._configs[number] for number in opened], opened)
-            _logger.info("nodes started", count=len(opened), first=opened[0])
         for number in self._nodes.ids():
             self._nodes[number].set_paused(states.get(number) == "paused")
 
@@ -97,9 +96,12 @@ class NodeStates:
                 self._serve_client(client)
 
     def _serve_client(self, client: socket.socket) -> None:
-        error = ""
+        error, before = "", self._nodes.ids()
         try:
             self.apply()
+            started = [number for number in self._nodes.ids() if number not in before]
+            if started:
+                _logger.info("nodes started", count=len(started), first=started[0])
         except Exception as failure:  # the next request tries again
             _logger.exception("nodes are not as they shall be")
             error = str(failure) or type(failure).__name__

@@ -49,6 +49,7 @@ async def test_a_killed_node_loses_its_links_and_routes_at_once_and_gets_them_ba
     await host.until(lambda: host.nodes[1].hop(2) == 2)
     assert second.nodes[2].hop(1) == 1 and set(second.nodes[2].links) == {1, 3}
     assert controller.core.lab.groups.group(1).members == {2} and 1 in second.nodes[2].trees
+    assert second.nodes[2].members == [m.MemberChanged(1, 2, True)]
     assert [(name, cause) for name, _, cause in await events(asking)] == [
         ("node.killed", "operator"),
         ("node.started", "operator"),

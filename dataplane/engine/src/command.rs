@@ -127,8 +127,8 @@ pub enum Command {
         /// The whole new specification.
         spec: LinkSpec,
     },
-    /// Pauses the node, or resumes it: until then it drops every packet that arrives, and no timer runs. Packets in the
-    /// queues of its links leave afterwards. Output: `Done`.
+    /// Pauses the node, or resumes it: until then it drops every packet that arrives or is sent, and no timer runs.
+    /// Packets in the queues of its links leave afterwards. Output: `Done`.
     SetPaused {
         /// Whether it shall be paused.
         paused: bool,
