@@ -102,6 +102,7 @@ TO_NODE: list[Message] = [
     m.NodeState(4, "unreachable"),
     m.ProbeLink(2, 8, 1_360_000),
     m.SetLink(2, VARYING, 13),
+    m.SetLink(2, SPEC, 14, True),
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
@@ -159,6 +160,8 @@ PYTHON: list[Message] = [
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
+    m.NodeFault((2, 3), "kill", "a test"),
+    m.WaitNodes((2, 3), 30_000),
 ]
 
 
