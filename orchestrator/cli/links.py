@@ -296,6 +296,6 @@ def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> No
     from orchestrator.impairment import LinkSpec
 
     for direction, arrow in (("forward", f"{a} → {b}"), ("backward", f"{b} → {a}")):
-        notify(f"{arrow}: {describe(LinkSpec.from_wire(in_force[direction]))}")
+        notify(f"{arrow}: {describe(LinkSpec.from_wire(in_force.get(direction)))}")
     if "reason" in in_force:
         notify(f"  not in force while the link is not up: {in_force['reason']}")
