@@ -60,6 +60,7 @@ class AgentHandler:
         self._troubles: dict[Session, dict[int, str]] = {}
         self._awaited: dict[int, float] = {}  # nodes whose agent was called and has not come, and since when
         core.on_registered.append(lambda node: self._node_registered(node.id))
+        core.on_stopped.append(lambda node: self._node_stopped(node.id))
         self._handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
             m.AgentHello: self._hello,
             m.AgentTroubles: self._set_troubles,
@@ -275,6 +276,11 @@ class AgentHandler:
     def _node_registered(self, node: int) -> None:
         self._awaited.pop(node, None)  # a new process, which has not been called yet
         self.runs.node_registered(node)
+
+    def _node_stopped(self, node: int) -> None:
+        self._awaited.pop(node, None)
+        self.runs.node_stopped(node, self._core.now_ms())
+        self._schedule()
 
     def _role_started(self, session: Session, frame: Frame, message: m.RoleStarted) -> None:
         self.runs.started(message.run, message.node, self._core.now_ms())

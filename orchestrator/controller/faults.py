@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
+from orchestrator.controller import link_states
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import PartitionInvalid
 from orchestrator.controller.link_changes import (
@@ -78,7 +79,9 @@ class Faults:
             facts = {"a": link.a, "b": link.b, "down": link.down, "partitioned": link.partitioned}
             core.events.add(name, 0, {**facts, "cause": message.cause[:MAX_CAUSE]})
         await put_in_force(core, [link], state=True, applied=applied)
-        return {"state": lab.link_state_of(link), "down": link.down, "reason": link.down_reason}
+        state = link_states.state_of(lab.registry, link)
+        reason = link_states.reason_of(lab.registry, link) if state == "down" else link.down_reason
+        return {"state": state, "down": link.down, "reason": reason}
 
     async def _reset_links(self, message: m.ResetLinks, applied: Applied) -> dict[str, Any]:
         core, lab = self._core, self._core.lab
@@ -95,13 +98,13 @@ class Faults:
 
     async def _partition(self, message: m.Partition, applied: Applied) -> dict[str, Any]:
         registry = self._core.lab.registry
-        cut = links_between(message.groups, registry)
+        links_between(message.groups, registry)  # they make a partition
         facts = {
             "groups": _groups_text(message.groups),
             "group_count": len(message.groups),
             "node_count": sum(map(len, message.groups)),
         }
-        value = await self._cut(cut, "lab.partitioned", facts, message.cause, applied)
+        value = await self._cut(message.groups, "lab.partitioned", facts, message.cause, applied)
         connected = _still_connected(message.groups, registry)
         return {**value, **_named(connected=connected)}
 
@@ -110,10 +113,16 @@ class Faults:
         return {**value, "connected": []}
 
     async def _cut(
-        self, cut: Collection[Link], name: str, facts: dict[str, object], cause: str, applied: Applied
+        self,
+        groups: Sequence[Sequence[int]],
+        name: str,
+        facts: dict[str, object],
+        cause: str,
+        applied: Applied,
     ) -> dict[str, Any]:
         core = self._core
-        changed = core.lab.set_partition(cut)
+        changed = core.lab.set_partition(groups)
+        core.store.lab.set_partition(core.settings.lab, groups)
         down = _ends([link for link in changed if link.partitioned])
         up = _ends([link for link in changed if link.down != "both"])
         if changed:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
+from orchestrator.controller import link_states
 from orchestrator.controller.core import Core
 from orchestrator.controller.errors import LinkNotApplied, LinkNotStored, LinkUnknown
-from orchestrator.controller.registry import Link, link_row_key
+from orchestrator.controller.registry import Link, Node, Wanted, link_row_key
 from orchestrator.impairment import PLAIN, Impossible, LinkSpec
 from orchestrator.protocol.messages import SetLinkSpec
 from orchestrator.store import LinkRow
@@ -98,7 +99,8 @@ async def set_link_spec(
     facts = {"a": message.a, "b": message.b, **told, "cause": message.cause[:MAX_CAUSE]}
     core.events.add("link.changed", 0, facts)
     await put_in_force(core, [link], state=link.down != was, applied=applied)
-    return in_force
+    reason = link_states.reason_of(lab.registry, link)
+    return {**in_force, **({"reason": reason} if reason else {})}
 
 
 async def put_in_force(
@@ -129,18 +131,22 @@ async def put_in_force(
     core.store.lab.save_links([link_row(link) for link in links], refused.append)
     before = _routes_versions(core)
     core.pump()
-    rerouted = [node_id for node_id, version in _routes_versions(core).items() if before[node_id] != version]
     pending = list(links)
+
+    def unrouted() -> str:
+        # Routes change once more when links have come up.
+        now = _routes_versions(core).items()
+        return _unrouted(core, [node_id for node_id, version in now if before[node_id] != version])
 
     def in_force() -> bool:
         # What was once in force is not looked at again: there may be very many links.
         while pending and not _missing(core, pending[-1], state):
             pending.pop()
-        return not pending and not (state and _unrouted(core, rerouted))
+        return not pending and not (state and (core.lab.has_changes or unrouted()))
 
     what = _words(links)
     if not await core.wait_until(in_force, APPLY_LIMIT):
-        missing = _missing(core, pending[-1], state) if pending else _unrouted(core, rerouted)
+        missing = _missing(core, pending[-1], state) if pending else unrouted()
         raise LinkNotApplied(
             f"{what} changed, but {missing or 'not in time'}",
             hint="it will be applied when the node answers",
@@ -187,15 +193,20 @@ def _missing(core: Core, link: Link, state: bool) -> str:
         node = registry.node(here)
         sent = node.sent_state.links.get(there)
         unconfirmed = sent is not None and node.sent_state.links_confirmed.get(there) != sent[1]
-        if node.peer is not None and (unconfirmed or there in node.sent_state.removing):
+        if _answers(node) and (unconfirmed or there in node.sent_state.removing):
             late.append(str(here))
     if late:
         return f"node {' and '.join(late)} has not confirmed it"
     a, b = registry.node(link.a), registry.node(link.b)
-    if state and link.down != "both" and a.peer is not None and b.peer is not None:
+    if state and registry.exists(link) and _answers(a) and _answers(b):
         up = b.id in a.links_up and a.id in b.links_up
         return "" if up else f"the link {link.a}–{link.b} is not up yet"
     return ""
+
+
+def _answers(node: Node) -> bool:
+    """Tell whether a node can be waited for: it is there, and neither stopped nor paused by request."""
+    return node.peer is not None and node.wanted is Wanted.RUNNING
 
 
 def _routes_versions(core: Core) -> dict[int, int | None]:
@@ -210,7 +221,7 @@ def _unrouted(core: Core, node_ids: Collection[int]) -> str:
         confirmed = node.sent_state.routes_confirmed
         # None after a refusal: the node is then believed to have no routes.
         installed = confirmed is not None and confirmed == core.lab.wanted_routes_version(node_id)
-        if node.peer is not None and not installed:
+        if _answers(node) and not installed:
             problem = node.problems.get("InstallRoutes")
             return f"node {node_id} has not confirmed its routes" + (f": {problem}" if problem else "")
     return ""

@@ -9,9 +9,15 @@ from typing import Any
 
 from orchestrator.controller import shards
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import GroupNotStored, GroupUnknown, TreeForbidden, TreeInvalid
+from orchestrator.controller.errors import (
+    GroupNotStored,
+    GroupUnknown,
+    NodeStopped,
+    TreeForbidden,
+    TreeInvalid,
+)
 from orchestrator.controller.groups import Group, TreeSpec
-from orchestrator.controller.registry import Node, NodeStates
+from orchestrator.controller.registry import Node, NodeStates, Wanted
 from orchestrator.protocol import Frame, Message, ProtocolError, Refused
 from orchestrator.protocol import messages as m
 from orchestrator.store import GroupRow, NodeRow, TreeRow
@@ -103,6 +109,7 @@ class NodeHandler:
         nodes = self._core.lab.disconnect(session)
         if not nodes:
             return
+        self._gone([node for node in nodes if node.wanted is Wanted.STOPPED], NodeStates.STOPPED, "")
         self._later(RECONNECT_GRACE, lambda: self.mark_unreachable(nodes))
         for requests in self._deferred.values():
             requests[:] = [each for each in requests if each.session is not session]
@@ -121,6 +128,9 @@ class NodeHandler:
 
     def _start_up(self, session: Session, frame: Frame, hello: m.StartUp) -> None:
         core = self._core
+        if core.lab.registry.node(frame.node).wanted is Wanted.STOPPED:
+            text = f"node {frame.node} is stopped by request"
+            raise NodeStopped(text, hint=f"`nm node start {frame.node}`")
         old = core.lab.registry.node(frame.node).peer
         alive = isinstance(old, Session) and old.alive
         node = core.lab.register(frame.node, hello, session, peer_alive=alive)
@@ -136,6 +146,9 @@ class NodeHandler:
         directory = core.lab.full_directory()
         if hello.have.groups != directory.version:
             core.command(session, node, directory)
+        for group in core.lab.groups:
+            if node.id in group.members:  # a new process is told of its memberships, as of all else
+                session.connection.send_nowait(m.MemberChanged(group.id, node.id, True), node=node.id)
         core.store.lab.save_nodes([node_row(node)])
         core.node_registered(node)
         name = "node.returned" if core.lab.readiness.passed else "node.registered"
@@ -174,7 +187,8 @@ class NodeHandler:
         for node in nodes:
             core.lab.problems.pop(shards.about(node.id), None)
             if core.lab.mark_unreachable(node, state):
-                changed.setdefault(node.state, []).append(node.id)
+                if node.wanted is not Wanted.STOPPED:  # the request was the event
+                    changed.setdefault(node.state, []).append(node.id)
                 core.node_changed(node)
         for became, ids in changed.items():
             level = "warning" if became is NodeStates.UNREACHABLE else "info"
@@ -407,4 +421,5 @@ def node_row(node: Node) -> NodeRow:
         node.public_addr,
         node.process,
         node.mtu,
+        node.wanted.value,
     )

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from orchestrator.controller import link_states
 from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.effects import failures_of
@@ -15,6 +16,7 @@ from orchestrator.controller.errors import LabNotReady, RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import STORE_LIMIT
+from orchestrator.controller.node_faults import NodeFaults
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
@@ -42,6 +44,7 @@ class OperatorHandler:
             m.GetEvents: self._get_events,
             m.SaveResult: self._save_result,
             **Faults(core).handlers,
+            **NodeFaults(core).handlers,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -81,11 +84,11 @@ class OperatorHandler:
             m.LinkStatus(
                 link.a,
                 link.b,
-                lab.link_state_of(link),
+                link_states.state_of(lab.registry, link),
                 link.spec_from(link.a),
                 link.spec_from(link.b),
-                lab.link_kind_of(link),
-                lab.link_reason_of(link),
+                link_states.kind_of(lab.registry, link),
+                link_states.reason_of(lab.registry, link),
                 link.down,
             )
             for link in lab.registry.links.values()

@@ -10,7 +10,16 @@ from typing import Any
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.values import MAX_ERROR_BYTES, safe_text
 
-__all__ = ["Peer", "Role", "Run"]
+__all__ = ["MAX_VALUES", "MAX_VALUES_BYTES", "NODE_STOPPED", "Peer", "Role", "Run"]
+
+MAX_VALUES = 10_000
+"""Values that a run may publish."""
+
+MAX_VALUES_BYTES = 64 * 1024 * 1024
+"""Bytes of them; the controller keeps them all for those who ask."""
+
+NODE_STOPPED = "its node was stopped by request"
+"""Why a role is lost with its node."""
 
 ENDED = frozenset({"finished", "failed", "stopped", "lost"})
 """Role states after which nothing comes."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.controller.effects import Effects, failures_of
 from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
-from orchestrator.controller.run import Peer, Role, Run
+from orchestrator.controller.run import MAX_VALUES, MAX_VALUES_BYTES, NODE_STOPPED, Peer, Role, Run
 from orchestrator.protocol import ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
@@ -27,12 +27,6 @@ CONFIRM_MS = 2_000
 
 STOP_GRACE_MS = 10_000
 """How long roles may take to stop before they are given up."""
-
-MAX_VALUES = 10_000
-"""Values that a run may publish."""
-
-MAX_VALUES_BYTES = 64 * 1024 * 1024
-"""Bytes of them; the controller keeps them all."""
 
 
 class Runs:
@@ -52,8 +46,7 @@ class Runs:
         self._unconfirmed: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
         self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
         self.agents_silent: set[int] = set()  # nodes whose agent has not reported the end of a role
-        # nodes that registered again while their agent was away: they have no agent yet
-        self._reregistered: set[int] = set()
+        self._reregistered: set[int] = set()  # registered again while their agent was away: without one yet
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
@@ -144,6 +137,14 @@ class Runs:
             not run.over and node in run.roles and not run.roles[node].over for run in self
         ):
             self._effects.call([node])
+
+    def node_stopped(self, node: int, now_ms: int) -> None:
+        """A node is stopped by request: its roles are lost."""
+        for run in self:
+            role = run.roles.get(node)
+            if not run.over and role is not None and not role.over:
+                self._send([node], m.StopRole(run.id, node, NODE_STOPPED))
+                self._lost(run, role, NODE_STOPPED, now_ms)
 
     def attach(self, peer: Peer, hello: m.AgentHello, now_ms: int) -> None:
         """Register an agent, with the roles that it is still running."""

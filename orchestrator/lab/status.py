@@ -245,7 +245,7 @@ async def all_labs(home: Home) -> list[LabStatus]:
 
 
 def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone: Sequence[str]) -> LabStatus:
-    lost = {node: part for part in parts if not part.running for node in part.nodes}
+    lost = {node: part for part in parts if part.missing for node in part.nodes}
     by_id = {node.id: node for node in seen.nodes}
     nodes = []
     for note in state.nodes:
@@ -356,7 +356,7 @@ async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Seq
     report = supervision.report(directory, state)
     found, shown = [], 0
     for part in parts:
-        if part.running:
+        if not part.missing:
             continue
         sentence = f"{part.role} does not run ({part.detail})"
         if part.role in report.left_dead:

@@ -93,7 +93,7 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._role_over = asyncio.Event()
         self._tokens = dict(tokens)
-        first = nodes.ids()[0]
+        first = min(tokens)
         self._link = ControllerLink(
             url, tokens[first], first, self._hello, self._handle_commands, self._ask_again
         )
@@ -118,7 +118,7 @@ class Agent:
 
     def _hello(self) -> AgentHello:
         running = [RunningRole(run.id, node) for run in self._runs.values() for node in run.running]
-        return AgentHello(tuple(self._nodes.ids()), tuple(running), self._tokens)
+        return AgentHello(tuple(sorted(self._tokens)), tuple(running), self._tokens)
 
     def _ask_again(self) -> None:
         self._link.post(AgentTroubles(self._troubles), 0, False)

@@ -9,9 +9,8 @@ from typing import Any
 
 from orchestrator.errors import Place, quoted
 from orchestrator.impairment import LinkSpec
-from orchestrator.scenario.timeline_keys import LIVE_FIELDS
 from orchestrator.source import Problems, Value
-from orchestrator.topology.link_keys import layer, spec_of
+from orchestrator.topology.link_keys import LIVE_FIELDS, layer, spec_of
 from orchestrator.topology.links import Change, change_of
 from orchestrator.units import Duration
 

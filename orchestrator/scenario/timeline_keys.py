@@ -10,20 +10,15 @@ from orchestrator.errors import nearest_hint, quoted
 from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, Text, Unit
 from orchestrator.source import Problems, Value
 from orchestrator.topology.kinds import NodeRef, Placed
-from orchestrator.topology.link_keys import LINK_FIELDS
+from orchestrator.topology.link_keys import LIVE_FIELDS
 
-__all__ = ["ACTIONS", "LIVE_FIELDS", "MOST_STEPS", "NODE_FAULTS", "EntryKind"]
+__all__ = ["ACTIONS", "MOST_STEPS", "NODE_FAULTS", "EntryKind"]
 
 NODE_FAULTS = ("kill", "stop", "start", "pause", "unpause")
 """What can be done to a node."""
 
 MOST_STEPS = 1_000
 """Steps of one ramp."""
-
-LIVE_FIELDS: Mapping[str, Field] = {
-    key: field for key, field in LINK_FIELDS.items() if key not in ("down", "trace")
-}
-"""The keys of a link that a running link can change."""
 
 
 class Groups(Kind):

@@ -38,6 +38,7 @@ class NodeRow:
     public_network_addr: str = ""
     process: int = 0
     mtu: int = 1500
+    wanted: str = "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ class LabRow:
     name: str
     incarnation: int
     was_ready: bool
+    partition: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

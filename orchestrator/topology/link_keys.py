@@ -35,6 +35,7 @@ __all__ = [
     "LINK_HINTS",
     "LINK_KEYS",
     "LINK_LATER",
+    "LIVE_FIELDS",
     "PARTS",
     "SIZE_FORM",
     "Layer",
@@ -186,10 +187,18 @@ LINK_FIELDS: Mapping[str, Field] = {
         OrNone(Integer(576, 9_216, "a whole number of bytes")),
         "largest packet that the link carries, in bytes; that of its nodes without it",
     ),
+    "down": Field(
+        Boolean(),
+        "down from the start, until `nm link up`; `nm link reset` takes it down again",
+        default=False,
+    ),
 }
 
 LINK_KEYS = tuple(LINK_FIELDS)
 """What a link does to packets; each may also be stated for one direction alone."""
+
+LIVE_FIELDS = {key: field for key, field in LINK_FIELDS.items() if key != "down"}
+"""What can be set on a running link; it is taken down and up by commands of their own."""
 
 LINK_LATER: Mapping[str, str] = {
     "correlation": "impairments that remember the packet before",

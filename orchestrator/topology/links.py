@@ -13,7 +13,7 @@ from orchestrator.impairment import PLAIN, Impossible, LinkSpec
 from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
 from orchestrator.topology.jitter_table import TableFile, read_table
-from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, Layer, layer, spec_of
+from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, LIVE_FIELDS, Layer, layer, spec_of
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
 
@@ -57,7 +57,8 @@ def build_links(
     for a, b in shape.edges:
         base = _base(a, b, shared, shaping)
         forward, backward = (specs.spec(base, side, f"link {a}–{b}", place) for side in DIRECTIONS)
-        made[a, b] = Link(a=a, b=b, forward=forward, backward=backward)
+        down = _is_down(base)
+        made[a, b] = Link(a=a, b=b, forward=forward, backward=backward, forward_down=down, backward_down=down)
     for entry in root.get("links", []):
         ends = _ends(entry, nodes, by_name, problems)
         if ends is None or not _is_new(ends, entry, written, problems):
@@ -117,7 +118,7 @@ def read_values(values: Mapping[str, object], origin: str) -> Change:
         if value == NONE:
             message = f"{key} is `{NONE}`, but a running link keeps what a change does not state"
             problems.add(message, "impairment", place, found=NONE, hint="0 is a value")
-    table = Table("link", LINK_FIELDS)
+    table = Table("link", LIVE_FIELDS)
     stated = table.read(_placed(dict(values), place), "the link", problems)
     change = change_of(stated or {}, problems, place, Path())
     problems.raise_as(TopologyInvalid, origin)
@@ -201,13 +202,19 @@ def _base(a: int, b: int, shared: Read, groups: list[Group]) -> list[Read]:
 def _link(a: int, b: int, entry: Read, base: list[Read], specs: _Specs) -> Link:
     own = {key: entry[key] for key in LINK_KEYS if key in entry}
     title = f"link {a}–{b}"
+    layers = {side: [*base, own, entry.get(side, {})] for side in DIRECTIONS}
     forward, backward = (
-        specs.spec([*base, own, entry.get(side, {})], side, title, entry["@"].place_of(side))
-        for side in DIRECTIONS
+        specs.spec(layers[side], side, title, entry["@"].place_of(side)) for side in DIRECTIONS
     )
+    down, back_down = (_is_down(each) for each in layers.values())
     if a > b:
-        a, b, forward, backward = b, a, backward, forward
-    return Link(a=a, b=b, forward=forward, backward=backward)
+        a, b, forward, backward, down, back_down = b, a, backward, forward, back_down, down
+    return Link(a=a, b=b, forward=forward, backward=backward, forward_down=down, backward_down=back_down)
+
+
+def _is_down(layers: list[Read]) -> bool:
+    """Whether one direction is down from the start; later layers override earlier ones."""
+    return any([layer["down"] for layer in layers if "down" in layer][-1:])
 
 
 class _Specs:

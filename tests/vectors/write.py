@@ -129,6 +129,7 @@ TO_NODE: list[Message] = [
     m.SetLink(2, VARYING, 13),
     m.SetLink(2, FULL, 14),
     m.SetLink(2, CODEL, 15),
+    m.SetLink(2, SPEC, 16, True),
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
@@ -203,6 +204,8 @@ PYTHON: list[Message] = [
             m.TimelineChange(3_000_000, "node", node=3, fault="kill"),
         ),
     ),
+    m.NodeFault((2, 3), "kill", "a test"),
+    m.WaitNodes((2, 3), 30_000),
 ]
 
 

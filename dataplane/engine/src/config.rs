@@ -206,6 +206,9 @@ pub struct LinkSpec {
     pub scheduler: Scheduler,
     /// Largest IP packet of one segment that the link carries, in bytes. `None`: no limit of its own.
     pub mtu: Option<u16>,
+    /// Whether this direction was taken down: packets are dropped as by a link that is down, while those in the link's
+    /// queues arrive and the other direction stays.
+    pub down: bool,
 }
 
 /// When a queue drops or marks packets.

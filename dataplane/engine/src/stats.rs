@@ -35,11 +35,13 @@ pub enum DropCause {
     Unsupported,
     /// The UDP checksum of a datagram for this node is wrong.
     Checksum,
+    /// The node was paused.
+    Paused,
 }
 
 impl DropCause {
     /// All causes, in the order of reports.
-    pub const ALL: [DropCause; 13] = [
+    pub const ALL: [DropCause; 14] = [
         Self::Loss,
         Self::QueueFull,
         Self::QueueEarly,
@@ -53,6 +55,7 @@ impl DropCause {
         Self::ReceiverFull,
         Self::Unsupported,
         Self::Checksum,
+        Self::Paused,
     ];
 
     /// The stable name that reports use.
@@ -72,6 +75,7 @@ impl DropCause {
             Self::ReceiverFull => "receiver_full",
             Self::Unsupported => "unsupported",
             Self::Checksum => "checksum",
+            Self::Paused => "paused",
         }
     }
 }

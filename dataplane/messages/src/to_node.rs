@@ -94,6 +94,9 @@ pub struct AddNode {
     /// pair of nodes, so the version does not cover it.
     #[serde(default)]
     pub secret: Secret,
+    /// Whether this direction was taken down: all packets to the neighbour are dropped, while the link stays.
+    #[serde(default)]
+    pub down: bool,
 }
 
 /// Secret bytes; hidden in debug output.
@@ -175,6 +178,9 @@ pub struct SetLink {
     pub link: LinkSpec,
     /// Its version, reported in `Have::links`.
     pub version: u64,
+    /// As in [`AddNode`].
+    #[serde(default)]
+    pub down: bool,
 }
 
 /// A user-space flow to run; exactly one of `size_bytes` and `duration_ms` is given.

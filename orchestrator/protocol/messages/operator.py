@@ -16,6 +16,7 @@ __all__ = [
     "GroupStatus",
     "Heal",
     "LinkStatus",
+    "NodeFault",
     "NodeStatus",
     "Partition",
     "ResetLinks",
@@ -30,6 +31,7 @@ __all__ = [
     "StatusChanged",
     "StopRun",
     "TimelineChange",
+    "WaitNodes",
     "WaitReady",
     "WatchRun",
 ]
@@ -284,6 +286,9 @@ class RunFinished(Message):
 class SetLinkSpec(Message):
     """Change what a link does, from now on and after every restart; acknowledged when the nodes did it.
 
+    The value of the `Ack` is `{forward, backward}`, what the link does now from a to b and back. A `reason`
+    beside them says why it does not do that in one direction or both, such as that it is down.
+
     Attributes:
         a: One end.
         b: The other.
@@ -364,6 +369,40 @@ class Heal(Message):
     """End the partition; links that were taken down one by one stay down. The `Ack` is as for `Partition`."""
 
     cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class NodeFault(Message):
+    """Record what nodes shall be from now on: stopped, paused or running; nothing changes if one cannot.
+
+    The sender then does it to their processes. The links of a node that is to be stopped are removed at its
+    neighbours at once, and routes avoid it.
+
+    The value of the `Ack` is `{changed, already}`: the nodes for which this is a change, and the others.
+
+    Attributes:
+        nodes: Which ones; none is external.
+        do: `kill`, `stop`, `start`, `pause` or `unpause`.
+        cause: Who or what asked, for the history.
+    """
+
+    nodes: tuple[U32, ...]
+    do: str
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class WaitNodes(Message):
+    """Acknowledge once these nodes are what they shall be: ready, or gone.
+
+    After so long the answer is the error `node.not-ready`, which names the first that is not and what it
+    waits for. A node that shall be paused is not waited for.
+    """
+
+    nodes: tuple[U32, ...]
+    timeout_ms: U32
 
 
 @sent_by(Role.OPERATOR)

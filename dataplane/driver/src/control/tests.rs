@@ -392,6 +392,7 @@ fn link_to(remote: u32, addr: &str, version: u64) -> AddNode {
         link: LinkSpec::default(),
         version,
         secret: Default::default(),
+        down: false,
     }
 }
 

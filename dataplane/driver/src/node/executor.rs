@@ -147,7 +147,7 @@ impl NodeExecutor {
             kind,
             socket: (self.by_socket && !add.remote_socket.is_empty())
                 .then(|| PathBuf::from(&add.remote_socket)),
-            spec: link_spec(&add.link),
+            spec: link_spec(&add),
             secret: LinkSecret::from_bytes(&add.secret.0),
             remote_name: add.remote_name,
         };

@@ -25,6 +25,10 @@ impl Engine {
                 self.add_link(now, remote, &remote_name, spec, io)
             }
             Command::SetLink { remote, spec } => self.set_link(now, remote, spec, io),
+            Command::SetPaused { paused } => {
+                self.paused = paused;
+                Ok(CommandOutput::Done)
+            }
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
                 self.links.remove(link);

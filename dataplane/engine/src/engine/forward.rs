@@ -49,6 +49,10 @@ impl Engine {
     /// Forwards a parsed packet. Returns the number of copies that were sent to neighbours.
     #[inline]
     pub(super) fn dispatch(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        if self.paused {
+            self.drop_packet(packet, origin, DropCause::Paused, io);
+            return 0;
+        }
         match self.map.owner(packet.meta().dst) {
             Owner::Node(node) | Owner::User(node) if node == self.config.node_id => {
                 self.deliver(now, packet, None, origin, io);

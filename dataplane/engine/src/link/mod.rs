@@ -63,7 +63,7 @@ impl Link {
     }
 
     fn blocked(&self) -> Option<DropCause> {
-        if !self.known || !self.up {
+        if !self.known || !self.up || self.spec.down {
             Some(DropCause::LinkDown)
         } else if self.congested {
             Some(DropCause::Congested)
