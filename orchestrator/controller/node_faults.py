@@ -28,14 +28,6 @@ _ACTIONS = {
 }
 """What a node shall be after each action, and the event that records it."""
 
-_IMPOSSIBLE = {
-    ("start", Wanted.RUNNING): ("node.running", "node {} runs", "`nm node kill` or `stop` ends it"),
-    ("start", Wanted.PAUSED): ("node.paused", "node {} is paused, not stopped", "`nm node unpause {}`"),
-    ("pause", Wanted.STOPPED): ("node.stopped", "node {} is stopped", "`nm node start {}`"),
-    ("unpause", Wanted.STOPPED): ("node.stopped", "node {} is stopped, not paused", "`nm node start {}`"),
-}
-"""Actions that a node cannot have as it is: id, sentence and hint of the error."""
-
 
 class NodeFaults:
     """Handles requests about what nodes shall be."""
@@ -96,9 +88,7 @@ class NodeFaults:
             if node.external:
                 text = f"node {node.id} is external: its program is not run by nm"
                 raise NodeFaultInvalid(text, id="node.external", hint="end or start that program yourself")
-            if (message.do, node.wanted) in _IMPOSSIBLE:
-                id, text, hint = _IMPOSSIBLE[message.do, node.wanted]
-                raise NodeFaultInvalid(text.format(node.id), id=id, hint=hint.format(node.id))
+            _require_possible(message.do, node)
         return nodes
 
     def _why(self, late: Sequence[Node], limit_s: float) -> str:
@@ -119,3 +109,22 @@ def _is_as_wanted(node: Node) -> bool:
         return node.peer is None
     ready = node.peer is not None and node.state is NodeStates.READY
     return node.wanted is Wanted.PAUSED or ready
+
+
+def _require_possible(do: str, node: Node) -> None:
+    """Check that an action goes with what a node is by request.
+
+    Raises:
+        NodeFaultInvalid: It does not.
+    """
+    number = node.id
+    match do, node.wanted:
+        case "start", Wanted.RUNNING:
+            hint = "`nm node kill` or `stop` ends it"
+            raise NodeFaultInvalid(f"node {number} runs", id="node.running", hint=hint)
+        case "start", Wanted.PAUSED:
+            hint = f"`nm node unpause {number}`"
+            raise NodeFaultInvalid(f"node {number} is paused, not stopped", id="node.paused", hint=hint)
+        case "pause" | "unpause", Wanted.STOPPED:
+            hint = f"`nm node start {number}`"
+            raise NodeFaultInvalid(f"node {number} is stopped, not paused", id="node.stopped", hint=hint)

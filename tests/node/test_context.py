@@ -132,7 +132,7 @@ def test_a_role_changes_links_in_the_words_of_the_file() -> None:
     ctx.heal()
     spec = LinkSpec(delay_us=20_000, loss=0.01, loss_burst=5.0)
     assert [change for change, _ in wire.changes] == [
-        TimelineChange(0, "set", 1, 2, "forward", spec),
+        TimelineChange(0, "set", 1, 2, "forward", spec, spec),
         TimelineChange(0, "down", 1, 2, "backward"),
         TimelineChange(0, "reset", 1, 2),
         TimelineChange(0, "partition", groups=((1, 2), (3,))),

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use crate::buffer::{self, Buffer, HEADROOM};
-use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
 use crate::wire::{ip, PacketError};
 
@@ -238,12 +237,8 @@ impl Packet {
         self.bytes()[ip::TOS] & ip::CONGESTION_EXPERIENCED != 0
     }
 
-    /// Marks the packet: congestion experienced. A shared buffer is copied first.
-    pub(crate) fn mark_congestion(&mut self, pool: &mut Pool) {
-        if self.storage_mut().is_none() {
-            let copy = pool.copy(self);
-            pool.put(std::mem::replace(self, copy));
-        }
+    /// Marks the packet: congestion experienced. Its buffer must not be shared.
+    pub(crate) fn mark_congestion(&mut self) {
         let ihl = usize::from(self.meta.ihl);
         if let Some(bytes) = self.bytes_mut() {
             ip::mark_congestion(&mut bytes[..ihl]);

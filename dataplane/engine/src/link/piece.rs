@@ -104,7 +104,8 @@ impl Piece {
         let (flip, marked) = (self.flip, self.marked);
         let mut packet = self.into_run(pool);
         if marked {
-            packet.mark_congestion(pool);
+            packet = crate::segment::own(packet, pool);
+            packet.mark_congestion();
         }
         match flip {
             None => packet,
