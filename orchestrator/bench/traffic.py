@@ -1,8 +1,8 @@
 """Send and receive the traffic of the fidelity benchmark; prints what it saw as JSON.
 
-The program runs on its own (`python3 -I - ROLE KIND JSON`, its text on standard input), in the network of a node
-or of a reference, so it needs Python's standard library alone. Times are those of the kernel: a packet's delay
-is from just before the system call that sends it to its arrival at the receiver's network stack
+The program runs on its own (`python3 -I - ROLE KIND JSON`, its text on standard input), in the network of a
+node or of a reference, so it needs Python's standard library alone. Times are those of the kernel: a packet's
+delay is from just before the system call that sends it to its arrival at the receiver's network stack
 (SO_TIMESTAMPNS), so that a receiver that is waked late does not count.
 
 tcp       one stream; received bytes per second after a warm-up
@@ -13,7 +13,10 @@ shares    datagrams of several sizes to several ports, faster than the link: byt
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import socket
 import struct
 import sys
@@ -41,7 +44,7 @@ def main(role: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
 # One TCP stream.
 
 
-def receive_tcp(warm_up: float, seconds: float, **_: Any) -> dict[str, Any]:
+def receive_tcp(warm_up: float, seconds: float, **others: Any) -> dict[str, Any]:
     """Count the bytes that arrive from `warm_up` seconds after the first one on, for `seconds`."""
     with socket.create_server(("", PORT)) as server:
         server.settimeout(2 * LIMIT_S)
@@ -64,7 +67,7 @@ def receive_tcp(warm_up: float, seconds: float, **_: Any) -> dict[str, Any]:
     return {"bps": counted * 8 / (last - first) if last > first else 0.0}
 
 
-def send_tcp(address: str, warm_up: float, seconds: float, **_: Any) -> dict[str, Any]:
+def send_tcp(address: str, warm_up: float, seconds: float, **others: Any) -> dict[str, Any]:
     """Send until the receiver has enough."""
     end = time.monotonic() + LIMIT_S
     while True:
@@ -144,15 +147,11 @@ def send_delays(
     batch: int = 1,
     offload: bool = False,
     load_bps: float = 0.0,
-    **_: Any,
+    **others: Any,
 ) -> dict[str, Any]:
     """Send `batch` datagrams at once, `count` in all; with `load_bps` amid datagrams of another socket."""
     connected = _sender(address)
-    stop = threading.Event()
-    load = threading.Thread(target=_load, args=(address, load_bps, stop))
-    if load_bps:
-        load.start()
-        time.sleep(0.2)
+    load = _start_load(address, load_bps) if load_bps else None
     if offload:
         connected.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
     due = time.monotonic()
@@ -164,28 +163,37 @@ def send_delays(
             connected.send(data)
         due += interval
         time.sleep(max(0.0, due - time.monotonic()))
-    stop.set()
-    if load_bps:
-        load.join()
+    if load is not None:
+        os.kill(load, signal.SIGKILL)
+        os.waitpid(load, 0)
     if offload:
         connected.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
     _finish(connected)
     return {"sent": count}
 
 
-def _load(address: str, bps: float, stop: threading.Event) -> None:
-    """Send datagrams of 1,000 bytes with headers to a port that nobody reads."""
+def _start_load(address: str, bps: float) -> int:
+    """Start a process that sends datagrams of 1,000 bytes with headers to a port that nobody reads.
+
+    It is a process of its own, and after a late wake-up it does not catch up: a burst of the sender would
+    wait in the queue of the link, which is not the delay that is measured.
+    """
+    child = os.fork()
+    if child:
+        time.sleep(0.2)
+        return child
+    data, end = bytes(972), time.monotonic() + 60.0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as away:
-        due, data = time.monotonic(), bytes(972)
-        while not stop.is_set():
-            away.sendto(data, (address, 9))
-            due += 8_000 / bps
-            left = due - time.monotonic()
-            if left > 0:
-                time.sleep(left)
+        due = time.monotonic()
+        while due < end:
+            with contextlib.suppress(OSError):
+                away.sendto(data, (address, 9))
+            due = max(due + 8_000 / bps, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+    os._exit(0)
 
 
-def receive_delays(count: int, **_: Any) -> dict[str, Any]:
+def receive_delays(count: int, **others: Any) -> dict[str, Any]:
     """The delay of each datagram and when it arrived, in nanoseconds."""
     bound = _receiver()
     delays: list[int] = []
@@ -207,7 +215,7 @@ def receive_delays(count: int, **_: Any) -> dict[str, Any]:
     return {"delays": delays, "arrivals": [each - first for each in arrivals]}
 
 
-def send_numbers(address: str, count: int, rate: float, size: int = 64, **_: Any) -> dict[str, Any]:
+def send_numbers(address: str, count: int, rate: float, size: int = 64, **others: Any) -> dict[str, Any]:
     """Send `count` numbered datagrams, `rate` a second, in super-packets."""
     connected = _sender(address)
     connected.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
@@ -224,7 +232,7 @@ def send_numbers(address: str, count: int, rate: float, size: int = 64, **_: Any
     return {"sent": count}
 
 
-def receive_numbers(count: int, size: int = 64, **_: Any) -> dict[str, Any]:
+def receive_numbers(count: int, size: int = 64, **others: Any) -> dict[str, Any]:
     """How many of the numbers did not arrive, in how many runs, and what the socket had no room for."""
     bound = _receiver()
     bound.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
@@ -243,32 +251,33 @@ def receive_numbers(count: int, size: int = 64, **_: Any) -> dict[str, Any]:
             seen[index] = 1
         for _, kind, value in extra:
             if kind == SO_RXQ_OVFL:
-                overflow = struct.unpack("@I", value)[0]
+                overflow = int(struct.unpack("@I", value)[0])
     lost = seen.count(0)
     bursts = seen.count(b"\x01\x00") + (seen[:1] == b"\x00")
     return {"lost": lost, "bursts": bursts, "overflow": overflow}
 
 
 def send_shares(
-    address: str, ports: list[int], sizes: list[int], seconds: float, bps: float, **_: Any
+    address: str, ports: list[int], sizes: list[int], seconds: float, bps: float, **others: Any
 ) -> dict[str, Any]:
     """Send `bps` to each port, in datagrams of the stated sizes with headers."""
     sockets = [_sender(address, port) for port in ports]
-    flows = [[0.0, bytes(size - 28), size * 8 / bps] for size in sizes]
+    next_at = [0.0 for _ in sizes]
+    data = bytes(max(sizes) - 28)
     begin = time.monotonic()
     end = begin + seconds
     while (now := time.monotonic()) < end:
-        for connected, flow in zip(sockets, flows):  # noqa: B905  # also for Python 3.9
-            while flow[0] < now - begin:
-                connected.send(flow[1])
-                flow[0] += flow[2]
+        for index, size in enumerate(sizes):
+            while next_at[index] < now - begin:
+                sockets[index].send(data[: size - 28])
+                next_at[index] += size * 8 / bps
         time.sleep(0.001)
     for connected in sockets:
         _finish(connected)
     return {}
 
 
-def receive_shares(ports: list[int], seconds: float, warm_up: float, **_: Any) -> dict[str, Any]:
+def receive_shares(ports: list[int], seconds: float, warm_up: float, **others: Any) -> dict[str, Any]:
     """Bytes with headers that arrive at each port from `warm_up` seconds after the first datagram on."""
     counts = [0] * len(ports)
 

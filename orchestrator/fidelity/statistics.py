@@ -25,8 +25,8 @@ def wilson(lost: float, packets: float, z: float = Z_95) -> tuple[float, float]:
         Its ends, between 0 and 1.
 
     Source:
-        E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927; recommended
-        by Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", 2001.
+        E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927;
+        recommended by Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", 2001.
     """
     share, square = lost / packets, z * z
     centre = (share + square / (2 * packets)) / (1 + square / packets)

@@ -128,6 +128,10 @@ impl Period {
 }
 
 impl Meter {
+    pub(crate) fn is_unused(&self) -> bool {
+        self.measured.offered == 0
+    }
+
     pub(crate) fn offered(&mut self, segments: u32) {
         self.measured.offered += u64::from(segments);
     }

@@ -142,6 +142,9 @@ impl Links {
         if !link.known {
             link.known = true;
             link.rng = rng;
+            if link.meter.is_unused() {
+                link.spec = spec.clone(); // its first specification is not a change
+            }
         }
         self.set(now, id, spec, io);
         id
