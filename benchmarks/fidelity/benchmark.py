@@ -94,7 +94,8 @@ def _rounds(rounds: int, rows: list[Row], name: str, ends: Ends, notify: Notify)
     found: dict[str, list[Result]] = {row.name: [] for row in rows}
     for number in range(rounds):
         wanted = [row for row in rows if (number == 0 or not row.once) and (name in JUDGED or _applies(row))]
-        results = measure(wanted, ends, lambda text, n=number: notify(f"{name}, round {n + 1}: {text}"))
+        notify(f"{name}, round {number + 1}")
+        results = measure(wanted, ends, notify)
         for key, result in results.items():
             found[key].append(result)
     missing = Result(reason="not applied: this kernel has no netem, which delay and loss need")

@@ -1,4 +1,4 @@
-"""Links of the kernel and of Mininet, to compare with: they shape the rate, and nothing else without netem."""
+"""Links of the kernel and of Mininet as references: without netem they shape the rate and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["PathEnds", "kernel", "mininet_link"]
 
 _TC_SECONDS = 10.0
 _HZ = 250
-"""Timer interrupts per second that the burst of a token bucket is sized for (tc-tbf(8): at least rate / HZ)."""
+"""Timer interrupts per second for which a token bucket's burst is sized (tc-tbf(8): at least rate / HZ)."""
 
 
 class PathEnds:

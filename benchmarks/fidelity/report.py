@@ -13,7 +13,7 @@ _VERDICTS = {True: "kept", False: "MISSED", None: "not measured"}
 
 
 def sections(record: Mapping[str, Any]) -> list[str]:
-    """Return the sections of a record: a table with a column for each kind of link, and what was not measured."""
+    """Return the sections of a record: a table with a column for each kind of link, and what is missing."""
     rows = record["fidelity"]
     links = list(dict.fromkeys(link for row in rows for link in row["links"]))
     lines = [[row["title"], row["bar"], *(_cell(row["links"].get(link)) for link in links)] for row in rows]
@@ -28,9 +28,9 @@ def sections(record: Mapping[str, Any]) -> list[str]:
     rounds = record["settings"]["rounds"]
     parts = [
         "### Requested and measured\n",
-        f"Medians of {rounds} round{'s' if rounds != 1 else ''}; rows of loss are measured once, because they "
-        "depend on the seed. References shape the rate alone and are not judged: their token buckets count 14 "
-        "bytes of Ethernet per packet, and have a burst of 4 ms of the rate.\n",
+        f"Medians of {rounds} round{'s' if rounds != 1 else ''}; rows of loss are measured once, because "
+        "they depend on the seed. References shape the rate alone and are no part of the verdict: their "
+        "token buckets count 14 bytes of Ethernet per packet, and have a burst of 4 ms of the rate.\n",
         table(("Requested", "Bar", *links), lines),
     ]
     if notes:

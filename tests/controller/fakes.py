@@ -112,6 +112,7 @@ class FakeProcess:
         assert self.connection is not None
         self.nodes[node].up.add(remote)
         self.connection.send_nowait(m.LinkState(remote, True), node=node)
+        self.measured: m.LinkMeasurements | None = None
 
     async def join(self, address: str) -> None:
         """Connect, register all nodes, and go on in the background."""
@@ -220,6 +221,8 @@ class FakeProcess:
                 node.trees[message.group_id] = message
             else:
                 node.trees.pop(message.group_id, None)
+        elif isinstance(message, m.MeasureLinks) and self.measured is not None:
+            connection.send_nowait(self.measured, node=node.id)
         elif isinstance(message, m.TopologyReady):
             node.ready = True
         elif isinstance(message, m.MemberChanged):
