@@ -1,4 +1,4 @@
-"""Commands that measure this machine: `bench fidelity`."""
+"""Commands that measure: `bench fidelity`, and the benchmarks of a checkout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     bench = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)
-    bench.command("fidelity")(fidelity)
+    bench.command()(fidelity)
+    for each in (dataplane, scale, daily):
+        bench.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(each)
     app.add_typer(bench, name="bench")
 
 
@@ -60,6 +62,42 @@ def fidelity(
             f"this machine did not keep what was requested: {broken}",
             hint="it may be busy: measure again on an idle machine",
         )
+
+
+def dataplane(context: typer.Context) -> None:
+    """Measure the packet path beside the kernel's (needs a checkout and root).
+
+    Further options go to the benchmark; `nm bench dataplane -- --help` lists them.
+    """
+    _of_checkout("dataplane", context)
+
+
+def scale(context: typer.Context) -> None:
+    """Measure labs of hundreds and thousands of nodes (needs a checkout and root)."""
+    _of_checkout("scale", context)
+
+
+def daily(context: typer.Context) -> None:
+    """Measure everyday use: small labs, transfers, links (needs a checkout and root)."""
+    _of_checkout("daily", context)
+
+
+def _of_checkout(which: str, context: typer.Context) -> None:
+    """Run a benchmark of the repository with the options that are left."""
+    import importlib.util
+    import subprocess
+    import sys
+
+    from orchestrator.errors import HostNotFit
+
+    if importlib.util.find_spec("benchmarks") is None:
+        raise HostNotFit(
+            "the benchmarks are not installed with the program",
+            id="bench.missing",
+            hint="run it in a checkout of the repository, or `make bench` there",
+        )
+    command = [sys.executable, "-m", f"benchmarks.{which}", *context.args]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 def _chosen(only: str) -> list[Row]:
