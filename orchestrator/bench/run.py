@@ -46,7 +46,7 @@ def measure_row(row: Row, ends: Ends) -> Result:
 
 
 def _traffic(row: Row, ends: Ends) -> dict[str, Any]:
-    """Run the programs of both ends at once; return what the receiver saw."""
+    """Run the programs of both ends at once; return what they saw."""
     options = dict(row.options)
     if row.kind == "numbers":
         options["count"] = -(-options["count"] // 40) * 40
@@ -57,8 +57,8 @@ def _traffic(row: Row, ends: Ends) -> dict[str, Any]:
     with ThreadPoolExecutor(2) as pool:
         receiver = pool.submit(ends.python, "receiver", source, ["receive", row.kind, text], limit)
         sender = pool.submit(ends.python, "sender", source, ["send", row.kind, text], limit)
-        sender.result()
-        seen: dict[str, Any] = json.loads(receiver.result())
+        sent = sender.result()
+        seen: dict[str, Any] = {**json.loads(sent), **json.loads(receiver.result())}
     return seen
 
 

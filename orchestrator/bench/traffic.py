@@ -78,6 +78,8 @@ def send_tcp(address: str, warm_up: float, seconds: float, **others: Any) -> dic
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
+    with contextlib.suppress(OSError):  # the default of the machine, then
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
     chunk, end = bytes(1 << 18), time.monotonic() + warm_up + seconds + LIMIT_S
     with stream:
         try:
@@ -147,9 +149,14 @@ def send_delays(
     batch: int = 1,
     offload: bool = False,
     load_bps: float = 0.0,
+    baseline: bool = False,
     **others: Any,
 ) -> dict[str, Any]:
-    """Send `batch` datagrams at once, `count` in all; with `load_bps` amid datagrams of another socket."""
+    """Send `batch` datagrams at once, `count` in all; with `load_bps` amid datagrams of another socket.
+
+    With `baseline`, it first measures the delay between two sockets of this node, without a link.
+    """
+    found = {"baseline": _own_delays(count, interval, size)} if baseline else {}
     connected = _sender(address)
     load = _start_load(address, load_bps) if load_bps else None
     if offload:
@@ -169,7 +176,31 @@ def send_delays(
     if offload:
         connected.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
     _finish(connected)
-    return {"sent": count}
+    return {"sent": count, **found}
+
+
+def _own_delays(count: int, interval: float, size: int) -> list[int]:
+    """Delays in nanoseconds over the loopback device."""
+    delays = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        bound.settimeout(LIMIT_S)
+        bound.bind(("127.0.0.1", 0))
+        bound.connect(bound.getsockname())
+        for _ in range(count):
+            time.sleep(interval)
+            begin = time.time_ns()
+            bound.send(bytes(size))
+            _, extra, _, _ = bound.recvmsg(2048, 256)
+            delays.append(_stamp(extra) - begin)
+    return delays
+
+
+def _stamp(extra: Any) -> int:
+    """When a datagram arrived, in nanoseconds."""
+    stamp = next(value for _, kind, value in extra if kind == SO_TIMESTAMPNS)
+    seconds, nanos = struct.unpack("@ll", stamp[:16])
+    return int(seconds * 10**9 + nanos)
 
 
 def _start_load(address: str, bps: float) -> int:
@@ -207,9 +238,7 @@ def receive_delays(count: int, **others: Any) -> dict[str, Any]:
             break
         if data == HELLO:
             continue
-        stamp = next(value for level, kind, value in extra if kind == SO_TIMESTAMPNS)
-        seconds, nanos = struct.unpack("@ll", stamp[:16])
-        arrivals.append(seconds * 10**9 + nanos)
+        arrivals.append(_stamp(extra))
         delays.append(arrivals[-1] - struct.unpack_from("!Q", data, 4)[0])
     first = arrivals[0] if arrivals else 0
     return {"delays": delays, "arrivals": [each - first for each in arrivals]}

@@ -64,6 +64,12 @@ def test_delays() -> None:
         assert judged("jitter", delays=delays).ok is ok
 
 
+def test_the_delay_of_the_sockets_alone_is_not_that_of_the_link() -> None:
+    seen = {"delays": [75_000] * 100, "baseline": [20_000] * 100}
+    assert judged("added", **seen) == Result({"added µs": 55.0, "in all µs": 75.0}, True)
+    assert judged("added", delays=[90_000] * 100, baseline=[20_000] * 100).ok is False
+
+
 def test_packets_that_leave_faster_than_the_rate_are_counted_over_any_interval() -> None:
     slot = 1_200_000  # 1500 bytes at 10 Mbit/s
     even = [index * slot for index in range(600)]
