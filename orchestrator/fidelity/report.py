@@ -266,7 +266,7 @@ class _Measured:
 
 def _is_reordered(spec: LinkSpec) -> bool:
     """Whether packets are held back so that others overtake them, which their delays then include."""
-    return bool(getattr(spec, "reorder", None))
+    return bool(spec.reorder)
 
 
 def _delay_at(link: LinkMeasurement, spec: LinkSpec, share: float) -> float | None:
