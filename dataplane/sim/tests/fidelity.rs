@@ -96,10 +96,10 @@ fn links_do_what_is_requested() {
     }
     for loss in [0.0001, 0.001, 0.01, 0.1] {
         let spec = LinkSpec { loss, ..LinkSpec::default() };
-        table += &row(&format!("loss {} %", loss * 100.0), &spec, 200_000, 100_000);
+        table += &row(&format!("loss {} %", loss * 100.0), &spec, 100_000, 100_000);
     }
     let spec = LinkSpec { loss: 0.05, loss_burst: Some(5.0), ..LinkSpec::default() };
-    table += &row("loss 5 % in bursts of 5", &spec, 200_000, 100_000);
+    table += &row("loss 5 % in bursts of 5", &spec, 100_000, 100_000);
     compare("fidelity.txt", &table);
 }
 
