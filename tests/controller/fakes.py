@@ -104,6 +104,7 @@ class FakeProcess:
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self.refuse: Callable[[Message], bool] = lambda message: False
+        self.measured: m.LinkMeasurements | None = None
         self.slow: set[int] = set()
         """Neighbours to which links do not come up by themselves, but by `comes_up`."""
 
@@ -112,7 +113,6 @@ class FakeProcess:
         assert self.connection is not None
         self.nodes[node].up.add(remote)
         self.connection.send_nowait(m.LinkState(remote, True), node=node)
-        self.measured: m.LinkMeasurements | None = None
 
     async def join(self, address: str) -> None:
         """Connect, register all nodes, and go on in the background."""
