@@ -76,10 +76,13 @@ def run_scenario(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the timeline and start nothing.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 6 when links did not do what was requested.")
+    ] = False,
     output: OutputOption = Output.table,
 ) -> None:
     """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
-    from orchestrator.errors import HostNotFit
+    from orchestrator.errors import FidelityBroken, HostNotFit
 
     params = parse_pairs(param or [], "--param")
     if dry_run:
@@ -106,6 +109,12 @@ def run_scenario(
     if outcome.ok and outcome.unwritten:
         raise HostNotFit(
             outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
+        )
+    if strict and outcome.ok and outcome.fidelity.get("verdict") == "broken":
+        raise FidelityBroken(
+            "the links did not do what was requested: " + "; ".join(_broken(outcome)),
+            found="fidelity: broken",
+            hint=f"{outcome.results}/run.json has what was measured; fewer nodes or lower rates need less",
         )
     raise typer.Exit(0 if outcome.ok else 1)
 
@@ -166,6 +175,8 @@ def show(outcome: RunOutcome, output: Output) -> None:
     if outcome.verdict != "error":
         for check in outcome.checks:
             print(f"{'✓' if check.ok else '✗'} {check.name}: {check.detail}")
+    if outcome.fidelity.get("verdict") == "broken":
+        notify("fidelity: broken: " + "; ".join(_broken(outcome)))
     if outcome.unwritten:
         notify(outcome.unwritten)
     if outcome.reason:
@@ -274,6 +285,20 @@ def _topology_of(wanted: Scenario, file: Path | None) -> Path:
             hint="`--topology FILE` brings one up for the run; `nm up FILE` one that stays",
         )
     return found
+
+
+def _broken(outcome: RunOutcome) -> list[str]:
+    """What links did not do, as sentences, of the first few."""
+    broken = [each for each in outcome.fidelity["links"] if each["ok"] is False]
+    said = []
+    for each in broken[:3]:
+        a, b = (each["a"], each["b"]) if each["direction"] == "forward" else (each["b"], each["a"])
+        said.append(f"{', '.join(each['broken'])} of the link {a} → {b}")
+    if len(broken) > 3:
+        said.append(f"and {len(broken) - 3} more")
+    if drops := outcome.fidelity["host"]["overload_drops"]:
+        said.append(f"{drops} packets were dropped because this machine was overloaded")
+    return said
 
 
 def _lab_for(

@@ -24,6 +24,7 @@ from orchestrator.protocol.messages import (
     Error,
     Group,
     InstallGroupDirectory,
+    LinkMeasurements,
     NodeState,
     TopologyReady,
 )
@@ -178,6 +179,7 @@ class Core:
         self.sessions: set[Session] = set()
         self.on_registered: list[Callable[[Node], None]] = []
         self.on_stopped: list[Callable[[Node], None]] = []
+        self.on_measured: list[Callable[[int, LinkMeasurements], None]] = []
         self._pending: asyncio.TimerHandle | None = None
         self._settle_pending: asyncio.Handle | None = None
         self._states: dict[int, str] = {}

@@ -80,6 +80,7 @@ class NodeHandler:
             m.RouteAssigned: self._routes_assigned,
             m.FlowFinished: self._flows_finished,
             m.ProbeResult: self._probe_result,
+            m.LinkMeasurements: self._links_measured,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -406,6 +407,12 @@ class NodeHandler:
         facts = {"remote": message.remote_node_id, "probe": message.probe_id, "mbps": message.mbps}
         self._core.events.add("link.probed", node.id, facts)
         session.connection.ack(frame)
+
+    def _links_measured(
+        self, session: Session, node: Node, frame: Frame, message: m.LinkMeasurements
+    ) -> None:
+        for call in self._core.on_measured:
+            call(node.id, message)
 
 
 def node_row(node: Node) -> NodeRow:

@@ -16,6 +16,7 @@ from orchestrator.controller.errors import LabNotReady, RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import STORE_LIMIT
+from orchestrator.controller.measurements import Measurements
 from orchestrator.controller.node_faults import NodeFaults
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
@@ -45,6 +46,7 @@ class OperatorHandler:
             m.SaveResult: self._save_result,
             **Faults(core).handlers,
             **NodeFaults(core).handlers,
+            **Measurements(core).handlers,
         }
 
     def take(self, session: Session, frame: Frame) -> None:

@@ -30,6 +30,7 @@ from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
+from orchestrator.lab.fidelity import RunFidelity
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
 from orchestrator.lab.requirements import require_fit
@@ -167,6 +168,7 @@ class _RunMonitor:
         self._started = False
         self._given_up = threading.Event()
         self._tables: asyncio.Future[None] | None = None
+        self._fidelity = RunFidelity(directory, state)
 
     async def run(self, base: RunOutcome, plan: RunPlan) -> RunOutcome:
         time = clock.SystemClock()
@@ -251,6 +253,7 @@ class _RunMonitor:
         if self._started:
             await connection.request(WatchRun(self._request.run, self._seen))
             return
+        await self._fidelity.begin(connection)
         deadline = asyncio.get_running_loop().time() + AGENTS_S
         backoff = Backoff()
         while not self._started:
@@ -303,6 +306,7 @@ class _RunMonitor:
         self, base: RunOutcome, plan: RunPlan, end: RunFinished, time: clock.Clock, started: float
     ) -> RunOutcome:
         seconds = round(time.monotonic() - started, 3)
+        fidelity = await self._fidelity.end()
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
@@ -314,8 +318,9 @@ class _RunMonitor:
             checks=checks,
             rows=rows,
             reason=end.reason,
-            failures=tuple(_failure(each) for each in end.failures),
+            failures=tuple(RoleFailure.of(each) for each in end.failures),
             seconds=seconds,
+            fidelity=fidelity,
         )
         await in_daemon_thread(lambda: self._folder.write_tables(self._given_up.is_set))
         self._folder.finish(outcome)
@@ -438,12 +443,3 @@ def _runs_still(failure: Mapping[str, Any]) -> bool:
 
 def _not_ended(failure: Mapping[str, Any]) -> str:
     return f"role {failure.get('role')} in node {failure.get('node')} has not ended; `nm up` ends it"
-
-
-def _failure(raw: Mapping[str, Any]) -> RoleFailure:
-    return RoleFailure(
-        node=int(raw.get("node", 0)),
-        role=str(raw.get("role", "")),
-        error=str(raw.get("error") or ""),
-        traceback=str(raw.get("traceback") or ""),
-    )

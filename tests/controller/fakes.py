@@ -104,6 +104,7 @@ class FakeProcess:
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self.refuse: Callable[[Message], bool] = lambda message: False
+        self.measured: m.LinkMeasurements | None = None
         self.slow: set[int] = set()
         """Neighbours to which links do not come up by themselves, but by `comes_up`."""
 
@@ -220,6 +221,8 @@ class FakeProcess:
                 node.trees[message.group_id] = message
             else:
                 node.trees.pop(message.group_id, None)
+        elif isinstance(message, m.MeasureLinks) and self.measured is not None:
+            connection.send_nowait(self.measured, node=node.id)
         elif isinstance(message, m.TopologyReady):
             node.ready = True
         elif isinstance(message, m.MemberChanged):

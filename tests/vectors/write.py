@@ -88,6 +88,30 @@ TO_CONTROLLER: list[Message] = [
     m.ComputeGroupRoutes(1, (2, 3, 4)),
     m.NodeEvent("offload.fallback", {"node": 3, "why": "no TUNSETOFFLOAD"}),
     m.ProbeResult(2, 8, 941.5),
+    m.LinkMeasurements(
+        1_700_000_000_000,
+        7,
+        1_500,
+        1,
+        3,
+        (
+            m.LinkMeasurement(
+                2,
+                99,
+                {"loss": 1},
+                offered=100,
+                changes=1,
+                draws=9,
+                busy_ns=2**33,
+                busy_bytes=2**40,
+                delay=((19_922_944, 98), (20_054_016, 1)),
+                delay_sum_us=1_980_000.5,
+                delay_squares_us=3.96e10,
+                late=((0, 90), (61_440, 9)),
+                late_sum_us=549.0,
+            ),
+        ),
+    ),
 ]
 TO_NODE: list[Message] = [
     m.Welcome(VERSION, "ring", 3),
@@ -130,6 +154,7 @@ TO_NODE: list[Message] = [
     m.SetLink(2, FULL, 14),
     m.SetLink(2, CODEL, 15),
     m.SetLink(2, SPEC, 16, True),
+    m.MeasureLinks(),
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
@@ -184,6 +209,7 @@ PYTHON: list[Message] = [
     m.Partition(((1, 2), (3,))),
     m.Heal(),
     m.GetEvents(5),
+    m.GetMeasurements(2_000),
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),

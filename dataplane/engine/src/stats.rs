@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{LinkId, LinkSpec, NodeId, SessionReport};
+use crate::{LinkId, LinkMeasurement, LinkSpec, NodeId, SessionReport};
 
 /// Why a packet was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,6 +190,8 @@ pub struct LinkStats {
     pub impaired: ImpairedCounters,
     /// Packets received.
     pub rx: Traffic,
+    /// What the impairments did to packets that this node sends.
+    pub measured: LinkMeasurement,
     /// MTU segments waiting for the serializer or for their delay.
     pub queued_packets: u64,
     /// Their bytes.

@@ -21,6 +21,7 @@ messages! {
         NodeSettings, AddNode, RemoveNode, AddNodeAddress, InstallRoutes, SetLink, AddFlows, TopologyReady,
         AgentWanted,
         GroupCreated, InstallGroupDirectory, InstallGroupRoutes, MemberChanged, NodeState, ProbeLink,
+        MeasureLinks,
     }
 }
 
@@ -333,3 +334,7 @@ pub struct ProbeLink {
     /// Bytes to send.
     pub probe_bytes: u64,
 }
+
+/// Send a `LinkMeasurements` for each node concerned; acknowledged behind the last one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeasureLinks {}

@@ -27,6 +27,7 @@ __all__ = [
     "InstallGroupDirectory",
     "InstallGroupRoutes",
     "InstallRoutes",
+    "MeasureLinks",
     "MemberChanged",
     "NodeSettings",
     "NodeSpec",
@@ -283,3 +284,9 @@ class ProbeLink(Message):
     remote_node_id: U32
     probe_id: U64
     probe_bytes: U64
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class MeasureLinks(Message):
+    """Send a `LinkMeasurements` for each node concerned; acknowledged behind the last one."""

@@ -12,6 +12,7 @@ __all__ = [
     "Event",
     "Events",
     "GetEvents",
+    "GetMeasurements",
     "GetStatus",
     "GroupStatus",
     "Heal",
@@ -443,3 +444,11 @@ class SaveResult(Message):
     run: Name
     verdict: str
     document: Json
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class GetMeasurements(Message):
+    """Send the `LinkMeasurements` of every node that answers in time; acknowledged behind the last one."""
+
+    timeout_ms: U32

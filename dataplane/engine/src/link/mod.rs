@@ -8,6 +8,7 @@ mod impairment;
 mod jitter;
 mod limit;
 mod loss;
+mod meter;
 mod piece;
 mod queue;
 mod rate;
@@ -24,6 +25,8 @@ use crate::rng::Rng;
 use crate::stats::{DropCause, ImpairedCounters, Traffic};
 use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
 pub use distribution::Distribution;
+use meter::Meter;
+pub use meter::{Histogram, LinkMeasurement};
 use shaper::Shaper;
 
 /// Represents the absence of a link in tables.
@@ -41,6 +44,7 @@ pub(crate) struct Link {
     shaper: Option<Box<Shaper>>,
     /// The random stream of this direction; moved into the impairments while there are any.
     rng: Rng,
+    meter: Meter,
     pub tx: Traffic,
     impaired: ImpairedCounters,
     pub rx: Traffic,
@@ -56,6 +60,7 @@ impl Link {
             spec: LinkSpec::default(),
             shaper: None,
             rng: Rng::new(0, &[]),
+            meter: Meter::default(),
             tx: Traffic::default(),
             impaired: ImpairedCounters::default(),
             rx: Traffic::default(),
@@ -137,6 +142,9 @@ impl Links {
         if !link.known {
             link.known = true;
             link.rng = rng;
+            if link.meter.is_unused() {
+                link.spec = spec.clone(); // its first specification is not a change
+            }
         }
         self.set(now, id, spec, io);
         id
@@ -144,10 +152,11 @@ impl Links {
 
     pub(crate) fn set(&mut self, now: Instant, id: LinkId, spec: LinkSpec, io: &mut Io) {
         let link = &mut self.slots[id as usize];
+        link.meter.change(&link.spec, &spec);
         link.spec = spec;
         match &mut link.shaper {
             Some(shaper) => {
-                shaper.change(now, &link.spec);
+                shaper.change(now, &link.spec, &mut link.meter);
             }
             None if link.spec.is_plain() => return,
             None => {
@@ -155,7 +164,7 @@ impl Links {
                 self.shaped.push(id);
             }
         }
-        self.emit(id, &mut io.pool, &mut io.transmits);
+        self.emit(now, id, &mut io.pool, &mut io.transmits);
         self.retire_idle_shaper(id);
     }
 
@@ -175,6 +184,7 @@ impl Links {
         }
         // Queued packets are lost with the link, and the impairments start empty.
         if let Some(shaper) = link.shaper.take() {
+            link.meter.end_period();
             link.tx.drops.add(DropCause::LinkDown, shaper.backlog().packets);
             link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
         }
@@ -213,8 +223,8 @@ impl Links {
             io.transmits.push((id, packet));
             return Sent::Taken;
         };
-        shaper.push(now, packet, &mut io.pool);
-        self.emit(id, &mut io.pool, &mut io.transmits);
+        shaper.push(now, packet, &mut io.pool, &mut link.meter);
+        self.emit(now, id, &mut io.pool, &mut io.transmits);
         Sent::Taken
     }
 
@@ -222,10 +232,11 @@ impl Links {
     pub(crate) fn release(&mut self, now: Instant, io: &mut Io) {
         let mut index = 0;
         while let Some(&id) = self.shaped.get(index) {
-            if let Some(shaper) = &mut self.slots[id as usize].shaper {
-                shaper.release(now);
+            let link = &mut self.slots[id as usize];
+            if let Some(shaper) = &mut link.shaper {
+                shaper.release(now, &mut link.meter);
             }
-            self.emit(id, &mut io.pool, &mut io.transmits);
+            self.emit(now, id, &mut io.pool, &mut io.transmits);
             if !self.retire_idle_shaper(id) {
                 index += 1;
             }
@@ -254,6 +265,7 @@ impl Links {
                     tx: link.tx.clone(),
                     impaired: link.impaired,
                     rx: link.rx.clone(),
+                    measured: link.meter.snapshot(),
                     queued_packets: held.packets,
                     queued_bytes: held.bytes,
                 }
@@ -262,12 +274,13 @@ impl Links {
     }
 
     /// Transmits the packets that passed a link's impairments and counts those that were dropped.
-    fn emit(&mut self, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
+    fn emit(&mut self, now: Instant, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
         let link = &mut self.slots[id as usize];
         let Some(shaper) = &mut link.shaper else {
             return;
         };
-        for piece in shaper.ready() {
+        for (due, piece) in shaper.ready() {
+            link.meter.released(now, due, &piece);
             link.tx.count(piece.count, piece.wire_bytes());
             link.impaired.ecn += if piece.marked { u64::from(piece.count) } else { 0 };
             transmits.push((id, piece.into_packet(pool)));

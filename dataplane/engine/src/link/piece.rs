@@ -18,6 +18,8 @@ pub(crate) struct Piece {
     /// Whether the packet leaves with the mark of congestion (RFC 3168). A marked piece is one segment, or a packet
     /// that cannot be divided.
     pub marked: bool,
+    /// When the serializer finished its transmission; without one, when the segments reached the link.
+    pub transmitted: Instant,
     /// This run's share of the memory of the buffer, which runs of one packet share.
     memory: u32,
 }
@@ -26,10 +28,11 @@ pub(crate) struct Piece {
 const ENTRY_BYTES: u32 = 2 * std::mem::size_of::<(Instant, Piece)>() as u32;
 
 impl Piece {
-    pub(crate) fn whole(packet: Packet, number: u64) -> Self {
+    pub(crate) fn whole(now: Instant, packet: Packet, number: u64) -> Self {
         let count = packet.segments();
         let memory = packet.memory();
-        Self { packet, first: 0, count, number, flip: None, marked: false, memory }
+        let (flip, transmitted) = (None, now);
+        Self { packet, first: 0, count, number, flip, marked: false, transmitted, memory }
     }
 
     /// Bytes of memory that the queued piece occupies.

@@ -12,6 +12,7 @@ use super::impairment::{Impairment, Outlet};
 use super::jitter::Jitter;
 use super::limit::{Backlog, MEMORY};
 use super::loss::Loss;
+use super::meter::Meter;
 use super::piece::Piece;
 use super::rate::Rate;
 use super::reorder::Reorder;
@@ -113,8 +114,8 @@ pub(crate) struct Shaper {
     /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
-    /// Pieces that passed the last impairment.
-    ready: Vec<Piece>,
+    /// Pieces that passed the last impairment, with the times at which they were due.
+    ready: Vec<(Instant, Piece)>,
 }
 
 impl Shaper {
@@ -136,9 +137,9 @@ impl Shaper {
     }
 
     /// Passes a packet to the first impairment.
-    pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool) {
-        self.release(now);
-        let piece = Piece::whole(pool.compact(packet), self.count);
+    pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool, meter: &mut Meter) {
+        self.release(now, meter);
+        let piece = Piece::whole(now, pool.compact(packet), self.count);
         let copies = if self.chain.iter().any(|stage| stage.kind == Kind::Duplicate) { 2 } else { 1 };
         if self.backlog().memory + copies * piece.memory() > MEMORY {
             // The memory bound is exceeded: the machine is too slow for the rate, or the limit is too large for it.
@@ -146,33 +147,36 @@ impl Shaper {
             return;
         }
         self.count += u64::from(piece.count);
+        meter.offered(piece.count);
         self.stage.push((now, piece));
-        self.pass_through(0);
+        self.pass_through(0, now, meter);
+        meter.busy(now, self.is_transmitting());
     }
 
     /// Passes all pieces that are due.
-    pub(crate) fn release(&mut self, now: Instant) {
+    pub(crate) fn release(&mut self, now: Instant, meter: &mut Meter) {
         for index in 0..self.chain.len() {
             self.chain[index].impairment.release(now, &mut self.outlet);
-            std::mem::swap(&mut self.stage, &mut self.outlet.passed);
-            self.pass_through(index + 1);
+            self.passed(index, now, meter);
+            self.pass_through(index + 1, now, meter);
         }
+        meter.busy(now, self.is_transmitting());
         if self.chain.iter().any(Stage::is_done) {
             self.remove_done();
         }
     }
 
-    pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec) {
-        self.release(now);
+    pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec, meter: &mut Meter) {
+        self.release(now, meter);
         self.arrange(spec);
         for stage in &mut self.chain {
             stage.impairment.change(now, spec);
         }
-        self.release(now);
+        self.release(now, meter);
     }
 
-    /// Pieces that passed all impairments since the last call, in order.
-    pub(crate) fn ready(&mut self) -> std::vec::Drain<'_, Piece> {
+    /// Pieces that passed all impairments since the last call, in order, with the times at which they were due.
+    pub(crate) fn ready(&mut self) -> std::vec::Drain<'_, (Instant, Piece)> {
         self.ready.drain(..)
     }
 
@@ -188,6 +192,12 @@ impl Shaper {
     /// The contents of all queues.
     pub(crate) fn backlog(&self) -> Backlog {
         self.chain.iter().map(|stage| stage.impairment.backlog()).fold(Backlog::default(), Backlog::plus)
+    }
+
+    /// Whether the serializer has packets.
+    fn is_transmitting(&self) -> bool {
+        let rate = self.chain.iter().find(|stage| stage.kind == Kind::Rate);
+        rate.is_some_and(|stage| stage.impairment.backlog().packets > 0)
     }
 
     /// Adds the impairments that the specification names and the chain lacks.
@@ -228,17 +238,29 @@ impl Shaper {
     }
 
     /// Passes the pieces in `outlet` through the impairments from index `from` on.
-    fn pass_through(&mut self, from: usize) {
+    fn pass_through(&mut self, from: usize, now: Instant, meter: &mut Meter) {
         if self.stage.is_empty() {
             return;
         }
-        for stage in &mut self.chain[from..] {
+        for index in from..self.chain.len() {
             for (at, piece) in self.stage.drain(..) {
-                stage.impairment.push(at, piece, &mut self.outlet);
+                self.chain[index].impairment.push(at, piece, &mut self.outlet);
             }
-            std::mem::swap(&mut self.stage, &mut self.outlet.passed);
+            self.passed(index, now, meter);
         }
-        self.ready.extend(self.stage.drain(..).map(|(_, piece)| piece));
+        self.ready.append(&mut self.stage);
+    }
+
+    /// Takes what passed an impairment as the input of the next one.
+    fn passed(&mut self, index: usize, now: Instant, meter: &mut Meter) {
+        std::mem::swap(&mut self.stage, &mut self.outlet.passed);
+        if self.chain[index].kind == Kind::Rate {
+            for (at, piece) in &mut self.stage {
+                piece.transmitted = *at;
+                meter.transmitted(now, piece);
+            }
+        }
+        meter.drawn(std::mem::take(&mut self.outlet.draws));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::VnetHeader;
 
 mod adaptive;
 mod impaired;
+mod measurement;
 mod queues;
 mod statistics;
 
