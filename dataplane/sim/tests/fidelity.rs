@@ -58,26 +58,21 @@ fn row(name: &str, spec: &LinkSpec, count: u32, gap: u64) -> String {
     let mut line = String::new();
     let loss = 100.0 * lost as f64 / f64::from(count);
     let (mean, deviation) = (mean / 1e3, deviation / 1e3);
-    writeln!(
-        line,
-        "{name:<28} {count:>8} {rate:>12} {mean:>11.4} {deviation:>11.4} {loss:>8.4} {burst:>7}"
-    )
-    .expect("writing to a string succeeds");
+    writeln!(line, "{name:<28} {count:>8} {rate:>12} {mean:>11.4} {deviation:>11.4} {loss:>8.4} {burst:>7}")
+        .expect("writing to a string succeeds");
     line
 }
 
-const HEAD: &str = "requested                     packets       Mbit/s     mean ms  deviation   loss %   burst\n";
+const HEAD: &str =
+    "requested                     packets       Mbit/s     mean ms  deviation   loss %   burst\n";
 
 #[test]
 fn links_do_what_is_requested() {
     let mut table = String::from(HEAD);
     for mbit in [1_u64, 10, 100, 1_000, 5_000] {
         // Packets come faster than they leave, so that the serializer is always busy.
-        let spec = LinkSpec {
-            rate_bps: Some(mbit * 1_000_000),
-            limit_bytes: Some(u64::MAX),
-            ..LinkSpec::default()
-        };
+        let spec =
+            LinkSpec { rate_bps: Some(mbit * 1_000_000), limit_bytes: Some(u64::MAX), ..LinkSpec::default() };
         let count = u32::try_from(mbit * 20).expect("a small number").clamp(200, 50_000);
         table += &row(&format!("rate {mbit} Mbit"), &spec, count, 1500 * 7_200 / mbit);
     }

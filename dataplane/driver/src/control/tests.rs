@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use nm_engine::NodeStats;
 use nm_messages::{
-    decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes, LinkSpec,
-    LinkMeasurements, Metrics, NodeSettings, NodeSpec, RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
+    decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes,
+    LinkMeasurements, LinkSpec, Metrics, NodeSettings, NodeSpec, RemoveNode, SetLink, ToController,
+    ToNode, Value, Welcome,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_tungstenite::tungstenite::{accept, Message, WebSocket};

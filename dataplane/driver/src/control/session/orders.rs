@@ -25,7 +25,9 @@ impl Session {
     pub(super) fn measure_links(&mut self, node: NodeId, id: u32) {
         let order = self.number();
         let nodes = self.attached_nodes.iter();
-        let nodes: Vec<_> = nodes.filter(|(each, _)| node == 0 || **each == node).collect();
+        let nodes: Vec<_> = nodes
+            .filter(|(each, _)| node == 0 || **each == node)
+            .collect();
         let (left, error) = (nodes.len() + 1, None);
         self.orders.insert(
             order,

@@ -27,6 +27,7 @@ mod recovery;
 mod rings;
 mod streams;
 mod timers;
+mod wakeup;
 
 use std::collections::VecDeque;
 use std::io;
@@ -44,6 +45,7 @@ use self::listener::{LinkListener, ListenerKind};
 use self::node::Slots;
 use self::recovery::Restart;
 use self::timers::{Timer, Timers};
+use self::wakeup::WakeUps;
 use super::device_writes::DeviceWrites;
 use super::link::stream::{Received, STAGING};
 use super::mailbox::NodeKey;
@@ -59,9 +61,6 @@ const RING_PER_TURN: usize = 128;
 const SESSION_PACKETS_PER_TURN: usize = 16;
 /// Deadlines served per turn.
 const TIMERS_PER_TURN: usize = 256;
-/// Below this time to a deadline the shard does not sleep: falling asleep and waking up costs 20 to 50 µs on a
-/// virtual machine, so such a sleep would always end late.
-const TOO_SHORT_TO_SLEEP_NS: u64 = 10_000;
 
 /// The slot number of no node.
 const NO_SLOT: u32 = u32::MAX;
@@ -143,6 +142,7 @@ pub struct Shard {
     /// Rings for which local sources have waited until their time limit.
     stalled_rings: Vec<bool>,
     timers: Timers,
+    wakeups: WakeUps,
     staging: Box<[u8]>,
     received: Vec<Received>,
     listener: LinkListener,
@@ -192,6 +192,7 @@ impl Shard {
             source: None,
             stalled_rings,
             timers: Timers::default(),
+            wakeups: WakeUps::default(),
             staging: vec![0; STAGING].into_boxed_slice(),
             received: Vec::with_capacity(256),
             listener: LinkListener::new(listeners),
@@ -281,22 +282,33 @@ impl Shard {
                 timeout = Some(0);
             }
         }
+        let before = thread::monotonic_ns();
         let outcome = self.epoll.wait(ready, timeout);
         self.mailbox.awake();
-        self.now = thread::monotonic_ns();
+        let now = thread::monotonic_ns();
+        self.now = match timeout {
+            Some(0) => now,
+            Some(asked) if ready.is_empty() => {
+                self.wakeups.slept(before + asked, now);
+                now
+            }
+            // Packets count from the time at which they were sent, not from the wake-up.
+            _ => self.wakeups.event_time(before, now),
+        };
         outcome
     }
 
-    /// The time until the next known deadline.
-    fn poll_timeout(&self) -> Option<u64> {
+    /// How long to sleep; 0 while there is work.
+    fn poll_timeout(&mut self) -> Option<u64> {
         if !self.busy.is_empty() || self.stopping {
             return Some(0);
         }
-        let left = self.timers.next()?.saturating_sub(thread::monotonic_ns());
-        Some(if left < TOO_SHORT_TO_SLEEP_NS {
-            0
+        let (at, is_link) = self.timers.next()?;
+        let now = thread::monotonic_ns();
+        Some(if is_link {
+            self.wakeups.sleep_time(now, at)
         } else {
-            left
+            at.saturating_sub(now)
         })
     }
 

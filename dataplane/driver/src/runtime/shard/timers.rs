@@ -37,14 +37,15 @@ impl Timers {
         self.heap.push(Reverse((at, timer)));
     }
 
-    /// The earliest deadline.
-    pub fn next(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.0 .0)
+    /// The earliest deadline, and whether it is one of an engine, and with it of the packets in its links.
+    pub fn next(&self) -> Option<(u64, bool)> {
+        let Reverse((at, timer)) = self.heap.peek()?;
+        Some((*at, matches!(timer, Timer::Node(_))))
     }
 
     /// Takes out the earliest entry if it is due.
     pub fn take_due(&mut self, now: u64) -> Option<(u64, Timer)> {
-        if self.next()? > now {
+        if self.next()?.0 > now {
             return None;
         }
         self.heap.pop().map(|entry| entry.0)
@@ -65,7 +66,7 @@ mod tests {
         for at in [30, 10, 20] {
             timers.add(at, Timer::Node(key(at as u32)));
         }
-        assert_eq!(timers.next(), Some(10));
+        assert_eq!(timers.next().map(|(at, _)| at), Some(10));
         assert_eq!(timers.take_due(9), None);
         assert_eq!(timers.take_due(20), Some((10, Timer::Node(key(10)))));
         assert_eq!(timers.take_due(20), Some((20, Timer::Node(key(20)))));
