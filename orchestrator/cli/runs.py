@@ -372,6 +372,9 @@ def _progress_reporter(say: Callable[[str], None]) -> Callable[[RunEvent], None]
             ended.add(who)
         if event.kind == "interrupted":
             notify(data["reason"])
+        elif event.kind == "timeline_nodes_restored":
+            for error in data["errors"]:
+                notify(f"a node that the timeline stopped or paused is not back: {error}")
         elif event.kind == "timeline":
             say(f"{data['at_s']:g} s: {data['do']} {data['where']}")
         elif event.kind == "progress":

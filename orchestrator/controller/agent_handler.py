@@ -141,6 +141,7 @@ class AgentHandler:
         self.streams[run.id] = EventStream(run.id, self._core.store, row.last_event)
         self.runs.restore(run, now_ms)
         self.timelines.restore(run, row.timeline, now_ms)
+        self.runs.settle(run, now_ms)
         self._schedule()
 
     def problems(self) -> dict[int, str]:
@@ -247,7 +248,8 @@ class AgentHandler:
     def save_run(self, run: Run, now_ms: int) -> None:
         """See `Effects.save_run`."""
         self.timelines.end(run)
-        self._core.store.runs.state(run.id, run.state, run.reason, now_ms if run.over else None)
+        if not run.over:  # an end is stored by `report_end`
+            self._core.store.runs.state(run.id, run.state, run.reason, None)
 
     def report_end(self, run: Run, message: m.RunFinished) -> None:
         """See `Effects.report_end`."""
@@ -255,8 +257,11 @@ class AgentHandler:
         self._core.events.add("run.finished", 0, facts, level="info" if message.ok else "warning")
         streams = self.streams[run.id]
         self._logs.pop(run.id, None)
-        # Whoever is told of the end finds links as they are declared.
-        end = lambda: self._outbox.post(lambda: streams.end(message))  # noqa: E731
+
+        def end() -> None:  # stored when links are as declared, so that a restarted controller resets them
+            self._core.store.runs.state(run.id, run.state, run.reason, self._core.now_ms())
+            self._outbox.post(lambda: streams.end(message))
+
         self.timelines.when_reset(run.id, end)
         self._outbox.post(lambda: self._answer([key for key in self._deferred_replies if key[0] == run.id]))
 

@@ -42,6 +42,7 @@ class OperatorHandler:
             m.StartRun: self._start_run,
             m.StopRun: self._stop_run,
             m.WatchRun: self._watch_run,
+            m.TimelineDone: self._timeline_done,
             m.GetEvents: self._get_events,
             m.SaveResult: self._save_result,
             **Faults(core).handlers,
@@ -171,6 +172,10 @@ class OperatorHandler:
 
     async def _stop_run(self, session: Session, frame: Frame, message: m.StopRun) -> None:
         self._agents.stop(message.run, message.reason)
+        session.connection.ack(frame)
+
+    async def _timeline_done(self, session: Session, frame: Frame, message: m.TimelineDone) -> None:
+        self._agents.timelines.nodes.done(message)
         session.connection.ack(frame)
 
     async def _watch_run(self, session: Session, frame: Frame, message: m.WatchRun) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.values import MAX_ERROR_BYTES, safe_text
 
-__all__ = ["MAX_VALUES", "MAX_VALUES_BYTES", "NODE_STOPPED", "Peer", "Role", "Run"]
+__all__ = ["MAX_VALUES", "MAX_VALUES_BYTES", "NODE_STOPPED", "STOPPED_BY_TIMELINE", "Peer", "Role", "Run"]
 
 MAX_VALUES = 10_000
 """Values that a run may publish."""
@@ -20,6 +20,9 @@ MAX_VALUES_BYTES = 64 * 1024 * 1024
 
 NODE_STOPPED = "its node was stopped by request"
 """Why a role is lost with its node."""
+
+STOPPED_BY_TIMELINE = "its node was stopped by the timeline"
+"""Why a role ends with a node that the timeline of its own run stops; that does not fail the run."""
 
 ENDED = frozenset({"finished", "failed", "stopped", "lost"})
 """Role states after which nothing comes."""
@@ -62,6 +65,8 @@ class Run:
         value_bytes: Bytes of each published value.
         timeline: What is done to links during it, in order.
         faults: Whether its roles may change links.
+        stopped_nodes: Nodes that its timeline has stopped: their roles are stopped, not lost.
+        paused_nodes: Nodes that its timeline has paused: their agents may be away for long.
     """
 
     id: str
@@ -87,6 +92,8 @@ class Run:
     value_bytes: dict[str, int] = field(default_factory=dict)
     timeline: tuple[TimelineChange, ...] = ()
     faults: bool = False
+    stopped_nodes: set[int] = field(default_factory=set)
+    paused_nodes: set[int] = field(default_factory=set)
 
     @property
     def all_started(self) -> bool:
@@ -97,6 +104,19 @@ class Run:
     def over(self) -> bool:
         """Whether it has ended."""
         return self.state in ("finished", "failed")
+
+    def note_fault(self, node: int, fault: str) -> None:
+        """Note what its timeline does to a node."""
+        if fault in ("kill", "stop"):
+            self.stopped_nodes.add(node)
+        elif fault == "pause":
+            self.paused_nodes.add(node)
+        elif fault == "unpause":
+            self.paused_nodes.discard(node)
+
+    def loss_of(self, role: Role, why: str) -> tuple[str, str]:
+        """Return state and error of a role that is lost for a reason."""
+        return ("stopped", STOPPED_BY_TIMELINE) if role.node in self.stopped_nodes else ("lost", why)
 
     def note_unstored(self) -> None:
         """Add to the reason how many rows were not kept."""

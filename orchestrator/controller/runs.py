@@ -256,7 +256,7 @@ class Runs:
         self.event(run, now_ms, "role_finished", node, role.role, data)
         if role.state == "failed":
             self._stop(run, f"role {role.role} in node {node} failed: {error or 'no reason given'}", now_ms)
-        self._settle(run, now_ms)
+        self.settle(run, now_ms)
 
     def enter_barrier(self, run_id: str, node: int, name: str, generation: int, now_ms: int) -> None:
         """A role waits at a barrier."""
@@ -315,7 +315,7 @@ class Runs:
         run = self.run(run_id)
         if not run.over:
             self._stop(run, reason, now_ms)
-            self._settle(run, now_ms)
+            self.settle(run, now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Handle what is due: time limits, agents that did not reconnect."""
@@ -334,9 +334,8 @@ class Runs:
         for run in list(self._runs.values()):
             if run.over:
                 continue
-            for node in gone:
-                role = run.roles.get(node)
-                if role is not None and not role.over:
+            for role in [run.roles[node] for node in gone if node in run.roles]:
+                if not role.over and role.node not in run.paused_nodes:
                     self._lost(run, role, "its process is gone", now_ms)
             if run.state == "running" and now_ms >= run.started_ms + run.timeout_s * 1000:
                 run.late = True
@@ -346,7 +345,7 @@ class Runs:
                     if role.node in self._agents:
                         self.agents_silent.add(role.node)
                     self._lost(run, role, f"it did not stop in time and {ABANDONED}", now_ms)
-            self._settle(run, now_ms)
+            self.settle(run, now_ms)
 
     def next_due(self) -> int | None:
         """Return when `tick` has something to do, None for never."""
@@ -387,11 +386,12 @@ class Runs:
         self._effects.save_roles(run, waiting)
 
     def _lost(self, run: Run, role: Role, why: str, now_ms: int) -> None:
-        role.state, role.error = "lost", why
+        role.state, role.error = run.loss_of(role, why)
         self._effects.save_roles(run, [role])
-        self.event(run, now_ms, "role_lost", role.node, role.role, {"reason": why})
-        self._stop(run, f"role {role.role} in node {role.node} was lost: {why}", now_ms)
-        self._settle(run, now_ms)
+        self.event(run, now_ms, "role_lost", role.node, role.role, {"reason": role.error})
+        if role.state == "lost":
+            self._stop(run, f"role {role.role} in node {role.node} was lost: {why}", now_ms)
+        self.settle(run, now_ms)
 
     def _stop(self, run: Run, reason: str, now_ms: int) -> None:
         if run.state != "running":
@@ -406,7 +406,7 @@ class Runs:
         nodes = [role.node for role in run.roles.values() if not role.over]
         self._send(nodes, m.StopRole(run.id, 0, run.reason))
 
-    def _settle(self, run: Run, now_ms: int) -> None:
+    def settle(self, run: Run, now_ms: int) -> None:
         """End a run whose roles have all ended; else see whether a barrier is complete now."""
         if run.over:
             return

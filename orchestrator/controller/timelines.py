@@ -1,4 +1,4 @@
-"""Execute the timelines of runs: change links at their times, record what happened, reset links at the end.
+"""Execute the timelines of runs: change links and nodes at their times, record it, reset links at the end.
 
 Times count from the moment at which every role of a run has started. A change is sent when it is due, whether
 earlier ones have been confirmed or not. What is planned and what happened are events of the run
@@ -7,7 +7,7 @@ continues: a change that came due without a controller is made at once, and its 
 
 A change that cannot be made stops the run: its results would be those of another experiment. When a run has
 been stopped or has ended, nothing more is done, and links that its timeline has changed return to what the
-topology declares.
+topology declares. Faults of nodes are made, and undone at the end, by the process that drives the run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from orchestrator.controller.core import Core
 from orchestrator.controller.errors import FaultsNotAllowed, LinkNotStored
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
+from orchestrator.controller.timeline_nodes import NODE, Later, NodeChanges, Timer
 from orchestrator.errors import NmError
 from orchestrator.protocol import Message
 from orchestrator.protocol import messages as m
@@ -35,18 +36,6 @@ PLANNED, STARTED, CHANGED, RESET = "timeline_planned", "timeline_started", "time
 
 Change = Callable[[Message, Callable[[], None]], Awaitable[Mapping[str, Any]]]
 """Makes a change of links, and calls back when the nodes have applied it."""
-
-
-class Timer(Protocol):
-    """A call that is to be made."""
-
-    def cancel(self) -> None:
-        """Do not make it."""
-        ...
-
-
-Later = Callable[[float, Callable[[], None]], Timer]
-"""Calls back after so many seconds."""
 
 
 class Lines(Protocol):
@@ -118,6 +107,9 @@ class _Timeline:
 class Timelines:
     """The timelines of all runs under way.
 
+    Attributes:
+        nodes: The faults of nodes among their changes.
+
     Args:
         change: Makes changes of links.
         lines: Records events of runs, and stops them.
@@ -132,6 +124,7 @@ class Timelines:
         self._lines = lines
         self._now = now
         self._later = later or _call_later
+        self.nodes = NodeChanges(lines.record, self._later)
         self._timelines: dict[str, _Timeline] = {}
 
     def plan(self, run: Run) -> None:
@@ -157,6 +150,8 @@ class Timelines:
                 self._timelines[run.id] = _Timeline(run, list(range(len(run.timeline))))
             elif kind == STARTED and timeline is not None:
                 timeline.zero = self._now() - max(0, now_ms - time_ms) / 1000
+            elif kind == NODE:
+                self.nodes.restore(run, data)
             elif kind == CHANGED and timeline is not None:
                 timeline.touch(decode_body(m.TimelineChange, data["change"]))
                 if data["index"] in timeline.left:
@@ -168,7 +163,7 @@ class Timelines:
             # A change may have been sent without its event: what is due has been made, or will be.
             for index in _due(timeline, self._now() - timeline.zero):
                 timeline.touch(run.timeline[index])
-        if run.state != "running":
+        if run.state != "running" or all(role.over for role in run.roles.values()):
             self.end(run)
         elif timeline.zero is None:
             self.role_started(run)
@@ -214,6 +209,7 @@ class Timelines:
         if timeline is None or timeline.ended:
             return
         timeline.ended = True
+        self.nodes.end(run.id)
         if timeline.timer is not None:
             timeline.timer.cancel()
         timeline.reset = spawn(self._reset(timeline), name=f"reset of links after {run.id}")
@@ -264,39 +260,58 @@ class Timelines:
     ) -> None:
         """Make a change and record it: one of the timeline, or one that a role asked for."""
         run, zero = timeline.run, self._now() if timeline.zero is None else timeline.zero
-        sent = self._now() - zero
         data: dict[str, Any] = {
             "index": index,
-            "do": change.do,
+            "do": change.fault or change.do,
             "where": change.where,
             "change": _encoded(change),
-            "sent_s": round(sent, 6),
         }
-        if index is not None:
-            data["at_s"] = change.at_us / 1_000_000
-            data["late_ms"] = round(sent * 1000 - change.at_us / 1000, 3)
+
+        def sent() -> None:
+            at = self._now() - zero
+            data["sent_s"] = round(at, 6)
+            if index is not None:
+                data["at_s"] = change.at_us / 1_000_000
+                data["late_ms"] = round(at * 1000 - change.at_us / 1000, 3)
 
         def applied() -> None:
             data["applied_s"] = round(self._now() - zero, 6)
 
+        sent()
         error: NmError | None = None
         try:
-            await self._change(request_for(change), applied)
+            if change.do == "node" and index is not None:
+                await self.nodes.make(run, index, change, sent)
+                applied()
+            else:
+                await self._change(request_for(change), applied)
         except LinkNotStored as failure:
             data["note"] = failure.message  # it is in force; the run goes on
         except NmError as failure:
             error = failure
         except Exception:
-            error = NmError("it could not be handled")
+            self._made(timeline, data, NmError("it could not be handled"), role, done)
             raise  # into the log
-        finally:
-            text = "" if error is None else error.message
-            self._lines.record(run, CHANGED, {**data, "ok": error is None, "error": text}, role)
-            done(error)
-            if error is not None and index is not None and not timeline.ended:
-                at = f"{change.at_us / 1_000_000:g} s"
-                reason = f"the timeline's `{change.do}` of {change.where} at {at} failed: {text}"
-                self._lines.stop(run.id, reason)
+        self._made(timeline, data, error, role, done)
+
+    def _made(
+        self,
+        timeline: _Timeline,
+        data: Mapping[str, Any],
+        error: NmError | None,
+        role: Role | None,
+        done: Callable[[NmError | None], None],
+    ) -> None:
+        """Record what became of a change; one of the timeline that failed stops the run.
+
+        A change that the end of the controller interrupts is not recorded: the next controller repeats it.
+        """
+        text = "" if error is None else error.message
+        self._lines.record(timeline.run, CHANGED, {**data, "ok": error is None, "error": text}, role)
+        done(error)
+        if error is not None and data["index"] is not None and not timeline.ended:
+            what = f"`{data['do']}` of {data['where']} at {data['at_s']:g} s"
+            self._lines.stop(timeline.run.id, f"the timeline's {what} failed: {text}")
 
     async def _reset(self, timeline: _Timeline) -> None:
         """Reset the links that were changed, and end a partition."""
@@ -309,6 +324,7 @@ class Timelines:
         made = [self._change(request, lambda: None) for request in requests]
         failed = await asyncio.gather(*made, return_exceptions=True)
         await asyncio.gather(*timeline.tasks, return_exceptions=True)
+        self.nodes.forget(run.id)
         errors = [str(each) for each in failed if isinstance(each, BaseException)]
         data = {"links": [list(ends) for ends in links], "healed": timeline.partitioned, "errors": errors}
         if timeline.zero is not None or links:

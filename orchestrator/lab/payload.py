@@ -12,10 +12,13 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Host
+from orchestrator.deploy.state import Backend
 from orchestrator.errors import HostNotFit
 
 
@@ -37,6 +40,12 @@ async def stage(host: Host, directory: LabDirectory, backend: str, path: Path) -
     target = directory.share / name
     await asyncio.to_thread(_link_or_copy, path, target)
     return host.payload_path(target)
+
+
+async def stage_all(directory: LabDirectory, backend: Backend, uploads: Mapping[str, Path]) -> dict[str, str]:
+    """Return the path of each parameter's file under which every node can read it; see `stage`."""
+    host = host_for(backend)
+    return {name: await stage(host, directory, backend, path) for name, path in uploads.items()}
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

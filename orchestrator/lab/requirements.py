@@ -14,7 +14,7 @@ from orchestrator.deploy import program
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import HostNotFit, UsageError
+from orchestrator.errors import HostNotFit
 from orchestrator.lab.commands import run_in_node
 from orchestrator.scenario import RunPlan, Scenario
 
@@ -36,17 +36,7 @@ async def require_fit(directory: LabDirectory, state: LabState, scenario: Scenar
 
     Raises:
         HostNotFit: The nodes lack what the scenario needs.
-        UsageError: Its timeline does something that labs cannot do.
     """
-    fault = next((change for change in plan.timeline if change.do == "node"), None)
-    if fault is not None:
-        raise UsageError(
-            f"the timeline of {scenario.name} says `{fault.fault}` for node {fault.node}, "
-            "but runs do not execute faults of nodes yet",
-            id="scenario.not-built",
-            found=fault.fault,
-            hint="take down the links of the node instead",
-        )
     first = min((node for nodes in plan.roles.values() for node in nodes), default=None)
     if first is not None:
         await require_installed(directory, state, scenario, first)

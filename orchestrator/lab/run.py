@@ -24,7 +24,6 @@ from typing import Any
 from orchestrator import __version__, clock, topology
 from orchestrator.backoff import Backoff
 from orchestrator.deploy import state as notes
-from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
@@ -32,8 +31,9 @@ from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
 from orchestrator.lab.fidelity import RunFidelity
 from orchestrator.lab.operator import Operator, dial
-from orchestrator.lab.payload import stage
+from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
+from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
@@ -123,7 +123,7 @@ async def run_scenario(
     run = f"{scenario.name}-{secrets.token_hex(3)}"
     stamp = clock.utc_text(clock.SystemClock().wall())
     path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
-    params = await _with_files(directory, state, plan)
+    params = {**plan.params, **await stage_all(directory, state.backend, plan.uploads)}
     details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **_host_facts(state)}
     base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
@@ -163,6 +163,7 @@ class _RunMonitor:
         self._request = request
         self._folder = folder
         self._on_event = on_event
+        self._nodes = TimelineNodes(directory, state, request.run)
         self._seen = 0
         self._asked = False
         self._started = False
@@ -191,6 +192,7 @@ class _RunMonitor:
         except asyncio.CancelledError:
             left: list[str] = []
             await run_shielded(self._stop("interrupted", left))
+            await run_shielded(self._restore_nodes())
             # The checks of a run that was interrupted say little, and its rows are in `events.jsonl`.
             self._interrupted(base, time, started, left)
             raise
@@ -201,8 +203,10 @@ class _RunMonitor:
                 await self._finish(base, plan, end, time, started)
                 raise
         try:
+            await self._restore_nodes()
             outcome = await self._finish(base, plan, end, time, started)
         except asyncio.CancelledError:
+            await run_shielded(self._restore_nodes())
             self._interrupted(base, time, started)
             raise
         await self._save(outcome)
@@ -297,7 +301,19 @@ class _RunMonitor:
             self._folder.log(event.node, event.role, str(data.get("level")), str(data.get("text")))
         elif event.kind != "progress":
             self._folder.event(event.kind, node=event.node, role=event.role, data=data)
+        self._nodes.take(event)
         self._on_event(event)
+
+    async def _restore_nodes(self) -> None:
+        """Let the nodes run again that the timeline has stopped or paused, and record which ones."""
+        if found := await self._nodes.restored():
+            self._note(RESTORED, found)
+
+    def _note(self, kind: str, data: dict[str, Any]) -> None:
+        """Record and show an event that the controller does not know."""
+        self._folder.event(kind, data=data)
+        now_ms = round(clock.SystemClock().wall() * 1000)
+        self._on_event(RunEvent(self._request.run, 0, now_ms, kind, 0, "", data))
 
     def _tables_written(self, _done: object) -> None:
         self._tables = None
@@ -330,11 +346,7 @@ class _RunMonitor:
         self, base: RunOutcome, time: clock.Clock, started: float, left: Sequence[str] = ()
     ) -> None:
         for text in left:
-            data = {"reason": text}
-            self._folder.event(INTERRUPTED, data=data)
-            self._on_event(
-                RunEvent(self._request.run, 0, round(time.wall() * 1000), INTERRUPTED, 0, "", data)
-            )
+            self._note(INTERRUPTED, {"reason": text})
         seconds = round(time.monotonic() - started, 3)
         rows = tuple(self._folder.rows)
         deadline = time.monotonic() + LAST_TABLES_S
@@ -353,6 +365,7 @@ class _RunMonitor:
         """
         if not self._asked:
             return
+        self._nodes.begin_restoring()  # a paused node cannot stop its role
         unknown = "whether its roles have ended is not known: the controller has not said so in time"
         left.append(unknown)
         with suppress(NmError, TimeoutError):
@@ -419,14 +432,6 @@ def load_topology(directory: LabDirectory) -> topology.Topology:
     if not file.is_file():
         raise damaged(directory, "run/topology.yaml")
     return topology.load(file)
-
-
-async def _with_files(directory: LabDirectory, state: notes.LabState, plan: RunPlan) -> dict[str, Any]:
-    host = host_for(state.backend)
-    params = dict(plan.params)
-    for name, path in plan.uploads.items():
-        params[name] = await stage(host, directory, state.backend, path)
-    return params
 
 
 def _host_facts(state: notes.LabState) -> dict[str, Any]:

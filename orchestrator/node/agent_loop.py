@@ -59,6 +59,8 @@ def _tokens(given: Options, nodes: Nodes) -> dict[int, str]:
 
 def _agent(given: Options, nodes: Nodes) -> Agent:
     settings = load_node(given.configs[0])
+    watchdog = Watchdog(nodes.namespaces)
+    nodes.change = watchdog.nodes_change
     work = given.directory / "work" / given.part if given.directory else Path(tempfile.gettempdir()) / "nm"
     return Agent(
         nodes,
@@ -67,5 +69,5 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
         base=settings.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,
-        watchdog=Watchdog(nodes.namespaces),
+        watchdog=watchdog,
     )

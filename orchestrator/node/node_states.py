@@ -57,6 +57,10 @@ class NodeStates:
         Raises:
             nextmini_py.NextminiError: One could not be opened.
         """
+        with self._nodes.change():
+            self._apply()
+
+    def _apply(self) -> None:
         states = read(self._directory)
         missing = [number for number in self._configs if number not in self._nodes]
         for number in self._nodes.ids():

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from orchestrator.node import dataplane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from orchestrator.node.dataplane import Dataplane
@@ -65,9 +66,14 @@ class Node:
 
 
 class Nodes:
-    """All nodes of this process; a failure while they are opened closes those that were."""
+    """All nodes of this process; a failure while they are opened closes those that were.
+
+    Attributes:
+        change: Is entered while nodes are closed or opened by request, while roles may run.
+    """
 
     def __init__(self) -> None:
+        self.change: Callable[[], AbstractContextManager[None]] = nullcontext
         self._nodes: dict[int, Node] = {}
         self._namespaces: dict[int, int] = {}
         self._names: dict[int, int] = {}

@@ -14,8 +14,8 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator import syscalls
@@ -30,7 +30,9 @@ DAMAGED = 70
 LOOK_S = 1.0
 """How often descriptors are looked at while roles run: a thousand nodes cost a millisecond."""
 
-_WATCHED = ("/dev/net/tun", "anon_inode:[eventpoll]", "anon_inode:[eventfd]")
+_DEVICE = "/dev/net/tun"
+
+_WATCHED = (_DEVICE, "anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 """What is held open as long as the node lives: its devices, and what its threads wait with."""
 
 _ALIKE = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")
@@ -66,6 +68,7 @@ class Watchdog:
         # Event queues and counters have all the same inode; a replacement is distinguished from a copy.
         self._copies = {number: os.dup(number) for number, link in watched.items() if link in _ALIKE}
         self._closed = False
+        self._changing = False
         self._armed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -79,6 +82,33 @@ class Watchdog:
     def disarm(self) -> None:
         """Stop periodic checks, because no role runs."""
         self._armed.clear()
+
+    @contextmanager
+    def nodes_change(self) -> Iterator[None]:
+        """Check nothing while nodes are closed or opened by request; what is gone then is watched no more.
+
+        Of what was opened, the devices are watched: event queues may be those of roles that run.
+        """
+        with self._looking:
+            self._changing = True
+        try:
+            yield
+        finally:
+            with self._looking:
+                self._changing = False
+                self._forget_closed()
+                for number, link in _links().items():
+                    if link == _DEVICE and number not in self._watched:
+                        self._watched[number] = (link, _identity(number))
+
+    def _forget_closed(self) -> None:
+        for number, (_, identity) in list(self._watched.items()):
+            copy = self._copies.get(number)
+            gone = _identity(number) != identity
+            if gone or (copy is not None and not syscalls.same_open_file(number, copy)):
+                del self._watched[number]
+                if copy is not None:
+                    os.close(self._copies.pop(number))
 
     def close(self) -> None:
         """End all checks: the agent ends, and closes its event loop's descriptors."""
@@ -109,7 +139,7 @@ class Watchdog:
             if self._looks > arrived:
                 return
             self._looks += 1
-            damage = "" if self._closed else self.damage()
+            damage = "" if self._closed or self._changing else self.damage()
         if not damage:
             return
         text = (

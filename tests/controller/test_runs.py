@@ -172,6 +172,47 @@ def test_an_agent_that_stays_away_loses_its_roles(runs: Runs, effects: Recorder)
     assert finished.reason == "role worker in node 3 was lost: its process is gone"
 
 
+def test_a_role_in_a_node_that_the_timeline_stops_is_stopped_and_does_not_fail_the_run(
+    runs: Runs, effects: Recorder
+) -> None:
+    run = runs.start(wanted(), 0)
+    for node in (1, 2, 3):
+        runs.started("r1", node, 5)
+    run.note_fault(3, "kill")
+    for node in (1, 2):
+        runs.enter_barrier("r1", node, "done", 1, 10)
+    runs.node_stopped(3, 20)
+    assert (run.roles[3].state, run.state) == ("stopped", "running")
+    assert effects.events[-2].data == {"reason": "its node was stopped by the timeline"}
+    assert effects.events[-1].kind == "barrier"  # the others do not wait for it
+    finish(runs, 1)
+    finish(runs, 2)
+    assert effects.finished == [m.RunFinished("r1", True, "", ())]
+
+
+def test_a_role_in_a_node_that_somebody_else_stops_fails_the_run(runs: Runs, effects: Recorder) -> None:
+    run = runs.start(wanted(), 0)
+    run.note_fault(2, "kill")
+    runs.node_stopped(3, 20)
+    assert (run.roles[3].state, run.state) == ("lost", "stopping")
+
+
+def test_an_agent_may_be_away_while_the_timeline_pauses_its_node(runs: Runs, effects: Recorder) -> None:
+    run = runs.start(wanted(), 0)
+    runs.started("r1", 3, 5)
+    run.note_fault(3, "pause")
+    runs.detach("B", 1000)
+    runs.tick(1000 + AGENT_GRACE_MS)
+    assert run.state == "running"
+    run.note_fault(3, "unpause")
+    runs.attach("B2", m.AgentHello((3,), (m.RunningRole("r1", 3),)), 20_000)
+    runs.tick(30_000)
+    assert run.state == "running"
+    runs.detach("B2", 31_000)
+    runs.tick(31_000 + AGENT_GRACE_MS)
+    assert run.state == "stopping"
+
+
 def test_an_agent_that_comes_back_in_time_goes_on(runs: Runs, effects: Recorder) -> None:
     runs.start(wanted(), 0)
     runs.started("r1", 3, 5)

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.clock import ManualClock
 from orchestrator.controller.errors import LinkNotApplied, LinkNotStored
 from orchestrator.controller.run import Role, Run
+from orchestrator.controller.timeline_nodes import NODE_LIMIT_S
 from orchestrator.controller.timelines import Timelines
 from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
@@ -163,6 +164,99 @@ async def test_a_restarted_controller_continues_or_resets(lab: FakeLab, state: s
     assert later.happened()[0]["late_ms"] == pytest.approx(200)
     await later.advance(1.3)
     assert later.made[1:] == [m.ResetLinks("timeline of hello")]
+
+
+FAULTS = (
+    m.TimelineChange(1_000_000, "node", node=2, fault="kill", cause="timeline of hello"),
+    m.TimelineChange(1_000_000, "down", 2, 3),
+    m.TimelineChange(2_000_000, "node", node=2, fault="start"),
+)
+
+
+def asked(lab: FakeLab) -> list[Any]:
+    return [data for kind, data in lab.events if kind == "timeline_node"]
+
+
+async def test_a_fault_of_a_node_is_asked_for_and_recorded_when_it_is_made(lab: FakeLab) -> None:
+    run = lab.begin(FAULTS, started=True)
+    await lab.advance(1.0)
+    assert asked(lab) == [{"index": 0, "node": 2, "fault": "kill", "cause": "timeline of hello"}]
+    assert [data["do"] for data in lab.happened()] == ["down"]  # which does not wait for it
+    assert run.stopped_nodes == {2}
+    await lab.advance(2.0)
+    assert len(asked(lab)) == 1  # one after the other
+    lab.timelines.nodes.done(m.TimelineDone("r1", 2))  # nobody has asked for that one
+    lab.timelines.nodes.done(m.TimelineDone("r1", 0))
+    await lab.settle()
+    _, killed = lab.happened()
+    assert (killed["do"], killed["where"], killed["ok"]) == ("kill", "node 2", True)
+    assert (killed["at_s"], killed["sent_s"], killed["applied_s"]) == (1.0, 1.0, 3.0)
+    assert [data["index"] for data in asked(lab)] == [0, 2]
+    lab.timelines.nodes.done(m.TimelineDone("r1", 2))
+    lab.timelines.nodes.done(m.TimelineDone("r1", 2))
+    await lab.settle()
+    assert (lab.happened()[-1]["sent_s"], lab.happened()[-1]["late_ms"]) == (3.0, 1000.0)
+    assert lab.stopped == []
+
+
+async def test_a_fault_that_fails_or_that_nobody_makes_stops_the_run(lab: FakeLab) -> None:
+    lab.begin(FAULTS[:1], started=True)
+    await lab.advance(1.0)
+    lab.timelines.nodes.done(m.TimelineDone("r1", 0, "lab ring is busy"))
+    await lab.settle()
+    assert lab.stopped == ["the timeline's `kill` of node 2 at 1 s failed: lab ring is busy"]
+    alone = FakeLab()
+    alone.begin(FAULTS[:1], started=True)
+    await alone.advance(1.0 + NODE_LIMIT_S - 0.1)
+    assert alone.stopped == []
+    await alone.advance(0.1)
+    (reason,) = alone.stopped
+    assert "no process that drives the run has made it within 60 s" in reason
+
+
+async def test_the_end_of_a_run_waits_for_no_fault(lab: FakeLab) -> None:
+    run = lab.begin(FAULTS, started=True)
+    await lab.advance(2.5)
+    told: list[str] = []
+    lab.timelines.end(run)
+    lab.timelines.when_reset(run.id, lambda: told.append("end"))
+    await lab.settle()
+    assert told == ["end"] and lab.stopped == [] and len(asked(lab)) == 1
+    assert [data["error"] for data in lab.happened()[1:]] == [
+        "the run ended before it was confirmed",
+        "the run ended before it was its turn",
+    ]
+
+
+async def test_a_restarted_controller_asks_again_for_a_fault_that_was_not_confirmed(lab: FakeLab) -> None:
+    lab.begin(FAULTS[:1], started=True)
+    await lab.advance(1.0)
+    stored = [(kind, 1_000, json.loads(json.dumps(data))) for kind, data in lab.events]
+    lab.timelines.close()
+    await lab.settle()
+    assert lab.happened() == []  # an end of the controller is not an end of the fault
+    later, run = FakeLab(), _run(())
+    later.timelines.restore(run, stored, 2_500)
+    await later.settle()
+    assert [data["index"] for data in asked(later)] == [0] and run.stopped_nodes == {2}
+
+
+async def test_links_of_a_run_whose_roles_had_all_ended_are_reset_by_a_restarted_controller(
+    lab: FakeLab,
+) -> None:
+    lab.begin(CHANGES, started=True)
+    await lab.advance(1.0)
+    stored = [(kind, 1_000, json.loads(json.dumps(data))) for kind, data in lab.events]
+    later, run = FakeLab(), _run(())
+    later.changed = [(1, 2), (2, 3)]
+    for role in run.roles.values():
+        role.state = "finished"
+    later.timelines.restore(run, stored, 3_000)
+    await later.settle()
+    assert later.made[:2] == [
+        m.SetLinkSpec(a, b, reset=True, cause="end of run r1") for a, b in later.changed
+    ]
+    assert later.happened() == []
 
 
 class FakeLab:

@@ -99,3 +99,27 @@ def test_an_agent_that_ended_takes_its_own_descriptors_with_it(monkeypatch: pyte
     open_one._watched[4095] = ("anon_inode:[eventpoll]", (0, 0, 0))
     open_one.check()
     assert ended == [watchdog_module.DAMAGED]
+
+
+def test_what_a_node_that_is_closed_by_request_held_is_watched_no_more() -> None:
+    with select.epoll() as kept, select.epoll() as closed:
+        watchdog = Watchdog()
+        with watchdog.nodes_change():
+            closed.close()
+            assert watchdog.damage()  # which nobody looks at just now
+            watchdog.check()
+        assert watchdog.damage() == ""
+        saved = os.dup(kept.fileno())
+        os.close(kept.fileno())
+        assert watchdog.damage()
+        os.dup2(saved, kept.fileno())
+        os.close(saved)
+
+
+def test_the_device_of_a_node_that_was_opened_again_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    watchdog = Watchdog()
+    monkeypatch.setattr(watchdog_module, "_DEVICE", "/dev/null")
+    with watchdog.nodes_change():
+        device = os.open("/dev/null", os.O_RDWR)
+    os.close(device)
+    assert watchdog.damage() == f"descriptor {device} (/dev/null)"

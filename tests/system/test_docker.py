@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from tests.compose import installed_composes
 from tests.integration.conftest import RING, Nm
 from tests.integration.test_link_faults import pinging, reached
 from tests.integration.test_link_kinds import hashes
+from tests.integration.waiting import write_waiting
 
 
 def inspect(container: str) -> Any:
@@ -326,3 +328,29 @@ def test_a_container_is_killed_stopped_paused_and_started_on_request(labs: Labs)
     lab.link(1, 2).down()
     assert lab.node(1).run(["ping", "-c", "1", "-W", "2", "10.0.0.2"]).ok
     assert lab.link(1, 2).up()["state"] == "up"
+
+
+def test_a_timeline_kills_starts_and_pauses_containers_which_all_run_afterwards(
+    labs: Labs, tmp_path: Path
+) -> None:
+    lab = labs.up(RING, backend="docker")
+    folder = write_waiting(tmp_path / "waiting", "import time\ndef waiter(ctx):\n    time.sleep(5)\n")
+    description = folder / "scenario.yaml"
+    description.write_text(description.read_text().replace("nodes: all", 'nodes: "1-3"'))
+    with description.open("a") as file:
+        file.write("timeline:\n  - {at: 200 ms, node: 2, do: kill}\n  - {at: 1 s, node: 2, do: start}\n")
+        file.write("  - {at: 3 s, node: 2, do: stop}\n  - {at: 3 s, node: 4, do: pause}\n")
+    outcome = lab.run_scenario(folder, results=tmp_path / "out")
+    assert outcome.reason == "", outcome.reason
+    lines = (Path(outcome.results) / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    made = [event["data"] for event in events if event["kind"] == "timeline"]
+    assert [(each["do"], each["ok"]) for each in made] == [
+        ("kill", True),
+        ("start", True),
+        ("stop", True),
+        ("pause", True),
+    ]
+    [restored] = [event["data"] for event in events if event["kind"] == "timeline_nodes_restored"]
+    assert restored == {"started": [2], "unpaused": [4], "errors": []}
+    assert [node.state for node in lab.status().nodes] == ["ready"] * 4

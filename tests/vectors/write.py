@@ -232,6 +232,7 @@ PYTHON: list[Message] = [
     ),
     m.NodeFault((2, 3), "kill", "a test"),
     m.WaitNodes((2, 3), 30_000),
+    m.TimelineDone("r1", 2, "node 3 is not ready after 30 s"),
 ]
 
 

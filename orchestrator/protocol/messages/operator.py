@@ -32,6 +32,7 @@ __all__ = [
     "StatusChanged",
     "StopRun",
     "TimelineChange",
+    "TimelineDone",
     "WaitNodes",
     "WaitReady",
     "WatchRun",
@@ -235,6 +236,22 @@ class WatchRun(Message):
     after: U64 = 0
 
 
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class TimelineDone(Message):
+    """Say that a node fault that an event `timeline_node` asked for was made, or what was wrong.
+
+    Attributes:
+        run: The run.
+        index: The number of the change in its timeline.
+        error: What was wrong; empty for nothing.
+    """
+
+    run: Name
+    index: U32
+    error: str = ""
+
+
 @sent_by(Role.CONTROLLER)
 @dataclass(frozen=True, slots=True)
 class RunEvent(Message):
@@ -245,7 +262,8 @@ class RunEvent(Message):
         seq: Counts the run's events from 1; 0 for `progress`, which is not stored.
         time_ms: Since 1970.
         kind: `started`, `role_started`, `report`, `progress`, `log`, `barrier`, `role_finished`, `role_lost`,
-            `stopping`, or of a timeline `timeline_planned`, `timeline_started`, `timeline`, `timeline_reset`.
+            `stopping`, or of a timeline `timeline_planned`, `timeline_started`, `timeline_node`, `timeline`,
+            `timeline_reset`.
         node: The node, 0 when it concerns the run.
         role: The role, empty when it concerns the run.
         data: By kind: the row; `{done, total}`; `{level, text}`; `{name, generation}`;
