@@ -62,7 +62,7 @@ pub use config::{
 };
 pub use engine::{Engine, MAX_MESSAGE};
 pub use io::{Delivery, Event, Io, ReceivedBytes};
-pub use link::Distribution;
+pub use link::{Distribution, Trace};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};

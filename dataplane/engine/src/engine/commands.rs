@@ -26,7 +26,7 @@ impl Engine {
             Command::SetLink { remote, spec } => self.set_link(now, remote, spec, io),
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
-                self.links.remove(link);
+                self.links.remove(now, link);
                 Ok(CommandOutput::Done)
             }
             Command::InstallRoutes { table, routes, removed } => {

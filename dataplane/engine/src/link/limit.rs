@@ -12,7 +12,8 @@ use crate::LinkSpec;
 /// packets of 2 KB and more occupy at most four times their length (see [`crate::Pool::compact`]).
 pub(crate) const MEMORY: u64 = 256 << 20;
 
-/// Default queue limit of a link with a rate, in nanoseconds at that rate, or two delays if longer.
+/// Default queue limit of a link with a rate, in nanoseconds at that rate or the mean rate of its trace, or two delays
+/// if longer.
 const DEFAULT_QUEUE_NS: u64 = 50_000_000;
 /// Lower bound of the default queue limit in bytes: 32 full packets, so that a slow link holds one window of TCP.
 const DEFAULT_QUEUE_MIN: u64 = 48_000;
@@ -60,18 +61,19 @@ pub(crate) struct Limit {
 impl Limit {
     /// The limit of the queue in front of the serializer.
     pub(crate) fn of_queue(spec: &LinkSpec) -> Self {
-        let default = spec.rate_bps.filter(|_| spec.limit_packets.is_none()).map_or(u64::MAX, |rate| {
-            let time = DEFAULT_QUEUE_NS.max(spec.delay_us.saturating_mul(2_000));
-            let bytes = u128::from(rate) * u128::from(time) / 8_000_000_000;
-            u64::try_from(bytes).unwrap_or(u64::MAX).max(DEFAULT_QUEUE_MIN)
-        });
+        let default =
+            spec.nominal_rate_bps().filter(|_| spec.limit_packets.is_none()).map_or(u64::MAX, |rate| {
+                let time = DEFAULT_QUEUE_NS.max(spec.delay_us.saturating_mul(2_000));
+                let bytes = u128::from(rate) * u128::from(time) / 8_000_000_000;
+                u64::try_from(bytes).unwrap_or(u64::MAX).max(DEFAULT_QUEUE_MIN)
+            });
         Self { bytes: spec.limit_bytes.unwrap_or(default), packets: spec.limit_packets.unwrap_or(u64::MAX) }
     }
 
     /// The limit of the delay queue. A serializer passes no more than its rate, which bounds the delay queue behind
     /// it; without a rate the delay queue is the only queue and has the link's limit.
     pub(crate) fn of_flight(spec: &LinkSpec) -> Self {
-        match spec.rate_bps {
+        match spec.nominal_rate_bps() {
             Some(_) => Self { bytes: u64::MAX, packets: u64::MAX },
             None => Self::of_queue(spec),
         }

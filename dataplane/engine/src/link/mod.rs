@@ -1,5 +1,6 @@
 //! Links to neighbours: state, counters, and impairments of outgoing packets.
 
+mod clock;
 mod corrupt;
 mod delay;
 mod distribution;
@@ -15,6 +16,7 @@ mod selection;
 mod shaper;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +25,7 @@ use crate::stats::{DropCause, ImpairedCounters, Traffic};
 use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
 pub use distribution::Distribution;
 use shaper::Shaper;
+pub use trace::Trace;
 
 /// Represents the absence of a link in tables.
 pub(crate) const NO_LINK: LinkId = LinkId::MAX;
@@ -132,7 +135,10 @@ impl Links {
 
     pub(crate) fn set(&mut self, now: Instant, id: LinkId, spec: LinkSpec, io: &mut Io) {
         let link = &mut self.slots[id as usize];
-        link.spec = spec;
+        let playing = std::mem::replace(&mut link.spec, spec).trace;
+        if let Some(trace) = &mut link.spec.trace {
+            trace.start(now, playing.as_ref());
+        }
         match &mut link.shaper {
             Some(shaper) => {
                 shaper.change(now, &link.spec);
@@ -147,17 +153,25 @@ impl Links {
         self.retire_idle_shaper(id);
     }
 
-    pub(crate) fn remove(&mut self, id: LinkId) {
-        self.set_up(id, false);
+    pub(crate) fn remove(&mut self, now: Instant, id: LinkId) {
+        self.set_up(now, id, false);
         self.slots[id as usize].known = false;
     }
 
-    pub(crate) fn set_up(&mut self, id: LinkId, up: bool) {
+    pub(crate) fn set_up(&mut self, now: Instant, id: LinkId, up: bool) {
         let Some(link) = self.slots.get_mut(id as usize) else {
             return;
         };
+        let comes_up = up && !link.up;
         link.up = up;
         link.congested = false;
+        if let Some(trace) = link.spec.trace.as_mut().filter(|_| comes_up) {
+            // The queue is empty: it was emptied when the link went down.
+            trace.start(now, None);
+            if let Some(shaper) = &mut link.shaper {
+                shaper.change(now, &link.spec);
+            }
+        }
         if up || link.shaper.is_none() {
             return;
         }

@@ -15,6 +15,7 @@ use super::loss::Loss;
 use super::piece::Piece;
 use super::rate::Rate;
 use super::reorder::Reorder;
+use super::trace::Trace;
 use crate::rng::Rng;
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec, Packet, Pool};
@@ -54,7 +55,7 @@ impl Kind {
             Self::Loss => spec.loss > 0.0,
             Self::Corrupt => spec.corrupt > 0.0,
             Self::Duplicate => spec.duplicate > 0.0,
-            Self::Rate => spec.rate_bps.is_some(),
+            Self::Rate => spec.nominal_rate_bps().is_some(),
             Self::Delay => spec.delay_us > 0 && spec.jitter_us == 0,
             Self::Jitter => spec.jitter_us > 0,
             Self::Reorder => spec.reorder > 0.0,
@@ -102,6 +103,8 @@ pub(crate) struct Shaper {
     streams: [Rng; Kind::ALL.len()],
     /// Number of segments that have reached the first impairment.
     count: u64,
+    /// The specification, if it has a trace that changes parameters, and when it changes them next.
+    trace: Option<(LinkSpec, Option<Instant>)>,
     /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
@@ -118,11 +121,14 @@ impl Shaper {
             chain: Vec::new(),
             streams,
             count: 0,
+            trace: None,
             outlet: Outlet::default(),
             stage: Vec::new(),
             ready: Vec::new(),
         };
-        shaper.arrange(spec);
+        let start = spec.trace.as_ref().map_or(Instant::ZERO, Trace::origin);
+        let spec = shaper.applied(start, spec);
+        shaper.arrange(&spec);
         shaper
     }
 
@@ -141,8 +147,16 @@ impl Shaper {
         self.pass_through(0);
     }
 
-    /// Passes all pieces that are due.
+    /// Passes all pieces that are due. Parameters of a trace change at their own times, also when this is called late.
     pub(crate) fn release(&mut self, now: Instant) {
+        while let Some((spec, at)) = self.next_step(now) {
+            self.release_until(at);
+            self.apply(at, &spec);
+        }
+        self.release_until(now);
+    }
+
+    fn release_until(&mut self, now: Instant) {
         for index in 0..self.chain.len() {
             self.chain[index].impairment.release(now, &mut self.outlet);
             std::mem::swap(&mut self.stage, &mut self.outlet.passed);
@@ -155,11 +169,35 @@ impl Shaper {
 
     pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec) {
         self.release(now);
-        self.arrange(spec);
+        self.apply(now, spec);
+        self.release_until(now);
+    }
+
+    fn apply(&mut self, now: Instant, spec: &LinkSpec) {
+        let spec = self.applied(now, spec);
+        self.arrange(&spec);
         for stage in &mut self.chain {
-            stage.impairment.change(now, spec);
+            stage.impairment.change(now, &spec);
         }
-        self.release(now);
+    }
+
+    /// The specification with the parameters that its trace has at a time. Remembers when they change next.
+    fn applied(&mut self, now: Instant, spec: &LinkSpec) -> LinkSpec {
+        let Some(trace) = &spec.trace else {
+            self.trace = None;
+            return spec.clone();
+        };
+        let (applied, next) = trace.applied(spec, now);
+        self.trace = Some((spec.clone(), next));
+        applied
+    }
+
+    /// The next change of parameters by the trace up to `now`. Without queued packets only the last one matters.
+    fn next_step(&self, now: Instant) -> Option<(LinkSpec, Instant)> {
+        let (spec, next) = self.trace.as_ref()?;
+        let at = next.filter(|at| *at <= now)?;
+        let idle = self.backlog() == Backlog::default();
+        Some((spec.clone(), if idle { now } else { at }))
     }
 
     /// Pieces that passed all impairments since the last call, in order.
@@ -173,7 +211,13 @@ impl Shaper {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.chain.iter().filter_map(|stage| stage.impairment.deadline()).min()
+        let due = self.chain.iter().filter_map(|stage| stage.impairment.deadline()).min();
+        let step = self.trace.as_ref().and_then(|(_, next)| *next);
+        match step {
+            Some(step) if due.is_some_and(|due| due > step) => Some(step),
+            Some(step) if due.is_none() && self.backlog().packets > 0 => Some(step),
+            _ => due,
+        }
     }
 
     /// The contents of all queues.
