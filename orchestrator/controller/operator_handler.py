@@ -15,8 +15,9 @@ from orchestrator.controller.errors import LabNotReady, LinkUnknown, RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force, starts_of
+from orchestrator.controller.registry import Link
 from orchestrator.errors import NmError, StoreUnavailable
-from orchestrator.impairment import PLAIN, Impossible, LinkSpec
+from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.tasks import spawn
@@ -84,8 +85,8 @@ class OperatorHandler:
                 link.a,
                 link.b,
                 lab.link_state_of(link),
-                link.spec_from(link.a),
-                link.spec_from(link.b),
+                link.spec_from(link.a).without_data(),
+                link.spec_from(link.b).without_data(),
                 lab.link_kind_of(link),
                 lab.link_reason_of(link),
                 link.down,
@@ -213,6 +214,7 @@ class OperatorHandler:
                     f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value", hint=error.hint
                 ) from None
             wanted[end] = spec
+        self._check_traces(link, wanted)
         for end, spec in wanted.items():
             lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
         in_force = {
@@ -224,6 +226,20 @@ class OperatorHandler:
         core.events.add("link.changed", 0, facts)
         await put_in_force(core, [link], state=link.down != was)
         session.connection.ack(frame, in_force)
+
+    def _check_traces(self, changed: Link, wanted: Mapping[int, LinkSpec | None]) -> None:
+        """Refuse a change with a trace that would be too much for all links together."""
+        new = [spec for spec in wanted.values() if spec is not None and spec.trace_data]
+        kept = [
+            link.spec_from(end)
+            for link in self._core.lab.registry.links.values()
+            for end in (link.a, link.b)
+            if link is not changed or end not in wanted
+        ]
+        try:
+            check_traces([*new, *kept] if new else ())
+        except ValueError as error:
+            raise LinkUnknown(str(error), id="link.traces", hint="end the traces of other links") from None
 
     async def _get_events(self, session: Session, frame: Frame, message: m.GetEvents) -> None:
         limit = max(1, min(message.limit, 10_000))

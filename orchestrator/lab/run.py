@@ -129,7 +129,9 @@ async def run_scenario(
     details = {"params": dict(plan.params), "started": stamp, "timeout": timeout_s, **_host_facts(state)}
     base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
-    folder = ResultsFolder(path.absolute(), base.document(), topology.dump(meant))
+    folder = ResultsFolder(
+        path.absolute(), base.document(), topology.dump(meant), traces=topology.traces(meant)
+    )
     request = StartRun(
         run=run,
         scenario=scenario.name,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, TopologyInvalid
 from orchestrator.fields import NONE
-from orchestrator.impairment import PLAIN, Impossible, LinkSpec
+from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
 from orchestrator.topology.jitter_table import TableFile, read_table
 from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, Layer, layer, spec_of
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
+from orchestrator.topology.traces import Recording, TraceUse, read_trace, trace_fields
 
 __all__ = ["Change", "build_links", "read_change"]
 
@@ -65,7 +66,12 @@ def build_links(
         a, b = ends
         link = _link(a, b, entry, _base(a, b, shared, shaping), specs)
         made[link.a, link.b] = link
-    return tuple(made[pair] for pair in sorted(made))
+    links = tuple(made[pair] for pair in sorted(made))
+    try:
+        check_traces((spec for link in links for spec in (link.forward, link.backward)), in_file=True)
+    except ValueError as error:
+        problems.add(str(error), "trace-size", root["@"].place, hint="cut them, or give fewer links one")
+    return links
 
 
 def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Change:
@@ -80,11 +86,14 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
     """
     problems = Problems("topology")
     read: dict[str, Any] = {}
+    ended = False
     for key, text in stated.items():
         place = Place(f"--{key}")
         # No text at all is no document, but a value that no key has.
         value = parse_yaml(text, place.file, problems) if text.strip() else Value("", place, text)
-        if value is not None and value.data == NONE:
+        if value is not None and value.data == NONE and key == "trace":
+            ended = True
+        elif value is not None and value.data == NONE:
             problems.add(
                 f"{key} is `{NONE}`, but {LINK_FIELDS[key].kind.expected} is expected",
                 "type",
@@ -99,6 +108,9 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
     specs = _Specs(problems, directory or Path(), whole="profile" in read)
     forward, backward = (specs.spec([read], side, "the change", place) for side in DIRECTIONS)
     problems.raise_as(TopologyInvalid, place.file)
+    if ended and "profile" not in read:
+        # A profile has none in any case.
+        forward, backward = replace(forward, trace=""), replace(backward, trace="")
     return Change(forward, backward, whole="profile" in read)
 
 
@@ -178,6 +190,7 @@ class _Specs:
         self._whole = whole
         self._noted: set[str] = set()
         self._tables: dict[str, tuple[float, ...] | None] = {}
+        self._traces: dict[tuple[object, ...], Recording | None] = {}
 
     def spec(self, layers: list[Read], direction: str, title: str, place: Place) -> LinkSpec:
         """Return what one direction does by layers, later ones over earlier ones.
@@ -187,7 +200,12 @@ class _Specs:
         """
         stated: dict[str, Mapping[str, Any]] = {}
         for read in layers:
-            stated |= layer(read, direction)
+            new = self._with_trace(layer(read, direction))
+            # A trace takes the place of the values that layers below state.
+            if new.get("trace"):
+                for key in spec_of({"trace": new["trace"]}).set_by_trace:
+                    stated.pop(key, None)
+            stated |= new
         try:
             spec = spec_of(self._with_table(stated))
             if self._whole:
@@ -199,6 +217,17 @@ class _Specs:
                 self._problems.add(f"{title}: {error}", "impairment", place, hint=hint)
             return PLAIN
         return spec
+
+    def _with_trace(self, stated: Layer) -> Layer:
+        """Return the same with the content of the file of a trace."""
+        use = stated.get("trace", {}).get("trace")
+        if not isinstance(use, TraceUse):
+            return stated
+        key = (use.file, use.column, use.loop, use.shift_us)
+        if key not in self._traces:
+            self._traces[key] = read_trace(use, self._directory, self._problems)
+        recording = self._traces[key]
+        return {**stated, "trace": {} if recording is None else trace_fields(use, recording)}
 
     def _with_table(self, stated: Layer) -> Layer:
         """Return the same with the quantiles of a file in place of its name."""
