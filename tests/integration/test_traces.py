@@ -55,10 +55,10 @@ def test_datagrams_pass_at_the_opportunities_of_the_file(labs: Labs, tmp_path: P
 def test_a_trace_is_shown_ended_and_reset(labs: Labs, nm: Nm, tmp_path: Path) -> None:
     (tmp_path / "up.mahi").write_text("".join(f"{ms}\n" for ms in range(1, 101)))
     lab = labs.up(f"n_nodes: 2\nlinks: [{{endpoints: [1, 2], trace: {tmp_path}/up.mahi}}]\n")
-    shown = nm("link", "show").stdout
+    shown = nm("link", "show").out
     assert "trace up.mahi (loop, mean 12 Mbit)" in shown
     refused = nm("link", "set", 1, 2, "--rate", "5 Mbit")
-    assert (refused.code, "sets the rate" in refused.stderr) == (2, True)
+    assert (refused.code, "sets the rate" in refused.err) == (2, True)
     assert nm("link", "set", 1, 2, "--trace", "none", "--rate", "5 Mbit").code == 0
     link = lab.status().links[0]
     assert link.forward is not None and (link.forward.trace, link.forward.rate_bps) == (None, 5_000_000)
