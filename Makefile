@@ -66,7 +66,7 @@ docs: $(STAMPS)/native $(STAMPS)/docs-tools ## generate the reference from the c
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "the pages are in site/index.html"
 
-bench: $(STAMPS)/native ## measure the dataplane and the start of large labs beside kernel references (minutes; root)
+bench: $(STAMPS)/native ## measure the dataplane, the start of large labs and the fidelity of links beside references (minutes; root)
 	@$(PY) -m benchmarks
 
 clean: ## remove everything that was built, but not the environment

@@ -4,9 +4,10 @@
 compared with the kernel's own forwarding between namespaces, in the same rounds.
 `python -m benchmarks.scale` measures labs: start, stop, memory and idle cost at hundreds and thousands of
 nodes. `python -m benchmarks.daily` measures everyday use: small labs, transfers, links.
+`python -m benchmarks.fidelity` compares what links do with what is requested.
 `benchmarks.chaos` and `benchmarks.transfers` kill processes at random moments and check the results.
 
-    dataplane · scale · daily      one command each: its cases and targets
+    dataplane · scale · daily · fidelity      one command each: its cases and targets
         │
     testbed · peers                what is measured: nm's labs, Mininet
     path_checks                    check that packets take the measured path

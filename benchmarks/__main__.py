@@ -11,6 +11,7 @@ import sys
 from benchmarks import program
 from benchmarks.daily.__main__ import main as daily
 from benchmarks.dataplane.__main__ import main as dataplane
+from benchmarks.fidelity.__main__ import main as fidelity
 from benchmarks.scale.__main__ import main as scale
 
 __all__ = ["main", "most_serious"]
@@ -23,7 +24,7 @@ def main(words: list[str] | None = None) -> int:
     """Run every benchmark with the same options and return the most serious exit code."""
     given = sys.argv[1:] if words is None else words
     codes = []
-    for command in (dataplane, scale, daily):
+    for command in (dataplane, scale, daily, fidelity):
         program.print_progress(f"== {command.__module__.rpartition('.')[0]}")
         codes.append(command(list(given)))
         if codes[-1] in (_INTERRUPTED, 2):

@@ -152,7 +152,16 @@ def print_progress(line: str) -> None:
 def read_published() -> dict[str, dict[str, Any]]:
     """Return the published records by benchmark."""
     found = {}
-    for name in ("dataplane", "scale", "daily", "healing-native", "healing-docker", "chaos", "transfers"):
+    for name in (
+        "dataplane",
+        "scale",
+        "daily",
+        "fidelity",
+        "healing-native",
+        "healing-docker",
+        "chaos",
+        "transfers",
+    ):
         path = _PUBLISHED / f"{name}.json"
         if path.exists():
             found[name] = json.loads(path.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.chaos import recovery_report
 from benchmarks.chaos import report as chaos
+from benchmarks.fidelity import report as fidelity
 from benchmarks.tables import number, table
 from benchmarks.targets import TARGETS, Target, target
 from benchmarks.transfers import report as transfers
@@ -32,8 +33,8 @@ _INTRO = """\
 
 Results of the testbed, compared with the kernel's own forwarding on the same machine, measured alternately.
 This page is generated from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane
---publish` and `benchmarks.scale`, `daily`, `chaos` and `transfers` write; `make bench` runs the first three
-without publishing.
+--publish` and `benchmarks.scale`, `daily`, `fidelity`, `chaos` and `transfers` write; `make bench` runs the
+first four without publishing.
 
 REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic, each
 device's packets received on one CPU: else the kernel reorders the stream and is several times slower). A
@@ -81,6 +82,8 @@ def _sections(record: Record, *, with_targets: bool = True) -> list[str]:
         parts += recovery_report.sections(record)
     elif record["benchmark"] == "chaos":
         parts += chaos.sections(record)
+    elif record["benchmark"] == "fidelity":
+        parts += fidelity.sections(record)
     elif record["benchmark"] == "transfers":
         parts += transfers.sections(record)
     else:

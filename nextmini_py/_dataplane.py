@@ -129,7 +129,8 @@ class Dataplane(Groups):
         `links` is a list with, for each neighbour, `remote`, `state`, `reason`, `tx_packets`, `tx_bytes`,
         `tx_drops` (by cause), the same for `rx`, `tx_impaired` (copies made, packets overtaken and packets
         corrupted, as `duplicate`, `reorder`, `corrupt`), `queued_packets`, `queued_bytes` and `spec`. Packets
-        are MTU segments, bytes count their headers. Besides: `tun_rx`, `tun_tx`, `delivered`, `flows`, `sessions`.
+        are MTU segments, bytes count their headers. Besides: `tun_rx`, `tun_tx`, `delivered`, `flows`,
+        `sessions`.
         """
         return self._node.statistics()
 

@@ -27,6 +27,7 @@ __all__ = [
     "enter_user_namespace",
     "open_nodes",
     "run_view",
+    "set_paused",
     "unshare_mounts",
     "wait_for_agent_request",
 ]
@@ -102,6 +103,19 @@ def run_view(dataplane: Dataplane) -> RunDataplane:
     from nextmini_py._run import RunDataplane  # a program that runs no roles starts without it
 
     return RunDataplane(dataplane)
+
+
+def set_paused(dataplane: Dataplane, paused: bool) -> None:
+    """Pause a node of this process, or resume it.
+
+    A paused node drops every packet that arrives, and its timers wait; its links stay up, and packets in
+    their queues leave when it is resumed.
+
+    Args:
+        dataplane: The node's own handle.
+        paused: Whether it shall be paused.
+    """
+    dataplane._node.set_paused(paused)
 
 
 def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:

@@ -39,6 +39,7 @@ LONGEST = (
     "integration/test_interrupts.py",
     "integration/test_programs.py",
     "integration/test_transfers.py",
+    "integration/test_timelines.py",
     "integration/test_failures.py",
     "integration/test_rootless.py",
     "integration/test_kills.py",

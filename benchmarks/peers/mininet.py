@@ -22,7 +22,7 @@ from benchmarks.commands import Background, require, run
 from benchmarks.errors import CommandFailed, NotRunnable
 from benchmarks.paths import Endpoint, Path
 
-__all__ = ["BootTimes", "boot", "linear"]
+__all__ = ["BootTimes", "boot", "linear", "pair"]
 
 _PYTHON = "/usr/bin/python3"
 _PROGRAM = FilePath(__file__).with_name("mininet_host.py")
@@ -44,7 +44,7 @@ def linear(switches: int) -> Iterator[Path]:
     Raises:
         NotRunnable: Mininet is not installed, or a ping through its network fails.
     """
-    with _network(switches, timeout=60) as (_, ready):
+    with _network("linear", str(switches), timeout=60) as (_, ready):
         first, last = ready["hosts"][0], ready["hosts"][-1]
         sender, receiver = _endpoint(first), _endpoint(last)
         try:
@@ -54,6 +54,18 @@ def linear(switches: int) -> Iterator[Path]:
         yield Path(f"mininet-{switches}", sender, receiver, hops=1)
 
 
+@contextlib.contextmanager
+def pair(rate_bps: int | None) -> Iterator[Path]:
+    """Yield the path between two hosts with a TCLink of this rate between, or of none.
+
+    Raises:
+        NotRunnable: Mininet is not installed.
+    """
+    with _network("pair", str((rate_bps or 0) / 1e6), timeout=60) as (_, ready):
+        first, last = ready["hosts"]
+        yield Path("mininet-pair", _endpoint(first), _endpoint(last), hops=1)
+
+
 def boot(hosts: int, *, timeout: float) -> BootTimes:
     """Start and stop a line of `hosts` bridges with a host each, and return how long both took.
 
@@ -61,17 +73,17 @@ def boot(hosts: int, *, timeout: float) -> BootTimes:
         NotRunnable: Mininet is not installed.
         CommandFailed: It took longer than `timeout` seconds.
     """
-    with _network(hosts, timeout=timeout) as (process, ready):
+    with _network("linear", str(hosts), timeout=timeout) as (process, ready):
         output = process.finish(timeout=timeout).stdout
         stopped = json.loads(output.partition("stopped ")[2])
         return BootTimes(hosts, ready["up_seconds"], stopped["down_seconds"])
 
 
 @contextlib.contextmanager
-def _network(switches: int, *, timeout: float) -> Iterator[tuple[Background, dict[str, Any]]]:
+def _network(shape: str, size: str, *, timeout: float) -> Iterator[tuple[Background, dict[str, Any]]]:
     require("mn", package="mininet")
     require("brctl", package="bridge-utils")
-    program = [_PYTHON, "-I", str(_PROGRAM), "linear", str(switches)]
+    program = [_PYTHON, "-I", str(_PROGRAM), shape, size]
     with namespaces.empty() as name, Background(["ip", "netns", "exec", name, *program]) as process:
         line = process.wait_for_line("ready ", timeout=timeout)
         ready = json.loads(line.partition("ready ")[2])

@@ -1,4 +1,4 @@
-"""Commands on the machine and the program: `doctor`, `bench`, `version`, `completion`."""
+"""Commands on the machine and the program: `doctor`, `version`, `completion`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,6 @@ if TYPE_CHECKING:
     from orchestrator.deploy.state import Backend
 
 
-class Benchmark(StrEnum):
-    """What can be measured."""
-
-    dataplane = "dataplane"
-    scale = "scale"
-    daily = "daily"
-
-
 class Shell(StrEnum):
     """Shells that completion is written for."""
 
@@ -32,7 +24,6 @@ class Shell(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(doctor)
-    app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(bench)
     app.command()(version)
     app.command()(completion)
 
@@ -71,30 +62,6 @@ def doctor(
     fit = [name for name, findings in reports.items() if all(f.level != "problem" for f in findings)]
     notify(f"labs can run here: {', '.join(fit)}" if fit else "no lab can run here")
     raise typer.Exit(0 if fit else 4)
-
-
-def bench(
-    context: typer.Context,
-    which: Annotated[Benchmark, typer.Argument(help="The packet path, large labs, or daily use.")],
-) -> None:
-    """Measure beside kernel references (needs a checkout and root); further options go to the benchmark.
-
-    `nm bench dataplane -- --help` lists those of one benchmark.
-    """
-    import importlib.util
-    import subprocess
-    import sys
-
-    from orchestrator.errors import HostNotFit
-
-    if importlib.util.find_spec("benchmarks") is None:
-        raise HostNotFit(
-            "the benchmarks are not installed with the program",
-            id="bench.missing",
-            hint="run it in a checkout of the repository, or `make bench` there",
-        )
-    command = [sys.executable, "-m", f"benchmarks.{which.value}", *context.args]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 def version(output: OutputOption = Output.table) -> None:

@@ -99,14 +99,14 @@ def set_(
     """Change what a link does, from now on; what is not named stays as it is."""
     from orchestrator.errors import UsageError
     from orchestrator.lab import Lab
-    from orchestrator.topology.link_keys import LINK_KEYS
+    from orchestrator.topology.link_keys import LIVE_FIELDS
     from orchestrator.topology.links import read_change
 
     way = _direction(forward, backward, direction)
-    values = {key: context.params.get(key) for key in LINK_KEYS}
+    values = {key: context.params.get(key) for key in LIVE_FIELDS}
     stated = {key: value for key, value in values.items() if value is not None}
     if not stated:
-        options = [f"--{key}" for key in LINK_KEYS]
+        options = [f"--{key}" for key in LIVE_FIELDS]
         raise UsageError(
             "nothing to set",
             expected=f"{', '.join(options[:-1])} or {options[-1]}",
@@ -264,6 +264,7 @@ def show(
                     "down": link.down,
                     "forward": link.forward and link.forward.to_wire(),
                     "backward": link.backward and link.backward.to_wire(),
+                    "queue_limit_bytes": link.queue_limit_bytes(),
                 }
                 for link in links
             ]
@@ -326,6 +327,7 @@ def _show_change(a: str, b: str, in_force: dict[str, Any], output: Output) -> No
     from orchestrator.impairment import LinkSpec
     from orchestrator.topology.link_words import describe
 
-    for direction, spec in in_force.items():
-        arrow = f"{a} → {b}" if direction == "forward" else f"{b} → {a}"
-        notify(f"{arrow}: {describe(LinkSpec.from_wire(spec))}")
+    for direction, arrow in (("forward", f"{a} → {b}"), ("backward", f"{b} → {a}")):
+        notify(f"{arrow}: {describe(LinkSpec.from_wire(in_force.get(direction)))}")
+    if "reason" in in_force:
+        notify(f"  not in force while the link is not up: {in_force['reason']}")

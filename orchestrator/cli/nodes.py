@@ -43,6 +43,7 @@ def exec_(
     output: OutputOption = Output.table,
 ) -> None:
     """Run a command in one node or in several at once; its exit code is ours."""
+    from orchestrator.deploy import node_states
     from orchestrator.lab import find
 
     directory, state = find.find_lab(home(), lab)
@@ -51,6 +52,7 @@ def exec_(
         numbers = ", ".join(str(node) for node in outside)
         notify(f"left out, because nm runs nothing in an external node: {numbers}")
     find.require_inside(state, chosen)
+    node_states.require_running(directory, chosen)
     if len(chosen) == 1 and output is Output.table and timeout is None:
         from orchestrator.deploy import node_command
 
@@ -66,12 +68,13 @@ def exec_(
 
 def shell(node: NodeArgument, lab: LabOption = None) -> None:
     """Open a shell inside a node."""
-    from orchestrator.deploy import node_command
+    from orchestrator.deploy import node_command, node_states
     from orchestrator.lab import find
 
     directory, state = find.find_lab(home(), lab)
     number = find.select_node(state, node)
     find.require_inside(state, [number])
+    node_states.require_running(directory, [number])
     terminal = sys.stdin.isatty()
     wanted = os.environ.get("SHELL", "/bin/bash") if state.backend == "native" else "/bin/bash"
     # Not every image has bash; sh is always there.

@@ -21,12 +21,14 @@ from orchestrator.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orchestrator.deploy.state import Backend
+    from orchestrator.impairment import LinkSpec
     from orchestrator.lab import Lab
-    from orchestrator.protocol.messages import RunEvent
+    from orchestrator.protocol.messages import RunEvent, TimelineChange
     from orchestrator.results import RunOutcome
+    from orchestrator.scenario import Scenario
 
 
 def register(app: typer.Typer) -> None:
@@ -71,12 +73,21 @@ def run_scenario(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed; the lab's unless given.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="The run's time limit.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the timeline and start nothing.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 6 when links did not do what was requested.")
+    ] = False,
     output: OutputOption = Output.table,
 ) -> None:
     """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
-    from orchestrator.errors import HostNotFit
+    from orchestrator.errors import FidelityBroken, HostNotFit
 
     params = parse_pairs(param or [], "--param")
+    if dry_run:
+        _show_plan(scenario, lab, topology, params, timeout, output)
+        return
     running, ours = _lab_for(scenario, lab, topology, backend)
     try:
         with progress(every_s=2.0) as say:
@@ -98,6 +109,12 @@ def run_scenario(
     if outcome.ok and outcome.unwritten:
         raise HostNotFit(
             outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
+        )
+    if strict and outcome.ok and outcome.fidelity.get("verdict") == "broken":
+        raise FidelityBroken(
+            "the links did not do what was requested: " + "; ".join(_broken(outcome)),
+            found="fidelity: broken",
+            hint=f"{outcome.results}/run.json has what was measured; fewer nodes or lower rates need less",
         )
     raise typer.Exit(0 if outcome.ok else 1)
 
@@ -158,6 +175,8 @@ def show(outcome: RunOutcome, output: Output) -> None:
     if outcome.verdict != "error":
         for check in outcome.checks:
             print(f"{'✓' if check.ok else '✗'} {check.name}: {check.detail}")
+    if outcome.fidelity.get("verdict") == "broken":
+        notify("fidelity: broken: " + "; ".join(_broken(outcome)))
     if outcome.unwritten:
         notify(outcome.unwritten)
     if outcome.reason:
@@ -170,11 +189,123 @@ def show(outcome: RunOutcome, output: Output) -> None:
     print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
 
 
+def _show_plan(
+    scenario: str,
+    lab: str | None,
+    file: Path | None,
+    params: Mapping[str, str],
+    timeout: float | None,
+    output: Output,
+) -> None:
+    """Print what a run would do to links and nodes, and when, in the lab that is up or in that of a file."""
+    from orchestrator import topology
+    from orchestrator.errors import LabNotFound
+    from orchestrator.lab import Lab
+    from orchestrator.scenario import load
+    from orchestrator.topology.link_words import describe
+    from orchestrator.units import Duration
+
+    wanted = load(scenario)
+    try:
+        meant = topology.load(file) if file is not None else Lab.attach(lab).topology
+    except LabNotFound as error:
+        if error.id == "lab.ambiguous" or lab is not None:
+            raise
+        meant = topology.load(_topology_of(wanted, file))
+    plan = wanted.resolve(meant, params, timeout)
+    if output is Output.json:
+        emit(
+            {
+                "scenario": plan.scenario,
+                "roles": {role: list(nodes) for role, nodes in plan.roles.items()},
+                "params": dict(plan.params),
+                "timeout_s": plan.timeout,
+                "timeline": [_planned(change) for change in plan.timeline],
+            }
+        )
+        return
+    rows = [
+        (
+            str(Duration(change.at_us)),
+            change.fault or change.do,
+            change.where,
+            "; back: ".join(describe(spec) for spec in _specs(change)),
+            change.cause,
+        )
+        for change in plan.timeline
+    ]
+    if rows:
+        table(("time", "what", "where", "values", "cause"), rows)
+    else:
+        notify(f"scenario {plan.scenario} has no timeline")
+    notify(f"the run would fit the topology {meant.name}; nothing was started")
+
+
+def _specs(change: TimelineChange) -> list[LinkSpec]:
+    """What a change sets: nothing, the same in its directions, or what it sets forward and backward."""
+    differ = change.direction == "both" and change.backward not in (None, change.spec)
+    specs = (change.spec, change.backward) if differ else (_first(change),)
+    return [spec for spec in specs if spec is not None]
+
+
+def _first(change: TimelineChange) -> LinkSpec | None:
+    return change.backward or change.spec if change.direction == "backward" else change.spec
+
+
+def _planned(change: TimelineChange) -> dict[str, Any]:
+    specs = _specs(change)
+    return {
+        "at_s": change.at_us / 1_000_000,
+        "do": change.do,
+        "where": change.where,
+        "link": [change.a, change.b] if change.a else None,
+        "direction": change.direction if change.a else None,
+        "values": specs[0].to_wire() if specs else None,
+        "values_back": specs[-1].to_wire() if len(specs) > 1 else None,
+        "groups": [list(group) for group in change.groups] or None,
+        "node": change.node or None,
+        "fault": change.fault or None,
+        "cause": change.cause,
+    }
+
+
+def _topology_of(wanted: Scenario, file: Path | None) -> Path:
+    """The topology file to bring up for a run.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from orchestrator.errors import UsageError
+
+    found = file or wanted.topology
+    if found is None:
+        raise UsageError(
+            f"no lab is up, and scenario {wanted.name} names no topology",
+            id="run.no-lab",
+            hint="`--topology FILE` brings one up for the run; `nm up FILE` one that stays",
+        )
+    return found
+
+
+def _broken(outcome: RunOutcome) -> list[str]:
+    """What links did not do, as sentences, of the first few."""
+    broken = [each for each in outcome.fidelity["links"] if each["ok"] is False]
+    said = []
+    for each in broken[:3]:
+        a, b = (each["a"], each["b"]) if each["direction"] == "forward" else (each["b"], each["a"])
+        said.append(f"{', '.join(each['broken'])} of the link {a} → {b}")
+    if len(broken) > 3:
+        said.append(f"and {len(broken) - 3} more")
+    if drops := outcome.fidelity["host"]["overload_drops"]:
+        said.append(f"{drops} packets were dropped because this machine was overloaded")
+    return said
+
+
 def _lab_for(
     scenario: str, lab: str | None, topology: Path | None, backend: BackendName | None
 ) -> tuple[Lab, bool]:
     """The lab to run in, and whether it was brought up for this run."""
-    from orchestrator.errors import LabNotFound, UsageError
+    from orchestrator.errors import LabNotFound
     from orchestrator.lab import Lab
     from orchestrator.scenario import load
 
@@ -187,13 +318,7 @@ def _lab_for(
     else:
         _require_same_lab(running, topology, backend)
         return running, False
-    file = topology or wanted.topology
-    if file is None:
-        raise UsageError(
-            f"no lab is up, and scenario {wanted.name} names no topology",
-            id="run.no-lab",
-            hint="`--topology FILE` brings one up for the run; `nm up FILE` one that stays",
-        )
+    file = _topology_of(wanted, topology)
     with progress() as say:
         carrier: Backend | None = backend.value if backend else None
         return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True
@@ -247,6 +372,8 @@ def _progress_reporter(say: Callable[[str], None]) -> Callable[[RunEvent], None]
             ended.add(who)
         if event.kind == "interrupted":
             notify(data["reason"])
+        elif event.kind == "timeline":
+            say(f"{data['at_s']:g} s: {data['do']} {data['where']}")
         elif event.kind == "progress":
             say(f"node {event.node}: {data['done']:g} of {data['total']:g}")
         elif event.kind in ("role_started", "role_finished", "role_lost"):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator import procfs
 from orchestrator.controller.core import AfterStore, Core, Session
+from orchestrator.controller.errors import RunUnknown
 from orchestrator.controller.event_streams import EventStream
+from orchestrator.controller.faults import Faults
 from orchestrator.controller.logs import LogLimit
-from orchestrator.controller.rows import role_row, run_row
+from orchestrator.controller.rows import role_row, run_from, run_row
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
+from orchestrator.controller.timelines import RunLines, Timelines
+from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message, ProtocolError, encode_payload
 from orchestrator.protocol import messages as m
 from orchestrator.store import RunRow
@@ -34,12 +39,15 @@ class AgentHandler:
     Attributes:
         runs: The decisions.
         streams: Events of runs in memory, by run.
+        timelines: Changes of links during runs.
     """
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.runs = Runs(self, {node.id: node.name for node in core.lab.registry})
         self.streams: dict[str, EventStream] = {}
+        lines = RunLines(core, self.runs, self.stop)
+        self.timelines = Timelines(Faults(core).change, lines, core.clock.monotonic)
         self._timer: asyncio.TimerHandle | None = None
         self._starting = ""
         self._started: list[m.RunEvent] = []
@@ -52,6 +60,7 @@ class AgentHandler:
         self._troubles: dict[Session, dict[int, str]] = {}
         self._awaited: dict[int, float] = {}  # nodes whose agent was called and has not come, and since when
         core.on_registered.append(lambda node: self._node_registered(node.id))
+        core.on_stopped.append(lambda node: self._node_stopped(node.id))
         self._handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
             m.AgentHello: self._hello,
             m.AgentTroubles: self._set_troubles,
@@ -63,6 +72,7 @@ class AgentHandler:
             m.BarrierEnter: self._barrier,
             m.Publish: self._publish,
             m.Lookup: self._lookup,
+            m.ChangeLinks: self._change_links,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -105,61 +115,37 @@ class AgentHandler:
         for event in self._started:
             self._keep(run, event)
         self._started.clear()
+        self._core.store.lab.save_traces(wanted.traces or {})
+        self.timelines.plan(run)
         self._forget_old()
         self._schedule()
         return run
 
     def stop(self, run_id: str, reason: str) -> None:
-        """Stop a run.
-
-        Raises:
-            RunUnknown: There is none of that name.
-        """
+        """Stop a run; see `Runs.stop`."""
         self.runs.stop(run_id, reason, self._core.now_ms())
         self._schedule()
 
-    def restore(self, row: RunRow) -> None:
+    def restore(self, row: RunRow, traces: Mapping[str, bytes]) -> None:
         """Resume a run that was under way when the last controller ended.
 
         Its time limit includes the time without a controller: exactly, on the monotonic clock, if the machine
         has not been booted in between; else by the wall clock, but never less than nothing.
+
+        Args:
+            row: The run.
+            traces: The contents of traces that its timeline may name, by digest.
         """
-        roles = {
-            role.node: Role(
-                role.node,
-                role.role,
-                role.state,
-                role.error,
-                role.traceback,
-                row.rows.get(role.node, 0),
-                row.counts.get(role.node, 0),
-            )
-            for role in row.roles
-        }
         now_ms = self._core.now_ms()
         if row.boot and row.boot == self._boot:
             used_ms = round((self._core.clock.monotonic() - row.started_monotonic) * 1000)
         else:
             used_ms = now_ms - row.started_ms
-        run = Run(
-            row.run,
-            row.scenario,
-            row.entry,
-            row.files,
-            row.params,
-            row.seed,
-            row.timeout_s,
-            now_ms - max(0, used_ms),
-            roles,
-            row.state,
-            row.reason,
-            dict(row.values),
-            dict(row.barriers),
-            last_event=row.last_event,
-            value_bytes={key: _bytes(value) for key, value in row.values.items()},
-        )
+        sizes = {key: _bytes(value) for key, value in row.values.items()}
+        run = run_from(row, now_ms - max(0, used_ms), sizes)
         self.streams[run.id] = EventStream(run.id, self._core.store, row.last_event)
         self.runs.restore(run, now_ms)
+        self.timelines.restore(run, row.timeline, now_ms, traces)
         self._schedule()
 
     def problems(self) -> dict[int, str]:
@@ -185,6 +171,7 @@ class AgentHandler:
         if self._timer is not None:
             self._timer.cancel()
         self._outbox.close()
+        self.timelines.close()
         for streams in self.streams.values():
             streams.close()
 
@@ -264,6 +251,7 @@ class AgentHandler:
 
     def save_run(self, run: Run, now_ms: int) -> None:
         """See `Effects.save_run`."""
+        self.timelines.end(run)
         self._core.store.runs.state(run.id, run.state, run.reason, now_ms if run.over else None)
 
     def report_end(self, run: Run, message: m.RunFinished) -> None:
@@ -272,7 +260,9 @@ class AgentHandler:
         self._core.events.add("run.finished", 0, facts, level="info" if message.ok else "warning")
         streams = self.streams[run.id]
         self._logs.pop(run.id, None)
-        self._outbox.post(lambda: streams.end(message))
+        # Whoever is told of the end finds links as they are declared.
+        end = lambda: self._outbox.post(lambda: streams.end(message))  # noqa: E731
+        self.timelines.when_reset(run.id, end)
         self._outbox.post(lambda: self._answer([key for key in self._deferred_replies if key[0] == run.id]))
 
     # Messages from agents.
@@ -292,8 +282,16 @@ class AgentHandler:
         self._awaited.pop(node, None)  # a new process, which has not been called yet
         self.runs.node_registered(node)
 
+    def _node_stopped(self, node: int) -> None:
+        self._awaited.pop(node, None)
+        self.runs.node_stopped(node, self._core.now_ms())
+        self._schedule()
+
     def _role_started(self, session: Session, frame: Frame, message: m.RoleStarted) -> None:
         self.runs.started(message.run, message.node, self._core.now_ms())
+        run = self.runs.get(message.run)
+        if run is not None:
+            self.timelines.role_started(run)
         session.connection.ack(frame)
 
     def _report(self, session: Session, frame: Frame, message: m.RoleReport) -> None:
@@ -377,6 +375,22 @@ class AgentHandler:
     def _lookup(self, session: Session, frame: Frame, message: m.Lookup) -> None:
         self._defer_reply(session, frame, message.run, ("lookup", message.key, 0))
         self.runs.lookup(message.run, message.key, session)
+
+    def _change_links(self, session: Session, frame: Frame, message: m.ChangeLinks) -> None:
+        run = self.runs.get(message.run)
+        role = None if run is None else run.roles.get(message.node)
+
+        def done(error: NmError | None) -> None:
+            session.connection.ack(frame)
+            where = (message.run, message.node, message.number)
+            told = ("", "") if error is None else (error.message, error.id)
+            session.connection.send_nowait(m.LinksChanged(*where, *told))
+
+        if run is None or role is None:
+            done(RunUnknown(f"node {message.node} has no role in a run `{message.run}`"))
+            return
+        cause = f"role {role.role} in node {role.node} of {run.id}"
+        self.timelines.begin_by_role(run, role, replace(message.change, cause=cause), done)
 
     # Helpers.
 

@@ -24,6 +24,7 @@ from orchestrator.protocol.messages import (
     Error,
     Group,
     InstallGroupDirectory,
+    LinkMeasurements,
     NodeState,
     TopologyReady,
 )
@@ -177,6 +178,8 @@ class Core:
         self.incarnation = 0
         self.sessions: set[Session] = set()
         self.on_registered: list[Callable[[Node], None]] = []
+        self.on_stopped: list[Callable[[Node], None]] = []
+        self.on_measured: list[Callable[[int, LinkMeasurements], None]] = []
         self._pending: asyncio.TimerHandle | None = None
         self._settle_pending: asyncio.Handle | None = None
         self._states: dict[int, str] = {}
@@ -285,6 +288,11 @@ class Core:
             self._announce(node)
         for came in self.on_registered:
             came(node)
+
+    def node_stopped(self, node: Node) -> None:
+        """Tell those concerned that a node is stopped by request."""
+        for stopped in self.on_stopped:
+            stopped(node)
 
     async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
         """Wait until a condition of the lab holds; False when it does not in time."""

@@ -38,9 +38,9 @@ def link_base(remote: int, addr: str, process: int, same_process: bool, dial: bo
     return _digest(f"{remote};{addr};{process};{same_process};{dial}".encode())
 
 
-def link_version(base: int, spec: LinkSpec) -> int:
+def link_version(base: int, spec: LinkSpec, *, down: bool = False) -> int:
     """Return the version of one end of a link."""
-    return _digest(f"{base};{sorted(spec.to_wire().items())}".encode())
+    return _digest(f"{base};{sorted(spec.to_wire().items())}{';down' if down else ''}".encode())
 
 
 def directory_version(groups: Iterable[Group]) -> int:

@@ -13,6 +13,10 @@ __all__ = [
     "LinkNotApplied",
     "LinkNotStored",
     "LinkUnknown",
+    "NodeFaultInvalid",
+    "NodeNotReady",
+    "NodeNotStored",
+    "NodeStopped",
     "NodeTaken",
     "NodeUnknown",
     "PartitionInvalid",
@@ -36,10 +40,40 @@ class NodeTaken(ProtocolError):
     id = "node.taken"
 
 
+class NodeStopped(BadRequest):
+    """A process registers as a node that is stopped by request."""
+
+    id = "node.stopped"
+
+
+class NodeFaultInvalid(BadRequest):
+    """A node cannot be stopped, started, paused or resumed as it is."""
+
+    id = "node.fault"
+
+
+class NodeNotReady(ProtocolError):
+    """A node is not ready, or not gone, in time; the message says what it waits for."""
+
+    id = "node.not-ready"
+
+
+class NodeNotStored(ProtocolError):
+    """Postgres has not stored what a node shall be."""
+
+    id = "node.not-stored"
+
+
 class LinkUnknown(BadRequest):
     """There is no link between these nodes."""
 
     id = "link.unknown"
+
+
+class FaultsNotAllowed(ProtocolError):
+    """A role may not change links."""
+
+    id = "run.faults"
 
 
 class LinkNotStored(ProtocolError):

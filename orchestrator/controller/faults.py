@@ -1,4 +1,4 @@
-"""Handle requests of operators to take links down and up again: single links, and partitions of the lab.
+"""Change links on request: what they do, and whether they are down; single links, and partitions of the lab.
 
 A link that is down in both directions is removed at both nodes at once; of one that is down in one direction,
 all packets that way are lost. Routes by shortest path avoid both; explicit routes and trees stay as they were
@@ -10,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
+from orchestrator.controller import link_states
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import PartitionInvalid
-from orchestrator.controller.link_changes import MAX_CAUSE, put_in_force, starts_of
+from orchestrator.controller.link_changes import (
+    MAX_CAUSE,
+    put_in_force,
+    set_link_spec,
+    starts_of,
+    unnoticed,
+)
 from orchestrator.controller.registry import Link, Registry
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
@@ -27,19 +34,43 @@ MAX_GROUPS = 1000
 """Characters that an event keeps of the groups of a partition."""
 
 
+Applied = Callable[[], None]
+"""Called when the nodes have applied a change, before it is stored."""
+
+
 class Faults:
-    """Handles requests about the states of links."""
+    """Makes changes of links, for operators and for timelines.
+
+    Attributes:
+        handlers: What answers the requests of operators, by type.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self.handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
+        self._changes: dict[type[Message], Callable[[Any, Applied], Awaitable[dict[str, Any]]]] = {
+            m.SetLinkSpec: self._set_link_spec,
             m.SetLinkState: self._set_link_state,
             m.ResetLinks: self._reset_links,
             m.Partition: self._partition,
             m.Heal: self._heal,
         }
+        self.handlers = dict.fromkeys(self._changes, self._handle)
 
-    async def _set_link_state(self, session: Session, frame: Frame, message: m.SetLinkState) -> None:
+    async def change(self, message: Message, applied: Applied = unnoticed) -> dict[str, Any]:
+        """Make the change that a request asks for; return what the operator is answered.
+
+        Raises:
+            ProtocolError: It cannot be made, or was not made in time.
+        """
+        return await self._changes[type(message)](message, applied)
+
+    async def _handle(self, session: Session, frame: Frame, message: Message) -> None:
+        session.connection.ack(frame, await self.change(message))
+
+    async def _set_link_spec(self, message: m.SetLinkSpec, applied: Applied) -> dict[str, Any]:
+        return await set_link_spec(self._core, message, applied)
+
+    async def _set_link_state(self, message: m.SetLinkState, applied: Applied) -> dict[str, Any]:
         core, lab = self._core, self._core.lab
         link = lab.registry.link(message.a, message.b)
         changed = [lab.take_down(link, start, down=message.down) for start in starts_of(message)]
@@ -47,11 +78,12 @@ class Faults:
             name = "link.taken-down" if message.down else "link.brought-up"
             facts = {"a": link.a, "b": link.b, "down": link.down, "partitioned": link.partitioned}
             core.events.add(name, 0, {**facts, "cause": message.cause[:MAX_CAUSE]})
-        await put_in_force(core, [link], state=True)
-        value = {"state": lab.link_state_of(link), "down": link.down, "reason": link.down_reason}
-        session.connection.ack(frame, value)
+        await put_in_force(core, [link], state=True, applied=applied)
+        state = link_states.state_of(lab.registry, link)
+        reason = link_states.reason_of(lab.registry, link) if state == "down" else link.down_reason
+        return {"state": state, "down": link.down, "reason": reason}
 
-    async def _reset_links(self, session: Session, frame: Frame, message: m.ResetLinks) -> None:
+    async def _reset_links(self, message: m.ResetLinks, applied: Applied) -> dict[str, Any]:
         core, lab = self._core, self._core.lab
         changed = [link for link in lab.registry.links.values() if link.changed]
         for link in changed:
@@ -61,36 +93,42 @@ class Faults:
         if changed:
             facts = {**_named(links=ends), "count": len(ends), "cause": message.cause[:MAX_CAUSE]}
             core.events.add("lab.links-reset", 0, facts)
-        await put_in_force(core, changed, state=True)
-        session.connection.ack(frame, _named(links=ends))
+        await put_in_force(core, changed, state=True, applied=applied)
+        return _named(links=ends)
 
-    async def _partition(self, session: Session, frame: Frame, message: m.Partition) -> None:
+    async def _partition(self, message: m.Partition, applied: Applied) -> dict[str, Any]:
         registry = self._core.lab.registry
-        cut = links_between(message.groups, registry)
+        links_between(message.groups, registry)  # they make a partition
         facts = {
             "groups": _groups_text(message.groups),
             "group_count": len(message.groups),
             "node_count": sum(map(len, message.groups)),
         }
-        value = await self._cut(cut, "lab.partitioned", facts, message.cause)
+        value = await self._cut(message.groups, "lab.partitioned", facts, message.cause, applied)
         connected = _still_connected(message.groups, registry)
-        session.connection.ack(frame, {**value, **_named(connected=connected)})
+        return {**value, **_named(connected=connected)}
 
-    async def _heal(self, session: Session, frame: Frame, message: m.Heal) -> None:
-        value = await self._cut((), "lab.healed", {}, message.cause)
-        session.connection.ack(frame, {**value, "connected": []})
+    async def _heal(self, message: m.Heal, applied: Applied) -> dict[str, Any]:
+        value = await self._cut((), "lab.healed", {}, message.cause, applied)
+        return {**value, "connected": []}
 
     async def _cut(
-        self, cut: Collection[Link], name: str, facts: dict[str, object], cause: str
-    ) -> dict[str, object]:
+        self,
+        groups: Sequence[Sequence[int]],
+        name: str,
+        facts: dict[str, object],
+        cause: str,
+        applied: Applied,
+    ) -> dict[str, Any]:
         core = self._core
-        changed = core.lab.set_partition(cut)
+        changed = core.lab.set_partition(groups)
+        core.store.lab.set_partition(core.settings.lab, groups)
         down = _ends([link for link in changed if link.partitioned])
         up = _ends([link for link in changed if link.down != "both"])
         if changed:
             named = _named(down=down, up=up)
             core.events.add(name, 0, {**facts, **named, "count": len(changed), "cause": cause[:MAX_CAUSE]})
-        await put_in_force(core, changed, state=True)
+        await put_in_force(core, changed, state=True, applied=applied)
         return _named(down=down, up=up)
 
 
@@ -131,9 +169,9 @@ def links_between(groups: Sequence[Sequence[int]], registry: Registry) -> list[L
     return found
 
 
-def _named(**lists: list[list[int]]) -> dict[str, object]:
+def _named(**lists: list[list[int]]) -> dict[str, Any]:
     """Return lists, cut to `MAX_NAMED` entries in all; one that was cut has its length at `NAME_count`."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     left = MAX_NAMED
     for name, entries in lists.items():
         found[name] = entries[:left]

@@ -7,16 +7,22 @@ that register at once do not cause a million messages.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from orchestrator.controller import reconcile
+from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
 from orchestrator.controller.errors import RouteInvalid
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
-from orchestrator.controller.registry import Link, Node, NodeStates, Registry
-from orchestrator.controller.routing import Edges, check_route, children, next_hop_tables
+from orchestrator.controller.registry import Link, Node, NodeStates, Registry, Wanted
+from orchestrator.controller.routing import (
+    Edges,
+    check_route,
+    children,
+    next_hop_tables,
+    shortest_path_tree,
+)
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages import (
     Group as DirectoryEntry,
@@ -35,6 +41,9 @@ from orchestrator.store import RouteRow
 
 __all__ = ["Lab"]
 
+_GONE = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
+"""States of a node whose links are down at its neighbours."""
+
 
 class Lab:
     """The state of the lab.
@@ -45,6 +54,7 @@ class Lab:
         routes: Explicit routes.
         shortest_path: Whether everything else is routed by shortest path.
         was_ready: The lab was ready before this controller began.
+        partition: The groups of the partition in force.
 
     Attributes:
         problems: Explicit routes and trees that cannot be used, as sentences by what they are about.
@@ -58,9 +68,11 @@ class Lab:
         *,
         shortest_path: bool = True,
         was_ready: bool = False,
+        partition: Sequence[Sequence[int]] = (),
     ) -> None:
         self.registry = registry
         self.groups = groups
+        self._sides = {node: side for side, group in enumerate(partition) for node in group}
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
         self._shortest_path = shortest_path
@@ -87,7 +99,12 @@ class Lab:
             NodeUnknown: The topology has none of that number.
             NodeTaken: Another living process is that node.
         """
+        before = self.registry.node(node_id)
+        was_gone = before.state in _GONE or before.process not in (0, hello.process)
         node = self.registry.register(node_id, hello, peer, peer_alive=peer_alive)
+        if was_gone:
+            for remote in self.registry.connected(node_id):
+                self._comes_up(self.registry.link(node_id, remote))
         self._note_refused(node)
         self._returned[node_id] = hello.have  # compared at the next flush, when all have registered
         self._touch(node_id, *self.registry.neighbours(node_id))
@@ -101,6 +118,8 @@ class Lab:
         """Mark a disconnected node as unreachable; return whether its state changed."""
         if node.peer is not None:
             return False
+        if node.wanted is Wanted.PAUSED and state is NodeStates.UNREACHABLE:
+            return False  # it cannot answer, and keeps everything
         was_expected, node.expected_back = node.expected_back, False
         # An external node is vacant again whether its program left or died.
         state = NodeStates.VACANT if node.external else state
@@ -132,6 +151,10 @@ class Lab:
             node.links_up.pop(remote_id, None)
             changed |= node.links_down.get(remote_id, "") != reason
             node.links_down[remote_id] = reason
+        link = self.registry.link(node_id, remote_id)
+        if link.coming_up and link_states.is_up(self.registry, link):
+            link.coming_up = False
+            self._paths_stale = True
         self._unready.update((node_id, remote_id))
         return changed
 
@@ -190,40 +213,66 @@ class Lab:
         for ends, link in wanted.items():
             old = self.registry.links.get(ends)
             if old != link:
+                link.partitioned |= self._crosses_partition(link)
                 self.registry.put_link(link)
+                self._comes_up(link)
                 self._changed(ends, paths=old is None or old.down != link.down)
 
     def set_link(self, a: int, b: int, spec: LinkSpec | None, *, to_end: int) -> Link:
         """Change what a link does to packets towards one of its ends.
 
-        None goes back to what is declared, which includes that the direction is up.
+        None goes back to what is declared, which includes whether the direction is down.
         """
         link = self.registry.link(a, b)
         start = a if to_end == b else b
-        was = link.down
         link.set_from(start, spec)
+        self._changed((link.a, link.b), paths=False)
         if spec is None:
-            link.take_down(start, down=False)
-        self._changed((link.a, link.b), paths=link.down != was)
+            self.take_down(link, start, down=link.declared_down_from(start))
         return link
 
     def take_down(self, link: Link, start: int, *, down: bool) -> bool:
         """Take the direction of a link that leaves one end down, or up; return whether that was a change."""
-        before = (link.forward_down, link.backward_down)
+        before, was = (link.forward_down, link.backward_down), link.down
         link.take_down(start, down=down)
         changed = before != (link.forward_down, link.backward_down)
         if changed:
+            if was == "both":
+                self._comes_up(link)
             self._changed((link.a, link.b), paths=True)
         return changed
 
-    def set_partition(self, cut: Collection[Link]) -> list[Link]:
-        """Make these the links that a partition takes down; return those for which that is a change."""
-        wanted = {(link.a, link.b) for link in cut}
-        changed = [x for ends, x in self.registry.links.items() if x.partitioned != (ends in wanted)]
+    def set_partition(self, groups: Sequence[Sequence[int]]) -> list[Link]:
+        """Make this the partition, none without groups; return the links for which that is a change."""
+        self._sides = {node: side for side, group in enumerate(groups) for node in group}
+        changed = [
+            link for link in self.registry.links.values() if link.partitioned != self._crosses_partition(link)
+        ]
         for link in changed:
             link.partitioned = not link.partitioned
+            self._comes_up(link)
             self._changed((link.a, link.b), paths=True)
         return changed
+
+    def set_wanted(self, node_id: int, wanted: Wanted) -> bool:
+        """Make this what a node shall be; return whether that is a change.
+
+        A node that shall be stopped loses its links at once: its neighbours are told, and routes avoid it.
+        """
+        node = self.registry.node(node_id)
+        if node.wanted is wanted:
+            return False
+        node.wanted = wanted
+        if wanted is Wanted.RUNNING and node.peer is None and node.state is NodeStates.READY:
+            node.state = NodeStates.STARTING  # it was paused until its connection ended
+        self._alive_stale = True
+        if wanted is Wanted.STOPPED:
+            node.links_up.clear()
+            node.reported = False
+            self.problems.pop(f"node {node.id}", None)
+        self._paths_stale = True  # and with them trees, which lead to it or through it
+        self._touch(node_id, *self.registry.neighbours(node_id))
+        return True
 
     def set_routes(self, routes: Iterable[RouteRow]) -> None:
         """Make these the explicit routes; one that is wrong is left out and named in `problems`."""
@@ -260,8 +309,6 @@ class Lab:
 
     def compute_tree(self, group_id: int, receivers: Iterable[int]) -> tuple[Edges, tuple[int, ...]]:
         """Return a tree of shortest paths for a group, and the receivers that it cannot reach."""
-        from orchestrator.controller.routing import shortest_path_tree
-
         group = self.groups.group(group_id)
         wanted = set(receivers) or group.members
         for receiver in wanted:
@@ -280,7 +327,7 @@ class Lab:
         found: dict[int, list[Message]] = {}
         for node_id in sorted(self._dirty):
             node = self.registry.node(node_id)
-            if node.peer is None:
+            if node.peer is None or node.wanted is Wanted.STOPPED:
                 continue
             messages = reconcile.links(node, self.registry)
             messages += reconcile.routes(node, self._wanted[node_id])
@@ -312,40 +359,16 @@ class Lab:
         wanted = self._wanted.get(node_id)
         return None if wanted is None else wanted.version
 
-    def link_state_of(self, link: Link) -> str:
-        """Return `up`, `down` or `starting`, as both ends say.
-
-        What an end last said counts no longer once its connection has ended: until it is back, or given up,
-        the link is `starting`.
-        """
-        a, b = self.registry.node(link.a), self.registry.node(link.b)
-        if link.down == "both":
-            return "down"
-        if a.expected_back or b.expected_back:
-            return "starting"
-        if link.b in a.links_up and link.a in b.links_up:
-            return "up"
-        if NodeStates.STARTING in (a.state, b.state):
-            return "starting"
-        return "down"
-
-    def link_reason_of(self, link: Link) -> str:
-        """Return why a link is not as it should be, as an end says that knows; empty when it is.
-
-        What an end refused counts while the link is up as well: it then does something else than is shown.
-        """
-        a, b = self.registry.node(link.a), self.registry.node(link.b)
-        known = [a.problems.get(f"link {link.b}"), b.problems.get(f"link {link.a}"), link.down_reason]
-        if self.link_state_of(link) != "up":
-            known += [a.links_down.get(link.b), b.links_down.get(link.a)]
-        return next(filter(None, known), "")
-
-    def link_kind_of(self, link: Link) -> str:
-        """Return what carries a link while it is up, as its lower end says; both ends agree on it."""
-        up = self.link_state_of(link) == "up"
-        return self.registry.node(link.a).links_up[link.b] if up else ""
-
     # Helpers.
+
+    def _comes_up(self, link: Link) -> None:
+        """Keep routes away from a link until both ends report it as up, once the lab was ready."""
+        link.coming_up = self.readiness.passed and not link_states.is_up(self.registry, link)
+        self._paths_stale |= link.coming_up
+
+    def _crosses_partition(self, link: Link) -> bool:
+        sides = [self._sides.get(end) for end in (link.a, link.b)]
+        return None not in sides and sides[0] != sides[1]
 
     def _note_refused(self, node: Node) -> None:
         """Keep what a node could not do among the lab's problems, for as long as that is so."""
@@ -375,9 +398,10 @@ class Lab:
         self._alive_stale = False
         if alive != self._alive or self._paths_stale or not self._tables:
             ids = [node.id for node in self.registry]
-            usable = [ends for ends, link in self.registry.links.items() if link.down != "both"]
+            usable = self.registry.usable()
+            one_way = [(x.a, x.b) if x.down == "forward" else (x.b, x.a) for x in usable if x.down]
             tables = (
-                next_hop_tables(ids, usable, alive, self.registry.one_way())
+                next_hop_tables(ids, [(x.a, x.b) for x in usable], alive, one_way)
                 if self._shortest_path
                 else dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
             )
@@ -413,9 +437,13 @@ class Lab:
     def _note_missed(self, group: Group, missed: tuple[int, ...]) -> None:
         about = f"group {group.id}"
         self.problems.pop(about, None)
-        # While nodes are still coming, or one is away, this is what is to be expected; and so it is while
-        # links are down because that was asked for.
+        # While nodes are still coming, or one is away, this is what is to be expected; so it is where only
+        # links and nodes are missing that are down because that was asked for.
         missed = tuple(node for node in missed if node in self._alive)
-        if missed and self.readiness.passed and not any(x.down for x in self.registry.links.values()):
+        if missed and self.readiness.passed:
+            near = {node.id: self.registry.neighbours(node.id) for node in self.registry}
+            stopped = {node.id for node in self.registry if node.wanted is Wanted.STOPPED}
+            _, missed = shortest_path_tree(group.source, missed, near, self._alive | stopped)
+        if missed and self.readiness.passed:
             names = ", ".join(str(node) for node in missed[:12])
             self.problems[about] = f"group `{group.label}` does not reach its members {names}"

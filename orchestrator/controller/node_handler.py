@@ -9,9 +9,15 @@ from typing import Any
 
 from orchestrator.controller import shards
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import GroupNotStored, GroupUnknown, TreeForbidden, TreeInvalid
+from orchestrator.controller.errors import (
+    GroupNotStored,
+    GroupUnknown,
+    NodeStopped,
+    TreeForbidden,
+    TreeInvalid,
+)
 from orchestrator.controller.groups import Group, TreeSpec
-from orchestrator.controller.registry import Node, NodeStates
+from orchestrator.controller.registry import Node, NodeStates, Wanted
 from orchestrator.protocol import Frame, Message, ProtocolError, Refused
 from orchestrator.protocol import messages as m
 from orchestrator.store import GroupRow, NodeRow, TreeRow
@@ -74,6 +80,7 @@ class NodeHandler:
             m.RouteAssigned: self._routes_assigned,
             m.FlowFinished: self._flows_finished,
             m.ProbeResult: self._probe_result,
+            m.LinkMeasurements: self._links_measured,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -103,6 +110,7 @@ class NodeHandler:
         nodes = self._core.lab.disconnect(session)
         if not nodes:
             return
+        self._gone([node for node in nodes if node.wanted is Wanted.STOPPED], NodeStates.STOPPED, "")
         self._later(RECONNECT_GRACE, lambda: self.mark_unreachable(nodes))
         for requests in self._deferred.values():
             requests[:] = [each for each in requests if each.session is not session]
@@ -121,6 +129,9 @@ class NodeHandler:
 
     def _start_up(self, session: Session, frame: Frame, hello: m.StartUp) -> None:
         core = self._core
+        if core.lab.registry.node(frame.node).wanted is Wanted.STOPPED:
+            text = f"node {frame.node} is stopped by request"
+            raise NodeStopped(text, hint=f"`nm node start {frame.node}`")
         old = core.lab.registry.node(frame.node).peer
         alive = isinstance(old, Session) and old.alive
         node = core.lab.register(frame.node, hello, session, peer_alive=alive)
@@ -136,6 +147,9 @@ class NodeHandler:
         directory = core.lab.full_directory()
         if hello.have.groups != directory.version:
             core.command(session, node, directory)
+        for group in core.lab.groups:
+            if node.id in group.members:  # a new process is told of its memberships, as of all else
+                session.connection.send_nowait(m.MemberChanged(group.id, node.id, True), node=node.id)
         core.store.lab.save_nodes([node_row(node)])
         core.node_registered(node)
         name = "node.returned" if core.lab.readiness.passed else "node.registered"
@@ -174,7 +188,8 @@ class NodeHandler:
         for node in nodes:
             core.lab.problems.pop(shards.about(node.id), None)
             if core.lab.mark_unreachable(node, state):
-                changed.setdefault(node.state, []).append(node.id)
+                if node.wanted is not Wanted.STOPPED:  # the request was the event
+                    changed.setdefault(node.state, []).append(node.id)
                 core.node_changed(node)
         for became, ids in changed.items():
             level = "warning" if became is NodeStates.UNREACHABLE else "info"
@@ -393,6 +408,12 @@ class NodeHandler:
         self._core.events.add("link.probed", node.id, facts)
         session.connection.ack(frame)
 
+    def _links_measured(
+        self, session: Session, node: Node, frame: Frame, message: m.LinkMeasurements
+    ) -> None:
+        for call in self._core.on_measured:
+            call(node.id, message)
+
 
 def node_row(node: Node) -> NodeRow:
     """Return a node as the store keeps it."""
@@ -407,4 +428,5 @@ def node_row(node: Node) -> NodeRow:
         node.public_addr,
         node.process,
         node.mtu,
+        node.wanted.value,
     )

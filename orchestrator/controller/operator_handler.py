@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from orchestrator.controller import link_states
 from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.effects import failures_of
-from orchestrator.controller.errors import LabNotReady, LinkUnknown, RunUnknown
+from orchestrator.controller.errors import LabNotReady, RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
-from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force, starts_of
-from orchestrator.controller.registry import Link
+from orchestrator.controller.link_changes import STORE_LIMIT
+from orchestrator.controller.measurements import Measurements
+from orchestrator.controller.node_faults import NodeFaults
 from orchestrator.errors import NmError, StoreUnavailable
-from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.tasks import spawn
@@ -41,10 +42,11 @@ class OperatorHandler:
             m.StartRun: self._start_run,
             m.StopRun: self._stop_run,
             m.WatchRun: self._watch_run,
-            m.SetLinkSpec: self._set_link_spec,
             m.GetEvents: self._get_events,
             m.SaveResult: self._save_result,
             **Faults(core).handlers,
+            **NodeFaults(core).handlers,
+            **Measurements(core).handlers,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -84,11 +86,11 @@ class OperatorHandler:
             m.LinkStatus(
                 link.a,
                 link.b,
-                lab.link_state_of(link),
+                link_states.state_of(lab.registry, link),
                 link.spec_from(link.a).without_data(),
                 link.spec_from(link.b).without_data(),
-                lab.link_kind_of(link),
-                lab.link_reason_of(link),
+                link_states.kind_of(lab.registry, link),
+                link_states.reason_of(lab.registry, link),
                 link.down,
             )
             for link in lab.registry.links.values()
@@ -191,56 +193,6 @@ class OperatorHandler:
         streams.end(m.RunFinished(run, state[1] == "finished", state[2], failures))
         return streams
 
-    async def _set_link_spec(self, session: Session, frame: Frame, message: m.SetLinkSpec) -> None:
-        core, lab = self._core, self._core.lab
-        link = lab.registry.link(message.a, message.b)
-        starts = starts_of(message)
-        if message.spec is None and not message.reset:
-            raise LinkUnknown("a change of a link needs a specification, or `reset`", id="link.nothing")
-        was = link.down
-        wanted: dict[int, LinkSpec | None] = {}
-        for end in starts:
-            spec = message.spec
-            if end == message.b and message.backward is not None:
-                spec = message.backward
-            if message.reset:
-                spec = None
-            if spec is not None and message.merge:
-                spec = spec.over(link.spec_from(end))
-            try:
-                (spec or PLAIN).check()
-            except Impossible as error:
-                raise LinkUnknown(
-                    f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value", hint=error.hint
-                ) from None
-            wanted[end] = spec
-        self._check_traces(link, wanted)
-        for end, spec in wanted.items():
-            lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
-        in_force = {
-            "forward": link.spec_from(message.a).to_wire(),
-            "backward": link.spec_from(message.b).to_wire(),
-        }
-        told = {side: _brief(spec) for side, spec in in_force.items()}
-        facts = {"a": message.a, "b": message.b, **told, "cause": message.cause[:MAX_CAUSE]}
-        core.events.add("link.changed", 0, facts)
-        await put_in_force(core, [link], state=link.down != was)
-        session.connection.ack(frame, in_force)
-
-    def _check_traces(self, changed: Link, wanted: Mapping[int, LinkSpec | None]) -> None:
-        """Refuse a change with a trace that would be too much for all links together."""
-        new = [spec for spec in wanted.values() if spec is not None and spec.trace_data]
-        kept = [
-            link.spec_from(end)
-            for link in self._core.lab.registry.links.values()
-            for end in (link.a, link.b)
-            if link is not changed or end not in wanted
-        ]
-        try:
-            check_traces([*new, *kept] if new else ())
-        except ValueError as error:
-            raise LinkUnknown(str(error), id="link.traces", hint="end the traces of other links") from None
-
     async def _get_events(self, session: Session, frame: Frame, message: m.GetEvents) -> None:
         limit = max(1, min(message.limit, 10_000))
         found = self._core.events.recent(message.after, limit)
@@ -277,11 +229,3 @@ class OperatorHandler:
                 text = f"{frame.message.type} could not be handled"
                 session.connection.refuse(frame, ProtocolError(text, id="control.internal"))
                 raise  # into the log
-
-
-def _brief(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a link as an event keeps them: of long lists and maps, only how long they are."""
-    return {
-        name: {"count": len(value)} if isinstance(value, list | dict) and len(value) > 16 else value
-        for name, value in spec.items()
-    }

@@ -7,9 +7,9 @@ be started at any time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from orchestrator.controller.registry import Node, NodeStates, Registry
+from orchestrator.controller.registry import Node, NodeStates, Registry, Wanted
 
 __all__ = ["Readiness"]
 
@@ -32,6 +32,8 @@ class Readiness:
 
     def missing(self, node: Node) -> str:
         """Return what a node still waits for; empty when it is ready."""
+        if node.wanted is not Wanted.RUNNING:
+            return f"it was {node.wanted.value} by request"
         if node.peer is None:
             return "it has not registered" if not node.known else "it has not come back"
         if node.problem:
@@ -41,7 +43,7 @@ class Readiness:
             return "its routes are not installed"
         for remote_id in self._registry.connected(node.id):
             remote = self._registry.node(remote_id)
-            if remote.external or remote.peer is None:
+            if remote.external or remote.peer is None or remote.wanted is Wanted.PAUSED:
                 if not self.passed and not remote.external:
                     return f"its neighbour {remote_id} has not registered"
                 continue
@@ -76,7 +78,7 @@ class Readiness:
 
     def is_complete(self) -> bool:
         """Tell whether every node that counts is ready."""
-        return all(node.external or node.state is NodeStates.READY for node in self._registry)
+        return all(node.state is NodeStates.READY for node in self._counting())
 
     def is_settled(self) -> bool:
         """Tell whether every node that counts is ready and there.
@@ -84,13 +86,13 @@ class Readiness:
         One whose connection has just broken counts as ready for a moment, because it mostly comes back; who
         waits for the lab must not get the answer that it is ready.
         """
-        return self.is_complete() and all(node.external or not node.expected_back for node in self._registry)
+        return self.is_complete() and not any(node.expected_back for node in self._counting())
 
     def waiting(self, limit: int = 20) -> dict[int, str]:
         """Return the first nodes that are not ready, each with what it waits for."""
         found: dict[int, str] = {}
-        for node in self._registry:
-            if not node.external and (node.state is not NodeStates.READY or node.expected_back):
+        for node in self._counting():
+            if node.state is not NodeStates.READY or node.expected_back:
                 found[node.id] = self.missing(node) or "a moment"
                 if len(found) >= limit:
                     break
@@ -98,8 +100,12 @@ class Readiness:
 
     def counts(self) -> tuple[int, int]:
         """Return how many nodes are ready, and how many count."""
-        counting = [node for node in self._registry if not node.external]
+        counting = list(self._counting())
         return sum(n.state is NodeStates.READY and not n.expected_back for n in counting), len(counting)
+
+    def _counting(self) -> Iterator[Node]:
+        """Return the nodes that are waited for: neither external, nor stopped or paused by request."""
+        return (node for node in self._registry if not node.external and node.wanted is Wanted.RUNNING)
 
 
 def _because(what: str, reason: str | None) -> str:

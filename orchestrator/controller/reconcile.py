@@ -96,24 +96,30 @@ def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
     sent.table = wanted.table_digest
     sent.routes = dict(wanted.explicit)
     sent.routes_version = wanted.version
-    # Versions are digests: an old confirmation would count for the same routes sent again, after others.
     sent.routes_confirmed = None
-    return [InstallRoutes(wanted.version, table, tuple(changed), tuple(sorted(gone)), fresh)]
+    message = InstallRoutes(wanted.version, table, tuple(changed), tuple(sorted(gone)), fresh)
+    sent.latest[about(message)] = message
+    return [message]
 
 
 def confirmed(node: Node, message: Message) -> None:
-    """Record that a node executed a command, unless a newer one was sent since."""
+    """Record that a node executed a command, unless a newer one was sent since.
+
+    Versions are digests, so the same one may be sent again after others: only the last command itself counts.
+    """
     sent = node.sent_state
     node.problems.pop(about(message), None)
-    if isinstance(message, InstallRoutes):
+    if isinstance(message, RemoveNode):
+        _removal_answered(node, message.remote_node_id)
+    elif sent.latest.get(about(message)) is not message:
+        return
+    elif isinstance(message, InstallRoutes):
         if sent.routes_version == message.version:
             sent.routes_confirmed = message.version
     elif isinstance(message, AddNode | SetLink):
         _, version = sent.links.get(message.remote_node_id, (0, 0))
         if version == message.version:
             sent.links_confirmed[message.remote_node_id] = version
-    elif isinstance(message, RemoveNode):
-        _removal_answered(node, message.remote_node_id)
 
 
 def refused(node: Node, message: Message, why: str) -> bool:
@@ -169,7 +175,8 @@ def about(message: Message) -> str:
 def wanted_links(node: Node, registry: Registry) -> dict[int, WantedLink]:
     """Return the links that a node should have: to every neighbour that has ever registered.
 
-    A link that was taken down in both directions is no link of its nodes: it is removed there.
+    A link that was taken down in both directions is no link of its nodes: it is removed there. So is one to a
+    node that is stopped by request.
     """
     found = {}
     for remote_id in registry.connected(node.id):
@@ -197,13 +204,14 @@ def links(node: Node, registry: Registry) -> list[Message]:
         if version == want.version:
             continue
         if base == want.base:
-            found.append(SetLink(remote, want.message.link, want.version))
+            found.append(SetLink(remote, want.message.link, want.version, want.message.down))
         else:
             found.append(want.message)
             node.links_up.pop(remote, None)  # the link is created again
             node.links_down.pop(remote, None)
         sent[remote] = (want.base, want.version)
-        node.sent_state.links_confirmed.pop(remote, None)  # it may be of the same version, long ago
+        node.sent_state.latest[about(found[-1])] = found[-1]
+        node.sent_state.links_confirmed.pop(remote, None)
     return found
 
 
@@ -233,13 +241,13 @@ def _wanted_link(node: Node, remote: Node, registry: Registry) -> WantedLink:
     dial = not same and _dials(node, remote)
     addr = _address_for(node, remote) if dial else ""
     base = link_base(remote.id, addr, remote.process, same, dial)
-    spec = link.applied_from(node.id)
-    version = link_version(base, spec)
+    spec, down = link.spec_from(node.id), not link.carries_from(node.id)
+    version = link_version(base, spec, down=down)
     # On one network they may be on one machine; the dialler finds out by trying.
     socket_path = remote.link_socket if dial and node.private_name == remote.private_name else ""
     key = b"" if same else registry.link_key(node.id, remote.id)
     message = AddNode(
-        remote.id, remote.name, addr, remote.process, same, dial, spec, version, socket_path, key
+        remote.id, remote.name, addr, remote.process, same, dial, spec, version, socket_path, key, down
     )
     return WantedLink(message, base)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.controller.errors import LinkUnknown, NodeTaken, NodeUnknown
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.protocol.messages import StartUp
 
-__all__ = ["LINK_ROW", "Link", "Node", "NodeStates", "Registry", "link_row_key", "pair"]
+__all__ = ["LINK_ROW", "Link", "Node", "NodeStates", "Registry", "Wanted", "link_row_key", "pair"]
 
 LINK_ROW = "row of link "
 """The prefix of the keys of problems with rows of links."""
@@ -32,12 +32,25 @@ class NodeStates(StrEnum):
     READY = "ready"
     UNREACHABLE = "unreachable"
     STOPPED = "stopped"
+    PAUSED = "paused"
     VACANT = "vacant"
+
+
+class Wanted(StrEnum):
+    """What a node shall be, by request."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    PAUSED = "paused"
 
 
 @dataclass(slots=True)
 class SentState:
-    """The versions last sent to a node, and those that it has confirmed (`*_confirmed`)."""
+    """The versions last sent to a node, and those that it has confirmed (`*_confirmed`).
+
+    Attributes:
+        latest: The last command about each subject; only its confirmation counts.
+    """
 
     settings: bool = False
     table: int | None = None
@@ -49,6 +62,7 @@ class SentState:
     removing: dict[int, int] = field(default_factory=dict)  # remote → removals sent and not answered
     trees: dict[int, int] = field(default_factory=dict)
     topology_ready: bool = False
+    latest: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,6 +77,8 @@ class Node:
         links_down: Why its link to a neighbour is not up, by its own account.
         reported: It said `NodeTopologyReady` since it came.
         expected_back: It is away, but expected back at any moment.
+        wanted: What it shall be. One that is stopped by request has no links, and nobody waits for it; one
+            that is paused keeps links and routes, and nobody waits for it either.
         problems: The commands that it refused, as sentences by subject.
     """
 
@@ -84,6 +100,7 @@ class Node:
     links_down: dict[int, str] = field(default_factory=dict)
     reported: bool = False
     expected_back: bool = False
+    wanted: Wanted = Wanted.RUNNING
     problems: dict[str, str] = field(default_factory=dict)
     sent_state: SentState = field(default_factory=SentState)
 
@@ -95,6 +112,8 @@ class Node:
     @property
     def shown_state(self) -> NodeStates:
         """Its state in `nm status`: unreachable from the moment its connection ends, though expected back."""
+        if self.wanted is not Wanted.RUNNING:
+            return NodeStates(self.wanted.value)
         return NodeStates.UNREACHABLE if self.expected_back and self.state is NodeStates.READY else self.state
 
     @property
@@ -111,6 +130,10 @@ class Link:
         forward_down: Packets from `a` to `b` are dropped, because that was asked for.
         backward_down: Those from `b` to `a` are.
         partitioned: Its ends are in different groups of the partition in force.
+        forward_down_declared: The topology says that packets from `a` to `b` are dropped.
+        backward_down_declared: It says so of those from `b` to `a`.
+        coming_up: It was brought up, or an end returned, and both ends have not reported it as up yet: no
+            route leads over it.
     """
 
     a: int
@@ -123,6 +146,9 @@ class Link:
     forward_down: bool = False
     backward_down: bool = False
     partitioned: bool = False
+    forward_down_declared: bool = field(default=False, compare=False)
+    backward_down_declared: bool = field(default=False, compare=False)
+    coming_up: bool = field(default=False, compare=False)
 
     @property
     def down(self) -> str:
@@ -145,21 +171,12 @@ class Link:
     def changed(self) -> bool:
         """Whether it differs from what is declared, a partition aside."""
         now = (self.forward_now, self.backward_now)
-        return now != (None, None) or self.forward_down or self.backward_down
+        down = (self.forward_down, self.backward_down)
+        return now != (None, None) or down != (self.forward_down_declared, self.backward_down_declared)
 
     def carries_from(self, node_id: int) -> bool:
         """Tell whether packets that leave this end are carried, as far as was asked for."""
         return self.down not in ("both", "forward" if node_id == self.a else "backward")
-
-    def applied_from(self, node_id: int) -> LinkSpec:
-        """What this end is told to do with packets that leave: all are lost in a direction that is down.
-
-        Everything else stays, so that packets in flight arrive when they would have.
-        """
-        spec = self.spec_from(node_id)
-        if self.carries_from(node_id):
-            return spec
-        return replace(spec, loss=1.0, loss_burst=PLAIN.loss_burst)
 
     def take_down(self, node_id: int, *, down: bool) -> None:
         """Take the direction that leaves this end down, or up again; a partition stays."""
@@ -167,6 +184,10 @@ class Link:
             self.forward_down = down
         else:
             self.backward_down = down
+
+    def declared_down_from(self, node_id: int) -> bool:
+        """Tell whether the topology says that packets that leave this end are dropped."""
+        return self.forward_down_declared if node_id == self.a else self.backward_down_declared
 
     def spec_from(self, node_id: int) -> LinkSpec:
         """What happens to packets that leave this end, at the moment."""
@@ -267,7 +288,7 @@ class Registry:
         lost = [node for node in self._nodes.values() if node.peer == peer]
         for node in lost:
             node.peer = None
-            node.expected_back = True
+            node.expected_back = node.wanted is Wanted.RUNNING
         return lost
 
     # Links.
@@ -302,7 +323,7 @@ class Registry:
         return hmac.digest(self._link_secret.encode(), b"nm link" + ends, "sha256")
 
     def put_link(self, link: Link) -> None:
-        """Add a link, or replace the one between the same ends.
+        """Add a link, or replace the one between the same ends; what Postgres does not have of it stays.
 
         Raises:
             NodeUnknown: An end is no node of the lab.
@@ -311,6 +332,11 @@ class Registry:
             self.node(end)
         if link.a >= link.b:
             raise LinkUnknown(f"a link goes from the lesser node to the greater, not {link.a} to {link.b}")
+        old = self._links.get((link.a, link.b))
+        if old is not None:
+            link.forward_down_declared = old.forward_down_declared
+            link.backward_down_declared = old.backward_down_declared
+            link.coming_up = old.coming_up
         self._links[(link.a, link.b)] = link
         self._neighbours[link.a].add(link.b)
         self._neighbours[link.b].add(link.a)
@@ -326,19 +352,30 @@ class Registry:
         return sorted(self._neighbours.get(node_id, ()))
 
     def connected(self, node_id: int) -> list[int]:
-        """Return the neighbours to which there is a link that was not taken down in both directions."""
+        """Return the neighbours to which there is a link that was not taken down in both directions.
+
+        A node that is stopped by request has none.
+        """
         near = self.neighbours(node_id)
-        return [each for each in near if self._links[pair(node_id, each)].down != "both"]
+        return [each for each in near if self.exists(self._links[pair(node_id, each)])]
+
+    def exists(self, link: Link) -> bool:
+        """Tell whether the ends of a link are to have it, as far as was asked for."""
+        stopped = Wanted.STOPPED in (self._nodes[link.a].wanted, self._nodes[link.b].wanted)
+        return link.down != "both" and not stopped
+
+    def usable(self) -> list[Link]:
+        """Return the links that routes may use, in one direction at least."""
+        return [link for link in self._links.values() if self.exists(link) and not link.coming_up]
 
     def reached(self, node_id: int) -> list[int]:
         """Return the neighbours to which packets from a node are carried."""
-        near = self.neighbours(node_id)
-        return [each for each in near if self._links[pair(node_id, each)].carries_from(node_id)]
-
-    def one_way(self) -> list[tuple[int, int]]:
-        """Return the directed edges that carry nothing, though packets come over them the other way."""
-        partly = [link for link in self._links.values() if link.down in ("forward", "backward")]
-        return [(x.a, x.b) if x.down == "forward" else (x.b, x.a) for x in partly]
+        near = ((each, self._links[pair(node_id, each)]) for each in self.neighbours(node_id))
+        return [
+            each
+            for each, link in near
+            if self.exists(link) and not link.coming_up and link.carries_from(node_id)
+        ]
 
     # Who may carry traffic.
 
@@ -351,7 +388,13 @@ class Registry:
         return {
             node.id
             for node in self._nodes.values()
-            if node.peer is not None or node.expected_back or (not barrier_passed and not node.external)
+            if node.wanted is not Wanted.STOPPED
+            and (
+                node.peer is not None
+                or node.expected_back
+                or node.wanted is Wanted.PAUSED
+                or (not barrier_passed and not node.external)
+            )
         }
 
 

@@ -17,6 +17,7 @@ from orchestrator.controller.registry import (
     Node,
     NodeStates,
     Registry,
+    Wanted,
     link_row_key,
     pair,
 )
@@ -61,6 +62,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         _routes(settings, found.routes),
         shortest_path=settings.routing == "shortest_path",
         was_ready=found.lab.was_ready,
+        partition=found.lab.partition,
     )
     for row in found.links:
         if row.refusal and (row.a, row.b) not in registry.links:
@@ -178,8 +180,11 @@ def _recall(node: Node, row: NodeRow | None) -> None:
     node.private_addr = row.private_network_addr
     node.public_addr = row.public_network_addr or node.declared_public_addr
     node.mtu = row.mtu
+    if row.wanted in set(Wanted):
+        node.wanted = Wanted(row.wanted)
     if row.state in (NodeStates.READY, NodeStates.STARTING):
-        node.state, node.expected_back = NodeStates.STARTING, True
+        # A paused node cannot come back before it is resumed.
+        node.state, node.expected_back = NodeStates.STARTING, node.wanted is not Wanted.PAUSED
     else:
         node.state = NodeStates(row.state) if row.state in set(NodeStates) else NodeStates.UNREACHABLE
 
@@ -205,9 +210,13 @@ def _links(settings: ControllerSettings, rows: Iterable[LinkRow]) -> list[Link]:
 
 
 def _declared(entry: LinkEntry) -> Link:
-    if entry.a < entry.b:
-        return Link(entry.a, entry.b, entry.forward, entry.backward)
-    return Link(entry.b, entry.a, entry.backward, entry.forward)
+    ends = (entry.a, entry.b, entry.forward, entry.backward)
+    down = (entry.forward_down, entry.backward_down)
+    if entry.a > entry.b:
+        ends, down = (entry.b, entry.a, entry.backward, entry.forward), (down[1], down[0])
+    link = Link(*ends, forward_down=down[0], backward_down=down[1])
+    link.forward_down_declared, link.backward_down_declared = down
+    return link
 
 
 def _link(row: LinkRow) -> Link:

@@ -1,11 +1,13 @@
-"""Convert runs and roles to database rows."""
+"""Convert runs and roles to database rows, and back."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from orchestrator.controller.run import Role, Run
 from orchestrator.store import RoleRow, RunRow
 
-__all__ = ["role_row", "run_row"]
+__all__ = ["role_row", "run_from", "run_row"]
 
 
 def role_row(role: Role) -> RoleRow:
@@ -33,4 +35,43 @@ def run_row(run: Run, monotonic: float, boot: str) -> RunRow:
         last_event=run.last_event,
         started_monotonic=monotonic,
         boot=boot,
+    )
+
+
+def run_from(row: RunRow, started_ms: int, value_bytes: Mapping[str, int]) -> Run:
+    """Return a run as it was when the last controller ended.
+
+    Args:
+        row: What was kept of it.
+        started_ms: When it started, by the clock of this controller.
+        value_bytes: Bytes of each published value.
+    """
+    roles = {
+        role.node: Role(
+            role.node,
+            role.role,
+            role.state,
+            role.error,
+            role.traceback,
+            row.rows.get(role.node, 0),
+            row.counts.get(role.node, 0),
+        )
+        for role in row.roles
+    }
+    return Run(
+        row.run,
+        row.scenario,
+        row.entry,
+        row.files,
+        row.params,
+        row.seed,
+        row.timeout_s,
+        started_ms,
+        roles,
+        row.state,
+        row.reason,
+        dict(row.values),
+        dict(row.barriers),
+        last_event=row.last_event,
+        value_bytes=dict(value_bytes),
     )

@@ -7,9 +7,20 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.controller.errors import RunInvalid
+from orchestrator.protocol.messages import StartRun, TimelineChange
 from orchestrator.values import MAX_ERROR_BYTES, safe_text
 
-__all__ = ["Peer", "Role", "Run"]
+__all__ = ["MAX_VALUES", "MAX_VALUES_BYTES", "NODE_STOPPED", "Peer", "Role", "Run", "planned"]
+
+MAX_VALUES = 10_000
+"""Values that a run may publish."""
+
+MAX_VALUES_BYTES = 64 * 1024 * 1024
+"""Bytes of them; the controller keeps them all for those who ask."""
+
+NODE_STOPPED = "its node was stopped by request"
+"""Why a role is lost with its node."""
 
 ENDED = frozenset({"finished", "failed", "stopped", "lost"})
 """Role states after which nothing comes."""
@@ -50,6 +61,8 @@ class Run:
         late: Its time is over: what roles report from now on is not kept.
         unstored: Rows that were reported and not kept.
         value_bytes: Bytes of each published value.
+        timeline: What is done to links during it, in order.
+        faults: Whether its roles may change links.
     """
 
     id: str
@@ -73,6 +86,13 @@ class Run:
     late: bool = False
     unstored: int = 0
     value_bytes: dict[str, int] = field(default_factory=dict)
+    timeline: tuple[TimelineChange, ...] = ()
+    faults: bool = False
+
+    @property
+    def all_started(self) -> bool:
+        """Whether every role has started, and may have ended since."""
+        return not any(role.state in ("waiting", "sent") for role in self.roles.values())
 
     @property
     def over(self) -> bool:
@@ -107,3 +127,15 @@ class Run:
         for node in sorted(self.roles):
             found[self.roles[node].role].append(node)
         return {role: tuple(nodes) for role, nodes in found.items()}
+
+
+def planned(wanted: StartRun) -> tuple[TimelineChange, ...]:
+    """Return the timeline of a run that shall be started, with the contents of its traces.
+
+    Raises:
+        RunInvalid: One of them is missing.
+    """
+    try:
+        return tuple(change.with_traces(wanted.traces or {}) for change in wanted.timeline or ())
+    except ValueError as error:
+        raise RunInvalid(f"the timeline cannot be used: {error}") from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.controller.effects import Effects, failures_of
 from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
-from orchestrator.controller.run import Peer, Role, Run
+from orchestrator.controller.run import MAX_VALUES, MAX_VALUES_BYTES, NODE_STOPPED, Peer, Role, Run, planned
 from orchestrator.protocol import ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
@@ -27,12 +27,6 @@ CONFIRM_MS = 2_000
 
 STOP_GRACE_MS = 10_000
 """How long roles may take to stop before they are given up."""
-
-MAX_VALUES = 10_000
-"""Values that a run may publish."""
-
-MAX_VALUES_BYTES = 64 * 1024 * 1024
-"""Bytes of them; the controller keeps them all for those who ask."""
 
 
 class Runs:
@@ -52,8 +46,7 @@ class Runs:
         self._unconfirmed: dict[tuple[str, int], int] = {}  # run and node → when the role is given up
         self.agents_gone: set[int] = set()  # nodes whose agent was there, and did not come back
         self.agents_silent: set[int] = set()  # nodes whose agent has not reported the end of a role
-        # nodes that registered again while their agent was away: they have no agent yet
-        self._reregistered: set[int] = set()
+        self._reregistered: set[int] = set()  # registered again while their agent was away: without one yet
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
@@ -114,9 +107,11 @@ class Runs:
             wanted.timeout_s,
             now_ms,
             roles,
+            timeline=planned(wanted),
+            faults=wanted.faults or False,
         )
         self._runs[run.id] = run
-        self._event(run, now_ms, "started", data={"scenario": run.scenario, "roles": len(roles)})
+        self.event(run, now_ms, "started", data={"scenario": run.scenario, "roles": len(roles)})
         for peer in dict.fromkeys(self._agents[node] for node in roles):
             self._dispatch(run, peer)
         return run
@@ -142,6 +137,14 @@ class Runs:
             not run.over and node in run.roles and not run.roles[node].over for run in self
         ):
             self._effects.call([node])
+
+    def node_stopped(self, node: int, now_ms: int) -> None:
+        """A node is stopped by request: its roles are lost."""
+        for run in self:
+            role = run.roles.get(node)
+            if not run.over and role is not None and not role.over:
+                self._send([node], m.StopRole(run.id, node, NODE_STOPPED))
+                self._lost(run, role, NODE_STOPPED, now_ms)
 
     def attach(self, peer: Peer, hello: m.AgentHello, now_ms: int) -> None:
         """Register an agent, with the roles that it is still running."""
@@ -188,7 +191,7 @@ class Runs:
             run, role = found
             role.state = "running"
             self._effects.save_roles(run, [role])
-            self._event(run, now_ms, "role_started", node, role.role)
+            self.event(run, now_ms, "role_started", node, role.role)
 
     def refused(self, run_id: str, node: int, error: str, now_ms: int) -> None:
         """An agent cannot run a role."""
@@ -202,21 +205,19 @@ class Runs:
         run, role = found
         role.last_row = seq
         role.stored += 1
-        self._event(run, now_ms, "report", node, role.role, dict(row))
+        self.event(run, now_ms, "report", node, role.role, dict(row))
         return run.last_event
 
     def row_refused(self, run_id: str, node: int, seq: int, reason: str) -> None:
         """A row could not be kept after all; its role fails by that when it ends."""
-        found = self._find(run_id, node)
-        if found is not None:
+        if (found := self._find(run_id, node)) is not None:
             found[1].stored -= 1
             found[1].refusal = found[1].refusal or f"row {seq} could not be stored: {reason}"
 
     def output(self, run_id: str, node: int, kind: str, data: Any, now_ms: int) -> None:
         """A role logged a line, or reported progress."""
-        found = self._find(run_id, node)
-        if found is not None:
-            self._event(found[0], now_ms, kind, node, found[1].role, data)
+        if (found := self._find(run_id, node)) is not None:
+            self.event(found[0], now_ms, kind, node, found[1].role, data)
 
     def finished(
         self,
@@ -252,15 +253,14 @@ class Runs:
         role.error, role.traceback = error, traceback
         self._effects.save_roles(run, [role])
         data = {"ok": ok, "error": error, "traceback": traceback}
-        self._event(run, now_ms, "role_finished", node, role.role, data)
+        self.event(run, now_ms, "role_finished", node, role.role, data)
         if role.state == "failed":
             self._stop(run, f"role {role.role} in node {node} failed: {error or 'no reason given'}", now_ms)
         self._settle(run, now_ms)
 
     def enter_barrier(self, run_id: str, node: int, name: str, generation: int, now_ms: int) -> None:
         """A role waits at a barrier."""
-        found = self._find(run_id, node)
-        if found is None:
+        if (found := self._find(run_id, node)) is None:
             return
         run, role = found
         if generation <= run.barriers.get(name, 0):
@@ -389,7 +389,7 @@ class Runs:
     def _lost(self, run: Run, role: Role, why: str, now_ms: int) -> None:
         role.state, role.error = "lost", why
         self._effects.save_roles(run, [role])
-        self._event(run, now_ms, "role_lost", role.node, role.role, {"reason": why})
+        self.event(run, now_ms, "role_lost", role.node, role.role, {"reason": why})
         self._stop(run, f"role {role.role} in node {role.node} was lost: {why}", now_ms)
         self._settle(run, now_ms)
 
@@ -399,7 +399,7 @@ class Runs:
         run.state, run.reason = "stopping", safe_text(reason, limit=2 * MAX_ERROR_BYTES)
         run.stop_by_ms = now_ms + STOP_GRACE_MS
         self._effects.save_run(run, now_ms)
-        self._event(run, now_ms, "stopping", data={"reason": reason})
+        self.event(run, now_ms, "stopping", data={"reason": reason})
         for role in run.roles.values():
             if role.state == "waiting":
                 role.state = "stopped"
@@ -431,7 +431,7 @@ class Runs:
             del run.entered[(name, generation)]
             run.barriers[name] = max(generation, run.barriers.get(name, 0))
             self._effects.save_barrier(run, name, generation)
-            self._event(run, now_ms, "barrier", data={"name": name, "generation": generation})
+            self.event(run, now_ms, "barrier", data={"name": name, "generation": generation})
             self._send(sorted(there), m.BarrierReleased(run.id, name, generation))
 
     def _send(self, nodes: Iterable[int], message: m.StopRole | m.BarrierReleased) -> None:
@@ -439,9 +439,10 @@ class Runs:
         for peer in dict.fromkeys(self._agents[node] for node in nodes if node in self._agents):
             self._effects.send(peer, message)
 
-    def _event(
+    def event(
         self, run: Run, now_ms: int, kind: str, node: int = 0, role: str = "", data: Any = None
     ) -> None:
+        """Record an event."""
         seq = 0
         if kind != "progress":
             run.last_event += 1

@@ -27,7 +27,8 @@ TAIL_LINES = 20
 class Part:
     """One long-lived piece of a lab: the database, the controller, a host process, a node's container.
 
-    One that is `paused` does not run, and can be resumed.
+    One that is `paused` does not run, and can be resumed; one that is away `by_request` was stopped or paused
+    by `nm node`, and is to stay so.
     """
 
     role: str
@@ -35,6 +36,12 @@ class Part:
     detail: str = ""
     nodes: tuple[int, ...] = ()
     paused: bool = False
+    by_request: bool = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether it does not run although it is to."""
+        return not self.running and not self.by_request
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,21 @@ class Host(Protocol):
 
     def payload_path(self, staged: Path) -> str:
         """Where a file of the lab's share folder is, as a node sees it."""
+
+    async def act_on_nodes(
+        self, directory: LabDirectory, state: LabState, nodes: Collection[int], do: str
+    ) -> None:
+        """Kill, stop, start, pause or unpause nodes, whose states are recorded already.
+
+        Args:
+            directory: The lab's folder.
+            state: Its state.
+            nodes: Which ones; none is external.
+            do: `kill`, `stop`, `start`, `pause` or `unpause`.
+
+        Raises:
+            NmError: It could not be done.
+        """
 
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """End parts that run but do not work, at once, so that `start` starts them again.

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from orchestrator.lab.blocking import Lab, Link, Node
     from orchestrator.lab.commands import Completed
     from orchestrator.lab.down import DownResult
-    from orchestrator.lab.handle import AsyncLab, AsyncNode
+    from orchestrator.lab.handle import AsyncLab
     from orchestrator.lab.link import AsyncLink
+    from orchestrator.lab.node import AsyncNode
+    from orchestrator.lab.node_faults import NodesChanged
     from orchestrator.lab.status import LabStatus, LinkInfo, NodeInfo
     from orchestrator.lab.up import UpOptions, UpResult
 
@@ -36,6 +38,7 @@ __all__ = [
     "LinkInfo",
     "Node",
     "NodeInfo",
+    "NodesChanged",
     "UpOptions",
     "UpResult",
 ]
@@ -44,8 +47,10 @@ _HOMES = {
     "blocking": ("Lab", "Link", "Node"),
     "commands": ("Completed",),
     "down": ("DownResult",),
-    "handle": ("AsyncLab", "AsyncNode"),
+    "handle": ("AsyncLab",),
     "link": ("AsyncLink",),
+    "node": ("AsyncNode",),
+    "node_faults": ("NodesChanged",),
     "status": ("LabStatus", "LinkInfo", "NodeInfo"),
     "up": ("UpOptions", "UpResult"),
 }

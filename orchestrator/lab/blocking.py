@@ -18,8 +18,10 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
-from orchestrator.lab.handle import AsyncLab, AsyncNode, up_async
+from orchestrator.lab.handle import AsyncLab, up_async
 from orchestrator.lab.link import AsyncLink, Direction
+from orchestrator.lab.node import AsyncNode
+from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged
 from orchestrator.lab.status import LabStatus
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
 from orchestrator.protocol.messages import Event
@@ -79,6 +81,26 @@ class Node:
         """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`; see `AsyncNode.run`."""
         return loop_thread.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
 
+    def kill(self) -> NodesChanged:
+        """End it and its programs at once; see `AsyncNode.kill`."""
+        return loop_thread.call(self._inner.kill())
+
+    def stop(self) -> NodesChanged:
+        """End it as `kill` does, but ask its programs first."""
+        return loop_thread.call(self._inner.stop())
+
+    def start(self, *, timeout: float = BACK_S) -> NodesChanged:
+        """Start it again, and return when it is ready; see `AsyncNode.start`."""
+        return loop_thread.call(self._inner.start(timeout=timeout))
+
+    def pause(self) -> NodesChanged:
+        """Stop its packet processing and its programs where they are; links and routes stay."""
+        return loop_thread.call(self._inner.pause())
+
+    def unpause(self, *, timeout: float = BACK_S) -> NodesChanged:
+        """Let a paused node go on."""
+        return loop_thread.call(self._inner.unpause(timeout=timeout))
+
 
 class Link:
     """A link of a lab that is up."""
@@ -89,9 +111,16 @@ class Link:
     def __repr__(self) -> str:
         return f"Link({self._inner.a}, {self._inner.b})"
 
-    def set(self, spec: LinkSpec, *, direction: Direction = "both", merge: bool = True) -> dict[str, Any]:
-        """Change what it does, from now on; see `AsyncLab.set_link`."""
-        return loop_thread.call(self._inner.set(spec, direction=direction, merge=merge))
+    def set(
+        self,
+        spec: LinkSpec | None = None,
+        *,
+        direction: Direction = "both",
+        merge: bool = True,
+        **values: object,
+    ) -> dict[str, Any]:
+        """Change what it does, in the words of the file: `delay="20 ms", loss="1 %"`; see `AsyncLink.set`."""
+        return loop_thread.call(self._inner.set(spec, direction=direction, merge=merge, **values))
 
     def down(self, direction: Direction = "both") -> dict[str, Any]:
         """Take it down: its packets are lost from now on, and routes avoid it; see `AsyncLink.down`."""
@@ -264,6 +293,12 @@ class Lab:
             a, b, spec, direction=direction, merge=merge, reset=reset, backward=backward
         )
         return loop_thread.call(change)
+
+    def act_on_nodes(
+        self, nodes: Sequence[int], do: Action, *, timeout: float = BACK_S, cause: str = "operator"
+    ) -> NodesChanged:
+        """Kill, stop, start, pause or unpause nodes, all of them or none."""
+        return loop_thread.call(self._inner.act_on_nodes(nodes, do, timeout_s=timeout, cause=cause))
 
     def link(self, a: int | str, b: int | str) -> Link:
         """A link by its ends, for taking it down and up again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +14,8 @@ from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.host import Progress
-from orchestrator.deploy.state import Backend, LabState, NodeNote
+from orchestrator.deploy.node_states import require_running
+from orchestrator.deploy.state import Backend, LabState
 from orchestrator.errors import LabNotFound, UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.commands import Completed, OnLine, run_in_node, run_in_nodes
@@ -30,6 +30,8 @@ from orchestrator.lab.find import (
     select_nodes,
 )
 from orchestrator.lab.link import AsyncLink
+from orchestrator.lab.node import AsyncNode
+from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged, act
 from orchestrator.lab.operator import operator
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
@@ -59,58 +61,6 @@ def _words(command: Sequence[str] | str) -> list[str]:
 
 def _quiet(_what: str) -> None:
     """Ignore progress messages."""
-
-
-@dataclass(frozen=True)
-class AsyncNode:
-    """A node of a lab that is up."""
-
-    lab: AsyncLab
-    note: NodeNote
-
-    @property
-    def id(self) -> int:
-        """Its number."""
-        return self.note.id
-
-    @property
-    def name(self) -> str:
-        """Its name, under which other nodes reach it."""
-        return self.note.name
-
-    @property
-    def address(self) -> str:
-        """Its address on the emulated network."""
-        return self.note.address
-
-    @property
-    def external(self) -> bool:
-        """Whether it is an external node, run by a program of the user's own."""
-        return self.note.external
-
-    @property
-    def config(self) -> Path:
-        """Its TOML file; `nextmini_py.Dataplane` takes it, if the node is external."""
-        return Path(self.note.config)
-
-    async def run(
-        self,
-        argv: Sequence[str] | str,
-        *,
-        stdin: bytes | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # as in subprocess.run
-        user: str | None = None,
-    ) -> Completed:
-        """Run a command in the node and collect what it prints.
-
-        Args:
-            argv: The command; a string is split into words as a shell would, without its other powers.
-            stdin: What it reads; nothing unless given.
-            timeout: End it after so many seconds, with exit code 124.
-            user: Whose rights it has, by name or number; root's unless given. The nodes of a rootless lab
-                have no other.
-        """
-        return await self.lab.run_in(self.id, argv, stdin=stdin, timeout_s=timeout, user=user)
 
 
 class AsyncLab:
@@ -246,6 +196,7 @@ class AsyncLab:
             UsageError: The node is external.
         """
         require_inside(self._state, [node])
+        require_running(self._directory, [node])
         return await run_in_node(
             self._host,
             self._directory,
@@ -273,6 +224,7 @@ class AsyncLab:
             UsageError: One of them is external, or there are none.
         """
         require_inside(self._state, nodes)
+        require_running(self._directory, nodes)
         return await run_in_nodes(
             self._host,
             self._directory,
@@ -293,6 +245,7 @@ class AsyncLab:
             UsageError: The node is external.
         """
         require_inside(self._state, [node])
+        require_running(self._directory, [node])
         return self._host.command(
             self._directory, self._state, node, _words(argv), terminal=terminal, stdin=True, user=user
         )
@@ -374,7 +327,7 @@ class AsyncLab:
             backward: What it shall do from `b` to `a`, where that differs from `spec`.
 
         Returns:
-            What is in force afterwards, by direction.
+            `forward` and `backward`, what it does afterwards; and `reason`, why it does not, if it is down.
         """
         change = SetLinkSpec(
             a=self.node(a).id,
@@ -387,6 +340,12 @@ class AsyncLab:
         )
         async with operator(self._directory, self._state) as connection:
             return await connection.set_link(change)
+
+    async def act_on_nodes(
+        self, nodes: Sequence[int], do: Action, *, timeout_s: float = BACK_S, cause: str = "operator"
+    ) -> NodesChanged:
+        """Kill, stop, start, pause or unpause nodes, all of them or none; see `AsyncNode.kill` and so on."""
+        return await act(self._directory, nodes, do, timeout_s=timeout_s, cause=cause)
 
     def link(self, a: int | str, b: int | str) -> AsyncLink:
         """A link by its ends, for taking it down and up again.

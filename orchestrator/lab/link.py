@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator.errors import UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages import SetLinkState
 
 if TYPE_CHECKING:
     from orchestrator.lab.handle import AsyncLab
+    from orchestrator.topology.links import Change
 
 Direction = Literal["both", "forward", "backward"]
 """Which way of a link: `forward` is from the end that was named first to the other."""
@@ -24,10 +27,35 @@ class AsyncLink:
     b: int
 
     async def set(
-        self, spec: LinkSpec, *, direction: Direction = "both", merge: bool = True
+        self,
+        spec: LinkSpec | None = None,
+        *,
+        direction: Direction = "both",
+        merge: bool = True,
+        **values: object,
     ) -> dict[str, Any]:
-        """Change what it does, from now on; see `AsyncLab.set_link`."""
-        return await self.lab.set_link(self.a, self.b, spec, direction=direction, merge=merge)
+        """Change what it does, from now on; see `AsyncLab.set_link`.
+
+        Args:
+            spec: What it shall do, or nothing where `values` say it.
+            direction: Which way.
+            merge: Keep what is not stated.
+            values: In the words of the topology file: `delay="20 ms", loss="1 %"`, `loss={"mean": "1 %",
+                "burst": 5}`.
+
+        Raises:
+            UsageError: Nothing is stated, or both ways of stating it are used (`link.nothing`).
+            TopologyInvalid: A word or a value is wrong.
+        """
+        change = stated(spec, values)
+        return await self.lab.set_link(
+            self.a,
+            self.b,
+            change.forward,
+            direction=direction,
+            merge=merge and not change.whole,
+            backward=change.backward,
+        )
 
     async def down(self, direction: Direction = "both") -> dict[str, Any]:
         """Take it down: its packets are lost from now on, and routes by shortest path avoid it.
@@ -50,3 +78,21 @@ class AsyncLink:
     async def reset(self, direction: Direction = "both") -> dict[str, Any]:
         """Return it to what the topology declares, and up."""
         return await self.lab.set_link(self.a, self.b, direction=direction, reset=True)
+
+
+def stated(spec: LinkSpec | None, values: Mapping[str, object]) -> Change:
+    """Return what a change of a link states, as a specification or in the words of the topology file.
+
+    Raises:
+        UsageError: It states nothing, or both (`link.nothing`).
+        TopologyInvalid: A word or a value is wrong.
+    """
+    if (spec is None) == (not values):
+        raise UsageError(
+            "a change of a link needs values, as a `LinkSpec` or in the words of the file",
+            id="link.nothing",
+            expected='for example `delay="20 ms"`',
+        )
+    from orchestrator.topology.links import Change, read_values
+
+    return read_values(values, "link.set") if spec is None else Change(spec, spec, whole=False)

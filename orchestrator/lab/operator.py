@@ -6,7 +6,7 @@ The address and the token are in the lab's own `controller.toml`, which only its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from orchestrator.protocol.messages import (
     GetEvents,
     GetStatus,
     Heal,
+    NodeFault,
     Partition,
     ResetLinks,
     SaveResult,
@@ -30,6 +31,7 @@ from orchestrator.protocol.messages import (
     SetLinkState,
     Status,
     StatusChanged,
+    WaitNodes,
     WaitReady,
 )
 from orchestrator.settings import load_controller
@@ -84,6 +86,21 @@ class Operator:
         reply = await self.connection.request(change, within=CHANGE_S)
         value = getattr(reply, "value", None)
         return dict(value) if isinstance(value, dict) else {}
+
+    async def node_fault(self, fault: NodeFault) -> dict[str, Any]:
+        """Record what nodes shall be; returns the nodes that this changes, as the message says."""
+        reply = await self.connection.request(fault, within=ANSWER_S)
+        value = getattr(reply, "value", None)
+        return dict(value) if isinstance(value, dict) else {}
+
+    async def wait_nodes(self, nodes: Sequence[int], timeout_s: float) -> None:
+        """Wait until nodes are what they shall be.
+
+        Raises:
+            PeerError: They were not in time (`node.not-ready`); the sentence names the first.
+        """
+        request = WaitNodes(tuple(nodes), int(timeout_s * 1000))
+        await self.connection.request(request, within=timeout_s + ANSWER_S)
 
     async def events(self, after: int = 0) -> list[Event]:
         """The lab's events after a number, all of them."""

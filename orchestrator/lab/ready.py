@@ -106,7 +106,7 @@ async def _or_failed_part(
 async def _slowest(host: Host, directory: LabDirectory, state: LabState, error: NmError) -> str:
     """The part whose log most likely says why: one that does not run, else the nodes, else the controller."""
     parts = await host.parts(directory, state)
-    stopped = next((part.role for part in parts if not part.running), None)
+    stopped = next((part.role for part in parts if part.missing), None)
     if stopped is not None:
         return stopped
     nodes = [part.role for part in parts if part.nodes]

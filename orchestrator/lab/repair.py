@@ -46,7 +46,7 @@ async def repair(
     """
     deadline = Deadline(SystemClock(), timeout_s)
     before = await host.parts(directory, state)
-    dead = tuple(part.role for part in before if not part.running)
+    dead = tuple(part.role for part in before if part.missing)
     if dead:
         state = await host.start(directory, state, progress)
     grace = min(timeout_s, GRACE_S) if len(dead) < len(before) else timeout_s

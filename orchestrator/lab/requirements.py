@@ -14,11 +14,11 @@ from orchestrator.deploy import program
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import HostNotFit
+from orchestrator.errors import HostNotFit, UsageError
 from orchestrator.lab.commands import run_in_node
-from orchestrator.scenario import Scenario
+from orchestrator.scenario import RunPlan, Scenario
 
-__all__ = ["require_installed"]
+__all__ = ["require_fit", "require_installed"]
 
 LIMIT_S = 30.0
 """How long looking may take; an interpreter starts in a tenth of a second on an idle machine."""
@@ -29,6 +29,27 @@ modules, programs = json.loads(sys.argv[1])
 there = lambda name: importlib.util.find_spec(name) is not None
 print(json.dumps([[m for m in modules if not there(m)], [p for p in programs if shutil.which(p) is None]]))
 """
+
+
+async def require_fit(directory: LabDirectory, state: LabState, scenario: Scenario, plan: RunPlan) -> None:
+    """Check what can be checked before a run in a lab that is up.
+
+    Raises:
+        HostNotFit: The nodes lack what the scenario needs.
+        UsageError: Its timeline does something that labs cannot do.
+    """
+    fault = next((change for change in plan.timeline if change.do == "node"), None)
+    if fault is not None:
+        raise UsageError(
+            f"the timeline of {scenario.name} says `{fault.fault}` for node {fault.node}, "
+            "but runs do not execute faults of nodes yet",
+            id="scenario.not-built",
+            found=fault.fault,
+            hint="take down the links of the node instead",
+        )
+    first = min((node for nodes in plan.roles.values() for node in nodes), default=None)
+    if first is not None:
+        await require_installed(directory, state, scenario, first)
 
 
 async def require_installed(directory: LabDirectory, state: LabState, scenario: Scenario, node: int) -> None:

@@ -30,13 +30,14 @@ from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
+from orchestrator.lab.fidelity import RunFidelity
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage
-from orchestrator.lab.requirements import require_installed
+from orchestrator.lab.requirements import require_fit
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
-from orchestrator.scenario import RunPlan, Scenario, evaluate
+from orchestrator.scenario import RunPlan, Scenario, evaluate, timeline_traces
 from orchestrator.transport import Connection, Disconnected, RequestTimeout
 from orchestrator.values import ABANDONED
 
@@ -116,17 +117,14 @@ async def run_scenario(
         ControllerUnreachable: No controller accepts the run.
     """
     meant = load_topology(directory)
-    plan = scenario.resolve(meant, options.params)
-    first = min((node for nodes in plan.roles.values() for node in nodes), default=None)
-    if first is not None:
-        await require_installed(directory, state, scenario, first)
+    plan = scenario.resolve(meant, options.params, options.timeout_s)
+    await require_fit(directory, state, scenario, plan)
     seed = state.seed if options.seed is None else options.seed
     run = f"{scenario.name}-{secrets.token_hex(3)}"
     stamp = clock.utc_text(clock.SystemClock().wall())
     path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
     params = await _with_files(directory, state, plan)
-    timeout_s = options.timeout_s or plan.timeout
-    details = {"params": dict(plan.params), "started": stamp, "timeout": timeout_s, **_host_facts(state)}
+    details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **_host_facts(state)}
     base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
     folder = ResultsFolder(
@@ -139,8 +137,11 @@ async def run_scenario(
         files=scenario.files(),
         params=params,
         seed=seed,
-        timeout_s=timeout_s,
+        timeout_s=plan.timeout,
         entry=plan.entry,
+        timeline=tuple(change.without_traces() for change in plan.timeline) or None,
+        faults=scenario.faults or None,
+        traces=timeline_traces(plan.timeline) or None,
     )
     watch = _RunMonitor(directory, state, request, folder, on_event)
     try:
@@ -170,6 +171,7 @@ class _RunMonitor:
         self._started = False
         self._given_up = threading.Event()
         self._tables: asyncio.Future[None] | None = None
+        self._fidelity = RunFidelity(directory, state)
 
     async def run(self, base: RunOutcome, plan: RunPlan) -> RunOutcome:
         time = clock.SystemClock()
@@ -254,6 +256,7 @@ class _RunMonitor:
         if self._started:
             await connection.request(WatchRun(self._request.run, self._seen))
             return
+        await self._fidelity.begin(connection)
         deadline = asyncio.get_running_loop().time() + AGENTS_S
         backoff = Backoff()
         while not self._started:
@@ -306,6 +309,7 @@ class _RunMonitor:
         self, base: RunOutcome, plan: RunPlan, end: RunFinished, time: clock.Clock, started: float
     ) -> RunOutcome:
         seconds = round(time.monotonic() - started, 3)
+        fidelity = await self._fidelity.end()
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
@@ -317,8 +321,9 @@ class _RunMonitor:
             checks=checks,
             rows=rows,
             reason=end.reason,
-            failures=tuple(_failure(each) for each in end.failures),
+            failures=tuple(RoleFailure.of(each) for each in end.failures),
             seconds=seconds,
+            fidelity=fidelity,
         )
         await in_daemon_thread(lambda: self._folder.write_tables(self._given_up.is_set))
         self._folder.finish(outcome)
@@ -441,12 +446,3 @@ def _runs_still(failure: Mapping[str, Any]) -> bool:
 
 def _not_ended(failure: Mapping[str, Any]) -> str:
     return f"role {failure.get('role')} in node {failure.get('node')} has not ended; `nm up` ends it"
-
-
-def _failure(raw: Mapping[str, Any]) -> RoleFailure:
-    return RoleFailure(
-        node=int(raw.get("node", 0)),
-        role=str(raw.get("role", "")),
-        error=str(raw.get("error") or ""),
-        traceback=str(raw.get("traceback") or ""),
-    )

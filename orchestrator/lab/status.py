@@ -25,6 +25,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
+from orchestrator.queue_limit import effective_limit_bytes
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
 
@@ -80,6 +81,11 @@ class LinkInfo:
     kind: str = ""
     reason: str = ""
     down: str = ""
+
+    def queue_limit_bytes(self) -> dict[str, int | None]:
+        """Return the limit of the queue in each direction, stated or default; None where there is none."""
+        ways = {"forward": self.forward, "backward": self.backward}
+        return {way: effective_limit_bytes(spec.to_wire()) if spec else None for way, spec in ways.items()}
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,7 @@ class LabStatus:
                 "down": link.down,
                 "forward": link.forward.to_wire() if link.forward else None,
                 "backward": link.backward.to_wire() if link.backward else None,
+                "queue_limit_bytes": link.queue_limit_bytes(),
             }
             for link in self.links
         ]
@@ -238,7 +245,7 @@ async def all_labs(home: Home) -> list[LabStatus]:
 
 
 def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone: Sequence[str]) -> LabStatus:
-    lost = {node: part for part in parts if not part.running for node in part.nodes}
+    lost = {node: part for part in parts if part.missing for node in part.nodes}
     by_id = {node.id: node for node in seen.nodes}
     nodes = []
     for note in state.nodes:
@@ -349,7 +356,7 @@ async def _gone(host: Host, directory: LabDirectory, state: LabState, parts: Seq
     report = supervision.report(directory, state)
     found, shown = [], 0
     for part in parts:
-        if part.running:
+        if not part.missing:
             continue
         sentence = f"{part.role} does not run ({part.detail})"
         if part.role in report.left_dead:

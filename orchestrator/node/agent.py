@@ -26,6 +26,7 @@ from orchestrator.protocol.messages import (
     AgentTroubles,
     BarrierReleased,
     Error,
+    LinksChanged,
     PrepareRun,
     Published,
     RoleFinished,
@@ -92,7 +93,7 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._role_over = asyncio.Event()
         self._tokens = dict(tokens)
-        first = nodes.ids()[0]
+        first = min(tokens)
         self._link = ControllerLink(
             url, tokens[first], first, self._hello, self._handle_commands, self._ask_again
         )
@@ -102,6 +103,7 @@ class Agent:
             StopRole: self._stop_role,
             BarrierReleased: self._released,
             Published: self._published,
+            LinksChanged: self._links_changed,
         }
 
     async def serve(self) -> None:
@@ -116,7 +118,7 @@ class Agent:
 
     def _hello(self) -> AgentHello:
         running = [RunningRole(run.id, node) for run in self._runs.values() for node in run.running]
-        return AgentHello(tuple(self._nodes.ids()), tuple(running), self._tokens)
+        return AgentHello(tuple(sorted(self._tokens)), tuple(running), self._tokens)
 
     def _ask_again(self) -> None:
         self._link.post(AgentTroubles(self._troubles), 0, False)
@@ -180,6 +182,10 @@ class Agent:
     def _published(self, message: Published) -> None:
         if message.run in self._runs:
             self._runs[message.run].published(message.key, message.value)
+
+    def _links_changed(self, message: LinksChanged) -> None:
+        if message.run in self._runs:
+            self._runs[message.run].links_changed(message)
 
     def _time_out(self, run: str) -> None:
         if run in self._runs:

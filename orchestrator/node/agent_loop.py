@@ -48,13 +48,22 @@ async def _serve(given: Options, nodes: Nodes) -> None:
         serving.result()
 
 
+def _tokens(given: Options, nodes: Nodes) -> dict[int, str]:
+    """Return what each node proves itself to the controller with, whether it is stopped or not."""
+    tokens = nodes.tokens()
+    for number, config in zip(given.numbers, given.configs, strict=False):
+        if number not in tokens:
+            tokens[number] = load_node(config).controller_token
+    return tokens
+
+
 def _agent(given: Options, nodes: Nodes) -> Agent:
     settings = load_node(given.configs[0])
     work = given.directory / "work" / given.part if given.directory else Path(tempfile.gettempdir()) / "nm"
     return Agent(
         nodes,
         url=settings.controller_addr,
-        tokens=nodes.tokens(),
+        tokens=_tokens(given, nodes),
         base=settings.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -19,8 +19,10 @@ from weakref import WeakSet
 
 from orchestrator.errors import NmError, nearest_hint
 from orchestrator.node import forked
+from orchestrator.node.links import RoleLink
 from orchestrator.node.output import LimitedLog
 from orchestrator.node.stopped import RoleStopped as RoleStopped
+from orchestrator.protocol.messages import TimelineChange
 from orchestrator.values import ValueRefused, checked_name, plain_value
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ class Wire(Protocol):
 
     def lookup(self, node: int, key: str) -> Future[Any]:
         """Ask for a value; the future is done when it is published."""
+
+    def change_links(self, node: int, change: TimelineChange) -> Future[None]:
+        """Ask for a change of links; the future is done when the nodes have made it."""
 
 
 class Params(SimpleNamespace):
@@ -245,6 +250,34 @@ class Context:
         """Like `lookup`, for roles that are `async def`."""
         return await self._wait_async(self._lookup(key), f"the value of `{key}`", timeout)
 
+    def link(self, a: int | str, b: int | str) -> RoleLink:
+        """A link by its ends, numbers or names, to change it; the scenario has to say `faults: true`.
+
+        Raises:
+            RoleError: The lab has no such node.
+        """
+        return RoleLink(self._number(a), self._number(b), self._change_links, self._change_links_async)
+
+    def partition(self, groups: Sequence[Sequence[int]]) -> None:
+        """Take down all links between groups of nodes, such as `[[1, 2], [3, 4]]`, until `heal`.
+
+        Raises:
+            RoleError: The scenario does not say `faults: true`, or these are no such groups.
+        """
+        self._change_links(_partition(groups))
+
+    async def partition_async(self, groups: Sequence[Sequence[int]]) -> None:
+        """Like `partition`, for roles that are `async def`."""
+        await self._change_links_async(_partition(groups))
+
+    def heal(self) -> None:
+        """End the partition."""
+        self._change_links(TimelineChange(0, "heal"))
+
+    async def heal_async(self) -> None:
+        """Like `heal`, for roles that are `async def`."""
+        await self._change_links_async(TimelineChange(0, "heal"))
+
     def waiting_for(self) -> str | None:
         """What the role waits for at this moment, in words, if it waits through `ctx`."""
         with self._lock:
@@ -281,6 +314,20 @@ class Context:
     def _lookup(self, key: str) -> Future[Any]:
         return self._wire.lookup(self.node, _name(key, "a key"))
 
+    def _number(self, node: int | str) -> int:
+        for number, name in self._names.items():
+            if node in (number, name, f"node-{number}"):
+                return number
+        raise RoleError(f"the lab has no node {node}", found=str(node))
+
+    def _change_links(self, change: TimelineChange) -> None:
+        self._wait(self._wire.change_links(self.node, change), f"a change of {change.where}", None)
+
+    async def _change_links_async(self, change: TimelineChange) -> None:
+        await self._wait_async(
+            self._wire.change_links(self.node, change), f"a change of {change.where}", None
+        )
+
     def _wait(self, future: Future[Any], what: str, timeout: float | None) -> Any:
         self._expect(future, what)
         try:
@@ -312,6 +359,10 @@ class Context:
 
 
 _contexts: WeakSet[Context] = WeakSet()
+
+
+def _partition(groups: Sequence[Sequence[int]]) -> TimelineChange:
+    return TimelineChange(0, "partition", groups=tuple(tuple(group) for group in groups))
 
 
 def _refuse_all() -> None:

@@ -44,6 +44,13 @@ def controller_token(opened: Dataplane) -> str:
     return host.controller_token(opened)
 
 
+def set_paused(opened: Dataplane, paused: bool) -> None:
+    """Pause a node's packet processing, or resume it."""
+    from nextmini_py import host
+
+    host.set_paused(opened, paused)
+
+
 def wait_for_agent_request() -> None:
     """Wait until the controller requests an agent here; the handler of a signal ends it by raising."""
     from nextmini_py import host

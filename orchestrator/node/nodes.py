@@ -34,7 +34,7 @@ class Node:
         names: Its UTS namespace, with its host name, likewise.
     """
 
-    __slots__ = ("dataplane", "id", "names", "namespace")
+    __slots__ = ("_paused", "dataplane", "id", "names", "namespace")
 
     def __init__(
         self, id: int, dataplane: Dataplane, namespace: int | None, names: int | None = None
@@ -43,6 +43,13 @@ class Node:
         self.dataplane = dataplane
         self.namespace = namespace
         self.names = names
+        self._paused = False
+
+    def set_paused(self, paused: bool) -> None:
+        """Pause its packet processing, or resume it."""
+        if paused != self._paused:
+            dataplane.set_paused(self.dataplane, paused)
+            self._paused = paused
 
     @property
     def inode(self) -> int | None:
@@ -123,17 +130,26 @@ class Nodes:
             thread.submit(self._read_cookies).result()
         return list(refused)
 
-    def open(self, configs: Sequence[str]) -> None:
-        """Open the dataplanes of nodes by their TOML files, each in its namespace if namespaces were made.
+    def open(self, configs: Sequence[str], numbers: Sequence[int] = ()) -> None:
+        """Open the dataplanes of nodes by their TOML files.
+
+        Args:
+            configs: The files.
+            numbers: The nodes, in the same order, where namespaces were made for them.
 
         Raises:
             nextmini_py.NextminiError: One could not be opened; the others are closed again.
         """
-        namespaces: list[int | None] = [*self._namespaces.values()] or [None] * len(configs)
+        namespaces: list[int | None] = [self._namespaces[number] for number in numbers]
+        namespaces = namespaces or [None] * len(configs)
         dataplanes = dataplane.open_nodes(list(zip(configs, namespaces, strict=True)))
         for opened, namespace in zip(dataplanes, namespaces, strict=True):
             number = opened.node_id
             self._nodes[number] = Node(number, opened, namespace, self._names.get(number))
+
+    def close_node(self, number: int) -> None:
+        """Close the dataplane of one node; its namespaces stay."""
+        self._nodes.pop(number).dataplane.close()
 
     def close(self) -> None:
         """Close all dataplanes, then release the namespaces."""

@@ -7,6 +7,7 @@ the tables; nothing is sent or waited for while it is held.
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 import time
 from collections import defaultdict
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.node import dataplane
-from orchestrator.node.context import Context, RoleStopped
+from orchestrator.node.context import Context, RoleError, RoleStopped
 from orchestrator.node.nodes import Node
 from orchestrator.node.program import Program
 from orchestrator.node.role_resources import names
@@ -25,6 +26,8 @@ from orchestrator.node.roles import Outcome, RoleThread, nothing
 from orchestrator.protocol import Message
 from orchestrator.protocol.messages import (
     BarrierEnter,
+    ChangeLinks,
+    LinksChanged,
     Lookup,
     PrepareRun,
     Publish,
@@ -33,6 +36,7 @@ from orchestrator.protocol.messages import (
     RoleProgress,
     RoleReport,
     RoleStarted,
+    TimelineChange,
 )
 from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
@@ -93,6 +97,8 @@ class Run:
         self._entered: defaultdict[tuple[int, str], int] = defaultdict(int)
         self._barriers: defaultdict[tuple[str, int], list[Wait]] = defaultdict(list)
         self._lookups: defaultdict[str, list[Wait]] = defaultdict(list)
+        self._changes: dict[tuple[int, int], tuple[TimelineChange, Future[None]]] = {}
+        self._numbers = itertools.count(1)
 
     @property
     def running(self) -> list[int]:
@@ -207,10 +213,13 @@ class Run:
         with self._lock:
             barriers = [(key, node) for key, waiting in self._barriers.items() for node, _ in waiting]
             lookups = [(key, node) for key, waiting in self._lookups.items() for node, _ in waiting]
+            changes = [(*key, change) for key, (change, _) in self._changes.items()]
         for (name, generation), node in barriers:
             self._post(BarrierEnter(self.id, node, name, generation), node, True)
         for key, node in lookups:
             self._post(Lookup(self.id, node, key), node, True)
+        for node, number, change in changes:
+            self._post(ChangeLinks(self.id, node, number, change), node, True)
 
     def report(self, node: int, row: dict[str, Any]) -> None:
         """Send a row, numbered so that one sent twice is kept once."""
@@ -250,6 +259,27 @@ class Run:
             self._lookups[key].append((node, future))
         self._post(Lookup(self.id, node, key), node, True)
         return future
+
+    def change_links(self, node: int, change: TimelineChange) -> Future[None]:
+        """Ask for a change of links."""
+        future: Future[None] = Future()
+        with self._lock:
+            number = next(self._numbers)
+            self._changes[node, number] = (change, future)
+        self._post(ChangeLinks(self.id, node, number, change), node, True)
+        return future
+
+    def links_changed(self, message: LinksChanged) -> None:
+        """Pass on what became of a change of links."""
+        with self._lock:
+            _, future = self._changes.pop((message.node, message.number), (None, None))
+        if future is None:
+            return
+        if not message.error:
+            _settle(future, None)
+            return
+        with suppress(InvalidStateError):  # the role was stopped
+            future.set_exception(RoleError(message.error, id=message.error_id))
 
     def _wait_for_room(self, node: int) -> None:
         """Block a role while the outbox is full.

@@ -88,8 +88,10 @@ def _carry(given: Options) -> None:
             for refusal in nodes.make_namespaces(given.numbers, given.directory / "run" / "machines.json"):
                 _logger.warning("TCP buffers stay as the kernel has them", why=refusal)
             _publish(given, nodes, rootless)
-        nodes.open(given.configs)
-        if given.directory is not None:
+        if given.directory is None:
+            nodes.open(given.configs)
+        else:
+            _open_in_namespaces(given, nodes)
             _publish(given, nodes, rootless)
         _say_ready(given, nodes)
         dataplane.wait_for_agent_request()
@@ -100,6 +102,15 @@ def _carry(given: Options) -> None:
         if given.directory is None:
             _on_signals(signal.SIG_IGN)
             nodes.close()
+
+
+def _open_in_namespaces(given: Options, nodes: Nodes) -> None:
+    """Open the nodes that are not stopped by request, and listen for changes of that."""
+    from orchestrator.node.node_states import NodeStates
+
+    states = NodeStates(given, nodes)
+    states.apply()
+    states.serve()
 
 
 def _run_roles(given: Options, nodes: Nodes) -> NoReturn:
@@ -149,7 +160,7 @@ def _say_ready(given: Options, nodes: Nodes) -> None:
         os.makedirs(os.path.dirname(given.ready_file) or ".", exist_ok=True)  # noqa: PTH103, PTH120
         os.close(os.open(given.ready_file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
     ids = nodes.ids()
-    _logger.info("nodes opened", count=len(ids), first=ids[0], offload=nodes.offload)
+    _logger.info("nodes opened", count=len(ids), first=ids[0] if ids else None, offload=nodes.offload)
 
 
 def _publish(given: Options, nodes: Nodes, rootless: bool) -> None:

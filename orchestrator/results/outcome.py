@@ -23,6 +23,16 @@ class RoleFailure:
     error: str
     traceback: str = ""
 
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> RoleFailure:
+        """Read one from the end of a run, as the controller states it."""
+        return cls(
+            node=int(raw.get("node", 0)),
+            role=str(raw.get("role", "")),
+            error=str(raw.get("error") or ""),
+            traceback=str(raw.get("traceback") or ""),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The failure as `-o json` shows it."""
         return {"node": self.node, "role": self.role, "error": self.error, "traceback": self.traceback}
@@ -46,6 +56,7 @@ class RunOutcome:
         failures: The roles that did not end well.
         seconds: From the start of the roles to the end of the last.
         unwritten: Why the results folder lacks something, as a sentence; empty when it has everything.
+        fidelity: Whether the links did what was requested; empty when that is not known.
         details: Parameters, versions, host: what `run.json` holds besides.
     """
 
@@ -62,6 +73,7 @@ class RunOutcome:
     failures: tuple[RoleFailure, ...] = ()
     seconds: float = 0.0
     unwritten: str = ""
+    fidelity: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,6 +97,7 @@ class RunOutcome:
             "failures": [failure.as_json() for failure in self.failures],
             "seconds": self.seconds,
             "unwritten": self.unwritten,
+            "fidelity": dict(self.fidelity),
         }
 
     def document(self) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from orchestrator import units
-from orchestrator.fields import Anything, Choice, Field, ListOf, MapOf, Table, Text, Unit
+from orchestrator.fields import Anything, Boolean, Choice, Field, ListOf, MapOf, Table, Text, Unit
 from orchestrator.scenario.params import TYPES
+from orchestrator.scenario.timeline_keys import EntryKind
 from orchestrator.topology.kinds import Placed, SelectorText
 
 __all__ = ["ROOT"]
@@ -82,6 +83,10 @@ ROOT = Placed(
         "roles": Field(
             MapOf(_NAME, "a role's name", _ROLE, "role *"), "who does what; functions of roles.py"
         ),
+        "timeline": Field(ListOf(EntryKind(), "entry"), "what is done to links and nodes during the run"),
+        "faults": Field(
+            Boolean(), "whether roles may change links: `ctx.link`, `ctx.partition`", default=False
+        ),
         "checks": Field(ListOf(_CHECK, "check"), "what has to hold in the end"),
         "timeout": Field(
             Unit(
@@ -97,12 +102,8 @@ ROOT = Placed(
     },
     private=True,
     later={
-        "steps": "a timeline of commands",
-        "timeline": "a timeline of commands",
-        "events": "a timeline of commands",
-        "at": "a timeline of commands",
-        "every": "a timeline of commands",
         "traffic": "traffic generators",
         "capture": "packet captures",
     },
+    hints=dict.fromkeys(("steps", "events", "at", "every"), "write entries of `timeline`"),
 )

@@ -16,6 +16,7 @@ from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.timeline_entries import read_entries
 from orchestrator.source import Problems, Value, parse_yaml, read_text
 
 __all__ = ["find", "load", "shipped"]
@@ -102,6 +103,8 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         timeout=read["timeout"].seconds if "timeout" in read else 60.0,
         modules=tuple(read.get("needs", {}).get("python", ())),
         programs=tuple(read.get("needs", {}).get("programs", ())),
+        faults=read.get("faults", False),
+        timeline=read_entries(read.get("timeline", ()), problems),
     )
 
 

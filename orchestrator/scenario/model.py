@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
+from orchestrator.protocol.messages import TimelineChange
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.timeline import expand
+from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems
 from orchestrator.topology import Node, SelectorInvalid, Topology
 from orchestrator.topology.selector import select
@@ -43,6 +46,7 @@ class RunPlan:
         checks: What has to hold.
         timeout: Seconds until the run is ended.
         entry: The file with the roles, relative to the scenario's folder.
+        timeline: What is done to links and nodes during the run, in order.
     """
 
     scenario: str
@@ -53,6 +57,7 @@ class RunPlan:
     checks: tuple[Check, ...]
     timeout: float
     entry: str
+    timeline: tuple[TimelineChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,8 @@ class Scenario:
         entry: The file with the roles.
         modules: Python modules that the nodes have to have.
         programs: Programs that they have to have.
+        timeline: What is done to links and nodes during a run.
+        faults: Whether roles may change links.
     """
 
     name: str
@@ -84,20 +91,30 @@ class Scenario:
     entry: str = "roles.py"
     modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    timeline: tuple[Entry, ...] = ()
+    faults: bool = False
 
-    def resolve(self, topology: Topology, params: Mapping[str, object] | None = None) -> RunPlan:
-        """Settle roles and parameters for one topology.
+    def resolve(
+        self,
+        topology: Topology,
+        params: Mapping[str, object] | None = None,
+        timeout_s: float | None = None,
+    ) -> RunPlan:
+        """Settle roles, parameters and the timeline for one topology.
 
         Args:
             topology: The lab's topology.
             params: Values by name: text as from `--param`, or Python values of the parameter's type.
+            timeout_s: The run's time limit; the scenario's unless given.
 
         Raises:
-            ScenarioInvalid: Carries every parameter and every role that does not fit.
+            ScenarioInvalid: Carries every parameter, role and entry of the timeline that does not fit.
         """
         problems = Problems("scenario")
         values = self._values(params or {}, problems)
         roles = self._assign_roles(topology, problems)
+        timeout = timeout_s or self.timeout
+        timeline = expand(self.timeline, topology, timeout, f"timeline of {self.name}", problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
@@ -107,8 +124,9 @@ class Scenario:
             uploads={name: Path(values[name]) for name in sorted(files)},
             names={node.id: node.name for node in topology.nodes.values()},
             checks=self.checks,
-            timeout=self.timeout,
+            timeout=timeout,
             entry=self.entry,
+            timeline=timeline,
         )
 
     def files(self) -> dict[str, bytes]:

@@ -77,12 +77,14 @@ class NodeEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkEntry:
-    """One link; `forward` is what happens to packets from `a` to `b`."""
+    """One link; `forward` and `forward_down` are about packets from `a` to `b`."""
 
     a: int
     b: int
     forward: LinkSpec = PLAIN
     backward: LinkSpec = PLAIN
+    forward_down: bool = False
+    backward_down: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +252,8 @@ _KEYS: dict[str, Field] = {
                     "b": Field(_ID, required=True),
                     "forward": Field(_SPEC),
                     "backward": Field(_SPEC),
+                    "forward_down": Field(Boolean(), "packets from a to b are dropped from the start"),
+                    "backward_down": Field(Boolean(), "packets from b to a are dropped from the start"),
                 },
             ),
             "link",
@@ -315,7 +319,7 @@ def _links(read: Sequence[Mapping[str, Any]], texts: Mapping[str, str], file: st
             hint = error.hint if isinstance(error, Impossible) else None
             problems.add(f"link {link['a']}–{link['b']}: {error}", "impairment", Place(file), hint=hint)
             continue
-        links.append(LinkEntry(a=link["a"], b=link["b"], forward=forward, backward=backward))
+        links.append(LinkEntry(**{**link, "forward": forward, "backward": backward}))
     problems.raise_as(SettingsInvalid, file)
     return tuple(links)
 

@@ -16,19 +16,21 @@ from orchestrator.store.writer import OnRefused, Statement, Writer
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-__all__ = ["LabTables", "begin", "read_groups", "read_links", "read_nodes", "read_routes"]
+__all__ = ["LabTables", "begin", "read_groups", "read_links", "read_nodes", "read_routes", "read_traces"]
 
 _SAVE_NODE = Statement("""
     INSERT INTO nodes (node_id, name, labels, external, state, private_network_name, private_network_addr,
-                       public_network_addr, process, mtu, registered_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, CASE WHEN %s = 0 THEN NULL ELSE now() END)
+                       public_network_addr, process, mtu, wanted, registered_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, CASE WHEN %s = 0 THEN NULL ELSE now() END)
     ON CONFLICT (node_id) DO UPDATE SET
         name = excluded.name, labels = excluded.labels, external = excluded.external, state = excluded.state,
         private_network_name = excluded.private_network_name,
         private_network_addr = excluded.private_network_addr,
         public_network_addr = excluded.public_network_addr, process = excluded.process, mtu = excluded.mtu,
+        wanted = excluded.wanted,
         registered_at = coalesce(excluded.registered_at, nodes.registered_at), updated_at = now()""")
 _NODE_STATE = Statement("UPDATE nodes SET state = %s, updated_at = now() WHERE node_id = %s")
+_NODE_WANTED = Statement("UPDATE nodes SET wanted = %s, updated_at = now() WHERE node_id = %s")
 _DROP_NODE = Statement("DELETE FROM nodes WHERE node_id = %s")
 _SAVE_LINK = Statement("""
     INSERT INTO links (a, b, forward, backward, forward_now, backward_now, origin, forward_down,
@@ -65,6 +67,7 @@ _ADD_TREE = Statement("""
     ON CONFLICT (group_id, tree_id) DO UPDATE SET
         edges = excluded.edges, weight = excluded.weight, updated_at = now()""")
 _LAB_READY = Statement("UPDATE lab SET ready_at = coalesce(ready_at, now()) WHERE name = %s")
+_LAB_PARTITION = Statement("UPDATE lab SET partition_groups = %s WHERE name = %s")
 
 
 class LabTables:
@@ -87,6 +90,10 @@ class LabTables:
         """Write what nodes are doing, by id."""
         self._writer.put_many(_NODE_STATE, [(state, node_id) for node_id, state in states])
 
+    def nodes_wanted(self, wanted: Iterable[tuple[int, str]]) -> None:
+        """Write what nodes shall be, by id."""
+        self._writer.put_many(_NODE_WANTED, [(value, node_id) for node_id, value in wanted])
+
     def drop_nodes(self, node_ids: Iterable[int]) -> None:
         """Forget nodes."""
         self._writer.put_many(_DROP_NODE, [(node_id,) for node_id in node_ids])
@@ -96,11 +103,15 @@ class LabTables:
         self.changes += 1
         for link in links:
             specs = [link.forward, link.backward, link.forward_now, link.backward_now]
-            for digest, content in trace_contents(spec for spec in specs if spec).items():
-                if digest not in self._traces:
-                    self._traces.add(digest)
-                    self._writer.put(_SAVE_TRACE, digest, content, on_refused=on_refused)
+            self.save_traces(trace_contents(spec for spec in specs if spec), on_refused)
             self._writer.put(_SAVE_LINK, *_link_values(link), on_refused=on_refused)
+
+    def save_traces(self, contents: Mapping[str, bytes], on_refused: OnRefused | None = None) -> None:
+        """Write the contents of traces, by digest, that have not been written."""
+        for digest, content in contents.items():
+            if digest not in self._traces:
+                self._traces.add(digest)
+                self._writer.put(_SAVE_TRACE, digest, content, on_refused=on_refused)
 
     def drop_links(self, ends: Iterable[tuple[int, int]]) -> None:
         """Forget links."""
@@ -145,6 +156,10 @@ class LabTables:
         rows = [(group_id, tree.tree_id, jsonb(tree.edges), tree.weight) for tree in trees]
         self._writer.put_many(_ADD_TREE, rows)
 
+    def set_partition(self, name: str, groups: Iterable[Iterable[int]]) -> None:
+        """Write the groups of the partition in force."""
+        self._writer.put(_LAB_PARTITION, jsonb([list(group) for group in groups]), name)
+
     def lab_ready(self, name: str) -> None:
         """Remember that the lab was ready once."""
         self._writer.put(_LAB_READY, name)
@@ -155,22 +170,22 @@ async def begin(connection: AsyncConnection, lab: str) -> LabRow:
     cursor = await connection.execute(
         "INSERT INTO lab (name, incarnation) VALUES (%s, 1)"
         " ON CONFLICT (name) DO UPDATE SET incarnation = lab.incarnation + 1"
-        " RETURNING incarnation, ready_at IS NOT NULL",
+        " RETURNING incarnation, ready_at IS NOT NULL, partition_groups",
         (lab,),
     )
     row = await cursor.fetchone()
     assert row is not None, "an insert that returns something returns it"
-    return LabRow(lab, int(row[0]), bool(row[1]))
+    return LabRow(lab, int(row[0]), bool(row[1]), _groups(row[2]))
 
 
 async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
     """Return all nodes."""
     cursor = await connection.execute(
         "SELECT node_id, name, labels, external, state, private_network_name, private_network_addr,"
-        " public_network_addr, process, mtu FROM nodes ORDER BY node_id"
+        " public_network_addr, process, mtu, wanted FROM nodes ORDER BY node_id"
     )
     rows: list[Any] = await cursor.fetchall()
-    return tuple(NodeRow(*[*row[:8], int(row[8]), row[9]]) for row in rows)
+    return tuple(NodeRow(*[*row[:8], int(row[8]), *row[9:]]) for row in rows)
 
 
 async def read_links(connection: AsyncConnection) -> tuple[LinkRow, ...]:
@@ -181,9 +196,14 @@ async def read_links(connection: AsyncConnection) -> tuple[LinkRow, ...]:
         f"SELECT a, b, origin, forward_down, backward_down, partitioned, {columns} FROM links ORDER BY a, b"
     )
     rows = await cursor.fetchall()
-    cursor = await connection.execute("SELECT digest, content FROM traces")
-    traces = {digest: bytes(content) for digest, content in await cursor.fetchall()}
+    traces = await read_traces(connection)
     return tuple([_link(row, traces) for row in rows])
+
+
+async def read_traces(connection: AsyncConnection) -> dict[str, bytes]:
+    """Return the contents of traces, by digest."""
+    cursor = await connection.execute("SELECT digest, content FROM traces")
+    return {digest: bytes(content) for digest, content in await cursor.fetchall()}
 
 
 async def read_routes(connection: AsyncConnection) -> tuple[RouteRow, ...]:
@@ -228,6 +248,7 @@ def _node_values(node: NodeRow) -> tuple[Any, ...]:
         text(node.public_network_addr),
         node.process,
         node.mtu,
+        node.wanted,
         node.process,
     )
 
@@ -276,6 +297,13 @@ def _spec(value: str) -> LinkSpec:
     spec = LinkSpec.from_wire(read)
     spec.check()
     return spec
+
+
+def _groups(value: Any) -> tuple[tuple[int, ...], ...]:
+    try:
+        return tuple(tuple(map(int, group)) for group in value)
+    except (TypeError, ValueError):
+        return ()  # written by hand and no list of groups
 
 
 def _edges(value: Any) -> Edges:

@@ -38,6 +38,7 @@ class NodeRow:
     public_network_addr: str = ""
     process: int = 0
     mtu: int = 1500
+    wanted: str = "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class RunRow:
         rows: The number of the last row of each node.
         counts: How many rows of each node there are.
         started_monotonic: When it started, in seconds since `boot`.
+        timeline: Its events of a timeline: kind, milliseconds since 1970, data.
     """
 
     run: str
@@ -143,6 +145,7 @@ class RunRow:
     counts: Mapping[int, int] = field(default_factory=dict)
     started_monotonic: float = 0.0
     boot: str = ""
+    timeline: tuple[tuple[str, int, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ class LabRow:
     name: str
     incarnation: int
     was_ready: bool
+    partition: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +169,4 @@ class Snapshot:
     groups: tuple[GroupRow, ...]
     last_event: int
     runs: tuple[RunRow, ...]
+    traces: Mapping[str, bytes] = field(default_factory=dict)

@@ -138,6 +138,9 @@ async def _details(connection: AsyncConnection, run: str) -> dict[str, Any]:
         "SELECT node_id, role, state, error, traceback FROM run_roles WHERE run = %s ORDER BY node_id"
     )
     rows = await ask("SELECT node_id, max(seq), count(*) FROM run_rows WHERE run = %s GROUP BY node_id")
+    timeline = await ask(
+        "SELECT kind, time, data FROM run_events WHERE run = %s AND kind LIKE 'timeline%%' ORDER BY seq"
+    )
     last = await ask("SELECT coalesce(max(seq), 0) FROM run_events WHERE run = %s")
     return {
         "files": dict(await ask("SELECT path, content FROM run_files WHERE run = %s")),
@@ -147,6 +150,7 @@ async def _details(connection: AsyncConnection, run: str) -> dict[str, Any]:
         "values": dict(await ask("SELECT key, value FROM run_values WHERE run = %s")),
         "barriers": dict(await ask("SELECT name, generation FROM run_barriers WHERE run = %s")),
         "last_event": int(last[0][0]),
+        "timeline": tuple((kind, to_ms(time), data) for kind, time, data in timeline),
     }
 
 

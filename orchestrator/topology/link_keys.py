@@ -37,6 +37,7 @@ __all__ = [
     "LINK_HINTS",
     "LINK_KEYS",
     "LINK_LATER",
+    "LIVE_FIELDS",
     "PARTS",
     "SIZE_FORM",
     "Layer",
@@ -211,10 +212,18 @@ LINK_FIELDS: Mapping[str, Field] = {
         "a recorded trace that sets the rate, or rate, delay and loss; "
         "`{file: x.csv, loop: true, scale: 2, shift: 3 s}` in full",
     ),
+    "down": Field(
+        Boolean(),
+        "down from the start, until `nm link up`; `nm link reset` takes it down again",
+        default=False,
+    ),
 }
 
 LINK_KEYS = tuple(LINK_FIELDS)
 """What a link does to packets; each may also be stated for one direction alone."""
+
+LIVE_FIELDS = {key: field for key, field in LINK_FIELDS.items() if key != "down"}
+"""What can be set on a running link; it is taken down and up by commands of their own."""
 
 LINK_LATER: Mapping[str, str] = {
     "correlation": "impairments that remember the packet before",

@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, TopologyInvalid
-from orchestrator.fields import NONE
+from orchestrator.fields import NONE, Table
 from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
 from orchestrator.topology.jitter_table import TableFile, read_table
-from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, Layer, layer, spec_of
+from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, LIVE_FIELDS, Layer, layer, spec_of
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
 from orchestrator.topology.traces import Recording, TraceUse, read_trace, trace_fields
 
-__all__ = ["Change", "build_links", "read_change"]
+__all__ = ["ENDED", "Change", "build_links", "change_of", "read_change", "read_values"]
 
 Read = Mapping[str, Any]
 DIRECTIONS = ("forward", "backward")
+
+ENDED = ("trace",)
+"""The keys of which a live change may say `none`: others keep what is in force, or have a value of zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ def build_links(
     for a, b in shape.edges:
         base = _base(a, b, shared, shaping)
         forward, backward = (specs.spec(base, side, f"link {a}–{b}", place) for side in DIRECTIONS)
-        made[a, b] = Link(a=a, b=b, forward=forward, backward=backward)
+        down = _is_down(base)
+        made[a, b] = Link(a=a, b=b, forward=forward, backward=backward, forward_down=down, backward_down=down)
     for entry in root.get("links", []):
         ends = _ends(entry, nodes, by_name, problems)
         if ends is None or not _is_new(ends, entry, written, problems):
@@ -86,14 +90,11 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
     """
     problems = Problems("topology")
     read: dict[str, Any] = {}
-    ended = False
     for key, text in stated.items():
         place = Place(f"--{key}")
         # No text at all is no document, but a value that no key has.
         value = parse_yaml(text, place.file, problems) if text.strip() else Value("", place, text)
-        if value is not None and value.data == NONE and key == "trace":
-            ended = True
-        elif value is not None and value.data == NONE:
+        if value is not None and value.data == NONE and key not in ENDED:
             problems.add(
                 f"{key} is `{NONE}`, but {LINK_FIELDS[key].kind.expected} is expected",
                 "type",
@@ -105,13 +106,61 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
             read[key] = LINK_FIELDS[key].kind.read(value, key, problems)
     read = {key: value for key, value in read.items() if value is not None}
     place = Place(f"--{next(iter(stated), '')}")
-    specs = _Specs(problems, directory or Path(), whole="profile" in read)
-    forward, backward = (specs.spec([read], side, "the change", place) for side in DIRECTIONS)
+    change = change_of(read, problems, place, directory or Path())
     problems.raise_as(TopologyInvalid, place.file)
-    if ended and "profile" not in read:
-        # A profile has none in any case.
+    return change
+
+
+def read_values(values: Mapping[str, object], origin: str) -> Change:
+    """Return what values in the words of the file change, such as `{"delay": "20 ms", "loss": "1 %"}`.
+
+    Args:
+        values: Text, numbers, lists and mappings by key of a link; of `none`, see `ENDED`. Files are
+            relative to the current directory.
+        origin: What complaints call their place.
+
+    Raises:
+        TopologyInvalid: A key or a value is wrong; carries every problem.
+    """
+    problems = Problems("topology")
+    place = Place(origin)
+    for key, value in values.items():
+        if value == NONE and key not in ENDED:
+            message = f"{key} is `{NONE}`, but a running link keeps what a change does not state"
+            problems.add(message, "impairment", place, found=NONE, hint="0 is a value")
+    table = Table("link", LIVE_FIELDS)
+    stated = table.read(_placed(dict(values), place), "the link", problems)
+    change = change_of(stated or {}, problems, place, Path())
+    problems.raise_as(TopologyInvalid, origin)
+    return change
+
+
+def change_of(read: Read, problems: Problems, place: Place, directory: Path) -> Change:
+    """Return what values that `LINK_FIELDS` have read change on a running link.
+
+    Args:
+        read: The values by key; other keys are left alone.
+        problems: Takes what is wrong.
+        place: Where that is.
+        directory: What files are relative to.
+    """
+    whole = "profile" in read
+    specs = _Specs(problems, directory, whole=whole)
+    forward, backward = (specs.spec([read], side, "the change", place) for side in DIRECTIONS)
+    if read.get("trace") == NONE and not whole:
+        # What states a link whole has none without a word.
         forward, backward = replace(forward, trace=""), replace(backward, trace="")
-    return Change(forward, backward, whole="profile" in read)
+    return Change(forward, backward, whole)
+
+
+def _placed(data: Any, place: Place) -> Value:
+    """Return plain data as the tree that kinds read; without YAML, which nodes do not have."""
+    if isinstance(data, Mapping):
+        return Value({str(key): _placed(value, place) for key, value in data.items()}, place)
+    if isinstance(data, (list, tuple)):
+        return Value([_placed(value, place) for value in data], place)
+    known = data if data is None or isinstance(data, (str, int, float, bool)) else str(data)
+    return Value(known, place, "" if known is None else str(known))
 
 
 def _ends(
@@ -166,13 +215,19 @@ def _base(a: int, b: int, shared: Read, groups: list[Group]) -> list[Read]:
 def _link(a: int, b: int, entry: Read, base: list[Read], specs: _Specs) -> Link:
     own = {key: entry[key] for key in LINK_KEYS if key in entry}
     title = f"link {a}–{b}"
+    layers = {side: [*base, own, entry.get(side, {})] for side in DIRECTIONS}
     forward, backward = (
-        specs.spec([*base, own, entry.get(side, {})], side, title, entry["@"].place_of(side))
-        for side in DIRECTIONS
+        specs.spec(layers[side], side, title, entry["@"].place_of(side)) for side in DIRECTIONS
     )
+    down, back_down = (_is_down(each) for each in layers.values())
     if a > b:
-        a, b, forward, backward = b, a, backward, forward
-    return Link(a=a, b=b, forward=forward, backward=backward)
+        a, b, forward, backward, down, back_down = b, a, backward, forward, back_down, down
+    return Link(a=a, b=b, forward=forward, backward=backward, forward_down=down, backward_down=back_down)
+
+
+def _is_down(layers: list[Read]) -> bool:
+    """Whether one direction is down from the start; later layers override earlier ones."""
+    return any([layer["down"] for layer in layers if "down" in layer][-1:])
 
 
 class _Specs:

@@ -57,12 +57,19 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One link, `a < b`; `forward` is what happens to packets from `a` to `b`."""
+    """One link, `a < b`; `forward` is what happens to packets from `a` to `b`.
+
+    Attributes:
+        forward_down: Packets from `a` to `b` are dropped until the link is brought up.
+        backward_down: Those from `b` to `a` are.
+    """
 
     a: int
     b: int
     forward: LinkSpec = PLAIN
     backward: LinkSpec = PLAIN
+    forward_down: bool = False
+    backward_down: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,10 +135,17 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _link(link: Link) -> dict[str, Any]:
     shown: dict[str, Any] = {"endpoints": [link.a, link.b]}
-    if link.forward == link.backward:
-        return {**shown, **written(link.forward)}
-    sides = {"forward": written(link.forward), "backward": written(link.backward)}
+    sides = {
+        "forward": written(link.forward) | _down(link.forward_down),
+        "backward": written(link.backward) | _down(link.backward_down),
+    }
+    if sides["forward"] == sides["backward"]:
+        return {**shown, **sides["forward"]}
     return {**shown, **{side: spec for side, spec in sides.items() if spec}}
+
+
+def _down(down: bool) -> dict[str, Any]:
+    return {"down": True} if down else {}
 
 
 def _route(route: Route) -> dict[str, Any]:

@@ -74,6 +74,8 @@ be plain or `async`. Sockets and child processes that it opens are in that netwo
 | `publish(key, value)` · `lookup(key, timeout=None)` | hand small JSON values around; no NaN |
 | `report(**row)` | one row of the result; plain JSON of at most 1 MiB, a NaN becomes null |
 | `progress(done, total)` · `log` | for the person who waits |
+| `link(a, b)`: `set(delay="20 ms", …)`, `down()`, `up()`, `reset()` | change a link, with `faults: true` |
+| `partition(groups)` · `heal()` | separate nodes, with `faults: true` |
 
 Asynchronous variants end in `_async` (`barrier_async`, `lookup_async`). A role that raises fails the run
 with its traceback and node; the other roles are stopped. The lab stays up, unless the run brought it up:
@@ -170,17 +172,19 @@ def _mapping_inside(path: str, schema: Mapping[str, Any]) -> tuple[str, Mapping[
 
 
 def _shapes(shapes: list[Mapping[str, Any]]) -> str:
-    """Return the table of values that are told apart by their `type`."""
+    """Return the table of values that are told apart by their `type`, or else by their first required key."""
     rows = []
     for shape in shapes:
         properties = dict(shape["properties"])
-        kind = properties.pop("type")
         required = shape.get("required", ())
+        first = "type" if "type" in properties else required[0]
+        kind = properties.pop(first)
+        head = f"`type: {kind['const']}`" if first == "type" else f"`{first}`"
         keys = [
             f"`{key}` ({value['description']}{'' if key in required else ', ' + _default(value)})"
             for key, value in properties.items()
         ]
-        rows.append((f"`type: {kind['const']}`", kind.get("description", ""), ", ".join(keys)))
+        rows.append((head, kind.get("description", ""), ", ".join(keys)))
     return table(["Shape", "", "Keys"], rows)
 
 

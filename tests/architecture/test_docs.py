@@ -37,8 +37,8 @@ def test_every_command_has_its_section() -> None:
 
 
 def test_every_topology_key_is_on_its_page() -> None:
-    from orchestrator.topology.language import LINK_KEYS
     from orchestrator.topology.language import ROOT as TABLE
+    from orchestrator.topology.link_keys import LINK_KEYS
 
     page = (DOCS / "reference/topology.md").read_text()
     for key in [*TABLE.fields, *LINK_KEYS]:

@@ -32,6 +32,7 @@ COMMANDS = [
     "version",
     "import",
     "new",
+    "bench",
     "completion",
 ]
 RING = Path(__file__).parents[2] / "topologies" / "ring.yaml"

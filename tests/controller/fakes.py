@@ -104,6 +104,15 @@ class FakeProcess:
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self.refuse: Callable[[Message], bool] = lambda message: False
+        self.measured: m.LinkMeasurements | None = None
+        self.slow: set[int] = set()
+        """Neighbours to which links do not come up by themselves, but by `comes_up`."""
+
+    def comes_up(self, node: int, remote: int) -> None:
+        """Report that a node's link to a neighbour is up."""
+        assert self.connection is not None
+        self.nodes[node].up.add(remote)
+        self.connection.send_nowait(m.LinkState(remote, True), node=node)
 
     async def join(self, address: str) -> None:
         """Connect, register all nodes, and go on in the background."""
@@ -181,11 +190,19 @@ class FakeProcess:
         elif isinstance(message, m.AddNode):
             node.links[message.remote_node_id] = message
             node.link_versions[message.remote_node_id] = message.version
-            node.up.add(message.remote_node_id)
-            connection.send_nowait(m.LinkState(message.remote_node_id, True), node=node.id)
+            if message.remote_node_id not in self.slow:
+                self.comes_up(node.id, message.remote_node_id)
         elif isinstance(message, m.SetLink):
             node.links[message.remote_node_id] = m.AddNode(
-                message.remote_node_id, "", "", 0, False, False, message.link, message.version
+                message.remote_node_id,
+                "",
+                "",
+                0,
+                False,
+                False,
+                message.link,
+                message.version,
+                down=message.down,
             )
             node.link_versions[message.remote_node_id] = message.version
         elif isinstance(message, m.RemoveNode):
@@ -204,6 +221,8 @@ class FakeProcess:
                 node.trees[message.group_id] = message
             else:
                 node.trees.pop(message.group_id, None)
+        elif isinstance(message, m.MeasureLinks) and self.measured is not None:
+            connection.send_nowait(self.measured, node=node.id)
         elif isinstance(message, m.TopologyReady):
             node.ready = True
         elif isinstance(message, m.MemberChanged):

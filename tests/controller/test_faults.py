@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -85,14 +86,14 @@ async def test_one_direction_is_lost_and_routed_around_while_the_other_stays(
     controller, host, asking = await lab(start, database)
     down = await ask(asking, m.SetLinkState(2, 1, True, "backward"))  # from 1 to 2
     assert down == {"state": "up", "down": "forward", "reason": "1 → 2 is taken down"}
-    assert host.nodes[1].links[2].link == LinkSpec(rate_bps=1_000_000, delay_us=500, loss=1.0)
-    assert host.nodes[2].links[1].link == LinkSpec()
+    assert (host.nodes[1].links[2].link, host.nodes[1].links[2].down) == (SLOW, True)
+    assert (host.nodes[2].links[1].link, host.nodes[2].links[1].down) == (LinkSpec(), False)
     assert (host.nodes[1].hop(2), host.nodes[2].hop(1)) == (4, 1)
     assert controller.operators.status().links[0].forward == SLOW
     await ask(asking, m.SetLinkState(1, 2, True, "backward"))
     assert 2 not in host.nodes[1].links
     await ask(asking, m.SetLinkState(1, 2, False, "forward"))
-    assert host.nodes[1].links[2].link == SLOW and host.nodes[2].links[1].link == LinkSpec(loss=1.0)
+    assert not host.nodes[1].links[2].down and host.nodes[2].links[1].down
 
 
 @pytest.mark.integration
@@ -207,7 +208,7 @@ async def test_links_that_are_down_stay_down_after_a_restart_of_the_controller_o
     controller, host, _ = await lab(start, database, host)
     links = controller.operators.status().links
     assert [link.down for link in links] == ["forward", "", "both", ""]
-    assert host.nodes[1].links[2].link.loss == 1.0 and 4 not in host.nodes[3].links
+    assert host.nodes[1].links[2].down and 4 not in host.nodes[3].links
     assert host.nodes[3].hop(4) == 2
 
 
@@ -230,6 +231,111 @@ async def test_explicit_routes_and_trees_survive_and_computed_trees_move(
     await ask(asking, m.Heal())
     await ask(asking, m.ResetLinks())
     await host.until(lambda: host.nodes[1].trees[1].routes[0].next_hops == (2,))
+
+
+@pytest.mark.integration
+async def test_a_link_that_is_brought_up_gets_routes_when_both_ends_report_it(
+    start: Start, database: Database
+) -> None:
+    controller, host, asking = await lab(start, database)
+    await ask(asking, m.SetLinkState(1, 2, True))
+    host.slow = {1}
+    up = asyncio.create_task(ask(asking, m.SetLinkState(1, 2, False)))
+    await host.until(lambda: 1 in host.nodes[2].links and 2 in host.nodes[1].up)
+    controller.core.pump()
+    assert (host.nodes[1].hop(2), host.nodes[2].hop(1)) == (4, 3)
+    host.comes_up(2, 1)
+    assert (await up)["state"] == "up"
+    assert (host.nodes[1].hop(2), host.nodes[2].hop(1)) == (2, 1)
+
+
+@pytest.mark.integration
+async def test_a_link_that_is_declared_down_is_down_until_it_is_brought_up(
+    start: Start, database: Database
+) -> None:
+    controller = await start(
+        settings(database, 4, links=[LinkEntry(a=2, b=1, backward_down=True), *ring(4)[1:]])
+    )
+    host = FakeProcess([1, 2, 3, 4], 7)
+    await ready_lab(controller, [host])
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    link = controller.core.lab.registry.link(1, 2)
+    assert (link.down, link.changed, host.nodes[1].hop(2)) == ("forward", False, 4)
+    assert (await ask(asking, m.SetLinkState(1, 2, False)))["down"] == ""
+    assert (link.changed, host.nodes[1].hop(2)) == (True, 2)
+    assert await ask(asking, m.ResetLinks()) == {"links": [[1, 2]]}
+    assert (link.down, host.nodes[1].hop(2)) == ("forward", 4)
+
+
+@pytest.mark.integration
+async def test_what_is_set_on_a_link_that_is_down_is_said_not_to_be_in_force(
+    start: Start, database: Database
+) -> None:
+    _, _, asking = await lab(start, database)
+    fast = {"forward": SLOW.to_wire() | {"delay_us": 9}, "backward": {"delay_us": 9}}
+    assert await ask(asking, m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=9), merge=True)) == fast
+    await ask(asking, m.SetLinkState(1, 2, True))
+    answer = await ask(asking, m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=9), merge=True))
+    assert answer == {**fast, "reason": "taken down"}
+
+
+@pytest.mark.integration
+async def test_a_link_that_is_added_during_a_partition_is_part_of_it(
+    start: Start, database: Database
+) -> None:
+    controller, host, asking = await lab(start, database)
+    await ask(asking, m.Partition(((1, 2), (3, 4))))
+
+    def add() -> None:
+        links = [
+            *controller.core.lab.registry.links.values(),
+            Link(1, 3, origin="sql"),
+            Link(2, 4, origin="sql"),
+        ]
+        controller.core.lab.set_links(links)
+        controller.core.pump()
+
+    add()
+    assert 3 not in host.nodes[1].links and controller.core.lab.registry.link(1, 3).partitioned
+    await ask(asking, m.Heal())
+    assert not controller.core.lab.registry.link(2, 4).partitioned
+    assert host.nodes[1].hop(3) == 3
+
+
+@pytest.mark.integration
+async def test_only_the_last_command_of_several_alike_counts_as_confirmed(
+    start: Start, database: Database
+) -> None:
+    controller, _, _ = await lab(start, database)
+    core = controller.core
+    node = core.lab.registry.node(1)
+    sent = []
+    for delay in (1, 2, 1):
+        core.lab.set_link(1, 2, LinkSpec(delay_us=delay), to_end=2)
+        sent += [each for each in core.lab.flush()[1] if isinstance(each, m.SetLink)]
+    assert sent[0] == sent[2] and len(sent) == 3
+    core.lab.confirmed(node, sent[0])
+    assert 2 not in node.sent_state.links_confirmed
+    core.lab.confirmed(node, sent[2])
+    assert node.sent_state.links_confirmed[2] == sent[2].version
+
+
+@pytest.mark.integration
+async def test_a_link_that_is_down_hides_no_group_that_lacks_its_members_for_another_reason(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 4, links=[(1, 2)]))
+    host = FakeProcess([1, 2, 3, 4], 7)
+    await ready_lab(controller, [host])
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    await ask(asking, m.SetLinkState(1, 2, True))
+    await host.request(1, m.CreateGroup("w"))
+    await host.request(2, m.JoinGroup(1))
+    controller.core.pump()
+    assert controller.core.problems() == ()
+    await host.request(3, m.JoinGroup(1))
+    controller.core.pump()
+    assert controller.core.problems() == ("group `w` does not reach its members 3",)
 
 
 def ring_of_four() -> Registry:

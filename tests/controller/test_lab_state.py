@@ -341,6 +341,10 @@ def test_a_computed_tree_goes_around_a_dead_node_and_back() -> None:
     assert group.computed[0].edges == ((1, 4), (4, 3))
     lab.register(2, hello(99), 2)
     lab.flush()
+    assert group.computed[0].edges == ((1, 4), (4, 3))  # its links are not up yet
+    for a, b in [(1, 2), (2, 1), (2, 3), (3, 2)]:
+        lab.link_state(a, b, True)
+    lab.flush()
     assert group.computed[0].edges == ((1, 2), (2, 3))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.controller import link_states
 from orchestrator.controller.groups import Groups
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import Link, Node, Registry
@@ -36,7 +37,7 @@ def test_a_link_that_was_refused_is_sent_again_and_the_problem_goes_with_its_suc
     [add] = told(lab, m.AddNode)
     lab.refused(node, add, "no room")
     assert lab.problems == {"node 2": "node 2: AddNode was refused: no room"}
-    assert lab.link_reason_of(lab.registry.link(1, 2)) == "AddNode was refused: no room"
+    assert link_states.reason_of(lab.registry, lab.registry.link(1, 2)) == "AddNode was refused: no room"
     lab.set_link(1, 2, LinkSpec(rate_bps=1000), to_end=1)
     [again] = told(lab, m.AddNode)
     lab.confirmed(node, again)
@@ -124,13 +125,13 @@ def test_the_reason_of_a_link_is_what_its_node_waits_for() -> None:
     reason = '"far:1" cannot be resolved: no answer within 5000 ms'
     assert lab.link_state(2, 1, False, "", reason), "a new reason is a change"
     assert not lab.link_state(2, 1, False, "", reason)
-    assert lab.link_reason_of(lab.registry.link(1, 2)) == reason
+    assert link_states.reason_of(lab.registry, lab.registry.link(1, 2)) == reason
     node = lab.registry.node(2)
     node.sent_state.routes_confirmed = node.sent_state.routes_version
     assert lab.readiness.missing(node) == f"its link to 1 is not set up: {reason}"
     lab.link_state(2, 1, True, "tcp")
     lab.link_state(1, 2, True, "tcp")
-    assert lab.link_reason_of(lab.registry.link(1, 2)) == ""
+    assert link_states.reason_of(lab.registry, lab.registry.link(1, 2)) == ""
 
 
 @pytest.mark.integration

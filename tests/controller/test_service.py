@@ -470,3 +470,18 @@ def health(controller: Controller) -> Any:
     host, port = controller.address
     with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=5) as answer:
         return json.loads(answer.read())
+
+
+async def test_measurements_of_every_node_precede_the_acknowledgement(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 4))
+    here, silent = FakeProcess([1, 2, 3], 7), FakeProcess([4], 8)
+    await ready_lab(controller, [here, silent])
+    here.measured = m.LinkMeasurements(5, 7, 100, 0, 0, (m.LinkMeasurement(2, 9),))
+    asking = await operator(controller)
+    await asking.request(m.GetMeasurements(200), within=10)
+    frames = [frame for frame in asking.take() if isinstance(frame.message, m.LinkMeasurements)]
+    assert sorted(frame.node for frame in frames) == [1, 2, 3]  # node 4 does not answer in time
+    assert all(frame.message == here.measured for frame in frames)
+    await asking.close()

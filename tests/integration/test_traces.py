@@ -72,6 +72,6 @@ def goodputs_mbit(lab: Lab, folder: Path) -> list[float]:
     """Return what one TCP stream of 6 s sends in each half second."""
     source, target = lab.node(1), lab.node(2)
     serve(target, ["iperf3", "-s", "-1", "-p", "5201"], folder / "iperf3").wait_listening(5201)
-    words = ["iperf3", "-c", target.address, "-p", "5201", "-t", "6", "-i", "0.5", "-J"]
+    words = ["iperf3", "-c", target.address, "-p", "5201", "-t", "6", "-i", "0.5", "-l", "16K", "-J"]
     said = json.loads(checked(source.run(words, timeout=LIMIT_S)))
     return [interval["sum"]["bits_per_second"] / 1e6 for interval in said["intervals"]]

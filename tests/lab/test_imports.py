@@ -28,6 +28,7 @@ NEEDED = {
         "netns_cookies",
         "termination",
         "node_command",
+        "node_states",
         "home",
         "namespaces",
         "processes",

@@ -12,6 +12,7 @@ from orchestrator.node.context import Context
 from orchestrator.node.nodes import Node
 from orchestrator.node.program import Program
 from orchestrator.node.roles import Outcome, RoleThread
+from orchestrator.protocol.messages import TimelineChange
 
 
 class FakeDataplane:
@@ -41,6 +42,7 @@ class FakeWire:
         self.values: dict[str, Any] = {}
         self.barriers: dict[str, Future[None]] = {}
         self.lookups: dict[str, Future[Any]] = {}
+        self.changes: list[tuple[TimelineChange, Future[None]]] = []
         self.asked: queue.Queue[str] = queue.Queue()
 
     def report(self, node: int, row: dict[str, Any]) -> None:
@@ -54,6 +56,12 @@ class FakeWire:
 
     def publish(self, node: int, key: str, value: Any) -> None:
         self.values[key] = value
+
+    def change_links(self, node: int, change: TimelineChange) -> Future[None]:
+        future: Future[None] = Future()
+        self.changes.append((change, future))
+        self.asked.put(change.do)
+        return future
 
     def barrier(self, node: int, name: str) -> Future[None]:
         self.barriers[name] = future = Future()

@@ -7,7 +7,10 @@ import threading
 
 import pytest
 
+from orchestrator.errors import TopologyInvalid
+from orchestrator.impairment import LinkSpec
 from orchestrator.node.context import RoleError, RoleStopped
+from orchestrator.protocol.messages import TimelineChange
 from tests.node.fakes import FakeWire, context
 
 
@@ -116,3 +119,41 @@ def test_the_log_can_be_called() -> None:
     ctx.log.warning("100 % sure")
     ctx.progress(1, 2)
     assert wire.lines == [("info", "hello 5"), ("warning", "100 % sure"), ("progress", "1.0/2.0")]
+
+
+def test_a_role_changes_links_in_the_words_of_the_file() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    threading.Thread(target=lambda: [_settle_next(wire) for _ in range(5)]).start()
+    ctx.link(1, 2).set(delay="20 ms", loss={"mean": "1 %", "burst": 5}, direction="forward")
+    ctx.link(1, 2).down("backward")
+    ctx.link(1, 2).reset()
+    ctx.partition([[1, 2], [3]])
+    ctx.heal()
+    spec = LinkSpec(delay_us=20_000, loss=0.01, loss_burst=5.0)
+    assert [change for change, _ in wire.changes] == [
+        TimelineChange(0, "set", 1, 2, "forward", spec, spec),
+        TimelineChange(0, "down", 1, 2, "backward"),
+        TimelineChange(0, "reset", 1, 2),
+        TimelineChange(0, "partition", groups=((1, 2), (3,))),
+        TimelineChange(0, "heal"),
+    ]
+    with pytest.raises(TopologyInvalid, match="unknown key `latency`"):
+        ctx.link(1, 2).set(latency="20 ms")
+    assert len(wire.changes) == 5
+
+
+async def test_a_change_of_links_that_is_refused_raises_in_the_role() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    waiting = asyncio.create_task(ctx.link(1, 3).up_async())
+    await asyncio.to_thread(wire.asked.get, True, 10)
+    assert ctx.waiting_for() == "a change of 1–3"
+    wire.changes[0][1].set_exception(RoleError("there is no link 1–3", id="link.unknown"))
+    with pytest.raises(RoleError, match="no link 1–3"):
+        await asyncio.wait_for(waiting, 10)
+
+
+def _settle_next(wire: FakeWire) -> None:
+    wire.asked.get(timeout=10)
+    wire.changes[-1][1].set_result(None)

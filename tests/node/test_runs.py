@@ -8,7 +8,15 @@ from pathlib import Path
 
 from orchestrator.node.runs import Run
 from orchestrator.protocol import Message
-from orchestrator.protocol.messages import BarrierEnter, Lookup, RoleFinished, RoleReport
+from orchestrator.protocol.messages import (
+    BarrierEnter,
+    ChangeLinks,
+    LinksChanged,
+    Lookup,
+    RoleFinished,
+    RoleReport,
+    TimelineChange,
+)
 from orchestrator.protocol.messages.agent import PrepareRun
 from tests.node.fakes import fake_node
 
@@ -95,3 +103,23 @@ def test_out_of_time_says_what_was_waited_for(tmp_path: Path) -> None:
     (end,) = posted.wait_for(lambda message: isinstance(message, RoleFinished))
     assert isinstance(end, RoleFinished)
     assert end.error == "took longer than 20 s while waiting for barrier `go`"
+
+
+def test_a_change_of_links_is_asked_again_until_it_is_answered(tmp_path: Path) -> None:
+    posted = Posted()
+    source = (
+        "def worker(ctx):\n    ctx.link(1, 2).down()\n    try:\n        ctx.link(2, 1).up()\n"
+        "    except Exception as error:\n        ctx.report(id=error.id)\n"
+    )
+    run = make_run(tmp_path, source, posted)
+    run.start(fake_node(1), "worker", lambda _node: None)
+    posted.wait_for(lambda message: isinstance(message, ChangeLinks))
+    run.ask_again()
+    asked = posted.wait_for(lambda message: isinstance(message, ChangeLinks), 2)
+    assert asked[0] == asked[1] == ChangeLinks("r1", 1, 1, TimelineChange(0, "down", 1, 2))
+    for _ in range(2):
+        run.links_changed(LinksChanged("r1", 1, 1))
+    posted.wait_for(lambda message: isinstance(message, ChangeLinks) and message.number == 2)
+    run.links_changed(LinksChanged("r1", 1, 2, "there is no link 2–1", "link.unknown"))
+    (row,) = posted.wait_for(lambda message: isinstance(message, RoleReport))
+    assert isinstance(row, RoleReport) and row.row["id"] == "link.unknown"

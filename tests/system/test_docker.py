@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -14,13 +15,14 @@ import pytest
 
 from orchestrator.deploy.docker.engine import Engine
 from orchestrator.deploy.home import Home
-from orchestrator.errors import HostNotFit
+from orchestrator.errors import HostNotFit, UsageError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
 from tests.compose import installed_composes
 from tests.integration.conftest import RING, Nm
+from tests.integration.test_link_faults import pinging, reached
 from tests.integration.test_link_kinds import hashes
 
 
@@ -285,3 +287,42 @@ def test_a_foreign_container_on_a_labs_network_is_disconnected_and_kept(labs: La
         assert facts["State"]["Running"] and not facts["NetworkSettings"]["Networks"]
     finally:
         subprocess.run(["docker", "rm", "-f", "nm-foreign"], check=True, capture_output=True, timeout=60)
+
+
+def test_a_container_is_killed_stopped_paused_and_started_on_request(labs: Labs) -> None:
+    """What is asked for stays so, and the node comes back with its links, routes and address."""
+    lab = labs.up(RING, backend="docker")
+
+    def states() -> list[str]:
+        return [node.state for node in lab.status().nodes]
+
+    with pinging(lab, 1, 3) as answers:
+        for node in (2, 4):  # the packets take one of these ways
+            lab.node(node).kill()
+            time.sleep(0.5)
+            lab.node(node).start()
+            time.sleep(0.5)
+    assert max(after - before for before, after in itertools.pairwise(answers())) < 1.5
+    assert states() == ["ready"] * 4 and len(reached(lab)) == 6
+    lab.node(2).stop()
+    assert lab.node(2).kill().already == (2,)
+    assert inspect("nm-ring-node-2")["State"]["Status"] == "exited"
+    seen = lab.status()
+    assert (seen.state, [part.role for part in seen.parts if part.missing]) == ("ready", [])
+    assert {(x.a, x.b, x.reason) for x in seen.links if x.state != "up"} == {
+        (1, 2, "node 2 is stopped"),
+        (2, 3, "node 2 is stopped"),
+    }
+    with pytest.raises(UsageError, match="node 2 of lab ring is stopped by request"):
+        lab.node(2).run(["true"])
+    lab.node(3).pause()
+    assert inspect("nm-ring-node-3")["State"]["Status"] == "paused"
+    # Another `up` changes neither.
+    assert Lab.up(RING, backend="docker", home=labs.home).status().state == "ready"
+    assert states() == ["ready", "stopped", "paused", "ready"]
+    lab.node(3).unpause()
+    lab.node(2).start()
+    assert states() == ["ready"] * 4 and len(reached(lab)) == 6
+    lab.link(1, 2).down()
+    assert lab.node(1).run(["ping", "-c", "1", "-W", "2", "10.0.0.2"]).ok
+    assert lab.link(1, 2).up()["state"] == "up"

@@ -27,7 +27,7 @@ FULL = (
 
 
 def test_every_field_has_a_key_and_every_key_its_fields() -> None:
-    assert set(LINK_FIELDS) - {"profile"} == {rule.key for rule in FIELDS.values()} == set(PARTS)
+    assert set(LINK_FIELDS) - {"profile", "down"} == {rule.key for rule in FIELDS.values()} == set(PARTS)
     for key, parts in PARTS.items():
         table = getattr(LINK_FIELDS[key].kind, "table", None)
         if key == "trace":

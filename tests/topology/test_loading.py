@@ -138,6 +138,19 @@ def test_an_entry_overrides_the_generators_link() -> None:
     assert read.links[0] == Link(a=1, b=2, forward=LinkSpec(loss=0.01), backward=LinkSpec(loss=0.01))
 
 
+def test_links_may_be_down_from_the_start_in_both_directions_or_in_one() -> None:
+    read = _loads(
+        RING + "groups: {g: {nodes: 4, link: {down: true}}}\n"
+        "links:\n"
+        "  - {endpoints: [2, 1], forward: {down: true}}\n"
+        "  - {endpoints: [2, 3], down: true}\n"
+        "  - {endpoints: [3, 4], down: false}\n"
+    )
+    down = {(link.a, link.b): (link.forward_down, link.backward_down) for link in read.links}
+    assert down == {(1, 2): (False, True), (1, 4): (True, True), (2, 3): (True, True), (3, 4): (False, False)}
+    assert _loads(topology.dump(read)).links == read.links
+
+
 def test_a_route_may_branch_and_join() -> None:
     read = _loads(RING + "routes: [{from: 1, to: 3, edges: [[1, 2], [2, 3], [1, 4], [4, 3]]}]")
     assert read.routes[0].path is None

@@ -22,7 +22,7 @@ from orchestrator.impairment import (
 )
 from orchestrator.source import Problems
 from orchestrator.topology.link_words import describe, label
-from orchestrator.topology.links import read_change
+from orchestrator.topology.links import read_change, read_values
 from orchestrator.topology.traces import MOST_ENTRIES, MOST_ROWS, Recording, TraceUse, read_trace, text_of
 from scripts import sample_traces
 
@@ -167,3 +167,14 @@ def _loads(directory: Path, text: str) -> topology.Topology:
 
 def _spec(content: bytes) -> LinkSpec:
     return LinkSpec(trace=hashlib.sha256(content).hexdigest(), trace_sets="rate", trace_data=content)
+
+
+def test_a_live_change_in_the_words_of_the_file_has_a_trace_or_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.mahi").write_text("5\n10\n")
+    monkeypatch.chdir(tmp_path)
+    begun = read_values({"trace": "a.mahi"}, "link.set")
+    assert begun.forward.trace_file == "a.mahi" and begun.forward.trace_data
+    ended = read_values({"trace": "none", "rate": "5 Mbit"}, "link.set").forward
+    assert (ended.trace, ended.over(begun.forward).trace) == ("", None)

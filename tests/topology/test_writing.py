@@ -80,7 +80,10 @@ def topologies(draw: st.DrawFn) -> Topology:
         name = names[number - 1] if number <= len(names) else f"node-{number}"
         nodes[number] = replace(draw(NODES), id=number, name=name)
     pairs = draw(st.sets(st.sampled_from([(a, b) for a in nodes for b in nodes if a < b])))
-    links = tuple(Link(a=a, b=b, forward=draw(SPECS), backward=draw(SPECS)) for a, b in sorted(pairs))
+    links = tuple(
+        Link(a=a, b=b, forward=draw(SPECS), backward=draw(SPECS), forward_down=draw(st.booleans()))
+        for a, b in sorted(pairs)
+    )
     routes = tuple(
         Route(
             src=link.a,

@@ -99,6 +99,30 @@ TO_CONTROLLER: list[Message] = [
     m.ComputeGroupRoutes(1, (2, 3, 4)),
     m.NodeEvent("offload.fallback", {"node": 3, "why": "no TUNSETOFFLOAD"}),
     m.ProbeResult(2, 8, 941.5),
+    m.LinkMeasurements(
+        1_700_000_000_000,
+        7,
+        1_500,
+        1,
+        3,
+        (
+            m.LinkMeasurement(
+                2,
+                99,
+                {"loss": 1},
+                offered=100,
+                changes=1,
+                draws=9,
+                busy_ns=2**33,
+                busy_bytes=2**40,
+                delay=((19_922_944, 98), (20_054_016, 1)),
+                delay_sum_us=1_980_000.5,
+                delay_squares_us=3.96e10,
+                late=((0, 90), (61_440, 9)),
+                late_sum_us=549.0,
+            ),
+        ),
+    ),
 ]
 TO_NODE: list[Message] = [
     m.Welcome(VERSION, "ring", 3),
@@ -141,6 +165,8 @@ TO_NODE: list[Message] = [
     m.SetLink(2, FULL, 14),
     m.SetLink(2, CODEL, 15),
     m.SetLink(2, TRACE, 16),
+    m.SetLink(2, SPEC, 16, True),
+    m.MeasureLinks(),
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
@@ -195,11 +221,32 @@ PYTHON: list[Message] = [
     m.Partition(((1, 2), (3,))),
     m.Heal(),
     m.GetEvents(5),
+    m.GetMeasurements(2_000),
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
     m.SetLinkSpec(1, 2, "both", FULL, backward=CODEL),
     m.SetLinkSpec(1, 2, "both", TRACE),
+    m.ChangeLinks("r1", 2, 1, m.TimelineChange(0, "down", 1, 2)),
+    m.LinksChanged("r1", 2, 1, "there is no link 1–3", "link.unknown"),
+    m.StartRun(
+        "r2",
+        "hello",
+        {"trainer": (1,)},
+        {"roles.py": b""},
+        {},
+        7,
+        60.0,
+        timeline=(
+            m.TimelineChange(1_000_000, "set", 1, 2, "forward", SPEC, cause="timeline of hello"),
+            m.TimelineChange(2_000_000, "partition", groups=((1, 2), (3,))),
+            m.TimelineChange(3_000_000, "node", node=3, fault="kill"),
+            m.TimelineChange(4_000_000, "set", 1, 2, "forward", TRACE.without_data()),
+        ),
+        traces={TRACE.trace: TRACE.trace_data},
+    ),
+    m.NodeFault((2, 3), "kill", "a test"),
+    m.WaitNodes((2, 3), 30_000),
 ]
 
 

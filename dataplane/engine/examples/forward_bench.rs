@@ -13,7 +13,8 @@ const PACKETS: u32 = 2_000_000;
 
 fn main() {
     for hops in [1, 2, 4, 16] {
-        let plain = nanos_per_hop(hops, 64, VnetHeader::default());
+        let link = LinkSpec::default();
+        let plain = nanos_per_hop(hops, 64, VnetHeader::default(), &link);
         let gso = VnetHeader {
             flags: F_NEEDS_CSUM,
             gso_type: GSO_TCPV4,
@@ -22,15 +23,19 @@ fn main() {
             csum_start: 20,
             csum_offset: 16,
         };
-        let large = nanos_per_hop(hops, 65_000, gso);
+        let large = nanos_per_hop(hops, 65_000, gso, &link);
+        let link = LinkSpec { rate_bps: Some(10_000_000_000_000), ..link };
+        let queued = nanos_per_hop(hops, 64, VnetHeader::default(), &link);
+        let queued_large = nanos_per_hop(hops, 65_000, gso, &link);
         println!(
-            "{hops:>2} hops: {plain:6.1} ns per hop for 64-byte packets, {large:6.1} ns for super-packets"
+            "{hops:>2} hops: {plain:6.1} ns per hop for 64-byte packets, {large:6.1} ns for super-packets; \
+             {queued:6.1} and {queued_large:6.1} ns with a rate"
         );
     }
 }
 
 /// A line of `hops + 1` nodes whose links are always up.
-fn line(hops: u32, io: &mut Io) -> Vec<Engine> {
+fn line(hops: u32, spec: &LinkSpec, io: &mut Io) -> Vec<Engine> {
     let nodes = hops + 1;
     (1..=nodes)
         .map(|id| {
@@ -41,7 +46,7 @@ fn line(hops: u32, io: &mut Io) -> Vec<Engine> {
             let neighbours: Vec<u32> =
                 [id + 1, id - 1].into_iter().filter(|&n| n >= 1 && n <= nodes).collect();
             for remote in neighbours {
-                let spec = LinkSpec::default();
+                let spec = spec.clone();
                 let added = Command::AddLink { remote, remote_name: format!("n{remote}"), spec };
                 let Ok(CommandOutput::Link(link)) = engine.handle_command(Instant::ZERO, added, io) else {
                     panic!("no link")
@@ -55,9 +60,9 @@ fn line(hops: u32, io: &mut Io) -> Vec<Engine> {
         .collect()
 }
 
-fn nanos_per_hop(hops: u32, len: usize, vnet: VnetHeader) -> f64 {
+fn nanos_per_hop(hops: u32, len: usize, vnet: VnetHeader, spec: &LinkSpec) -> f64 {
     let mut io = Io::new(Pool::standalone());
-    let mut nodes = line(hops, &mut io);
+    let mut nodes = line(hops, spec, &mut io);
     let header = tcp_header(len, hops + 1);
     let start = Clock::now();
     for count in 0..PACKETS {
@@ -68,7 +73,12 @@ fn nanos_per_hop(hops: u32, len: usize, vnet: VnetHeader) -> f64 {
         packet.set_frame(HEADROOM, len, vnet);
         nodes[0].handle_tun(now, packet, &mut io);
         let mut at = 0;
-        while let Some((_, packet)) = io.transmits.pop() {
+        loop {
+            if spec.rate_bps.is_some() {
+                let due = nodes[at].poll_deadline().unwrap_or(now);
+                nodes[at].handle_timeout(due, &mut io);
+            }
+            let Some((_, packet)) = io.transmits.pop() else { break };
             at += 1;
             let link = u32::from(at < nodes.len() - 1);
             nodes[at].handle_link(now, link, packet, &mut io);

@@ -127,6 +127,12 @@ pub enum Command {
         /// The whole new specification.
         spec: LinkSpec,
     },
+    /// Pauses the node, or resumes it: until then it drops every packet that arrives or is sent, and no timer runs.
+    /// Packets in the queues of its links leave afterwards. Output: `Done`.
+    SetPaused {
+        /// Whether it shall be paused.
+        paused: bool,
+    },
     /// Removes a link; packets in its queue are dropped and counted. Output: `Done`.
     RemoveLink {
         /// The neighbour.

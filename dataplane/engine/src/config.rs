@@ -209,6 +209,9 @@ pub struct LinkSpec {
     /// A trace that sets rate, delay or loss while it plays. Rate and delay must then have no values of their own; a
     /// loss comes in addition.
     pub trace: Option<Trace>,
+    /// Whether this direction was taken down: packets are dropped as by a link that is down, while those in the link's
+    /// queues arrive and the other direction stays.
+    pub down: bool,
 }
 
 /// When a queue drops or marks packets.
@@ -350,7 +353,7 @@ impl LinkSpec {
                 "a jitter of {jitter_us} us is more than {MOST_JITTER} times the delay, {delay_us} us"
             ));
         }
-        Ok(())
+        self.check_queue()
     }
 
     fn check_burst_and_gap(&self) -> Result<(), String> {

@@ -232,6 +232,19 @@ impl Packet {
         self.hops < MAX_HOPS
     }
 
+    /// Whether the transport understands marks of congestion, or the packet already has one (RFC 3168, section 5).
+    pub(crate) fn is_ecn_capable(&self) -> bool {
+        self.bytes()[ip::TOS] & ip::CONGESTION_EXPERIENCED != 0
+    }
+
+    /// Marks the packet: congestion experienced. Its buffer must not be shared.
+    pub(crate) fn mark_congestion(&mut self) {
+        let ihl = usize::from(self.meta.ihl);
+        if let Some(bytes) = self.bytes_mut() {
+            ip::mark_congestion(&mut bytes[..ihl]);
+        }
+    }
+
     /// The bytes behind the IP and transport headers.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes()[usize::from(self.meta.header)..]

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{LinkId, LinkSpec, NodeId, SessionReport};
+use crate::{LinkId, LinkMeasurement, LinkSpec, NodeId, SessionReport};
 
 /// Why a packet was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +12,8 @@ pub enum DropCause {
     Loss,
     /// The link's queue was at its limit.
     QueueFull,
+    /// The link's queue was about to fill: random early detection or CoDel.
+    QueueEarly,
     /// No route, a group without a tree at this node, or a packet of a group that returned to its source or by its
     /// only outgoing link.
     NoRoute,
@@ -33,13 +35,16 @@ pub enum DropCause {
     Unsupported,
     /// The UDP checksum of a datagram for this node is wrong.
     Checksum,
+    /// The node was paused.
+    Paused,
 }
 
 impl DropCause {
     /// All causes, in the order of reports.
-    pub const ALL: [DropCause; 12] = [
+    pub const ALL: [DropCause; 14] = [
         Self::Loss,
         Self::QueueFull,
+        Self::QueueEarly,
         Self::NoRoute,
         Self::Ttl,
         Self::LinkDown,
@@ -50,6 +55,7 @@ impl DropCause {
         Self::ReceiverFull,
         Self::Unsupported,
         Self::Checksum,
+        Self::Paused,
     ];
 
     /// The stable name that reports use.
@@ -58,6 +64,7 @@ impl DropCause {
         match self {
             Self::Loss => "loss",
             Self::QueueFull => "queue_full",
+            Self::QueueEarly => "queue_early",
             Self::NoRoute => "no_route",
             Self::Ttl => "ttl",
             Self::LinkDown => "link_down",
@@ -68,6 +75,7 @@ impl DropCause {
             Self::ReceiverFull => "receiver_full",
             Self::Unsupported => "unsupported",
             Self::Checksum => "checksum",
+            Self::Paused => "paused",
         }
     }
 }
@@ -116,20 +124,29 @@ pub struct ImpairedCounters {
     pub reorder: u64,
     /// Packets with a flipped bit.
     pub corrupt: u64,
+    /// Packets that the queue marked: congestion experienced (RFC 3168).
+    pub ecn: u64,
 }
 
 impl ImpairedCounters {
     /// Every impairment with its count, by the name of the link's key.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [("duplicate", self.duplicate), ("reorder", self.reorder), ("corrupt", self.corrupt)].into_iter()
+        let counts = [
+            ("duplicate", self.duplicate),
+            ("reorder", self.reorder),
+            ("corrupt", self.corrupt),
+            ("ecn", self.ecn),
+        ];
+        counts.into_iter()
     }
 
     /// Adds the counts of another set to this one and clears the other.
     pub(crate) fn take(&mut self, other: &mut ImpairedCounters) {
-        let Self { duplicate, reorder, corrupt } = std::mem::take(other);
+        let Self { duplicate, reorder, corrupt, ecn } = std::mem::take(other);
         self.duplicate += duplicate;
         self.reorder += reorder;
         self.corrupt += corrupt;
+        self.ecn += ecn;
     }
 }
 
@@ -173,6 +190,8 @@ pub struct LinkStats {
     pub impaired: ImpairedCounters,
     /// Packets received.
     pub rx: Traffic,
+    /// What the impairments did to packets that this node sends.
+    pub measured: LinkMeasurement,
     /// MTU segments waiting for the serializer or for their delay.
     pub queued_packets: u64,
     /// Their bytes.

@@ -20,6 +20,7 @@ mod reference;
 pub mod ring;
 pub mod sessions;
 mod setup;
+mod specs;
 pub mod stream;
 
 /// A target: its name, and its function.

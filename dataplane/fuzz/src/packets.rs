@@ -6,13 +6,14 @@ use std::net::Ipv4Addr;
 use nm_engine::segment::{self, Run};
 use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4};
 use nm_engine::{
-    AddressPlan, Command, Depot, Distribution, Engine, FlowFilter, Instant, Io, LinkId, LinkSpec,
-    NodeConfig, Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
+    AddressPlan, Command, Depot, Engine, FlowFilter, Instant, Io, LinkId, LinkSpec, NodeConfig,
+    Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
 };
 
 use crate::input::Input;
 use crate::reference::{self, Shape};
 use crate::setup::{self, GROUP};
+use crate::specs;
 
 const NODE: u32 = 1;
 const NEIGHBOURS: [u32; 2] = [2, 3];
@@ -20,8 +21,6 @@ const NEIGHBOURS: [u32; 2] = [2, 3];
 const PORTS: [u16; 2] = [7, 9];
 /// Packets of one input: enough to fill any of the limits below.
 const STEPS: usize = 24;
-/// The standard deviation of the table of jitter below.
-const TABLE_DEVIATION: f64 = 0.777_281_587_757_401_2;
 /// Segments of one packet, and of its copies for two neighbours, a receiver and a reply, on links that duplicate.
 const MOST_PACKETS: usize = 2 * 2 * 8_192;
 /// Largest number of fragments of one packet: 8 bytes each, at an MTU of 68 behind the longest IP header.
@@ -136,7 +135,8 @@ impl Node {
             mtu: Some(input.one_of(&[0, 1500, 576, 20])).filter(|&mtu| mtu > 0),
             ..LinkSpec::default()
         };
-        let spec = damaged(impaired(spec, byte / NEIGHBOURS.len()), byte, input);
+        let spec = specs::damaged(specs::impaired(spec, byte / NEIGHBOURS.len()), byte, input);
+        let spec = specs::queued(spec, input);
         let held = &self.engine.stats().links[which];
         self.before[which] = (held.queued_packets, held.queued_bytes);
         let set = Command::SetLink {
@@ -203,47 +203,6 @@ fn receiver(group: Option<Ipv4Addr>) -> Command {
         dst_port: PORTS[1],
     };
     Command::RegisterReceiver { filter }
-}
-
-/// Adds duplication, reordering, corruption and a burst of the rate, if the last bit of `byte` says so.
-fn damaged(spec: LinkSpec, byte: usize, input: &mut Input<'_>) -> LinkSpec {
-    if byte & 128 == 0 {
-        return spec;
-    }
-    let shares = [0.0, 0.1, 0.5, 1.0];
-    let byte = usize::from(input.u8());
-    let reorder = shares[byte & 3];
-    let damaged = LinkSpec {
-        reorder,
-        reorder_gap: input
-            .one_of(&[None, Some(1), Some(3), Some(u32::MAX)])
-            .filter(|_| reorder > 0.0),
-        duplicate: shares[byte >> 2 & 3],
-        corrupt: shares[byte >> 4 & 3],
-        rate_burst_bytes: input.one_of(&[None, Some(1_500), Some(100_000), Some(u64::MAX)]),
-        ..spec
-    };
-    debug_assert_eq!(damaged.check(), Ok(()));
-    damaged
-}
-
-/// Adds jitter and bursts of loss that go with the delay and the loss.
-fn impaired(spec: LinkSpec, byte: usize) -> LinkSpec {
-    let table = [-1.25, -0.75, 0.0, 0.75, 1.25].map(|value| value / TABLE_DEVIATION);
-    let jittered = LinkSpec {
-        jitter_table: (byte & 32 != 0).then(|| table.into()),
-        jitter_us: if byte & 1 == 0 { 0 } else { spec.delay_us },
-        jitter_distribution: match byte >> 1 & 3 {
-            0 => Distribution::Uniform,
-            1 => Distribution::Pareto,
-            _ => Distribution::Normal,
-        },
-        jitter_reorder: byte & 8 != 0,
-        loss_burst: (byte & 16 != 0 && spec.loss < 1.0).then_some(2.0),
-        ..spec
-    };
-    debug_assert_eq!(jittered.check(), Ok(()));
-    jittered
 }
 
 /// A valid packet apart from what the input corrupts, or arbitrary bytes of the input.

@@ -36,6 +36,11 @@ pub fn cpu_time_ns() -> u64 {
     clock_ns(ClockId::ThreadCPUTime)
 }
 
+/// CPU time of the process in nanoseconds.
+pub fn process_cpu_time_ns() -> u64 {
+    clock_ns(ClockId::ProcessCPUTime)
+}
+
 /// Time of the monotonic clock in nanoseconds. It is common to all shards of a process.
 pub fn monotonic_ns() -> u64 {
     clock_ns(ClockId::Monotonic)

@@ -15,7 +15,7 @@ messages! {
         Hello, Ack, Error, Goodbye,
         StartUp, LinkState, NodeTopologyReady, Metrics, AppFlowStart, UserFlowStart, RouteAssigned, FlowFinished,
         CreateGroup, JoinGroup, LeaveGroup, SetGroupRoutes, SetGroupRoutesMulti, ComputeGroupRoutes, NodeEvent,
-        ProbeResult,
+        ProbeResult, LinkMeasurements,
     }
 }
 
@@ -320,4 +320,67 @@ pub struct ProbeResult {
     pub probe_id: u64,
     /// Megabits per second.
     pub mbps: f64,
+}
+
+/// Smallest value and count of each bucket of a histogram that is not empty.
+pub type Buckets = Vec<(u64, u64)>;
+
+/// What a node did to the packets of one link, since the link was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkMeasurement {
+    /// The neighbour to which the packets went.
+    pub remote_node_id: u32,
+    /// MTU segments that passed the impairments.
+    pub packets: u64,
+    /// Those that were dropped, by cause.
+    #[serde(default)]
+    pub drops: BTreeMap<String, u64>,
+    /// MTU segments that reached the impairments.
+    #[serde(default)]
+    pub offered: u64,
+    /// How often the specification changed.
+    #[serde(default)]
+    pub changes: u64,
+    /// Delays that were drawn from the distribution of the jitter.
+    #[serde(default)]
+    pub draws: u64,
+    /// Time in nanoseconds during which the serializer was busy, in periods of at least 100 ms.
+    #[serde(default)]
+    pub busy_ns: u64,
+    /// Bytes that it transmitted in those periods.
+    #[serde(default)]
+    pub busy_bytes: u64,
+    /// Delays in nanoseconds.
+    #[serde(default)]
+    pub delay: Buckets,
+    /// Sum of the delays in microseconds.
+    #[serde(default)]
+    pub delay_sum_us: f64,
+    /// Sum of their squares.
+    #[serde(default)]
+    pub delay_squares_us: f64,
+    /// Nanoseconds by which packets were released late.
+    #[serde(default)]
+    pub late: Buckets,
+    /// Their sum in microseconds.
+    #[serde(default)]
+    pub late_sum_us: f64,
+}
+
+/// What a node measured of its links, and what its process took for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkMeasurements {
+    /// Time in milliseconds since 1970 (Unix time).
+    pub time_ms: u64,
+    /// The process, as in `Hello`.
+    pub process: u64,
+    /// CPU time of the process in milliseconds.
+    pub cpu_ms: u64,
+    /// The thread of the process that carries the node.
+    pub shard: u32,
+    /// Packets that this thread dropped because a ring, a socket or a TUN queue was full.
+    pub overload_drops: u64,
+    /// By link; those without packets are left out.
+    #[serde(default)]
+    pub links: Vec<LinkMeasurement>,
 }

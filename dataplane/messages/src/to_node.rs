@@ -21,6 +21,7 @@ messages! {
         NodeSettings, AddNode, RemoveNode, AddNodeAddress, InstallRoutes, SetLink, AddFlows, TopologyReady,
         AgentWanted,
         GroupCreated, InstallGroupDirectory, InstallGroupRoutes, MemberChanged, NodeState, ProbeLink,
+        MeasureLinks,
     }
 }
 
@@ -94,6 +95,9 @@ pub struct AddNode {
     /// pair of nodes, so the version does not cover it.
     #[serde(default)]
     pub secret: Secret,
+    /// Whether this direction was taken down: all packets to the neighbour are dropped, while the link stays.
+    #[serde(default)]
+    pub down: bool,
 }
 
 /// Secret bytes; hidden in debug output.
@@ -175,6 +179,9 @@ pub struct SetLink {
     pub link: LinkSpec,
     /// Its version, reported in `Have::links`.
     pub version: u64,
+    /// As in [`AddNode`].
+    #[serde(default)]
+    pub down: bool,
 }
 
 /// A user-space flow to run; exactly one of `size_bytes` and `duration_ms` is given.
@@ -327,3 +334,7 @@ pub struct ProbeLink {
     /// Bytes to send.
     pub probe_bytes: u64,
 }
+
+/// Send a `LinkMeasurements` for each node concerned; acknowledged behind the last one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeasureLinks {}

@@ -89,6 +89,10 @@ impl PyNode {
         buffer::release_pending(py);
     }
 
+    fn set_paused(&self, py: Python<'_>, paused: bool) -> PyResult<()> {
+        call(py, || self.0.set_paused(paused))
+    }
+
     fn watch(&self, waker: &PyWaker, key: u64) {
         self.0.signal().watch(key, &waker.0);
     }

@@ -190,6 +190,20 @@ class Engine:
 
         await self.ask(kill_them)
 
+    async def act(self, containers: Iterable[str], do: str) -> None:
+        """Kill, stop, start, pause or unpause containers at once; one that is so already stays so.
+
+        Raises:
+            HostNotFit: The engine does not answer, or refuses.
+        """
+        wanted = list(containers)
+
+        def act_on_all(client: DockerClient) -> None:
+            with ThreadPoolExecutor(REMOVED_AT_ONCE) as pool:
+                list(pool.map(lambda each: _act(client.containers.get(each), do), wanted))
+
+        await self.ask(act_on_all)
+
     async def tail(self, container: str, lines: int) -> list[str]:
         """The last lines of a container's log."""
 
@@ -205,6 +219,22 @@ class Engine:
 
             self._client = docker.from_env(timeout=ANSWER_S)
         return self._client
+
+
+def _act(container: EngineContainer, do: str) -> None:
+    status = str(container.status)
+    if status == "paused" and do != "pause":
+        # The engine neither kills nor stops a paused container.
+        container.unpause()
+    if do == "kill" and status in ("running", "paused", "restarting"):
+        container.kill()
+        container.wait(timeout=ANSWER_S)
+    elif do == "stop":
+        container.stop()
+    elif do == "start" and status not in ("running", "paused"):
+        container.start()
+    elif do == "pause" and status == "running":
+        container.pause()
 
 
 def _kill(container: EngineContainer) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.deploy import termination
+from orchestrator.deploy import node_states, termination
 from orchestrator.deploy.docker import compose_file
 from orchestrator.deploy.docker.engine import (
     HOME_LABEL,
@@ -70,6 +71,9 @@ class DockerHost:
         def tell(running: int, total: int) -> None:
             loop.call_soon_threadsafe(progress, f"{running} of {total} containers are started")
 
+        away = {f"node-{node}" for node in node_states.read(directory)}
+        services = tuple(each for each in wanted.services if each.name not in away)
+        wanted = replace(wanted, services=services)
         starter = Starter(wanted, _labels(directory), state.run, tell)
         try:
             await run_to_completion(lambda: self.engine.doing(starter.run), starter.cancel)
@@ -92,7 +96,9 @@ class DockerHost:
         found = {each.part: each for each in await self.engine.containers(_labels(directory))}
         networks = set(await self.engine.network_ids(_labels(directory)))
         wanted = ["postgres", "controller", *(f"node-{n.id}" for n in state.nodes if not n.external)]
-        return [_part(role, found.get(role), networks) for role in wanted]
+        away = {f"node-{node}" for node in node_states.read(directory)}
+        parts = [_part(role, found.get(role), networks) for role in wanted]
+        return [replace(part, by_request=part.role in away and not part.running) for part in parts]
 
     async def tail(self, directory: LabDirectory, part: str, lines: int = TAIL_LINES) -> list[str]:
         """The last lines of a container's log."""
@@ -177,6 +183,13 @@ class DockerHost:
         """Containers have the share folder at a place of its own."""
         return f"{SHARE}/{staged.name}"
 
+    async def act_on_nodes(
+        self, directory: LabDirectory, state: LabState, nodes: Collection[int], do: str
+    ) -> None:
+        """Have the engine do it to the nodes' containers."""
+        found = await self.engine.containers(_labels(directory))
+        await self.engine.act([each.id for each in found if each.node in nodes], do)
+
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """Kill their containers, which `start` starts again."""
         found = await self.engine.containers(_labels(directory))
@@ -215,7 +228,10 @@ class DockerHost:
         return next((each for each in found if each.part == part), None)
 
     async def _failed_part(self, directory: LabDirectory) -> FailedPart | None:
+        away = node_states.read(directory)
         for each in await self.engine.containers(_labels(directory)):
+            if each.node in away:
+                continue
             reason = _complaint(each)
             if reason:
                 return FailedPart(each.part, reason, tuple(await self.tail(directory, each.part)))

@@ -22,14 +22,14 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from orchestrator import procfs
-from orchestrator.deploy import logfiles, processes, supervision, termination
+from orchestrator.deploy import logfiles, node_states, processes, supervision, termination
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, FailedPart, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import offload_of, processes_inside
-from orchestrator.deploy.native import database
+from orchestrator.deploy.native import database, node_faults
 from orchestrator.deploy.node_command import native_command
 from orchestrator.deploy.processes import LabelledProcess
-from orchestrator.deploy.state import LabState, write
+from orchestrator.deploy.state import LabState, read, write
 from orchestrator.deploy.threads import run_to_completion
 from orchestrator.errors import StartFailed
 from orchestrator.procfs import ProcessId
@@ -143,6 +143,12 @@ class NativeHost:
         """Nodes share the machine's files."""
         return str(staged)
 
+    async def act_on_nodes(
+        self, directory: LabDirectory, state: LabState, nodes: Collection[int], do: str
+    ) -> None:
+        """Ask the host processes; see `orchestrator.deploy.native.node_faults`."""
+        await node_faults.act(directory, state, nodes, do)
+
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """End their processes: asked first, because one that is asked closes its nodes in order."""
         ended = [process for role, process in state.parts.items() if role in parts]
@@ -153,6 +159,10 @@ class NativeHost:
     async def stop(self, directory: LabDirectory, progress: Progress) -> None:
         """End every process of the lab: those with its labels, and those inside its namespaces."""
         progress("stopping processes")
+        paused = [node for node, kind in node_states.read(directory).items() if kind == "paused"]
+        state = read(directory) if paused else None
+        if state is not None:
+            node_faults.resume_programs(directory, state, paused)
         await asyncio.to_thread(self._end_all, directory)
 
     async def leftovers(self, directory: LabDirectory) -> list[Leftover]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.protocol.messages.base import Message, Role, sent_by
+from orchestrator.protocol.messages.timeline import TimelineChange
 from orchestrator.protocol.schema import U32, U64, Json, Name, Row, Value
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "AgentTroubles",
     "BarrierEnter",
     "BarrierReleased",
+    "ChangeLinks",
+    "LinksChanged",
     "Lookup",
     "PrepareRun",
     "Publish",
@@ -241,3 +244,33 @@ class Published(Message):
     run: Name
     key: Name
     value: Value = None
+
+
+@sent_by(Role.AGENT)
+@dataclass(frozen=True, slots=True)
+class ChangeLinks(Message):
+    """Change links for a role, whose scenario has to allow it; acknowledged with `LinksChanged`.
+
+    Attributes:
+        run: The run.
+        node: The role's node.
+        number: Counts what the role has asked for, from 1; repeated after a reconnect.
+        change: What is changed, at once: its time means nothing.
+    """
+
+    run: Name
+    node: U32
+    number: U32
+    change: TimelineChange
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class LinksChanged(Message):
+    """What became of a `ChangeLinks`: the nodes have made the change, or an error says why not."""
+
+    run: Name
+    node: U32
+    number: U32
+    error: str = ""
+    error_id: str = ""

@@ -23,6 +23,8 @@ __all__ = [
     "JoinGroup",
     "LeaveGroup",
     "LinkCounter",
+    "LinkMeasurement",
+    "LinkMeasurements",
     "LinkState",
     "Metrics",
     "NodeEvent",
@@ -297,3 +299,63 @@ class ProbeResult(Message):
     remote_node_id: U32
     probe_id: U64
     mbps: float
+
+
+Buckets = tuple[tuple[U64, U64], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkMeasurement:
+    """What a node did to the packets of one link, since the link was made.
+
+    Attributes:
+        remote_node_id: The neighbour to which the packets went.
+        packets: MTU segments that passed the impairments.
+        drops: Those that were dropped, by cause.
+        offered: MTU segments that reached the impairments.
+        changes: How often the specification changed.
+        draws: Delays that were drawn from the distribution of the jitter.
+        busy_ns: Time during which the serializer was busy, in periods of at least 100 ms.
+        busy_bytes: Bytes that it transmitted in those periods.
+        delay: Delays in nanoseconds: smallest value and count of each bucket that is not empty.
+        delay_sum_us: Their sum in microseconds.
+        delay_squares_us: The sum of their squares.
+        late: Nanoseconds by which packets were released late, in the same form.
+        late_sum_us: Their sum in microseconds.
+    """
+
+    remote_node_id: U32
+    packets: U64
+    drops: dict[str, U64] = field(default_factory=dict)
+    offered: U64 = 0
+    changes: U64 = 0
+    draws: U64 = 0
+    busy_ns: U64 = 0
+    busy_bytes: U64 = 0
+    delay: Buckets = ()
+    delay_sum_us: float = 0.0
+    delay_squares_us: float = 0.0
+    late: Buckets = ()
+    late_sum_us: float = 0.0
+
+
+@sent_by(Role.NODE, Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class LinkMeasurements(Message):
+    """What a node measured of its links, and what its process took for it.
+
+    Attributes:
+        time_ms: When, in milliseconds since 1970.
+        process: The process, as in `Hello`.
+        cpu_ms: Its CPU time.
+        shard: The thread of the process that carries the node.
+        overload_drops: Packets that this thread dropped because a ring, a socket or a TUN queue was full.
+        links: By link; those without packets are left out.
+    """
+
+    time_ms: U64
+    process: U64
+    cpu_ms: U64
+    shard: U32
+    overload_drops: U64
+    links: tuple[LinkMeasurement, ...] = ()

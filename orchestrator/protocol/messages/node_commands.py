@@ -27,6 +27,7 @@ __all__ = [
     "InstallGroupDirectory",
     "InstallGroupRoutes",
     "InstallRoutes",
+    "MeasureLinks",
     "MemberChanged",
     "NodeSettings",
     "NodeSpec",
@@ -84,6 +85,7 @@ class AddNode(Message):
             none. It changes with that process alone and is not part of `version`.
         secret: The link's key, 32 bytes, which both ends prove to each other to have; empty within a process.
             It is the lab's and the pair's and changes with these alone, so that no version counts it.
+        down: This direction was taken down: all packets to the neighbour are dropped, while the link stays.
     """
 
     remote_node_id: U32
@@ -96,6 +98,7 @@ class AddNode(Message):
     version: U64
     remote_socket: str = ""
     secret: bytes = field(default=b"", repr=False)
+    down: bool = False
 
 
 @sent_by(Role.CONTROLLER)
@@ -150,11 +153,15 @@ class InstallRoutes(Message):
 @sent_by(Role.CONTROLLER)
 @dataclass(frozen=True, slots=True)
 class SetLink(Message):
-    """Impair the packets to a neighbour like this from now on; `version` replaces that of `AddNode`."""
+    """Impair the packets to a neighbour like this from now on; `version` replaces that of `AddNode`.
+
+    `down` is as in `AddNode`.
+    """
 
     remote_node_id: U32
     link: LinkSpec
     version: U64
+    down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,3 +284,9 @@ class ProbeLink(Message):
     remote_node_id: U32
     probe_id: U64
     probe_bytes: U64
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class MeasureLinks(Message):
+    """Send a `LinkMeasurements` for each node concerned; acknowledged behind the last one."""

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages.base import Message, Role, sent_by
+from orchestrator.protocol.messages.timeline import TimelineChange
 from orchestrator.protocol.schema import U32, U64, Json, Name
 
 __all__ = [
     "Event",
     "Events",
     "GetEvents",
+    "GetMeasurements",
     "GetStatus",
     "GroupStatus",
     "Heal",
     "LinkStatus",
+    "NodeFault",
     "NodeStatus",
     "Partition",
     "ResetLinks",
@@ -29,6 +32,8 @@ __all__ = [
     "Status",
     "StatusChanged",
     "StopRun",
+    "TimelineChange",
+    "WaitNodes",
     "WaitReady",
     "WatchRun",
 ]
@@ -151,7 +156,10 @@ class StatusChanged(Message):
 class StartRun(Message):
     """Start a scenario; acknowledged when its roles are on their way. The sender watches it from then on.
 
-    The same id again attaches to the run that has it instead of starting another.
+    The same id again attaches to the run that has it instead of starting another. `timeline` is what is done
+    to links during the run, in order of time, and `traces` the contents of the traces that it names, by
+    digest; `faults` says whether roles may change links. Both end with the
+    run, and what they changed is reset then.
     """
 
     run: Name
@@ -162,6 +170,9 @@ class StartRun(Message):
     seed: U64
     timeout_s: float
     entry: str = "roles.py"
+    timeline: tuple[TimelineChange, ...] | None = None
+    faults: bool | None = None
+    traces: dict[str, bytes] | None = None
 
 
 @sent_by(Role.OPERATOR)
@@ -191,8 +202,8 @@ class RunEvent(Message):
         run: The run.
         seq: Counts the run's events from 1; 0 for `progress`, which is not stored.
         time_ms: Since 1970.
-        kind: `started`, `role_started`, `report`, `progress`, `log`, `barrier`, `role_finished`, `role_lost`
-            or `stopping`.
+        kind: `started`, `role_started`, `report`, `progress`, `log`, `barrier`, `role_finished`, `role_lost`,
+            `stopping`, or of a timeline `timeline_planned`, `timeline_started`, `timeline`, `timeline_reset`.
         node: The node, 0 when it concerns the run.
         role: The role, empty when it concerns the run.
         data: By kind: the row; `{done, total}`; `{level, text}`; `{name, generation}`;
@@ -233,6 +244,9 @@ class RunFinished(Message):
 @dataclass(frozen=True, slots=True)
 class SetLinkSpec(Message):
     """Change what a link does, from now on and after every restart; acknowledged when the nodes did it.
+
+    The value of the `Ack` is `{forward, backward}`, what the link does now from a to b and back. A `reason`
+    beside them says why it does not do that in one direction or both, such as that it is down.
 
     Attributes:
         a: One end.
@@ -318,6 +332,40 @@ class Heal(Message):
 
 @sent_by(Role.OPERATOR)
 @dataclass(frozen=True, slots=True)
+class NodeFault(Message):
+    """Record what nodes shall be from now on: stopped, paused or running; nothing changes if one cannot.
+
+    The sender then does it to their processes. The links of a node that is to be stopped are removed at its
+    neighbours at once, and routes avoid it.
+
+    The value of the `Ack` is `{changed, already}`: the nodes for which this is a change, and the others.
+
+    Attributes:
+        nodes: Which ones; none is external.
+        do: `kill`, `stop`, `start`, `pause` or `unpause`.
+        cause: Who or what asked, for the history.
+    """
+
+    nodes: tuple[U32, ...]
+    do: str
+    cause: str = "operator"
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class WaitNodes(Message):
+    """Acknowledge once these nodes are what they shall be: ready, or gone.
+
+    After so long the answer is the error `node.not-ready`, which names the first that is not and what it
+    waits for. A node that shall be paused is not waited for.
+    """
+
+    nodes: tuple[U32, ...]
+    timeout_ms: U32
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
 class GetEvents(Message):
     """Ask for the lab's events after a number, oldest first."""
 
@@ -354,3 +402,11 @@ class SaveResult(Message):
     run: Name
     verdict: str
     document: Json
+
+
+@sent_by(Role.OPERATOR)
+@dataclass(frozen=True, slots=True)
+class GetMeasurements(Message):
+    """Send the `LinkMeasurements` of every node that answers in time; acknowledged behind the last one."""
+
+    timeout_ms: U32

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nm_engine::{NodeId, NodeStats};
-use nm_messages::{Metrics, ToController, Value};
+use nm_messages::{LinkMeasurements, Metrics, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::member::{Effect, Identity};
@@ -30,6 +30,8 @@ pub trait Executor: Send + Sync {
     fn measure(&self, done: Box<dyn FnOnce(Option<NodeStats>) + Send>);
     /// The report for these counters; `None` when nothing changed since the last report.
     fn report(&self, stats: NodeStats) -> Option<Metrics>;
+    /// The measurements in these counters.
+    fn measurements(&self, stats: &NodeStats) -> LinkMeasurements;
     /// The connection was made or lost.
     fn connected(&self, up: bool, reason: &str);
 }
@@ -102,10 +104,11 @@ pub(crate) enum Input {
         ticket: u64,
         found: Result<SocketAddr, String>,
     },
-    /// A node's counters have arrived.
+    /// A node's counters have arrived, which an order of the controller asked for or the connection itself.
     Measured {
         node: NodeId,
         attached: u64,
+        order: Option<u64>,
         stats: Option<Box<NodeStats>>,
     },
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nm_engine::NodeStats;
 use nm_messages::{
     decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes, LinkSpec,
-    Metrics, NodeSettings, NodeSpec, RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
+    LinkMeasurements, Metrics, NodeSettings, NodeSpec, RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_tungstenite::tungstenite::{accept, Message, WebSocket};
@@ -215,6 +215,9 @@ impl Executor for Recorder {
     fn report(&self, _stats: NodeStats) -> Option<Metrics> {
         None
     }
+    fn measurements(&self, _stats: &NodeStats) -> LinkMeasurements {
+        unreachable!("it has no counters")
+    }
     fn connected(&self, _up: bool, _reason: &str) {}
 }
 
@@ -392,6 +395,7 @@ fn link_to(remote: u32, addr: &str, version: u64) -> AddNode {
         link: LinkSpec::default(),
         version,
         secret: Default::default(),
+        down: false,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Carry out the controller's orders for a node as commands to its shard.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nm_engine::{AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats};
-use nm_messages::{AddNode, FlowCounter, LinkCounter, Metrics};
+use nm_messages::{AddNode, FlowCounter, LinkCounter, LinkMeasurement, LinkMeasurements, Metrics};
 
 use super::agent_request;
 use super::events::NodeEvent;
@@ -22,6 +22,8 @@ const FLOWS_PER_REPORT: usize = 256;
 /// Carries out the controller's orders for one node.
 pub(super) struct NodeExecutor {
     pub port: NodePort,
+    /// The number of this process.
+    pub process: u64,
     pub state: Arc<NodeState>,
     /// Whether neighbours may be dialled at their unix sockets.
     pub by_socket: bool,
@@ -116,6 +118,19 @@ impl Executor for NodeExecutor {
         })
     }
 
+    fn measurements(&self, stats: &NodeStats) -> LinkMeasurements {
+        let used =
+            |link: &&LinkStats| link.measured.offered + link.tx.packets + link.tx.drops.total() > 0;
+        LinkMeasurements {
+            time_ms: unix_millis(),
+            process: self.process,
+            cpu_ms: nm_kernel::thread::process_cpu_time_ns() / 1_000_000,
+            shard: u32::try_from(self.port.shard()).unwrap_or(u32::MAX),
+            overload_drops: self.port.overload_drops(),
+            links: stats.links.iter().filter(used).map(measurement).collect(),
+        }
+    }
+
     fn connected(&self, up: bool, reason: &str) {
         self.state.change(|facts| {
             if std::mem::replace(&mut facts.connected, up) != up {
@@ -147,7 +162,7 @@ impl NodeExecutor {
             kind,
             socket: (self.by_socket && !add.remote_socket.is_empty())
                 .then(|| PathBuf::from(&add.remote_socket)),
-            spec: link_spec(&add.link),
+            spec: link_spec(&add),
             secret: LinkSecret::from_bytes(&add.secret.0),
             remote_name: add.remote_name,
         };
@@ -208,17 +223,41 @@ fn error_text(error: PortError) -> String {
     error.to_string()
 }
 
-fn link_counter(link: &LinkStats) -> LinkCounter {
+fn measurement(link: &LinkStats) -> LinkMeasurement {
+    let measured = &link.measured;
+    LinkMeasurement {
+        remote_node_id: link.remote,
+        packets: link.tx.packets,
+        drops: drops(link),
+        offered: measured.offered,
+        changes: measured.changes,
+        draws: measured.draws,
+        busy_ns: measured.busy_ns,
+        busy_bytes: measured.busy_bytes,
+        delay: measured.delay.buckets().collect(),
+        delay_sum_us: measured.delay_sum_us,
+        delay_squares_us: measured.delay_squares_us,
+        late: measured.late.buckets().collect(),
+        late_sum_us: measured.late_sum_us,
+    }
+}
+
+/// Dropped outgoing packets by cause; causes without any are left out.
+fn drops(link: &LinkStats) -> BTreeMap<String, u64> {
     let drops = link.tx.drops.iter().filter(|(_, count)| *count > 0);
+    drops
+        .map(|(cause, count)| (cause.as_str().to_owned(), count))
+        .collect()
+}
+
+fn link_counter(link: &LinkStats) -> LinkCounter {
     LinkCounter {
         remote_node_id: link.remote,
         tx_packets: link.tx.packets,
         tx_bytes: link.tx.bytes,
         rx_packets: link.rx.packets,
         rx_bytes: link.rx.bytes,
-        drops: drops
-            .map(|(cause, count)| (cause.as_str().to_owned(), count))
-            .collect(),
+        drops: drops(link),
     }
 }
 

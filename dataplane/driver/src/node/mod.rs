@@ -87,6 +87,15 @@ impl Node {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// Pauses the node's packet processing, or resumes it; see [`Command::SetPaused`].
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Closed`], or that its packet thread does not answer.
+    pub fn set_paused(&self, paused: bool) -> Result<(), NodeError> {
+        self.command(Command::SetPaused { paused }).map(|_| ())
+    }
+
     /// Detaches from the controller, removes the links and ends pending waits. A second call has no effect.
     pub fn close(&self) {
         if self.closed.swap(true, Ordering::SeqCst) {

@@ -121,6 +121,7 @@ fn attach(
     };
     let executor = NodeExecutor {
         port: port.clone(),
+        process,
         state: Arc::clone(state),
         by_socket: settings.protocol != LinkProtocol::Tcp,
         addresses: Arc::clone(addresses),

@@ -45,6 +45,12 @@ impl NodePort {
         self.shard
     }
 
+    /// Packets that the shard dropped because a ring, a socket or a TUN queue was full: overload of this machine.
+    pub fn overload_drops(&self) -> u64 {
+        let counters = &self.mailbox.counters;
+        counters.ring_full.get() + counters.stream_full.get() + counters.tun_full.get()
+    }
+
     /// Carries out a command and returns the engine's result.
     ///
     /// Links have separate calls ([`connect_link`](Self::connect_link) and so on), because they involve more than the

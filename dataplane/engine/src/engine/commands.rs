@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::forward::{AddressMap, Origin};
+use super::forward::Origin;
 use super::{Engine, MAX_MESSAGE};
+use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::vnet::F_NEEDS_CSUM;
 use crate::wire::{checksum, ip};
@@ -24,6 +25,10 @@ impl Engine {
                 self.add_link(now, remote, &remote_name, spec, io)
             }
             Command::SetLink { remote, spec } => self.set_link(now, remote, spec, io),
+            Command::SetPaused { paused } => {
+                self.paused = paused;
+                Ok(CommandOutput::Done)
+            }
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
                 self.links.remove(now, link);
@@ -77,6 +82,7 @@ impl Engine {
 
     fn configure(&mut self, addresses: AddressPlan) -> CommandOutput {
         self.map = AddressMap::new(&addresses);
+        self.links.set_addresses(self.map);
         self.sessions.set_addresses(addresses.clone());
         self.config.addresses = addresses;
         CommandOutput::Done

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::icmp::IcmpError;
 use super::Engine;
+use crate::address::Owner;
 use crate::link::{Sent, NO_LINK};
 use crate::stats::DropCause;
 use crate::wire::ip;
@@ -18,66 +19,6 @@ pub(super) enum Origin {
     Own,
     /// A neighbour.
     Link(LinkId),
-}
-
-/// The kind of destination that an address belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Node(NodeId),
-    /// A node, by its user-space address for the Python API.
-    User(NodeId),
-    Group,
-    Nobody,
-}
-
-/// The address plan as integers, because every packet is compared with it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AddressMap {
-    base: u32,
-    hosts: u32,
-    user_base: Option<u32>,
-    group_base: u32,
-    group_mask: u32,
-}
-
-impl AddressMap {
-    pub(super) fn new(plan: &crate::AddressPlan) -> Self {
-        let group_mask = u32::from(plan.multicast_mask);
-        Self {
-            base: u32::from(plan.base_addr),
-            hosts: !u32::from(plan.net_mask),
-            user_base: plan.user_base_addr.map(u32::from),
-            group_base: u32::from(plan.multicast_base) & group_mask,
-            group_mask,
-        }
-    }
-
-    #[inline]
-    fn owner(&self, addr: u32) -> Owner {
-        let node = addr.wrapping_sub(self.base);
-        if node <= self.hosts {
-            return Owner::Node(node);
-        }
-        if addr & self.group_mask == self.group_base {
-            return Owner::Group;
-        }
-        match self.user_base.map(|base| addr.wrapping_sub(base)) {
-            Some(node) if node <= self.hosts => Owner::User(node),
-            _ => Owner::Nobody,
-        }
-    }
-
-    /// The node that an address of either kind belongs to.
-    pub(super) fn node_of(&self, addr: u32) -> Option<NodeId> {
-        match self.owner(addr) {
-            Owner::Node(node) | Owner::User(node) => Some(node),
-            Owner::Group | Owner::Nobody => None,
-        }
-    }
-
-    pub(super) fn is_group(&self, addr: u32) -> bool {
-        self.owner(addr) == Owner::Group
-    }
 }
 
 impl Engine {
@@ -108,6 +49,10 @@ impl Engine {
     /// Forwards a parsed packet. Returns the number of copies that were sent to neighbours.
     #[inline]
     pub(super) fn dispatch(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        if self.paused {
+            self.drop_packet(packet, origin, DropCause::Paused, io);
+            return 0;
+        }
         match self.map.owner(packet.meta().dst) {
             Owner::Node(node) | Owner::User(node) if node == self.config.node_id => {
                 self.deliver(now, packet, None, origin, io);

@@ -8,6 +8,7 @@ mod tests;
 
 use std::cell::Cell;
 
+use crate::address::AddressMap;
 use crate::flow::Flows;
 use crate::group::Groups;
 use crate::link::Links;
@@ -18,7 +19,7 @@ use crate::{
     Command, CommandError, CommandOutput, Instant, Io, LinkId, NodeConfig, NodeStats, Packet, ReceiverId,
     Traffic,
 };
-use forward::{AddressMap, Origin};
+use forward::Origin;
 use icmp::Icmp;
 
 /// Bytes of the largest message: what IPv4's total length (RFC 791) leaves after the IP and UDP headers.
@@ -45,6 +46,8 @@ pub struct Engine {
     session_deadline: Cell<Option<Option<Instant>>>,
     /// The latest `now` argument, for reports.
     now: Instant,
+    /// Whether packets are dropped and timers wait; see [`Command::SetPaused`].
+    paused: bool,
 }
 
 impl Engine {
@@ -53,7 +56,7 @@ impl Engine {
     pub fn new(config: NodeConfig) -> Self {
         Self {
             map: AddressMap::new(&config.addresses),
-            links: Links::default(),
+            links: Links::new(AddressMap::new(&config.addresses)),
             routes: Routes::default(),
             groups: Groups::default(),
             receivers: Receivers::default(),
@@ -65,6 +68,7 @@ impl Engine {
             hops: Vec::new(),
             session_deadline: Cell::new(None),
             now: Instant::ZERO,
+            paused: false,
             config,
         }
     }
@@ -123,6 +127,9 @@ impl Engine {
     /// Processes expired timers: releases packets from links, retransmits requests, and ends sessions with peers that
     /// timed out. Call when [`Engine::poll_deadline`] is past; an early call has no effect.
     pub fn handle_timeout(&mut self, now: Instant, io: &mut Io) {
+        if self.paused {
+            return;
+        }
         self.now = now;
         self.links.release(now, io);
         if self.session_wake().is_some_and(|at| at <= now) {
@@ -135,13 +142,16 @@ impl Engine {
     /// any.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Instant> {
+        if self.paused {
+            return None;
+        }
         self.links.deadline().into_iter().chain(self.session_wake()).min()
     }
 
     /// Builds at most one super-packet of session data. True when sessions may have more: execute the contents of
     /// `io` first, then call again. False: call again after the next other call.
     pub fn poll_transmit(&mut self, now: Instant, io: &mut Io) -> bool {
-        if self.sessions.idle() {
+        if !self.may_transmit() {
             return false;
         }
         self.now = now;
@@ -157,7 +167,7 @@ impl Engine {
     /// Whether [`Engine::poll_transmit`] may have something to send.
     #[must_use]
     pub fn may_transmit(&self) -> bool {
-        !self.sessions.idle()
+        !self.paused && !self.sessions.idle()
     }
 
     /// Sets whether the transport of a link is full. Packets for a full link are dropped and counted as

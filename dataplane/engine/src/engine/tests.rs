@@ -57,6 +57,32 @@ fn icmp_errors_are_rate_limited_and_never_sent_about_icmp_errors() {
 }
 
 #[test]
+fn a_paused_node_drops_packets_and_its_timers_wait() {
+    let mut io = Io::new(Pool::standalone());
+    let mut engine = engine(&mut io);
+    let delayed = LinkSpec { delay_us: 1_000, ..LinkSpec::default() };
+    engine
+        .handle_command(Instant::ZERO, Command::SetLink { remote: 2, spec: delayed }, &mut io)
+        .expect("a link");
+    let through = || udp([10, 0, 0, 1], [10, 0, 0, 2], 9);
+    let queued = packet(&mut io, &through(), VnetHeader::default());
+    engine.handle_tun(Instant::ZERO, queued, &mut io);
+    assert!(engine.poll_deadline().is_some());
+    engine.handle_command(Instant::ZERO, Command::SetPaused { paused: true }, &mut io).expect("paused");
+    let lost = packet(&mut io, &through(), VnetHeader::default());
+    engine.handle_tun(Instant(1), lost, &mut io);
+    assert_eq!(engine.poll_deadline(), None);
+    engine.handle_timeout(Instant(5_000_000), &mut io);
+    assert!(io.transmits.is_empty());
+    assert_eq!(engine.stats().tun_rx.drops.get(DropCause::Paused), 1);
+    engine
+        .handle_command(Instant(5_000_000), Command::SetPaused { paused: false }, &mut io)
+        .expect("resumed");
+    engine.handle_timeout(Instant(5_000_000), &mut io);
+    assert_eq!(io.transmits.len(), 1);
+}
+
+#[test]
 fn invalid_packets_are_counted_by_cause() {
     let mut io = Io::new(Pool::standalone());
     let mut engine = engine(&mut io);

@@ -58,29 +58,41 @@ impl Clock {
         matches!(self.pace, Pace::Unlimited)
     }
 
-    /// Begins to transmit a piece. Returns how many of its segments are transmitted together, and when their
-    /// transmission ends: at a constant rate at most [`PIECE_NS`] of them, else those that one time of the trace has
-    /// room for, and at least one.
-    pub(crate) fn begin(&mut self, piece: &Piece, from: Instant) -> (u32, Instant) {
-        let most = if piece.divisible() { 1 } else { piece.count };
-        let count = match &self.pace {
-            Pace::Unlimited => piece.count,
-            Pace::Constant { bps, .. } => at_constant_rate(piece, *bps),
-            Pace::Opportunities(_) => most,
-        };
-        let end = self.begin_work(u128::from(front_bytes(piece, count)) * BYTE, from);
-        let Pace::Opportunities(list) = &mut self.pace else {
-            return (count, end);
-        };
-        if count == piece.count || end == NEVER {
-            return (count, end);
+    /// Segments of a piece that are transmitted together from a time on, at least one: at a constant rate those of
+    /// [`PIECE_NS`], else those that this time of the trace has room for. One that has to wait is alone, so that the
+    /// queue decides about the others when they can leave.
+    pub(crate) fn together(&self, piece: &Piece, from: Instant) -> u32 {
+        if !piece.divisible() {
+            return piece.count;
         }
-        let segment = u128::from(piece.full_segment()) * BYTE;
-        let more = (list.0.left() / segment).min(u128::from(piece.count - count));
-        let work = more * segment;
-        self.work += work;
-        list.0.serve(work, end);
-        (count + more as u32, end)
+        let most = match &self.pace {
+            Pace::Unlimited => return piece.count,
+            Pace::Constant { bps, .. } => {
+                let per_segment = u128::from(piece.wire_bytes().div_ceil(u64::from(piece.count)));
+                u128::from(*bps) * u128::from(PIECE_NS) / BYTE / per_segment
+            }
+            Pace::Opportunities(list) => {
+                let mut list = list.0.clone();
+                list.skip_to(from);
+                list.left() / (u128::from(piece.full_segment()) * BYTE)
+            }
+        };
+        most.clamp(1, u128::from(piece.count)) as u32
+    }
+
+    /// When a number of bytes would have been transmitted.
+    pub(crate) fn end(&self, bytes: u64, from: Instant) -> Instant {
+        let work = u128::from(bytes) * BYTE;
+        match &self.pace {
+            Pace::Unlimited => from,
+            Pace::Constant { bps, .. } => at_rate(work, *bps, from),
+            Pace::Opportunities(list) => list.0.clone().serve(work, from).unwrap_or(NEVER),
+        }
+    }
+
+    /// Begins to transmit a number of bytes; returns the end.
+    pub(crate) fn begin(&mut self, bytes: u64, from: Instant) -> Instant {
+        self.begin_work(u128::from(bytes) * BYTE, from)
     }
 
     /// Begins to transmit an amount of work; returns the end.
@@ -88,12 +100,10 @@ impl Clock {
         (self.work, self.since) = (work, from);
         match &mut self.pace {
             Pace::Unlimited => from,
-            Pace::Constant { bps: 0, .. } => NEVER,
             Pace::Constant { bps, remainder } => {
                 self.work += *remainder;
-                *remainder = self.work % u128::from(*bps);
-                let nanos = self.work / u128::from(*bps);
-                from.plus_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+                *remainder = self.work.checked_rem(u128::from(*bps)).unwrap_or(0);
+                at_rate(self.work, *bps, from)
             }
             Pace::Opportunities(list) => {
                 list.1 = list.0.clone();
@@ -118,20 +128,11 @@ impl Clock {
     }
 }
 
-/// Segments of a piece that are transmitted together: at most [`PIECE_NS`] at the rate, at least one.
-fn at_constant_rate(piece: &Piece, bps: u64) -> u32 {
-    if !piece.divisible() {
-        return piece.count;
+/// The end of a transmission at a constant rate.
+fn at_rate(work: u128, bps: u64, from: Instant) -> Instant {
+    match work.checked_div(u128::from(bps)) {
+        Some(nanos) => from.plus_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)),
+        None if work == 0 => from,
+        None => NEVER,
     }
-    let per_segment = u128::from(piece.wire_bytes().div_ceil(u64::from(piece.count)));
-    let budget = u128::from(bps) * u128::from(PIECE_NS) / BYTE;
-    (budget / per_segment).clamp(1, u128::from(piece.count)) as u32
-}
-
-fn front_bytes(piece: &Piece, count: u32) -> u64 {
-    if count >= piece.count {
-        return piece.wire_bytes();
-    }
-    // The last segment of the packet is not included, so all are full.
-    u64::from(count) * piece.full_segment()
 }

@@ -13,6 +13,8 @@ pub(crate) struct Outlet {
     pub passed: Vec<(Instant, Piece)>,
     pub drops: DropCounters,
     pub impaired: ImpairedCounters,
+    /// Number of delays that were drawn.
+    pub draws: u64,
     pub waste: Vec<Packet>,
 }
 

@@ -96,7 +96,7 @@ impl Draw {
     }
 
     /// The delay of a packet, in nanoseconds.
-    fn next(&mut self, at: Instant) -> u64 {
+    fn next(&mut self, at: Instant, out: &mut Outlet) -> u64 {
         let shared = !self.reorder
             && self.drawn.is_some_and(|drawn| {
                 at.nanos_since(self.previous) < self.apart
@@ -105,6 +105,7 @@ impl Draw {
         self.previous = at;
         if !shared {
             self.drawn = Some(at);
+            out.draws += 1;
             let value = self.shape.quantile(self.rng.unit());
             self.delay = (self.centre + self.spread * value).max(0.0) as u64;
         }
@@ -172,17 +173,17 @@ impl Impairment for Jitter {
             return;
         };
         if !self.draw.reorder {
-            let due = at.plus_nanos(self.draw.next(at)).max(self.last);
+            let due = at.plus_nanos(self.draw.next(at, out)).max(self.last);
             self.enqueue(due, piece);
             return;
         }
         // Segments of a super-packet overtake each other too.
         while piece.divisible() && piece.count > 1 {
             let segment = piece.split_front(1);
-            let due = at.plus_nanos(self.draw.next(at));
+            let due = at.plus_nanos(self.draw.next(at, out));
             self.enqueue(due, segment);
         }
-        let due = at.plus_nanos(self.draw.next(at));
+        let due = at.plus_nanos(self.draw.next(at, out));
         self.enqueue(due, piece);
     }
 

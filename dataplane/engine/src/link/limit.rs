@@ -12,9 +12,9 @@ use crate::LinkSpec;
 /// packets of 2 KB and more occupy at most four times their length (see [`crate::Pool::compact`]).
 pub(crate) const MEMORY: u64 = 256 << 20;
 
-/// Default queue limit of a link with a rate, in nanoseconds at that rate or the mean rate of its trace, or two delays
+/// Default queue limit of a link with a rate, in microseconds at that rate or the mean rate of its trace, or two delays
 /// if longer.
-const DEFAULT_QUEUE_NS: u64 = 50_000_000;
+const DEFAULT_QUEUE_US: u64 = 50_000;
 /// Lower bound of the default queue limit in bytes: 32 full packets, so that a slow link holds one window of TCP.
 const DEFAULT_QUEUE_MIN: u64 = 48_000;
 
@@ -42,12 +42,40 @@ impl Backlog {
         self.memory -= piece.memory();
     }
 
+    /// This backlog, after a part of it changed.
+    pub(crate) fn replaced(self, before: Backlog, after: Backlog) -> Backlog {
+        Backlog {
+            packets: self.packets - before.packets + after.packets,
+            bytes: self.bytes - before.bytes + after.bytes,
+            memory: self.memory - before.memory + after.memory,
+        }
+    }
+
     pub(crate) fn plus(self, other: Backlog) -> Backlog {
         Backlog {
             packets: self.packets + other.packets,
             bytes: self.bytes + other.bytes,
             memory: self.memory + other.memory,
         }
+    }
+}
+
+impl LinkSpec {
+    /// The limit of the queue in bytes: the smaller one of those in bytes and in time or, with a rate and no limit of
+    /// any kind, the default. `None`: no limit in bytes.
+    #[must_use]
+    pub fn queue_limit_bytes(&self) -> Option<u64> {
+        let in_time = |micros: u64, rate: u64| {
+            let bytes = u128::from(rate) * u128::from(micros) / 8_000_000;
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
+        let by_time = self.limit_us.zip(self.nominal_rate_bps()).map(|(micros, rate)| in_time(micros, rate));
+        let stated = self.limit_bytes.into_iter().chain(by_time).min();
+        stated.or_else(|| {
+            let rate = self.nominal_rate_bps().filter(|_| self.limit_packets.is_none())?;
+            let micros = DEFAULT_QUEUE_US.max(self.delay_us.saturating_mul(2));
+            Some(in_time(micros, rate).max(DEFAULT_QUEUE_MIN))
+        })
     }
 }
 
@@ -61,13 +89,14 @@ pub(crate) struct Limit {
 impl Limit {
     /// The limit of the queue in front of the serializer.
     pub(crate) fn of_queue(spec: &LinkSpec) -> Self {
-        let default =
-            spec.nominal_rate_bps().filter(|_| spec.limit_packets.is_none()).map_or(u64::MAX, |rate| {
-                let time = DEFAULT_QUEUE_NS.max(spec.delay_us.saturating_mul(2_000));
-                let bytes = u128::from(rate) * u128::from(time) / 8_000_000_000;
-                u64::try_from(bytes).unwrap_or(u64::MAX).max(DEFAULT_QUEUE_MIN)
-            });
-        Self { bytes: spec.limit_bytes.unwrap_or(default), packets: spec.limit_packets.unwrap_or(u64::MAX) }
+        Self {
+            bytes: spec.queue_limit_bytes().unwrap_or(u64::MAX),
+            packets: spec.limit_packets.unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(crate) const fn bytes(self) -> u64 {
+        self.bytes
     }
 
     /// The limit of the delay queue. A serializer passes no more than its rate, which bounds the delay queue behind

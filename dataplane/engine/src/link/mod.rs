@@ -9,7 +9,9 @@ mod impairment;
 mod jitter;
 mod limit;
 mod loss;
+mod meter;
 mod piece;
+mod queue;
 mod rate;
 mod reorder;
 mod selection;
@@ -20,10 +22,13 @@ mod trace;
 
 use std::collections::BTreeMap;
 
+use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::{DropCause, ImpairedCounters, Traffic};
 use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
 pub use distribution::Distribution;
+use meter::Meter;
+pub use meter::{Histogram, LinkMeasurement};
 use shaper::Shaper;
 pub use trace::Trace;
 
@@ -42,6 +47,7 @@ pub(crate) struct Link {
     shaper: Option<Box<Shaper>>,
     /// The random stream of this direction; moved into the impairments while there are any.
     rng: Rng,
+    meter: Meter,
     pub tx: Traffic,
     impaired: ImpairedCounters,
     pub rx: Traffic,
@@ -57,6 +63,7 @@ impl Link {
             spec: LinkSpec::default(),
             shaper: None,
             rng: Rng::new(0, &[]),
+            meter: Meter::default(),
             tx: Traffic::default(),
             impaired: ImpairedCounters::default(),
             rx: Traffic::default(),
@@ -64,7 +71,7 @@ impl Link {
     }
 
     fn blocked(&self) -> Option<DropCause> {
-        if !self.known || !self.up {
+        if !self.known || !self.up || self.spec.down {
             Some(DropCause::LinkDown)
         } else if self.congested {
             Some(DropCause::Congested)
@@ -95,9 +102,19 @@ pub(crate) struct Links {
     by_node: BTreeMap<NodeId, LinkId>,
     /// Links that have impairments.
     shaped: Vec<LinkId>,
+    map: AddressMap,
 }
 
 impl Links {
+    pub(crate) fn new(map: AddressMap) -> Self {
+        Self { map, ..Self::default() }
+    }
+
+    /// Sets the address plan of links that get impairments from now on: it comes before the first link.
+    pub(crate) fn set_addresses(&mut self, map: AddressMap) {
+        self.map = map;
+    }
+
     /// The slot of a neighbour, created if it has none.
     pub(crate) fn slot_for(&mut self, remote: NodeId) -> LinkId {
         *self.by_node.entry(remote).or_insert_with(|| {
@@ -128,6 +145,9 @@ impl Links {
         if !link.known {
             link.known = true;
             link.rng = rng;
+            if link.meter.is_unused() {
+                link.spec = spec.clone(); // its first specification is not a change
+            }
         }
         self.set(now, id, spec, io);
         id
@@ -135,21 +155,23 @@ impl Links {
 
     pub(crate) fn set(&mut self, now: Instant, id: LinkId, spec: LinkSpec, io: &mut Io) {
         let link = &mut self.slots[id as usize];
-        let playing = std::mem::replace(&mut link.spec, spec).trace;
-        if let Some(trace) = &mut link.spec.trace {
-            trace.start(now, playing.as_ref());
+        let mut spec = spec;
+        if let Some(trace) = &mut spec.trace {
+            trace.start(now, link.spec.trace.as_ref());
         }
+        link.meter.change(&link.spec, &spec);
+        link.spec = spec;
         match &mut link.shaper {
             Some(shaper) => {
-                shaper.change(now, &link.spec);
+                shaper.change(now, &link.spec, &mut link.meter);
             }
             None if link.spec.is_plain() => return,
             None => {
-                link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
+                link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
                 self.shaped.push(id);
             }
         }
-        self.emit(id, &mut io.pool, &mut io.transmits);
+        self.emit(now, id, &mut io.pool, &mut io.transmits);
         self.retire_idle_shaper(id);
     }
 
@@ -169,7 +191,7 @@ impl Links {
             // The queue is empty: it was emptied when the link went down.
             trace.start(now, None);
             if let Some(shaper) = &mut link.shaper {
-                shaper.change(now, &link.spec);
+                shaper.change(now, &link.spec, &mut link.meter);
             }
         }
         if up || link.shaper.is_none() {
@@ -177,8 +199,9 @@ impl Links {
         }
         // Queued packets are lost with the link, and the impairments start empty.
         if let Some(shaper) = link.shaper.take() {
+            link.meter.end_period();
             link.tx.drops.add(DropCause::LinkDown, shaper.backlog().packets);
-            link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork())));
+            link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
         }
         self.retire_idle_shaper(id);
     }
@@ -215,8 +238,8 @@ impl Links {
             io.transmits.push((id, packet));
             return Sent::Taken;
         };
-        shaper.push(now, packet, &mut io.pool);
-        self.emit(id, &mut io.pool, &mut io.transmits);
+        shaper.push(now, packet, &mut io.pool, &mut link.meter);
+        self.emit(now, id, &mut io.pool, &mut io.transmits);
         Sent::Taken
     }
 
@@ -224,10 +247,11 @@ impl Links {
     pub(crate) fn release(&mut self, now: Instant, io: &mut Io) {
         let mut index = 0;
         while let Some(&id) = self.shaped.get(index) {
-            if let Some(shaper) = &mut self.slots[id as usize].shaper {
-                shaper.release(now);
+            let link = &mut self.slots[id as usize];
+            if let Some(shaper) = &mut link.shaper {
+                shaper.release(now, &mut link.meter);
             }
-            self.emit(id, &mut io.pool, &mut io.transmits);
+            self.emit(now, id, &mut io.pool, &mut io.transmits);
             if !self.retire_idle_shaper(id) {
                 index += 1;
             }
@@ -256,6 +280,7 @@ impl Links {
                     tx: link.tx.clone(),
                     impaired: link.impaired,
                     rx: link.rx.clone(),
+                    measured: link.meter.snapshot(),
                     queued_packets: held.packets,
                     queued_bytes: held.bytes,
                 }
@@ -264,13 +289,15 @@ impl Links {
     }
 
     /// Transmits the packets that passed a link's impairments and counts those that were dropped.
-    fn emit(&mut self, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
+    fn emit(&mut self, now: Instant, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
         let link = &mut self.slots[id as usize];
         let Some(shaper) = &mut link.shaper else {
             return;
         };
-        for piece in shaper.ready() {
+        for (due, piece) in shaper.ready() {
+            link.meter.released(now, due, &piece);
             link.tx.count(piece.count, piece.wire_bytes());
+            link.impaired.ecn += if piece.marked { u64::from(piece.count) } else { 0 };
             transmits.push((id, piece.into_packet(pool)));
         }
         let counted = shaper.counted();

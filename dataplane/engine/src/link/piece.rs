@@ -15,6 +15,11 @@ pub(crate) struct Piece {
     pub number: u64,
     /// Random bits that select the bit of the payload to flip, if one is.
     pub flip: Option<u32>,
+    /// Whether the packet leaves with the mark of congestion (RFC 3168). A marked piece is one segment, or a packet
+    /// that cannot be divided.
+    pub marked: bool,
+    /// When the serializer finished its transmission; without one, when the segments reached the link.
+    pub transmitted: Instant,
     /// This run's share of the memory of the buffer, which runs of one packet share.
     memory: u32,
 }
@@ -23,15 +28,30 @@ pub(crate) struct Piece {
 const ENTRY_BYTES: u32 = 2 * std::mem::size_of::<(Instant, Piece)>() as u32;
 
 impl Piece {
-    pub(crate) fn whole(packet: Packet, number: u64) -> Self {
+    pub(crate) fn whole(now: Instant, packet: Packet, number: u64) -> Self {
         let count = packet.segments();
         let memory = packet.memory();
-        Self { packet, first: 0, count, number, flip: None, memory }
+        let (flip, transmitted) = (None, now);
+        Self { packet, first: 0, count, number, flip, marked: false, transmitted, memory }
     }
 
     /// Bytes of memory that the queued piece occupies.
     pub(crate) const fn memory(&self) -> u64 {
         self.memory as u64 + ENTRY_BYTES as u64
+    }
+
+    /// Bytes of memory of the buffer only.
+    pub(crate) const fn buffer_memory(&self) -> u64 {
+        self.memory as u64
+    }
+
+    /// Number of segments that are queued and dropped together.
+    pub(crate) fn unit(&self) -> u32 {
+        if self.divisible() {
+            1
+        } else {
+            self.count
+        }
     }
 
     /// Bytes on the wire of a segment other than the last one of its packet, which must be divisible.
@@ -57,6 +77,15 @@ impl Piece {
         end - start + u64::from(self.count) * header
     }
 
+    /// Bytes on the wire of the first `count` segments.
+    pub(crate) fn front_bytes(&self, count: u32) -> u64 {
+        if count >= self.count || !self.divisible() {
+            return if count == 0 { 0 } else { self.wire_bytes() };
+        }
+        // The last segment of the packet is not included, so all are full.
+        u64::from(count) * self.full_segment()
+    }
+
     /// Removes and returns the first `count` segments. `count` must be less than their number.
     pub(crate) fn split_front(&mut self, count: u32) -> Piece {
         let memory = (u64::from(self.memory) * u64::from(count) / u64::from(self.count)) as u32;
@@ -75,13 +104,19 @@ impl Piece {
 
     /// The run as a packet that can be sent.
     pub(crate) fn into_packet(self, pool: &mut Pool) -> Packet {
-        match self.flip {
-            None => self.into_intact(pool),
-            Some(bits) => crate::segment::flip_bit(self.into_intact(pool), bits, pool),
+        let (flip, marked) = (self.flip, self.marked);
+        let mut packet = self.into_run(pool);
+        if marked {
+            packet = crate::segment::own(packet, pool);
+            packet.mark_congestion();
+        }
+        match flip {
+            None => packet,
+            Some(bits) => crate::segment::flip_bit(packet, bits, pool),
         }
     }
 
-    fn into_intact(self, pool: &mut Pool) -> Packet {
+    fn into_run(self, pool: &mut Pool) -> Packet {
         if !self.divisible() || self.count == self.packet.segments() {
             return self.packet;
         }

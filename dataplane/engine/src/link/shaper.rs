@@ -12,10 +12,12 @@ use super::impairment::{Impairment, Outlet};
 use super::jitter::Jitter;
 use super::limit::{Backlog, MEMORY};
 use super::loss::Loss;
+use super::meter::Meter;
 use super::piece::Piece;
 use super::rate::Rate;
 use super::reorder::Reorder;
 use super::trace::Trace;
+use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec, Packet, Pool};
@@ -72,12 +74,18 @@ impl Kind {
     }
 
     /// `queued` are the pieces in flight of the impairment that this one replaces.
-    fn build(self, spec: &LinkSpec, rng: Rng, queued: Vec<(Instant, Piece)>) -> Box<dyn Impairment> {
+    fn build(
+        self,
+        spec: &LinkSpec,
+        rng: Rng,
+        map: AddressMap,
+        queued: Vec<(Instant, Piece)>,
+    ) -> Box<dyn Impairment> {
         match self {
             Self::Loss => Box::new(Loss::new(rng, spec)),
             Self::Corrupt => Box::new(Corrupt::new(spec, rng)),
             Self::Duplicate => Box::new(Duplicate::new(spec, rng)),
-            Self::Rate => Box::new(Rate::new(spec)),
+            Self::Rate => Box::new(Rate::new(spec, rng, map)),
             Self::Delay => Box::new(Delay::new(spec, queued)),
             Self::Jitter => Box::new(Jitter::new(spec, rng, queued)),
             Self::Reorder => Box::new(Reorder::new(spec, rng)),
@@ -101,6 +109,7 @@ pub(crate) struct Shaper {
     /// The random streams of the impairments that are not in the chain, by kind. No stream depends on another, so the
     /// draws of an impairment do not depend on which others the link has.
     streams: [Rng; Kind::ALL.len()],
+    map: AddressMap,
     /// Number of segments that have reached the first impairment.
     count: u64,
     /// The specification, if it has a trace that changes parameters, and when it changes them next.
@@ -108,18 +117,19 @@ pub(crate) struct Shaper {
     /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
-    /// Pieces that passed the last impairment.
-    ready: Vec<Piece>,
+    /// Pieces that passed the last impairment, with the times at which they were due.
+    ready: Vec<(Instant, Piece)>,
 }
 
 impl Shaper {
-    pub(crate) fn new(spec: &LinkSpec, rng: Rng) -> Self {
+    pub(crate) fn new(spec: &LinkSpec, rng: Rng, map: AddressMap) -> Self {
         let mut streams = Kind::ALL.map(|kind| rng.clone().derive(kind.name()).fork());
         // Loss draws from `rng` itself, as in earlier versions.
         streams[Kind::Loss as usize] = rng;
         let mut shaper = Self {
             chain: Vec::new(),
             streams,
+            map,
             count: 0,
             trace: None,
             outlet: Outlet::default(),
@@ -133,9 +143,9 @@ impl Shaper {
     }
 
     /// Passes a packet to the first impairment.
-    pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool) {
-        self.release(now);
-        let piece = Piece::whole(pool.compact(packet), self.count);
+    pub(crate) fn push(&mut self, now: Instant, packet: Packet, pool: &mut Pool, meter: &mut Meter) {
+        self.release(now, meter);
+        let piece = Piece::whole(now, pool.compact(packet), self.count);
         let copies = if self.chain.iter().any(|stage| stage.kind == Kind::Duplicate) { 2 } else { 1 };
         if self.backlog().memory + copies * piece.memory() > MEMORY {
             // The memory bound is exceeded: the machine is too slow for the rate, or the limit is too large for it.
@@ -143,34 +153,37 @@ impl Shaper {
             return;
         }
         self.count += u64::from(piece.count);
+        meter.offered(piece.count);
         self.stage.push((now, piece));
-        self.pass_through(0);
+        self.pass_through(0, now, meter);
+        meter.busy(now, self.is_transmitting());
     }
 
     /// Passes all pieces that are due. Parameters of a trace change at their own times, also when this is called late.
-    pub(crate) fn release(&mut self, now: Instant) {
+    pub(crate) fn release(&mut self, now: Instant, meter: &mut Meter) {
         while let Some((spec, at)) = self.next_step(now) {
-            self.release_until(at);
+            self.release_until(at, meter);
             self.apply(at, &spec);
         }
-        self.release_until(now);
+        self.release_until(now, meter);
     }
 
-    fn release_until(&mut self, now: Instant) {
+    fn release_until(&mut self, now: Instant, meter: &mut Meter) {
         for index in 0..self.chain.len() {
             self.chain[index].impairment.release(now, &mut self.outlet);
-            std::mem::swap(&mut self.stage, &mut self.outlet.passed);
-            self.pass_through(index + 1);
+            self.passed(index, now, meter);
+            self.pass_through(index + 1, now, meter);
         }
+        meter.busy(now, self.is_transmitting());
         if self.chain.iter().any(Stage::is_done) {
             self.remove_done();
         }
     }
 
-    pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec) {
-        self.release(now);
+    pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec, meter: &mut Meter) {
+        self.release(now, meter);
         self.apply(now, spec);
-        self.release_until(now);
+        self.release_until(now, meter);
     }
 
     fn apply(&mut self, now: Instant, spec: &LinkSpec) {
@@ -187,9 +200,15 @@ impl Shaper {
             self.trace = None;
             return spec.clone();
         };
-        let (applied, next) = trace.applied(spec, now);
+        let (set, next) = trace.parameters(now);
         self.trace = Some((spec.clone(), next));
-        applied
+        LinkSpec {
+            rate_bps: set.rate_bps.or(spec.rate_bps),
+            delay_us: set.delay_us.unwrap_or(spec.delay_us),
+            // A loss of the link's own comes in addition.
+            loss: set.loss.map_or(spec.loss, |loss| 1.0 - (1.0 - spec.loss) * (1.0 - loss)),
+            ..spec.clone()
+        }
     }
 
     /// The next change of parameters by the trace up to `now`. Without queued packets only the last one matters.
@@ -200,8 +219,8 @@ impl Shaper {
         Some((spec.clone(), if idle { now } else { at }))
     }
 
-    /// Pieces that passed all impairments since the last call, in order.
-    pub(crate) fn ready(&mut self) -> std::vec::Drain<'_, Piece> {
+    /// Pieces that passed all impairments since the last call, in order, with the times at which they were due.
+    pub(crate) fn ready(&mut self) -> std::vec::Drain<'_, (Instant, Piece)> {
         self.ready.drain(..)
     }
 
@@ -225,6 +244,12 @@ impl Shaper {
         self.chain.iter().map(|stage| stage.impairment.backlog()).fold(Backlog::default(), Backlog::plus)
     }
 
+    /// Whether the serializer has packets.
+    fn is_transmitting(&self) -> bool {
+        let rate = self.chain.iter().find(|stage| stage.kind == Kind::Rate);
+        rate.is_some_and(|stage| stage.impairment.backlog().packets > 0)
+    }
+
     /// Adds the impairments that the specification names and the chain lacks.
     fn arrange(&mut self, spec: &LinkSpec) {
         for kind in Kind::ALL {
@@ -233,7 +258,7 @@ impl Shaper {
                 stage.needed = needed;
             } else if needed {
                 let queued = kind.replaces().map_or_else(Vec::new, |other| self.take_queue(other));
-                let impairment = kind.build(spec, self.streams[kind as usize].clone(), queued);
+                let impairment = kind.build(spec, self.streams[kind as usize].clone(), self.map, queued);
                 let at = self.chain.partition_point(|stage| stage.kind < kind);
                 self.chain.insert(at, Stage { kind, needed, impairment });
             }
@@ -263,22 +288,36 @@ impl Shaper {
     }
 
     /// Passes the pieces in `outlet` through the impairments from index `from` on.
-    fn pass_through(&mut self, from: usize) {
+    fn pass_through(&mut self, from: usize, now: Instant, meter: &mut Meter) {
         if self.stage.is_empty() {
             return;
         }
-        for stage in &mut self.chain[from..] {
+        for index in from..self.chain.len() {
             for (at, piece) in self.stage.drain(..) {
-                stage.impairment.push(at, piece, &mut self.outlet);
+                self.chain[index].impairment.push(at, piece, &mut self.outlet);
             }
-            std::mem::swap(&mut self.stage, &mut self.outlet.passed);
+            self.passed(index, now, meter);
         }
-        self.ready.extend(self.stage.drain(..).map(|(_, piece)| piece));
+        self.ready.append(&mut self.stage);
+    }
+
+    /// Takes what passed an impairment as the input of the next one.
+    fn passed(&mut self, index: usize, now: Instant, meter: &mut Meter) {
+        std::mem::swap(&mut self.stage, &mut self.outlet.passed);
+        if self.chain[index].kind == Kind::Rate {
+            for (at, piece) in &mut self.stage {
+                piece.transmitted = *at;
+                meter.transmitted(now, piece);
+            }
+        }
+        meter.drawn(std::mem::take(&mut self.outlet.draws));
     }
 }
 
 impl Stage {
     fn is_done(&self) -> bool {
-        !self.needed && self.impairment.deadline().is_none()
+        !self.needed
+            && self.impairment.deadline().is_none()
+            && self.impairment.backlog() == Backlog::default()
     }
 }

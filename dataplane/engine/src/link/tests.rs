@@ -8,7 +8,10 @@ use crate::vnet::{F_NEEDS_CSUM, GSO_UDP_L4};
 use crate::wire::checksum;
 use crate::VnetHeader;
 
+mod adaptive;
 mod impaired;
+mod measurement;
+mod queues;
 mod statistics;
 mod traces;
 
@@ -344,6 +347,23 @@ fn a_link_that_goes_down_drops_its_queued_packets() {
     fixture.send(1);
     fixture.drain();
     assert_eq!(fixture.numbers(), [7]);
+}
+
+#[test]
+fn a_direction_that_is_down_drops_new_packets_as_link_down_and_delivers_queued_ones() {
+    let delayed = LinkSpec { delay_us: 1_000, ..LinkSpec::default() };
+    let mut fixture = Fixture::new(1, ["a", "b"], delayed.clone());
+    fixture.send(3);
+    fixture.set(LinkSpec { down: true, ..delayed.clone() });
+    fixture.send(2);
+    fixture.drain();
+    assert_eq!(fixture.numbers(), [0, 1, 2]);
+    let drops = fixture.stats().tx.drops;
+    assert_eq!((drops.get(DropCause::LinkDown), drops.get(DropCause::Loss)), (2, 0));
+    fixture.set(delayed);
+    fixture.send(1);
+    fixture.drain();
+    assert_eq!(fixture.numbers(), [0, 1, 2, 5]);
 }
 
 fn specs() -> impl Strategy<Value = LinkSpec> {

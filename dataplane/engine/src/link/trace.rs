@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use crate::{Instant, LinkSpec};
+use crate::Instant;
 
 /// Bytes of one opportunity: in Mahimahi a full IP packet with the four bytes that its TUN device precedes it with.
 const OPPORTUNITY_BYTES: f64 = 1_504.0;
@@ -52,6 +52,14 @@ struct Step {
     rate_bps: u64,
     delay_us: u64,
     loss: f64,
+}
+
+/// The parameters that a trace sets at a time; `None` for those that it does not set.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Parameters {
+    pub rate_bps: Option<u64>,
+    pub delay_us: Option<u64>,
+    pub loss: Option<f64>,
 }
 
 impl Trace {
@@ -130,29 +138,23 @@ impl Trace {
         self.mean_rate_bps
     }
 
-    /// The parameters at `now` in place of those of the specification, and when they change next. A trace of
-    /// opportunities changes no parameters.
-    pub(crate) fn applied(&self, spec: &LinkSpec, now: Instant) -> (LinkSpec, Option<Instant>) {
-        let mut spec = spec.clone();
+    /// The parameters at `now`, and when they change next. A trace of opportunities sets no parameters.
+    pub(crate) fn parameters(&self, now: Instant) -> (Parameters, Option<Instant>) {
         let Recording::Steps(columns, rows) = &*self.recording else {
-            return (spec, None);
+            return (Parameters::default(), None);
         };
         let (round, at) = self.position(now);
         let later = rows.partition_point(|row| row.at_us.saturating_mul(1_000) <= at);
         // The first row holds from the beginning. Where the trace repeats, the last one is only its end.
         let row = rows[later.saturating_sub(1)];
-        if columns & RATE != 0 {
-            spec.rate_bps = Some((row.rate_bps as f64 * self.scale).round() as u64);
-        }
-        if columns & DELAY != 0 {
-            spec.delay_us = row.delay_us;
-        }
-        if columns & LOSS != 0 {
-            // A link that is taken down in one direction keeps its trace, and loses all packets.
-            spec.loss = 1.0 - (1.0 - spec.loss) * (1.0 - row.loss);
-        }
+        let has = |column| columns & column != 0;
+        let parameters = Parameters {
+            rate_bps: has(RATE).then(|| (row.rate_bps as f64 * self.scale).round() as u64),
+            delay_us: has(DELAY).then_some(row.delay_us),
+            loss: has(LOSS).then_some(row.loss),
+        };
         let next = rows.get(later.max(1)).map(|row| self.instant(round, row.at_us.saturating_mul(1_000)));
-        (spec, next)
+        (parameters, next)
     }
 
     /// The repetition in which the trace is at `now`, and the time in it in nanoseconds.
@@ -234,7 +236,7 @@ impl Recording {
                 (before + bits.sum::<f64>()) / seconds
             }
         };
-        Some(((mean * scale) as u64).max(1))
+        Some(((mean * scale).round() as u64).max(1))
     }
 
     /// The last time of the trace, after which it may repeat.
@@ -302,7 +304,7 @@ impl Opportunities {
         Some(self.at.max(from))
     }
 
-    /// What is left at the time at which the last work was done.
+    /// What is left at the current time.
     pub(crate) fn left(&self) -> u128 {
         self.left
     }
@@ -344,7 +346,7 @@ impl Opportunities {
     }
 
     /// Discards the opportunities before `from`.
-    fn skip_to(&mut self, from: Instant) {
+    pub(crate) fn skip_to(&mut self, from: Instant) {
         if from > self.at {
             self.left = 0;
             self.next = self.next.max(self.first_from(from));

@@ -156,7 +156,7 @@ const fn checksum_offset(protocol: u8) -> usize {
     }
 }
 
-fn own(mut packet: Packet, pool: &mut Pool) -> Packet {
+pub(crate) fn own(mut packet: Packet, pool: &mut Pool) -> Packet {
     if packet.bytes_mut().is_some() {
         return packet;
     }

@@ -8,6 +8,10 @@ pub(crate) const UDP: u8 = 17;
 
 /// Bytes of a header without options.
 pub(crate) const HEADER: usize = 20;
+/// Offset of the former type of service: DSCP in the upper six bits, ECN in the lower two (RFC 3168, section 5).
+pub(crate) const TOS: usize = 1;
+/// Both bits of the ECN field.
+pub(crate) const CONGESTION_EXPERIENCED: u8 = 3;
 /// Time to live of packets that the engine creates: the maximum, for paths in large rings.
 const OUR_TTL: u8 = 255;
 
@@ -73,6 +77,15 @@ pub(crate) fn reduce_ttl(header: &mut [u8], spent: u8) {
     let old = u16::from_be_bytes([header[8], header[9]]);
     header[8] = header[8].saturating_sub(spent);
     let new = u16::from_be_bytes([header[8], header[9]]);
+    let sum = u16::from_be_bytes([header[10], header[11]]);
+    header[10..12].copy_from_slice(&checksum::update(sum, old, new).to_be_bytes());
+}
+
+/// Sets the ECN field to "congestion experienced" and updates the checksum (RFC 1624).
+pub(crate) fn mark_congestion(header: &mut [u8]) {
+    let old = u16::from_be_bytes([header[0], header[TOS]]);
+    header[TOS] |= CONGESTION_EXPERIENCED;
+    let new = u16::from_be_bytes([header[0], header[TOS]]);
     let sum = u16::from_be_bytes([header[10], header[11]]);
     header[10..12].copy_from_slice(&checksum::update(sum, old, new).to_be_bytes());
 }

@@ -25,9 +25,11 @@ pub fn is_unavailable(state: &str) -> bool {
     matches!(state, "unreachable" | "stopped" | "vacant")
 }
 
-/// Converts a link specification to the engine's type.
-pub fn link_spec(link: &wire::LinkSpec) -> LinkSpec {
+/// What this end of a link does, as the engine's type.
+pub fn link_spec(order: &wire::AddNode) -> LinkSpec {
+    let link = &order.link;
     LinkSpec {
+        down: order.down,
         rate_bps: link.rate_bps,
         rate_burst_bytes: link.rate_burst_bytes,
         delay_us: link.delay_us.unwrap_or(0),

@@ -332,7 +332,8 @@ impl Member {
                 Err("this node does not carry out such orders yet".to_owned())
             }
             // The connection itself handles these.
-            wire::ToNode::Welcome(_)
+            wire::ToNode::MeasureLinks(_)
+            | wire::ToNode::Welcome(_)
             | wire::ToNode::Ack(_)
             | wire::ToNode::Error(_)
             | wire::ToNode::Goodbye(_) => Ok(Vec::new()),

@@ -91,7 +91,7 @@ impl Member {
         let ticket = self.ticket(subject);
         let mut effect = None;
         if let Some(link) = self.links.get_mut(&remote) {
-            let spec = link_spec(&order.link);
+            let spec = link_spec(&order);
             link.progress.begin(ticket, order.version, true);
             link.order = order;
             match link.phase {
@@ -125,6 +125,7 @@ impl Member {
         let mut order = link.order.clone();
         order.link = set.link.clone();
         order.version = set.version;
+        order.down = set.down;
         Ok(self.change(Subject::Changed(remote), remote, order))
     }
 

@@ -28,6 +28,7 @@ fn add(version: u64, process: u64) -> wire::ToNode {
         link: wire::LinkSpec::default(),
         version,
         secret: wire::Secret::default(),
+        down: false,
     })
 }
 
@@ -241,6 +242,7 @@ fn an_invalid_order_is_refused_and_changes_nothing() {
         remote_node_id: 8,
         link: wire::LinkSpec::default(),
         version: 1,
+        down: false,
     };
     assert!(apply(&mut member, wire::ToNode::SetLink(set)).is_err());
     let group = wire::Group {
@@ -320,6 +322,7 @@ fn a_repeated_order_for_a_link_that_is_up_reports_it_up_again() {
         remote_node_id: 3,
         link: wire::LinkSpec::default(),
         version: 9,
+        down: false,
     };
     let set = ticket(member.handle(wire::ToNode::SetLink(set)));
     assert_eq!(member.end(set, &Ok(())).link, None);

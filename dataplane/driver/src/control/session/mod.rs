@@ -192,8 +192,15 @@ impl Session {
             Input::Measured {
                 node,
                 attached,
+                order: None,
                 stats,
             } => self.measured(node, attached, stats),
+            Input::Measured {
+                node,
+                order: Some(order),
+                stats,
+                ..
+            } => self.links_measured(node, order, stats),
         }
     }
 
@@ -316,6 +323,7 @@ impl Session {
                 };
                 self.handle_answer(error.re, Err(refused));
             }
+            ToNode::MeasureLinks(_) => self.measure_links(frame.node, frame.id),
             order => self.order(frame.node, frame.id, order),
         }
     }
@@ -353,6 +361,7 @@ impl Session {
                 let _ = input.send(Input::Measured {
                     node,
                     attached: number,
+                    order: None,
                     stats: stats.map(Box::new),
                 });
             }));

@@ -21,6 +21,52 @@ impl Session {
         self.step_ended(number, begun.err());
     }
 
+    /// Requests the measurements of a node, or with 0 of all nodes; acknowledged when all were sent.
+    pub(super) fn measure_links(&mut self, node: NodeId, id: u32) {
+        let order = self.number();
+        let nodes = self.attached_nodes.iter();
+        let nodes: Vec<_> = nodes.filter(|(each, _)| node == 0 || **each == node).collect();
+        let (left, error) = (nodes.len() + 1, None);
+        self.orders.insert(
+            order,
+            Order {
+                node,
+                id,
+                left,
+                error,
+            },
+        );
+        for (node, attached) in nodes {
+            let (node, number, input) = (*node, attached.number, self.input.clone());
+            attached.executor.measure(Box::new(move |stats| {
+                let _ = input.send(Input::Measured {
+                    node,
+                    attached: number,
+                    order: Some(order),
+                    stats: stats.map(Box::new),
+                });
+            }));
+        }
+        self.step_ended(order, None);
+    }
+
+    /// A node that was closed meanwhile has nothing to report.
+    pub(super) fn links_measured(
+        &mut self,
+        node: NodeId,
+        order: u64,
+        stats: Option<Box<NodeStats>>,
+    ) {
+        if self.orders.contains_key(&order) {
+            let attached = self.attached_nodes.get(&node);
+            if let Some((attached, stats)) = attached.zip(stats) {
+                let measurements = attached.executor.measurements(&stats);
+                self.push_frame(node, measurements);
+            }
+        }
+        self.step_ended(order, None);
+    }
+
     /// A step of an order has ended, or its start has.
     pub(super) fn step_ended(&mut self, number: u64, failed: Option<String>) {
         let Some(order) = self.orders.get_mut(&number) else {

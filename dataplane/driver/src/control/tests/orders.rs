@@ -19,6 +19,7 @@ fn an_order_with_a_number_is_acknowledged_and_an_invalid_one_gets_an_error() {
         link: LinkSpec::default(),
         version: 1,
         secret: nm_messages::Secret::default(),
+        down: false,
     };
     peer.order(41, 2, add);
     assert!(matches!(peer.handle_message().message, ToController::Ack(ack) if ack.re == 41));
@@ -140,6 +141,7 @@ fn a_link_is_made_without_another_order_when_its_name_resolves_later() {
             remote_node_id: 4,
             link,
             version: 8,
+            down: false,
         },
     );
     let made = nodes[0].effects.recv_timeout(LONG).expect("a link");
@@ -269,6 +271,7 @@ fn random_order(roll: &mut impl FnMut(u64) -> u64) -> ToNode {
             remote_node_id: remote,
             link: LinkSpec::default(),
             version: roll(5),
+            down: false,
         }
         .into(),
         3 => routes_of(roll(5)).into(),

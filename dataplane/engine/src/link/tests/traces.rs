@@ -1,6 +1,9 @@
 //! Test traces in virtual time: what leaves at which time of the trace.
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::{ClassKey, Classes, QueueDiscipline, Scheduler};
 
 const MS: u64 = 1_000_000;
 
@@ -233,4 +236,48 @@ fn what_is_no_trace_is_refused() {
     }
     let spec = LinkSpec { rate_bps: Some(1), ..trace(&good, true, 1.0, 0) };
     assert!(spec.check().expect_err("two rates").contains("rate"));
+}
+
+#[test]
+fn a_queue_that_waits_for_ever_survives_the_end_of_its_trace() {
+    let list = opportunities(&[(1, 1)]);
+    let spec = LinkSpec { delay_us: 1_000, ..trace(&list, false, 1.0, 0) };
+    let mut fixture = Fixture::new(1, ["a", "b"], spec);
+    (0..4).for_each(|_| fixture.send(1));
+    fixture.run_until(Instant(50 * MS));
+    // Jitter takes the place of the delay while packets wait for a serializer that is not needed any more.
+    fixture.set(LinkSpec { delay_us: 1_000, jitter_us: 100, ..LinkSpec::default() });
+    fixture.drain();
+    assert_eq!(fixture.numbers(), [0, 1, 2, 3]);
+    assert_eq!(fixture.stats().tx.drops.total(), 0);
+}
+
+#[test]
+fn queues_of_a_trace_have_disciplines_schedulers_and_limits_in_time() {
+    // 12.032 Mbit/s, and at once 10 opportunities in 10 ms; a limit of 20 ms of the mean are 30,080 bytes.
+    let codel = QueueDiscipline::Codel { target_us: 2_000, interval_us: 50_000 };
+    let classes = Classes { by: ClassKey::Flow, weights: BTreeMap::new() };
+    let steps = steps(1, &[(0, &[0]), (10, &[24_064_000]), (20, &[0])]);
+    for list in [opportunities(&[(10, 10)]), steps] {
+        let spec = LinkSpec {
+            limit_bytes: None,
+            limit_us: Some(20_000),
+            queue: codel.clone(),
+            scheduler: Scheduler::Drr(classes.clone()),
+            ..trace(&list, true, 1.0, 0)
+        };
+        assert_eq!(spec.check(), Ok(()));
+        let mut fixture = Fixture::new(1, ["a", "b"], spec);
+        fixture.send(44);
+        assert_eq!(fixture.stats().queued_bytes, 30_000);
+        assert_eq!(fixture.stats().tx.drops.get(DropCause::QueueFull), 24);
+        for at in 1..400 {
+            fixture.run_until(Instant(at * 5 * MS));
+            fixture.send(10);
+        }
+        let early = fixture.stats().tx.drops.get(DropCause::QueueEarly);
+        let left = fixture.numbers().len();
+        assert!(early > 5, "{early} dropped early of {left}");
+        assert!((1_900..=2_010).contains(&left), "{left} segments in 2 s");
+    }
 }

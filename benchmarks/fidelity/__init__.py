@@ -1,0 +1,1 @@
+"""Compare what links do with what is requested: `python -m benchmarks.fidelity`."""

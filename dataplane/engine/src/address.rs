@@ -1,0 +1,79 @@
+//! Addresses as integers: the node or group that each belongs to.
+
+use crate::NodeId;
+
+/// The kind of destination that an address belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Node(NodeId),
+    /// A node, by its user-space address for the Python API.
+    User(NodeId),
+    Group,
+    Nobody,
+}
+
+/// The address plan as integers, because every packet is compared with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AddressMap {
+    base: u32,
+    hosts: u32,
+    user_base: Option<u32>,
+    group_base: u32,
+    group_mask: u32,
+}
+
+impl AddressMap {
+    pub(crate) fn new(plan: &crate::AddressPlan) -> Self {
+        let group_mask = u32::from(plan.multicast_mask);
+        Self {
+            base: u32::from(plan.base_addr),
+            hosts: !u32::from(plan.net_mask),
+            user_base: plan.user_base_addr.map(u32::from),
+            group_base: u32::from(plan.multicast_base) & group_mask,
+            group_mask,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn owner(&self, addr: u32) -> Owner {
+        let node = addr.wrapping_sub(self.base);
+        if node <= self.hosts {
+            return Owner::Node(node);
+        }
+        if addr & self.group_mask == self.group_base {
+            return Owner::Group;
+        }
+        match self.user_base.map(|base| addr.wrapping_sub(base)) {
+            Some(node) if node <= self.hosts => Owner::User(node),
+            _ => Owner::Nobody,
+        }
+    }
+
+    /// The node that an address of either kind belongs to.
+    pub(crate) fn node_of(&self, addr: u32) -> Option<NodeId> {
+        match self.owner(addr) {
+            Owner::Node(node) | Owner::User(node) => Some(node),
+            Owner::Group | Owner::Nobody => None,
+        }
+    }
+
+    /// The number of the node or, for the address of a group, its distance from the first one of the pool; 0 for other
+    /// addresses.
+    pub(crate) fn number_of(&self, addr: u32) -> u32 {
+        match self.owner(addr) {
+            Owner::Node(node) | Owner::User(node) => node,
+            Owner::Group => addr - self.group_base,
+            Owner::Nobody => 0,
+        }
+    }
+
+    pub(crate) fn is_group(&self, addr: u32) -> bool {
+        self.owner(addr) == Owner::Group
+    }
+}
+
+impl Default for AddressMap {
+    fn default() -> Self {
+        Self::new(&crate::AddressPlan::default())
+    }
+}

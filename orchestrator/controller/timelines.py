@@ -1,0 +1,353 @@
+"""Execute the timelines of runs: change links at their times, record what happened, reset links at the end.
+
+Times count from the moment at which every role of a run has started. A change is sent when it is due, whether
+earlier ones have been confirmed or not. What is planned and what happened are events of the run
+(`timeline_planned`, `timeline_started`, `timeline`, `timeline_reset`), from which a restarted controller
+continues: a change that came due without a controller is made at once, and its event says how late it was.
+
+A change that cannot be made stops the run: its results would be those of another experiment. When a run has
+been stopped or has ended, nothing more is done, and links that its timeline has changed return to what the
+topology declares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from orchestrator.controller.core import Core
+from orchestrator.controller.errors import FaultsNotAllowed, LinkNotStored
+from orchestrator.controller.run import Role, Run
+from orchestrator.controller.runs import Runs
+from orchestrator.errors import NmError
+from orchestrator.protocol import Message
+from orchestrator.protocol import messages as m
+from orchestrator.protocol.schema import decode_body, encode_body
+from orchestrator.tasks import spawn
+
+__all__ = ["Lines", "RunLines", "Timelines", "request_for"]
+
+PLANNED, STARTED, CHANGED, RESET = "timeline_planned", "timeline_started", "timeline", "timeline_reset"
+"""The kinds of the events of a timeline."""
+
+Change = Callable[[Message, Callable[[], None]], Awaitable[Mapping[str, Any]]]
+"""Makes a change of links, and calls back when the nodes have applied it."""
+
+
+class Timer(Protocol):
+    """A call that is to be made."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
+        ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+"""Calls back after so many seconds."""
+
+
+class Lines(Protocol):
+    """What timelines need of runs."""
+
+    def record(self, run: Run, kind: str, data: Any, role: Role | None = None) -> None:
+        """Record an event of a run, caused by a role or by none."""
+        ...
+
+    @property
+    def stop(self) -> Callable[[str, str], None]:
+        """What stops the run of an id, for a reason."""
+        ...
+
+    def changed_links(self) -> Iterable[tuple[int, int]]:
+        """Return the links that differ from what is declared, a partition aside."""
+        ...
+
+
+class RunLines:
+    """The runs of a controller, for timelines."""
+
+    def __init__(self, core: Core, runs: Runs, stop: Callable[[str, str], None]) -> None:
+        self._core, self._runs = core, runs
+        self.stop = stop
+
+    def record(self, run: Run, kind: str, data: Any, role: Role | None = None) -> None:
+        """Record an event of a run, caused by a role or by none."""
+        who = (0, "") if role is None else (role.node, role.role)
+        self._runs.event(run, self._core.now_ms(), kind, *who, data)
+
+    def changed_links(self) -> Iterable[tuple[int, int]]:
+        """Return the links that differ from what is declared, a partition aside."""
+        return [ends for ends, link in self._core.lab.registry.links.items() if link.changed]
+
+
+@dataclass(slots=True)
+class _Timeline:
+    """The timeline of one run.
+
+    Attributes:
+        zero: The clock when every role had started; None before.
+        left: The numbers of the changes that have not been made yet, in order.
+        touched: The links that were changed.
+        tasks: Changes under way.
+        partitioned: A partition was made.
+        timer: The next time.
+        ended: Nothing more is done.
+        reset: Resets the links after the end.
+    """
+
+    run: Run
+    left: list[int]
+    zero: float | None = None
+    touched: set[tuple[int, int]] = field(default_factory=set)
+    partitioned: bool = False
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    timer: Timer | None = None
+    ended: bool = False
+    reset: asyncio.Task[None] | None = None
+
+    def touch(self, change: m.TimelineChange) -> None:
+        """Note what a change changes."""
+        self.partitioned = self.partitioned or change.do == "partition"
+        if change.a:
+            self.touched.add((min(change.a, change.b), max(change.a, change.b)))
+
+
+class Timelines:
+    """The timelines of all runs under way.
+
+    Args:
+        change: Makes changes of links.
+        lines: Records events of runs, and stops them.
+        now: The monotonic clock, in seconds.
+        later: Calls back after so many seconds; the event loop's `call_later` unless given.
+    """
+
+    def __init__(
+        self, change: Change, lines: Lines, now: Callable[[], float], later: Later | None = None
+    ) -> None:
+        self._change = change
+        self._lines = lines
+        self._now = now
+        self._later = later or _call_later
+        self._timelines: dict[str, _Timeline] = {}
+
+    def plan(self, run: Run) -> None:
+        """Take the timeline of a run that is being started."""
+        if run.timeline or run.faults:
+            self._timelines[run.id] = _Timeline(run, list(range(len(run.timeline))))
+            changes = [_encoded(change) for change in run.timeline]
+            self._lines.record(run, PLANNED, {"changes": changes, "faults": run.faults})
+
+    def restore(
+        self, run: Run, events: Iterable[tuple[str, int, Any]], now_ms: int, traces: Mapping[str, bytes]
+    ) -> None:
+        """Continue the timeline of a run that was under way when the last controller ended.
+
+        Args:
+            run: The run.
+            events: Its events of timelines: kind, milliseconds since 1970, data.
+            now_ms: The same clock now.
+            traces: The contents of traces that its changes name, by digest.
+        """
+        for kind, time_ms, data in events:
+            timeline = self._timelines.get(run.id)
+            if kind == PLANNED:
+                planned = (decode_body(m.TimelineChange, each) for each in data["changes"])
+                run.timeline = tuple(change.with_traces(traces) for change in planned)
+                run.faults = data["faults"]
+                self._timelines[run.id] = _Timeline(run, list(range(len(run.timeline))))
+            elif kind == STARTED and timeline is not None:
+                timeline.zero = self._now() - max(0, now_ms - time_ms) / 1000
+            elif kind == CHANGED and timeline is not None:
+                timeline.touch(decode_body(m.TimelineChange, data["change"]))
+                if data["index"] in timeline.left:
+                    timeline.left.remove(data["index"])
+        timeline = self._timelines.get(run.id)
+        if timeline is None:
+            return
+        if timeline.zero is not None:
+            # A change may have been sent without its event: what is due has been made, or will be.
+            for index in _due(timeline, self._now() - timeline.zero):
+                timeline.touch(run.timeline[index])
+        if run.state != "running":
+            self.end(run)
+        elif timeline.zero is None:
+            self.role_started(run)
+        else:
+            self._run(timeline)
+
+    def role_started(self, run: Run) -> None:
+        """Begin the timeline if every role has started."""
+        timeline = self._timelines.get(run.id)
+        if timeline is None or timeline.zero is not None or timeline.ended or not run.all_started:
+            return
+        timeline.zero = self._now()
+        self._lines.record(run, STARTED, {"changes": len(run.timeline)})
+        self._run(timeline)
+
+    def begin_by_role(
+        self, run: Run, role: Role, change: m.TimelineChange, done: Callable[[NmError | None], None]
+    ) -> None:
+        """Make a change for a role now; `done` is told what was wrong, None for nothing.
+
+        A change that fails is the role's to handle: it does not stop the run.
+        """
+        timeline = self._timelines.get(run.id)
+        if timeline is None or timeline.ended or not run.faults or role.over:
+            done(
+                FaultsNotAllowed(
+                    f"the scenario {run.scenario} does not allow its roles to change links",
+                    hint="`faults: true` in scenario.yaml allows it",
+                )
+                if not run.faults
+                else FaultsNotAllowed("the role or its run is ending, and changes no links any more")
+            )
+            return
+        timeline.touch(change)
+        work = self._make(timeline, change, role=role, done=done)
+        task = spawn(work, name=f"change of links by a role of {run.id}")
+        timeline.tasks.add(task)
+        task.add_done_callback(timeline.tasks.discard)
+
+    def end(self, run: Run) -> None:
+        """Make no more changes, and reset what was changed; the run was stopped or has ended."""
+        timeline = self._timelines.get(run.id)
+        if timeline is None or timeline.ended:
+            return
+        timeline.ended = True
+        if timeline.timer is not None:
+            timeline.timer.cancel()
+        timeline.reset = spawn(self._reset(timeline), name=f"reset of links after {run.id}")
+
+    def when_reset(self, run_id: str, call: Callable[[], None]) -> None:
+        """Call once the links that a run has changed are reset; at once if there are none."""
+        timeline = self._timelines.pop(run_id, None)
+        if timeline is None or timeline.reset is None or timeline.reset.done():
+            call()
+        else:
+            timeline.reset.add_done_callback(lambda _: call())
+
+    def close(self) -> None:
+        """Cancel all timers and tasks."""
+        for timeline in self._timelines.values():
+            if timeline.timer is not None:
+                timeline.timer.cancel()
+            for task in (*timeline.tasks, *filter(None, [timeline.reset])):
+                task.cancel()
+
+    # Helpers.
+
+    def _run(self, timeline: _Timeline) -> None:
+        """Begin the changes that are due, in order, and come back for the next one."""
+        timeline.timer = None
+        if timeline.zero is None or timeline.ended:
+            return
+        for index in _due(timeline, self._now() - timeline.zero):
+            timeline.left.remove(index)
+            timeline.touch(timeline.run.timeline[index])
+            # A task runs as far as its first wait, which is after the change was sent, before a later one.
+            work = self._make(timeline, timeline.run.timeline[index], index)
+            task = spawn(work, name=f"timeline of {timeline.run.id}")
+            timeline.tasks.add(task)
+            task.add_done_callback(timeline.tasks.discard)
+        if timeline.left:
+            due = timeline.zero + timeline.run.timeline[timeline.left[0]].at_us / 1_000_000
+            wait = max(0.0, due - self._now())
+            timeline.timer = self._later(wait, partial(self._run, timeline))
+
+    async def _make(
+        self,
+        timeline: _Timeline,
+        change: m.TimelineChange,
+        index: int | None = None,
+        role: Role | None = None,
+        done: Callable[[NmError | None], None] = lambda _error: None,
+    ) -> None:
+        """Make a change and record it: one of the timeline, or one that a role asked for."""
+        run, zero = timeline.run, self._now() if timeline.zero is None else timeline.zero
+        sent = self._now() - zero
+        data: dict[str, Any] = {
+            "index": index,
+            "do": change.do,
+            "where": change.where,
+            "change": _encoded(change),
+            "sent_s": round(sent, 6),
+        }
+        if index is not None:
+            data["at_s"] = change.at_us / 1_000_000
+            data["late_ms"] = round(sent * 1000 - change.at_us / 1000, 3)
+
+        def applied() -> None:
+            data["applied_s"] = round(self._now() - zero, 6)
+
+        error: NmError | None = None
+        try:
+            await self._change(request_for(change), applied)
+        except LinkNotStored as failure:
+            data["note"] = failure.message  # it is in force; the run goes on
+        except NmError as failure:
+            error = failure
+        except Exception:
+            error = NmError("it could not be handled")
+            raise  # into the log
+        finally:
+            text = "" if error is None else error.message
+            self._lines.record(run, CHANGED, {**data, "ok": error is None, "error": text}, role)
+            done(error)
+            if error is not None and index is not None and not timeline.ended:
+                at = f"{change.at_us / 1_000_000:g} s"
+                reason = f"the timeline's `{change.do}` of {change.where} at {at} failed: {text}"
+                self._lines.stop(run.id, reason)
+
+    async def _reset(self, timeline: _Timeline) -> None:
+        """Reset the links that were changed, and end a partition."""
+        run = timeline.run
+        cause = f"end of run {run.id}"
+        links = sorted(timeline.touched & set(self._lines.changed_links()))
+        requests: list[Message] = [m.SetLinkSpec(a, b, reset=True, cause=cause) for a, b in links]
+        if timeline.partitioned:
+            requests.append(m.Heal(cause=cause))
+        made = [self._change(request, lambda: None) for request in requests]
+        failed = await asyncio.gather(*made, return_exceptions=True)
+        await asyncio.gather(*timeline.tasks, return_exceptions=True)
+        errors = [str(each) for each in failed if isinstance(each, BaseException)]
+        data = {"links": [list(ends) for ends in links], "healed": timeline.partitioned, "errors": errors}
+        if timeline.zero is not None or links:
+            data["left"] = len(timeline.left)
+            self._lines.record(run, RESET, data)
+
+
+def _call_later(seconds: float, call: Callable[[], None]) -> Timer:
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
+def request_for(change: m.TimelineChange) -> Message:
+    """Return the request that makes a change of links."""
+    link = (change.a, change.b, change.direction)
+    if change.do == "set":
+        return m.SetLinkSpec(
+            *link, spec=change.spec, merge=not change.whole, cause=change.cause, backward=change.backward
+        )
+    if change.do == "reset":
+        whole = m.ResetLinks(change.cause)
+        return m.SetLinkSpec(*link, reset=True, cause=change.cause) if change.a else whole
+    if change.do in ("down", "up"):
+        return m.SetLinkState(change.a, change.b, change.do == "down", change.direction, change.cause)
+    if change.do == "partition":
+        return m.Partition(change.groups, change.cause)
+    return m.Heal(change.cause)
+
+
+def _due(timeline: _Timeline, elapsed_s: float) -> list[int]:
+    """Return the numbers of the changes whose time has come."""
+    changes = timeline.run.timeline
+    return [index for index in timeline.left if changes[index].at_us <= elapsed_s * 1_000_000]
+
+
+def _encoded(change: m.TimelineChange) -> dict[str, Any]:
+    """Return a change as plain values, as events keep it."""
+    specs = {"spec": change.spec, "backward": change.backward}
+    return {**encode_body(change), **{name: spec and spec.to_wire() for name, spec in specs.items()}}

@@ -1,0 +1,62 @@
+"""Keep which nodes of a lab are stopped or paused by request, in a file of the lab's folder.
+
+Whoever starts parts reads it: `nm up`, the supervisor, and the host process of a native lab, whose own reader
+is in `orchestrator.node.node_states`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.state import write_whole
+from orchestrator.errors import UsageError
+
+__all__ = ["file", "read", "record", "require_running"]
+
+RUNNING = "running"
+
+
+def file(directory: LabDirectory) -> Path:
+    """The file: states by node, only of nodes that do not run."""
+    return directory.run / "node-states.json"
+
+
+def read(directory: LabDirectory) -> dict[int, str]:
+    """Return the nodes that are `stopped` or `paused` by request; a file that is not there means none."""
+    try:
+        raw = json.loads(file(directory).read_text())
+        return {int(node): str(state) for node, state in raw.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def record(directory: LabDirectory, nodes: Iterable[int], state: str) -> None:
+    """Record what nodes are from now on: `running`, `stopped` or `paused`.
+
+    Raises:
+        HomeUnwritable: The file cannot be written.
+    """
+    states = read(directory) | dict.fromkeys(nodes, state)
+    kept = {str(node): each for node, each in sorted(states.items()) if each != RUNNING}
+    write_whole(file(directory), json.dumps(kept))
+
+
+def require_running(directory: LabDirectory, nodes: Sequence[int]) -> None:
+    """Check that none of these nodes is stopped or paused by request, before something is run in them.
+
+    Raises:
+        UsageError: One is (`node.stopped`, `node.paused`).
+    """
+    states = read(directory)
+    for node in nodes:
+        if node in states:
+            back = "start" if states[node] == "stopped" else "unpause"
+            raise UsageError(
+                f"node {node} of lab {directory.name} is {states[node]} by request",
+                id=f"node.{states[node]}",
+                found=str(node),
+                hint=f"`nm node {back} {node}`",
+            )

@@ -1,0 +1,12 @@
+"""Whether links did what was requested: statistics of measurements, and the verdict. Pure.
+
+statistics   intervals, percentiles of histograms
+report       requested against measured, per link and direction, and of a run
+"""
+
+from __future__ import annotations
+
+from orchestrator.fidelity.report import KEPT, Snapshot, Verdict, report
+from orchestrator.fidelity.statistics import gilbert_packets, percentile, wilson
+
+__all__ = ["KEPT", "Snapshot", "Verdict", "gilbert_packets", "percentile", "report", "wilson"]

@@ -1,0 +1,311 @@
+"""Compare what links did during a run with what was requested.
+
+The difference of two snapshots is what happened between them. A property is judged where enough was measured
+of it, and left open otherwise: the rate while the link was backlogged, the loss where ten losses were
+expected. A link whose specification changed meanwhile is judged by its punctuality and by overload alone,
+because the measured values belong to several specifications.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator.fidelity.statistics import gilbert_packets, percentile, wilson
+from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.protocol.messages import LinkMeasurement, LinkMeasurements
+
+__all__ = ["KEPT", "Snapshot", "Verdict", "report"]
+
+Verdict = Literal["kept", "broken", "not-measured"]
+KEPT: Verdict = "kept"
+
+LATE_MEAN_US = 200.0
+"""The most by which packets may leave late on average, in microseconds."""
+LATE_P99_US = 1_000.0
+"""The same for the 99th percentile."""
+LEAST_PACKETS = 100
+"""Packets of which a 99th percentile is known."""
+RATE_TOLERANCE = 0.01
+FAST_RATE_TOLERANCE = 0.03
+FAST_BPS = 1_000_000_000
+"""Rates above this have the larger tolerance."""
+LEAST_BUSY_NS = 500_000_000
+"""Backlogged time that a measured rate needs, in nanoseconds."""
+LEAST_LOSSES = 10
+"""Expected losses that a comparison of the loss needs."""
+JITTER_TOLERANCE = {"normal": 0.05, "uniform": 0.05}
+OTHER_JITTER_TOLERANCE = 0.08
+"""Of distributions with long tails, in dense streams."""
+LEAST_DRAWS = 100
+"""Independent delays that a comparison of a delay with jitter needs."""
+SURE = 4.0
+"""Standard errors beyond which a deviation is not chance: once in 16,000 comparisons. The reported interval
+is that of 95 %, which one link in twenty misses without a fault."""
+
+DELAY_BITS = 8
+LATE_BITS = 4
+"""Significant bits of the buckets of delays and of latenesses; the same in the dataplane."""
+
+MOST_LINKS = 1_000
+"""Directions of links that a report lists, those that broke first."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What nodes measured up to one moment, by node."""
+
+    nodes: Mapping[int, LinkMeasurements] = field(default_factory=dict)
+
+    def links(self) -> Iterator[tuple[int, int, LinkMeasurement]]:
+        """Every direction of a link: from, to, measurement."""
+        for node, found in sorted(self.nodes.items()):
+            for link in found.links:
+                yield node, link.remote_node_id, link
+
+
+def report(
+    before: Snapshot, after: Snapshot, specs: Mapping[tuple[int, int], LinkSpec], cpus: int
+) -> dict[str, Any]:
+    """Return the `fidelity` section of a run's results.
+
+    Args:
+        before: When the run began.
+        after: When it had ended.
+        specs: What is requested of the packets from one node to another, at the end.
+        cpus: Processors of the machine.
+
+    Returns:
+        `verdict`, `links` and `host`, as docs/concepts/emulation.md describes them. Rates are bits per
+        second, times seconds.
+    """
+    known = {(a, b): (before.nodes[a].process, link) for a, b, link in before.links()}
+    entries = []
+    for a, b, link in after.links():
+        process, old = known.get((a, b), (0, None))
+        since = _since(link, old if process == after.nodes[a].process else None)
+        if since.offered or since.packets or since.drops:
+            entries.append(_entry(a, b, since, specs.get((a, b), PLAIN)))
+    entries.sort(key=lambda entry: (entry["ok"] is not False, entry["a"], entry["b"], entry["direction"]))
+    host = _host(before, after, cpus)
+    host["overload_drops"] += sum(entry["measured"]["drops"].get("congested", 0) for entry in entries)
+    verdict = _verdict((entry["ok"] for entry in entries), host["overload_drops"])
+    found: dict[str, Any] = {"verdict": verdict, "links": entries[:MOST_LINKS], "host": host}
+    if len(entries) > MOST_LINKS:
+        found["links_omitted"] = len(entries) - MOST_LINKS
+    return found
+
+
+def _verdict(judged: Iterable[bool | None], overload_drops: int) -> Verdict:
+    results = set(judged)
+    if False in results or overload_drops:
+        return "broken"
+    return KEPT if True in results else "not-measured"
+
+
+def _since(now: LinkMeasurement, old: LinkMeasurement | None) -> LinkMeasurement:
+    """The difference of two measurements; counters that fell began anew, with a new link."""
+    if old is None or now.offered < old.offered or now.packets < old.packets:
+        return now
+    return LinkMeasurement(
+        now.remote_node_id,
+        now.packets - old.packets,
+        {c: n - old.drops.get(c, 0) for c, n in now.drops.items() if n > old.drops.get(c, 0)},
+        now.offered - old.offered,
+        now.changes - old.changes,
+        now.draws - old.draws,
+        now.busy_ns - old.busy_ns,
+        now.busy_bytes - old.busy_bytes,
+        _buckets_since(now.delay, old.delay),
+        now.delay_sum_us - old.delay_sum_us,
+        now.delay_squares_us - old.delay_squares_us,
+        _buckets_since(now.late, old.late),
+        now.late_sum_us - old.late_sum_us,
+    )
+
+
+def _buckets_since(
+    now: tuple[tuple[int, int], ...], old: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int], ...]:
+    counted = dict(old)
+    return tuple((low, n - counted.get(low, 0)) for low, n in now if n > counted.get(low, 0))
+
+
+def _entry(a: int, b: int, link: LinkMeasurement, spec: LinkSpec) -> dict[str, Any]:
+    """One direction of a link, as reports have it."""
+    measured = _Measured.of(link, spec)
+    judged = dict(measured.judge(spec))
+    results = set(judged.values())
+    return {
+        "a": min(a, b),
+        "b": max(a, b),
+        "direction": "forward" if a < b else "backward",
+        "requested": {
+            "rate": spec.rate_bps,
+            "delay": (spec.delay_us or 0) / 1e6,
+            "jitter": (spec.jitter_us or 0) / 1e6,
+            "loss": spec.loss or 0.0,
+        },
+        "measured": measured.as_json(),
+        "changes": link.changes,
+        "broken": sorted(name for name, ok in judged.items() if ok is False),
+        "ok": False if False in results else True if True in results else None,
+    }
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One direction of a link; times in microseconds, None for what is not known."""
+
+    link: LinkMeasurement
+    packets: int
+    rate: float | None
+    mean: float | None
+    jitter: float | None
+    percentiles: tuple[float | None, ...]
+    late_mean: float
+    late_p99: float
+    lost: int
+    independent: float
+
+    @classmethod
+    def of(cls, link: LinkMeasurement, spec: LinkSpec) -> _Measured:
+        packets = sum(count for _, count in link.delay)
+        mean = jitter = None
+        shares: tuple[float | None, ...] = (None, None, None)
+        if packets:
+            mean = link.delay_sum_us / packets
+            jitter = math.sqrt(max(0.0, link.delay_squares_us / packets - mean * mean))
+            shares = tuple(_delay_at(link, spec, share) for share in (0.5, 0.95, 0.99))
+        return cls(
+            link,
+            packets,
+            link.busy_bytes * 8e9 / link.busy_ns if link.busy_ns >= LEAST_BUSY_NS else None,
+            mean,
+            jitter,
+            shares,
+            link.late_sum_us / packets if packets else 0.0,
+            (percentile(link.late, 0.99, LATE_BITS) or 0.0) / 1e3,
+            link.drops.get("loss", 0),
+            gilbert_packets(link.offered, spec.loss or 0.0, spec.loss_burst),
+        )
+
+    def judge(self, spec: LinkSpec) -> Iterator[tuple[str, bool | None]]:
+        """Every property with whether it is as requested; None where that is not known."""
+        yield "overload", None if not self.link.drops.get("congested") else False
+        late = self.late_mean > LATE_MEAN_US or self.late_p99 > LATE_P99_US
+        yield "late", None if self.packets < LEAST_PACKETS else not late
+        if self.link.changes:
+            return
+        # What a trace sets changes during the measurement.
+        traced = spec.set_by_trace
+        yield "rate", None if "rate" in traced else self._rate_ok(spec)
+        yield "delay", None if "delay" in traced else self._delay_ok(spec)
+        yield "jitter", self._jitter_ok(spec)
+        yield "loss", None if "loss" in traced else self._loss_ok(spec)
+
+    def _rate_ok(self, spec: LinkSpec) -> bool | None:
+        if spec.rate_bps is None or self.rate is None:
+            return None
+        tolerance = RATE_TOLERANCE if spec.rate_bps <= FAST_BPS else FAST_RATE_TOLERANCE
+        return abs(self.rate / spec.rate_bps - 1.0) <= tolerance
+
+    def _delay_ok(self, spec: LinkSpec) -> bool | None:
+        if self.mean is None or self.packets < LEAST_PACKETS or _is_reordered(spec):
+            return None
+        tolerance = LATE_MEAN_US
+        if spec.jitter_us:
+            if self.link.draws < LEAST_DRAWS:
+                return None
+            # A tenth of a deviation: packets that keep their order wait for the one before.
+            tolerance += spec.jitter_us * (0.1 + SURE / math.sqrt(self.link.draws))
+        return abs(self.mean - (spec.delay_us or 0)) <= tolerance
+
+    def _jitter_ok(self, spec: LinkSpec) -> bool | None:
+        if not spec.jitter_us or self.jitter is None or self.link.draws < LEAST_DRAWS or _is_reordered(spec):
+            return None
+        name = spec.jitter_distribution or "normal"
+        tolerance = JITTER_TOLERANCE.get(name, OTHER_JITTER_TOLERANCE)
+        # The standard error of a deviation is sqrt((k - 1) / 4n), with k the kurtosis: 3 of the normal
+        # distribution, 29 of the Pareto distribution
+        # in use, cut off at ten times its smallest value.
+        kurtosis = 3 if name in JITTER_TOLERANCE else 29
+        tolerance += SURE * math.sqrt((kurtosis - 1) / (4 * self.link.draws))
+        return abs(self.jitter / spec.jitter_us - 1.0) <= tolerance
+
+    def _loss_ok(self, spec: LinkSpec) -> bool | None:
+        loss = spec.loss or 0.0
+        if not loss:
+            return False if self.lost else None
+        if self.independent * min(loss, 1.0 - loss) < LEAST_LOSSES and loss < 1.0:
+            return None
+        low, high = self._interval(SURE)
+        return low <= loss <= high
+
+    def _interval(self, *z: float) -> tuple[float, float]:
+        return wilson(self.lost / self.link.offered * self.independent, self.independent, *z)
+
+    def as_json(self) -> dict[str, Any]:
+        p50, p95, p99 = (_seconds(value) for value in self.percentiles)
+        known = self.link.offered >= LEAST_PACKETS
+        return {
+            "rate": None if self.rate is None else round(self.rate),
+            "delay_mean": _seconds(self.mean),
+            "delay_p50": p50,
+            "delay_p95": p95,
+            "delay_p99": p99,
+            "jitter": _seconds(self.jitter),
+            "late_mean": _seconds(self.late_mean if self.packets else None),
+            "late_p99": _seconds(self.late_p99 if self.packets else None),
+            "packets": self.link.offered or self.link.packets,
+            "loss": self.lost / self.link.offered if known else None,
+            "loss_interval": list(self._interval()) if known else None,
+            "drops": dict(self.link.drops),
+        }
+
+
+def _is_reordered(spec: LinkSpec) -> bool:
+    """Whether packets are held back so that others overtake them, which their delays then include."""
+    return bool(spec.reorder)
+
+
+def _delay_at(link: LinkMeasurement, spec: LinkSpec, share: float) -> float | None:
+    """A percentile of the delay in microseconds.
+
+    A constant delay is known exactly, so that only the lateness has to be looked up: its buckets are
+    narrower.
+    """
+    constant = not spec.jitter_us and "delay" not in spec.set_by_trace
+    if constant and not link.changes and not _is_reordered(spec):
+        late = percentile(link.late, share, LATE_BITS)
+        return None if late is None else (spec.delay_us or 0) + late / 1e3
+    delay = percentile(link.delay, share, DELAY_BITS)
+    return None if delay is None else delay / 1e3
+
+
+def _seconds(micros: float | None) -> float | None:
+    return None if micros is None else round(micros / 1e6, 9)
+
+
+def _host(before: Snapshot, after: Snapshot, cpus: int) -> dict[str, Any]:
+    """CPU time of the processes that carry the nodes, as a share of the machine, and what they dropped."""
+    old, new = _by_process(before), _by_process(after)
+    cpu_ms = sum(cpu - old[process][0] for process, (cpu, _) in new.items() if process in old)
+    spans = [time - old[process][1] for process, (_, time) in new.items() if process in old]
+    span = max(spans, default=0)
+    fallen, drops = _by_shard(before), _by_shard(after)
+    return {
+        "cpu_share": round(cpu_ms / span / cpus, 4) if span > 0 else None,
+        "overload_drops": sum(max(0, count - fallen.get(shard, 0)) for shard, count in drops.items()),
+    }
+
+
+def _by_process(snapshot: Snapshot) -> dict[int, tuple[int, int]]:
+    """CPU time and time in milliseconds by process."""
+    return {node.process: (node.cpu_ms, node.time_ms) for node in snapshot.nodes.values()}
+
+
+def _by_shard(snapshot: Snapshot) -> dict[tuple[int, int], int]:
+    return {(node.process, node.shard): node.overload_drops for node in snapshot.nodes.values()}

@@ -1,0 +1,75 @@
+"""Measure the links of a lab: what its nodes counted, at the beginning and at the end of a run."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.errors import NmError
+from orchestrator.fidelity import Snapshot, report
+from orchestrator.lab.operator import Operator, dial
+from orchestrator.protocol.messages import GetMeasurements, LinkMeasurements
+from orchestrator.transport import Connection
+
+NODES_S = 2.0
+"""How long nodes may take to say what they measured; those that do not are missing in the report."""
+
+ANSWER_S = NODES_S + 5.0
+"""How long the controller may take."""
+
+NOT_MEASURED: dict[str, Any] = {
+    "verdict": "not-measured",
+    "links": [],
+    "host": {"cpu_share": None, "overload_drops": 0},
+}
+"""The report of a run about whose links nothing is known."""
+
+
+async def measure(connection: Connection) -> Snapshot:
+    """Return what the nodes have measured up to now.
+
+    Raises:
+        NmError: The controller does not answer.
+    """
+    await connection.request(GetMeasurements(int(NODES_S * 1000)), within=ANSWER_S)
+    found = [(frame.node, frame.message) for frame in connection.take()]
+    return Snapshot({node: each for node, each in found if isinstance(each, LinkMeasurements)})
+
+
+class RunFidelity:
+    """Measures the links during a run. What cannot be measured is missing; no run fails by that."""
+
+    def __init__(self, directory: LabDirectory, state: notes.LabState) -> None:
+        self._directory = directory
+        self._state = state
+        self._before: Snapshot | None = None
+
+    async def begin(self, connection: Connection) -> None:
+        """Take the state before the run, once, on a connection that has no run yet."""
+        if self._before is None:
+            try:
+                self._before = await measure(connection)
+            except NmError:
+                self._before = None
+
+    async def end(self) -> dict[str, Any]:
+        """Return the report of the run, which has ended."""
+        if self._before is None:
+            return NOT_MEASURED
+        try:
+            connection = await dial(self._directory, self._state)
+            try:
+                return await self._report(self._before, connection)
+            finally:
+                await connection.close(grace=0.5)
+        except NmError:
+            return NOT_MEASURED
+
+    async def _report(self, before: Snapshot, connection: Connection) -> dict[str, Any]:
+        after = await measure(connection)
+        links = (await Operator(connection).status()).links
+        forward = {(link.a, link.b): link.forward for link in links}
+        backward = {(link.b, link.a): link.backward for link in links}
+        return report(before, after, forward | backward, os.cpu_count() or 1)

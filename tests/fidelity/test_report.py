@@ -1,0 +1,145 @@
+"""Test the comparison of measurements with what was requested."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.fidelity import Snapshot, report
+from orchestrator.impairment import LinkSpec
+from orchestrator.protocol.messages import LinkMeasurement, LinkMeasurements
+
+SPEC = LinkSpec(rate_bps=10_000_000, delay_us=20_000, loss=0.01)
+
+GOOD = LinkMeasurement(
+    2,
+    9_900,
+    {"loss": 100},
+    offered=10_000,
+    busy_ns=10**9,
+    busy_bytes=1_250_000,
+    delay=((19_922_944, 9_900),),
+    delay_sum_us=20_050.0 * 9_900,
+    delay_squares_us=20_050.0**2 * 9_900,
+    late=((49_152, 9_900),),
+    late_sum_us=50.0 * 9_900,
+)
+
+
+def judged(after: LinkMeasurement, before: LinkMeasurement | None = None, spec: LinkSpec = SPEC) -> Any:
+    start = snapshot(*([before] if before else []))
+    return report(start, snapshot(after, time_ms=2_000, cpu_ms=600), {(1, 2): spec}, cpus=2)
+
+
+def snapshot(*links: LinkMeasurement, **more: int) -> Snapshot:
+    facts = {"time_ms": 1_000, "process": 7, "cpu_ms": 100, "shard": 0, "overload_drops": 5, **more}
+    return Snapshot({1: LinkMeasurements(**facts, links=links)})
+
+
+def test_a_link_that_does_what_was_requested_is_kept() -> None:
+    found = judged(GOOD)
+    [link] = found["links"]
+    assert found["verdict"] == "kept" and link["ok"] is True and link["broken"] == []
+    assert (link["a"], link["b"], link["direction"]) == (1, 2, "forward")
+    assert link["requested"] == {"rate": 10_000_000, "delay": 0.02, "jitter": 0.0, "loss": 0.01}
+    measured = link["measured"]
+    assert measured["rate"] == 10_000_000 and measured["loss"] == 0.01
+    assert measured["delay_mean"] == pytest.approx(0.02005) and measured["jitter"] == pytest.approx(
+        0, abs=1e-6
+    )
+    assert measured["delay_p99"] == pytest.approx(0.02005, abs=5e-6)
+    low, high = measured["loss_interval"]
+    assert low == pytest.approx(0.00823, abs=1e-5) and high == pytest.approx(0.01215, abs=1e-5)
+    assert found["host"] == {"cpu_share": 0.25, "overload_drops": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ({"busy_bytes": 1_225_000}, "rate"),
+        ({"drops": {"loss": 150}}, "loss"),
+        ({"delay_sum_us": 20_300.0 * 9_900}, "delay"),
+        ({"late_sum_us": 250.0 * 9_900}, "late"),
+        ({"late": ((49_152, 9_700), (1_966_080, 200))}, "late"),
+        ({"drops": {"loss": 100, "congested": 1}}, "overload"),
+    ],
+    ids=["rate", "loss", "mean delay", "mean lateness", "99th percentile", "overload"],
+)
+def test_what_a_link_did_not_do_is_named(change: dict[str, Any], broken: str) -> None:
+    found = judged(replace(GOOD, **change))
+    assert found["verdict"] == "broken" and found["links"][0]["broken"] == [broken]
+
+
+def test_what_was_hardly_measured_is_not_judged() -> None:
+    little = LinkMeasurement(
+        2,
+        9,
+        offered=9,
+        delay=((20_054_016, 9),),
+        delay_sum_us=9 * 25_000.0,
+        late=((4_980_736, 9),),
+        late_sum_us=9 * 5_000.0,
+    )
+    found = judged(little)
+    assert found["verdict"] == "not-measured" and found["links"][0]["ok"] is None
+    measured = found["links"][0]["measured"]
+    assert (measured["rate"], measured["loss"], measured["loss_interval"]) == (None, None, None)
+
+
+def test_only_what_happened_since_the_beginning_counts() -> None:
+    before = replace(GOOD, drops={"loss": 400}, late=((1_966_080, 9_900),), late_sum_us=2_000.0 * 9_900)
+    after = replace(
+        before,
+        packets=19_800,
+        drops={"loss": 500},
+        offered=20_000,
+        busy_ns=2 * 10**9,
+        busy_bytes=2_500_000,
+        delay=((19_922_944, 19_800),),
+        delay_sum_us=2 * before.delay_sum_us,
+        delay_squares_us=2 * before.delay_squares_us,
+        late=((49_152, 9_900), (1_966_080, 9_900)),
+        late_sum_us=2_050.0 * 9_900,
+    )
+    found = judged(after, before)
+    assert found["verdict"] == "kept", found
+    assert found["links"][0]["measured"]["drops"] == {"loss": 100}
+
+
+def test_a_changed_link_is_judged_by_its_punctuality_alone() -> None:
+    changed = replace(GOOD, changes=3, busy_bytes=9, drops={"loss": 900})
+    assert judged(changed)["verdict"] == "kept"
+    late = replace(changed, late_sum_us=300.0 * 9_900)
+    assert judged(late)["links"][0]["broken"] == ["late"]
+
+
+def test_jitter_is_judged_where_enough_delays_were_drawn() -> None:
+    spec = LinkSpec(delay_us=20_000, jitter_us=2_000)
+    deviation = 2_400.0  # 20 % too much
+    wide = replace(
+        GOOD,
+        drops={},
+        offered=9_900,
+        delay_sum_us=20_000.0 * 9_900,
+        delay_squares_us=(20_000.0**2 + deviation**2) * 9_900,
+    )
+    for draws, broken in [(99, []), (150, []), (9_900, ["jitter"])]:
+        assert judged(replace(wide, draws=draws), spec=spec)["links"][0]["broken"] == broken, draws
+
+
+def test_drops_of_an_overloaded_thread_break_the_run_once() -> None:
+    two = snapshot(GOOD, overload_drops=8).nodes[1]
+    after = Snapshot({1: two, 2: replace(two, links=())})
+    found = report(Snapshot({1: replace(two, overload_drops=5, links=())}), after, {(1, 2): SPEC}, cpus=2)
+    assert found["verdict"] == "broken" and found["host"]["overload_drops"] == 3
+    assert found["links"][0]["ok"] is True
+
+
+def test_a_link_of_a_new_process_counts_from_its_beginning() -> None:
+    before = snapshot(replace(GOOD, offered=4, packets=4))
+    again = {1: replace(snapshot(GOOD).nodes[1], process=8)}
+    found = report(before, Snapshot(again), {(1, 2): SPEC}, cpus=2)
+    assert found["links"][0]["measured"]["packets"] == 10_000
+    assert found["host"]["cpu_share"] is None
