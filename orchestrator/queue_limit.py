@@ -23,7 +23,8 @@ _MOST = 2**64 - 1
 def effective_limit_bytes(spec: Mapping[str, Any]) -> int | None:
     """Return the limit in bytes of the queue of one direction of a link, as the dataplane computes it.
 
-    It is the smaller one of the limits in bytes and in time of the rate or, with a rate and no limit of any
+    The rate of a trace is its mean. It is the smaller one of the limits in bytes and in time of the rate or,
+    with a rate and no limit of any
     kind, 50 ms of the rate, two delays if that is longer, and at least 48,000 bytes. The dataplane computes
     the same (`LinkSpec::queue_limit_bytes`); both are tested with `tests/vectors/queue_limits.csv`.
 
@@ -34,7 +35,7 @@ def effective_limit_bytes(spec: Mapping[str, Any]) -> int | None:
         Bytes, or None where nothing limits the queue in bytes: without a rate and a limit in bytes, or with
         a limit in packets alone.
     """
-    rate: int | None = spec.get("rate_bps")
+    rate: int | None = spec.get("trace_rate_bps") or spec.get("rate_bps")
     in_bytes: int | None = spec.get("limit_bytes")
     micros: int | None = spec.get("limit_us")
     delay: int = spec.get("delay_us") or 0

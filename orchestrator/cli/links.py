@@ -86,6 +86,10 @@ def set_(
         _value("TYPE", "fifo, drr, or '{type: drr, by: dst_port, weights: {5201: 1, 5202: 4}}'."),
     ] = None,
     mtu: Annotated[str | None, _value("BYTES", "Largest packet that the link carries.")] = None,
+    trace: Annotated[
+        str | None,
+        _value("FILE", "A trace that sets the rate: FILE, '{file: x.csv, loop: true, scale: 2}', or none."),
+    ] = None,
     forward: ForwardOption = False,
     backward: BackwardOption = False,
     direction: DirectionOption = Direction.both,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,12 @@ from orchestrator.controller.errors import RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.logs import LogLimit
-from orchestrator.controller.rows import role_row, run_from, run_row
+from orchestrator.controller.rows import role_row, run_from, run_row, value_bytes
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
 from orchestrator.controller.timelines import RunLines, Timelines
 from orchestrator.errors import NmError
-from orchestrator.protocol import Frame, Message, ProtocolError, encode_payload
+from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.store import RunRow
 from orchestrator.values import MAX_LOG_BYTES, safe_text
@@ -115,6 +115,7 @@ class AgentHandler:
         for event in self._started:
             self._keep(run, event)
         self._started.clear()
+        self._core.store.lab.save_traces(wanted.traces or {})
         self.timelines.plan(run)
         self._forget_old()
         self._schedule()
@@ -125,22 +126,25 @@ class AgentHandler:
         self.runs.stop(run_id, reason, self._core.now_ms())
         self._schedule()
 
-    def restore(self, row: RunRow) -> None:
+    def restore(self, row: RunRow, traces: Mapping[str, bytes]) -> None:
         """Resume a run that was under way when the last controller ended.
 
         Its time limit includes the time without a controller: exactly, on the monotonic clock, if the machine
         has not been booted in between; else by the wall clock, but never less than nothing.
+
+        Args:
+            row: The run.
+            traces: The contents of traces that its timeline may name, by digest.
         """
         now_ms = self._core.now_ms()
         if row.boot and row.boot == self._boot:
             used_ms = round((self._core.clock.monotonic() - row.started_monotonic) * 1000)
         else:
             used_ms = now_ms - row.started_ms
-        sizes = {key: _bytes(value) for key, value in row.values.items()}
-        run = run_from(row, now_ms - max(0, used_ms), sizes)
+        run = run_from(row, now_ms - max(0, used_ms))
         self.streams[run.id] = EventStream(run.id, self._core.store, row.last_event)
         self.runs.restore(run, now_ms)
-        self.timelines.restore(run, row.timeline, now_ms)
+        self.timelines.restore(run, row.timeline, now_ms, traces)
         self.runs.settle(run, now_ms)
         self._schedule()
 
@@ -362,7 +366,7 @@ class AgentHandler:
         self.runs.enter_barrier(*where, self._core.now_ms())
 
     def _publish(self, session: Session, frame: Frame, message: m.Publish) -> None:
-        size = _bytes(message.value) + len(message.key)
+        size = value_bytes(message.value) + len(message.key)
         if not self.runs.publish(message.run, message.key, message.value, size):
             session.connection.ack(frame)
             return
@@ -443,7 +447,3 @@ class AgentHandler:
 def peer_nodes(runs: Runs, peer: Session) -> set[int]:
     """Return the nodes whose roles an agent runs."""
     return {node for node, each in runs.agents.items() if each is peer}
-
-
-def _bytes(value: Any) -> int:
-    return len(encode_payload(m.Ack(0, value)).data)

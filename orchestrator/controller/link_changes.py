@@ -9,7 +9,7 @@ from orchestrator.controller import link_states
 from orchestrator.controller.core import Core
 from orchestrator.controller.errors import LinkNotApplied, LinkNotStored, LinkUnknown
 from orchestrator.controller.registry import Link, Node, Wanted, link_row_key
-from orchestrator.impairment import PLAIN, Impossible, LinkSpec
+from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.protocol.messages import SetLinkSpec
 from orchestrator.store import LinkRow
 
@@ -80,8 +80,8 @@ async def set_link_spec(
             spec = message.backward
         if message.reset:
             spec = None
-        if spec is not None and message.merge:
-            spec = spec.over(link.spec_from(end))
+        if spec is not None:
+            spec = spec.over(link.spec_from(end) if message.merge else PLAIN)
         try:
             (spec or PLAIN).check()
         except Impossible as error:
@@ -89,6 +89,7 @@ async def set_link_spec(
                 f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value", hint=error.hint
             ) from None
         wanted[end] = spec
+    _check_traces(core, link, wanted)
     for end, spec in wanted.items():
         lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
     in_force = {
@@ -101,6 +102,21 @@ async def set_link_spec(
     await put_in_force(core, [link], state=link.down != was, applied=applied)
     reason = link_states.reason_of(lab.registry, link)
     return {**in_force, **({"reason": reason} if reason else {})}
+
+
+def _check_traces(core: Core, changed: Link, wanted: Mapping[int, LinkSpec | None]) -> None:
+    """Refuse a change with a trace that would be too much for all links together."""
+    new = [spec for spec in wanted.values() if spec is not None and spec.trace_data]
+    kept = [
+        link.spec_from(end)
+        for link in core.lab.registry.links.values()
+        for end in (link.a, link.b)
+        if link is not changed or end not in wanted
+    ]
+    try:
+        check_traces([*new, *kept] if new else ())
+    except ValueError as error:
+        raise LinkUnknown(str(error), id="link.traces", hint="end the traces of other links") from None
 
 
 async def put_in_force(

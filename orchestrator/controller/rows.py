@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.controller.run import Role, Run
+from orchestrator.protocol import encode_payload
+from orchestrator.protocol.messages import Ack
 from orchestrator.store import RoleRow, RunRow
 
-__all__ = ["role_row", "run_from", "run_row"]
+__all__ = ["role_row", "run_from", "run_row", "value_bytes"]
 
 
 def role_row(role: Role) -> RoleRow:
@@ -38,13 +40,12 @@ def run_row(run: Run, monotonic: float, boot: str) -> RunRow:
     )
 
 
-def run_from(row: RunRow, started_ms: int, value_bytes: Mapping[str, int]) -> Run:
+def run_from(row: RunRow, started_ms: int) -> Run:
     """Return a run as it was when the last controller ended.
 
     Args:
         row: What was kept of it.
         started_ms: When it started, by the clock of this controller.
-        value_bytes: Bytes of each published value.
     """
     roles = {
         role.node: Role(
@@ -73,5 +74,10 @@ def run_from(row: RunRow, started_ms: int, value_bytes: Mapping[str, int]) -> Ru
         dict(row.values),
         dict(row.barriers),
         last_event=row.last_event,
-        value_bytes=dict(value_bytes),
+        value_bytes={key: value_bytes(value) for key, value in row.values.items()},
     )
+
+
+def value_bytes(value: Any) -> int:
+    """Return how many bytes a published value has in a message."""
+    return len(encode_payload(Ack(0, value)).data)

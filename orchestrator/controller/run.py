@@ -7,10 +7,20 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.protocol.messages import TimelineChange
+from orchestrator.controller.errors import RunInvalid
+from orchestrator.protocol.messages import StartRun, TimelineChange
 from orchestrator.values import MAX_ERROR_BYTES, safe_text
 
-__all__ = ["MAX_VALUES", "MAX_VALUES_BYTES", "NODE_STOPPED", "STOPPED_BY_TIMELINE", "Peer", "Role", "Run"]
+__all__ = [
+    "MAX_VALUES",
+    "MAX_VALUES_BYTES",
+    "NODE_STOPPED",
+    "STOPPED_BY_TIMELINE",
+    "Peer",
+    "Role",
+    "Run",
+    "planned",
+]
 
 MAX_VALUES = 10_000
 """Values that a run may publish."""
@@ -146,3 +156,15 @@ class Run:
         for node in sorted(self.roles):
             found[self.roles[node].role].append(node)
         return {role: tuple(nodes) for role, nodes in found.items()}
+
+
+def planned(wanted: StartRun) -> tuple[TimelineChange, ...]:
+    """Return the timeline of a run that shall be started, with the contents of its traces.
+
+    Raises:
+        RunInvalid: One of them is missing.
+    """
+    try:
+        return tuple(change.with_traces(wanted.traces or {}) for change in wanted.timeline or ())
+    except ValueError as error:
+        raise RunInvalid(f"the timeline cannot be used: {error}") from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.controller.effects import Effects, failures_of
 from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
-from orchestrator.controller.run import MAX_VALUES, MAX_VALUES_BYTES, NODE_STOPPED, Peer, Role, Run
+from orchestrator.controller.run import MAX_VALUES, MAX_VALUES_BYTES, NODE_STOPPED, Peer, Role, Run, planned
 from orchestrator.protocol import ProtocolError
 from orchestrator.protocol import messages as m
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
@@ -107,7 +107,7 @@ class Runs:
             wanted.timeout_s,
             now_ms,
             roles,
-            timeline=wanted.timeline or (),
+            timeline=planned(wanted),
             faults=wanted.faults or False,
         )
         self._runs[run.id] = run

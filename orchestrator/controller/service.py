@@ -89,7 +89,7 @@ class Controller:
         restore.give_addresses(lab.groups, found.groups, self._store)
         for run in found.runs:
             try:
-                self.agents.restore(run)
+                self.agents.restore(run, found.traces)
             except Exception:  # a row written by SQL must not prevent a restart
                 self._log.exception("run not restored", run=run.run)
         try:

@@ -134,18 +134,22 @@ class Timelines:
             changes = [_encoded(change) for change in run.timeline]
             self._lines.record(run, PLANNED, {"changes": changes, "faults": run.faults})
 
-    def restore(self, run: Run, events: Iterable[tuple[str, int, Any]], now_ms: int) -> None:
+    def restore(
+        self, run: Run, events: Iterable[tuple[str, int, Any]], now_ms: int, traces: Mapping[str, bytes]
+    ) -> None:
         """Continue the timeline of a run that was under way when the last controller ended.
 
         Args:
             run: The run.
             events: Its events of timelines: kind, milliseconds since 1970, data.
             now_ms: The same clock now.
+            traces: The contents of traces that its changes name, by digest.
         """
         for kind, time_ms, data in events:
             timeline = self._timelines.get(run.id)
             if kind == PLANNED:
-                run.timeline = tuple(decode_body(m.TimelineChange, each) for each in data["changes"])
+                planned = (decode_body(m.TimelineChange, each) for each in data["changes"])
+                run.timeline = tuple(change.with_traces(traces) for change in planned)
                 run.faults = data["faults"]
                 self._timelines[run.id] = _Timeline(run, list(range(len(run.timeline))))
             elif kind == STARTED and timeline is not None:

@@ -199,10 +199,12 @@ class _Measured:
         yield "late", None if self.packets < LEAST_PACKETS else not late
         if self.link.changes:
             return
-        yield "rate", self._rate_ok(spec)
-        yield "delay", self._delay_ok(spec)
+        # What a trace sets changes during the measurement.
+        traced = spec.set_by_trace
+        yield "rate", None if "rate" in traced else self._rate_ok(spec)
+        yield "delay", None if "delay" in traced else self._delay_ok(spec)
         yield "jitter", self._jitter_ok(spec)
-        yield "loss", self._loss_ok(spec)
+        yield "loss", None if "loss" in traced else self._loss_ok(spec)
 
     def _rate_ok(self, spec: LinkSpec) -> bool | None:
         if spec.rate_bps is None or self.rate is None:
@@ -275,7 +277,8 @@ def _delay_at(link: LinkMeasurement, spec: LinkSpec, share: float) -> float | No
     A constant delay is known exactly, so that only the lateness has to be looked up: its buckets are
     narrower.
     """
-    if not spec.jitter_us and not link.changes and not _is_reordered(spec):
+    constant = not spec.jitter_us and "delay" not in spec.set_by_trace
+    if constant and not link.changes and not _is_reordered(spec):
         late = percentile(link.late, share, LATE_BITS)
         return None if late is None else (spec.delay_us or 0) + late / 1e3
     delay = percentile(link.delay, share, DELAY_BITS)

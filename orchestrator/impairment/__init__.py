@@ -8,6 +8,9 @@ A key of the topology file may have several fields: `jitter` has `jitter_us`, `j
 `limit` has one in bytes, packets or microseconds. `FIELDS` says which field belongs to which key, and what it
 may be; readers, writers and settings iterate over it. `over` replaces the fields of a key together.
 
+A trace is named by a digest of its content, which `trace_data` holds. The content is left out of what is
+shown and of versions, and stored apart from links, once for each digest.
+
 Field names carry the unit: `rate_bps`, `delay_us`, `limit_bytes`. The queue limit bounds the queue before the
 serializer or, without a rate, the packets in the delay stage. With a rate and no limit, the dataplane takes
 50 ms of the rate, or two delays if that is longer, and at least what one TCP stream needs; the memory of one
@@ -20,6 +23,7 @@ from orchestrator.impairment.rules import (
     CLASS_KEYS,
     DISTRIBUTIONS,
     MOST_QUANTILES,
+    MOST_TRACE_BYTES,
     MOST_WEIGHTS,
     QUEUES,
     SCHEDULERS,
@@ -28,12 +32,20 @@ from orchestrator.impairment.rules import (
     Impossible,
 )
 from orchestrator.impairment.spec import FIELDS, PLAIN, LinkSpec
+from orchestrator.impairment.traces import (
+    check_traces,
+    trace_contents,
+    trace_from_text,
+    trace_to_text,
+    with_trace,
+)
 
 __all__ = [
     "CLASS_KEYS",
     "DISTRIBUTIONS",
     "FIELDS",
     "MOST_QUANTILES",
+    "MOST_TRACE_BYTES",
     "MOST_WEIGHTS",
     "PLAIN",
     "QUEUES",
@@ -42,4 +54,9 @@ __all__ = [
     "FieldRule",
     "Impossible",
     "LinkSpec",
+    "check_traces",
+    "trace_contents",
+    "trace_from_text",
+    "trace_to_text",
+    "with_trace",
 ]

@@ -46,7 +46,7 @@ def check_link(spec: LinkSpec) -> None:
     Raises:
         Impossible: No link can do that.
     """
-    for check in (_check_jitter, _check_burst, _check_what_needs_a_rate, _check_ecn):
+    for check in (_check_trace, _check_jitter, _check_burst, _check_what_needs_a_rate, _check_ecn):
         check(spec)
 
 
@@ -126,6 +126,22 @@ def _check_classes(spec: LinkSpec) -> None:
 # Several keys together.
 
 
+def _check_trace(spec: LinkSpec) -> None:
+    stated = {
+        "rate": spec.rate_bps,
+        "delay": spec.delay_us,
+        "jitter": spec.jitter_us,
+        "loss": spec.loss,
+    }
+    for key in spec.set_by_trace:
+        if stated.get(key) is not None:
+            what = "delay, which has no jitter then" if key == "jitter" else key
+            raise Impossible(
+                f"the trace `{spec.trace_file}` sets the {what}, and `{key}` is stated as well",
+                f"leave out `{key}`, or write `trace: none`",
+            )
+
+
 def _check_jitter(spec: LinkSpec) -> None:
     jitter, delay = spec.jitter_us or 0, spec.delay_us or 0
     if jitter > delay and not spec.jitter_reorder:
@@ -150,7 +166,7 @@ def _check_burst(spec: LinkSpec) -> None:
 
 
 def _check_what_needs_a_rate(spec: LinkSpec) -> None:
-    if spec.rate_bps is not None:
+    if spec.rate_bps is not None or "rate" in spec.set_by_trace:
         return
     needing = {
         "burst": spec.rate_burst_bytes is not None,

@@ -11,6 +11,7 @@ __all__ = [
     "CLASS_KEYS",
     "DISTRIBUTIONS",
     "MOST_QUANTILES",
+    "MOST_TRACE_BYTES",
     "MOST_WEIGHTS",
     "QUEUES",
     "SCHEDULERS",
@@ -44,6 +45,9 @@ MOST_QUANTILES = 256
 MOST_WEIGHTS = 1_024
 """The most classes of a scheduler that have a weight of their own."""
 
+MOST_TRACE_BYTES = 3 * 2**20
+"""The most bytes of an encoded trace; it travels in one control message, of at most 4 MiB."""
+
 _MOST = 2**63 - 1
 """What messages and Postgres can hold."""
 
@@ -69,6 +73,8 @@ class FieldKind(Enum):
     WORD = "a word"
     NUMBERS = "a list of numbers"
     WEIGHTS = "a weight for each class"
+    TEXT = "text"
+    DATA = "the content of a trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +102,12 @@ class FieldRule:
     main: str = ""
 
 
-def of(key: str, kind: FieldKind, help: str, **rule: Any) -> Any:
-    """Return a field of `LinkSpec` with its rule."""
+def of(key: str, kind: FieldKind, help: str, *, compare: bool = True, **rule: Any) -> Any:
+    """Return a field of `LinkSpec`; without `compare`, equal specifications may differ in it."""
     made = FieldRule(key=key, kind=kind, help=help, **rule)
-    return field(default=None, metadata={"rule": made}, hash=kind is not FieldKind.WEIGHTS)
+    data = kind is FieldKind.DATA
+    hashed = kind is not FieldKind.WEIGHTS and compare
+    return field(default=None, metadata={"rule": made}, hash=hashed, compare=compare, repr=not data)
 
 
 def share(key: str, help: str, **rule: Any) -> Any:
@@ -116,6 +124,12 @@ def checked(name: str, rule: FieldRule, value: Any) -> Any:
         return tuple(_number(name, rule, item, whole=False) for item in value)
     if kind is FieldKind.WEIGHTS:
         return _weights(name, rule, value)
+    if kind is FieldKind.TEXT or kind is FieldKind.DATA:
+        if type(value) is not (str if kind is FieldKind.TEXT else bytes):
+            raise ValueError(f"{name} is {_short(value)}, but {kind.value} is expected")
+        if len(value) > rule.most:
+            raise ValueError(f"{name} is longer than {rule.most:,}")
+        return value
     if kind is FieldKind.WORD or kind is FieldKind.FLAG:
         wanted, expected = (str, "a word") if kind is FieldKind.WORD else (bool, "true or false")
         if type(value) is not wanted:

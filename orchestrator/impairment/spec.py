@@ -10,6 +10,7 @@ from orchestrator.impairment.checks import check_key, check_link
 from orchestrator.impairment.rules import (
     CLASS_KEYS,
     DISTRIBUTIONS,
+    MOST_TRACE_BYTES,
     QUEUES,
     SCHEDULERS,
     TABLE,
@@ -156,6 +157,42 @@ class LinkSpec:
     mtu: int | None = of(
         "mtu", FieldKind.COUNT, "largest IP packet that the link carries, in bytes", least=576, most=9_216
     )
+    trace: str | None = of(
+        "trace",
+        FieldKind.TEXT,
+        "digest of the recorded trace that the link plays; a live change to none has an empty one",
+        most=64,
+    )
+    trace_file: str | None = of(
+        "trace", FieldKind.TEXT, "name of its file", most=255, part="file", main="trace", compare=False
+    )
+    trace_sets: str | None = of(
+        "trace", FieldKind.TEXT, "which of rate, delay and loss it sets", most=32, main="trace"
+    )
+    trace_rate_bps: int | None = of("trace", FieldKind.RATE, "its mean rate", least=1, main="trace")
+    trace_loop: bool | None = of(
+        "trace", FieldKind.FLAG, "whether it repeats after its last time", part="loop", main="trace"
+    )
+    trace_scale: float | None = of(
+        "trace",
+        FieldKind.NUMBER,
+        "factor of its rates",
+        least=0.001,
+        most=1_000,
+        part="scale",
+        main="trace",
+    )
+    trace_shift_us: int | None = of(
+        "trace", FieldKind.DURATION, "its time at the start", part="shift", main="trace"
+    )
+    trace_data: bytes | None = of(
+        "trace",
+        FieldKind.DATA,
+        "its content, encoded",
+        most=MOST_TRACE_BYTES,
+        main="trace",
+        compare=False,
+    )
 
     def __post_init__(self) -> None:
         for name, rule in FIELDS.items():
@@ -183,13 +220,31 @@ class LinkSpec:
     def over(self, base: LinkSpec) -> LinkSpec:
         """Return `base` with the fields that this one states laid over it; those of one key go together."""
         keys = {FIELDS[name].key for name in self._stated()}
-        return replace(
-            base, **{name: getattr(self, name) for name, rule in FIELDS.items() if rule.key in keys}
-        )
+        changed = {name: getattr(self, name) for name, rule in FIELDS.items() if rule.key in keys}
+        if self.trace == "":
+            changed["trace"] = None
+        # What a trace sets has no value of its own any more.
+        replaced = {*self.set_by_trace} - keys
+        changed |= {name: None for name, rule in FIELDS.items() if rule.key in replaced}
+        return replace(base, **changed)
+
+    @property
+    def set_by_trace(self) -> tuple[str, ...]:
+        """The keys that its trace sets: those of `rate`, `delay` and `loss`, and `jitter` with the delay."""
+        found = tuple(filter(None, (self.trace_sets or "").split(",")))
+        return (*found, "jitter") if "delay" in found else found
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the stated fields by name, as the protocol and the TOML files carry them."""
+        """Return the stated fields by name, as they are shown and stored: without the content of a trace."""
+        return {name: _plain(value) for name, value in self._stated().items() if name != "trace_data"}
+
+    def to_message(self) -> dict[str, Any]:
+        """Return the stated fields by name, as the protocol carries them."""
         return {name: _plain(value) for name, value in self._stated().items()}
+
+    def without_data(self) -> LinkSpec:
+        """Return the same without the content of its trace, for answers that only show it."""
+        return self if self.trace_data is None else replace(self, trace_data=None)
 
     @classmethod
     def from_wire(cls, data: Mapping[str, Any] | None) -> LinkSpec:

@@ -10,10 +10,7 @@ written and checks are evaluated in a thread, so that an interrupt takes effect 
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import secrets
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator import __version__, clock, topology
+from orchestrator import clock, topology
 from orchestrator.backoff import Backoff
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import LabDirectory
@@ -30,6 +27,7 @@ from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
 from orchestrator.lab.fidelity import RunFidelity
+from orchestrator.lab.host_facts import host_facts
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
@@ -37,7 +35,7 @@ from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
 from orchestrator.results import ResultsFolder, RoleFailure, RunOutcome, judge
-from orchestrator.scenario import RunPlan, Scenario, evaluate
+from orchestrator.scenario import RunPlan, Scenario, evaluate, timeline_traces
 from orchestrator.transport import Connection, Disconnected, RequestTimeout
 from orchestrator.values import ABANDONED
 
@@ -124,10 +122,12 @@ async def run_scenario(
     stamp = clock.utc_text(clock.SystemClock().wall())
     path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
     params = {**plan.params, **await stage_all(directory, state.backend, plan.uploads)}
-    details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **_host_facts(state)}
+    details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **host_facts(state)}
     base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
-    folder = ResultsFolder(path.absolute(), base.document(), topology.dump(meant))
+    folder = ResultsFolder(
+        path.absolute(), base.document(), topology.dump(meant), traces=topology.traces(meant)
+    )
     request = StartRun(
         run=run,
         scenario=scenario.name,
@@ -137,8 +137,9 @@ async def run_scenario(
         seed=seed,
         timeout_s=plan.timeout,
         entry=plan.entry,
-        timeline=plan.timeline or None,
+        timeline=tuple(change.without_traces() for change in plan.timeline) or None,
         faults=scenario.faults or None,
+        traces=timeline_traces(plan.timeline) or None,
     )
     watch = _RunMonitor(directory, state, request, folder, on_event)
     try:
@@ -432,14 +433,6 @@ def load_topology(directory: LabDirectory) -> topology.Topology:
     if not file.is_file():
         raise damaged(directory, "run/topology.yaml")
     return topology.load(file)
-
-
-def _host_facts(state: notes.LabState) -> dict[str, Any]:
-    return {
-        "versions": {"nm": __version__, "python": platform.python_version(), "kernel": platform.release()},
-        "host": {"name": socket.gethostname(), "machine": platform.machine(), "cpus": os.cpu_count()},
-        "lab_run": state.run,
-    }
 
 
 def _runs_still(failure: Mapping[str, Any]) -> bool:

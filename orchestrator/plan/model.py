@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.impairment import trace_contents, trace_to_text
 from orchestrator.topology import Link, Node, Route, Topology
 
 __all__ = [
@@ -152,6 +153,12 @@ class ControllerPlan:
     links: tuple[Link, ...]
     routes: tuple[Route, ...]
     file: str
+
+    @property
+    def traces(self) -> Mapping[str, str]:
+        """The contents of the traces of links, as text, by digest."""
+        found = trace_contents(spec for link in self.links for spec in (link.forward, link.backward))
+        return {digest: trace_to_text(content) for digest, content in sorted(found.items())}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

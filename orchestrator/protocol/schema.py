@@ -44,7 +44,7 @@ def encode_body(message: Any) -> dict[str, Any]:
         TypeError: It is no such thing.
     """
     if isinstance(message, LinkSpec):
-        return message.to_wire()
+        return message.to_message()
     names = _fields(type(message))
     return {name: value for name, _, _ in names if (value := getattr(message, name)) is not None}
 

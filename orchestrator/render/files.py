@@ -40,6 +40,7 @@ def render(plan: DeploymentPlan) -> tuple[RenderedFile, ...]:
     hosts = environment.get_template("hosts.j2").render(lab=plan.lab, hosts=plan.hosts)
     files.append(RenderedFile("hosts", hosts, _OPEN))
     files.append(RenderedFile("topology.yaml", topology.dump(plan.topology), _OPEN))
+    files += [RenderedFile(name, text, _OPEN) for name, text in topology.traces(plan.topology).items()]
     if plan.backend == "native":
         files.append(RenderedFile("machines.json", _machines(plan), _CLOSED))
     if plan.services:

@@ -51,6 +51,7 @@ class ResultsFolder:
         document: What is known at the start, for `run.json`.
         topology: The resolved topology as YAML.
         clock: Where the time of an event comes from.
+        traces: The files that the topology names, with their texts.
 
     Attributes:
         rows: What was reported so far, in order of arrival; read it, add by `row`.
@@ -61,7 +62,12 @@ class ResultsFolder:
     """
 
     def __init__(
-        self, path: Path, document: Mapping[str, Any], topology: str, clock: Clock | None = None
+        self,
+        path: Path,
+        document: Mapping[str, Any],
+        topology: str,
+        clock: Clock | None = None,
+        traces: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
@@ -75,6 +81,8 @@ class ResultsFolder:
             (path / "logs").mkdir(parents=True, exist_ok=True)
             _claim(path)
             self._write("topology.yaml", [topology])
+            for name, text in (traces or {}).items():
+                self._write(name, [text])
             self._write("run.json", [_pretty({**self._document, "verdict": "running"})])
             self._write_rows([])
             self._events: TextIO = _appended(path / "events.jsonl")

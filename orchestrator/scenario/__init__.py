@@ -12,6 +12,7 @@ from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.loader import find, load, shipped
 from orchestrator.scenario.model import RoleSpec, RunPlan, Scenario
 from orchestrator.scenario.params import Param
+from orchestrator.scenario.timeline import timeline_traces
 
 __all__ = [
     "Check",
@@ -26,4 +27,5 @@ __all__ = [
     "find",
     "load",
     "shipped",
+    "timeline_traces",
 ]

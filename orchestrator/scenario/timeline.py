@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import Place
-from orchestrator.impairment import LinkSpec
+from orchestrator.impairment import LinkSpec, trace_contents
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems, Value
@@ -21,10 +21,19 @@ from orchestrator.topology import SelectorInvalid, Topology
 from orchestrator.topology.selector import select
 from orchestrator.units import Duration
 
-__all__ = ["MOST_CHANGES", "expand"]
+__all__ = ["MOST_CHANGES", "expand", "timeline_traces"]
 
 MOST_CHANGES = 2_000
 """Changes of a timeline; it travels in one message with the scenario's files."""
+
+MOST_TRACES = 512 * 1024
+"""Bytes of the traces of a timeline, once each, which travel in the same message."""
+
+
+def timeline_traces(changes: Iterable[TimelineChange]) -> dict[str, bytes]:
+    """Return the contents of the traces that changes name, by digest."""
+    specs = (spec for change in changes for spec in (change.spec, change.backward))
+    return trace_contents(spec for spec in specs if spec is not None)
 
 
 def expand(
@@ -59,6 +68,7 @@ def expand(
     placed.sort(key=lambda each: each[0].at_us)
     _check_times(placed, timeout_s, problems)
     _check_links(placed, topology, problems)
+    _check_traces(placed, problems)
     return tuple(change for change, _ in placed)
 
 
@@ -214,6 +224,20 @@ def _check_times(placed: Iterable[_Placed], timeout_s: float, problems: Problems
                 expected=f"a time before {timeout_s:g} s",
                 hint="`timeout` in scenario.yaml, or `--timeout`, is the limit of a run",
             )
+
+
+def _check_traces(placed: Iterable[_Placed], problems: Problems) -> None:
+    size = sum(map(len, timeline_traces(change for change, _ in placed).values()))
+    if size > MOST_TRACES:
+        first = next(entry for change, entry in placed if change.spec and change.spec.trace_data)
+        problems.add(
+            f"the traces of the timeline have {size:,} bytes when encoded",
+            "timeline-size",
+            first.place,
+            found=f"{size:,}",
+            expected=f"at most {MOST_TRACES:,}",
+            hint="cut them, or give links their traces in the topology",
+        )
 
 
 def _check_links(placed: Iterable[_Placed], topology: Topology, problems: Problems) -> None:

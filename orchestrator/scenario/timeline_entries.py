@@ -11,7 +11,7 @@ from orchestrator.errors import Place, quoted
 from orchestrator.impairment import LinkSpec
 from orchestrator.source import Problems, Value
 from orchestrator.topology.link_keys import LIVE_FIELDS, layer, spec_of
-from orchestrator.topology.links import Change, change_of
+from orchestrator.topology.links import ENDED, Change, change_of
 from orchestrator.units import Duration
 
 __all__ = ["Entry", "read_entries"]
@@ -176,7 +176,7 @@ def _with_times(entry: Entry, read: Mapping[str, Any], problems: Problems) -> En
 def _change(read: Mapping[str, Any], value: Value, problems: Problems) -> Change | None:
     stated = {key: read[key] for key in LIVE_FIELDS if key in read}
     for key, given in stated.items():
-        if given == "none":
+        if given == "none" and key not in ENDED:
             _note_none(key, value.place_of(key), problems)
             return None
     if not stated:

@@ -126,7 +126,7 @@ _RAMP = Placed(
         **{
             key: Field(ListOf(field.kind, key, least=2, most=2), f"first and last value of `{key}`")
             for key, field in LIVE_FIELDS.items()
-            if key != "profile"
+            if key not in ("profile", "trace")
         },
         **_WAY,
         **_BY,

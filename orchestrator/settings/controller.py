@@ -13,7 +13,17 @@ from typing import Any
 
 from orchestrator.errors import Place, SettingsInvalid
 from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
-from orchestrator.impairment import FIELDS, MOST_QUANTILES, PLAIN, FieldKind, FieldRule, Impossible, LinkSpec
+from orchestrator.impairment import (
+    FIELDS,
+    MOST_QUANTILES,
+    PLAIN,
+    FieldKind,
+    FieldRule,
+    Impossible,
+    LinkSpec,
+    trace_from_text,
+    with_trace,
+)
 from orchestrator.settings.forms import PORT_MOST, Address
 from orchestrator.settings.reading import read_file, read_table, with_defaults
 from orchestrator.source import Problems, Value
@@ -157,6 +167,8 @@ def _kind(rule: FieldRule) -> Kind:
             return ListOf(Number(rule.least, rule.most), "number", least=2, most=MOST_QUANTILES)
         case FieldKind.WEIGHTS:
             return MapOf(r"[0-9]{1,10}", "a class's number", Integer(1, int(rule.most)), "weight of *")
+        case FieldKind.TEXT:
+            return Text()
         case _:
             return Integer(int(rule.least), int(rule.most))
 
@@ -167,7 +179,15 @@ def _help(rule: FieldRule) -> str:
     return f"{rule.help}, in {rule.kind.value}" if with_unit else rule.help
 
 
-_SPEC = Table("link direction", {name: Field(_kind(rule), _help(rule)) for name, rule in FIELDS.items()})
+_MOST_TEXT = 8 * 2**20
+_SPEC = Table(
+    "link direction",
+    {
+        name: Field(_kind(rule), _help(rule))
+        for name, rule in FIELDS.items()
+        if rule.kind is not FieldKind.DATA
+    },
+)
 
 _KEYS: dict[str, Field] = {
     "lab": Field(Text(), "the lab's name", required=True),
@@ -219,6 +239,10 @@ _KEYS: dict[str, Field] = {
             "node",
         ),
     ),
+    "traces": Field(
+        MapOf(r"[0-9a-f]{64}", "a digest", Text(most=_MOST_TEXT), "the trace *"),
+        "the contents of the traces that links play, compressed (zlib) and in base64, by their digests",
+    ),
     "links": Field(
         ListOf(
             Table(
@@ -269,18 +293,26 @@ def loads_controller(text: str, file: str = "controller.toml") -> ControllerSett
     read["db"] = DatabaseSettings(**read.get("db", {}))
     read["n_nodes"] = read.pop("topology", {}).get("n_nodes", len(read.get("nodes", ())))
     read["nodes"] = tuple(NodeEntry(**node) for node in read.get("nodes", ()))
-    read["links"] = _links(read.get("links", ()), file)
+    read["links"] = _links(read.get("links", ()), read.pop("traces", {}), file)
     read["routing"] = read.get("routing", {}).get("protocol", "shortest_path")
     read["routes"] = tuple(_route(route) for route in read.get("routes", ()))
     return ControllerSettings(**read, path=file)
 
 
-def _links(read: Sequence[Mapping[str, Any]], file: str) -> tuple[LinkEntry, ...]:
+def _links(read: Sequence[Mapping[str, Any]], texts: Mapping[str, str], file: str) -> tuple[LinkEntry, ...]:
     links: list[LinkEntry] = []
     problems = Problems("settings")
+    traces: dict[str, bytes] = {}
+    for digest, text in texts.items():
+        try:
+            traces[digest] = trace_from_text(digest, text)
+        except ValueError as error:
+            problems.add(str(error), "trace", Place(file))
     for link in read:
         try:
-            forward, backward = (LinkSpec.from_wire(link.get(side)) for side in ("forward", "backward"))
+            forward, backward = (
+                with_trace(LinkSpec.from_wire(link.get(side)), traces) for side in ("forward", "backward")
+            )
             forward.check()
             backward.check()
         except ValueError as error:

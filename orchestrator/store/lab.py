@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.impairment import FIELDS, LinkSpec
+from orchestrator.impairment import FIELDS, LinkSpec, trace_contents, with_trace
 from orchestrator.store.rows import Edges, GroupRow, LabRow, LinkRow, NodeRow, RouteRow, TreeRow
 from orchestrator.store.values import jsonb, text
 from orchestrator.store.writer import OnRefused, Statement, Writer
@@ -16,7 +16,7 @@ from orchestrator.store.writer import OnRefused, Statement, Writer
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-__all__ = ["LabTables", "begin", "read_groups", "read_links", "read_nodes", "read_routes"]
+__all__ = ["LabTables", "begin", "read_groups", "read_links", "read_nodes", "read_routes", "read_traces"]
 
 _SAVE_NODE = Statement("""
     INSERT INTO nodes (node_id, name, labels, external, state, private_network_name, private_network_addr,
@@ -41,6 +41,9 @@ _SAVE_LINK = Statement("""
         backward_now = excluded.backward_now, origin = excluded.origin,
         forward_down = excluded.forward_down, backward_down = excluded.backward_down,
         partitioned = excluded.partitioned""")
+_SAVE_TRACE = Statement(
+    "INSERT INTO traces (digest, content) VALUES (%s, %s) ON CONFLICT (digest) DO NOTHING"
+)
 _DROP_LINK = Statement("DELETE FROM links WHERE a = %s AND b = %s")
 _SAVE_ROUTE = Statement("""
     INSERT INTO routes (route_id, src_node_id, dst_node_id, edges, origin) VALUES (%s, %s, %s, %s, %s)
@@ -77,6 +80,7 @@ class LabTables:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self.changes = 0
+        self._traces: set[str] = set()
 
     def save_nodes(self, nodes: Iterable[NodeRow]) -> None:
         """Write nodes whole."""
@@ -95,10 +99,19 @@ class LabTables:
         self._writer.put_many(_DROP_NODE, [(node_id,) for node_id in node_ids])
 
     def save_links(self, links: Iterable[LinkRow], on_refused: OnRefused | None = None) -> None:
-        """Write links whole."""
+        """Write links whole, and before them the contents of their traces."""
         self.changes += 1
         for link in links:
+            specs = [link.forward, link.backward, link.forward_now, link.backward_now]
+            self.save_traces(trace_contents(spec for spec in specs if spec), on_refused)
             self._writer.put(_SAVE_LINK, *_link_values(link), on_refused=on_refused)
+
+    def save_traces(self, contents: Mapping[str, bytes], on_refused: OnRefused | None = None) -> None:
+        """Write the contents of traces, by digest, that have not been written."""
+        for digest, content in contents.items():
+            if digest not in self._traces:
+                self._traces.add(digest)
+                self._writer.put(_SAVE_TRACE, digest, content, on_refused=on_refused)
 
     def drop_links(self, ends: Iterable[tuple[int, int]]) -> None:
         """Forget links."""
@@ -182,7 +195,15 @@ async def read_links(connection: AsyncConnection) -> tuple[LinkRow, ...]:
     cursor = await connection.execute(
         f"SELECT a, b, origin, forward_down, backward_down, partitioned, {columns} FROM links ORDER BY a, b"
     )
-    return tuple([_link(row) for row in await cursor.fetchall()])
+    rows = await cursor.fetchall()
+    traces = await read_traces(connection)
+    return tuple([_link(row, traces) for row in rows])
+
+
+async def read_traces(connection: AsyncConnection) -> dict[str, bytes]:
+    """Return the contents of traces, by digest."""
+    cursor = await connection.execute("SELECT digest, content FROM traces")
+    return {digest: bytes(content) for digest, content in await cursor.fetchall()}
 
 
 async def read_routes(connection: AsyncConnection) -> tuple[RouteRow, ...]:
@@ -242,7 +263,7 @@ def _link_values(link: LinkRow) -> tuple[Any, ...]:
 _SPEC_COLUMNS = ("forward", "backward", "forward_now", "backward_now")
 
 
-def _link(row: Any) -> LinkRow:
+def _link(row: Any, traces: Mapping[str, bytes]) -> LinkRow:
     a, b, origin, forward_down, backward_down, partitioned, *texts = row
     link = LinkRow(
         a,
@@ -257,7 +278,7 @@ def _link(row: Any) -> LinkRow:
         if value is None:
             continue
         try:
-            specs[name] = _spec(value)
+            specs[name] = with_trace(_spec(value), traces)
         except ValueError as error:
             return replace(link, refusal=f"{name}: {error}")
     return replace(link, **specs)

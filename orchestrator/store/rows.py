@@ -169,3 +169,4 @@ class Snapshot:
     groups: tuple[GroupRow, ...]
     last_event: int
     runs: tuple[RunRow, ...]
+    traces: Mapping[str, bytes] = field(default_factory=dict)

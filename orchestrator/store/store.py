@@ -300,4 +300,5 @@ async def _read_all(connection: AsyncConnection, name: str) -> Snapshot:
         groups=await lab.read_groups(connection),
         last_event=await history.last_event(connection),
         runs=await runs.read_runs(connection),
+        traces=await lab.read_traces(connection),
     )

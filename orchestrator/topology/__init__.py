@@ -32,6 +32,7 @@ __all__ = [
     "loads",
     "schema",
     "select",
+    "traces",
 ]
 
 
@@ -47,10 +48,20 @@ def select(topology: Topology, expression: str | int | Iterable[str | int]) -> t
 
 
 def dump(topology: Topology) -> str:
-    """Return a topology as YAML with everything applied and spelled out; loading it gives an equal one."""
+    """Return a topology as YAML with everything applied and spelled out; loading it gives an equal one.
+
+    Traces of links are named as the files that `traces` returns, beside it.
+    """
     from orchestrator.topology.writing import dump as write
 
     return write(topology)
+
+
+def traces(topology: Topology) -> dict[str, str]:
+    """Return the files of traces that `dump` names, with their texts."""
+    from orchestrator.topology.link_words import traces as find
+
+    return find(spec for link in topology.links for spec in (link.forward, link.backward))
 
 
 def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: int) -> str:

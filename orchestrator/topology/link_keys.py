@@ -23,11 +23,13 @@ from orchestrator.fields import (
     OrNone,
     ShortOrTable,
     Table,
+    Text,
     Unit,
 )
 from orchestrator.impairment import CLASS_KEYS, FIELDS, QUEUES, SCHEDULERS, LinkSpec
 from orchestrator.topology.jitter_table import Distribution
 from orchestrator.topology.profiles import PROFILES
+from orchestrator.topology.trace_keys import FileName, trace_use
 
 __all__ = [
     "DURATION_FORM",
@@ -132,6 +134,24 @@ _SCHEDULER = Table(
     },
 )
 
+_TRACE = Table(
+    "trace",
+    {
+        "file": Field(
+            FileName(),
+            "a packet delivery file of Mahimahi, or CSV of `time_s` and any of `rate`, `delay`, `loss`; "
+            "relative to this file",
+            required=True,
+        ),
+        "loop": Field(
+            Boolean(), "whether it repeats after its last time; yes for Mahimahi, no for CSV unless stated"
+        ),
+        "scale": Field(Number(0.001, 1_000, "a factor from 0.001 to 1000"), "factor of its rates", default=1),
+        "shift": Field(_duration("3 s"), "the time of the trace at which the link starts", default="0 s"),
+        "column": Field(Text(), "the column of a CSV file that holds the rate, if it is not `rate`"),
+    },
+)
+
 LINK_FIELDS: Mapping[str, Field] = {
     "profile": Field(
         OrNone(Choice(*PROFILES)),
@@ -187,6 +207,11 @@ LINK_FIELDS: Mapping[str, Field] = {
         OrNone(Integer(576, 9_216, "a whole number of bytes")),
         "largest packet that the link carries, in bytes; that of its nodes without it",
     ),
+    "trace": Field(
+        ShortOrTable(FileName(), "file", _TRACE),
+        "a recorded trace that sets the rate, or rate, delay and loss; "
+        "`{file: x.csv, loop: true, scale: 2, shift: 3 s}` in full",
+    ),
     "down": Field(
         Boolean(),
         "down from the start, until `nm link up`; `nm link reset` takes it down again",
@@ -202,7 +227,6 @@ LIVE_FIELDS = {key: field for key, field in LINK_FIELDS.items() if key != "down"
 
 LINK_LATER: Mapping[str, str] = {
     "correlation": "impairments that remember the packet before",
-    "trace": "rates that follow a recorded trace",
     "transport": "links over UDP or QUIC",
     "weight": "a cost for routing",
 }
@@ -272,6 +296,8 @@ def _fields(key: str, value: Any) -> dict[str, Any]:
     """Return the fields that the value of a key states."""
     if value == NONE:
         return {}
+    if key == "trace":
+        return {"trace": trace_use(value)} if "file" in value else {}
     parts = PARTS[key]
     if isinstance(value, units.Limit):
         stated = {"limit_bytes": value.bytes, "limit_packets": value.packets, "limit_us": value.us}

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from orchestrator.impairment import FIELDS, FieldKind, LinkSpec
+from orchestrator.impairment import FIELDS, FieldKind, LinkSpec, trace_contents
 from orchestrator.topology.link_keys import PARTS
+from orchestrator.topology.traces import file_name, text_of
 from orchestrator.units import Duration, Limit, Rate, Size
 
-__all__ = ["describe", "label", "written"]
+__all__ = ["describe", "label", "traces", "written"]
 
 
 def written(spec: LinkSpec) -> dict[str, Any]:
     """Return the keys of a link as the topology file states them; reading them returns the same."""
     return {key: _value(spec, key, exact=True) for key in PARTS if _stated(spec, key)}
+
+
+def traces(specs: Iterable[LinkSpec]) -> dict[str, str]:
+    """Return the files of traces that `written` names, with their texts."""
+    return {file_name(name, content): text_of(content) for name, content in trace_contents(specs).items()}
 
 
 def describe(spec: LinkSpec) -> str:
@@ -68,6 +75,8 @@ def _value(spec: LinkSpec, key: str, *, exact: bool) -> Any:
     if key == "limit":
         packets = spec.limit_packets
         return str(Limit(spec.limit_bytes if packets is None else None, packets, spec.limit_us))
+    if key == "trace":
+        return _trace(spec, exact=exact)
     full: dict[str, Any] = {}
     for part, name in PARTS[key].items():
         value = getattr(spec, name)
@@ -78,6 +87,23 @@ def _value(spec: LinkSpec, key: str, *, exact: bool) -> Any:
         full[part] = _text(name, value, exact=exact)
     main = next(iter(PARTS[key]))
     return full[main] if list(full) == [main] else full
+
+
+def _trace(spec: LinkSpec, *, exact: bool) -> Any:
+    """Return how a trace is played; in the exact form, its file is the one of `traces`."""
+    if not spec.trace:
+        return "none"
+    full: dict[str, Any] = {"file": spec.trace_file}
+    if exact and spec.trace_data:
+        full["file"] = file_name(spec.trace, spec.trace_data)
+    full["loop"] = bool(spec.trace_loop)
+    if spec.trace_scale not in (None, 1):
+        full["scale"] = spec.trace_scale if exact else f"{spec.trace_scale:g}"
+    if spec.trace_shift_us:
+        full["shift"] = str(Duration(spec.trace_shift_us))
+    if not exact and spec.trace_rate_bps:
+        full["mean"] = str(Rate(round(float(f"{spec.trace_rate_bps:.3g}"))))
+    return full
 
 
 def _text(name: str, value: Any, *, exact: bool) -> Any:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, TopologyInvalid
 from orchestrator.fields import NONE, Table
-from orchestrator.impairment import PLAIN, Impossible, LinkSpec
+from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.source import Problems, Value, parse_yaml
 from orchestrator.topology.generators import Shape
 from orchestrator.topology.jitter_table import TableFile, read_table
 from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, LIVE_FIELDS, Layer, layer, spec_of
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
+from orchestrator.topology.traces import Recording, TraceUse, read_trace, trace_fields
 
-__all__ = ["Change", "build_links", "change_of", "read_change", "read_values"]
+__all__ = ["ENDED", "Change", "build_links", "change_of", "read_change", "read_values"]
 
 Read = Mapping[str, Any]
 DIRECTIONS = ("forward", "backward")
+
+ENDED = ("trace",)
+"""The keys of which a live change may say `none`: others keep what is in force, or have a value of zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,12 @@ def build_links(
         a, b = ends
         link = _link(a, b, entry, _base(a, b, shared, shaping), specs)
         made[link.a, link.b] = link
-    return tuple(made[pair] for pair in sorted(made))
+    links = tuple(made[pair] for pair in sorted(made))
+    try:
+        check_traces((spec for link in links for spec in (link.forward, link.backward)), in_file=True)
+    except ValueError as error:
+        problems.add(str(error), "trace-size", root["@"].place, hint="cut them, or give fewer links one")
+    return links
 
 
 def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Change:
@@ -85,7 +94,7 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
         place = Place(f"--{key}")
         # No text at all is no document, but a value that no key has.
         value = parse_yaml(text, place.file, problems) if text.strip() else Value("", place, text)
-        if value is not None and value.data == NONE:
+        if value is not None and value.data == NONE and key not in ENDED:
             problems.add(
                 f"{key} is `{NONE}`, but {LINK_FIELDS[key].kind.expected} is expected",
                 "type",
@@ -106,7 +115,8 @@ def read_values(values: Mapping[str, object], origin: str) -> Change:
     """Return what values in the words of the file change, such as `{"delay": "20 ms", "loss": "1 %"}`.
 
     Args:
-        values: Text, numbers, lists and mappings by key of a link; `none` is none of them.
+        values: Text, numbers, lists and mappings by key of a link; of `none`, see `ENDED`. Files are
+            relative to the current directory.
         origin: What complaints call their place.
 
     Raises:
@@ -115,7 +125,7 @@ def read_values(values: Mapping[str, object], origin: str) -> Change:
     problems = Problems("topology")
     place = Place(origin)
     for key, value in values.items():
-        if value == NONE:
+        if value == NONE and key not in ENDED:
             message = f"{key} is `{NONE}`, but a running link keeps what a change does not state"
             problems.add(message, "impairment", place, found=NONE, hint="0 is a value")
     table = Table("link", LIVE_FIELDS)
@@ -137,6 +147,9 @@ def change_of(read: Read, problems: Problems, place: Place, directory: Path) -> 
     whole = "profile" in read
     specs = _Specs(problems, directory, whole=whole)
     forward, backward = (specs.spec([read], side, "the change", place) for side in DIRECTIONS)
+    if read.get("trace") == NONE and not whole:
+        # What states a link whole has none without a word.
+        forward, backward = replace(forward, trace=""), replace(backward, trace="")
     return Change(forward, backward, whole)
 
 
@@ -232,6 +245,7 @@ class _Specs:
         self._whole = whole
         self._noted: set[str] = set()
         self._tables: dict[str, tuple[float, ...] | None] = {}
+        self._traces: dict[tuple[object, ...], Recording | None] = {}
 
     def spec(self, layers: list[Read], direction: str, title: str, place: Place) -> LinkSpec:
         """Return what one direction does by layers, later ones over earlier ones.
@@ -241,7 +255,12 @@ class _Specs:
         """
         stated: dict[str, Mapping[str, Any]] = {}
         for read in layers:
-            stated |= layer(read, direction)
+            new = self._with_trace(layer(read, direction))
+            # A trace takes the place of the values that layers below state.
+            if new.get("trace"):
+                for key in spec_of({"trace": new["trace"]}).set_by_trace:
+                    stated.pop(key, None)
+            stated |= new
         try:
             spec = spec_of(self._with_table(stated))
             if self._whole:
@@ -253,6 +272,17 @@ class _Specs:
                 self._problems.add(f"{title}: {error}", "impairment", place, hint=hint)
             return PLAIN
         return spec
+
+    def _with_trace(self, stated: Layer) -> Layer:
+        """Return the same with the content of the file of a trace."""
+        use = stated.get("trace", {}).get("trace")
+        if not isinstance(use, TraceUse):
+            return stated
+        key = (use.file, use.column, use.loop, use.shift_us)
+        if key not in self._traces:
+            self._traces[key] = read_trace(use, self._directory, self._problems)
+        recording = self._traces[key]
+        return {**stated, "trace": {} if recording is None else trace_fields(use, recording)}
 
     def _with_table(self, stated: Layer) -> Layer:
         """Return the same with the quantiles of a file in place of its name."""

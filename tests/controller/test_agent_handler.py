@@ -150,7 +150,7 @@ async def test_a_run_that_is_restored_has_the_time_that_is_left(wall_jump_s: flo
     clock._wall += wall_jump_s
     after = HandlerFixture(clock)
     after.join(1)
-    after.agents.restore(row)
+    after.agents.restore(row, {})
     assert after.agents.runs.next_due() == after.core.now_ms() + 35_000
     clock.advance(34.9)
     assert after.tick() == ""
@@ -165,7 +165,7 @@ async def test_a_run_that_is_restored_after_its_time_ends_at_once() -> None:
     row = handler.start(60)
     clock.advance(61)
     after = HandlerFixture(clock)
-    after.agents.restore(row)
+    after.agents.restore(row, {})
     assert "did not end within 60 s" in after.tick()
 
 
@@ -179,7 +179,7 @@ async def test_after_a_boot_the_wall_clock_says_how_much_time_is_left(off_s: flo
     after = HandlerFixture(booted)
     after.join(1)
     after.agents._boot = "another boot"
-    after.agents.restore(row)
+    after.agents.restore(row, {})
     assert after.agents.runs.next_due() == after.core.now_ms() + left_s * 1_000
 
 

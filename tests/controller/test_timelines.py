@@ -154,7 +154,7 @@ async def test_a_restarted_controller_continues_or_resets(lab: FakeLab, state: s
     run = _run((), state)
     later.changed = [(1, 2), (2, 3), (3, 4)]
     # The timeline began 2.7 s ago, and the partition at 2.5 s was missed.
-    later.timelines.restore(run, stored, 3_700)
+    later.timelines.restore(run, stored, 3_700, {})
     await later.settle()
     if state == "stopping":
         resets = [m.SetLinkSpec(a, b, reset=True, cause="end of run r1") for a, b in [(1, 2), (2, 3)]]

@@ -152,6 +152,7 @@ def test_a_dry_run_prints_the_timeline_and_starts_nothing(nm: Nm, tmp_path: Path
         "link": [1, 2],
         "direction": "both",
         "values": {"loss": 0.01},
+        "values_back": None,
         "groups": None,
         "node": None,
         "fault": None,

@@ -54,6 +54,17 @@ FULL = LinkSpec(
     scheduler_weights={5201: 1, 5202: 4},
     mtu=1_280,
 )
+TRACE = LinkSpec(
+    delay_us=5_000,
+    trace="dc1bc5a8e6b1ba0ac2a5bf6c7c5f0ec9bd5d2a9ed95c0d7c0cc2cb0bd2bd1e5f",
+    trace_file="down.mahi",
+    trace_sets="rate",
+    trace_rate_bps=9_625_600,
+    trace_loop=True,
+    trace_scale=2.0,
+    trace_shift_us=3_000_000,
+    trace_data=bytes([1, 1, 1, 4, 3]),
+)
 CODEL = LinkSpec(
     rate_bps=10**7, queue="codel", codel_target_us=5_000, codel_interval_us=100_000, scheduler="priority"
 )
@@ -153,6 +164,7 @@ TO_NODE: list[Message] = [
     m.SetLink(2, VARYING, 13),
     m.SetLink(2, FULL, 14),
     m.SetLink(2, CODEL, 15),
+    m.SetLink(2, TRACE, 16),
     m.SetLink(2, SPEC, 16, True),
     m.MeasureLinks(),
 ]
@@ -214,6 +226,7 @@ PYTHON: list[Message] = [
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
     m.SetLinkSpec(1, 2, "both", FULL, backward=CODEL),
+    m.SetLinkSpec(1, 2, "both", TRACE),
     m.ChangeLinks("r1", 2, 1, m.TimelineChange(0, "down", 1, 2)),
     m.LinksChanged("r1", 2, 1, "there is no link 1–3", "link.unknown"),
     m.StartRun(
@@ -228,7 +241,9 @@ PYTHON: list[Message] = [
             m.TimelineChange(1_000_000, "set", 1, 2, "forward", SPEC, cause="timeline of hello"),
             m.TimelineChange(2_000_000, "partition", groups=((1, 2), (3,))),
             m.TimelineChange(3_000_000, "node", node=3, fault="kill"),
+            m.TimelineChange(4_000_000, "set", 1, 2, "forward", TRACE.without_data()),
         ),
+        traces={TRACE.trace: TRACE.trace_data},
     ),
     m.NodeFault((2, 3), "kill", "a test"),
     m.WaitNodes((2, 3), 30_000),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::{Distribution, NodeId};
+use crate::{Distribution, NodeId, Trace};
 
 /// The UDP port of the lossless protocol, source and destination. It lies above the ephemeral ports of Linux
 /// (32768–60999), so the kernel never assigns it to a socket of an application.
@@ -206,6 +206,9 @@ pub struct LinkSpec {
     pub scheduler: Scheduler,
     /// Largest IP packet of one segment that the link carries, in bytes. `None`: no limit of its own.
     pub mtu: Option<u16>,
+    /// A trace that sets rate, delay or loss while it plays. Rate and delay must then have no values of their own; a
+    /// loss comes in addition.
+    pub trace: Option<Trace>,
     /// Whether this direction was taken down: packets are dropped as by a link that is down, while those in the link's
     /// queues arrive and the other direction stays.
     pub down: bool,
@@ -285,6 +288,13 @@ impl LinkSpec {
             && self.delay_us == 0
             && self.jitter_us == 0
             && random.iter().all(|&probability| probability == 0.0)
+            && self.trace.is_none()
+    }
+
+    /// The rate that the queue in front of the serializer is sized for: the rate, or the mean rate of the trace that
+    /// sets it. `None`: there is no serializer.
+    pub(crate) fn nominal_rate_bps(&self) -> Option<u64> {
+        self.trace.as_ref().and_then(Trace::mean_rate_bps).or(self.rate_bps)
     }
 
     /// Bytes of a full packet.
@@ -321,6 +331,15 @@ impl LinkSpec {
             let onset = self.loss / (burst * (1.0 - self.loss));
             if !(1.0..f64::INFINITY).contains(&burst) || !(0.0..=1.0 + 1e-9).contains(&onset) {
                 return Err(format!("a loss of {} cannot come in bursts of {burst} segments", self.loss));
+            }
+        }
+        if let Some(trace) = &self.trace {
+            let twice = [
+                ("rate", trace.sets_rate() && self.rate_bps.is_some()),
+                ("delay", trace.sets_delay() && (self.delay_us > 0 || self.jitter_us > 0)),
+            ];
+            if let Some((name, _)) = twice.iter().find(|(_, twice)| *twice) {
+                return Err(format!("the trace sets the {name}, which has a value of its own as well"));
             }
         }
         let Self { jitter_us, delay_us, .. } = self;

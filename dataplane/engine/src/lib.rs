@@ -63,7 +63,7 @@ pub use config::{
 };
 pub use engine::{Engine, MAX_MESSAGE};
 pub use io::{Delivery, Event, Io, ReceivedBytes};
-pub use link::{Distribution, Histogram, LinkMeasurement};
+pub use link::{Distribution, Histogram, LinkMeasurement, Trace};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};

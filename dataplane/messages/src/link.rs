@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 /// The distribution of a delay with jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +165,30 @@ pub struct LinkSpec {
     /// Largest IP packet that the link carries, in bytes; absent for no limit of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// The digest of the recorded trace that the link plays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The name of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_file: Option<String>,
+    /// Which of `rate`, `delay` and `loss` it sets, separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_sets: Option<String>,
+    /// Its mean rate in bits per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_rate_bps: Option<u64>,
+    /// Whether it repeats after its last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_loop: Option<bool>,
+    /// The factor of its rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_scale: Option<f64>,
+    /// The time of the trace at its start, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_shift_us: Option<u64>,
+    /// The trace, encoded as `nm_engine::Trace` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_data: Option<ByteBuf>,
 }
 
 fn fraction<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<f64>, D::Error> {

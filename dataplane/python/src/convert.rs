@@ -149,6 +149,7 @@ fn spec<'py>(py: Python<'py>, spec: &LinkSpec) -> PyResult<Dict<'py>> {
         "limit_us": spec.limit_us,
         "ecn": spec.ecn,
         "mtu": spec.mtu,
+        "trace_rate_bps": spec.trace.as_ref().and_then(nm_engine::Trace::mean_rate_bps),
     });
     set_queue(&dict, &spec.queue)?;
     set_scheduler(&dict, &spec.scheduler)?;

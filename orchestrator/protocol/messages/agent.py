@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.protocol.messages.base import Message, Role, sent_by
-from orchestrator.protocol.messages.operator import TimelineChange
+from orchestrator.protocol.messages.timeline import TimelineChange
 from orchestrator.protocol.schema import U32, U64, Json, Name, Row, Value
 
 __all__ = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages.base import Message, Role, sent_by
+from orchestrator.protocol.messages.timeline import TimelineChange
 from orchestrator.protocol.schema import U32, U64, Json, Name
 
 __all__ = [
@@ -151,58 +152,14 @@ class StatusChanged(Message):
     waiting: dict[U32, str]
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineChange:
-    """A change of links, or of a node, at a time of a run.
-
-    Attributes:
-        at_us: Microseconds from the moment at which every role has started.
-        do: `set`, `reset`, `down`, `up`, `partition`, `heal` or `node`.
-        a: One end of the link; 0 for all links in `reset`, and where no link is meant.
-        b: The other.
-        direction: `forward` (a to b), `backward` or `both`.
-        spec: What `set` states.
-        backward: What it states from b to a, where that differs from `spec`.
-        whole: Nothing that is not stated stays in force.
-        groups: Those of `partition`.
-        node: The node.
-        fault: What is done to it: `kill`, `stop`, `start`, `pause` or `unpause`.
-        cause: What the event of the lab names as cause.
-    """
-
-    at_us: U64
-    do: str
-    a: U32 = 0
-    b: U32 = 0
-    direction: str = "both"
-    spec: LinkSpec | None = None
-    backward: LinkSpec | None = None
-    whole: bool = False
-    groups: tuple[tuple[U32, ...], ...] = ()
-    node: U32 = 0
-    fault: str = ""
-    cause: str = ""
-
-    @property
-    def where(self) -> str:
-        """What it changes, in the words of the tables of `nm`."""
-        if self.do == "node":
-            return f"node {self.node}"
-        if self.do in ("partition", "heal"):
-            return "|".join(",".join(map(str, group)) for group in self.groups) or "all links"
-        if not self.a:
-            return "all links"
-        ways = {"forward": f"{self.a} → {self.b}", "backward": f"{self.b} → {self.a}"}
-        return ways.get(self.direction, f"{self.a}–{self.b}")
-
-
 @sent_by(Role.OPERATOR)
 @dataclass(frozen=True, slots=True)
 class StartRun(Message):
     """Start a scenario; acknowledged when its roles are on their way. The sender watches it from then on.
 
     The same id again attaches to the run that has it instead of starting another. `timeline` is what is done
-    to links during the run, in order of time; `faults` says whether roles may change links. Both end with the
+    to links during the run, in order of time, and `traces` the contents of the traces that it names, by
+    digest; `faults` says whether roles may change links. Both end with the
     run, and what they changed is reset then.
     """
 
@@ -216,6 +173,7 @@ class StartRun(Message):
     entry: str = "roles.py"
     timeline: tuple[TimelineChange, ...] | None = None
     faults: bool | None = None
+    traces: dict[str, bytes] | None = None
 
 
 @sent_by(Role.OPERATOR)

@@ -31,7 +31,7 @@ impl Engine {
             }
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
-                self.links.remove(link);
+                self.links.remove(now, link);
                 Ok(CommandOutput::Done)
             }
             Command::InstallRoutes { table, routes, removed } => {

@@ -119,8 +119,8 @@ impl Engine {
     }
 
     /// Sets the state of a link. Packets in the queues of a link that goes down are lost.
-    pub fn handle_link_state(&mut self, _now: Instant, link: LinkId, up: bool, _io: &mut Io) {
-        self.links.set_up(link, up);
+    pub fn handle_link_state(&mut self, now: Instant, link: LinkId, up: bool, _io: &mut Io) {
+        self.links.set_up(now, link, up);
         self.session_deadline.set(None);
     }
 

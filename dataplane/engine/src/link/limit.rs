@@ -12,7 +12,8 @@ use crate::LinkSpec;
 /// packets of 2 KB and more occupy at most four times their length (see [`crate::Pool::compact`]).
 pub(crate) const MEMORY: u64 = 256 << 20;
 
-/// Default queue limit of a link with a rate, in microseconds at that rate, or two delays if longer.
+/// Default queue limit of a link with a rate, in microseconds at that rate or the mean rate of its trace, or two delays
+/// if longer.
 const DEFAULT_QUEUE_US: u64 = 50_000;
 /// Lower bound of the default queue limit in bytes: 32 full packets, so that a slow link holds one window of TCP.
 const DEFAULT_QUEUE_MIN: u64 = 48_000;
@@ -68,10 +69,10 @@ impl LinkSpec {
             let bytes = u128::from(rate) * u128::from(micros) / 8_000_000;
             u64::try_from(bytes).unwrap_or(u64::MAX)
         };
-        let by_time = self.limit_us.zip(self.rate_bps).map(|(micros, rate)| in_time(micros, rate));
+        let by_time = self.limit_us.zip(self.nominal_rate_bps()).map(|(micros, rate)| in_time(micros, rate));
         let stated = self.limit_bytes.into_iter().chain(by_time).min();
         stated.or_else(|| {
-            let rate = self.rate_bps.filter(|_| self.limit_packets.is_none())?;
+            let rate = self.nominal_rate_bps().filter(|_| self.limit_packets.is_none())?;
             let micros = DEFAULT_QUEUE_US.max(self.delay_us.saturating_mul(2));
             Some(in_time(micros, rate).max(DEFAULT_QUEUE_MIN))
         })
@@ -101,7 +102,7 @@ impl Limit {
     /// The limit of the delay queue. A serializer passes no more than its rate, which bounds the delay queue behind
     /// it; without a rate the delay queue is the only queue and has the link's limit.
     pub(crate) fn of_flight(spec: &LinkSpec) -> Self {
-        match spec.rate_bps {
+        match spec.nominal_rate_bps() {
             Some(_) => Self { bytes: u64::MAX, packets: u64::MAX },
             None => Self::of_queue(spec),
         }

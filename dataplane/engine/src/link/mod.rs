@@ -1,5 +1,6 @@
 //! Links to neighbours: state, counters, and impairments of outgoing packets.
 
+mod clock;
 mod corrupt;
 mod delay;
 mod distribution;
@@ -17,6 +18,7 @@ mod selection;
 mod shaper;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +30,7 @@ pub use distribution::Distribution;
 use meter::Meter;
 pub use meter::{Histogram, LinkMeasurement};
 use shaper::Shaper;
+pub use trace::Trace;
 
 /// Represents the absence of a link in tables.
 pub(crate) const NO_LINK: LinkId = LinkId::MAX;
@@ -152,6 +155,10 @@ impl Links {
 
     pub(crate) fn set(&mut self, now: Instant, id: LinkId, spec: LinkSpec, io: &mut Io) {
         let link = &mut self.slots[id as usize];
+        let mut spec = spec;
+        if let Some(trace) = &mut spec.trace {
+            trace.start(now, link.spec.trace.as_ref());
+        }
         link.meter.change(&link.spec, &spec);
         link.spec = spec;
         match &mut link.shaper {
@@ -168,17 +175,25 @@ impl Links {
         self.retire_idle_shaper(id);
     }
 
-    pub(crate) fn remove(&mut self, id: LinkId) {
-        self.set_up(id, false);
+    pub(crate) fn remove(&mut self, now: Instant, id: LinkId) {
+        self.set_up(now, id, false);
         self.slots[id as usize].known = false;
     }
 
-    pub(crate) fn set_up(&mut self, id: LinkId, up: bool) {
+    pub(crate) fn set_up(&mut self, now: Instant, id: LinkId, up: bool) {
         let Some(link) = self.slots.get_mut(id as usize) else {
             return;
         };
+        let comes_up = up && !link.up;
         link.up = up;
         link.congested = false;
+        if let Some(trace) = link.spec.trace.as_mut().filter(|_| comes_up) {
+            // The queue is empty: it was emptied when the link went down.
+            trace.start(now, None);
+            if let Some(shaper) = &mut link.shaper {
+                shaper.change(now, &link.spec, &mut link.meter);
+            }
+        }
         if up || link.shaper.is_none() {
             return;
         }

@@ -1,8 +1,10 @@
 //! The serializer, with the queue in front of it.
 //!
 //! A segment counts with its headers. Super-packets are transmitted in pieces of at most 1 ms at the rate, so that
-//! other packets do not wait for 64 KB on a slow link, and bursts are as short as on a real interface.
+//! other packets do not wait for 64 KB on a slow link, and bursts are as short as on a real interface. How long a
+//! piece takes is up to the [`Clock`].
 
+use super::clock::{Clock, NEVER};
 use super::impairment::{Impairment, Outlet};
 use super::limit::Backlog;
 use super::piece::Piece;
@@ -13,42 +15,31 @@ use crate::{Instant, LinkSpec};
 
 #[derive(Debug)]
 pub(crate) struct Rate {
-    bps: Option<u64>,
+    clock: Clock,
     queue: Queue,
     /// The piece that is being transmitted, and the end of its transmission.
     service: Option<(Piece, Instant)>,
     /// How much earlier than at the rate packets may leave: the time in which the token bucket fills, in nanoseconds.
     credit: u64,
-    /// The end of the last transmission at the rate, which is up to `credit` later than the actual one, and the
-    /// remaining fraction of a nanosecond (in bits × 10⁹ modulo the rate).
+    /// The end of the last transmission by the clock, which is up to `credit` later than the actual one.
     idle_from: Instant,
-    remainder: u64,
 }
 
 impl Rate {
     pub(crate) fn new(spec: &LinkSpec, rng: Rng, map: AddressMap) -> Self {
         Self {
-            bps: spec.rate_bps,
             credit: credit(spec),
+            clock: Clock::new(spec),
             queue: Queue::new(spec, rng, map),
             service: None,
             idle_from: Instant::ZERO,
-            remainder: 0,
         }
-    }
-
-    fn nanos_for(&mut self, bytes: u64) -> u64 {
-        let Some(bps) = self.bps else { return 0 };
-        let work = u128::from(bytes) * 8_000_000_000 + u128::from(self.remainder);
-        self.remainder = (work % u128::from(bps)) as u64;
-        u64::try_from(work / u128::from(bps)).unwrap_or(u64::MAX)
     }
 
     /// Starts the transmission of the next piece in the queue.
     fn serve(&mut self, from: Instant, out: &mut Outlet) {
-        self.service = self.queue.pop(from, self.bps, out).map(|piece| {
-            let start = from.max(self.idle_from);
-            self.idle_from = start.plus_nanos(self.nanos_for(piece.wire_bytes()));
+        self.service = self.queue.pop(from, &self.clock, out).map(|piece| {
+            self.idle_from = self.clock.begin(piece.wire_bytes(), from.max(self.idle_from));
             (piece, self.departure(from))
         });
     }
@@ -70,7 +61,7 @@ impl Rate {
 
 impl Impairment for Rate {
     fn push(&mut self, at: Instant, piece: Piece, out: &mut Outlet) {
-        if self.bps.is_none() && self.service.is_none() {
+        if self.clock.is_unlimited() && self.service.is_none() {
             out.pass(at, piece);
             return;
         }
@@ -88,19 +79,16 @@ impl Impairment for Rate {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.service.as_ref().map(|(_, done)| *done)
+        self.service.as_ref().map(|(_, done)| *done).filter(|done| *done != NEVER)
     }
 
     fn change(&mut self, now: Instant, spec: &LinkSpec) {
         self.queue.change(spec);
         self.credit = credit(spec);
-        if self.bps != spec.rate_bps {
-            // The rest of the piece in transmission continues at the new rate.
-            let left = u128::from(self.idle_from.nanos_since(now)) * u128::from(self.bps.unwrap_or(0));
-            let left = spec.rate_bps.map_or(0, |new| left / u128::from(new));
-            self.idle_from = now.plus_nanos(u64::try_from(left).unwrap_or(u64::MAX));
-            self.bps = spec.rate_bps;
-            self.remainder = 0;
+        if !self.clock.serves(spec) {
+            // The rest of the piece in transmission continues with the new clock.
+            let old = std::mem::replace(&mut self.clock, Clock::new(spec));
+            self.idle_from = self.clock.begin_work(old.left(now), now);
         }
         let departure = self.departure(now);
         if let Some((_, done)) = &mut self.service {
@@ -120,7 +108,8 @@ impl Impairment for Rate {
 /// See [`Rate::credit`]. A bucket of one full packet gives none: a packet leaves when its transmission ends, and the
 /// next one no earlier than the rate allows.
 fn credit(spec: &LinkSpec) -> u64 {
-    let (Some(bps), Some(burst)) = (spec.rate_bps, spec.rate_burst_bytes) else { return 0 };
+    let rate = spec.rate_bps.filter(|bps| *bps > 0);
+    let (Some(bps), Some(burst)) = (rate, spec.rate_burst_bytes) else { return 0 };
     let early = u128::from(burst.saturating_sub(spec.full_packet())) * 8_000_000_000;
     u64::try_from(early / u128::from(bps)).unwrap_or(u64::MAX)
 }

@@ -56,7 +56,7 @@ impl Reorder {
         self.selection.set(spec.reorder);
         self.gap = u64::from(spec.reorder_gap.unwrap_or(1));
         let bits = u128::from(self.gap) * u128::from(spec.full_packet()) * 8;
-        let transmission = spec.rate_bps.map_or(0, |bps| bits * 1_000_000_000 / u128::from(bps));
+        let transmission = spec.nominal_rate_bps().map_or(0, |bps| bits * 1_000_000_000 / u128::from(bps));
         let transmission = u64::try_from(transmission).unwrap_or(u64::MAX).min(MOST_FOR_RATE);
         self.wait = spec.delay_us.saturating_mul(1_000).max(LEAST_WAIT).saturating_add(transmission);
     }

@@ -16,6 +16,7 @@ use super::meter::Meter;
 use super::piece::Piece;
 use super::rate::Rate;
 use super::reorder::Reorder;
+use super::trace::Trace;
 use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::DropCause;
@@ -56,7 +57,7 @@ impl Kind {
             Self::Loss => spec.loss > 0.0,
             Self::Corrupt => spec.corrupt > 0.0,
             Self::Duplicate => spec.duplicate > 0.0,
-            Self::Rate => spec.rate_bps.is_some(),
+            Self::Rate => spec.nominal_rate_bps().is_some(),
             Self::Delay => spec.delay_us > 0 && spec.jitter_us == 0,
             Self::Jitter => spec.jitter_us > 0,
             Self::Reorder => spec.reorder > 0.0,
@@ -111,6 +112,8 @@ pub(crate) struct Shaper {
     map: AddressMap,
     /// Number of segments that have reached the first impairment.
     count: u64,
+    /// The specification, if it has a trace that changes parameters, and when it changes them next.
+    trace: Option<(LinkSpec, Option<Instant>)>,
     /// Output of one impairment and input of the next; collects dropped packets.
     outlet: Outlet,
     stage: Vec<(Instant, Piece)>,
@@ -128,11 +131,14 @@ impl Shaper {
             streams,
             map,
             count: 0,
+            trace: None,
             outlet: Outlet::default(),
             stage: Vec::new(),
             ready: Vec::new(),
         };
-        shaper.arrange(spec);
+        let start = spec.trace.as_ref().map_or(Instant::ZERO, Trace::origin);
+        let spec = shaper.applied(start, spec);
+        shaper.arrange(&spec);
         shaper
     }
 
@@ -153,8 +159,16 @@ impl Shaper {
         meter.busy(now, self.is_transmitting());
     }
 
-    /// Passes all pieces that are due.
+    /// Passes all pieces that are due. Parameters of a trace change at their own times, also when this is called late.
     pub(crate) fn release(&mut self, now: Instant, meter: &mut Meter) {
+        while let Some((spec, at)) = self.next_step(now) {
+            self.release_until(at, meter);
+            self.apply(at, &spec);
+        }
+        self.release_until(now, meter);
+    }
+
+    fn release_until(&mut self, now: Instant, meter: &mut Meter) {
         for index in 0..self.chain.len() {
             self.chain[index].impairment.release(now, &mut self.outlet);
             self.passed(index, now, meter);
@@ -168,11 +182,41 @@ impl Shaper {
 
     pub(crate) fn change(&mut self, now: Instant, spec: &LinkSpec, meter: &mut Meter) {
         self.release(now, meter);
-        self.arrange(spec);
+        self.apply(now, spec);
+        self.release_until(now, meter);
+    }
+
+    fn apply(&mut self, now: Instant, spec: &LinkSpec) {
+        let spec = self.applied(now, spec);
+        self.arrange(&spec);
         for stage in &mut self.chain {
-            stage.impairment.change(now, spec);
+            stage.impairment.change(now, &spec);
         }
-        self.release(now, meter);
+    }
+
+    /// The specification with the parameters that its trace has at a time. Remembers when they change next.
+    fn applied(&mut self, now: Instant, spec: &LinkSpec) -> LinkSpec {
+        let Some(trace) = &spec.trace else {
+            self.trace = None;
+            return spec.clone();
+        };
+        let (set, next) = trace.parameters(now);
+        self.trace = Some((spec.clone(), next));
+        LinkSpec {
+            rate_bps: set.rate_bps.or(spec.rate_bps),
+            delay_us: set.delay_us.unwrap_or(spec.delay_us),
+            // A loss of the link's own comes in addition.
+            loss: set.loss.map_or(spec.loss, |loss| 1.0 - (1.0 - spec.loss) * (1.0 - loss)),
+            ..spec.clone()
+        }
+    }
+
+    /// The next change of parameters by the trace up to `now`. Without queued packets only the last one matters.
+    fn next_step(&self, now: Instant) -> Option<(LinkSpec, Instant)> {
+        let (spec, next) = self.trace.as_ref()?;
+        let at = next.filter(|at| *at <= now)?;
+        let idle = self.backlog() == Backlog::default();
+        Some((spec.clone(), if idle { now } else { at }))
     }
 
     /// Pieces that passed all impairments since the last call, in order, with the times at which they were due.
@@ -186,7 +230,13 @@ impl Shaper {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.chain.iter().filter_map(|stage| stage.impairment.deadline()).min()
+        let due = self.chain.iter().filter_map(|stage| stage.impairment.deadline()).min();
+        let step = self.trace.as_ref().and_then(|(_, next)| *next);
+        match step {
+            Some(step) if due.is_some_and(|due| due > step) => Some(step),
+            Some(step) if due.is_none() && self.backlog().packets > 0 => Some(step),
+            _ => due,
+        }
     }
 
     /// The contents of all queues.
@@ -266,6 +316,8 @@ impl Shaper {
 
 impl Stage {
     fn is_done(&self) -> bool {
-        !self.needed && self.impairment.deadline().is_none()
+        !self.needed
+            && self.impairment.deadline().is_none()
+            && self.impairment.backlog() == Backlog::default()
     }
 }

@@ -13,6 +13,7 @@ mod impaired;
 mod measurement;
 mod queues;
 mod statistics;
+mod traces;
 
 /// Payload of one segment; with 28 bytes of headers it makes 1500.
 const SEGMENT: usize = 1472;
@@ -37,7 +38,7 @@ impl Fixture {
         };
         let rng = Rng::new(seed, &names);
         let id = fixture.links.add(Instant::ZERO, 2, rng, spec, &mut fixture.io);
-        fixture.links.set_up(id, true);
+        fixture.links.set_up(Instant::ZERO, id, true);
         fixture
     }
 
@@ -337,12 +338,12 @@ fn an_empty_shaper_without_impairments_is_removed() {
 fn a_link_that_goes_down_drops_its_queued_packets() {
     let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
     fixture.send(5);
-    fixture.links.set_up(0, false);
+    fixture.links.set_up(fixture.now, 0, false);
     fixture.send(2);
     fixture.drain();
     assert!(fixture.numbers().is_empty());
     assert_eq!(fixture.stats().tx.drops.get(DropCause::LinkDown), 7);
-    fixture.links.set_up(0, true);
+    fixture.links.set_up(fixture.now, 0, true);
     fixture.send(1);
     fixture.drain();
     assert_eq!(fixture.numbers(), [7]);
@@ -372,16 +373,25 @@ fn specs() -> impl Strategy<Value = LinkSpec> {
     let bursts = prop_oneof![Just(None), (1.0..10.0f64).prop_map(Some)];
     let jitters = prop_oneof![Just(0), 0u64..5_000];
     let delays = (0u64..5_000, jitters);
-    (rates, delays, loss, bursts, limits).prop_map(|(rate_bps, delays, loss, loss_burst, limit_packets)| {
-        LinkSpec {
-            rate_bps,
-            delay_us: delays.0,
-            jitter_us: delays.1.min(delays.0),
-            loss,
-            loss_burst,
-            limit_packets,
-            ..LinkSpec::default()
-        }
+    // One opportunity in 3 ms on average, or 1 and 100 Mbit/s in turn.
+    let recordings: [&[u8]; 2] =
+        [&[1, 1, 1, 5, 1], &[2, 1, 0, 0xc0, 0x84, 0x3d, 100, 0x80, 0xc2, 0xd7, 0x2f, 100, 1]];
+    let traces = prop_oneof![
+        Just(None),
+        (0..2usize).prop_map(move |index| {
+            Some(Trace::decode(recordings[index], true, 1.0, 0).expect("a valid trace"))
+        })
+    ];
+    let all = (rates, delays, loss, bursts, limits, traces);
+    all.prop_map(|(rate_bps, delays, loss, loss_burst, limit_packets, trace)| LinkSpec {
+        rate_bps: rate_bps.filter(|_| trace.is_none()),
+        trace,
+        delay_us: delays.0,
+        jitter_us: delays.1.min(delays.0),
+        loss,
+        loss_burst,
+        limit_packets,
+        ..LinkSpec::default()
     })
 }
 

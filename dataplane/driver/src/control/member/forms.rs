@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use nm_engine::{
-    ClassKey, Classes, Distribution, GroupInfo, LinkSpec, NodeId, QueueDiscipline, Scheduler,
+    ClassKey, Classes, Distribution, GroupInfo, LinkSpec, NodeId, QueueDiscipline, Scheduler, Trace,
 };
 use nm_messages as wire;
 
@@ -57,7 +57,29 @@ pub fn link_spec(order: &wire::AddNode) -> LinkSpec {
         ecn: link.ecn.unwrap_or(false),
         scheduler: scheduler(link),
         mtu: link.mtu,
+        // Orders whose trace is none are refused when they arrive.
+        trace: trace(link).unwrap_or(None),
     }
+}
+
+/// Decodes the trace of a link.
+///
+/// # Errors
+///
+/// It is none, or it is missing.
+pub fn trace(link: &wire::LinkSpec) -> Result<Option<Trace>, String> {
+    if link.trace.is_none() {
+        return Ok(None);
+    }
+    let data = link
+        .trace_data
+        .as_ref()
+        .ok_or("the data of the trace are missing")?;
+    let (looped, scale) = (
+        link.trace_loop.unwrap_or(false),
+        link.trace_scale.unwrap_or(1.0),
+    );
+    Trace::decode(data, looped, scale, link.trace_shift_us.unwrap_or(0)).map(Some)
 }
 
 fn queue(link: &wire::LinkSpec) -> QueueDiscipline {

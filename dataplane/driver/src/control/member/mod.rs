@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute};
 use nm_messages as wire;
 
-use self::forms::{address, group_info};
+use self::forms::{address, group_info, trace};
 pub use self::forms::{is_unavailable, link_spec, link_state};
 use self::progress::Progress;
 use super::resolve::is_host_and_port;

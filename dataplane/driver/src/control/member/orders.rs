@@ -30,6 +30,7 @@ impl Member {
         if dials && address.is_none() && !is_host_and_port(&add.remote_addr) {
             return Err(format!("{:?} is no address to dial", add.remote_addr));
         }
+        trace(&add.link)?;
         let same = |link: &Link| {
             let way =
                 |order: &wire::AddNode| (order.same_process, order.dial, order.remote_process);
@@ -120,6 +121,7 @@ impl Member {
         let Some(link) = link.filter(|link| !matches!(link.phase, Phase::Removing(_))) else {
             return Err(format!("there is no link to node {remote} here"));
         };
+        trace(&set.link)?;
         let mut order = link.order.clone();
         order.link = set.link.clone();
         order.version = set.version;

@@ -13,6 +13,7 @@ use self::class::{Class, Entry};
 use self::codel::{Candidate, Codel};
 use self::red::{Red, Verdict};
 use self::sorted::{ClassId, Sorted};
+use super::clock::Clock;
 use super::impairment::Outlet;
 use super::limit::{Backlog, Limit};
 use super::piece::Piece;
@@ -20,9 +21,6 @@ use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::DropCause;
 use crate::{Instant, LinkSpec, QueueDiscipline, Scheduler};
-
-/// Longest time that one piece may occupy the serializer, in nanoseconds.
-const PIECE_NS: u64 = 1_000_000;
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -112,17 +110,17 @@ impl Queue {
         }
     }
 
-    /// Removes and returns the segments that are transmitted next, from the time `at` on, at a rate.
-    pub(super) fn pop(&mut self, at: Instant, bps: Option<u64>, out: &mut Outlet) -> Option<Piece> {
+    /// Removes and returns the segments that are transmitted next, from the time `at` on.
+    pub(super) fn pop(&mut self, at: Instant, clock: &Clock, out: &mut Outlet) -> Option<Piece> {
         loop {
             let (id, allowance) = self.order.turn()?;
             let Discipline::Codel(settings) = self.discipline else {
-                let most = most_segments(&self.order.class(id)?.head()?.piece, bps, allowance);
+                let most = most_segments(&self.order.class(id)?.head()?.piece, at, clock, allowance);
                 return self.order.take(id, most, true);
             };
             let largest = self.largest;
             let class = self.order.class(id)?;
-            let count = codel_run(class, settings, largest, at, bps, allowance);
+            let count = codel_run(class, settings, largest, at, clock, allowance);
             if count > 0 {
                 return self.order.take(id, count, true);
             }
@@ -302,19 +300,14 @@ impl Order {
     }
 }
 
-/// Segments of a piece that are transmitted together: at most [`PIECE_NS`] at the rate and the bytes of a turn, at
-/// least one.
+/// Segments of a piece that are transmitted together: at most those of the clock and the bytes of a turn, at least one.
 #[inline]
-fn most_segments(piece: &Piece, bps: Option<u64>, allowance: u64) -> u32 {
+fn most_segments(piece: &Piece, at: Instant, clock: &Clock, allowance: u64) -> u32 {
     if !piece.divisible() {
         return piece.count;
     }
-    let in_time = bps.map_or(u128::from(piece.count), |bps| {
-        let per_segment = u128::from(piece.wire_bytes().div_ceil(u64::from(piece.count)));
-        u128::from(bps) * u128::from(PIECE_NS) / 8_000_000_000 / per_segment
-    });
-    let in_turn = u128::from(allowance / piece.full_segment());
-    in_time.min(in_turn).clamp(1, u128::from(piece.count)) as u32
+    let in_turn = allowance / piece.full_segment();
+    u64::from(clock.together(piece, at)).min(in_turn).max(1) as u32
 }
 
 /// The number of segments at the head of a class that CoDel lets pass; 0 if the first one is dropped or marked.
@@ -325,19 +318,19 @@ fn codel_run(
     settings: codel::Settings,
     largest: u64,
     at: Instant,
-    bps: Option<u64>,
+    clock: &Clock,
     allowance: u64,
 ) -> u32 {
     let Some(Entry { since, piece }) = class.head() else {
         return 0;
     };
-    let most = most_segments(piece, bps, allowance);
+    let most = most_segments(piece, at, clock, allowance);
     let all = class.held().bytes;
     let mut codel = class.codel;
     let mut run = 0;
     while run < most {
         let candidate = Candidate {
-            now: at.plus_nanos(nanos_for(piece.front_bytes(run), bps)),
+            now: clock.end(piece.front_bytes(run), at),
             since: *since,
             behind: all - piece.front_bytes(run + piece.unit()),
             largest,
@@ -356,13 +349,6 @@ fn codel_run(
     }
     class.codel = codel;
     run
-}
-
-/// The duration of a transmission, in nanoseconds.
-fn nanos_for(bytes: u64, bps: Option<u64>) -> u64 {
-    bps.map_or(0, |bps| {
-        u64::try_from(u128::from(bytes) * 8_000_000_000 / u128::from(bps)).unwrap_or(u64::MAX)
-    })
 }
 
 /// Removes and returns the first `count` segments, if any.

@@ -30,13 +30,13 @@ impl LinkSpec {
             min: min_bytes.map_or(max / MAX_PER_MIN, |min| min as f64),
             max,
             probability: probability.unwrap_or(PROBABILITY),
-            packet_ns: TYPICAL_BYTES * 8e9 / self.rate_bps.unwrap_or(u64::MAX) as f64,
+            packet_ns: TYPICAL_BYTES * 8e9 / self.nominal_rate_bps().unwrap_or(u64::MAX) as f64,
         }
     }
 
     /// Checks what concerns the queue.
     pub(crate) fn check_queue(&self) -> Result<(), String> {
-        if self.rate_bps.is_none() {
+        if self.nominal_rate_bps().is_none() {
             return self.check_no_queue();
         }
         self.check_discipline()?;
