@@ -218,7 +218,7 @@ def _rate_row(mbit: int, tolerance: float, seconds: float) -> Row:
         f"rate {_TEXT[mbit]}, TCP goodput",
         {"rate_bps": mbit * 1_000_000},
         "tcp",
-        {"warm_up": 1.0, "seconds": seconds},
+        {"warm_up": 2.0, "seconds": seconds},
         f"within {tolerance:.0%} of {mbit * PAYLOAD_SHARE:.4g} Mbit/s",
         _goodput(mbit * 1e6, tolerance),
         kernel=True,
