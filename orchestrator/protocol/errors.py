@@ -101,6 +101,7 @@ MISTAKES = frozenset(
         "group.unknown",
         "link.direction",
         "link.nothing",
+        "link.traces",
         "link.unknown",
         "link.value",
         "node.external",

@@ -236,7 +236,7 @@ async def test_a_restarted_controller_asks_again_for_a_fault_that_was_not_confir
     await lab.settle()
     assert lab.happened() == []  # an end of the controller is not an end of the fault
     later, run = FakeLab(), _run(())
-    later.timelines.restore(run, stored, 2_500)
+    later.timelines.restore(run, stored, 2_500, {})
     await later.settle()
     assert [data["index"] for data in asked(later)] == [0] and run.stopped_nodes == {2}
 
@@ -251,7 +251,7 @@ async def test_links_of_a_run_whose_roles_had_all_ended_are_reset_by_a_restarted
     later.changed = [(1, 2), (2, 3)]
     for role in run.roles.values():
         role.state = "finished"
-    later.timelines.restore(run, stored, 3_000)
+    later.timelines.restore(run, stored, 3_000, {})
     await later.settle()
     assert later.made[:2] == [
         m.SetLinkSpec(a, b, reset=True, cause="end of run r1") for a, b in later.changed
