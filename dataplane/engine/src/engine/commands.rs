@@ -26,7 +26,10 @@ impl Engine {
             }
             Command::SetLink { remote, spec } => self.set_link(now, remote, spec, io),
             Command::SetPaused { paused } => {
-                self.paused = paused;
+                self.set_paused(now, paused);
+                if !paused {
+                    self.links.release(now, io);
+                }
                 Ok(CommandOutput::Done)
             }
             Command::RemoveLink { remote } => {

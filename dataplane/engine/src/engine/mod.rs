@@ -124,6 +124,20 @@ impl Engine {
         self.session_deadline.set(None);
     }
 
+    /// Whether the node is paused.
+    #[must_use]
+    pub const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Pauses or resumes the node at `now`; see [`Command::SetPaused`](crate::Command::SetPaused).
+    pub fn set_paused(&mut self, now: Instant, paused: bool) {
+        if self.paused != paused {
+            self.paused = paused;
+            self.links.set_paused(now, paused);
+        }
+    }
+
     /// Processes expired timers: releases packets from links, retransmits requests, and ends sessions with peers that
     /// timed out. Call when [`Engine::poll_deadline`] is past; an early call has no effect.
     pub fn handle_timeout(&mut self, now: Instant, io: &mut Io) {

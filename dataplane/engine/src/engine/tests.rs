@@ -73,6 +73,10 @@ fn a_paused_node_drops_packets_and_its_timers_wait() {
     engine.handle_tun(Instant(1), lost, &mut io);
     assert_eq!(engine.poll_deadline(), None);
     engine.handle_timeout(Instant(5_000_000), &mut io);
+    let changed = LinkSpec { delay_us: 2_000, ..LinkSpec::default() };
+    engine
+        .handle_command(Instant(5_000_000), Command::SetLink { remote: 2, spec: changed }, &mut io)
+        .expect("a link");
     assert!(io.transmits.is_empty());
     assert_eq!(engine.stats().tun_rx.drops.get(DropCause::Paused), 1);
     engine
@@ -80,6 +84,7 @@ fn a_paused_node_drops_packets_and_its_timers_wait() {
         .expect("resumed");
     engine.handle_timeout(Instant(5_000_000), &mut io);
     assert_eq!(io.transmits.len(), 1);
+    assert_eq!(engine.stats().links[0].measured.late_sum_us, 0.0, "the pause is no lateness of the link");
 }
 
 #[test]

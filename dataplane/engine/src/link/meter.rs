@@ -109,6 +109,8 @@ pub(crate) struct Meter {
     measured: LinkMeasurement,
     /// The current busy period of the serializer.
     period: Option<Period>,
+    /// When the node was last resumed after a pause. Packets that were due before are not measured.
+    resumed: Instant,
 }
 
 #[derive(Debug)]
@@ -155,6 +157,9 @@ impl Meter {
 
     /// A piece passed all impairments at `now`; it was due at `due`.
     pub(crate) fn released(&mut self, now: Instant, due: Instant, piece: &Piece) {
+        if due < self.resumed {
+            return;
+        }
         let (delay, late) = (now.nanos_since(piece.transmitted), now.nanos_since(due));
         let (count, measured) = (u64::from(piece.count), &mut self.measured);
         measured.delay.add(delay, count);
@@ -170,6 +175,13 @@ impl Meter {
         if old != new {
             self.measured.changes += 1;
             self.end_period();
+        }
+    }
+
+    pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {
+        self.end_period();
+        if !paused {
+            self.resumed = now;
         }
     }
 

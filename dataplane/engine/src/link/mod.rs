@@ -103,6 +103,7 @@ pub(crate) struct Links {
     /// Links that have impairments.
     shaped: Vec<LinkId>,
     map: AddressMap,
+    paused: bool,
 }
 
 impl Links {
@@ -171,8 +172,19 @@ impl Links {
                 self.shaped.push(id);
             }
         }
+        if self.paused {
+            return; // what passed the impairments leaves when the node is resumed
+        }
         self.emit(now, id, &mut io.pool, &mut io.transmits);
         self.retire_idle_shaper(id);
+    }
+
+    /// The node was paused, or resumed: packets that were held meanwhile do not count as late.
+    pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {
+        self.paused = paused;
+        for link in &mut self.slots {
+            link.meter.set_paused(now, paused);
+        }
     }
 
     pub(crate) fn remove(&mut self, now: Instant, id: LinkId) {

@@ -289,7 +289,7 @@ impl Shard {
         self.now = match timeout {
             Some(0) => now,
             Some(asked) if ready.is_empty() => {
-                self.wakeups.slept(before + asked, now);
+                self.wakeups.slept(before.saturating_add(asked), now);
                 now
             }
             // Packets count from the time at which they were sent, not from the wake-up.

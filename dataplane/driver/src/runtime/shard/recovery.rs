@@ -225,6 +225,7 @@ fn renew(node: &mut Node) {
     node.config.incarnation =
         nm_kernel::thread::random_u64().unwrap_or_else(|_| node.config.incarnation.wrapping_add(1));
     let mut engine = Engine::new(node.config.clone());
+    engine.set_paused(nm_engine::Instant::ZERO, node.engine.is_paused());
     sinks::install_allocator(&mut engine);
     node.engine = engine;
     node.busy = false;

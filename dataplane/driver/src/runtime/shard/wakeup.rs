@@ -13,6 +13,8 @@ const MOST_LATENCY_NS: u64 = 150_000;
 /// four latencies is shorter.
 const STEP_UP_NS: u64 = 500;
 const STEP_DOWN_NS: u64 = 1_500;
+/// Under steady traffic sleeps are shorter than this, and their latency is not that of an idle CPU.
+const SHORT_SLEEP_NS: u64 = 400_000;
 /// Polling takes at most this fraction of the time, in any [`MOST_POLLING_NS`] × [`POLLING_DIVISOR`].
 const POLLING_DIVISOR: u64 = 10;
 const MOST_POLLING_NS: u64 = 1_000_000;
@@ -61,8 +63,12 @@ impl WakeUps {
         };
     }
 
-    /// When the event happened that ended a sleep: before the wake-up, but not before the sleep began.
+    /// When the event happened that ended a sleep: before the wake-up. After a short sleep the CPU is still awake, and
+    /// the wake-up takes no time worth counting.
     pub fn event_time(&self, asleep_since: u64, now: u64) -> u64 {
+        if now.saturating_sub(asleep_since) < SHORT_SLEEP_NS {
+            return now;
+        }
         now.saturating_sub(self.latency).max(asleep_since)
     }
 }
@@ -82,7 +88,7 @@ mod tests {
         assert!((930_000..=962_000).contains(&slept), "{slept}");
         let event = wakeups.event_time(0, 1_000_000);
         assert!((930_000..=962_000).contains(&event), "{event}");
-        assert_eq!(wakeups.event_time(990_000, 1_000_000), 990_000);
+        assert_eq!(wakeups.event_time(700_000, 1_000_000), 1_000_000);
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Queue {
     }
 
     /// Queues what is within the limit. The rest is dropped: from the arriving piece or, where there are classes, from
-    /// the longest of them.
+    /// the longest of them, or the one with the lowest priority.
     fn admit(&mut self, mut entry: Entry, sending: Backlog, out: &mut Outlet) {
         let sorted = match &mut self.order {
             Order::Fifo(class) => {
@@ -228,7 +228,7 @@ impl Queue {
         };
         let id = sorted.classify(&entry.piece.packet);
         while self.limit.admits(sorted.held().plus(sending), &entry.piece) < entry.piece.count {
-            if let Some(tail) = sorted.drop_longest(id, entry.piece.wire_bytes()) {
+            if let Some(tail) = sorted.make_room(id, entry.piece.wire_bytes()) {
                 out.discard(tail, DropCause::QueueFull);
                 continue;
             }

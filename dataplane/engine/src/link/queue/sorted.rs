@@ -121,23 +121,29 @@ impl Sorted {
         Some(piece)
     }
 
-    /// Removes the last segment of the longest class, unless a class that would grow to some bytes is longer.
-    pub(super) fn drop_longest(&mut self, arriving: ClassId, bytes: u64) -> Option<Piece> {
-        let length = |id: &ClassId| self.classes.get(id).map_or(0, |class| class.held().bytes);
-        let others = self.turns.iter().filter(|&&id| id != arriving);
-        let longest = others.copied().max_by_key(length)?;
-        if length(&longest) <= length(&arriving) + bytes {
-            return None;
-        }
-        let class = self.classes.get_mut(&longest)?;
+    /// Removes the last segment of another class to make room for `bytes` of an arriving packet: of the longest class,
+    /// unless the arriving packet's would be longer; with priorities of the lowest one, if it is lower.
+    pub(super) fn make_room(&mut self, arriving: ClassId, bytes: u64) -> Option<Piece> {
+        let victim = if self.strict { self.lower(arriving) } else { self.longer(arriving, bytes) }?;
+        let class = self.classes.get_mut(&victim)?;
         let before = class.held();
         let piece = class.take_back()?;
         let emptied = class.is_empty();
         self.held = self.held.replaced(before, class.held());
         if emptied {
-            self.turns.retain(|&id| id != longest);
+            self.turns.retain(|&id| id != victim);
         }
         Some(piece)
+    }
+
+    fn lower(&self, arriving: ClassId) -> Option<ClassId> {
+        self.turns.back().copied().filter(|&lowest| lowest < arriving)
+    }
+
+    fn longer(&self, arriving: ClassId, bytes: u64) -> Option<ClassId> {
+        let length = |id: &ClassId| self.classes.get(id).map_or(0, |class| class.held().bytes);
+        let longest = self.turns.iter().copied().filter(|&id| id != arriving).max_by_key(length)?;
+        (length(&longest) > length(&arriving) + bytes).then_some(longest)
     }
 
     /// Removes all packets, in the order in which they arrived.

@@ -166,6 +166,19 @@ fn a_full_queue_with_classes_drops_from_the_longest() {
 }
 
 #[test]
+fn a_full_queue_with_priorities_keeps_the_higher_one() {
+    let priorities = Scheduler::Priority(by_port(&[(1, 5)]));
+    let spec = LinkSpec { limit_bytes: None, limit_packets: Some(20), ..scheduled(priorities) };
+    let mut fixture = Fixture::new(1, ["a", "b"], spec);
+    for port in [1; 20].into_iter().chain([2; 5]) {
+        fixture.send_shape(full(port));
+    }
+    fixture.drain();
+    assert!(fixture.segments().iter().all(|segment| segment.0 == 1));
+    assert_eq!(fixture.segments().len(), 20);
+}
+
+#[test]
 fn every_property_of_a_packet_can_be_its_class() {
     // The second packet differs in this property and goes first, because of its priority.
     let cases = [
