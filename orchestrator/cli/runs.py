@@ -376,7 +376,8 @@ def _progress_reporter(say: Callable[[str], None]) -> Callable[[RunEvent], None]
             for error in data["errors"]:
                 notify(f"a node that the timeline stopped or paused is not back: {error}")
         elif event.kind == "timeline":
-            say(f"{data['at_s']:g} s: {data['do']} {data['where']}")
+            # A change that a role makes has no time at which it is due.
+            say(f"{data.get('at_s', data['sent_s']):g} s: {data['do']} {data['where']}")
         elif event.kind == "progress":
             say(f"node {event.node}: {data['done']:g} of {data['total']:g}")
         elif event.kind in ("role_started", "role_finished", "role_lost"):
