@@ -7,17 +7,17 @@ after a restart of the controller as well.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import NodeFaultInvalid, NodeNotReady, NodeNotStored
+from orchestrator.controller.errors import NodeFaultInvalid, NodeNotReady, NodeNotStored, RunInvalid
 from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT
 from orchestrator.controller.registry import Node, NodeStates, Wanted
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
 
-__all__ = ["NodeFaults"]
+__all__ = ["NodeFaults", "require_running"]
 
 _ACTIONS = {
     "kill": (Wanted.STOPPED, "node.killed"),
@@ -102,6 +102,23 @@ class NodeFaults:
         more = f" (and {len(others)} more nodes)" if others else ""
         state = "gone" if node.wanted is Wanted.STOPPED else "ready"
         return f"node {node.id} is not {state} after {limit_s:g} s: {why}{more}"
+
+
+def require_running(nodes: Iterable[Node], roles: Mapping[str, Sequence[int]]) -> None:
+    """Check that no node with a role is stopped or paused by request, before a run is started.
+
+    Raises:
+        RunInvalid: One is (`node.stopped`, `node.paused`).
+    """
+    role_of = {node: role for role, numbers in roles.items() for node in numbers}
+    for node in nodes:
+        if node.id in role_of and node.wanted is not Wanted.RUNNING:
+            back = "start" if node.wanted is Wanted.STOPPED else "unpause"
+            raise RunInvalid(
+                f"node {node.id}, which plays the role {role_of[node.id]}, is {node.wanted.value} by request",
+                id=f"node.{node.wanted.value}",
+                hint=f"`nm node {back} {node.id}`",
+            )
 
 
 def _is_as_wanted(node: Node) -> bool:

@@ -17,7 +17,7 @@ from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import STORE_LIMIT
 from orchestrator.controller.measurements import Measurements
-from orchestrator.controller.node_faults import NodeFaults
+from orchestrator.controller.node_faults import NodeFaults, require_running
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
@@ -157,6 +157,7 @@ class OperatorHandler:
                 f"a run `{message.run}` has ended already", id="run.taken", hint="use another id"
             )
         if known is None:
+            require_running(self._core.lab.registry, message.roles)
             self._agents.start(message)
             facts = {"run": message.run, "scenario": message.scenario}
             self._core.events.add("run.started", 0, facts)

@@ -22,6 +22,7 @@ from orchestrator import clock, topology
 from orchestrator.backoff import Backoff
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.node_states import require_running
 from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
@@ -110,12 +111,14 @@ async def run_scenario(
 
     Raises:
         ScenarioInvalid: Roles or parameters do not fit.
+        UsageError: A node with a role is stopped or paused by request.
         HostNotFit: The nodes lack what the scenario needs, or the results folder or the lab's share folder
             cannot be written.
         ControllerUnreachable: No controller accepts the run.
     """
     meant = load_topology(directory)
     plan = scenario.resolve(meant, options.params, options.timeout_s)
+    require_running(directory, sorted(node for nodes in plan.roles.values() for node in nodes))
     await require_fit(directory, state, scenario, plan)
     seed = state.seed if options.seed is None else options.seed
     run = f"{scenario.name}-{secrets.token_hex(3)}"

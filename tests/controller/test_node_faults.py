@@ -117,6 +117,24 @@ async def test_what_cannot_be_done_to_one_node_changes_none(
     assert [node.wanted for node in controller.core.lab.registry] == wanted
 
 
+@pytest.mark.parametrize(
+    ("do", "id", "hint"),
+    [("kill", "node.stopped", "`nm node start 2`"), ("pause", "node.paused", "`nm node unpause 2`")],
+)
+async def test_no_run_is_started_with_a_node_that_is_stopped_or_paused(
+    start: Start, database: Database, do: str, id: str, hint: str
+) -> None:
+    controller, _, _, asking = await lab(start, database)
+    await ask(asking, m.NodeFault((2,), do))
+    state = id.partition(".")[2]
+    with pytest.raises(PeerError, match=f"node 2, which plays the role b, is {state} by request") as caught:
+        await ask(asking, m.StartRun("r1", "hello", {"a": (1,), "b": (3, 2)}, {}, {}, 7, 60.0))
+    assert (caught.value.id, caught.value.hint) == (id, hint)
+    assert "r1" not in controller.agents.streams
+    with pytest.raises(PeerError, match="no agent runs roles in the nodes 1, 3"):
+        await ask(asking, m.StartRun("r1", "hello", {"a": (1,), "b": (3,)}, {}, {}, 7, 60.0))
+
+
 async def test_unknown_nodes_and_none_are_refused(start: Start, database: Database) -> None:
     _, _, _, asking = await lab(start, database)
     with pytest.raises(PeerError, match="there is no node 9"):
