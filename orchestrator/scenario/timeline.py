@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import Place
-from orchestrator.impairment import LinkSpec, trace_contents
+from orchestrator.impairment import Impossible, LinkSpec, trace_contents
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems, Value
@@ -68,6 +68,7 @@ def expand(
     placed.sort(key=lambda each: each[0].at_us)
     _check_times(placed, timeout_s, problems)
     _check_links(placed, topology, problems)
+    _check_nodes(placed, problems)
     _check_traces(placed, problems)
     return tuple(change for change, _ in placed)
 
@@ -266,6 +267,36 @@ def _check_links(placed: Iterable[_Placed], topology: Topology, problems: Proble
                         f"at {Duration(change.at_us)} the link {change.a}–{change.b} cannot do that: {error}",
                         "timeline-value",
                         entry.place,
+                        hint=error.hint if isinstance(error, Impossible) else None,
                     )
                 continue
             now[way] = wanted
+
+
+_AFTER = {"kill": "stopped", "stop": "stopped", "start": "running", "pause": "paused", "unpause": "running"}
+"""What a node is after each fault."""
+
+_BEFORE = {"start": ("paused", "unpause"), "pause": ("stopped", "start"), "unpause": ("stopped", "start")}
+"""The state in which the controller refuses a fault, and what ends that state."""
+
+
+def _check_nodes(placed: Iterable[_Placed], problems: Problems) -> None:
+    """Note faults that do not go with what their node is by then; every node runs at the beginning."""
+    now: dict[int, str] = {}
+    noted: set[int] = set()
+    for change, entry in placed:
+        if change.do != "node":
+            continue
+        refused, back = _BEFORE.get(change.fault, ("", ""))
+        if now.get(change.node) != refused:
+            now[change.node] = _AFTER[change.fault]
+        elif id(entry) not in noted:
+            noted.add(id(entry))
+            problems.add(
+                f"at {Duration(change.at_us)} node {change.node} is {refused}, and `{change.fault}` does not "
+                "go with that",
+                "timeline-node",
+                entry.place,
+                found=change.fault,
+                hint=f"`do: {back}` comes first",
+            )

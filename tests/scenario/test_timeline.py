@@ -124,6 +124,38 @@ def test_changes_are_checked_one_after_another(tmp_path: Path) -> None:
         _expand(tmp_path, jitter, longer, "{at: 2 s, reset: all}")
 
 
+@pytest.mark.parametrize(
+    ("faults", "message", "hint"),
+    [
+        ("pause start", "at 2 s node 1 is paused, and `start` does not go with that", "unpause"),
+        ("stop pause", "at 2 s node 1 is stopped, and `pause` does not go with that", "start"),
+        ("pause kill unpause", "at 3 s node 1 is stopped, and `unpause` does not go with that", "start"),
+        ("start unpause pause pause kill stop start start pause unpause", "", ""),
+    ],
+)
+def test_faults_of_a_node_are_checked_one_after_another(
+    tmp_path: Path, faults: str, message: str, hint: str
+) -> None:
+    entries = [f"{{at: {at} s, node: 1, do: {do}}}" for at, do in enumerate(faults.split(), start=1)]
+    entries = ["{at: 1 s, node: 2, do: stop}", *reversed(entries), "{at: 12 s, node: 2, do: start}"]
+    if not message:
+        assert len(_expand(tmp_path, *entries)) == len(entries)
+        return
+    with pytest.raises(ScenarioInvalid) as caught:
+        _expand(tmp_path, *entries)
+    (problem,) = caught.value.problems
+    assert (problem.id, problem.message) == ("scenario.timeline-node", message)
+    assert problem.place is not None and problem.place.line == 4  # the last fault stands first
+    assert problem.hint == f"`do: {hint}` comes first"
+
+
+def test_a_repeated_fault_is_noted_once(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioInvalid, match="1 problem"):
+        _expand(
+            tmp_path, "{at: 1 s, node: db, do: kill}", "{every: 1 s, from: 2 s, to: 9 s, node: 3, do: pause}"
+        )
+
+
 def test_a_longer_time_limit_of_the_run_allows_later_changes(tmp_path: Path) -> None:
     read = _load(tmp_path, "{at: 70 s, heal: true}")
     assert len(read.resolve(RING, timeout_s=80.0).timeline) == 1
