@@ -241,11 +241,11 @@ def _read_opportunities(lines: list[tuple[int, str]]) -> Recording:
 
 
 def _read_rows(lines: list[tuple[int, str]], column: str | None) -> Recording:
+    if len(lines) - 1 > MOST_ROWS:
+        raise _Wrong("trace-size", 0, f"it has {len(lines) - 1:,} rows", f"at most {MOST_ROWS:,} rows")
     numbers = [number for number, _ in lines]
-    cells = [[cell.strip() for cell in row] for row in csv.reader(line for _, line in lines)]
+    cells = [_cells(line, number) for number, line in lines]
     names = _columns(cells[0], numbers[0], column)
-    if len(cells) - 1 > MOST_ROWS:
-        raise _Wrong("trace-size", 0, f"it has {len(cells) - 1:,} rows", f"at most {MOST_ROWS:,} rows")
     if len(cells) == 1:
         raise _Wrong("trace-empty", 0, "it has a header and no rows", "at least one row")
     sets = tuple(name for name in COLUMNS if name in names)
@@ -269,6 +269,16 @@ def _read_rows(lines: list[tuple[int, str]], column: str | None) -> Recording:
     if mean is not None and not any(rate for _, rate in rows):
         raise _Wrong("trace-value", 0, "its rate is always 0", "a rate above 0", "take the link down instead")
     return Recording(bytes(data), sets, rows[-1][0], mean, repeats=False)
+
+
+def _cells(line: str, number: int) -> list[str]:
+    """Return the cells of one line; a quote that is open at its end would join it with the next."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], strict=True))]
+    except csv.Error as error:
+        raise _Wrong(
+            "trace-value", number, f"it is not CSV ({error})", "cells with commas between them, quotes closed"
+        ) from None
 
 
 def _columns(header: list[str], line: int, column: str | None) -> dict[str, int]:

@@ -72,6 +72,33 @@ def test_what_cannot_be_played_is_refused(tmp_path: Path, name: str, text: str) 
     assert [problem.id.rpartition(".")[2].startswith("trace-") for problem in problems] == [True]
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ('time_s,rate\n0,"1\n1,2"\n2,3\n', 2, "it is not CSV (unexpected end of data)"),
+        ('# from a modem\n\ntime_s,"rate\n0,1\n', 3, "it is not CSV (unexpected end of data)"),
+        ('time_s,rate\n0,1\n1,"2"3\n', 3, "it is not CSV"),
+        (f"time_s,rate\n0,1\n1,{'1' * 131_073}\n", 3, "field larger than field limit"),
+        (f"time_s,{'r' * 131_073}\n0,1\n", 1, "field larger than field limit"),
+    ],
+    ids=["joined", "header", "after a quote", "long cell", "long name"],
+)
+def test_a_line_that_is_not_csv_is_refused_at_its_place(
+    tmp_path: Path, text: str, line: int, says: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    problems = Problems("topology")
+    assert read_trace(TraceUse("a.csv", Place("x")), tmp_path, problems) is None
+    (problem,) = problems
+    assert (problem.id, problem.place) == ("topology.trace-value", Place(str(tmp_path / "a.csv"), line, 1))
+    assert says in problem.message and len(problem.message) < 300
+
+
+def test_cells_may_be_quoted(tmp_path: Path) -> None:
+    quoted = _read(tmp_path, "a.csv", '"time_s","rate"\n"0","1 Mbit"\n1,"2 Mbit"\n')
+    assert quoted == _read(tmp_path, "b.csv", "time_s,rate\n0,1 Mbit\n1,2 Mbit\n")
+
+
 def test_the_largest_trace_can_be_read(tmp_path: Path) -> None:
     recording = _read(tmp_path, "a.mahi", "".join(f"{ms}\n" for ms in range(1, MOST_ENTRIES + 1)))
     assert len(recording.data) == 1 + 2 * MOST_ENTRIES
