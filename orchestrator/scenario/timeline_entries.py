@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.errors import Place, quoted
 from orchestrator.impairment import LinkSpec
 from orchestrator.source import Problems, Value
+from orchestrator.topology.jitter_table import TableFile
 from orchestrator.topology.link_keys import LIVE_FIELDS, layer, spec_of
 from orchestrator.topology.links import ENDED, Change, change_of
 from orchestrator.units import Duration
@@ -195,6 +196,15 @@ def _ramp_specs(
     for key, pair in pairs.items():
         if "none" in pair:
             _note_none(key, value.place_of(key), problems)
+            return None, None
+        if any(isinstance(part, TableFile) for end in pair if isinstance(end, dict) for part in end.values()):
+            problems.add(
+                f"a ramp of {key} reads no file of delays",
+                "timeline-ramp",
+                value.place_of(key),
+                expected="a distribution by name, or the same list of delays at both ends",
+                hint="`set` at several times can have a file each",
+            )
             return None, None
         first, last = (_made({key: end}, value.place_of(key), problems) for end in pair)
         if first is None or last is None:

@@ -46,7 +46,7 @@ class Distribution(Choice):
         if value.sequence is None:
             return super().read(value, name, problems)
         numbers = [item.data for item in value.sequence]
-        delays = [float(n) for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)]
+        delays = [_float(n) for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)]
         if len(delays) < len(numbers):
             problems.add(f"{name} is a list with something else than numbers", "jitter-table", value.place)
             return None
@@ -99,6 +99,14 @@ def read_table(stated: TableFile, directory: Path, problems: Problems) -> tuple[
             )
             return None
     return _quantiles(delays, f"the jitter table `{path}`", stated.place, problems)
+
+
+def _float(number: float) -> float:
+    """Return a number as a float; an integer that none can hold is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _quantiles(

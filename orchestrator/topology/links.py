@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,11 +158,19 @@ def change_of(read: Read, problems: Problems, place: Place, directory: Path) -> 
 def _placed(data: Any, place: Place) -> Value:
     """Return plain data as the tree that kinds read; without YAML, which nodes do not have."""
     if isinstance(data, Mapping):
-        return Value({str(key): _placed(value, place) for key, value in data.items()}, place)
+        return Value({str(_writable(key)): _placed(value, place) for key, value in data.items()}, place)
     if isinstance(data, (list, tuple)):
         return Value([_placed(value, place) for value in data], place)
+    data = _writable(data)
     known = data if data is None or isinstance(data, (str, int, float, bool)) else str(data)
     return Value(known, place, "" if known is None else str(known))
+
+
+def _writable(data: Any) -> Any:
+    """Return an integer that no float holds as infinity: one of thousands of digits has no text."""
+    if isinstance(data, int) and data.bit_length() > sys.float_info.max_exp:
+        return math.inf if data > 0 else -math.inf
+    return data
 
 
 def _ends(

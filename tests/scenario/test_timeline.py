@@ -68,6 +68,21 @@ def test_a_ramp_changes_several_keys_together_and_ends_on_its_last_values(tmp_pa
     assert (specs[-1].loss, specs[-1].loss_burst) == (0.01, 3.0)
 
 
+def test_a_ramp_of_jitter_has_a_list_of_delays_and_no_file(tmp_path: Path) -> None:
+    ramp = "{from: 1 s, to: 2 s, ramp: [1, 2], jitter: [{std: 1 ms%s}, {std: 3 ms%s}], steps: 2}"
+    table = f", distribution: {[1, 2, 3, 4, 5, 6, 7, 8, 9, 16]}"
+    changes = _expand(tmp_path, ramp % (table, table))
+    assert [each.spec.jitter_us for each in changes if each.spec] == [1_000, 2_000, 3_000]
+    assert all(each.spec and each.spec.jitter_distribution == "table" for each in changes)
+    for ends in [(", distribution: t.csv",) * 2, ("", ", distribution: ./t.csv")]:
+        with pytest.raises(ScenarioInvalid) as caught:
+            _expand(tmp_path, ramp % ends)
+        (problem,) = caught.value.problems
+        assert problem.message == "a ramp of jitter reads no file of delays"
+        assert problem.id == "scenario.timeline-ramp"
+        assert problem.place is not None and problem.place.line == 3
+
+
 def test_any_entry_but_a_ramp_can_be_repeated(tmp_path: Path) -> None:
     changes = _expand(tmp_path, '{every: 2 s, to: 5 s, partition: [[1, 2], ["3-4"]]}')
     assert [each.at_us for each in changes] == [0, 2_000_000, 4_000_000]

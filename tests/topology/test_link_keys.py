@@ -14,7 +14,7 @@ from orchestrator.impairment import FIELDS, PLAIN, LinkSpec
 from orchestrator.topology import Topology
 from orchestrator.topology.link_keys import LINK_FIELDS, PARTS
 from orchestrator.topology.link_words import describe, label
-from orchestrator.topology.links import read_change
+from orchestrator.topology.links import read_change, read_values
 from orchestrator.topology.profiles import PROFILES
 
 LINE = "topology: {type: line, n_nodes: 3}\n"
@@ -146,6 +146,32 @@ def test_the_unit_of_a_table_does_not_matter(scale: float) -> None:
     # The mean of the steps is 6.1, their variance 16.89.
     expected = [(step - 6.1) / math.sqrt(16.89) for step in (1, 2, 3, 4, 5, 6, 7, 8, 9, 16)]
     assert change.forward.jitter_table == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "number", [2**1024 - 1, 10**309, -(10**5000), math.inf], ids=["2^1024", "309", "5000", "inf"]
+)
+def test_a_table_with_a_number_that_no_float_holds_is_refused(number: float) -> None:
+    jitter = {"std": "5 ms", "distribution": [*range(20), number]}
+    with pytest.raises(TopologyInvalid, match="has a number that is not finite") as caught:
+        read_values({"jitter": jitter}, "ctx.link")
+    assert [problem.id for problem in caught.value.problems] == ["topology.jitter-table"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"jitter": 10**5000},
+        {"loss": -(10**5000)},
+        {"mtu": 10**5000},
+        {"scheduler": {"type": "drr", "by": "dst_port", "weights": {1: 10**5000}}},
+        {"scheduler": {"type": "drr", "by": "dst_port", "weights": {10**5000: 1}}},
+    ],
+    ids=["jitter", "loss", "mtu", "weight", "class"],
+)
+def test_a_number_of_thousands_of_digits_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(TopologyInvalid, match=r"inf|large|many"):
+        read_values(values, "ctx.link")
 
 
 def _loads(text: str) -> Topology:
