@@ -76,8 +76,18 @@ def _check_loss_burst(spec: LinkSpec) -> None:
     if loss is not None and burst is not None and loss > burst * (1.0 - loss) * (1 + 1e-9):
         raise Impossible(
             f"a mean loss of {loss * 100:g} % does not come in bursts of {burst:g}: "
-            "between two bursts at least one packet passes"
+            "between two bursts at least one packet passes",
+            _burst_hint(loss, burst),
         )
+
+
+def _burst_hint(loss: float, burst: float) -> str:
+    """Return which burst goes with a loss, and which loss with a burst, rounded to what is possible."""
+    if loss == 1:
+        return "leave out `burst`: every packet is lost"
+    least = math.ceil(loss / (1 - loss) * 100 * (1 - 1e-10)) / 100
+    most = math.floor(burst / (1 + burst) * 1e4) / 100
+    return f"write a burst of at least {least:.12g}, or a mean of at most {most:g} %"
 
 
 def _check_queue(spec: LinkSpec) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, quoted
-from orchestrator.impairment import LinkSpec
+from orchestrator.impairment import Impossible, LinkSpec
 from orchestrator.source import Problems, Value
 from orchestrator.topology.jitter_table import TableFile
 from orchestrator.topology.link_keys import LIVE_FIELDS, layer, spec_of
@@ -227,7 +227,8 @@ def _made(stated: Mapping[str, Any], place: Place, problems: Problems) -> LinkSp
     try:
         return spec_of(layer(stated, "forward"))
     except ValueError as error:
-        problems.add(f"no link can do that: {error}", "timeline-value", place)
+        hint = error.hint if isinstance(error, Impossible) else None
+        problems.add(f"no link can do that: {error}", "timeline-value", place, hint=hint)
         return None
 
 

@@ -11,7 +11,7 @@ complemented by nothing, or by a value that its summary calls chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.impairment import LinkSpec
 
@@ -55,6 +55,13 @@ _WIFI = (
     "the rate is chosen"
 )
 _CABLE = "{}, at the 5 us/km of ITU-T G.114"
+
+_SATELLITE_GEO = Profile(
+    "a geostationary satellite",
+    f"{_OOKLA_2021}: Viasat, 18.75 and 2.96 Mbit/s, round trip 629 ms",
+    _spec(18_750, 314_500),
+    _spec(2_960, 314_500),
+)
 
 PROFILES: Mapping[str, Profile] = {
     "good-wifi": Profile(
@@ -108,12 +115,8 @@ PROFILES: Mapping[str, Profile] = {
         _spec(79_740, 5_775),
         _spec(85_680, 5_775),
     ),
-    "satellite-geo": Profile(
-        "a geostationary satellite",
-        f"{_OOKLA_2021}: Viasat, 18.75 and 2.96 Mbit/s, round trip 629 ms",
-        _spec(18_750, 314_500),
-        _spec(2_960, 314_500),
-    ),
+    "satellite-geo": _SATELLITE_GEO,
+    "satellite": replace(_SATELLITE_GEO, summary="the same as satellite-geo"),
     "satellite-leo": Profile(
         "satellites in low orbit",
         f"{_OOKLA_2021}: Starlink, 87.25 and 13.54 Mbit/s, round trip 44 ms; quartiles of the round trip "

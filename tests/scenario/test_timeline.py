@@ -139,6 +139,20 @@ def test_changes_are_checked_one_after_another(tmp_path: Path) -> None:
         _expand(tmp_path, jitter, longer, "{at: 2 s, reset: all}")
 
 
+def test_what_no_link_can_do_says_what_helps(tmp_path: Path) -> None:
+    hint = "write a burst of at least 9, or a mean of at most 66.66 %"
+    ramp = "{from: 1 s, to: 2 s, ramp: [1, 2], loss: [1 %, {mean: 90 %, burst: 2}], steps: 2}"
+    for entry in ("{at: 1 s, set: [1, 2], loss: {mean: 90 %, burst: 2}}", ramp):
+        with pytest.raises(ScenarioInvalid) as caught:
+            _expand(tmp_path, entry)
+        assert [problem.hint for problem in caught.value.problems] == [hint]
+    with pytest.raises(ScenarioInvalid) as caught:
+        _expand(tmp_path, "{at: 1 s, set: [1, 2], queue: codel}")
+    assert [problem.hint for problem in caught.value.problems] == [
+        "write for example `rate: 100 Mbit` as well"
+    ]
+
+
 @pytest.mark.parametrize(
     ("faults", "message", "hint"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import topology
 from orchestrator.errors import TopologyInvalid
-from orchestrator.impairment import FIELDS, PLAIN, LinkSpec
+from orchestrator.impairment import FIELDS, PLAIN, Impossible, LinkSpec
 from orchestrator.topology import Topology
 from orchestrator.topology.link_keys import LINK_FIELDS, PARTS
 from orchestrator.topology.link_words import describe, label
@@ -97,6 +97,31 @@ def test_a_profile_goes_down_from_the_first_endpoint_and_what_stands_beside_it_o
     plain = _loads(LINE + "defaults: {link: {profile: 4g}}\nlinks: [{endpoints: [1, 2], profile: none}]")
     assert plain.links[0].forward == PLAIN
     assert plain.links[1].forward == PROFILES["4g"].forward
+
+
+def test_a_satellite_without_another_word_is_geostationary() -> None:
+    read = _loads(f"{LINE}defaults: {{link: {{profile: satellite}}}}")
+    geo = PROFILES["satellite-geo"]
+    assert (read.links[0].forward, read.links[0].backward) == (geo.forward, geo.backward)
+
+
+@pytest.mark.parametrize(
+    ("mean", "burst", "hint"),
+    [
+        (0.9, 2.0, "write a burst of at least 9, or a mean of at most 66.66 %"),
+        (0.7, 1.0, "write a burst of at least 2.34, or a mean of at most 50 %"),
+        (0.9999, 5.0, "write a burst of at least 9999, or a mean of at most 83.33 %"),
+        (1.0, 5.0, "leave out `burst`: every packet is lost"),
+    ],
+)
+def test_an_impossible_burst_has_a_hint_that_helps(mean: float, burst: float, hint: str) -> None:
+    with pytest.raises(Impossible) as caught:
+        LinkSpec(loss=mean, loss_burst=burst).check()
+    assert caught.value.hint == hint
+    if mean < 1:
+        words = hint.split()
+        LinkSpec(loss=mean, loss_burst=float(words[6].rstrip(","))).check()
+        LinkSpec(loss=float(words[-2]) / 100, loss_burst=burst).check()
 
 
 def test_a_profile_takes_away_what_lies_below() -> None:
