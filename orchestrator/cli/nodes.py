@@ -52,6 +52,11 @@ def exec_(
         numbers = ", ".join(str(node) for node in outside)
         notify(f"left out, because nm runs nothing in an external node: {numbers}")
     find.require_inside(state, chosen)
+    away = find.not_running(directory, state, [nodes])
+    if running := [node for node in chosen if node not in away]:
+        chosen = running
+        if away:
+            notify(f"left out: {', '.join(f'node {node}, which is {kind}' for node, kind in away.items())}")
     node_states.require_running(directory, chosen)
     if len(chosen) == 1 and output is Output.table and timeout is None:
         from orchestrator.deploy import node_command

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.deploy import node_states, supervision
 from orchestrator.deploy import state as notes
-from orchestrator.deploy import supervision
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.state import LabState, NodeNote
 from orchestrator.errors import LabNotFound, UsageError, nearest_hint
@@ -141,3 +141,13 @@ def left_out(state: LabState, words: Sequence[str]) -> list[int]:
     if "all" not in (word.strip() for word in ",".join(words).split(",")):
         return []
     return [node.id for node in state.nodes if node.external]
+
+
+def not_running(directory: LabDirectory, state: LabState, words: Sequence[str]) -> dict[int, str]:
+    """The stopped and paused nodes that `all` among these words does not mean, with their states."""
+    parts = [word.strip() for word in ",".join(words).split(",")]
+    if "all" not in parts:
+        return {}
+    others = [part for part in parts if part not in ("", "all")]
+    named = select_nodes(state, others) if others else []
+    return {node: kind for node, kind in node_states.read(directory).items() if node not in named}

@@ -100,6 +100,11 @@ def test_a_killed_node_ends_alone_with_its_programs_and_stays_stopped(lab: Lab, 
         }
         refused = nm("exec", 2, "--", "true")
         assert refused.code == 2 and "[node.stopped]" in refused.err and "nm node start 2" in refused.err
+        both = nm("exec", "all,2", "--", "true")
+        assert both.code == 2 and "[node.stopped]" in both.err
+        rest = nm("exec", "all", "-o", "json", "--", "true")
+        assert rest.code == 0 and "left out: node 2, which is stopped" in rest.err
+        assert 2 not in {each["node"] for each in json.loads(rest.out)}
         # Neither another `nm up` nor a new host process starts it.
         assert "already up" in nm("up", RING).err
         assert lab.status().nodes[1].state == "stopped"

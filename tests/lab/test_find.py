@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.deploy import node_states
 from orchestrator.deploy.home import Home
 from orchestrator.errors import LabNotFound, UsageError
-from orchestrator.lab.find import find_lab, left_out, require_inside, select_nodes
+from orchestrator.lab.find import find_lab, left_out, not_running, require_inside, select_nodes
 from tests.lab.conftest import MakeLab
 
 
@@ -71,3 +72,22 @@ def test_an_external_node_is_refused_by_name_and_left_out_of_all(make_lab: MakeL
     assert left_out(note, ["1-2"]) == []
     with pytest.raises(UsageError, match="every node"):
         require_inside(note, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("all", {1: "stopped", 2: "paused"}),
+        ("1, all", {2: "paused"}),
+        ("all,w*", {1: "stopped"}),
+        ("1-2", {}),
+        ("trainer", {}),
+    ],
+)
+def test_a_stopped_node_is_left_out_of_all_unless_it_is_named(
+    make_lab: MakeLab, words: str, left: dict[int, str]
+) -> None:
+    directory, note = make_lab()
+    node_states.record(directory, [1], "stopped")
+    node_states.record(directory, [2], "paused")
+    assert not_running(directory, note, [words]) == left
