@@ -237,6 +237,8 @@ class _Measured:
 
     def _loss_ok(self, spec: LinkSpec) -> bool | None:
         loss = spec.loss or 0.0
+        if not self.link.offered:
+            return None
         if not loss:
             return False if self.lost else None
         if self.independent * min(loss, 1.0 - loss) < LEAST_LOSSES and loss < 1.0:

@@ -143,3 +143,15 @@ def test_a_link_of_a_new_process_counts_from_its_beginning() -> None:
     found = report(before, Snapshot(again), {(1, 2): SPEC}, cpus=2)
     assert found["links"][0]["measured"]["packets"] == 10_000
     assert found["host"]["cpu_share"] is None
+
+
+def test_a_link_to_which_nothing_was_offered_has_no_loss() -> None:
+    idle = LinkMeasurement(2, 0, {"link_down": 3})
+    found = judged(idle, spec=LinkSpec(loss=1.0))
+    assert found["verdict"] == "not-measured" and found["links"][0]["measured"]["loss"] is None
+
+
+@pytest.mark.parametrize("packets", [1, 7, 100, 9_999])
+def test_a_link_that_loses_everything_is_kept(packets: int) -> None:
+    blocked = LinkMeasurement(2, 0, {"loss": packets}, offered=packets)
+    assert judged(blocked, spec=LinkSpec(loss=1.0))["verdict"] == "kept"

@@ -17,6 +17,12 @@ def test_known_intervals() -> None:
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
+def test_where_all_or_none_are_lost_the_interval_ends_there_exactly() -> None:
+    for packets in range(1, 2_000):
+        assert wilson(packets, packets, 4.0)[1] == 1.0 and wilson(0, packets, 4.0)[0] == 0.0
+    assert wilson(3_000, 2_000)[1] == 1.0
+
+
 def test_the_mean_of_bursts_varies_as_that_of_so_many_independent_packets() -> None:
     loss, burst, packets, runs = 0.05, 5.0, 2_000, 400
     generator = random.Random(7)
@@ -33,6 +39,7 @@ def test_the_mean_of_bursts_varies_as_that_of_so_many_independent_packets() -> N
     expected = math.sqrt(loss * (1 - loss) / gilbert_packets(packets, loss, burst))
     assert deviation == pytest.approx(expected, rel=0.15)
     assert gilbert_packets(packets, loss, None) == packets
+    assert gilbert_packets(packets, 0.5, 1.0) == packets  # every second packet is lost
 
 
 def test_percentiles_of_a_histogram() -> None:
