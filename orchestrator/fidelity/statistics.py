@@ -42,7 +42,7 @@ def gilbert_packets(packets: float, loss: float, burst: float | None) -> float:
 
     The states of a two-state Markov chain have the autocorrelation (1 - p - r)^k at distance k, with p and r
     the probabilities of its transitions; the variance of their mean is (1 + c) / (1 - c) times that of
-    independent ones, with c = 1 - p - r. A negative correlation makes the mean better known; it counts as none.
+    independent ones, with c = 1 - p - r. A negative correlation counts as none.
 
     Args:
         packets: Packets in all.

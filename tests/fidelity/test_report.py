@@ -28,6 +28,18 @@ GOOD = LinkMeasurement(
 )
 
 
+EMPTY: dict[str, Any] = {
+    "drops": {},
+    "busy_ns": 0,
+    "busy_bytes": 0,
+    "delay": (),
+    "delay_sum_us": 0.0,
+    "delay_squares_us": 0.0,
+    "late": (),
+    "late_sum_us": 0.0,
+}
+
+
 def judged(after: LinkMeasurement, before: LinkMeasurement | None = None, spec: LinkSpec = SPEC) -> Any:
     start = snapshot(*([before] if before else []))
     return report(start, snapshot(after, time_ms=2_000, cpu_ms=600), {(1, 2): spec}, cpus=2)
@@ -132,7 +144,8 @@ def test_jitter_is_judged_where_enough_delays_were_drawn() -> None:
 def test_drops_of_an_overloaded_thread_break_the_run_once() -> None:
     two = snapshot(GOOD, overload_drops=8).nodes[1]
     after = Snapshot({1: two, 2: replace(two, links=())})
-    found = report(Snapshot({1: replace(two, overload_drops=5, links=())}), after, {(1, 2): SPEC}, cpus=2)
+    start = replace(two, overload_drops=5, links=())
+    found = report(Snapshot({1: start, 2: start}), after, {(1, 2): SPEC}, cpus=2)
     assert found["verdict"] == "broken" and found["host"]["overload_drops"] == 3
     assert found["links"][0]["ok"] is True
 
@@ -155,3 +168,64 @@ def test_a_link_to_which_nothing_was_offered_has_no_loss() -> None:
 def test_a_link_that_loses_everything_is_kept(packets: int) -> None:
     blocked = LinkMeasurement(2, 0, {"loss": packets}, offered=packets)
     assert judged(blocked, spec=LinkSpec(loss=1.0))["verdict"] == "kept"
+
+
+SPECS = {(1, 2): SPEC, (2, 1): SPEC}
+
+
+def two_nodes(first: LinkMeasurement, second: LinkMeasurement, **facts: int) -> Snapshot:
+    [one] = snapshot(first, **facts).nodes.values()
+    [two] = snapshot(second, **facts).nodes.values()
+    return Snapshot({1: one, 2: replace(two, process=8)})
+
+
+def test_a_node_that_did_not_answer_is_missing_and_nothing_is_kept() -> None:
+    whole = two_nodes(GOOD, replace(GOOD, remote_node_id=1), time_ms=2_000, overload_drops=900)
+    start = two_nodes(replace(GOOD, packets=0, offered=0, **EMPTY), LinkMeasurement(1, 0), overload_drops=900)
+    assert report(start, whole, SPECS, cpus=2)["verdict"] == "kept"
+    for before, after in [(start, whole), (whole, whole)]:
+        for absent in ("before", "after"):
+            old = Snapshot({1: before.nodes[1]}) if absent == "before" else before
+            new = Snapshot({1: after.nodes[1]}) if absent == "after" else after
+            found = report(old, new, SPECS, cpus=2)
+            assert (found["verdict"], found["nodes_missing"]) == ("not-measured", [2])
+            assert found["host"]["overload_drops"] == 0
+            assert {each["ok"] for each in found["links"]} == {None}
+            [silent] = [each for each in found["links"] if each["direction"] == "backward"]
+            assert silent["measured"]["packets"] is None and silent["not_judged"] == "node missing"
+
+
+def test_a_node_that_never_answered_is_missing() -> None:
+    found = report(snapshot(), snapshot(GOOD), {(1, 2): SPEC}, cpus=2, expected=[1, 3])
+    assert (found["verdict"], found["nodes_missing"]) == ("not-measured", [3])
+    late = replace(GOOD, late_sum_us=300.0 * 9_900)
+    assert report(snapshot(), snapshot(late), {(1, 2): SPEC}, cpus=2, expected=[1, 3])["verdict"] == "broken"
+
+
+@pytest.mark.parametrize(
+    "fallen",
+    [
+        {"packets": 20_000},
+        {"changes": 2},
+        {"draws": 1},
+        {"drops": {"queue_full": 1}},
+        {"busy_bytes": 9_999_999},
+        {"delay_sum_us": 1e12},
+        {"late": ((65_536, 3),)},
+        {"delay": ((19_922_944, 9_901),)},
+    ],
+)
+def test_any_counter_that_fell_began_anew_and_its_link_changed(fallen: dict[str, Any]) -> None:
+    before = LinkMeasurement(**{"remote_node_id": 2, "packets": 5, **fallen})
+    wrong_rate = replace(GOOD, busy_bytes=625_000)
+    [link] = judged(wrong_rate, before)["links"]
+    assert link["measured"]["packets"] == 10_000 and link["measured"]["drops"] == {"loss": 100}
+    assert link["changes"] == 1 and link["ok"] is True
+
+
+def test_dropped_packets_count_since_the_beginning_of_a_new_process() -> None:
+    nodes = snapshot(overload_drops=3).nodes
+    again = Snapshot({1: replace(nodes[1], process=9)})
+    assert report(Snapshot(nodes), again, {}, cpus=2)["host"]["overload_drops"] == 3
+    fell = Snapshot({1: replace(nodes[1], overload_drops=2)})
+    assert report(Snapshot(nodes), fell, {}, cpus=2)["host"]["overload_drops"] == 2
