@@ -50,6 +50,9 @@ DELAY_BITS = 8
 LATE_BITS = 4
 """Significant bits of the buckets of delays and of latenesses; the same in the dataplane."""
 
+FAULT = "node fault"
+"""Why a link is not judged: the run stopped or paused one of its nodes."""
+
 MISSING = "node missing"
 """Why a link is not judged: one of its nodes did not say what it had measured, before or after."""
 
@@ -64,6 +67,7 @@ def report(
     cpus: int,
     *,
     expected: Iterable[int] = (),
+    faulted: Collection[int] = (),
 ) -> dict[str, Any]:
     """Return the `fidelity` section of a run's results.
 
@@ -73,6 +77,7 @@ def report(
         specs: What is requested of the packets from one node to another, at the end.
         cpus: Processors of the machine.
         expected: Nodes that should have answered, besides those that have at least once.
+        faulted: Nodes that the run stopped, killed, started, paused or unpaused.
 
     Returns:
         `verdict`, `links`, `nodes_missing` and `host`, as docs/concepts/emulation.md describes them. Rates
@@ -86,16 +91,19 @@ def report(
     ]
     for a, b, link in links_since(before, after):
         if link.offered or link.packets or link.drops:
-            reason = MISSING if missing & {a, b} else None
+            reason = MISSING if missing & {a, b} else FAULT if a in faulted or b in faulted else None
             entries.append(_entry(a, b, link, specs.get((a, b), PLAIN), reason))
     entries.sort(key=lambda entry: (entry["ok"] is not False, entry["a"], entry["b"], entry["direction"]))
-    drops = sum(overload_since(before, after).values())
-    drops += sum(entry["measured"]["drops"].get("congested", 0) for entry in entries)
+    drops, at_faults = _drops(before, after, entries, {*faulted, *_neighbours(faulted, before, after, specs)})
     found: dict[str, Any] = {
         "verdict": _verdict((entry["ok"] for entry in entries), drops, missing),
         "links": entries[:MOST_LINKS],
         "nodes_missing": sorted(missing),
-        "host": {"cpu_share": cpu_share(before, after, cpus), "overload_drops": drops},
+        "host": {
+            "cpu_share": cpu_share(before, after, cpus),
+            "overload_drops": drops,
+            "fault_drops": at_faults,
+        },
     }
     if len(entries) > MOST_LINKS:
         found["links_omitted"] = len(entries) - MOST_LINKS
@@ -103,10 +111,41 @@ def report(
 
 
 def _links_from(
-    nodes: Container[int], before: Snapshot, after: Snapshot, specs: Mapping[tuple[int, int], LinkSpec]
+    nodes: Container[int], before: Snapshot, after: Snapshot, specs: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     known = {*specs, *((a, b) for snapshot in (before, after) for a, b, _ in snapshot.links())}
     return sorted(link for link in known if link[0] in nodes)
+
+
+def _neighbours(
+    nodes: Container[int], before: Snapshot, after: Snapshot, specs: Iterable[tuple[int, int]]
+) -> Iterator[int]:
+    """Other ends of the links of these nodes; specifications have both directions of a link."""
+    return (b for _, b in _links_from(nodes, before, after, specs))
+
+
+def _drops(
+    before: Snapshot, after: Snapshot, entries: Iterable[Mapping[str, Any]], near: Container[int]
+) -> tuple[int, int]:
+    """Packets lost by overload, and those that a fault may have caused.
+
+    The queues before a node that is paused fill up. Threads count packets of all their nodes together, so
+    what a thread with a node near a fault dropped is of no known cause.
+    """
+    excluded = {(now.process, now.shard) for node, now in after.nodes.items() if node in near}
+    overload = at_faults = 0
+    for shard, count in overload_since(before, after).items():
+        if shard in excluded:
+            at_faults += count
+        else:
+            overload += count
+    for entry in entries:
+        congested = entry["measured"]["drops"].get("congested", 0)
+        if entry["not_judged"] == FAULT:
+            at_faults += congested
+        else:
+            overload += congested
+    return overload, at_faults
 
 
 def _verdict(judged: Iterable[bool | None], overload_drops: int, missing: Collection[int]) -> Verdict:

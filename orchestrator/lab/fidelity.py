@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from orchestrator import log
@@ -29,7 +30,7 @@ NOT_MEASURED: dict[str, Any] = {
     "verdict": "not-measured",
     "links": [],
     "nodes_missing": [],
-    "host": {"cpu_share": None, "overload_drops": 0},
+    "host": {"cpu_share": None, "overload_drops": 0, "fault_drops": 0},
 }
 """The report of a run about whose links nothing is known."""
 
@@ -61,28 +62,31 @@ class RunFidelity:
             except Exception as error:
                 _not_measured(error)
 
-    async def end(self) -> dict[str, Any]:
-        """Return the report of the run, which has ended."""
+    async def end(self, faulted: Collection[int] = ()) -> dict[str, Any]:
+        """Return the report of the run, which has ended and had stopped or paused the nodes `faulted`."""
         if self._before is None:
             return NOT_MEASURED
         try:
             connection = await dial(self._directory, self._state)
             try:
-                return await self._report(self._before, connection)
+                return await self._report(self._before, connection, faulted)
             finally:
                 await connection.close(grace=0.5)
         except Exception as error:
             _not_measured(error)
             return NOT_MEASURED
 
-    async def _report(self, before: Snapshot, connection: Connection) -> dict[str, Any]:
+    async def _report(
+        self, before: Snapshot, connection: Connection, faulted: Collection[int]
+    ) -> dict[str, Any]:
         after = await measure(connection)
         status = await Operator(connection).status()
         links = status.links
         expected = [node.id for node in status.nodes if node.state not in ABSENT]
         forward = {(link.a, link.b): link.forward for link in links}
         backward = {(link.b, link.a): link.backward for link in links}
-        return report(before, after, forward | backward, os.cpu_count() or 1, expected=expected)
+        specs, cpus = forward | backward, os.cpu_count() or 1
+        return report(before, after, specs, cpus, expected=expected, faulted=faulted)
 
 
 def _not_measured(error: Exception) -> None:

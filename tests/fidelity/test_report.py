@@ -64,7 +64,7 @@ def test_a_link_that_does_what_was_requested_is_kept() -> None:
     assert measured["delay_p99"] == pytest.approx(0.02005, abs=5e-6)
     low, high = measured["loss_interval"]
     assert low == pytest.approx(0.00823, abs=1e-5) and high == pytest.approx(0.01215, abs=1e-5)
-    assert found["host"] == {"cpu_share": 0.25, "overload_drops": 0}
+    assert found["host"] == {"cpu_share": 0.25, "overload_drops": 0, "fault_drops": 0}
 
 
 @pytest.mark.parametrize(
@@ -229,3 +229,38 @@ def test_dropped_packets_count_since_the_beginning_of_a_new_process() -> None:
     assert report(Snapshot(nodes), again, {}, cpus=2)["host"]["overload_drops"] == 3
     fell = Snapshot({1: replace(nodes[1], overload_drops=2)})
     assert report(Snapshot(nodes), fell, {}, cpus=2)["host"]["overload_drops"] == 2
+
+
+def chain(link: LinkMeasurement, **drops: int) -> Snapshot:
+    """Nodes 1 to 4 in a line, each in a process of its own; node 2 has sent to node 1, node 4 to node 3."""
+    found = {}
+    for node, to in [(1, None), (2, 1), (3, None), (4, 3)]:
+        links = () if to is None else (replace(link, remote_node_id=to),)
+        [one] = snapshot(*links, overload_drops=drops.get(f"node_{node}", 0)).nodes.values()
+        found[node] = replace(one, process=node)
+    return Snapshot(found)
+
+
+CHAIN = {(a, b): SPEC for a in range(1, 5) for b in (a - 1, a + 1) if 1 <= b <= 4}
+
+
+def test_links_of_a_node_that_the_run_paused_are_not_judged() -> None:
+    start = chain(LinkMeasurement(0, 0))
+    bad = replace(GOOD, late_sum_us=3e5 * 9_900, busy_bytes=9, drops={"loss": 100, "congested": 7})
+    end = chain(bad, node_1=2, node_2=3)
+    assert report(start, end, CHAIN, cpus=2)["links"][0]["broken"] == ["late", "overload", "rate"]
+    found = report(start, end, CHAIN, cpus=2, faulted={1})
+    assert [(each["a"], each["not_judged"], each["ok"]) for each in found["links"]] == [
+        (3, None, False),
+        (1, "node fault", None),
+    ]
+    assert (found["host"]["overload_drops"], found["host"]["fault_drops"]) == (7, 12)
+
+
+def test_drops_before_a_paused_node_do_not_break_the_run() -> None:
+    start, drops = chain(LinkMeasurement(0, 0)), {"node_2": 5}
+    found = report(start, chain(GOOD, **drops), CHAIN, cpus=2, faulted={1})
+    assert found["verdict"] == "kept" and found["host"]["fault_drops"] == 5
+    elsewhere = report(start, chain(GOOD, node_3=1, **drops), CHAIN, cpus=2, faulted={1})
+    assert elsewhere["verdict"] == "broken" and elsewhere["host"]["overload_drops"] == 1
+    assert report(start, chain(GOOD), CHAIN, cpus=2, faulted={1, 4})["verdict"] == "not-measured"
