@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.fidelity.snapshot import Snapshot, cpu_share, links_since, overload_since
-from orchestrator.fidelity.statistics import gilbert_packets, percentile, wilson
+from orchestrator.fidelity.statistics import gilbert_packets, kurtosis, percentile, wilson
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.protocol.messages import LinkMeasurement
 
@@ -42,6 +42,11 @@ OTHER_JITTER_TOLERANCE = 0.08
 """Of distributions with long tails, in dense streams."""
 LEAST_DRAWS = 100
 """Independent delays that a comparison of a delay with jitter needs."""
+MOST_PACKETS_PER_DRAW = 3.0
+"""Packets close together share a delay. How many did is known of all of them alone, so where the average is
+larger, a few bursts may decide the mean and the deviation."""
+PARETO_KURTOSIS = 29.0
+"""Of the Pareto distribution in use, cut off at ten times its smallest value."""
 SURE = 4.0
 """Standard errors beyond which a deviation is not chance: once in 16,000 comparisons. The reported interval
 is that of 95 %, which one link in twenty misses without a fault."""
@@ -254,23 +259,32 @@ class _Measured:
             return None
         tolerance = LATE_MEAN_US
         if spec.jitter_us:
-            if self.link.draws < LEAST_DRAWS:
+            draws = self._draws()
+            if draws is None:
                 return None
             # A tenth of a deviation: packets that keep their order wait for the one before.
-            tolerance += spec.jitter_us * (0.1 + SURE / math.sqrt(self.link.draws))
+            tolerance += spec.jitter_us * (0.1 + SURE / math.sqrt(draws))
         return abs(self.mean - (spec.delay_us or 0)) <= tolerance
 
     def _jitter_ok(self, spec: LinkSpec) -> bool | None:
-        if not spec.jitter_us or self.jitter is None or self.link.draws < LEAST_DRAWS or _is_reordered(spec):
+        draws = self._draws()
+        if not spec.jitter_us or self.jitter is None or draws is None or _is_reordered(spec):
             return None
-        name = spec.jitter_distribution or "normal"
-        tolerance = JITTER_TOLERANCE.get(name, OTHER_JITTER_TOLERANCE)
-        # The standard error of a deviation is sqrt((k - 1) / 4n), with k the kurtosis: 3 of the normal
-        # distribution, 29 of the Pareto distribution
-        # in use, cut off at ten times its smallest value.
-        kurtosis = 3 if name in JITTER_TOLERANCE else 29
-        tolerance += SURE * math.sqrt((kurtosis - 1) / (4 * self.link.draws))
+        tolerance = JITTER_TOLERANCE.get(spec.jitter_distribution or "normal", OTHER_JITTER_TOLERANCE)
+        # The standard error of a deviation is sqrt((k - 1) / 4n), with k the kurtosis.
+        tolerance += SURE * math.sqrt((_kurtosis(spec) - 1.0) / (4 * draws))
         return abs(self.jitter / spec.jitter_us - 1.0) <= tolerance
+
+    def _draws(self) -> float | None:
+        """The effective number of independent delays; None where too few are known.
+
+        It is (sum of w)^2 / (sum of w^2), with w the packets that share a delay: n m / (2 m - 1) for
+        geometrically distributed ones with the mean m, as packets at random times have it.
+        """
+        if self.link.draws < LEAST_DRAWS:
+            return None
+        shared = max(1.0, self.packets / self.link.draws)
+        return self.link.draws * shared / (2 * shared - 1) if shared < MOST_PACKETS_PER_DRAW else None
 
     def _loss_ok(self, spec: LinkSpec) -> bool | None:
         loss = spec.loss or 0.0
@@ -303,6 +317,13 @@ class _Measured:
             "loss_interval": list(self._interval()) if known else None,
             "drops": dict(self.link.drops),
         }
+
+
+def _kurtosis(spec: LinkSpec) -> float:
+    """Of the distribution of the jitter."""
+    if spec.jitter_table is not None:
+        return kurtosis(spec.jitter_table)
+    return 3.0 if (spec.jitter_distribution or "normal") in JITTER_TOLERANCE else PARETO_KURTOSIS
 
 
 def _is_reordered(spec: LinkSpec) -> bool:

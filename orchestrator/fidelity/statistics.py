@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["Z_95", "gilbert_packets", "percentile", "wilson"]
+__all__ = ["Z_95", "gilbert_packets", "kurtosis", "percentile", "wilson"]
 
 Z_95 = 1.959964
 """The quantile of the normal distribution for a two-sided interval of 95 %."""
@@ -53,6 +53,14 @@ def gilbert_packets(packets: float, loss: float, burst: float | None) -> float:
         return packets
     correlation = max(0.0, 1.0 - loss / (burst * (1.0 - loss)) - 1.0 / burst)
     return packets * (1.0 - correlation) / (1.0 + correlation)
+
+
+def kurtosis(values: Sequence[float]) -> float:
+    """Return the fourth central moment over the square of the variance; values that are all equal have 1."""
+    mean = math.fsum(values) / len(values)
+    squares = [(value - mean) ** 2 for value in values]
+    variance = math.fsum(squares) / len(values)
+    return math.fsum(each * each for each in squares) / len(values) / variance**2 if variance else 1.0
 
 
 def percentile(buckets: Sequence[tuple[int, int]], share: float, bits: int) -> float | None:

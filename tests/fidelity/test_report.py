@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -264,3 +265,35 @@ def test_drops_before_a_paused_node_do_not_break_the_run() -> None:
     elsewhere = report(start, chain(GOOD, node_3=1, **drops), CHAIN, cpus=2, faulted={1})
     assert elsewhere["verdict"] == "broken" and elsewhere["host"]["overload_drops"] == 1
     assert report(start, chain(GOOD), CHAIN, cpus=2, faulted={1, 4})["verdict"] == "not-measured"
+
+
+def with_jitter(packets: list[float], draws: int) -> LinkMeasurement:
+    n, squares = len(packets), sum(delay * delay for delay in packets)
+    facts = {"offered": n, "draws": draws, "delay": ((19_922_944, n),), "late": ((49_152, n),)}
+    return LinkMeasurement(2, n, **facts, delay_sum_us=sum(packets), delay_squares_us=squares)
+
+
+def test_jitter_of_bursts_is_not_judged_by_chance() -> None:
+    """Bursts of up to 400 packets that share a delay, and single packets, all as requested."""
+    spec, generator = LinkSpec(delay_us=20_000, jitter_us=2_000), random.Random(7)
+    for per_draw in ([1], [1, 2, 3], [1] * 9 + [400], [1, 1, 1, 2, 4]):
+        for _ in range(100):
+            packets: list[float] = []
+            for _ in range(300):
+                packets += [generator.gauss(20_000, 2_000)] * generator.choice(per_draw)
+            [link] = judged(with_jitter(packets, 300), spec=spec)["links"]
+            assert link["broken"] == [], per_draw
+    several = with_jitter([20_000 + 5_000 * (-1) ** n for n in range(1_000)], 300)
+    assert judged(several, spec=spec)["links"][0]["broken"] == []
+    assert judged(replace(several, draws=900), spec=spec)["links"][0]["broken"] == ["jitter"]
+
+
+def test_the_jitter_of_a_table_is_judged_by_its_own_kurtosis() -> None:
+    """Two values have the kurtosis 1: the deviation is known without an error."""
+    packets = [20_000 + 2_260.0 * (-1) ** n for n in range(400)]  # 13 % too much
+    table = LinkSpec(
+        delay_us=20_000, jitter_us=2_000, jitter_distribution="table", jitter_table=(-1.0, -1.0, 1.0, 1.0)
+    )
+    assert judged(with_jitter(packets, 400), spec=table)["links"][0]["broken"] == ["jitter"]
+    pareto = LinkSpec(delay_us=20_000, jitter_us=2_000, jitter_distribution="pareto")
+    assert judged(with_jitter(packets, 400), spec=pareto)["links"][0]["broken"] == []

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from orchestrator.fidelity import gilbert_packets, percentile, wilson
+from orchestrator.fidelity import gilbert_packets, kurtosis, percentile, wilson
 
 
 def test_known_intervals() -> None:
@@ -47,3 +47,10 @@ def test_percentiles_of_a_histogram() -> None:
     exact = [(value, 1) for value in range(100)]
     assert percentile(exact, 0.5, 8) == 49 and percentile(exact, 1.0, 8) == 99
     assert percentile([(1024, 10)], 0.5, 8) == pytest.approx(1024 + 3.5, abs=2)
+
+
+def test_kurtosis() -> None:
+    assert kurtosis([-1.0, 1.0]) == 1.0 and kurtosis([2.0, 2.0]) == 1.0
+    assert kurtosis(range(10_001)) == pytest.approx(1.8, rel=1e-3)  # of the uniform distribution
+    generator = random.Random(7)
+    assert kurtosis([generator.gauss(5, 2) for _ in range(50_000)]) == pytest.approx(3.0, rel=0.05)
