@@ -18,7 +18,7 @@ from orchestrator.fidelity.statistics import gilbert_packets, kurtosis, percenti
 from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.protocol.messages import LinkMeasurement
 
-__all__ = ["KEPT", "Verdict", "report"]
+__all__ = ["KEPT", "SURE", "Verdict", "report"]
 
 Verdict = Literal["kept", "broken", "not-measured"]
 KEPT: Verdict = "kept"
