@@ -163,7 +163,7 @@ def inside_95(row: Row, values: Mapping[str, float]) -> bool | None:
     """
     if _FROM not in values:
         return None
-    return values[_FROM] <= row.spec["loss"] * 100 <= values[_TO]
+    return bool(values[_FROM] <= row.spec["loss"] * 100 <= values[_TO])
 
 
 def _loss(loss: float, count_of: Callable[[Seen], int]) -> Callable[[Seen], Result]:
