@@ -13,6 +13,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.fidelity import references
 from benchmarks.program import Notify
 from orchestrator.bench import ROWS, Ends, Result, Row, lab_ends
+from orchestrator.bench.rows import inside_95
 from orchestrator.bench.run import measure, median
 from orchestrator.errors import NmError
 
@@ -116,6 +117,7 @@ def _row_record(row: Row, results: Mapping[str, Mapping[str, Result]]) -> dict[s
         "links": {
             link: {
                 "values": dict(found[row.name].values),
+                "inside_95": inside_95(row, found[row.name].values),
                 "ok": found[row.name].ok,
                 "reason": found[row.name].reason,
             }

@@ -44,4 +44,6 @@ def _cell(found: Mapping[str, Any] | None) -> str:
     if not found["values"]:
         return "not applied" if found["reason"].startswith("not applied") else _VERDICTS[None]
     values = ", ".join(f"{name} {value:.4g}" for name, value in found["values"].items())
+    if found.get("inside_95") is not None:
+        values += f", inside 95 %: {'yes' if found['inside_95'] else 'no'}"
     return f"{values}: {_VERDICTS[found['ok']]}"

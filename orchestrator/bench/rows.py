@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestrator.fidelity import wilson
+from orchestrator.fidelity import SURE, wilson
 
-__all__ = ["ROWS", "Kind", "Result", "Row"]
+__all__ = ["ROWS", "Kind", "Result", "Row", "inside_95"]
 
 Kind = Literal["tcp", "delays", "numbers", "shares"]
 
@@ -152,15 +152,29 @@ def _added(most_us: float) -> Callable[[Seen], Result]:
     return judge
 
 
+_FROM, _TO = "95 % from", "to"
+"""The ends of an interval of 95 % among the values of a result, in percent."""
+
+
+def inside_95(row: Row, values: Mapping[str, float]) -> bool | None:
+    """Whether the requested loss is in the interval of 95 %; None for rows that have none.
+
+    No verdict: each of the rows misses it once in twenty measurements without a fault.
+    """
+    if _FROM not in values:
+        return None
+    return bool(values[_FROM] <= row.spec["loss"] * 100 <= values[_TO])
+
+
 def _loss(loss: float, count_of: Callable[[Seen], int]) -> Callable[[Seen], Result]:
     def judge(seen: Seen) -> Result:
         if seen["overflow"]:
             return Result(reason=f"the receiver's socket had no room for {seen['overflow']} datagrams")
         count, lost = count_of(seen), seen["lost"]
         low, high = wilson(lost, count)
-        spread = 1.959964 * math.sqrt(count * loss * (1 - loss))
-        values = {"loss %": lost / count * 100, "95 % from": low * 100, "to": high * 100}
-        return Result(values, abs(lost - count * loss) <= spread)
+        least, most = wilson(lost, count, SURE)
+        values = {"loss %": lost / count * 100, _FROM: low * 100, _TO: high * 100}
+        return Result(values, least <= loss <= most)
 
     return judge
 
@@ -245,7 +259,7 @@ def _loss_row(percent: float) -> Row:
         {"loss": percent / 100},
         "numbers",
         {"count": count, "rate": 200_000.0},
-        "in the 95 % interval of the binomial distribution",
+        "within 4 standard errors",
         _loss(percent / 100, lambda seen: int(seen["count"])),
         once=True,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.bench.ends import Ends, NotApplicable
-from orchestrator.bench.rows import Result, Row
+from orchestrator.bench.rows import Result, Row, inside_95
 from orchestrator.errors import NmError
 
 __all__ = ["measure", "measure_row", "median", "summary"]
@@ -87,6 +87,7 @@ def _as_json(row: Row, result: Result) -> dict[str, Any]:
         "requested": dict(row.spec),
         "bar": row.bar,
         "measured": {name: float(f"{value:.6g}") for name, value in result.values.items()},
+        "inside_95": inside_95(row, result.values),
         "ok": result.ok,
         "reason": result.reason,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,7 +49,7 @@ def fidelity(
             (
                 each["name"],
                 each["title"],
-                ", ".join(f"{name} {value:g}" for name, value in each["measured"].items()) or each["reason"],
+                _measured(each),
                 each["bar"],
                 words[each["ok"]],
             )
@@ -62,6 +63,14 @@ def fidelity(
             f"this machine did not keep what was requested: {broken}",
             hint="it may be busy: measure again on an idle machine",
         )
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    """The figures of a row as text, or why there are none."""
+    figures = [f"{name} {value:g}" for name, value in row["measured"].items()]
+    if row["inside_95"] is not None:
+        figures.append(f"inside 95 %: {'yes' if row['inside_95'] else 'no'}")
+    return ", ".join(figures) or str(row["reason"])
 
 
 def dataplane(context: typer.Context) -> None:

@@ -9,15 +9,16 @@ because the measured values belong to several specifications.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.fidelity.statistics import gilbert_packets, percentile, wilson
+from orchestrator.fidelity.snapshot import Snapshot, cpu_share, links_since, overload_since
+from orchestrator.fidelity.statistics import gilbert_packets, kurtosis, percentile, wilson
 from orchestrator.impairment import PLAIN, LinkSpec
-from orchestrator.protocol.messages import LinkMeasurement, LinkMeasurements
+from orchestrator.protocol.messages import LinkMeasurement
 
-__all__ = ["KEPT", "Snapshot", "Verdict", "report"]
+__all__ = ["KEPT", "SURE", "Verdict", "report"]
 
 Verdict = Literal["kept", "broken", "not-measured"]
 KEPT: Verdict = "kept"
@@ -41,6 +42,11 @@ OTHER_JITTER_TOLERANCE = 0.08
 """Of distributions with long tails, in dense streams."""
 LEAST_DRAWS = 100
 """Independent delays that a comparison of a delay with jitter needs."""
+MOST_PACKETS_PER_DRAW = 3.0
+"""Packets close together share a delay. How many did is known of all of them alone, so where the average is
+larger, a few bursts may decide the mean and the deviation."""
+PARETO_KURTOSIS = 29.0
+"""Of the Pareto distribution in use, cut off at ten times its smallest value."""
 SURE = 4.0
 """Standard errors beyond which a deviation is not chance: once in 16,000 comparisons. The reported interval
 is that of 95 %, which one link in twenty misses without a fault."""
@@ -49,25 +55,24 @@ DELAY_BITS = 8
 LATE_BITS = 4
 """Significant bits of the buckets of delays and of latenesses; the same in the dataplane."""
 
+FAULT = "node fault"
+"""Why a link is not judged: the run stopped or paused one of its nodes."""
+
+MISSING = "node missing"
+"""Why a link is not judged: one of its nodes did not say what it had measured, before or after."""
+
 MOST_LINKS = 1_000
 """Directions of links that a report lists, those that broke first."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """What nodes measured up to one moment, by node."""
-
-    nodes: Mapping[int, LinkMeasurements] = field(default_factory=dict)
-
-    def links(self) -> Iterator[tuple[int, int, LinkMeasurement]]:
-        """Every direction of a link: from, to, measurement."""
-        for node, found in sorted(self.nodes.items()):
-            for link in found.links:
-                yield node, link.remote_node_id, link
-
-
 def report(
-    before: Snapshot, after: Snapshot, specs: Mapping[tuple[int, int], LinkSpec], cpus: int
+    before: Snapshot,
+    after: Snapshot,
+    specs: Mapping[tuple[int, int], LinkSpec],
+    cpus: int,
+    *,
+    expected: Iterable[int] = (),
+    faulted: Collection[int] = (),
 ) -> dict[str, Any]:
     """Return the `fidelity` section of a run's results.
 
@@ -76,68 +81,109 @@ def report(
         after: When it had ended.
         specs: What is requested of the packets from one node to another, at the end.
         cpus: Processors of the machine.
+        expected: Nodes that should have answered, besides those that have at least once.
+        faulted: Nodes that the run stopped, killed, started, paused or unpaused.
 
     Returns:
-        `verdict`, `links` and `host`, as docs/concepts/emulation.md describes them. Rates are bits per
-        second, times seconds.
+        `verdict`, `links`, `nodes_missing` and `host`, as docs/concepts/emulation.md describes them. Rates
+        are bits per second, times seconds.
     """
-    known = {(a, b): (before.nodes[a].process, link) for a, b, link in before.links()}
-    entries = []
-    for a, b, link in after.links():
-        process, old = known.get((a, b), (0, None))
-        since = _since(link, old if process == after.nodes[a].process else None)
-        if since.offered or since.packets or since.drops:
-            entries.append(_entry(a, b, since, specs.get((a, b), PLAIN)))
+    missing = (set(expected) | before.nodes.keys() | after.nodes.keys()) - (
+        before.nodes.keys() & after.nodes.keys()
+    )
+    entries = [
+        _unknown(a, b, specs.get((a, b), PLAIN)) for a, b in _links_from(missing, before, after, specs)
+    ]
+    for a, b, link in links_since(before, after):
+        if link.offered or link.packets or link.drops:
+            reason = MISSING if missing & {a, b} else FAULT if a in faulted or b in faulted else None
+            entries.append(_entry(a, b, link, specs.get((a, b), PLAIN), reason))
     entries.sort(key=lambda entry: (entry["ok"] is not False, entry["a"], entry["b"], entry["direction"]))
-    host = _host(before, after, cpus)
-    host["overload_drops"] += sum(entry["measured"]["drops"].get("congested", 0) for entry in entries)
-    verdict = _verdict((entry["ok"] for entry in entries), host["overload_drops"])
-    found: dict[str, Any] = {"verdict": verdict, "links": entries[:MOST_LINKS], "host": host}
+    drops, at_faults = _drops(before, after, entries, {*faulted, *_neighbours(faulted, before, after, specs)})
+    found: dict[str, Any] = {
+        "verdict": _verdict((entry["ok"] for entry in entries), drops, missing),
+        "links": entries[:MOST_LINKS],
+        "nodes_missing": sorted(missing),
+        "host": {
+            "cpu_share": cpu_share(before, after, cpus),
+            "overload_drops": drops,
+            "fault_drops": at_faults,
+        },
+    }
     if len(entries) > MOST_LINKS:
         found["links_omitted"] = len(entries) - MOST_LINKS
     return found
 
 
-def _verdict(judged: Iterable[bool | None], overload_drops: int) -> Verdict:
+def _links_from(
+    nodes: Container[int], before: Snapshot, after: Snapshot, specs: Iterable[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    known = {*specs, *((a, b) for snapshot in (before, after) for a, b, _ in snapshot.links())}
+    return sorted(link for link in known if link[0] in nodes)
+
+
+def _neighbours(
+    nodes: Container[int], before: Snapshot, after: Snapshot, specs: Iterable[tuple[int, int]]
+) -> Iterator[int]:
+    """Other ends of the links of these nodes; specifications have both directions of a link."""
+    return (b for _, b in _links_from(nodes, before, after, specs))
+
+
+def _drops(
+    before: Snapshot, after: Snapshot, entries: Iterable[Mapping[str, Any]], near: Container[int]
+) -> tuple[int, int]:
+    """Packets lost by overload, and those that a fault may have caused.
+
+    The queues before a node that is paused fill up. Threads count packets of all their nodes together, so
+    what a thread with a node near a fault dropped is of no known cause.
+    """
+    excluded = {(now.process, now.shard) for node, now in after.nodes.items() if node in near}
+    overload = at_faults = 0
+    for shard, count in overload_since(before, after).items():
+        if shard in excluded:
+            at_faults += count
+        else:
+            overload += count
+    for entry in entries:
+        congested = entry["measured"]["drops"].get("congested", 0)
+        if entry["not_judged"] == FAULT:
+            at_faults += congested
+        else:
+            overload += congested
+    return overload, at_faults
+
+
+def _verdict(judged: Iterable[bool | None], overload_drops: int, missing: Collection[int]) -> Verdict:
     results = set(judged)
     if False in results or overload_drops:
         return "broken"
-    return KEPT if True in results else "not-measured"
+    return KEPT if True in results and not missing else "not-measured"
 
 
-def _since(now: LinkMeasurement, old: LinkMeasurement | None) -> LinkMeasurement:
-    """The difference of two measurements; counters that fell began anew, with a new link."""
-    if old is None or now.offered < old.offered or now.packets < old.packets:
-        return now
-    return LinkMeasurement(
-        now.remote_node_id,
-        now.packets - old.packets,
-        {c: n - old.drops.get(c, 0) for c, n in now.drops.items() if n > old.drops.get(c, 0)},
-        now.offered - old.offered,
-        now.changes - old.changes,
-        now.draws - old.draws,
-        now.busy_ns - old.busy_ns,
-        now.busy_bytes - old.busy_bytes,
-        _buckets_since(now.delay, old.delay),
-        now.delay_sum_us - old.delay_sum_us,
-        now.delay_squares_us - old.delay_squares_us,
-        _buckets_since(now.late, old.late),
-        now.late_sum_us - old.late_sum_us,
-    )
-
-
-def _buckets_since(
-    now: tuple[tuple[int, int], ...], old: tuple[tuple[int, int], ...]
-) -> tuple[tuple[int, int], ...]:
-    counted = dict(old)
-    return tuple((low, n - counted.get(low, 0)) for low, n in now if n > counted.get(low, 0))
-
-
-def _entry(a: int, b: int, link: LinkMeasurement, spec: LinkSpec) -> dict[str, Any]:
-    """One direction of a link, as reports have it."""
+def _entry(a: int, b: int, link: LinkMeasurement, spec: LinkSpec, not_judged: str | None) -> dict[str, Any]:
+    """One direction of a link, as reports have it; `not_judged` is why it is not judged, if so."""
     measured = _Measured.of(link, spec)
-    judged = dict(measured.judge(spec))
+    judged = {} if not_judged else dict(measured.judge(spec))
     results = set(judged.values())
+    return {
+        **_requested(a, b, spec),
+        "measured": measured.as_json(),
+        "changes": link.changes,
+        "not_judged": not_judged,
+        "broken": sorted(name for name, ok in judged.items() if ok is False),
+        "ok": False if False in results else True if True in results else None,
+    }
+
+
+def _unknown(a: int, b: int, spec: LinkSpec) -> dict[str, Any]:
+    """A direction of a link whose node did not say what it measured."""
+    nothing = _Measured.of(LinkMeasurement(b, 0), spec).as_json()
+    measured = {**nothing, "packets": None}
+    rest: dict[str, Any] = {"changes": None, "not_judged": MISSING, "broken": [], "ok": None}
+    return {**_requested(a, b, spec), "measured": measured, **rest}
+
+
+def _requested(a: int, b: int, spec: LinkSpec) -> dict[str, Any]:
     return {
         "a": min(a, b),
         "b": max(a, b),
@@ -148,10 +194,6 @@ def _entry(a: int, b: int, link: LinkMeasurement, spec: LinkSpec) -> dict[str, A
             "jitter": (spec.jitter_us or 0) / 1e6,
             "loss": spec.loss or 0.0,
         },
-        "measured": measured.as_json(),
-        "changes": link.changes,
-        "broken": sorted(name for name, ok in judged.items() if ok is False),
-        "ok": False if False in results else True if True in results else None,
     }
 
 
@@ -217,26 +259,37 @@ class _Measured:
             return None
         tolerance = LATE_MEAN_US
         if spec.jitter_us:
-            if self.link.draws < LEAST_DRAWS:
+            draws = self._draws()
+            if draws is None:
                 return None
             # A tenth of a deviation: packets that keep their order wait for the one before.
-            tolerance += spec.jitter_us * (0.1 + SURE / math.sqrt(self.link.draws))
+            tolerance += spec.jitter_us * (0.1 + SURE / math.sqrt(draws))
         return abs(self.mean - (spec.delay_us or 0)) <= tolerance
 
     def _jitter_ok(self, spec: LinkSpec) -> bool | None:
-        if not spec.jitter_us or self.jitter is None or self.link.draws < LEAST_DRAWS or _is_reordered(spec):
+        draws = self._draws()
+        if not spec.jitter_us or self.jitter is None or draws is None or _is_reordered(spec):
             return None
-        name = spec.jitter_distribution or "normal"
-        tolerance = JITTER_TOLERANCE.get(name, OTHER_JITTER_TOLERANCE)
-        # The standard error of a deviation is sqrt((k - 1) / 4n), with k the kurtosis: 3 of the normal
-        # distribution, 29 of the Pareto distribution
-        # in use, cut off at ten times its smallest value.
-        kurtosis = 3 if name in JITTER_TOLERANCE else 29
-        tolerance += SURE * math.sqrt((kurtosis - 1) / (4 * self.link.draws))
+        tolerance = JITTER_TOLERANCE.get(spec.jitter_distribution or "normal", OTHER_JITTER_TOLERANCE)
+        # The standard error of a deviation is sqrt((k - 1) / 4n), with k the kurtosis.
+        tolerance += SURE * math.sqrt((_kurtosis(spec) - 1.0) / (4 * draws))
         return abs(self.jitter / spec.jitter_us - 1.0) <= tolerance
+
+    def _draws(self) -> float | None:
+        """The effective number of independent delays; None where too few are known.
+
+        It is (sum of w)^2 / (sum of w^2), with w the packets that share a delay: n m / (2 m - 1) for
+        geometrically distributed ones with the mean m, as packets at random times have it.
+        """
+        if self.link.draws < LEAST_DRAWS:
+            return None
+        shared = max(1.0, self.packets / self.link.draws)
+        return self.link.draws * shared / (2 * shared - 1) if shared < MOST_PACKETS_PER_DRAW else None
 
     def _loss_ok(self, spec: LinkSpec) -> bool | None:
         loss = spec.loss or 0.0
+        if not self.link.offered:
+            return None
         if not loss:
             return False if self.lost else None
         if self.independent * min(loss, 1.0 - loss) < LEAST_LOSSES and loss < 1.0:
@@ -266,6 +319,13 @@ class _Measured:
         }
 
 
+def _kurtosis(spec: LinkSpec) -> float:
+    """Of the distribution of the jitter."""
+    if spec.jitter_table is not None:
+        return kurtosis(spec.jitter_table)
+    return 3.0 if (spec.jitter_distribution or "normal") in JITTER_TOLERANCE else PARETO_KURTOSIS
+
+
 def _is_reordered(spec: LinkSpec) -> bool:
     """Whether packets are held back so that others overtake them, which their delays then include."""
     return bool(spec.reorder)
@@ -287,25 +347,3 @@ def _delay_at(link: LinkMeasurement, spec: LinkSpec, share: float) -> float | No
 
 def _seconds(micros: float | None) -> float | None:
     return None if micros is None else round(micros / 1e6, 9)
-
-
-def _host(before: Snapshot, after: Snapshot, cpus: int) -> dict[str, Any]:
-    """CPU time of the processes that carry the nodes, as a share of the machine, and what they dropped."""
-    old, new = _by_process(before), _by_process(after)
-    cpu_ms = sum(cpu - old[process][0] for process, (cpu, _) in new.items() if process in old)
-    spans = [time - old[process][1] for process, (_, time) in new.items() if process in old]
-    span = max(spans, default=0)
-    fallen, drops = _by_shard(before), _by_shard(after)
-    return {
-        "cpu_share": round(cpu_ms / span / cpus, 4) if span > 0 else None,
-        "overload_drops": sum(max(0, count - fallen.get(shard, 0)) for shard, count in drops.items()),
-    }
-
-
-def _by_process(snapshot: Snapshot) -> dict[int, tuple[int, int]]:
-    """CPU time and time in milliseconds by process."""
-    return {node.process: (node.cpu_ms, node.time_ms) for node in snapshot.nodes.values()}
-
-
-def _by_shard(snapshot: Snapshot) -> dict[tuple[int, int], int]:
-    return {(node.process, node.shard): node.overload_drops for node in snapshot.nodes.values()}

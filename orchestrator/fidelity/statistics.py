@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["Z_95", "gilbert_packets", "percentile", "wilson"]
+__all__ = ["Z_95", "gilbert_packets", "kurtosis", "percentile", "wilson"]
 
 Z_95 = 1.959964
 """The quantile of the normal distribution for a two-sided interval of 95 %."""
@@ -22,7 +22,7 @@ def wilson(lost: float, packets: float, z: float = Z_95) -> tuple[float, float]:
         z: The quantile of the normal distribution; that of 95 % unless given.
 
     Returns:
-        Its ends, between 0 and 1.
+        Its ends, between 0 and 1; exactly 0 or 1 where no packet or every packet was lost.
 
     Source:
         E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927;
@@ -32,7 +32,9 @@ def wilson(lost: float, packets: float, z: float = Z_95) -> tuple[float, float]:
     centre = (share + square / (2 * packets)) / (1 + square / packets)
     spread = share * (1 - share) / packets + square / (4 * packets * packets)
     half = z * math.sqrt(max(0.0, spread)) / (1 + square / packets)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding would leave 0.999... where every packet was lost.
+    low = 0.0 if lost <= 0 else max(0.0, centre - half)
+    return low, 1.0 if lost >= packets else min(1.0, centre + half)
 
 
 def gilbert_packets(packets: float, loss: float, burst: float | None) -> float:
@@ -40,7 +42,7 @@ def gilbert_packets(packets: float, loss: float, burst: float | None) -> float:
 
     The states of a two-state Markov chain have the autocorrelation (1 - p - r)^k at distance k, with p and r
     the probabilities of its transitions; the variance of their mean is (1 + c) / (1 - c) times that of
-    independent ones, with c = 1 - p - r.
+    independent ones, with c = 1 - p - r. A negative correlation counts as none.
 
     Args:
         packets: Packets in all.
@@ -49,8 +51,16 @@ def gilbert_packets(packets: float, loss: float, burst: float | None) -> float:
     """
     if burst is None or not 0.0 < loss < 1.0:
         return packets
-    correlation = 1.0 - loss / (burst * (1.0 - loss)) - 1.0 / burst
+    correlation = max(0.0, 1.0 - loss / (burst * (1.0 - loss)) - 1.0 / burst)
     return packets * (1.0 - correlation) / (1.0 + correlation)
+
+
+def kurtosis(values: Sequence[float]) -> float:
+    """Return the fourth central moment over the square of the variance; values that are all equal have 1."""
+    mean = math.fsum(values) / len(values)
+    squares = [(value - mean) ** 2 for value in values]
+    variance = math.fsum(squares) / len(values)
+    return math.fsum(each * each for each in squares) / len(values) / variance**2 if variance else 1.0
 
 
 def percentile(buckets: Sequence[tuple[int, int]], share: float, bits: int) -> float | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
+from orchestrator import log
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.errors import NmError
@@ -13,16 +15,22 @@ from orchestrator.lab.operator import Operator, dial
 from orchestrator.protocol.messages import GetMeasurements, LinkMeasurements
 from orchestrator.transport import Connection
 
+_log = log.get(__name__)
+
 NODES_S = 2.0
 """How long nodes may take to say what they measured; those that do not are missing in the report."""
 
 ANSWER_S = NODES_S + 5.0
 """How long the controller may take."""
 
+ABSENT = ("stopped", "vacant")
+"""States of nodes that do not run; they are missing only if they did in the run."""
+
 NOT_MEASURED: dict[str, Any] = {
     "verdict": "not-measured",
     "links": [],
-    "host": {"cpu_share": None, "overload_drops": 0},
+    "nodes_missing": [],
+    "host": {"cpu_share": None, "overload_drops": 0, "fault_drops": 0},
 }
 """The report of a run about whose links nothing is known."""
 
@@ -51,25 +59,39 @@ class RunFidelity:
         if self._before is None:
             try:
                 self._before = await measure(connection)
-            except NmError:
-                self._before = None
+            except Exception as error:
+                _not_measured(error)
 
-    async def end(self) -> dict[str, Any]:
-        """Return the report of the run, which has ended."""
+    async def end(self, faulted: Collection[int] = ()) -> dict[str, Any]:
+        """Return the report of the run, which has ended and had stopped or paused the nodes `faulted`."""
         if self._before is None:
             return NOT_MEASURED
         try:
             connection = await dial(self._directory, self._state)
             try:
-                return await self._report(self._before, connection)
+                return await self._report(self._before, connection, faulted)
             finally:
                 await connection.close(grace=0.5)
-        except NmError:
+        except Exception as error:
+            _not_measured(error)
             return NOT_MEASURED
 
-    async def _report(self, before: Snapshot, connection: Connection) -> dict[str, Any]:
+    async def _report(
+        self, before: Snapshot, connection: Connection, faulted: Collection[int]
+    ) -> dict[str, Any]:
         after = await measure(connection)
-        links = (await Operator(connection).status()).links
+        status = await Operator(connection).status()
+        links = status.links
+        expected = [node.id for node in status.nodes if node.state not in ABSENT]
         forward = {(link.a, link.b): link.forward for link in links}
         backward = {(link.b, link.a): link.backward for link in links}
-        return report(before, after, forward | backward, os.cpu_count() or 1)
+        specs, cpus = forward | backward, os.cpu_count() or 1
+        return report(before, after, specs, cpus, expected=expected, faulted=faulted)
+
+
+def _not_measured(error: Exception) -> None:
+    """Log why nothing is known; an error of this program with its traceback."""
+    if isinstance(error, NmError):
+        _log.info("fidelity.not-measured", error=error.message)
+    else:
+        _log.exception("fidelity.not-measured", error=str(error))

@@ -326,7 +326,7 @@ class _RunMonitor:
         self, base: RunOutcome, plan: RunPlan, end: RunFinished, time: clock.Clock, started: float
     ) -> RunOutcome:
         seconds = round(time.monotonic() - started, 3)
-        fidelity = await self._fidelity.end()
+        fidelity = await self._fidelity.end(self._nodes.touched)
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})

@@ -76,6 +76,11 @@ class TimelineNodes:
         self._restoring: asyncio.Task[dict[str, Any]] | None = None
         self._told = False
 
+    @property
+    def touched(self) -> frozenset[int]:
+        """The nodes of which a fault was asked for."""
+        return frozenset(self._touched)
+
     def take(self, event: RunEvent) -> None:
         """Begin what an event of the run asks for; one that stops the run begins the restoring of nodes.
 

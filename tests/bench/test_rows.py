@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator.bench import ROWS, Result, measure
 from orchestrator.bench.ends import End, NotApplicable
-from orchestrator.bench.run import median
+from orchestrator.bench.rows import inside_95
+from orchestrator.bench.run import median, summary
 from orchestrator.errors import RunFailed
 
 BY_NAME = {row.name: row for row in ROWS}
@@ -31,10 +32,10 @@ def judged(name: str, **seen: Any) -> Result:
         ("rate-5000", {"bps": 4.70e9}, True),
         ("long-fat", {"bps": 91.8e6}, True),
         ("long-fat", {"bps": 91.0e6}, False),
-        ("loss-1", {"lost": 10_190}, True),
-        ("loss-1", {"lost": 10_200}, False),
-        ("loss-0.01", {"lost": 81}, True),
-        ("loss-0.01", {"lost": 79}, False),
+        ("loss-1", {"lost": 10_390}, True),
+        ("loss-1", {"lost": 10_405}, False),
+        ("loss-0.01", {"lost": 61}, True),
+        ("loss-0.01", {"lost": 59}, False),
         ("gilbert", {"lost": 51_000, "bursts": 10_200}, True),
         ("gilbert", {"lost": 51_000, "bursts": 9_700}, False),
         ("gilbert", {"lost": 52_000, "bursts": 10_400}, False),
@@ -44,6 +45,19 @@ def judged(name: str, **seen: Any) -> Result:
 )
 def test_a_figure_within_its_bar_is_kept(name: str, seen: dict[str, Any], ok: bool) -> None:
     assert judged(name, **seen).ok is ok
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "inside"),
+    [("loss-1", 10_190, True), ("loss-1", 10_200, False), ("loss-0.01", 79, False)],
+)
+def test_a_loss_outside_the_interval_of_95_percent_is_said_and_kept(
+    name: str, lost: int, inside: bool
+) -> None:
+    row, result = BY_NAME[name], judged(name, lost=lost)
+    [shown] = summary([row], {name: result})["rows"]
+    assert result.ok is True and shown["inside_95"] is inside
+    assert inside_95(row, {}) is None and inside_95(BY_NAME["gilbert"], {"loss %": 5.0}) is None
 
 
 def test_a_full_socket_is_no_loss_of_the_link() -> None:

@@ -64,6 +64,7 @@ def test_the_table_of_a_machine(nm: Nm, monkeypatch: pytest.MonkeyPatch) -> None
         "rate-1": Result({"Mbit/s": 0.9}, False),
         "delay-1": Result({"mean ms": 1.05}, True),
         "wrr": Result(reason="a link has no scheduler"),
+        "loss-1": Result({"loss %": 1.03, "95 % from": 1.01, "to": 1.05}, True),
     }
     monkeypatch.setattr(bench, "lab_ends", no_lab)
     monkeypatch.setattr(bench, "measure", lambda rows, *_: {row.name: found[row.name] for row in rows})
@@ -72,7 +73,8 @@ def test_the_table_of_a_machine(nm: Nm, monkeypatch: pytest.MonkeyPatch) -> None
     document = json.loads(said.out)
     assert document["verdict"] == "broken"
     assert [row["ok"] for row in document["rows"]] == [False, True, None]
-    shown = nm("bench", "fidelity", "--only", "delay-1,wrr", "--strict")
+    shown = nm("bench", "fidelity", "--only", "delay-1,wrr,loss-1", "--strict")
+    assert "inside 95 %: no" in " ".join(shown.out.split())
     assert shown.code == 0 and "fidelity: kept" in shown.out and "a link has no scheduler" in shown.out
 
 

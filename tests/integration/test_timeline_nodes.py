@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,15 @@ def waiter(ctx):
 """
 
 
+def assert_not_judged_at(node: int, fidelity: Mapping[str, Any]) -> None:
+    """The links of a node that the timeline killed are in the report, and none of them is judged."""
+    assert fidelity["nodes_missing"] == []
+    links = [each for each in fidelity["links"] if node in (each["a"], each["b"])]
+    assert links and {(each["not_judged"], each["ok"]) for each in links} == {("node fault", None)}
+    others = {each["not_judged"] for each in fidelity["links"] if each not in links}
+    assert others <= {None}
+
+
 def test_a_node_is_killed_and_started_during_a_ping_across_it_and_its_role_does_not_fail_the_run(
     labs: Labs, tmp_path: Path
 ) -> None:
@@ -57,6 +66,7 @@ def test_a_node_is_killed_and_started_during_a_ping_across_it_and_its_role_does_
     assert events_of(run, "timeline_nodes_restored") == []
     causes = [event.detail["cause"] for event in lab.events() if event.name == "node.killed"]
     assert causes == ["timeline of waiting: a crash"]
+    assert_not_judged_at(2, outcome.fidelity)
     assert_whole(lab)
 
 
@@ -72,6 +82,7 @@ def test_nodes_that_are_stopped_or_paused_at_the_end_run_again(labs: Labs, tmp_p
     assert outcome.verdict == "pass", outcome.reason
     (restored,) = events_of(Path(outcome.results), "timeline_nodes_restored")
     assert restored == {"started": [2], "unpaused": [4], "errors": []}
+    assert outcome.fidelity["nodes_missing"] == []
     assert_whole(lab)
     again = lab.run_scenario(folder, results=tmp_path / "again")
     assert again.verdict == "pass", again.reason

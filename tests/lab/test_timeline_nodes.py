@@ -60,7 +60,7 @@ async def test_a_fault_that_is_asked_for_twice_is_made_once_and_confirmed_twice(
     await driver.settle()
     driver.ask(0, 2, "kill")
     await driver.settle()
-    assert driver.made == [((2,), "kill", "timeline of hello")]
+    assert driver.made == [((2,), "kill", "timeline of hello")] and driver.nodes.touched == {2}
     assert driver.confirmed == [TimelineDone("r1", 0), TimelineDone("r1", 0)]
 
 
