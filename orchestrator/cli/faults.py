@@ -77,9 +77,11 @@ def _act(words: str, do: Action, timeout: float, lab: str | None, output: Output
     if output is Output.json:
         emit(done.as_json())
         return
-    state = "ready" if done.state == "running" else done.state
-    for ids, verb in ((done.changed, "is"), (done.already, "was already")):
+    now, before = f"is {done.state}", f"was already {done.state}"
+    if done.state == "running":
+        now, before = "is ready", "runs already"
+    for ids, says in ((done.changed, now), (done.already, before)):
         for node in ids[:8]:
-            notify(f"node {node} {verb} {state}")
+            notify(f"node {node} {says}")
         if len(ids) > 8:
             notify(f"and {len(ids) - 8} more")

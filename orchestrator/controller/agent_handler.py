@@ -394,7 +394,7 @@ class AgentHandler:
             done(RunUnknown(f"node {message.node} has no role in a run `{message.run}`"))
             return
         cause = f"role {role.role} in node {role.node} of {run.id}"
-        self.timelines.begin_by_role(run, role, replace(message.change, cause=cause), done)
+        self.timelines.begin_by_role(run, role, message.number, replace(message.change, cause=cause), done)
 
     # Helpers.
 

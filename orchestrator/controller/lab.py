@@ -58,6 +58,7 @@ class Lab:
 
     Attributes:
         problems: Explicit routes and trees that cannot be used, as sentences by what they are about.
+        sides: The places of the groups of the partition in force, by node.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Lab:
     ) -> None:
         self.registry = registry
         self.groups = groups
-        self._sides = {node: side for side, group in enumerate(partition) for node in group}
+        self.sides = {node: side for side, group in enumerate(partition) for node in group}
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
         self._shortest_path = shortest_path
@@ -244,10 +245,9 @@ class Lab:
 
     def set_partition(self, groups: Sequence[Sequence[int]]) -> list[Link]:
         """Make this the partition, none without groups; return the links for which that is a change."""
-        self._sides = {node: side for side, group in enumerate(groups) for node in group}
-        changed = [
-            link for link in self.registry.links.values() if link.partitioned != self._crosses_partition(link)
-        ]
+        self.sides = {node: side for side, group in enumerate(groups) for node in group}
+        links = self.registry.links.values()
+        changed = [link for link in links if link.partitioned != self._crosses_partition(link)]
         for link in changed:
             link.partitioned = not link.partitioned
             self._comes_up(link)
@@ -263,8 +263,9 @@ class Lab:
         if node.wanted is wanted:
             return False
         node.wanted = wanted
-        if wanted is Wanted.RUNNING and node.peer is None and node.state is NodeStates.READY:
-            node.state = NodeStates.STARTING  # it was paused until its connection ended
+        away = node.peer is None and node.state in (NodeStates.READY, NodeStates.STOPPED)
+        if wanted is Wanted.RUNNING and away:
+            node.state = NodeStates.STARTING  # it was stopped, or paused until its connection ended
         self._alive_stale = True
         if wanted is Wanted.STOPPED:
             node.links_up.clear()
@@ -367,7 +368,7 @@ class Lab:
         self._paths_stale |= link.coming_up
 
     def _crosses_partition(self, link: Link) -> bool:
-        sides = [self._sides.get(end) for end in (link.a, link.b)]
+        sides = [self.sides.get(end) for end in (link.a, link.b)]
         return None not in sides and sides[0] != sides[1]
 
     def _note_refused(self, node: Node) -> None:

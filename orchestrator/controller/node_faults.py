@@ -136,9 +136,6 @@ def _require_possible(do: str, node: Node) -> None:
     """
     number = node.id
     match do, node.wanted:
-        case "start", Wanted.RUNNING:
-            hint = "`nm node kill` or `stop` ends it"
-            raise NodeFaultInvalid(f"node {number} runs", id="node.running", hint=hint)
         case "start", Wanted.PAUSED:
             hint = f"`nm node unpause {number}`"
             raise NodeFaultInvalid(f"node {number} is paused, not stopped", id="node.paused", hint=hint)

@@ -4,10 +4,13 @@ Times count from the moment at which every role of a run has started. A change i
 earlier ones have been confirmed or not. What is planned and what happened are events of the run
 (`timeline_planned`, `timeline_started`, `timeline`, `timeline_reset`), from which a restarted controller
 continues: a change that came due without a controller is made at once, and its event says how late it was.
+What a role asks for (`timeline_role`) and the partition that the first one of the run replaces
+(`timeline_partition`) are recorded before the change is made, so that they are stored before it.
 
 A change that cannot be made stops the run: its results would be those of another experiment. When a run has
 been stopped or has ended, nothing more is done, and links that its timeline has changed return to what the
-topology declares. Faults of nodes are made, and undone at the end, by the process that drives the run.
+topology declares; a partition from before the run is in force again. Faults of nodes are made, and undone at
+the end, by the process that drives the run.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from orchestrator.controller.core import Core
-from orchestrator.controller.errors import FaultsNotAllowed, LinkNotStored
+from orchestrator.controller.errors import FaultsNotAllowed, LinkNotStored, LinkUnknown
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.runs import Runs
 from orchestrator.controller.timeline_nodes import NODE, Later, NodeChanges, Timer
@@ -32,10 +35,14 @@ from orchestrator.tasks import spawn
 __all__ = ["Lines", "RunLines", "Timelines", "request_for"]
 
 PLANNED, STARTED, CHANGED, RESET = "timeline_planned", "timeline_started", "timeline", "timeline_reset"
+BY_ROLE, PARTITION = "timeline_role", "timeline_partition"
 """The kinds of the events of a timeline."""
 
 Change = Callable[[Message, Callable[[], None]], Awaitable[Mapping[str, Any]]]
 """Makes a change of links, and calls back when the nodes have applied it."""
+
+Done = Callable[[NmError | None], None]
+"""Is told what was wrong with a change, None for nothing."""
 
 
 class Lines(Protocol):
@@ -52,6 +59,10 @@ class Lines(Protocol):
 
     def changed_links(self) -> Iterable[tuple[int, int]]:
         """Return the links that differ from what is declared, a partition aside."""
+        ...
+
+    def partition(self) -> tuple[tuple[int, ...], ...]:
+        """Return the groups of the partition in force."""
         ...
 
 
@@ -71,6 +82,11 @@ class RunLines:
         """Return the links that differ from what is declared, a partition aside."""
         return [ends for ends, link in self._core.lab.registry.links.items() if link.changed]
 
+    def partition(self) -> tuple[tuple[int, ...], ...]:
+        """Return the groups of the partition in force."""
+        sides = self._core.lab.sides
+        return tuple(tuple(n for n in sides if sides[n] == side) for side in sorted(set(sides.values())))
+
 
 @dataclass(slots=True)
 class _Timeline:
@@ -81,7 +97,9 @@ class _Timeline:
         left: The numbers of the changes that have not been made yet, in order.
         touched: The links that were changed.
         tasks: Changes under way.
-        partitioned: A partition was made.
+        before: The groups of the partition that the run's first one, or its end, replaced; None without.
+        asked: What roles have asked for, by node and number, and who waits for it.
+        answers: What became of it, with the error's text and id; both are empty for none.
         timer: The next time.
         ended: Nothing more is done.
         reset: Resets the links after the end.
@@ -91,15 +109,16 @@ class _Timeline:
     left: list[int]
     zero: float | None = None
     touched: set[tuple[int, int]] = field(default_factory=set)
-    partitioned: bool = False
+    before: tuple[tuple[int, ...], ...] | None = None
+    asked: dict[tuple[int, int], list[Done]] = field(default_factory=dict)
+    answers: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     timer: Timer | None = None
     ended: bool = False
     reset: asyncio.Task[None] | None = None
 
     def touch(self, change: m.TimelineChange) -> None:
-        """Note what a change changes."""
-        self.partitioned = self.partitioned or change.do == "partition"
+        """Note which link a change changes."""
         if change.a:
             self.touched.add((min(change.a, change.b), max(change.a, change.b)))
 
@@ -156,10 +175,16 @@ class Timelines:
                 timeline.zero = self._now() - max(0, now_ms - time_ms) / 1000
             elif kind == NODE:
                 self.nodes.restore(run, data)
+            elif kind == PARTITION and timeline is not None:
+                timeline.before = tuple(tuple(group) for group in data["before"])
+            elif kind == BY_ROLE and timeline is not None:
+                timeline.touch(decode_body(m.TimelineChange, data["change"]))
             elif kind == CHANGED and timeline is not None:
                 timeline.touch(decode_body(m.TimelineChange, data["change"]))
                 if data["index"] in timeline.left:
                     timeline.left.remove(data["index"])
+                if data.get("number"):
+                    timeline.answers[data["node"], data["number"]] = (data["error"], data["error_id"])
         timeline = self._timelines.get(run.id)
         if timeline is None:
             return
@@ -183,14 +208,20 @@ class Timelines:
         self._lines.record(run, STARTED, {"changes": len(run.timeline)})
         self._run(timeline)
 
-    def begin_by_role(
-        self, run: Run, role: Role, change: m.TimelineChange, done: Callable[[NmError | None], None]
-    ) -> None:
+    def begin_by_role(self, run: Run, role: Role, number: int, change: m.TimelineChange, done: Done) -> None:
         """Make a change for a role now; `done` is told what was wrong, None for nothing.
 
-        A change that fails is the role's to handle: it does not stop the run.
+        A change that fails is the role's to handle: it does not stop the run. A role asks again, with the
+        same number, when it has lost the controller: what is under way or made is not made once more.
         """
-        timeline = self._timelines.get(run.id)
+        timeline, key = self._timelines.get(run.id), (role.node, number)
+        if timeline is not None and key in timeline.answers:
+            text, id = timeline.answers[key]
+            done(NmError(text, id=id) if text else None)
+            return
+        if timeline is not None and key in timeline.asked:
+            timeline.asked[key].append(done)
+            return
         if timeline is None or timeline.ended or not run.faults or role.over:
             done(
                 FaultsNotAllowed(
@@ -201,8 +232,22 @@ class Timelines:
                 else FaultsNotAllowed("the role or its run is ending, and changes no links any more")
             )
             return
-        timeline.touch(change)
-        work = self._make(timeline, change, role=role, done=done)
+        try:
+            request_for(change)
+        except LinkUnknown as error:
+            done(error)
+            return
+        facts = {"node": role.node, "number": number}
+        self._lines.record(run, BY_ROLE, {**facts, "change": _encoded(change)}, role)
+        self._touch(timeline, change)
+        timeline.asked[key] = [done]
+
+        def made(error: NmError | None) -> None:
+            timeline.answers[key] = ("", "") if error is None else (error.message, error.id)
+            for each in timeline.asked.pop(key):
+                each(error)
+
+        work = self._make(timeline, change, role=role, facts=facts, done=made)
         task = spawn(work, name=f"change of links by a role of {run.id}")
         timeline.tasks.add(task)
         task.add_done_callback(timeline.tasks.discard)
@@ -243,7 +288,7 @@ class Timelines:
             return
         for index in _due(timeline, self._now() - timeline.zero):
             timeline.left.remove(index)
-            timeline.touch(timeline.run.timeline[index])
+            self._touch(timeline, timeline.run.timeline[index])
             # A task runs as far as its first wait, which is after the change was sent, before a later one.
             work = self._make(timeline, timeline.run.timeline[index], index)
             task = spawn(work, name=f"timeline of {timeline.run.id}")
@@ -254,21 +299,32 @@ class Timelines:
             wait = max(0.0, due - self._now())
             timeline.timer = self._later(wait, partial(self._run, timeline))
 
+    def _touch(self, timeline: _Timeline, change: m.TimelineChange) -> None:
+        """Note what a change that is about to be made changes, and the partition that it replaces."""
+        timeline.touch(change)
+        if change.do in ("partition", "heal") and timeline.before is None:
+            before = self._lines.partition()
+            if before or change.do == "partition":
+                timeline.before = before
+                self._lines.record(timeline.run, PARTITION, {"before": before})
+
     async def _make(
         self,
         timeline: _Timeline,
         change: m.TimelineChange,
         index: int | None = None,
         role: Role | None = None,
-        done: Callable[[NmError | None], None] = lambda _error: None,
+        facts: Mapping[str, Any] | None = None,
+        done: Done = lambda _error: None,
     ) -> None:
-        """Make a change and record it: one of the timeline, or one that a role asked for."""
+        """Make a change and record it: one of the timeline, or one that a role asked for, with more facts."""
         run, zero = timeline.run, self._now() if timeline.zero is None else timeline.zero
         data: dict[str, Any] = {
             "index": index,
             "do": change.fault or change.do,
             "where": change.where,
             "change": _encoded(change),
+            **(facts or {}),
         }
 
         def sent() -> None:
@@ -301,36 +357,41 @@ class Timelines:
     def _made(
         self,
         timeline: _Timeline,
-        data: Mapping[str, Any],
+        data: dict[str, Any],
         error: NmError | None,
         role: Role | None,
-        done: Callable[[NmError | None], None],
+        done: Done,
     ) -> None:
         """Record what became of a change; one of the timeline that failed stops the run.
 
         A change that the end of the controller interrupts is not recorded: the next controller repeats it.
         """
         text = "" if error is None else error.message
-        self._lines.record(timeline.run, CHANGED, {**data, "ok": error is None, "error": text}, role)
+        data = {**data, "ok": error is None, "error": text}
+        if role is not None:
+            data["error_id"] = "" if error is None else error.id
+        self._lines.record(timeline.run, CHANGED, data, role)
         done(error)
         if error is not None and data["index"] is not None and not timeline.ended:
             what = f"`{data['do']}` of {data['where']} at {data['at_s']:g} s"
             self._lines.stop(timeline.run.id, f"the timeline's {what} failed: {text}")
 
     async def _reset(self, timeline: _Timeline) -> None:
-        """Reset the links that were changed, and end a partition."""
-        run = timeline.run
+        """Reset the links that were changed, and return to the partition from before the run, or to none."""
+        run, before = timeline.run, timeline.before
         cause = f"end of run {run.id}"
         links = sorted(timeline.touched & set(self._lines.changed_links()))
         requests: list[Message] = [m.SetLinkSpec(a, b, reset=True, cause=cause) for a, b in links]
-        if timeline.partitioned:
-            requests.append(m.Heal(cause=cause))
+        if before is not None:
+            requests.append(m.Partition(before, cause) if before else m.Heal(cause))
         made = [self._change(request, lambda: None) for request in requests]
         failed = await asyncio.gather(*made, return_exceptions=True)
         await asyncio.gather(*timeline.tasks, return_exceptions=True)
         self.nodes.forget(run.id)
         errors = [str(each) for each in failed if isinstance(each, BaseException)]
-        data = {"links": [list(ends) for ends in links], "healed": timeline.partitioned, "errors": errors}
+        data = {"links": [list(ends) for ends in links], "healed": before == (), "errors": errors}
+        if before:
+            data["partition"] = before
         if timeline.zero is not None or links:
             data["left"] = len(timeline.left)
             self._lines.record(run, RESET, data)
@@ -341,7 +402,11 @@ def _call_later(seconds: float, call: Callable[[], None]) -> Timer:
 
 
 def request_for(change: m.TimelineChange) -> Message:
-    """Return the request that makes a change of links."""
+    """Return the request that makes a change of links.
+
+    Raises:
+        LinkUnknown: It is no change of links.
+    """
     link = (change.a, change.b, change.direction)
     if change.do == "set":
         return m.SetLinkSpec(
@@ -354,7 +419,10 @@ def request_for(change: m.TimelineChange) -> Message:
         return m.SetLinkState(change.a, change.b, change.do == "down", change.direction, change.cause)
     if change.do == "partition":
         return m.Partition(change.groups, change.cause)
-    return m.Heal(change.cause)
+    if change.do == "heal":
+        return m.Heal(change.cause)
+    text = f"`{change.do[:20]}` is nothing that is done to a link"
+    raise LinkUnknown(text, id="link.change", hint="set, reset, down, up, partition or heal")
 
 
 def _due(timeline: _Timeline, elapsed_s: float) -> list[int]:

@@ -14,7 +14,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import write_whole
 from orchestrator.errors import UsageError
 
-__all__ = ["file", "read", "record", "require_running"]
+__all__ = ["RUNNING", "file", "read", "record", "require_running"]
 
 RUNNING = "running"
 

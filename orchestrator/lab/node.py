@@ -81,8 +81,10 @@ class AsyncNode:
     async def start(self, *, timeout: float = BACK_S) -> NodesChanged:  # noqa: ASYNC109  # passed on
         """Start it again, and return when it is ready, with its links up and routes over it.
 
+        A node that runs already stays so; one whose start failed half-way is started again.
+
         Raises:
-            PeerError: It runs (`node.running`), or is paused (`node.paused`).
+            PeerError: It is paused (`node.paused`).
             NodeNotBack: It is not ready in time; carries the last lines of its log.
         """
         return await self.lab.act_on_nodes([self.id], "start", timeout_s=timeout)

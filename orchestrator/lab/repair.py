@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from orchestrator.clock import Deadline, SystemClock
+from orchestrator.deploy import node_states
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Host, Part, PartFailed, Progress
 from orchestrator.deploy.state import LabState
@@ -55,8 +56,11 @@ async def repair(
         broken, put_off = _broken(before, status), _put_off(status)
         trouble = None
     except PartFailed as error:
-        broken, put_off = await _look(directory, state, before), ""
+        seen = await _look(directory, state)
+        broken, put_off = _broken_or_controller(before, seen), ""
         trouble = error
+        if seen is not None and not broken:
+            await _finish_starts(host, directory, state, seen)
     if put_off:
         progress(put_off)
     if broken:
@@ -71,13 +75,28 @@ async def repair(
     return state, (*dead, *broken)
 
 
-async def _look(directory: LabDirectory, state: LabState, before: Collection[Part]) -> tuple[str, ...]:
-    """The parts that ran before and do not work, of a lab that did not become ready."""
+async def _look(directory: LabDirectory, state: LabState) -> Status | None:
+    """The status of a lab that did not become ready; None if its controller does not answer."""
     try:
         async with operator(directory, state, ANSWER_S) as connection:
-            return _broken(before, await connection.status())
+            return await connection.status()
     except NmError:
-        return tuple(part.role for part in before if part.running and part.role == "controller")
+        return None
+
+
+def _broken_or_controller(before: Collection[Part], status: Status | None) -> tuple[str, ...]:
+    """The parts that ran before and do not work: the controller, if it does not answer."""
+    if status is not None:
+        return _broken(before, status)
+    return tuple(part.role for part in before if part.running and part.role == "controller")
+
+
+async def _finish_starts(host: Host, directory: LabDirectory, state: LabState, status: Status) -> None:
+    """Start nodes that the controller waits for: a `start` of them may have failed half-way."""
+    nodes = [node.id for node in status.nodes if node.state == "starting" and not node.external]
+    if nodes:
+        node_states.record(directory, nodes, node_states.RUNNING)
+        await host.act_on_nodes(directory, state, nodes, "start")
 
 
 def _broken(before: Collection[Part], status: Status) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from orchestrator.protocol.messages import (
     AgentHello,
     AgentTroubles,
     BarrierReleased,
+    ChangeLinks,
     Error,
     LinksChanged,
     PrepareRun,
@@ -95,7 +96,13 @@ class Agent:
         self._tokens = dict(tokens)
         first = min(tokens)
         self._link = ControllerLink(
-            url, tokens[first], first, self._hello, self._handle_commands, self._ask_again
+            url,
+            tokens[first],
+            first,
+            self._hello,
+            self._handle_commands,
+            self._ask_again,
+            self._change_refused,
         )
         self._commands: dict[type[Message], Callable[..., None]] = {
             PrepareRun: self._prepare,
@@ -186,6 +193,10 @@ class Agent:
     def _links_changed(self, message: LinksChanged) -> None:
         if message.run in self._runs:
             self._runs[message.run].links_changed(message)
+
+    def _change_refused(self, change: ChangeLinks, error: Error) -> None:
+        where = (change.run, change.node, change.number)
+        self._links_changed(LinksChanged(*where, error.message, error.error))
 
     def _time_out(self, run: str) -> None:
         if run in self._runs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from orchestrator.errors import NmError, nearest_hint
 from orchestrator.node import forked
-from orchestrator.node.links import RoleLink
+from orchestrator.node.links import Groups, RoleLink, read_groups
 from orchestrator.node.output import LimitedLog
 from orchestrator.node.stopped import RoleStopped as RoleStopped
 from orchestrator.protocol.messages import TimelineChange
@@ -258,17 +258,20 @@ class Context:
         """
         return RoleLink(self._number(a), self._number(b), self._change_links, self._change_links_async)
 
-    def partition(self, groups: Sequence[Sequence[int]]) -> None:
-        """Take down all links between groups of nodes, such as `[[1, 2], [3, 4]]`, until `heal`.
+    def partition(self, groups: Groups) -> None:
+        """Take down all links between groups of nodes until `heal`.
+
+        Args:
+            groups: Numbers or names of nodes, such as `[[1, 2], [3, 4]]` or `"1,2|3,4"`.
 
         Raises:
             RoleError: The scenario does not say `faults: true`, or these are no such groups.
         """
-        self._change_links(_partition(groups))
+        self._change_links(self._partition(groups))
 
-    async def partition_async(self, groups: Sequence[Sequence[int]]) -> None:
+    async def partition_async(self, groups: Groups) -> None:
         """Like `partition`, for roles that are `async def`."""
-        await self._change_links_async(_partition(groups))
+        await self._change_links_async(self._partition(groups))
 
     def heal(self) -> None:
         """End the partition."""
@@ -314,9 +317,17 @@ class Context:
     def _lookup(self, key: str) -> Future[Any]:
         return self._wire.lookup(self.node, _name(key, "a key"))
 
+    def _partition(self, groups: Groups) -> TimelineChange:
+        try:
+            return TimelineChange(0, "partition", groups=read_groups(groups, self._number))
+        except TypeError:
+            hint = 'such as `[[1, 2], [3, 4]]` or `"1,2|3,4"`'
+            text = "a partition needs groups of nodes"
+            raise RoleError(text, found=repr(groups)[:60], hint=hint) from None
+
     def _number(self, node: int | str) -> int:
         for number, name in self._names.items():
-            if node in (number, name, f"node-{number}"):
+            if node in (number, name, f"node-{number}", str(number)):
                 return number
         raise RoleError(f"the lab has no node {node}", found=str(node))
 
@@ -359,10 +370,6 @@ class Context:
 
 
 _contexts: WeakSet[Context] = WeakSet()
-
-
-def _partition(groups: Sequence[Sequence[int]]) -> TimelineChange:
-    return TimelineChange(0, "partition", groups=tuple(tuple(group) for group in groups))
 
 
 def _refuse_all() -> None:

@@ -25,6 +25,7 @@ from orchestrator import log
 from orchestrator.protocol import Frame, Message, Payload, Role, encode_payload
 from orchestrator.protocol.messages import (
     AgentHello,
+    ChangeLinks,
     Error,
     Publish,
     RoleFinished,
@@ -56,6 +57,7 @@ class _Posted:
         durable: It is kept until the controller has acknowledged it.
         counted: It takes room.
         ending: The role whose end it tells of.
+        change: The change of links that it asks for, whose role waits.
     """
 
     node: int
@@ -63,6 +65,7 @@ class _Posted:
     durable: bool
     counted: bool
     ending: RunningRole | None
+    change: ChangeLinks | None
 
 
 class ControllerLink:
@@ -75,6 +78,7 @@ class ControllerLink:
         hello: Makes the agent's `AgentHello`, for every connection.
         on_frame: Called in the loop with each frame that the controller sends.
         on_return: Called in the loop when the controller is back after it was lost.
+        on_refusal: Called in the loop with a change of links that the controller refused to take, and why.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class ControllerLink:
         hello: Callable[[], AgentHello],
         on_frame: Callable[[Connection, Frame], None],
         on_return: Callable[[], None],
+        on_refusal: Callable[[ChangeLinks, Error], None] = lambda _change, _error: None,
     ) -> None:
         self._url = url
         self._token = token
@@ -92,6 +97,7 @@ class ControllerLink:
         self._hello = hello
         self._on_frame = on_frame
         self._on_return = on_return
+        self._on_refusal = on_refusal
         self._loop = asyncio.get_running_loop()
         self._outbox: dict[int, _Posted] = {}
         self._flushed: deque[_Posted] = deque()
@@ -125,9 +131,10 @@ class ControllerLink:
         payload = encode_payload(message)
         counted = durable and isinstance(message, _WITHOUT_END)
         ending = RunningRole(message.run, message.node) if isinstance(message, RoleFinished) else None
+        change = message if isinstance(message, ChangeLinks) else None
         if counted:
             self._count(1, len(payload.data))
-        self._flushed.append(_Posted(node, payload, durable, counted, ending))
+        self._flushed.append(_Posted(node, payload, durable, counted, ending, change))
         self._loop.call_soon_threadsafe(self._take)
 
     async def run(self) -> None:
@@ -198,6 +205,8 @@ class ControllerLink:
                 error=reply.error,
                 why=reply.message,
             )
+            if posted.change is not None:
+                self._on_refusal(posted.change, reply)
 
     def _count(self, messages: int, size: int) -> None:
         with self._lock:

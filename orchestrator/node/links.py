@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from orchestrator.protocol.messages import TimelineChange
 
 Direction = Literal["both", "forward", "backward"]
 """Which way of a link: `forward` is from the node that was named first to the other."""
+
+Groups = str | Sequence[str | Sequence[int | str]]
+"""Groups of nodes: `[[1, 2], [3, 4]]`, or text such as `"1,2|3,4"`."""
+
+
+def read_groups(groups: Groups, number: Callable[[int | str], int]) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of a partition as numbers of nodes.
+
+    Args:
+        groups: Numbers or names of nodes.
+        number: The number of a node; raises for one that the lab does not have.
+    """
+    written = groups.split("|") if isinstance(groups, str) else groups
+    return tuple(
+        tuple(
+            number(node.strip() if isinstance(node, str) else node)
+            for node in (group.split(",") if isinstance(group, str) else group)
+        )
+        for group in written
+    )
 
 
 class RoleLink:

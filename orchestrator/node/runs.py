@@ -266,7 +266,12 @@ class Run:
         with self._lock:
             number = next(self._numbers)
             self._changes[node, number] = (change, future)
-        self._post(ChangeLinks(self.id, node, number, change), node, True)
+        try:
+            self._post(ChangeLinks(self.id, node, number, change), node, True)
+        except BaseException:
+            with self._lock:
+                del self._changes[node, number]  # it cannot be sent, now or later
+            raise
         return future
 
     def links_changed(self, message: LinksChanged) -> None:

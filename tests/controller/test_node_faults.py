@@ -97,7 +97,6 @@ async def test_a_paused_node_keeps_links_and_routes_though_its_connection_ends(
 @pytest.mark.parametrize(
     ("before", "do", "id", "says"),
     [
-        ("", "start", "node.running", "node 2 runs"),
         ("pause", "start", "node.paused", "node 2 is paused, not stopped"),
         ("kill", "pause", "node.stopped", "node 2 is stopped"),
         ("kill", "unpause", "node.stopped", "node 2 is stopped, not paused"),
@@ -133,6 +132,24 @@ async def test_no_run_is_started_with_a_node_that_is_stopped_or_paused(
     assert "r1" not in controller.agents.streams
     with pytest.raises(PeerError, match="no agent runs roles in the nodes 1, 3"):
         await ask(asking, m.StartRun("r1", "hello", {"a": (1,), "b": (3,)}, {}, {}, 7, 60.0))
+
+
+async def test_a_start_can_be_repeated_while_the_node_has_not_come_back(
+    start: Start, database: Database
+) -> None:
+    controller, _, second, asking = await lab(start, database)
+    await ask(asking, m.NodeFault((2,), "kill"))
+    await second.die()
+    await ask(asking, m.WaitNodes((2,), 5000))
+    assert await ask(asking, m.NodeFault((2,), "start")) == {"changed": [2], "already": []}
+    assert await ask(asking, m.NodeFault((2,), "start")) == {"changed": [], "already": [2]}
+    seen = controller.operators.status()
+    assert (seen.state, seen.nodes[1].state) == ("degraded", "starting")  # so that `nm up` waits for it
+    with pytest.raises(PeerError, match=r"node 2 is not ready after 0\.1 s"):
+        await ask(asking, m.WaitNodes((2,), 100))
+    second.forget()
+    await second.join(url(controller))
+    await ask(asking, m.WaitNodes((2,), 5000))
 
 
 async def test_unknown_nodes_and_none_are_refused(start: Start, database: Database) -> None:

@@ -14,7 +14,6 @@ from orchestrator.controller.errors import LinkNotApplied, LinkNotStored
 from orchestrator.controller.run import Role, Run
 from orchestrator.controller.timeline_nodes import NODE_LIMIT_S
 from orchestrator.controller.timelines import Timelines
-from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol import Message
 from orchestrator.protocol import messages as m
@@ -42,7 +41,8 @@ async def test_changes_are_made_at_their_times_from_the_start_of_the_last_role(l
     ]
     await lab.advance(3.0)
     assert lab.made[2:] == [m.Partition(((1, 2), (3, 4)), ""), m.ResetLinks("timeline of hello")]
-    assert [kind for kind, _ in lab.events] == ["timeline_planned", "timeline_started"] + ["timeline"] * 4
+    kinds = ["timeline_planned", "timeline_started", *["timeline"] * 2, "timeline_partition"]
+    assert [kind for kind, _ in lab.events] == [*kinds, "timeline", "timeline"]
     assert [(data["at_s"], data["sent_s"], data["late_ms"]) for data in lab.happened()] == [
         (1.0, 1.0, 0.0),
         (1.0, 1.0, 0.0),
@@ -117,53 +117,29 @@ async def test_a_run_without_changes_so_far_ends_at_once(lab: FakeLab) -> None:
     assert told == ["end"] and lab.events == []
 
 
-async def test_a_role_makes_changes_where_its_scenario_allows_it_and_while_it_runs(lab: FakeLab) -> None:
-    run = lab.begin((), started=True)
-    ids: list[str] = []
-
-    def done(error: NmError | None) -> None:
-        ids.append("" if error is None else error.id)
-
-    change = m.TimelineChange(0, "down", 2, 3, cause="role a in node 1")
-    lab.timelines.begin_by_role(run, run.roles[1], change, done)
-    assert (ids, lab.made) == (["run.faults"], [])
-    run.faults = True
-    lab.timelines.plan(run)
-    lab.timelines.begin_by_role(run, run.roles[1], change, done)
-    await lab.settle()
-    assert ids[1:] == [""] and lab.made == [m.SetLinkState(2, 3, True, cause="role a in node 1")]
-    lab.failure = LinkNotApplied("not confirmed")
-    lab.timelines.begin_by_role(run, run.roles[1], change, done)
-    await lab.settle()
-    assert ids[2:] == ["link.not-applied"] and lab.stopped == []  # it is the role's to handle
-    run.roles[1].state = "finished"
-    lab.timelines.begin_by_role(run, run.roles[1], change, done)
-    assert ids[3:] == ["run.faults"]
-    lab.changed, lab.failure = [(2, 3)], None
-    lab.timelines.end(run)
-    await lab.settle()
-    assert lab.made[-1] == m.SetLinkSpec(2, 3, reset=True, cause="end of run r1")
-
-
 @pytest.mark.parametrize("state", ["running", "stopping"])
 async def test_a_restarted_controller_continues_or_resets(lab: FakeLab, state: str) -> None:
     lab.begin(CHANGES, started=True)
     await lab.advance(1.0)
-    stored = [(kind, 1_000, json.loads(json.dumps(data))) for kind, data in lab.events]
+    events = stored(lab)
     later = FakeLab()
-    run = _run((), state)
+    run = a_run((), state)
     later.changed = [(1, 2), (2, 3), (3, 4)]
     # The timeline began 2.7 s ago, and the partition at 2.5 s was missed.
-    later.timelines.restore(run, stored, 3_700, {})
+    later.timelines.restore(run, events, 3_700, {})
     await later.settle()
     if state == "stopping":
         resets = [m.SetLinkSpec(a, b, reset=True, cause="end of run r1") for a, b in [(1, 2), (2, 3)]]
-        assert later.made == [*resets, m.Heal("end of run r1")]
+        assert later.made == resets  # the partition was not made
         return
     assert later.made == [m.Partition(((1, 2), (3, 4)), "")]
     assert later.happened()[0]["late_ms"] == pytest.approx(200)
     await later.advance(1.3)
     assert later.made[1:] == [m.ResetLinks("timeline of hello")]
+
+
+def stored(lab: FakeLab) -> list[tuple[str, int, Any]]:
+    return [(kind, 1_000, json.loads(json.dumps(data))) for kind, data in lab.events]
 
 
 FAULTS = (
@@ -231,12 +207,12 @@ async def test_the_end_of_a_run_waits_for_no_fault(lab: FakeLab) -> None:
 async def test_a_restarted_controller_asks_again_for_a_fault_that_was_not_confirmed(lab: FakeLab) -> None:
     lab.begin(FAULTS[:1], started=True)
     await lab.advance(1.0)
-    stored = [(kind, 1_000, json.loads(json.dumps(data))) for kind, data in lab.events]
+    events = stored(lab)
     lab.timelines.close()
     await lab.settle()
     assert lab.happened() == []  # an end of the controller is not an end of the fault
-    later, run = FakeLab(), _run(())
-    later.timelines.restore(run, stored, 2_500, {})
+    later, run = FakeLab(), a_run(())
+    later.timelines.restore(run, events, 2_500, {})
     await later.settle()
     assert [data["index"] for data in asked(later)] == [0] and run.stopped_nodes == {2}
 
@@ -246,12 +222,12 @@ async def test_links_of_a_run_whose_roles_had_all_ended_are_reset_by_a_restarted
 ) -> None:
     lab.begin(CHANGES, started=True)
     await lab.advance(1.0)
-    stored = [(kind, 1_000, json.loads(json.dumps(data))) for kind, data in lab.events]
-    later, run = FakeLab(), _run(())
+    events = stored(lab)
+    later, run = FakeLab(), a_run(())
     later.changed = [(1, 2), (2, 3)]
     for role in run.roles.values():
         role.state = "finished"
-    later.timelines.restore(run, stored, 3_000, {})
+    later.timelines.restore(run, events, 3_000, {})
     await later.settle()
     assert later.made[:2] == [
         m.SetLinkSpec(a, b, reset=True, cause="end of run r1") for a, b in later.changed
@@ -269,12 +245,13 @@ class FakeLab:
         self.events: list[tuple[str, Any]] = []
         self.stopped: list[str] = []
         self.changed: list[tuple[int, int]] = []
+        self.groups: tuple[tuple[int, ...], ...] = ()
         self.hold: asyncio.Event | None = None
         self.failure: Exception | None = None
         self._timers: list[_Timer] = []
 
     def begin(self, changes: tuple[m.TimelineChange, ...], *, started: bool = False) -> Run:
-        run = _run(changes)
+        run = a_run(changes)
         self.timelines.plan(run)
         for node in run.roles if started else ():
             self.role_started(run, node)
@@ -305,6 +282,8 @@ class FakeLab:
 
     async def _change(self, request: Message, applied: Callable[[], None]) -> Mapping[str, Any]:
         self.made.append(request)
+        if isinstance(request, m.Partition | m.Heal):
+            self.groups = request.groups if isinstance(request, m.Partition) else ()
         if self.hold is not None:
             await self.hold.wait()
         if self.failure is not None:
@@ -328,6 +307,9 @@ class FakeLab:
     def changed_links(self) -> Iterable[tuple[int, int]]:
         return self.changed
 
+    def partition(self) -> tuple[tuple[int, ...], ...]:
+        return self.groups
+
 
 class _Timer:
     def __init__(self, lab: FakeLab, at: float, call: Callable[[], None]) -> None:
@@ -343,6 +325,6 @@ def lab() -> FakeLab:
     return FakeLab()
 
 
-def _run(changes: tuple[m.TimelineChange, ...], state: str = "running") -> Run:
+def a_run(changes: tuple[m.TimelineChange, ...], state: str = "running") -> Run:
     roles = {1: Role(1, "a", "sent"), 2: Role(2, "a", "sent")}
     return Run("r1", "hello", "roles.py", {}, {}, 7, 60.0, 0, roles, state, timeline=changes)

@@ -15,8 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from orchestrator.deploy import node_states
 from orchestrator.deploy.home import Home
-from orchestrator.lab import Lab
+from orchestrator.errors import NmError
+from orchestrator.lab import Lab, repair
 from orchestrator.settings import load_controller
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import RING, Nm, shared_lab
@@ -179,11 +181,33 @@ def test_a_stopped_node_stays_stopped_when_its_host_process_is_restarted(labs: L
     assert len(reached(lab)) == 6
 
 
+@pytest.mark.parametrize("again", ["start", "up"])
+def test_a_start_that_fails_half_way_is_finished_by_the_next_one_or_by_up(
+    labs: Labs, nm_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    lab, nm = labs.up(RING), Nm(nm_home, tmp_path)
+    lab.node(2).kill()
+
+    def fails(*_: object) -> None:
+        raise NmError("it fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node_states, "record", fails)
+        with pytest.raises(NmError, match="it fails"):
+            lab.node(2).start()
+    if again == "start":
+        assert "node 2 runs already" in nm("node", "start", 2).err
+    else:
+        monkeypatch.setattr(repair, "GRACE_S", 1.0)
+        labs.up(RING)
+    assert [node.state for node in lab.status().nodes] == ["ready"] * 4
+    assert len(reached(lab)) == 6
+
+
 @pytest.mark.parametrize(
     ("words", "code", "id"),
     [
         (("node", "kill", 9), 2, "selector.invalid"),
-        (("node", "start", 1), 2, "node.running"),
         (("node", "unpause", 9), 2, "selector.invalid"),
         (("node", "kill"), 2, "usage.invalid"),
         (("node", "explode", 1), 2, "usage.invalid"),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
+from orchestrator.deploy import node_states
+from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Part
 from orchestrator.lab import repair
 from orchestrator.protocol.messages import NodeStatus, RunStatus, Status
@@ -31,3 +36,19 @@ def test_a_run_under_way_is_not_ended_for_a_degraded_node(run: str) -> None:
     assert repair._broken(PARTS, status) == ("host-2",), "what is unreachable has no role that could go on"
     said = repair._put_off(status)
     assert "sync-1" in said and "node 2" in said and "`nm up`" in said
+
+
+async def test_a_start_of_nodes_that_failed_half_way_is_finished(tmp_path: Path) -> None:
+    directory = Home(tmp_path).lab("ring")
+    directory.run.mkdir(parents=True)
+    node_states.record(directory, [1, 3], "stopped")
+    asked: list[tuple[list[int], str]] = []
+
+    class Host:
+        async def act_on_nodes(self, _directory: object, _state: object, nodes: list[int], do: str) -> None:
+            asked.append((nodes, do))
+
+    status = seen({1: "stopped", 2: "ready", 3: "starting"})
+    await repair._finish_starts(cast(Any, Host()), directory, cast(Any, None), status)
+    assert asked == [([3], "start")]
+    assert node_states.read(directory) == {1: "stopped"}

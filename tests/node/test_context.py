@@ -143,6 +143,25 @@ def test_a_role_changes_links_in_the_words_of_the_file() -> None:
     assert len(wire.changes) == 5
 
 
+def test_a_partition_names_nodes_by_number_or_name_in_lists_or_text() -> None:
+    wire = FakeWire()
+    ctx = context(wire)
+    threading.Thread(target=lambda: [_settle_next(wire) for _ in range(4)]).start()
+    ctx.partition([["a", "node-2"], [3]])
+    ctx.partition("1,2|3")
+    ctx.partition("a, b | c")
+    ctx.partition(["a,2", ["c"]])
+    assert {change.groups for change, _ in wire.changes} == {((1, 2), (3,))}
+    for wrong in ([["a"], ["z"]], "1|9", "1,|2", [[1], [None]]):
+        with pytest.raises(RoleError, match="the lab has no node"):
+            ctx.partition(wrong)  # type: ignore[arg-type]
+    with pytest.raises(RoleError, match="groups of nodes"):
+        ctx.partition(3)  # type: ignore[arg-type]
+    with pytest.raises(RoleError, match="groups of nodes"):
+        ctx.partition([1, 2])  # type: ignore[list-item]
+    assert len(wire.changes) == 4
+
+
 async def test_a_change_of_links_that_is_refused_raises_in_the_role() -> None:
     wire = FakeWire()
     ctx = context(wire)

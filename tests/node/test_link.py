@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.node import link
 from orchestrator.node.link import ControllerLink
-from orchestrator.protocol import Admission, node_token
-from orchestrator.protocol.messages import AgentHello, RoleReport
+from orchestrator.protocol import Admission, ProtocolError, node_token
+from orchestrator.protocol.messages import AgentHello, ChangeLinks, Error, RoleReport, TimelineChange
 from orchestrator.transport import Connection, admit, serve
 
 
@@ -82,6 +82,41 @@ async def test_a_role_that_reports_without_end_waits_for_room_and_loses_nothing(
         await asyncio.wait_for(asyncio.to_thread(thread.join), 20)
         await until(lambda: len(taker.rows) == 100)
         assert taker.rows == list(range(1, 101))
+
+
+async def test_a_change_of_links_that_the_controller_cannot_take_is_told_to_its_role() -> None:
+    async def refuse(connection: Connection) -> None:
+        await admit(connection, Admission("key", "operator"), "lab", 1)
+        async for frame in connection:
+            if isinstance(frame.message, ChangeLinks):
+                connection.refuse(frame, ProtocolError("it cannot be read", id="control.malformed"))
+            else:
+                connection.ack(frame)
+
+    server = await serve(refuse, "127.0.0.1", 0)
+    host, port = server.address
+    told: asyncio.Queue[tuple[ChangeLinks, Error]] = asyncio.Queue()
+    agent = ControllerLink(
+        f"ws://{host}:{port}/control",
+        node_token("key", 1),
+        1,
+        lambda: AgentHello((1,)),
+        lambda *_: None,
+        lambda: None,
+        lambda *refused: told.put_nowait(refused),
+    )
+    running = asyncio.create_task(agent.run())
+    try:
+        await asyncio.wait_for(agent.welcomed.wait(), 10)
+        change = ChangeLinks("run", 1, 1, TimelineChange(0, "heal"))
+        agent.post(change, 1, True)
+        refused, error = await asyncio.wait_for(told.get(), 10)
+        assert refused == change
+        assert (error.error, error.message) == ("control.malformed", "it cannot be read")
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await server.close()
 
 
 async def test_the_loop_itself_never_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:

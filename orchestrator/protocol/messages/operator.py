@@ -220,8 +220,8 @@ class RunEvent(Message):
         seq: Counts the run's events from 1; 0 for `progress`, which is not stored.
         time_ms: Since 1970.
         kind: `started`, `role_started`, `report`, `progress`, `log`, `barrier`, `role_finished`, `role_lost`,
-            `stopping`, or of a timeline `timeline_planned`, `timeline_started`, `timeline_node`, `timeline`,
-            `timeline_reset`.
+            `stopping`, or of a timeline `timeline_planned`, `timeline_started`, `timeline_node`,
+            `timeline_role`, `timeline_partition`, `timeline`, `timeline_reset`.
         node: The node, 0 when it concerns the run.
         role: The role, empty when it concerns the run.
         data: By kind: the row; `{done, total}`; `{level, text}`; `{name, generation}`;
