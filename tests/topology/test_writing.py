@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import topology
@@ -98,6 +98,8 @@ def topologies(draw: st.DrawFn) -> Topology:
     return Topology(name="x", nodes=nodes, links=links, routes=routes, routing=routing, seed=seed)
 
 
+# Topologies with every key of every link are large, and a loaded machine needs its time to draw them.
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(topologies())
 def test_any_topology_survives_being_written(meant: Topology) -> None:
     assert topology.loads(topology.dump(meant)) == meant

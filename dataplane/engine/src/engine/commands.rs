@@ -25,13 +25,7 @@ impl Engine {
                 self.add_link(now, remote, &remote_name, spec, io)
             }
             Command::SetLink { remote, spec } => self.set_link(now, remote, spec, io),
-            Command::SetPaused { paused } => {
-                self.set_paused(now, paused);
-                if !paused {
-                    self.links.release(now, io);
-                }
-                Ok(CommandOutput::Done)
-            }
+            Command::SetPaused { paused } => Ok(self.pause(now, paused, io)),
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
                 self.links.remove(now, link);
@@ -81,6 +75,14 @@ impl Engine {
                 Ok(CommandOutput::Done)
             }
         }
+    }
+
+    fn pause(&mut self, now: Instant, paused: bool, io: &mut Io) -> CommandOutput {
+        self.set_paused(now, paused);
+        if !paused {
+            self.links.release(now, io);
+        }
+        CommandOutput::Done
     }
 
     fn configure(&mut self, addresses: AddressPlan) -> CommandOutput {
