@@ -18,7 +18,7 @@ seed: 7
 n_nodes: 6
 links:
   - {endpoints: [1, 2], forward: {duplicate: 20 %}}
-  - {endpoints: [3, 4], forward: {reorder: 20 %}}
+  - {endpoints: [3, 4], forward: {reorder: 20 %, delay: 50 ms}}
   - {endpoints: [5, 6], forward: {corrupt: 20 %}}
   - {endpoints: [2, 3]}
   - {endpoints: [4, 5]}
@@ -58,5 +58,5 @@ def test_a_corrupted_packet_fails_its_checksum(pairs: Lab) -> None:
 
 def ping(lab: Lab, source: int, target: int) -> str:
     """Send `COUNT` pings from a node to its neighbour; return what `ping` says."""
-    command = ["ping", "-c", str(COUNT), "-i", "0.004", "-W", "1", lab.node(target).address]
+    command = ["ping", "-c", str(COUNT), "-i", "0.01", "-W", "1", lab.node(target).address]
     return lab.node(source).run(command, timeout=60).stdout
