@@ -95,61 +95,62 @@ def _utilisation(rate: float, least: float) -> Callable[[Seen], Result]:
     return judge
 
 
-def _moments(seen: Seen) -> tuple[float, float, float, float] | None:
-    """Mean, deviation, median and 99th percentile of the delays in milliseconds."""
-    delays = sorted(each / 1e6 for each in seen["delays"])
-    if len(delays) < 100:
-        return None
-    p50, p99 = delays[len(delays) // 2], delays[min(len(delays) - 1, math.ceil(0.99 * len(delays)) - 1)]
-    return statistics.fmean(delays), statistics.pstdev(delays), p50, p99
+@dataclass(frozen=True)
+class _Delays:
+    """The delays of datagrams, in milliseconds."""
+
+    count: int
+    mean: float
+    deviation: float
+    median: float
+    p99: float
 
 
-def _few(seen: Seen) -> Result:
-    return Result(reason=f"only {len(seen['delays'])} datagrams arrived")
+def _of_delays(judge: Callable[[_Delays, Seen], Result]) -> Callable[[Seen], Result]:
+    """Judge by the delays of the datagrams, if enough of them arrived."""
+
+    def of(seen: Seen) -> Result:
+        delays = sorted(each / 1e6 for each in seen["delays"])
+        if len(delays) < 100:
+            return Result(reason=f"only {len(delays)} datagrams arrived")
+        p50, p99 = delays[len(delays) // 2], delays[min(len(delays) - 1, math.ceil(0.99 * len(delays)) - 1)]
+        found = _Delays(len(delays), statistics.fmean(delays), statistics.pstdev(delays), p50, p99)
+        return judge(found, seen)
+
+    return of
 
 
 def _unloaded(delay_ms: float) -> Callable[[Seen], Result]:
-    def judge(seen: Seen) -> Result:
-        found = _moments(seen)
-        if found is None:
-            return _few(seen)
-        mean, _, _, p99 = found
-        values = {"mean ms": mean, "p99 ms": p99}
-        return Result(values, abs(mean - delay_ms) <= 0.1 and p99 - delay_ms <= 0.5)
+    def judge(found: _Delays, seen: Seen) -> Result:
+        values = {"mean ms": found.mean, "p99 ms": found.p99}
+        return Result(values, abs(found.mean - delay_ms) <= 0.1 and found.p99 - delay_ms <= 0.5)
 
-    return judge
+    return _of_delays(judge)
 
 
 def _loaded(delay_ms: float) -> Callable[[Seen], Result]:
-    def judge(seen: Seen) -> Result:
-        found = _moments(seen)
-        return Result({"p99 ms": found[3]}, found[3] - delay_ms <= 1.0) if found else _few(seen)
+    def judge(found: _Delays, seen: Seen) -> Result:
+        return Result({"p99 ms": found.p99}, found.p99 - delay_ms <= 1.0)
 
-    return judge
+    return _of_delays(judge)
 
 
 def _jitter(deviation_ms: float) -> Callable[[Seen], Result]:
-    def judge(seen: Seen) -> Result:
-        found = _moments(seen)
-        if found is None:
-            return _few(seen)
+    def judge(found: _Delays, seen: Seen) -> Result:
         # Twice the standard error of a deviation from so many draws.
-        error = 2.0 / math.sqrt(2.0 * len(seen["delays"]))
-        ok = abs(found[1] / deviation_ms - 1.0) <= max(0.05, error)
-        return Result({"mean ms": found[0], "deviation ms": found[1]}, ok)
+        error = 2.0 / math.sqrt(2.0 * found.count)
+        ok = abs(found.deviation / deviation_ms - 1.0) <= max(0.05, error)
+        return Result({"mean ms": found.mean, "deviation ms": found.deviation}, ok)
 
-    return judge
+    return _of_delays(judge)
 
 
 def _added(most_us: float) -> Callable[[Seen], Result]:
-    def judge(seen: Seen) -> Result:
-        found = _moments(seen)
-        if found is None:
-            return _few(seen)
-        median_us, own_us = found[2] * 1e3, statistics.median(seen["baseline"]) / 1e3
+    def judge(found: _Delays, seen: Seen) -> Result:
+        median_us, own_us = found.median * 1e3, statistics.median(seen["baseline"]) / 1e3
         return Result({"added µs": median_us - own_us, "in all µs": median_us}, median_us - own_us < most_us)
 
-    return judge
+    return _of_delays(judge)
 
 
 _FROM, _TO = "95 % from", "to"
@@ -166,31 +167,37 @@ def inside_95(row: Row, values: Mapping[str, float]) -> bool | None:
     return bool(values[_FROM] <= row.spec["loss"] * 100 <= values[_TO])
 
 
-def _loss(loss: float, count_of: Callable[[Seen], int]) -> Callable[[Seen], Result]:
-    def judge(seen: Seen) -> Result:
+def _of_losses(judge: Callable[[int, Seen], Result]) -> Callable[[Seen], Result]:
+    """Judge by how many datagrams were sent and lost, if the receiver itself lost none."""
+
+    def of(seen: Seen) -> Result:
         if seen["overflow"]:
-            return Result(reason=f"the receiver's socket had no room for {seen['overflow']} datagrams")
-        count, lost = count_of(seen), seen["lost"]
+            return Result(reason=f"the receiver's socket buffer was full for {seen['overflow']} datagrams")
+        return judge(int(seen["count"]), seen)
+
+    return of
+
+
+def _loss(loss: float) -> Callable[[Seen], Result]:
+    def judge(count: int, seen: Seen) -> Result:
+        lost = seen["lost"]
         low, high = wilson(lost, count)
         least, most = wilson(lost, count, SURE)
         values = {"loss %": lost / count * 100, _FROM: low * 100, _TO: high * 100}
         return Result(values, least <= loss <= most)
 
-    return judge
+    return _of_losses(judge)
 
 
-def _bursts(loss: float, burst: float, count_of: Callable[[Seen], int]) -> Callable[[Seen], Result]:
-    def judge(seen: Seen) -> Result:
-        if seen["overflow"]:
-            return Result(reason=f"the receiver's socket had no room for {seen['overflow']} datagrams")
-        count = count_of(seen)
+def _bursts(loss: float, burst: float) -> Callable[[Seen], Result]:
+    def judge(count: int, seen: Seen) -> Result:
         found, mean = seen["lost"] / count, seen["lost"] / max(1, seen["bursts"])
         # 3 % at 10^6 packets, and as much more as fewer packets make uncertain.
         tolerance = 0.03 * math.sqrt(1e6 / count)
         ok = abs(found / loss - 1) <= tolerance and abs(mean / burst - 1) <= tolerance
         return Result({"loss %": found * 100, "mean burst": mean}, ok)
 
-    return judge
+    return _of_losses(judge)
 
 
 def _shares(weights: Sequence[int], tolerance: float) -> Callable[[Seen], Result]:
@@ -260,7 +267,7 @@ def _loss_row(percent: float) -> Row:
         "numbers",
         {"count": count, "rate": 200_000.0},
         "within 4 standard errors",
-        _loss(percent / 100, lambda seen: int(seen["count"])),
+        _loss(percent / 100),
         once=True,
     )
 
@@ -298,7 +305,7 @@ ROWS: tuple[Row, ...] = (
         "numbers",
         {"count": 1_000_000, "rate": 200_000.0},
         "mean and burst within 3 %",
-        _bursts(0.05, 5.0, lambda seen: int(seen["count"])),
+        _bursts(0.05, 5.0),
         once=True,
     ),
     Row(

@@ -262,7 +262,7 @@ def send_numbers(address: str, count: int, rate: float, size: int = 64, **others
 
 
 def receive_numbers(count: int, size: int = 64, **others: Any) -> dict[str, Any]:
-    """How many of the numbers did not arrive, in how many runs, and what the socket had no room for."""
+    """How many of the numbers did not arrive, in how many runs, and what its buffer could not take."""
     bound = _receiver()
     bound.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
     number = struct.Struct(f"!I{size - 4}x")
