@@ -9,7 +9,7 @@ files beyond `LARGEST_FILE` are refused; anchors and `<<` merges work, bounded i
 
 from __future__ import annotations
 
-from orchestrator.source.files import LARGEST_FILE, named, read_text
+from orchestrator.source.files import LARGEST_FILE, named, read_stated, read_text
 from orchestrator.source.override import apply_override
 from orchestrator.source.toml import parse_toml
 from orchestrator.source.tree import Problems, Value
@@ -23,5 +23,6 @@ __all__ = [
     "named",
     "parse_toml",
     "parse_yaml",
+    "read_stated",
     "read_text",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.errors import Place, nearest
 from orchestrator.source.tree import Problems
 
-__all__ = ["LARGEST_FILE", "named", "read_text"]
+__all__ = ["LARGEST_FILE", "named", "read_stated", "read_text"]
 
 STDIN = "-"
 """As a file's name: read standard input."""
@@ -56,6 +56,33 @@ def read_text(path: Path, shown: str, problems: Problems) -> str | None:
         problems.add(f"the file is larger than {limit}", "file.too-large", place, expected=limit)
         return None
     return _decode(raw, shown, problems)
+
+
+def read_stated(
+    path: Path, name: str, place: Place, problems: Problems, *, what: str, expected: str
+) -> str | None:
+    """Return the text of a file that another file names, or None after noting at that place why it has none.
+
+    Args:
+        path: The file.
+        name: How it is named.
+        place: Where.
+        problems: Takes what is wrong.
+        what: What messages call it, such as `trace`.
+        expected: What kind of file it should be.
+    """
+    found = Problems("file")
+    text = read_text(path, str(path), found)
+    for problem in found:
+        problems.add(
+            f"the {what} `{path}` cannot be used: {problem.message}",
+            problem.id,
+            place,
+            found=name,
+            expected=expected,
+            hint=problem.hint,
+        )
+    return text
 
 
 def _decode(raw: bytes, shown: str, problems: Problems) -> str | None:

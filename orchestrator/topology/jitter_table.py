@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.errors import Place
 from orchestrator.fields import Choice
 from orchestrator.impairment import DISTRIBUTIONS, MOST_QUANTILES
-from orchestrator.source import Problems, Value, read_text
+from orchestrator.source import Problems, Value, read_stated
 
 __all__ = ["Distribution", "TableFile", "read_table"]
 
@@ -68,17 +68,8 @@ def read_table(stated: TableFile, directory: Path, problems: Problems) -> tuple[
         problems: Takes what is wrong.
     """
     path = directory / stated.name
-    found = Problems("topology")
-    text = read_text(path, str(path), found)
-    for problem in found:
-        problems.add(
-            f"the jitter table `{path}` cannot be used: {problem.message}",
-            problem.id,
-            stated.place,
-            found=stated.name,
-            expected="a file with one delay per line",
-            hint=problem.hint,
-        )
+    expected = "a file with one delay per line"
+    text = read_stated(path, stated.name, stated.place, problems, what="jitter table", expected=expected)
     if text is None:
         return None
     delays: list[float] = []

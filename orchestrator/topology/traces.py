@@ -25,7 +25,7 @@ from typing import Any
 from orchestrator import units
 from orchestrator.errors import Place, UnitInvalid
 from orchestrator.impairment import MOST_TRACE_BYTES
-from orchestrator.source import Problems, read_text
+from orchestrator.source import Problems, read_stated
 
 __all__ = ["COLUMNS", "Recording", "TraceUse", "file_name", "read_trace", "text_of", "trace_fields"]
 
@@ -96,17 +96,8 @@ def read_trace(use: TraceUse, directory: Path, problems: Problems) -> Recording 
         problems: Takes what is wrong.
     """
     path = directory / use.file
-    found = Problems("topology")
-    text = read_text(path, str(path), found)
-    for problem in found:
-        problems.add(
-            f"the trace `{path}` cannot be used: {problem.message}",
-            problem.id,
-            use.place,
-            found=use.file,
-            expected="a packet delivery file of Mahimahi, or CSV with a header",
-            hint=problem.hint,
-        )
+    expected = "a packet delivery file of Mahimahi, or CSV with a header"
+    text = read_stated(path, use.file, use.place, problems, what="trace", expected=expected)
     if text is None:
         return None
     try:
