@@ -1,36 +1,26 @@
 """Keep which nodes of a lab are stopped or paused by request, in a file of the lab's folder.
 
-Whoever starts parts reads it: `nm up`, the supervisor, and the host process of a native lab, whose own reader
-is in `orchestrator.node.node_states`.
+Whoever starts parts reads it: `nm up`, the supervisor, and the host process of a native lab.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from orchestrator import node_states
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import write_whole
 from orchestrator.errors import UsageError
 
-__all__ = ["RUNNING", "file", "read", "record", "require_running"]
+__all__ = ["RUNNING", "read", "record", "require_running"]
 
 RUNNING = "running"
 
 
-def file(directory: LabDirectory) -> Path:
-    """The file: states by node, only of nodes that do not run."""
-    return directory.run / "node-states.json"
-
-
 def read(directory: LabDirectory) -> dict[int, str]:
-    """Return the nodes that are `stopped` or `paused` by request; a file that is not there means none."""
-    try:
-        raw = json.loads(file(directory).read_text())
-        return {int(node): str(state) for node, state in raw.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    """Return the nodes that are `stopped` or `paused` by request."""
+    return node_states.read(directory.run)
 
 
 def record(directory: LabDirectory, nodes: Iterable[int], state: str) -> None:
@@ -41,7 +31,7 @@ def record(directory: LabDirectory, nodes: Iterable[int], state: str) -> None:
     """
     states = read(directory) | dict.fromkeys(nodes, state)
     kept = {str(node): each for node, each in sorted(states.items()) if each != RUNNING}
-    write_whole(file(directory), json.dumps(kept))
+    write_whole(node_states.file(directory.run), json.dumps(kept))
 
 
 def require_running(directory: LabDirectory, nodes: Sequence[int]) -> None:

@@ -12,28 +12,17 @@ import os
 import socket
 import threading
 
-from orchestrator import log
+from orchestrator import log, node_states
 from orchestrator.node.nodes import Nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.node.options import Options
 
 _logger = log.get(__name__)
 
 _ANSWER_S = 1.0
 """How long a client may take to read its answer."""
-
-
-def read(directory: Path) -> dict[int, str]:
-    """Return the nodes of a lab that are `stopped` or `paused` by request."""
-    try:
-        raw = json.loads((directory / "run" / "node-states.json").read_text())
-        return {int(node): str(state) for node, state in raw.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 class NodeStates:
@@ -61,7 +50,7 @@ class NodeStates:
             self._apply()
 
     def _apply(self) -> None:
-        states = read(self._directory)
+        states = node_states.read(self._directory / "run")
         missing = [number for number in self._configs if number not in self._nodes]
         for number in self._nodes.ids():
             if states.get(number) == "stopped":
@@ -76,17 +65,12 @@ class NodeStates:
     def serve(self) -> None:
         """Wait for clients in a thread of its own, for as long as this process runs."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # A socket's path has 107 bytes at most; through the open folder it is short, wherever the lab is.
-        folder = os.open(self._directory / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            path = f"/proc/self/fd/{folder}/{self._part}.sock"
+        with node_states.control_socket(self._directory / "run", self._part) as path:
             if os.path.lexists(path):
                 os.unlink(path)  # noqa: PTH108  # of an earlier process
             listener.bind(path)
             os.chmod(path, 0o600)  # noqa: PTH101  # before anyone can connect
             listener.listen()
-        finally:
-            os.close(folder)
         threading.Thread(target=self._accept, args=(listener,), name="node-states", daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.deploy import node_states
 from orchestrator.deploy.home import Home
 from orchestrator.errors import UsageError
-from orchestrator.node.node_states import read as read_by_host
+from orchestrator.node_states import read as read_by_host
 
 
 def test_states_are_kept_until_nodes_run_again_and_the_host_process_reads_the_same(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_states_are_kept_until_nodes_run_again_and_the_host_process_reads_the_sa
     node_states.record(directory, [2], "paused")
     assert (
         node_states.read(directory)
-        == read_by_host(directory.path)
+        == read_by_host(directory.run)
         == {1: "stopped", 2: "paused", 3: "stopped"}
     )
     node_states.record(directory, [1, 2], "running")

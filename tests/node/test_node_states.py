@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.node import dataplane
-from orchestrator.node.node_states import NodeStates, read
+from orchestrator.node.node_states import NodeStates
 from orchestrator.node.nodes import Nodes
 from orchestrator.node.options import parse
+from orchestrator.node_states import read
 
 Opened = dict[int, Any]
 
@@ -71,7 +72,7 @@ def test_a_file_that_says_nothing_means_that_all_nodes_run(tmp_path: Path, text:
     (tmp_path / "run").mkdir()
     if text is not None:
         (tmp_path / "run" / "node-states.json").write_text(text)
-    assert read(tmp_path) == {}
+    assert read(tmp_path / "run") == {}
 
 
 @pytest.fixture

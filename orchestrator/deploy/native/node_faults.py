@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 from collections.abc import Callable, Collection
@@ -21,6 +20,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.namespaces import require_table
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError
+from orchestrator.node_states import control_socket
 from orchestrator.procfs import ProcessId
 
 __all__ = ["NodeFaultFailed", "act", "resume_programs"]
@@ -93,17 +93,16 @@ def _apply(directory: LabDirectory, state: LabState, nodes: Collection[int]) -> 
 
 def _ask(directory: LabDirectory, part: str) -> None:
     require_table(directory, part)  # an error in words where the process has ended
-    # A socket's path has 107 bytes at most; through the open folder it is short, wherever the lab is.
-    folder = os.open(directory.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with (
+            control_socket(directory.run, part) as path,
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+        ):
             connection.settimeout(APPLY_S)
-            connection.connect(f"/proc/self/fd/{folder}/{part}.sock")
+            connection.connect(path)
             answer = json.loads(connection.makefile().readline() or '{"error": "it has ended"}')
     except (OSError, ValueError) as error:
         answer = {"error": str(error) or type(error).__name__}
-    finally:
-        os.close(folder)
     if answer["error"]:
         raise NodeFaultFailed(
             f"the process {part} of lab {directory.name} did not change its nodes: {answer['error']}",
