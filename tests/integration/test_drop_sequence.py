@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.testing.plugin import Labs
 
-COUNT = 200  # the receiver takes them when all are sent, and its buffer has room for so many
+COUNT = 200  # the receiver takes them when all are sent, and its buffer holds so many
 ROLES = """
 import socket, time
 def sender(ctx):

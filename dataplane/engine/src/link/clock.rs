@@ -59,7 +59,7 @@ impl Clock {
     }
 
     /// Segments of a piece that are transmitted together from a time on, at least one: at a constant rate those of
-    /// [`PIECE_NS`], else those that this time of the trace has room for. One that has to wait is alone, so that the
+    /// [`PIECE_NS`], else those that this time of the trace can carry. One that has to wait is alone, so that the
     /// queue decides about the others when they can leave.
     pub(crate) fn together(&self, piece: &Piece, from: Instant) -> u32 {
         if !piece.divisible() {

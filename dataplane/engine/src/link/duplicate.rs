@@ -1,4 +1,4 @@
-//! Duplication, drawn per MTU segment. The copy follows its original directly, and takes its own room in queues.
+//! Duplication, drawn per MTU segment. The copy follows its original directly, and takes its own space in queues.
 
 use super::impairment::{Impairment, Outlet};
 use super::piece::Piece;

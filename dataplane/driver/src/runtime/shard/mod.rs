@@ -282,19 +282,19 @@ impl Shard {
                 timeout = Some(0);
             }
         }
-        let before = thread::monotonic_ns();
+        // While there is work the clock is read once.
+        let asleep_since = (timeout != Some(0)).then(thread::monotonic_ns);
         let outcome = self.epoll.wait(ready, timeout);
         self.mailbox.awake();
-        let now = thread::monotonic_ns();
-        self.now = match timeout {
-            Some(0) => now,
-            Some(asked) if ready.is_empty() => {
-                self.wakeups.slept(before.saturating_add(asked), now);
-                now
+        self.now = thread::monotonic_ns();
+        match (asleep_since, timeout) {
+            (None, _) => {}
+            (Some(since), Some(asked)) if ready.is_empty() => {
+                self.wakeups.slept(since.saturating_add(asked), self.now);
             }
             // Packets count from the time at which they were sent, not from the wake-up.
-            _ => self.wakeups.event_time(before, now),
-        };
+            (Some(since), _) => self.now = self.wakeups.event_time(since, self.now),
+        }
         outcome
     }
 

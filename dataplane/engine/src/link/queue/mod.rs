@@ -228,7 +228,7 @@ impl Queue {
         };
         let id = sorted.classify(&entry.piece.packet);
         while self.limit.admits(sorted.held().plus(sending), &entry.piece) < entry.piece.count {
-            if let Some(tail) = sorted.make_room(id, entry.piece.wire_bytes()) {
+            if let Some(tail) = sorted.drop_for(id, entry.piece.wire_bytes()) {
                 out.discard(tail, DropCause::QueueFull);
                 continue;
             }

@@ -121,9 +121,9 @@ impl Sorted {
         Some(piece)
     }
 
-    /// Removes the last segment of another class to make room for `bytes` of an arriving packet: of the longest class,
+    /// Removes the last segment of another class in favour of `bytes` of an arriving packet: of the longest class,
     /// unless the arriving packet's would be longer; with priorities of the lowest one, if it is lower.
-    pub(super) fn make_room(&mut self, arriving: ClassId, bytes: u64) -> Option<Piece> {
+    pub(super) fn drop_for(&mut self, arriving: ClassId, bytes: u64) -> Option<Piece> {
         let victim = if self.strict { self.lower(arriving) } else { self.longer(arriving, bytes) }?;
         let class = self.classes.get_mut(&victim)?;
         let before = class.held();

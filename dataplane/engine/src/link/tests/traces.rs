@@ -53,11 +53,11 @@ fn times(fixture: &Fixture) -> Vec<f64> {
 /// The time at which a segment has left that is number `index` of a long queue: when the opportunities before suffice
 /// for all bytes up to it.
 fn expected(opportunities: impl Iterator<Item = u64>, bytes: f64, segments: usize) -> Vec<f64> {
-    let mut room = 0.0;
+    let mut capacity = 0.0;
     let mut found = Vec::new();
     for at in opportunities {
-        room += bytes;
-        while room + 1e-6 >= 1500.0 * (found.len() + 1) as f64 {
+        capacity += bytes;
+        while capacity + 1e-6 >= 1500.0 * (found.len() + 1) as f64 {
             found.push(at as f64);
             if found.len() == segments {
                 return found;
