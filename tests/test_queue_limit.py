@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from orchestrator.queue_limit import effective_limit_bytes
+from orchestrator.impairment.queue_limit import effective_limit_bytes
 
 VECTORS = Path(__file__).parent / "vectors" / "queue_limits.csv"
 
@@ -17,4 +17,4 @@ def test_the_effective_limit_is_that_of_the_dataplane() -> None:
     assert len(rows) >= 10
     for row in rows:
         expected = row.pop("effective", None)
-        assert effective_limit_bytes(row) == expected, row
+        assert effective_limit_bytes(**row) == expected, row

@@ -348,12 +348,10 @@ def describe_ways(link: LinkInfo) -> tuple[str, str]:
 def _describe(spec: LinkSpec | None) -> str:
     """Describe one direction, and the default limit of its queue if that applies."""
     from orchestrator import units
-    from orchestrator.queue_limit import effective_limit_bytes
     from orchestrator.topology.link_words import describe
 
     if spec is None:
         return "unknown"
-    stated = spec.to_wire()
-    limit = effective_limit_bytes(stated)
-    is_default = limit is not None and not any(name.startswith("limit_") for name in stated)
+    limit = spec.queue_limit_bytes
+    is_default = limit is not None and not any(name.startswith("limit_") for name in spec.to_wire())
     return describe(spec) + (f", queue {units.Size(limit)} by default" if is_default and limit else "")

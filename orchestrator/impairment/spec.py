@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from orchestrator.impairment.checks import check_key, check_link
+from orchestrator.impairment.queue_limit import effective_limit_bytes
 from orchestrator.impairment.rules import (
     CLASS_KEYS,
     DISTRIBUTIONS,
@@ -233,6 +234,17 @@ class LinkSpec:
         """The keys that its trace sets: those of `rate`, `delay` and `loss`, and `jitter` with the delay."""
         found = tuple(filter(None, (self.trace_sets or "").split(",")))
         return (*found, "jitter") if "delay" in found else found
+
+    @property
+    def queue_limit_bytes(self) -> int | None:
+        """The limit of the queue of this direction in bytes; see `effective_limit_bytes`."""
+        return effective_limit_bytes(
+            rate_bps=self.trace_rate_bps or self.rate_bps,
+            delay_us=self.delay_us,
+            limit_bytes=self.limit_bytes,
+            limit_packets=self.limit_packets,
+            limit_us=self.limit_us,
+        )
 
     def to_wire(self) -> dict[str, Any]:
         """Return the stated fields by name, as they are shown and stored: without the content of a trace."""

@@ -25,7 +25,6 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
-from orchestrator.queue_limit import effective_limit_bytes
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
 
@@ -85,7 +84,7 @@ class LinkInfo:
     def queue_limit_bytes(self) -> dict[str, int | None]:
         """Return the limit of the queue in each direction, stated or default; None where there is none."""
         ways = {"forward": self.forward, "backward": self.backward}
-        return {way: effective_limit_bytes(spec.to_wire()) if spec else None for way, spec in ways.items()}
+        return {way: spec.queue_limit_bytes if spec else None for way, spec in ways.items()}
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 __all__ = ["effective_limit_bytes"]
 
 DEFAULT_US = 50_000
@@ -20,30 +17,37 @@ _MOST = 2**64 - 1
 """What the dataplane counts with."""
 
 
-def effective_limit_bytes(spec: Mapping[str, Any]) -> int | None:
+def effective_limit_bytes(
+    *,
+    rate_bps: int | None = None,
+    delay_us: int | None = None,
+    limit_bytes: int | None = None,
+    limit_packets: int | None = None,
+    limit_us: int | None = None,
+) -> int | None:
     """Return the limit in bytes of the queue of one direction of a link, as the dataplane computes it.
 
-    The rate of a trace is its mean. It is the smaller one of the limits in bytes and in time of the rate or,
-    with a rate and no limit of any
+    It is the smaller one of the limits in bytes and in time of the rate or, with a rate and no limit of any
     kind, 50 ms of the rate, two delays if that is longer, and at least 48,000 bytes. The dataplane computes
     the same (`LinkSpec::queue_limit_bytes`); both are tested with `tests/vectors/queue_limits.csv`.
 
     Args:
-        spec: The stated fields by name (`LinkSpec.to_wire`).
+        rate_bps: The rate; of a trace, its mean.
+        delay_us: The delay in microseconds.
+        limit_bytes: The stated limit in bytes.
+        limit_packets: The stated limit in MTU segments.
+        limit_us: The stated limit in microseconds of the rate.
 
     Returns:
         Bytes, or None where nothing limits the queue in bytes: without a rate and a limit in bytes, or with
         a limit in packets alone.
     """
-    rate: int | None = spec.get("trace_rate_bps") or spec.get("rate_bps")
-    in_bytes: int | None = spec.get("limit_bytes")
-    micros: int | None = spec.get("limit_us")
-    delay: int = spec.get("delay_us") or 0
-    stated = [] if in_bytes is None else [in_bytes]
-    if rate is not None and micros is not None:
-        stated.append(min(rate * micros // _BITS_US, _MOST))
+    stated = [] if limit_bytes is None else [limit_bytes]
+    if rate_bps is not None and limit_us is not None:
+        stated.append(min(rate_bps * limit_us // _BITS_US, _MOST))
     if stated:
         return min(stated)
-    if rate is None or spec.get("limit_packets") is not None:
+    if rate_bps is None or limit_packets is not None:
         return None
-    return min(max(rate * max(DEFAULT_US, 2 * delay) // _BITS_US, DEFAULT_LEAST), _MOST)
+    micros = max(DEFAULT_US, 2 * (delay_us or 0))
+    return min(max(rate_bps * micros // _BITS_US, DEFAULT_LEAST), _MOST)
