@@ -49,7 +49,7 @@ QUEUED = st.builds(
     | st.dictionaries(st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1), max_size=5),
     mtu=st.none() | st.integers(576, 9216),
 )
-TABLE = {"jitter_us": 5, "jitter_distribution": "table", "jitter_table": [-1, -1, 1, 1]}
+TABLE = {"jitter_us": 5, "jitter_distribution": "table", "jitter_table": [-1.134, -1.134, 1.134, 1.134]}
 
 
 @given(SPECS | VARYING | QUEUED)

@@ -19,6 +19,7 @@ direction is bounded in any case (`docs/concepts/emulation.md`).
 
 from __future__ import annotations
 
+from orchestrator.impairment.quantiles import moments
 from orchestrator.impairment.rules import (
     CLASS_KEYS,
     DISTRIBUTIONS,
@@ -55,6 +56,7 @@ __all__ = [
     "Impossible",
     "LinkSpec",
     "check_traces",
+    "moments",
     "trace_contents",
     "trace_from_text",
     "trace_to_text",

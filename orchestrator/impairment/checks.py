@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from orchestrator.impairment.quantiles import moments
 from orchestrator.impairment.rules import TABLE, Impossible
 from orchestrator.units import Duration, Size
 
@@ -61,8 +62,7 @@ def _check_table(spec: LinkSpec) -> None:
         return
     if any(low > high for low, high in pairwise(table)):
         raise ValueError("jitter_table is not in ascending order, which is expected")
-    mean = math.fsum(table) / len(table)
-    deviation = math.sqrt(math.fsum((number - mean) ** 2 for number in table) / len(table))
+    mean, deviation = moments(table)
     if abs(mean) > 0.01 or abs(deviation - 1) > 0.01:
         raise ValueError(
             f"jitter_table has the mean {mean:.3g} and the deviation {deviation:.3g}, "

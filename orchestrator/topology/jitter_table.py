@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.errors import Place
 from orchestrator.fields import Choice
-from orchestrator.impairment import DISTRIBUTIONS, MOST_QUANTILES
+from orchestrator.impairment import DISTRIBUTIONS, MOST_QUANTILES, moments
 from orchestrator.source import Problems, Value, read_stated
 
 __all__ = ["Distribution", "TableFile", "read_table"]
@@ -125,17 +125,12 @@ def _reduced(ordered: Sequence[float]) -> list[float]:
 
 
 def _standardised(numbers: Sequence[float]) -> tuple[float, ...]:
-    """Return the numbers with mean 0 and deviation 1, to six digits; unchanged if they have that."""
-    mean, deviation = _moments(numbers) if max(map(abs, numbers)) < 1e100 else (math.inf, math.inf)
+    """Return the quantiles with mean 0 and deviation 1, to six digits; unchanged if they have that."""
+    mean, deviation = moments(numbers) if max(map(abs, numbers)) < 1e100 else (math.inf, math.inf)
     if abs(mean) < 1e-5 and abs(deviation - 1) < 1e-5:
         return tuple(numbers)
     # From 0 to 1 first, so that no square is too large or too small for a float.
     low, half = numbers[0], numbers[-1] / 2 - numbers[0] / 2
     scaled = [(number / 2 - low / 2) / half for number in numbers]
-    mean, deviation = _moments(scaled)
+    mean, deviation = moments(scaled)
     return tuple(float(f"{(number - mean) / deviation:.6g}") for number in scaled)
-
-
-def _moments(numbers: Sequence[float]) -> tuple[float, float]:
-    mean = math.fsum(numbers) / len(numbers)
-    return mean, math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))

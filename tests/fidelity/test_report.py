@@ -291,9 +291,8 @@ def test_jitter_of_bursts_is_not_judged_by_chance() -> None:
 def test_the_jitter_of_a_table_is_judged_by_its_own_kurtosis() -> None:
     """Two values have the kurtosis 1: the deviation is known without an error."""
     packets = [20_000 + 2_260.0 * (-1) ** n for n in range(400)]  # 13 % too much
-    table = LinkSpec(
-        delay_us=20_000, jitter_us=2_000, jitter_distribution="table", jitter_table=(-1.0, -1.0, 1.0, 1.0)
-    )
+    quantiles = (-1.134, -1.134, 1.134, 1.134)
+    table = LinkSpec(delay_us=20_000, jitter_us=2_000, jitter_distribution="table", jitter_table=quantiles)
     assert judged(with_jitter(packets, 400), spec=table)["links"][0]["broken"] == ["jitter"]
     pareto = LinkSpec(delay_us=20_000, jitter_us=2_000, jitter_distribution="pareto")
     assert judged(with_jitter(packets, 400), spec=pareto)["links"][0]["broken"] == []
