@@ -6,6 +6,7 @@
     │   └── UnitInvalid          a value such as `20 ms` that cannot be read                      (2)
     ├── FileInvalid              the person who wrote the file; carries every problem at once     (2)
     │   ├── TopologyInvalid
+    │   │   └── LinkChangeInvalid    values for a running link, not a file
     │   ├── ScenarioInvalid
     │   └── SettingsInvalid
     ├── CheckFailed              the experiment ran and did not hold                              (1)
@@ -40,6 +41,7 @@ __all__ = [
     "InternalError",
     "LabBusy",
     "LabNotFound",
+    "LinkChangeInvalid",
     "NmError",
     "Place",
     "Problem",
@@ -252,6 +254,13 @@ class TopologyInvalid(FileInvalid):
     """A topology file does not describe a lab."""
 
     id = "topology.invalid"
+
+
+class LinkChangeInvalid(TopologyInvalid):
+    """Values for a running link do not describe a change; a kind of `TopologyInvalid`."""
+
+    id = "link.invalid"
+    outcome = "nothing was changed"
 
 
 class ScenarioInvalid(FileInvalid):

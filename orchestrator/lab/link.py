@@ -45,7 +45,7 @@ class AsyncLink:
 
         Raises:
             UsageError: Nothing is stated, or both ways of stating it are used (`link.nothing`).
-            TopologyInvalid: A word or a value is wrong.
+            LinkChangeInvalid: A word or a value is wrong.
         """
         change = stated(spec, values)
         return await self.lab.set_link(
@@ -85,7 +85,7 @@ def stated(spec: LinkSpec | None, values: Mapping[str, object]) -> Change:
 
     Raises:
         UsageError: It states nothing, or both (`link.nothing`).
-        TopologyInvalid: A word or a value is wrong.
+        LinkChangeInvalid: A word or a value is wrong.
     """
     if (spec is None) == (not values):
         raise UsageError(

@@ -10,7 +10,7 @@ files beyond `LARGEST_FILE` are refused; anchors and `<<` merges work, bounded i
 from __future__ import annotations
 
 from orchestrator.source.files import LARGEST_FILE, named, read_stated, read_text
-from orchestrator.source.override import apply_override
+from orchestrator.source.override import apply_override, parse_option
 from orchestrator.source.toml import parse_toml
 from orchestrator.source.tree import Problems, Value
 from orchestrator.source.yaml import parse_yaml
@@ -21,6 +21,7 @@ __all__ = [
     "Value",
     "apply_override",
     "named",
+    "parse_option",
     "parse_toml",
     "parse_yaml",
     "read_stated",

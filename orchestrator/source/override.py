@@ -11,7 +11,7 @@ from orchestrator.errors import Place
 from orchestrator.source.tree import Problems, Value
 from orchestrator.source.yaml import parse_yaml
 
-__all__ = ["apply_override"]
+__all__ = ["apply_override", "parse_option"]
 
 
 def apply_override(root: Value, option: str, problems: Problems) -> None:
@@ -35,15 +35,22 @@ def apply_override(root: Value, option: str, problems: Problems) -> None:
             hint="for example `--set defaults.link.rate='10 Mbit'`",
         )
         return
-    value = _value(text, place, problems)
+    if not text.strip():
+        problems.add("nothing stands behind `=`", "set.form", place, expected="a value")
+        return
+    value = parse_option(text, place, problems)
     if value is not None:
         _put(root, path, value, problems)
 
 
-def _value(text: str, place: Place, problems: Problems) -> Value | None:
-    if not text.strip():
-        problems.add("nothing stands behind `=`", "set.form", place, expected="a value")
-        return None
+def parse_option(text: str, place: Place, problems: Problems) -> Value | None:
+    """Return the value of an option, read as YAML; complaints about it call the option its place.
+
+    Args:
+        text: The value; not empty.
+        place: The option.
+        problems: Takes why the text is not YAML.
+    """
     inner = Problems("set")
     value = parse_yaml(text, place.file, inner)
     for problem in inner:

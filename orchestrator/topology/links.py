@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Place, TopologyInvalid
+from orchestrator.errors import LinkChangeInvalid, Place
 from orchestrator.fields import NONE, Table
 from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
-from orchestrator.source import Problems, Value, parse_yaml
+from orchestrator.source import Problems, Value, parse_option
 from orchestrator.topology.generators import Shape
 from orchestrator.topology.jitter_table import TableFile, read_table
 from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, LIVE_FIELDS, Layer, layer, spec_of
@@ -88,14 +88,14 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
         directory: What files are relative to; the current one unless given.
 
     Raises:
-        TopologyInvalid: A value is wrong; carries every problem.
+        LinkChangeInvalid: A value is wrong; carries every problem.
     """
     problems = Problems("topology")
     read: dict[str, Any] = {}
     for key, text in stated.items():
         place = Place(f"--{key}")
         # No text at all is no document, but a value that no key has.
-        value = parse_yaml(text, place.file, problems) if text.strip() else Value("", place, text)
+        value = parse_option(text, place, problems) if text.strip() else Value("", place, text)
         if value is not None and value.data == NONE and key not in ENDED:
             problems.add(
                 f"{key} is `{NONE}`, but {LINK_FIELDS[key].kind.expected} is expected",
@@ -109,7 +109,7 @@ def read_change(stated: Mapping[str, str], directory: Path | None = None) -> Cha
     read = {key: value for key, value in read.items() if value is not None}
     place = Place(f"--{next(iter(stated), '')}")
     change = change_of(read, problems, place, directory or Path())
-    problems.raise_as(TopologyInvalid, place.file)
+    problems.raise_as(LinkChangeInvalid, place.file)
     return change
 
 
@@ -122,7 +122,7 @@ def read_values(values: Mapping[str, object], origin: str) -> Change:
         origin: What complaints call their place.
 
     Raises:
-        TopologyInvalid: A key or a value is wrong; carries every problem.
+        LinkChangeInvalid: A key or a value is wrong; carries every problem.
     """
     problems = Problems("topology")
     place = Place(origin)
@@ -133,7 +133,7 @@ def read_values(values: Mapping[str, object], origin: str) -> Change:
     table = Table("link", LIVE_FIELDS)
     stated = table.read(_placed(dict(values), place), "the link", problems)
     change = change_of(stated or {}, problems, place, Path())
-    problems.raise_as(TopologyInvalid, origin)
+    problems.raise_as(LinkChangeInvalid, origin)
     return change
 
 
