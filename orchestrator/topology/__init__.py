@@ -13,18 +13,26 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.topology.loader import load, loads
 from orchestrator.topology.model import Generator, Link, Node, Route, Topology
 from orchestrator.topology.selector import SelectorInvalid
+from orchestrator.topology.service_model import Build, Ready, Service, Volume
 
 if TYPE_CHECKING:
+    from orchestrator.errors import Problem
     from orchestrator.topology.nextmini import Imported
 
 __all__ = [
+    "Build",
     "Generator",
     "Link",
     "Node",
+    "Ready",
     "Route",
     "SelectorInvalid",
+    "Service",
     "Topology",
+    "Volume",
+    "check_services",
     "dump",
+    "environment_of",
     "generate",
     "graph",
     "import_nextmini",
@@ -45,6 +53,31 @@ def select(topology: Topology, expression: str | int | Iterable[str | int]) -> t
     from orchestrator.topology import selector
 
     return selector.select(expression, topology.nodes)
+
+
+def check_services(topology: Topology, backend: str | None = None) -> tuple[Problem, ...]:
+    """Check the files that services name, and, with a backend, the keys that mean something there.
+
+    Returns:
+        What is ignored on the backend, as warnings.
+
+    Raises:
+        TopologyInvalid: A file is missing, or a key has no meaning on the backend.
+    """
+    from orchestrator.topology.service_files import check_services as check
+
+    return check(topology, backend)
+
+
+def environment_of(service: Service) -> dict[str, str]:
+    """Return the variables of a service: those of its files, then its own.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    from orchestrator.topology.service_files import environment_of as read
+
+    return read(service)
 
 
 def dump(topology: Topology) -> str:

@@ -31,6 +31,7 @@ from orchestrator.topology.kinds import (
     Sysctls,
 )
 from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HINTS, LINK_LATER, SIZE_FORM
+from orchestrator.topology.service_keys import SERVICE, SERVICE_NAME
 
 __all__ = ["LAB_NAME", "NODE_NAME", "ROOT"]
 
@@ -228,6 +229,10 @@ ROOT = Placed(
             "how routes come about; shortest paths by hops unless said otherwise",
         ),
         "routes": Field(ListOf(_ROUTE, "route"), "explicit routes"),
+        "services": Field(
+            MapOf(SERVICE_NAME, "a service's name", SERVICE, "service *"),
+            "programs that are started in nodes with the lab; keys as in the Compose specification",
+        ),
         "transport": Field(
             Choice("auto", "unix", "tcp", later={"udp": "links over UDP", "quic": "links over QUIC"}),
             "what carries links between processes: `auto` is shared memory where both are on one machine, "

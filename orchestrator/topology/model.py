@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.errors import Problem
 from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.topology.service_model import Service
 
 __all__ = ["Generator", "Link", "Node", "Route", "Topology"]
 
@@ -105,6 +106,7 @@ class Topology:
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
         routes: Explicit routes.
+        services: Programs that are started in nodes, each after those it depends on.
         transport: What carries links between processes: `auto`, `unix` or `tcp`.
         subnet: The lab's TUN network; node n has its first address plus n.
         generator: Where the links came from, if a generator was used.
@@ -118,6 +120,7 @@ class Topology:
     links: tuple[Link, ...] = ()
     routing: str = "shortest_path"
     routes: tuple[Route, ...] = ()
+    services: tuple[Service, ...] = ()
     transport: str = "auto"
     subnet: str = "10.0.0.0/16"
     generator: Generator | None = field(default=None, compare=False)

@@ -15,6 +15,7 @@ from orchestrator.topology.language import LAB_NAME
 from orchestrator.topology.link_words import written
 from orchestrator.topology.loader import loads
 from orchestrator.topology.model import Link, Node, Route, Topology
+from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Size
 
 __all__ = ["dump", "flow", "generate", "word"]
@@ -40,6 +41,11 @@ def dump(topology: Topology) -> str:
         lines.append(f"transport: {topology.transport}")
     if topology.routes:
         lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
+    if topology.services:
+        lines += [
+            "services:",
+            *(f"  {word(each.name)}: {flow(_service(each))}" for each in topology.services),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -144,6 +150,34 @@ def _link(link: Link) -> dict[str, Any]:
     return {**shown, **{side: spec for side, spec in sides.items() if spec}}
 
 
+def _service(service: Service) -> dict[str, Any]:
+    shown: dict[str, Any] = {"nodes": list(service.nodes)}
+    for key in service.stated():
+        value = getattr(service, key)
+        shown[key] = list(value) if isinstance(value, tuple) else value
+    if service.entrypoint == ():
+        shown["entrypoint"] = []
+    if service.build is not None:
+        stated = {key: getattr(service.build, key) for key in ("context", "dockerfile", "target", "args")}
+        shown["build"] = {key: value for key, value in stated.items() if value}
+    if service.volumes:
+        shown["volumes"] = [str(volume) for volume in service.volumes]
+    if service.depends_on:
+        shown["depends_on"] = {name: {"condition": it} for name, it in service.depends_on.items()}
+    if service.restart == "no":
+        del shown["restart"]
+    if service.ready is not None:
+        ready, value = service.ready, service.ready.value
+        shown["ready"] = {
+            ready.kind: list(value) if ready.kind == "command" else value[0],
+            "timeout": str(Duration(ready.timeout_ms * 1000)),
+            "interval": str(Duration(ready.interval_ms * 1000)),
+        }
+        if ready.kind == "tcp":
+            shown["ready"]["tcp"] = int(value[0])
+    return shown
+
+
 def _down(down: bool) -> dict[str, Any]:
     return {"down": True} if down else {}
 
@@ -161,6 +195,8 @@ def flow(value: Any) -> str:
         return "{" + ", ".join(f"{word(key)}: {flow(below)}" for key, below in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(flow(item) for item in value) + "]"
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
