@@ -135,6 +135,8 @@ async def bring_up(home: Home, source: Topology, options: UpOptions, progress: P
             progress("removing what an earlier start left")
             await clear(directory, progress)
         backend = await _backend(options)
+        for warning in topology.check_services(source, backend):
+            progress(f"warning: {warning.render()}")
         external_nodes = {*external, *(node.id for node in source.nodes.values() if node.external)}
         local = len(source.nodes) - len(external_nodes)
         await require_fit(backend, nodes=local, processes=_processes(options, backend, local), home=home)
@@ -175,6 +177,9 @@ async def _start(
         timer.done("start")
         await until_ready(host, directory, state, options.timeout_s, timer)
         timer.done("ready")
+        state = await host.start_services(directory, state, timer, options.timeout_s)
+        if source.services:
+            timer.done("services")
     except BaseException:
         if place is not None:
             os.close(place)
@@ -198,6 +203,7 @@ async def _repair(directory: LabDirectory, state: LabState, options: UpOptions, 
     state, restarted_parts = await repair(host, directory, state, options.timeout_s, timer)
     supervision.renew(directory, state, forget=bool(restarted_parts))
     timer.done("ready")
+    state = await host.start_services(directory, state, timer, options.timeout_s)
     return UpResult(
         directory, state, already=not restarted_parts, repaired=restarted_parts, timings=timer.finish()
     )

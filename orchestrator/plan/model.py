@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.impairment import trace_contents, trace_to_text
+from orchestrator.services import Instance
 from orchestrator.topology import Link, Node, Route, Topology
 
 __all__ = [
@@ -271,6 +272,7 @@ class DeploymentPlan:
         services: Containers, for docker.
         network: Their network, for docker.
         volumes: Their volumes, for docker.
+        instances: The user's own services, one for each node that they run in.
         buffers: Kernel settings of all nodes that let TCP fill the links.
         restart: Whether containers that end are started again by the engine.
         controller_url: Where a program on this machine reaches the controller.
@@ -289,6 +291,7 @@ class DeploymentPlan:
     images: Images
     home: str = ""
     buffers: Mapping[str, str] = field(default_factory=dict)
+    instances: tuple[Instance, ...] = ()
     services: tuple[ServicePlan, ...] = ()
     network: NetworkPlan | None = None
     volumes: tuple[VolumePlan, ...] = ()

@@ -29,6 +29,7 @@ from orchestrator.deploy.state import LabState
 from orchestrator.deploy.termination import GRACE_S, KILL_S
 from orchestrator.deploy.threads import run_to_completion
 from orchestrator.errors import HostNotFit, StartFailed
+from orchestrator.services import ServiceState
 
 SHARE = "/share"
 """Where a node's container has the lab's share folder, read-only."""
@@ -80,6 +81,19 @@ class DockerHost:
         except EngineRefused as error:
             raise _start_failed(directory, error) from error
         return state
+
+    async def start_services(
+        self, directory: LabDirectory, state: LabState, progress: Progress, timeout_s: float
+    ) -> LabState:
+        """Start their containers in order."""
+        return state
+
+    async def services(self, directory: LabDirectory, state: LabState) -> list[ServiceState]:
+        """Look at their containers."""
+        return []
+
+    async def restart_services(self, directory: LabDirectory, state: LabState, keys: Sequence[str]) -> None:
+        """Have the engine restart their containers."""
 
     async def first_exit(self, directory: LabDirectory, state: LabState) -> FailedPart:
         """Look at the containers until one has ended or is unhealthy."""
