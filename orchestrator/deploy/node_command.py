@@ -101,6 +101,7 @@ def service_command(
     *,
     terminal: bool = False,
     user: str | None = None,
+    tag: str = "",
 ) -> list[str]:
     """The argument list that becomes `argv` beside a service: in its container, or with its variables,
     rights and folder in its node."""
@@ -116,6 +117,7 @@ def service_command(
         argv,
         cwd=Path(instance.working_dir or "/"),
         user=user or instance.user or None,
+        tag=tag,
         variables=instance.environment,
     )
 

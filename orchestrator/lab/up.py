@@ -203,7 +203,9 @@ async def _repair(directory: LabDirectory, state: LabState, options: UpOptions, 
     state, restarted_parts = await repair(host, directory, state, options.timeout_s, timer)
     supervision.renew(directory, state, forget=bool(restarted_parts))
     timer.done("ready")
+    failed = [each.key for each in await host.services(directory, state) if each.hopeless]
     state = await host.start_services(directory, state, timer, options.timeout_s)
+    restarted_parts = (*restarted_parts, *failed)
     return UpResult(
         directory, state, already=not restarted_parts, repaired=restarted_parts, timings=timer.finish()
     )

@@ -48,7 +48,8 @@ class ServiceState:
         exit_code: Of its last end; 128 + n for signal n. None while it never ended.
         reason: Why it is not as it should be, or what it waits for.
         deaths: How often it ended since it last was ready, or ran for ten seconds.
-        process: native: its process.
+        process: native: the number of its process, which leads a group; 0 while there is none.
+        started: native: when that was started, as the kernel counts.
     """
 
     node: int
@@ -59,6 +60,7 @@ class ServiceState:
     reason: str = ""
     deaths: int = 0
     process: int = 0
+    started: int = 0
 
     @property
     def key(self) -> str:
@@ -80,6 +82,10 @@ class ServiceState:
         if not self.good and self.deaths >= DEATHS:
             return f"ended {self.deaths} times without becoming ready, the last time {self._how()}"
         return self.reason or f"is {self.state}"
+
+    def sentence(self) -> str:
+        """Its state and why, as a sentence without its subject."""
+        return f"is {self.state}" + (f": it {self.problem()}" if self.reason else "")
 
     def _how(self) -> str:
         return "" if self.exit_code is None else f"with exit code {self.exit_code}"

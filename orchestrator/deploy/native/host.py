@@ -30,7 +30,7 @@ from orchestrator.deploy.namespaces import offload_of, processes_inside
 from orchestrator.deploy.native import database, node_faults
 from orchestrator.deploy.native.log_files import log_file
 from orchestrator.deploy.native.running import PART as SERVICES
-from orchestrator.deploy.native.services import ask
+from orchestrator.deploy.native.services import ask, end_orphans
 from orchestrator.deploy.node_command import native_command
 from orchestrator.deploy.processes import LabelledProcess
 from orchestrator.deploy.service_wait import until_good
@@ -235,7 +235,7 @@ class NativeHost:
             processes.end([each.identity for each in found if each.part in roles], grace_s=1.0)
 
     def _start_services(self, directory: LabDirectory, state: LabState) -> LabState:
-        (directory.path / service_states.FILE).unlink(missing_ok=True)
+        end_orphans(directory)
         arguments = ["orchestrator.deploy.native.service_runner", str(directory.path)]
         return self._start_process(directory, state, SERVICES, arguments)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator import node_states
+from orchestrator import node_states, procfs
 from orchestrator.clock import SystemClock
 from orchestrator.deploy import logfiles, termination
 from orchestrator.deploy.home import LabDirectory
@@ -249,6 +249,8 @@ class Running:
                 os.killpg(process.pid, signal.SIGTERM)
                 os.killpg(process.pid, signal.SIGCONT)  # of a paused node
             await asyncio.wait({ended}, timeout=STOP_S)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # some programs overwrite their environment
         if tag and (left := await asyncio.to_thread(termination.end_tagged, tag)):
             self._say(f"{self._it.key} leaves processes that cannot be ended: {left}")
         await asyncio.wait({ended}, timeout=STOP_S)
@@ -315,7 +317,10 @@ class Running:
                 await process.wait()
 
     def _set(self, state: str, **changes: Any) -> None:
-        shown = {"reason": "", "process": 0, "exit_code": self._now.exit_code, **changes}
+        shown = {"reason": "", "process": 0, "started": 0, "exit_code": self._now.exit_code, **changes}
+        if shown["process"]:
+            identity = procfs.identify(shown["process"])
+            shown["started"] = identity.started if identity else 0
         count = {"restarts": self._restarts.count, "deaths": self._restarts.deaths}
         self._now = replace(self._now, state=state, **{**shown, **count})
         self._published.put(self._now)
