@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.clock import SystemClock
@@ -24,6 +24,7 @@ async def until_good(
     instances: Sequence[Instance],
     progress: Progress,
     timeout_s: float,
+    each_time: Callable[[Sequence[ServiceState]], Awaitable[None]] | None = None,
 ) -> None:
     """Return when these services are running, ready, or have ended with exit code 0.
 
@@ -50,6 +51,8 @@ async def until_good(
         elif clock.monotonic() - changed_at > limit_s:
             reason = f"did not get further within {limit_s:g} s: it {left[0].problem()}"
             raise await failed(host, directory, replace(left[0], reason=reason, deaths=0))
+        if each_time is not None:
+            await each_time(seen)
         await asyncio.sleep(POLL_S)
 
 

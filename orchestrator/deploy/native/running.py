@@ -218,6 +218,7 @@ class Running:
 
     async def _start(self, tag: str) -> asyncio.subprocess.Process:
         argv = self._command(self._it.argv, tag)
+        _require_folder(self._it.working_dir or "/")
         handle = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "ab") as log:
             return await asyncio.create_subprocess_exec(
@@ -324,6 +325,11 @@ class Running:
         count = {"restarts": self._restarts.count, "deaths": self._restarts.deaths}
         self._now = replace(self._now, state=state, **{**shown, **count})
         self._published.put(self._now)
+
+
+def _require_folder(path: str) -> None:
+    if not Path(path).is_dir():
+        raise NotADirectoryError(f"its folder {path} is not there")
 
 
 async def _finish(work: Any) -> None:
