@@ -210,8 +210,9 @@ async def provide_images(engine: Engine, wanted: Composition, progress: Callable
     Raises:
         HostNotFit: One cannot be built (`docker.build`) or is not to be had (`docker.no-image`).
     """
-    for image, build in {service.image: service.build for service in wanted.user}.items():
-        if build is not None:
+    builds = {service.image: service.build for service in wanted.user if service.build is not None}
+    for image in dict.fromkeys((*builds, *(service.image for service in wanted.user))):
+        if (build := builds.get(image)) is not None:
             progress(f"building the image {image}")
             words = ["docker", "build", "--tag", image]
             words += (
