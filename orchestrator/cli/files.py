@@ -46,6 +46,7 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
     from orchestrator import plan, topology
 
     read = topology.load(file, set_ or ())
+    topology.check_services(read)
     for warning in read.warnings:
         notify(f"warning: {warning.render()}")
     note = plan.ttl_note(read)
@@ -82,6 +83,8 @@ def render(
     from orchestrator import render as rendering
 
     read = topology.load(file, set_ or ())
+    for warning in topology.check_services(read, backend.value):
+        notify(f"warning: {warning.render()}")
     external_nodes = topology.select(read, external) if external else ()
     planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=external_nodes)
     written = rendering.write(planned, directory)

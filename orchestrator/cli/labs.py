@@ -101,6 +101,8 @@ def up(
 def _say_what_is_up(running: Lab, timings: bool) -> None:
     result = running.result
     assert result is not None, "this object brought it up"
+    for warning in result.warnings:
+        notify(f"warning: {warning.render()}")
     notify(_up_sentence(result))
     for node in running.nodes:
         if node.external:

@@ -105,7 +105,7 @@ def build(
         nodes=tuple(_node(shared, node) for node in marked.nodes.values()),
         controller=_controller(shared, db),
         hosts=_hosts(marked),
-        instances=plan_instances(marked),
+        instances=plan_instances(marked, backend),
         buffers=buffer_sysctls(marked),
         secrets=shared.secrets,
         controller_url=shared.controller_url(inside=False),

@@ -27,6 +27,7 @@ def test_what_is_planned_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "services.json").write_text(services.write_text(planned))
     assert services.read(tmp_path) == planned
     redis, load, *_ = planned
+    assert redis.working_dir == str(Path.cwd())  # where the file is; the text has the name of one
     assert (redis.argv, redis.user, redis.environment) == (
         ("redis-server", "--port", "7"),
         "nobody",
