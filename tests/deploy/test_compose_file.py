@@ -94,9 +94,10 @@ def test_an_engine_may_choose_the_subnet(tmp_path: Path) -> None:
 def test_a_service_has_the_network_of_its_node_and_what_its_image_has(tmp_path: Path) -> None:
     text = (
         "topology: {type: ring, n_nodes: 3}\nnodes: {2: {name: db}}\nservices:\n"
-        "  redis: {nodes: 2, image: 'redis:7', command: [a, $B], entrypoint: [], environment: {C: $D}, gpus: all,\n"
-        "    volumes: ['data:/data', './x:/x:ro', /y], mem_limit: 64m, cpus: 0.5, tmpfs: '/t:size=1m',\n"
-        "    cap_add: NET_RAW, devices: /dev/fuse, user: '5', restart: 'on-failure:3', working_dir: /w}\n"
+        "  redis: {nodes: 2, image: 'redis:7', command: [a, $B], entrypoint: [], environment: {C: $D},\n"
+        "    gpus: all, volumes: ['data:/data', './x:/x:ro', /y], mem_limit: 64m, cpus: 0.5,\n"
+        "    tmpfs: '/t:size=1m', cap_add: NET_RAW, devices: /dev/fuse, user: '5',\n"
+        "    restart: 'on-failure:3', working_dir: /w}\n"
         "  own: {nodes: 1, command: [python3, -V], depends_on: [redis]}\n"
         "  built: {nodes: 1, build: {context: ., target: x}}\n"
     )

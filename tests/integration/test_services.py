@@ -21,7 +21,11 @@ name: services
 topology: {type: ring, n_nodes: 3}
 nodes: {1: {name: web}}
 services:
-  page: {nodes: 1, command: python3 -u -m http.server 8000, environment: {COLOUR: green}, ready: {http: 8000/}}
+  page:
+    nodes: 1
+    command: python3 -u -m http.server 8000
+    environment: {COLOUR: green}
+    ready: {http: 8000/}
   reader:
     nodes: "2-3"
     command: [python3, -c, "import urllib.request as u; print(u.urlopen('http://web:8000').status)"]
@@ -111,4 +115,6 @@ def test_a_service_that_fails_makes_the_start_fail(home: Home, name: str) -> Non
 
 
 def published(home: Home, key: str) -> ServiceState:
-    return state.read(home.lab("services").path)[key]
+    """What the process that runs services says of one; nothing yet, while it is being started again."""
+    nothing = ServiceState(node=0, service="", state="waiting")
+    return state.read(home.lab("services").path).get(key, nothing)

@@ -27,7 +27,13 @@ name: services
 topology: {type: line, n_nodes: 2}
 nodes: {1: {name: web}}
 services:
-  page: {nodes: 1, build: image, command: "8000", volumes: ["data:/srv"], restart: always, ready: {http: 8000/}}
+  page:
+    nodes: 1
+    build: image
+    command: "8000"
+    volumes: ["data:/srv"]
+    restart: always
+    ready: {http: 8000/}
   reader:
     nodes: 2
     command: [python3, -c, "import urllib.request as u; print(u.urlopen('http://web:8000').status)"]
