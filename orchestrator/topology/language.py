@@ -105,17 +105,17 @@ _NODE_BASE: Mapping[str, Field] = {
     "lossless": Field(_LOSSLESS, "how lossless sessions wait"),
 }
 _NODE_LATER: Mapping[str, str] = {
-    "image": "a container image of one's own",
-    "command": "a program started with the node",
-    "exec": "programs started with the node",
     "cpu": "a limit on processor time",
     "memory": "a limit on memory",
     "scheduler": "queue disciplines such as weighted round robin",
 }
+_NODE_HINTS: Mapping[str, str] = dict.fromkeys(
+    ("image", "command", "exec", "environment", "volumes"), "write it as a service, under `services`"
+)
 _EXTERNAL = Field(Boolean(), "left to a program of your own: rendered, but not started", default=False)
 
-_DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER)
-_GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER)
+_DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER, hints=_NODE_HINTS)
+_GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER, hints=_NODE_HINTS)
 _NODE = Placed(
     "node",
     {
@@ -131,6 +131,7 @@ _NODE = Placed(
         **_NODE_BASE,
     },
     later=_NODE_LATER,
+    hints=_NODE_HINTS,
 )
 
 _PLAIN_LINK = Table("link", LINK_FIELDS, later=LINK_LATER, hints=LINK_HINTS)

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
+from orchestrator.procfs import ProcessId
 from orchestrator.services import ServiceFailed, ServiceState, state
 from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import shared_lab
@@ -94,10 +95,10 @@ def test_services_come_back_with_their_node_and_with_the_process_that_runs_them(
     until(lambda: often.status().state == "ready")
     note = notes.read(home.lab("services"))
     assert note is not None
-    first = published(home, "1/page").process
+    first = published(home, "1/page")
     os.kill(note.parts["services"].pid, signal.SIGKILL)
-    until(lambda: (now := published(home, "1/page")).state == "ready" and now.process != first)
-    assert not Path(f"/proc/{first}").exists()
+    until(lambda: (now := published(home, "1/page")).state == "ready" and now.process != first.process)
+    assert not ProcessId(first.process, first.started).alive()
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -19,7 +19,7 @@ DOCKERFILE = f"""\
 FROM nm-node:{__version__}
 ENV GREETING=hello
 WORKDIR /srv
-ENTRYPOINT ["python3", "-u", "-m", "http.server"]
+ENTRYPOINT ["tini", "--", "python3", "-u", "-m", "http.server"]
 CMD ["1"]
 """
 TEXT = """\

@@ -8,7 +8,7 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.deploy import logfiles, termination
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.namespaces import require_table
+from orchestrator.deploy.native.listening import listening
 from orchestrator.deploy.native.log_files import service_log
 from orchestrator.deploy.node_command import host_part, native_command
 from orchestrator.deploy.state import LabState, write_whole
@@ -41,6 +42,12 @@ STOP_S = 8.0
 LOOK_S = 0.1
 """How often a node that does not run, or a service that is waited for, is looked at."""
 
+WRITE_S = 0.02
+"""How long a change of a state may wait for others before the file is written."""
+
+FIRST_LOOK_S = 0.01
+"""The first pause between two looks for a listening socket; it doubles up to the interval of the check."""
+
 COMMAND_S = 30.0
 """How long one call of a command that checks readiness may take."""
 
@@ -48,22 +55,32 @@ Say = Callable[[str], None]
 
 
 class Published:
-    """The states of all services, in the lab's file.
+    """The states of all services, in the lab's file; changes within a moment are written at once.
 
     Args:
         folder: The lab's folder.
+        all: The states at the beginning.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, all: Iterable[ServiceState]) -> None:
         self._path = folder / states.FILE
-        self.all: dict[str, ServiceState] = {}
+        self._write: asyncio.TimerHandle | None = None
+        self.all = {state.key: state for state in all}
 
     def put(self, state: ServiceState) -> None:
-        """Publish a state."""
-        if self.all.get(state.key) != state:
+        """Publish a state soon."""
+        if self.all[state.key] != state:
             self.all[state.key] = state
-            with suppress(NmError):  # the folder is gone, or its disk is full
-                write_whole(self._path, states.text(self.all))
+            if self._write is None:
+                self._write = asyncio.get_running_loop().call_later(WRITE_S, self.write)
+
+    def write(self) -> None:
+        """Write all states now."""
+        if self._write is not None:
+            self._write.cancel()
+            self._write = None
+        with suppress(NmError):  # the folder is gone, or its disk is full
+            write_whole(self._path, states.text(self.all))
 
 
 class Running:
@@ -89,8 +106,7 @@ class Running:
         self._asked = asyncio.Event()
         self._clock = SystemClock()
         self._log = service_log(directory, instance.key)
-        self._now = ServiceState(node=instance.node, service=instance.service, state="waiting")
-        published.put(self._now)
+        self._now = published.all[instance.key]
 
     def restart(self) -> None:
         """End it if it runs, and start it."""
@@ -286,6 +302,8 @@ class Running:
         if check.kind == "log":
             await self._logged(re.compile(check.value[0]), offset)
             return
+        if check.kind == "tcp" and await self._listens(int(check.value[0]), check.interval_s):
+            return
         words: Sequence[str] = check.value
         if check.kind != "command":
             limits = [f"{check.timeout_s:g}", f"{check.interval_s:g}"]
@@ -294,6 +312,17 @@ class Running:
         limit_s = check.timeout_s + COMMAND_S
         while await self._call(self._command(words), limit_s) != 0:  # noqa: ASYNC110  # another process
             await asyncio.sleep(check.interval_s)
+
+    async def _listens(self, port: int, interval_s: float) -> bool:
+        """Wait for a listening socket in the service's namespace; False if that cannot be looked at.
+
+        The kernel accepts connections as soon as there is one, and no process has to be started to see it.
+        """
+        pause = FIRST_LOOK_S
+        while (seen := listening(self._now.process, port)) is False:
+            await asyncio.sleep(min(pause, interval_s))
+            pause *= 2
+        return seen is True
 
     async def _logged(self, pattern: re.Pattern[str], offset: int) -> None:
         async for line in logfiles.lines(self._log, follow=True, tail=None, start=offset):

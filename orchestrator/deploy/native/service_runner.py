@@ -24,6 +24,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.native.running import PART, Published, Running
 from orchestrator.errors import NmError
 from orchestrator.node_states import control_socket
+from orchestrator.services import ServiceState
 
 
 class Runner:
@@ -36,15 +37,15 @@ class Runner:
 
     def __init__(self, directory: LabDirectory, state: notes.LabState) -> None:
         self._directory = directory
-        self._published = Published(directory.path)
-        self._all = {
-            each.key: Running(directory, state, each, self._published, say)
-            for each in services.read(directory.run)
-        }
+        instances = services.read(directory.run)
+        begin = [ServiceState(node=each.node, service=each.service, state="waiting") for each in instances]
+        self._published = Published(directory.path, begin)
+        self._all = {each.key: Running(directory, state, each, self._published, say) for each in instances}
         self._closing = asyncio.Event()
 
     async def run(self) -> None:
         """Run until a signal ends it; then end all services."""
+        self._published.write()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._closing.set)
@@ -83,6 +84,7 @@ class Runner:
                 running.start_failed()
             else:
                 return f"`{request['do']}` is nothing that can be done"
+        self._published.write()  # who asked looks there next
         return ""
 
 
