@@ -24,9 +24,11 @@ async def until_good(
     instances: Sequence[Instance],
     progress: Progress,
     timeout_s: float,
-    each_time: Callable[[Sequence[ServiceState]], Awaitable[None]] | None = None,
+    look: Callable[[], Awaitable[Sequence[ServiceState]]] | None = None,
 ) -> None:
     """Return when these services are running, ready, or have ended with exit code 0.
+
+    `look` says what became of them, unless the backend does.
 
     Raises:
         ServiceFailed: One failed, or nothing has changed for too long; carries the last lines of its log.
@@ -38,7 +40,8 @@ async def until_good(
     before: list[ServiceState] = []
     changed_at = clock.monotonic()
     while True:
-        seen = [each for each in await host.services(directory, state) if each.key in wanted]
+        found = await (look() if look else host.services(directory, state))
+        seen = [each for each in found if each.key in wanted]
         hopeless = next((each for each in seen if each.hopeless), None)
         if hopeless is not None:
             raise await failed(host, directory, hopeless)
@@ -51,8 +54,6 @@ async def until_good(
         elif clock.monotonic() - changed_at > limit_s:
             reason = f"did not get further within {limit_s:g} s: it {left[0].problem()}"
             raise await failed(host, directory, replace(left[0], reason=reason, deaths=0))
-        if each_time is not None:
-            await each_time(seen)
         await asyncio.sleep(POLL_S)
 
 

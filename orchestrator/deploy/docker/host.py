@@ -100,16 +100,16 @@ class DockerHost:
         wanted = compose_file.read(directory.run / "docker-compose.yml", directory.name)
         docker_services = DockerServices(self.engine, directory, state)
 
-        async def start(seen: Sequence[ServiceState]) -> None:
+        async def look() -> Sequence[ServiceState]:
+            seen = await docker_services.look()
             try:
-                await docker_services.start_possible(wanted, seen)
+                return await docker_services.start_possible(wanted, seen)
             except EngineRefused as error:
                 refused = next(each for each in seen if each.key == error.part)
                 reason = f"is refused by the engine: {error.reason}"
                 raise await failed(self, directory, replace(refused, reason=reason)) from error
 
-        await start(await docker_services.look())
-        await until_good(self, directory, state, instances, progress, timeout_s, start)
+        await until_good(self, directory, state, instances, progress, timeout_s, look)
         return state
 
     async def services(self, directory: LabDirectory, state: LabState) -> list[ServiceState]:

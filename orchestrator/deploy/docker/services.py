@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,7 @@ class DockerServices:
         self._state = state
         self._labels = [f"{LAB_LABEL}={directory.name}", f"{HOME_LABEL}={directory.home}"]
         self._instances = services.read(directory.run)
+        self._started: set[str] = set()
         self._ready_file = directory.path / "service-ready.json"
 
     async def look(self) -> list[ServiceState]:
@@ -74,23 +76,33 @@ class DockerServices:
         seen = await asyncio.gather(*(self._look_at(each, found, away, known) for each in self._instances))
         return list(seen)
 
-    async def start_possible(self, wanted: Composition, seen: Sequence[ServiceState]) -> None:
-        """Start those whose dependencies are as they are to be, and that do not run.
+    async def start_possible(
+        self, wanted: Composition, seen: Sequence[ServiceState]
+    ) -> Sequence[ServiceState]:
+        """Start those that never ran, and once those that failed, when what they depend on is there.
+
+        Returns:
+            The states, in which those that are or will be started wait.
 
         Raises:
             EngineRefused: The engine refused one; its part is the service's key.
         """
         state_of = {each.key: each for each in seen}
-        due = [
+        todo = [
             each
             for each in self._instances
-            if state_of[each.key].state in ("waiting", "failed") and self._may_start(each, seen)
+            if state_of[each.key].state == "waiting"
+            or (state_of[each.key].state == "failed" and each.key not in self._started)
         ]
+        due = [each for each in todo if self._may_start(each, seen)]
+        self._started |= {each.key for each in due}
         by_container = {service.container: service for service in wanted.user}
         chosen = [(each, by_container[service_container(self._state, each)]) for each in due]
         await asyncio.gather(
             *(self._engine.ask(partial(self._start, each, it, wanted)) for each, it in chosen)
         )
+        keys = {each.key for each in todo}
+        return [replace(each, state="waiting") if each.key in keys else each for each in seen]
 
     async def restart(self, keys: Sequence[str]) -> None:
         """Restart containers."""
