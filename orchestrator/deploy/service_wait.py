@@ -16,6 +16,9 @@ __all__ = ["failed", "until_good"]
 
 POLL_S = 0.05
 
+BEYOND_S = 10.0
+"""How much longer than a check of readiness the wait for it lasts, if nothing changes."""
+
 
 async def until_good(
     host: Host,
@@ -35,7 +38,7 @@ async def until_good(
     """
     wanted = {each.key: each for each in instances}
     longest = max((each.ready.timeout_s for each in instances if each.ready), default=0.0)
-    limit_s = max(timeout_s, longest + 10.0)
+    limit_s = max(timeout_s, longest + BEYOND_S)
     clock = SystemClock()
     before: list[ServiceState] = []
     changed_at = clock.monotonic()
