@@ -32,7 +32,8 @@ def exec_(
     nodes: Annotated[
         str,
         typer.Argument(
-            metavar="NODE[,NODE…|all]|NODE/SERVICE", help="Numbers, ranges, names, globs, label=value or all."
+            metavar="NODE[,NODE…|all]",
+            help="Numbers, ranges, names, globs, label=value or all; or NODE/SERVICE.",
         ),
     ],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")],

@@ -27,7 +27,7 @@ async def test_an_unknown_backend_is_a_usage_error(home: Home) -> None:
         (["echo", "a b", 3], ["echo", "a b", "3"]),
     ],
 )
-def test_a_command_may_bewords_of_or_a_string(command: list[str] | str, words: list[str]) -> None:
+def test_a_command_may_be_words_or_a_string(command: list[str] | str, words: list[str]) -> None:
     assert words_of(command) == words
 
 
