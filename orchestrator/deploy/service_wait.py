@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.clock import SystemClock
+from orchestrator.deploy import node_states
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, Host, Progress
 from orchestrator.deploy.state import LabState
@@ -44,7 +45,8 @@ async def until_good(
     changed_at = clock.monotonic()
     while True:
         found = await (look() if look else host.services(directory, state))
-        seen = [each for each in found if each.key in wanted]
+        away = node_states.read(directory)  # a node that was stopped by request keeps nobody waiting
+        seen = [each for each in found if each.key in wanted and each.node not in away]
         hopeless = next((each for each in seen if each.hopeless), None)
         if hopeless is not None:
             raise await failed(host, directory, hopeless)

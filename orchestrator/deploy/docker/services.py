@@ -37,6 +37,9 @@ __all__ = ["DockerServices", "provide_images"]
 CHECK_S = 10.0
 """How long one attempt to find out whether a service is ready may take."""
 
+CHECKS_AT_ONCE = 8
+"""Each is a process, and one more in the engine."""
+
 PULL_S = 900.0
 """How long fetching or building an image may take."""
 
@@ -66,6 +69,8 @@ class DockerServices:
         self._labels = [f"{LAB_LABEL}={directory.name}", f"{HOME_LABEL}={directory.home}"]
         self._instances = services.read(directory.run)
         self._started: set[str] = set()
+        self._checked: dict[str, float] = {}
+        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._ready_file = directory.path / "service-ready.json"
 
     async def look(self) -> list[ServiceState]:
@@ -195,6 +200,15 @@ class DockerServices:
         return state(state="starting", reason=f"waits for {it.ready}", deaths=deaths)
 
     async def _passes(self, it: Instance, check: Check, there: Container) -> bool:
+        """Check once, unless that was done less than the interval ago."""
+        now = SystemClock().monotonic()
+        if now - self._checked.get(it.key, float("-inf")) < check.interval_s:
+            return False
+        self._checked[it.key] = now
+        async with self._checks:
+            return await self._checked_now(it, check, there)
+
+    async def _checked_now(self, it: Instance, check: Check, there: Container) -> bool:
         if check.kind == "log":
             lines = await self._engine.tail(there.id, LOG_TAIL, since=there.started_at)
             return any(re.search(check.value[0], line) for line in lines)
