@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import services
 from orchestrator.cli.main import run
+from orchestrator.deploy import node_states
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import Host
 from orchestrator.deploy.service_wait import until_good
@@ -126,6 +127,11 @@ async def test_a_wait_ends_with_the_service_that_failed(up: Up, last: ServiceSta
     with pytest.raises(ServiceFailed, match=says) as caught:
         await wait(up, Seen(state("starting"), last))
     assert caught.value.lines == ("the last line of 1/redis",)
+
+
+async def test_a_node_that_is_stopped_by_request_keeps_nobody_waiting(up: Up) -> None:
+    node_states.record(up[0], [1], "stopped")
+    assert await wait(up, Seen(state("stopped"))) == []
 
 
 async def test_a_wait_has_a_limit(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
