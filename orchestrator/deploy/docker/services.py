@@ -138,7 +138,8 @@ class DockerServices:
                 there = client.containers.get(service.container)
             except NotFound:
                 there = None
-            if there is not None and there.attrs["HostConfig"]["NetworkMode"] != f"container:{node.id}":
+            modes = (f"container:{node.id}", f"container:{node.name}")  # engines keep one or the other
+            if there is not None and there.attrs["HostConfig"]["NetworkMode"] not in modes:
                 there.remove(force=True, v=True)
                 there = None
             if there is None:
@@ -164,7 +165,7 @@ class DockerServices:
         ready = known.get(it.key, {})
         state = partial(state, restarts=there.restarts, exit_code=there.exit_code if there.restarts else None)
         deaths = max(0, there.restarts - int(ready.get("restarts", 0)))
-        if there.running and there.started_at < node.started_at:
+        if there.running and _started_s(there) < _started_s(node):
             return state(state="failed", reason="is not in the network of its node, which was started anew")
         if there.status in ("running", "paused"):
             return await self._running(it, there, state, ready, deaths)
@@ -267,12 +268,17 @@ async def provide_images(engine: Engine, wanted: Composition, progress: Callable
 
 
 def _age_s(container: Container) -> float:
-    """How long ago a container was started; engines write nanoseconds, and Python reads microseconds."""
+    """How long ago a container was started."""
+    return SystemClock().wall() - _started_s(container)
+
+
+def _started_s(container: Container) -> float:
+    """When a container was started; engines write up to nine digits of a second, and Python reads six."""
     text = re.sub(r"(\.\d{6})\d*", r"\1", container.started_at).replace("Z", "+00:00")
     try:
-        return SystemClock().wall() - datetime.fromisoformat(text).astimezone(UTC).timestamp()
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
     except ValueError:
-        return 0.0
+        return SystemClock().wall()
 
 
 async def _exits_well(words: Sequence[str], given: bytes | None = None) -> bool:
