@@ -8,14 +8,11 @@ editors, `graph` draws it. This package does not know labs, containers or proces
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.topology.loader import load, loads
 from orchestrator.topology.model import Generator, Link, Node, Route, Topology
 from orchestrator.topology.selector import SelectorInvalid
-
-if TYPE_CHECKING:
-    from orchestrator.topology.nextmini import Imported
 
 __all__ = [
     "Generator",
@@ -27,7 +24,6 @@ __all__ = [
     "dump",
     "generate",
     "graph",
-    "import_nextmini",
     "load",
     "loads",
     "schema",
@@ -64,7 +60,7 @@ def traces(topology: Topology) -> dict[str, str]:
     return find(spec for link in topology.links for spec in (link.forward, link.backward))
 
 
-def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: int) -> str:
+def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: float) -> str:
     """Return the text of a topology file for a generated shape.
 
     Args:
@@ -103,17 +99,3 @@ def graph(topology: Topology, format: str = "svg", states: Mapping[int, str] | N
     from orchestrator.topology.drawing import draw
 
     return draw(topology, format, states or {})
-
-
-def import_nextmini(directory: str) -> Imported:
-    """Turn Nextmini's own controller and node TOML files into a topology file.
-
-    Returns:
-        The text of the file, and a sentence for each thing that could not be carried over.
-
-    Raises:
-        FileInvalid: There is no controller file in the folder, or a file is not TOML.
-    """
-    from orchestrator.topology.nextmini import import_directory
-
-    return import_directory(directory)
