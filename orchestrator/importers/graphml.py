@@ -57,8 +57,8 @@ def read(path: str | os.PathLike[str], name: str, delay_from_distance: bool) -> 
     for edge in graph.edges:
         _add_edge(edge, places if delay_from_distance else {}, draft, problems)
     problems.raise_as(ImportInvalid, shown)
-    if not delay_from_distance:
-        draft.lose("delay of links from the coordinates of nodes was not asked for") if places else None
+    if places and not delay_from_distance:
+        draft.remark("delay of links from the coordinates of nodes was not asked for")
     for what, of in graph.lost:
         draft.lose(what, of)
     return draft.finish()
