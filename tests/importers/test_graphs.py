@@ -94,8 +94,8 @@ OUTSIDE = """<!DOCTYPE graphml [<!ENTITY x SYSTEM "file:///etc/hostname">]>
         ("<graphml>\n  <graph>\n  </grap>\n", "import.xml", "g.graphml:3:5"),
         ("<gexf/>", "import.format", "g.graphml:1:1"),
         ("<graphml><graph/></graphml>", "import.empty", "g.graphml"),
-        (BOMB, "import.xml-entities", "g.graphml:1:20"),
-        (OUTSIDE, "import.xml-entities", "g.graphml:1:20"),
+        (BOMB, "import.xml-entities", "g.graphml:1:31"),
+        (OUTSIDE, "import.xml-entities", "g.graphml:1:60"),
         (
             '<graphml><graph>\n<node id="a"/>\n<edge source="a" target="z"/></graph></graphml>',
             "import.unknown-node",

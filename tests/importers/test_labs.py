@@ -58,7 +58,7 @@ def test_kinds_of_groups_and_defaults_are_inherited(tmp_path: Path) -> None:
         ('topology:\n  nodes: {a: }\n  links:\n  - endpoints: ["a:1"]\n', "import.endpoints", 4),
         ("topology:\n  nodes: {a: }\n  links: [3]\n", "import.type", 3),
         ("topology:\n  nodes: {a: }\n  nodes: {b: }\n", "yaml.duplicate-key", 3),
-        ("topology: [\n", "yaml.syntax", 2),
+        ("topology: [\n", "yaml.syntax", 1),
     ],
 )
 def test_a_bad_containerlab_file_is_refused_with_its_place(
