@@ -25,7 +25,8 @@ def test_each_service_gets_a_node_and_stays_what_it_is(tmp_path: Path) -> None:
     lab = topology.loads(_compose(tmp_path, COMPOSE).text, str(tmp_path / "lab.yaml"))
     assert {node.id: node.name for node in lab.nodes.values()} == {1: "hub", 2: "web", 3: "redis"}
     assert [(link.a, link.b) for link in lab.links] == [(1, 2), (1, 3)]
-    web, redis, worker = lab.services
+    services = {service.name: service for service in lab.services}
+    web, redis, worker = (services[name] for name in ("web", "redis", "worker"))
     assert (web.nodes, redis.nodes, worker.nodes) == ((2,), (3,), (3,))
     assert web.image == "nginx:1.27"
     assert dict(web.environment) == {"A": "1", "HOME": None}
@@ -107,7 +108,8 @@ def test_other_forms_of_keys(tmp_path: Path) -> None:
 """
     imported = _compose(tmp_path, text)
     lab = topology.loads(imported.text, str(tmp_path / "x.yaml"))
-    a, b = lab.services
+    services = {service.name: service for service in lab.services}
+    a, b = services["a"], services["b"]
     assert [str(volume) for volume in a.volumes] == [f"{tmp_path}/a:/a:ro", "/v", "/only"]
     assert (a.tmpfs, a.gpus, a.user, a.restart) == (("/t",), "2", "1000:1000", "no")
     assert a.env_file == (f"{tmp_path}/a.env",)
