@@ -137,7 +137,7 @@ def _clos(params: Params, seed: int) -> Shape:
     """Hosts first, leaf by leaf, then leaf and spine switches.
 
     Source:
-        C. Clos, "A study of non-blocking switching networks", Bell System Technical Journal 32(2), 1953,
+        C. Clos, "A study of non-blocking switching networks", BSTJ 32(2), 1953,
         folded: its first and last stage are the leaves, its middle stage the spines.
     """
     leaves, spines, hosts = params["leaves"], params["spines"], params["hosts"]
