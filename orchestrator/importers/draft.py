@@ -107,7 +107,7 @@ class Draft:
         self._nodes[key] = number
         text = text or key
         standard = text in (str(number), f"node-{number}")
-        name = "" if standard else self._free(node_name(text), number)
+        name = "" if standard else self._free(node_name(text))
         changed = text if name != text and not standard else ""
         if changed:
             self._renamed.append(changed)
@@ -217,7 +217,7 @@ class Draft:
         sides = {"forward": dict(link.forward), "backward": dict(link.backward)}
         return {**entry, **{side: keys for side, keys in sides.items() if keys}}
 
-    def _free(self, name: str, number: int) -> str:
+    def _free(self, name: str) -> str:
         """Return the name, or a variant that no other node and nothing else has; empty if there is none."""
         if not name:
             return ""
