@@ -22,6 +22,7 @@ from orchestrator.cli import (
     faults,
     files,
     host,
+    imports,
     interrupts,
     labs,
     links,
@@ -57,7 +58,7 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, services, runs, links, faults, files, host, bench):
+for noun in (labs, nodes, services, runs, links, faults, files, imports, host, bench):
     noun.register(app)
 
 

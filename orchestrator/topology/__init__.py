@@ -17,7 +17,6 @@ from orchestrator.topology.service_model import Build, Ready, Service, Volume
 
 if TYPE_CHECKING:
     from orchestrator.errors import Problem
-    from orchestrator.topology.nextmini import Imported
 
 __all__ = [
     "Build",
@@ -35,7 +34,6 @@ __all__ = [
     "environment_of",
     "generate",
     "graph",
-    "import_nextmini",
     "load",
     "loads",
     "schema",
@@ -97,7 +95,7 @@ def traces(topology: Topology) -> dict[str, str]:
     return find(spec for link in topology.links for spec in (link.forward, link.backward))
 
 
-def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: int) -> str:
+def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: float) -> str:
     """Return the text of a topology file for a generated shape.
 
     Args:
@@ -136,17 +134,3 @@ def graph(topology: Topology, format: str = "svg", states: Mapping[int, str] | N
     from orchestrator.topology.drawing import draw
 
     return draw(topology, format, states or {})
-
-
-def import_nextmini(directory: str) -> Imported:
-    """Turn Nextmini's own controller and node TOML files into a topology file.
-
-    Returns:
-        The text of the file, and a sentence for each thing that could not be carried over.
-
-    Raises:
-        FileInvalid: There is no controller file in the folder, or a file is not TOML.
-    """
-    from orchestrator.topology.nextmini import import_directory
-
-    return import_directory(directory)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.errors import Problem
 from orchestrator.impairment import PLAIN, LinkSpec
@@ -92,7 +93,7 @@ class Generator:
     """Which generator made the links and from what; a picture is laid out by it."""
 
     type: str
-    params: Mapping[str, int]
+    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import Place, UsageError, nearest_hint, quoted
 from orchestrator.source import Problems, Value
-from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
+from orchestrator.topology.generators import GENERATORS, HINTS, GeneratorType
 from orchestrator.topology.language import LAB_NAME
 from orchestrator.topology.link_words import written
 from orchestrator.topology.loader import loads
@@ -22,6 +22,10 @@ __all__ = ["dump", "flow", "generate", "word"]
 
 # Words that plain YAML would read as something else than text.
 _NOT_TEXT = re.compile(r"(?i:null|true|false|yes|no|on|off|~)|[-+.0-9].*")
+# What YAML takes in quotes only as an escape (YAML 1.2, 5.1), beyond those that JSON escapes.
+_NOT_PRINTABLE = re.compile(
+    r"[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -65,7 +69,7 @@ def generate(type: str, *, name: str, explicit: bool, seed: int, params: Mapping
     checked = _checked(kind, params)
     shown = ", ".join(f"{key}: {value}" for key, value in {"type": type, **checked}.items())
     text = f"# {kind.summary[:1].upper()}{kind.summary[1:]}.\nname: {name}\n"
-    if seed != 1 or type == "random":
+    if seed != 1 or kind.seeded:
         text += f"seed: {seed}\n"
     text += f"topology: {{{shown}}}\n"
     topology = loads(text, "nm generate")
@@ -73,23 +77,16 @@ def generate(type: str, *, name: str, explicit: bool, seed: int, params: Mapping
 
 
 def _no_generator(type: str) -> UsageError:
-    if type in LATER:
-        return UsageError(
-            f"the generator `{type}` is not built yet: {LATER[type]}",
-            id="topology.not-built",
-            found=type,
-            hint=f"types are {quoted(GENERATORS)}",
-        )
     return UsageError(
         f"no generator is called `{type}`",
         id="topology.generator",
         found=type,
         expected=f"one of {quoted(GENERATORS)}",
-        hint=nearest_hint(type, GENERATORS, otherwise=f"types are {quoted(GENERATORS)}"),
+        hint=HINTS.get(type) or nearest_hint(type, GENERATORS, otherwise=f"types are {quoted(GENERATORS)}"),
     )
 
 
-def _checked(kind: GeneratorType, params: Mapping[str, Any]) -> dict[str, int]:
+def _checked(kind: GeneratorType, params: Mapping[str, Any]) -> dict[str, Any]:
     """Check parameters from a command line as strictly as those from a file."""
     place = Place(f"nm generate {kind.name}")
     problems = Problems("topology")
@@ -208,4 +205,5 @@ def word(text: str) -> str:
     """Return text as YAML, in quotes if it would be read as something else."""
     if _PLAIN_WORD.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
-    return json.dumps(text, ensure_ascii=False)
+    quoted_text = json.dumps(text, ensure_ascii=False)
+    return _NOT_PRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", quoted_text)
