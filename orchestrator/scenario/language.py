@@ -7,6 +7,7 @@ from orchestrator.fields import Anything, Boolean, Choice, Field, ListOf, MapOf,
 from orchestrator.scenario.params import TYPES
 from orchestrator.scenario.timeline_keys import EntryKind
 from orchestrator.topology.kinds import Placed, SelectorText
+from orchestrator.topology.lab_test_keys import LabTestKind
 
 __all__ = ["ROOT"]
 
@@ -88,6 +89,10 @@ ROOT = Placed(
             Boolean(), "whether roles may change links: `ctx.link`, `ctx.partition`", default=False
         ),
         "checks": Field(ListOf(_CHECK, "check"), "what has to hold in the end"),
+        "tests": Field(
+            ListOf(LabTestKind(), "test"),
+            "what has to hold in the lab when the roles have ended; counts as checks do",
+        ),
         "timeout": Field(
             Unit(
                 units.parse_duration,

@@ -105,6 +105,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         programs=tuple(read.get("needs", {}).get("programs", ())),
         faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
+        tests=tuple(read.get("tests", ())),
     )
 
 

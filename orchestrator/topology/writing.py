@@ -40,6 +40,8 @@ def dump(topology: Topology) -> str:
         lines.append(f"transport: {topology.transport}")
     if topology.routes:
         lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
+    if topology.tests:
+        lines += ["tests:", *(f"  - {flow(dict(test.written))}" for test in topology.tests)]
     return "\n".join(lines) + "\n"
 
 
