@@ -101,6 +101,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     if report.failed and _LAB in item.stash:
         from orchestrator.testing.lab_report import sections
 
-        runs = item.stash[_RUNS] if _RUNS in item.stash else []
+        runs: list[RunOutcome] = item.stash.get(_RUNS, [])
         report.sections += sections(item.stash[_LAB], runs)
     return report
