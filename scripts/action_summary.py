@@ -72,8 +72,8 @@ def _mark(ok: bool) -> str:
 def _cell(value: object) -> str:
     """Return a value as text of one cell, in which nothing is Markdown or HTML."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    for letter in "\\`*_[]|":
-        text = text.replace(letter, f"\\{letter}")
+    for sign in "\\`*_[]|":
+        text = text.replace(sign, f"\\{sign}")
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 

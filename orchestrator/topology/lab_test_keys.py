@@ -257,7 +257,13 @@ LAB_TESTS: Mapping[str, Placed] = {
             ),
         },
     ),
-    "from": _test("from, to", {"from": _FROM, "to": _TO}),
+    "from": _test(
+        "from, to",
+        {
+            "from": Field(SelectorText(), "these nodes ping those of `to`, as with `reach`", required=True),
+            "to": Field(SelectorText(), "the nodes that answer", required=True),
+        },
+    ),
 }
 """The keys of a test by the key that says what is tested; `from` and `to` alone are a test of `reach`."""
 
