@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 import re
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,15 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 }
 
 
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    mean = _mean(values)
+    return math.sqrt(_mean([(value - mean) ** 2 for value in values]))
+
+
 def _percentile(share: float) -> Callable[[Sequence[float]], float]:
     """Return the percentile as NumPy computes it: linear between the two nearest values."""
 
@@ -40,11 +48,11 @@ def _percentile(share: float) -> Callable[[Sequence[float]], float]:
 
 
 AGGREGATES: Mapping[str, tuple[Callable[[Sequence[float]], float], str]] = {
-    "mean": (statistics.fmean, "the arithmetic mean"),
+    "mean": (_mean, "the arithmetic mean"),
     "min": (min, "the smallest value"),
     "max": (max, "the largest value"),
     "sum": (math.fsum, "the sum"),
-    "std": (statistics.pstdev, "the standard deviation of the rows themselves"),
+    "std": (_deviation, "the standard deviation of the rows themselves"),
     "p50": (_percentile(0.50), "the median"),
     "p90": (_percentile(0.90), "the 90th percentile, linear between two rows"),
     "p95": (_percentile(0.95), "the 95th percentile"),
