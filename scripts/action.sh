@@ -41,6 +41,15 @@ install() {
     "$venv/bin/python" -m pip install -q --disable-pip-version-check "${NM_INSTALL:-$here/..}"
     echo "$venv/bin" >>"$GITHUB_PATH"
     "$venv/bin/nm" version
+    [ "${NM_BACKEND:-native}" != docker ] || images "$("$venv/bin/nm" version)"
+}
+
+# Build the images of this version, unless the engine has them.
+images() {
+    local version=${1#nm }
+    if ! docker image inspect "nm-node:$version" "nm-controller:$version" "nm-postgres:$version" >/dev/null 2>&1; then
+        make -C "$here/.." images
+    fi
 }
 
 run() {

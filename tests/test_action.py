@@ -57,6 +57,10 @@ def act(tmp_path: Path, called: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
     (programs / "python").write_text('#!/bin/bash\necho "python $*" >>"$CALLED"\n')
     for name in ("nm", "nextmini"):
         (programs / name).write_text(FAKE)
+    (programs / "docker").write_text(
+        '#!/bin/bash\necho "/bin/docker $*" >>"$CALLED"; exit "${DOCKER_CODE:-0}"\n'
+    )
+    (programs / "make").write_text('#!/bin/bash\necho "/bin/make $*" >>"$CALLED"\n')
     for path in programs.iterdir():
         path.chmod(0o755)
     workspace = tmp_path / "workspace"
@@ -64,6 +68,8 @@ def act(tmp_path: Path, called: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
 
     def run(answer: object = RUN, code: int = 0, **inputs: str) -> ActionRun:
         (tmp_path / "answer").write_text(answer if isinstance(answer, str) else json.dumps(answer, indent=2))
+        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        monkeypatch.setenv("DOCKER_CODE", inputs.pop("DOCKER_CODE", "0"))
         environment = {"CALLED": str(called), "ANSWER": str(tmp_path / "answer"), "CODE": str(code)}
         return run_action(workspace, {"python": str(programs / "fake-python"), **inputs}, environment)
 
@@ -102,6 +108,17 @@ def test_a_scenario_is_run_with_its_inputs(act: Act, called: Path) -> None:
         "nextmini down --all",
     ]
     assert done.summary.startswith("## hello: fail\n")
+
+
+@pytest.mark.parametrize(("has_images", "built"), [("0", 0), ("1", 1)])
+def test_images_are_built_where_the_engine_has_none(
+    act: Act, called: Path, has_images: str, built: int
+) -> None:
+    done = act(scenario="hello", backend="docker", DOCKER_CODE=has_images)
+    assert done.codes["Install nm"] == 0
+    lines = [line.rpartition("/bin/")[2] for line in called.read_text().splitlines()]
+    assert "docker image inspect nm-node:0 nm-controller:0 nm-postgres:0" in lines
+    assert sum(line.startswith("make -C ") and line.endswith("/.. images") for line in lines) == built
 
 
 def test_a_lab_that_does_not_start_is_an_error_and_is_taken_down(act: Act, called: Path) -> None:
