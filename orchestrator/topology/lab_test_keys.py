@@ -221,7 +221,7 @@ LAB_TESTS: Mapping[str, Placed] = {
             "from": _FROM,
             "to": _TO,
             "duration": Field(
-                _span(200_000, "2 s"), "how long it is measured, after 0.5 s of warm-up", default="2 s"
+                _span(200_000, "2 s"), "how long it is measured, after 1 s of warm-up", default="2 s"
             ),
         },
     ),

@@ -33,7 +33,7 @@ tests:
   - {name: page, http: "http://web:8000/", from: 4}
   - {name: no page, http: "http://web:8000/none", from: 4, status: 404}
   - {name: nothing there, tcp: 8001, from: 2, to: web}
-  - {name: rate, throughput: {min: 60 Mbit, max: 101 Mbit}, from: 1, to: 2, duration: 1 s, wait: 20 s}
+  - {name: rate, throughput: {min: 60 Mbit, max: 110 Mbit}, from: 1, to: 2, duration: 1 s, wait: 20 s}
   - {name: loss, from: 2, to: 3, loss: {min: 10 %, max: 50 %}, packets: 300}
 """
 

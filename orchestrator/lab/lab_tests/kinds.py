@@ -20,7 +20,7 @@ __all__ = ["KINDS", "Nodes", "Verdict"]
 _SHOWN = 3
 """Failures of one test that its detail names."""
 
-_WARM_UP_S = 0.5
+_WARM_UP_S = 1.0
 _HOPS = 64
 """Nodes on a way that are looked for at most."""
 
