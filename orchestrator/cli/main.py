@@ -24,6 +24,7 @@ from orchestrator.cli import (
     host,
     imports,
     interrupts,
+    lab_tests,
     labs,
     links,
     nodes,
@@ -58,7 +59,7 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, services, runs, links, faults, files, imports, host, bench):
+for noun in (labs, nodes, services, runs, lab_tests, links, faults, files, imports, host, bench):
     noun.register(app)
 
 

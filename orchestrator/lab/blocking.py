@@ -30,6 +30,8 @@ from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
+    from orchestrator.lab.lab_tests import LabTestResult
+    from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
     from orchestrator.results import RunOutcome
 
@@ -327,6 +329,12 @@ class Lab:
             scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=on_event
         )
         return loop_thread.call(run)
+
+    def test(
+        self, source: str | Path | None = None, *, on_result: OnResult = lambda _result: None
+    ) -> Sequence[LabTestResult]:
+        """Run the tests of its topology, or of a file: `.name`, `.ok`, `.detail`; see `AsyncLab.test`."""
+        return loop_thread.call(self._inner.test(source, on_result=on_result))
 
     def set_link(
         self,

@@ -48,6 +48,8 @@ from orchestrator.topology import Topology
 
 # What only a run needs is loaded by a run: everybody waits for `nm up`.
 if TYPE_CHECKING:
+    from orchestrator.lab.lab_tests import LabTestResult
+    from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
     from orchestrator.results import RunOutcome
 
@@ -337,6 +339,21 @@ class AsyncLab:
 
         options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)
         return await run_scenario(self._directory, self._state, load(scenario), options, on_event)
+
+    async def test(
+        self, source: str | Path | None = None, *, on_result: OnResult = lambda _result: None
+    ) -> Sequence[LabTestResult]:
+        """Run the tests that its topology states, or those of a topology file or scenario that is given.
+
+        Raises:
+            UsageError: There are none, or the file is about other nodes.
+            FileInvalid: The file is wrong.
+        """
+        from orchestrator.lab.lab_tests import run_lab_tests
+        from orchestrator.lab.lab_tests.files import find_tests
+
+        tests = find_tests(self.topology, source)
+        return await run_lab_tests(self._directory, self._state, tests, on_result)
 
     async def set_link(
         self,

@@ -29,6 +29,7 @@ from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
 from orchestrator.lab.fidelity import RunFidelity
 from orchestrator.lab.host_facts import host_facts
+from orchestrator.lab.lab_tests import run_as_checks
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
@@ -332,6 +333,7 @@ class _RunMonitor:
             await asyncio.wait({self._tables})
         demanded, roles = plan.checks, plan.roles
         checks = await in_daemon_thread(lambda: evaluate(demanded, rows, roles=roles, params=plan.params))
+        checks += await run_as_checks(self._directory, self._state, plan.tests if end.ok else ())
         outcome = replace(
             base,
             verdict=judge(checks, ended_well=end.ok),

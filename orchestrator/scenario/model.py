@@ -14,7 +14,8 @@ from orchestrator.scenario.params import Param, ParamInvalid
 from orchestrator.scenario.timeline import expand
 from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems
-from orchestrator.topology import Node, SelectorInvalid, Topology
+from orchestrator.topology import LabTest, Node, SelectorInvalid, Topology
+from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.selector import select
 
 __all__ = ["RoleSpec", "RunPlan", "Scenario"]
@@ -47,6 +48,7 @@ class RunPlan:
         timeout: Seconds until the run is ended.
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
+        tests: What has to hold in the lab when the roles have ended.
     """
 
     scenario: str
@@ -58,6 +60,7 @@ class RunPlan:
     timeout: float
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
+    tests: tuple[LabTest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class Scenario:
         programs: Programs that they have to have.
         timeline: What is done to links and nodes during a run.
         faults: Whether roles may change links.
+        tests: What has to hold in the lab when the roles have ended, as read; see `lab_tests`.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Scenario:
     programs: tuple[str, ...] = ()
     timeline: tuple[Entry, ...] = ()
     faults: bool = False
+    tests: tuple[Mapping[str, Any], ...] = ()
 
     def resolve(
         self,
@@ -115,6 +120,7 @@ class Scenario:
         roles = self._assign_roles(topology, problems)
         timeout = timeout_s or self.timeout
         timeline = expand(self.timeline, topology, timeout, f"timeline of {self.name}", problems)
+        tests = build_lab_tests(self.tests, topology.nodes, problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
@@ -127,7 +133,19 @@ class Scenario:
             timeout=timeout,
             entry=self.entry,
             timeline=timeline,
+            tests=tests,
         )
+
+    def lab_tests(self, topology: Topology) -> tuple[LabTest, ...]:
+        """Return the tests with the nodes that they mean in a topology.
+
+        Raises:
+            ScenarioInvalid: One names a node that the topology does not have.
+        """
+        problems = Problems("scenario")
+        tests = build_lab_tests(self.tests, topology.nodes, problems)
+        problems.raise_as(ScenarioInvalid, self.name)
+        return tests
 
     def files(self) -> dict[str, bytes]:
         """Return the folder's files by relative path, as the nodes get them.

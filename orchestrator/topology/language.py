@@ -30,6 +30,7 @@ from orchestrator.topology.kinds import (
     Subnet,
     Sysctls,
 )
+from orchestrator.topology.lab_test_keys import LabTestKind
 from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HINTS, LINK_LATER, SIZE_FORM
 from orchestrator.topology.service_keys import SERVICE, SERVICE_NAME
 
@@ -239,6 +240,9 @@ ROOT = Placed(
             "what carries links between processes: `auto` is shared memory where both are on one machine, "
             "`unix` a socket there, and `tcp` is TCP always; each falls back to TCP where it has to",
             default="auto",
+        ),
+        "tests": Field(
+            ListOf(LabTestKind(), "test"), "what has to hold in the lab; `nm test` runs them one by one"
         ),
         "flows": Field(Flows(), "user-space flows; has to stay empty for now"),
     },

@@ -50,6 +50,8 @@ def dump(topology: Topology) -> str:
             "services:",
             *(f"  {word(each.name)}: {flow(_service(each))}" for each in topology.services),
         ]
+    if topology.tests:
+        lines += ["tests:", *(f"  - {flow(dict(test.written))}" for test in topology.tests)]
     return "\n".join(lines) + "\n"
 
 

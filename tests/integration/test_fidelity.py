@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from orchestrator.bench import ROWS, LabEnds, measure
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
-from tests.integration.conftest import shared_lab
+from orchestrator.results import RunOutcome
 
 TOPOLOGY = """\
 name: fidelity-test
 topology: {type: line, n_nodes: 2}
 """
 
-lab = shared_lab(TOPOLOGY)
+pytestmark = pytest.mark.lab(TOPOLOGY, backend="native")
 
 
 def test_rate_delay_and_loss_of_a_real_link(lab: Lab) -> None:
@@ -30,11 +33,10 @@ def test_rate_delay_and_loss_of_a_real_link(lab: Lab) -> None:
     assert 4.5 < results["gilbert"].values["mean burst"] < 5.5
 
 
-def test_a_run_reports_what_its_links_did(lab: Lab, tmp_path: Path) -> None:
+def test_a_run_reports_what_its_links_did(lab: Lab, run_scenario: Callable[..., RunOutcome]) -> None:
     lab.set_link(1, 2, LinkSpec(delay_us=5_000, loss=0.1), direction="forward")
     lab.set_link(1, 2, LinkSpec(delay_us=2_000), direction="backward")
-    params = {"count": 500, "wait": 0.05}
-    run = lab.run_scenario("unicast-echo", params=params, results=tmp_path)
+    run = run_scenario("unicast-echo", params={"count": 500, "wait": 0.05}, check=False)
     document = json.loads((Path(run.results) / "run.json").read_text())
     assert document["fidelity"] == run.fidelity
     links = {each["direction"]: each for each in run.fidelity["links"]}
