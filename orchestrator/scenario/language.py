@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator import units
 from orchestrator.fields import Anything, Boolean, Choice, Field, ListOf, MapOf, Table, Text, Unit
 from orchestrator.scenario.params import TYPES
+from orchestrator.scenario.plots import PLOT
 from orchestrator.scenario.timeline_keys import EntryKind
 from orchestrator.topology.kinds import Placed, SelectorText
 
@@ -88,6 +89,7 @@ ROOT = Placed(
             Boolean(), "whether roles may change links: `ctx.link`, `ctx.partition`", default=False
         ),
         "checks": Field(ListOf(_CHECK, "check"), "what has to hold in the end"),
+        "plots": Field(ListOf(PLOT, "plot"), "what is drawn besides the usual plots"),
         "timeout": Field(
             Unit(
                 units.parse_duration,

@@ -16,6 +16,7 @@ from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import read_plots
 from orchestrator.scenario.timeline_entries import read_entries
 from orchestrator.source import Problems, Value, parse_yaml, read_text
 
@@ -105,6 +106,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         programs=tuple(read.get("needs", {}).get("programs", ())),
         faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
+        plots=read_plots(read.get("plots", ()), roles, problems),
     )
 
 

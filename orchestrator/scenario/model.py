@@ -11,6 +11,7 @@ from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import Plot
 from orchestrator.scenario.timeline import expand
 from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems
@@ -47,6 +48,7 @@ class RunPlan:
         timeout: Seconds until the run is ended.
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
+        plots: What is drawn of the run besides the usual plots.
     """
 
     scenario: str
@@ -58,6 +60,7 @@ class RunPlan:
     timeout: float
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class Scenario:
         programs: Programs that they have to have.
         timeline: What is done to links and nodes during a run.
         faults: Whether roles may change links.
+        plots: What is drawn of a run besides the usual plots.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Scenario:
     programs: tuple[str, ...] = ()
     timeline: tuple[Entry, ...] = ()
     faults: bool = False
+    plots: tuple[Plot, ...] = ()
 
     def resolve(
         self,
@@ -127,6 +132,7 @@ class Scenario:
             timeout=timeout,
             entry=self.entry,
             timeline=timeline,
+            plots=self.plots,
         )
 
     def files(self) -> dict[str, bytes]:
