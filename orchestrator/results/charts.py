@@ -17,7 +17,7 @@ __all__ = ["Chart", "Curve", "charts"]
 MOST_CURVES = 8
 """Curves with a colour of their own; the others are grey."""
 
-MOST_COLUMNS = 4
+MOST_COLUMNS = 3
 """Columns of one role that have a chart unless the scenario says otherwise."""
 
 MOST_BARS = 40
