@@ -28,6 +28,22 @@ MOST_MARKS = 40
 _TIMES = ("t", "time_s", "time")
 """Columns that are times within a run, so that others are drawn over them."""
 
+_UNITS = (
+    ("mbit_per_s", "Mbit/s"),
+    ("mb_per_s", "MB/s"),
+    ("_per_s", "1/s"),
+    ("seconds", "s"),
+    ("_ms", "ms"),
+    ("_us", "µs"),
+    ("_s", "s"),
+    ("bytes", "B"),
+    ("_ms_min", "ms"),
+    ("_ms_median", "ms"),
+    ("_ms_mean", "ms"),
+    ("_ms_max", "ms"),
+)
+"""Units by the end of a column's name; the first that fits."""
+
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SMALL = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
@@ -285,22 +301,14 @@ def _scale(unit: str, most: float) -> tuple[float, str]:
 
 def _titled(column: str) -> str:
     """A column's name with the unit that it ends in, if it is one."""
-    for ending, unit in (
-        ("_ms", "ms"), ("_us", "µs"), ("_s", "s"), ("mb_per_s", "MB/s"), ("mbit_per_s", "Mbit/s"),
-        ("seconds", "s"), ("bytes", "B"),
-    ):  # fmt: skip
-        if column.endswith(ending):
-            return f"{column}, {unit}"
-    return f"{column}, s" if column == "t" else column
+    unit = next((unit for ending, unit in _UNITS if column.endswith(ending)), "")
+    if not unit and column in _TIMES:
+        unit = "s"
+    return f"{column}, {unit}" if unit else column
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and value == value
-        and abs(value) < 1e300
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # no NaN
 
 
 def _short(value: Any) -> str:

@@ -26,10 +26,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7
 STYLES = ("-", "--", "-.", ":", "-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, PAPER, GREY, FAINT = "#10141a", "#fffffe", "#a0a4aa", "#c9ccd1"
-"""Colours of texts, of the background, and of lines that are not data; `inline` replaces the first two."""
+"""Colours of texts, of the background, and of lines that are not data; `inline` replaces all but grey."""
 
 FEW_POINTS = 40
 """Points of a curve up to which each has a marker."""
+
+LEAST_PLACES = 6
+"""Bars and boxes for which there is room at least, so that one alone is not as wide as the picture."""
 
 _SIZE = (7.2, 3.3)
 _SETTINGS: Mapping[str, Any] = {
@@ -93,7 +96,7 @@ def inline(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", svg)
-    return svg.replace(INK, "currentColor").replace(PAPER, "none")
+    return svg.replace(INK, "currentColor").replace(PAPER, "none").replace(FAINT, "var(--line)")
 
 
 def _saved(figure: Figure, kind: str) -> bytes:
@@ -125,6 +128,7 @@ def _bars(axes: Axes, chart: Chart) -> None:
         at = [place + shift for place in range(len(places))]
         axes.bar(at, curve.ys, width, color=_look(index)["color"], label=_plain(curve.label))
     _places(axes, [str(place) for place in places], range(len(places)))
+    axes.set_xlim(-0.6, max(len(places), LEAST_PLACES) - 0.4)
 
 
 def _steps(axes: Axes, chart: Chart) -> None:
@@ -145,6 +149,7 @@ def _boxes(axes: Axes, chart: Chart) -> None:
     for points in found["fliers"]:
         points.set(marker=".", markersize=3, markeredgecolor=GREY)
     _places(axes, labels, range(1, len(labels) + 1))
+    axes.set_xlim(0.4, max(len(labels), LEAST_PLACES) + 0.6)
     if not _has_negative(chart):
         axes.set_ylim(bottom=0)
 

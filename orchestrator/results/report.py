@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from orchestrator.results.reading import RunFolder
 from orchestrator.results.report_parts import happened, host_line, link_rows, manifest
 from orchestrator.results.tables import tables
 
-__all__ = ["NAME", "write"]
+__all__ = ["NAME", "Report", "render", "write"]
 
 NAME = "report.html"
 
@@ -32,14 +33,29 @@ OPEN_LOGS = 6
 """Up to so many logs are shown unfolded."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Attributes:
+        path: The page.
+        problems: What could not be read or drawn, as sentences; the page says it too.
+    """
+
+    path: Path
+    problems: tuple[str, ...]
+
+
 def write(folder: Path) -> Path:
+    """Draw the plots of a run and write its report; see `render`."""
+    return render(folder).path
+
+
+def render(folder: Path) -> Report:
     """Draw the plots of a run and write its report.
 
     Args:
         folder: The results folder; nothing else is read. Also that of a run that was killed.
-
-    Returns:
-        The report.
 
     Raises:
         OSError: The folder cannot be written.
@@ -49,15 +65,17 @@ def write(folder: Path) -> Path:
     events, events_note = happened(run)
     logs = list(run.log_tails(LOG_LINES, LOG_WIDTH))
     document, fidelity = run.document, run.document.get("fidelity") or {}
+    picture, rows = _picture(run), _with_nodes(run)
+    problems = [*run.problems, *missing]
     page = _template().render(
         document=document,
         title=str(document.get("run") or folder.name),
         verdict=str(document.get("verdict") or "unknown"),
         facts=_facts(document),
-        picture=_picture(run),
+        picture=picture,
         events=events,
         events_note=events_note,
-        tables=tables(str(document.get("scenario", "")), _with_nodes(run)),
+        tables=tables(str(document.get("scenario", "")), rows),
         plots=[(each.chart, _markup(inline(each.svg, f"plot-{each.chart.file}"))) for each in drawn],
         fidelity=fidelity,
         links=list(link_rows(fidelity)),
@@ -66,12 +84,12 @@ def write(folder: Path) -> Path:
         logs_open=len(logs) <= OPEN_LOGS,
         log_lines=LOG_LINES,
         manifest=manifest(document),
-        problems=[*run.problems, *missing],
+        problems=problems,
     )
     target, part = folder / NAME, folder / f".{NAME}.part"
     part.write_text(page, encoding="utf-8", errors="backslashreplace")
     part.replace(target)
-    return target
+    return Report(target, tuple(problems))
 
 
 def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
