@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Any
 
 from orchestrator.results.reading import RunFolder
+from orchestrator.results.series import matching
 from orchestrator.scenario.plots import Plot, file_name, metric_of
 
 __all__ = ["Chart", "Curve", "charts"]
@@ -130,7 +130,7 @@ def _of_series(run: RunFolder, plot: Plot) -> Chart | str:
     if not points:
         return f"plot `{plot.name}`: there is no {plot.metric} of a {plot.series} {plot.object}"
     metric = metric_of(plot.series, plot.metric)
-    label, unit = metric if metric is not None else ("packets", "")
+    label, unit = metric if metric is not None else (plot.metric, "")
     ordered = sorted(points.items(), key=lambda item: (-sum(item[1][1]), item[0]))
     if plot.kind == "bar":
         return _series_bars(run, plot, label, unit)
@@ -147,30 +147,29 @@ def _of_series(run: RunFolder, plot: Plot) -> Chart | str:
     return Chart(plot.name, "box", plot.series, y_label, boxes, note=_left_out(len(curves), "largest"))
 
 
+def _chosen(run: RunFolder, plot: Plot) -> Iterable[tuple[float, str, str, float]]:
+    """Time, object, metric and value of the points that a plot is about."""
+    if run.series is None:
+        return ()
+    found = matching(run.series, kind=plot.series, metric=plot.metric, object=plot.object)
+    columns = found.to_pydict()
+    return zip(*(columns[each] for each in ("time_s", "object", "metric", "value")), strict=True)
+
+
 def _series_points(run: RunFolder, plot: Plot) -> dict[str, tuple[list[float], list[float]]]:
     """Times and values by object; of several metrics, their sums."""
-    table = run.series
-    if table is None:
-        return {}
-    columns = table.to_pydict()
     found: dict[str, dict[float, float]] = {}
-    for time, kind, name, metric, value in zip(*(columns[each] for each in table.column_names), strict=True):
-        if kind == plot.series and fnmatchcase(metric, plot.metric) and fnmatchcase(name, plot.object):
-            moments = found.setdefault(name, {})
-            moments[time] = moments.get(time, 0.0) + value
+    for time, name, _, value in _chosen(run, plot):
+        moments = found.setdefault(name, {})
+        moments[time] = moments.get(time, 0.0) + value
     return {name: (list(moments), list(moments.values())) for name, moments in found.items()}
 
 
 def _series_bars(run: RunFolder, plot: Plot, label: str, unit: str) -> Chart | str:
     """Bars of every object: sums of drops by cause, means of anything else."""
-    table = run.series
-    if table is None:
-        return f"plot `{plot.name}`: there are no time series"
-    columns = table.to_pydict()
     values: dict[str, dict[str, list[float]]] = {}
-    for _, kind, name, metric, value in zip(*(columns[each] for each in table.column_names), strict=True):
-        if kind == plot.series and fnmatchcase(metric, plot.metric) and fnmatchcase(name, plot.object):
-            values.setdefault(metric, {}).setdefault(name, []).append(value)
+    for _, name, metric, value in _chosen(run, plot):
+        values.setdefault(metric, {}).setdefault(name, []).append(value)
     sums = plot.metric.startswith("drops.")
     by_metric = {
         metric: {name: sum(each) if sums else sum(each) / len(each) for name, each in objects.items()}

@@ -8,8 +8,9 @@ is there.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from orchestrator.results.samples import Point
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["COLUMNS", "SeriesFile", "read_series"]
+__all__ = ["COLUMNS", "SeriesFile", "matching", "read_series"]
 
 COLUMNS = ("time_s", "kind", "object", "metric", "value")
 _TEXTS = COLUMNS[1:4]
@@ -100,6 +101,18 @@ def read_series(folder: Path) -> pyarrow.Table | None:
     return _read_csv(folder / _RUNNING) if (folder / _RUNNING).is_file() else None
 
 
+def matching(table: pyarrow.Table, **patterns: str) -> pyarrow.Table:
+    """Return the rows whose columns match patterns with `*` and `?`."""
+    import pyarrow
+    from pyarrow import compute
+
+    for column, pattern in patterns.items():
+        texts = table[column].cast(pyarrow.string())
+        wanted = [each for each in texts.unique().to_pylist() if fnmatchcase(each, pattern)]
+        table = table.filter(compute.is_in(texts, value_set=pyarrow.array(wanted, pyarrow.string())))
+    return table
+
+
 def _read_csv(path: Path) -> pyarrow.Table:
     """Read the file of a run that may have been killed: a last line that is cut short is left out."""
     import pyarrow
@@ -117,20 +130,3 @@ def _read_csv(path: Path) -> pyarrow.Table:
 
 def _number(value: float) -> Any:
     return value if isinstance(value, int) else f"{value:.6g}"
-
-
-def select(table: pyarrow.Table, **wanted: str | Sequence[str]) -> pyarrow.Table:
-    """Return the rows whose columns have one of the wanted values."""
-    from pyarrow import compute
-
-    for column, values in wanted.items():
-        listed = [values] if isinstance(values, str) else list(values)
-        texts = table[column].cast("string")
-        table = table.filter(compute.is_in(texts, value_set=_strings(listed)))
-    return table
-
-
-def _strings(values: Sequence[str]) -> Any:
-    import pyarrow
-
-    return pyarrow.array(values, pyarrow.string())

@@ -51,9 +51,9 @@ METRICS: Mapping[str, Mapping[str, Metric]] = {
         "overload_drops": Metric("packets dropped by overload"),
     },
 }
-"""The metrics of each kind of object; links and nodes have `drops.CAUSE` besides."""
+"""The metrics of each kind of object; links and nodes also have `drops.CAUSE`, and `drops.*`, their sum."""
 
-_DROPS = re.compile(r"drops\.[a-z_]+")
+_DROPS = re.compile(r"drops\.([a-z_]+|\*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +132,9 @@ def read_plots(
             continue
         file = file_name(plot.name)
         if not file or file in names:
+            clash = f"be named like those of `{names[file]}`" if file else "have no name"
             problems.add(
-                f"the plot `{plot.name}` has no file name of its own",
+                f"the files of the plot `{plot.name}` would {clash}",
                 "plot-name",
                 value.place_of("name"),
                 found=plot.name,
@@ -153,14 +154,15 @@ def file_name(name: str) -> str:
 def metric_of(kind: str, name: str) -> Metric | None:
     """Return a metric; None if there is none of that name."""
     if kind in ("link", "node") and _DROPS.fullmatch(name):
-        return Metric(f"packets dropped, {name.removeprefix('drops.')}")
+        cause = name.removeprefix("drops.")
+        return Metric("packets dropped" if cause == "*" else f"packets dropped, {cause}")
     return METRICS.get(kind, {}).get(name)
 
 
 def _plot(
     entry: Mapping[str, Any], value: Value, roles: Mapping[str, Any], problems: Problems
 ) -> Plot | None:
-    if "name" not in entry:
+    if "name" not in entry or ("kind" not in entry and value.get("kind") is not None):
         return None  # said already
     if "series" in entry:
         return _of_series(entry, value, problems)
