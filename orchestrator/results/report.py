@@ -1,7 +1,7 @@
 """Write `report.html` of a run: one file that needs no network, no script and no other file.
 
 A content security policy in the page forbids scripts and everything from elsewhere, and every text of a run
-is escaped, so that names, logs and parameters stay text.
+is escaped, so that names, logs and parameters stay text: by the template, and by what draws the pictures.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def render(folder: Path) -> Report:
         events=events,
         events_note=events_note,
         tables=tables(str(document.get("scenario", "")), rows),
-        plots=[(each.chart, _markup(inline(each.svg, f"plot-{each.chart.file}"))) for each in drawn],
+        plots=[(each.chart, inline(each.svg, f"plot-{each.chart.file}")) for each in drawn],
         fidelity=fidelity,
         links=list(link_rows(fidelity)),
         host=host_line(fidelity),
@@ -112,7 +112,7 @@ def _with_nodes(run: RunFolder) -> list[dict[str, Any]]:
     return [row for row in run.rows if "node" in row]
 
 
-def _picture(run: RunFolder) -> Any:
+def _picture(run: RunFolder) -> str | None:
     """The picture of the topology as part of the page; None if there is none."""
     try:
         svg = topology.graph(topology.load(run.path / "topology.yaml"))
@@ -120,7 +120,7 @@ def _picture(run: RunFolder) -> Any:
         run.problems.append(f"the topology cannot be drawn: {error}")
         return None
     # A style sheet in a picture holds for the whole page, so its rules are confined to the picture.
-    return _markup(re.sub(r"<style>(.*?)</style>", _confined, svg, count=1, flags=re.DOTALL))
+    return re.sub(r"<style>(.*?)</style>", _confined, svg, count=1, flags=re.DOTALL)
 
 
 def _confined(style: re.Match[str]) -> str:
@@ -131,13 +131,6 @@ def _confined(style: re.Match[str]) -> str:
         flags=re.MULTILINE,
     )
     return f"<style>{rules}</style>"
-
-
-def _markup(svg: str) -> Any:
-    """Mark a picture of our own as safe; its texts are escaped by what drew it."""
-    from markupsafe import Markup
-
-    return Markup(svg)
 
 
 @lru_cache(maxsize=1)

@@ -138,7 +138,7 @@ def read_plots(
                 "plot-name",
                 value.place_of("name"),
                 found=plot.name,
-                expected="a name with letters or digits that no other plot has",
+                expected="a name of words or numbers that no other plot has",
             )
             continue
         names[file] = plot.name

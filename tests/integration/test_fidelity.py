@@ -8,6 +8,8 @@ from pathlib import Path
 from orchestrator.bench import ROWS, LabEnds, measure
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
+from orchestrator.results.report import write
+from orchestrator.results.series import matching, read_series
 from tests.integration.conftest import shared_lab
 
 TOPOLOGY = """\
@@ -48,3 +50,17 @@ def test_a_run_reports_what_its_links_did(lab: Lab, tmp_path: Path) -> None:
     assert forward["delay_p50"] <= forward["delay_p95"] <= forward["delay_p99"]
     assert run.fidelity["host"]["cpu_share"] is not None
     assert run.fidelity["verdict"] in ("kept", "broken")
+    table = read_series(Path(run.results))
+    assert table is not None
+    sums: dict[tuple[str, str], float] = {}
+    for row in table.to_pylist():
+        key = (row["object"], row["metric"])
+        sums[key] = sums.get(key, 0.0) + row["value"]
+    assert sums["1->2", "drops.loss"] == forward["drops"]["loss"]
+    assert sums["1->2", "packets"] == forward["packets"] - forward["drops"]["loss"]
+    assert sums["2", "packets_in"] >= 400 and sums["1->2", "bytes"] > 400 * 28
+    delays = matching(table, object="1->2", metric="delay").to_pydict()["value"]
+    assert delays and all(0.005 <= each < 0.02 for each in delays)
+    assert matching(table, kind="host", metric="memory_used").num_rows >= 1
+    page = write(Path(run.results)).read_text()
+    assert run.run in page and "packets dropped on links" in page
