@@ -6,6 +6,7 @@ from orchestrator import units
 from orchestrator.fields import Anything, Boolean, Choice, Field, ListOf, MapOf, Table, Text, Unit
 from orchestrator.scenario.aggregates import AGGREGATES
 from orchestrator.scenario.params import TYPES
+from orchestrator.scenario.plots import PLOT
 from orchestrator.scenario.timeline_keys import EntryKind
 from orchestrator.topology.kinds import Placed, SelectorText
 from orchestrator.topology.lab_test_keys import LabTestKind
@@ -122,6 +123,7 @@ ROOT = Placed(
             ListOf(LabTestKind(), "test"),
             "what has to hold in the lab when the roles have ended; counts as checks do",
         ),
+        "plots": Field(ListOf(PLOT, "plot"), "what is drawn besides the usual plots"),
         "timeout": Field(
             Unit(
                 units.parse_duration,

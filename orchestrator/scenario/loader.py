@@ -15,6 +15,7 @@ from orchestrator.scenario.check_keys import read_check
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import read_plots
 from orchestrator.scenario.timeline_entries import read_entries
 from orchestrator.source import Problems, Value, parse_yaml, read_text
 
@@ -105,6 +106,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
         tests=tuple(read.get("tests", ())),
+        plots=read_plots(read.get("plots", ()), roles, problems),
     )
 
 

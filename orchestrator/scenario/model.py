@@ -11,6 +11,7 @@ from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import Plot
 from orchestrator.scenario.timeline import expand
 from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems
@@ -49,6 +50,7 @@ class RunPlan:
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
         tests: What has to hold in the lab when the roles have ended.
+        plots: What is drawn of the run besides the usual plots.
     """
 
     scenario: str
@@ -61,6 +63,7 @@ class RunPlan:
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
     tests: tuple[LabTest, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class Scenario:
         timeline: What is done to links and nodes during a run.
         faults: Whether roles may change links.
         tests: What has to hold in the lab when the roles have ended, as read; see `lab_tests`.
+        plots: What is drawn of a run besides the usual plots.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Scenario:
     timeline: tuple[Entry, ...] = ()
     faults: bool = False
     tests: tuple[Mapping[str, Any], ...] = ()
+    plots: tuple[Plot, ...] = ()
 
     def resolve(
         self,
@@ -134,6 +139,7 @@ class Scenario:
             entry=self.entry,
             timeline=timeline,
             tests=tests,
+            plots=self.plots,
         )
 
     def lab_tests(self, topology: Topology) -> tuple[LabTest, ...]:

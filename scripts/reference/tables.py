@@ -105,8 +105,9 @@ then it is taken down after the run, however that ends, and `--keep` leaves it u
 
 Each run has a folder of its own in `results`, or in what `--results` names, called after its start and its
 id; none is written over. It holds `run.json` (verdict, parameters, versions, host), `topology.yaml`
-(resolved), `rows.csv`, `rows.json`, `events.jsonl` and `logs/`. It is written as the run goes, so that a
-crash leaves what was known.
+(resolved), `rows.csv`, `rows.json`, `series.parquet`, `events.jsonl`, `logs/`, `plots/` and `report.html`
+([what is in them](../how-to/results.md)). It is written as the run goes, so that a crash leaves what was
+known.
 """
 SETTINGS = """# Node and controller files
 
