@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
 from orchestrator.deploy.state import Backend
+from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
@@ -202,6 +204,15 @@ class Lab:
 
     def __repr__(self) -> str:
         return f"Lab({self.name!r}, backend={self.backend!r})"
+
+    def _repr_html_(self) -> str:
+        """Its state and its picture, for a notebook."""
+        from orchestrator.lab.notebook import lab_html
+
+        try:
+            return lab_html(self.topology, self.status())
+        except NmError as error:  # it was taken down, and a notebook shows what it can
+            return f"<p>{escape(repr(self))}: {escape(error.message)}</p>"
 
     @property
     def name(self) -> str:

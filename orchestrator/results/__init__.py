@@ -2,21 +2,35 @@
 
 outcome   a run and its verdict, as `nm run -o json` shows it
 folder    the results folder, written during the run
+parquet   rows as a Parquet table
 tables    which columns of which rows a person wants to see
+html      the same for notebooks
+bundle    find and read folders of runs and sweeps, and archives of them
+loaded    results as pandas DataFrames
 """
 
 from __future__ import annotations
 
+from orchestrator.results.bundle import FORMAT, Bundle, find_bundles, open_bundle, opened, read_rows
 from orchestrator.results.folder import ResultsFolder
+from orchestrator.results.loaded import Results, load
 from orchestrator.results.outcome import RoleFailure, RunOutcome, Verdict, judge
 from orchestrator.results.tables import ResultTable, tables
 
 __all__ = [
+    "FORMAT",
+    "Bundle",
     "ResultTable",
+    "Results",
     "ResultsFolder",
     "RoleFailure",
     "RunOutcome",
     "Verdict",
+    "find_bundles",
     "judge",
+    "load",
+    "open_bundle",
+    "opened",
+    "read_rows",
     "tables",
 ]
