@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.deploy.state import LabState
 
-__all__ = ["SYSCTLS", "host_facts"]
+__all__ = ["SYSCTLS", "host_facts", "machine_facts"]
 
 SYSCTLS = (
     "net.core.default_qdisc",
@@ -29,7 +29,12 @@ SYSCTLS = (
 
 
 def host_facts(state: LabState) -> dict[str, Any]:
-    """Return the facts as the results of a run have them; null where the machine does not say."""
+    """Return the facts as the results of a run have them."""
+    return {**machine_facts(), "lab_run": state.run}
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return versions and host; null where the machine does not say."""
     return {
         "versions": {"nm": __version__, "python": platform.python_version(), "kernel": platform.release()},
         "host": {
@@ -41,7 +46,6 @@ def host_facts(state: LabState) -> dict[str, Any]:
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "sysctls": {name: value for name in SYSCTLS if (value := _sysctl(name)) is not None},
         },
-        "lab_run": state.run,
     }
 
 
