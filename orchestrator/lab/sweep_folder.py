@@ -25,14 +25,13 @@ from typing import Any, TextIO
 
 from orchestrator import topology
 from orchestrator.errors import LabBusy, UsageError
-from orchestrator.results import FORMAT, Bundle, RunOutcome, open_bundle, read_rows
+from orchestrator.results import DONE, FORMAT, Bundle, RunOutcome, open_bundle, read_rows
 from orchestrator.results.folder import unwritable
 from orchestrator.results.sweep_table import sweep_table
 from orchestrator.scenario import Axis, Combination, Scenario, SweepRun, combinations, load
 
-__all__ = ["DONE", "SweepFolder"]
+__all__ = ["SweepFolder", "topology_digest"]
 
-DONE = "done.json"
 _ENTRY = tuple(RunOutcome("", "", "", "", 0, "error", "").as_json())
 
 
@@ -203,6 +202,24 @@ class SweepFolder:
                 found.append({**_own(run), **_shown(bundle)})
         return found
 
+    def summary(self, reason: str = "", failed: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The sweep with the runs that are complete by now, their table and the verdict."""
+        entries, missing = self.entries(), self.missing()
+        verdicts = {entry["verdict"] for entry in entries}
+        bad = bool(missing) or bool(verdicts - {"pass", "fail"})
+        some = f"{len(missing)} of {len(self.runs)} runs are missing" if missing else ""
+        whys = failed or {}
+        return {
+            **self.document,
+            "verdict": "error" if bad else "fail" if "fail" in verdicts else "pass",
+            "reason": "; ".join(filter(None, (reason, some))),
+            "missing": [
+                {"name": each.name, **_own(each), "reason": whys.get(each.name, "")} for each in missing
+            ],
+            "runs": entries,
+            "table": sweep_table(entries, self.document["seed"]),
+        }
+
     def finish(self, reason: str, failed: Mapping[str, str], seconds: float) -> dict[str, Any]:
         """Write `sweep.json` with runs, table and verdict; return it.
 
@@ -211,20 +228,7 @@ class SweepFolder:
             failed: Runs that could not be made, with the reason.
             seconds: How long this took, this time.
         """
-        entries, missing = self.entries(), self.missing()
-        verdicts = {entry["verdict"] for entry in entries}
-        bad = bool(missing) or bool(verdicts - {"pass", "fail"})
-        self.document |= {
-            "verdict": "error" if bad else "fail" if "fail" in verdicts else "pass",
-            "reason": reason
-            or (f"{len(missing)} of {len(self.runs)} runs could not be made" if missing else ""),
-            "missing": [
-                {"name": run.name, **_own(run), "reason": failed.get(run.name, "")} for run in missing
-            ],
-            "seconds": round(seconds, 3),
-            "runs": entries,
-            "table": sweep_table(entries, self.document["seed"]),
-        }
+        self.document = {**self.summary(reason, failed), "seconds": round(seconds, 3)}
         self.write()
         return self.document
 

@@ -7,17 +7,25 @@ tables    which columns of which rows a person wants to see
 html      the same for notebooks
 bundle    find and read folders of runs and sweeps, and archives of them
 loaded    results as pandas DataFrames
+
+statistics    medians, intervals, and whether a difference is larger than the noise
+sweep_table   the table of a sweep
+sweep_plot    its plot
+compare       two runs or sweeps, and what else differs about them
+replayed      the rows of a run and of its replay
+export        archives, joined tables, removal
 """
 
 from __future__ import annotations
 
-from orchestrator.results.bundle import FORMAT, Bundle, find_bundles, open_bundle, opened, read_rows
+from orchestrator.results.bundle import DONE, FORMAT, Bundle, find_bundles, open_bundle, opened, read_rows
 from orchestrator.results.folder import ResultsFolder
 from orchestrator.results.loaded import Results, load
 from orchestrator.results.outcome import RoleFailure, RunOutcome, Verdict, judge
 from orchestrator.results.tables import ResultTable, tables
 
 __all__ = [
+    "DONE",
     "FORMAT",
     "Bundle",
     "ResultTable",

@@ -12,17 +12,21 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from orchestrator.errors import UsageError
 
-__all__ = ["FORMAT", "Bundle", "find_bundles", "open_bundle", "opened", "read_rows"]
+__all__ = ["ARCHIVES", "DONE", "FORMAT", "Bundle", "find_bundles", "open_bundle", "opened", "read_rows"]
 
 FORMAT = 1
 """The version of the layout of a run's and of a sweep's folder, as `format` says in their JSON. A folder
 without it was written before it held what a replay needs; it can be shown and compared."""
+
+DONE = "done.json"
+"""The file in the folder of a run that says that it is a complete run of a sweep, and which one."""
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
 DEPTH = 4
@@ -52,11 +56,27 @@ class Bundle:
 
     @property
     def runs(self) -> tuple[Bundle, ...]:
-        """The runs of a sweep that have a folder, in order of their names; of a run, itself."""
+        """The complete runs of a sweep, in order of combination and repetition; of a run, itself."""
         if self.kind == "run":
             return (self,)
-        below = (each.parent for each in sorted(self.path.glob("*/run.json")))
-        return tuple(bundle for folder in below if (bundle := _read(folder)) is not None)
+        below = (_read(done.parent) for done in self.path.glob(f"*/{DONE}"))
+        found = [bundle for bundle in below if bundle is not None]
+        return tuple(sorted(found, key=lambda run: (run.part["combination"], run.part["repetition"])))
+
+    @cached_property
+    def part(self) -> Mapping[str, Any]:
+        """Which run of a sweep it is, as its `done.json` says; empty if it is part of none.
+
+        Raises:
+            UsageError: That file is damaged.
+        """
+        file = self.path / DONE
+        if not file.is_file():
+            return {}
+        found = _parsed(file)
+        if not {"combination", "repetition", "values"} <= set(found):
+            raise _damaged(file, "something is missing in it")
+        return found
 
     def require_replayable(self) -> None:
         """Check that the bundle holds what a replay needs.
@@ -169,18 +189,27 @@ def _read(folder: Path) -> Bundle | None:
     return None
 
 
-def _document(file: Path) -> dict[str, Any]:
+def _parsed(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(document, dict):
-            raise ValueError("it is no mapping")
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{file} cannot be read: {error}",
-            id="results.damaged",
-            found=str(file),
-            hint="events.jsonl and logs/ beside it have what happened, as far as it was written",
-        ) from error
+        raise _damaged(file, str(error)) from error
+    if not isinstance(document, dict):
+        raise _damaged(file, "it is no mapping")
+    return document
+
+
+def _damaged(file: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"{file} cannot be read: {reason}",
+        id="results.damaged",
+        found=str(file),
+        hint="events.jsonl and logs/ beside it have what happened, as far as it was written",
+    )
+
+
+def _document(file: Path) -> dict[str, Any]:
+    document = _parsed(file)
     version = document.get("format", 0)
     writer = (document.get("versions") or {}).get("nm", "?")
     if not isinstance(version, int) or version > FORMAT:

@@ -83,17 +83,9 @@ class Results:
         frames = []
         for run in self.bundle.runs:
             frame = _frame(run, what)
-            if self.bundle.kind == "sweep":
-                entry = run.document.get("sweep") or {}
-                for index, (key, value) in enumerate(
-                    [
-                        ("run", run.name),
-                        ("repetition", entry.get("repetition")),
-                        *entry.get("values", {}).items(),
-                    ]
-                ):
-                    name = key if key not in frame.columns else f"{key} (swept)"
-                    frame.insert(index, name, value)
+            own = [("run", run.name), ("repetition", run.part.get("repetition"))] if run.part else []
+            for place, (key, value) in enumerate([*own, *run.part.get("values", {}).items()]):
+                frame.insert(place, key if key not in frame.columns else f"{key} (swept)", value)
             frames.append(frame)
         return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame()
 

@@ -14,7 +14,7 @@ import pytest
 from orchestrator import topology
 from orchestrator.clock import ManualClock
 from orchestrator.deploy.home import Home
-from orchestrator.errors import HostNotFit, LabBusy, ScenarioInvalid, StartFailed, TopologyInvalid, UsageError
+from orchestrator.errors import HostNotFit, LabBusy, StartFailed, TopologyInvalid, UsageError
 from orchestrator.lab import sweep as engine
 from orchestrator.lab.sweep import Sweep
 from orchestrator.lab.sweep_folder import SweepFolder
@@ -185,9 +185,8 @@ async def test_a_lab_that_does_not_come_up_is_tried_again_and_then_given_up(
         await Sweep(folder, home).run()
     assert len(starts) == 3
     kept = json.loads((folder.path / "sweep.json").read_text())
-    assert kept["missing"][0]["reason"] == "node 2 did not become ready" or any(
-        each["reason"] for each in kept["missing"]
-    )
+    reasons = [each["reason"] for each in kept["missing"]]
+    assert sorted(reasons) == ["", "", *["node 2 did not become ready"] * 3]
 
 
 async def test_two_processes_do_not_run_one_sweep(
@@ -207,7 +206,6 @@ async def test_two_processes_do_not_run_one_sweep(
         (["links.7.delay=1ms"], TopologyInvalid),
         (["n=1,x"], UsageError),
         (["nn=1"], UsageError),
-        (["n_nodes=2,1"], TopologyInvalid),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_made(
@@ -216,5 +214,5 @@ def test_what_is_wrong_is_said_before_anything_is_made(
     with pytest.raises(error) as caught:
         make(*axes)
     assert getattr(caught.value, "exit_code", None) == 2
-    assert "--sweep" in str(getattr(caught.value, "place", "")) or error is ScenarioInvalid
+    assert "--sweep" in str(getattr(caught.value, "place", ""))
     assert not (tmp_path / "results").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from orchestrator.errors import UsageError
@@ -88,7 +90,7 @@ def test_the_order_is_shuffled_from_the_seed_and_each_topology_comes_once() -> N
     )
     assert runs == ordered_runs(combined, groups, 5, 7) != ordered_runs(combined, groups, 5, 8)
     seen = [groups[run.combination.number] for run in runs]
-    assert sum(1 for a, b in zip(seen, seen[1:], strict=False) if a != b) == 2
+    assert sum(1 for a, b in pairwise(seen) if a != b) == 2
     assert [run.name for run in runs[:10]] != sorted(run.name for run in runs[:10])
 
 
