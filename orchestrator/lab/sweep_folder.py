@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -147,7 +148,8 @@ class SweepFolder:
 
     def scenario(self) -> Scenario:
         """The copy of the scenario."""
-        return load(self.path / "scenario", copied=True)
+        # Its name may be that of its folder, which is `scenario` for every copy.
+        return replace(load(self.path / "scenario", copied=True), name=self.document["scenario"])
 
     def topology(self, digest: str) -> topology.Topology:
         """A topology by its digest."""

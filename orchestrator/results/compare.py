@@ -45,8 +45,9 @@ def compare(a: Bundle, b: Bundle) -> dict[str, Any]:
 
     Returns:
         `a` and `b`, their names; `differences`, an entry for each combination, role and numeric column that
-        both have, `equal` if all their runs have one value; `only_a` and `only_b`, combinations of one side; `environment`, keys of the manifests that
-        differ. `larger_than_noise` of a difference is null where there are too few runs to say.
+        both have, `equal` if all their runs have one value; `only_a` and `only_b`, combinations of one side;
+        `environment`, keys of the manifests that differ. `larger_than_noise` of a difference is null where
+        there are too few runs to say.
     """
     first, second = _groups(a), _groups(b)
     found = []

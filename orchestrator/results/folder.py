@@ -140,7 +140,8 @@ class ResultsFolder:
     def finish(self, outcome: RunOutcome) -> None:
         """The run has ended: keep its verdict. `write_tables` comes before or after."""
         self.event("finished", data={"verdict": outcome.verdict, "reason": outcome.reason})
-        self._attempt(lambda: self._write("run.json", [_pretty({**self._document, **outcome.document()})]))
+        ended = {**self._document, **outcome.document(), "unwritten": outcome.unwritten or self.trouble}
+        self._attempt(lambda: self._write("run.json", [_pretty(ended)]))
 
     def note(self, text: str) -> None:
         """Keep a remark about the run itself."""

@@ -78,6 +78,8 @@ def _figure(document: Mapping[str, Any], metric: tuple[str, str]) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     plot = figure.add_subplot()
     series = _series(document, metric)
+    # A line between two values says that there is something between them, which only numbers have.
+    style = "-" if all(tick[:1].isdigit() for tick in ticks) else ""
     for index, (label, points) in enumerate(series.items()):
         shift = (index - (len(series) - 1) / 2) * min(0.12, 0.6 / len(series))
         placed = sorted((ticks.index(tick), each) for tick, each in points.items())
@@ -87,7 +89,7 @@ def _figure(document: Mapping[str, Any], metric: tuple[str, str]) -> Figure:
         below = [line["median"] - line["low"] if line["low"] is not None else 0 for line in lines]
         above = [line["high"] - line["median"] if line["high"] is not None else 0 for line in lines]
         drawn = plot.errorbar(
-            xs, medians, yerr=(below, above), marker="o", capsize=3, linewidth=1, label=label
+            xs, medians, yerr=(below, above), marker="o", linestyle=style, capsize=3, linewidth=1, label=label
         )
         for x, (_, each) in zip(xs, placed, strict=True):
             plot.scatter([x] * len(each.runs), each.runs, s=9, alpha=0.4, color=drawn[0].get_color())

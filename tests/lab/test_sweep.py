@@ -32,7 +32,7 @@ class Labs:
         self.runs: list[tuple[str, dict[str, Any], int]] = []
         self.before: Callable[[int], None] = lambda _number: None
         self.verdict: Callable[[int], str] = lambda _number: "pass"
-        self.unwritten = ""
+        self.unwritten = self.scenario = ""
         monkeypatch.setattr(engine, "bring_up", self.bring_up)
         monkeypatch.setattr(engine, "take_down", self.take_down)
         monkeypatch.setattr(engine, "run_scenario", self.run_scenario)
@@ -46,6 +46,7 @@ class Labs:
 
     async def run_scenario(self, _directory: Any, _state: Any, scenario: Any, options: Any, _: Any) -> Any:
         number = len(self.runs)
+        self.scenario = scenario.name
         self.runs.append((options.folder.name, dict(options.params), options.seed))
         folder = ResultsFolder(options.folder, {"run": f"r{number}"}, "", ManualClock())
         self.before(number)
@@ -96,6 +97,7 @@ async def test_every_combination_is_run_so_often_in_one_lab_for_each_topology(
     assert sorted(params["mode"] for _, params, _ in labs.runs) == ["x"] * 10 + ["y"] * 10
     assert {params["n"] for _, params, _ in labs.runs} == {3}
     assert document["verdict"] == "pass" and len(document["runs"]) == 20
+    assert document["scenario"] == labs.scenario == "mine"
     assert json.loads((folder.path / "sweep.json").read_text()) == document
     first = document["runs"][0]
     assert first["params"] == {"defaults.link.delay": "1ms", "mode": "x"} and first["repetition"] == 1
