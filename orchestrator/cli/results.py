@@ -115,16 +115,12 @@ def compare(
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or a sweep.")],
-    target: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]",
-            help="What to write: .tar.gz or .zip for the whole folder, .csv or .parquet for all rows as one "
-            "table; DIR.tar.gz in this folder unless given.",
-        ),
-    ] = None,
+    target: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None,
 ) -> None:
-    """Write a run or a sweep as one file."""
+    """Write a run or a sweep as one file: .tar.gz or .zip for the folder, .csv or .parquet for all rows.
+
+    FILE is the folder's name with .tar.gz, here, unless given.
+    """
     from orchestrator.results import opened
     from orchestrator.results.export import export as write
 

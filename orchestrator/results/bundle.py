@@ -10,7 +10,7 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +77,17 @@ class Bundle:
         if not {"combination", "repetition", "values"} <= set(found):
             raise _damaged(file, "something is missing in it")
         return found
+
+    def swept(self, run: Bundle) -> dict[str, Any]:
+        """The values of a run of this sweep; those of a key whose values are all numbers are numbers."""
+        values = dict(run.part.get("values", {}))
+        for axis in self.document.get("axes", ()):
+            for number in (int, float):
+                with suppress(ValueError):
+                    found = {text: number(text) for text in axis["values"]}
+                    values[axis["key"]] = found[values[axis["key"]]]
+                    break
+        return values
 
     def require_replayable(self) -> None:
         """Check that the bundle holds what a replay needs.

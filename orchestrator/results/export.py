@@ -66,7 +66,7 @@ def joined_rows(bundle: Bundle) -> list[dict[str, Any]]:
     for run in bundle.runs:
         head: dict[str, Any] = {}
         if run.part:
-            head = {"run": run.name, "repetition": run.part["repetition"], **run.part["values"]}
+            head = {"run": run.name, "repetition": run.part["repetition"], **bundle.swept(run)}
         for row in read_rows(run):
             # A column that a role reports under the name of a swept key keeps its name.
             renamed = {f"{key} (swept)" if key in row else key: value for key, value in head.items()}

@@ -84,7 +84,7 @@ class Results:
         for run in self.bundle.runs:
             frame = _frame(run, what)
             own = [("run", run.name), ("repetition", run.part.get("repetition"))] if run.part else []
-            for place, (key, value) in enumerate([*own, *run.part.get("values", {}).items()]):
+            for place, (key, value) in enumerate([*own, *self.bundle.swept(run).items()]):
                 frame.insert(place, key if key not in frame.columns else f"{key} (swept)", value)
             frames.append(frame)
         return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame()

@@ -22,7 +22,9 @@ def test_a_sweep_that_is_killed_is_resumed_and_a_run_of_it_is_replayed_from_an_a
         "params: {n: {type: int, default: 1}}\nroles: {a: {nodes: all}}\n"
         "checks: [{name: all, rows: a, where: 'n == params.n'}]\n"
     )
-    (scenario / "roles.py").write_text("def a(ctx):\n    ctx.report(n=ctx.params.n, seed=ctx.seed, t_s=0.1)\n")
+    (scenario / "roles.py").write_text(
+        "def a(ctx):\n    ctx.report(n=ctx.params.n, seed=ctx.seed, t_s=0.1)\n"
+    )
     words = ("--topology", RING, "--backend", "native", "--results", tmp_path / "out")
     sweep = ("--sweep", "defaults.link.delay=0ms,1ms", "--sweep", "n=1,2", "--repeat", "2")
     killed = nm.start("run", "scenario", scenario, *words, *sweep, "-o", "json")

@@ -44,6 +44,22 @@ def test_rows_of_a_run_that_was_killed_come_from_its_events(tmp_path: Path) -> N
     assert list(load(folder).rows["n"]) == [1, 2]
 
 
+def test_swept_values_are_numbers_where_all_of_a_key_are(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    values = [("1", "0.5", "1%"), ("10", "2", "x")]
+    axes = [
+        {"key": key, "values": list(each)} for key, each in zip("abc", zip(*values, strict=True), strict=True)
+    ]
+    for number, each in enumerate(values, 1):
+        run = write_run(folder / f"c{number:02d}-r1", {"n": number})
+        part = {"combination": number, "repetition": 1, "values": dict(zip("abc", each, strict=True))}
+        (run / "done.json").write_text(json.dumps(part))
+    (folder / "sweep.json").write_text(json.dumps({"format": FORMAT, "sweep": "s", "axes": axes}))
+    frame = load(folder).rows
+    assert frame[["a", "b", "c"]].to_dict("list") == {"a": [1, 10], "b": [0.5, 2], "c": ["1%", "x"]}
+    assert list(frame.columns[:5]) == ["run", "repetition", "a", "b", "c"]
+
+
 def test_series_that_are_not_there_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         _ = load(write_run(tmp_path / "r1")).series
