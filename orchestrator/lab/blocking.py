@@ -31,7 +31,7 @@ from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
     from orchestrator.lab.run import OnEvent
-    from orchestrator.results import RunOutcome
+    from orchestrator.results import Results, RunOutcome
 
 
 def _quiet(_what: str) -> None:
@@ -287,6 +287,55 @@ class Lab:
             scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=on_event
         )
         return loop_thread.call(run)
+
+    @staticmethod
+    def sweep(
+        scenario: str | Path,
+        values: Mapping[str, Sequence[object]] | None = None,
+        *,
+        repeat: int = 1,
+        params: Mapping[str, object] | None = None,
+        lab: Lab | None = None,
+        topology: Path | str | None = None,
+        backend: Backend | None = None,
+        results: Path | str | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        home: Home | None = None,
+    ) -> Results:
+        """Run a scenario with every combination of values, several times each; return what was kept.
+
+        Args:
+            scenario: Its name or folder.
+            values: The values of each parameter or key of the topology, such as `defaults.link.loss`.
+            repeat: How often each combination is run.
+            params: Parameters with a fixed value.
+            lab: The lab in which all runs are made; labs of its own are brought up unless given.
+            topology: The topology file of these; the scenario's own unless given.
+            backend: What carries these.
+            results: Where the sweep gets a folder of its own; `results` unless given.
+            seed: The sweep's seed; the topology's unless given.
+            timeout: The time limit of each run in seconds; the scenario's unless given.
+            home: Where labs live; see `Home.default`.
+        """
+        from orchestrator.lab.sweep import Sweep
+        from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
+        from orchestrator.results import load
+
+        options = SweepOptions(
+            axes=values or {},
+            repeat=repeat,
+            params=params or {},
+            topology=Path(topology) if topology else None,
+            backend=backend,
+            results=Path(results) if results else None,
+            seed=seed,
+            timeout_s=timeout,
+        )
+        home = lab._inner.home if lab else home or Home.default()
+        folder = make_sweep(scenario, options, lab._inner.found if lab else None)
+        loop_thread.call(Sweep(folder, home).run())
+        return load(folder.path)
 
     def set_link(
         self,

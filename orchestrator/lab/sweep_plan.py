@@ -25,7 +25,7 @@ class SweepOptions:
     """What the user asked for, besides the scenario.
 
     Attributes:
-        axes: What stood behind each `--sweep`.
+        axes: What stood behind each `--sweep`, or the values of each key.
         repeat: How often each combination is run.
         params: Parameters with a fixed value.
         topology: The topology file; the scenario's own unless given.
@@ -36,7 +36,7 @@ class SweepOptions:
         plot: `COLUMN` or `ROLE.COLUMN` to plot.
     """
 
-    axes: Sequence[str] = ()
+    axes: Sequence[str] | Mapping[str, Sequence[object]] = ()
     repeat: int = 1
     params: Mapping[str, object] = field(default_factory=dict)
     topology: Path | None = None

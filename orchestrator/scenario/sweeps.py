@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,11 +74,13 @@ class SweepRun:
         return f"c{self.combination.number:02d}-r{self.repetition}"
 
 
-def read_axes(words: Sequence[str], scenario: Scenario, params: Iterable[str] = ()) -> tuple[Axis, ...]:
+def read_axes(
+    words: Sequence[str] | Mapping[str, Sequence[object]], scenario: Scenario, params: Iterable[str] = ()
+) -> tuple[Axis, ...]:
     """Read what stood behind each `--sweep`.
 
     Args:
-        words: Each `key=value,value`.
+        words: Each `key=value,value`; or the values of each key, from Python.
         scenario: Its parameters come before keys of the topology.
         params: Parameters that have a fixed value.
 
@@ -88,18 +90,7 @@ def read_axes(words: Sequence[str], scenario: Scenario, params: Iterable[str] = 
     """
     axes: dict[str, Axis] = {}
     fixed = set(params)
-    for word in words:
-        key, equals, text = word.partition("=")
-        key, values = key.strip(), split_values(text)
-        place = Place(f"--sweep {word}")
-        if not equals or not key or not all(values):
-            raise UsageError(
-                f"`--sweep {word}` is no key with values",
-                id="sweep.form",
-                found=word,
-                expected="--sweep KEY=A,B,C",
-                hint="for example `--sweep defaults.link.loss=0,1%,5%`",
-            )
+    for key, values, place in _written(words):
         if key in axes or key in fixed:
             other = "another `--sweep`" if key in axes else "`--param`"
             raise UsageError(
@@ -118,6 +109,37 @@ def read_axes(words: Sequence[str], scenario: Scenario, params: Iterable[str] = 
         if axes[key].kind == "param":
             _check_values(axes[key], scenario, place)
     return tuple(axes.values())
+
+
+def _written(
+    words: Sequence[str] | Mapping[str, Sequence[object]],
+) -> Iterator[tuple[str, tuple[str, ...], Place]]:
+    """The key, the values and the place of each word.
+
+    Raises:
+        UsageError: A word has no key or no value.
+    """
+    if isinstance(words, Mapping):
+        found = [
+            (key, tuple(map(_as_text, values)), f"{key}={list(values)}") for key, values in words.items()
+        ]
+    else:
+        parted = [(word.partition("="), word) for word in words]
+        found = [(key.strip(), split_values(text), word) for (key, _, text), word in parted]
+    for key, values, word in found:
+        if not key or not values or not all(values):
+            raise UsageError(
+                f"`--sweep {word}` is no key with values",
+                id="sweep.form",
+                found=word,
+                expected="--sweep KEY=A,B,C",
+                hint="for example `--sweep defaults.link.loss=0,1%,5%`",
+            )
+        yield key, values, Place(f"--sweep {word}")
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def split_values(text: str) -> tuple[str, ...]:

@@ -69,6 +69,15 @@ def test_a_key_or_value_that_is_wrong_is_said_with_its_option(words: list[str], 
     assert part in f"{caught.value.expected} {caught.value.hint}"
 
 
+def test_values_from_python_are_written_as_in_a_file() -> None:
+    (axis,) = read_axes({"rounds": [1, 2]}, SCENARIO)
+    assert (axis.kind, axis.values) == ("param", ("1", "2"))
+    (axis,) = read_axes({"defaults.link.down": [True, "a, b"]}, SCENARIO)
+    assert axis.values == ("true", "a, b")
+    with pytest.raises(UsageError):
+        read_axes({"rounds": []}, SCENARIO)
+
+
 def test_the_seed_of_a_repetition_follows_from_its_number_alone() -> None:
     few, many = read_axes(["rounds=1"], SCENARIO), read_axes(["rounds=3,1,2"], SCENARIO)
     seeds = {
