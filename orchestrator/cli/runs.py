@@ -102,15 +102,13 @@ def run_scenario(
     params = parse_pairs(param or [], "--param")
     if resume is not None or sweep or (repeat or 1) > 1:
         sweeps.require_no_more({"--dry-run": dry_run, "--keep": keep, "--strict": strict})
-        if resume is not None:
-            folder = sweeps.resume(resume, scenario, sweep or [], repeat)
-        else:
-            carrier: Backend | None = backend.value if backend else None
-            from orchestrator.lab.sweep_plan import SweepOptions
+        from orchestrator.lab.sweep_plan import SweepOptions
 
-            wanted = SweepOptions(
-                sweep or [], repeat or 1, params, topology, carrier, results, seed, timeout, plot
-            )
+        carrier: Backend | None = backend.value if backend else None
+        wanted = SweepOptions(sweep or [], repeat, params, topology, carrier, results, seed, timeout, plot)
+        if resume is not None:
+            folder = sweeps.resume(resume, scenario, wanted)
+        else:
             same = partial(_require_same_lab, file=topology, backend=backend)
             folder = sweeps.new(_given(scenario), lab, wanted, same)
         raise typer.Exit(sweeps.run(folder, output, plot, _progress_reporter(lambda _what: None)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.common import Output, emit, home, notify, progress, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orchestrator.lab import Lab
     from orchestrator.lab.sweep import OnRun
@@ -62,7 +62,7 @@ def new(
     return make_sweep(scenario, options, find_lab(home(), running.name))
 
 
-def resume(path: Path, scenario: str | None, sweep: list[str], repeat: int | None) -> SweepFolder:
+def resume(path: Path, scenario: str | None, options: SweepOptions) -> SweepFolder:
     """Open a sweep to do what is missing; the words of the command that began it may be given again.
 
     Raises:
@@ -70,26 +70,41 @@ def resume(path: Path, scenario: str | None, sweep: list[str], repeat: int | Non
     """
     from orchestrator.errors import UsageError
     from orchestrator.lab.sweep_folder import SweepFolder
-    from orchestrator.scenario import load, read_axes
 
     folder = SweepFolder.open(path)
-    differs = ""
-    if scenario is not None and load(scenario).name != folder.document["scenario"]:
-        differs = f"scenario {folder.document['scenario']}, not {scenario}"
-    elif sweep and read_axes(sweep, folder.scenario()) != folder.axes:
-        differs = "other keys or values: " + " ".join(
-            f"--sweep {axis.key}={','.join(axis.values)}" for axis in folder.axes
-        )
-    elif repeat not in (None, folder.document["repeat"]):
-        differs = f"{folder.document['repeat']} repetitions, not {repeat}"
+    differs = "; ".join(_differing(folder, scenario, options))
     if differs:
         raise UsageError(
-            f"the sweep {path} has {differs}",
+            f"the sweep {path} is another: {differs}",
             id="sweep.differs",
             found=str(path),
             hint=f"`nm run scenario --resume {path}` needs nothing else; without it a new one begins",
         )
     return folder
+
+
+def _differing(folder: SweepFolder, scenario: str | None, options: SweepOptions) -> Iterator[str]:
+    """What options say otherwise than a sweep does, as it has it."""
+    from orchestrator.scenario import load, read_axes
+
+    document, own = folder.document, folder.scenario()
+    if scenario is not None and load(scenario).name != document["scenario"]:
+        yield f"scenario {document['scenario']}"
+        return
+    if options.axes and read_axes(options.axes, own) != folder.axes:
+        yield " ".join(f"--sweep {axis.key}={','.join(axis.values)}" for axis in folder.axes)
+    for name, given, kept in (
+        ("repeat", options.repeat, document["repeat"]),
+        ("seed", options.seed, document["seed"]),
+        ("timeout", options.timeout_s, document["timeout"]),
+        ("backend", options.backend, document["backend"]),
+    ):
+        if given not in (None, kept):
+            yield f"--{name} {kept}" if kept is not None else f"no --{name}"
+    for name, text in options.params.items():
+        param, kept = own.params.get(name), document["params"].get(name)
+        if param is None or name not in document["params"] or param.read(text) != kept:
+            yield f"--param {name}={kept}" if kept is not None else f"no --param {name}"
 
 
 def run(folder: SweepFolder, output: Output, plot: str | None, on_event: Callable[[Any], Any]) -> int:

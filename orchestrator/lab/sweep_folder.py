@@ -27,6 +27,7 @@ from typing import Any, TextIO
 from orchestrator import topology
 from orchestrator.errors import LabBusy, UsageError
 from orchestrator.results import DONE, FORMAT, Bundle, RunOutcome, open_bundle, read_rows
+from orchestrator.results.bundle import LOCK
 from orchestrator.results.folder import unwritable
 from orchestrator.results.sweep_table import sweep_table
 from orchestrator.scenario import Axis, Combination, Scenario, SweepRun, combinations, load
@@ -132,7 +133,7 @@ class SweepFolder:
         """
         file: TextIO
         try:
-            file = (self.path / ".lock").open("w")
+            file = (self.path / LOCK).open("w")
         except OSError as error:
             raise unwritable(self.path, error) from error
         with file:

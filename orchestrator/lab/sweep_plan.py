@@ -26,7 +26,7 @@ class SweepOptions:
 
     Attributes:
         axes: What stood behind each `--sweep`, or the values of each key.
-        repeat: How often each combination is run.
+        repeat: How often each combination is run; once unless given.
         params: Parameters with a fixed value.
         topology: The topology file; the scenario's own unless given.
         backend: What carries the labs that are brought up.
@@ -37,7 +37,7 @@ class SweepOptions:
     """
 
     axes: Sequence[str] | Mapping[str, Sequence[object]] = ()
-    repeat: int = 1
+    repeat: int | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     topology: Path | None = None
     backend: Backend | None = None
@@ -80,7 +80,7 @@ def make_sweep(
         given = {**options.params, **each.of_kind(axes, "param")}
         plan = wanted.resolve(by_number[each.number], given, options.timeout_s)
     digests = {number: topology_digest(each) for number, each in by_number.items()}
-    runs = ordered_runs(combined, digests, options.repeat, seed)
+    runs = ordered_runs(combined, digests, options.repeat or 1, seed)
     short = secrets.token_hex(3)
     name = f"sweep-{wanted.name}-{short}"
     stamp = clock.utc_text(clock.SystemClock().wall())
@@ -91,7 +91,7 @@ def make_sweep(
         "scenario": wanted.name,
         "started": stamp,
         "seed": seed,
-        "repeat": options.repeat,
+        "repeat": options.repeat or 1,
         "axes": [{"key": axis.key, "kind": axis.kind, "values": list(axis.values)} for axis in axes],
         "params": fixed,
         "timeout": options.timeout_s,

@@ -19,7 +19,17 @@ from typing import Any, Literal
 
 from orchestrator.errors import UsageError
 
-__all__ = ["ARCHIVES", "DONE", "FORMAT", "Bundle", "find_bundles", "open_bundle", "opened", "read_rows"]
+__all__ = [
+    "ARCHIVES",
+    "DONE",
+    "FORMAT",
+    "LOCK",
+    "Bundle",
+    "find_bundles",
+    "open_bundle",
+    "opened",
+    "read_rows",
+]
 
 FORMAT = 1
 """The version of the layout of a run's and of a sweep's folder, as `format` says in their JSON. A folder
@@ -27,6 +37,9 @@ without it was written before it held what a replay needs; it can be shown and c
 
 DONE = "done.json"
 """The file in the folder of a run that says that it is a complete run of a sweep, and which one."""
+
+LOCK = ".lock"
+"""The file in the folder of a sweep that is locked by the process that makes its runs."""
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
 DEPTH = 4
@@ -155,8 +168,10 @@ def find_bundles(root: Path) -> list[Bundle]:
         if bundle is not None:
             found.append(bundle)
         elif depth:
-            for each in sorted(each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()):
-                look(each, depth - 1)
+            with suppress(PermissionError):
+                for each in sorted(folder.iterdir()):
+                    if each.is_dir() and not each.is_symlink():
+                        look(each, depth - 1)
 
     if root.is_dir():
         look(root, DEPTH)

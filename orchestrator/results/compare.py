@@ -1,7 +1,8 @@
 """Compare two runs or sweeps: what they measured, and what else is different about them.
 
-Runs of one combination are a group; each gives one value for a column. Groups are compared where both sides
-have the combination. The test is that of Mann and Whitney, which asks for no distribution.
+Runs of one combination are a group; each that came to its end gives one value for a column. Groups are
+compared where both sides have the combination. The test is that of Mann and Whitney, which asks for no
+distribution.
 """
 
 from __future__ import annotations
@@ -116,6 +117,8 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[ResultTable]:
 def _groups(bundle: Bundle) -> dict[Key, dict[tuple[str, str], list[float]]]:
     groups: dict[Key, dict[tuple[str, str], list[float]]] = {}
     for run in bundle.runs:
+        if run.document.get("verdict") == "error":
+            continue
         values = run.part.get("values", {}) if bundle.kind == "sweep" else {}
         key = tuple((str(name), str(value)) for name, value in values.items())
         columns = groups.setdefault(key, {})

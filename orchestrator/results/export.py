@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import shutil
@@ -13,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UsageError
-from orchestrator.results.bundle import ARCHIVES, Bundle, open_bundle, read_rows
+from orchestrator.errors import LabBusy, UsageError
+from orchestrator.results.bundle import ARCHIVES, LOCK, Bundle, open_bundle, read_rows
 from orchestrator.results.folder import unwritable
 from orchestrator.results.parquet import columns, parquet_bytes
 
@@ -79,6 +80,7 @@ def require_removable(path: Path) -> Bundle:
 
     Raises:
         UsageError: It is a link, or no folder of a run or a sweep.
+        LabBusy: It is that of a sweep that is being run.
     """
     if path.is_symlink():
         raise UsageError(
@@ -92,7 +94,23 @@ def require_removable(path: Path) -> Bundle:
             found=str(path),
             expected="the folder of a run or a sweep",
         )
+    _require_idle(path)
     return bundle
+
+
+def _require_idle(path: Path) -> None:
+    """Check that no process makes the runs of a sweep.
+
+    Raises:
+        LabBusy: One does.
+    """
+    with suppress(FileNotFoundError), (path / LOCK).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LabBusy(
+                f"the sweep {path} is being run by another process", id="sweep.busy", found=str(path)
+            ) from error
 
 
 def remove(path: Path) -> str:

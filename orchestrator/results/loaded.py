@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import HostNotFit, UsageError
 from orchestrator.results.bundle import Bundle, open_bundle, read_rows
-from orchestrator.results.html import document_html
+from orchestrator.results.html import document_html, table_html
+from orchestrator.results.sweep_table import shown_table
 
 if TYPE_CHECKING:
     import pandas
@@ -75,8 +76,9 @@ class Results:
         return self._joined("series")
 
     def _repr_html_(self) -> str:
-        rows = read_rows(self.bundle) if self.bundle.kind == "run" else []
-        return document_html(self.bundle.document, rows)
+        if self.bundle.kind == "sweep":
+            return document_html(self.bundle.document) + table_html(shown_table(self.bundle.document))
+        return document_html(self.bundle.document, read_rows(self.bundle))
 
     def _joined(self, what: str) -> pandas.DataFrame:
         pandas = _pandas()

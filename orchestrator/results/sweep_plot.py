@@ -116,6 +116,8 @@ def _series(document: Mapping[str, Any], metric: tuple[str, str]) -> dict[str, d
     axes = document.get("axes", [])
     runs: dict[int, list[float]] = {}
     for entry in document.get("runs", []):
+        if entry["verdict"] == "error":
+            continue
         if (value := numeric_columns(entry.get("rows", ())).get(metric)) is not None:
             runs.setdefault(entry["combination"], []).append(value)
     series: dict[str, dict[str, _Point]] = {}

@@ -22,7 +22,7 @@ def sweep_table(entries: Sequence[Entry], seed: int) -> list[dict[str, Any]]:
     """Return an entry for each combination, role and numeric column.
 
     Args:
-        entries: The runs; those without rows count for nothing.
+        entries: The runs; those that did not come to their end count for nothing.
         seed: The sweep's, which drives the resampling.
     """
     found: list[dict[str, Any]] = []
@@ -32,6 +32,8 @@ def sweep_table(entries: Sequence[Entry], seed: int) -> list[dict[str, Any]]:
     for number in sorted(groups):
         values: dict[tuple[str, str], list[float]] = {}
         for entry in groups[number]:
+            if entry["verdict"] == "error":
+                continue
             for column, value in numeric_columns(entry.get("rows", ())).items():
                 values.setdefault(column, []).append(value)
         for (role, name), observed in values.items():

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import topology
+from orchestrator.cli import sweeps
 from orchestrator.clock import ManualClock
 from orchestrator.deploy.home import Home
 from orchestrator.errors import HostNotFit, LabBusy, StartFailed, TopologyInvalid, UsageError
@@ -20,6 +21,7 @@ from orchestrator.lab.sweep import Sweep
 from orchestrator.lab.sweep_folder import SweepFolder
 from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
 from orchestrator.results import ResultsFolder, RunOutcome, load
+from orchestrator.results.export import remove
 
 TOPOLOGY = "name: two\nn_nodes: 2\nlinks: [{endpoints: [1, 2]}]\n"
 
@@ -191,6 +193,31 @@ async def test_a_lab_that_does_not_come_up_is_tried_again_and_then_given_up(
     assert sorted(reasons) == ["", "", *["node 2 did not become ready"] * 3]
 
 
+@pytest.mark.parametrize(
+    ("scenario", "options", "said"),
+    [
+        (None, {}, ""),
+        ("mine", {"axes": ["mode=x,y"], "repeat": 2, "seed": 7, "params": {"n": "3"}}, ""),
+        ("pingall", {}, "scenario mine"),
+        (None, {"axes": ["mode=x,z"]}, "--sweep mode=x,y"),
+        (None, {"repeat": 3, "seed": 8}, "--repeat 2; --seed 7"),
+        (None, {"timeout_s": 5.0, "params": {"n": "4"}}, "no --timeout; --param n=3"),
+        (None, {"params": {"m": "4"}}, "no --param m"),
+    ],
+)
+def test_a_resume_with_other_options_is_refused(
+    make: Callable[..., SweepFolder], tmp_path: Path, scenario: str | None, options: dict[str, Any], said: str
+) -> None:
+    folder = make("mode=x,y", repeat=2, seed=7, params={"n": "3"})
+    given = str(tmp_path / scenario) if scenario == "mine" else scenario
+    if not said:
+        assert sweeps.resume(folder.path, given, SweepOptions(**options)).missing() == list(folder.runs)
+        return
+    with pytest.raises(UsageError) as caught:
+        sweeps.resume(folder.path, given, SweepOptions(**options))
+    assert caught.value.id == "sweep.differs" and caught.value.message.endswith(f"is another: {said}")
+
+
 async def test_two_processes_do_not_run_one_sweep(
     labs: Labs, make: Callable[..., SweepFolder], home: Home
 ) -> None:
@@ -198,6 +225,9 @@ async def test_two_processes_do_not_run_one_sweep(
     with folder.claimed(), pytest.raises(LabBusy) as caught:
         await Sweep(SweepFolder.open(folder.path), home).run()
     assert caught.value.id == "sweep.busy" and labs.runs == []
+    with folder.claimed(), pytest.raises(LabBusy):
+        remove(folder.path)
+    assert remove(folder.path) == folder.document["sweep"]
 
 
 @pytest.mark.parametrize(

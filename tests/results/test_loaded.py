@@ -58,6 +58,7 @@ def test_swept_values_are_numbers_where_all_of_a_key_are(tmp_path: Path) -> None
     frame = load(folder).rows
     assert frame[["a", "b", "c"]].to_dict("list") == {"a": [1, 10], "b": [0.5, 2], "c": ["1%", "x"]}
     assert list(frame.columns[:5]) == ["run", "repetition", "a", "b", "c"]
+    assert "<th>runs</th>" in load(folder)._repr_html_()
 
 
 def test_series_that_are_not_there_are_an_error(tmp_path: Path) -> None:
