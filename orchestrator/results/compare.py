@@ -65,12 +65,15 @@ def compare(a: Bundle, b: Bundle) -> dict[str, Any]:
         "differences": found,
         "only_a": [dict(key) for key in first if key not in second],
         "only_b": [dict(key) for key in second if key not in first],
-        "environment": environment_differences(a.document, b.document),
+        "environment": environment_differences(_with_links(a), _with_links(b)),
     }
 
 
 def environment_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the keys of two manifests that differ, such as `versions.kernel`, with both values."""
+    """Return the keys of two manifests that differ, such as `versions.kernel`, with both values.
+
+    What was requested of links is among them (`link 1-2 forward.delay`): it may have been changed by hand.
+    """
     first, second = dict(_flat(a)), dict(_flat(b))
     keys = [*first, *(key for key in second if key not in first)]
     return [
@@ -152,10 +155,23 @@ def _said(difference: Mapping[str, Any]) -> str:
     return f"{'yes' if difference['larger_than_noise'] else 'no'}, p = {difference['p']:.3f}"
 
 
+def _with_links(bundle: Bundle) -> Mapping[str, Any]:
+    """The manifest, that of a sweep with what was requested of links in its first run."""
+    if bundle.kind == "run":
+        return bundle.document
+    first = next(iter(bundle.runs), None)
+    return {**bundle.document, "fidelity": first.document.get("fidelity") if first else None}
+
+
 def _flat(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for head in _COMPARED:
         if head in document:
             yield from _walk(head, document[head])
+    for link in (document.get("fidelity") or {}).get("links", ()):
+        if not link.get(
+            "changes"
+        ):  # what changes during a run is the scenario's doing, and never quite the same
+            yield from _walk(f"link {link['a']}-{link['b']} {link['direction']}", link.get("requested") or {})
 
 
 def _walk(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -41,3 +41,14 @@ def test_what_else_differs_is_named_key_by_key() -> None:
         {"key": "versions.kernel", "a": "6.1", "b": "6.8"},
         {"key": "params.m", "a": None, "b": 2},
     ]
+
+
+def test_links_that_were_changed_by_hand_are_named() -> None:
+    def document(delay: float, changes: int) -> dict[str, object]:
+        link = {"a": 1, "b": 2, "direction": "forward", "changes": changes, "requested": {"delay": delay}}
+        return {"fidelity": {"links": [link]}}
+
+    assert environment_differences(document(0.0, 0), document(0.004, 0)) == [
+        {"key": "link 1-2 forward.delay", "a": 0.0, "b": 0.004}
+    ]
+    assert environment_differences(document(0.1, 2), document(0.2, 2)) == []
