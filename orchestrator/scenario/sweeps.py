@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -193,6 +192,8 @@ def ordered_runs(
     Raises:
         UsageError: They are too many.
     """
+    import random  # reading a scenario needs none
+
     if len(combined) * repeat > MAX_RUNS:
         raise UsageError(
             f"the sweep has {len(combined) * repeat} runs, but {MAX_RUNS} is the most",
