@@ -28,6 +28,7 @@ from orchestrator.cli import (
     labs,
     links,
     nodes,
+    results,
     runs,
     services,
 )
@@ -59,7 +60,7 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, services, runs, lab_tests, links, faults, files, imports, host, bench):
+for noun in (labs, nodes, services, runs, results, lab_tests, links, faults, files, imports, host, bench):
     noun.register(app)
 
 

@@ -139,6 +139,16 @@ class AsyncLab:
         return self._directory.path
 
     @property
+    def home(self) -> Home:
+        """Where it lives."""
+        return Home(self._directory.home)
+
+    @property
+    def found(self) -> tuple[LabDirectory, LabState]:
+        """Its folder and its note, as functions of this package take them."""
+        return self._directory, self._state
+
+    @property
     def note(self) -> LabState:
         """What `up` wrote down."""
         return self._state
