@@ -16,7 +16,19 @@ import typer
 from typer.main import get_command_name
 from typer.models import CommandInfo
 
-from orchestrator.cli import bench, common, faults, files, host, interrupts, labs, links, nodes, runs
+from orchestrator.cli import (
+    bench,
+    captures,
+    common,
+    faults,
+    files,
+    host,
+    interrupts,
+    labs,
+    links,
+    nodes,
+    runs,
+)
 from orchestrator.errors import InternalError, NmError
 
 INTERRUPTED = 130
@@ -45,7 +57,7 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, runs, links, faults, files, host, bench):
+for noun in (labs, nodes, runs, links, faults, captures, files, host, bench):
     noun.register(app)
 
 
