@@ -14,7 +14,7 @@ Modules:
 from __future__ import annotations
 
 from orchestrator.capture.filters import FilterInvalid, Program, compile_filter
-from orchestrator.capture.interfaces import MOST_SOURCES, Interface, link_interfaces, node_interfaces
+from orchestrator.capture.interfaces import MOST_SOURCES, Interface, Target, link_interfaces, node_interfaces
 from orchestrator.capture.recording import CaptureFailed, CaptureUnwritable, Recorded, Recording
 from orchestrator.capture.source import SNAPLEN, Source
 
@@ -29,6 +29,7 @@ __all__ = [
     "Recorded",
     "Recording",
     "Source",
+    "Target",
     "compile_filter",
     "link_interfaces",
     "node_interfaces",

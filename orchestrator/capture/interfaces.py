@@ -10,10 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["MOST_SOURCES", "Interface", "link_interfaces", "node_interfaces"]
+__all__ = ["MOST_SOURCES", "Interface", "Target", "link_interfaces", "node_interfaces"]
 
 MOST_SOURCES = 16
 """Nodes and ends of links in one capture, and captures that one process serves at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is captured: a node, or the link to another one where `remote` is given."""
+
+    node: int
+    remote: int | None = None
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The nodes whose processes record it."""
+        return (self.node,) if self.remote is None else (self.node, self.remote)
+
+    def __str__(self) -> str:
+        return f"node-{self.node}" if self.remote is None else f"link-{self.node}-{self.remote}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from orchestrator.cli.common import LabOption, Output, OutputOption, emit, home,
 
 if TYPE_CHECKING:
     from orchestrator.capture import Recorded
-    from orchestrator.lab.capture import Capture, CaptureOptions
+    from orchestrator.lab.capture import Capture
 
 
 def register(app: typer.Typer) -> None:
@@ -51,21 +51,32 @@ def capture(
     output: OutputOption = Output.table,
 ) -> None:
     """Write packets of a node, or of a link before and after its emulation, as pcapng."""
-    from orchestrator import units
     from orchestrator.lab import find
-    from orchestrator.lab.capture import CaptureOptions, start_capture, target_of
+    from orchestrator.lab.capture import CaptureOptions, capture_one
     from orchestrator.lab.run import load_topology
 
     to_stdout = write == "-"
     _check_stdout(to_stdout, output)
-    size = None if limit is None else units.parse_size(limit).bytes
-    options = CaptureOptions.of(filter_, snaplen=snaplen, limit=size, duration_s=duration)
+    CaptureOptions.of(filter_)  # an expression that does not parse is said without a lab, too
     directory, state = find.find_lab(home(), lab)
-    target = target_of(state, load_topology(directory), node=node, link=link)
-    file = Path(write or f"{state.lab}-{target}.pcapng")
-    destination = sys.stdout.fileno() if to_stdout else file
-    running = start_capture(directory, state, [target], destination, options, notify)
-    notify(_begun(str(target), "stdout" if to_stdout else str(file), options))
+    what = f"link-{link[0]}-{link[1]}" if link else f"node-{node}"
+    file = Path(write or f"{state.lab}-{what}.pcapng")
+    running = capture_one(
+        directory,
+        state,
+        load_topology(directory),
+        sys.stdout.fileno() if to_stdout else file,
+        {
+            "node": node,
+            "link": link,
+            "filter": filter_,
+            "limit": limit,
+            "snaplen": snaplen,
+            "duration_s": duration,
+        },
+        notify,
+    )
+    notify(_begun(what, "stdout" if to_stdout else str(file), duration))
     recorded = _until_end(running)
     if output is Output.json:
         emit({"file": str(file), **recorded.as_json()})
@@ -101,8 +112,8 @@ def _until_end(running: Capture) -> Recorded:
     return recorded
 
 
-def _begun(what: str, where: str, options: CaptureOptions) -> str:
-    until = "Ctrl-C ends it" if options.duration_s is None else f"for {options.duration_s:g} s"
+def _begun(what: str, where: str, duration_s: float | None) -> str:
+    until = "Ctrl-C ends it" if duration_s is None else f"for {duration_s:g} s"
     return f"capturing {what} into {where}; {until}"
 
 

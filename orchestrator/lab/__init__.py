@@ -6,6 +6,7 @@
     status        the state of a lab
     commands      programs inside nodes
     run           scenarios, from parameters to verdict
+    capture       packets of nodes and links, as pcapng
     operator      the connection to a lab's controller
 
 Each module is imported on first use, so that a command in a node does not load the code that starts labs.

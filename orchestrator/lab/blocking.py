@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
@@ -28,6 +28,7 @@ from orchestrator.protocol.messages import Event
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
+    from orchestrator.lab.capture import Capture, CaptureWords
     from orchestrator.lab.run import OnEvent
     from orchestrator.results import RunOutcome
 
@@ -276,6 +277,15 @@ class Lab:
             scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=on_event
         )
         return loop_thread.call(run)
+
+    def capture(self, file: Path | str, **how: Unpack[CaptureWords]) -> Capture:
+        """Begin to capture a node or a link; see `AsyncLab.capture`.
+
+        Example:
+            with lab.capture("one.pcapng", link=(1, 2), filter="tcp"):
+                lab.node(1).run(["iperf3", "-c", "node-2"])
+        """
+        return loop_thread.call(self._inner.capture(file, **how))
 
     def set_link(
         self,

@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypedDict
 
+from orchestrator import units
 from orchestrator.capture import (
     MOST_SOURCES,
     SNAPLEN,
@@ -20,6 +22,7 @@ from orchestrator.capture import (
     Recorded,
     Recording,
     Source,
+    Target,
     compile_filter,
     link_interfaces,
     node_interfaces,
@@ -31,29 +34,13 @@ from orchestrator.errors import UsageError
 from orchestrator.lab.find import require_ours, select_node
 from orchestrator.topology import Topology
 
-__all__ = ["Capture", "CaptureOptions", "CaptureTarget", "start_capture", "target_of"]
+__all__ = ["Capture", "CaptureOptions", "CaptureWords", "capture_one", "start_capture"]
 
 LEAST_SNAPLEN = 64
 """Bytes of a packet that are always kept: the headers of TCP over IPv4."""
 
 STOP_S = 10.0
 """How long a capture may take to end after it was stopped; its own limit is shorter."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureTarget:
-    """What is captured: a node, or the link to another one where `remote` is given."""
-
-    node: int
-    remote: int | None = None
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        """The nodes whose processes record it."""
-        return (self.node,) if self.remote is None else (self.node, self.remote)
-
-    def __str__(self) -> str:
-        return f"node-{self.node}" if self.remote is None else f"link-{self.node}-{self.remote}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +141,9 @@ class Capture:
         self.stop()
 
 
-def target_of(
+def _target(
     state: LabState, topology: Topology, *, node: str | None = None, link: Sequence[str] | None = None
-) -> CaptureTarget:
+) -> Target:
     """Return what a node, or the two ends of a link, mean.
 
     Raises:
@@ -169,14 +156,14 @@ def target_of(
             expected="`nm capture NODE` or `nm capture --link A B`",
         )
     ends = [select_node(state, word) for word in ([node] if node is not None else link or ())]
-    target = CaptureTarget(*ends)
-    check_link(topology, target)
+    target = Target(*ends)
+    _check_link(topology, target)
     for number in ends:
         require_ours(state, state.node(number))
     return target
 
 
-def check_link(topology: Topology, target: CaptureTarget) -> None:
+def _check_link(topology: Topology, target: Target) -> None:
     """Check that a link that is to be captured exists.
 
     Raises:
@@ -195,7 +182,7 @@ def check_link(topology: Topology, target: CaptureTarget) -> None:
 def start_capture(
     directory: LabDirectory,
     state: LabState,
-    targets: Iterable[CaptureTarget],
+    targets: Iterable[Target],
     file: Path | int,
     options: CaptureOptions,
     told: Callable[[str], None] = lambda _sentence: None,
@@ -252,7 +239,57 @@ def start_capture(
     return Capture(recording, close)
 
 
-def interfaces(state: LabState, targets: Iterable[CaptureTarget]) -> list[Interface]:
+class CaptureWords(TypedDict, total=False):
+    """What is captured and how, as `nm capture` has it.
+
+    Attributes:
+        node: A node, by number or name; or
+        link: the two ends of a link.
+        filter: Which packets, in the language of tcpdump; all unless given.
+        limit: The largest size of the file, such as `100 MB`.
+        snaplen: Bytes of each packet that are kept.
+        duration_s: When it ends by itself; `Capture.stop` ends it before.
+    """
+
+    node: int | str | None
+    link: tuple[int | str, int | str] | None
+    filter: str
+    limit: int | str | None
+    snaplen: int | None
+    duration_s: float | None
+
+
+def capture_one(
+    directory: LabDirectory,
+    state: LabState,
+    topology: Topology,
+    file: Path | int,
+    how: CaptureWords,
+    told: Callable[[str], None] = lambda _sentence: None,
+) -> Capture:
+    """Begin a capture of a node or of a link.
+
+    Raises:
+        UsageError: A value makes no sense, or there is no such node or link.
+        NmError: The capture cannot begin; see `start_capture`.
+    """
+    limit, node, link = how.get("limit"), how.get("node"), how.get("link")
+    options = CaptureOptions.of(
+        how.get("filter", ""),
+        snaplen=how.get("snaplen"),
+        limit=None if limit is None else units.parse_size(limit).bytes,
+        duration_s=how.get("duration_s"),
+    )
+    target = _target(
+        state,
+        topology,
+        node=None if node is None else str(node),
+        link=None if link is None else [str(end) for end in link],
+    )
+    return start_capture(directory, state, [target], file, options, told)
+
+
+def interfaces(state: LabState, targets: Iterable[Target]) -> list[Interface]:
     """Return the interfaces of a file with these targets, each once."""
     found: dict[Interface, None] = {}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from orchestrator import topology
 from orchestrator.deploy import state as notes
@@ -40,6 +41,7 @@ from orchestrator.topology import Topology
 
 # What only a run needs is loaded by a run: everybody waits for `nm up`.
 if TYPE_CHECKING:
+    from orchestrator.lab.capture import Capture, CaptureWords
     from orchestrator.lab.run import OnEvent
     from orchestrator.results import RunOutcome
 
@@ -303,6 +305,18 @@ class AsyncLab:
 
         options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)
         return await run_scenario(self._directory, self._state, load(scenario), options, on_event)
+
+    async def capture(self, file: Path | str, **how: Unpack[CaptureWords]) -> Capture:
+        """Begin to capture a node, or a link before and after its emulation, as pcapng; see `CaptureWords`.
+
+        Raises:
+            UsageError: There is no such node or link, or a value makes no sense.
+            NmError: The capture cannot begin.
+        """
+        from orchestrator.lab.capture import capture_one
+
+        where = (self._directory, self._state, self.topology, Path(file))
+        return await asyncio.to_thread(capture_one, *where, how)
 
     async def set_link(
         self,

@@ -32,6 +32,7 @@ from orchestrator.lab.host_facts import host_facts
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
+from orchestrator.lab.run_captures import captured
 from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
@@ -146,7 +147,8 @@ async def run_scenario(
     )
     watch = _RunMonitor(directory, state, request, folder, on_event)
     try:
-        return await watch.run(base, plan)
+        async with captured(directory, state, plan.captures, folder, base):
+            return await watch.run(base, plan)
     finally:
         folder.close()
 

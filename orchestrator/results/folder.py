@@ -7,6 +7,7 @@ rows.csv        what the roles reported, one column per key
 rows.json       the same as JSON
 events.jsonl    everything that happened, a line each, in order
 logs/           what each role logged, a file per node
+captures/       what `capture:` of the scenario asks for, a pcapng file per entry
 ```
 
 An event is on disk when it has happened, and a row is one. The tables of rows are rewritten when there are

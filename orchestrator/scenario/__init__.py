@@ -7,6 +7,7 @@ business of `lab`.
 
 from __future__ import annotations
 
+from orchestrator.scenario.captures import CapturePlan
 from orchestrator.scenario.checks import Check, CheckResult, evaluate
 from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.loader import find, load, shipped
@@ -15,6 +16,7 @@ from orchestrator.scenario.params import Param
 from orchestrator.scenario.timeline import timeline_traces
 
 __all__ = [
+    "CapturePlan",
     "Check",
     "CheckResult",
     "Expression",

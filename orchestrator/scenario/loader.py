@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator import resources
 from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint, quoted
+from orchestrator.scenario.captures import read_captures
 from orchestrator.scenario.checks import Check, Count
 from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.language import ROOT
@@ -105,6 +106,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         programs=tuple(read.get("needs", {}).get("programs", ())),
         faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
+        captures=read_captures(read.get("capture", ()), problems),
     )
 
 

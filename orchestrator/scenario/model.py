@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.protocol.messages import TimelineChange
+from orchestrator.scenario.captures import CaptureEntry, CapturePlan, resolve_captures
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
 from orchestrator.scenario.timeline import expand
@@ -47,6 +48,7 @@ class RunPlan:
         timeout: Seconds until the run is ended.
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
+        captures: What is captured during the run.
     """
 
     scenario: str
@@ -58,6 +60,7 @@ class RunPlan:
     timeout: float
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
+    captures: tuple[CapturePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class Scenario:
         programs: Programs that they have to have.
         timeline: What is done to links and nodes during a run.
         faults: Whether roles may change links.
+        captures: What is captured during a run.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Scenario:
     programs: tuple[str, ...] = ()
     timeline: tuple[Entry, ...] = ()
     faults: bool = False
+    captures: tuple[CaptureEntry, ...] = ()
 
     def resolve(
         self,
@@ -115,6 +120,7 @@ class Scenario:
         roles = self._assign_roles(topology, problems)
         timeout = timeout_s or self.timeout
         timeline = expand(self.timeline, topology, timeout, f"timeline of {self.name}", problems)
+        captures = resolve_captures(self.captures, topology, problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
@@ -127,6 +133,7 @@ class Scenario:
             timeout=timeout,
             entry=self.entry,
             timeline=timeline,
+            captures=captures,
         )
 
     def files(self) -> dict[str, bytes]:
