@@ -86,7 +86,8 @@ def read_captures(entries: Iterable[Mapping[str, Any]], problems: Problems) -> t
 
 def _entry(read: Mapping[str, Any], problems: Problems) -> CaptureEntry | None:
     value: Value = read["@"]
-    if ("node" in read) == ("link" in read):
+    stated = [key for key in ("node", "link") if value.get(key) is not None]
+    if len(stated) != 1:
         problems.add(
             "an entry of `capture` has `node` or `link`, one of both",
             "capture",
@@ -94,7 +95,9 @@ def _entry(read: Mapping[str, Any], problems: Problems) -> CaptureEntry | None:
             expected="`{node: 1}` or `{link: [1, 2]}`",
         )
         return None
-    nodes: Sequence[Value] = read.get("link", ()) or _items(read["node"])
+    if stated[0] not in read:
+        return None  # noted already
+    nodes: Sequence[Value] = read["link"] if stated == ["link"] else _items(read["node"])
     expression = str(read.get("filter", ""))
     try:
         program = compile_filter(expression)
