@@ -115,7 +115,9 @@ def test_a_node_that_is_killed_ends_its_part_of_a_file(pair: Lab, tmp_path: Path
         pair.node(3).start()
 
 
-def test_the_command_says_what_it_has_and_refuses_what_is_missing(pair: Lab, home: Home, tmp_path: Path) -> None:
+def test_the_command_says_what_it_has_and_refuses_what_is_not_there(
+    pair: Lab, home: Home, tmp_path: Path
+) -> None:
     nm = Nm(home, tmp_path)
     said = nm("capture", "--link", 1, 2, "--duration", 0.2, "-w", tmp_path / "c.pcapng", "-o", "json")
     assert said.code == 0, said.err

@@ -60,7 +60,7 @@ impl Filter {
         if program.len() > MOST {
             return Err(FilterError::TooLong(program.len()));
         }
-        let invalid = |(at, op): &(usize, &Instruction)| !is_valid(*op, program.len() - at - 1);
+        let invalid = |(at, op): &(usize, &Instruction)| !is_valid(op, program.len() - at - 1);
         if let Some((at, _)) = program.iter().enumerate().find(invalid) {
             return Err(FilterError::Invalid(at));
         }

@@ -191,7 +191,10 @@ fn comment(record: &Recorded, supers: bool) -> String {
     }
     if record.count > 1 && !supers {
         let bytes = record.packet.wire_bytes();
-        parts.push(format!("{} fragments, {bytes} bytes on a wire", record.count));
+        parts.push(format!(
+            "{} fragments, {bytes} bytes on a wire",
+            record.count
+        ));
     }
     parts.join("; ")
 }
