@@ -98,8 +98,9 @@ class Capture:
         self._close = close
         self._recorded: Recorded | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-        self._thread.start()
+        # Waited for instead of the thread: an interrupted `join` takes the thread for ended (Python 3.11).
+        self._done = threading.Event()
+        threading.Thread(target=self._run, name="capture", daemon=True).start()
 
     def _run(self) -> None:
         try:
@@ -108,6 +109,7 @@ class Capture:
             self._error = error
         finally:
             self._close()
+            self._done.set()
 
     def wait(self, timeout_s: float | None = None) -> Recorded | None:
         """Wait until the capture has ended; None if it has not in time.
@@ -115,7 +117,7 @@ class Capture:
         Raises:
             CaptureUnwritable: The file cannot be written any more.
         """
-        self._thread.join(timeout_s)
+        self._done.wait(timeout_s)
         if self._error is not None:
             raise self._error
         return self._recorded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,20 @@ def test_a_node_that_is_killed_ends_its_part_of_a_file(pair: Lab, tmp_path: Path
             pair.capture(tmp_path / "not.pcapng", node=3)
     finally:
         pair.node(3).start()
+
+
+def test_an_interrupt_is_the_usual_end_of_the_command(pair: Lab, home: Home, tmp_path: Path) -> None:
+    process = Nm(home, tmp_path).start("capture", 1)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("capturing node-1 into pair-node-1.pcapng")
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert "(interrupted)" in err
+    assert read(tmp_path / "pair-node-1.pcapng").statistics["node-1"] == (0, 0)
 
 
 def test_the_command_says_what_it_has_and_refuses_what_is_not_there(
