@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_stream_is_captured_as_the_counters_count_it(pair: Lab, tmp_path: Path
     assert files["captures/link-1-2.pcapng"]["packets"] == len(link.packets)
 
 
-def check_direction(file: File, way: str, row: dict[str, Any]) -> None:
+def check_direction(file: File, way: str, row: Mapping[str, Any]) -> None:
     """Compare the packets of a direction with its counters."""
     before, after, dropped = (f"{way} {point}" for point in ("before", "after", "dropped"))
     assert (file.count(after), file.bytes(after)) == (row["packets"], row["bytes"])
@@ -127,7 +128,7 @@ def test_an_interrupt_is_the_usual_end_of_the_command(pair: Lab, home: Home, tmp
         process.kill()
     assert process.returncode == 0, err
     assert "(interrupted)" in err
-    assert read(tmp_path / "pair-node-1.pcapng").statistics["node-1"] == (0, 0)
+    assert set(read(tmp_path / "pair-node-1.pcapng").statistics) == {"node-1", "node-1 dropped"}
 
 
 def test_the_command_says_what_it_has_and_refuses_what_is_not_there(
