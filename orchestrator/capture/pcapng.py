@@ -7,11 +7,11 @@ packets.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from orchestrator.capture.filters import LINKTYPE_RAW
 
-__all__ = ["interface_description", "interface_statistics", "section_header", "whole_blocks"]
+__all__ = ["interface_description", "interface_statistics", "packets", "section_header", "whole_blocks"]
 
 _SECTION_HEADER = 0x0A0D0D0A
 _INTERFACE_DESCRIPTION = 1
@@ -51,16 +51,25 @@ def interface_statistics(number: int, time_ns: int, received: int, accepted: int
     return _block(_INTERFACE_STATISTICS, fixed, [(code, struct.pack("<Q", count)) for code, count in counts])
 
 
-def whole_blocks(blocks: memoryview, room: int) -> tuple[int, int]:
-    """Return how many bytes of the first blocks fit into some room, and how many blocks those are."""
-    at = count = 0
+def whole_blocks(blocks: memoryview, room: int) -> int:
+    """Return how many bytes the first blocks have that fit into some room."""
+    at = 0
     while at < len(blocks):
         (length,) = struct.unpack_from("<I", blocks, at + 4)
         if at + length > room:
             break
         at += length
-        count += 1
-    return at, count
+    return at
+
+
+def packets(blocks: memoryview) -> Iterator[tuple[int, int]]:
+    """Return the interface and the length of each packet in blocks of packets."""
+    at = 0
+    while at < len(blocks):
+        (size, number) = struct.unpack_from("<II", blocks, at + 4)
+        (length,) = struct.unpack_from("<I", blocks, at + 24)
+        yield number, length
+        at += size
 
 
 def _block(kind: int, fixed: bytes, options: Iterable[tuple[int, bytes]]) -> bytes:

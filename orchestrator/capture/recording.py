@@ -13,6 +13,7 @@ import select
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -109,6 +110,7 @@ class Recording:
     _ended: str = ""
     _size: int = 0
     _counts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _left_out: Counter[tuple[str, int]] = field(default_factory=Counter)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -199,17 +201,22 @@ class Recording:
             if kind == STATISTICS:
                 for each in counts(content):
                     self._counts[int(each["interface"])] = each
-            elif kind == BLOCKS and self._ended != "limit":
+            elif kind == BLOCKS:
                 self._write_blocks(content)
         return True
 
     def _write_blocks(self, blocks: memoryview) -> None:
-        if self.limit is not None and self._size + len(blocks) > self.limit:
-            fits, _count = pcapng.whole_blocks(blocks, max(0, self.limit - self._size))
+        fits = len(blocks)
+        if self._ended == "limit":
+            fits = 0
+        elif self.limit is not None and self._size + len(blocks) > self.limit:
+            fits = pcapng.whole_blocks(blocks, max(0, self.limit - self._size))
             self._ended = "limit"
+        if fits:
             self._write(blocks[:fits])
-            return
-        self._write(blocks)
+        for number, length in pcapng.packets(blocks[fits:]):
+            self._left_out["packets", number] += 1
+            self._left_out["bytes", number] += length
 
     def _write_header(self) -> None:
         blocks = [pcapng.section_header(self.application)]
@@ -235,8 +242,8 @@ class Recording:
         return {
             "name": self.interfaces[number].name,
             "received": int(found.get("received", 0)),
-            "packets": int(found.get("accepted", 0)),
-            "bytes": int(found.get("bytes", 0)),
+            "packets": int(found.get("accepted", 0)) - self._left_out["packets", number],
+            "bytes": int(found.get("bytes", 0)) - self._left_out["bytes", number],
             "missed": int(found.get("missed", 0)),
         }
 

@@ -129,10 +129,13 @@ def test_the_limit_ends_a_file_with_a_whole_packet(tmp_path: Path) -> None:
     def much(connection: socket.socket) -> None:
         for _ in range(50):
             connection.sendall(frame(b"B", block(0, bytes(1000)) * 10))
+        connection.sendall(statistics(received=500, accepted=500, bytes=500_000))
         until_closed(connection)
 
     recorded, file = record(tmp_path / "limit.pcapng", Process(1, much), limit=20_000)
     assert recorded.ended == "limit"
+    assert recorded.total("packets") == len(file.packets), "what the limit left out is not counted"
+    assert recorded.interfaces[0]["bytes"] == file.bytes("n1")
     assert 18_000 < sum(map(len, (each.data for each in file.packets))) <= 20_000
     assert (tmp_path / "limit.pcapng").stat().st_size < 20_000 + 500
 
