@@ -27,9 +27,9 @@ from pathlib import Path
 from orchestrator.node import children, forked, role_resources
 from orchestrator.node.context import Context
 from orchestrator.node.output import Lines
-from orchestrator.node.program import Program
 from orchestrator.node.role_resources import RoleResources
 from orchestrator.node.stopped import RoleStopped
+from orchestrator.node.traffic import Functions
 from orchestrator.procfs import ProcessId
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
@@ -70,7 +70,7 @@ class RoleThread:
     def __init__(
         self,
         context: Context,
-        program: Program,
+        program: Functions,
         enter: Callable[[], None],
         finished: Callable[[Outcome], None],
         *,

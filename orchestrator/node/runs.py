@@ -23,6 +23,7 @@ from orchestrator.node.nodes import Node
 from orchestrator.node.program import Program
 from orchestrator.node.role_resources import names
 from orchestrator.node.roles import Outcome, RoleThread, nothing
+from orchestrator.node.traffic import with_traffic
 from orchestrator.protocol import Message
 from orchestrator.protocol.messages import (
     BarrierEnter,
@@ -84,6 +85,7 @@ class Run:
         self.over = False
         self._prepared = prepared
         self._program = Program(prepared.run, prepared.files, prepared.entry, work)
+        self._functions = with_traffic(self._program, prepared.files, prepared.timeout_s)
         self._post = post
         self._has_room = has_room
         self._addresses = {node: address(node) for node in prepared.names}
@@ -154,7 +156,7 @@ class Run:
 
         thread = RoleThread(
             context,
-            self._program,
+            self._functions,
             enter,
             finished,
             namespace=node.inode,
