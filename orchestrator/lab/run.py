@@ -33,7 +33,7 @@ from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
 from orchestrator.lab.run_captures import captured
-from orchestrator.lab.run_traffic import traffic_files, traffic_summary
+from orchestrator.lab.run_traffic import traffic_files, traffic_nodes, traffic_summary
 from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
@@ -342,7 +342,7 @@ class _RunMonitor:
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
-        demanded, roles = plan.checks, plan.roles
+        demanded, roles = plan.checks, {**plan.roles, **traffic_nodes(plan, base.seed)}
         checks = await in_daemon_thread(lambda: evaluate(demanded, rows, roles=roles, params=plan.params))
         checks += await run_as_checks(self._directory, self._state, plan.tests if end.ok else ())
         outcome = replace(

@@ -63,7 +63,9 @@ TRAFFIC = Placed(
             SelectorText(), "the nodes that receive; of `request-response`, the servers", required=True
         ),
         "transport": Field(
-            Choice(*TRANSPORTS), "what carries it; `udp` for kinds with a pace", default="tcp"
+            Choice(*TRANSPORTS, later={"user": "flows through the Python API of a node"}),
+            "what carries it; `udp` for kinds with a pace",
+            default="tcp",
         ),
         "rate": Field(
             Unit(
@@ -82,7 +84,6 @@ TRAFFIC = Placed(
                 pattern=r"^\s*[0-9][0-9_.]*\s*%?\s*$",
                 examples=("60 %",),
                 least=0.001,
-                most=10.0,
             ),
             "`rate` as a share of the rate of the slowest link between the nodes of the entry",
         ),

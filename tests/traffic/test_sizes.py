@@ -9,8 +9,12 @@ import pytest
 from orchestrator.traffic import PUBLISHED, SizesInvalid, fixed, from_table
 
 
-@pytest.mark.parametrize(("name", "mean", "median"), [("web-search", 1.66e6, 72e3), ("data-mining", 7.4e6, 1460)])
-def test_published_distributions_have_the_means_that_papers_give(name: str, mean: float, median: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "mean", "median"), [("web-search", 1.66e6, 72e3), ("data-mining", 7.4e6, 1460)]
+)
+def test_published_distributions_have_the_means_that_papers_give(
+    name: str, mean: float, median: float
+) -> None:
     sizes = PUBLISHED[name]
     assert sizes.mean == pytest.approx(mean, rel=0.05)
     assert sizes.quantile(0.5) == pytest.approx(median, rel=0.02)
