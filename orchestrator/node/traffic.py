@@ -11,7 +11,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -139,8 +139,8 @@ class _Generator:
                 if any(self._ctx.node == (src if entry.pulls else dst) for src, dst in entry.pairs):
                     await stack.enter_async_context(Listener(entry))
             await self._meet("ready", "start", READY_S)
-            tasks = [asyncio.create_task(work) for entry in self._entries for work in self._work(entry)]
-            await self._until_done(tasks)
+            works = [work for entry in self._entries for work in self._work(entry)]
+            await self._until_done(asyncio.gather(*works))
             for row in self._rows:
                 self._ctx.report_traffic(row)
             # Listening ends when nobody sends any more.
@@ -159,19 +159,19 @@ class _Generator:
             # Nodes of one machine have one clock; others are as far apart as their clocks.
             self._start = time.monotonic() + start - time.time()
 
-    async def _until_done(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        pending = set(tasks)
-        while pending and time.monotonic() < self._deadline:
-            done, pending = await asyncio.wait(
-                pending, timeout=STOP_LOOK_S, return_when=asyncio.FIRST_EXCEPTION
-            )
-            for task in done:
-                task.result()
+    async def _until_done(self, flows: asyncio.Future[list[None]]) -> None:
+        """Wait until all flows have ended, or give up those that have not at the deadline."""
+        while not flows.done() and time.monotonic() < self._deadline:
+            await asyncio.wait({flows}, timeout=STOP_LOOK_S)
             if self._ctx.interrupted is not None:
                 raise RoleStopped(self._ctx.interrupted)
-        for task in pending:
-            task.cancel()
+        if flows.done():
+            flows.result()
+            return
         self._rows += self._open.values()
+        flows.cancel()
+        with suppress(asyncio.CancelledError):
+            await flows
 
     def _work(self, entry: TrafficEntry) -> list[Coroutine[Any, Any, None]]:
         """What this node does for an entry."""
