@@ -137,7 +137,7 @@ class _Generator:
         async with AsyncExitStack() as stack:
             for entry in self._entries:
                 if any(self._ctx.node == (src if entry.pulls else dst) for src, dst in entry.pairs):
-                    await stack.enter_async_context(Listener(entry))
+                    await stack.enter_async_context(Listener(entry, self._ctx.address(self._ctx.node)))
             await self._meet("ready", "start", READY_S)
             works = [work for entry in self._entries for work in self._work(entry)]
             await self._until_done(asyncio.gather(*works))

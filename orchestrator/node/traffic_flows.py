@@ -49,8 +49,9 @@ class Sent:
 class Listener:
     """Takes the flows of an entry in the node that is connected to."""
 
-    def __init__(self, entry: TrafficEntry) -> None:
+    def __init__(self, entry: TrafficEntry, address: str) -> None:
         self._entry = entry
+        self._address = address
         self._arrived: dict[tuple[str, int], list[float]] = {}
         self._connections: set[asyncio.Task[Any]] = set()
 
@@ -58,7 +59,7 @@ class Listener:
         port = self._entry.port
         try:
             self._server = await asyncio.start_server(
-                self._serve, "0.0.0.0", port, backlog=_BACKLOG, limit=len(_CHUNK)
+                self._serve, self._address, port, backlog=_BACKLOG, limit=len(_CHUNK)
             )
         except OSError as error:
             raise _port_in_use(self._entry, error) from error
@@ -67,7 +68,7 @@ class Listener:
             loop = asyncio.get_running_loop()
             try:
                 self._datagrams, _ = await loop.create_datagram_endpoint(
-                    lambda: _Counter(self._arrived), local_addr=("0.0.0.0", port)
+                    lambda: _Counter(self._arrived), local_addr=(self._address, port)
                 )
             except OSError as error:
                 self._server.close()

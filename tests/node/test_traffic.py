@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,24 +17,21 @@ from orchestrator.traffic import FILE, TrafficEntry, fixed, to_bytes
 
 
 class Context:
-    """What a generator uses of a role's context; all nodes are this process."""
+    """What a generator uses of a role's context; the nodes are addresses of the loopback interface."""
 
-    def __init__(self, node: int, values: dict[str, Any], address: str = "127.0.0.1") -> None:
+    def __init__(self, node: int, values: defaultdict[str, asyncio.Future[Any]]) -> None:
         self.node, self.seed, self.interrupted = node, 1, None
         self.rows: list[Mapping[str, Any]] = []
-        self._values, self._address = values, address
+        self._values = values
 
     def publish(self, key: str, value: Any) -> None:
-        self._values[key] = value
+        self._values[key].set_result(value)
 
     async def lookup_async(self, key: str, _limit: float | None = None) -> Any:
-        async with asyncio.timeout(10):
-            while key not in self._values:
-                await asyncio.sleep(0.005)
-        return self._values[key]
+        return await asyncio.wait_for(asyncio.shield(self._values[key]), 10)
 
-    def address(self, _node: int) -> str:
-        return self._address
+    def address(self, node: int) -> str:
+        return f"127.0.0.{node}"
 
     def report_traffic(self, row: Mapping[str, Any]) -> None:
         self.rows.append(row)
@@ -49,7 +47,7 @@ def port() -> Iterator[int]:
 
 async def generate(*entries: TrafficEntry, timeout_s: float = 20.0) -> list[Mapping[str, Any]]:
     """Generate the traffic of all nodes in this process; return the rows."""
-    values: dict[str, Any] = {}
+    values = defaultdict(asyncio.get_running_loop().create_future)
     contexts = [Context(node, values) for node in sorted({n for entry in entries for n in entry.nodes})]
     functions = with_traffic(None, {FILE: to_bytes(entries)}, timeout_s)  # type: ignore[arg-type]  # no roles
     await asyncio.gather(*(functions.role("traffic")(context) for context in contexts))
@@ -105,5 +103,5 @@ async def test_a_port_in_use_is_an_error_that_names_entry_and_key() -> None:
         )
         functions = with_traffic(None, {FILE: to_bytes([entry])}, 5.0)  # type: ignore[arg-type]  # no roles
         with pytest.raises(RoleError, match="`busy` cannot listen on port") as refused:
-            await functions.role("traffic")(Context(1, {}))
+            await functions.role("traffic")(Context(1, defaultdict(asyncio.Future)))
     assert refused.value.hint == "`port` in the entry names another one"
