@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from html import escape
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
 from orchestrator.deploy.state import Backend
+from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
@@ -30,10 +32,11 @@ from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
+    from orchestrator.lab.capture import Capture, CaptureWords
     from orchestrator.lab.lab_tests import LabTestResult
     from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
-    from orchestrator.results import RunOutcome
+    from orchestrator.results import Results, RunOutcome
 
 
 def _quiet(_what: str) -> None:
@@ -256,6 +259,15 @@ class Lab:
     def __repr__(self) -> str:
         return f"Lab({self.name!r}, backend={self.backend!r})"
 
+    def _repr_html_(self) -> str:
+        """Its state and its picture, for a notebook."""
+        from orchestrator.lab.notebook import lab_html
+
+        try:
+            return lab_html(self.topology, self.status())
+        except NmError as error:  # it was taken down, and a notebook shows what it can
+            return f"<p>{escape(repr(self))}: {escape(error.message)}</p>"
+
     @property
     def name(self) -> str:
         """The lab's name."""
@@ -335,6 +347,64 @@ class Lab:
     ) -> Sequence[LabTestResult]:
         """Run the tests of its topology, or of a file: `.name`, `.ok`, `.detail`; see `AsyncLab.test`."""
         return loop_thread.call(self._inner.test(source, on_result=on_result))
+
+    @staticmethod
+    def sweep(
+        scenario: str | Path,
+        values: Mapping[str, Sequence[object]] | None = None,
+        *,
+        repeat: int = 1,
+        params: Mapping[str, object] | None = None,
+        lab: Lab | None = None,
+        topology: Path | str | None = None,
+        backend: Backend | None = None,
+        results: Path | str | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        home: Home | None = None,
+    ) -> Results:
+        """Run a scenario with every combination of values, several times each; return what was kept.
+
+        Args:
+            scenario: Its name or folder.
+            values: The values of each parameter or key of the topology, such as `defaults.link.loss`.
+            repeat: How often each combination is run.
+            params: Parameters with a fixed value.
+            lab: The lab in which all runs are made; labs of its own are brought up unless given.
+            topology: The topology file of these; the scenario's own unless given.
+            backend: What carries these.
+            results: Where the sweep gets a folder of its own; `results` unless given.
+            seed: The sweep's seed; the topology's unless given.
+            timeout: The time limit of each run in seconds; the scenario's unless given.
+            home: Where labs live; see `Home.default`.
+        """
+        from orchestrator.lab.sweep import Sweep
+        from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
+        from orchestrator.results import load
+
+        options = SweepOptions(
+            axes=values or {},
+            repeat=repeat,
+            params=params or {},
+            topology=Path(topology) if topology else None,
+            backend=backend,
+            results=Path(results) if results else None,
+            seed=seed,
+            timeout_s=timeout,
+        )
+        home = lab._inner.home if lab else home or Home.default()
+        folder = make_sweep(scenario, options, lab._inner.found if lab else None)
+        loop_thread.call(Sweep(folder, home).run())
+        return load(folder.path)
+
+    def capture(self, file: Path | str, **how: Unpack[CaptureWords]) -> Capture:
+        """Begin to capture a node or a link; see `AsyncLab.capture`.
+
+        Example:
+            with lab.capture("one.pcapng", link=(1, 2), filter="tcp"):
+                lab.node(1).run(["iperf3", "-c", "node-2"])
+        """
+        return loop_thread.call(self._inner.capture(file, **how))
 
     def set_link(
         self,
