@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from orchestrator import services, topology
 from orchestrator.deploy import state as notes
@@ -41,6 +42,7 @@ from orchestrator.topology import Topology
 
 # What only a run needs is loaded by a run: everybody waits for `nm up`.
 if TYPE_CHECKING:
+    from orchestrator.lab.capture import Capture, CaptureWords
     from orchestrator.lab.lab_tests import LabTestResult
     from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
@@ -326,6 +328,18 @@ class AsyncLab:
 
         tests = find_tests(self.topology, source)
         return await run_lab_tests(self._directory, self._state, tests, on_result)
+
+    async def capture(self, file: Path | str, **how: Unpack[CaptureWords]) -> Capture:
+        """Begin to capture a node, or a link before and after its emulation, as pcapng; see `CaptureWords`.
+
+        Raises:
+            UsageError: There is no such node or link, or a value makes no sense.
+            NmError: The capture cannot begin.
+        """
+        from orchestrator.lab.capture import capture_one
+
+        where = (self._directory, self._state, self.topology, Path(file))
+        return await asyncio.to_thread(capture_one, *where, how)
 
     async def set_link(
         self,

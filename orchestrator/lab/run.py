@@ -32,6 +32,7 @@ from orchestrator.lab.measuring import RunMeasurements
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
+from orchestrator.lab.run_captures import captured
 from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
@@ -152,7 +153,8 @@ async def run_scenario(
     measured = RunMeasurements(directory, state, folder, base)
     watch = _RunMonitor(directory, state, request, folder, measured, on_event)
     try:
-        return await watch.run(base, plan)
+        async with captured(directory, state, plan.captures, folder, base):
+            return await watch.run(base, plan)
     finally:
         folder.close()
 

@@ -13,6 +13,7 @@ series.parquet  time series, once a second; series.csv until the run has ended
 logs/           what each role logged, a file per node
 plots/          what was drawn when the run had ended
 report.html     the page about the run
+captures/       what `capture:` of the scenario asks for, a pcapng file per entry
 ```
 
 An event is on disk when it has happened, and a row is one. The tables of rows are rewritten when there are

@@ -7,6 +7,7 @@ business of `lab`.
 
 from __future__ import annotations
 
+from orchestrator.scenario.captures import CapturePlan
 from orchestrator.scenario.checks import Check, CheckResult, evaluate
 from orchestrator.scenario.expression import Expression, ExpressionInvalid
 from orchestrator.scenario.loader import find, load, shipped
@@ -25,6 +26,7 @@ from orchestrator.scenario.timeline import timeline_traces
 
 __all__ = [
     "Axis",
+    "CapturePlan",
     "Check",
     "CheckResult",
     "Combination",

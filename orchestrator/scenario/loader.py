@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator import resources
 from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint
+from orchestrator.scenario.captures import read_captures
 from orchestrator.scenario.check_keys import read_check
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
@@ -116,6 +117,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems, copied:
         timeline=read_entries(read.get("timeline", ()), problems),
         tests=tuple(read.get("tests", ())),
         plots=read_plots(read.get("plots", ()), roles, problems),
+        captures=read_captures(read.get("capture", ()), problems),
     )
 
 
