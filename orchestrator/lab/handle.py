@@ -134,16 +134,6 @@ class AsyncLab:
         return self._directory.path
 
     @property
-    def home(self) -> Home:
-        """Where it lives."""
-        return Home(self._directory.home)
-
-    @property
-    def found(self) -> tuple[LabDirectory, LabState]:
-        """Its folder and its note, as functions of this package take them."""
-        return self._directory, self._state
-
-    @property
     def note(self) -> LabState:
         """What `up` wrote down."""
         return self._state
@@ -308,7 +298,8 @@ class AsyncLab:
         Raises:
             ScenarioInvalid: The scenario, its roles or its parameters are wrong.
         """
-        from orchestrator.lab.run import RunOptions, run_scenario
+        from orchestrator.lab.run import run_scenario
+        from orchestrator.lab.run_options import RunOptions
         from orchestrator.scenario import load
 
         options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)
