@@ -23,11 +23,15 @@ from orchestrator.cli import (
     faults,
     files,
     host,
+    imports,
     interrupts,
+    lab_tests,
     labs,
     links,
     nodes,
+    results,
     runs,
+    services,
 )
 from orchestrator.errors import InternalError, NmError
 
@@ -57,7 +61,21 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, runs, links, faults, captures, files, host, bench):
+for noun in (
+    labs,
+    nodes,
+    services,
+    runs,
+    results,
+    lab_tests,
+    links,
+    faults,
+    captures,
+    files,
+    imports,
+    host,
+    bench,
+):
     noun.register(app)
 
 
