@@ -346,7 +346,8 @@ class AsyncLab:
         Raises:
             ScenarioInvalid: The scenario, its roles or its parameters are wrong.
         """
-        from orchestrator.lab.run import RunOptions, run_scenario
+        from orchestrator.lab.run import run_scenario
+        from orchestrator.lab.run_options import RunOptions
         from orchestrator.scenario import load
 
         options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)

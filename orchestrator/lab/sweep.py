@@ -22,7 +22,8 @@ from orchestrator.lab.cleanup import run_shielded
 from orchestrator.lab.down import take_down
 from orchestrator.lab.find import find_lab
 from orchestrator.lab.operator import dial
-from orchestrator.lab.run import ALL_EVENTS, STOP_WAIT_S, OnEvent, RunOptions, load_topology, run_scenario
+from orchestrator.lab.run import ALL_EVENTS, STOP_WAIT_S, OnEvent, load_topology, run_scenario
+from orchestrator.lab.run_options import RunOptions
 from orchestrator.lab.sweep_folder import SweepFolder, topology_digest
 from orchestrator.lab.up import UpOptions, bring_up
 from orchestrator.protocol.messages import RunFinished, StopRun, WatchRun
