@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.protocol.messages import RunEvent, TimelineChange
     from orchestrator.results import RunOutcome
     from orchestrator.scenario import Scenario
+    from orchestrator.topology import Topology
 
 
 def register(app: typer.Typer) -> None:
@@ -361,6 +362,15 @@ def _lab_for(
         return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True
 
 
+def _without_tests(meant: Topology) -> str:
+    """Return a topology as text without its tests, which are no part of the lab."""
+    from dataclasses import replace
+
+    from orchestrator import topology
+
+    return topology.dump(replace(meant, tests=()))
+
+
 def _require_same_lab(running: Lab, file: Path | None, backend: BackendName | None) -> None:
     """Refuse a `--backend` or `--topology` other than that of the lab that is up: it would have no effect.
 
@@ -374,7 +384,7 @@ def _require_same_lab(running: Lab, file: Path | None, backend: BackendName | No
     option = ""
     if backend is not None and backend.value != running.backend:
         option, there = f"--backend {backend.value}", f"on the {running.backend} backend"
-    elif file is not None and topology.dump(topology.load(file)) != topology.dump(running.topology):
+    elif file is not None and _without_tests(topology.load(file)) != _without_tests(running.topology):
         option, there = f"--topology {file}", "with another topology"
     if option:
         raise UsageError(
