@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command_name
 from typer.models import CommandInfo
 
-from orchestrator.cli import bench, common, faults, files, host, interrupts, labs, links, nodes, runs
+from orchestrator.cli import bench, common, faults, files, host, interrupts, labs, links, nodes, runs, view
 from orchestrator.errors import InternalError, NmError
 
 INTERRUPTED = 130
@@ -45,7 +45,7 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, runs, links, faults, files, host, bench):
+for noun in (labs, nodes, runs, links, faults, files, host, bench, view):
     noun.register(app)
 
 
