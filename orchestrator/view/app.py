@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -58,7 +57,7 @@ class View:
         folders: The results folders of runs.
     """
 
-    def __init__(self, feed: Feed, source: Source, lab: details.Logs, folders: ResultFolders) -> None:
+    def __init__(self, feed: Feed, source: Source, lab: details.Lab, folders: ResultFolders) -> None:
         self._feed = feed
         self._source = source
         self._lab = lab
@@ -84,8 +83,8 @@ class View:
             {
                 "id": node,
                 "counters": details.counters(self._feed.sample(node)),
-                "routes": details.routes(await self._source.routes(node), names),
-                "services": await self._services(node),
+                "routes": await details.routes_of(self._source, node, names),
+                "services": await self._lab.services_of(node),
                 "logs": [f"node-{node}", "controller"],
             }
         )
@@ -132,14 +131,6 @@ class View:
         if str(node) not in self._feed.board.section("nodes"):
             raise Refused(404, f"there is no node {node} in this lab", id="node.unknown")
         return node
-
-    async def _services(self, node: int) -> list[dict[str, Any]]:
-        """Return the services of a node, where the lab has any."""
-        status = getattr(self._lab, "status", None)
-        if status is None:
-            return []
-        shown = (await status()).as_json()
-        return [each for each in shown.get("services", ()) if each.get("node") == node]
 
 
 def make_app(view: View) -> Starlette:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import NmError
+from orchestrator.errors import NmError, ProtocolError
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages import NodeSample, Routes, Status
 from orchestrator.topology.link_keys import LINK_FIELDS, LIVE_FIELDS
 from orchestrator.topology.link_words import written
+from orchestrator.view.source import Source
 
-__all__ = ["Logs", "counters", "link_keys", "log_lines", "routes"]
+if TYPE_CHECKING:
+    from orchestrator.lab import AsyncLab
+
+__all__ = ["Lab", "LocalLab", "counters", "link_keys", "log_lines", "routes", "routes_of"]
 
 MOST_ROUTES = 2_000
 """Routes of a node that are shown."""
@@ -25,17 +29,33 @@ MOST_CHARACTERS = 2_000
 _COUNTERS = ("packets_out", "bytes_out", "packets_in", "bytes_in", "overload_drops")
 
 
-class Logs(Protocol):
-    """What has logs: a lab."""
+class Lab(Protocol):
+    """What is asked of a lab besides what its controller knows."""
 
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
         """The log of a part, line by line."""
 
-    async def parts(self) -> Sequence[str]:
-        """What there are logs of."""
+    async def services_of(self, node: int) -> list[dict[str, Any]]:
+        """The services of a node, as `nm status -o json` shows them."""
 
 
-async def log_lines(lab: Logs, part: str) -> dict[str, Any]:
+class LocalLab:
+    """A lab of this machine."""
+
+    def __init__(self, lab: AsyncLab) -> None:
+        self._lab = lab
+
+    def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
+        """The log of a part, line by line."""
+        return self._lab.logs(part, follow=follow, tail=tail)
+
+    async def services_of(self, node: int) -> list[dict[str, Any]]:
+        """The services of a node; none where labs have no services."""
+        shown = (await self._lab.status()).as_json()
+        return [each for each in shown.get("services", ()) if each.get("node") == node]
+
+
+async def log_lines(lab: Lab, part: str) -> dict[str, Any]:
     """Return the last lines of a log, and why there are none."""
     try:
         lines = [line[:MOST_CHARACTERS] async for line in lab.logs(part, tail=TAIL)]
@@ -50,6 +70,16 @@ def counters(sample: NodeSample | None) -> dict[str, Any]:
         return {}
     own = {name: getattr(sample, name) for name in _COUNTERS}
     return {**own, **{f"dropped: {cause}": count for cause, count in sample.drops.items()}}
+
+
+async def routes_of(source: Source, node: int, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the routes of a node; none from a controller that is older than the request for them."""
+    try:
+        return routes(await source.routes(node), names)
+    except ProtocolError as error:
+        if error.id != "protocol.unknown-type":
+            raise
+        return []
 
 
 def routes(found: Routes, names: Mapping[int, str]) -> list[dict[str, Any]]:

@@ -69,6 +69,7 @@ async def serve(
         ) from error
     from orchestrator.view import picture
     from orchestrator.view.access import Guard
+    from orchestrator.view.details import LocalLab
     from orchestrator.view.feed import Feed
     from orchestrator.view.folders import ResultFolders
     from orchestrator.view.source import LabSource
@@ -78,7 +79,7 @@ async def serve(
         source = LabSource(directory)
         folders = ResultFolders(results)
         feed = Feed(source, folders, lambda: picture.positions(lab.topology))
-        app = Guard(make_app(View(feed, source, lab, folders)), address.port, address.token)
+        app = Guard(make_app(View(feed, source, LocalLab(lab), folders)), address.port, address.token)
         config = uvicorn.Config(
             app,
             log_config=None,

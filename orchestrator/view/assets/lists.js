@@ -24,7 +24,10 @@ export function timeline() {
   byId("events").replaceChildren(...events.slice(-100).reverse().map((event) => make("li", {},
     make("time", { dateTime: new Date(event.time_ms).toISOString() }, clock(event.time_ms)),
     `${event.name}${event.node ? ` ${event.node}` : ""} `, make("span", { className: "detail" }, detail(event)))));
-  strip ??= echarts.init(byId("strip"), null, { renderer: "canvas" });
+  if (!strip) {
+    strip = echarts.init(byId("strip"), null, { renderer: "canvas" });
+    new ResizeObserver(() => strip.resize()).observe(byId("strip"));
+  }
   strip.setOption({
     animation: false, grid: { left: 34, right: 8, top: 2, bottom: 14 },
     xAxis: { type: "time", axisLabel: { color: colour("soft"), fontSize: 9, margin: 2, hideOverlap: true }, axisTick: { show: false } },

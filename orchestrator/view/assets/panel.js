@@ -85,9 +85,9 @@ function nodePanel(panel, id) {
 
 function linkPanel(panel, key) {
   const link = state.links[key], { a, b } = link;
-  const facts = make("p"), measured = make("table"), traffic = make("div", { className: "chart" }), queue = make("div", { className: "chart" });
+  const facts = make("p"), measured = make("table"), words = make("ul"), traffic = make("div", { className: "chart" }), queue = make("div", { className: "chart" });
   const form = linkForm(a, b, key);
-  panel.replaceChildren(heading(`Link ${nodeName(a)} – ${nodeName(b)}`), facts, make("h3", {}, "Requested and measured"), measured,
+  panel.replaceChildren(heading(`Link ${nodeName(a)} – ${nodeName(b)}`), facts, make("h3", {}, "Requested and measured"), measured, words,
     make("h3", {}, "Throughput"), traffic, make("h3", {}, "Queue"), queue, make("h3", {}, "Change it"), form.element);
   const charts = [new Lines(traffic, link, "bps", rate), new Lines(queue, link, "queued", size)];
   const timer = setInterval(() => charts.forEach((chart) => chart.draw()), 1000);
@@ -96,7 +96,8 @@ function linkPanel(panel, key) {
       const now = state.links[key];
       if (!now) { onClose(); return; }
       facts.textContent = `${now.state}${now.kind ? `, carried by ${now.kind}` : ""}${now.down ? `, ${now.down} taken down` : ""}${now.reason ? `: ${now.reason}` : ""}`;
-      table(["", `${a} → ${b}`, `${b} → ${a}`], compared(now), measured);
+      table(["", `${a} → ${b} requested`, "measured", `${b} → ${a} requested`, "measured"], compared(now), measured);
+      words.replaceChildren(make("li", {}, `${a} → ${b}: ${now.forward.words}`), make("li", {}, `${b} → ${a}: ${now.backward.words}`));
       form.refresh(now);
       charts.forEach((chart) => chart.draw());
     },
@@ -107,15 +108,15 @@ function linkPanel(panel, key) {
 /** Return rows with what is requested and measured of a link, in both directions. */
 function compared(link) {
   const ways = [[link.forward, state.measured[`${link.a}>${link.b}`]], [link.backward, state.measured[`${link.b}>${link.a}`]]];
-  const row = (name, requested, found) => [[`${name}, requested`, ...ways.map(([spec]) => requested(spec) ?? "–")],
-    [`${name}, measured`, ...ways.map(([spec, one]) => (one ? found(one, spec) : null) ?? "–")]];
-  const drops = ([, one]) => one && Object.keys(one.drops).length ? Object.entries(one.drops).map(([cause, count]) => `${cause} ${count}`).join(", ") : "–";
-  return [["requested", ...ways.map(([spec]) => spec.words)],
-    ...row("rate", (spec) => spec.rate_bps ? rate(spec.rate_bps) : null, (one) => rate(one.bps) + (one.load !== null ? ` (${percent(one.load)})` : "")),
-    ...row("delay", (spec) => spec.delay_ms !== null ? `${spec.delay_ms} ms` : null, (one) => one.delay_ms !== null ? `${one.delay_ms} ms` : null),
-    ...row("loss", (spec) => spec.loss !== null ? percent(spec.loss) : null, (one) => one.loss !== null ? percent(one.loss) : null),
-    ...row("queue", (spec) => spec.limit_bytes ? size(spec.limit_bytes) : null, (one) => size(one.queued)),
-    ["dropped", ...ways.map(drops)]];
+  const row = (name, requested, found) => [name, ...ways.flatMap(([spec, one]) => [requested(spec) ?? "–", (one ? found(one) : null) ?? "–"])];
+  const drops = (one) => Object.entries(one.drops).map(([cause, count]) => `${cause} ${count}`).join(", ") || null;
+  return [
+    row("rate", (spec) => spec.rate_bps ? rate(spec.rate_bps) : null, (one) => rate(one.bps)),
+    row("load", () => null, (one) => one.load !== null ? percent(one.load) : null),
+    row("delay", (spec) => spec.delay_ms !== null ? `${spec.delay_ms} ms` : null, (one) => one.delay_ms !== null ? `${one.delay_ms} ms` : null),
+    row("loss", (spec) => spec.loss !== null ? percent(spec.loss) : null, (one) => one.loss !== null ? percent(one.loss) : null),
+    row("queue", (spec) => spec.limit_bytes ? size(spec.limit_bytes) : null, (one) => size(one.queued)),
+    row("dropped", () => null, drops)];
 }
 
 function linkForm(a, b, key) {

@@ -21,7 +21,7 @@ export function start(element, onOpen, onHover) {
   chart.on("click", (event) => { if (event.data) onOpen(thing(event)); });
   chart.on("mouseover", (event) => { if (event.data) onHover(thing(event)); });
   chart.on("mouseout", () => onHover(null));
-  new ResizeObserver(() => chart.resize()).observe(element);
+  new ResizeObserver(() => { chart.resize(); shown = ""; draw(); }).observe(element);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { shown = ""; draw(); });
 }
 
@@ -51,13 +51,24 @@ function drawNow() {
     animation: false,
     series: [{
       id: "lab", type: "graph", layout: "none", roam: true, scaleLimit: { min: 0.3, max: 40 }, nodeScaleRatio: 0.5,
-      left: 40, right: 40, top: 30, bottom: 36, selectedMode: false,
+      ...box(), left: "center", top: "middle", selectedMode: false,
       label: { show: count <= MOST_NAMES, position: "bottom", color: paint.text, fontSize: 11 },
       emphasis: { focus: "none", label: { show: true }, lineStyle: { width: width + 3 } },
       data: nodes, links,
     }],
   });
   byId("picture").dataset.drawn = String(nodes.length);
+}
+
+/** Return the size of the picture: as large as fits, with the proportions of the layout. */
+function box() {
+  const points = Object.values(state.at), extent = (axis) => {
+    const values = points.map((point) => point[axis]);
+    return Math.max(1e-6, Math.max(...values) - Math.min(...values));
+  };
+  const [width, height] = [extent(0), extent(1)];
+  const scale = Math.min((chart.getWidth() - 80) / width, (chart.getHeight() - 72) / height);
+  return { width: width * scale, height: height * scale };
 }
 
 function nodeItem(node, count, paint) {
@@ -77,8 +88,9 @@ function linkItem(key, link, width, paint) {
   const down = link.state !== "up" || link.down;
   return {
     key, source: `n${link.a}`, target: `n${link.b}`,
-    lineStyle: { color: mine ? paint.chosen : down ? paint["link-down"] : step ? paint[`scale-${step}`] : paint.link,
-      width: mine ? width + 4 : width + step * 0.7, type: down ? "dashed" : "solid", opacity: step || mine || down ? 1 : 0.75 },
+    lineStyle: { color: down ? paint["link-down"] : step ? paint[`scale-${step}`] : paint.link,
+      width: mine ? width + 4 : width + step * 0.7, type: down ? "dashed" : "solid", opacity: step || mine || down ? 1 : 0.75,
+      shadowColor: paint.chosen, shadowBlur: mine ? 14 : 0 },
   };
 }
 
