@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from orchestrator.protocol import messages as m
 from orchestrator.view import details
+from orchestrator.view.folders import ResultFolders
 from tests.view.conftest import SCRIPT, FakeLab
 
 ASSETS = files("orchestrator.view") / "assets"
@@ -104,8 +105,11 @@ def test_a_report_is_served_in_a_sandbox_and_from_results_folders_only(
     answer = client.get("/reports/2026-hello-1")
     assert answer.text == "<p>report</p>"
     assert answer.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
-    for name in ("%2e%2e", "%2e%2e%2f", "%2e", "2026-hello-1%2f%2e%2e"):
-        assert client.get(f"/reports/{name}").status_code == 404
+    folders = ResultFolders(tmp_path / "results")
+    assert folders.find()["hello-1"]["report"] is True
+    assert folders.report("2026-hello-1") == folder / "report.html"
+    for name in ("..", ".", "", "../", "../results", "2026-hello-1/..", str(tmp_path)):
+        assert folders.report(name) is None
 
 
 def test_the_page_has_no_inline_script_and_loads_nothing_from_elsewhere() -> None:
