@@ -20,7 +20,7 @@ from orchestrator.protocol.tokens import token_matches
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["HEADERS", "Guard", "Refused"]
+__all__ = ["HEADERS", "Guard", "RequestRefused"]
 
 HEADERS = {
     "content-security-policy": (
@@ -39,12 +39,13 @@ HEADERS = {
 _READS = ("GET", "HEAD")
 
 
-class Refused(NmError):
+class RequestRefused(NmError):
     """A request to the page that is refused."""
 
     id = "view.refused"
+    exit_code = 2
 
-    def __init__(self, status: int, message: str, *, id: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, status: int, id: str, hint: str | None = None) -> None:
         super().__init__(message, id=id, hint=hint)
         self.status = status
 
@@ -85,7 +86,7 @@ class Guard:
                 )
                 return
             self.check(scope)
-        except Refused as error:
+        except RequestRefused as error:
             text = json.dumps(error.as_json()) if scope["path"].startswith("/api/") else error.render() + "\n"
             kind = "application/json" if text.startswith("{") else "text/plain; charset=utf-8"
             await self._answer(with_headers, error.status, [("content-type", kind)], text)
@@ -96,15 +97,15 @@ class Guard:
         """Check a request.
 
         Raises:
-            Refused: It may not be answered.
+            RequestRefused: It may not be answered.
         """
         headers = _headers(scope)
         self._check_host(headers)
         shown = self._shown(headers)
         if shown is None:
-            raise Refused(
-                401,
+            raise RequestRefused(
                 "this page needs the token of `nm view`",
+                status=401,
                 id="view.no-token",
                 hint="open the address that `nm view` prints",
             )
@@ -113,9 +114,9 @@ class Guard:
             return
         origin = headers.get("origin")
         if origin is not None and origin not in [f"http://{host}" for host in self._hosts]:
-            raise Refused(403, f"a page of {origin} may not change the lab", id="view.origin")
+            raise RequestRefused(f"a page of {origin} may not change the lab", status=403, id="view.origin")
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            raise Refused(415, "a change is sent as application/json", id="view.content-type")
+            raise RequestRefused("a change is sent as application/json", status=415, id="view.content-type")
 
     def _is_first_visit(self, scope: Scope) -> bool:
         """Return whether this is the address that `nm view` prints, with the right token."""
@@ -128,15 +129,18 @@ class Guard:
 
     def _check_host(self, headers: dict[str, str]) -> None:
         if headers.get("host") not in self._hosts:
-            raise Refused(
-                403, "this page is served on loopback only", id="view.host", hint=f"http://{self._hosts[0]}/"
+            raise RequestRefused(
+                "this page is served on loopback only",
+                status=403,
+                id="view.host",
+                hint=f"http://{self._hosts[0]}/",
             )
 
     def _check_token(self, shown: str) -> None:
         if not token_matches(shown, self._token):
-            raise Refused(
-                403,
+            raise RequestRefused(
                 "the token is not that of this `nm view`",
+                status=403,
                 id="view.token",
                 hint="each `nm view` has a token of its own; open the address that it prints",
             )

@@ -21,7 +21,7 @@ from orchestrator.errors import (
 )
 from orchestrator.protocol import BadRequest
 from orchestrator.view import details
-from orchestrator.view.access import Refused
+from orchestrator.view.access import RequestRefused
 from orchestrator.view.actions import change_link
 from orchestrator.view.feed import Feed
 from orchestrator.view.folders import MOST_BYTES, ResultFolders
@@ -94,7 +94,7 @@ class View:
         part = request.path_params["part"]
         node = part.removeprefix("node-").partition("/")[0]
         if part != "controller" and node not in self._feed.board.section("nodes"):
-            raise Refused(404, f"there is no log `{part}`", id="view.not-found")
+            raise RequestRefused(f"there is no log `{part}`", status=404, id="view.not-found")
         return JSONResponse(await details.log_lines(self._lab, part))
 
     async def link(self, request: Request) -> Response:
@@ -102,7 +102,7 @@ class View:
         a, b = request.path_params["a"], request.path_params["b"]
         keys = details.link_keys(await self._source.status(), a, b)
         if keys is None:
-            raise Refused(404, f"there is no link {a}–{b}", id="link.unknown")
+            raise RequestRefused(f"there is no link {a}–{b}", status=404, id="view.not-found")
         return JSONResponse({"a": a, "b": b, "keys": keys})
 
     async def change(self, request: Request) -> Response:
@@ -118,7 +118,7 @@ class View:
         name = request.path_params["folder"]
         path = self._folders.report(name)
         if path is None or path.stat().st_size > MOST_BYTES:
-            raise Refused(404, f"there is no report in `{name}`", id="view.not-found")
+            raise RequestRefused(f"there is no report in `{name}`", status=404, id="view.not-found")
         headers = {"content-security-policy": REPORT_POLICY}
         return Response(path.read_bytes(), media_type="text/html", headers=headers)
 
@@ -129,7 +129,7 @@ class View:
     def _node(self, request: Request) -> int:
         node: int = request.path_params["node"]
         if str(node) not in self._feed.board.section("nodes"):
-            raise Refused(404, f"there is no node {node} in this lab", id="node.unknown")
+            raise RequestRefused(f"there is no node {node} in this lab", status=404, id="view.not-found")
         return node
 
 
@@ -160,7 +160,7 @@ async def _crashed(request: Request, error: Exception) -> Response:
 
 
 def _status_of(error: NmError) -> int:
-    if isinstance(error, Refused):
+    if isinstance(error, RequestRefused):
         return error.status
     if isinstance(error, LabNotFound | ControllerUnreachable):
         return 503
@@ -173,10 +173,10 @@ def _asset(name: str) -> Response:
     parts = name.split("/")
     suffix = name[name.rfind(".") :]
     if suffix not in KINDS or any(part in ("", ".", "..") for part in parts):
-        raise Refused(404, f"there is no file `{name}`", id="view.not-found")
+        raise RequestRefused(f"there is no file `{name}`", status=404, id="view.not-found")
     file = root.joinpath(*parts)
     if not file.is_file():
-        raise Refused(404, f"there is no file `{name}`", id="view.not-found")
+        raise RequestRefused(f"there is no file `{name}`", status=404, id="view.not-found")
     return Response(file.read_bytes(), media_type=KINDS[suffix])
 
 
@@ -184,14 +184,14 @@ async def _body(request: Request) -> object:
     """Return the JSON of a request.
 
     Raises:
-        Refused: It is too long, or no JSON.
+        RequestRefused: It is too long, or no JSON.
     """
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > MOST_REQUEST:
-            raise Refused(413, f"a request has at most {MOST_REQUEST} bytes", id="view.request")
+            raise RequestRefused(f"a request has at most {MOST_REQUEST} bytes", status=413, id="view.request")
     try:
         return json.loads(bytes(data))
     except (ValueError, RecursionError):
-        raise Refused(400, "the request is no JSON", id="view.request") from None
+        raise RequestRefused("the request is no JSON", status=400, id="view.request") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import NmError, ProtocolError
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages import NodeSample, Routes, Status
@@ -26,6 +27,9 @@ TAIL = 200
 MOST_CHARACTERS = 2_000
 """Characters of a line that are shown."""
 
+SERVICES_S = 5.0
+"""Services are asked for so often at most: that looks at every part of the lab."""
+
 _COUNTERS = ("packets_out", "bytes_out", "packets_in", "bytes_in", "overload_drops")
 
 
@@ -42,8 +46,11 @@ class Lab(Protocol):
 class LocalLab:
     """A lab of this machine."""
 
-    def __init__(self, lab: AsyncLab) -> None:
+    def __init__(self, lab: AsyncLab, clock: Clock | None = None) -> None:
         self._lab = lab
+        self._clock = clock or SystemClock()
+        self._services: list[dict[str, Any]] = []
+        self._asked_at = float("-inf")
 
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
         """The log of a part, line by line."""
@@ -51,8 +58,11 @@ class LocalLab:
 
     async def services_of(self, node: int) -> list[dict[str, Any]]:
         """The services of a node; none where labs have no services."""
-        shown = (await self._lab.status()).as_json()
-        return [each for each in shown.get("services", ()) if each.get("node") == node]
+        now = self._clock.monotonic()
+        if now - self._asked_at >= SERVICES_S:
+            self._asked_at = now
+            self._services = list((await self._lab.status()).as_json().get("services", ()))
+        return [each for each in self._services if each.get("node") == node]
 
 
 async def log_lines(lab: Lab, part: str) -> dict[str, Any]:

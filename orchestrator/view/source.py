@@ -106,7 +106,7 @@ class LabSource:
         connection = (await self._operator("main")).connection
         reply = await connection.request(m.GetEvents(after, PAGE), within=NODES_S + DIAL_S)
         if not isinstance(reply, m.Events):
-            raise ProtocolError(f"the controller answered get events with {reply.type}", id="protocol.answer")
+            raise _unexpected(reply)
         return reply.events, reply.more
 
     async def samples(self) -> Mapping[int, m.NodeSample]:
@@ -121,7 +121,7 @@ class LabSource:
         connection = (await self._operator("main")).connection
         reply = await connection.request(m.GetRoutes(node), within=DIAL_S)
         if not isinstance(reply, m.Routes):
-            raise ProtocolError(f"the controller answered get routes with {reply.type}", id="protocol.answer")
+            raise _unexpected(reply)
         return reply
 
     async def set_link(self, change: m.SetLinkSpec) -> dict[str, Any]:
@@ -187,3 +187,7 @@ class LabSource:
             name = self._directory.name
             raise LabNotFound(f"lab {name} is down", found=name, hint="`nm up` brings it up again")
         return note
+
+
+def _unexpected(reply: m.Message) -> ProtocolError:
+    return ProtocolError(f"the controller answered with {reply.type}", id="protocol.answer")

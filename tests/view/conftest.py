@@ -161,7 +161,6 @@ def client(lab: FakeLab, feed: Feed, tmp_path: Path) -> Iterator[TestClient]:
     view = View(feed, lab, lab, ResultFolders(tmp_path / "results"))
     app = Guard(make_app(view), PORT, TOKEN)
     headers = {"authorization": f"Bearer {TOKEN}"}
+    asyncio.run(feed.prepare())
     with TestClient(app, base_url=f"http://127.0.0.1:{PORT}", headers=headers) as client:
-        assert client.portal is not None
-        client.portal.call(feed.prepare)
         yield client
