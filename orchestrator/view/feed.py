@@ -156,6 +156,8 @@ class Feed:
             "links": self._links.section(status.links),
         }
         if self._source.started != self._started:
+            if self._started:  # the lab was brought up anew, and counts its events from one
+                self._last_event, self._rates = 0, Rates()
             self._started = self._source.started
             sections["at"] = await asyncio.to_thread(self._positions)
         self.board.put(**sections)

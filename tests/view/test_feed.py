@@ -101,6 +101,21 @@ async def test_a_controller_that_is_away_is_shown_and_the_page_recovers(
         assert change["set"]["lab"] == {"state": "ready", "problems": []}
 
 
+async def test_a_lab_that_is_brought_up_anew_is_shown_with_its_own_events(feed: Feed, lab: FakeLab) -> None:
+    for number in range(5):
+        lab.add_event("node.ready", number)
+    await feed.prepare()
+    async with page(feed) as messages:
+        await anext(messages)
+        lab.nodes, lab.links, lab.happened, lab.started = lab.nodes[:2], {}, [], "r2"
+        lab.add_event("lab.ready")
+        feed.changed()
+        change = await until(messages, lambda each: "nodes" in each.get("gone", {}))
+        assert change["gone"]["nodes"] == ["3", "4"] == change["gone"]["at"]
+        change = await until(messages, lambda each: "events" in each)
+        assert [event["name"] for event in change["events"]] == ["lab.ready"]
+
+
 async def test_load_loss_and_queue_come_from_two_samples(feed: Feed, lab: FakeLab) -> None:
     rates, spec = Rates(), LinkSpec(rate_bps=8_000_000, limit_bytes=10_000)
     specs = {(1, 2): spec, (2, 1): spec}
