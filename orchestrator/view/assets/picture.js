@@ -43,7 +43,8 @@ function drawNow() {
   const paint = Object.fromEntries(["link", "link-down", "node-edge", "chosen", "text", "page", ...Object.keys(SHAPES),
     ...[1, 2, 3, 4, 5].map((step) => `scale-${step}`)].map((name) => [name, colour(name)]));
   nodes = Object.values(state.nodes).filter((node) => state.at[node.id]).map((node) => nodeItem(node, count, paint));
-  links = Object.entries(state.links).map(([key, link]) => linkItem(key, link, width, paint));
+  links = Object.entries(state.links).map(([key, link]) => linkItem(key, link, width, paint))
+    .sort((one, other) => one.lineStyle.width - other.lineStyle.width); // the busiest on top
   const now = JSON.stringify([nodes, links]);
   if (now === shown) return; // nothing that is visible changed
   shown = now;
