@@ -16,7 +16,24 @@ import typer
 from typer.main import get_command_name
 from typer.models import CommandInfo
 
-from orchestrator.cli import bench, common, faults, files, host, interrupts, labs, links, nodes, runs, view
+from orchestrator.cli import (
+    bench,
+    captures,
+    common,
+    faults,
+    files,
+    host,
+    imports,
+    interrupts,
+    lab_tests,
+    labs,
+    links,
+    nodes,
+    results,
+    runs,
+    services,
+    view,
+)
 from orchestrator.errors import InternalError, NmError
 
 INTERRUPTED = 130
@@ -45,7 +62,22 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, runs, links, faults, files, host, bench, view):
+for noun in (
+    labs,
+    nodes,
+    services,
+    runs,
+    results,
+    lab_tests,
+    links,
+    faults,
+    captures,
+    files,
+    imports,
+    host,
+    bench,
+    view,
+):
     noun.register(app)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli import sweeps
 from orchestrator.cli.common import (
     BackendName,
     LabOption,
@@ -50,9 +52,9 @@ def _shipped(incomplete: str) -> list[str]:
 
 def run_scenario(
     scenario: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="NAME|DIR", help="A shipped scenario, or a folder.", autocompletion=_shipped),
-    ],
+    ] = None,
     lab: LabOption = None,
     param: Annotated[
         list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter's value.")
@@ -79,12 +81,41 @@ def run_scenario(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 6 when links did not do what was requested.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Draw the run's plots and write report.html.")
+    ] = True,
+    repeat: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Run it so often, each time with another seed.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B", help="Run it with each value of a parameter or key of the topology."),
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="What a sweep plots, as COLUMN or ROLE.COLUMN.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Make the runs of this sweep that are missing.")
+    ] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
     from orchestrator.errors import FidelityBroken, HostNotFit
 
     params = parse_pairs(param or [], "--param")
+    if resume is not None or sweep or (repeat or 1) > 1:
+        sweeps.require_no_more({"--dry-run": dry_run, "--keep": keep, "--strict": strict})
+        from orchestrator.lab.sweep_plan import SweepOptions
+
+        carrier: Backend | None = backend.value if backend else None
+        wanted = SweepOptions(sweep or [], repeat, params, topology, carrier, results, seed, timeout, plot)
+        if resume is not None:
+            folder = sweeps.resume(resume, scenario, wanted)
+        else:
+            same = partial(_require_same_lab, file=topology, backend=backend)
+            folder = sweeps.new(_given(scenario), lab, wanted, same)
+        raise typer.Exit(sweeps.run(folder, output, plot, _progress_reporter(lambda _what: None)))
+    scenario = _given(scenario)
     if dry_run:
         _show_plan(scenario, lab, topology, params, timeout, output)
         return
@@ -103,7 +134,12 @@ def run_scenario(
         if ours and not keep:
             with progress() as say:
                 running.down(progress=say)
-    show(outcome, output)
+    if output is Output.json:  # which tells where the report is
+        outcome = _write_report(outcome) if report else outcome
+        show(outcome, output)
+    else:
+        show(outcome, output)
+        outcome = _write_report(outcome) if report else outcome
     if ours:
         _report_kept_lab(running.name, outcome, kept=keep)
     if outcome.ok and outcome.unwritten:
@@ -117,6 +153,14 @@ def run_scenario(
             hint=f"{outcome.results}/run.json has what was measured; fewer nodes or lower rates need less",
         )
     raise typer.Exit(0 if outcome.ok else 1)
+
+
+def _given(scenario: str | None) -> str:
+    from orchestrator.errors import UsageError
+
+    if scenario is None:
+        raise UsageError("NAME|DIR is missing", hint="`nm scenarios` lists what is shipped")
+    return scenario
 
 
 def scenarios(output: OutputOption = Output.table) -> None:
@@ -187,6 +231,23 @@ def show(outcome: RunOutcome, output: Output) -> None:
         for line in failure.traceback.splitlines():
             notify(f"    | {line}")
     print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
+
+
+def _write_report(outcome: RunOutcome) -> RunOutcome:
+    """Write the page about a run. What prevents it is said, and changes neither verdict nor exit code."""
+    from dataclasses import replace
+
+    from orchestrator.results.report import render
+
+    try:
+        written = render(Path(outcome.results))
+    except Exception as error:
+        notify(f"the run has no report: {error}")
+        return outcome
+    for problem in written.problems:
+        notify(f"report: {problem}")
+    notify(f"report in {written.path}")
+    return replace(outcome, report=str(written.path))
 
 
 def _show_plan(

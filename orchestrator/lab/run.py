@@ -10,7 +10,6 @@ written and checks are evaluated in a thread, so that an interrupt takes effect 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,11 +26,13 @@ from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
-from orchestrator.lab.fidelity import RunFidelity
-from orchestrator.lab.host_facts import host_facts
+from orchestrator.lab.lab_tests import run_as_checks
+from orchestrator.lab.manifest import open_results
+from orchestrator.lab.measuring import RunMeasurements
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
+from orchestrator.lab.run_captures import captured
 from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
@@ -92,12 +93,16 @@ class RunOptions:
         results: The folder in which the run gets a folder of its own; `results` unless given.
         seed: The run's seed; the lab's unless given.
         timeout_s: The run's time limit; the scenario's unless given.
+        folder: The run's own folder, whatever `results` says.
+        origin: Where scenario and topology come from, if they are copies; see `manifest.origin_facts`.
     """
 
     params: Mapping[str, object]
     results: Path | None = None
     seed: int | None = None
     timeout_s: float | None = None
+    folder: Path | None = None
+    origin: Mapping[str, Any] | None = None
 
 
 async def run_scenario(
@@ -120,33 +125,36 @@ async def run_scenario(
     plan = scenario.resolve(meant, options.params, options.timeout_s)
     require_running(directory, sorted(node for nodes in plan.roles.values() for node in nodes))
     await require_fit(directory, state, scenario, plan)
-    seed = state.seed if options.seed is None else options.seed
-    run = f"{scenario.name}-{secrets.token_hex(3)}"
-    stamp = clock.utc_text(clock.SystemClock().wall())
-    path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
     params = {**plan.params, **await stage_all(directory, state.backend, plan.uploads)}
-    details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **host_facts(state)}
-    base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
-    folder = ResultsFolder(
-        path.absolute(), base.document(), topology.dump(meant), traces=topology.traces(meant)
+    base, folder = await open_results(
+        state,
+        meant,
+        scenario,
+        plan,
+        seed=state.seed if options.seed is None else options.seed,
+        parent=options.results or Path("results"),
+        folder=options.folder,
+        origin=options.origin,
     )
     request = StartRun(
-        run=run,
+        run=base.run,
         scenario=scenario.name,
         roles={role: tuple(nodes) for role, nodes in plan.roles.items()},
         files=scenario.files(),
         params=params,
-        seed=seed,
+        seed=base.seed,
         timeout_s=plan.timeout,
         entry=plan.entry,
         timeline=tuple(change.without_traces() for change in plan.timeline) or None,
         faults=scenario.faults or None,
         traces=timeline_traces(plan.timeline) or None,
     )
-    watch = _RunMonitor(directory, state, request, folder, on_event)
+    measured = RunMeasurements(directory, state, folder, base)
+    watch = _RunMonitor(directory, state, request, folder, measured, on_event)
     try:
-        return await watch.run(base, plan)
+        async with captured(directory, state, plan.captures, folder, base):
+            return await watch.run(base, plan)
     finally:
         folder.close()
 
@@ -160,6 +168,7 @@ class _RunMonitor:
         state: notes.LabState,
         request: StartRun,
         folder: ResultsFolder,
+        measured: RunMeasurements,
         on_event: OnEvent,
     ) -> None:
         self._directory = directory
@@ -173,7 +182,7 @@ class _RunMonitor:
         self._started = False
         self._given_up = threading.Event()
         self._tables: asyncio.Future[None] | None = None
-        self._fidelity = RunFidelity(directory, state)
+        self._measured = measured
 
     async def run(self, base: RunOutcome, plan: RunPlan) -> RunOutcome:
         time = clock.SystemClock()
@@ -182,6 +191,7 @@ class _RunMonitor:
             return await self._run(base, plan, time, started)
         finally:
             self._given_up.set()
+            await run_shielded(self._measured.abandon())
 
     async def _run(self, base: RunOutcome, plan: RunPlan, time: clock.Clock, started: float) -> RunOutcome:
         try:
@@ -261,7 +271,7 @@ class _RunMonitor:
         if self._started:
             await connection.request(WatchRun(self._request.run, self._seen))
             return
-        await self._fidelity.begin(connection)
+        await self._measured.begin(connection)
         deadline = asyncio.get_running_loop().time() + AGENTS_S
         backoff = Backoff()
         while not self._started:
@@ -326,12 +336,13 @@ class _RunMonitor:
         self, base: RunOutcome, plan: RunPlan, end: RunFinished, time: clock.Clock, started: float
     ) -> RunOutcome:
         seconds = round(time.monotonic() - started, 3)
-        fidelity = await self._fidelity.end(self._nodes.touched)
+        fidelity = await self._measured.end(self._nodes.touched)
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
         demanded, roles = plan.checks, plan.roles
         checks = await in_daemon_thread(lambda: evaluate(demanded, rows, roles=roles, params=plan.params))
+        checks += await run_as_checks(self._directory, self._state, plan.tests if end.ok else ())
         outcome = replace(
             base,
             verdict=judge(checks, ended_well=end.ok),
@@ -342,7 +353,7 @@ class _RunMonitor:
             seconds=seconds,
             fidelity=fidelity,
         )
-        await in_daemon_thread(lambda: self._folder.write_tables(self._given_up.is_set))
+        await in_daemon_thread(lambda: self._folder.write_last_tables(self._given_up.is_set))
         self._folder.finish(outcome)
         return outcome
 

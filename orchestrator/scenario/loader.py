@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import resources
-from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint, quoted
-from orchestrator.scenario.checks import Check, Count
-from orchestrator.scenario.expression import Expression, ExpressionInvalid
+from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint
+from orchestrator.scenario.captures import read_captures
+from orchestrator.scenario.check_keys import read_check
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import read_plots
 from orchestrator.scenario.timeline_entries import read_entries
 from orchestrator.source import Problems, Value, parse_yaml, read_text
 
@@ -66,8 +67,13 @@ def find(name_or_dir: str | os.PathLike[str]) -> Path:
     )
 
 
-def load(name_or_dir: str | os.PathLike[str]) -> Scenario:
+def load(name_or_dir: str | os.PathLike[str], *, copied: bool = False) -> Scenario:
     """Read a scenario.
+
+    Args:
+        name_or_dir: The name of a shipped scenario, or a folder.
+        copied: The folder is a copy in a results folder: the topology and the default files of parameters
+            may have been outside of the original, and are left out where they are missing.
 
     Raises:
         UsageError: There is no such scenario.
@@ -79,24 +85,28 @@ def load(name_or_dir: str | os.PathLike[str]) -> Scenario:
     text = read_text(folder / _FILE, file, problems)
     value = parse_yaml(text, file, problems) if text is not None else None
     read = ROOT.read(value, "the scenario", problems) if value is not None else None
-    scenario = _scenario(read, folder, problems) if read is not None else None
+    scenario = _scenario(read, folder, problems, copied) if read is not None else None
     problems.raise_as(ScenarioInvalid, file)
     if scenario is None:  # a step that gives up has to say why
         raise AssertionError("no scenario and no problem")
     return scenario
 
 
-def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scenario:
+def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems, copied: bool) -> Scenario:
     value: Value = read["@"]
     roles = _roles(read, value, problems)
-    params = {name: _param(name, spec, folder, problems) for name, spec in read.get("params", {}).items()}
-    checks = [_check(check, roles, params, problems) for check in read.get("checks", [])]
+    outside = Problems("scenario") if copied else problems  # what is found there is not said
+    params = {
+        name: _param(name, spec, folder, outside if spec.get("type") == "file" else problems)
+        for name, spec in read.get("params", {}).items()
+    }
+    checks = [read_check(check, roles, params, problems) for check in read.get("checks", [])]
     _check_code(folder / _ENTRY, roles, problems)
     return Scenario(
         name=read.get("name", folder.resolve().name),
         summary=read.get("summary", ""),
         folder=folder,
-        topology=_topology(read.get("topology"), value, folder, problems),
+        topology=_topology(read.get("topology"), value, folder, outside),
         params={name: param for name, param in params.items() if param is not None},
         roles=roles,
         checks=tuple(check for check in checks if check is not None),
@@ -105,6 +115,9 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         programs=tuple(read.get("needs", {}).get("programs", ())),
         faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
+        tests=tuple(read.get("tests", ())),
+        plots=read_plots(read.get("plots", ()), roles, problems),
+        captures=read_captures(read.get("capture", ()), problems),
     )
 
 
@@ -179,63 +192,6 @@ def _typed(param: Param, value: Value | None, what: str, folder: Path | None, pr
             hint=error.hint,
         )
         return None
-
-
-def _check(
-    check: Mapping[str, Any],
-    roles: Mapping[str, RoleSpec],
-    params: Mapping[str, Param | None],
-    problems: Problems,
-) -> Check | None:
-    value: Value = check["@"]
-    noted = len(problems)
-    rows = check.get("rows")
-    if rows is not None and rows not in roles:
-        problems.add(
-            f"the check looks at rows of `{rows}`, but no role is called that",
-            "unknown-role",
-            value.place_of("rows"),
-            found=rows,
-            expected=quoted(roles) or None,
-            hint=nearest_hint(rows, roles, otherwise=f"roles are {quoted(roles)}"),
-        )
-    where = (
-        _expression(check["where"], value.place_of("where"), params, problems) if "where" in check else None
-    )
-    count = Count.parse(str(check.get("count", "all")))
-    if count is None:
-        problems.add(
-            f"count is `{check['count']}`, but `all`, a number or a comparison such as `>= 3` is expected",
-            "count",
-            value.place_of("count"),
-            found=str(check["count"]),
-            expected="`all`, a number, or a comparison such as `>= 3`",
-        )
-    if len(problems) > noted or count is None:
-        return None
-    return Check(check.get("name") or check.get("where", "rows"), rows, where, count)
-
-
-def _expression(
-    text: str, place: Place, params: Mapping[str, Param | None], problems: Problems
-) -> Expression | None:
-    try:
-        expression = Expression.parse(text)
-    except ExpressionInvalid as error:
-        problems.add(
-            error.message, "expression", place, found=error.found, expected=error.expected, hint=error.hint
-        )
-        return None
-    for name in expression.params:
-        if name not in params:
-            problems.add(
-                f"the check reads `params.{name}`, which the scenario does not have",
-                "unknown-param",
-                place,
-                found=name,
-                hint=nearest_hint(name, params, otherwise=f"parameters are {quoted(params)}"),
-            )
-    return expression
 
 
 def _topology(text: str | None, value: Value, folder: Path, problems: Problems) -> Path | None:

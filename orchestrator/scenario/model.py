@@ -9,12 +9,15 @@ from typing import Any
 
 from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.protocol.messages import TimelineChange
+from orchestrator.scenario.captures import CaptureEntry, CapturePlan, resolve_captures
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import Plot
 from orchestrator.scenario.timeline import expand
 from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems
-from orchestrator.topology import Node, SelectorInvalid, Topology
+from orchestrator.topology import LabTest, Node, SelectorInvalid, Topology
+from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.selector import select
 
 __all__ = ["RoleSpec", "RunPlan", "Scenario"]
@@ -47,6 +50,9 @@ class RunPlan:
         timeout: Seconds until the run is ended.
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
+        tests: What has to hold in the lab when the roles have ended.
+        plots: What is drawn of the run besides the usual plots.
+        captures: What is captured during the run.
     """
 
     scenario: str
@@ -58,6 +64,9 @@ class RunPlan:
     timeout: float
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
+    tests: tuple[LabTest, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    captures: tuple[CapturePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +87,9 @@ class Scenario:
         programs: Programs that they have to have.
         timeline: What is done to links and nodes during a run.
         faults: Whether roles may change links.
+        tests: What has to hold in the lab when the roles have ended, as read; see `lab_tests`.
+        plots: What is drawn of a run besides the usual plots.
+        captures: What is captured during a run.
     """
 
     name: str
@@ -93,6 +105,9 @@ class Scenario:
     programs: tuple[str, ...] = ()
     timeline: tuple[Entry, ...] = ()
     faults: bool = False
+    tests: tuple[Mapping[str, Any], ...] = ()
+    plots: tuple[Plot, ...] = ()
+    captures: tuple[CaptureEntry, ...] = ()
 
     def resolve(
         self,
@@ -115,6 +130,8 @@ class Scenario:
         roles = self._assign_roles(topology, problems)
         timeout = timeout_s or self.timeout
         timeline = expand(self.timeline, topology, timeout, f"timeline of {self.name}", problems)
+        tests = build_lab_tests(self.tests, topology.nodes, problems)
+        captures = resolve_captures(self.captures, topology, problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
@@ -127,7 +144,21 @@ class Scenario:
             timeout=timeout,
             entry=self.entry,
             timeline=timeline,
+            tests=tests,
+            plots=self.plots,
+            captures=captures,
         )
+
+    def lab_tests(self, topology: Topology) -> tuple[LabTest, ...]:
+        """Return the tests with the nodes that they mean in a topology.
+
+        Raises:
+            ScenarioInvalid: One names a node that the topology does not have.
+        """
+        problems = Problems("scenario")
+        tests = build_lab_tests(self.tests, topology.nodes, problems)
+        problems.raise_as(ScenarioInvalid, self.name)
+        return tests
 
     def files(self) -> dict[str, bytes]:
         """Return the folder's files by relative path, as the nodes get them.

@@ -16,22 +16,25 @@ from pathlib import Path
 
 from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
+from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.language import LAB_NAME, ROOT
 from orchestrator.topology.links import build_links
 from orchestrator.topology.model import Generator, Topology
 from orchestrator.topology.nodes import build_nodes, find_groups, make_shape
 from orchestrator.topology.routes import build_routes
+from orchestrator.topology.services import build_services
 from orchestrator.topology.warnings import find_warnings
 
 __all__ = ["load", "loads"]
 
 
-def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Topology:
+def load(path: str | os.PathLike[str], overrides: Iterable[str] = (), option: str = "--set") -> Topology:
     """Read a topology file.
 
     Args:
         path: The file, `-` for standard input; places in messages show it as it is given here.
         overrides: What stood behind `--set`, each `key=value` with dots in the key.
+        option: What places in messages call the option that the overrides come from.
 
     Raises:
         TopologyInvalid: Carries every problem of the file and the options.
@@ -40,10 +43,12 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Topolog
     problems = Problems("topology")
     text = read_text(Path(path), shown, problems)
     problems.raise_as(TopologyInvalid, shown)
-    return loads(text or "", shown, overrides)
+    return loads(text or "", shown, overrides, option)
 
 
-def loads(text: str, name: str = "topology.yaml", overrides: Iterable[str] = ()) -> Topology:
+def loads(
+    text: str, name: str = "topology.yaml", overrides: Iterable[str] = (), option: str = "--set"
+) -> Topology:
     """Read the text of a topology file; `name` is what places call it, and its stem the lab's default name.
 
     Raises:
@@ -62,8 +67,8 @@ def loads(text: str, name: str = "topology.yaml", overrides: Iterable[str] = ())
         value = None
     topology = None
     if value is not None:
-        for option in overrides:
-            apply_override(value, option, problems)
+        for override in overrides:
+            apply_override(value, override, problems, option)
         topology = _resolve(value, name, problems)
     problems.raise_as(TopologyInvalid, name)
     if topology is None:  # a step that gives up has to say why
@@ -90,8 +95,10 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         links=links,
         routing=root.get("routing", {}).get("protocol", "shortest_path"),
         routes=routes,
+        services=build_services(root, nodes, problems, _directory_of(file)),
         transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),
+        tests=build_lab_tests(root.get("tests", ()), nodes, problems),
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,
     )

