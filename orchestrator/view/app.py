@@ -92,8 +92,7 @@ class View:
     async def log(self, request: Request) -> Response:
         """Return the last lines of a log."""
         part = request.path_params["part"]
-        node = part.removeprefix("node-").partition("/")[0]
-        if part != "controller" and node not in self._feed.board.section("nodes"):
+        if not await self._has_log(part):
             raise RequestRefused(f"there is no log `{part}`", status=404, id="view.not-found")
         return JSONResponse(await details.log_lines(self._lab, part))
 
@@ -121,6 +120,15 @@ class View:
             raise RequestRefused(f"there is no report in `{name}`", status=404, id="view.not-found")
         headers = {"content-security-policy": REPORT_POLICY}
         return Response(path.read_bytes(), media_type="text/html", headers=headers)
+
+    async def _has_log(self, part: str) -> bool:
+        """Return whether this is the controller, a node (`node-3`) or a service (`3/redis`)."""
+        nodes = self._feed.board.section("nodes")
+        if part == "controller" or (part.startswith("node-") and part.removeprefix("node-") in nodes):
+            return True
+        node, _, service = part.partition("/")
+        known = await self._lab.services_of(int(node)) if node in nodes else []
+        return any(each["service"] == service for each in known)
 
     async def _frames(self) -> AsyncIterator[bytes]:
         async for data in self._feed.board.subscribe(KEEP_ALIVE_S):

@@ -132,6 +132,10 @@ def test_a_controller_that_is_away_is_an_answer(client: TestClient, lab: FakeLab
 def test_services_are_shown_where_the_lab_has_them(client: TestClient, lab: FakeLab) -> None:
     lab.services = [{"node": 1, "service": "redis", "state": "ready"}, {"node": 2, "service": "web"}]
     assert [each["service"] for each in client.get("/api/nodes/1").json()["services"]] == ["redis"]
+    lab.log_text = ["ready"]
+    assert client.get("/api/logs/1/redis").json()["lines"] == ["ready"]
+    for other in ("1/web", "1/", "9/redis", "1/redis/redis", "redis"):
+        assert client.get(f"/api/logs/{other}").status_code == 404
 
 
 def test_counters_of_a_node_are_those_of_its_last_sample(lab: FakeLab) -> None:

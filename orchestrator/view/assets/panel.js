@@ -59,8 +59,8 @@ function nodePanel(panel, id) {
       [nodeName(one.to), one.via.map(nodeName).join(", "), one.explicit ? `explicit, from ${one.from}` : ""])) : make("p", {}, "none"));
     if (found.routes.length > 300) routes.append(make("p", {}, `and ${found.routes.length - 300} more`));
     services.replaceChildren(found.services.length ? table(["service", "state", ""], found.services.map((one) =>
-      [one.service, one.state, one.why || (one.restarts ? `${one.restarts} restarts` : "")])) : make("p", {}, "none"));
-    const names = [...found.logs, ...found.services.map((one) => `node-${id}/${one.service}`)];
+      [one.service, one.state, [one.reason, one.restarts ? `${one.restarts} restarts` : ""].filter(Boolean).join(", ")])) : make("p", {}, "none"));
+    const names = [...found.logs, ...found.services.map((one) => `${id}/${one.service}`)];
     if (part.options.length !== names.length) {
       part.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
       showLog(names[0]);
