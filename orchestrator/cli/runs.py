@@ -113,9 +113,9 @@ def run_scenario(
             folder = sweeps.resume(resume, scenario, wanted)
         else:
             same = partial(_require_same_lab, file=topology, backend=backend)
-            folder = sweeps.new(_given(scenario), lab, wanted, same)
+            folder = sweeps.new(sweeps.given(scenario), lab, wanted, same)
         raise typer.Exit(sweeps.run(folder, output, plot, _progress_reporter(lambda _what: None)))
-    scenario = _given(scenario)
+    scenario = sweeps.given(scenario)
     if dry_run:
         _show_plan(scenario, lab, topology, params, timeout, output)
         return
@@ -153,14 +153,6 @@ def run_scenario(
             hint=f"{outcome.results}/run.json has what was measured; fewer nodes or lower rates need less",
         )
     raise typer.Exit(0 if outcome.ok else 1)
-
-
-def _given(scenario: str | None) -> str:
-    from orchestrator.errors import UsageError
-
-    if scenario is None:
-        raise UsageError("NAME|DIR is missing", hint="`nm scenarios` lists what is shipped")
-    return scenario
 
 
 def scenarios(output: OutputOption = Output.table) -> None:
