@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_NODES", "place_by_distance"]
 
 MOST_NODES = 2_000
-"""Nodes of the largest graph that is placed so: 1,000 take half a second, and time grows with the square."""
+"""Nodes of the largest graph that is placed so: 1,000 take about a second, and time grows with the square."""
 
 _PIVOTS = 60
 _ROUNDS = 60
