@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages import Event, LinkStatus, NodeStatus, RunStatus, Status
-from orchestrator.topology import Topology
+from orchestrator.topology import Topology, load
 from orchestrator.topology.link_words import describe
 
-__all__ = ["Links", "event", "lab", "nodes", "positions", "runs", "specs"]
+__all__ = ["Links", "event", "lab", "nodes", "positions", "runs", "specs", "with_generator"]
+
+
+def with_generator(meant: Topology, file: str) -> Topology:
+    """Return the topology with its generator, by which known shapes are placed.
+
+    A lab keeps its topology as plain links; its file names the generator, if it still has the same nodes and
+    links.
+    """
+    try:
+        written = load(file)
+    except NmError:
+        return meant
+    pairs = [{(link.a, link.b) for link in each.links} for each in (written, meant)]
+    same = pairs[0] == pairs[1] and written.nodes.keys() == meant.nodes.keys()
+    return written if same else meant
 
 
 def positions(topology: Topology) -> dict[str, tuple[float, float]]:

@@ -78,7 +78,8 @@ async def serve(
         address = Address(listener.getsockname()[1], secrets.token_urlsafe(32))
         source = LabSource(directory)
         folders = ResultFolders(results)
-        feed = Feed(source, folders, lambda: picture.positions(lab.topology))
+        file = lab.note.topology
+        feed = Feed(source, folders, lambda: picture.positions(picture.with_generator(lab.topology, file)))
         app = Guard(make_app(View(feed, source, LocalLab(lab), folders)), address.port, address.token)
         config = uvicorn.Config(
             app,

@@ -56,7 +56,7 @@ def test_the_page_of_a_lab_follows_it_and_changes_it(labs: Labs, nm: Nm) -> None
             assert 0 < measured["set"]["measured"]["1>2"]["load"] < 1
         node = json.loads(browser.open(f"{base}/api/nodes/1", timeout=10).read())
         assert {"to": 2, "from": 0, "via": [2], "explicit": False} in node["routes"]
-        assert node["counters"]["packets_out"] >= 20
+        assert node["counters"]["packets_out"] >= 1
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()

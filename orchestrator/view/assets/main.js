@@ -33,7 +33,7 @@ onChange((changed) => {
     document.title = `${state.lab.name || "nm"} – ${state.lab.state || ""}`;
   }
   if (changed.has("nodes")) picture.shapes();
-  if (["nodes", "links", "at", "measured"].some((name) => changed.has(name))) { picture.draw(); panel.refresh(); }
+  if (["nodes", "links", "at", "measured"].some((name) => changed.has(name))) { picture.draw(); panel.refresh(); if (panel.isOpen()) hover(null); }
   if (changed.has("runs")) lists.runs();
   if (changed.has("events")) lists.timeline();
 });

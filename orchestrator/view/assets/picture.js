@@ -73,7 +73,8 @@ function box() {
 }
 
 function nodeItem(node, count, paint) {
-  const [x, y] = state.at[node.id];
+  // ECharts rounds the ends of level lines to half a unit, so a unit has to be small.
+  const [x, y] = state.at[node.id].map((value) => value * 1000);
   const mine = chosen?.kind === "node" && chosen.id === node.id;
   const size = count <= 30 ? 22 : count <= MOST_NAMES ? 14 : count <= 500 ? 9 : 7;
   return {
