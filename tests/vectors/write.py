@@ -238,6 +238,8 @@ PYTHON: list[Message] = [
     m.GetEvents(5),
     m.GetMeasurements(2_000),
     m.GetSamples(500),
+    m.GetRoutes(2),
+    m.Routes(8, 2, b"\0\0\0\0\1\0\0\0", (m.Route(3, 2, 4, (1, 3)),)),
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
