@@ -27,6 +27,7 @@ __all__ = [
     "enter_user_namespace",
     "open_nodes",
     "run_view",
+    "serve_programs",
     "set_paused",
     "unshare_mounts",
     "wait_for_agent_request",
@@ -103,6 +104,22 @@ def run_view(dataplane: Dataplane) -> RunDataplane:
     from nextmini_py._run import RunDataplane  # a program that runs no roles starts without it
 
     return RunDataplane(dataplane)
+
+
+def serve_programs(dataplane: Dataplane, namespace_fd: int | None = None, name: str | None = None) -> None:
+    """Let programs in a node's network namespace attach to it; see `nextmini_py.attach`.
+
+    Programs of this process's user and of root are accepted.
+
+    Args:
+        dataplane: The node's own handle.
+        namespace_fd: An open file that names the namespace; None for that of the calling thread.
+        name: The abstract name of the socket; the usual one unless given.
+
+    Raises:
+        StartError: The name is in use there.
+    """
+    dataplane._node.serve(name or _native.ATTACH_NAME, namespace_fd)
 
 
 def set_paused(dataplane: Dataplane, paused: bool) -> None:

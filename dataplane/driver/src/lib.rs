@@ -6,10 +6,13 @@
 //!             └─────▶ runtime   a thread per core; engines, TUN devices, links
 //! ```
 //!
-//! [`node::Node`] is the public API. Packets stay in `runtime`; messages for a program leave it through a queue.
+//! [`node::Node`] is the public API; [`attach`] offers it to programs of other processes. Packets stay in `runtime`; messages for a program leave it through a queue.
 
+pub mod attach;
 mod backoff;
 pub mod config;
 pub(crate) mod control;
 pub mod node;
 pub mod runtime;
+
+pub use nm_messages::Value;

@@ -7,6 +7,7 @@
 
 pub mod agent_request;
 pub mod error;
+mod error_class;
 pub mod events;
 mod executor;
 mod groups;
@@ -18,8 +19,10 @@ pub mod records;
 pub mod sessions;
 mod start;
 pub mod state;
+pub mod values;
 pub mod wait;
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +37,7 @@ pub use pending::Pending;
 pub use start::Options;
 pub use wait::{Deadline, Signal, Waker};
 
+use crate::attach::{self, Programs};
 use crate::config::NodeSettings;
 use crate::control::ControlHandle;
 use crate::runtime::{NodePort, Runtime};
@@ -54,6 +58,7 @@ pub struct Node {
     sent: AtomicU64,
     waited: AtomicBool,
     closed: AtomicBool,
+    programs: Mutex<Option<Programs>>,
 }
 
 impl Node {
@@ -75,6 +80,38 @@ impl Node {
     /// Whether the controller has reported that every node is ready.
     pub fn topology_ready(&self) -> bool {
         self.state.look(|facts| facts.topology_ready)
+    }
+
+    /// Lets programs attach that run in a network namespace, the caller's own with `None`, under an abstract name.
+    ///
+    /// # Errors
+    ///
+    /// The name is in use there, or the system refuses a socket.
+    pub fn serve(
+        node: &Arc<Self>,
+        name: &str,
+        namespace: Option<BorrowedFd<'_>>,
+    ) -> nm_kernel::Result<()> {
+        let programs = attach::serve(node, name, namespace)?;
+        *wait::lock(&node.programs) = Some(programs);
+        Ok(())
+    }
+
+    /// Collects events from now on for one reader more, to be taken with [`next_event_for`](Self::next_event_for).
+    pub fn subscribe(&self) -> u64 {
+        self.state.change_quietly(|facts| facts.events.subscribe())
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&self, reader: u64) {
+        self.state
+            .change_quietly(|facts| facts.events.unsubscribe(reader));
+    }
+
+    /// The oldest event that a subscriber has not taken yet.
+    pub fn next_event_for(&self, reader: u64) -> Option<NodeEvent> {
+        self.state
+            .change_quietly(|facts| facts.events.pop_for(reader))
     }
 
     /// The oldest event that was not returned yet.
@@ -101,6 +138,7 @@ impl Node {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
         }
+        drop(wait::lock(&self.programs).take());
         self.handle.detach("closed by its program");
         self.port.close();
         self.state.end();
