@@ -4,8 +4,9 @@
 the node in which the program runs. All other objects come from them.
 All packet work is native and runs on threads of its own.
 
-The result classes and `attach` are imported on first use, so that a program that only hosts a node, as every container of
-a lab does, starts without them. For the same reason no module that it needs imports `typing` or `pathlib`.
+The result classes and `attach` are imported on first use, so that a program that only hosts a node, as every
+container of a lab does, starts without them. For the same reason no module that it needs imports `typing` or
+`pathlib`.
 """
 
 from __future__ import annotations

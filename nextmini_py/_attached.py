@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from contextlib import suppress
 
 from nextmini_py import _native
 from nextmini_py.errors import NodeClosed
@@ -72,15 +73,18 @@ class AttachedNode:
         self._changes.watch(waker, key)
 
     def network_info(self) -> dict[str, str]:
-        return self._call("network_info")
+        found: dict[str, str] = self._call("network_info")
+        return found
 
     def statistics(self) -> dict[str, Any]:
-        return self._call("statistics")
+        found: dict[str, Any] = self._call("statistics")
+        return found
 
     # ---- waiting: for each condition a query and a wait
 
     def topology_ready(self) -> bool:
-        return self._call("topology_ready")
+        found: bool = self._call("topology_ready")
+        return found
 
     def wait_for_topology_ready(self, timeout_ms: int | None = None) -> bool:
         return until(self._changes, lambda: self.topology_ready() or None, timeout_ms) is not None
@@ -95,13 +99,15 @@ class AttachedNode:
         return until(self._changes, lambda: self.group(label), timeout_ms)
 
     def is_member(self, group_id: int) -> bool:
-        return self._call("is_member", group_id=group_id)
+        found: bool = self._call("is_member", group_id=group_id)
+        return found
 
     def wait_for_local_membership(self, group_id: int, timeout_ms: int | None = None) -> bool:
         return until(self._changes, lambda: self.is_member(group_id) or None, timeout_ms) is not None
 
     def group_routes(self, group_id: int, src_node_id: int) -> int:
-        return self._call("group_routes", group_id=group_id, src_node_id=src_node_id)
+        found: int = self._call("group_routes", group_id=group_id, src_node_id=src_node_id)
+        return found
 
     def wait_for_group_routes(
         self, group_id: int, src_node_id: int, min_routes: int = 1, timeout_ms: int | None = None
@@ -145,7 +151,8 @@ class AttachedNode:
         return self._ask("compute_group_routes", group_id=group_id, receivers=receivers, kind=kind)
 
     def group_address(self, group_id: int) -> str | None:
-        return self._call("group_address", group_id=group_id)
+        found: str | None = self._call("group_address", group_id=group_id)
+        return found
 
     # ---- messages
 
@@ -174,7 +181,8 @@ class AttachedNode:
     ) -> int:
         self._wait_to_send()
         target = {"dst_node_id": dst_node_id, "src_port": src_port, "dst_port": dst_port}
-        return self._connection.call("send_to_node", target, message=frozen)
+        found: int = self._connection.call("send_to_node", target, message=frozen)
+        return found
 
     def send_to_group(
         self,
@@ -185,7 +193,8 @@ class AttachedNode:
     ) -> int:
         self._wait_to_send()
         target = {"group_id": group_id, "src_port": src_port, "dst_port": dst_port}
-        return self._connection.call("send_to_group", target, message=frozen)
+        found: int = self._connection.call("send_to_group", target, message=frozen)
+        return found
 
     # ---- lossless transfers
 
@@ -203,12 +212,13 @@ class AttachedNode:
             "receiver_ids": receiver_ids,
             "chunk_size": chunk_size,
         }
-        return self._connection.call("send_data", target, transfer=buffer)
+        found: int = self._connection.call("send_data", target, transfer=buffer)
+        return found
 
     def receive_data(
         self, group_id: int, dest_ip: str, source_node_id: int, expected_bytes: int, chunk_size: int
     ) -> int:
-        return self._call(
+        found: int = self._call(
             "receive_data",
             group_id=group_id,
             dest_ip=dest_ip,
@@ -216,18 +226,22 @@ class AttachedNode:
             expected_bytes=expected_bytes,
             chunk_size=chunk_size,
         )
+        return found
 
     def session_done(self, session_id: int) -> bool | None:
-        return self._call("session_done", session_id=session_id)
+        found: bool | None = self._call("session_done", session_id=session_id)
+        return found
 
     def lossless_wait(self, session_id: int, timeout_ms: int | None = None) -> bool:
         return until(self._changes, lambda: self.session_done(session_id), timeout_ms) is True
 
     def session_report(self, session_id: int) -> dict[str, Any]:
-        return self._call("session_report", session_id=session_id)
+        found: dict[str, Any] = self._call("session_report", session_id=session_id)
+        return found
 
     def session_data(self, session_id: int, consume: bool) -> PacketView:
-        return self._call("session_data", session_id=session_id, consume=consume)
+        found: PacketView = self._call("session_data", session_id=session_id, consume=consume)
+        return found
 
     def cancel_session(self, session_id: int) -> None:
         if not self.closed:  # the end of the connection has cancelled it
@@ -259,10 +273,8 @@ class _Remote:
     def __del__(self) -> None:
         if not hasattr(self, "_process") or self._process != os.getpid() or self._connection.closed:
             return
-        try:
+        with suppress(NodeClosed):  # the node is gone, and has forgotten everything
             self._call("forget")
-        except NodeClosed:
-            pass  # the node is gone, and has forgotten everything
 
     def watch(self, waker: Waker, key: int) -> None:
         """Let a waker fire at every change."""
@@ -295,7 +307,8 @@ class AttachedReceiver(_Remote):
     @property
     def dropped(self) -> int:
         """Messages that found no room."""
-        return self._call("dropped")
+        found: int = self._call("dropped")
+        return found
 
     def close(self) -> None:
         """Stop receiving."""
@@ -305,7 +318,7 @@ class AttachedReceiver(_Remote):
     def _taken(self, limit: int) -> list[PayloadDelivery]:
         if not self._arrived:
             self._arrived.extend(self._call("take", limit=max(limit, TAKEN_AT_ONCE)))
-        found = []
+        found: list[PayloadDelivery] = []
         while len(found) < limit:
             try:
                 found.append(self._arrived.popleft())

@@ -143,6 +143,7 @@ async def run_scenario(
         timeline=tuple(change.without_traces() for change in plan.timeline) or None,
         faults=scenario.faults or None,
         traces=timeline_traces(plan.timeline) or None,
+        isolated=plan.isolated or None,
     )
     watch = _RunMonitor(directory, state, request, folder, on_event)
     try:

@@ -37,6 +37,17 @@ def run_view(dataplane: Dataplane) -> RunDataplane:
     return host.run_view(dataplane)
 
 
+def attach() -> Dataplane:
+    """The dataplane of the node in which this process runs.
+
+    Raises:
+        nextmini_py.NextminiError: The node is gone, or refuses this process.
+    """
+    import nextmini_py
+
+    return nextmini_py.attach()
+
+
 def serve_programs(opened: Dataplane, namespace: int | None) -> None:
     """Let programs in the node attach to it.
 

@@ -26,11 +26,12 @@ _LEFT_OUT = frozenset({"__pycache__", "results"})
 
 @dataclass(frozen=True, slots=True)
 class RoleSpec:
-    """One role: who plays it, and where the file says so."""
+    """One role: who plays it, where the file says so, and whether it runs in a process of its own."""
 
     name: str
     nodes: tuple[str, ...]
     place: Place
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class RunPlan:
         timeout: Seconds until the run is ended.
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
+        isolated: The roles that run in processes of their own.
     """
 
     scenario: str
@@ -58,6 +60,7 @@ class RunPlan:
     timeout: float
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
+    isolated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,7 @@ class Scenario:
             timeout=timeout,
             entry=self.entry,
             timeline=timeline,
+            isolated=tuple(role.name for role in self.roles.values() if role.isolated),
         )
 
     def files(self) -> dict[str, bytes]:

@@ -69,7 +69,7 @@ impl Connection {
     ) -> PyResult<Bound<'py, PyAny>> {
         let fields = convert::from_python(arguments)?;
         let request = Value::Map(vec![(Value::from(name), fields)]);
-        let request = wire::Request::from_value(request)
+        let request = wire::Request::from_value(&request)
             .map_err(|failure| PyTypeError::new_err(format!("{name}: {failure}")))?;
         let bytes = message.or(transfer).map(payload).transpose()?;
         let is_message = message.is_some();

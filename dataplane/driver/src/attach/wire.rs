@@ -153,8 +153,11 @@ impl Request {
     /// # Errors
     ///
     /// There is no such request, or a field is missing, unknown or of another kind.
-    pub fn from_value(value: Value) -> Result<Self, rmpv::ext::Error> {
-        rmpv::ext::from_value(value)
+    pub fn from_value(value: &Value) -> Result<Self, rmp_serde::decode::Error> {
+        let mut bytes = Vec::new();
+        // Writing to memory does not fail.
+        let _ = rmpv::encode::write_value(&mut bytes, value);
+        rmp_serde::from_slice(&bytes)
     }
 }
 
@@ -309,7 +312,7 @@ mod tests {
         let built = |name: &str, fields: Vec<(&str, Value)>| {
             let fields = fields.into_iter().map(|(key, value)| (key.into(), value));
             let value = Value::Map(vec![(name.into(), Value::Map(fields.collect()))]);
-            Request::from_value(value)
+            Request::from_value(&value)
         };
         let label = Some("a".to_owned());
         assert_eq!(
