@@ -103,7 +103,7 @@ class Run:
     value_bytes: dict[str, int] = field(default_factory=dict)
     timeline: tuple[TimelineChange, ...] = ()
     faults: bool = False
-    isolated: tuple[str, ...] = ()
+    isolated: tuple[str, ...] | None = None
     stopped_nodes: set[int] = field(default_factory=set)
     paused_nodes: set[int] = field(default_factory=set)
 

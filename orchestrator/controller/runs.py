@@ -107,7 +107,7 @@ class Runs:
             roles,
             timeline=planned(wanted),
             faults=wanted.faults or False,
-            isolated=wanted.isolated or (),
+            isolated=wanted.isolated,
         )
         self._runs[run.id] = run
         self.event(run, now_ms, "started", data={"scenario": run.scenario, "roles": len(roles)})

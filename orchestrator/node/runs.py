@@ -153,7 +153,7 @@ class Run:
             view.wait_for_topology_ready(timeout_ms=int(self.timeout_s * 1000))
             self._post(RoleStarted(self.id, node.id, role), node.id, True)
 
-        isolated = role in prepared.isolated
+        isolated = role in (prepared.isolated or ())
         thread = RoleThread(
             context,
             IsolatedProgram(self._program, self, prepared, self._addresses) if isolated else self._program,

@@ -38,7 +38,7 @@ with nextmini_py.attach() as node:
     node.create_group("attached")
     group, address, _ = node.group_is_ready(timeout_ms=20_000)
     joined = (event for event in node.events(timeout_ms=20_000) if event.kind == "MemberChanged")
-    assert next(joined).details["node_id"] == 3
+    assert next(joined).detail["node_id"] == 3
     node.compute_group_routes(group)
     node.send_to_node(3, b"hello")
     session = node.send_data(group, address, [3], data)

@@ -102,7 +102,7 @@ class PrepareRun(Message):
     roles: dict[str, tuple[U32, ...]]
     names: dict[U32, str]
     timeout_s: float
-    isolated: tuple[str, ...] = ()
+    isolated: tuple[str, ...] | None = None
 
 
 @sent_by(Role.CONTROLLER)

@@ -21,13 +21,18 @@ async def receiver(ctx):
     await ctx.barrier_async("ready", timeout=30)
     complete = await ctx.dataplane.lossless_wait_async(session, timeout_ms=30_000)
     data = ctx.dataplane.get_data_buffer(session)
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if refused(ctx) else 1)
-    _, status = os.waitpid(child, 0)
+    status = forked(ctx)
     same = hashlib.sha256(data).hexdigest() == await ctx.lookup_async("digest", timeout=30)
     ctx.report(same=complete and same, child=status, pid=os.getpid())
     await ctx.barrier_async("over", timeout=30)
+
+
+def forked(ctx):
+    """What a forked process ends with: 0 if it is refused."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if refused(ctx) else 1)
+    return os.waitpid(child, 0)[1]
 
 
 def refused(ctx):
