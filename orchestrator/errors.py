@@ -7,6 +7,7 @@
     ├── FileInvalid              the person who wrote the file; carries every problem at once     (2)
     │   ├── TopologyInvalid
     │   │   └── LinkChangeInvalid    values for a running link, not a file
+    │   ├── ImportInvalid        a file of another program that `nm import` cannot read
     │   ├── ScenarioInvalid
     │   └── SettingsInvalid
     ├── CheckFailed              the experiment ran and did not hold                              (1)
@@ -38,6 +39,7 @@ __all__ = [
     "FidelityBroken",
     "FileInvalid",
     "HostNotFit",
+    "ImportInvalid",
     "InternalError",
     "LabBusy",
     "LabNotFound",
@@ -261,6 +263,13 @@ class LinkChangeInvalid(TopologyInvalid):
 
     id = "link.invalid"
     outcome = "nothing was changed"
+
+
+class ImportInvalid(FileInvalid):
+    """A file of another program cannot be turned into a topology file."""
+
+    id = "import.invalid"
+    outcome = "nothing was written"
 
 
 class ScenarioInvalid(FileInvalid):

@@ -31,6 +31,7 @@ step "import cycles" "$bin/python" -m scripts.import_cycles
 step "words" "$bin/python" -m scripts.words
 step "stubs" "$bin/stubtest" nextmini_py --allowlist tests/architecture/stubtest_allowlist.txt
 step "workflows" "$bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
+step "action" "$bin/check-jsonschema" --builtin-schema vendor.github-actions action.yml
 for script in scripts/*.sh .ci/run images/*/run images/node/exec; do
     step "shell: $script" bash -n "$script"
 done

@@ -165,6 +165,8 @@ check_test() {
     need_program ssh openssh-client "ssh between nodes"
     [ -x /usr/sbin/sshd ] || lack "sshd (ssh between nodes)" "$(apt_line openssh-server)" openssh-server
     need_program psql postgresql-client "a Postgres client across nodes"
+    has chromium || has chromium-browser || has google-chrome ||
+        lack "Chromium (the page about a run in a browser)" "$(apt_line chromium)" chromium
     if engine_answers; then check_images; check_compose; fi
 }
 

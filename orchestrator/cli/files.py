@@ -1,4 +1,4 @@
-"""Commands on files: `validate`, `render`, `generate`, `graph`, `schema`, `import`."""
+"""Commands on files: `validate`, `render`, `generate`, `graph`, `schema`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,6 @@ def register(app: typer.Typer) -> None:
     app.command()(generate)
     app.command()(graph)
     app.command()(schema)
-    bring = typer.Typer(
-        help="Take files of other programs over.", no_args_is_help=True, rich_markup_mode=None
-    )
-    bring.command("nextmini")(import_nextmini)
-    app.add_typer(bring, name="import")
 
 
 def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = Output.table) -> None:
@@ -46,6 +41,7 @@ def validate(file: FileArgument, set_: SetOption = None, output: OutputOption = 
     from orchestrator import plan, topology
 
     read = topology.load(file, set_ or ())
+    topology.check_services(read)
     for warning in read.warnings:
         notify(f"warning: {warning.render()}")
     note = plan.ttl_note(read)
@@ -82,6 +78,8 @@ def render(
     from orchestrator import render as rendering
 
     read = topology.load(file, set_ or ())
+    for warning in topology.check_services(read, backend.value):
+        notify(f"warning: {warning.render()}")
     external_nodes = topology.select(read, external) if external else ()
     planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=external_nodes)
     written = rendering.write(planned, directory)
@@ -89,13 +87,23 @@ def render(
 
 
 def generate(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as ring, star, tree, fat_tree, torus.")],
+    type_: Annotated[
+        str, typer.Argument(metavar="TYPE", help="Such as ring, star, tree, fat_tree, clos, waxman.")
+    ],
     n_nodes: Annotated[int | None, typer.Option("--n-nodes", help="How many nodes.")] = None,
     arity: Annotated[int | None, typer.Option(help="Of a tree: children per node.")] = None,
     k: Annotated[int | None, typer.Option("--k", "-k", help="Of a fat tree: ports per switch, even.")] = None,
     dim: Annotated[int | None, typer.Option(help="Of a torus: dimensions.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="Of a torus: nodes along each dimension.")] = None,
     degree: Annotated[int | None, typer.Option(help="Of a random graph: links per node.")] = None,
+    left: Annotated[int | None, typer.Option(help="Of a dumbbell: hosts of router 1.")] = None,
+    right: Annotated[int | None, typer.Option(help="Of a dumbbell: hosts of router 2.")] = None,
+    leaves: Annotated[int | None, typer.Option(help="Of clos: leaf switches.")] = None,
+    spines: Annotated[int | None, typer.Option(help="Of clos: spine switches.")] = None,
+    hosts: Annotated[int | None, typer.Option(help="Of clos: hosts per leaf switch.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Of waxman: how far links reach, up to 1.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Of waxman: how many links, up to 1.")] = None,
+    m: Annotated[int | None, typer.Option("--m", help="Of barabasi_albert: links per new node.")] = None,
     name: Annotated[str, typer.Option(help="The lab's name; the type's unless given.")] = "",
     seed: Annotated[int, typer.Option(help="The topology's seed.")] = 1,
     explicit: Annotated[bool, typer.Option("--explicit", help="Write every link out.")] = False,
@@ -106,9 +114,11 @@ def generate(
     """Write a topology file for a shape."""
     from orchestrator import topology
 
-    given = {"n_nodes": n_nodes, "arity": arity, "k": k, "dim": dim, "n": n, "degree": degree}
+    given: dict[str, float | None] = {"n_nodes": n_nodes, "arity": arity, "k": k, "dim": dim, "n": n}
+    given |= {"degree": degree, "left": left, "right": right, "leaves": leaves, "spines": spines}
+    given |= {"hosts": hosts, "alpha": alpha, "beta": beta, "m": m}
     params = {key: value for key, value in given.items() if value is not None}
-    _put(topology.generate(type_, name=name, explicit=explicit, seed=seed, **params), output)
+    put(topology.generate(type_, name=name, explicit=explicit, seed=seed, **params), output)
 
 
 def graph(
@@ -130,7 +140,7 @@ def graph(
 
     format_ = format_ or _format_of(output)
     if file is not None:
-        _put(topology.graph(topology.load(file, set_ or ()), format_.value), output)
+        put(topology.graph(topology.load(file, set_ or ()), format_.value), output)
         return
     from orchestrator.lab import Lab
 
@@ -139,7 +149,7 @@ def graph(
     states = {node.id: node.state for node in seen.nodes}
     for problem in seen.problems:
         notify(f"  {problem}")
-    _put(topology.graph(running.topology, format_.value, states), output)
+    put(topology.graph(running.topology, format_.value, states), output)
 
 
 _ENDINGS = {"svg": GraphFormat.svg, "dot": GraphFormat.dot, "gv": GraphFormat.dot, "mmd": GraphFormat.mermaid}
@@ -173,25 +183,10 @@ def schema(
 
     from orchestrator import topology
 
-    _put(json.dumps(topology.schema(), indent=2, ensure_ascii=False) + "\n", output)
+    put(json.dumps(topology.schema(), indent=2, ensure_ascii=False) + "\n", output)
 
 
-def import_nextmini(
-    directory: Annotated[Path, typer.Argument(help="The folder with Nextmini's controller and node files.")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")
-    ] = None,
-) -> None:
-    """Turn Nextmini's own files into a topology file; what cannot be carried over is named."""
-    from orchestrator import topology
-
-    imported = topology.import_nextmini(str(directory))
-    for sentence in imported.notes:
-        notify(f"not carried over: {sentence}")
-    _put(imported.text, output)
-
-
-def _put(text: str, path: Path | None) -> None:
+def put(text: str, path: Path | None) -> None:
     """Write to a file, or print."""
     if path is None:
         sys.stdout.write(text)

@@ -101,6 +101,8 @@ def up(
 def _say_what_is_up(running: Lab, timings: bool) -> None:
     result = running.result
     assert result is not None, "this object brought it up"
+    for warning in result.warnings:
+        notify(f"warning: {warning.render()}")
     notify(_up_sentence(result))
     for node in running.nodes:
         if node.external:
@@ -143,8 +145,27 @@ def status(lab: LabOption = None, output: OutputOption = Output.table) -> None:
         [(str(n.id), n.name, n.state, n.address, n.config) for n in seen.nodes],
     )
     print(f"links: {_links_in_short(seen.links)}")
+    _print_services(seen)
     for problem in seen.problems:
         notify(f"  {problem}")
+
+
+def _print_services(seen: LabStatus) -> None:
+    if seen.services:
+        table(
+            ("node", "service", "state", "restarts", "exit code"),
+            [
+                (
+                    str(s.node),
+                    s.service,
+                    s.state,
+                    str(s.restarts),
+                    str(s.exit_code or 0) * (s.exit_code is not None),
+                )
+                for s in seen.services
+            ],
+            "services",
+        )
 
 
 def inspect(lab: LabOption = None, output: OutputOption = Output.table) -> None:
@@ -296,6 +317,7 @@ def _print_details(seen: LabStatus) -> None:
         [(str(x.a), str(x.b), x.state, kind_or_reason(x), *describe_ways(x)) for x in seen.links],
         "links",
     )
+    _print_services(seen)
     if seen.groups:
         table(
             ("group", "address", "source", "label", "members"),

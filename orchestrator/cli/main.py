@@ -16,7 +16,21 @@ import typer
 from typer.main import get_command_name
 from typer.models import CommandInfo
 
-from orchestrator.cli import bench, common, faults, files, host, interrupts, labs, links, nodes, runs
+from orchestrator.cli import (
+    bench,
+    common,
+    faults,
+    files,
+    host,
+    imports,
+    interrupts,
+    lab_tests,
+    labs,
+    links,
+    nodes,
+    runs,
+    services,
+)
 from orchestrator.errors import InternalError, NmError
 
 INTERRUPTED = 130
@@ -45,7 +59,7 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, runs, links, faults, files, host, bench):
+for noun in (labs, nodes, services, runs, lab_tests, links, faults, files, imports, host, bench):
     noun.register(app)
 
 

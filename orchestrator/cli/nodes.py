@@ -23,13 +23,18 @@ def register(app: typer.Typer) -> None:
     app.command()(logs)
 
 
-NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Number or name.")]
+NodeArgument = Annotated[
+    str, typer.Argument(metavar="NODE", help="Number or name; NODE/SERVICE for a service.")
+]
 
 
 def exec_(
     nodes: Annotated[
         str,
-        typer.Argument(metavar="NODE[,NODE…|all]", help="Numbers, ranges, names, globs, label=value or all."),
+        typer.Argument(
+            metavar="NODE[,NODE…|all]",
+            help="Numbers, ranges, names, globs, label=value or all; or NODE/SERVICE.",
+        ),
     ],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The command and its arguments.")],
     lab: LabOption = None,
@@ -47,6 +52,9 @@ def exec_(
     from orchestrator.lab import find
 
     directory, state = find.find_lab(home(), lab)
+    if "/" in nodes:
+        _exec_in_service(state.lab, nodes, command, timeout, user, output)
+        return
     chosen = find.select_nodes(state, [nodes])
     if outside := find.left_out(state, [nodes]):
         numbers = ", ".join(str(node) for node in outside)
@@ -71,24 +79,55 @@ def exec_(
     raise typer.Exit(next((result.exit_code for result in results if result.exit_code), 0))
 
 
+def _exec_in_service(
+    lab: str, word: str, command: list[str], timeout: float | None, user: str | None, output: Output
+) -> None:
+    """Run a command beside a service such as `3/redis`."""
+    from orchestrator.deploy import node_command, node_states
+    from orchestrator.lab import AsyncLab, loop_thread
+
+    service = AsyncLab.attach(lab).service(word)
+    node_states.require_running(service.directory, [service.node])
+    if output is Output.table and timeout is None:
+        _exec(
+            node_command.service_command(
+                service.directory, service.state, service.instance, command, user=user
+            )
+        )
+    done = loop_thread.call(service.run(command, timeout=timeout, user=user))
+    if output is Output.json:
+        emit([{**done.as_json(), "service": service.name}])
+    else:
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+    raise typer.Exit(done.exit_code)
+
+
 def shell(node: NodeArgument, lab: LabOption = None) -> None:
-    """Open a shell inside a node."""
+    """Open a shell inside a node, or beside a service such as `3/redis`."""
     from orchestrator.deploy import node_command, node_states
     from orchestrator.lab import find
 
     directory, state = find.find_lab(home(), lab)
-    number = find.select_node(state, node)
+    word, _, service = node.partition("/")
+    number = find.select_node(state, word)
     find.require_inside(state, [number])
     node_states.require_running(directory, [number])
     terminal = sys.stdin.isatty()
     wanted = os.environ.get("SHELL", "/bin/bash") if state.backend == "native" else "/bin/bash"
     # Not every image has bash; sh is always there.
     script = 'command -v "$0" >/dev/null 2>&1 && exec "$0"; exec /bin/sh'
-    argv = node_command.command(
-        directory, state, number, ["/bin/sh", "-c", script, wanted], terminal=terminal
-    )
+    words = ["/bin/sh", "-c", script, wanted]
+    if service:
+        from orchestrator.lab.service import select_service
+
+        instance = select_service(directory, state, node)
+        argv = node_command.service_command(directory, state, instance, words, terminal=terminal)
+    else:
+        argv = node_command.command(directory, state, number, words, terminal=terminal)
     if terminal:
-        notify(f"node {number} of lab {state.lab}; leave with `exit`")
+        what = f"service {service} in node {number}" if service else f"node {number}"
+        notify(f"{what} of lab {state.lab}; leave with `exit`")
     _exec(argv)
 
 
@@ -96,14 +135,15 @@ def logs(
     part: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NODE|controller|postgres|host|supervisor]", help="Whose log; all unless given."
+            metavar="[NODE|NODE/SERVICE|controller|postgres|host|services|supervisor]",
+            help="Whose log; all unless given.",
         ),
     ] = None,
     lab: LabOption = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
     tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Only the last N lines.")] = None,
 ) -> None:
-    """Print what a node or the controller logged."""
+    """Print what a node, a service or the controller logged."""
     from orchestrator.lab import AsyncLab, loop_thread
 
     running = AsyncLab.attach(lab)
@@ -128,7 +168,9 @@ async def _print_logs(running: AsyncLab, part: str | None, follow: bool, tail: i
 
 
 def _part(running: AsyncLab, word: str) -> str:
-    if word in ("controller", "postgres", "host", "supervisor") or word in running.note.hosts:
+    if "/" in word:
+        return running.service(word).instance.key
+    if word in ("controller", "postgres", "host", "services", "supervisor") or word in running.note.hosts:
         return word
     return f"node-{running.node(word).id}"
 

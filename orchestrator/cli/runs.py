@@ -79,6 +79,9 @@ def run_scenario(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 6 when links did not do what was requested.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Draw the run's plots and write report.html.")
+    ] = True,
     output: OutputOption = Output.table,
 ) -> None:
     """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
@@ -103,7 +106,12 @@ def run_scenario(
         if ours and not keep:
             with progress() as say:
                 running.down(progress=say)
-    show(outcome, output)
+    if output is Output.json:  # which tells where the report is
+        outcome = _write_report(outcome) if report else outcome
+        show(outcome, output)
+    else:
+        show(outcome, output)
+        outcome = _write_report(outcome) if report else outcome
     if ours:
         _report_kept_lab(running.name, outcome, kept=keep)
     if outcome.ok and outcome.unwritten:
@@ -187,6 +195,23 @@ def show(outcome: RunOutcome, output: Output) -> None:
         for line in failure.traceback.splitlines():
             notify(f"    | {line}")
     print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
+
+
+def _write_report(outcome: RunOutcome) -> RunOutcome:
+    """Write the page about a run. What prevents it is said, and changes neither verdict nor exit code."""
+    from dataclasses import replace
+
+    from orchestrator.results.report import render
+
+    try:
+        written = render(Path(outcome.results))
+    except Exception as error:
+        notify(f"the run has no report: {error}")
+        return outcome
+    for problem in written.problems:
+        notify(f"report: {problem}")
+    notify(f"report in {written.path}")
+    return replace(outcome, report=str(written.path))
 
 
 def _show_plan(

@@ -25,6 +25,7 @@ from orchestrator.protocol.messages import (
     Group,
     InstallGroupDirectory,
     LinkMeasurements,
+    NodeSample,
     NodeState,
     TopologyReady,
 )
@@ -179,7 +180,7 @@ class Core:
         self.sessions: set[Session] = set()
         self.on_registered: list[Callable[[Node], None]] = []
         self.on_stopped: list[Callable[[Node], None]] = []
-        self.on_measured: list[Callable[[int, LinkMeasurements], None]] = []
+        self.on_measured: list[Callable[[int, LinkMeasurements | NodeSample], None]] = []
         self._pending: asyncio.TimerHandle | None = None
         self._settle_pending: asyncio.Handle | None = None
         self._states: dict[int, str] = {}

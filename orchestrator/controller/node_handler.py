@@ -80,7 +80,8 @@ class NodeHandler:
             m.RouteAssigned: self._routes_assigned,
             m.FlowFinished: self._flows_finished,
             m.ProbeResult: self._probe_result,
-            m.LinkMeasurements: self._links_measured,
+            m.LinkMeasurements: self._measured,
+            m.NodeSample: self._measured,
         }
 
     def take(self, session: Session, frame: Frame) -> None:
@@ -408,8 +409,8 @@ class NodeHandler:
         self._core.events.add("link.probed", node.id, facts)
         session.connection.ack(frame)
 
-    def _links_measured(
-        self, session: Session, node: Node, frame: Frame, message: m.LinkMeasurements
+    def _measured(
+        self, session: Session, node: Node, frame: Frame, message: m.LinkMeasurements | m.NodeSample
     ) -> None:
         for call in self._core.on_measured:
             call(node.id, message)

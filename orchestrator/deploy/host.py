@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import StartFailed
+from orchestrator.services import ServiceState
 
 Progress = Callable[[str], None]
 """Told what is being waited for, one short phrase at a time."""
@@ -108,6 +109,31 @@ class Host(Protocol):
         Raises:
             StartFailed: A part could not be started; it carries the last lines of that part's log.
             HostNotFit: The machine lacks something.
+        """
+
+    async def start_services(
+        self, directory: LabDirectory, state: LabState, progress: Progress, timeout_s: float
+    ) -> LabState:
+        """Start the services of a lab whose nodes are ready, in order; return when they are ready.
+
+        Args:
+            directory: The lab.
+            state: Its note.
+            progress: Told which service is waited for.
+            timeout_s: How long nothing may change, besides what services state themselves.
+
+        Raises:
+            ServiceFailed: One failed, or did not become ready; carries the last lines of its log.
+        """
+
+    async def services(self, directory: LabDirectory, state: LabState) -> list[ServiceState]:
+        """What became of the services, in the order of their start."""
+
+    async def restart_services(self, directory: LabDirectory, state: LabState, keys: Sequence[str]) -> None:
+        """End services such as `3/redis` if they run, and start them; returns before they are ready.
+
+        Raises:
+            NmError: It could not be done.
         """
 
     async def first_exit(self, directory: LabDirectory, state: LabState) -> FailedPart:

@@ -29,15 +29,16 @@ def last_lines(path: Path, count: int) -> list[str]:
     return [line.decode(errors="replace") for line in data.splitlines()[-count:]] if count else []
 
 
-async def lines(path: Path, *, follow: bool, tail: int | None) -> AsyncIterator[str]:
+async def lines(path: Path, *, follow: bool, tail: int | None, start: int = 0) -> AsyncIterator[str]:
     """The lines of a file; with `follow`, those to come as well, until cancelled.
 
     Args:
         path: The file; one that does not exist yet is waited for if `follow`, and empty if not.
         follow: Whether to go on at the end.
         tail: How many of the lines that are already there to give; None for all.
+        start: The byte to begin at, without `tail`.
     """
-    position = 0
+    position = start
     if tail is not None:
         for line in last_lines(path, tail):
             yield line

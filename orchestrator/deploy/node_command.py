@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.deploy import processes, program, termination
@@ -15,8 +15,18 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.namespaces import require_table
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import HostNotFit, UsageError
+from orchestrator.services import Instance
 
-__all__ = ["become", "command", "container_name", "docker_command", "native_command"]
+__all__ = [
+    "become",
+    "command",
+    "container_name",
+    "docker_command",
+    "host_part",
+    "native_command",
+    "service_command",
+    "service_container",
+]
 
 
 def command(
@@ -43,16 +53,21 @@ def native_command(
     cwd: Path | None = None,
     user: str | None = None,
     tag: str = "",
+    part: str = "exec",
+    variables: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Enter the node's namespaces with `nsenter`; a terminal and standard input are simply inherited."""
-    marks = processes.labels(state.lab, state.run, directory.home, "exec")
+    """Enter the node's namespaces with `nsenter`; a terminal and standard input are simply inherited.
+
+    `part` is what the labels of the process say it belongs to, and `variables` are added to its environment.
+    """
+    marks = {**(variables or {}), **processes.labels(state.lab, state.run, directory.home, part)}
     if tag:
         marks[termination.TAG] = tag
     environment = [*(program.DEFAULT_SIGNALS if program.nondefault_signals() else ["env"])]
     environment += [f"{key}={value}" for key, value in marks.items()]
     started = program.starting(argv, node, cwd=cwd or _here(), advice="nodes share the machine's programs")
     words = [*become(user), *started]
-    return [*environment, *require_table(directory, _part_of(state, node)).command(node, words)]
+    return [*environment, *require_table(directory, host_part(state, node)).command(node, words)]
 
 
 def docker_command(
@@ -78,6 +93,40 @@ def docker_command(
     return ["docker", "exec", *options, container_name(state, node), *words]
 
 
+def service_command(
+    directory: LabDirectory,
+    state: LabState,
+    instance: Instance,
+    argv: Sequence[str],
+    *,
+    terminal: bool = False,
+    user: str | None = None,
+    tag: str = "",
+) -> list[str]:
+    """The argument list that becomes `argv` beside a service: in its container, or with its variables,
+    rights and folder in its node."""
+    if state.backend == "docker":
+        options = ["--interactive", *(["--tty"] if terminal else [])]
+        if user is not None:
+            options.append(f"--user={user}")
+        return ["docker", "exec", *options, service_container(state, instance), *argv]
+    return native_command(
+        directory,
+        state,
+        instance.node,
+        argv,
+        cwd=Path(instance.working_dir or "/"),
+        user=user or instance.user or None,
+        tag=tag,
+        variables=instance.environment,
+    )
+
+
+def service_container(state: LabState, instance: Instance) -> str:
+    """What the container of a service is called; no node's name has a dot in it."""
+    return f"nm-{state.lab}-{instance.node_name}.{instance.service}"
+
+
 def container_name(state: LabState, node: int) -> str:
     """What the node's container is called."""
     return f"nm-{state.lab}-{state.node(node).name}"
@@ -99,8 +148,10 @@ def become(user: str | None) -> list[str]:
             found=user,
             hint="leave `--user` out, or start the lab as root or with `--backend docker`",
         )
+    name, _, group = user.partition(":")
     try:
-        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+        gid = _group(group) if group else entry.pw_gid
     except KeyError as error:
         raise UsageError(
             f"there is no user {user} on this machine",
@@ -108,7 +159,13 @@ def become(user: str | None) -> list[str]:
             found=user,
             expected="a name or number",
         ) from error
-    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--"]
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={gid}", "--init-groups", "--"]
+
+
+def _group(name: str) -> int:
+    import grp
+
+    return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
 
 
 def _here() -> Path:
@@ -119,6 +176,6 @@ def _here() -> Path:
         return Path("/")
 
 
-def _part_of(state: LabState, node: int) -> str:
+def host_part(state: LabState, node: int) -> str:
     """The host process that carries a node."""
     return next((role for role, nodes in state.hosts.items() if node in nodes), "host")

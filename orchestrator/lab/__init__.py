@@ -5,7 +5,9 @@
     down          take a lab down and verify it; remove leftovers of crashed labs
     status        the state of a lab
     commands      programs inside nodes
+    service       services in nodes; copying files into them and out of them
     run           scenarios, from parameters to verdict
+    lab_tests     tests of a lab: reachability, ports, commands, routes, rates, losses and delays
     operator      the connection to a lab's controller
 
 Each module is imported on first use, so that a command in a node does not load the code that starts labs.
@@ -16,13 +18,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.lab.blocking import Lab, Link, Node
+    from orchestrator.lab.blocking import Lab, Link, Node, Service
     from orchestrator.lab.commands import Completed
     from orchestrator.lab.down import DownResult
     from orchestrator.lab.handle import AsyncLab
     from orchestrator.lab.link import AsyncLink
     from orchestrator.lab.node import AsyncNode
     from orchestrator.lab.node_faults import NodesChanged
+    from orchestrator.lab.service import AsyncService
     from orchestrator.lab.status import LabStatus, LinkInfo, NodeInfo
     from orchestrator.lab.up import UpOptions, UpResult
 
@@ -30,6 +33,7 @@ __all__ = [
     "AsyncLab",
     "AsyncLink",
     "AsyncNode",
+    "AsyncService",
     "Completed",
     "DownResult",
     "Lab",
@@ -39,18 +43,20 @@ __all__ = [
     "Node",
     "NodeInfo",
     "NodesChanged",
+    "Service",
     "UpOptions",
     "UpResult",
 ]
 
 _HOMES = {
-    "blocking": ("Lab", "Link", "Node"),
+    "blocking": ("Lab", "Link", "Node", "Service"),
     "commands": ("Completed",),
     "down": ("DownResult",),
     "handle": ("AsyncLab",),
     "link": ("AsyncLink",),
     "node": ("AsyncNode",),
     "node_faults": ("NodesChanged",),
+    "service": ("AsyncService",),
     "status": ("LabStatus", "LinkInfo", "NodeInfo"),
     "up": ("UpOptions", "UpResult"),
 }

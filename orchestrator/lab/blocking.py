@@ -22,12 +22,16 @@ from orchestrator.lab.handle import AsyncLab, up_async
 from orchestrator.lab.link import AsyncLink, Direction
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged
+from orchestrator.lab.service import AsyncService
 from orchestrator.lab.status import LabStatus
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
 from orchestrator.protocol.messages import Event
+from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
+    from orchestrator.lab.lab_tests import LabTestResult
+    from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
     from orchestrator.results import RunOutcome
 
@@ -81,6 +85,18 @@ class Node:
         """Run a command in the node: `.exit_code`, `.stdout`, `.stderr`, `.seconds`; see `AsyncNode.run`."""
         return loop_thread.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
 
+    def service(self, name: str) -> Service:
+        """A service in this node."""
+        return Service(self._inner.service(name))
+
+    def copy_to(self, source: str | Path, path: str) -> None:
+        """Copy a file or folder of this machine into the node; see `AsyncNode.copy_to`."""
+        loop_thread.call(self._inner.copy_to(source, path))
+
+    def copy_from(self, path: str, target: str | Path) -> None:
+        """Copy a file or folder of the node to this machine; see `AsyncNode.copy_from`."""
+        loop_thread.call(self._inner.copy_from(path, target))
+
     def kill(self) -> NodesChanged:
         """End it and its programs at once; see `AsyncNode.kill`."""
         return loop_thread.call(self._inner.kill())
@@ -100,6 +116,43 @@ class Node:
     def unpause(self, *, timeout: float = BACK_S) -> NodesChanged:
         """Let a paused node go on."""
         return loop_thread.call(self._inner.unpause(timeout=timeout))
+
+
+class Service:
+    """A service in one node of a lab that is up."""
+
+    def __init__(self, inner: AsyncService) -> None:
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return f"Service({self._inner.instance.key!r})"
+
+    def status(self) -> ServiceState:
+        """What became of it: `.state`, `.restarts`, `.exit_code`, `.reason`."""
+        return loop_thread.call(self._inner.status())
+
+    def run(
+        self,
+        argv: Sequence[str] | str,
+        *,
+        stdin: bytes | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
+    ) -> Completed:
+        """Run a command beside the service; see `AsyncService.run`."""
+        return loop_thread.call(self._inner.run(argv, stdin=stdin, timeout=timeout, user=user))
+
+    def restart(self) -> None:
+        """End it and start it again; returns when it is ready; see `AsyncService.restart`."""
+        loop_thread.call(self._inner.restart())
+
+    def logs(self, *, tail: int | None = None) -> list[str]:
+        """What it printed so far, line by line."""
+
+        async def read() -> list[str]:
+            return [line async for line in self._inner.logs(tail=tail)]
+
+        return loop_thread.call(read())
 
 
 class Link:
@@ -276,6 +329,12 @@ class Lab:
             scenario, params=params, results=results, seed=seed, timeout=timeout, on_event=on_event
         )
         return loop_thread.call(run)
+
+    def test(
+        self, source: str | Path | None = None, *, on_result: OnResult = lambda _result: None
+    ) -> Sequence[LabTestResult]:
+        """Run the tests of its topology, or of a file: `.name`, `.ok`, `.detail`; see `AsyncLab.test`."""
+        return loop_thread.call(self._inner.test(source, on_result=on_result))
 
     def set_link(
         self,

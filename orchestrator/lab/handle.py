@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator import topology
+from orchestrator import services, topology
 from orchestrator.deploy import state as notes
 from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import host_for
@@ -16,7 +15,7 @@ from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.host import Progress
 from orchestrator.deploy.node_states import require_running
 from orchestrator.deploy.state import Backend, LabState
-from orchestrator.errors import LabNotFound, UsageError
+from orchestrator.errors import LabNotFound
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.commands import Completed, OnLine, run_in_node, run_in_nodes
 from orchestrator.lab.down import DownResult, take_down
@@ -33,30 +32,26 @@ from orchestrator.lab.link import AsyncLink
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged, act
 from orchestrator.lab.operator import operator
+from orchestrator.lab.service import (
+    RESTART_S,
+    AsyncService,
+    restart_services,
+    select_service,
+    select_services,
+)
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
+from orchestrator.lab.words import words_of
 from orchestrator.protocol.messages import Event, Heal, Partition, ResetLinks, SetLinkSpec, SetLinkState
+from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
 # What only a run needs is loaded by a run: everybody waits for `nm up`.
 if TYPE_CHECKING:
+    from orchestrator.lab.lab_tests import LabTestResult
+    from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
     from orchestrator.results import RunOutcome
-
-
-def _words(command: Sequence[str] | str) -> list[str]:
-    """Return a command as words.
-
-    Raises:
-        UsageError: It is empty, or a quotation in it does not end.
-    """
-    try:
-        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
-    except ValueError as error:
-        raise UsageError(f"the command cannot be split into words: {error}", found=str(command)) from error
-    if not words:
-        raise UsageError("there is no command to run", expected="a program and its arguments")
-    return words
 
 
 def _quiet(_what: str) -> None:
@@ -202,7 +197,7 @@ class AsyncLab:
             self._directory,
             self._state,
             node,
-            _words(argv),
+            words_of(argv),
             stdin=stdin,
             timeout_s=timeout_s,
             on_line=on_line,
@@ -230,7 +225,7 @@ class AsyncLab:
             self._directory,
             self._state,
             nodes,
-            _words(argv),
+            words_of(argv),
             timeout_s=timeout_s,
             on_line=on_line,
             user=user,
@@ -247,11 +242,51 @@ class AsyncLab:
         require_inside(self._state, [node])
         require_running(self._directory, [node])
         return self._host.command(
-            self._directory, self._state, node, _words(argv), terminal=terminal, stdin=True, user=user
+            self._directory, self._state, node, words_of(argv), terminal=terminal, stdin=True, user=user
         )
 
+    def service(self, which: str) -> AsyncService:
+        """A service in one node, such as `3/redis`.
+
+        Raises:
+            UsageError: There is none.
+        """
+        instance = select_service(self._directory, self._state, which)
+        return AsyncService(self, self._host, self._directory, self._state, instance)
+
+    async def restart_services(
+        self, which: str, *, progress: Progress = _quiet, timeout_s: float = RESTART_S
+    ) -> Sequence[ServiceState]:
+        """End services such as `3/redis,all/web` and start them again; see `AsyncService.restart`."""
+        chosen = select_services(self._directory, self._state, which)
+        state = self._reread()
+        await restart_services(self._host, self._directory, state, chosen, progress, timeout_s)
+        keys = {each.key for each in chosen}
+        return [each for each in await self._host.services(self._directory, state) if each.key in keys]
+
+    async def copy(self, source: str | Path, target: str | Path) -> None:
+        """Copy a file or folder into a node or service, or out of it, as `nm cp` does.
+
+        Args:
+            source: A path of this machine, or text such as `3:/path` or `3/redis:/path`.
+            target: The same; one of both is in a node.
+
+        Raises:
+            CopyFailed: It cannot be read or written.
+        """
+        import asyncio
+
+        from orchestrator.lab.copying import copy, parse
+
+        ends = [parse(self._directory, self._state, each) for each in (source, target)]
+        await asyncio.to_thread(copy, self._directory, self._state, *ends)
+
+    async def note_now(self) -> LabState:
+        """What the lab's state file says now."""
+        return self._reread()
+
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
-        """The log of `controller`, `postgres`, `host`, `supervisor` or `node-<n>`, line by line.
+        """The log of `controller`, `postgres`, `host`, `supervisor`, `node-<n>` or `<n>/<service>`.
 
         Raises:
             UsageError: The node is external: its program prints where it runs.
@@ -269,6 +304,7 @@ class AsyncLab:
             roles.append("supervisor")
         # Natively a node is no part of its own; it has a log once a role has run there.
         kept = [f"node-{each.id}" for each in self._state.nodes if not each.external]
+        roles += [each.key for each in services.read(self._directory.run)]
         return [*roles, *(name for name in kept if name not in roles and self._log_of(name).is_file())]
 
     def _log_of(self, part: str) -> Path:
@@ -303,6 +339,21 @@ class AsyncLab:
 
         options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)
         return await run_scenario(self._directory, self._state, load(scenario), options, on_event)
+
+    async def test(
+        self, source: str | Path | None = None, *, on_result: OnResult = lambda _result: None
+    ) -> Sequence[LabTestResult]:
+        """Run the tests that its topology states, or those of a topology file or scenario that is given.
+
+        Raises:
+            UsageError: There are none, or the file is about other nodes.
+            FileInvalid: The file is wrong.
+        """
+        from orchestrator.lab.lab_tests import run_lab_tests
+        from orchestrator.lab.lab_tests.files import find_tests
+
+        tests = find_tests(self.topology, source)
+        return await run_lab_tests(self._directory, self._state, tests, on_result)
 
     async def set_link(
         self,

@@ -13,6 +13,7 @@ from orchestrator.lab.node_faults import BACK_S, NodesChanged
 
 if TYPE_CHECKING:
     from orchestrator.lab.handle import AsyncLab
+    from orchestrator.lab.service import AsyncService
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,30 @@ class AsyncNode:
                 have no other.
         """
         return await self.lab.run_in(self.id, argv, stdin=stdin, timeout_s=timeout, user=user)
+
+    def service(self, name: str) -> AsyncService:
+        """A service in this node.
+
+        Raises:
+            UsageError: There is none of that name.
+        """
+        return self.lab.service(f"{self.id}/{name}")
+
+    async def copy_to(self, source: str | Path, path: str) -> None:
+        """Copy a file or folder of this machine into the node, as `nm cp` does.
+
+        Raises:
+            CopyFailed: It cannot be read or written.
+        """
+        await self.lab.copy(Path(source), f"{self.id}:{path}")
+
+    async def copy_from(self, path: str, target: str | Path) -> None:
+        """Copy a file or folder of the node to this machine, as `nm cp` does.
+
+        Raises:
+            CopyFailed: It cannot be read or written.
+        """
+        await self.lab.copy(f"{self.id}:{path}", Path(target))
 
     async def kill(self) -> NodesChanged:
         """End it and its programs at once; it keeps id, addresses, links, routes and groups for `start`.

@@ -27,8 +27,9 @@ from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
-from orchestrator.lab.fidelity import RunFidelity
 from orchestrator.lab.host_facts import host_facts
+from orchestrator.lab.lab_tests import run_as_checks
+from orchestrator.lab.measuring import RunMeasurements
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
@@ -126,6 +127,7 @@ async def run_scenario(
     path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
     params = {**plan.params, **await stage_all(directory, state.backend, plan.uploads)}
     details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **host_facts(state)}
+    details["plots"] = [plot.as_json() for plot in plan.plots]
     base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
     folder = ResultsFolder(
@@ -145,7 +147,8 @@ async def run_scenario(
         traces=timeline_traces(plan.timeline) or None,
         isolated=plan.isolated or None,
     )
-    watch = _RunMonitor(directory, state, request, folder, on_event)
+    measured = RunMeasurements(directory, state, folder, base)
+    watch = _RunMonitor(directory, state, request, folder, measured, on_event)
     try:
         return await watch.run(base, plan)
     finally:
@@ -161,6 +164,7 @@ class _RunMonitor:
         state: notes.LabState,
         request: StartRun,
         folder: ResultsFolder,
+        measured: RunMeasurements,
         on_event: OnEvent,
     ) -> None:
         self._directory = directory
@@ -174,7 +178,7 @@ class _RunMonitor:
         self._started = False
         self._given_up = threading.Event()
         self._tables: asyncio.Future[None] | None = None
-        self._fidelity = RunFidelity(directory, state)
+        self._measured = measured
 
     async def run(self, base: RunOutcome, plan: RunPlan) -> RunOutcome:
         time = clock.SystemClock()
@@ -183,6 +187,7 @@ class _RunMonitor:
             return await self._run(base, plan, time, started)
         finally:
             self._given_up.set()
+            await run_shielded(self._measured.abandon())
 
     async def _run(self, base: RunOutcome, plan: RunPlan, time: clock.Clock, started: float) -> RunOutcome:
         try:
@@ -262,7 +267,7 @@ class _RunMonitor:
         if self._started:
             await connection.request(WatchRun(self._request.run, self._seen))
             return
-        await self._fidelity.begin(connection)
+        await self._measured.begin(connection)
         deadline = asyncio.get_running_loop().time() + AGENTS_S
         backoff = Backoff()
         while not self._started:
@@ -327,12 +332,13 @@ class _RunMonitor:
         self, base: RunOutcome, plan: RunPlan, end: RunFinished, time: clock.Clock, started: float
     ) -> RunOutcome:
         seconds = round(time.monotonic() - started, 3)
-        fidelity = await self._fidelity.end(self._nodes.touched)
+        fidelity = await self._measured.end(self._nodes.touched)
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
         demanded, roles = plan.checks, plan.roles
         checks = await in_daemon_thread(lambda: evaluate(demanded, rows, roles=roles, params=plan.params))
+        checks += await run_as_checks(self._directory, self._state, plan.tests if end.ok else ())
         outcome = replace(
             base,
             verdict=judge(checks, ended_well=end.ok),

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator import services
 from orchestrator.deploy import state as notes
 from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import host_for
@@ -25,6 +26,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
+from orchestrator.services import ServiceState
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
 
@@ -101,6 +103,7 @@ class LabStatus:
         parts: The long-lived pieces, and whether they run.
         groups: Multicast groups, as the controller has them; None while it does not answer.
         runs: Runs under way, and the last few that ended; None while the controller does not answer.
+        services: The user's own services, in the order of their start.
         note: What `up` wrote down.
     """
 
@@ -113,6 +116,7 @@ class LabStatus:
     parts: tuple[Part, ...] = ()
     groups: tuple[GroupStatus, ...] | None = None
     runs: tuple[RunStatus, ...] | None = None
+    services: tuple[ServiceState, ...] = ()
     note: LabState | None = field(default=None, repr=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -144,6 +148,7 @@ class LabStatus:
                 }
                 for link in self.links
             ],
+            "services": [service.as_json() for service in self.services],
             "problems": list(self.problems),
         }
 
@@ -221,10 +226,28 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
             kind = "degraded" if status.state == "ready" else status.state
             problems = (*status.problems, damaged(directory, gone).message)
             status = replace(status, state=kind, problems=problems)
+    status = await _with_services(host, directory, state, status)
     if supervision.wanted(state):
         report = supervision.report(directory, state)
         status = replace(status, parts=(*status.parts, Part("supervisor", report.running, str(report))))
     return status
+
+
+async def _with_services(
+    host: Host, directory: LabDirectory, state: LabState, status: LabStatus
+) -> LabStatus:
+    """Add the services; a lab is degraded while one is not as it should be and its node runs."""
+    if not services.read(directory.run):
+        return status
+    seen = tuple(await host.services(directory, state))
+    wrong = [each for each in seen if not each.good and each.state != "stopped"]
+    status = replace(status, services=seen)
+    if not wrong or status.state not in ("ready", "degraded"):
+        return status
+    problems = [f"service {each.service} in node {each.node} {each.sentence()}" for each in wrong[:SHOWN]]
+    if len(wrong) > SHOWN:
+        problems.append(f"and {len(wrong) - SHOWN} services more are not as they should be")
+    return replace(status, state="degraded", problems=(*status.problems, *problems))
 
 
 async def _ask(directory: LabDirectory, state: LabState) -> Status:

@@ -28,7 +28,7 @@ from orchestrator.deploy.locks import lab_lock, machine_lock
 from orchestrator.deploy.ports import free_ports, free_subnet
 from orchestrator.deploy.preflight import require_fit
 from orchestrator.deploy.state import Backend, LabState, NodeNote
-from orchestrator.errors import UsageError
+from orchestrator.errors import Problem, UsageError
 from orchestrator.lab.cleanup import run_shielded
 from orchestrator.lab.damage import wait_until_intact
 from orchestrator.lab.down import clear
@@ -73,6 +73,7 @@ class UpResult:
         already: It was up before, and nothing was wrong with it.
         repaired: The parts that were started again because they had died.
         timings: Seconds by step, in order.
+        warnings: What the topology says that has no effect on this backend.
     """
 
     directory: LabDirectory
@@ -80,6 +81,7 @@ class UpResult:
     already: bool = False
     repaired: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
 
 class Timer:
@@ -135,11 +137,13 @@ async def bring_up(home: Home, source: Topology, options: UpOptions, progress: P
             progress("removing what an earlier start left")
             await clear(directory, progress)
         backend = await _backend(options)
+        warnings = topology.check_services(source, backend)
         external_nodes = {*external, *(node.id for node in source.nodes.values() if node.external)}
         local = len(source.nodes) - len(external_nodes)
         await require_fit(backend, nodes=local, processes=_processes(options, backend, local), home=home)
         timer.done("checks")
-        return await _start(home, directory, source, external, digest, backend, options, timer)
+        result = await _start(home, directory, source, external, digest, backend, options, timer)
+        return replace(result, warnings=warnings)
 
 
 async def _backend(options: UpOptions) -> Backend:
@@ -175,6 +179,9 @@ async def _start(
         timer.done("start")
         await until_ready(host, directory, state, options.timeout_s, timer)
         timer.done("ready")
+        state = await host.start_services(directory, state, timer, options.timeout_s)
+        if source.services:
+            timer.done("services")
     except BaseException:
         if place is not None:
             os.close(place)
@@ -198,6 +205,9 @@ async def _repair(directory: LabDirectory, state: LabState, options: UpOptions, 
     state, restarted_parts = await repair(host, directory, state, options.timeout_s, timer)
     supervision.renew(directory, state, forget=bool(restarted_parts))
     timer.done("ready")
+    failed = [each.key for each in await host.services(directory, state) if each.hopeless]
+    state = await host.start_services(directory, state, timer, options.timeout_s)
+    restarted_parts = (*restarted_parts, *failed)
     return UpResult(
         directory, state, already=not restarted_parts, repaired=restarted_parts, timings=timer.finish()
     )
@@ -334,7 +344,8 @@ def _beside(source: Topology, external_nodes: set[int]) -> list[int]:
 
 
 def _digest(source: Topology, external: Sequence[int]) -> str:
-    text = topology.dump(source) + f"\nexternal: {sorted(external)}\n"
+    # A lab stays the same lab when the tests in its file change.
+    text = topology.dump(replace(source, tests=())) + f"\nexternal: {sorted(external)}\n"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -20,6 +20,7 @@ from orchestrator.plan.model import (
     Secrets,
 )
 from orchestrator.plan.ttl import ttl_mode
+from orchestrator.plan.user_services import plan_instances
 from orchestrator.protocol import node_token
 from orchestrator.topology import Node, Topology
 
@@ -104,6 +105,7 @@ def build(
         nodes=tuple(_node(shared, node) for node in marked.nodes.values()),
         controller=_controller(shared, db),
         hosts=_hosts(marked),
+        instances=plan_instances(marked, backend),
         buffers=buffer_sysctls(marked),
         secrets=shared.secrets,
         controller_url=shared.controller_url(inside=False),

@@ -29,6 +29,7 @@ from orchestrator.plan.model import (
     ServicePlan,
     VolumePlan,
 )
+from orchestrator.plan.user_containers import plan_user_containers, plan_user_volumes
 
 __all__ = ["DATABASE_SOCKET", "LINKS", "plan_containers"]
 
@@ -78,11 +79,13 @@ def plan_containers(
     return replace(
         plan,
         services=tuple(services),
+        user_containers=plan_user_containers(plan, _labels(plan, "service")),
         network=NetworkPlan(name=f"nm-{plan.lab}", subnet=subnet, labels=_labels(plan, "network")),
         volumes=(
             VolumePlan(key="postgres", name=f"nm-{plan.lab}-postgres", labels=_labels(plan, "postgres")),
             _in_memory(plan, "links", _LINKS_IN_MEMORY),
             _in_memory(plan, "socket", _SOCKET_IN_MEMORY),
+            *plan_user_volumes(plan, _labels(plan, "volume")),
         ),
     )
 

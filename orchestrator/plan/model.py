@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.impairment import trace_contents, trace_to_text
+from orchestrator.services import Instance
 from orchestrator.topology import Link, Node, Route, Topology
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "NodePlan",
     "Secrets",
     "ServicePlan",
+    "UserContainer",
     "VolumePlan",
 ]
 
@@ -216,6 +219,14 @@ class ServicePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserContainer:
+    """The container of a service of the user's own; `settings` are keys of a compose file."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPlan:
     """The container network; without a subnet the engine takes one."""
 
@@ -269,8 +280,10 @@ class DeploymentPlan:
         secrets: Tokens, keys and passwords.
         images: For docker.
         services: Containers, for docker.
+        user_containers: Those of the instances, for docker.
         network: Their network, for docker.
         volumes: Their volumes, for docker.
+        instances: The user's own services, one for each node that they run in.
         buffers: Kernel settings of all nodes that let TCP fill the links.
         restart: Whether containers that end are started again by the engine.
         controller_url: Where a program on this machine reaches the controller.
@@ -289,7 +302,9 @@ class DeploymentPlan:
     images: Images
     home: str = ""
     buffers: Mapping[str, str] = field(default_factory=dict)
+    instances: tuple[Instance, ...] = ()
     services: tuple[ServicePlan, ...] = ()
+    user_containers: tuple[UserContainer, ...] = ()
     network: NetworkPlan | None = None
     volumes: tuple[VolumePlan, ...] = ()
     restart: bool = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from orchestrator import resources, topology
+from orchestrator import resources, services, topology
 from orchestrator.plan import DeploymentPlan
 from orchestrator.render.quoting import compose, toml
 
@@ -43,6 +43,8 @@ def render(plan: DeploymentPlan) -> tuple[RenderedFile, ...]:
     files += [RenderedFile(name, text, _OPEN) for name, text in topology.traces(plan.topology).items()]
     if plan.backend == "native":
         files.append(RenderedFile("machines.json", _machines(plan), _CLOSED))
+    if plan.instances:
+        files.append(RenderedFile("services.json", services.write_text(plan.instances), _CLOSED))
     if plan.services:
         text = environment.get_template("docker-compose.yml.j2").render(plan=plan)
         files.append(RenderedFile("docker-compose.yml", text, _CLOSED))

@@ -6,7 +6,10 @@ topology.yaml   the resolved topology
 rows.csv        what the roles reported, one column per key
 rows.json       the same as JSON
 events.jsonl    everything that happened, a line each, in order
+series.parquet  time series, once a second; series.csv until the run has ended
 logs/           what each role logged, a file per node
+plots/          what was drawn when the run had ended
+report.html     the page about the run
 ```
 
 An event is on disk when it has happened, and a row is one. The tables of rows are rewritten when there are

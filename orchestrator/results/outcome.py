@@ -57,6 +57,7 @@ class RunOutcome:
         seconds: From the start of the roles to the end of the last.
         unwritten: Why the results folder lacks something, as a sentence; empty when it has everything.
         fidelity: Whether the links did what was requested; empty when that is not known.
+        report: The page about the run, where one was written.
         details: Parameters, versions, host: what `run.json` holds besides.
     """
 
@@ -74,6 +75,7 @@ class RunOutcome:
     seconds: float = 0.0
     unwritten: str = ""
     fidelity: Mapping[str, Any] = field(default_factory=dict)
+    report: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -98,12 +100,13 @@ class RunOutcome:
             "seconds": self.seconds,
             "unwritten": self.unwritten,
             "fidelity": dict(self.fidelity),
+            "report": self.report or None,
         }
 
     def document(self) -> dict[str, Any]:
         """What `run.json` keeps: the same without the rows, which have their own files, and the details."""
         shown = self.as_json()
-        del shown["rows"]
+        del shown["rows"], shown["report"]
         return {**shown, **self.details}
 
 

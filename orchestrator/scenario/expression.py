@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import UsageError, quoted
+from orchestrator.scenario.expression_types import TypeMismatch, type_of
 
 __all__ = ["Expression", "ExpressionInvalid", "MissingField"]
 
@@ -43,6 +44,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": len,
     "max": max,
     "min": min,
+    # Whether two numbers differ by no more than a share of the second.
+    "near": lambda a, b, share: abs(_number(a) - _number(b)) <= _number(share) * abs(b),
     "round": round,
     "startswith": lambda text, start: str(text).startswith(start),
 }
@@ -53,8 +56,16 @@ class ExpressionInvalid(UsageError):
 
     id = "scenario.expression"
 
-    def __init__(self, message: str, *, found: str, column: int = 0, hint: str | None = None) -> None:
-        super().__init__(message, found=found, expected="a comparison of row fields", hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        found: str,
+        expected: str = "a comparison of row fields",
+        column: int = 0,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, found=found, expected=expected, hint=hint)
         self.column = column
 
 
@@ -102,7 +113,26 @@ class Expression:
         fields: dict[str, None] = {}
         params: dict[str, None] = {}
         _check(body, text, fields, params)
-        return cls(text, tuple(fields), tuple(params), body)
+        found = cls(text, tuple(fields), tuple(params), body)
+        found.type_of({})
+        return found
+
+    def type_of(self, params: Mapping[str, str]) -> str:
+        """Return what it computes, as far as that is known before the run; see `expression_types`.
+
+        Args:
+            params: The types of the scenario's parameters, by name.
+
+        Raises:
+            ExpressionInvalid: It can never be computed.
+        """
+        try:
+            return type_of(self._body, params)
+        except TypeMismatch as error:
+            column = error.node.col_offset + 1
+            raise ExpressionInvalid(
+                error.message, found=self.text, expected="values that fit each other", column=column
+            ) from None
 
     def evaluate(self, row: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
         """Tell whether the expression holds for a row.
@@ -111,7 +141,15 @@ class Expression:
             MissingField: The row lacks a field that the expression reads.
             TypeError: Values cannot be compared or computed with.
         """
-        return bool(_value(self._body, row, params))
+        return bool(self.value(row, params))
+
+    def value(self, row: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
+        """Return what it computes from a row; the exceptions are those of `evaluate`."""
+        return _value(self._body, row, params)
+
+    def number(self, row: Mapping[str, Any], params: Mapping[str, Any]) -> float:
+        """Return what it computes from a row, which has to be a number; the rest is as for `evaluate`."""
+        return float(_number(self.value(row, params)))
 
 
 def _check(node: ast.expr, text: str, fields: dict[str, None], params: dict[str, None]) -> None:

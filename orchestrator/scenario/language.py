@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from orchestrator import units
 from orchestrator.fields import Anything, Boolean, Choice, Field, ListOf, MapOf, Table, Text, Unit
+from orchestrator.scenario.aggregates import AGGREGATES
 from orchestrator.scenario.params import TYPES
+from orchestrator.scenario.plots import PLOT
 from orchestrator.scenario.timeline_keys import EntryKind
 from orchestrator.topology.kinds import Placed, SelectorText
+from orchestrator.topology.lab_test_keys import LabTestKind
 
 __all__ = ["ROOT"]
 
@@ -43,17 +46,45 @@ _CHECK = Placed(
     {
         "name": Field(Text(), "what it is called in the result"),
         "rows": Field(Text(), "the role whose rows are looked at; all rows without it"),
-        "where": Field(Text(), "what has to hold for a row, such as `state == 'complete'`"),
+        "where": Field(
+            Text(),
+            "what has to hold for a row, such as `state == 'complete'`; beside an aggregate, which rows are "
+            "meant",
+        ),
         "count": Field(
             Text(None, "`all`, a number or a comparison", numbers=True),
             "for how many rows",
             default="all",
+        ),
+        "by": Field(
+            Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a field"),
+            "a field: the check has to hold for the rows of each of its values",
+        ),
+        **{
+            name: Field(Text(), f"{meaning} of this field or computation has to be as `is` says")
+            for name, (_, meaning) in AGGREGATES.items()
+        },
+        "is": Field(
+            Text(None, "a comparison such as `< 2` or `100 ± 5 %`", numbers=True),
+            "what an aggregate has to be: `< 2`, `>= params.least`, `100 ± 5 %`; `==` without a sign",
+        ),
+        "tolerance": Field(
+            Text(None, "a number or a share such as `5 %`", numbers=True),
+            "how far an aggregate may be from `is`; the same as `±`",
         ),
     },
     later={
         "within": "checks with a time",
         "retry": "checks that are tried again",
         "every": "checks during the run",
+    },
+    hints={
+        "median": "write `p50: FIELD`",
+        "avg": "did you mean `mean`?",
+        "average": "did you mean `mean`?",
+        "group": "did you mean `by`?",
+        "group_by": "did you mean `by`?",
+        "expect": "did you mean `is`?",
     },
 )
 
@@ -94,6 +125,11 @@ ROOT = Placed(
             Boolean(), "whether roles may change links: `ctx.link`, `ctx.partition`", default=False
         ),
         "checks": Field(ListOf(_CHECK, "check"), "what has to hold in the end"),
+        "tests": Field(
+            ListOf(LabTestKind(), "test"),
+            "what has to hold in the lab when the roles have ended; counts as checks do",
+        ),
+        "plots": Field(ListOf(PLOT, "plot"), "what is drawn besides the usual plots"),
         "timeout": Field(
             Unit(
                 units.parse_duration,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import resources
-from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint, quoted
-from orchestrator.scenario.checks import Check, Count
-from orchestrator.scenario.expression import Expression, ExpressionInvalid
+from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint
+from orchestrator.scenario.check_keys import read_check
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import read_plots
 from orchestrator.scenario.timeline_entries import read_entries
 from orchestrator.source import Problems, Value, parse_yaml, read_text
 
@@ -90,7 +90,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
     value: Value = read["@"]
     roles = _roles(read, value, problems)
     params = {name: _param(name, spec, folder, problems) for name, spec in read.get("params", {}).items()}
-    checks = [_check(check, roles, params, problems) for check in read.get("checks", [])]
+    checks = [read_check(check, roles, params, problems) for check in read.get("checks", [])]
     _check_code(folder / _ENTRY, roles, problems)
     return Scenario(
         name=read.get("name", folder.resolve().name),
@@ -105,6 +105,8 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         programs=tuple(read.get("needs", {}).get("programs", ())),
         faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
+        tests=tuple(read.get("tests", ())),
+        plots=read_plots(read.get("plots", ()), roles, problems),
     )
 
 
@@ -180,63 +182,6 @@ def _typed(param: Param, value: Value | None, what: str, folder: Path | None, pr
             hint=error.hint,
         )
         return None
-
-
-def _check(
-    check: Mapping[str, Any],
-    roles: Mapping[str, RoleSpec],
-    params: Mapping[str, Param | None],
-    problems: Problems,
-) -> Check | None:
-    value: Value = check["@"]
-    noted = len(problems)
-    rows = check.get("rows")
-    if rows is not None and rows not in roles:
-        problems.add(
-            f"the check looks at rows of `{rows}`, but no role is called that",
-            "unknown-role",
-            value.place_of("rows"),
-            found=rows,
-            expected=quoted(roles) or None,
-            hint=nearest_hint(rows, roles, otherwise=f"roles are {quoted(roles)}"),
-        )
-    where = (
-        _expression(check["where"], value.place_of("where"), params, problems) if "where" in check else None
-    )
-    count = Count.parse(str(check.get("count", "all")))
-    if count is None:
-        problems.add(
-            f"count is `{check['count']}`, but `all`, a number or a comparison such as `>= 3` is expected",
-            "count",
-            value.place_of("count"),
-            found=str(check["count"]),
-            expected="`all`, a number, or a comparison such as `>= 3`",
-        )
-    if len(problems) > noted or count is None:
-        return None
-    return Check(check.get("name") or check.get("where", "rows"), rows, where, count)
-
-
-def _expression(
-    text: str, place: Place, params: Mapping[str, Param | None], problems: Problems
-) -> Expression | None:
-    try:
-        expression = Expression.parse(text)
-    except ExpressionInvalid as error:
-        problems.add(
-            error.message, "expression", place, found=error.found, expected=error.expected, hint=error.hint
-        )
-        return None
-    for name in expression.params:
-        if name not in params:
-            problems.add(
-                f"the check reads `params.{name}`, which the scenario does not have",
-                "unknown-param",
-                place,
-                found=name,
-                hint=nearest_hint(name, params, otherwise=f"parameters are {quoted(params)}"),
-            )
-    return expression
 
 
 def _topology(text: str | None, value: Value, folder: Path, problems: Problems) -> Path | None:

@@ -11,10 +11,12 @@ from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.protocol.messages import TimelineChange
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
+from orchestrator.scenario.plots import Plot
 from orchestrator.scenario.timeline import expand
 from orchestrator.scenario.timeline_entries import Entry
 from orchestrator.source import Problems
-from orchestrator.topology import Node, SelectorInvalid, Topology
+from orchestrator.topology import LabTest, Node, SelectorInvalid, Topology
+from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.selector import select
 
 __all__ = ["RoleSpec", "RunPlan", "Scenario"]
@@ -49,6 +51,8 @@ class RunPlan:
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
         isolated: The roles that run in processes of their own.
+        tests: What has to hold in the lab when the roles have ended.
+        plots: What is drawn of the run besides the usual plots.
     """
 
     scenario: str
@@ -61,6 +65,8 @@ class RunPlan:
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
     isolated: tuple[str, ...] = ()
+    tests: tuple[LabTest, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,8 @@ class Scenario:
         programs: Programs that they have to have.
         timeline: What is done to links and nodes during a run.
         faults: Whether roles may change links.
+        tests: What has to hold in the lab when the roles have ended, as read; see `lab_tests`.
+        plots: What is drawn of a run besides the usual plots.
     """
 
     name: str
@@ -96,6 +104,8 @@ class Scenario:
     programs: tuple[str, ...] = ()
     timeline: tuple[Entry, ...] = ()
     faults: bool = False
+    tests: tuple[Mapping[str, Any], ...] = ()
+    plots: tuple[Plot, ...] = ()
 
     def resolve(
         self,
@@ -118,6 +128,7 @@ class Scenario:
         roles = self._assign_roles(topology, problems)
         timeout = timeout_s or self.timeout
         timeline = expand(self.timeline, topology, timeout, f"timeline of {self.name}", problems)
+        tests = build_lab_tests(self.tests, topology.nodes, problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
@@ -131,7 +142,20 @@ class Scenario:
             entry=self.entry,
             timeline=timeline,
             isolated=tuple(role.name for role in self.roles.values() if role.isolated),
+            tests=tests,
+            plots=self.plots,
         )
+
+    def lab_tests(self, topology: Topology) -> tuple[LabTest, ...]:
+        """Return the tests with the nodes that they mean in a topology.
+
+        Raises:
+            ScenarioInvalid: One names a node that the topology does not have.
+        """
+        problems = Problems("scenario")
+        tests = build_lab_tests(self.tests, topology.nodes, problems)
+        problems.raise_as(ScenarioInvalid, self.name)
+        return tests
 
     def files(self) -> dict[str, bytes]:
         """Return the folder's files by relative path, as the nodes get them.

@@ -1,11 +1,15 @@
 """Pytest fixtures and helpers for test suites that use labs.
 
-    plugin    the fixtures; `from orchestrator.testing.plugin import *` in a conftest.py, or `-p`
-    proof     what is left of labs on this machine
+    pytest_plugin   the plugin of the distribution: the marker `lab`, the fixtures `lab` and `run_scenario`
+    lab_pool        labs that stay up between tests, and their reset
+    lab_report      what is added to the report of a test that failed
+    plugin          fixtures for a lab per test; `from orchestrator.testing.plugin import *` in a conftest.py
+    leftovers       what is left of labs on this machine
 
 ```python
-def test_my_protocol_survives_loss(labs):
-    lab = labs.up("topologies/ring.yaml", overrides=["defaults.link.loss=2 %"])
-    assert lab.run_scenario("./my-scenario").verdict == "pass"
+@pytest.mark.lab("ring.yaml", backend="native")
+def test_my_protocol_survives_loss(lab, run_scenario):
+    lab.link(1, 2).set(loss="2 %")
+    assert run_scenario("./my-scenario").verdict == "pass"
 ```
 """

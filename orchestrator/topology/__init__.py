@@ -11,23 +11,30 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.topology.loader import load, loads
-from orchestrator.topology.model import Generator, Link, Node, Route, Topology
+from orchestrator.topology.model import Generator, LabTest, Link, Node, Route, Topology
 from orchestrator.topology.selector import SelectorInvalid
+from orchestrator.topology.service_model import Build, Ready, Service, Volume
 
 if TYPE_CHECKING:
-    from orchestrator.topology.nextmini import Imported
+    from orchestrator.errors import Problem
 
 __all__ = [
+    "Build",
     "Generator",
+    "LabTest",
     "Link",
     "Node",
+    "Ready",
     "Route",
     "SelectorInvalid",
+    "Service",
     "Topology",
+    "Volume",
+    "check_services",
     "dump",
+    "environment_of",
     "generate",
     "graph",
-    "import_nextmini",
     "load",
     "loads",
     "schema",
@@ -47,6 +54,31 @@ def select(topology: Topology, expression: str | int | Iterable[str | int]) -> t
     return selector.select(expression, topology.nodes)
 
 
+def check_services(topology: Topology, backend: str | None = None) -> tuple[Problem, ...]:
+    """Check the files that services name, and, with a backend, the keys that mean something there.
+
+    Returns:
+        What is ignored on the backend, as warnings.
+
+    Raises:
+        TopologyInvalid: A file is missing, or a key has no meaning on the backend.
+    """
+    from orchestrator.topology.service_files import check_services as check
+
+    return check(topology, backend)
+
+
+def environment_of(service: Service) -> dict[str, str]:
+    """Return the variables of a service: those of its files, then its own.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    from orchestrator.topology.service_files import environment_of as read
+
+    return read(service)
+
+
 def dump(topology: Topology) -> str:
     """Return a topology as YAML with everything applied and spelled out; loading it gives an equal one.
 
@@ -64,7 +96,7 @@ def traces(topology: Topology) -> dict[str, str]:
     return find(spec for link in topology.links for spec in (link.forward, link.backward))
 
 
-def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: int) -> str:
+def generate(type: str, *, name: str = "", explicit: bool = False, seed: int = 1, **params: float) -> str:
     """Return the text of a topology file for a generated shape.
 
     Args:
@@ -103,17 +135,3 @@ def graph(topology: Topology, format: str = "svg", states: Mapping[int, str] | N
     from orchestrator.topology.drawing import draw
 
     return draw(topology, format, states or {})
-
-
-def import_nextmini(directory: str) -> Imported:
-    """Turn Nextmini's own controller and node TOML files into a topology file.
-
-    Returns:
-        The text of the file, and a sentence for each thing that could not be carried over.
-
-    Raises:
-        FileInvalid: There is no controller file in the folder, or a file is not TOML.
-    """
-    from orchestrator.topology.nextmini import import_directory
-
-    return import_directory(directory)

@@ -9,25 +9,18 @@ links.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
+from typing import Any
 
-from orchestrator.fields import Field, Integer, Table
+from orchestrator.fields import Field, Integer, Number, Table
+from orchestrator.topology.random_shapes import barabasi_albert, random_graph, waxman
+from orchestrator.topology.shape import Edge, Shape, shape
 
-__all__ = ["GENERATORS", "LATER", "GeneratorType", "Shape"]
+__all__ = ["GENERATORS", "HINTS", "GeneratorType"]
 
-Edge = tuple[int, int]
-Params = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a generator makes: `n` nodes, their links, and a `tier` label where the shape has tiers."""
-
-    n: int
-    edges: tuple[Edge, ...]
-    tiers: Mapping[int, str] = field(default_factory=dict)
+Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +34,7 @@ class GeneratorType:
         count: Gives the number of nodes and at most how many links, without making any.
         make: Makes the shape from parameters and the seed.
         check: Gives what is wrong with parameters that are each in range: key, sentence and hint.
+        seeded: Whether the links depend on the seed.
     """
 
     name: str
@@ -49,6 +43,7 @@ class GeneratorType:
     count: Callable[[Params], tuple[int, int]]
     make: Callable[[Params, int], Shape]
     check: Callable[[Params], tuple[str, str, str] | None] = lambda params: None
+    seeded: bool = False
 
     def table(self) -> Table:
         """Return the parameters as a table for reading and for the schema."""
@@ -57,28 +52,28 @@ class GeneratorType:
 
 def _full_mesh(params: Params, seed: int) -> Shape:
     n = params["n_nodes"]
-    return _shape(n, combinations(range(1, n + 1), 2))
+    return shape(n, combinations(range(1, n + 1), 2))
 
 
 def _ring(params: Params, seed: int) -> Shape:
     n = params["n_nodes"]
-    return _shape(n, ((i, i % n + 1) for i in range(1, n + 1)))
+    return shape(n, ((i, i % n + 1) for i in range(1, n + 1)))
 
 
 def _line(params: Params, seed: int) -> Shape:
     n = params["n_nodes"]
-    return _shape(n, ((i, i + 1) for i in range(1, n)))
+    return shape(n, ((i, i + 1) for i in range(1, n)))
 
 
 def _star(params: Params, seed: int) -> Shape:
     n = params["n_nodes"]
-    return _shape(n, ((1, i) for i in range(2, n + 1)), {1: "hub", **dict.fromkeys(range(2, n + 1), "leaf")})
+    return shape(n, ((1, i) for i in range(2, n + 1)), {1: "hub", **dict.fromkeys(range(2, n + 1), "leaf")})
 
 
 def _tree(params: Params, seed: int) -> Shape:
     """Level by level from node 1, each node with up to `arity` children."""
     n, arity = params["n_nodes"], params["arity"]
-    return _shape(n, (((i - 2) // arity + 1, i) for i in range(2, n + 1)))
+    return shape(n, (((i - 2) // arity + 1, i) for i in range(2, n + 1)))
 
 
 def _fat_tree(params: Params, seed: int) -> Shape:
@@ -103,7 +98,7 @@ def _fat_tree(params: Params, seed: int) -> Shape:
     n = core0 + half * half
     bounds = ((hosts, "host"), (aggregation0, "edge"), (core0, "aggregation"), (n, "core"))
     tiers = {i: next(name for last, name in bounds if i <= last) for i in range(1, n + 1)}
-    return _shape(n, links, tiers)
+    return shape(n, links, tiers)
 
 
 def _torus(params: Params, seed: int) -> Shape:
@@ -114,7 +109,7 @@ def _torus(params: Params, seed: int) -> Shape:
         for axis in range(dim):
             beside = (*place[:axis], (place[axis] + 1) % side, *place[axis + 1 :])
             links.append((_number(place, side), _number(beside, side)))
-    return _shape(side**dim, links)
+    return shape(side**dim, links)
 
 
 def _number(place: Iterable[int], side: int) -> int:
@@ -124,47 +119,35 @@ def _number(place: Iterable[int], side: int) -> int:
     return number + 1
 
 
-def _random(params: Params, seed: int) -> Shape:
-    """A connected graph in which every node has `degree` links, or one node one fewer if it cannot be else.
+def _dumbbell(params: Params, seed: int) -> Shape:
+    """Routers 1 and 2 with the bottleneck between them, then the hosts of router 1, then those of router 2.
 
-    The nodes are laid out on a circle in random order and linked to their nearest on it, which gives the
-    right degrees. The circle itself is kept, so that the graph is connected; all other links are then
-    shuffled by taking two at random and exchanging their ends, which changes no degree.
+    Source:
+        S. Floyd, E. Kohler, "Internet research needs better models", HotNets-I, 2002, on the dumbbell as the
+        usual topology of congestion control studies.
     """
-    import random
-
-    n, degree = params["n_nodes"], params["degree"]
-    # Text seeds are hashed by SHA-512, so the stream is the same on every machine and version.
-    draw = random.Random(f"{seed}/topology/random")
-    order = list(range(1, n + 1))
-    draw.shuffle(order)
-    circle = [_edge(order[i], order[(i + 1) % n]) for i in range(n)]
-    steps = range(2, degree // 2 + 1)
-    chords = [_edge(order[i], order[(i + step) % n]) for step in steps for i in range(n)]
-    if degree % 2:
-        chords += [_edge(order[i], order[i + n // 2]) for i in range(n // 2)]
-    present = {*circle, *chords}
-    # Ten exchanges a link are enough to forget the circle (R. Milo et al., arXiv:cond-mat/0312028).
-    for _ in range(10 * len(chords)):
-        i, j = draw.randrange(len(chords)), draw.randrange(len(chords))
-        (a, b), (c, d) = chords[i], chords[j]
-        if draw.random() < 0.5:
-            c, d = d, c
-        first, second = _edge(a, c), _edge(b, d)
-        if len({a, b, c, d}) == 4 and first not in present and second not in present:
-            present -= {chords[i], chords[j]}
-            present |= {first, second}
-            chords[i], chords[j] = first, second
-    return _shape(n, present)
+    left, right = params["left"], params["right"]
+    first, n = 3 + left, 2 + left + right
+    links = [(1, 2), *((1, host) for host in range(3, first)), *((2, host) for host in range(first, n + 1))]
+    tiers = {1: "router", 2: "router", **dict.fromkeys(range(3, first), "left")}
+    return shape(n, links, {**tiers, **dict.fromkeys(range(first, n + 1), "right")})
 
 
-def _shape(n: int, links: Iterable[Edge], tiers: Mapping[int, str] | None = None) -> Shape:
-    edges = sorted({_edge(a, b) for a, b in links if a != b})
-    return Shape(n, tuple(edges), tiers or {})
+def _clos(params: Params, seed: int) -> Shape:
+    """Hosts first, leaf by leaf, then leaf and spine switches.
 
-
-def _edge(a: int, b: int) -> Edge:
-    return (a, b) if a < b else (b, a)
+    Source:
+        C. Clos, "A study of non-blocking switching networks", BSTJ 32(2), 1953,
+        folded: its first and last stage are the leaves, its middle stage the spines.
+    """
+    leaves, spines, hosts = params["leaves"], params["spines"], params["hosts"]
+    leaf0 = leaves * hosts
+    spine0 = leaf0 + leaves
+    n = spine0 + spines
+    links = [(leaf * hosts + i + 1, leaf0 + leaf + 1) for leaf, i in product(range(leaves), range(hosts))]
+    links += [(leaf0 + leaf + 1, spine0 + i + 1) for leaf, i in product(range(leaves), range(spines))]
+    tiers = {i: "host" if i <= leaf0 else "leaf" if i <= spine0 else "spine" for i in range(1, n + 1)}
+    return shape(n, links, tiers)
 
 
 def _even(params: Params) -> tuple[str, str, str] | None:
@@ -180,6 +163,17 @@ def _degree_fits(params: Params) -> tuple[str, str, str] | None:
         return None
     hint = f"at most `{n - 1}` is possible"
     return "degree", f"degree is `{degree}`, but there are only {n - 1} other nodes to link to", hint
+
+
+def _m_fits(params: Params) -> tuple[str, str, str] | None:
+    n, m = params["n_nodes"], params["m"]
+    if m < n:
+        return None
+    return (
+        "m",
+        f"m is `{m}`, but there are only {n - 1} other nodes to link to",
+        f"at most `{n - 1}` is possible",
+    )
 
 
 def _nodes(least: int, help: str = "number of nodes") -> Field:
@@ -246,18 +240,72 @@ _ALL = (
             "degree": Field(Integer(2, expected="a whole number"), "links of a node", required=True),
         },
         lambda params: (params["n_nodes"], params["n_nodes"] * params["degree"] // 2 + 1),
-        _random,
+        random_graph,
         _degree_fits,
+        seeded=True,
+    ),
+    GeneratorType(
+        "dumbbell",
+        "two routers joined by one link, nodes 1 and 2, with hosts on either side",
+        {"left": _nodes(1, "hosts of router 1"), "right": _nodes(1, "hosts of router 2")},
+        lambda params: (2 + params["left"] + params["right"], 1 + params["left"] + params["right"]),
+        _dumbbell,
+    ),
+    GeneratorType(
+        "clos",
+        "every leaf switch is linked to every spine switch, hosts to one leaf each",
+        {
+            "leaves": _nodes(2, "number of leaf switches"),
+            "spines": _nodes(1, "number of spine switches"),
+            "hosts": Field(
+                Integer(0, expected="a whole number of nodes"), "hosts of each leaf switch", default=0
+            ),
+        },
+        lambda params: (
+            params["leaves"] * (1 + params["hosts"]) + params["spines"],
+            params["leaves"] * (params["spines"] + params["hosts"]),
+        ),
+        _clos,
+    ),
+    GeneratorType(
+        "waxman",
+        "links drawn from the seed, rarer with distance; connected by the shortest missing links",
+        {
+            "n_nodes": _nodes(2),
+            "alpha": Field(
+                Number(0.001, 1, "a number above 0, up to 1"),
+                "how far links reach: larger makes long links more likely",
+                default=0.2,
+            ),
+            "beta": Field(
+                Number(0.001, 1, "a number above 0, up to 1"),
+                "how many links there are: the probability of a link at distance 0",
+                default=0.4,
+            ),
+        },
+        _sized(lambda n: n * (n - 1) // 2),
+        waxman,
+        seeded=True,
+    ),
+    GeneratorType(
+        "barabasi_albert",
+        "a connected graph that grows: each new node prefers nodes with many links; drawn from the seed",
+        {
+            "n_nodes": _nodes(2),
+            "m": Field(Integer(1, expected="a whole number"), "links that each new node brings", default=2),
+        },
+        lambda params: (params["n_nodes"], params["m"] * (params["n_nodes"] - params["m"])),
+        barabasi_albert,
+        _m_fits,
+        seeded=True,
     ),
 )
 
 GENERATORS: Mapping[str, GeneratorType] = {kind.name: kind for kind in _ALL}
 
-LATER: Mapping[str, str] = {
-    "dumbbell": "two stars joined by one link",
-    "clos": "leaf and spine switches",
-    "waxman": "random links that become rarer with distance",
-    "barabasi_albert": "random links that prefer nodes with many",
-    "graphml": "a graph from a GraphML file",
+HINTS: Mapping[str, str] = {
+    "graphml": "`nm import graphml FILE` makes a topology file of a graph",
+    "leaf_spine": "did you mean `clos`?",
+    "scale_free": "did you mean `barabasi_albert`?",
 }
-"""Generators that are planned; they are refused by name."""
+"""What to say for words that are no generator's but near to one."""

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.errors import nearest_hint, quoted
 from orchestrator.fields import Kind, Table
 from orchestrator.source import Problems, Value
-from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
+from orchestrator.topology.generators import GENERATORS, HINTS, GeneratorType
 
 __all__ = ["Flows", "GeneratorKind", "NodeRef", "OrEmpty", "Placed", "SelectorText", "Subnet", "Sysctls"]
 
@@ -170,19 +170,14 @@ class GeneratorKind(Kind):
     def _type(self, word: Value, problems: Problems) -> GeneratorType | None:
         if isinstance(word.data, str) and word.data in GENERATORS:
             return GENERATORS[word.data]
-        known = [*GENERATORS, *LATER] if isinstance(word.data, str) else []
-        if word.data in LATER:
-            message = f"the generator `{word.data}` is not built yet: {LATER[str(word.data)]}"
-            hint = f"types are {quoted(GENERATORS)}"
-            problems.add(message, "not-built", word.place, found=word.text, hint=hint)
-            return None
         problems.add(
             f"type is {word.describe()}, but no generator is called that",
             "generator",
             word.place,
             found=word.text,
             expected=f"one of {quoted(GENERATORS)}",
-            hint=nearest_hint(word.text, known, otherwise=f"types are {quoted(GENERATORS)}"),
+            hint=HINTS.get(word.text)
+            or nearest_hint(word.text, GENERATORS, otherwise=f"types are {quoted(GENERATORS)}"),
         )
         return None
 

@@ -30,7 +30,9 @@ from orchestrator.topology.kinds import (
     Subnet,
     Sysctls,
 )
+from orchestrator.topology.lab_test_keys import LabTestKind
 from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HINTS, LINK_LATER, SIZE_FORM
+from orchestrator.topology.service_keys import SERVICE, SERVICE_NAME
 
 __all__ = ["LAB_NAME", "NODE_NAME", "ROOT"]
 
@@ -104,17 +106,17 @@ _NODE_BASE: Mapping[str, Field] = {
     "lossless": Field(_LOSSLESS, "how lossless sessions wait"),
 }
 _NODE_LATER: Mapping[str, str] = {
-    "image": "a container image of one's own",
-    "command": "a program started with the node",
-    "exec": "programs started with the node",
     "cpu": "a limit on processor time",
     "memory": "a limit on memory",
     "scheduler": "queue disciplines such as weighted round robin",
 }
+_NODE_HINTS: Mapping[str, str] = dict.fromkeys(
+    ("image", "command", "exec", "environment", "volumes"), "write it as a service, under `services`"
+)
 _EXTERNAL = Field(Boolean(), "left to a program of your own: rendered, but not started", default=False)
 
-_DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER)
-_GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER)
+_DEFAULT_NODE = Table("defaults.node", _NODE_BASE, later=_NODE_LATER, hints=_NODE_HINTS)
+_GROUP_NODE = Table("group node", {**_NODE_BASE, "external": _EXTERNAL}, later=_NODE_LATER, hints=_NODE_HINTS)
 _NODE = Placed(
     "node",
     {
@@ -130,6 +132,7 @@ _NODE = Placed(
         **_NODE_BASE,
     },
     later=_NODE_LATER,
+    hints=_NODE_HINTS,
 )
 
 _PLAIN_LINK = Table("link", LINK_FIELDS, later=LINK_LATER, hints=LINK_HINTS)
@@ -228,11 +231,18 @@ ROOT = Placed(
             "how routes come about; shortest paths by hops unless said otherwise",
         ),
         "routes": Field(ListOf(_ROUTE, "route"), "explicit routes"),
+        "services": Field(
+            MapOf(SERVICE_NAME, "a service's name", SERVICE, "service *"),
+            "programs that are started in nodes with the lab; keys as in the Compose specification",
+        ),
         "transport": Field(
             Choice("auto", "unix", "tcp", later={"udp": "links over UDP", "quic": "links over QUIC"}),
             "what carries links between processes: `auto` is shared memory where both are on one machine, "
             "`unix` a socket there, and `tcp` is TCP always; each falls back to TCP where it has to",
             default="auto",
+        ),
+        "tests": Field(
+            ListOf(LabTestKind(), "test"), "what has to hold in the lab; `nm test` runs them one by one"
         ),
         "flows": Field(Flows(), "user-space flows; has to stay empty for now"),
     },

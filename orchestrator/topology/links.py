@@ -13,11 +13,11 @@ from orchestrator.errors import LinkChangeInvalid, Place
 from orchestrator.fields import NONE, Table
 from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.source import Problems, Value, parse_option
-from orchestrator.topology.generators import Shape
 from orchestrator.topology.jitter_table import TableFile, read_table
 from orchestrator.topology.link_keys import LINK_FIELDS, LINK_KEYS, LIVE_FIELDS, Layer, layer, spec_of
 from orchestrator.topology.model import Link, Node
 from orchestrator.topology.nodes import Group, find_node, note_unknown
+from orchestrator.topology.shape import Shape
 from orchestrator.topology.traces import Recording, TraceUse, read_trace, trace_fields
 
 __all__ = ["ENDED", "Change", "build_links", "change_of", "read_change", "read_values"]

@@ -16,11 +16,13 @@ from pathlib import Path
 
 from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
+from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.language import LAB_NAME, ROOT
 from orchestrator.topology.links import build_links
 from orchestrator.topology.model import Generator, Topology
 from orchestrator.topology.nodes import build_nodes, find_groups, make_shape
 from orchestrator.topology.routes import build_routes
+from orchestrator.topology.services import build_services
 from orchestrator.topology.warnings import find_warnings
 
 __all__ = ["load", "loads"]
@@ -90,8 +92,10 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         links=links,
         routing=root.get("routing", {}).get("protocol", "shortest_path"),
         routes=routes,
+        services=build_services(root, nodes, problems, _directory_of(file)),
         transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),
+        tests=build_lab_tests(root.get("tests", ()), nodes, problems),
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,
     )

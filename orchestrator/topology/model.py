@@ -7,13 +7,19 @@ the same make equal topologies.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from orchestrator.errors import Problem
 from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.topology.service_model import Service
+from orchestrator.units import Duration, Rate
 
-__all__ = ["Generator", "Link", "Node", "Route", "Topology"]
+__all__ = ["Generator", "LabTest", "LabTestKindName", "Link", "Node", "Output", "Route", "Topology"]
+
+LabTestKindName = Literal["reach", "tcp", "http", "command", "route", "throughput", "loss", "delay"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,82 @@ class Generator:
     """Which generator made the links and from what; a picture is laid out by it."""
 
     type: str
-    params: Mapping[str, int]
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the output of a command has to be.
+
+    Attributes:
+        how: `equals` (without white space at its ends), `contains`, or `matches`, a regular expression that
+            is searched for, where `^` and `$` are the ends of lines.
+        text: The text or expression.
+    """
+
+    how: str
+    text: str
+
+    def holds(self, output: str) -> bool:
+        """Whether an output is as expected."""
+        if self.how == "contains":
+            return self.text in output
+        if self.how == "matches":
+            return re.search(self.text, output, re.MULTILINE) is not None
+        return output.strip() == self.text.strip()
+
+    def __str__(self) -> str:
+        return f"`{self.text}`" if self.how == "equals" else f"text that {self.how} `{self.text}`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabTest:
+    """One test of a lab, with its nodes found.
+
+    Attributes:
+        name: What it is called in the result.
+        kind: What is tested.
+        sources: The nodes at which it begins, or in which it runs.
+        targets: The nodes at which it ends; of `route`, the last one.
+        wait_s: How long it is tried again until it holds.
+        timeout_s: When an attempt is ended.
+        port: Of `tcp`.
+        url: Of `http`.
+        status: Of `http`, the status that is expected.
+        command: Of `command`, its words.
+        exit_code: Of `command`, what is expected.
+        output: Of `command`, what is expected of its output.
+        route: Of `route`, all nodes in order.
+        least: Of measurements, the smallest value: a rate, a share or a duration.
+        most: Of measurements, the largest value.
+        packets: Of `loss` and `delay`, how many are sent.
+        duration_s: Of `throughput`, how long it is measured.
+        written: The test as the file has it, for writing it again.
+    """
+
+    name: str
+    kind: LabTestKindName
+    sources: tuple[int, ...]
+    targets: tuple[int, ...] = ()
+    wait_s: float = 0.0
+    timeout_s: float = 30.0
+    port: int = 0
+    url: str = ""
+    status: int = 200
+    command: tuple[str, ...] = ()
+    exit_code: int = 0
+    output: Output | None = None
+    route: tuple[int, ...] = ()
+    least: Rate | Duration | float | None = None
+    most: Rate | Duration | float | None = None
+    packets: int = 0
+    duration_s: float = 2.0
+    written: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Each source with each target, none with itself."""
+        return tuple((a, b) for a in self.sources for b in self.targets if a != b)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +186,11 @@ class Topology:
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
         routes: Explicit routes.
+        services: Programs that are started in nodes, each after those it depends on.
         transport: What carries links between processes: `auto`, `unix` or `tcp`.
         subnet: The lab's TUN network; node n has its first address plus n.
         generator: Where the links came from, if a generator was used.
+        tests: What has to hold in the lab, in the order of the file.
         warnings: What is allowed but probably not meant.
         file: The file as the user typed it, for messages.
     """
@@ -118,8 +201,10 @@ class Topology:
     links: tuple[Link, ...] = ()
     routing: str = "shortest_path"
     routes: tuple[Route, ...] = ()
+    services: tuple[Service, ...] = ()
     transport: str = "auto"
     subnet: str = "10.0.0.0/16"
+    tests: tuple[LabTest, ...] = ()
     generator: Generator | None = field(default=None, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     file: str = field(default="", compare=False)

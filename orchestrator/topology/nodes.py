@@ -10,19 +10,28 @@ from typing import Any
 
 from orchestrator.errors import Place
 from orchestrator.source import Problems, Value
-from orchestrator.topology.generators import GENERATORS, Shape
+from orchestrator.topology.generators import GENERATORS
 from orchestrator.topology.model import Node
 from orchestrator.topology.selector import SelectorInvalid, select, unknown_node_hint
+from orchestrator.topology.shape import Shape
 
-__all__ = ["Group", "build_nodes", "find_groups", "find_node", "make_shape"]
+__all__ = [
+    "RESERVED_NAMES",
+    "STANDARD_NAME",
+    "Group",
+    "build_nodes",
+    "find_groups",
+    "find_node",
+    "make_shape",
+]
 
 Read = Mapping[str, Any]
 
 # A full mesh of 1,000 nodes has half a million links; nothing beyond that can be brought up anywhere.
 _MOST_LINKS = 1_000_000
 # Words that selectors, container networks and name services have taken.
-_RESERVED = frozenset({"all", "rest", "controller", "postgres", "localhost", "host", "none"})
-_STANDARD_NAME = re.compile(r"node-\d+", re.IGNORECASE)
+RESERVED_NAMES = frozenset({"all", "rest", "controller", "postgres", "localhost", "host", "none"})
+STANDARD_NAME = re.compile(r"node-\d+", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -239,7 +248,7 @@ def _check_names(stated: Mapping[str, Read], problems: Problems) -> dict[int, st
             continue
         value: Value = node["@"]
         place, folded = value.place_of("name"), name.casefold()
-        standard = _STANDARD_NAME.fullmatch(name) and folded != f"node-{number}"
+        standard = STANDARD_NAME.fullmatch(name) and folded != f"node-{number}"
         if folded in first:
             other, there = first[folded]
             problems.add(
@@ -249,7 +258,7 @@ def _check_names(stated: Mapping[str, Read], problems: Problems) -> dict[int, st
                 found=name,
                 hint="every node needs a name of its own; capitals do not count",
             )
-        elif folded in _RESERVED or standard:
+        elif folded in RESERVED_NAMES or standard:
             what = f"every node answers to `node-<id>` anyway, and this is not node {name[5:]}"
             problems.add(
                 f"node {number} cannot be called `{name}`",

@@ -10,17 +10,22 @@ from typing import Any
 
 from orchestrator.errors import Place, UsageError, nearest_hint, quoted
 from orchestrator.source import Problems, Value
-from orchestrator.topology.generators import GENERATORS, LATER, GeneratorType
+from orchestrator.topology.generators import GENERATORS, HINTS, GeneratorType
 from orchestrator.topology.language import LAB_NAME
 from orchestrator.topology.link_words import written
 from orchestrator.topology.loader import loads
 from orchestrator.topology.model import Link, Node, Route, Topology
+from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Size
 
 __all__ = ["dump", "flow", "generate", "word"]
 
 # Words that plain YAML would read as something else than text.
 _NOT_TEXT = re.compile(r"(?i:null|true|false|yes|no|on|off|~)|[-+.0-9].*")
+# What YAML takes in quotes only as an escape (YAML 1.2, 5.1), beyond those that JSON escapes.
+_NOT_PRINTABLE = re.compile(
+    r"[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -40,6 +45,13 @@ def dump(topology: Topology) -> str:
         lines.append(f"transport: {topology.transport}")
     if topology.routes:
         lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
+    if topology.services:
+        lines += [
+            "services:",
+            *(f"  {word(each.name)}: {flow(_service(each))}" for each in topology.services),
+        ]
+    if topology.tests:
+        lines += ["tests:", *(f"  - {flow(dict(test.written))}" for test in topology.tests)]
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +71,7 @@ def generate(type: str, *, name: str, explicit: bool, seed: int, params: Mapping
     checked = _checked(kind, params)
     shown = ", ".join(f"{key}: {value}" for key, value in {"type": type, **checked}.items())
     text = f"# {kind.summary[:1].upper()}{kind.summary[1:]}.\nname: {name}\n"
-    if seed != 1 or type == "random":
+    if seed != 1 or kind.seeded:
         text += f"seed: {seed}\n"
     text += f"topology: {{{shown}}}\n"
     topology = loads(text, "nm generate")
@@ -67,23 +79,16 @@ def generate(type: str, *, name: str, explicit: bool, seed: int, params: Mapping
 
 
 def _no_generator(type: str) -> UsageError:
-    if type in LATER:
-        return UsageError(
-            f"the generator `{type}` is not built yet: {LATER[type]}",
-            id="topology.not-built",
-            found=type,
-            hint=f"types are {quoted(GENERATORS)}",
-        )
     return UsageError(
         f"no generator is called `{type}`",
         id="topology.generator",
         found=type,
         expected=f"one of {quoted(GENERATORS)}",
-        hint=nearest_hint(type, GENERATORS, otherwise=f"types are {quoted(GENERATORS)}"),
+        hint=HINTS.get(type) or nearest_hint(type, GENERATORS, otherwise=f"types are {quoted(GENERATORS)}"),
     )
 
 
-def _checked(kind: GeneratorType, params: Mapping[str, Any]) -> dict[str, int]:
+def _checked(kind: GeneratorType, params: Mapping[str, Any]) -> dict[str, Any]:
     """Check parameters from a command line as strictly as those from a file."""
     place = Place(f"nm generate {kind.name}")
     problems = Problems("topology")
@@ -144,6 +149,34 @@ def _link(link: Link) -> dict[str, Any]:
     return {**shown, **{side: spec for side, spec in sides.items() if spec}}
 
 
+def _service(service: Service) -> dict[str, Any]:
+    shown: dict[str, Any] = {"nodes": list(service.nodes)}
+    for key in service.stated():
+        value = getattr(service, key)
+        shown[key] = list(value) if isinstance(value, tuple) else value
+    if service.entrypoint == ():
+        shown["entrypoint"] = []
+    if service.build is not None:
+        stated = {key: getattr(service.build, key) for key in ("context", "dockerfile", "target", "args")}
+        shown["build"] = {key: value for key, value in stated.items() if value}
+    if service.volumes:
+        shown["volumes"] = [str(volume) for volume in service.volumes]
+    if service.depends_on:
+        shown["depends_on"] = {name: {"condition": it} for name, it in service.depends_on.items()}
+    if service.restart == "no":
+        del shown["restart"]
+    if service.ready is not None:
+        ready, value = service.ready, service.ready.value
+        shown["ready"] = {
+            ready.kind: list(value) if ready.kind == "command" else value[0],
+            "timeout": str(Duration(ready.timeout_ms * 1000)),
+            "interval": str(Duration(ready.interval_ms * 1000)),
+        }
+        if ready.kind == "tcp":
+            shown["ready"]["tcp"] = int(value[0])
+    return shown
+
+
 def _down(down: bool) -> dict[str, Any]:
     return {"down": True} if down else {}
 
@@ -161,6 +194,8 @@ def flow(value: Any) -> str:
         return "{" + ", ".join(f"{word(key)}: {flow(below)}" for key, below in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(flow(item) for item in value) + "]"
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -172,4 +207,5 @@ def word(text: str) -> str:
     """Return text as YAML, in quotes if it would be read as something else."""
     if _PLAIN_WORD.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
-    return json.dumps(text, ensure_ascii=False)
+    quoted_text = json.dumps(text, ensure_ascii=False)
+    return _NOT_PRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", quoted_text)

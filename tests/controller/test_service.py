@@ -485,3 +485,20 @@ async def test_measurements_of_every_node_precede_the_acknowledgement(
     assert sorted(frame.node for frame in frames) == [1, 2, 3]  # node 4 does not answer in time
     assert all(frame.message == here.measured for frame in frames)
     await asking.close()
+
+
+async def test_samples_and_measurements_of_two_operators_at_once_are_not_mixed_up(
+    start: Start, database: Database
+) -> None:
+    controller = await start(settings(database, 2))
+    here = FakeProcess([1, 2], 7)
+    await ready_lab(controller, [here])
+    here.measured = m.LinkMeasurements(5, 7, 100, 0, 0, (m.LinkMeasurement(2, 9),))
+    here.sample = m.NodeSample(6, 7, 100, 0, 0, links=(m.LinkSample(2, 9, 900),))
+    one, other = await operator(controller), await operator(controller)
+    asked = (one.request(m.GetMeasurements(2_000)), other.request(m.GetSamples(2_000)))
+    await asyncio.gather(*asked)
+    assert [(frame.node, frame.message) for frame in one.take()] == [(1, here.measured), (2, here.measured)]
+    assert [(frame.node, frame.message) for frame in other.take()] == [(1, here.sample), (2, here.sample)]
+    await one.close()
+    await other.close()

@@ -89,3 +89,40 @@ def test_an_engine_may_choose_the_subnet(tmp_path: Path) -> None:
     meant = topology.loads("name: ring\ntopology: {type: ring, n_nodes: 4}\n")
     found = read(plan.build(meant, lab="ring", backend="docker"), tmp_path)
     assert found.network.subnet is None
+
+
+def test_a_service_has_the_network_of_its_node_and_what_its_image_has(tmp_path: Path) -> None:
+    text = (
+        "topology: {type: ring, n_nodes: 3}\nnodes: {2: {name: db}}\nservices:\n"
+        "  redis: {nodes: 2, image: 'redis:7', command: [a, $B], entrypoint: [], environment: {C: $D},\n"
+        "    gpus: all, volumes: ['data:/data', './x:/x:ro', /y], mem_limit: 64m, cpus: 0.5,\n"
+        "    tmpfs: '/t:size=1m', cap_add: NET_RAW, devices: /dev/fuse, user: '5',\n"
+        "    restart: 'on-failure:3', working_dir: /w}\n"
+        "  own: {nodes: 1, command: [python3, -V], depends_on: [redis]}\n"
+        "  built: {nodes: 1, build: {context: ., target: x}}\n"
+    )
+    meant = topology.loads(text, str(tmp_path / "lab.yaml"))
+    planned = plan.build(meant, lab="l", backend="docker", subnet="172.28.5.0/24")
+    found = compose_file.read(render.write(planned, tmp_path / "run").compose, "l")
+    redis, own, built = found.user
+    assert len(found.parts) == 5
+    assert redis.name not in {each.name for each in found.parts} and "redis:7" not in found.images
+    assert (redis.container, redis.host["network_mode"]) == ("nm-l-db.redis", "container:nm-l-db")
+    assert (redis.settings["entrypoint"], redis.settings["command"]) == ([""], ["a", "$B"])
+    assert redis.settings["environment"] == {"C": "$D"}
+    assert "hostname" not in redis.settings and "cap_drop" not in redis.host
+    mounts = [(each["Type"], each["Source"], each["Target"]) for each in redis.host["mounts"]]
+    assert mounts == [
+        ("bind", str(tmp_path / "run" / "hosts"), "/etc/hosts"),
+        ("volume", "nm-l-db.data", "/data"),
+        ("bind", str(tmp_path / "x"), "/x"),
+        ("volume", None, "/y"),
+    ]
+    assert redis.host["nano_cpus"] == 500_000_000 and redis.host["mem_limit"] == 64 * 2**20
+    assert redis.host["restart_policy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+    assert redis.host["tmpfs"] == {"/t": "size=1m"} and redis.host["devices"] == ["/dev/fuse:/dev/fuse"]
+    assert redis.host["device_requests"] == [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]
+    assert (own.image, own.settings["entrypoint"]) == (planned.images.node, ["python3"])
+    assert own.after == ("node-1", "node-2.redis")
+    assert built.build == {"context": str(tmp_path), "target": "x"} and built.image == "nm-l-built"
+    assert "nm-l-db.data" in {volume.name for volume in found.volumes}

@@ -3,7 +3,7 @@
     bash, console    typed into one shell per page; output that a page shows is compared
     python, yaml     with a title: the file of that name; without one, run, or checked as what it is
     json, toml       has to parse
-    text             a drawing or a quotation: for readers alone
+    text             with a title: the file of that name; without one, a drawing or a quotation
 
 The folder has what a checkout has of the program (`topologies`, `.venv`), and a stand-in for the payload of
 the README that is as long as the real one. No Docker engine answers there, so that labs are native ones.
@@ -36,7 +36,10 @@ def page_blocks(page: Path) -> Iterator[Block]:
     generated = GENERATED in page.read_text()[:200]
     for block in blocks(page):
         # In a generated page these are signatures, compared with the code by `scripts.reference --check`.
-        if not block.reason and block.language != "text" and not (generated and block.language == "python"):
+        read_only = (block.language == "text" and not block.title) or (
+            generated and block.language == "python"
+        )
+        if not block.reason and not read_only:
             yield block
 
 

@@ -15,10 +15,8 @@ from orchestrator.protocol import MAX_MESSAGE, VERSION, Frame, PeerError, decode
 from orchestrator.protocol.messages import Error, Hello
 from orchestrator.settings import ControllerSettings, load_controller
 from orchestrator.transport import connect
-from tests.integration.conftest import RING, shared_lab
 
-lab = shared_lab(RING)
-"""It has to survive each invalid input."""
+pytestmark = pytest.mark.lab("ring.yaml", backend="native")
 
 
 @pytest.fixture

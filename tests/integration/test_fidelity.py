@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from orchestrator.bench import ROWS, LabEnds, measure
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import Lab
-from tests.integration.conftest import shared_lab
+from orchestrator.results import RunOutcome
+from orchestrator.results.report import write
+from orchestrator.results.series import matching, read_series
 
 TOPOLOGY = """\
 name: fidelity-test
 topology: {type: line, n_nodes: 2}
 """
 
-lab = shared_lab(TOPOLOGY)
+pytestmark = pytest.mark.lab(TOPOLOGY, backend="native")
 
 
 def test_rate_delay_and_loss_of_a_real_link(lab: Lab) -> None:
@@ -30,13 +35,12 @@ def test_rate_delay_and_loss_of_a_real_link(lab: Lab) -> None:
     assert 4.5 < results["gilbert"].values["mean burst"] < 5.5
 
 
-def test_a_run_reports_what_its_links_did(lab: Lab, tmp_path: Path) -> None:
+def test_a_run_reports_what_its_links_did(lab: Lab, run_scenario: Callable[..., RunOutcome]) -> None:
     lab.set_link(1, 2, LinkSpec(delay_us=5_000, loss=0.1), direction="forward")
     lab.set_link(1, 2, LinkSpec(delay_us=2_000), direction="backward")
-    params = {"count": 500, "wait": 0.05}
-    run = lab.run_scenario("unicast-echo", params=params, results=tmp_path)
+    run = run_scenario("unicast-echo", params={"count": 500, "wait": 0.05}, check=False)
     document = json.loads((Path(run.results) / "run.json").read_text())
-    assert document["fidelity"] == run.fidelity
+    assert document["fidelity"] == run.fidelity and document["plots"] == []
     links = {each["direction"]: each for each in run.fidelity["links"]}
     forward, backward = links["forward"]["measured"], links["backward"]["measured"]
     assert links["forward"]["requested"]["delay"] == 0.005
@@ -48,3 +52,17 @@ def test_a_run_reports_what_its_links_did(lab: Lab, tmp_path: Path) -> None:
     assert forward["delay_p50"] <= forward["delay_p95"] <= forward["delay_p99"]
     assert run.fidelity["host"]["cpu_share"] is not None
     assert run.fidelity["verdict"] in ("kept", "broken")
+    table = read_series(Path(run.results))
+    assert table is not None
+    sums: dict[tuple[str, str], float] = {}
+    for row in table.to_pylist():
+        key = (row["object"], row["metric"])
+        sums[key] = sums.get(key, 0.0) + row["value"]
+    assert sums["1->2", "drops.loss"] == forward["drops"]["loss"]
+    assert sums["1->2", "packets"] == forward["packets"] - forward["drops"]["loss"]
+    assert sums["2", "packets_in"] >= 400 and sums["1->2", "bytes"] > 400 * 28
+    delays = matching(table, object="1->2", metric="delay").to_pydict()["value"]
+    assert delays and all(0.005 <= each < 0.02 for each in delays)
+    assert matching(table, kind="host", metric="memory_used").num_rows >= 1
+    page = write(Path(run.results)).read_text()
+    assert run.run in page and "packets dropped on links" in page

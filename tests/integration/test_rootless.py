@@ -69,6 +69,19 @@ def test_commands_run_as_root_of_their_node_and_as_nobody_on_the_machine(user: O
     must(user.nm("down"))
 
 
+def test_services_run_for_an_ordinary_user(user: OrdinaryUser) -> None:
+    must(user.nm("up", RING.with_name("services.yaml"), "--backend", "native"))
+    seen = must(user.nm("status", "-o", "json")).json["services"]
+    assert {each["service"]: each["state"] for each in seen if each["service"] != "clock"} == {
+        "web": "ready",
+        "reader": "exited",
+    }
+    assert must(user.nm("exec", "1/web", "--", "pwd")).out == "/usr/share\n"
+    must(user.nm("restart", "1/web"))
+    must(user.nm("down"))
+    nothing_is_left(user)
+
+
 def test_a_killed_host_process_comes_back_by_itself(user: OrdinaryUser) -> None:
     must(user.nm("up", RING, "--backend", "native"))
     table = user.home.lab("ring").host_file

@@ -7,8 +7,8 @@ import pytest
 from orchestrator import topology
 from orchestrator.deploy.home import Home
 from orchestrator.errors import UsageError
-from orchestrator.lab.handle import _words
 from orchestrator.lab.up import UpOptions, bring_up
+from orchestrator.lab.words import words_of
 
 
 async def test_an_unknown_backend_is_a_usage_error(home: Home) -> None:
@@ -28,10 +28,10 @@ async def test_an_unknown_backend_is_a_usage_error(home: Home) -> None:
     ],
 )
 def test_a_command_may_be_words_or_a_string(command: list[str] | str, words: list[str]) -> None:
-    assert _words(command) == words
+    assert words_of(command) == words
 
 
 @pytest.mark.parametrize("command", ["", [], "echo 'open"])
 def test_no_command_and_an_open_quotation_are_refused(command: list[str] | str) -> None:
     with pytest.raises(UsageError):
-        _words(command)
+        words_of(command)

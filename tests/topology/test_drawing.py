@@ -12,6 +12,7 @@ from orchestrator import topology
 from orchestrator.errors import UsageError
 from orchestrator.topology import Topology
 from orchestrator.topology.drawing.layout import place_nodes
+from orchestrator.topology.random_shapes import waxman_points
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "topologies").glob("*.yaml"))
 SVG = "{http://www.w3.org/2000/svg}"
@@ -29,6 +30,11 @@ SHAPES = (
     "torus, dim: 2, n: 5",
     "torus, dim: 3, n: 3",
     "random, n_nodes: 36, degree: 4",
+    "dumbbell, left: 5, right: 1",
+    "clos, leaves: 6, spines: 3, hosts: 4",
+    "clos, leaves: 4, spines: 2",
+    "waxman, n_nodes: 30",
+    "barabasi_albert, n_nodes: 30",
 )
 
 
@@ -42,6 +48,13 @@ def test_nodes_keep_their_distance(shape: str) -> None:
     assert nearest > 0.75
 
 
+def test_many_nodes_of_a_waxman_graph_are_drawn_where_the_generator_put_them() -> None:
+    lab = topology.loads("seed: 3\ntopology: {type: waxman, n_nodes: 150, alpha: 0.05}")
+    placed, points = place_nodes(lab), waxman_points(150, 3)
+    ratios = {round(placed[node][0] / points[node][0], 6) for node in points}
+    assert len(ratios) == 1
+
+
 def test_parts_that_are_not_linked_stay_close() -> None:
     text = "n_nodes: 8\nlinks:\n"
     pairs = ((1, 2), (2, 3), (3, 1), (4, 5), (5, 6), (6, 4))
@@ -53,7 +66,14 @@ def test_parts_that_are_not_linked_stay_close() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", ["ring, n_nodes: 4", "fat_tree, k: 4", "torus, dim: 2, n: 4", "line, n_nodes: 9"]
+    "shape",
+    [
+        "ring, n_nodes: 4",
+        "fat_tree, k: 4",
+        "torus, dim: 2, n: 4",
+        "line, n_nodes: 9",
+        "dumbbell, left: 4, right: 3",
+    ],
 )
 def test_links_do_not_run_through_nodes(shape: str) -> None:
     lab = _lab(shape)

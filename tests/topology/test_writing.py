@@ -122,7 +122,7 @@ def test_generate_can_write_every_link() -> None:
     ("type", "params", "id"),
     [
         ("rng", {}, "topology.generator"),
-        ("clos", {}, "topology.not-built"),
+        ("clos", {}, "topology.missing-key"),
         ("ring", {}, "topology.missing-key"),
         ("ring", {"n_nodes": 2}, "topology.range"),
         ("ring", {"k": 4}, "topology.unknown-key"),

@@ -123,6 +123,20 @@ TO_CONTROLLER: list[Message] = [
             ),
         ),
     ),
+    m.NodeSample(
+        1_700_000_000_000,
+        7,
+        1_500,
+        1,
+        3,
+        100,
+        2**40,
+        90,
+        2**33,
+        {"no_route": 2},
+        (m.LinkSample(2, 99, 148_500, 4, 6_000, 1_980_000.5, {"loss": 1}),),
+        (m.FlowSample("tcp 10.0.0.1:40000 > 10.0.0.2:80", 10, 15_000),),
+    ),
 ]
 TO_NODE: list[Message] = [
     m.Welcome(VERSION, "ring", 3),
@@ -167,6 +181,7 @@ TO_NODE: list[Message] = [
     m.SetLink(2, TRACE, 16),
     m.SetLink(2, SPEC, 16, True),
     m.MeasureLinks(),
+    m.SampleNodes(),
 ]
 ROW = {"state": "complete", "bytes": 90_000_000, "seconds": 0.25, "ok": True, "none": None}
 PYTHON: list[Message] = [
@@ -222,6 +237,7 @@ PYTHON: list[Message] = [
     m.Heal(),
     m.GetEvents(5),
     m.GetMeasurements(2_000),
+    m.GetSamples(500),
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),

@@ -17,6 +17,7 @@ mod codec;
 mod connection;
 mod error;
 mod link;
+mod samples;
 mod to_controller;
 mod to_node;
 
@@ -27,5 +28,6 @@ pub use connection::{Ack, Error, Goodbye, Hello, Role, Welcome};
 pub use error::{DecodeError, EncodeError};
 pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
 pub use rmpv::Value;
+pub use samples::{FlowSample, LinkSample, NodeSample};
 pub use to_controller::*;
 pub use to_node::*;

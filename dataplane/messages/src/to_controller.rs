@@ -8,6 +8,7 @@ use serde_bytes::ByteBuf;
 
 use crate::codec::messages;
 use crate::connection::{Ack, Error, Goodbye, Hello};
+use crate::samples::NodeSample;
 
 messages! {
     /// A message from a dataplane to the controller; the variant's name is its type on the wire.
@@ -15,7 +16,7 @@ messages! {
         Hello, Ack, Error, Goodbye,
         StartUp, LinkState, NodeTopologyReady, Metrics, AppFlowStart, UserFlowStart, RouteAssigned, FlowFinished,
         CreateGroup, JoinGroup, LeaveGroup, SetGroupRoutes, SetGroupRoutesMulti, ComputeGroupRoutes, NodeEvent,
-        ProbeResult, LinkMeasurements,
+        ProbeResult, LinkMeasurements, NodeSample,
     }
 }
 

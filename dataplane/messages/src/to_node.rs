@@ -21,7 +21,7 @@ messages! {
         NodeSettings, AddNode, RemoveNode, AddNodeAddress, InstallRoutes, SetLink, AddFlows, TopologyReady,
         AgentWanted,
         GroupCreated, InstallGroupDirectory, InstallGroupRoutes, MemberChanged, NodeState, ProbeLink,
-        MeasureLinks,
+        MeasureLinks, SampleNodes,
     }
 }
 
@@ -338,3 +338,7 @@ pub struct ProbeLink {
 /// Send a `LinkMeasurements` for each node concerned; acknowledged behind the last one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MeasureLinks {}
+
+/// Send a `NodeSample` for each node concerned; acknowledged behind the last one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SampleNodes {}

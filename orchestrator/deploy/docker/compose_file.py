@@ -60,6 +60,8 @@ class Service:
         networked: Whether it is on the lab's network.
         settings: What `create_container` takes for it.
         host: What `create_host_config` takes for it.
+        user: Whether it is a service of the user's own.
+        build: For such a one: how its image is built; None where it is not.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Service:
     networked: bool
     settings: Mapping[str, Any]
     host: Mapping[str, Any]
+    user: bool = False
+    build: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,18 @@ class Composition:
 
     @property
     def images(self) -> list[str]:
-        """The images that there have to be, sorted."""
-        return sorted({service.image for service in self.services})
+        """The images of our own that there have to be, sorted."""
+        return sorted({service.image for service in self.parts})
+
+    @property
+    def parts(self) -> tuple[Service, ...]:
+        """The containers that make the network."""
+        return tuple(service for service in self.services if not service.user)
+
+    @property
+    def user(self) -> tuple[Service, ...]:
+        """The containers of the user's own services."""
+        return tuple(service for service in self.services if service.user)
 
 
 def read(file: Path, lab: str) -> Composition:
@@ -117,7 +131,9 @@ def read(file: Path, lab: str) -> Composition:
         ),
         tuple(volumes.values()),
         tuple(
-            _service(name, given, network["name"], volumes, marks, file.parent)
+            _user_service(name, given, document["services"], volumes, marks, file.parent)
+            if given["labels"].get("nm.role") == "service"
+            else _service(name, given, network["name"], volumes, marks, file.parent)
             for name, given in document["services"].items()
         ),
     )
@@ -133,14 +149,7 @@ def _service(
 ) -> Service:
     ports = [_port(text) for text in given["ports"]]
     networked = "networks" in given
-    labels = {
-        **given["labels"],
-        **marks,
-        "com.docker.compose.service": name,
-        "com.docker.compose.oneoff": "False",
-        "com.docker.compose.container-number": "1",
-        "com.docker.compose.config-hash": "",
-    }
+    labels = _marked(name, given, marks)
     probe = given["healthcheck"]
     settings = {
         "image": given["image"],
@@ -176,6 +185,59 @@ def _service(
     return Service(name, given["container_name"], given["image"], after, networked, settings, host)
 
 
+def _user_service(
+    name: str,
+    given: Mapping[str, Any],
+    others: Mapping[str, Any],
+    volumes: Mapping[str, Volume],
+    marks: Mapping[str, str],
+    folder: Path,
+) -> Service:
+    kept = ("image", "command", "entrypoint", "environment", "user", "working_dir")
+    settings = {key: given[key] for key in kept if key in given}
+    node = given["network_mode"].removeprefix("service:")
+    host: dict[str, Any] = {
+        "network_mode": f"container:{others[node]['container_name']}",
+        "mounts": [_mount(mount, volumes, folder) for mount in given["volumes"]],
+        "restart_policy": _restart_policy(given["restart"]),
+        "log_config": {"type": given["logging"]["driver"], "config": given["logging"]["options"]},
+    }
+    host |= {key: given[key] for key in ("cap_add", "devices", "mem_limit") if key in given}
+    if "tmpfs" in given:
+        host["tmpfs"] = {
+            path: options for path, _, options in (each.partition(":") for each in given["tmpfs"])
+        }
+    if "cpus" in given:
+        host["nano_cpus"] = round(given["cpus"] * 1_000_000_000)
+    for device in given.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", ()):
+        count = -1 if device["count"] == "all" else device["count"]
+        wanted = {"Driver": device["driver"], "Count": count, "Capabilities": [device["capabilities"]]}
+        host.setdefault("device_requests", []).append(wanted)
+    return Service(
+        name=name,
+        container=given["container_name"],
+        image=given["image"],
+        after=tuple(given["depends_on"]),
+        networked=False,
+        settings={**settings, "labels": _marked(name, given, marks)},
+        host=host,
+        user=True,
+        build=given.get("build"),
+    )
+
+
+def _marked(name: str, given: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a container, with those of Compose."""
+    return {
+        **given["labels"],
+        **marks,
+        "com.docker.compose.service": name,
+        "com.docker.compose.oneoff": "False",
+        "com.docker.compose.container-number": "1",
+        "com.docker.compose.config-hash": "",
+    }
+
+
 def _port(text: str) -> tuple[str, tuple[str, str]]:
     address, published, container = text.split(":")
     return container, (address, published)
@@ -191,7 +253,8 @@ def _mount(mount: Mapping[str, Any], volumes: Mapping[str, Volume], folder: Path
     from docker.types import Mount
 
     kind = mount["type"]
-    source = volumes[mount["source"]].name if kind == "volume" else str(folder / mount["source"])
+    stated = mount.get("source", "")
+    source = (volumes[stated].name if stated else None) if kind == "volume" else str(folder / stated)
     return Mount(mount["target"], source, type=kind, read_only=mount.get("read_only", False))
 
 

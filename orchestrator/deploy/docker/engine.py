@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +28,7 @@ RUN_LABEL = "nm.run"
 ROLE_LABEL = "nm.role"
 NODE_LABEL = "nm.node"
 HOME_LABEL = "nm.home"
+SERVICE_LABEL = "nm.service"
 
 TROUBLE_STATES = ("exited", "dead", "restarting")
 """States of a container whose program has ended; ours never end by themselves. One that is `restarting` is
@@ -56,6 +58,9 @@ class Container:
     health: str
     exit_code: int
     networks: tuple[str, ...] = ()
+    service: str = ""
+    restarts: int = 0
+    started_at: str = ""
 
     @property
     def running(self) -> bool:
@@ -64,7 +69,9 @@ class Container:
 
     @property
     def part(self) -> str:
-        """Its part in the lab: `postgres`, `controller` or `node-<n>`."""
+        """Its part in the lab: `postgres`, `controller`, `node-<n>` or `<n>/<service>`."""
+        if self.service:
+            return f"{self.node}/{self.service}"
         return f"node-{self.node}" if self.role == "node" else self.role
 
 
@@ -204,11 +211,13 @@ class Engine:
 
         await self.ask(act_on_all)
 
-    async def tail(self, container: str, lines: int) -> list[str]:
-        """The last lines of a container's log."""
+    async def tail(self, container: str, lines: int, *, since: str = "") -> list[str]:
+        """The last lines of a container's log; only those since a start, if one is given."""
 
         def read(client: DockerClient) -> list[str]:
-            raw: bytes = client.containers.get(container).logs(tail=lines)
+            whole = since.partition(".")[0].rstrip("Z")  # the engine takes seconds here
+            start = datetime.fromisoformat(whole) if since else None
+            raw: bytes = client.containers.get(container).logs(tail=lines, since=start)
             return raw.decode(errors="replace").splitlines()
 
         return await self.ask(read)
@@ -231,6 +240,8 @@ def _act(container: EngineContainer, do: str) -> None:
         container.wait(timeout=ANSWER_S)
     elif do == "stop":
         container.stop()
+    elif do == "restart":
+        container.restart(timeout=1)
     elif do == "start" and status not in ("running", "paused"):
         container.start()
     elif do == "pause" and status == "running":
@@ -305,7 +316,9 @@ def unreachable(error: Exception) -> HostNotFit:
 
 
 def _is_troubled(listed: dict[str, Any]) -> bool:
-    """Whether the engine lists a container as not running well, such as `Up 2 minutes (unhealthy)`."""
+    """Whether the engine lists a part as not running well, such as `Up 2 minutes (unhealthy)`."""
+    if (listed.get("Labels") or {}).get(SERVICE_LABEL):
+        return False  # the user's own may end
     return listed.get("State") in TROUBLE_STATES or "(unhealthy)" in str(listed.get("Status", ""))
 
 
@@ -329,4 +342,7 @@ def _container(attributes: dict[str, Any]) -> Container:
         health=str((state.get("Health") or {}).get("Status", "")),
         exit_code=int(state.get("ExitCode", 0)),
         networks=tuple(str(each.get("NetworkID", "")) for each in networks.values()),
+        service=labels.get(SERVICE_LABEL, ""),
+        restarts=int(attributes.get("RestartCount", 0)),
+        started_at=str(state.get("StartedAt", "")),
     )

@@ -8,10 +8,12 @@ so that `down` works without the compose file.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator import services
 from orchestrator.deploy import node_states, termination
 from orchestrator.deploy.docker import compose_file
 from orchestrator.deploy.docker.engine import (
@@ -21,14 +23,17 @@ from orchestrator.deploy.docker.engine import (
     Container,
     Engine,
 )
+from orchestrator.deploy.docker.services import DockerServices, provide_images
 from orchestrator.deploy.docker.starter import EngineRefused, Starter
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, FailedPart, Leftover, Part, PartFailed, Progress
 from orchestrator.deploy.node_command import container_name, docker_command
-from orchestrator.deploy.state import LabState
+from orchestrator.deploy.service_wait import failed, until_good
+from orchestrator.deploy.state import LabState, write_whole
 from orchestrator.deploy.termination import GRACE_S, KILL_S
 from orchestrator.deploy.threads import run_to_completion
 from orchestrator.errors import HostNotFit, StartFailed
+from orchestrator.services import ServiceState
 
 SHARE = "/share"
 """Where a node's container has the lab's share folder, read-only."""
@@ -38,6 +43,9 @@ WATCH_S = 0.5
 
 END_S = GRACE_S + KILL_S + 10.0
 """How long ending a command in a container may take; the rest is for an engine with much to do."""
+
+AWAY = "services-away.json"
+"""The file in a lab's folder that names services which are to run again when their nodes do."""
 
 KILLED = 128 + 9
 """The exit code of a container whose program was killed."""
@@ -65,6 +73,7 @@ class DockerHost:
         """Create and start containers that do not run; parts wait for each other by themselves."""
         wanted = compose_file.read(directory.run / "docker-compose.yml", directory.name)
         await self.require_images(wanted.images)
+        await provide_images(self.engine, wanted, progress)
         progress("starting containers")
         loop = asyncio.get_running_loop()
 
@@ -72,14 +81,44 @@ class DockerHost:
             loop.call_soon_threadsafe(progress, f"{running} of {total} containers are started")
 
         away = {f"node-{node}" for node in node_states.read(directory)}
-        services = tuple(each for each in wanted.services if each.name not in away)
-        wanted = replace(wanted, services=services)
+        parts = tuple(each for each in wanted.parts if each.name not in away)
+        wanted = replace(wanted, services=parts)
         starter = Starter(wanted, _labels(directory), state.run, tell)
         try:
             await run_to_completion(lambda: self.engine.doing(starter.run), starter.cancel)
         except EngineRefused as error:
             raise _start_failed(directory, error) from error
         return state
+
+    async def start_services(
+        self, directory: LabDirectory, state: LabState, progress: Progress, timeout_s: float
+    ) -> LabState:
+        """Start containers as soon as those they depend on are as they are to be."""
+        instances = services.read(directory.run)
+        if not instances:
+            return state
+        wanted = compose_file.read(directory.run / "docker-compose.yml", directory.name)
+        docker_services = DockerServices(self.engine, directory, state)
+
+        async def look() -> Sequence[ServiceState]:
+            seen = await docker_services.look()
+            try:
+                return await docker_services.start_possible(wanted, seen)
+            except EngineRefused as error:
+                refused = next(each for each in seen if each.key == error.part)
+                reason = f"is refused by the engine: {error.reason}"
+                raise await failed(self, directory, replace(refused, reason=reason)) from error
+
+        await until_good(self, directory, state, instances, progress, timeout_s, look)
+        return state
+
+    async def services(self, directory: LabDirectory, state: LabState) -> list[ServiceState]:
+        """Look at their containers."""
+        return await DockerServices(self.engine, directory, state).look()
+
+    async def restart_services(self, directory: LabDirectory, state: LabState, keys: Sequence[str]) -> None:
+        """Have the engine restart their containers."""
+        await DockerServices(self.engine, directory, state).restart(keys)
 
     async def first_exit(self, directory: LabDirectory, state: LabState) -> FailedPart:
         """Look at the containers until one has ended or is unhealthy."""
@@ -187,8 +226,22 @@ class DockerHost:
         self, directory: LabDirectory, state: LabState, nodes: Collection[int], do: str
     ) -> None:
         """Have the engine do it to the nodes' containers."""
-        found = await self.engine.containers(_labels(directory))
-        await self.engine.act([each.id for each in found if each.node in nodes], do)
+        found = [each for each in await self.engine.containers(_labels(directory)) if each.node in nodes]
+        own = [each for each in found if each.service]
+        away = directory.path / AWAY
+        if do in ("kill", "stop"):
+            # Which of them are to run again with the node; they share its network, so they end first.
+            ran = [each.part for each in own if each.running or each.status in ("paused", "restarting")]
+            write_whole(away, json.dumps(sorted({*_read_away(away), *ran})))
+            await self.engine.act([each.id for each in own], do)
+        await self.engine.act([each.id for each in found if not each.service], do)
+        if do == "start":
+            back = set(_read_away(away))
+            # In a new network, even if one runs still.
+            await self.engine.act([each.id for each in own if each.part in back], "restart")
+            write_whole(away, json.dumps(sorted(back - {each.part for each in own})))
+        elif do in ("pause", "unpause"):
+            await self.engine.act([each.id for each in own], do)
 
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """Kill their containers, which `start` starts again."""
@@ -230,12 +283,19 @@ class DockerHost:
     async def _failed_part(self, directory: LabDirectory) -> FailedPart | None:
         away = node_states.read(directory)
         for each in await self.engine.containers(_labels(directory)):
-            if each.node in away:
+            if each.node in away or each.service:
                 continue
             reason = _complaint(each)
             if reason:
                 return FailedPart(each.part, reason, tuple(await self.tail(directory, each.part)))
         return None
+
+
+def _read_away(path: Path) -> list[str]:
+    try:
+        return [str(each) for each in json.loads(path.read_text())]
+    except (OSError, ValueError):
+        return []
 
 
 def _start_failed(directory: LabDirectory, error: EngineRefused) -> StartFailed:

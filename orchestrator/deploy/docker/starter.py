@@ -19,7 +19,7 @@ from orchestrator.errors import HostNotFit
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["EngineRefused", "NameTaken", "Starter"]
+__all__ = ["EngineRefused", "NameTaken", "Starter", "make_container"]
 
 STARTED_AT_ONCE = min(16, max(4, 2 * (os.cpu_count() or 1)))
 """A container's start keeps a processor busy for half of its time, and engines that were asked for hundreds
@@ -158,7 +158,7 @@ class Starter:
             return
         if there is None:
             network = self._composition.network
-            made = _refusing(service.name, partial(_make_container, client, service, network))
+            made = _refusing(service.name, partial(make_container, client, service, network))
         else:
             made = str(there["Id"])
         for other in after:
@@ -290,7 +290,8 @@ def _make_volume(client: DockerClient, volume: Volume, ours: Iterable[str]) -> N
         raise NameTaken("volume", volume.name, made.get("Labels") or {})
 
 
-def _make_container(client: DockerClient, service: Service, network: Network) -> str:
+def make_container(client: DockerClient, service: Service, network: Network) -> str:
+    """Make a container, and return its id."""
     from docker.types import NetworkingConfig
 
     api = client.api

@@ -3,6 +3,7 @@
     postgres     the embedded server, reached over a socket in the lab's folder
     controller   `python -m orchestrator.controller run/controller.toml`
     host         `python -m orchestrator.node --directory …`: every node, its namespace and its TUN device
+    services     `python -m orchestrator.deploy.native.service_runner …`: the user's own services, if any
 
 With `--processes` there are several host processes, `host-1` and so on, each with a share of the nodes; links
 between nodes of one process stay in its memory, all others use sockets or shared memory.
@@ -21,18 +22,24 @@ import signal
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from orchestrator import procfs
+from orchestrator import procfs, services
 from orchestrator.deploy import logfiles, node_states, processes, supervision, termination
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, FailedPart, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import offload_of, processes_inside
 from orchestrator.deploy.native import database, node_faults
+from orchestrator.deploy.native.log_files import log_file
+from orchestrator.deploy.native.running import PART as SERVICES
+from orchestrator.deploy.native.services import ask, end_orphans
 from orchestrator.deploy.node_command import native_command
 from orchestrator.deploy.processes import LabelledProcess
+from orchestrator.deploy.service_wait import until_good
 from orchestrator.deploy.state import LabState, read, write
 from orchestrator.deploy.threads import run_to_completion
 from orchestrator.errors import StartFailed
 from orchestrator.procfs import ProcessId
+from orchestrator.services import ServiceState
+from orchestrator.services import state as service_states
 from orchestrator.supervisor.files import VARIABLE
 
 GRACE_S = 8.0
@@ -74,6 +81,8 @@ class NativeHost:
                 arguments = ["orchestrator.node", "--directory", str(directory.path)]
                 arguments += ["--part", role, "--nodes", numbers]
                 state = self._start_process(directory, state, role, arguments)
+        if SERVICES in stopped:
+            state = self._start_services(directory, state)
         if "postgres" in stopped:
             server = await run_to_completion(lambda: self._start_database(directory, state))
             state = self._note(directory, state, "postgres", server)
@@ -104,7 +113,45 @@ class NativeHost:
             if running and (offload := offload_of(directory, role)):
                 detail += f", offload {offload}"
             found.append(Part(role, running, detail, nodes))
+        runner = state.parts.get(SERVICES)
+        if runner is not None or (state.phase == "up" and services.read(directory.run)):
+            detail = f"process {runner.pid}" if runner else "never started"
+            found.append(Part(SERVICES, runner is not None and runner.alive(), detail))
         return found
+
+    async def start_services(
+        self, directory: LabDirectory, state: LabState, progress: Progress, timeout_s: float
+    ) -> LabState:
+        """Start the process that runs them, or have it start those that failed; wait until they are ready."""
+        instances = services.read(directory.run)
+        if not instances:
+            return state
+        runner = state.parts.get(SERVICES)
+        if runner is None or not runner.alive():
+            await asyncio.to_thread(self._end_orphans, directory, {SERVICES})
+            state = self._start_services(directory, state)
+        else:
+            await ask(directory, "start", [each.key for each in instances])
+        await until_good(self, directory, state, instances, progress, timeout_s)
+        return state
+
+    async def services(self, directory: LabDirectory, state: LabState) -> list[ServiceState]:
+        """What the process that runs them has published; without it nobody knows."""
+        runner = state.parts.get(SERVICES)
+        alive = runner is not None and runner.alive()
+        seen = service_states.read(directory.path) if alive else {}
+        why = "is not looked after: the process `services` does not run"
+        return [
+            seen.get(each.key)
+            or ServiceState(
+                node=each.node, service=each.service, state="waiting", reason="" if alive else why
+            )
+            for each in services.read(directory.run)
+        ]
+
+    async def restart_services(self, directory: LabDirectory, state: LabState, keys: Sequence[str]) -> None:
+        """Ask the process that runs them."""
+        await ask(directory, "restart", keys)
 
     async def tail(self, directory: LabDirectory, part: str, lines: int = TAIL_LINES) -> list[str]:
         """The last lines of a part's log file."""
@@ -187,6 +234,11 @@ class NativeHost:
             found = processes.labelled(directory.home, directory.name)
             processes.end([each.identity for each in found if each.part in roles], grace_s=1.0)
 
+    def _start_services(self, directory: LabDirectory, state: LabState) -> LabState:
+        end_orphans(directory)
+        arguments = ["orchestrator.deploy.native.service_runner", str(directory.path)]
+        return self._start_process(directory, state, SERVICES, arguments)
+
     def _start_database(self, directory: LabDirectory, state: LabState) -> ProcessId:
         known = state.parts.get("postgres")
         if known is not None and known.alive():
@@ -237,11 +289,6 @@ class NativeHost:
             if not (servers or others or orphans):
                 break
         database.clean(directory)
-
-
-def log_file(directory: LabDirectory, part: str) -> Path:
-    """Where a part of a native lab logs: `postgres`, `controller`, `host`, or `node-<n>`."""
-    return directory.logs / f"{part}.log"
 
 
 def _stop_signal(found: Sequence[LabelledProcess]) -> signal.Signals:

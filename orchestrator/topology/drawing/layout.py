@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import cos, hypot, pi, sin, sqrt
+from typing import Any
 
 from orchestrator.topology.model import Topology
+from orchestrator.topology.random_shapes import waxman_points
 
 __all__ = ["Point", "place_nodes"]
 
@@ -48,21 +50,21 @@ def _circle(ids: Sequence[int], radius: float | None = None) -> dict[int, Point]
     }
 
 
-def _ring(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+def _ring(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
     return _circle(range(1, params["n_nodes"] + 1))
 
 
-def _mesh(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+def _mesh(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
     n = params["n_nodes"]
     return _circle(range(1, n + 1), max(1.2, n / (1.6 * pi)))
 
 
-def _star(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+def _star(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
     n = params["n_nodes"]
     return {1: (0.0, 0.0), **_circle(range(2, n + 1), max(1.5, (n - 1) / (2 * pi) * 1.1))}
 
 
-def _line(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+def _line(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
     """A row, or a snake of rows when it is long."""
     n, width = params["n_nodes"], 10
     width = width if n > 14 else n
@@ -74,7 +76,7 @@ def _line(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
     return positions
 
 
-def _fat_tree(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+def _fat_tree(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
     layers: dict[str, list[int]] = defaultdict(list)
     k = params["k"]
     hosts, switches = k**3 // 4, k * k // 2
@@ -89,7 +91,7 @@ def _fat_tree(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]
     return positions
 
 
-def _torus(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+def _torus(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
     """A circle, a grid, or grids side by side that are shifted against each other."""
     dim, side = params["dim"], params["n"]
     if dim == 1:
@@ -103,7 +105,7 @@ def _torus(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
     return positions
 
 
-def _tree(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
+def _tree(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
     n, arity = params["n_nodes"], params["arity"]
     neighbours: dict[int, list[int]] = {node: [] for node in range(1, n + 1)}
     for node in range(2, n + 1):
@@ -113,7 +115,37 @@ def _tree(topology: Topology, params: Mapping[str, int]) -> dict[int, Point]:
     return _layered_tree(1, neighbours)
 
 
-_SHAPES: Mapping[str, Callable[[Topology, Mapping[str, int]], dict[int, Point]]] = {
+def _dumbbell(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
+    """Two columns of hosts, and between them the routers."""
+    left, right = params["left"], params["right"]
+    height = max(left, right) * 1.1
+    positions = {1: (2.0, height / 2), 2: (4.0, height / 2)}
+    positions |= {3 + i: (0.0, height * (i + 0.5) / left) for i in range(left)}
+    return positions | {3 + left + i: (6.0, height * (i + 0.5) / right) for i in range(right)}
+
+
+def _clos(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
+    """Spines above leaves above hosts."""
+    leaves, spines, hosts = params["leaves"], params["spines"], params["hosts"]
+    counts = (leaves * hosts, leaves, spines)
+    width = max(counts) * 1.1
+    positions: dict[int, Point] = {}
+    for count, depth in zip(counts, (2, 1, 0), strict=True):
+        for i in range(count):
+            positions[len(positions) + 1] = (width * (i + 0.5) / count, depth * 1.9)
+    return positions
+
+
+def _waxman(topology: Topology, params: Mapping[str, Any]) -> dict[int, Point]:
+    """Where the generator put the nodes; none for few nodes, which springs draw without overlaps."""
+    n = params["n_nodes"]
+    if n <= _MOST_FOR_SPRINGS:
+        return {}
+    side = 1.6 * sqrt(n)
+    return _spaced({node: (x * side, y * side) for node, (x, y) in waxman_points(n, topology.seed).items()})
+
+
+_SHAPES: Mapping[str, Callable[[Topology, Mapping[str, Any]], dict[int, Point]]] = {
     "ring": _ring,
     "full_mesh": _mesh,
     "star": _star,
@@ -121,6 +153,9 @@ _SHAPES: Mapping[str, Callable[[Topology, Mapping[str, int]], dict[int, Point]]]
     "fat_tree": _fat_tree,
     "torus": _torus,
     "tree": _tree,
+    "dumbbell": _dumbbell,
+    "clos": _clos,
+    "waxman": _waxman,
 }
 
 

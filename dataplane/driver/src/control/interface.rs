@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nm_engine::{NodeId, NodeStats};
-use nm_messages::{LinkMeasurements, Metrics, ToController, Value};
+use nm_messages::{LinkMeasurements, Metrics, NodeSample, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::member::{Effect, Identity};
@@ -32,6 +32,9 @@ pub trait Executor: Send + Sync {
     fn report(&self, stats: NodeStats) -> Option<Metrics>;
     /// The measurements in these counters.
     fn measurements(&self, stats: &NodeStats) -> LinkMeasurements;
+
+    /// The sample of these counters.
+    fn sample(&self, stats: &NodeStats) -> NodeSample;
     /// The connection was made or lost.
     fn connected(&self, up: bool, reason: &str);
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use nm_engine::NodeStats;
 use nm_messages::{
     decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes,
-    LinkMeasurements, LinkSpec, Metrics, NodeSettings, NodeSpec, RemoveNode, SetLink, ToController,
-    ToNode, Value, Welcome,
+    LinkMeasurements, LinkSpec, Metrics, NodeSample, NodeSettings, NodeSpec, RemoveNode, SetLink,
+    ToController, ToNode, Value, Welcome,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_tungstenite::tungstenite::{accept, Message, WebSocket};
@@ -217,6 +217,9 @@ impl Executor for Recorder {
         None
     }
     fn measurements(&self, _stats: &NodeStats) -> LinkMeasurements {
+        unreachable!("it has no counters")
+    }
+    fn sample(&self, _stats: &NodeStats) -> NodeSample {
         unreachable!("it has no counters")
     }
     fn connected(&self, _up: bool, _reason: &str) {}

@@ -6,8 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nm_engine::{AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats};
-use nm_messages::{AddNode, FlowCounter, LinkCounter, LinkMeasurement, LinkMeasurements, Metrics};
+use nm_engine::{
+    AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats, Traffic,
+};
+use nm_messages::{
+    AddNode, FlowCounter, FlowSample, LinkCounter, LinkMeasurement, LinkMeasurements, LinkSample,
+    Metrics, NodeSample,
+};
 
 use super::agent_request;
 use super::events::NodeEvent;
@@ -18,6 +23,8 @@ use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
 /// Flows in one report; a node that has more reports those with the most bytes.
 const FLOWS_PER_REPORT: usize = 256;
+/// Flows in one sample.
+const FLOWS_PER_SAMPLE: usize = 8;
 
 /// Carries out the controller's orders for one node.
 pub(super) struct NodeExecutor {
@@ -131,6 +138,25 @@ impl Executor for NodeExecutor {
         }
     }
 
+    fn sample(&self, stats: &NodeStats) -> NodeSample {
+        let used =
+            |link: &&LinkStats| link.tx.packets + link.tx.drops.total() + link.queued_packets > 0;
+        NodeSample {
+            time_ms: unix_millis(),
+            process: self.process,
+            cpu_ms: nm_kernel::thread::process_cpu_time_ns() / 1_000_000,
+            shard: u32::try_from(self.port.shard()).unwrap_or(u32::MAX),
+            overload_drops: self.port.overload_drops(),
+            packets_out: stats.tun_rx.packets,
+            bytes_out: stats.tun_rx.bytes,
+            packets_in: stats.tun_tx.packets + stats.delivered.packets,
+            bytes_in: stats.tun_tx.bytes + stats.delivered.bytes,
+            drops: drops(&[&stats.tun_rx, &stats.tun_tx, &stats.delivered]),
+            links: stats.links.iter().filter(used).map(link_sample).collect(),
+            flows: largest_flows(stats),
+        }
+    }
+
     fn connected(&self, up: bool, reason: &str) {
         self.state.change(|facts| {
             if std::mem::replace(&mut facts.connected, up) != up {
@@ -228,7 +254,7 @@ fn measurement(link: &LinkStats) -> LinkMeasurement {
     LinkMeasurement {
         remote_node_id: link.remote,
         packets: link.tx.packets,
-        drops: drops(link),
+        drops: drops(&[&link.tx]),
         offered: measured.offered,
         changes: measured.changes,
         draws: measured.draws,
@@ -242,12 +268,57 @@ fn measurement(link: &LinkStats) -> LinkMeasurement {
     }
 }
 
-/// Dropped outgoing packets by cause; causes without any are left out.
-fn drops(link: &LinkStats) -> BTreeMap<String, u64> {
-    let drops = link.tx.drops.iter().filter(|(_, count)| *count > 0);
-    drops
-        .map(|(cause, count)| (cause.as_str().to_owned(), count))
-        .collect()
+/// Dropped packets by cause; causes without any are left out.
+fn drops(of: &[&Traffic]) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for (cause, count) in of
+        .iter()
+        .flat_map(|each| each.drops.iter())
+        .filter(|(_, count)| *count > 0)
+    {
+        *found.entry(cause.as_str().to_owned()).or_default() += count;
+    }
+    found
+}
+
+fn link_sample(link: &LinkStats) -> LinkSample {
+    LinkSample {
+        remote_node_id: link.remote,
+        packets: link.tx.packets,
+        bytes: link.tx.bytes,
+        queued_packets: link.queued_packets,
+        queued_bytes: link.queued_bytes,
+        delay_sum_us: link.measured.delay_sum_us,
+        drops: drops(&[&link.tx]),
+    }
+}
+
+fn largest_flows(stats: &NodeStats) -> Vec<FlowSample> {
+    let mut flows: Vec<&FlowStats> = stats.flows.iter().collect();
+    flows.sort_by_key(|flow| (std::cmp::Reverse(flow.bytes), flow_id(flow)));
+    flows.truncate(FLOWS_PER_SAMPLE);
+    let sample = |flow: &FlowStats| FlowSample {
+        flow: flow_name(flow),
+        packets: flow.packets,
+        bytes: flow.bytes,
+    };
+    flows.into_iter().map(sample).collect()
+}
+
+fn flow_name(flow: &FlowStats) -> String {
+    let FlowStats {
+        src,
+        dst,
+        src_port,
+        dst_port,
+        ..
+    } = flow;
+    match flow.protocol {
+        6 => format!("tcp {src}:{src_port} > {dst}:{dst_port}"),
+        17 => format!("udp {src}:{src_port} > {dst}:{dst_port}"),
+        1 => format!("icmp {src} > {dst}"),
+        other => format!("{other} {src} > {dst}"),
+    }
 }
 
 fn link_counter(link: &LinkStats) -> LinkCounter {
@@ -257,7 +328,7 @@ fn link_counter(link: &LinkStats) -> LinkCounter {
         tx_bytes: link.tx.bytes,
         rx_packets: link.rx.packets,
         rx_bytes: link.rx.bytes,
-        drops: drops(link),
+        drops: drops(&[&link.tx]),
     }
 }
 

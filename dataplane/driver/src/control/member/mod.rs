@@ -333,6 +333,7 @@ impl Member {
             }
             // The connection itself handles these.
             wire::ToNode::MeasureLinks(_)
+            | wire::ToNode::SampleNodes(_)
             | wire::ToNode::Welcome(_)
             | wire::ToNode::Ack(_)
             | wire::ToNode::Error(_)

@@ -45,6 +45,8 @@ struct Order {
     /// The number of its steps that have not ended.
     left: usize,
     error: Option<String>,
+    /// Whether it asks for samples and not for measurements.
+    sample: bool,
 }
 
 /// A lookup to repeat.
@@ -200,7 +202,7 @@ impl Session {
                 order: Some(order),
                 stats,
                 ..
-            } => self.links_measured(node, order, stats),
+            } => self.node_measured(node, order, stats),
         }
     }
 
@@ -323,7 +325,8 @@ impl Session {
                 };
                 self.handle_answer(error.re, Err(refused));
             }
-            ToNode::MeasureLinks(_) => self.measure_links(frame.node, frame.id),
+            ToNode::MeasureLinks(_) => self.measure_nodes(frame.node, frame.id, false),
+            ToNode::SampleNodes(_) => self.measure_nodes(frame.node, frame.id, true),
             order => self.order(frame.node, frame.id, order),
         }
     }

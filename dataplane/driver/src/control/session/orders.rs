@@ -11,6 +11,7 @@ impl Session {
             id,
             left: 1, // for the beginning itself
             error: None,
+            sample: false,
         };
         self.orders.insert(number, entry);
         let begun = if node == 0 {
@@ -21,8 +22,8 @@ impl Session {
         self.step_ended(number, begun.err());
     }
 
-    /// Requests the measurements of a node, or with 0 of all nodes; acknowledged when all were sent.
-    pub(super) fn measure_links(&mut self, node: NodeId, id: u32) {
+    /// Requests the measurements or the sample of a node, or with 0 of all nodes; acknowledged when all were sent.
+    pub(super) fn measure_nodes(&mut self, node: NodeId, id: u32, sample: bool) {
         let order = self.number();
         let nodes = self.attached_nodes.iter();
         let nodes: Vec<_> = nodes
@@ -36,6 +37,7 @@ impl Session {
                 id,
                 left,
                 error,
+                sample,
             },
         );
         for (node, attached) in nodes {
@@ -53,17 +55,21 @@ impl Session {
     }
 
     /// A node that was closed meanwhile has nothing to report.
-    pub(super) fn links_measured(
+    pub(super) fn node_measured(
         &mut self,
         node: NodeId,
         order: u64,
         stats: Option<Box<NodeStats>>,
     ) {
-        if self.orders.contains_key(&order) {
+        if let Some(sample) = self.orders.get(&order).map(|order| order.sample) {
             let attached = self.attached_nodes.get(&node);
             if let Some((attached, stats)) = attached.zip(stats) {
-                let measurements = attached.executor.measurements(&stats);
-                self.push_frame(node, measurements);
+                let executor = &attached.executor;
+                let message: ToController = match sample {
+                    true => executor.sample(&stats).into(),
+                    false => executor.measurements(&stats).into(),
+                };
+                self.push_frame(node, message);
             }
         }
         self.step_ended(order, None);

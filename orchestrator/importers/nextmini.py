@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import FileInvalid, Place, TopologyInvalid
+from orchestrator.errors import ImportInvalid, Place, TopologyInvalid
+from orchestrator.importers.draft import Imported, header
 from orchestrator.source import Problems, Value, parse_toml, read_text
 from orchestrator.topology.generators import GENERATORS
 from orchestrator.topology.loader import loads
 from orchestrator.topology.writing import flow, word
 from orchestrator.units import Rate
 
-__all__ = ["Imported", "import_directory"]
+__all__ = ["read"]
 
 _CONTROLLER_KEYS = frozenset(
     {
@@ -72,21 +73,6 @@ _RENDERED = frozenset(
 _NEXTMINI_MTU = 1_400
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """A topology file converted from Nextmini's files.
-
-    Attributes:
-        text: The file, which loads unless a note says otherwise.
-        notes: What could not be carried over, a sentence each.
-        files: What it was made from.
-    """
-
-    text: str
-    notes: tuple[str, ...]
-    files: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class _Draft:
     shape: dict[str, Any] | None = None
@@ -101,8 +87,8 @@ class _Draft:
     notes: list[str] = field(default_factory=list)
 
 
-def import_directory(directory: str | os.PathLike[str]) -> Imported:
-    """Return what a folder of Nextmini files means; see `orchestrator.topology.import_nextmini`."""
+def read(directory: str | os.PathLike[str]) -> Imported:
+    """Return what a folder of Nextmini files means; see `orchestrator.importers.from_nextmini`."""
     folder = Path(directory)
     controllers, nodes = _read_all(folder)
     draft = _Draft()
@@ -116,8 +102,9 @@ def import_directory(directory: str | os.PathLike[str]) -> Imported:
         loads(text, "the imported topology")
     except TopologyInvalid as error:
         draft.notes += [f"still to be fixed by hand: {problem.message}" for problem in error.problems]
-    files = [path for path, _ in (controllers[0], *nodes)]
-    return Imported(text, tuple(dict.fromkeys(draft.notes)), tuple(files))
+    notes = tuple(dict.fromkeys(draft.notes))
+    top = header(f"Nextmini's files in {folder.resolve().name}", "TOML", notes)
+    return Imported(top + text, notes, files=tuple(path for path, _ in (controllers[0], *nodes)))
 
 
 _File = tuple[str, Mapping[str, Any]]
@@ -148,7 +135,7 @@ def _read_all(folder: Path) -> tuple[list[_File], list[_File]]:
             Place(str(folder)),
             expected="a TOML file with `topology`, `routing` or `routes`",
         )
-    problems.raise_as(FileInvalid, str(folder))
+    problems.raise_as(ImportInvalid, str(folder))
     return controllers, nodes
 
 
@@ -282,7 +269,7 @@ def _unknown(where: str, keys: Iterable[str], draft: _Draft) -> None:
 
 def _text(folder: Path, draft: _Draft) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower())[:40].strip("-") or "imported"
-    lines = [f"# Imported from Nextmini's files in {folder.resolve().name}.", f"name: {word(slug)}"]
+    lines = [f"name: {word(slug)}"]
     if draft.subnet:
         lines.append(f"subnet: {draft.subnet}")
     if draft.shape:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import topology
-from orchestrator.errors import FileInvalid
+from orchestrator import importers, topology
+from orchestrator.errors import ImportInvalid
+from orchestrator.importers.draft import Imported
 
 CONTROLLER = """\
 port = 3000
@@ -149,18 +150,18 @@ def test_other_networks_are_kept(tmp_path: Path) -> None:
 def test_a_folder_without_a_controllers_file_is_refused(
     files: dict[str, str], id: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(FileInvalid) as caught:
+    with pytest.raises(ImportInvalid) as caught:
         _import(tmp_path, files)
     assert caught.value.problems[0].id == id
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileInvalid, match="this is no folder"):
-        topology.import_nextmini(str(tmp_path / "gone"))
+    with pytest.raises(ImportInvalid, match="this is no folder"):
+        importers.from_nextmini(str(tmp_path / "gone"))
 
 
-def _import(folder: Path, files: dict[str, str]) -> topology.nextmini.Imported:
+def _import(folder: Path, files: dict[str, str]) -> Imported:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    return topology.import_nextmini(str(folder))
+    return importers.from_nextmini(str(folder))
