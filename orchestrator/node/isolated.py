@@ -139,25 +139,31 @@ class _Process:
                     self._turn(selector, channel)
                     if self._ended is not None and give_up is None:
                         give_up = time.monotonic() + STOP_S
-                self._turn(selector, channel, 0)  # what it has sent before it ended
+                last = time.monotonic() + STOP_S  # a process that it left may print without end
+                while self._turn(selector, channel, 0) and time.monotonic() < last:
+                    pass  # what it had sent before it ended
             finally:
                 os.close(ended)
 
     def _turn(
         self, selector: selectors.BaseSelector, channel: socket.socket, limit_s: float = SLICE_S
-    ) -> None:
+    ) -> bool:
+        """Do what is possible now, after waiting for it; False if nothing was sent or received."""
         while not self._answers.empty():
             self._outgoing += self._answers.get()
         if channel in selector.get_map():
             more = selectors.EVENT_WRITE if self._outgoing else 0
             selector.modify(channel, selectors.EVENT_READ | more)
+        moved = False
         for key, events in selector.select(limit_s):
+            moved = moved or key.data is not None or key.fileobj is channel
             if key.fileobj is channel:
                 self._use_channel(selector, channel, events)
             elif key.fileobj is self._wake_read:
                 self._wake_read.recv(READ_BYTES)
             elif key.data is not None:
                 _pass_on(selector, key)
+        return moved
 
     def _use_channel(self, selector: selectors.BaseSelector, channel: socket.socket, events: int) -> None:
         with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):

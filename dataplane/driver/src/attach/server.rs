@@ -25,6 +25,9 @@ const MAX_PROGRAMS: usize = 64;
 /// How long a program may stop in the middle of a call or a reply.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long nothing is accepted after an error, so that a lack of descriptors does not occupy a processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
 /// The programs attached to a node. Dropping it ends their connections, and no others are accepted.
 pub struct Programs {
     token: u64,
@@ -34,7 +37,12 @@ pub struct Programs {
 
 impl Drop for Programs {
     fn drop(&mut self) {
-        lock(&self.acceptor.listeners).remove(&self.token);
+        let listener = lock(&self.acceptor.listeners).remove(&self.token);
+        if let Some(listener) = listener {
+            // Explicitly, because a forked child of this process may keep the socket open. An error means that it is
+            // not in the set.
+            let _ = self.acceptor.epoll.remove(&listener.socket);
+        }
         self.connections.end();
     }
 }
@@ -151,7 +159,13 @@ impl Acceptor {
         let Some(listener) = listeners.get(&token) else {
             return;
         };
-        while let Ok((stream, _)) = listener.socket.accept() {
+        loop {
+            let stream = match listener.socket.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // No descriptor is left, or the program is gone already; the next look is later.
+                Err(_) => return thread::sleep(ACCEPT_PAUSE),
+            };
             let Ok(peer) = abstract_socket::peer(&stream) else {
                 continue;
             };
