@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nm_driver::attach;
 use nm_driver::config::NodeSettings;
 use nm_driver::node::{values, Node, NodeError, NodeEvent, Options, SEND_WAIT};
 use nm_engine::{SharedBytes, Target};
@@ -96,7 +97,7 @@ impl PyNode {
     #[pyo3(signature = (name, namespace_fd = None))]
     fn serve(&self, py: Python<'_>, name: &str, namespace_fd: Option<i32>) -> PyResult<()> {
         let namespace: Option<OwnedFd> = namespace_fd.map(host::duplicate).transpose()?;
-        py.detach(|| Node::serve(&self.0, name, namespace.as_ref().map(AsFd::as_fd)))
+        py.detach(|| attach::serve(&self.0, name, namespace.as_ref().map(AsFd::as_fd)))
             .map_err(|failure| error::from_kernel(py, &failure))
     }
 

@@ -22,7 +22,7 @@ pub mod watcher;
 pub mod wire;
 
 pub use client::Client;
-pub use server::{serve, Programs};
+pub use server::serve;
 pub use watcher::Watcher;
 
 /// The abstract name under which the programs of a node find it.

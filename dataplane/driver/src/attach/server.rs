@@ -29,7 +29,7 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The programs attached to a node. Dropping it ends their connections, and no others are accepted.
-pub struct Programs {
+struct Programs {
     token: u64,
     acceptor: Arc<Acceptor>,
     connections: Arc<Connections>,
@@ -92,12 +92,17 @@ struct Listener {
 
 static ACCEPTOR: OnceLock<Arc<Acceptor>> = OnceLock::new();
 
-/// Accepts programs of a network namespace for a node.
+/// Lets programs attach to a node until it is closed, those of a network namespace (the caller's own with `None`), under
+/// an abstract name.
+///
+/// # Errors
+///
+/// The name is in use there, or the system refuses a socket.
 pub fn serve(
     node: &Arc<Node>,
     name: &str,
     namespace: Option<BorrowedFd<'_>>,
-) -> nm_kernel::Result<Programs> {
+) -> nm_kernel::Result<()> {
     let acceptor = acceptor()?;
     let socket = namespace::run_in(namespace, || abstract_socket::listen(name))?;
     let token = acceptor.last.fetch_add(1, Ordering::Relaxed);
@@ -109,11 +114,12 @@ pub fn serve(
         connections: Arc::clone(&connections),
     };
     lock(&acceptor.listeners).insert(token, listener);
-    Ok(Programs {
+    node.end_with(Programs {
         token,
         acceptor,
         connections,
-    })
+    });
+    Ok(())
 }
 
 fn acceptor() -> nm_kernel::Result<Arc<Acceptor>> {

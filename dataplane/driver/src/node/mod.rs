@@ -22,7 +22,7 @@ pub mod state;
 pub mod values;
 pub mod wait;
 
-use std::os::fd::BorrowedFd;
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,7 +37,6 @@ pub use pending::Pending;
 pub use start::Options;
 pub use wait::{Deadline, Signal, Waker};
 
-use crate::attach::{self, Programs};
 use crate::config::NodeSettings;
 use crate::control::ControlHandle;
 use crate::runtime::{NodePort, Runtime};
@@ -58,7 +57,8 @@ pub struct Node {
     sent: AtomicU64,
     waited: AtomicBool,
     closed: AtomicBool,
-    programs: Mutex<Option<Programs>>,
+    /// What ends with the node.
+    resources: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl Node {
@@ -82,19 +82,12 @@ impl Node {
         self.state.look(|facts| facts.topology_ready)
     }
 
-    /// Lets programs attach that run in a network namespace, the caller's own with `None`, under an abstract name.
-    ///
-    /// # Errors
-    ///
-    /// The name is in use there, or the system refuses a socket.
-    pub fn serve(
-        node: &Arc<Self>,
-        name: &str,
-        namespace: Option<BorrowedFd<'_>>,
-    ) -> nm_kernel::Result<()> {
-        let programs = attach::serve(node, name, namespace)?;
-        *wait::lock(&node.programs) = Some(programs);
-        Ok(())
+    /// Drops something when the node is closed; at once if it is closed already.
+    pub fn end_with(&self, resource: impl Send + 'static) {
+        let mut resources = wait::lock(&self.resources);
+        if !self.is_closed() {
+            resources.push(Box::new(resource));
+        }
     }
 
     /// Collects events from now on for one reader more, to be taken with [`next_event_for`](Self::next_event_for).
@@ -138,7 +131,8 @@ impl Node {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
         }
-        drop(wait::lock(&self.programs).take());
+        let resources = std::mem::take(&mut *wait::lock(&self.resources));
+        drop(resources);
         self.handle.detach("closed by its program");
         self.port.close();
         self.state.end();

@@ -84,7 +84,7 @@ impl Node {
             sent: AtomicU64::new(0),
             waited: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            programs: Mutex::default(),
+            resources: Mutex::default(),
         })
     }
 }
