@@ -276,7 +276,7 @@ fn messages(headers: &[wire::Header], bytes: &[u8]) -> Result<Vec<Message>, Node
 }
 
 /// Refuses what no packet can carry before it is sent to the node.
-fn too_large<'a>(bytes: &'a [u8]) -> Result<&'a [u8], NodeError> {
+fn too_large(bytes: &[u8]) -> Result<&[u8], NodeError> {
     if bytes.len() <= nm_engine::MAX_MESSAGE {
         return Ok(bytes);
     }
