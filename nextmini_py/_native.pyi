@@ -26,6 +26,7 @@ __all__ = [
     "enter_names",
     "enter_namespace",
     "enter_user_namespace",
+    "serve_captures",
     "unshare_mounts",
     "watch_agent_request",
 ]
@@ -359,6 +360,9 @@ def enter_user_namespace() -> None:
 
 def unshare_mounts(hosts_file: str | os.PathLike[str]) -> None:
     """Lay a file over `/etc/hosts` for the calling thread."""
+
+def serve_captures(path: str | os.PathLike[str]) -> None:
+    """Open a socket at which local programs ask for captures of the nodes of this process."""
 
 def agent_requested() -> bool:
     """Whether the controller has requested an agent for this process."""

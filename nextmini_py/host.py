@@ -27,6 +27,7 @@ __all__ = [
     "enter_user_namespace",
     "open_nodes",
     "run_view",
+    "serve_captures",
     "serve_programs",
     "set_paused",
     "unshare_mounts",
@@ -104,6 +105,18 @@ def run_view(dataplane: Dataplane) -> RunDataplane:
     from nextmini_py._run import RunDataplane  # a program that runs no roles starts without it
 
     return RunDataplane(dataplane)
+
+
+def serve_captures(path: str | os.PathLike[str]) -> None:
+    """Open a socket at which programs of this machine ask for packets of this process's nodes.
+
+    Args:
+        path: Where; a socket that an ended process has left is replaced.
+
+    Raises:
+        OSError: The path cannot be used.
+    """
+    _native.serve_captures(path)
 
 
 def serve_programs(dataplane: Dataplane, namespace_fd: int | None = None, name: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The file of a lab that says which nodes are stopped or paused by request, and the socket of a host process.
+"""The file of a lab that says which nodes are stopped or paused by request, and a host process's sockets.
 
 `orchestrator.deploy.node_states` writes the file. It is read by whoever starts parts of a lab, and by the
 host process of a native lab, which makes its nodes so when a client connects to its socket.
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["control_socket", "file", "read"]
+__all__ = ["CAPTURES", "control_socket", "file", "read"]
+
+CAPTURES = "captures"
+"""The kind of the socket at which a host process takes captures."""
 
 
 def file(run: Path) -> Path:
@@ -30,8 +33,10 @@ def read(run: Path) -> dict[int, str]:
 
 
 @contextmanager
-def control_socket(run: Path, part: str) -> Iterator[str]:
-    """Give the path of the socket of a host process, valid inside the block.
+def control_socket(run: Path, part: str, kind: str = "") -> Iterator[str]:
+    """Give the path of a socket of a host process, valid inside the block.
+
+    Without a kind it is that for node states.
 
     A socket's path has 107 bytes at most; through the open folder it is short, wherever the lab is.
 
@@ -40,6 +45,6 @@ def control_socket(run: Path, part: str) -> Iterator[str]:
     """
     folder = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{folder}/{part}.sock"
+        yield f"/proc/self/fd/{folder}/{part}{f'-{kind}' if kind else ''}.sock"
     finally:
         os.close(folder)

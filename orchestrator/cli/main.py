@@ -18,6 +18,7 @@ from typer.models import CommandInfo
 
 from orchestrator.cli import (
     bench,
+    captures,
     common,
     faults,
     files,
@@ -28,6 +29,7 @@ from orchestrator.cli import (
     labs,
     links,
     nodes,
+    results,
     runs,
     services,
 )
@@ -59,7 +61,21 @@ _SYNONYMS = {
     "--nodes": "--n-nodes",
     "--name": "--lab",
 }
-for noun in (labs, nodes, services, runs, lab_tests, links, faults, files, imports, host, bench):
+for noun in (
+    labs,
+    nodes,
+    services,
+    runs,
+    results,
+    lab_tests,
+    links,
+    faults,
+    captures,
+    files,
+    imports,
+    host,
+    bench,
+):
     noun.register(app)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli import sweeps
 from orchestrator.cli.common import (
     BackendName,
     LabOption,
@@ -50,9 +52,9 @@ def _shipped(incomplete: str) -> list[str]:
 
 def run_scenario(
     scenario: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="NAME|DIR", help="A shipped scenario, or a folder.", autocompletion=_shipped),
-    ],
+    ] = None,
     lab: LabOption = None,
     param: Annotated[
         list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter's value.")
@@ -82,12 +84,38 @@ def run_scenario(
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Draw the run's plots and write report.html.")
     ] = True,
+    repeat: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Run it so often, each time with another seed.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B", help="Run it with each value of a parameter or key of the topology."),
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="What a sweep plots, as COLUMN or ROLE.COLUMN.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Make the runs of this sweep that are missing.")
+    ] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
     from orchestrator.errors import FidelityBroken, HostNotFit
 
     params = parse_pairs(param or [], "--param")
+    if resume is not None or sweep or (repeat or 1) > 1:
+        sweeps.require_no_more({"--dry-run": dry_run, "--keep": keep, "--strict": strict})
+        from orchestrator.lab.sweep_plan import SweepOptions
+
+        carrier: Backend | None = backend.value if backend else None
+        wanted = SweepOptions(sweep or [], repeat, params, topology, carrier, results, seed, timeout, plot)
+        if resume is not None:
+            folder = sweeps.resume(resume, scenario, wanted)
+        else:
+            same = partial(_require_same_lab, file=topology, backend=backend)
+            folder = sweeps.new(sweeps.given(scenario), lab, wanted, same)
+        raise typer.Exit(sweeps.run(folder, output, plot, _progress_reporter(lambda _what: None)))
+    scenario = sweeps.given(scenario)
     if dry_run:
         _show_plan(scenario, lab, topology, params, timeout, output)
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
 from orchestrator.deploy.state import Backend
+from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.lab.lab_tests import LabTestResult
     from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
-    from orchestrator.results import RunOutcome
+    from orchestrator.results import Results, RunOutcome
 
 
 def _quiet(_what: str) -> None:
@@ -256,6 +258,15 @@ class Lab:
     def __repr__(self) -> str:
         return f"Lab({self.name!r}, backend={self.backend!r})"
 
+    def _repr_html_(self) -> str:
+        """Its state and its picture, for a notebook."""
+        from orchestrator.lab.notebook import lab_html
+
+        try:
+            return lab_html(self.topology, self.status())
+        except NmError as error:  # it was taken down, and a notebook shows what it can
+            return f"<p>{escape(repr(self))}: {escape(error.message)}</p>"
+
     @property
     def name(self) -> str:
         """The lab's name."""
@@ -335,6 +346,15 @@ class Lab:
     ) -> Sequence[LabTestResult]:
         """Run the tests of its topology, or of a file: `.name`, `.ok`, `.detail`; see `AsyncLab.test`."""
         return loop_thread.call(self._inner.test(source, on_result=on_result))
+
+    @staticmethod
+    def sweep(
+        scenario: str | Path, values: Mapping[str, Sequence[object]] | None = None, **options: Any
+    ) -> Results:
+        """Run a scenario with every combination of values, and repeat it; see `lab.sweep.run_sweep`."""
+        from orchestrator.lab.sweep import run_sweep
+
+        return loop_thread.call(run_sweep(scenario, values, **options))
 
     def set_link(
         self,

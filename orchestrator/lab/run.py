@@ -10,11 +10,10 @@ written and checks are evaluated in a thread, so that an interrupt takes effect 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,14 @@ from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, LabNotFound, NmError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.damage import LabDamaged, damaged
-from orchestrator.lab.host_facts import host_facts
 from orchestrator.lab.lab_tests import run_as_checks
+from orchestrator.lab.manifest import open_results
 from orchestrator.lab.measuring import RunMeasurements
 from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
+from orchestrator.lab.run_captures import captured
+from orchestrator.lab.run_options import RunOptions
 from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
@@ -84,23 +85,6 @@ ALL_EVENTS = 2**62
 """More events than a run has: a subscription from there gets the end alone."""
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What the user asked for, besides the scenario.
-
-    Attributes:
-        params: Values by parameter, as text or as Python values.
-        results: The folder in which the run gets a folder of its own; `results` unless given.
-        seed: The run's seed; the lab's unless given.
-        timeout_s: The run's time limit; the scenario's unless given.
-    """
-
-    params: Mapping[str, object]
-    results: Path | None = None
-    seed: int | None = None
-    timeout_s: float | None = None
-
-
 async def run_scenario(
     directory: LabDirectory,
     state: notes.LabState,
@@ -121,25 +105,25 @@ async def run_scenario(
     plan = scenario.resolve(meant, options.params, options.timeout_s)
     require_running(directory, sorted(node for nodes in plan.roles.values() for node in nodes))
     await require_fit(directory, state, scenario, plan)
-    seed = state.seed if options.seed is None else options.seed
-    run = f"{scenario.name}-{secrets.token_hex(3)}"
-    stamp = clock.utc_text(clock.SystemClock().wall())
-    path = (options.results or Path("results")) / f"{stamp[:19].replace(':', '').replace('T', '-')}-{run}"
     params = {**plan.params, **await stage_all(directory, state.backend, plan.uploads)}
-    details = {"params": dict(plan.params), "started": stamp, "timeout": plan.timeout, **host_facts(state)}
-    details["plots"] = [plot.as_json() for plot in plan.plots]
-    base = RunOutcome(run, scenario.name, state.lab, state.backend, seed, "error", str(path), details=details)
     # Opened before anything starts: a run whose results cannot be kept is not worth its time.
-    folder = ResultsFolder(
-        path.absolute(), base.document(), topology.dump(meant), traces=topology.traces(meant)
+    base, folder = await open_results(
+        state,
+        meant,
+        scenario,
+        plan,
+        seed=state.seed if options.seed is None else options.seed,
+        parent=options.results or Path("results"),
+        folder=options.folder,
+        origin=options.origin,
     )
     request = StartRun(
-        run=run,
+        run=base.run,
         scenario=scenario.name,
         roles={role: tuple(nodes) for role, nodes in plan.roles.items()},
         files=scenario.files(),
         params=params,
-        seed=seed,
+        seed=base.seed,
         timeout_s=plan.timeout,
         entry=plan.entry,
         timeline=tuple(change.without_traces() for change in plan.timeline) or None,
@@ -150,7 +134,8 @@ async def run_scenario(
     measured = RunMeasurements(directory, state, folder, base)
     watch = _RunMonitor(directory, state, request, folder, measured, on_event)
     try:
-        return await watch.run(base, plan)
+        async with captured(directory, state, plan.captures, folder, base):
+            return await watch.run(base, plan)
     finally:
         folder.close()
 
@@ -349,7 +334,7 @@ class _RunMonitor:
             seconds=seconds,
             fidelity=fidelity,
         )
-        await in_daemon_thread(lambda: self._folder.write_tables(self._given_up.is_set))
+        await in_daemon_thread(lambda: self._folder.write_last_tables(self._given_up.is_set))
         self._folder.finish(outcome)
         return outcome
 

@@ -73,6 +73,17 @@ def set_paused(opened: Dataplane, paused: bool) -> None:
     host.set_paused(opened, paused)
 
 
+def serve_captures(path: str) -> None:
+    """Open a socket at which programs of this machine ask for packets of this process's nodes.
+
+    Raises:
+        OSError: The path cannot be used.
+    """
+    from nextmini_py import host
+
+    host.serve_captures(path)
+
+
 def wait_for_agent_request() -> None:
     """Wait until the controller requests an agent here; the handler of a signal ends it by raising."""
     from nextmini_py import host

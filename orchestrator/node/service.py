@@ -93,6 +93,7 @@ def _carry(given: Options) -> None:
         else:
             _open_in_namespaces(given, nodes)
             _publish(given, nodes, rootless)
+        _take_captures(given)
         _say_ready(given, nodes)
         dataplane.wait_for_agent_request()
         _run_roles(given, nodes)
@@ -111,6 +112,22 @@ def _open_in_namespaces(given: Options, nodes: Nodes) -> None:
     states = NodeStates(given, nodes)
     states.apply()
     states.serve()
+
+
+def _take_captures(given: Options) -> None:
+    """Listen for captures: in the lab's run folder, or in a container beside its ready file."""
+    try:
+        if given.directory is not None:
+            from orchestrator.node_states import CAPTURES, control_socket
+
+            with control_socket(given.directory / "run", given.part, CAPTURES) as path:
+                dataplane.serve_captures(path)
+        elif given.ready_file is not None:
+            folder = os.path.dirname(given.ready_file) or "."  # noqa: PTH120  # without pathlib
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            dataplane.serve_captures(f"{folder}/captures.sock")
+    except OSError as error:
+        _logger.warning("no packets of these nodes can be captured", why=str(error))
 
 
 def _run_roles(given: Options, nodes: Nodes) -> NoReturn:

@@ -3,13 +3,17 @@
 ```text
 run.json        verdict, checks, parameters, versions, host; "running" until the run has ended
 topology.yaml   the resolved topology
+scenario/       the scenario's files, as the nodes got them
+files/          the files that parameters name, unless they are large
 rows.csv        what the roles reported, one column per key
 rows.json       the same as JSON
+rows.parquet    the same with the type of each column; written when the run has ended
 events.jsonl    everything that happened, a line each, in order
 series.parquet  time series, once a second; series.csv until the run has ended
 logs/           what each role logged, a file per node
 plots/          what was drawn when the run had ended
 report.html     the page about the run
+captures/       what `capture:` of the scenario asks for, a pcapng file per entry
 ```
 
 An event is on disk when it has happened, and a row is one. The tables of rows are rewritten when there are
@@ -36,6 +40,7 @@ from typing import Any, TextIO
 from orchestrator.clock import Clock, SystemClock, utc_text
 from orchestrator.errors import HostNotFit
 from orchestrator.results.outcome import RunOutcome
+from orchestrator.results.parquet import columns, parquet_bytes
 
 FIRST_REWRITE = 8
 """Rows at which the tables are written for the first time before the end."""
@@ -54,7 +59,7 @@ class ResultsFolder:
         document: What is known at the start, for `run.json`.
         topology: The resolved topology as YAML.
         clock: Where the time of an event comes from.
-        traces: The files that the topology names, with their texts.
+        files: Further files by relative path: those that the topology names, and the scenario's.
 
     Attributes:
         rows: What was reported so far, in order of arrival; read it, add by `row`.
@@ -70,7 +75,7 @@ class ResultsFolder:
         document: Mapping[str, Any],
         topology: str,
         clock: Clock | None = None,
-        traces: Mapping[str, str] | None = None,
+        files: Mapping[str, str | bytes] | None = None,
     ) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
@@ -84,8 +89,8 @@ class ResultsFolder:
             (path / "logs").mkdir(parents=True, exist_ok=True)
             _claim(path)
             self._write("topology.yaml", [topology])
-            for name, text in (traces or {}).items():
-                self._write(name, [text])
+            for name, content in (files or {}).items():
+                self._keep(name, content)
             self._write("run.json", [_pretty({**self._document, "verdict": "running"})])
             self._write_rows([])
             self._events: TextIO = _appended(path / "events.jsonl")
@@ -130,10 +135,17 @@ class ResultsFolder:
             self._tabled = len(rows)
             self._attempt(lambda: self._write_rows(rows, stop))
 
+    def write_last_tables(self, stop: Stop = lambda: False) -> None:
+        """Write all tables of a run that has ended: those of `write_tables`, and `rows.parquet`."""
+        self.write_tables(stop)
+        with self._tables:
+            self._attempt(lambda: self._write_parquet(list(self.rows), stop))
+
     def finish(self, outcome: RunOutcome) -> None:
         """The run has ended: keep its verdict. `write_tables` comes before or after."""
         self.event("finished", data={"verdict": outcome.verdict, "reason": outcome.reason})
-        self._attempt(lambda: self._write("run.json", [_pretty({**self._document, **outcome.document()})]))
+        ended = {**self._document, **outcome.document(), "unwritten": outcome.unwritten or self.trouble}
+        self._attempt(lambda: self._write("run.json", [_pretty(ended)]))
 
     def note(self, text: str) -> None:
         """Keep a remark about the run itself."""
@@ -157,6 +169,24 @@ class ResultsFolder:
         self._write("rows.json", _json_lines(rows), stop)
         self._write("rows.csv", _csv_lines(rows), stop)
 
+    def _write_parquet(self, rows: Sequence[Mapping[str, Any]], stop: Stop) -> None:
+        data = parquet_bytes(rows, stop)
+        if data is not None:
+            self._keep("rows.parquet", data)
+
+    def _keep(self, name: str, content: str | bytes) -> None:
+        """Write a file as a whole, below the folder."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
     def _write(self, name: str, parts: Iterable[str], stop: Stop = lambda: False) -> None:
         temporary = self.path / f".{name}.part"
         try:
@@ -176,7 +206,7 @@ class ResultsFolder:
         """Write something; whatever prevents it is remembered, because what is measured goes on."""
         try:
             write()
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (ImportError, OSError, ValueError, TypeError, RecursionError) as error:
             if not self.trouble:
                 self.trouble = unwritable(self.path, error).message
 
@@ -198,11 +228,6 @@ def _claim(path: Path) -> None:
         (path / "run.json").touch(exist_ok=False)
     except FileExistsError as error:
         raise unwritable(path, "a run is kept there already") from error
-
-
-def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every key of any row, in order of first appearance."""
-    return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _appended(path: Path) -> TextIO:

@@ -103,6 +103,12 @@ class RunOutcome:
             "report": self.report or None,
         }
 
+    def _repr_html_(self) -> str:
+        """Verdict, checks and rows, for a notebook."""
+        from orchestrator.results.html import document_html
+
+        return document_html(self.as_json(), self.rows)
+
     def document(self) -> dict[str, Any]:
         """What `run.json` keeps: the same without the rows, which have their own files, and the details."""
         shown = self.as_json()

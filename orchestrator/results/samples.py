@@ -22,7 +22,7 @@ class Point(NamedTuple):
     Attributes:
         kind: `link`, `node`, `flow` or `host`.
         object: A link's direction, such as `1->2`; a node's number; a flow and the node that counted it.
-        metric: What was measured; docs/how-to/results.md lists them with their units.
+        metric: What was measured; docs/how-to/report.md lists them with their units.
         value: Counts are those of the interval that ended at the sample.
     """
 

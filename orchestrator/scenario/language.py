@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator import units
 from orchestrator.fields import Anything, Boolean, Choice, Field, ListOf, MapOf, Table, Text, Unit
 from orchestrator.scenario.aggregates import AGGREGATES
+from orchestrator.scenario.captures import CAPTURE
 from orchestrator.scenario.params import TYPES
 from orchestrator.scenario.plots import PLOT
 from orchestrator.scenario.timeline_keys import EntryKind
@@ -121,6 +122,7 @@ ROOT = Placed(
             default="thread",
         ),
         "timeline": Field(ListOf(EntryKind(), "entry"), "what is done to links and nodes during the run"),
+        "capture": Field(ListOf(CAPTURE, "capture"), "what is captured during the run, as pcapng files"),
         "faults": Field(
             Boolean(), "whether roles may change links: `ctx.link`, `ctx.partition`", default=False
         ),
@@ -145,7 +147,6 @@ ROOT = Placed(
     private=True,
     later={
         "traffic": "traffic generators",
-        "capture": "packet captures",
     },
     hints=dict.fromkeys(("steps", "events", "at", "every"), "write entries of `timeline`"),
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator import resources
 from orchestrator.errors import Place, ScenarioInvalid, UsageError, nearest_hint
+from orchestrator.scenario.captures import read_captures
 from orchestrator.scenario.check_keys import read_check
 from orchestrator.scenario.language import ROOT
 from orchestrator.scenario.model import RoleSpec, Scenario
@@ -66,8 +67,13 @@ def find(name_or_dir: str | os.PathLike[str]) -> Path:
     )
 
 
-def load(name_or_dir: str | os.PathLike[str]) -> Scenario:
+def load(name_or_dir: str | os.PathLike[str], *, copied: bool = False) -> Scenario:
     """Read a scenario.
+
+    Args:
+        name_or_dir: The name of a shipped scenario, or a folder.
+        copied: The folder is a copy in a results folder: the topology and the default files of parameters
+            may have been outside of the original, and are left out where they are missing.
 
     Raises:
         UsageError: There is no such scenario.
@@ -79,24 +85,28 @@ def load(name_or_dir: str | os.PathLike[str]) -> Scenario:
     text = read_text(folder / _FILE, file, problems)
     value = parse_yaml(text, file, problems) if text is not None else None
     read = ROOT.read(value, "the scenario", problems) if value is not None else None
-    scenario = _scenario(read, folder, problems) if read is not None else None
+    scenario = _scenario(read, folder, problems, copied) if read is not None else None
     problems.raise_as(ScenarioInvalid, file)
     if scenario is None:  # a step that gives up has to say why
         raise AssertionError("no scenario and no problem")
     return scenario
 
 
-def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scenario:
+def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems, copied: bool) -> Scenario:
     value: Value = read["@"]
     roles = _roles(read, value, problems)
-    params = {name: _param(name, spec, folder, problems) for name, spec in read.get("params", {}).items()}
+    outside = Problems("scenario") if copied else problems  # what is found there is not said
+    params = {
+        name: _param(name, spec, folder, outside if spec.get("type") == "file" else problems)
+        for name, spec in read.get("params", {}).items()
+    }
     checks = [read_check(check, roles, params, problems) for check in read.get("checks", [])]
     _check_code(folder / _ENTRY, roles, problems)
     return Scenario(
         name=read.get("name", folder.resolve().name),
         summary=read.get("summary", ""),
         folder=folder,
-        topology=_topology(read.get("topology"), value, folder, problems),
+        topology=_topology(read.get("topology"), value, folder, outside),
         params={name: param for name, param in params.items() if param is not None},
         roles=roles,
         checks=tuple(check for check in checks if check is not None),
@@ -107,6 +117,7 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems) -> Scen
         timeline=read_entries(read.get("timeline", ()), problems),
         tests=tuple(read.get("tests", ())),
         plots=read_plots(read.get("plots", ()), roles, problems),
+        captures=read_captures(read.get("capture", ()), problems),
     )
 
 

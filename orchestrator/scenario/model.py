@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import Place, ScenarioInvalid, nearest_hint, quoted
 from orchestrator.protocol.messages import TimelineChange
+from orchestrator.scenario.captures import CaptureEntry, CapturePlan, resolve_captures
 from orchestrator.scenario.checks import Check
 from orchestrator.scenario.params import Param, ParamInvalid
 from orchestrator.scenario.plots import Plot
@@ -53,6 +54,7 @@ class RunPlan:
         isolated: The roles that run in processes of their own.
         tests: What has to hold in the lab when the roles have ended.
         plots: What is drawn of the run besides the usual plots.
+        captures: What is captured during the run.
     """
 
     scenario: str
@@ -67,6 +69,7 @@ class RunPlan:
     isolated: tuple[str, ...] = ()
     tests: tuple[LabTest, ...] = ()
     plots: tuple[Plot, ...] = ()
+    captures: tuple[CapturePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ class Scenario:
         faults: Whether roles may change links.
         tests: What has to hold in the lab when the roles have ended, as read; see `lab_tests`.
         plots: What is drawn of a run besides the usual plots.
+        captures: What is captured during a run.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Scenario:
     faults: bool = False
     tests: tuple[Mapping[str, Any], ...] = ()
     plots: tuple[Plot, ...] = ()
+    captures: tuple[CaptureEntry, ...] = ()
 
     def resolve(
         self,
@@ -129,6 +134,7 @@ class Scenario:
         timeout = timeout_s or self.timeout
         timeline = expand(self.timeline, topology, timeout, f"timeline of {self.name}", problems)
         tests = build_lab_tests(self.tests, topology.nodes, problems)
+        captures = resolve_captures(self.captures, topology, problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
@@ -144,6 +150,7 @@ class Scenario:
             isolated=tuple(role.name for role in self.roles.values() if role.isolated),
             tests=tests,
             plots=self.plots,
+            captures=captures,
         )
 
     def lab_tests(self, topology: Topology) -> tuple[LabTest, ...]:

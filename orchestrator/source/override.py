@@ -14,15 +14,16 @@ from orchestrator.source.yaml import parse_yaml
 __all__ = ["apply_override", "parse_option"]
 
 
-def apply_override(root: Value, option: str, problems: Problems) -> None:
+def apply_override(root: Value, option: str, problems: Problems, name: str = "--set") -> None:
     """Change `root` as one `key=value` says, or note why that cannot be done.
 
     Args:
         root: The tree, changed in place.
         option: What stood behind `--set`.
         problems: Takes what is wrong; unknown keys are reported when the tree is checked.
+        name: What the user typed before it.
     """
-    place = Place(f"--set {option}")
+    place = Place(f"{name} {option}")
     key, equals, text = option.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not equals or not all(path):

@@ -28,12 +28,13 @@ from orchestrator.topology.warnings import find_warnings
 __all__ = ["load", "loads"]
 
 
-def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Topology:
+def load(path: str | os.PathLike[str], overrides: Iterable[str] = (), option: str = "--set") -> Topology:
     """Read a topology file.
 
     Args:
         path: The file, `-` for standard input; places in messages show it as it is given here.
         overrides: What stood behind `--set`, each `key=value` with dots in the key.
+        option: What places in messages call the option that the overrides come from.
 
     Raises:
         TopologyInvalid: Carries every problem of the file and the options.
@@ -42,10 +43,12 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Topolog
     problems = Problems("topology")
     text = read_text(Path(path), shown, problems)
     problems.raise_as(TopologyInvalid, shown)
-    return loads(text or "", shown, overrides)
+    return loads(text or "", shown, overrides, option)
 
 
-def loads(text: str, name: str = "topology.yaml", overrides: Iterable[str] = ()) -> Topology:
+def loads(
+    text: str, name: str = "topology.yaml", overrides: Iterable[str] = (), option: str = "--set"
+) -> Topology:
     """Read the text of a topology file; `name` is what places call it, and its stem the lab's default name.
 
     Raises:
@@ -64,8 +67,8 @@ def loads(text: str, name: str = "topology.yaml", overrides: Iterable[str] = ())
         value = None
     topology = None
     if value is not None:
-        for option in overrides:
-            apply_override(value, option, problems)
+        for override in overrides:
+            apply_override(value, override, problems, option)
         topology = _resolve(value, name, problems)
     problems.raise_as(TopologyInvalid, name)
     if topology is None:  # a step that gives up has to say why

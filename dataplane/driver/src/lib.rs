@@ -6,10 +6,14 @@
 //!             └─────▶ runtime   a thread per core; engines, TUN devices, links
 //! ```
 //!
-//! [`node::Node`] is the public API; [`attach`] offers it to programs of other processes. Packets stay in `runtime`; messages for a program leave it through a queue.
+//! [`capture`] streams copies of packets to local programs that ask at a unix socket.
+//!
+//! [`node::Node`] is the public API; [`attach`] offers it to programs of other processes. Packets stay in `runtime`;
+//! messages for a program leave it through a queue.
 
 pub mod attach;
 mod backoff;
+pub mod capture;
 pub mod config;
 pub(crate) mod control;
 pub mod node;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::{GroupId, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState};
+use crate::{
+    GroupId, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState, Tapped,
+};
 
 /// The outputs of one or more calls to the engine, and the pool that provides its packets.
 ///
@@ -22,6 +24,8 @@ pub struct Io {
     pub deliveries: Vec<Delivery>,
     /// Events for the owner of the node.
     pub events: Vec<Event>,
+    /// Records of packets, where [`crate::Engine::set_taps`] asks for them.
+    pub tapped: Vec<Tapped>,
 }
 
 impl Io {
@@ -34,6 +38,7 @@ impl Io {
             tun: Vec::with_capacity(256),
             deliveries: Vec::with_capacity(256),
             events: Vec::with_capacity(64),
+            tapped: Vec::new(),
         }
     }
 
@@ -44,6 +49,7 @@ impl Io {
             && self.tun.is_empty()
             && self.deliveries.is_empty()
             && self.events.is_empty()
+            && self.tapped.is_empty()
     }
 }
 

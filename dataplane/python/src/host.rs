@@ -1,4 +1,4 @@
-//! Functions for a process that hosts nodes: namespaces, and the controller's request for an agent.
+//! Functions for a process that hosts nodes: namespaces, captures, and the controller's request for an agent.
 
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -91,6 +91,15 @@ pub fn unshare_mounts(py: Python<'_>, hosts_file: PathBuf) -> PyResult<()> {
         py,
         namespace::bind_mount(&hosts_file, std::path::Path::new("/etc/hosts")),
     )
+}
+
+/// Opens a socket at which local programs ask for captures of this process's nodes.
+#[pyfunction]
+pub fn serve_captures(path: PathBuf) -> PyResult<()> {
+    nm_driver::capture::serve(&path).map_err(|failure| {
+        let reason = failure.to_string();
+        PyOSError::new_err((failure.raw_os_error(), reason, path))
+    })
 }
 
 /// Whether the controller has requested an agent, which runs roles in this process.

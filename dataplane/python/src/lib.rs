@@ -49,6 +49,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(host::enter_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::enter_user_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::unshare_mounts, module)?)?;
+    module.add_function(wrap_pyfunction!(host::serve_captures, module)?)?;
     module.add_function(wrap_pyfunction!(host::agent_requested, module)?)?;
     module.add_function(wrap_pyfunction!(host::watch_agent_request, module)?)
 }

@@ -37,6 +37,7 @@ pub use pending::Pending;
 pub use start::Options;
 pub use wait::{Deadline, Signal, Waker};
 
+use crate::capture;
 use crate::config::NodeSettings;
 use crate::control::ControlHandle;
 use crate::runtime::{NodePort, Runtime};
@@ -134,6 +135,7 @@ impl Node {
         let resources = std::mem::take(&mut *wait::lock(&self.resources));
         drop(resources);
         self.handle.detach("closed by its program");
+        capture::remove_node(&self.port);
         self.port.close();
         self.state.end();
     }

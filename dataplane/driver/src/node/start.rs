@@ -15,6 +15,7 @@ use super::executor::NodeExecutor;
 use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
+use crate::capture;
 use crate::config::{LinkProtocol, NodeSettings, OffloadMode, TtlSetting};
 use crate::control::{self, Endpoint, Identity, Registration};
 use crate::runtime::{
@@ -73,6 +74,7 @@ impl Node {
                 return Err(error);
             }
         };
+        capture::add_node(&port);
         Ok(Node {
             settings,
             runtime: Arc::clone(runtime),

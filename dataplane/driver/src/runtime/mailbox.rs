@@ -7,6 +7,7 @@ use nm_engine::{Command, CommandError, CommandOutput, LinkId, NodeConfig, NodeId
 
 use super::link::wire::Wire;
 use super::setup::{LinkSetup, NodeSink};
+use super::tap::Tap;
 use super::tun::NodeTun;
 
 /// A node's slot on its shard. The generation distinguishes it from earlier nodes in the same slot.
@@ -117,6 +118,12 @@ pub enum Request {
     },
     Stats {
         reply: Reply<NodeStats>,
+    },
+    /// Pass records of packets to a tap, or no longer.
+    Tap {
+        tap: Arc<Tap>,
+        on: bool,
+        reply: Reply<()>,
     },
     Close {
         reply: Reply<()>,

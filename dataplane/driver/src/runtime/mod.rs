@@ -19,6 +19,7 @@ mod shard;
 mod shared;
 mod sinks;
 mod stats;
+mod tap;
 mod tun;
 mod watchdog;
 
@@ -43,6 +44,7 @@ pub use self::setup::{
     RuntimeError, TunNamespace, TunSetup,
 };
 pub use self::stats::{RuntimeStats, ShardStats};
+pub use self::tap::{Interface, Point, Recorded, Tap, TapCounts};
 
 use self::mailbox::{NewNode, ShardMessage};
 use self::shard::{Listeners, Shard};

@@ -16,6 +16,7 @@ use super::mailbox::{NodeKey, Reply, Request, ShardMessage};
 use super::setup::{LinkSetup, PortError};
 use super::shared::Mailbox;
 use super::sinks;
+use super::tap::Tap;
 
 /// A shard that does not answer for this long is stuck; the watchdog has reported it long before.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -38,6 +39,11 @@ impl NodePort {
     /// The node's number.
     pub fn node_id(&self) -> NodeId {
         self.node
+    }
+
+    /// Whether both are handles of the same incarnation of a node.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && self.shard == other.shard
     }
 
     /// The shard that carries it.
@@ -132,6 +138,12 @@ impl NodePort {
     /// The node's current counters.
     pub fn stats(&self) -> Result<NodeStats, PortError> {
         self.ask(|reply| Request::Stats { reply })
+    }
+
+    /// Passes records of packets to a tap from now on, or no longer.
+    pub fn set_tap(&self, tap: &Arc<Tap>, on: bool) -> Result<(), PortError> {
+        let tap = tap.clone();
+        self.ask(|reply| Request::Tap { tap, on, reply })
     }
 
     /// Whether the node's device carries super-packets, and if not, why.

@@ -28,7 +28,7 @@ impl Engine {
             Command::SetPaused { paused } => Ok(self.pause(now, paused, io)),
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
-                self.links.remove(now, link);
+                self.links.remove(now, link, io);
                 Ok(CommandOutput::Done)
             }
             Command::InstallRoutes { table, routes, removed } => {

@@ -7,6 +7,7 @@ use super::Engine;
 use crate::address::Owner;
 use crate::link::{Sent, NO_LINK};
 use crate::stats::DropCause;
+use crate::tap::TapPoint;
 use crate::wire::ip;
 use crate::{FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, SESSION_PORT};
 
@@ -28,7 +29,7 @@ impl Engine {
         if let Err(error) = packet.parse(self.config.mtu) {
             let cause =
                 if error == PacketError::NotIpv4 { DropCause::Unsupported } else { DropCause::Malformed };
-            self.drop_packet(packet, origin, cause, io);
+            self.drop_packet(now, packet, origin, cause, io);
             return;
         }
         let (segments, bytes) = (packet.segments(), packet.wire_bytes());
@@ -49,8 +50,11 @@ impl Engine {
     /// Forwards a parsed packet. Returns the number of copies that were sent to neighbours.
     #[inline]
     pub(super) fn dispatch(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        if self.tapped && !matches!(origin, Origin::Link(_)) {
+            io.tap(now, TapPoint::Sent, &packet);
+        }
         if self.paused {
-            self.drop_packet(packet, origin, DropCause::Paused, io);
+            self.drop_packet(now, packet, origin, DropCause::Paused, io);
             return 0;
         }
         match self.map.owner(packet.meta().dst) {
@@ -195,8 +199,11 @@ impl Engine {
         if meta.protocol == ip::UDP && !meta.fragment {
             if packet.ports() == (SESSION_PORT, SESSION_PORT) {
                 match accept_datagram(&mut packet) {
-                    Ok(()) => self.deliver_to_session(now, packet, io),
-                    Err(cause) => self.drop_packet(packet, origin, cause, io),
+                    Ok(()) => {
+                        self.tap_received(now, &packet, io);
+                        self.deliver_to_session(now, packet, io);
+                    }
+                    Err(cause) => self.drop_packet(now, packet, origin, cause, io),
                 }
                 return;
             }
@@ -204,10 +211,11 @@ impl Engine {
                 if let Some(filter) = self.flow_filter(&packet, group) {
                     if self.receivers.matches_flow(&filter) {
                         if let Err(cause) = accept_datagram(&mut packet) {
-                            self.drop_packet(packet, origin, cause, io);
+                            self.drop_packet(now, packet, origin, cause, io);
                             return;
                         }
                         self.flows.count(&packet);
+                        self.tap_received(now, &packet, io);
                         self.receivers.deliver(&filter, packet, io);
                         return;
                     }
@@ -215,12 +223,20 @@ impl Engine {
             }
         }
         if matches!(self.map.owner(meta.dst), Owner::User(_)) {
-            self.drop_packet(packet, origin, DropCause::NoReceiver, io);
+            self.drop_packet(now, packet, origin, DropCause::NoReceiver, io);
             return;
         }
         self.flows.count(&packet);
         self.tun_tx.count(packet.segments(), packet.wire_bytes());
+        self.tap_received(now, &packet, io);
         io.tun.push(packet);
+    }
+
+    #[inline]
+    fn tap_received(&self, now: Instant, packet: &Packet, io: &mut Io) {
+        if self.tapped {
+            io.tap(now, TapPoint::Received, packet);
+        }
     }
 
     fn flow_filter(&self, packet: &Packet, group: Option<Ipv4Addr>) -> Option<FlowFilter> {
@@ -250,7 +266,7 @@ impl Engine {
         if let Some(error) = error {
             self.send_icmp_error(now, &packet, error, origin, io);
         }
-        self.drop_packet(packet, origin, cause, io);
+        self.drop_packet(now, packet, origin, cause, io);
     }
 
     fn send_fragmentation_needed(
@@ -287,7 +303,10 @@ impl Engine {
         }
     }
 
-    fn drop_packet(&mut self, packet: Packet, origin: Origin, cause: DropCause, io: &mut Io) {
+    fn drop_packet(&mut self, now: Instant, packet: Packet, origin: Origin, cause: DropCause, io: &mut Io) {
+        if self.tapped {
+            io.tap(now, TapPoint::Refused(cause), &packet);
+        }
         let segments = u64::from(packet.segments());
         match origin {
             Origin::Link(link) => {

@@ -17,7 +17,7 @@ use crate::route::Routes;
 use crate::session::{Prefetch, Sessions, SinkAllocator};
 use crate::{
     Command, CommandError, CommandOutput, Instant, Io, LinkId, NodeConfig, NodeStats, Packet, ReceiverId,
-    Traffic,
+    Taps, Traffic,
 };
 use forward::Origin;
 use icmp::Icmp;
@@ -48,6 +48,8 @@ pub struct Engine {
     now: Instant,
     /// Whether packets are dropped and timers wait; see [`Command::SetPaused`].
     paused: bool,
+    /// Whether packets are recorded at the points of the node itself.
+    tapped: bool,
 }
 
 impl Engine {
@@ -69,6 +71,7 @@ impl Engine {
             session_deadline: Cell::new(None),
             now: Instant::ZERO,
             paused: false,
+            tapped: false,
             config,
         }
     }
@@ -119,8 +122,8 @@ impl Engine {
     }
 
     /// Sets the state of a link. Packets in the queues of a link that goes down are lost.
-    pub fn handle_link_state(&mut self, now: Instant, link: LinkId, up: bool, _io: &mut Io) {
-        self.links.set_up(now, link, up);
+    pub fn handle_link_state(&mut self, now: Instant, link: LinkId, up: bool, io: &mut Io) {
+        self.links.set_up(now, link, up, io);
         self.session_deadline.set(None);
     }
 
@@ -136,6 +139,13 @@ impl Engine {
             self.paused = paused;
             self.links.set_paused(now, paused);
         }
+    }
+
+    /// Records packets in [`Io::tapped`] at these points from now on, and at no others. A link that does not exist is
+    /// recorded from its start.
+    pub fn set_taps(&mut self, taps: &Taps) {
+        self.tapped = taps.node;
+        self.links.set_taps(&taps.links);
     }
 
     /// Processes expired timers: releases packets from links, retransmits requests, and ends sessions with peers that

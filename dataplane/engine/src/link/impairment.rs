@@ -4,7 +4,7 @@ use super::limit::Backlog;
 use super::piece::Piece;
 use crate::rng::Rng;
 use crate::stats::{DropCause, DropCounters, ImpairedCounters};
-use crate::{Instant, LinkSpec, Packet};
+use crate::{Instant, LinkSpec};
 
 /// The outputs of an impairment: passed and discarded packets.
 #[derive(Debug, Default)]
@@ -15,7 +15,8 @@ pub(crate) struct Outlet {
     pub impaired: ImpairedCounters,
     /// Number of delays that were drawn.
     pub draws: u64,
-    pub waste: Vec<Packet>,
+    /// Pieces that were discarded, and why.
+    pub waste: Vec<(DropCause, Piece)>,
 }
 
 impl Outlet {
@@ -35,7 +36,7 @@ impl Outlet {
 
     pub(crate) fn discard(&mut self, piece: Piece, cause: DropCause) {
         self.drops.add(cause, u64::from(piece.count));
-        self.waste.push(piece.packet);
+        self.waste.push((cause, piece));
     }
 }
 
@@ -55,8 +56,8 @@ pub(crate) trait Impairment: std::fmt::Debug + Send {
     /// Applies a new specification. Queued pieces keep their order.
     fn change(&mut self, now: Instant, spec: &LinkSpec);
 
-    /// Removes all queued pieces and returns them with the times at which they are due, in that order, for the
-    /// impairment that replaces this one.
+    /// Removes all queued pieces and returns them with the times at which they are due, or were queued, in that order:
+    /// for the impairment that replaces this one, or because the link goes down.
     fn take_queue(&mut self) -> Vec<(Instant, Piece)> {
         Vec::new()
     }

@@ -25,10 +25,12 @@ use std::collections::BTreeMap;
 use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::{DropCause, ImpairedCounters, Traffic};
-use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet, Pool};
+use crate::tap::{TapPoint, Tapped};
+use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet};
 pub use distribution::Distribution;
 use meter::Meter;
 pub use meter::{Histogram, LinkMeasurement};
+pub(crate) use piece::Piece;
 use shaper::Shaper;
 pub use trace::Trace;
 
@@ -51,6 +53,8 @@ pub(crate) struct Link {
     pub tx: Traffic,
     impaired: ImpairedCounters,
     pub rx: Traffic,
+    /// Whether its packets are recorded.
+    tapped: bool,
 }
 
 impl Link {
@@ -67,6 +71,7 @@ impl Link {
             tx: Traffic::default(),
             impaired: ImpairedCounters::default(),
             rx: Traffic::default(),
+            tapped: false,
         }
     }
 
@@ -82,6 +87,14 @@ impl Link {
 
     fn too_long(&self, packet: &Packet) -> bool {
         self.spec.mtu.is_some_and(|mtu| packet.segment_len() > usize::from(mtu))
+    }
+
+    /// Counts a packet that is dropped before it reaches the impairments.
+    fn refuse(&mut self, now: Instant, packet: &Packet, cause: DropCause, io: &mut Io) {
+        self.tx.drops.add(cause, u64::from(packet.segments()));
+        if self.tapped {
+            io.tap(now, TapPoint::Dropped(self.remote, cause), packet);
+        }
     }
 }
 
@@ -175,8 +188,17 @@ impl Links {
         if self.paused {
             return; // what passed the impairments leaves when the node is resumed
         }
-        self.emit(now, id, &mut io.pool, &mut io.transmits);
+        self.emit(now, id, io);
         self.retire_idle_shaper(id);
+    }
+
+    /// Records the packets of the links to these neighbours, whether they exist yet or not, and of no other ones.
+    pub(crate) fn set_taps(&mut self, remotes: &[NodeId]) {
+        self.slots.iter_mut().for_each(|link| link.tapped = false);
+        for &remote in remotes {
+            let id = self.slot_for(remote);
+            self.slots[id as usize].tapped = true;
+        }
     }
 
     /// The node was paused, or resumed: packets that were held meanwhile do not count as late.
@@ -187,12 +209,12 @@ impl Links {
         }
     }
 
-    pub(crate) fn remove(&mut self, now: Instant, id: LinkId) {
-        self.set_up(now, id, false);
+    pub(crate) fn remove(&mut self, now: Instant, id: LinkId, io: &mut Io) {
+        self.set_up(now, id, false, io);
         self.slots[id as usize].known = false;
     }
 
-    pub(crate) fn set_up(&mut self, now: Instant, id: LinkId, up: bool) {
+    pub(crate) fn set_up(&mut self, now: Instant, id: LinkId, up: bool, io: &mut Io) {
         let Some(link) = self.slots.get_mut(id as usize) else {
             return;
         };
@@ -210,9 +232,13 @@ impl Links {
             return;
         }
         // Queued packets are lost with the link, and the impairments start empty.
-        if let Some(shaper) = link.shaper.take() {
+        if let Some(mut shaper) = link.shaper.take() {
             link.meter.end_period();
             link.tx.drops.add(DropCause::LinkDown, shaper.backlog().packets);
+            if link.tapped {
+                let point = TapPoint::Dropped(link.remote, DropCause::LinkDown);
+                io.tapped.extend(shaper.drain().map(|piece| Tapped::of_piece(now, point, piece)));
+            }
             link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
         }
         self.retire_idle_shaper(id);
@@ -236,22 +262,28 @@ impl Links {
             io.pool.put(packet);
             return Sent::Dropped;
         };
+        if link.tapped {
+            io.tap(now, TapPoint::Offered(link.remote), &packet);
+        }
         if let Some(cause) = link.blocked() {
-            link.tx.drops.add(cause, u64::from(packet.segments()));
+            link.refuse(now, &packet, cause, io);
             io.pool.put(packet);
             return Sent::Dropped;
         }
         if link.too_long(&packet) {
-            link.tx.drops.add(DropCause::Mtu, u64::from(packet.segments()));
+            link.refuse(now, &packet, DropCause::Mtu, io);
             return Sent::TooLong(packet, link.spec.mtu.unwrap_or(0));
         }
         let Some(shaper) = &mut link.shaper else {
             link.tx.count(packet.segments(), packet.wire_bytes());
+            if link.tapped {
+                io.tap(now, TapPoint::Passed(link.remote), &packet);
+            }
             io.transmits.push((id, packet));
             return Sent::Taken;
         };
         shaper.push(now, packet, &mut io.pool, &mut link.meter);
-        self.emit(now, id, &mut io.pool, &mut io.transmits);
+        self.emit(now, id, io);
         Sent::Taken
     }
 
@@ -263,7 +295,7 @@ impl Links {
             if let Some(shaper) = &mut link.shaper {
                 shaper.release(now, &mut link.meter);
             }
-            self.emit(now, id, &mut io.pool, &mut io.transmits);
+            self.emit(now, id, io);
             if !self.retire_idle_shaper(id) {
                 index += 1;
             }
@@ -301,7 +333,7 @@ impl Links {
     }
 
     /// Transmits the packets that passed a link's impairments and counts those that were dropped.
-    fn emit(&mut self, now: Instant, id: LinkId, pool: &mut Pool, transmits: &mut Vec<(LinkId, Packet)>) {
+    fn emit(&mut self, now: Instant, id: LinkId, io: &mut Io) {
         let link = &mut self.slots[id as usize];
         let Some(shaper) = &mut link.shaper else {
             return;
@@ -310,11 +342,20 @@ impl Links {
             link.meter.released(now, due, &piece);
             link.tx.count(piece.count, piece.wire_bytes());
             link.impaired.ecn += if piece.marked { u64::from(piece.count) } else { 0 };
-            transmits.push((id, piece.into_packet(pool)));
+            let packet = piece.into_packet(&mut io.pool);
+            if link.tapped {
+                io.tap(now, TapPoint::Passed(link.remote), &packet);
+            }
+            io.transmits.push((id, packet));
         }
         let counted = shaper.counted();
-        for packet in counted.waste.drain(..) {
-            pool.put(packet);
+        for (cause, piece) in counted.waste.drain(..) {
+            if link.tapped {
+                let point = TapPoint::Dropped(link.remote, cause);
+                io.tapped.push(Tapped::of_piece(now, point, piece));
+            } else {
+                io.pool.put(piece.packet);
+            }
         }
         link.tx.drops.take(&mut counted.drops);
         link.impaired.take(&mut counted.impaired);

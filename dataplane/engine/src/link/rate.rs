@@ -96,6 +96,11 @@ impl Impairment for Rate {
         }
     }
 
+    fn take_queue(&mut self) -> Vec<(Instant, Piece)> {
+        let sending = self.service.take().map(|(piece, done)| (done, piece));
+        sending.into_iter().chain(self.queue.drain()).collect()
+    }
+
     fn backlog(&self) -> Backlog {
         self.queue.held().plus(self.sending())
     }

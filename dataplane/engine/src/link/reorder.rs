@@ -128,6 +128,11 @@ impl Impairment for Reorder {
         }
     }
 
+    fn take_queue(&mut self) -> Vec<(Instant, Piece)> {
+        self.held = Backlog::default();
+        self.queue.drain(..).map(|waiting| (waiting.until, waiting.piece)).collect()
+    }
+
     fn backlog(&self) -> Backlog {
         self.held
     }

@@ -239,6 +239,11 @@ impl Shaper {
         }
     }
 
+    /// The pieces in all queues, those that are nearest to the end of the link first.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Piece> + '_ {
+        self.chain.iter_mut().rev().flat_map(|stage| stage.impairment.take_queue()).map(|(_, piece)| piece)
+    }
+
     /// The contents of all queues.
     pub(crate) fn backlog(&self) -> Backlog {
         self.chain.iter().map(|stage| stage.impairment.backlog()).fold(Backlog::default(), Backlog::plus)

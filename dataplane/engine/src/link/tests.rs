@@ -6,7 +6,7 @@ use super::*;
 use crate::rng::Rng;
 use crate::vnet::{F_NEEDS_CSUM, GSO_UDP_L4};
 use crate::wire::checksum;
-use crate::VnetHeader;
+use crate::{Pool, VnetHeader};
 
 mod adaptive;
 mod impaired;
@@ -38,7 +38,7 @@ impl Fixture {
         };
         let rng = Rng::new(seed, &names);
         let id = fixture.links.add(Instant::ZERO, 2, rng, spec, &mut fixture.io);
-        fixture.links.set_up(Instant::ZERO, id, true);
+        fixture.links.set_up(Instant::ZERO, id, true, &mut fixture.io);
         fixture
     }
 
@@ -338,12 +338,12 @@ fn an_empty_shaper_without_impairments_is_removed() {
 fn a_link_that_goes_down_drops_its_queued_packets() {
     let mut fixture = Fixture::new(1, ["a", "b"], LinkSpec { delay_us: 1_000, ..LinkSpec::default() });
     fixture.send(5);
-    fixture.links.set_up(fixture.now, 0, false);
+    fixture.links.set_up(fixture.now, 0, false, &mut fixture.io);
     fixture.send(2);
     fixture.drain();
     assert!(fixture.numbers().is_empty());
     assert_eq!(fixture.stats().tx.drops.get(DropCause::LinkDown), 7);
-    fixture.links.set_up(fixture.now, 0, true);
+    fixture.links.set_up(fixture.now, 0, true, &mut fixture.io);
     fixture.send(1);
     fixture.drain();
     assert_eq!(fixture.numbers(), [7]);

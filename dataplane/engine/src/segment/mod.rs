@@ -5,8 +5,10 @@
 //! first or the last segment only, and checksums.
 
 mod join;
+mod wire_form;
 
 pub use self::join::Run;
+pub use self::wire_form::append_segment;
 
 use crate::packet::{Packet, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::pool::Pool;

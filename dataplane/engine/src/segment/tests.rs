@@ -171,6 +171,16 @@ proptest! {
     }
 
     #[test]
+    fn every_segment_of_a_capture_equals_the_reference_model(sup in supers()) {
+        let packet = sup.packet(&mut Pool::standalone());
+        for index in 0..packet.segments() {
+            let mut out = vec![9; 3];
+            append_segment(&packet, index, &mut out);
+            prop_assert_eq!(&out[3..], &sup.expected(index as usize, 1, true)[..]);
+        }
+    }
+
+    #[test]
     fn a_run_and_its_segments_equal_the_reference_model(sup in supers(), a in 0usize..100, b in 1usize..100) {
         let mut pool = Pool::standalone();
         let packet = sup.packet(&mut pool);

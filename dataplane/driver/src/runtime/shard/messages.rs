@@ -64,6 +64,10 @@ impl Shard {
                 self.running = key.slot;
                 reply.send(node.engine.stats());
             }
+            Request::Tap { tap, on, reply } => {
+                node.set_tap(tap, on);
+                reply.send(());
+            }
             Request::Close { reply } => {
                 self.close_node(key);
                 reply.send(());

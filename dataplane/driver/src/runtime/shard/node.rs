@@ -11,6 +11,7 @@ use crate::runtime::link::wire::Wire;
 use crate::runtime::mailbox::{EndAddress, NewNode, NodeKey};
 use crate::runtime::setup::{LinkKind, LinkSetup, NodeSink};
 use crate::runtime::sinks;
+use crate::runtime::tap::{self, Tap};
 use crate::runtime::tun::NodeTun;
 
 /// The value of a deadline that is not armed.
@@ -46,6 +47,8 @@ pub struct Node {
     /// The node's deadlines in the shard's heap, the earliest last. A new one is added only when it is earlier than
     /// all of them, so that a far deadline is in the heap once and not once for each nearer one before it.
     pub armed: Vec<u64>,
+    /// The captures of its packets.
+    pub taps: Vec<Arc<Tap>>,
 }
 
 impl Node {
@@ -71,7 +74,17 @@ impl Node {
             memberships: BTreeSet::new(),
             closing: false,
             armed: Vec::with_capacity(4),
+            taps: Vec::new(),
         }
+    }
+
+    /// Adds or removes a capture.
+    pub fn set_tap(&mut self, tap: Arc<Tap>, on: bool) {
+        self.taps.retain(|each| !Arc::ptr_eq(each, &tap));
+        if on {
+            self.taps.push(tap);
+        }
+        self.engine.set_taps(&tap::points(&self.taps));
     }
 
     /// Updates the node's state after an event.

@@ -145,6 +145,9 @@ impl Shard {
         if self.io.is_empty() {
             return;
         }
+        if !self.io.tapped.is_empty() {
+            self.record(slot);
+        }
         let mut transmits = std::mem::take(&mut self.io.transmits);
         for (link, packet) in transmits.drain(..) {
             self.transmit(slot, link, packet);
@@ -179,6 +182,18 @@ impl Shard {
         for event in self.io.events.drain(..) {
             node.note(&event);
             node.sink.event(event);
+        }
+    }
+
+    /// Hands records of packets to the captures of a node.
+    #[cold]
+    fn record(&mut self, slot: u32) {
+        let taps = self.nodes.at(slot).map_or(&[][..], |node| &node.taps);
+        for tapped in self.io.tapped.drain(..) {
+            for tap in taps {
+                tap.record(&tapped);
+            }
+            self.io.pool.put(tapped.packet);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::runtime::mailbox::NodeKey;
 use crate::runtime::panics;
 use crate::runtime::setup::LinkKind;
 use crate::runtime::sinks;
+use crate::runtime::tap;
 
 /// The time in which panics are counted.
 const PANIC_WINDOW_NS: u64 = 60_000_000_000;
@@ -78,6 +79,7 @@ impl Shard {
     fn rebuild(&mut self) {
         self.io.transmits.clear();
         self.io.tun.clear();
+        self.io.tapped.clear();
         self.io.deliveries.clear();
         self.io.events.clear();
         self.work.clear();
@@ -227,6 +229,7 @@ fn renew(node: &mut Node) {
     let mut engine = Engine::new(node.config.clone());
     engine.set_paused(nm_engine::Instant::ZERO, node.engine.is_paused());
     sinks::install_allocator(&mut engine);
+    engine.set_taps(&tap::points(&node.taps));
     node.engine = engine;
     node.busy = false;
     if let Some(tun) = &mut node.tun {

@@ -92,6 +92,12 @@ impl Queue {
         }
     }
 
+    /// Removes all packets and returns them with the times of their arrival, in that order.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Instant, Piece)> {
+        let old = std::mem::replace(&mut self.order, Order::new(&self.scheduler, self.map));
+        old.into_entries().into_iter().map(|Entry { since, piece }| (since, piece))
+    }
+
     /// Queues a piece, or drops those of its segments that the queue does not accept. `sending` is being transmitted;
     /// it counts as queued. `idle_from` is the end of the last transmission.
     pub(super) fn push(

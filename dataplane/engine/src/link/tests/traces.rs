@@ -192,9 +192,9 @@ fn a_trace_starts_again_when_the_link_comes_up_and_not_with_other_changes() {
     fixture.send(1);
     fixture.drain();
     fixture.run_until(Instant(90 * MS));
-    fixture.links.set_up(fixture.now, 0, false);
+    fixture.links.set_up(fixture.now, 0, false, &mut fixture.io);
     fixture.run_until(Instant(110 * MS));
-    fixture.links.set_up(fixture.now, 0, true);
+    fixture.links.set_up(fixture.now, 0, true, &mut fixture.io);
     fixture.send(1);
     fixture.drain();
     let other = trace(&opportunities(&[(70, 1), (100, 1)]), true, 2.0, 0);
