@@ -21,6 +21,7 @@ from orchestrator.cli.common import (
     progress,
     table,
 )
+from orchestrator.cli.reports import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,11 +136,11 @@ def run_scenario(
             with progress() as say:
                 running.down(progress=say)
     if output is Output.json:  # which tells where the report is
-        outcome = _write_report(outcome) if report else outcome
+        outcome = write_report(outcome) if report else outcome
         show(outcome, output)
     else:
         show(outcome, output)
-        outcome = _write_report(outcome) if report else outcome
+        outcome = write_report(outcome) if report else outcome
     if ours:
         _report_kept_lab(running.name, outcome, kept=keep)
     if outcome.ok and outcome.unwritten:
@@ -223,23 +224,6 @@ def show(outcome: RunOutcome, output: Output) -> None:
         for line in failure.traceback.splitlines():
             notify(f"    | {line}")
     print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
-
-
-def _write_report(outcome: RunOutcome) -> RunOutcome:
-    """Write the page about a run. What prevents it is said, and changes neither verdict nor exit code."""
-    from dataclasses import replace
-
-    from orchestrator.results.report import render
-
-    try:
-        written = render(Path(outcome.results))
-    except Exception as error:
-        notify(f"the run has no report: {error}")
-        return outcome
-    for problem in written.problems:
-        notify(f"report: {problem}")
-    notify(f"report in {written.path}")
-    return replace(outcome, report=str(written.path))
 
 
 def _show_plan(
