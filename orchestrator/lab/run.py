@@ -129,6 +129,7 @@ async def run_scenario(
         timeline=tuple(change.without_traces() for change in plan.timeline) or None,
         faults=scenario.faults or None,
         traces=timeline_traces(plan.timeline) or None,
+        isolated=plan.isolated or None,
     )
     measured = RunMeasurements(directory, state, folder, base)
     watch = _RunMonitor(directory, state, request, folder, measured, on_event)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.node import dataplane
 from orchestrator.node.context import Context, RoleError, RoleStopped
+from orchestrator.node.isolated import IsolatedProgram
 from orchestrator.node.nodes import Node
 from orchestrator.node.program import Program
 from orchestrator.node.role_resources import names
@@ -152,9 +153,10 @@ class Run:
             view.wait_for_topology_ready(timeout_ms=int(self.timeout_s * 1000))
             self._post(RoleStarted(self.id, node.id, role), node.id, True)
 
+        isolated = role in (prepared.isolated or ())
         thread = RoleThread(
             context,
-            self._program,
+            IsolatedProgram(self._program, self, prepared, self._addresses) if isolated else self._program,
             enter,
             finished,
             namespace=node.inode,

@@ -263,6 +263,10 @@ PYTHON: list[Message] = [
         ),
         traces={TRACE.trace: TRACE.trace_data},
     ),
+    m.PrepareRun(
+        "r3", "hello", {"roles.py": b""}, "roles.py", {}, 7, {"worker": (2,)}, {2: "b"}, 60.0, ("worker",)
+    ),
+    m.StartRun("r3", "hello", {"worker": (2,)}, {"roles.py": b""}, {}, 7, 60.0, isolated=("worker",)),
     m.NodeFault((2, 3), "kill", "a test"),
     m.WaitNodes((2, 3), 30_000),
     m.TimelineDone("r1", 2, "node 3 is not ready after 30 s"),
