@@ -6,14 +6,18 @@ from typing import Any, final
 from typing_extensions import Buffer
 
 __all__ = [
+    "ATTACH_NAME",
     "JOIN_WAIT_MS",
     "MAX_MESSAGE",
+    "SEND_WAIT_MS",
     "Answer",
+    "Connection",
     "Node",
     "PacketBuilder",
     "PacketView",
     "PayloadDelivery",
     "Receiver",
+    "Thing",
     "Waker",
     "agent_requested",
     "check_config",
@@ -32,6 +36,12 @@ MAX_MESSAGE: int
 
 JOIN_WAIT_MS: int
 """How long joining waits for a group that does not exist yet, unless told otherwise."""
+
+SEND_WAIT_MS: int
+"""How long the first message waits for the lab to be ready."""
+
+ATTACH_NAME: str
+"""The abstract name of the unix socket under which the programs of a node find it."""
 
 def check_config(path: str | os.PathLike[str]) -> int:
     """Check a node's settings as opening the node would, and start nothing.
@@ -210,6 +220,7 @@ class Node:
     def offload(self) -> str: ...
     @property
     def closed(self) -> bool: ...
+    def serve(self, name: str, namespace_fd: int | None = None) -> None: ...
     def close(self) -> None: ...
     def set_paused(self, paused: bool) -> None: ...
     def watch(self, waker: Waker, key: int) -> None: ...
@@ -275,6 +286,62 @@ class Node:
     def session_report(self, session_id: int) -> dict[str, Any]: ...
     def session_data(self, session_id: int, consume: bool) -> PacketView: ...
     def cancel_session(self, session_id: int) -> None: ...
+
+@final
+class Connection:
+    """The connection of an attached program to its node; see `_attached.AttachedNode`."""
+
+    def __new__(cls, name: str = ...) -> Connection: ...
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What does not change: `node_id` and `offload`."""
+
+    @property
+    def node(self) -> Thing:
+        """What to wait for when the node's state changes."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+
+    def close(self) -> None:
+        """End it, and what was opened through it."""
+
+    def call(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        message: PacketView | Buffer | None = None,
+        transfer: PacketView | Buffer | None = None,
+    ) -> Any:
+        """Make a call, which never waits for anything but its answer.
+
+        Args:
+            name: The call; `dataplane/driver/src/attach/wire.rs` lists them.
+            arguments: Its arguments by name.
+            message: A message to send with it.
+            transfer: The bytes of a transfer.
+
+        Returns:
+            A plain value, a `Thing` to wait for, a list of deliveries or a view of received bytes.
+        """
+
+@final
+class Thing:
+    """Something at the node of an attached program to wait for."""
+
+    @property
+    def number(self) -> int:
+        """Its number there."""
+
+    def changes(self) -> int:
+        """How often it was found changed."""
+
+    def wait(self, seen: int, limit_ms: int) -> None:
+        """Wait until it has changed more often."""
+
+    def watch(self, waker: Waker, key: int) -> None:
+        """Let a waker fire at every change."""
 
 def create_namespace() -> int:
     """Make a network namespace; see `nextmini_py.host`."""

@@ -19,6 +19,7 @@
     ├── NoData                   the session has no bytes to hand out (also KeyError)
     ├── Unfetched                too many received bytes wait to be fetched
     ├── NodeClosed               the dataplane was closed
+    ├── NotAttached              a program found no node to attach to (also ConnectionError)
     └── InternalError            our own mistake; please report it
 
 Each error carries a stable `id` that scripts and documentation hold on to; the text may improve at any time.
@@ -42,6 +43,7 @@ __all__ = [
     "NextminiError",
     "NoData",
     "NodeClosed",
+    "NotAttached",
     "ProtocolMismatch",
     "RequestTimeout",
     "StartError",
@@ -233,6 +235,12 @@ class NodeClosed(NextminiError):
     """The dataplane was closed."""
 
     id = "node.closed"
+
+
+class NotAttached(NextminiError, ConnectionError):
+    """The program found no node in its network namespace, or the node refused it."""
+
+    id = "attach.not_found"
 
 
 class InternalError(NextminiError):

@@ -28,6 +28,7 @@ __all__ = [
     "open_nodes",
     "run_view",
     "serve_captures",
+    "serve_programs",
     "set_paused",
     "unshare_mounts",
     "wait_for_agent_request",
@@ -116,6 +117,22 @@ def serve_captures(path: str | os.PathLike[str]) -> None:
         OSError: The path cannot be used.
     """
     _native.serve_captures(path)
+
+
+def serve_programs(dataplane: Dataplane, namespace_fd: int | None = None, name: str | None = None) -> None:
+    """Let programs in a node's network namespace attach to it; see `nextmini_py.attach`.
+
+    Programs of this process's user and of root are accepted.
+
+    Args:
+        dataplane: The node's own handle.
+        namespace_fd: An open file that names the namespace; None for that of the calling thread.
+        name: The abstract name of the socket; the usual one unless given.
+
+    Raises:
+        StartError: The name is in use there.
+    """
+    dataplane._node.serve(name or _native.ATTACH_NAME, namespace_fd)
 
 
 def set_paused(dataplane: Dataplane, paused: bool) -> None:

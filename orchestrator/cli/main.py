@@ -32,6 +32,7 @@ from orchestrator.cli import (
     results,
     runs,
     services,
+    view,
 )
 from orchestrator.errors import InternalError, NmError
 
@@ -75,6 +76,7 @@ for noun in (
     imports,
     host,
     bench,
+    view,
 ):
     noun.register(app)
 

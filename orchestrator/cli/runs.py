@@ -21,6 +21,7 @@ from orchestrator.cli.common import (
     progress,
     table,
 )
+from orchestrator.cli.reports import write_report
 from orchestrator.cli.run_plan import show_plan, topology_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.lab import Lab
     from orchestrator.protocol.messages import RunEvent
     from orchestrator.results import RunOutcome
+    from orchestrator.topology import Topology
 
 
 def register(app: typer.Typer) -> None:
@@ -113,9 +115,9 @@ def run_scenario(
             folder = sweeps.resume(resume, scenario, wanted)
         else:
             same = partial(_require_same_lab, file=topology, backend=backend)
-            folder = sweeps.new(_given(scenario), lab, wanted, same)
+            folder = sweeps.new(sweeps.given(scenario), lab, wanted, same)
         raise typer.Exit(sweeps.run(folder, output, plot, _progress_reporter(lambda _what: None)))
-    scenario = _given(scenario)
+    scenario = sweeps.given(scenario)
     if dry_run:
         show_plan(scenario, lab, topology, params, timeout, output, seed)
         return
@@ -135,11 +137,11 @@ def run_scenario(
             with progress() as say:
                 running.down(progress=say)
     if output is Output.json:  # which tells where the report is
-        outcome = _write_report(outcome) if report else outcome
+        outcome = write_report(outcome) if report else outcome
         show(outcome, output)
     else:
         show(outcome, output)
-        outcome = _write_report(outcome) if report else outcome
+        outcome = write_report(outcome) if report else outcome
     if ours:
         _report_kept_lab(running.name, outcome, kept=keep)
     if outcome.ok and outcome.unwritten:
@@ -153,14 +155,6 @@ def run_scenario(
             hint=f"{outcome.results}/run.json has what was measured; fewer nodes or lower rates need less",
         )
     raise typer.Exit(0 if outcome.ok else 1)
-
-
-def _given(scenario: str | None) -> str:
-    from orchestrator.errors import UsageError
-
-    if scenario is None:
-        raise UsageError("NAME|DIR is missing", hint="`nm scenarios` lists what is shipped")
-    return scenario
 
 
 def scenarios(output: OutputOption = Output.table) -> None:
@@ -235,23 +229,6 @@ def show(outcome: RunOutcome, output: Output) -> None:
     print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
 
 
-def _write_report(outcome: RunOutcome) -> RunOutcome:
-    """Write the page about a run. What prevents it is said, and changes neither verdict nor exit code."""
-    from dataclasses import replace
-
-    from orchestrator.results.report import render
-
-    try:
-        written = render(Path(outcome.results))
-    except Exception as error:
-        notify(f"the run has no report: {error}")
-        return outcome
-    for problem in written.problems:
-        notify(f"report: {problem}")
-    notify(f"report in {written.path}")
-    return replace(outcome, report=str(written.path))
-
-
 def _broken(outcome: RunOutcome) -> list[str]:
     """What links did not do, as sentences, of the first few."""
     broken = [each for each in outcome.fidelity["links"] if each["ok"] is False]
@@ -289,6 +266,15 @@ def _lab_for(
         return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True
 
 
+def _without_tests(meant: Topology) -> str:
+    """Return a topology as text without its tests, which are no part of the lab."""
+    from dataclasses import replace
+
+    from orchestrator import topology
+
+    return topology.dump(replace(meant, tests=()))
+
+
 def _require_same_lab(running: Lab, file: Path | None, backend: BackendName | None) -> None:
     """Refuse a `--backend` or `--topology` other than that of the lab that is up: it would have no effect.
 
@@ -302,7 +288,7 @@ def _require_same_lab(running: Lab, file: Path | None, backend: BackendName | No
     option = ""
     if backend is not None and backend.value != running.backend:
         option, there = f"--backend {backend.value}", f"on the {running.backend} backend"
-    elif file is not None and topology.dump(topology.load(file)) != topology.dump(running.topology):
+    elif file is not None and _without_tests(topology.load(file)) != _without_tests(running.topology):
         option, there = f"--topology {file}", "with another topology"
     if option:
         raise UsageError(

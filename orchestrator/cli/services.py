@@ -27,11 +27,13 @@ def restart(
     output: OutputOption = Output.table,
 ) -> None:
     """Restart services; returns when they are ready."""
-    from orchestrator.lab import AsyncLab, loop_thread
+    from orchestrator.lab import find, loop_thread
+    from orchestrator.lab.service import restart_services, select_services
 
-    running = AsyncLab.attach(lab)
+    directory, state = find.find_lab(home(), lab)
+    chosen = select_services(directory, state, services)
     with progress() as say:
-        done = loop_thread.call(running.restart_services(services, progress=say, timeout_s=timeout))
+        done = loop_thread.call(restart_services(directory, chosen, say, timeout))
     if output is Output.json:
         emit([each.as_json() for each in done])
         return

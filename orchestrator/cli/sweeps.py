@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from orchestrator.results import RunOutcome
     from orchestrator.scenario import SweepRun
 
-__all__ = ["new", "require_no_more", "resume", "run", "show_sweep"]
+__all__ = ["given", "new", "require_no_more", "resume", "run", "show_sweep"]
+
+
+def given(scenario: str | None) -> str:
+    """The scenario, which only `--resume` can do without.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from orchestrator.errors import UsageError
+
+    if scenario is None:
+        raise UsageError("NAME|DIR is missing", hint="`nm scenarios` lists what is shipped")
+    return scenario
 
 
 def require_no_more(others: Mapping[str, bool]) -> None:

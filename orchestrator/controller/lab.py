@@ -59,6 +59,7 @@ class Lab:
     Attributes:
         problems: Explicit routes and trees that cannot be used, as sentences by what they are about.
         sides: The places of the groups of the partition in force, by node.
+        wanted_routes: The routes that each node should have, once they are computed.
     """
 
     def __init__(
@@ -80,15 +81,13 @@ class Lab:
         self._routes: dict[int, RouteRow] = {}
         self._explicit: dict[int, dict[int, Route]] = {}
         self._tables: dict[int, tuple[bytes, int]] = {}
-        self._wanted: dict[int, WantedRoutes] = {}
+        self.wanted_routes: dict[int, WantedRoutes] = {}
         self._trees: dict[int, dict[int, tuple[int, tuple[GroupRoute, ...]]]] = {}
         self._alive: frozenset[int] = frozenset()
-        self._paths_stale = True
+        self._paths_stale = self._alive_stale = True
         self._groups_stale = {group.id for group in groups}
         self._returned: dict[int, Have] = {}
-        self._alive_stale = True
-        self._dirty: set[int] = set()
-        self._unready: set[int] = set()
+        self._dirty, self._unready = set[int](), set[int]()
         self.set_routes(routes)
 
     # Events.
@@ -290,7 +289,7 @@ class Lab:
             for node, hops in children(route.edges).items():
                 entry = Route(route.route_id, route.src, route.dst, hops)
                 self._explicit.setdefault(node, {})[route.route_id] = entry
-        self._wanted.clear()
+        self.wanted_routes.clear()
         self._touch(*(node.id for node in self.registry))
 
     def group_changed(self, group_id: int) -> None:
@@ -323,7 +322,7 @@ class Lab:
         self._refresh()
         self._refresh_groups()
         for node_id, have in self._returned.items():
-            reconcile.remember(self.registry.node(node_id), have, self._wanted[node_id], self.registry)
+            reconcile.remember(self.registry.node(node_id), have, self.wanted_routes[node_id], self.registry)
         self._returned.clear()
         found: dict[int, list[Message]] = {}
         for node_id in sorted(self._dirty):
@@ -331,7 +330,7 @@ class Lab:
             if node.peer is None or node.wanted is Wanted.STOPPED:
                 continue
             messages = reconcile.links(node, self.registry)
-            messages += reconcile.routes(node, self._wanted[node_id])
+            messages += reconcile.routes(node, self.wanted_routes[node_id])
             messages += reconcile.trees(node, self._trees.get(node_id, {}))
             if messages:
                 found[node_id] = messages
@@ -357,7 +356,7 @@ class Lab:
 
     def wanted_routes_version(self, node_id: int) -> int | None:
         """Return the version of the routes that a node should have; None before they are computed."""
-        wanted = self._wanted.get(node_id)
+        wanted = self.wanted_routes.get(node_id)
         return None if wanted is None else wanted.version
 
     # Helpers.
@@ -412,12 +411,13 @@ class Lab:
                 old = self._tables.get(node_id)
                 if old is None or old[0] != table:
                     self._tables[node_id] = (table, table_digest(table))
-                    self._wanted.pop(node_id, None)
+                    self.wanted_routes.pop(node_id, None)
                     self._touch(node_id)
-        if len(self._wanted) < len(self._tables):
+        if len(self.wanted_routes) < len(self._tables):
             for node_id, (table, digest) in self._tables.items():
-                if node_id not in self._wanted:
-                    self._wanted[node_id] = WantedRoutes.make(table, digest, self._explicit.get(node_id, {}))
+                if node_id not in self.wanted_routes:
+                    own = self._explicit.get(node_id, {})
+                    self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own)
 
     def _refresh_groups(self) -> None:
         if not self._groups_stale:

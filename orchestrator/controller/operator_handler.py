@@ -18,6 +18,7 @@ from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import STORE_LIMIT
 from orchestrator.controller.measurements import Measurements
 from orchestrator.controller.node_faults import NodeFaults, require_running
+from orchestrator.controller.route_requests import RouteRequests
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
@@ -48,6 +49,7 @@ class OperatorHandler:
             **Faults(core).handlers,
             **NodeFaults(core).handlers,
             **Measurements(core).handlers,
+            **RouteRequests(core).handlers,
         }
 
     def take(self, session: Session, frame: Frame) -> None:

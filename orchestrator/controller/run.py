@@ -75,6 +75,7 @@ class Run:
         value_bytes: Bytes of each published value.
         timeline: What is done to links during it, in order.
         faults: Whether its roles may change links.
+        isolated: Its roles that run in processes of their own.
         stopped_nodes: Nodes that its timeline has stopped: their roles are stopped, not lost.
         paused_nodes: Nodes that its timeline has paused: their agents may be away for long.
     """
@@ -102,6 +103,7 @@ class Run:
     value_bytes: dict[str, int] = field(default_factory=dict)
     timeline: tuple[TimelineChange, ...] = ()
     faults: bool = False
+    isolated: tuple[str, ...] | None = None
     stopped_nodes: set[int] = field(default_factory=set)
     paused_nodes: set[int] = field(default_factory=set)
 

@@ -94,10 +94,8 @@ class Runs:
         if missing:
             self._effects.call(missing)
             names = ", ".join(str(node) for node in missing[:12])
-            raise AgentMissing(
-                f"no agent runs roles in the nodes {names}",
-                hint="agents were requested; if they do not connect, `nm logs NODE` says why",
-            )
+            hint = "agents were requested; if they do not connect, `nm logs NODE` says why"
+            raise AgentMissing(f"no agent runs roles in the nodes {names}", hint=hint)
         run = Run(
             wanted.run,
             wanted.scenario,
@@ -110,6 +108,7 @@ class Runs:
             roles,
             timeline=planned(wanted),
             faults=wanted.faults or False,
+            isolated=wanted.isolated,
         )
         self._runs[run.id] = run
         self.event(run, now_ms, "started", data={"scenario": run.scenario, "roles": len(roles)})
@@ -381,8 +380,8 @@ class Runs:
         if peer not in run.prepared:
             run.prepared.add(peer)
             shared = (run.id, run.scenario, dict(run.files), run.entry, dict(run.params), run.seed)
-            message = m.PrepareRun(*shared, run.by_role(), dict(self._names), run.timeout_s)
-            self._effects.send(peer, message)
+            rest = (run.by_role(), dict(self._names), run.timeout_s, run.isolated)
+            self._effects.send(peer, m.PrepareRun(*shared, *rest))
         for role in waiting:
             role.state = "sent"
             self._effects.send(peer, m.RunRole(run.id, role.node, role.role))

@@ -8,6 +8,7 @@
     service       services in nodes; copying files into them and out of them
     run           scenarios, from parameters to verdict
     lab_tests     tests of a lab: reachability, ports, commands, routes, rates, losses and delays
+    measuring     fidelity and time series of a run; series samples nodes and machine each second
     capture       packets of nodes and links, as pcapng
     operator      the connection to a lab's controller
 

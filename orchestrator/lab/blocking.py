@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from html import escape
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
@@ -32,7 +32,6 @@ from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
-    from orchestrator.lab.capture import Capture, CaptureWords
     from orchestrator.lab.lab_tests import LabTestResult
     from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
@@ -350,61 +349,12 @@ class Lab:
 
     @staticmethod
     def sweep(
-        scenario: str | Path,
-        values: Mapping[str, Sequence[object]] | None = None,
-        *,
-        repeat: int = 1,
-        params: Mapping[str, object] | None = None,
-        lab: Lab | None = None,
-        topology: Path | str | None = None,
-        backend: Backend | None = None,
-        results: Path | str | None = None,
-        seed: int | None = None,
-        timeout: float | None = None,
-        home: Home | None = None,
+        scenario: str | Path, values: Mapping[str, Sequence[object]] | None = None, **options: Any
     ) -> Results:
-        """Run a scenario with every combination of values, several times each; return what was kept.
+        """Run a scenario with every combination of values, and repeat it; see `lab.sweep.run_sweep`."""
+        from orchestrator.lab.sweep import run_sweep
 
-        Args:
-            scenario: Its name or folder.
-            values: The values of each parameter or key of the topology, such as `defaults.link.loss`.
-            repeat: How often each combination is run.
-            params: Parameters with a fixed value.
-            lab: The lab in which all runs are made; labs of its own are brought up unless given.
-            topology: The topology file of these; the scenario's own unless given.
-            backend: What carries these.
-            results: Where the sweep gets a folder of its own; `results` unless given.
-            seed: The sweep's seed; the topology's unless given.
-            timeout: The time limit of each run in seconds; the scenario's unless given.
-            home: Where labs live; see `Home.default`.
-        """
-        from orchestrator.lab.sweep import Sweep
-        from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
-        from orchestrator.results import load
-
-        options = SweepOptions(
-            axes=values or {},
-            repeat=repeat,
-            params=params or {},
-            topology=Path(topology) if topology else None,
-            backend=backend,
-            results=Path(results) if results else None,
-            seed=seed,
-            timeout_s=timeout,
-        )
-        home = lab._inner.home if lab else home or Home.default()
-        folder = make_sweep(scenario, options, lab._inner.found if lab else None)
-        loop_thread.call(Sweep(folder, home).run())
-        return load(folder.path)
-
-    def capture(self, file: Path | str, **how: Unpack[CaptureWords]) -> Capture:
-        """Begin to capture a node or a link; see `AsyncLab.capture`.
-
-        Example:
-            with lab.capture("one.pcapng", link=(1, 2), filter="tcp"):
-                lab.node(1).run(["iperf3", "-c", "node-2"])
-        """
-        return loop_thread.call(self._inner.capture(file, **how))
+        return loop_thread.call(run_sweep(scenario, values, **options))
 
     def set_link(
         self,

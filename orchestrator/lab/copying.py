@@ -6,13 +6,14 @@ user whose rights the copying has, there or here.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from orchestrator.deploy import node_command
 from orchestrator.deploy.home import LabDirectory
@@ -23,7 +24,10 @@ from orchestrator.lab.find import require_inside, select_node
 from orchestrator.lab.service import select_service
 from orchestrator.services import Instance
 
-__all__ = ["CopyFailed", "Target", "copy", "parse"]
+if TYPE_CHECKING:
+    from orchestrator.lab.handle import AsyncLab
+
+__all__ = ["CopyFailed", "Target", "copy", "copy_words", "parse"]
 
 _REMOTE = re.compile(r"([^/:.][^:]*):(/.*)")
 
@@ -60,6 +64,17 @@ def parse(directory: LabDirectory, state: LabState, word: str | Path) -> Target 
         service = select_service(directory, state, found[1])
         return Target(service.node, found[2], service)
     return Target(select_node(state, found[1]), found[2])
+
+
+async def copy_words(lab: AsyncLab, source: str | Path, target: str | Path) -> None:
+    """Copy, in a thread of its own, what `parse` makes of both.
+
+    Raises:
+        CopyFailed: It cannot be read or written.
+    """
+    directory = LabDirectory(lab.directory)
+    ends = [parse(directory, lab.note, each) for each in (source, target)]
+    await asyncio.to_thread(copy, directory, lab.note, *ends)
 
 
 def copy(directory: LabDirectory, state: LabState, source: Target | Path, target: Target | Path) -> None:

@@ -33,18 +33,11 @@ from orchestrator.lab.link import AsyncLink
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged, act
 from orchestrator.lab.operator import operator
-from orchestrator.lab.service import (
-    RESTART_S,
-    AsyncService,
-    restart_services,
-    select_service,
-    select_services,
-)
+from orchestrator.lab.service import AsyncService, select_service
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
 from orchestrator.lab.words import words_of
 from orchestrator.protocol.messages import Event, Heal, Partition, ResetLinks, SetLinkSpec, SetLinkState
-from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
 # What only a run needs is loaded by a run: everybody waits for `nm up`.
@@ -139,16 +132,6 @@ class AsyncLab:
     def directory(self) -> Path:
         """Its folder; everything in it goes away with the lab."""
         return self._directory.path
-
-    @property
-    def home(self) -> Home:
-        """Where it lives."""
-        return Home(self._directory.home)
-
-    @property
-    def found(self) -> tuple[LabDirectory, LabState]:
-        """Its folder and its note, as functions of this package take them."""
-        return self._directory, self._state
 
     @property
     def note(self) -> LabState:
@@ -264,38 +247,7 @@ class AsyncLab:
             UsageError: There is none.
         """
         instance = select_service(self._directory, self._state, which)
-        return AsyncService(self, self._host, self._directory, self._state, instance)
-
-    async def restart_services(
-        self, which: str, *, progress: Progress = _quiet, timeout_s: float = RESTART_S
-    ) -> Sequence[ServiceState]:
-        """End services such as `3/redis,all/web` and start them again; see `AsyncService.restart`."""
-        chosen = select_services(self._directory, self._state, which)
-        state = self._reread()
-        await restart_services(self._host, self._directory, state, chosen, progress, timeout_s)
-        keys = {each.key for each in chosen}
-        return [each for each in await self._host.services(self._directory, state) if each.key in keys]
-
-    async def copy(self, source: str | Path, target: str | Path) -> None:
-        """Copy a file or folder into a node or service, or out of it, as `nm cp` does.
-
-        Args:
-            source: A path of this machine, or text such as `3:/path` or `3/redis:/path`.
-            target: The same; one of both is in a node.
-
-        Raises:
-            CopyFailed: It cannot be read or written.
-        """
-        import asyncio
-
-        from orchestrator.lab.copying import copy, parse
-
-        ends = [parse(self._directory, self._state, each) for each in (source, target)]
-        await asyncio.to_thread(copy, self._directory, self._state, *ends)
-
-    async def note_now(self) -> LabState:
-        """What the lab's state file says now."""
-        return self._reread()
+        return AsyncService(self._host, self._directory, self._state, instance)
 
     def logs(self, part: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
         """The log of `controller`, `postgres`, `host`, `supervisor`, `node-<n>` or `<n>/<service>`.
@@ -346,7 +298,8 @@ class AsyncLab:
         Raises:
             ScenarioInvalid: The scenario, its roles or its parameters are wrong.
         """
-        from orchestrator.lab.run import RunOptions, run_scenario
+        from orchestrator.lab.run import run_scenario
+        from orchestrator.lab.run_options import RunOptions
         from orchestrator.scenario import load
 
         options = RunOptions(params or {}, Path(results) if results else None, seed, timeout)

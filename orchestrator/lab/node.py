@@ -81,7 +81,9 @@ class AsyncNode:
         Raises:
             CopyFailed: It cannot be read or written.
         """
-        await self.lab.copy(Path(source), f"{self.id}:{path}")
+        from orchestrator.lab.copying import copy_words
+
+        await copy_words(self.lab, Path(source), f"{self.id}:{path}")
 
     async def copy_from(self, path: str, target: str | Path) -> None:
         """Copy a file or folder of the node to this machine, as `nm cp` does.
@@ -89,7 +91,9 @@ class AsyncNode:
         Raises:
             CopyFailed: It cannot be read or written.
         """
-        await self.lab.copy(f"{self.id}:{path}", Path(target))
+        from orchestrator.lab.copying import copy_words
+
+        await copy_words(self.lab, f"{self.id}:{path}", Path(target))
 
     async def kill(self) -> NodesChanged:
         """End it and its programs at once; it keeps id, addresses, links, routes and groups for `start`.

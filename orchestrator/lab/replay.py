@@ -21,7 +21,8 @@ from orchestrator.deploy.state import Backend
 from orchestrator.errors import UsageError
 from orchestrator.lab.cleanup import run_shielded
 from orchestrator.lab.down import take_down
-from orchestrator.lab.run import OnEvent, RunOptions, run_scenario
+from orchestrator.lab.run import OnEvent, run_scenario
+from orchestrator.lab.run_options import RunOptions
 from orchestrator.lab.up import UpOptions, bring_up
 from orchestrator.results import Bundle, RunOutcome, read_rows
 from orchestrator.results.compare import environment_differences

@@ -13,7 +13,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from orchestrator.lab.operator import Operator, dial
 from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
 from orchestrator.lab.run_captures import captured
+from orchestrator.lab.run_options import RunOptions
 from orchestrator.lab.run_traffic import traffic_files, traffic_nodes, traffic_summary
 from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
@@ -85,27 +86,6 @@ ALL_EVENTS = 2**62
 """More events than a run has: a subscription from there gets the end alone."""
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What the user asked for, besides the scenario.
-
-    Attributes:
-        params: Values by parameter, as text or as Python values.
-        results: The folder in which the run gets a folder of its own; `results` unless given.
-        seed: The run's seed; the lab's unless given.
-        timeout_s: The run's time limit; the scenario's unless given.
-        folder: The run's own folder, whatever `results` says.
-        origin: Where scenario and topology come from, if they are copies; see `manifest.origin_facts`.
-    """
-
-    params: Mapping[str, object]
-    results: Path | None = None
-    seed: int | None = None
-    timeout_s: float | None = None
-    folder: Path | None = None
-    origin: Mapping[str, Any] | None = None
-
-
 async def run_scenario(
     directory: LabDirectory,
     state: notes.LabState,
@@ -151,6 +131,7 @@ async def run_scenario(
         timeline=tuple(change.without_traces() for change in plan.timeline) or None,
         faults=scenario.faults or None,
         traces=timeline_traces(plan.timeline) or None,
+        isolated=plan.isolated or None,
     )
     measured = RunMeasurements(directory, state, folder, base)
     watch = _RunMonitor(directory, state, request, folder, measured, on_event)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator import services
 from orchestrator.deploy import node_command
+from orchestrator.deploy import state as notes
+from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.host import Host, Progress
 from orchestrator.deploy.locks import lab_lock
 from orchestrator.deploy.node_states import require_running
 from orchestrator.deploy.service_wait import until_good
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import UsageError, nearest_hint
+from orchestrator.errors import LabNotFound, UsageError, nearest_hint
 from orchestrator.lab.commands import Completed, run_in_node
 from orchestrator.lab.find import select_node, select_nodes
 from orchestrator.lab.words import words_of
 from orchestrator.services import Instance, ServiceState
 
-if TYPE_CHECKING:
-    from orchestrator.lab.handle import AsyncLab
-
-__all__ = ["RESTART_S", "AsyncService", "restart_services", "select_service", "select_services"]
+__all__ = ["RESTART_S", "AsyncService", "note_now", "restart_services", "select_service", "select_services"]
 
 RESTART_S = 60.0
 """How long a service may take without any change, besides the time that its own `ready` states."""
@@ -61,6 +60,18 @@ def select_services(directory: LabDirectory, state: LabState, words: str) -> lis
     return list(found.values())
 
 
+def note_now(directory: LabDirectory) -> LabState:
+    """What the lab's state file says now; processes of a native lab may have been started anew.
+
+    Raises:
+        LabNotFound: The lab is not up any more.
+    """
+    state = notes.read(directory)
+    if state is None:
+        raise LabNotFound(f"lab {directory.name} is not up any more", found=directory.name)
+    return state
+
+
 def _find(directory: LabDirectory, state: LabState, node: int, name: str) -> Instance:
     for each in services.read(directory.run):
         if (each.node, each.service) == (node, name):
@@ -85,14 +96,12 @@ def _unknown(directory: LabDirectory, state: LabState, word: str, name: str) -> 
 
 
 async def restart_services(
-    host: Host,
     directory: LabDirectory,
-    state: LabState,
     chosen: Sequence[Instance],
     progress: Progress,
     timeout_s: float = RESTART_S,
-) -> None:
-    """End services and start them again; returns when they are ready.
+) -> list[ServiceState]:
+    """End services and start them again; return what they are when they are ready.
 
     Raises:
         ServiceFailed: One failed, or did not become ready; carries the last lines of its log.
@@ -100,16 +109,18 @@ async def restart_services(
         LabBusy: Another command works on the lab.
     """
     require_running(directory, [each.node for each in chosen])
+    state = note_now(directory)
+    host, keys = host_for(state.backend), [each.key for each in chosen]
     async with lab_lock(Home(directory.home), directory.name, "restart", LOCK_S):
-        await host.restart_services(directory, state, [each.key for each in chosen])
+        await host.restart_services(directory, state, keys)
     await until_good(host, directory, state, chosen, progress, timeout_s)
+    return [each for each in await host.services(directory, state) if each.key in keys]
 
 
 @dataclass(frozen=True)
 class AsyncService:
     """A service in one node of a lab that is up."""
 
-    lab: AsyncLab
     host: Host
     directory: LabDirectory
     state: LabState
@@ -127,7 +138,7 @@ class AsyncService:
 
     async def status(self) -> ServiceState:
         """What became of it: `.state`, `.restarts`, `.exit_code`, `.reason`."""
-        seen = await self.host.services(self.directory, await self.lab.note_now())
+        seen = await self.host.services(self.directory, note_now(self.directory))
         return next(each for each in seen if each.key == self.instance.key)
 
     async def run(
@@ -164,8 +175,7 @@ class AsyncService:
         Raises:
             ServiceFailed: It failed, or did not become ready; carries the last lines of its log.
         """
-        state = await self.lab.note_now()
-        await restart_services(self.host, self.directory, state, [self.instance], progress)
+        await restart_services(self.directory, [self.instance], progress)
 
     def logs(self, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
         """What it printed, line by line."""

@@ -10,26 +10,29 @@ what is complete is kept, and the sweep can be resumed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.state import LabState
+from orchestrator.deploy.state import Backend, LabState
 from orchestrator.errors import HostNotFit, LabNotFound, NmError, UsageError
 from orchestrator.lab.cleanup import run_shielded
 from orchestrator.lab.down import take_down
 from orchestrator.lab.find import find_lab
 from orchestrator.lab.operator import dial
-from orchestrator.lab.run import ALL_EVENTS, STOP_WAIT_S, OnEvent, RunOptions, load_topology, run_scenario
+from orchestrator.lab.run import ALL_EVENTS, STOP_WAIT_S, OnEvent, load_topology, run_scenario
+from orchestrator.lab.run_options import RunOptions
 from orchestrator.lab.sweep_folder import SweepFolder, topology_digest
+from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
 from orchestrator.lab.up import UpOptions, bring_up
 from orchestrator.protocol.messages import RunFinished, StopRun, WatchRun
-from orchestrator.results import RunOutcome
+from orchestrator.results import Results, RunOutcome, load
 from orchestrator.scenario import Scenario, SweepRun
 
-__all__ = ["OnRun", "Sweep"]
+__all__ = ["OnRun", "Sweep", "run_sweep"]
 
 OnRun = Callable[[int, int, SweepRun, RunOutcome | None], None]
 """Told number, count and run when a run begins, and again with its outcome."""
@@ -179,6 +182,54 @@ class Sweep:
         if self._own and self._lab is not None:
             await take_down(self._home, str(self._folder.document["lab"]), self._progress)
         self._lab = None
+
+
+async def run_sweep(
+    scenario: str | Path,
+    values: Mapping[str, Sequence[object]] | None = None,
+    *,
+    repeat: int = 1,
+    params: Mapping[str, object] | None = None,
+    lab: str | None = None,
+    topology: str | Path | None = None,
+    backend: Backend | None = None,
+    results: str | Path | None = None,
+    seed: int | None = None,
+    timeout: float | None = None,  # noqa: ASYNC109  # the limit of each run, kept by the controller
+    home: Home | None = None,
+) -> Results:
+    """Run a scenario with every combination of values, several times each; return what was kept.
+
+    Args:
+        scenario: Its name or folder.
+        values: The values of each parameter or key of the topology, such as `defaults.link.loss`.
+        repeat: How often each combination is run.
+        params: Parameters with a fixed value.
+        lab: The name of the lab in which all runs are made; labs of its own are brought up unless given.
+        topology: The topology file of these; the scenario's own unless given.
+        backend: What carries these.
+        results: Where the sweep gets a folder of its own; `results` unless given.
+        seed: The sweep's seed; the topology's unless given.
+        timeout: The time limit of each run in seconds; the scenario's unless given.
+        home: Where labs live; see `Home.default`.
+
+    Raises:
+        NmError: See `make_sweep` and `Sweep.run`.
+    """
+    options = SweepOptions(
+        axes=values or {},
+        repeat=repeat,
+        params=params or {},
+        topology=Path(topology) if topology else None,
+        backend=backend,
+        results=Path(results) if results else None,
+        seed=seed,
+        timeout_s=timeout,
+    )
+    place = home or Home.default()
+    folder = make_sweep(scenario, options, find_lab(place, lab) if lab else None)
+    await Sweep(folder, place).run()
+    return load(folder.path)
 
 
 async def _stop(directory: LabDirectory, state: LabState, run: str) -> None:

@@ -10,6 +10,8 @@ namespace.
     runs         the state of one run in this process
     program      the scenario's own code: unpack, import, remove
     roles        one role: its thread, its end, its children
+    isolated     a role in a process of its own, and what the agent does for it
+    role_process that process; `channel` is the connection of the two
     context      the `ctx` that a role gets
     output       what a role prints
     nodes        namespaces, TUN and dataplanes of this process; the table for `nm exec`

@@ -100,6 +100,10 @@ class RoleLog:
         """Log what a person has to fix."""
         self._put("error", text, values)
 
+    def put(self, level: str, text: str) -> None:
+        """Log a line at a level that was read elsewhere."""
+        self._write(level, text)
+
     def _put(self, level: str, text: object, values: tuple[object, ...]) -> None:
         self._write(level, str(text) % values if values else str(text))
 
@@ -238,11 +242,11 @@ class Context:
         Raises:
             RoleError: They did not come within `timeout` seconds.
         """
-        self._wait(self._barrier(name), f"barrier `{name}`", timeout)
+        self._wait(self.ask_barrier(name), f"barrier `{name}`", timeout)
 
     async def barrier_async(self, name: str, timeout: float | None = None) -> None:  # noqa: ASYNC109  # promised
         """Like `barrier`, for roles that are `async def`."""
-        await self._wait_async(self._barrier(name), f"barrier `{name}`", timeout)
+        await self._wait_async(self.ask_barrier(name), f"barrier `{name}`", timeout)
 
     def lookup(self, key: str, timeout: float | None = None) -> Any:
         """Return the value published under `key`, waiting for it if need be.
@@ -250,11 +254,11 @@ class Context:
         Raises:
             RoleError: It was not published within `timeout` seconds.
         """
-        return self._wait(self._lookup(key), f"the value of `{key}`", timeout)
+        return self._wait(self.ask_value(key), f"the value of `{key}`", timeout)
 
     async def lookup_async(self, key: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # promised
         """Like `lookup`, for roles that are `async def`."""
-        return await self._wait_async(self._lookup(key), f"the value of `{key}`", timeout)
+        return await self._wait_async(self.ask_value(key), f"the value of `{key}`", timeout)
 
     def link(self, a: int | str, b: int | str) -> RoleLink:
         """A link by its ends, numbers or names, to change it; the scenario has to say `faults: true`.
@@ -317,10 +321,12 @@ class Context:
             raise self._refusal()
         return self._open_wire
 
-    def _barrier(self, name: str) -> Future[None]:
+    def ask_barrier(self, name: str) -> Future[None]:
+        """Enter a barrier without waiting; the agent's business, as are the next three."""
         return self._wire.barrier(self.node, _name(name, "a barrier's name"))
 
-    def _lookup(self, key: str) -> Future[Any]:
+    def ask_value(self, key: str) -> Future[Any]:
+        """Ask for a published value."""
         return self._wire.lookup(self.node, _name(key, "a key"))
 
     def _partition(self, groups: Groups) -> TimelineChange:
@@ -346,31 +352,33 @@ class Context:
         )
 
     def _wait(self, future: Future[Any], what: str, timeout: float | None) -> Any:
-        self._expect(future, what)
+        self.expect(future, what)
         try:
             return future.result(timeout)
         except FutureTimeout:
             raise _too_long(what, timeout) from None
         finally:
-            self._forget(future)
+            self.forget(future)
 
     async def _wait_async(self, future: Future[Any], what: str, limit: float | None) -> Any:
-        self._expect(future, what)
+        self.expect(future, what)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), limit)
         except TimeoutError:
             raise _too_long(what, limit) from None
         finally:
-            self._forget(future)
+            self.forget(future)
 
-    def _expect(self, future: Future[Any], what: str) -> None:
+    def expect(self, future: Future[Any], what: str) -> None:
+        """Note that the role waits, and what for, until `forget`."""
         with self._lock:
             self._pending[future] = what
             interrupted = self._interrupted
         if interrupted is not None:
             _fail(future, RoleStopped(interrupted))
 
-    def _forget(self, future: Future[Any]) -> None:
+    def forget(self, future: Future[Any]) -> None:
+        """Note that it does not wait any more."""
         with self._lock:
             self._pending.pop(future, None)
 

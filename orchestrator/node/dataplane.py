@@ -37,6 +37,28 @@ def run_view(dataplane: Dataplane) -> RunDataplane:
     return host.run_view(dataplane)
 
 
+def attach() -> Dataplane:
+    """The dataplane of the node in which this process runs.
+
+    Raises:
+        nextmini_py.NextminiError: The node is gone, or refuses this process.
+    """
+    import nextmini_py
+
+    return nextmini_py.attach()
+
+
+def serve_programs(opened: Dataplane, namespace: int | None) -> None:
+    """Let programs in the node attach to it.
+
+    Raises:
+        nextmini_py.NextminiError: Another program has taken the name of the socket.
+    """
+    from nextmini_py import host
+
+    host.serve_programs(opened, namespace)
+
+
 def controller_token(opened: Dataplane) -> str:
     """What a node proves itself to the controller with."""
     from nextmini_py import host

@@ -12,6 +12,7 @@ import resource
 import sys
 from contextlib import nullcontext, suppress
 
+from orchestrator import log
 from orchestrator.node import dataplane
 
 TYPE_CHECKING = False
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.node.dataplane import Dataplane
+
+_logger = log.get(__name__)
 
 _SO_NETNS_COOKIE = 71
 
@@ -152,6 +155,7 @@ class Nodes:
         for opened, namespace in zip(dataplanes, namespaces, strict=True):
             number = opened.node_id
             self._nodes[number] = Node(number, opened, namespace, self._names.get(number))
+            _serve_programs(opened, namespace)
 
     def close_node(self, number: int) -> None:
         """Close the dataplane of one node; its namespaces stay."""
@@ -203,6 +207,16 @@ class Nodes:
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
                 raw = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
                 self._cookies[number] = int.from_bytes(raw, sys.byteorder)
+
+
+def _serve_programs(opened: Dataplane, namespace: int | None) -> None:
+    """Let programs attach; a node whose socket's name was taken meanwhile carries packets all the same."""
+    try:
+        dataplane.serve_programs(opened, namespace)
+    except Exception as error:  # the class is in a package that a container's node need not load
+        if not hasattr(error, "id"):
+            raise
+        _logger.warning("programs cannot attach to a node", node=opened.node_id, why=str(error))
 
 
 def _raises(setting: str, value: str) -> bool:

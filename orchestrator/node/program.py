@@ -45,10 +45,33 @@ class Program:
 
     def __init__(self, run: str, files: Mapping[str, bytes], entry: str, work: Path) -> None:
         self.folder = work / f"run-{run}-{secrets.token_hex(4)}"
+        self.entry = entry
         self._files = files
+        self._unpacked = False
         self._run = run
-        self._entry = entry
         self._module: ModuleType | None = None
+
+    @classmethod
+    def unpacked(cls, run: str, folder: Path, entry: str) -> Program:
+        """The code of a run that another process has unpacked."""
+        program = cls(run, {}, entry, folder.parent)
+        program.folder = folder
+        program._unpacked = True
+        return program
+
+    def unpack(self) -> None:
+        """Write the files, if that was not done yet.
+
+        Raises:
+            ProgramError: There is no room for them.
+        """
+        # In slices, so that a role that is stopped need not wait for the code of another run.
+        while not _importing.acquire(timeout=IMPORT_SLICE_S):
+            pass
+        try:
+            self._unpack_all()
+        finally:
+            _importing.release()
 
     def role(self, name: str) -> RoleFunction:
         """The function of a role; the first call imports the code.
@@ -73,7 +96,7 @@ class Program:
                 if inspect.isfunction(value) and not key.startswith("_")
             ]
             raise ProgramError(
-                f"{self._entry} has no function `{function_name(name)}` for the role {name}",
+                f"{self.entry} has no function `{function_name(name)}` for the role {name}",
                 found=name,
                 hint=nearest_hint(function_name(name), known, what="functions there are"),
             )
@@ -90,10 +113,13 @@ class Program:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _unpack_all(self) -> None:
+        if self._unpacked:
+            return
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, content in self._files.items():
                 self._unpack(name, content)
+            self._unpacked = True
         except OSError as error:
             raise _no_room(error) from error
 
@@ -106,11 +132,11 @@ class Program:
         target.write_bytes(content)
 
     def _import(self) -> ModuleType:
-        path = self.folder / self._entry
+        path = self.folder / self.entry
         name = f"nm_run_{self._run.replace('-', '_')}_{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None or not path.is_file():
-            raise ProgramError(f"the scenario has no file {self._entry}", found=self._entry)
+            raise ProgramError(f"the scenario has no file {self.entry}", found=self.entry)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         sys.path.insert(0, str(self.folder))

@@ -23,13 +23,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from orchestrator.node import children, forked, role_resources
 from orchestrator.node.context import Context
 from orchestrator.node.output import Lines
+from orchestrator.node.program import RoleFunction
 from orchestrator.node.role_resources import RoleResources
-from orchestrator.node.stopped import RoleStopped
-from orchestrator.node.traffic import Functions
+from orchestrator.node.stopped import RoleFailed, RoleStopped
 from orchestrator.procfs import ProcessId
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
@@ -51,6 +52,17 @@ class Outcome:
 
 def nothing() -> None:
     """Do nothing."""
+
+
+class Functions(Protocol):
+    """Finds what a role runs; see `orchestrator.node.program.Program`."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the scenario's files are."""
+
+    def role(self, name: str) -> RoleFunction:
+        """The function of a role."""
 
 
 class RoleThread:
@@ -179,12 +191,16 @@ class RoleThread:
             return Outcome(True)
         except (RoleStopped, asyncio.CancelledError):
             return self._stopped()
+        except RoleFailed as failure:
+            if self._stop_reason is not None:
+                return self._stopped()
+            return Outcome(False, failure.error, failure.traceback)
         except BaseException as error:  # a role is foreign code: whatever it raises is its result
             if self._stop_reason is not None:
                 return self._stopped()
             if isinstance(error, SystemExit) and error.code in (None, 0):
                 return Outcome(True)
-            return Outcome(False, _sentence(error), _own_traceback(error, self._program.folder))
+            return failed(error, self._program.folder)
 
     def _call(self) -> None:
         with self._lock:
@@ -266,6 +282,11 @@ class RoleThread:
 _running: dict[RoleThread, int | None] = {}
 """The roles whose code runs in this process, and the network namespaces that they run in."""
 _running_lock = threading.Lock()
+
+
+def failed(error: BaseException, folder: Path) -> Outcome:
+    """The outcome of a role whose code, in a folder, raised."""
+    return Outcome(False, _sentence(error), _own_traceback(error, folder))
 
 
 def _sentence(error: BaseException) -> str:

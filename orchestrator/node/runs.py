@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.node import dataplane
 from orchestrator.node.context import Context, RoleError, RoleStopped
+from orchestrator.node.isolated import IsolatedProgram
 from orchestrator.node.nodes import Node
 from orchestrator.node.program import Program
 from orchestrator.node.role_resources import names
@@ -85,7 +86,6 @@ class Run:
         self.over = False
         self._prepared = prepared
         self._program = Program(prepared.run, prepared.files, prepared.entry, work)
-        self._functions = with_traffic(self._program, prepared.files, prepared.timeout_s)
         self._post = post
         self._has_room = has_room
         self._addresses = {node: address(node) for node in prepared.names}
@@ -154,9 +154,13 @@ class Run:
             view.wait_for_topology_ready(timeout_ms=int(self.timeout_s * 1000))
             self._post(RoleStarted(self.id, node.id, role), node.id, True)
 
+        isolated = role in (prepared.isolated or ())
+        functions = (
+            IsolatedProgram(self._program, self, prepared, self._addresses) if isolated else self._program
+        )
         thread = RoleThread(
             context,
-            self._functions,
+            with_traffic(functions, prepared.files, self.timeout_s),
             enter,
             finished,
             namespace=node.inode,

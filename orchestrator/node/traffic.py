@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.node.context import Context, RoleStopped
+from orchestrator.node.roles import Functions
 from orchestrator.node.traffic_flows import Listener, datagrams, pull, push
 from orchestrator.traffic import FILE, ROLE, Flow, TrafficEntry, flows_of, from_bytes
 
-__all__ = ["Functions", "with_traffic"]
+__all__ = ["with_traffic"]
 
 AHEAD_S = 0.3
 """How long before the start its time is published."""
@@ -36,19 +37,6 @@ MOST_OPEN = 400
 STOP_LOOK_S = 0.1
 
 Row = dict[str, Any]
-
-
-class Functions(Protocol):
-    """Where the functions of roles come from."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the scenario's code is."""
-        ...
-
-    def role(self, name: str) -> Callable[[Any], Any]:
-        """The function of a role."""
-        ...
 
 
 def with_traffic(program: Functions, files: Mapping[str, bytes], timeout_s: float) -> Functions:

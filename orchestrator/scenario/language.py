@@ -40,6 +40,7 @@ _ROLE = Placed(
             SelectorText(), "who plays it: ids, ranges, names, globs, label=value, all, rest", required=True
         ),
         "help": Field(Text(), "one line about it"),
+        "isolation": Field(Choice("thread", "process"), "where it runs; the scenario's unless given"),
     },
 )
 _CHECK = Placed(
@@ -115,6 +116,11 @@ ROOT = Placed(
         ),
         "roles": Field(
             MapOf(_NAME, "a role's name", _ROLE, "role *"), "who does what; functions of roles.py"
+        ),
+        "isolation": Field(
+            Choice("thread", "process"),
+            "where roles run: each in a thread of its node's process, or in a process of its own",
+            default="thread",
         ),
         "timeline": Field(ListOf(EntryKind(), "entry"), "what is done to links and nodes during the run"),
         "capture": Field(ListOf(CAPTURE, "capture"), "what is captured during the run, as pcapng files"),

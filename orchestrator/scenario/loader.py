@@ -144,7 +144,8 @@ def _roles(read: Mapping[str, Any], value: Value, problems: Problems) -> dict[st
             )
             continue
         words = tuple(word.strip() for item in items for word in item.text.split(","))
-        roles[name] = RoleSpec(name, words, selector.place)
+        isolation = role.get("isolation") or read.get("isolation") or "thread"
+        roles[name] = RoleSpec(name, words, selector.place, isolation == "process")
     if section is not None and section.mapping == {}:
         _no_roles(section.place, problems)
     elif value.mapping is not None and not {"roles", "traffic"} & value.mapping.keys():

@@ -31,11 +31,12 @@ _LEFT_OUT = frozenset({"__pycache__", "results"})
 
 @dataclass(frozen=True, slots=True)
 class RoleSpec:
-    """One role: who plays it, and where the file says so."""
+    """One role: who plays it, where the file says so, and whether it runs in a process of its own."""
 
     name: str
     nodes: tuple[str, ...]
     place: Place
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class RunPlan:
         timeout: Seconds until the run is ended.
         entry: The file with the roles, relative to the scenario's folder.
         timeline: What is done to links and nodes during the run, in order.
+        isolated: The roles that run in processes of their own.
         tests: What has to hold in the lab when the roles have ended.
         plots: What is drawn of the run besides the usual plots.
         captures: What is captured during the run.
@@ -67,6 +69,7 @@ class RunPlan:
     timeout: float
     entry: str
     timeline: tuple[TimelineChange, ...] = ()
+    isolated: tuple[str, ...] = ()
     tests: tuple[LabTest, ...] = ()
     plots: tuple[Plot, ...] = ()
     captures: tuple[CapturePlan, ...] = ()
@@ -154,6 +157,7 @@ class Scenario:
             timeout=timeout,
             entry=self.entry,
             timeline=timeline,
+            isolated=tuple(role.name for role in self.roles.values() if role.isolated),
             tests=tests,
             plots=self.plots,
             captures=captures,

@@ -14,6 +14,7 @@ FILES = {
     "csv": samples.CSV,
     "containerlab": samples.CONTAINERLAB,
     "netlab": samples.NETLAB,
+    "compose": samples.COMPOSE,
 }
 
 

@@ -502,3 +502,18 @@ async def test_samples_and_measurements_of_two_operators_at_once_are_not_mixed_u
     assert [(frame.node, frame.message) for frame in other.take()] == [(1, here.sample), (2, here.sample)]
     await one.close()
     await other.close()
+
+
+async def test_an_operator_is_told_the_routes_of_a_node(start: Start, database: Database) -> None:
+    detour = RouteEntry(src=2, dst=4, edges=((2, 1), (1, 4)))
+    controller = await start(settings(database, 4, routes=(detour,)))
+    await ready_lab(controller, [FakeProcess([1, 2, 3, 4], 7)])
+    asking = await operator(controller)
+    found = await asking.request(m.GetRoutes(2))
+    assert isinstance(found, m.Routes)
+    hops = [int.from_bytes(found.table[4 * node : 4 * node + 4], "little") for node in (1, 2, 3)]
+    assert hops == [1, 0, 3]
+    assert [(each.dst_node_id, each.next_hops) for each in found.explicit] == [(4, (1,))]
+    with pytest.raises(PeerError, match="there is no node 9"):
+        await asking.request(m.GetRoutes(9))
+    await asking.close()

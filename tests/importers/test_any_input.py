@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator import importers, topology
 from orchestrator.errors import ImportInvalid, UsageError
 from orchestrator.importers.draft import Imported, comment, lab_name, label_key, label_value, node_name
-from orchestrator.topology.language import LAB_NAME, NODE_NAME, ROOT
+from orchestrator.topology.language import LAB_NAME, NODE_NAME
 from orchestrator.topology.writing import word
 from tests.importers import samples
 
@@ -22,9 +22,8 @@ READERS: dict[str, tuple[Callable[[Path], Imported], str]] = {
     "csv": (importers.from_csv, samples.CSV),
     "containerlab": (importers.from_containerlab, samples.CONTAINERLAB),
     "netlab": (importers.from_netlab, samples.NETLAB),
+    "compose": (importers.from_compose, samples.COMPOSE),
 }
-if "services" in ROOT.fields:
-    READERS["compose"] = (importers.from_compose, samples.COMPOSE)
 
 
 def changed(text: str) -> st.SearchStrategy[bytes]:

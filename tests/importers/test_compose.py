@@ -12,15 +12,9 @@ from orchestrator.importers.draft import Imported
 from orchestrator.importers.healthcheck import ready_of, time_of
 from orchestrator.importers.variables import Variables, read_variables
 from orchestrator.source import Problems, Value, parse_yaml
-from orchestrator.topology.language import ROOT
 from tests.importers.samples import COMPOSE
 
-needs_services = pytest.mark.skipif(
-    "services" not in ROOT.fields, reason="topology files have no services yet"
-)
 
-
-@needs_services
 def test_each_service_gets_a_node_and_stays_what_it_is(tmp_path: Path) -> None:
     lab = topology.loads(_compose(tmp_path, COMPOSE).text, str(tmp_path / "lab.yaml"))
     assert {node.id: node.name for node in lab.nodes.values()} == {1: "hub", 2: "web", 3: "redis"}
@@ -43,7 +37,6 @@ def test_each_service_gets_a_node_and_stays_what_it_is(tmp_path: Path) -> None:
     assert worker.build is not None and dict(worker.build.args) == {"X": "1"}
 
 
-@needs_services
 def test_what_compose_has_and_a_topology_has_not_is_named(tmp_path: Path) -> None:
     assert _compose(tmp_path, COMPOSE).notes == (
         "`driver` of volumes: data",
@@ -57,7 +50,6 @@ def test_what_compose_has_and_a_topology_has_not_is_named(tmp_path: Path) -> Non
     )
 
 
-@needs_services
 @pytest.mark.parametrize(
     ("shape", "links"),
     [("line", [(1, 2), (2, 3)]), ("ring", [(1, 2), (1, 3), (2, 3)]), ("star", 3), ("full_mesh", 3)],
@@ -69,7 +61,6 @@ def test_shapes(shape: str, links: list[tuple[int, int]] | int, tmp_path: Path) 
     assert found == links if isinstance(links, list) else len(found) == links
 
 
-@needs_services
 def test_paths_are_relative_to_where_the_topology_file_will_be(tmp_path: Path) -> None:
     (tmp_path / "labs").mkdir()
     text = _compose(tmp_path, COMPOSE, directory=tmp_path / "labs").text
@@ -77,7 +68,6 @@ def test_paths_are_relative_to_where_the_topology_file_will_be(tmp_path: Path) -
     assert 'context: ".."' in text
 
 
-@needs_services
 def test_a_name_that_a_lab_needs_itself_is_said(tmp_path: Path) -> None:
     imported = _compose(tmp_path, "services: {postgres: {image: postgres}, my.app: {image: x}}\n")
     lab = topology.loads(imported.text)
@@ -85,7 +75,6 @@ def test_a_name_that_a_lab_needs_itself_is_said(tmp_path: Path) -> None:
     assert any("postgres is n-postgres, my.app is my-app" in note for note in imported.notes)
 
 
-@needs_services
 def test_other_forms_of_keys(tmp_path: Path) -> None:
     text = """services:
   a:

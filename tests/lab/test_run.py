@@ -9,7 +9,8 @@ import pytest
 from orchestrator import scenario
 from orchestrator.deploy import node_states
 from orchestrator.errors import UsageError
-from orchestrator.lab.run import RunOptions, run_scenario
+from orchestrator.lab.run import run_scenario
+from orchestrator.lab.run_options import RunOptions
 
 from .conftest import MakeLab
 

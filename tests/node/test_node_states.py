@@ -92,6 +92,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
         return made
 
     monkeypatch.setattr(dataplane, "open_nodes", open_nodes)
+    monkeypatch.setattr(dataplane, "serve_programs", lambda fake, namespace: None)
     monkeypatch.setattr(dataplane, "set_paused", lambda fake, paused: fake.pauses.append(paused))
     return found
 

@@ -22,6 +22,7 @@ from orchestrator.lab import Lab
 from orchestrator.settings import load_controller, load_node
 from orchestrator.testing.leftovers import leftovers
 from orchestrator.testing.plugin import Labs
+from tests.capture.pcap import read
 from tests.integration.conftest import shared_lab
 
 PAIR = "name: pair\ntopology: {type: line, n_nodes: 2}\n"
@@ -202,3 +203,21 @@ def make(kind: str, name: str, labels: dict[str, str]) -> None:
     else:
         command = ["docker", kind, "create", *words, name]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+ASK = """
+import socket
+socket.socket(socket.AF_UNIX).connect("/run/nm/captures.sock")
+"""
+
+
+def test_a_link_between_containers_is_captured_in_one_file_and_only_root_may_ask(
+    lab: Lab, tmp_path: Path
+) -> None:
+    with lab.capture(tmp_path / "link.pcapng", link=(1, 2)):
+        lab.node(1).run(["ping", "-c", "3", "-i", "0.2", "node-2"])
+    file = read(tmp_path / "link.pcapng")
+    assert [file.count(f"{way} after") for way in ("node-1>node-2", "node-2>node-1")] == [3, 3]
+    asked = lab.node(1).run(["python3", "-c", ASK], user="user")
+    assert asked.exit_code == 1
+    assert "PermissionError" in asked.stderr

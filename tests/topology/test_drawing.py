@@ -65,6 +65,33 @@ def test_parts_that_are_not_linked_stay_close() -> None:
     assert max(pairwise) < 10
 
 
+def test_a_large_graph_shows_its_shape() -> None:
+    """A grid of 15 by 15 without a generator: linked nodes are near, the corners are far apart."""
+    text, side = "n_nodes: 225\nlinks:\n", 15
+    for node in range(1, side * side + 1):
+        ends = [node + 1] if node % side else []
+        ends += [node + side] if node + side <= side * side else []
+        text += "".join(f"  - endpoints: [{node}, {end}]\n" for end in ends)
+    lab = topology.loads(text)
+    at = place_nodes(lab)
+    assert at == place_nodes(lab)
+    linked = sorted(hypot(at[x.a][0] - at[x.b][0], at[x.a][1] - at[x.b][1]) for x in lab.links)
+    corners = [at[node] for node in (1, side, 225 - side + 1, 225)]
+    apart = min(hypot(a[0] - b[0], a[1] - b[1]) for i, a in enumerate(corners) for b in corners[i + 1 :])
+    assert apart > 6 * linked[len(linked) // 2]
+    assert linked[-1] < 4 * linked[len(linked) // 2]
+
+
+def test_leaves_of_one_node_in_a_large_graph_do_not_coincide() -> None:
+    leaves = "".join(f"  - endpoints: [{1 + i % 3}, {i}]\n" for i in range(4, 151))
+    core = "".join(f"  - endpoints: [{a}, {b}]\n" for a, b in ((1, 2), (2, 3), (1, 3)))
+    positions = list(place_nodes(topology.loads(f"n_nodes: 150\nlinks:\n{core}{leaves}")).values())
+    nearest = min(
+        hypot(a[0] - b[0], a[1] - b[1]) for i, a in enumerate(positions) for b in positions[i + 1 :]
+    )
+    assert nearest > 0.05
+
+
 @pytest.mark.parametrize(
     "shape",
     [

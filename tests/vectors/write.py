@@ -238,6 +238,8 @@ PYTHON: list[Message] = [
     m.GetEvents(5),
     m.GetMeasurements(2_000),
     m.GetSamples(500),
+    m.GetRoutes(2),
+    m.Routes(8, 2, b"\0\0\0\0\1\0\0\0", (m.Route(3, 2, 4, (1, 3)),)),
     m.Events(6, (m.Event(6, 1_700_000_000_000, "node.ready", 2),), True),
     m.SaveResult("r1", "pass", {"rows": [ROW]}),
     m.SetLinkSpec(1, 2, "forward", VARYING),
@@ -261,6 +263,10 @@ PYTHON: list[Message] = [
         ),
         traces={TRACE.trace: TRACE.trace_data},
     ),
+    m.PrepareRun(
+        "r3", "hello", {"roles.py": b""}, "roles.py", {}, 7, {"worker": (2,)}, {2: "b"}, 60.0, ("worker",)
+    ),
+    m.StartRun("r3", "hello", {"worker": (2,)}, {"roles.py": b""}, {}, 7, 60.0, isolated=("worker",)),
     m.NodeFault((2, 3), "kill", "a test"),
     m.WaitNodes((2, 3), 30_000),
     m.TimelineDone("r1", 2, "node 3 is not ready after 30 s"),

@@ -8,11 +8,15 @@
 //!
 //! [`capture`] streams copies of packets to local programs that ask at a unix socket.
 //!
-//! [`node::Node`] is the public API. Packets stay in `runtime`; messages for a program leave it through a queue.
+//! [`node::Node`] is the public API; [`attach`] offers it to programs of other processes. Packets stay in `runtime`;
+//! messages for a program leave it through a queue.
 
+pub mod attach;
 mod backoff;
 pub mod capture;
 pub mod config;
 pub(crate) mod control;
 pub mod node;
 pub mod runtime;
+
+pub use nm_messages::Value;

@@ -5,8 +5,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::{
-    GroupId, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState, Tapped,
+    GroupId, Instant, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState,
+    TapPoint, Tapped,
 };
+
+/// Bytes of the largest packet that is copied for a record: a full packet of a usual MTU.
+const COPIED: usize = 1600;
 
 /// The outputs of one or more calls to the engine, and the pool that provides its packets.
 ///
@@ -50,6 +54,15 @@ impl Io {
             && self.deliveries.is_empty()
             && self.events.is_empty()
             && self.tapped.is_empty()
+    }
+
+    /// Records a packet.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tap(&mut self, at: Instant, point: TapPoint, packet: &Packet) {
+        let count = packet.segments();
+        let packet = if packet.len() <= COPIED { self.pool.copy(packet) } else { packet.clone_ref() };
+        self.tapped.push(Tapped { at, point, packet, first: 0, count });
     }
 }
 

@@ -6,10 +6,7 @@
 
 use crate::link::Piece;
 use crate::stats::DropCause;
-use crate::{Instant, Io, NodeId, Packet};
-
-/// Bytes of the largest packet that is copied: a full packet of a usual MTU.
-const COPIED: usize = 1600;
+use crate::{Instant, NodeId, Packet};
 
 /// Where a packet was recorded. Those of a link name the neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +44,6 @@ impl Tapped {
     pub(crate) fn of_piece(at: Instant, point: TapPoint, piece: Piece) -> Self {
         let Piece { packet, first, count, .. } = piece;
         Self { at, point, packet, first, count }
-    }
-}
-
-impl Io {
-    /// Records a packet.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn tap(&mut self, at: Instant, point: TapPoint, packet: &Packet) {
-        let count = packet.segments();
-        let packet = if packet.len() <= COPIED { self.pool.copy(packet) } else { packet.clone_ref() };
-        self.tapped.push(Tapped { at, point, packet, first: 0, count });
     }
 }
 

@@ -3,11 +3,11 @@
 //! System calls are made by rustix, by nix for the two that rustix lacks, and by memmap2 for mappings. The remaining
 //! `unsafe`: `ioctl`, the type of whose argument is known only to the kernel ([`tun`], [`interface`]), `epoll_pwait2`
 //! ([`poll`]), `madvise` and prefetch hints ([`memory`]), access to a mapping that another process writes too
-//! ([`ring`]), and entries of io_uring's queue ([`write_batch`]).
+//! ([`ring`]) or has written ([`shared_file`]), and entries of io_uring's queue ([`write_batch`]).
 //!
 //! The crate opens a TUN device ([`tun`]), sets its address ([`interface`]), creates or enters a namespace
-//! ([`namespace`]), waits for readiness ([`poll`]), configures a socket ([`socket`], [`local`]), shares memory with
-//! another process ([`ring`]), and pins a thread ([`thread`]). It does not depend on nodes, links or routes of the
+//! ([`namespace`]), waits for readiness ([`poll`]), configures a socket ([`socket`], [`local`],
+//! [`abstract_socket`]), shares memory with another process ([`ring`], [`shared_file`]), and pins a thread ([`thread`]). It does not depend on nodes, links or routes of the
 //! testbed.
 //!
 //! No helper program is started (`ip` costs 10 ms per command); a namespace with a configured TUN device takes well
@@ -19,6 +19,7 @@
 #![allow(unsafe_code)] // Denied in the workspace; this crate is the exception.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod abstract_socket;
 mod error;
 pub mod interface;
 pub mod local;
@@ -27,6 +28,7 @@ pub mod namespace;
 pub mod offload;
 pub mod poll;
 pub mod ring;
+pub mod shared_file;
 pub mod socket;
 pub mod thread;
 pub mod tun;

@@ -131,6 +131,18 @@ impl Epoll {
         epoll::add(&self.fd, fd, EventData::new_u64(token), interest.flags()).map_err(not_changed)
     }
 
+    /// Adds `fd` so that each change is reported once (edge-triggered): a write to an eventfd, however often it is
+    /// read, and with `end_only` nothing but the end of a stream.
+    pub fn add_edge(&self, fd: impl AsFd, token: u64, end_only: bool) -> Result<()> {
+        let what = if end_only {
+            EventFlags::RDHUP
+        } else {
+            EventFlags::IN
+        };
+        let data = EventData::new_u64(token);
+        epoll::add(&self.fd, fd, data, what | EventFlags::ET).map_err(not_changed)
+    }
+
     /// Changes the readiness that is reported of `fd`.
     pub fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<()> {
         epoll::modify(&self.fd, fd, EventData::new_u64(token), interest.flags())

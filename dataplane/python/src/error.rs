@@ -4,10 +4,8 @@
 //! the native module; this file contains only the mapping.
 
 use nm_driver::config::ConfigError;
-use nm_driver::node::error::ControlError;
 use nm_driver::node::NodeError;
-use nm_driver::runtime::{PortError, RuntimeError};
-use nm_engine::CommandError;
+use nm_driver::runtime::RuntimeError;
 use nm_kernel::KernelError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -17,73 +15,17 @@ pub fn from_node(py: Python<'_>, error: &NodeError) -> PyErr {
     match error {
         NodeError::Config(error) => from_config(py, error),
         NodeError::Runtime(RuntimeError::Kernel(error)) => from_kernel(py, error),
-        NodeError::Port(PortError::Command(CommandError::MessageTooLarge { max, .. })) => {
-            let largest = |details: &Bound<'_, PyDict>| details.set_item("largest", *max);
-            build(
-                py,
-                "MessageTooLarge",
-                error.id(),
-                &error.to_string(),
-                error.hint(),
-                largest,
-            )
-        }
         error => build(
             py,
-            node_class(error),
+            error.class(),
             error.id(),
             &error.to_string(),
             error.hint(),
-            |_| Ok(()),
+            |details| match error.largest() {
+                Some(largest) => details.set_item("largest", largest),
+                None => Ok(()),
+            },
         ),
-    }
-}
-
-fn node_class(error: &NodeError) -> &'static str {
-    match error {
-        NodeError::Config(_) => "ConfigError",
-        NodeError::Runtime(_) => "StartError",
-        NodeError::Control(error) => control_class(error),
-        NodeError::Port(PortError::Command(error)) => command_class(error),
-        NodeError::Port(PortError::Closed) | NodeError::Closed(_) | NodeError::ReceiverClosed => {
-            "NodeClosed"
-        }
-        NodeError::Argument { .. } => "InvalidArgument",
-        NodeError::Unfetched(_) => "Unfetched",
-        NodeError::UnknownGroup(_) => "UnknownGroup",
-        NodeError::UnknownSession(_) => "UnknownSession",
-        NodeError::NoData { .. } => "NoData",
-        NodeError::Timeout { .. } => "RequestTimeout",
-        _ => "InternalError",
-    }
-}
-
-fn control_class(error: &ControlError) -> &'static str {
-    match error {
-        ControlError::Unreachable { .. } | ControlError::Lost => "ControllerUnreachable",
-        ControlError::Timeout { .. } => "RequestTimeout",
-        ControlError::Closed => "NodeClosed",
-        ControlError::Start(_) => "StartError",
-        ControlError::Refused { id, .. } => match id.as_str() {
-            "control.token" => "TokenRefused",
-            "protocol.version" => "ProtocolMismatch",
-            "group.unknown" => "UnknownGroup",
-            "node.unknown" => "UnknownNode",
-            id if id.starts_with("tree.") || id.starts_with("group.tree") => "TreeRefused",
-            _ => "ControllerError",
-        },
-        _ => "ControllerError",
-    }
-}
-
-fn command_class(error: &CommandError) -> &'static str {
-    match error {
-        CommandError::UnknownGroup(_) | CommandError::UnknownGroupAddress(_) => "UnknownGroup",
-        CommandError::UnknownLink(_)
-        | CommandError::UnknownAddress(_)
-        | CommandError::NoRoute(_) => "UnknownNode",
-        CommandError::UnknownSession(_) => "UnknownSession",
-        _ => "InvalidArgument",
     }
 }
 

@@ -111,5 +111,5 @@ pub fn agent_requested() -> bool {
 /// Wakes `waker` with `key` when the controller requests an agent.
 #[pyfunction]
 pub fn watch_agent_request(waker: &PyWaker, key: u64) {
-    agent_request::signal().watch(key, &waker.0);
+    agent_request::signal().watch(key, waker.0.waker());
 }

@@ -3,6 +3,7 @@
 //! The bindings convert arguments, release the interpreter lock, call the driver and convert errors. They contain no
 //! logic: the driver documents the calls, `nextmini_py` the public API.
 
+mod attached;
 mod buffer;
 mod convert;
 mod error;
@@ -37,6 +38,10 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<waiting::PyWaker>()?;
     module.add_class::<waiting::Answer>()?;
     module.add_class::<node::PyNode>()?;
+    module.add("ATTACH_NAME", nm_driver::attach::NAME)?;
+    module.add("SEND_WAIT_MS", nm_driver::node::SEND_WAIT.as_millis())?;
+    module.add_class::<attached::Connection>()?;
+    module.add_class::<attached::PyThing>()?;
     module.add_function(wrap_pyfunction!(check_config, module)?)?;
     module.add_function(wrap_pyfunction!(host::create_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::create_machine, module)?)?;

@@ -1,13 +1,14 @@
 //! The class `Node` of Python, which `Dataplane` wraps: converts arguments and results of the driver's calls.
 
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nm_driver::attach;
 use nm_driver::config::NodeSettings;
-use nm_driver::node::{Node, NodeError, Options, SEND_WAIT};
+use nm_driver::node::{values, Node, NodeError, NodeEvent, Options, SEND_WAIT};
 use nm_engine::{SharedBytes, Target};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -20,7 +21,7 @@ use crate::{buffer, convert, error, host};
 
 /// A node in this process.
 #[pyclass(frozen, module = "nextmini_py._native", name = "Node", weakref)]
-pub struct PyNode(Node);
+pub struct PyNode(Arc<Node>);
 
 /// Runs `call` without the interpreter lock and converts its error.
 fn call<T: Send>(
@@ -34,6 +35,14 @@ fn call<T: Send>(
 fn address(text: &str) -> PyResult<Ipv4Addr> {
     text.parse()
         .map_err(|_| PyValueError::new_err(format!("{text:?} is not an IPv4 address")))
+}
+
+/// An event's kind and details.
+pub type Event<'py> = (&'static str, Bound<'py, PyAny>);
+
+fn event<'py>(py: Python<'py>, event: &NodeEvent) -> PyResult<Event<'py>> {
+    let (kind, details) = values::event(event);
+    Ok((kind, convert::to_python(py, &details)?))
 }
 
 #[pymethods]
@@ -56,7 +65,7 @@ impl PyNode {
                     namespace,
                 },
             )
-            .map(PyNode)
+            .map(|node| PyNode(Arc::new(node)))
         })
     }
 
@@ -84,6 +93,14 @@ impl PyNode {
         self.0.is_closed()
     }
 
+    /// Lets programs of the node's network namespace attach under an abstract name.
+    #[pyo3(signature = (name, namespace_fd = None))]
+    fn serve(&self, py: Python<'_>, name: &str, namespace_fd: Option<i32>) -> PyResult<()> {
+        let namespace: Option<OwnedFd> = namespace_fd.map(host::duplicate).transpose()?;
+        py.detach(|| attach::serve(&self.0, name, namespace.as_ref().map(AsFd::as_fd)))
+            .map_err(|failure| error::from_kernel(py, &failure))
+    }
+
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.0.close());
         buffer::release_pending(py);
@@ -94,7 +111,7 @@ impl PyNode {
     }
 
     fn watch(&self, waker: &PyWaker, key: u64) {
-        self.0.signal().watch(key, &waker.0);
+        self.0.signal().watch(key, waker.0.waker());
     }
 
     fn network_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -105,9 +122,9 @@ impl PyNode {
         Ok(info)
     }
 
-    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let statistics = call(py, || self.0.statistics())?;
-        convert::statistics(py, &statistics)
+        convert::to_python(py, &values::statistics(&statistics))
     }
 
     // ---- waiting: for each condition a query and a wait
@@ -176,9 +193,9 @@ impl PyNode {
             .map(|found| found.is_some())
     }
 
-    fn event<'py>(&self, py: Python<'py>) -> PyResult<Option<(&'static str, Bound<'py, PyDict>)>> {
-        let event = self.open(py, self.0.next_event())?;
-        event.map(|event| convert::event(py, &event)).transpose()
+    fn event<'py>(&self, py: Python<'py>) -> PyResult<Option<Event<'py>>> {
+        let found = self.open(py, self.0.next_event())?;
+        found.map(|found| event(py, &found)).transpose()
     }
 
     #[pyo3(signature = (timeout_ms = None))]
@@ -186,9 +203,9 @@ impl PyNode {
         &self,
         py: Python<'py>,
         timeout_ms: Option<u64>,
-    ) -> PyResult<Option<(&'static str, Bound<'py, PyDict>)>> {
-        let event = self.wait(py, timeout_ms, || self.0.next_event())?;
-        event.map(|event| convert::event(py, &event)).transpose()
+    ) -> PyResult<Option<Event<'py>>> {
+        let found = self.wait(py, timeout_ms, || self.0.next_event())?;
+        found.map(|found| event(py, &found)).transpose()
     }
 
     // ---- requests
@@ -346,13 +363,9 @@ impl PyNode {
         Ok(state == Some(nm_engine::SessionState::Complete))
     }
 
-    fn session_report<'py>(
-        &self,
-        py: Python<'py>,
-        session_id: u64,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    fn session_report<'py>(&self, py: Python<'py>, session_id: u64) -> PyResult<Bound<'py, PyAny>> {
         let report = call(py, || self.0.session_report(session_id))?;
-        convert::report(py, &report)
+        convert::to_python(py, &values::report(&report))
     }
 
     fn session_data(&self, py: Python<'_>, session_id: u64, consume: bool) -> PyResult<PacketView> {

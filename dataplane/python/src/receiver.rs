@@ -83,7 +83,7 @@ impl PyReceiver {
     }
 
     fn watch(&self, waker: &PyWaker, key: u64) {
-        self.0.queue().signal.watch(key, &waker.0);
+        self.0.queue().signal.watch(key, waker.0.waker());
     }
 }
 

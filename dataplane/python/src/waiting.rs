@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_driver::node::{Deadline, NodeError, Pending, Signal, Waker};
+use nm_driver::attach::Watcher;
+use nm_driver::node::{Deadline, NodeError, Pending, Signal};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -61,13 +62,13 @@ fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
 
 /// Wakes an event loop: a descriptor that becomes readable, and the keys of what changed.
 #[pyclass(frozen, module = "nextmini_py._native", name = "Waker")]
-pub struct PyWaker(pub Arc<Waker>);
+pub struct PyWaker(pub Watcher);
 
 #[pymethods]
 impl PyWaker {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
-        Waker::new()
+        Watcher::new()
             .map(PyWaker)
             .map_err(|failure| error::from_kernel(py, &failure))
     }
@@ -135,6 +136,6 @@ impl Answer {
     }
 
     fn watch(&self, waker: &PyWaker, key: u64) {
-        self.signal().watch(key, &waker.0);
+        self.signal().watch(key, waker.0.waker());
     }
 }

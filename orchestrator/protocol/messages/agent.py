@@ -90,6 +90,7 @@ class PrepareRun(Message):
         roles: Node ids by role, sorted.
         names: Node names by id, of all nodes in the lab.
         timeout_s: How long a role may take.
+        isolated: The roles that run in processes of their own.
     """
 
     run: Name
@@ -101,6 +102,7 @@ class PrepareRun(Message):
     roles: dict[str, tuple[U32, ...]]
     names: dict[U32, str]
     timeout_s: float
+    isolated: tuple[str, ...] | None = None
 
 
 @sent_by(Role.CONTROLLER)

@@ -160,7 +160,7 @@ class StartRun(Message):
     The same id again attaches to the run that has it instead of starting another. `timeline` is what is done
     to links during the run, in order of time, and `traces` the contents of the traces that it names, by
     digest; `faults` says whether roles may change links. Both end with the
-    run, and what they changed is reset then.
+    run, and what they changed is reset then. `isolated` lists the roles that run in processes of their own.
     """
 
     run: Name
@@ -174,6 +174,7 @@ class StartRun(Message):
     timeline: tuple[TimelineChange, ...] | None = None
     faults: bool | None = None
     traces: dict[str, bytes] | None = None
+    isolated: tuple[str, ...] | None = None
 
 
 @sent_by(Role.OPERATOR)

@@ -1,8 +1,9 @@
 """Compute the positions of nodes in a drawing.
 
 Known shapes get their usual layout: a ring on a circle, a fat tree in layers, a torus as a grid. Other trees
-are drawn as trees, and the rest by force-directed placement, or on a circle if it is too large for that.
-Positions are in units of the space that one node takes.
+are drawn as trees, and the rest by force-directed placement: large graphs with the help of distances
+(`large`), and on a circle if they are too large for that as well. Positions are in units of the space that
+one node takes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import cos, hypot, pi, sin, sqrt
 from typing import Any
 
+from orchestrator.topology.drawing.large import MOST_NODES, place_by_distance
 from orchestrator.topology.model import Topology
 from orchestrator.topology.random_shapes import waxman_points
 
@@ -37,6 +39,8 @@ def place_nodes(topology: Topology) -> dict[int, Point]:
         return _layered_tree(_middle(ids, neighbours), neighbours)
     if len(ids) <= _MOST_FOR_SPRINGS:
         return _springs(ids, topology)
+    if len(ids) <= MOST_NODES:
+        return dict(place_by_distance(ids, [(link.a, link.b) for link in topology.links]))
     return _circle(ids)
 
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nm_engine::{CommandError, SessionId};
+use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 pub use crate::control::ControlError;
@@ -63,9 +64,39 @@ pub enum NodeError {
     /// The receiver or its node was closed.
     #[error("the receiver is closed")]
     ReceiverClosed,
+    /// The node of an attached program refused a call, or cannot be reached any more.
+    #[error("{}", .0.message)]
+    Attached(Box<Failure>),
     /// The node sent a reply of the wrong kind: a defect of this program.
     #[error("the node answered {0} with a reply of the wrong kind")]
     Internal(&'static str),
+}
+
+/// An error as it is passed to an attached program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// See [`NodeError::class`].
+    pub class: String,
+    /// The stable id.
+    pub id: String,
+    /// One sentence.
+    pub message: String,
+    /// How to fix it, where that is known.
+    pub hint: Option<String>,
+    /// The most bytes of one message, where a message was too large.
+    pub largest: Option<u64>,
+}
+
+impl From<&NodeError> for Failure {
+    fn from(error: &NodeError) -> Self {
+        Failure {
+            class: error.class().to_owned(),
+            id: error.id().to_owned(),
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            largest: error.largest(),
+        }
+    }
 }
 
 impl NodeError {
@@ -84,6 +115,7 @@ impl NodeError {
             Self::Unfetched(_) => "session.unfetched",
             Self::Timeout { .. } => "control.timeout",
             Self::Closed(_) | Self::ReceiverClosed => "node.closed",
+            Self::Attached(failure) => &failure.id,
             Self::Internal(_) => "internal",
         }
     }
@@ -93,6 +125,7 @@ impl NodeError {
         match self {
             Self::Runtime(RuntimeError::Kernel(error)) => error.hint(),
             Self::Control(error) => error.hint(),
+            Self::Attached(failure) => failure.hint.as_deref(),
             Self::Unfetched(_) => {
                 Some("fetch them with `get_data_buffer`, or let go of them with `lossless_cancel`")
             }

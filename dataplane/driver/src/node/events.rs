@@ -1,6 +1,6 @@
 //! Events of a node, buffered until the program reads them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 use nm_engine::SessionId;
@@ -118,11 +118,20 @@ pub enum NodeEvent {
 pub struct EventBuffer {
     events: VecDeque<NodeEvent>,
     dropped: u64,
+    /// The same for each attached program.
+    readers: BTreeMap<u64, VecDeque<NodeEvent>>,
+    last_reader: u64,
 }
 
 impl EventBuffer {
     /// Appends an event.
     pub fn push(&mut self, event: NodeEvent) {
+        for events in self.readers.values_mut() {
+            if events.len() == EVENT_LIMIT {
+                events.pop_front();
+            }
+            events.push_back(event.clone());
+        }
         if self.events.len() == EVENT_LIMIT {
             self.events.pop_front();
             self.dropped += 1;
@@ -133,6 +142,23 @@ impl EventBuffer {
     /// Appends any number of events.
     pub fn extend(&mut self, events: impl IntoIterator<Item = NodeEvent>) {
         events.into_iter().for_each(|event| self.push(event));
+    }
+
+    /// Adds a reader, which gets every event from now on.
+    pub fn subscribe(&mut self) -> u64 {
+        self.last_reader += 1;
+        self.readers.insert(self.last_reader, VecDeque::new());
+        self.last_reader
+    }
+
+    /// Removes a reader and its events.
+    pub fn unsubscribe(&mut self, reader: u64) {
+        self.readers.remove(&reader);
+    }
+
+    /// Removes and returns a reader's oldest event.
+    pub fn pop_for(&mut self, reader: u64) -> Option<NodeEvent> {
+        self.readers.get_mut(&reader)?.pop_front()
     }
 
     /// Removes and returns the oldest event.
@@ -161,5 +187,23 @@ mod tests {
             buffer.pop(),
             Some(NodeEvent::LocalMemberJoined { group_id: 3 })
         );
+    }
+
+    #[test]
+    fn each_reader_gets_the_events_since_it_subscribed() {
+        let mut buffer = EventBuffer::default();
+        buffer.push(NodeEvent::TopologyReady);
+        let reader = buffer.subscribe();
+        let event = NodeEvent::GroupRemoved { group_id: 1 };
+        buffer.push(event.clone());
+        assert_eq!(buffer.pop_for(reader), Some(event));
+        assert_eq!(buffer.pop_for(reader), None);
+        assert_eq!(buffer.pop(), Some(NodeEvent::TopologyReady));
+        for _ in 0..EVENT_LIMIT + 1 {
+            buffer.push(NodeEvent::TopologyReady);
+        }
+        assert_eq!(buffer.readers[&reader].len(), EVENT_LIMIT);
+        buffer.unsubscribe(reader);
+        assert_eq!(buffer.pop_for(reader), None);
     }
 }

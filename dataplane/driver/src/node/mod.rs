@@ -7,6 +7,7 @@
 
 pub mod agent_request;
 pub mod error;
+mod error_class;
 pub mod events;
 mod executor;
 mod groups;
@@ -18,8 +19,10 @@ pub mod records;
 pub mod sessions;
 mod start;
 pub mod state;
+pub mod values;
 pub mod wait;
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -55,6 +58,8 @@ pub struct Node {
     sent: AtomicU64,
     waited: AtomicBool,
     closed: AtomicBool,
+    /// What ends with the node.
+    resources: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl Node {
@@ -76,6 +81,31 @@ impl Node {
     /// Whether the controller has reported that every node is ready.
     pub fn topology_ready(&self) -> bool {
         self.state.look(|facts| facts.topology_ready)
+    }
+
+    /// Drops something when the node is closed; at once if it is closed already.
+    pub fn end_with(&self, resource: impl Send + 'static) {
+        let mut resources = wait::lock(&self.resources);
+        if !self.is_closed() {
+            resources.push(Box::new(resource));
+        }
+    }
+
+    /// Collects events from now on for one reader more, to be taken with [`next_event_for`](Self::next_event_for).
+    pub fn subscribe(&self) -> u64 {
+        self.state.change_quietly(|facts| facts.events.subscribe())
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&self, reader: u64) {
+        self.state
+            .change_quietly(|facts| facts.events.unsubscribe(reader));
+    }
+
+    /// The oldest event that a subscriber has not taken yet.
+    pub fn next_event_for(&self, reader: u64) -> Option<NodeEvent> {
+        self.state
+            .change_quietly(|facts| facts.events.pop_for(reader))
     }
 
     /// The oldest event that was not returned yet.
@@ -102,6 +132,8 @@ impl Node {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
         }
+        let resources = std::mem::take(&mut *wait::lock(&self.resources));
+        drop(resources);
         self.handle.detach("closed by its program");
         capture::remove_node(&self.port);
         self.port.close();

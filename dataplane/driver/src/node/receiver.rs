@@ -43,6 +43,25 @@ pub struct Message {
 }
 
 impl Message {
+    /// A message that was copied from elsewhere.
+    pub fn copied(
+        payload: &[u8],
+        (src_ip, src_port): (Ipv4Addr, u16),
+        (dst_ip, dst_port): (Ipv4Addr, u16),
+        flow_id: u64,
+        message_id: u64,
+    ) -> Self {
+        Message {
+            body: Body::Small(payload.into()),
+            src_ip,
+            dst_ip,
+            src_port,
+            dst_port,
+            flow_id,
+            message_id,
+        }
+    }
+
     /// Memory used by the message: a payload that stayed in its packet holds the whole buffer.
     fn cost(&self) -> usize {
         MESSAGE_BYTES

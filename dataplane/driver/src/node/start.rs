@@ -86,6 +86,7 @@ impl Node {
             sent: AtomicU64::new(0),
             waited: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            resources: Mutex::default(),
         })
     }
 }

@@ -7,12 +7,12 @@ use std::thread::Thread;
 use crossbeam_queue::ArrayQueue;
 use nm_engine::{DropCause, NodeId, Packet, TapPoint, Tapped, Taps};
 
-use super::shared::RING_HIGH_BYTES;
-
 /// Records that may wait: 30 ms of a million packets per second.
 const RECORDS: usize = 32 * 1024;
 /// Bytes of buffers that they may hold: a quarter of a second of 1 Gbit/s before and after a link.
 const BYTES: usize = 64 << 20;
+/// Waiting bytes at which the reader is woken: a sixty-fourth of what may wait.
+const WAKE_BYTES: usize = BYTES / 64;
 
 /// What is recorded as one interface of a capture file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Tap {
             missed.fetch_add(u64::from(tapped.count), Ordering::Relaxed);
         }
         // Once per megabyte: the reader also looks by itself.
-        if before < RING_HIGH_BYTES && before + size >= RING_HIGH_BYTES {
+        if before < WAKE_BYTES && before + size >= WAKE_BYTES {
             if let Some(reader) = self.reader.get() {
                 reader.unpark();
             }

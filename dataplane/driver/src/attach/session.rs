@@ -1,0 +1,259 @@
+//! What one attached program has opened in its node, and its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nm_messages::Value;
+
+use super::wire::{Call, Edge, Frame, Header, Reply, NODE};
+use crate::node::error::Failure;
+use crate::node::receiver::Queue;
+use crate::node::{Node, NodeError, Pending, Receiver, Waker};
+
+/// Most receivers and unread answers of a program; each holds a descriptor of the node's process.
+const MAX_THINGS: usize = 512;
+/// Most transfers of a program that run or were not forgotten.
+const MAX_SESSIONS: usize = 4096;
+/// Payload bytes of the messages in one reply, unless a single message is larger.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// Something that a program can wait for, and what tells it of changes.
+pub(super) struct Thing {
+    pub(super) kind: Kind,
+    waker: Arc<Waker>,
+}
+
+pub(super) enum Kind {
+    Receiver(Receiver),
+    Nothing(Arc<Pending<()>>),
+    Edges(Arc<Pending<Vec<Edge>>>),
+}
+
+/// A reply with what is sent behind it.
+pub(super) struct Answer {
+    pub(super) reply: Reply,
+    pub(super) bytes: Vec<u8>,
+    file: Option<OwnedFd>,
+    waker: Option<Arc<Waker>>,
+}
+
+impl Answer {
+    /// The descriptor to send, if any.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        let waker = self.waker.as_ref().map(AsFd::as_fd);
+        self.file.as_ref().map(AsFd::as_fd).or(waker)
+    }
+
+    pub(super) fn messages(headers: Vec<Header>, bytes: Vec<u8>) -> Self {
+        Answer {
+            bytes,
+            ..Reply::Messages(headers).into()
+        }
+    }
+
+    pub(super) fn data(file: OwnedFd) -> Self {
+        Answer {
+            file: Some(file),
+            ..Reply::Data.into()
+        }
+    }
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Answer {
+            reply,
+            bytes: Vec::new(),
+            file: None,
+            waker: None,
+        }
+    }
+}
+
+impl<T: Into<Value>> From<T> for Answer {
+    fn from(value: T) -> Self {
+        Reply::Value(value.into()).into()
+    }
+}
+
+/// An attached program's state.
+pub(super) struct Session {
+    pub(super) reader: u64,
+    node: Arc<Waker>,
+    things: BTreeMap<u64, Thing>,
+    last: u64,
+    sessions: BTreeSet<u64>,
+    pub(super) joined: BTreeSet<u32>,
+    pub(super) trees: BTreeSet<u32>,
+}
+
+impl Session {
+    /// A program that has opened nothing.
+    pub(super) fn new(node: &Node) -> io::Result<Self> {
+        let waker = Waker::new().map_err(io::Error::other)?;
+        node.signal().watch(NODE, &waker);
+        Ok(Session {
+            reader: node.subscribe(),
+            node: waker,
+            things: BTreeMap::new(),
+            last: NODE,
+            sessions: BTreeSet::new(),
+            joined: BTreeSet::new(),
+            trees: BTreeSet::new(),
+        })
+    }
+
+    /// Carries out a call.
+    pub(super) fn answer(&mut self, node: &Node, frame: Frame<Call>) -> Answer {
+        for number in &frame.body.seen {
+            // Before the call looks, so that a change after its look raises the eventfd again.
+            match self.things.get(number) {
+                Some(thing) => drop(thing.waker.take()),
+                None if *number == NODE => drop(self.node.take()),
+                None => {}
+            }
+        }
+        let request = frame.body.request;
+        self.perform(node, request, frame.bytes, frame.descriptor)
+            .unwrap_or_else(|error| Reply::Failed(Failure::from(&error)).into())
+    }
+
+    /// What tells the program that the node's state has changed.
+    pub(super) fn hello(&self, node: &Node) -> Answer {
+        let settings = node.settings();
+        let facts = [
+            ("node_id", Value::from(settings.node_id)),
+            ("offload", Value::from(node.offload())),
+        ];
+        let facts = facts.into_iter().map(|(key, value)| (key.into(), value));
+        Answer {
+            waker: Some(Arc::clone(&self.node)),
+            ..Value::Map(facts.collect()).into()
+        }
+    }
+
+    /// Keeps something that the program may wait for.
+    pub(super) fn add(&mut self, kind: Kind) -> Result<Answer, NodeError> {
+        let waker = Waker::new().map_err(|_| limit("no descriptor is left for another wait"))?;
+        match &kind {
+            Kind::Receiver(receiver) => receiver.queue().signal.watch(0, &waker),
+            Kind::Nothing(pending) => pending.signal.watch(0, &waker),
+            Kind::Edges(pending) => pending.signal.watch(0, &waker),
+        }
+        self.last += 1;
+        let thing = Thing {
+            kind,
+            waker: Arc::clone(&waker),
+        };
+        self.things.insert(self.last, thing);
+        Ok(Answer {
+            waker: Some(waker),
+            ..Reply::Thing(self.last).into()
+        })
+    }
+
+    /// Refuses what would need more things than a program may have.
+    pub(super) fn check_room(&self) -> Result<(), NodeError> {
+        if self.things.len() >= MAX_THINGS {
+            return Err(limit(
+                "a program may have 512 receivers and answers at once",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn thing(&self, number: u64) -> Result<&Kind, NodeError> {
+        let found = self.things.get(&number).map(|thing| &thing.kind);
+        found.ok_or(NodeError::ReceiverClosed)
+    }
+
+    pub(super) fn queue(&self, number: u64) -> Result<&Arc<Queue>, NodeError> {
+        match self.thing(number)? {
+            Kind::Receiver(receiver) => Ok(receiver.queue()),
+            _ => Err(NodeError::ReceiverClosed),
+        }
+    }
+
+    pub(super) fn forget(&mut self, number: u64) {
+        self.things.remove(&number);
+    }
+
+    /// The messages of a receiver that have arrived, as many as one reply may have.
+    pub(super) fn take(&self, number: u64, limit: u32) -> Result<Answer, NodeError> {
+        let queue = self.queue(number)?;
+        let (mut headers, mut bytes) = (Vec::new(), Vec::new());
+        while headers.len() < limit as usize && bytes.len() < BATCH_BYTES {
+            let Some(message) = queue.pop() else { break };
+            let payload = message.as_ref();
+            headers.push(Header {
+                src_ip: message.src_ip.octets(),
+                dst_ip: message.dst_ip.octets(),
+                src_port: message.src_port,
+                dst_port: message.dst_port,
+                flow_id: message.flow_id,
+                message_id: message.message_id,
+                len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            });
+            bytes.extend_from_slice(payload);
+        }
+        if headers.is_empty() && queue.is_closed() {
+            return Err(NodeError::ReceiverClosed);
+        }
+        Ok(Answer::messages(headers, bytes))
+    }
+
+    /// Starts a transfer that ends with the program.
+    pub(super) fn open(
+        &mut self,
+        node: &Node,
+        start: impl FnOnce() -> Result<u64, NodeError>,
+    ) -> Result<Answer, NodeError> {
+        if self.sessions.len() >= MAX_SESSIONS {
+            // Those whose bytes are still to be fetched stay.
+            self.sessions
+                .retain(|session| !matches!(node.session_state(*session), Err(_) | Ok(Some(_))));
+        }
+        if self.sessions.len() >= MAX_SESSIONS {
+            return Err(limit("a program may have 4096 transfers at once"));
+        }
+        let session = start()?;
+        self.sessions.insert(session);
+        Ok(session.into())
+    }
+
+    /// Refuses the transfers of others.
+    pub(super) fn own(&self, session: u64) -> Result<u64, NodeError> {
+        if self.sessions.contains(&session) {
+            return Ok(session);
+        }
+        Err(NodeError::UnknownSession(session))
+    }
+
+    /// Closes what the program opened.
+    pub(super) fn close(mut self, node: &Node) {
+        self.things.clear();
+        for session in &self.sessions {
+            // It has ended, or the node is closed: there is nothing to cancel.
+            let _ = node.cancel_session(*session);
+        }
+        for group in &self.trees {
+            // While the node is still a member, which may do so. The controller's answer is not awaited.
+            let _ = node.set_group_routes_multi(*group, Vec::new());
+        }
+        for group in &self.joined {
+            // The group may be gone.
+            let _ = node.leave_group(*group);
+        }
+        node.unsubscribe(self.reader);
+    }
+}
+
+/// The error of a program that has too much open.
+pub(super) fn limit(message: &str) -> NodeError {
+    NodeError::Argument {
+        id: "attach.limit",
+        message: message.to_owned(),
+    }
+}
