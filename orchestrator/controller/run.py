@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.controller.errors import RunInvalid
 from orchestrator.protocol.messages import StartRun, TimelineChange
+from orchestrator.traffic import ROLE as TRAFFIC
 from orchestrator.values import MAX_ERROR_BYTES, safe_text
 
 __all__ = [
@@ -63,6 +64,15 @@ class Role:
     def over(self) -> bool:
         """Whether nothing comes from it any more."""
         return self.state in ENDED
+
+    @property
+    def enters_barriers(self) -> bool:
+        """Whether barriers wait for it: not if it has ended, or its node only carries generated traffic."""
+        return not self.over and self.role != TRAFFIC
+
+    def reported_as(self, row: Mapping[str, Any]) -> str:
+        """The role of a row: generated traffic is reported beside the role of the node."""
+        return TRAFFIC if row.get("role") == TRAFFIC else self.role
 
 
 @dataclass(slots=True)
