@@ -22,16 +22,15 @@ from orchestrator.cli.common import (
     table,
 )
 from orchestrator.cli.reports import write_report
+from orchestrator.cli.run_plan import show_plan, topology_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from orchestrator.deploy.state import Backend
-    from orchestrator.impairment import LinkSpec
     from orchestrator.lab import Lab
-    from orchestrator.protocol.messages import RunEvent, TimelineChange
+    from orchestrator.protocol.messages import RunEvent
     from orchestrator.results import RunOutcome
-    from orchestrator.scenario import Scenario
     from orchestrator.topology import Topology
 
 
@@ -78,7 +77,8 @@ def run_scenario(
     seed: Annotated[int | None, typer.Option(help="The run's seed; the lab's unless given.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="The run's time limit.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the timeline and start nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check everything, print timeline and traffic, and start nothing."),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 6 when links did not do what was requested.")
@@ -119,7 +119,7 @@ def run_scenario(
         raise typer.Exit(sweeps.run(folder, output, plot, _progress_reporter(lambda _what: None)))
     scenario = sweeps.given(scenario)
     if dry_run:
-        _show_plan(scenario, lab, topology, params, timeout, output)
+        show_plan(scenario, lab, topology, params, timeout, output, seed)
         return
     running, ours = _lab_for(scenario, lab, topology, backend)
     try:
@@ -207,8 +207,10 @@ def show(outcome: RunOutcome, output: Output) -> None:
         emit(outcome.as_json())
         return
     from orchestrator.results import tables
+    from orchestrator.results.tables import traffic_table
 
-    for each in tables(outcome.scenario, outcome.rows):
+    shown = tables(outcome.scenario, outcome.rows)
+    for each in [*shown, traffic_table(outcome.traffic)] if outcome.traffic else shown:
         table(each.columns, each.rows, each.title, each.note)
     if outcome.verdict != "error":
         for check in outcome.checks:
@@ -225,104 +227,6 @@ def show(outcome: RunOutcome, output: Output) -> None:
         for line in failure.traceback.splitlines():
             notify(f"    | {line}")
     print(f"{outcome.verdict}  {outcome.run}  {outcome.seconds:.1f} s  results in {outcome.results}")
-
-
-def _show_plan(
-    scenario: str,
-    lab: str | None,
-    file: Path | None,
-    params: Mapping[str, str],
-    timeout: float | None,
-    output: Output,
-) -> None:
-    """Print what a run would do to links and nodes, and when, in the lab that is up or in that of a file."""
-    from orchestrator import topology
-    from orchestrator.errors import LabNotFound
-    from orchestrator.lab import Lab
-    from orchestrator.scenario import load
-    from orchestrator.topology.link_words import describe
-    from orchestrator.units import Duration
-
-    wanted = load(scenario)
-    try:
-        meant = topology.load(file) if file is not None else Lab.attach(lab).topology
-    except LabNotFound as error:
-        if error.id == "lab.ambiguous" or lab is not None:
-            raise
-        meant = topology.load(_topology_of(wanted, file))
-    plan = wanted.resolve(meant, params, timeout)
-    if output is Output.json:
-        emit(
-            {
-                "scenario": plan.scenario,
-                "roles": {role: list(nodes) for role, nodes in plan.roles.items()},
-                "params": dict(plan.params),
-                "timeout_s": plan.timeout,
-                "timeline": [_planned(change) for change in plan.timeline],
-            }
-        )
-        return
-    rows = [
-        (
-            str(Duration(change.at_us)),
-            change.fault or change.do,
-            change.where,
-            "; back: ".join(describe(spec) for spec in _specs(change)),
-            change.cause,
-        )
-        for change in plan.timeline
-    ]
-    if rows:
-        table(("time", "what", "where", "values", "cause"), rows)
-    else:
-        notify(f"scenario {plan.scenario} has no timeline")
-    notify(f"the run would fit the topology {meant.name}; nothing was started")
-
-
-def _specs(change: TimelineChange) -> list[LinkSpec]:
-    """What a change sets: nothing, the same in its directions, or what it sets forward and backward."""
-    differ = change.direction == "both" and change.backward not in (None, change.spec)
-    specs = (change.spec, change.backward) if differ else (_first(change),)
-    return [spec for spec in specs if spec is not None]
-
-
-def _first(change: TimelineChange) -> LinkSpec | None:
-    return change.backward or change.spec if change.direction == "backward" else change.spec
-
-
-def _planned(change: TimelineChange) -> dict[str, Any]:
-    specs = _specs(change)
-    return {
-        "at_s": change.at_us / 1_000_000,
-        "do": change.do,
-        "where": change.where,
-        "link": [change.a, change.b] if change.a else None,
-        "direction": change.direction if change.a else None,
-        "values": specs[0].to_wire() if specs else None,
-        "values_back": specs[-1].to_wire() if len(specs) > 1 else None,
-        "groups": [list(group) for group in change.groups] or None,
-        "node": change.node or None,
-        "fault": change.fault or None,
-        "cause": change.cause,
-    }
-
-
-def _topology_of(wanted: Scenario, file: Path | None) -> Path:
-    """The topology file to bring up for a run.
-
-    Raises:
-        UsageError: There is none.
-    """
-    from orchestrator.errors import UsageError
-
-    found = file or wanted.topology
-    if found is None:
-        raise UsageError(
-            f"no lab is up, and scenario {wanted.name} names no topology",
-            id="run.no-lab",
-            hint="`--topology FILE` brings one up for the run; `nm up FILE` one that stays",
-        )
-    return found
 
 
 def _broken(outcome: RunOutcome) -> list[str]:
@@ -356,7 +260,7 @@ def _lab_for(
     else:
         _require_same_lab(running, topology, backend)
         return running, False
-    file = _topology_of(wanted, topology)
+    file = topology_of(wanted, topology)
     with progress() as say:
         carrier: Backend | None = backend.value if backend else None
         return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True

@@ -15,6 +15,7 @@ from orchestrator.controller.errors import AgentMissing, RunInvalid, RunUnknown
 from orchestrator.controller.run import MAX_VALUES, MAX_VALUES_BYTES, NODE_STOPPED, Peer, Role, Run, planned
 from orchestrator.protocol import ProtocolError
 from orchestrator.protocol import messages as m
+from orchestrator.traffic import ROLE as TRAFFIC
 from orchestrator.values import ABANDONED, MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
 
 __all__ = ["AGENT_GRACE_MS", "STOP_GRACE_MS", "Effects", "Role", "Run", "Runs"]
@@ -204,7 +205,9 @@ class Runs:
         run, role = found
         role.last_row = seq
         role.stored += 1
-        self.event(run, now_ms, "report", node, role.role, dict(row))
+        # Generated traffic is reported beside the role of the node.
+        said = TRAFFIC if row.get("role") == TRAFFIC else role.role
+        self.event(run, now_ms, "report", node, said, dict(row))
         return run.last_event
 
     def row_refused(self, run_id: str, node: int, seq: int, reason: str) -> None:
@@ -424,7 +427,7 @@ class Runs:
         run.files, run.values, run.value_bytes, run.lookups = {}, {}, {}, {}
 
     def _release(self, run: Run, now_ms: int) -> None:
-        there = {role.node for role in run.roles.values() if not role.over}
+        there = {role.node for role in run.roles.values() if not role.over and role.role != TRAFFIC}
         complete = [key for key, nodes in run.entered.items() if len(nodes) >= len(there) and there <= nodes]
         for name, generation in complete if there else ():
             del run.entered[(name, generation)]

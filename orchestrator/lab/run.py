@@ -34,6 +34,7 @@ from orchestrator.lab.payload import stage_all
 from orchestrator.lab.requirements import require_fit
 from orchestrator.lab.run_captures import captured
 from orchestrator.lab.run_options import RunOptions
+from orchestrator.lab.run_traffic import traffic_files, traffic_nodes, traffic_summary
 from orchestrator.lab.timeline_nodes import RESTORED, TimelineNodes
 from orchestrator.protocol import PeerError
 from orchestrator.protocol.messages import RunEvent, RunFinished, StartRun, StopRun, WatchRun
@@ -102,7 +103,8 @@ async def run_scenario(
         ControllerUnreachable: No controller accepts the run.
     """
     meant = load_topology(directory)
-    plan = scenario.resolve(meant, options.params, options.timeout_s)
+    seed = state.seed if options.seed is None else options.seed
+    plan = scenario.resolve(meant, options.params, options.timeout_s, seed)
     require_running(directory, sorted(node for nodes in plan.roles.values() for node in nodes))
     await require_fit(directory, state, scenario, plan)
     params = {**plan.params, **await stage_all(directory, state.backend, plan.uploads)}
@@ -112,7 +114,7 @@ async def run_scenario(
         meant,
         scenario,
         plan,
-        seed=state.seed if options.seed is None else options.seed,
+        seed=seed,
         parent=options.results or Path("results"),
         folder=options.folder,
         origin=options.origin,
@@ -121,7 +123,7 @@ async def run_scenario(
         run=base.run,
         scenario=scenario.name,
         roles={role: tuple(nodes) for role, nodes in plan.roles.items()},
-        files=scenario.files(),
+        files={**scenario.files(), **traffic_files(plan)},
         params=params,
         seed=base.seed,
         timeout_s=plan.timeout,
@@ -321,7 +323,7 @@ class _RunMonitor:
         rows = tuple(self._folder.rows)
         if self._tables is not None:
             await asyncio.wait({self._tables})
-        demanded, roles = plan.checks, plan.roles
+        demanded, roles = plan.checks, {**plan.roles, **traffic_nodes(plan, base.seed)}
         checks = await in_daemon_thread(lambda: evaluate(demanded, rows, roles=roles, params=plan.params))
         checks += await run_as_checks(self._directory, self._state, plan.tests if end.ok else ())
         outcome = replace(
@@ -333,6 +335,7 @@ class _RunMonitor:
             failures=tuple(RoleFailure.of(each) for each in end.failures),
             seconds=seconds,
             fidelity=fidelity,
+            traffic=traffic_summary(plan, base.seed, rows),
         )
         await in_daemon_thread(lambda: self._folder.write_last_tables(self._given_up.is_set))
         self._folder.finish(outcome)

@@ -23,6 +23,7 @@ from orchestrator.node.links import Groups, RoleLink, read_groups
 from orchestrator.node.output import LimitedLog
 from orchestrator.node.stopped import RoleStopped as RoleStopped
 from orchestrator.protocol.messages import TimelineChange
+from orchestrator.traffic import ROLE
 from orchestrator.values import ValueRefused, checked_name, plain_value
 
 if TYPE_CHECKING:
@@ -214,6 +215,11 @@ class Context:
         known = {"node": self.node, "role": self.role}
         if self._round is not None:
             known["round"] = self._round
+        self._wire.report(self.node, _plain({**known, **row}, "a row", nan="null"))
+
+    def report_traffic(self, row: Mapping[str, Any]) -> None:
+        """Add a row about generated traffic, whatever role the node has beside it."""
+        known = {"node": self.node, "role": ROLE}
         self._wire.report(self.node, _plain({**known, **row}, "a row", nan="null"))
 
     def progress(self, done: float, total: float) -> None:

@@ -24,6 +24,7 @@ from orchestrator.node.nodes import Node
 from orchestrator.node.program import Program
 from orchestrator.node.role_resources import names
 from orchestrator.node.roles import Outcome, RoleThread, nothing
+from orchestrator.node.traffic import with_traffic
 from orchestrator.protocol import Message
 from orchestrator.protocol.messages import (
     BarrierEnter,
@@ -154,9 +155,12 @@ class Run:
             self._post(RoleStarted(self.id, node.id, role), node.id, True)
 
         isolated = role in (prepared.isolated or ())
+        functions = (
+            IsolatedProgram(self._program, self, prepared, self._addresses) if isolated else self._program
+        )
         thread = RoleThread(
             context,
-            IsolatedProgram(self._program, self, prepared, self._addresses) if isolated else self._program,
+            with_traffic(functions, prepared.files, self.timeout_s),
             enter,
             finished,
             namespace=node.inode,

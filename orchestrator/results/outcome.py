@@ -57,6 +57,7 @@ class RunOutcome:
         seconds: From the start of the roles to the end of the last.
         unwritten: Why the results folder lacks something, as a sentence; empty when it has everything.
         fidelity: Whether the links did what was requested; empty when that is not known.
+        traffic: What became of each entry of its traffic; see `traffic.summarise`.
         report: The page about the run, where one was written.
         details: Parameters, versions, host: what `run.json` holds besides.
     """
@@ -75,6 +76,7 @@ class RunOutcome:
     seconds: float = 0.0
     unwritten: str = ""
     fidelity: Mapping[str, Any] = field(default_factory=dict)
+    traffic: tuple[Mapping[str, Any], ...] = ()
     report: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -100,6 +102,7 @@ class RunOutcome:
             "seconds": self.seconds,
             "unwritten": self.unwritten,
             "fidelity": dict(self.fidelity),
+            "traffic": [dict(each) for each in self.traffic],
             "report": self.report or None,
         }
 

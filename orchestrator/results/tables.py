@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from orchestrator.traffic import COLUMNS, cells
+from orchestrator.traffic import ROLE as TRAFFIC
+
 Row = Mapping[str, Any]
 
 MAX_COLUMNS = 12
@@ -34,8 +37,15 @@ def tables(scenario: str, rows: Sequence[Row]) -> list[ResultTable]:
     """The tables for a run's rows, one per role."""
     if scenario == "weights-sync":
         return _weights_sync(rows)
-    roles = dict.fromkeys(str(row.get("role", "")) for row in rows)
+    # Of generated traffic there is a summary instead, and a row for each flow in the results.
+    roles = dict.fromkeys(str(row.get("role", "")) for row in rows if row.get("role") != TRAFFIC)
     return [_generic(role, [row for row in rows if row.get("role") == role]) for role in roles]
+
+
+def traffic_table(traffic: Sequence[Mapping[str, Any]]) -> ResultTable:
+    """The table of a run's traffic, an entry a line."""
+    note = "FCT: seconds from the start of a flow until its receiver has confirmed it; by size in run.json"
+    return ResultTable("traffic", COLUMNS, tuple(cells(each) for each in traffic), note)
 
 
 def _weights_sync(rows: Sequence[Row]) -> list[ResultTable]:

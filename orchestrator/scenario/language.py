@@ -9,6 +9,7 @@ from orchestrator.scenario.captures import CAPTURE
 from orchestrator.scenario.params import TYPES
 from orchestrator.scenario.plots import PLOT
 from orchestrator.scenario.timeline_keys import EntryKind
+from orchestrator.scenario.traffic import TRAFFIC
 from orchestrator.topology.kinds import Placed, SelectorText
 from orchestrator.topology.lab_test_keys import LabTestKind
 
@@ -123,6 +124,7 @@ ROOT = Placed(
         ),
         "timeline": Field(ListOf(EntryKind(), "entry"), "what is done to links and nodes during the run"),
         "capture": Field(ListOf(CAPTURE, "capture"), "what is captured during the run, as pcapng files"),
+        "traffic": Field(ListOf(TRAFFIC, "traffic"), "what nodes send during the run, beside their roles"),
         "faults": Field(
             Boolean(), "whether roles may change links: `ctx.link`, `ctx.partition`", default=False
         ),
@@ -145,8 +147,5 @@ ROOT = Placed(
         ),
     },
     private=True,
-    later={
-        "traffic": "traffic generators",
-    },
     hints=dict.fromkeys(("steps", "events", "at", "every"), "write entries of `timeline`"),
 )

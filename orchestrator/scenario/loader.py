@@ -18,7 +18,9 @@ from orchestrator.scenario.model import RoleSpec, Scenario
 from orchestrator.scenario.params import Param, ParamInvalid
 from orchestrator.scenario.plots import read_plots
 from orchestrator.scenario.timeline_entries import read_entries
+from orchestrator.scenario.traffic import read_traffic
 from orchestrator.source import Problems, Value, parse_yaml, read_text
+from orchestrator.traffic import ROLE
 
 __all__ = ["find", "load", "shipped"]
 
@@ -100,8 +102,10 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems, copied:
         name: _param(name, spec, folder, outside if spec.get("type") == "file" else problems)
         for name, spec in read.get("params", {}).items()
     }
-    checks = [read_check(check, roles, params, problems) for check in read.get("checks", [])]
-    _check_code(folder / _ENTRY, roles, problems)
+    rows_of = {**roles, **({ROLE: None} if "traffic" in read else {})}
+    checks = [read_check(check, rows_of, params, problems) for check in read.get("checks", [])]
+    if roles or "traffic" not in read or (folder / _ENTRY).exists():
+        _check_code(folder / _ENTRY, roles, problems)
     return Scenario(
         name=read.get("name", folder.resolve().name),
         summary=read.get("summary", ""),
@@ -116,8 +120,9 @@ def _scenario(read: Mapping[str, Any], folder: Path, problems: Problems, copied:
         faults=read.get("faults", False),
         timeline=read_entries(read.get("timeline", ()), problems),
         tests=tuple(read.get("tests", ())),
-        plots=read_plots(read.get("plots", ()), roles, problems),
+        plots=read_plots(read.get("plots", ()), rows_of, problems),
         captures=read_captures(read.get("capture", ()), problems),
+        traffic=read_traffic(read.get("traffic", ()), folder, problems),
     )
 
 
@@ -129,12 +134,21 @@ def _roles(read: Mapping[str, Any], value: Value, problems: Problems) -> dict[st
         if section is None or selector is None:
             continue
         items = selector.sequence if selector.sequence is not None else [selector]
+        if name == ROLE:
+            problems.add(
+                f"no role can be called `{ROLE}`: rows about generated traffic are",
+                "role-name",
+                section.key_place(name),
+                found=name,
+                expected="another name",
+            )
+            continue
         words = tuple(word.strip() for item in items for word in item.text.split(","))
         isolation = role.get("isolation") or read.get("isolation") or "thread"
         roles[name] = RoleSpec(name, words, selector.place, isolation == "process")
     if section is not None and section.mapping == {}:
         _no_roles(section.place, problems)
-    elif value.mapping is not None and "roles" not in value.mapping:
+    elif value.mapping is not None and not {"roles", "traffic"} & value.mapping.keys():
         _no_roles(value.place, problems)
     return roles
 
@@ -144,7 +158,7 @@ def _no_roles(place: Place, problems: Problems) -> None:
         "the scenario has no roles, so nobody would do anything",
         "no-roles",
         place,
-        expected="at least one role",
+        expected="at least one role, or `traffic`",
         hint="for example `roles: {worker: {nodes: all}}`, with a function `worker(ctx)` in roles.py",
     )
 

@@ -15,10 +15,12 @@ from orchestrator.scenario.params import Param, ParamInvalid
 from orchestrator.scenario.plots import Plot
 from orchestrator.scenario.timeline import expand
 from orchestrator.scenario.timeline_entries import Entry
+from orchestrator.scenario.traffic import TrafficDraft, resolve_traffic
 from orchestrator.source import Problems
 from orchestrator.topology import LabTest, Node, SelectorInvalid, Topology
 from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.selector import select
+from orchestrator.traffic import ROLE, TrafficEntry
 
 __all__ = ["RoleSpec", "RunPlan", "Scenario"]
 
@@ -55,6 +57,7 @@ class RunPlan:
         tests: What has to hold in the lab when the roles have ended.
         plots: What is drawn of the run besides the usual plots.
         captures: What is captured during the run.
+        traffic: What nodes send besides.
     """
 
     scenario: str
@@ -70,6 +73,7 @@ class RunPlan:
     tests: tuple[LabTest, ...] = ()
     plots: tuple[Plot, ...] = ()
     captures: tuple[CapturePlan, ...] = ()
+    traffic: tuple[TrafficEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,7 @@ class Scenario:
         tests: What has to hold in the lab when the roles have ended, as read; see `lab_tests`.
         plots: What is drawn of a run besides the usual plots.
         captures: What is captured during a run.
+        traffic: What nodes send during a run, beside their roles.
     """
 
     name: str
@@ -111,12 +116,14 @@ class Scenario:
     tests: tuple[Mapping[str, Any], ...] = ()
     plots: tuple[Plot, ...] = ()
     captures: tuple[CaptureEntry, ...] = ()
+    traffic: tuple[TrafficDraft, ...] = ()
 
     def resolve(
         self,
         topology: Topology,
         params: Mapping[str, object] | None = None,
         timeout_s: float | None = None,
+        seed: int | None = None,
     ) -> RunPlan:
         """Settle roles, parameters and the timeline for one topology.
 
@@ -124,6 +131,7 @@ class Scenario:
             topology: The lab's topology.
             params: Values by name: text as from `--param`, or Python values of the parameter's type.
             timeout_s: The run's time limit; the scenario's unless given.
+            seed: The run's seed, from which traffic is drawn; the topology's unless given.
 
         Raises:
             ScenarioInvalid: Carries every parameter, role and entry of the timeline that does not fit.
@@ -135,11 +143,13 @@ class Scenario:
         timeline = expand(self.timeline, topology, timeout, f"timeline of {self.name}", problems)
         tests = build_lab_tests(self.tests, topology.nodes, problems)
         captures = resolve_captures(self.captures, topology, problems)
+        drawn = topology.seed if seed is None else seed
+        traffic = resolve_traffic(self.traffic, topology, timeout, drawn, problems)
         problems.raise_as(ScenarioInvalid, self.name)
         files = {name for name, param in self.params.items() if param.type == "file" and values[name]}
         return RunPlan(
             scenario=self.name,
-            roles=roles,
+            roles=_with_traffic(roles, traffic),
             params=values,
             uploads={name: Path(values[name]) for name in sorted(files)},
             names={node.id: node.name for node in topology.nodes.values()},
@@ -151,6 +161,7 @@ class Scenario:
             tests=tests,
             plots=self.plots,
             captures=captures,
+            traffic=traffic,
         )
 
     def lab_tests(self, topology: Topology) -> tuple[LabTest, ...]:
@@ -286,3 +297,12 @@ class Scenario:
                 expected="at least one node",
                 hint=f"the topology {topology.name} has {len(topology.nodes)} nodes",
             )
+
+
+def _with_traffic(
+    roles: Mapping[str, tuple[int, ...]], traffic: tuple[TrafficEntry, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Add the nodes that carry traffic and have no role."""
+    playing = {node for nodes in roles.values() for node in nodes}
+    alone = {node for entry in traffic for node in entry.nodes} - playing
+    return {**roles, ROLE: tuple(sorted(alone))} if alone else dict(roles)

@@ -76,10 +76,10 @@ def check_yaml(block: Block, where: str, folder: Path) -> None:
     """Read a block as a topology or a scenario."""
     read = yaml.safe_load(block.body)
     assert isinstance(read, dict), f"{where}: nothing but a mapping stands alone"
-    if "roles" not in read:
+    if not {"roles", "traffic"} & read.keys():
         assert topology.loads(block.body, where).warnings == (), where
         return
-    roles = "".join(f"def {role}(ctx):\n    pass\n" for role in read["roles"])
+    roles = "".join(f"def {role}(ctx):\n    pass\n" for role in read.get("roles", ()))
     (folder / "scenario.yaml").write_text(block.body)
     (folder / "roles.py").write_text(roles)
     assert scenario.load(folder).name == read["name"]

@@ -1,0 +1,239 @@
+"""Flows over sockets: TCP connections that push or pull bytes, and paced UDP datagrams.
+
+A connection begins with what is asked for: `P` takes bytes until the end of the stream and says how many they
+were; `G` with a number sends so many bytes; `Q` with the number of a flow says what arrived of its datagrams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import socket
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.node.context import RoleError
+from orchestrator.traffic import Flow, TrafficEntry
+
+__all__ = ["Listener", "Sent", "datagrams", "pull", "push"]
+
+_REQUEST = struct.Struct("!cQ")
+_COUNT = struct.Struct("!QQ")
+_DATAGRAM = struct.Struct("!QQ")
+_CHUNK = bytes(128 * 1024)
+_BACKLOG = 1024
+_TICK_S = 0.001
+"""The time between two bursts of a flow with a pace: what timers do reliably."""
+_LAST_S = 0.05
+"""How long the last bytes of a flow with a pace may take beyond its time."""
+_SETTLE_S = 0.2
+"""How long no datagram may arrive before those that are missing are lost."""
+_SETTLE_MOST_S = 10.0
+
+_flows = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a flow: bytes that arrived, how long that took, and how late a datagram was sent."""
+
+    received: int
+    seconds: float
+    late_s: float = 0.0
+
+
+class Listener:
+    """Takes the flows of an entry in the node that is connected to."""
+
+    def __init__(self, entry: TrafficEntry, address: str) -> None:
+        self._entry = entry
+        self._address = address
+        self._arrived: dict[tuple[str, int], list[float]] = {}
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Listener:
+        port = self._entry.port
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, self._address, port, backlog=_BACKLOG, limit=len(_CHUNK)
+            )
+        except OSError as error:
+            raise _port_in_use(self._entry, error) from error
+        self._datagrams: asyncio.DatagramTransport | None = None
+        if self._entry.transport == "udp":
+            loop = asyncio.get_running_loop()
+            try:
+                self._datagrams, _ = await loop.create_datagram_endpoint(
+                    lambda: _Counter(self._arrived), local_addr=(self._address, port)
+                )
+            except OSError as error:
+                self._server.close()
+                raise _port_in_use(self._entry, error) from error
+            sock = self._datagrams.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
+        for task in list(self._connections):
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+        peer = str(writer.get_extra_info("peername")[0])
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await self._answer(reader, writer, peer)
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
+        what, number = _REQUEST.unpack(await reader.readexactly(_REQUEST.size))
+        if what == b"P":
+            writer.write(_COUNT.pack(await _read_all(reader), 0))
+        elif what == b"G":
+            await _write(writer, number)
+        else:
+            bytes_, first, last = self._arrived.get((peer, number), (0, 0.0, 0.0))
+            writer.write(_COUNT.pack(int(bytes_), round((last - first) * 1e6)))
+        await writer.drain()
+
+
+class _Counter(asyncio.DatagramProtocol):
+    """Counts the bytes of each flow, and notes when the first and the last datagram arrived."""
+
+    def __init__(self, arrived: dict[tuple[str, int], list[float]]) -> None:
+        self._arrived = arrived
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        if len(data) < _DATAGRAM.size:
+            return
+        number, _ = _DATAGRAM.unpack_from(data)
+        now = time.monotonic()
+        entry = self._arrived.setdefault((str(addr[0]), number), [0, now, now])
+        entry[0] += len(data)
+        entry[2] = now
+
+
+async def push(address: str, port: int, flow: Flow, since: float) -> Sent:
+    """Send a flow over a connection of its own; a flow with a pace ends when its time is over."""
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        writer.write(_REQUEST.pack(b"P", flow.bytes))
+        if flow.rate_bps:
+            await _write_paced(writer, flow)
+        else:
+            await _write(writer, flow.bytes)
+        writer.write_eof()
+        received, _ = _COUNT.unpack(await _exactly(reader, _COUNT.size))
+        return Sent(received, time.monotonic() - since)
+    finally:
+        writer.close()
+
+
+async def pull(address: str, port: int, flow: Flow, since: float) -> Sent:
+    """Ask for a flow over a connection of its own."""
+    reader, writer = await asyncio.open_connection(address, port, limit=len(_CHUNK))
+    try:
+        writer.write(_REQUEST.pack(b"G", flow.bytes))
+        received = await _read_all(reader)
+        return Sent(received, time.monotonic() - since)
+    finally:
+        writer.close()
+
+
+async def datagrams(address: str, entry: TrafficEntry, flow: Flow, since: float) -> Sent:
+    """Send a flow as datagrams with a pace, then ask what arrived."""
+    number = next(_flows)
+    loop = asyncio.get_running_loop()
+    late = 0.0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((address, entry.port))
+        sent = index = 0
+        while sent < flow.bytes:
+            due = since + sent * 8 / flow.rate_bps
+            now = time.monotonic()
+            if due > now:
+                await asyncio.sleep(max(_TICK_S, due - now))
+                continue
+            size = max(_DATAGRAM.size, min(entry.packet, flow.bytes - sent))
+            late = max(late, now - due)
+            with suppress(ConnectionRefusedError):  # the answer to an earlier datagram
+                await loop.sock_sendall(sock, _DATAGRAM.pack(number, index) + _CHUNK[: size - _DATAGRAM.size])
+            sent, index = sent + size, index + 1
+    received, span_us = await _settled(address, entry.port, number)
+    return Sent(received, span_us / 1e6, late)
+
+
+async def _settled(address: str, port: int, number: int) -> tuple[int, int]:
+    """Ask what arrived of a flow until that does not change any more."""
+    deadline = time.monotonic() + _SETTLE_MOST_S
+    before: tuple[int, int] | None = None
+    while True:
+        reader, writer = await asyncio.open_connection(address, port)
+        try:
+            writer.write(_REQUEST.pack(b"Q", number))
+            received, span_us = _COUNT.unpack(await _exactly(reader, _COUNT.size))
+        finally:
+            writer.close()
+        if before == (received, span_us) or time.monotonic() > deadline:
+            return received, span_us
+        before = (received, span_us)
+        await asyncio.sleep(_SETTLE_S)
+
+
+async def _write(writer: asyncio.StreamWriter, size: int) -> None:
+    left = size
+    while left > 0:
+        chunk = _CHUNK[:left] if left < len(_CHUNK) else _CHUNK
+        writer.write(chunk)
+        left -= len(chunk)
+        await writer.drain()
+
+
+async def _write_paced(writer: asyncio.StreamWriter, flow: Flow) -> None:
+    began = time.monotonic()
+    seconds = flow.bytes * 8 / flow.rate_bps
+    sent = 0
+    while sent < flow.bytes and (passed := time.monotonic() - began) < seconds + _LAST_S:
+        allowed = min(flow.bytes, int(passed * flow.rate_bps / 8) + 1)
+        if allowed > sent:
+            size = min(allowed - sent, len(_CHUNK))
+            writer.write(_CHUNK[:size])
+            sent += size
+            await writer.drain()
+        if sent >= allowed:
+            await asyncio.sleep(max(_TICK_S, min(0.01, 1460 * 8 / flow.rate_bps)))
+
+
+async def _read_all(reader: asyncio.StreamReader) -> int:
+    received = 0
+    while chunk := await reader.read(len(_CHUNK)):
+        received += len(chunk)
+    return received
+
+
+async def _exactly(reader: asyncio.StreamReader, size: int) -> bytes:
+    try:
+        return await reader.readexactly(size)
+    except asyncio.IncompleteReadError:
+        raise ConnectionResetError(errno.ECONNRESET, "the receiver closed the connection") from None
+
+
+def _port_in_use(entry: TrafficEntry, error: OSError) -> RoleError:
+    return RoleError(
+        f"the traffic `{entry.name}` cannot listen on port {entry.port}: {error.strerror or error}",
+        id="scenario.traffic-port",
+        found=str(entry.port),
+        hint="`port` in the entry names another one",
+    )

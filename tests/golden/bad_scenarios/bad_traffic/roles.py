@@ -1,0 +1,9 @@
+"""Roles."""
+
+
+def trainer(ctx):
+    """Do nothing."""
+
+
+def worker(ctx):
+    """Do nothing."""

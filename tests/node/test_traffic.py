@@ -1,0 +1,107 @@
+"""Test the generator of traffic on the loopback interface: rows, flows that do not end, ports in use."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from orchestrator.node.context import RoleError
+from orchestrator.node.traffic import with_traffic
+from orchestrator.traffic import FILE, TrafficEntry, fixed, to_bytes
+
+
+class Context:
+    """What a generator uses of a role's context; the nodes are addresses of the loopback interface."""
+
+    def __init__(self, node: int, values: defaultdict[str, asyncio.Future[Any]]) -> None:
+        self.node, self.seed, self.interrupted = node, 1, None
+        self.rows: list[Mapping[str, Any]] = []
+        self._values = values
+
+    def publish(self, key: str, value: Any) -> None:
+        self._values[key].set_result(value)
+
+    async def lookup_async(self, key: str, _limit: float | None = None) -> Any:
+        return await asyncio.wait_for(asyncio.shield(self._values[key]), 10)
+
+    def address(self, node: int) -> str:
+        return f"127.0.0.{node}"
+
+    def report_traffic(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        number = sock.getsockname()[1]
+    yield number
+
+
+async def generate(*entries: TrafficEntry, timeout_s: float = 20.0) -> list[Mapping[str, Any]]:
+    """Generate the traffic of all nodes in this process; return the rows."""
+    values = defaultdict(asyncio.get_running_loop().create_future)
+    contexts = [Context(node, values) for node in sorted({n for entry in entries for n in entry.nodes})]
+    functions = with_traffic(None, {FILE: to_bytes(entries)}, timeout_s)  # type: ignore[arg-type]  # no roles
+    await asyncio.gather(*(functions.role("traffic")(context) for context in contexts))
+    return [row for context in contexts for row in context.rows]
+
+
+@pytest.mark.parametrize("kind", ["incast", "all-to-all", "request-response"])
+async def test_all_bytes_of_kinds_with_rounds_arrive(kind: str, port: int) -> None:
+    entry = TrafficEntry(
+        name="r", kind=kind, pairs=((1, 3), (2, 3)), port=port, sizes=fixed(300_000), requests=3
+    )
+    rows = await generate(entry)
+    assert len(rows) == 6
+    assert {(row["state"], row["received"]) for row in rows} == {("complete", 300_000)}
+    starts = {number: [row["start"] for row in rows if row["round"] == number] for number in (1, 2, 3)}
+    if kind == "incast":
+        assert max(starts[1]) < min(starts[2]) and max(starts[2]) < min(starts[3])
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_constant_bit_rate_is_kept(transport: str, port: int) -> None:
+    entry = TrafficEntry(
+        name="c",
+        kind="cbr",
+        pairs=((1, 2),),
+        transport=transport,
+        port=port,
+        rate_bps=4e6,
+        duration_s=0.5,
+    )
+    (row,) = await generate(entry)
+    assert (row["state"], row["bytes"], row["received"]) == ("complete", 250_000, 250_000)
+    assert 0.45 < row["seconds"] < 2.0
+
+
+async def test_flows_that_do_not_end_are_given_up_and_reported(port: int) -> None:
+    entry = TrafficEntry(name="c", kind="cbr", pairs=((1, 2),), port=port, rate_bps=1e6, duration_s=60.0)
+    before = time.monotonic()
+    (row,) = await generate(entry, timeout_s=1.0)
+    assert (row["state"], row["seconds"], row["received"]) == ("unfinished", None, 0)
+    assert time.monotonic() - before < 5
+
+
+async def test_a_port_in_use_is_an_error_that_names_entry_and_key() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        entry = TrafficEntry(
+            name="busy",
+            kind="incast",
+            pairs=((1, 2),),
+            port=taken.getsockname()[1],
+            sizes=fixed(10),
+            requests=1,
+        )
+        functions = with_traffic(None, {FILE: to_bytes([entry])}, 5.0)  # type: ignore[arg-type]  # no roles
+        with pytest.raises(RoleError, match="`busy` cannot listen on port") as refused:
+            await functions.role("traffic")(Context(1, defaultdict(asyncio.Future)))
+    assert refused.value.hint == "`port` in the entry names another one"
