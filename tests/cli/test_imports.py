@@ -22,6 +22,9 @@ FILES = {
 def test_what_is_imported_is_valid_and_drawn(format: str, nm: Nm, tmp_path: Path) -> None:
     file, made = tmp_path / "file", tmp_path / "made.yaml"
     file.write_text(FILES[format])
+    # What the Compose file names; imported or not, a volume and a Dockerfile that are missing are errors.
+    (tmp_path / "html").mkdir()
+    (tmp_path / "Dockerfile").touch()
     said = nm("import", format, file, "-o", made)
     assert (said.code, said.out) == (0, "")
     assert f"wrote {made}" in said.err
