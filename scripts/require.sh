@@ -164,7 +164,8 @@ check_test() {
     need_program redis-server redis-server "a replica across nodes"
     need_program ssh openssh-client "ssh between nodes"
     [ -x /usr/sbin/sshd ] || lack "sshd (ssh between nodes)" "$(apt_line openssh-server)" openssh-server
-    { ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null | grep -q libpcap || lack "libpcap (filters of captures)" "$(apt_line libpcap0.8)" libpcap0.8
+    # Not `grep -q`, which ends early: `ldconfig` would fail for its broken pipe, and with it the pipeline.
+    { ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null | grep libpcap >/dev/null || lack "libpcap (filters of captures)" "$(apt_line libpcap0.8)" libpcap0.8
     need_program psql postgresql-client "a Postgres client across nodes"
     has chromium || has chromium-browser || has google-chrome ||
         lack "Chromium (the page about a run in a browser)" "$(apt_line chromium)" chromium
