@@ -114,9 +114,9 @@ def _packets(*points: tuple[int, float]) -> Sizes:
     return Sizes(tuple((float(packets * _PACKET), share) for packets, share in points))
 
 
-# The points are those that simulations have used since pFabric (Alizadeh et al., SIGCOMM 2013), which read
-# them off the figures of the papers, in packets of 1460 bytes. They are approximations: the papers publish
-# curves and no tables, and sizes within a packet are not told apart.
+# The points are those that published simulations of data centers commonly use, in packets of 1460 bytes. They
+# approximate the curves: the papers publish no tables, and sizes within a packet are not told apart. They
+# were not compared with the figures.
 PUBLISHED: Mapping[str, Sizes] = {
     # Alizadeh et al., "Data Center TCP (DCTCP)", SIGCOMM 2010, figure 4: a cluster that answers web searches.
     "web-search": _packets(
