@@ -7,10 +7,14 @@ user whose rights the copying has, there or here.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
 import subprocess
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from orchestrator.lab.handle import AsyncLab
 
 __all__ = ["CopyFailed", "Target", "copy", "copy_words", "parse"]
+
+_MOST_NAMED = 5
+"""Members of an archive that are named when the filter refuses them."""
 
 _REMOTE = re.compile(r"([^/:.][^:]*):(/.*)")
 
@@ -118,9 +125,10 @@ def _send(directory: LabDirectory, state: LabState, source: Path, target: Target
         raise CopyFailed(f"{source} is not there", found=str(source))
     inside = target.path.endswith("/") or _is_folder(directory, state, target)
     path = PurePosixPath(target.path)
-    folder, name = (path, source.resolve().name) if inside else (path.parent, path.name)
+    source = source.resolve()  # what a link leads to is copied, as `docker cp -L` does
+    folder, name = (path, source.name) if inside else (path.parent, path.name)
     words = ["tar", "--extract", "--no-same-owner", f"--directory={folder}", "--file=-"]
-    with _inside(directory, state, target, words, stdin=subprocess.PIPE) as process:
+    with _inside(directory, state, target, words, subprocess.PIPE) as (process, complaints):
         assert process.stdin is not None, "a pipe was asked for"
         try:
             with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
@@ -128,54 +136,77 @@ def _send(directory: LabDirectory, state: LabState, source: Path, target: Target
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
                 raise CopyFailed(f"{source} cannot be read: {error}", found=str(source)) from error
-        _end(process, f"{source} was not copied to {target}")
+        _end(process, complaints, f"{source} was not copied to {target}")
 
 
 def _fetch(directory: LabDirectory, state: LabState, source: Target, target: Path) -> None:
     path = PurePosixPath(source.path)
     words = ["tar", "--create", f"--directory={path.parent}", "--file=-", "--", path.name or "."]
     target = target / path.name if target.is_dir() else target
-    with _inside(directory, state, source, words, stdin=subprocess.DEVNULL) as process:
+    with _inside(directory, state, source, words, subprocess.DEVNULL) as (process, complaints):
         assert process.stdout is not None, "a pipe was asked for"
         wrong = _unpack(process.stdout, target, path.name or ".")
-        _end(process, f"{source} was not copied to {target}")
+        _end(process, complaints, f"{source} was not copied to {target}")
     if wrong:
         raise CopyFailed(f"{source} was not copied to {target}: {wrong}")
 
 
 def _unpack(stream: IO[bytes], target: Path, name: str) -> str:
-    """Write what comes under the name to the target; return what went wrong."""
+    """Write what comes under the name to the target; return what went wrong.
+
+    It is unpacked into a folder of its own, which no member can leave, and then put into its place. What the
+    filter refuses is left out and named.
+    """
+    refused: list[str] = []
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                below = PurePosixPath(member.name).relative_to(name)
-                member.name = str(PurePosixPath(target.name) / below)
-                archive.extract(member, target.parent, set_attrs=True, filter="data")
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    try:
+                        if ".." in PurePosixPath(member.name).parts:
+                            raise tarfile.OutsideDestinationError(member, folder)
+                        archive.extract(member, folder, set_attrs=True, filter="data")
+                    except (tarfile.FilterError, KeyError) as error:
+                        refused.append(f"{member.name}: {error}")
+            made = Path(folder, name)
+            if made.is_dir() and not made.is_symlink() and (target.is_dir() or made == Path(folder)):
+                shutil.copytree(made, target, symlinks=True, dirs_exist_ok=True)
+            elif os.path.lexists(made):  # if nothing came, the other end says why
+                made.replace(target)
     except (OSError, ValueError, tarfile.TarError) as error:
         while stream.read(1 << 16):  # so that the other end does not fail as well
             pass
         return "" if isinstance(error, tarfile.ReadError) else str(error)
-    return ""
+    return "; ".join(refused[:_MOST_NAMED]) + (" …" if len(refused) > _MOST_NAMED else "")
 
 
 def _is_folder(directory: LabDirectory, state: LabState, target: Target) -> bool:
-    with _inside(directory, state, target, ["test", "-d", target.path], stdin=subprocess.DEVNULL) as process:
+    words = ["test", "-d", target.path]
+    with _inside(directory, state, target, words, subprocess.DEVNULL) as (process, _complaints):
         process.communicate()
         return process.returncode == 0
 
 
+@contextmanager
 def _inside(
-    directory: LabDirectory, state: LabState, target: Target, words: Sequence[str], *, stdin: int
-) -> subprocess.Popen[bytes]:
+    directory: LabDirectory, state: LabState, target: Target, words: Sequence[str], stdin: int
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Run a program in a node or service; what it writes to stderr is in the file."""
     if target.service is not None:
         argv = node_command.service_command(directory, state, target.service, words)
     else:
         argv = node_command.command(directory, state, target.node, words)
-    return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A file, because nobody would read a pipe while data flows, and a program that cannot write waits.
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=complaints) as process,
+    ):
+        yield process, complaints
 
 
-def _end(process: subprocess.Popen[bytes], failed: str) -> None:
-    _, said = process.communicate()
+def _end(process: subprocess.Popen[bytes], complaints: IO[bytes], failed: str) -> None:
+    process.communicate()
     if process.returncode:
-        lines = said.decode(errors="replace").strip().splitlines()
-        raise CopyFailed(f"{failed}: {lines[0] if lines else f'exit code {process.returncode}'}")
+        complaints.seek(0)
+        said = complaints.readline(4096).decode(errors="replace").strip()
+        raise CopyFailed(f"{failed}: {said or f'exit code {process.returncode}'}")

@@ -233,7 +233,7 @@ async def _exactly(reader: asyncio.StreamReader, size: int) -> bytes:
 def _port_in_use(entry: TrafficEntry, error: OSError) -> RoleError:
     return RoleError(
         f"the traffic `{entry.name}` cannot listen on port {entry.port}: {error.strerror or error}",
-        id="scenario.traffic-port",
+        id="run.traffic-port",
         found=str(entry.port),
         hint="`port` in the entry names another one",
     )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.traffic.entry import MOST_FLOWS, TrafficEntry
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["Flow", "TooManyFlows", "expected", "flows_of"]
 
@@ -47,6 +49,8 @@ def flows_of(entry: TrafficEntry, seed: int) -> tuple[Flow, ...]:
     Raises:
         TooManyFlows: There are more than `MOST_FLOWS`.
     """
+    from random import Random  # reading a scenario needs none
+
     flows: list[Flow] = []
     for src, dst in entry.pairs:
         for flow in _of_pair(entry, src, dst, Random(f"{seed}/{entry.name}/{src}>{dst}")):

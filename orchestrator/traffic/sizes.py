@@ -10,7 +10,10 @@ import io
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random  # reading a scenario needs none
 
 __all__ = ["PUBLISHED", "Sizes", "SizesInvalid", "fixed", "from_table"]
 
