@@ -64,8 +64,9 @@ class Waiter:
         key = self._keys.get(thing)
         if key is None:
             self._last_key += 1
-            key = self._keys[thing] = self._last_key
+            key = self._last_key
             thing.watch(self._waker, key)
+            self._keys[thing] = key  # a thing that could not be watched is not waited for
         return key
 
     async def _sleep(self, key: int, deadline: float | None) -> None:

@@ -140,6 +140,8 @@ def test_async_calls_wait_for_what_happens_at_the_node(nodes: dict[int, Dataplan
         await near.create_group_async("async")
         ready = await near.group_is_ready_async(timeout_ms=WAIT_MS)
         assert ready is not None
+        for number in range(8):  # each answer is a thing of its own to wait for, and is gone after its wait
+            await near.create_group_async(f"more-{number}")
         await far.join_group_async(ready[0])
         assert await far.wait_for_local_membership_async(ready[0], timeout_ms=WAIT_MS)
         never.cancel()

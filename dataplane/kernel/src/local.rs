@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::net::{
     recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -151,7 +152,12 @@ pub fn send_with(
     let mut control = SendAncillaryBuffer::new(&mut room);
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
     let pieces = [IoSlice::new(bytes)];
-    Ok(sendmsg(stream, &pieces, &mut control, SendFlags::NOSIGNAL)?)
+    loop {
+        match sendmsg(stream, &pieces, &mut control, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            sent => return Ok(sent?),
+        }
+    }
 }
 
 /// Reads bytes, and the descriptor sent with them, if any. Further descriptors are closed.

@@ -131,8 +131,8 @@ impl Epoll {
         epoll::add(&self.fd, fd, EventData::new_u64(token), interest.flags()).map_err(not_changed)
     }
 
-    /// Adds `fd` so that each change is reported once (edge-triggered): a write to an eventfd, however often it is
-    /// read, and with `end_only` nothing but the end of a stream.
+    /// Adds `fd` so that each change is reported once (edge-triggered): a write to an eventfd that nobody has read
+    /// by the time of the next wait, and with `end_only` nothing but the end of a stream.
     pub fn add_edge(&self, fd: impl AsFd, token: u64, end_only: bool) -> Result<()> {
         let what = if end_only {
             EventFlags::RDHUP
@@ -149,7 +149,8 @@ impl Epoll {
             .map_err(not_changed)
     }
 
-    /// Removes `fd` from the set. Only needed when the descriptor stays open; closing it removes it too.
+    /// Removes `fd` from the set. Closing the last descriptor of an open file removes it too; one that was duplicated,
+    /// or passed to another process, stays in the set after its own close.
     pub fn remove(&self, fd: impl AsFd) -> Result<()> {
         epoll::delete(&self.fd, fd).map_err(not_changed)
     }

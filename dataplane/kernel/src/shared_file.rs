@@ -83,8 +83,9 @@ pub fn map(file: BorrowedFd<'_>) -> Result<Mapping> {
         .len(usize::try_from(size).map_err(|_| refused())?)
         .populate();
     // SAFETY: the seals forbid every change of the content and of the size, so the bytes stay valid and the same for
-    // as long as they are mapped.
-    unsafe { options.map(&file) }
+    // as long as they are mapped. The mapping is private, although nobody writes to it: kernels before 6.7 count a
+    // shared one of a file that was opened for writing as a writer, which the seal excludes.
+    unsafe { options.map_copy_read_only(&file) }
         .map(|mapping| Mapping(Some(mapping)))
         .map_err(|e| KernelError::from_io("map a memory file", SUBJECT, e))
 }

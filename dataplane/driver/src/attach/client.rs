@@ -14,7 +14,7 @@ use nm_messages::Value;
 use super::wire::{self, Call, Frame, Reply, Request, MAX_REPLY, NODE};
 use crate::node::error::Failure;
 use crate::node::receiver::Message;
-use crate::node::wait::{lock, Signal};
+use crate::node::wait::{lock, Signal, Waker};
 use crate::node::NodeError;
 
 /// How long the node may take to answer a call, none of which waits for anything.
@@ -249,10 +249,15 @@ impl Thing {
         self.changed.notify();
     }
 
-    /// Its eventfd, and the connection.
-    pub(super) fn descriptors(&self) -> Option<(&OwnedFd, io::Result<UnixStream>)> {
+    /// Duplicates of its eventfd, and of the connection.
+    pub(super) fn descriptors(&self) -> Option<(io::Result<OwnedFd>, io::Result<UnixStream>)> {
         let client = self.client.upgrade()?;
-        Some((&self.raised, client.watched.try_clone()))
+        Some((self.raised.try_clone(), client.watched.try_clone()))
+    }
+
+    /// Fires a waker at every change that any thread of this program notes.
+    pub(super) fn watch(&self, key: u64, waker: &Arc<Waker>) {
+        self.changed.watch(key, waker);
     }
 }
 

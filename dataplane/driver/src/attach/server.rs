@@ -25,6 +25,8 @@ const MAX_PROGRAMS: usize = 64;
 /// How long a program may stop in the middle of a call or a reply.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
+/// Connections that are accepted at a time.
+const ACCEPTS: usize = 16;
 /// How long nothing is accepted after an error, so that a lack of descriptors does not occupy a processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -165,7 +167,8 @@ impl Acceptor {
         let Some(listener) = listeners.get(&token) else {
             return;
         };
-        loop {
+        // The rest is reported again: programs that connect without end hold up nobody else.
+        for _ in 0..ACCEPTS {
             let stream = match listener.socket.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

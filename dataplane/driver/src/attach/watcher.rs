@@ -1,7 +1,8 @@
 //! Let an event loop wait for things of this process and of attached nodes alike.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -20,10 +21,11 @@ pub struct Watcher {
     things: Mutex<HashMap<u64, Watched>>,
 }
 
-/// A thing, and the descriptor of its connection that is in the set.
+/// A thing, and the descriptors that are in the set for it: duplicates, which an entry of the set is known by.
 struct Watched {
     thing: Weak<Thing>,
-    _connection: Option<UnixStream>,
+    raised: OwnedFd,
+    connection: Option<UnixStream>,
 }
 
 impl Watcher {
@@ -56,20 +58,38 @@ impl Watcher {
         let Some((raised, connection)) = thing.descriptors() else {
             return Ok(());
         };
-        self.set.add_edge(raised, key, false)?;
-        // The end of the connection raises nothing, so it is watched for each thing.
-        let connection = connection.ok();
-        if let Some(connection) = &connection {
-            self.set.add_edge(connection, key, true)?;
-        }
         let watched = Watched {
             thing: Arc::downgrade(thing),
-            _connection: connection,
+            raised: raised.map_err(no_descriptor)?,
+            // The end of the connection raises nothing, so it is watched for each thing.
+            connection: connection.ok(),
         };
         let mut things = lock(&self.things);
-        things.retain(|_, watched| watched.thing.strong_count() > 0);
+        things.retain(|_, watched| {
+            let kept = watched.thing.strong_count() > 0;
+            if !kept {
+                self.remove(watched);
+            }
+            kept
+        });
+        self.set.add_edge(&watched.raised, key, false)?;
+        if let Some(connection) = &watched.connection {
+            self.set.add_edge(connection, key, true)?;
+        }
         things.insert(key, watched);
+        drop(things);
+        // Whoever reads the eventfd first, a thread that waits or this set, tells the other.
+        thing.watch(key, &self.waker);
         Ok(())
+    }
+
+    /// Takes the descriptors of a thing out of the set. Closing them would not: the node has the same open files.
+    fn remove(&self, watched: &Watched) {
+        // They are in the set; an error could only mean that they are not.
+        let _ = self.set.remove(&watched.raised);
+        if let Some(connection) = &watched.connection {
+            let _ = self.set.remove(connection);
+        }
     }
 
     /// The descriptor.
@@ -99,5 +119,13 @@ impl Watcher {
             }
         }
         keys
+    }
+}
+
+fn no_descriptor(source: io::Error) -> nm_kernel::KernelError {
+    nm_kernel::KernelError::System {
+        what: "duplicate a descriptor",
+        subject: "an attached node".to_owned(),
+        source,
     }
 }
