@@ -11,19 +11,21 @@ a limit.
 
 from __future__ import annotations
 
+import codecs
 import os
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from orchestrator.node.channel import MAX_MESSAGE, ChannelError, Decoder, encode
 from orchestrator.node.context import Context, Wire
@@ -102,6 +104,7 @@ class _Process:
         self._outgoing = bytearray()
         self._answers: SimpleQueue[bytes] = SimpleQueue()
         self._waiting = 0
+        self._count = threading.Lock()  # answers come from other threads
         self._ended: tuple[bool, str, str] | None = None
 
     def run(self) -> None:
@@ -128,7 +131,7 @@ class _Process:
                 selector.register(ended, selectors.EVENT_READ)
                 selector.register(channel, selectors.EVENT_READ)
                 selector.register(self._wake_read, selectors.EVENT_READ)
-                streams = {process.stdout: sys.stdout, process.stderr: sys.stderr}
+                streams = {process.stdout: _Printed(sys.stdout), process.stderr: _Printed(sys.stderr)}
                 for stream in streams:
                     assert stream is not None, "both are pipes"
                     os.set_blocking(stream.fileno(), False)
@@ -216,13 +219,15 @@ class _Process:
                 raise ValueError(f"the message `{kind[:60]}`")
 
     def _answer(self, number: int, future: Future[Any], what: str) -> None:
-        self._waiting += 1
+        with self._count:
+            self._waiting += 1
         self._context.expect(future, what)
         future.add_done_callback(lambda done: self._answered(number, done))
 
     def _answered(self, number: int, future: Future[Any]) -> None:
         """Queue the answer; called by whichever thread has it."""
-        self._waiting -= 1
+        with self._count:
+            self._waiting -= 1
         self._context.forget(future)
         if future.cancelled():
             return
@@ -240,6 +245,19 @@ class _Process:
         ok, error, traceback = self._ended
         if not ok:
             raise RoleFailed(error or "the role failed", traceback)
+
+
+class _Printed:
+    """What a process prints on one stream, as text; a character may come in two parts."""
+
+    def __init__(self, to: TextIO) -> None:
+        self._to = to
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, data: bytes) -> None:
+        """Print data; none means that no more come."""
+        if text := self._decoder.decode(data, final=not data):
+            self._to.write(text)
 
 
 def _started(channel: int) -> subprocess.Popen[bytes]:
@@ -270,14 +288,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _pass_on(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
     """Print what the process printed, in the role's thread: it goes to the role's log."""
     stream: IO[bytes] = key.fileobj  # type: ignore[assignment]  # only the pipes have data
-    write: Callable[[str], object] = key.data.write
+    printed: _Printed = key.data
     try:
         data = os.read(stream.fileno(), READ_BYTES)
     except BlockingIOError:
         return
-    if data:
-        write(data.decode(errors="replace"))
-    else:
+    printed.feed(data)
+    if not data:
         selector.unregister(stream)
 
 

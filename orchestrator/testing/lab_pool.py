@@ -60,10 +60,17 @@ class LabPool:
             options: Those of `Lab.up`.
 
         Raises:
+            UsageError: `overrides` is given with a topology that was read already.
             NmError: It cannot be brought up.
         """
         backend = backend or self._backend
         overrides = options.pop("overrides", ())
+        if overrides and isinstance(source, Topology):
+            raise UsageError(
+                "`overrides` changes the text of a topology, and this one was read already",
+                expected="a file or a text",
+                hint="give `overrides` to `topology.load`",
+            )
         meant = source if isinstance(source, Topology) else _load(beside, source, overrides)
         key = repr((topology.dump(meant), backend, sorted(options.items())))
         lab = self._labs.pop(key, None)

@@ -37,11 +37,11 @@ MOST_REQUEST = 64 * 1024
 
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
-# A report is a page of its own with its styles in it. In a sandbox it has no origin, so that nothing in it
-# can ask for anything of the lab.
+# A report is a page of its own with its styles in it, and without scripts. In a sandbox it has no origin, so
+# that nothing in it can ask for anything of the lab.
 REPORT_POLICY = (
-    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data:; font-src data:; frame-ancestors 'none'"
+    "sandbox; default-src 'none'; script-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "font-src data:; frame-ancestors 'none'"
 )
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.node.channel import MAX_MESSAGE, ChannelError, Decoder, encode
-from orchestrator.node.isolated import _sudden_end
+from orchestrator.node.isolated import _Printed, _sudden_end
 
 
 def test_messages_are_cut_where_they_end() -> None:
@@ -39,6 +40,14 @@ def test_the_end_of_a_process_is_said_in_words() -> None:
     assert _sudden_end(-6) == "the role's process was ended by SIGABRT"
     assert _sudden_end(-64) == "the role's process was ended by SIGRTMAX"
     assert _sudden_end(3) == "the role's process exited with code 3 before the role had ended"
+
+
+def test_a_character_that_comes_in_two_parts_is_printed_whole() -> None:
+    to = io.StringIO()
+    printed = _Printed(to)
+    for data in (b"a\xc3", b"\xa9b", b"\xe2\x82", b""):
+        printed.feed(data)
+    assert to.getvalue() == "aéb\ufffd"
 
 
 def test_isolation_is_read_for_all_roles_and_for_one(tmp_path: Path) -> None:

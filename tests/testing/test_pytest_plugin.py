@@ -56,6 +56,15 @@ def test_what_is_the_same_is_one_lab_and_what_differs_is_another(
     assert [each.name for each in started] == ["ring-gw3-1", "ring-gw3-2"]
 
 
+def test_overrides_of_a_topology_that_was_read_are_refused(
+    pool: LabPool, started: list[FakeLab], tmp_path: Path
+) -> None:
+    read = topology.loads(RING)
+    with pytest.raises(UsageError, match="overrides"):
+        pool.get(tmp_path, read, overrides=["defaults.link.loss=2 %"])
+    assert pool.get(tmp_path, read, overrides=[]) and len(started) == 1
+
+
 def test_a_shipped_file_is_found_and_a_missing_one_is_an_error(pool: LabPool, tmp_path: Path) -> None:
     assert len(pool.get(tmp_path, "ring.yaml").topology.nodes) == 4
     with pytest.raises(topology.loader.TopologyInvalid, match="no such file"):

@@ -104,7 +104,8 @@ def test_a_report_is_served_in_a_sandbox_and_from_results_folders_only(
     (tmp_path / "report.html").write_text("secret")
     answer = client.get("/reports/2026-hello-1")
     assert answer.text == "<p>report</p>"
-    assert answer.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox; default-src 'none'; script-src 'none'; ")
     folders = ResultFolders(tmp_path / "results")
     assert folders.find()["hello-1"]["report"] is True
     assert folders.report("2026-hello-1") == folder / "report.html"

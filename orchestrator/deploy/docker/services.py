@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import services
 from orchestrator.clock import SystemClock
 from orchestrator.deploy import node_states
+from orchestrator.deploy.docker.checks import CHECK_S, command_passes, run, running_checks
 from orchestrator.deploy.docker.compose_file import Composition, Service
 from orchestrator.deploy.docker.engine import HOME_LABEL, LAB_LABEL, Container, Engine
 from orchestrator.deploy.docker.starter import EngineRefused, make_container
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 __all__ = ["DockerServices", "provide_images"]
-
-CHECK_S = 10.0
-"""How long one attempt to find out whether a service is ready may take."""
-
-CHECKS_AT_ONCE = 8
-"""Each is a process, and one more in the engine."""
 
 PULL_S = 900.0
 """How long fetching or building an image may take."""
@@ -70,7 +65,6 @@ class DockerServices:
         self._instances = services.read(directory.run)
         self._started: set[str] = set()
         self._checked: dict[str, float] = {}
-        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._ready_file = directory.path / "service-ready.json"
 
     async def look(self) -> list[ServiceState]:
@@ -202,23 +196,24 @@ class DockerServices:
 
     async def _passes(self, it: Instance, check: Check, there: Container) -> bool:
         """Check once, unless that was done less than the interval ago."""
-        now = SystemClock().monotonic()
-        if now - self._checked.get(it.key, float("-inf")) < check.interval_s:
-            return False
-        self._checked[it.key] = now
-        async with self._checks:
-            return await self._checked_now(it, check, there)
+        checks, key, now = running_checks(), f"{there.id} {there.started_at}", SystemClock().monotonic()
+        if not checks.runs(key):
+            if now - self._checked.get(it.key, float("-inf")) < check.interval_s:
+                return False
+            self._checked[it.key] = now
+        return await checks.passes(key, partial(self._check, it, check, there))
 
-    async def _checked_now(self, it: Instance, check: Check, there: Container) -> bool:
+    async def _check(self, it: Instance, check: Check, there: Container) -> bool:
         if check.kind == "log":
             lines = await self._engine.tail(there.id, LOG_TAIL, since=there.started_at)
             return any(re.search(check.value[0], line) for line in lines)
         if check.kind == "command":
-            return await _exits_well(["docker", "exec", there.id, *check.value])
+            return await command_passes(there.id, check.value, max(CHECK_S, check.timeout_s))
         node = container_name(self._state, it.node)
         program = await asyncio.to_thread(Path(probe.__file__).read_bytes)
         words = ["python3", "-I", "-S", "-", check.kind, *check.value, "0", "0", "127.0.0.1", it.address]
-        return await _exits_well(["docker", "exec", "--interactive", node, *words], program)
+        code, _ = await run(["docker", "exec", "--interactive", node, *words], CHECK_S, program)
+        return code == 0
 
     def _read_ready(self) -> dict[str, Any]:
         try:
@@ -247,7 +242,7 @@ async def provide_images(engine: Engine, wanted: Composition, progress: Callable
             )
             words += ["--target", build["target"]] if "target" in build else []
             words += [f"--build-arg={key}={value}" for key, value in build.get("args", {}).items()]
-            code, said = await _run([*words, build["context"]], PULL_S)
+            code, said = await run([*words, build["context"]], PULL_S)
             if code:
                 raise HostNotFit(
                     f"the image {image} cannot be built: {' · '.join(said[-5:])}",
@@ -257,7 +252,7 @@ async def provide_images(engine: Engine, wanted: Composition, progress: Callable
                 )
         elif not await engine.has_image(image):
             progress(f"fetching the image {image}")
-            code, said = await _run(["docker", "pull", "--quiet", image], PULL_S)
+            code, said = await run(["docker", "pull", "--quiet", image], PULL_S)
             if code:
                 raise HostNotFit(
                     f"the image {image} is not there, and cannot be fetched: {' · '.join(said[-2:])}",
@@ -279,29 +274,3 @@ def _started_s(container: Container) -> float:
         return datetime.fromisoformat(text).astimezone(UTC).timestamp()
     except ValueError:
         return SystemClock().wall()
-
-
-async def _exits_well(words: Sequence[str], given: bytes | None = None) -> bool:
-    code, _ = await _run(words, CHECK_S, given)
-    return code == 0
-
-
-async def _run(words: Sequence[str], limit_s: float, given: bytes | None = None) -> tuple[int, list[str]]:
-    """Run a program to its end; return its exit code and the lines that it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(limit_s):
-            said, _ = await process.communicate(given)
-    except TimeoutError:
-        return 124, [f"no end within {limit_s:g} s"]
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    code = process.returncode if process.returncode is not None else 1
-    return code, [line for line in said.decode(errors="replace").splitlines() if line.strip()]

@@ -109,13 +109,15 @@ class Running:
         self._now = published.all[instance.key]
 
     def restart(self) -> None:
-        """End it if it runs, and start it."""
+        """End it if it runs, and start it; earlier ends do not count any more."""
+        self._restarts.forget()
         self._set("starting", restarts=self._now.restarts)
         self._asked.set()
 
     def start_failed(self) -> None:
         """Start it if it is not as it should be and would stay so."""
-        if self._now.state == "failed" or (self._now.state == "restarting" and not self._asked.is_set()):
+        ends_again = self._now.state == "restarting" or (self._now.state == "starting" and self._now.hopeless)
+        if self._now.state == "failed" or (ends_again and not self._asked.is_set()):
             self.restart()
 
     async def run(self) -> None:
@@ -126,11 +128,9 @@ class Running:
             self._asked.clear()
             pause = await self._once()
             if self._asked.is_set():
-                self._restarts.forget()
                 continue
             if pause is None:
                 await self._asked.wait()
-                self._restarts.forget()
             elif pause:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._asked.wait(), pause)

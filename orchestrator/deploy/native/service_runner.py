@@ -26,6 +26,9 @@ from orchestrator.errors import NmError
 from orchestrator.node_states import control_socket
 from orchestrator.services import ServiceState
 
+MOST_REQUEST = 4 * 1024 * 1024
+"""Bytes of a request; it names each service that is meant."""
+
 
 class Runner:
     """Runs all services of one lab.
@@ -52,7 +55,7 @@ class Runner:
         tasks = [asyncio.create_task(each.run(), name=key) for key, each in self._all.items()]
         closing = asyncio.create_task(self._closing.wait())
         with control_socket(self._directory.run, PART) as path:
-            server = await asyncio.start_unix_server(self._serve, path)
+            server = await self.listen(path)
         async with server:
             await asyncio.wait([*tasks, closing], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -60,6 +63,10 @@ class Runner:
                 raise task.exception() or AssertionError
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def listen(self, path: str) -> asyncio.Server:
+        """Take requests on a socket."""
+        return await asyncio.start_unix_server(self._serve, path, limit=MOST_REQUEST)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -66,8 +66,11 @@ function nodePanel(panel, id) {
       showLog(names[0]);
     }
   };
-  load();
-  const timer = setInterval(load, 3000);
+  let timer = null;
+  const repeat = async () => {
+    try { await load(); } finally { if (alive) timer = setTimeout(repeat, 3000); }
+  };
+  repeat();
   return {
     refresh() {
       const node = state.nodes[id];
@@ -79,7 +82,7 @@ function nodePanel(panel, id) {
       near.replaceChildren(...mine.slice(0, 100).map(([key, link]) =>
         make("button", { type: "button", onclick: () => onOpen({ kind: "link", key }) }, `to ${nodeName(link.a === id ? link.b : link.a)}`)));
     },
-    close() { alive = false; clearInterval(timer); },
+    close() { alive = false; clearTimeout(timer); },
   };
 }
 
