@@ -1,7 +1,8 @@
 """Generate the traffic of a run in one node: listen, start with all others, send, and report the flows.
 
 The nodes agree on a start through published values, so that roles can use barriers undisturbed. Rows are
-reported when all flows of the node have ended, since reporting may wait and the times of flows may not.
+reported when all flows of the node have ended, since reporting may wait and the times of flows may not; they
+are in the order of what was planned, which a replay has as well.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ MOST_OPEN = 400
 STOP_LOOK_S = 0.1
 
 Row = dict[str, Any]
+
+_Order = tuple[str, int, int, int, float]
+"""The entry of a flow, its pair, its round and its planned start: what is the same in a replay."""
 
 
 def with_traffic(program: Functions, files: Mapping[str, bytes], timeout_s: float) -> Functions:
@@ -115,8 +119,8 @@ class _Generator:
         self._entries = [entry for entry in entries if ctx.node in entry.nodes]
         self._nodes = nodes
         self._deadline = time.monotonic() + SHARE * timeout_s
-        self._rows: list[Row] = []
-        self._open: dict[int, Row] = {}
+        self._rows: list[tuple[_Order, Row]] = []
+        self._open: dict[int, tuple[_Order, Row]] = {}
         self._places = asyncio.Semaphore(MOST_OPEN)
         self._start = 0.0
 
@@ -129,7 +133,7 @@ class _Generator:
             await self._meet("ready", "start", READY_S)
             works = [work for entry in self._entries for work in self._work(entry)]
             await self._until_done(asyncio.gather(*works))
-            for row in self._rows:
+            for _, row in sorted(self._rows, key=lambda each: each[0]):
                 self._ctx.report_traffic(row)
             # Listening ends when nobody sends any more.
             await self._meet("done", "end", None)
@@ -208,7 +212,8 @@ class _Generator:
             "late": None if due is None else round(max(0.0, began - due), 6),
             "round": flow.round or None,
         }
-        self._open[id(row)] = row
+        place: _Order = (entry.name, flow.src, flow.dst, flow.round, flow.start_s)
+        self._open[id(row)] = place, row
         address = self._ctx.address(flow.src if entry.pulls else flow.dst)
         try:
             if entry.transport == "udp":
@@ -223,4 +228,4 @@ class _Generator:
             row["seconds"] = round(sent.seconds, 6)
             row["state"] = "complete" if sent.received >= flow.bytes else "partial"
         del self._open[id(row)]
-        self._rows.append(row)
+        self._rows.append((place, row))

@@ -14,8 +14,8 @@ CLASSES = ((100_000, "up to 100 KB"), (10_000_000, "up to 10 MB"), (math.inf, "l
 """Classes of flows by size; those of the DCTCP and pFabric papers."""
 
 LATE_S = 0.01
-"""A generator has not kept up when a tenth of its flows began later than this after their time. A choice: small
-beside the seconds that a traffic pattern takes, and above what timers of a busy machine are late by."""
+"""A generator has not kept up when a tenth of its flows began later than this after their time. A choice:
+small beside the seconds that a traffic pattern takes, and above what timers of a busy machine are late by."""
 
 COLUMNS = (
     "entry", "flows", "unfinished", "bytes", "offered Mbit/s", "achieved Mbit/s",

@@ -83,6 +83,14 @@ async def test_a_constant_bit_rate_is_kept(transport: str, port: int) -> None:
     assert 0.45 < row["seconds"] < 2.0
 
 
+async def test_rows_are_in_the_order_of_what_was_planned(port: int) -> None:
+    rows = await generate(
+        TrafficEntry(name="z", kind="cbr", pairs=((1, 2),), port=port, rate_bps=1e6, duration_s=0.1),
+        TrafficEntry(name="a", kind="cbr", pairs=((1, 2),), port=port + 1, rate_bps=1e6, duration_s=0.5),
+    )
+    assert [row["entry"] for row in rows] == ["a", "z"]  # `z` ended first
+
+
 async def test_flows_that_do_not_end_are_given_up_and_reported(port: int) -> None:
     entry = TrafficEntry(name="c", kind="cbr", pairs=((1, 2),), port=port, rate_bps=1e6, duration_s=60.0)
     before = time.monotonic()
