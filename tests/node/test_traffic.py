@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import pytest
 
 from orchestrator.node.context import RoleError
 from orchestrator.node.traffic import with_traffic
+from orchestrator.node.traffic_flows import _Counter
 from orchestrator.traffic import FILE, TrafficEntry, fixed, to_bytes
 
 
@@ -89,6 +91,15 @@ async def test_rows_are_in_the_order_of_what_was_planned(port: int) -> None:
         TrafficEntry(name="a", kind="cbr", pairs=((1, 2),), port=port + 1, rate_bps=1e6, duration_s=0.5),
     )
     assert [row["entry"] for row in rows] == ["a", "z"]  # `z` ended first
+
+
+def test_a_datagram_that_arrives_twice_counts_once() -> None:
+    arrived: dict[tuple[str, int], Any] = {}
+    counter = _Counter(arrived)
+    for index in (0, 1, 1, 5000, 0, 3, 5000):
+        counter.datagram_received(struct.pack("!QQ", 7, index) + bytes(84), ("127.0.0.1", 9))
+    counter.datagram_received(struct.pack("!QQ", 8, 1 << 40), ("127.0.0.1", 9))  # sent by something else
+    assert {key: found.bytes for key, found in arrived.items()} == {("127.0.0.1", 7): 400}
 
 
 async def test_flows_that_do_not_end_are_given_up_and_reported(port: int) -> None:
