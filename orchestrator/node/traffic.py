@@ -185,21 +185,30 @@ class _Generator:
         """A flow with a time of its own."""
         due = self._start + flow.start_s
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        async with self._places:
-            await self._send(entry, flow, due)
+        await self._send(entry, flow, due)
 
     async def _rounds(self, entry: TrafficEntry, flows: Sequence[Flow]) -> None:
         """Rounds of flows, each after the one before has ended; the first at the start of the entry."""
-        due: float | None = self._start + entry.start_s
-        await asyncio.sleep(max(0.0, due - time.monotonic()) if due is not None else 0)
-        for number in range(1, entry.requests + 1):
-            now = [flow for flow in flows if flow.round == number]
+        rounds: dict[int, list[Flow]] = {}
+        for flow in flows:
+            rounds.setdefault(flow.round, []).append(flow)
+        begin = self._start + entry.start_s
+        await asyncio.sleep(max(0.0, begin - time.monotonic()))
+        due: float | None = begin
+        for _, now in sorted(rounds.items()):
             await asyncio.gather(*(self._send(entry, flow, due) for flow in now))
             due = None
 
     async def _send(self, entry: TrafficEntry, flow: Flow, due: float | None) -> None:
+        """Send a flow when there is a place for it; waiting for one is part of its completion time."""
+        if due is None and self._places.locked():
+            due = time.monotonic()
+        async with self._places:
+            await self._transfer(entry, flow, due)
+
+    async def _transfer(self, entry: TrafficEntry, flow: Flow, due: float | None) -> None:
         began = time.monotonic()
-        since = began if due is None else due  # waiting for a place is part of the completion time
+        since = began if due is None else due
         row: Row = {
             "entry": entry.name,
             "src": flow.src,

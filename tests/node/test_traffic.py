@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.node import traffic
 from orchestrator.node.context import RoleError
 from orchestrator.node.traffic import with_traffic
-from orchestrator.node.traffic_flows import _Counter
+from orchestrator.node.traffic_flows import Sent, _Counter
 from orchestrator.traffic import FILE, TrafficEntry, fixed, to_bytes
 
 
@@ -91,6 +92,30 @@ async def test_rows_are_in_the_order_of_what_was_planned(port: int) -> None:
         TrafficEntry(name="a", kind="cbr", pairs=((1, 2),), port=port + 1, rate_bps=1e6, duration_s=0.5),
     )
     assert [row["entry"] for row in rows] == ["a", "z"]  # `z` ended first
+
+
+async def test_a_node_has_so_many_flows_open_at_once_and_others_wait(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "MOST_OPEN", 2)
+    open_now = most = 0
+
+    async def transfer(*_: Any) -> Sent:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.05)
+        open_now -= 1
+        return Sent(10, 0.05)
+
+    monkeypatch.setattr(traffic, "push", transfer)
+    pairs = tuple((1, node) for node in range(2, 7))
+    entry = TrafficEntry(name="r", kind="all-to-all", pairs=pairs, port=port, sizes=fixed(10), requests=2)
+    rows = await generate(entry)
+    assert most == 2 and len(rows) == 10
+    for number in (1, 2):  # five flows, two at a time
+        late = sorted(row["late"] or 0.0 for row in rows if row["round"] == number)
+        assert late[0] < 0.05 and late[-1] >= 0.09
 
 
 def test_a_datagram_that_arrives_twice_counts_once() -> None:
