@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from orchestrator.errors import ImportInvalid, Place, TopologyInvalid
 from orchestrator.importers.draft import Imported, header
@@ -70,6 +70,7 @@ _RENDERED = frozenset(
         "n_nodes",
     }
 )
+_SETTINGS = ("num_tun_queues", "channel_capacity", "channel_backpressure")
 _NEXTMINI_MTU = 1_400
 
 
@@ -143,23 +144,22 @@ def _controller(path: str, data: Mapping[str, Any], draft: _Draft) -> None:
     known = {"base_addr", "net_mask", "protocol", "flow_transport", "scheduler_type", "topology", "routing"}
     known |= {"routes", "link_rates", "flows", "nodes", *_CHOSEN, *_CHOSEN_TOO}
     _shape(path, data.get("topology"), draft)
-    if data.get("routing", {}).get("protocol") == "shortest_path":
+    routing = _table(path, data, "routing", draft)
+    if routing.get("protocol") == "shortest_path":
         draft.routing = "shortest_path"
-    elif data.get("routing"):
-        draft.notes.append(f"{path}: routing.protocol `{data['routing'].get('protocol')}` is not known here")
-    for entry in data.get("routes", []):
-        _route(path, entry.get("route", []), draft)
-    for entry in data.get("link_rates", []):
+    elif routing:
+        draft.notes.append(f"{path}: routing.protocol `{routing.get('protocol')}` is not known here")
+    for entry in _tables(path, data, "routes", draft):
+        _route(path, _list(f"{path}: routes", entry, "route", draft), draft)
+    for entry in _tables(path, data, "link_rates", draft):
         _link_rate(path, entry, draft)
-    for entry in data.get("nodes", []):
+    for entry in _tables(path, data, "nodes", draft):
         if entry.get("operating_mode", "normal") != "normal":
             draft.notes.append(
                 f"{path}: operating_mode `max` of node {entry.get('node_id')} is not built yet"
             )
-    if data.get("flows"):
-        draft.notes.append(
-            f"{path}: {len(data['flows'])} flows; the controller starts none yet, use a scenario"
-        )
+    if flows := _list(path, data, "flows", draft):
+        draft.notes.append(f"{path}: {len(flows)} flows; the controller starts none yet, use a scenario")
     for key, plain in (("protocol", "tcp"), ("scheduler_type", "fifo"), ("flow_transport", "tcp")):
         if data.get(key, plain) != plain:
             draft.notes.append(f"{path}: {key} `{data[key]}` is not built yet, `{plain}` is used")
@@ -177,27 +177,36 @@ def _shape(path: str, topology: Any, draft: _Draft) -> None:
         draft.notes.append(f"{path}: there is no topology in it")
         return
     kind = topology.get("type")
-    n_nodes = topology.get("n_nodes")
+    where = f"{path}: topology"
+    n_nodes = _number(where, topology, "n_nodes", draft)
+    if kind is not None and not isinstance(kind, str):
+        _odd(where, "type", draft)
+        kind = None
     if kind is not None:
-        config = topology.get(f"{kind}_config", {})
-        params = {key: config[key] for key in ("n_nodes", "k", "dim", "n") if key in config}
+        config = _table(where, topology, f"{kind}_config", draft)
+        found = {
+            key: _number(f"{where}.{kind}_config", config, key, draft) for key in ("n_nodes", "k", "dim", "n")
+        }
+        params = {key: value for key, value in found.items() if value is not None}
         if not params and n_nodes is not None:
             params, n_nodes = {"n_nodes": n_nodes}, None
         draft.shape = {"type": kind, **params}
     draft.n_nodes = n_nodes
-    edges = topology.get("edges", [])
-    draft.edges = [list(edge) for edge in edges if isinstance(edge, list) and len(edge) == 2]
+    edges = _list(where, topology, "edges", draft)
+    draft.edges = [list(edge) for edge in edges if _is_edge(edge)]
+    if len(draft.edges) < len(edges):
+        draft.notes.append(f"{where}: edges that are no two numbers were left out")
     others = {
         key for key in topology if key not in ("type", "n_nodes", "edges") and not key.endswith("_config")
     }
-    _unknown(f"{path}: topology", others, draft)
+    _unknown(where, others, draft)
 
 
 def _route(path: str, route: list[Any], draft: _Draft) -> None:
-    if route and all(isinstance(stop, int) for stop in route):
+    if route and all(_is_number(stop) for stop in route):
         draft.routes.append({"from": route[0], "to": route[-1], "path": list(route)})
         return
-    edges = [edge for edge in route if isinstance(edge, list) and len(edge) == 2]
+    edges = [edge for edge in route if _is_edge(edge)]
     starts = {a for a, _ in edges} - {b for _, b in edges}
     ends = {b for _, b in edges} - {a for a, _ in edges}
     if len(edges) < len(route) or len(starts) != 1 or len(ends) != 1:
@@ -208,7 +217,7 @@ def _route(path: str, route: list[Any], draft: _Draft) -> None:
 
 def _link_rate(path: str, entry: Mapping[str, Any], draft: _Draft) -> None:
     source, target, rate = (entry.get(key) for key in ("src_node_id", "dst_node_id", "rate"))
-    if not isinstance(source, int) or not isinstance(target, int) or not isinstance(rate, int):
+    if not _is_number(source) or not _is_number(target) or not _is_number(rate):
         draft.notes.append(f"{path}: a link rate without src_node_id, dst_node_id or rate was left out")
         return
     draft.rates[source, target] = rate * 8  # Nextmini counts bytes per second
@@ -232,16 +241,23 @@ def _addresses(path: str, data: Mapping[str, Any], draft: _Draft) -> None:
 
 
 def _node(path: str, data: Mapping[str, Any], draft: _Draft) -> None:
-    settings: dict[str, Any] = {"mtu": data.get("mtu", _NEXTMINI_MTU)}
-    for key in ("num_tun_queues", "channel_capacity", "channel_backpressure"):
-        if key in data:
+    mtu = _number(path, data, "mtu", draft)
+    settings: dict[str, Any] = {"mtu": _NEXTMINI_MTU if mtu is None else mtu}
+    for key in _SETTINGS:
+        if key in data and isinstance(data[key], bool | int | str):
             settings[key] = data[key]
-    lossless = data.get("lossless_runtime_config", {})
+        elif key in data:
+            _odd(path, key, draft)
+    lossless = _table(path, data, "lossless_runtime_config", draft)
     waits = {"ready_grace_ms": "ready_grace", "peer_report_timeout_ms": "report_timeout"}
-    carried = {ours: f"{lossless[key]} ms" for key, ours in waits.items() if key in lossless}
+    where = f"{path}: lossless_runtime_config"
+    times = {ours: _number(where, lossless, key, draft) for key, ours in waits.items()}
+    carried = {ours: f"{time} ms" for ours, time in times.items() if time is not None}
     if carried:
         settings["lossless"] = carried
-    number = data.get("node_id", 0)
+    number = _number(path, data, "node_id", draft)
+    if number is None and "node_id" in data:
+        return  # it is a node's own file, and which node's is not known
     if number:
         draft.nodes[number] = settings
     else:
@@ -255,10 +271,54 @@ def _node(path: str, data: Mapping[str, Any], draft: _Draft) -> None:
     ):
         if data.get(key, plain) != plain:
             draft.notes.append(f"{path}: {key} `{data[key]}` is not built yet, `{plain}` is used")
-    known = {*_RENDERED, *settings, "enable_local_interface", "protocol", "scheduler_type"}
+    known = {*_RENDERED, "mtu", *_SETTINGS, "enable_local_interface", "protocol", "scheduler_type"}
     known |= {"scheduler_drop_strategy", "lossless_runtime_config"}
     _unknown(path, data.keys() - known, draft)
-    _unknown(f"{path}: lossless_runtime_config", lossless.keys() - waits.keys(), draft)
+    _unknown(where, lossless.keys() - waits.keys(), draft)
+
+
+def _odd(where: str, key: str, draft: _Draft) -> None:
+    draft.notes.append(f"{where}: {key} is not of the type that Nextmini takes, and was left out")
+
+
+def _is_number(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_edge(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_number(end) for end in value)
+
+
+def _number(where: str, data: Mapping[str, Any], key: str, draft: _Draft) -> int | None:
+    value = data.get(key)
+    if value is None or _is_number(value):
+        return value
+    _odd(where, key, draft)
+    return None
+
+
+def _list(where: str, data: Mapping[str, Any], key: str, draft: _Draft) -> list[Any]:
+    value = data.get(key, [])
+    if isinstance(value, list):
+        return value
+    _odd(where, key, draft)
+    return []
+
+
+def _table(where: str, data: Mapping[str, Any], key: str, draft: _Draft) -> Mapping[str, Any]:
+    value = data.get(key, {})
+    if isinstance(value, Mapping):
+        return value
+    _odd(where, key, draft)
+    return {}
+
+
+def _tables(where: str, data: Mapping[str, Any], key: str, draft: _Draft) -> list[Mapping[str, Any]]:
+    values = _list(where, data, key, draft)
+    found = [value for value in values if isinstance(value, Mapping)]
+    if len(found) < len(values):
+        _odd(where, f"an entry of {key}", draft)
+    return found
 
 
 def _unknown(where: str, keys: Iterable[str], draft: _Draft) -> None:

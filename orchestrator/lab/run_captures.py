@@ -91,13 +91,15 @@ def _make(path: Path) -> None:
 
 
 def _stop(running: _Running, folder: ResultsFolder) -> None:
-    """End captures, and record what they have."""
+    """End captures, and record what they have; one that fails keeps no other from its end."""
     for plan, capture in running:
         file = f"{FOLDER}/{plan.name}.pcapng"
         try:
             recorded = capture.stop()
-        except NmError as error:
-            folder.note(f"{file}: {error.message}")
-            folder.event(EVENT, data={"file": file, "ended": "unwritable", "reason": error.message})
+        except Exception as error:  # the others are ended as well, and the outcome of the run is kept
+            reason = error.message if isinstance(error, NmError) else f"{type(error).__name__}: {error}"
+            folder.note(f"{file}: {reason}")
+            ended = "unwritable" if isinstance(error, NmError) else "failed"
+            folder.event(EVENT, data={"file": file, "ended": ended, "reason": reason})
         else:
             folder.event(EVENT, data={"file": file, **recorded.as_json()})

@@ -87,13 +87,18 @@ class Sweep:
                 await self._prepare()
                 await self._all()
             except BaseException as error:
-                await run_shielded(self._leave_lab())
                 reason = error.message if isinstance(error, NmError) else "it was interrupted"
                 with suppress(HostNotFit):  # the disk may be full, and the first error is the one to report
                     self._folder.finish(reason, self._failed, time.monotonic() - started)
+                try:
+                    await run_shielded(self._leave_lab())
+                except NmError as left:
+                    self._progress(f"the lab could not be taken down: {left.message}")
                 raise
+            # What the runs have found is kept before the lab is taken down, which may fail.
+            document = self._folder.finish("", self._failed, time.monotonic() - started)
             await self._leave_lab()
-            return self._folder.finish("", self._failed, time.monotonic() - started)
+            return document
 
     async def _prepare(self) -> None:
         """Clear away what an earlier process left when it was killed: its lab, its runs."""

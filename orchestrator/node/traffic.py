@@ -1,7 +1,8 @@
 """Generate the traffic of a run in one node: listen, start with all others, send, and report the flows.
 
 The nodes agree on a start through published values, so that roles can use barriers undisturbed. Rows are
-reported when all flows of the node have ended, since reporting may wait and the times of flows may not.
+reported when all flows of the node have ended, since reporting may wait and the times of flows may not; they
+are in the order of what was planned, which a replay has as well.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ MOST_OPEN = 400
 STOP_LOOK_S = 0.1
 
 Row = dict[str, Any]
+
+_Order = tuple[str, int, int, int, float]
+"""The entry of a flow, its pair, its round and its planned start: what is the same in a replay."""
 
 
 def with_traffic(program: Functions, files: Mapping[str, bytes], timeout_s: float) -> Functions:
@@ -115,8 +119,8 @@ class _Generator:
         self._entries = [entry for entry in entries if ctx.node in entry.nodes]
         self._nodes = nodes
         self._deadline = time.monotonic() + SHARE * timeout_s
-        self._rows: list[Row] = []
-        self._open: dict[int, Row] = {}
+        self._rows: list[tuple[_Order, Row]] = []
+        self._open: dict[int, tuple[_Order, Row]] = {}
         self._places = asyncio.Semaphore(MOST_OPEN)
         self._start = 0.0
 
@@ -129,7 +133,7 @@ class _Generator:
             await self._meet("ready", "start", READY_S)
             works = [work for entry in self._entries for work in self._work(entry)]
             await self._until_done(asyncio.gather(*works))
-            for row in self._rows:
+            for _, row in sorted(self._rows, key=lambda each: each[0]):
                 self._ctx.report_traffic(row)
             # Listening ends when nobody sends any more.
             await self._meet("done", "end", None)
@@ -181,21 +185,30 @@ class _Generator:
         """A flow with a time of its own."""
         due = self._start + flow.start_s
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        async with self._places:
-            await self._send(entry, flow, due)
+        await self._send(entry, flow, due)
 
     async def _rounds(self, entry: TrafficEntry, flows: Sequence[Flow]) -> None:
         """Rounds of flows, each after the one before has ended; the first at the start of the entry."""
-        due: float | None = self._start + entry.start_s
-        await asyncio.sleep(max(0.0, due - time.monotonic()) if due is not None else 0)
-        for number in range(1, entry.requests + 1):
-            now = [flow for flow in flows if flow.round == number]
+        rounds: dict[int, list[Flow]] = {}
+        for flow in flows:
+            rounds.setdefault(flow.round, []).append(flow)
+        begin = self._start + entry.start_s
+        await asyncio.sleep(max(0.0, begin - time.monotonic()))
+        due: float | None = begin
+        for _, now in sorted(rounds.items()):
             await asyncio.gather(*(self._send(entry, flow, due) for flow in now))
             due = None
 
     async def _send(self, entry: TrafficEntry, flow: Flow, due: float | None) -> None:
+        """Send a flow when there is a place for it; waiting for one is part of its completion time."""
+        if due is None and self._places.locked():
+            due = time.monotonic()
+        async with self._places:
+            await self._transfer(entry, flow, due)
+
+    async def _transfer(self, entry: TrafficEntry, flow: Flow, due: float | None) -> None:
         began = time.monotonic()
-        since = began if due is None else due  # waiting for a place is part of the completion time
+        since = began if due is None else due
         row: Row = {
             "entry": entry.name,
             "src": flow.src,
@@ -208,7 +221,8 @@ class _Generator:
             "late": None if due is None else round(max(0.0, began - due), 6),
             "round": flow.round or None,
         }
-        self._open[id(row)] = row
+        place: _Order = (entry.name, flow.src, flow.dst, flow.round, flow.start_s)
+        self._open[id(row)] = place, row
         address = self._ctx.address(flow.src if entry.pulls else flow.dst)
         try:
             if entry.transport == "udp":
@@ -223,4 +237,4 @@ class _Generator:
             row["seconds"] = round(sent.seconds, 6)
             row["state"] = "complete" if sent.received >= flow.bytes else "partial"
         del self._open[id(row)]
-        self._rows.append(row)
+        self._rows.append((place, row))

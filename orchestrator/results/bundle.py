@@ -7,9 +7,12 @@ results export` holds one such folder, and is read as if it were it.
 from __future__ import annotations
 
 import json
+import lzma
+import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import HostNotFit, UsageError
 
 __all__ = [
     "ARCHIVES",
@@ -42,6 +45,9 @@ LOCK = ".lock"
 """The file in the folder of a sweep that is locked by the process that makes its runs."""
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
+MOST_UNPACKED = 4 * 1024**3
+"""Bytes that the files of an archive may have together; a run has some megabytes, with captures more."""
+
 DEPTH = 4
 """How deep below a folder `find_bundles` looks."""
 
@@ -145,7 +151,8 @@ def opened(path: Path) -> Iterator[Bundle]:
     """Read a folder or an archive of one; an archive is unpacked for as long as the body runs.
 
     Raises:
-        UsageError: See `open_bundle`.
+        UsageError: See `open_bundle`; or an archive cannot be unpacked.
+        HostNotFit: There is no room to unpack it.
     """
     if not (path.is_file() and path.name.endswith(ARCHIVES)):
         yield open_bundle(path)
@@ -253,19 +260,58 @@ def _unpack(archive: Path, target: Path) -> None:
     """Unpack an archive; members outside the target, links and devices are refused or left out.
 
     Raises:
-        UsageError: It is no archive.
+        UsageError: It is no archive, or its files are too large.
+        HostNotFit: There is no room for its files.
     """
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as packed:
+                _require_room(archive, target, (member.file_size for member in packed.infolist()))
                 packed.extractall(target)
         else:
             with tarfile.open(archive) as tar:
+                _require_room(archive, target, (member.size for member in tar))
                 tar.extractall(target, filter="data")
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,  # it is encrypted, or packed in a way that is not known
+        lzma.LZMAError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UsageError(
             f"{archive} cannot be unpacked: {error}",
             id="results.damaged",
             found=str(archive),
             expected="an archive made by `nm results export`",
         ) from error
+
+
+def _require_room(archive: Path, target: Path, sizes: Iterable[int]) -> None:
+    """Check that the files of an archive are not too large, before any is written.
+
+    Raises:
+        UsageError: They are larger than `MOST_UNPACKED`.
+        HostNotFit: They are larger than what is free.
+    """
+    free = shutil.disk_usage(target).free
+    total = 0
+    for size in sizes:
+        total += size
+        if total > MOST_UNPACKED:
+            raise UsageError(
+                f"the files in {archive} are too large to be unpacked",
+                id="results.too-large",
+                found=f"more than {MOST_UNPACKED} bytes",
+                expected=f"{MOST_UNPACKED} bytes at most",
+                hint="unpack it yourself and name the folder",
+            )
+        if total > free:
+            raise HostNotFit(
+                f"there is no room to unpack {archive} below {target.parent}",
+                id="results.no-room",
+                found=f"{free} bytes free",
+                hint="make room, or set TMPDIR to a folder with more of it",
+            )

@@ -15,7 +15,7 @@ __all__ = ["is_time", "row_differences"]
 
 _TIME = re.compile(
     r"(?:^|_)(?:s|ms|us|ns|secs?|seconds?|minutes|times?|latency|rtt|delay|jitter|duration|elapsed|"
-    r"started|ended|per_s|rate|throughput|goodput|bps|[kmg]bit|fct)(?:_|$)",
+    r"started|ended|per_s|rate|throughput|goodput|bps|[kmg]bit|fct)(?:_|$)|^(?:start|late)$",
     re.IGNORECASE,
 )
 
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 
 def is_time(column: str) -> bool:
-    """Whether a column is a time or a rate, by its name: `seconds`, `rtt_ms_median`, `mb_per_s`."""
+    """Whether a column is a time or a rate, by its name: `seconds`, `rtt_ms_median`, `mb_per_s`, `late`."""
     return _TIME.search(column) is not None
 
 

@@ -13,6 +13,9 @@ __all__ = ["Point", "Samples", "points"]
 Samples = Mapping[int, NodeSample]
 """The samples of one moment, by node."""
 
+MOST_FLOWS = 8
+"""Flows in a sample, those with the most bytes; as in `FLOWS_PER_SAMPLE` of the node."""
+
 _NO_LINK = LinkSample(0, 0, 0)
 
 
@@ -89,10 +92,17 @@ def _node(node: int, old: NodeSample, now: NodeSample) -> Iterator[Point]:
 
 
 def _flows(node: int, old: NodeSample, now: NodeSample, seconds: float) -> Iterator[Point]:
-    """The flows that moved; a node reports those with the most bytes alone."""
+    """The flows that moved; a node reports those with the most bytes alone.
+
+    A flow that was not in the sample before is new if that had room for it. Otherwise it may have had bytes
+    already, in an earlier interval, and counts from its next sample.
+    """
     known = {flow.flow: flow for flow in old.flows}
+    complete = len(old.flows) < MOST_FLOWS or old.process != now.process
     for flow in now.flows:
         past = known.get(flow.flow)
+        if past is None and not complete:
+            continue
         size = _since(flow.bytes, past.bytes if past else 0)
         if size:
             name = f"{flow.flow} at {node}"

@@ -18,7 +18,7 @@ LATE_S = 0.01
 small beside the seconds that a traffic pattern takes, and above what timers of a busy machine are late by."""
 
 COLUMNS = (
-    "entry", "flows", "unfinished", "bytes", "offered Mbit/s", "achieved Mbit/s",
+    "entry", "flows", "incomplete", "bytes", "offered Mbit/s", "achieved Mbit/s",
     "FCT mean s", "p50", "p95", "p99", "generator",
 )  # fmt: skip
 
@@ -45,7 +45,7 @@ def cells(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(summary["entry"]),
         f"{summary['completed']} of {summary['flows']}",
-        str(summary["unfinished"]),
+        str(summary["incomplete"]),
         f"{summary['received_bytes']:,}".replace(",", " "),
         _mbit(summary["offered_bps"]),
         _mbit(summary["achieved_bps"]),
@@ -62,7 +62,7 @@ def _summary(planned: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> d
     return {
         **planned,
         "completed": len(done),
-        "unfinished": int(planned["flows"]) - len(done),
+        "incomplete": int(planned["flows"]) - len(done),
         "received_bytes": received,
         "achieved_bps": _achieved(planned, rows, received),
         "fct_s": _times([float(row["seconds"]) for row in done]),

@@ -155,6 +155,40 @@ def test_a_folder_without_a_controllers_file_is_refused(
     assert caught.value.problems[0].id == id
 
 
+@pytest.mark.parametrize(
+    ("controller", "node", "said"),
+    [
+        ('routing = "x"\n', "", "c.toml: routing is not"),
+        ("routes = [[1, 2]]\n", "", "an entry of routes is not"),
+        ("routes = [{route = 7}]\n", "", "routes: route is not"),
+        ("routes = [{route = [[[1], 2]]}]\n", "", "no single start and end"),
+        ("link_rates = 1\n", "", "link_rates is not"),
+        ("flows = 1\n", "", "flows is not"),
+        ("nodes = [1]\n", "", "an entry of nodes is not"),
+        ('topology = {n_nodes = 2, edges = [[1, "2"]]}\n', "", "edges that are no two numbers"),
+        ("topology = {type = [1], n_nodes = 2}\n", "", "topology: type is not"),
+        ('topology = {type = "ring", ring_config = 1, n_nodes = 3}\n', "", "ring_config is not"),
+        ('topology = {type = "ring", ring_config = {n_nodes = "3"}}\n', "", "ring_config: n_nodes is not"),
+        ("", "lossless_runtime_config = 1\n", "lossless_runtime_config is not"),
+        ("", "lossless_runtime_config = {ready_grace_ms = [1]}\n", "ready_grace_ms is not"),
+        ("", 'node_id = "a"\n', "n.toml: node_id is not"),
+        ("", "mtu = 2020-01-01\n", "mtu is not"),
+        ("", "channel_capacity = [1]\n", "channel_capacity is not"),
+    ],
+)
+def test_a_value_of_another_type_is_named_and_left_out(
+    controller: str, node: str, said: str, tmp_path: Path
+) -> None:
+    shape = "" if controller.startswith("topology") else "\n[topology]\nn_nodes = 2\n"
+    files = {
+        "c.toml": "port = 3000\nbase_addr = '10.0.0.0'\n" + controller + shape,
+        "m.toml": 'controller_addr = "x"\nnode_id = 1\n',
+        "n.toml": 'controller_addr = "x"\n' + node,
+    }
+    notes = _import(tmp_path, files).notes
+    assert any(said in note for note in notes), notes
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImportInvalid, match="this is no folder"):
         importers.from_nextmini(str(tmp_path / "gone"))

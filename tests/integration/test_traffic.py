@@ -47,7 +47,7 @@ def test_flows_arrive_and_take_as_long_as_the_links_make_them(line: Lab, tmp_pat
 
     summaries = {each["entry"]: each for each in outcome.traffic}
     flows = summaries["flows"]
-    assert (flows["unfinished"], flows["received_bytes"]) == (0, flows["bytes"])
+    assert (flows["incomplete"], flows["received_bytes"]) == (0, flows["bytes"])
     # 200 flows are expected, with a standard deviation of 14.
     assert flows["offered_bps"] == pytest.approx(0.4 * RATE, rel=0.25)
     assert flows["achieved_bps"] == pytest.approx(flows["offered_bps"], rel=0.1)

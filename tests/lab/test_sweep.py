@@ -193,6 +193,23 @@ async def test_a_lab_that_does_not_come_up_is_tried_again_and_then_given_up(
     assert sorted(reasons) == ["", "", *["node 2 did not become ready"] * 3]
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["complete", "the disk is full"])
+async def test_a_lab_that_cannot_be_taken_down_leaves_the_sweep_ended_on_disk(
+    labs: Labs, make: Callable[..., SweepFolder], home: Home, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    async def fail(*_: Any) -> Any:
+        raise StartFailed("the container does not end")
+
+    folder = make(repeat=2)
+    labs.unwritten = "cannot write results: No space left on device" if full else ""
+    monkeypatch.setattr(engine, "take_down", fail)
+    with pytest.raises(HostNotFit if full else StartFailed):  # the first error is the one that is raised
+        await Sweep(folder, home).run()
+    kept = json.loads((folder.path / "sweep.json").read_text())
+    assert kept["verdict"] == ("error" if full else "pass")
+    assert len(kept["missing"]) == (2 if full else 0)
+
+
 @pytest.mark.parametrize(
     ("scenario", "options", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.node import traffic
 from orchestrator.node.context import RoleError
 from orchestrator.node.traffic import with_traffic
+from orchestrator.node.traffic_flows import Sent, _Counter
 from orchestrator.traffic import FILE, TrafficEntry, fixed, to_bytes
 
 
@@ -81,6 +84,47 @@ async def test_a_constant_bit_rate_is_kept(transport: str, port: int) -> None:
     (row,) = await generate(entry)
     assert (row["state"], row["bytes"], row["received"]) == ("complete", 250_000, 250_000)
     assert 0.45 < row["seconds"] < 2.0
+
+
+async def test_rows_are_in_the_order_of_what_was_planned(port: int) -> None:
+    rows = await generate(
+        TrafficEntry(name="z", kind="cbr", pairs=((1, 2),), port=port, rate_bps=1e6, duration_s=0.1),
+        TrafficEntry(name="a", kind="cbr", pairs=((1, 2),), port=port + 1, rate_bps=1e6, duration_s=0.5),
+    )
+    assert [row["entry"] for row in rows] == ["a", "z"]  # `z` ended first
+
+
+async def test_a_node_has_so_many_flows_open_at_once_and_others_wait(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "MOST_OPEN", 2)
+    open_now = most = 0
+
+    async def transfer(*_: Any) -> Sent:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.05)
+        open_now -= 1
+        return Sent(10, 0.05)
+
+    monkeypatch.setattr(traffic, "push", transfer)
+    pairs = tuple((1, node) for node in range(2, 7))
+    entry = TrafficEntry(name="r", kind="all-to-all", pairs=pairs, port=port, sizes=fixed(10), requests=2)
+    rows = await generate(entry)
+    assert most == 2 and len(rows) == 10
+    for number in (1, 2):  # five flows, two at a time
+        late = sorted(row["late"] or 0.0 for row in rows if row["round"] == number)
+        assert late[0] < 0.05 and late[-1] >= 0.09
+
+
+def test_a_datagram_that_arrives_twice_counts_once() -> None:
+    arrived: dict[tuple[str, int], Any] = {}
+    counter = _Counter(arrived)
+    for index in (0, 1, 1, 5000, 0, 3, 5000):
+        counter.datagram_received(struct.pack("!QQ", 7, index) + bytes(84), ("127.0.0.1", 9))
+    counter.datagram_received(struct.pack("!QQ", 8, 1 << 40), ("127.0.0.1", 9))  # sent by something else
+    assert {key: found.bytes for key, found in arrived.items()} == {("127.0.0.1", 7): 400}
 
 
 async def test_flows_that_do_not_end_are_given_up_and_reported(port: int) -> None:

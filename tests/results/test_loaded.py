@@ -7,6 +7,7 @@ import json
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from orchestrator.clock import ManualClock
 from orchestrator.errors import HostNotFit, UsageError
 from orchestrator.results import ResultsFolder, RunOutcome, find_bundles, load, open_bundle, opened, read_rows
+from orchestrator.results import bundle as bundles
 from orchestrator.results.bundle import FORMAT
+from orchestrator.results.export import export
 
 
 def write_run(folder: Path, *rows: dict[str, Any], end: bool = True, **document: Any) -> Path:
@@ -139,6 +142,47 @@ def test_a_file_that_is_no_archive_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught, opened(archive):
         pass
     assert caught.value.id == "results.damaged"
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(6, 1), (8, 99), (None, 0xFF)],
+    ids=["encrypted", "compression that is not known", "damaged data"],
+)
+def test_an_archive_that_cannot_be_unpacked_is_an_error(
+    tmp_path: Path, offset: int | None, value: int
+) -> None:
+    archive = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("r1/run.json", "{}" * 1000)
+    data = bytearray(archive.read_bytes())
+    if offset is None:
+        data[30 + len("r1/run.json")] = value  # where the compressed data begins
+    else:  # the same field of the local header and of the directory
+        data[offset] = data[data.index(b"PK\x01\x02") + offset + 2] = value
+    archive.write_bytes(data)
+    with pytest.raises(UsageError) as caught, opened(archive):
+        pass
+    assert caught.value.id == "results.damaged"
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
+def test_an_archive_that_is_too_large_is_refused(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, archive = write_run(tmp_path / "r1", {"n": 1}), tmp_path / f"bundle{suffix}"
+    (folder / "large").write_bytes(bytes(100_000))
+    with opened(folder) as bundle:
+        export(bundle, archive)
+    monkeypatch.setattr(bundles, "MOST_UNPACKED", 100_000)
+    with pytest.raises(UsageError) as caught, opened(archive):
+        pass
+    assert caught.value.id == "results.too-large"
+    monkeypatch.undo()
+    monkeypatch.setattr(bundles.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    with pytest.raises(HostNotFit, match="no room") as full, opened(archive):
+        pass
+    assert full.value.id == "results.no-room"
 
 
 def test_a_member_outside_of_an_archive_is_not_written(tmp_path: Path) -> None:

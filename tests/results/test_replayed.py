@@ -8,14 +8,15 @@ from orchestrator.results.replayed import is_time, row_differences
 
 
 @pytest.mark.parametrize(
-    "name", ["seconds", "rtt_ms_median", "mb_per_s", "t_s", "mbit_per_s", "send_time", "rate"]
+    "name",
+    ["seconds", "rtt_ms_median", "mb_per_s", "t_s", "mbit_per_s", "send_time", "rate", "start", "late"],
 )
 def test_times_and_rates_are_told_by_their_names(name: str) -> None:
     assert is_time(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["sha256", "bytes", "state", "round", "repair_rounds", "items", "iterations"]
+    "name", ["sha256", "bytes", "state", "round", "repair_rounds", "items", "iterations", "start_node"]
 )
 def test_other_names_are_no_times(name: str) -> None:
     assert not is_time(name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from orchestrator.protocol.messages import FlowSample, LinkSample, NodeSample
-from orchestrator.results.samples import Point, points
+from orchestrator.results.samples import MOST_FLOWS, Point, points
 
 OLD = NodeSample(
     1_000,
@@ -54,6 +55,22 @@ def test_counts_are_those_of_the_time_in_between() -> None:
     assert values("flow", "tcp a > b at 1", found) == {"packets": 20, "bytes": 2_500, "throughput": 10_000}
     assert values("flow", "udp a > b at 1", found)["bytes"] == 80
     assert values("host", "host", found) == {"cpu_share": 0.1, "overload_drops": 2}
+
+
+def test_a_flow_that_was_not_among_the_largest_counts_from_its_next_sample() -> None:
+    largest = tuple(FlowSample(f"tcp {number}", 10, 1_000) for number in range(MOST_FLOWS))
+    late, later = FlowSample("tcp late", 50, 70_000), FlowSample("tcp late", 60, 90_000)
+    before, after = replace(OLD, flows=largest), replace(NOW, flows=(late, *largest[1:]))
+    assert values("flow", "tcp late at 1", points({1: before}, {1: after}, cpus=2)) == {}
+    last = replace(after, time_ms=5_000, flows=(later, *largest[1:]))
+    assert values("flow", "tcp late at 1", points({1: after}, {1: last}, cpus=2))["bytes"] == 20_000
+    again = replace(after, process=8)  # a new process has no flow that was left out
+    assert values("flow", "tcp late at 1", points({1: before}, {1: again}, cpus=2))["bytes"] == 70_000
+
+
+def test_the_node_puts_as_many_flows_into_a_sample() -> None:
+    source = Path(__file__).parents[2] / "dataplane/driver/src/node/executor.rs"
+    assert f"const FLOWS_PER_SAMPLE: usize = {MOST_FLOWS};" in source.read_text()
 
 
 def test_a_node_that_was_started_again_counts_from_nothing() -> None:

@@ -20,7 +20,7 @@ def test_completion_times_are_those_of_complete_flows() -> None:
     fct = summary["fct_s"]
     assert (fct["p50"], fct["p95"], fct["p99"]) == (0.50, 0.95, 0.99)
     assert fct["mean"] == pytest.approx(0.5)
-    assert (summary["completed"], summary["unfinished"]) == (99, 1)
+    assert (summary["completed"], summary["incomplete"]) == (99, 1)
     assert summary["by_size"]["up to 100 KB"]["flows"] == 99
     assert summary["by_size"]["larger"] == {"flows": 0, "mean": None, "p50": None, "p95": None, "p99": None}
     # 99 000 bytes from the start of the entry until the last of them: the flow that began at 100 s.
@@ -37,7 +37,7 @@ def test_a_generator_whose_flows_begin_late_is_marked(late: float, kept_up: bool
 
 def test_an_entry_without_rows_has_a_summary_as_well() -> None:
     (summary,) = summarise([expected(ENTRY, 1)], [])
-    assert (summary["unfinished"], summary["achieved_bps"], summary["fct_s"]["p50"]) == (100, None, None)
+    assert (summary["incomplete"], summary["achieved_bps"], summary["fct_s"]["p50"]) == (100, None, None)
     assert len(cells(summary)) == len(COLUMNS)
 
 
