@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from html import escape
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host import Progress
@@ -32,6 +32,7 @@ from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
+    from orchestrator.lab.capture import Capture, CaptureWords
     from orchestrator.lab.lab_tests import LabTestResult
     from orchestrator.lab.lab_tests.runner import OnResult
     from orchestrator.lab.run import OnEvent
@@ -346,6 +347,15 @@ class Lab:
     ) -> Sequence[LabTestResult]:
         """Run the tests of its topology, or of a file: `.name`, `.ok`, `.detail`; see `AsyncLab.test`."""
         return loop_thread.call(self._inner.test(source, on_result=on_result))
+
+    def capture(self, file: Path | str, **how: Unpack[CaptureWords]) -> Capture:
+        """Begin to capture a node or a link; see `AsyncLab.capture`.
+
+        Example:
+            with lab.capture("one.pcapng", link=(1, 2), filter="tcp"):
+                lab.node(1).run(["iperf3", "-c", "node-2"])
+        """
+        return loop_thread.call(self._inner.capture(file, **how))
 
     @staticmethod
     def sweep(
