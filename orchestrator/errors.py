@@ -123,10 +123,14 @@ class NmError(Exception):
         hint: What to do next, as a sentence without a full stop.
         exit_code: What `nm` exits with; the class knows the usual one.
         fields: Identifiers for searching the logs, such as `node` and `run`.
+
+    Attributes:
+        lines: The last lines of the log of the part that failed, for errors that have one.
     """
 
     id: str = "nm.error"
     exit_code: int = 1
+    lines: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -153,8 +157,9 @@ class NmError(Exception):
             self.exit_code = exit_code
 
     def render(self) -> str:
-        """Return the error as the command line shows it: place, sentence, hint, and the id last."""
+        """Return the error as the command line shows it: place, sentence, log, hint, and the id last."""
         lines = [f"{self.place}  {self.message}" if self.place else self.message]
+        lines += [f"    | {line}" for line in self.lines or ()]
         if self.hint:
             lines.append(f"    hint: {self.hint}")
         tail = "".join(f" {key}={value}" for key, value in self.fields.items())
@@ -173,6 +178,8 @@ class NmError(Exception):
         }
         if self.fields:
             body["fields"] = {key: str(value) for key, value in self.fields.items()}
+        if self.lines is not None:
+            body["log"] = list(self.lines)
         return {"error": body}
 
     def __reduce__(self) -> tuple[Any, ...]:

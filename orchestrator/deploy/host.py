@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
@@ -72,18 +72,6 @@ class PartFailed(StartFailed):
             fields={"lab": lab, "part": failed_part.part},
         )
         self.lines = failed_part.lines
-
-    def render(self) -> str:
-        """Return the sentence, the last lines of the part's log, and the id."""
-        said = [f"    | {line}" for line in self.lines]
-        first, *rest = super().render().split("\n")
-        return "\n".join([first, *said, *rest])
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the error with the part's last lines under `log`."""
-        shown = super().as_json()
-        shown["error"]["log"] = list(self.lines)
-        return shown
 
 
 @dataclass(frozen=True)

@@ -51,17 +51,6 @@ class NodeNotBack(NmError):
         super().__init__(message, hint=hint)
         self.lines = tuple(lines)
 
-    def render(self) -> str:
-        """Return the sentence, the last lines of the log, and the id."""
-        first, *rest = super().render().split("\n")
-        return "\n".join([first, *(f"    | {line}" for line in self.lines), *rest])
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the error with the last lines of the log under `log`."""
-        shown = super().as_json()
-        shown["error"]["log"] = list(self.lines)
-        return shown
-
 
 @dataclass(frozen=True)
 class NodesChanged:

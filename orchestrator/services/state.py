@@ -116,17 +116,6 @@ class ServiceFailed(StartFailed):
         )
         self.lines = lines
 
-    def render(self) -> str:
-        """Return the sentence, the last lines of the service's log, and the id."""
-        first, *rest = super().render().split("\n")
-        return "\n".join([first, *(f"    | {line}" for line in self.lines), *rest])
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the error with the last lines of the service's log under `log`."""
-        shown = super().as_json()
-        shown["error"]["log"] = list(self.lines)
-        return shown
-
 
 def text(states: Mapping[str, ServiceState]) -> str:
     """The text of the file."""
