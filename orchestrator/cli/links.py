@@ -253,22 +253,7 @@ def show(
             hint="`nm up` with the lab's topology file brings back what is gone",
         )
     if output is Output.json:
-        emit(
-            [
-                {
-                    "a": link.a,
-                    "b": link.b,
-                    "state": link.state,
-                    "kind": link.kind,
-                    "reason": link.reason,
-                    "down": link.down,
-                    "forward": link.forward and link.forward.to_wire(),
-                    "backward": link.backward and link.backward.to_wire(),
-                    "queue_limit_bytes": link.queue_limit_bytes(),
-                }
-                for link in links
-            ]
-        )
+        emit([link.details() for link in links])
         return
     table(
         ("a", "b", "state", "kind or reason", "a → b", "b → a"),

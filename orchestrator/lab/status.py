@@ -83,6 +83,26 @@ class LinkInfo:
     reason: str = ""
     down: str = ""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the link as `nm status -o json` shows it."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "state": self.state,
+            "kind": self.kind,
+            "reason": self.reason,
+            "down": self.down,
+        }
+
+    def details(self) -> dict[str, Any]:
+        """Return the same with what it does in each direction, as `nm link show -o json` shows it."""
+        return {
+            **self.as_json(),
+            "forward": self.forward.to_wire() if self.forward else None,
+            "backward": self.backward.to_wire() if self.backward else None,
+            "queue_limit_bytes": self.queue_limit_bytes(),
+        }
+
     def queue_limit_bytes(self) -> dict[str, int | None]:
         """Return the limit of the queue in each direction, stated or default; None where there is none."""
         ways = {"forward": self.forward, "backward": self.backward}
@@ -137,17 +157,7 @@ class LabStatus:
                 }
                 for node in self.nodes
             ],
-            "links": [
-                {
-                    "a": link.a,
-                    "b": link.b,
-                    "state": link.state,
-                    "kind": link.kind,
-                    "reason": link.reason,
-                    "down": link.down,
-                }
-                for link in self.links
-            ],
+            "links": [link.as_json() for link in self.links],
             "services": [service.as_json() for service in self.services],
             "problems": list(self.problems),
         }
@@ -155,24 +165,10 @@ class LabStatus:
     def details(self) -> dict[str, Any]:
         """The lab as `nm inspect -o json` shows it: all that is known."""
         note = self.note
-        links = [
-            {
-                "a": link.a,
-                "b": link.b,
-                "state": link.state,
-                "kind": link.kind,
-                "reason": link.reason,
-                "down": link.down,
-                "forward": link.forward.to_wire() if link.forward else None,
-                "backward": link.backward.to_wire() if link.backward else None,
-                "queue_limit_bytes": link.queue_limit_bytes(),
-            }
-            for link in self.links
-        ]
         return {
             **self.as_json(),
             "nodes": self._nodes_with_settings(),
-            "links": links,
+            "links": [link.details() for link in self.links],
             "parts": [{"part": p.role, "running": p.running, "detail": p.detail} for p in self.parts],
             "groups": [
                 {
