@@ -13,12 +13,13 @@ Modules:
 
 from __future__ import annotations
 
-from orchestrator.capture.filters import FilterInvalid, Program, compile_filter
+from orchestrator.capture.filters import EVERY_PACKET, FilterInvalid, Program, compile_filter
 from orchestrator.capture.interfaces import MOST_SOURCES, Interface, Target, link_interfaces, node_interfaces
 from orchestrator.capture.recording import CaptureFailed, CaptureUnwritable, Recorded, Recording
 from orchestrator.capture.source import SNAPLEN, Source
 
 __all__ = [
+    "EVERY_PACKET",
     "MOST_SOURCES",
     "SNAPLEN",
     "CaptureFailed",

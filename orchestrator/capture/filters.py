@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import HostNotFit, UsageError
 
-__all__ = ["LINKTYPE_RAW", "FilterInvalid", "Program", "compile_filter"]
+__all__ = ["EVERY_PACKET", "LINKTYPE_RAW", "FilterInvalid", "Program", "compile_filter"]
 
 LINKTYPE_RAW = 101
 """Packets of a capture begin with the IP header (https://www.tcpdump.org/linktypes.html)."""
@@ -44,6 +44,10 @@ class Program:
     def as_json(self) -> list[dict[str, int]]:
         """Return it as a node takes it."""
         return [dict(zip(("code", "jt", "jf", "k"), each, strict=True)) for each in self.instructions]
+
+
+EVERY_PACKET = Program("", ())
+"""The filter that accepts every packet."""
 
 
 class _Instruction(ctypes.Structure):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.capture import pcapng
-from orchestrator.capture.filters import Program
+from orchestrator.capture.filters import EVERY_PACKET, Program
 from orchestrator.capture.interfaces import Interface
 from orchestrator.capture.source import BLOCKS, SNAPLEN, STATISTICS, Source, counts
 from orchestrator.errors import HostNotFit, NmError
@@ -102,7 +102,7 @@ class Recording:
     interfaces: Sequence[Interface]
     descriptor: int
     application: str = "nm"
-    program: Program = Program("", ())  # noqa: RUF009  # frozen
+    program: Program = EVERY_PACKET
     snaplen: int = SNAPLEN
     limit: int | None = None
     duration_s: float | None = None

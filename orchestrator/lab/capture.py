@@ -14,6 +14,7 @@ from typing import TypedDict
 
 from orchestrator import units
 from orchestrator.capture import (
+    EVERY_PACKET,
     MOST_SOURCES,
     SNAPLEN,
     CaptureUnwritable,
@@ -54,7 +55,7 @@ class CaptureOptions:
         duration_s: When it ends by itself; never unless given.
     """
 
-    program: Program = Program("", ())  # noqa: RUF009  # frozen
+    program: Program = EVERY_PACKET
     snaplen: int = SNAPLEN
     limit: int | None = None
     duration_s: float | None = None
