@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from orchestrator.deploy.home import LabDirectory
-from orchestrator.deploy.host import Host
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError, UsageError
 from orchestrator.lab.cleanup import run_shielded
@@ -37,6 +36,28 @@ PIECE_BYTES = 64 * 1024
 
 END_LIMIT_S = 15.0
 """How long ending a command with all it started may take; the backend has a shorter limit of its own."""
+
+
+class CommandHost(Protocol):
+    """Where commands run: a backend, for nodes, or a service of a node."""
+
+    def command(
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        node: int,
+        argv: Sequence[str],
+        *,
+        stdin: bool = False,
+        user: str | None = None,
+        tag: str = "",
+    ) -> list[str]:
+        """See `Host.command`."""
+
+    async def end_command(
+        self, directory: LabDirectory, state: LabState, node: int, tag: str, *, user: str | None = None
+    ) -> list[str]:
+        """See `Host.end_command`."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +98,7 @@ class Completed:
 
 
 async def run_in_node(
-    host: Host,
+    host: CommandHost,
     directory: LabDirectory,
     state: LabState,
     node: int,
@@ -94,7 +115,7 @@ async def run_in_node(
     that it started in the node; one that ends by itself may leave a server behind.
 
     Args:
-        host: The lab's backend.
+        host: The lab's backend, or a service.
         directory: The lab.
         state: Its note.
         node: Where to run.
@@ -182,7 +203,7 @@ def _exit_code(process: asyncio.subprocess.Process) -> int:
 
 
 async def run_in_nodes(
-    host: Host,
+    host: CommandHost,
     directory: LabDirectory,
     state: LabState,
     nodes: Sequence[int],
@@ -263,7 +284,7 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes | None) -> None
 
 async def _end(
     process: asyncio.subprocess.Process,
-    host: Host,
+    host: CommandHost,
     directory: LabDirectory,
     state: LabState,
     node: int,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator import services
 from orchestrator.deploy import node_command
@@ -159,7 +158,7 @@ class AsyncService:
         """
         require_running(self.directory, [self.node])
         return await run_in_node(
-            _Beside(self.host, self.instance),  # type: ignore[arg-type]  # it stands for the host there
+            _Beside(self.host, self.instance),
             self.directory,
             self.state,
             self.node,
@@ -184,7 +183,7 @@ class AsyncService:
 
 @dataclass(frozen=True)
 class _Beside:
-    """A backend whose commands run beside a service instead of in its node."""
+    """Where commands run beside a service instead of in its node; they always have an input."""
 
     host: Host
     instance: Instance
@@ -196,9 +195,9 @@ class _Beside:
         node: int,
         argv: Sequence[str],
         *,
+        stdin: bool = False,
         user: str | None = None,
         tag: str = "",
-        **_options: Any,
     ) -> list[str]:
         return node_command.service_command(directory, state, self.instance, argv, user=user, tag=tag)
 
