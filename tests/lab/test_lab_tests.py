@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -53,7 +53,7 @@ class FakeNodes:
     async def probe(self, node: int, kind: str, **options: Any) -> Mapping[str, Any]:
         self.asked.append((kind, node))
         answer = self._answers[kind]
-        if isinstance(answer, Callable):  # type: ignore[arg-type]
+        if callable(answer):
             answer = answer(node, **options)
         return await answer if asyncio.iscoroutine(answer) else answer
 
