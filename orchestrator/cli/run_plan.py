@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
     from orchestrator.impairment import LinkSpec
     from orchestrator.protocol.messages import TimelineChange
-    from orchestrator.scenario import Scenario
 
-__all__ = ["show_plan", "topology_of"]
+__all__ = ["show_plan"]
 
 
 def show_plan(
@@ -30,6 +29,7 @@ def show_plan(
     from orchestrator import topology
     from orchestrator.errors import LabNotFound
     from orchestrator.lab import Lab
+    from orchestrator.lab.run_options import topology_of
     from orchestrator.scenario import load
     from orchestrator.topology.link_words import describe
     from orchestrator.traffic import expected
@@ -119,21 +119,3 @@ def _planned(change: TimelineChange) -> dict[str, Any]:
         "fault": change.fault or None,
         "cause": change.cause,
     }
-
-
-def topology_of(wanted: Scenario, file: Path | None) -> Path:
-    """The topology file to bring up for a run.
-
-    Raises:
-        UsageError: There is none.
-    """
-    from orchestrator.errors import UsageError
-
-    found = file or wanted.topology
-    if found is None:
-        raise UsageError(
-            f"no lab is up, and scenario {wanted.name} names no topology",
-            id="run.no-lab",
-            hint="`--topology FILE` brings one up for the run; `nm up FILE` one that stays",
-        )
-    return found

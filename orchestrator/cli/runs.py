@@ -22,7 +22,7 @@ from orchestrator.cli.common import (
     table,
 )
 from orchestrator.cli.reports import write_report
-from orchestrator.cli.run_plan import show_plan, topology_of
+from orchestrator.cli.run_plan import show_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,6 +249,7 @@ def _lab_for(
     """The lab to run in, and whether it was brought up for this run."""
     from orchestrator.errors import LabNotFound
     from orchestrator.lab import Lab
+    from orchestrator.lab.run_options import topology_of
     from orchestrator.scenario import load
 
     wanted = load(scenario)  # a scenario that is wrong is said before anything is brought up

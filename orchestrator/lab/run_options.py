@@ -1,4 +1,4 @@
-"""What a user asks of a run, besides the scenario."""
+"""What a user asks of a run, besides the scenario, and the topology that it is brought up with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunOptions"]
+from orchestrator.errors import UsageError
+from orchestrator.scenario import Scenario
+
+__all__ = ["RunOptions", "topology_of"]
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,19 @@ class RunOptions:
     timeout_s: float | None = None
     folder: Path | None = None
     origin: Mapping[str, Any] | None = None
+
+
+def topology_of(wanted: Scenario, file: Path | None) -> Path:
+    """The topology file to bring up for a run.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = file or wanted.topology
+    if found is None:
+        raise UsageError(
+            f"no lab is up, and scenario {wanted.name} names no topology",
+            id="run.no-lab",
+            hint="`--topology FILE` brings one up for the run; `nm up FILE` one that stays",
+        )
+    return found

@@ -14,8 +14,9 @@ from orchestrator.errors import UsageError
 from orchestrator.lab.host_facts import machine_facts
 from orchestrator.lab.manifest import origin_facts
 from orchestrator.lab.run import load_topology
+from orchestrator.lab.run_options import topology_of
 from orchestrator.lab.sweep_folder import SweepFolder, topology_digest
-from orchestrator.scenario import Axis, Combination, Scenario, combinations, load, ordered_runs, read_axes
+from orchestrator.scenario import Axis, Combination, combinations, load, ordered_runs, read_axes
 
 __all__ = ["SweepOptions", "make_sweep"]
 
@@ -72,7 +73,7 @@ def make_sweep(
         by_number = {each.number: meant for each in combined}
         seed, file = lab[1].seed, lab[1].topology
     else:
-        source = _topology_of(wanted, options.topology)
+        source = topology_of(wanted, options.topology)
         by_number = _topologies(source, axes, combined)
         seed, file = by_number[1].seed, str(source)
     seed = seed if options.seed is None else options.seed
@@ -105,17 +106,6 @@ def make_sweep(
     }
     topologies = {digests[number]: each for number, each in by_number.items()}
     return SweepFolder.create(path, document, wanted, topologies, runs)
-
-
-def _topology_of(wanted: Scenario, file: Path | None) -> Path:
-    found = file or wanted.topology
-    if found is None:
-        raise UsageError(
-            f"no lab is up, and scenario {wanted.name} names no topology",
-            id="run.no-lab",
-            hint="`--topology FILE` names the one to bring up",
-        )
-    return found
 
 
 def _require_params_only(axes: Sequence[Axis], lab: str) -> None:
