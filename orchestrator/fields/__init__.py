@@ -21,7 +21,7 @@ from orchestrator.fields.kinds import (
     Text,
     Unit,
 )
-from orchestrator.fields.table import Field, ShortOrTable, Table
+from orchestrator.fields.table import Field, OneOfTables, ShortOrTable, Table
 
 __all__ = [
     "NONE",
@@ -34,6 +34,7 @@ __all__ = [
     "ListOf",
     "MapOf",
     "Number",
+    "OneOfTables",
     "OrNone",
     "ShortOrTable",
     "Table",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from orchestrator.errors import nearest_hint, quoted
 from orchestrator.fields.kinds import NONE, Kind, printable
 from orchestrator.source import Problems, Value
 
-__all__ = ["Field", "ShortOrTable", "Table"]
+__all__ = ["Field", "OneOfTables", "ShortOrTable", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +164,41 @@ class ShortOrTable(Kind):
     def schema(self) -> dict[str, Any]:
         """Return all forms as JSON Schema."""
         return {"anyOf": [self._short.schema(), {"const": NONE}, self.table.schema()]}
+
+
+class OneOfTables(Kind):
+    """A mapping with exactly one of several keys, which says by which table it is read.
+
+    Args:
+        tables: The tables by that key.
+        mark: The key under which the result has it; no file has it, because it ends with `!`.
+        expected: What is expected, for messages.
+    """
+
+    def __init__(self, tables: Mapping[str, Table], mark: str, expected: str) -> None:
+        self._tables, self._mark, self.expected = tables, mark, expected
+
+    def read(self, value: Value, name: str, problems: Problems) -> dict[str, Any] | None:
+        """Return what the table reads, and the key that led to it under the mark."""
+        if value.mapping is None:
+            self.wrong(value, name, problems)
+            return None
+        found = self.found(value.mapping)
+        if len(found) != 1:
+            self.refuse(value, found, problems)
+            return None
+        noted = len(problems)
+        read = self._tables[found[0]].read(value, name, problems)
+        return None if read is None or len(problems) > noted else {**read, self._mark: found[0]}
+
+    def found(self, keys: Collection[str]) -> list[str]:
+        """Return the deciding keys among those of a mapping."""
+        return [key for key in self._tables if key in keys]
+
+    @abstractmethod
+    def refuse(self, value: Value, found: Sequence[str], problems: Problems) -> None:
+        """Note that a mapping has none of the deciding keys, or several."""
+
+    def schema(self) -> dict[str, Any]:
+        """Return one alternative per table."""
+        return {"oneOf": [table.schema() for table in self._tables.values()]}

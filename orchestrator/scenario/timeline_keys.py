@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator import units
 from orchestrator.errors import nearest_hint, quoted
-from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, Text, Unit
+from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, OneOfTables, Text, Unit
 from orchestrator.source import Problems, Value
 from orchestrator.topology.kinds import NodeRef, Placed
-from orchestrator.topology.link_keys import LIVE_FIELDS
+from orchestrator.topology.link_keys import DURATION_FORM, LIVE_FIELDS
 
 __all__ = ["ACTIONS", "MOST_STEPS", "NODE_FAULTS", "EntryKind"]
 
@@ -82,7 +82,7 @@ def _time(least_us: int, example: str) -> Unit:
     return Unit(
         units.parse_duration,
         f"a duration such as `{example}`",
-        pattern=r"^\s*[0-9][0-9_.]*\s*(us|µs|ms|s|min|h)\s*$|^0$",
+        pattern=DURATION_FORM,
         examples=(example,),
         least=units.Duration(least_us),
         most=units.Duration(7 * 86_400_000_000),
@@ -194,39 +194,28 @@ ACTIONS: Mapping[str, Placed] = {
 """The keys of an entry by the key that says what it does."""
 
 
-class EntryKind(Kind):
-    """One entry of a timeline: a mapping with exactly one of the keys of `ACTIONS`."""
+class EntryKind(OneOfTables):
+    """One entry of a timeline: a mapping with exactly one of the keys of `ACTIONS`, under `do!` when read."""
 
-    expected = "a mapping such as `{at: 5 s, set: [1, 2], delay: 20 ms}`"
+    def __init__(self) -> None:
+        super().__init__(ACTIONS, "do!", "a mapping such as `{at: 5 s, set: [1, 2], delay: 20 ms}`")
 
-    def read(self, value: Value, name: str, problems: Problems) -> dict[str, Any] | None:
-        """Return the keys of the entry, and what it does under the key `do!`."""
-        if value.mapping is None:
-            self.wrong(value, name, problems)
-            return None
+    def refuse(self, value: Value, found: Sequence[str], problems: Problems) -> None:
+        """Note that the entry says nothing that can be done, or several things."""
+        keys = value.mapping or {}
         hint: str | None
-        found = [key for key in ACTIONS if key in value.mapping]
-        if len(found) == 1:
-            noted = len(problems)
-            read = ACTIONS[found[0]].read(value, name, problems)
-            return None if read is None or len(problems) > noted else {**read, "do!": found[0]}
         if found:
             message = f"the entry says {quoted(found)}, but does one thing"
             place, hint = value.key_place(found[1]), "write an entry for each"
         else:
-            unknown = next((key for key in value.mapping if key not in _SET.fields), "")
+            unknown = next((key for key in keys if key not in _SET.fields), "")
             message = "the entry does not say what is done"
             place, hint = value.place, nearest_hint(unknown, ACTIONS, otherwise="such as `set: [1, 2]`")
         problems.add(
             message,
             "timeline-action",
             place,
-            found=", ".join(value.mapping),
+            found=", ".join(keys),
             expected=f"one of {quoted(ACTIONS)}",
             hint=hint,
         )
-        return None
-
-    def schema(self) -> dict[str, Any]:
-        """Return one alternative per action."""
-        return {"oneOf": [table.schema() for table in ACTIONS.values()]}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from orchestrator import units
 from orchestrator.errors import nearest_hint, quoted
-from orchestrator.fields import Field, Integer, Kind, ListOf, Table, Text, Unit
+from orchestrator.fields import Field, Integer, Kind, ListOf, OneOfTables, Table, Text, Unit
 from orchestrator.source import Problems, Value
 from orchestrator.topology.kinds import NodeRef, Placed, SelectorText
+from orchestrator.topology.link_keys import DURATION_FORM, FRACTION_FORM, RATE_FORM
 from orchestrator.topology.model import Output
 
 __all__ = ["LAB_TESTS", "LabTestKind"]
@@ -129,7 +130,7 @@ def _span(least_us: int, *examples: str) -> Unit:
     return Unit(
         units.parse_duration,
         f"a duration such as `{examples[0]}`",
-        pattern=r"^\s*[0-9][0-9_.]*\s*(us|µs|ms|s|min|h)\s*$|^0$",
+        pattern=DURATION_FORM,
         examples=examples,
         least=units.Duration(least_us),
         most=units.Duration(3_600_000_000),
@@ -139,13 +140,13 @@ def _span(least_us: int, *examples: str) -> Unit:
 _RATE = Unit(
     units.parse_rate,
     "a rate such as `90 Mbit`",
-    pattern=r"^\s*[0-9][0-9_.]*\s*([kKmMgGtT]i?)?(bits?(/s)?|bps|b/s|B/s|Bps)\s*$",
+    pattern=RATE_FORM,
     examples=("90 Mbit",),
 )
 _SHARE = Unit(
     units.parse_fraction,
     "a share such as `1 %`",
-    pattern=r"^\s*[0-9][0-9.eE-]*\s*%?\s*$",
+    pattern=FRACTION_FORM,
     examples=("1 %",),
 )
 _COMMON: Mapping[str, Field] = {
@@ -266,45 +267,37 @@ LAB_TESTS: Mapping[str, Placed] = {
     ),
 }
 """The keys of a test by the key that says what is tested; `from` and `to` alone are a test of `reach`."""
+_KINDS = tuple(key for key in LAB_TESTS if key != "from")
 
 
-class LabTestKind(Kind):
-    """One test: a mapping with exactly one of the keys of `LAB_TESTS`."""
+class LabTestKind(OneOfTables):
+    """One test: a mapping with exactly one of the keys of `LAB_TESTS`, under `kind!` when read."""
 
-    expected = "a mapping such as `{reach: all}`"
+    def __init__(self) -> None:
+        super().__init__(LAB_TESTS, "kind!", "a mapping such as `{reach: all}`")
 
-    def read(self, value: Value, name: str, problems: Problems) -> dict[str, Any] | None:
-        """Return the keys of the test, and what it tests under the key `kind!`."""
-        if value.mapping is None:
-            self.wrong(value, name, problems)
-            return None
-        kinds = [key for key in LAB_TESTS if key != "from"]
-        found = [key for key in kinds if key in value.mapping]
-        if not found and {"from", "to"} <= value.mapping.keys():
-            found = ["from"]
-        if len(found) == 1:
-            noted = len(problems)
-            read = LAB_TESTS[found[0]].read(value, name, problems)
-            return None if read is None or len(problems) > noted else {**read, "kind!": found[0]}
+    def found(self, keys: Collection[str]) -> list[str]:
+        """Return what is tested; `from` and `to` say it only where nothing else does."""
+        found = [key for key in _KINDS if key in keys]
+        return found if found or not {"from", "to"} <= set(keys) else ["from"]
+
+    def refuse(self, value: Value, found: Sequence[str], problems: Problems) -> None:
+        """Note that nothing is tested, or several things."""
+        keys = value.mapping or {}
         hint: str | None
         if found:
             message, place = f"the test says {quoted(found)}, but tests one thing", value.key_place(found[1])
             hint = "write a test for each"
         else:
             known = {"from", "to", "node", *_COMMON}
-            unknown = next((key for key in value.mapping if key not in known), "")
+            unknown = next((key for key in keys if key not in known), "")
             message, place = "the test does not say what is tested", value.place
-            hint = nearest_hint(unknown, kinds, otherwise="such as `reach: all`")
+            hint = nearest_hint(unknown, _KINDS, otherwise="such as `reach: all`")
         problems.add(
             message,
             "test-kind",
             place,
-            found=", ".join(value.mapping),
-            expected=f"one of {quoted(kinds)}",
+            found=", ".join(keys),
+            expected=f"one of {quoted(_KINDS)}",
             hint=hint,
         )
-        return None
-
-    def schema(self) -> dict[str, Any]:
-        """Return one alternative per kind of test."""
-        return {"oneOf": [table.schema() for table in LAB_TESTS.values()]}

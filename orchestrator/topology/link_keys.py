@@ -33,12 +33,14 @@ from orchestrator.topology.trace_keys import FileName, trace_use
 
 __all__ = [
     "DURATION_FORM",
+    "FRACTION_FORM",
     "LINK_FIELDS",
     "LINK_HINTS",
     "LINK_KEYS",
     "LINK_LATER",
     "LIVE_FIELDS",
     "PARTS",
+    "RATE_FORM",
     "SIZE_FORM",
     "Layer",
     "layer",
@@ -50,9 +52,9 @@ Layer = Mapping[str, Mapping[str, Any]]
 
 DURATION_FORM = r"^\s*[0-9][0-9_.]*\s*(us|µs|ms|s|min|h)\s*$|^0$"
 SIZE_FORM = r"^\s*[0-9][0-9_.]*\s*(([kKmMgGtT]i?)?B|bytes?)?\s*$"
-_RATE_FORM = r"^\s*[0-9][0-9_.]*\s*([kKmMgGtT]i?)?(bits?(/s)?|bps|b/s|B/s|Bps)\s*$"
+RATE_FORM = r"^\s*[0-9][0-9_.]*\s*([kKmMgGtT]i?)?(bits?(/s)?|bps|b/s|B/s|Bps)\s*$"
 _LIMIT_FORM = r"^\s*[0-9][0-9_.]*\s*(packets?|([kKmMgGtT]i?)?B|bytes?|us|µs|ms|s)\s*$"
-_FRACTION_FORM = r"^\s*[0-9][0-9.eE-]*\s*%?\s*$"
+FRACTION_FORM = r"^\s*[0-9][0-9.eE-]*\s*%?\s*$"
 
 
 def _unit(parse: Callable[[str], Any], what: str, pattern: str, *examples: str) -> Unit:
@@ -68,7 +70,7 @@ def _size(*examples: str) -> Unit:
 
 
 def _share(*examples: str) -> Unit:
-    return _unit(units.parse_fraction, "a probability", _FRACTION_FORM, *examples)
+    return _unit(units.parse_fraction, "a probability", FRACTION_FORM, *examples)
 
 
 _JITTER = Table(
@@ -158,7 +160,7 @@ LINK_FIELDS: Mapping[str, Field] = {
         "a named set of all other keys (`nm link profiles`); what is stated beside it overrides",
     ),
     "rate": Field(
-        OrNone(_unit(units.parse_rate, "a rate", _RATE_FORM, "100 Mbit", "1 Gbit")),
+        OrNone(_unit(units.parse_rate, "a rate", RATE_FORM, "100 Mbit", "1 Gbit")),
         "serialisation rate, headers included; no limit without it",
     ),
     "burst": Field(
