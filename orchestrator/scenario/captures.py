@@ -152,9 +152,9 @@ def resolve_captures(
 
 def _selected(value: Value, topology: Topology, problems: Problems) -> tuple[int, ...]:
     """Return the nodes that a selector means; `all` leaves out external ones."""
-    ours = {number: node for number, node in topology.nodes.items() if not node.external}
+    ours = [number for number, node in topology.nodes.items() if not node.external]
     try:
-        found = select(value.text, ours if value.text.strip() == "all" else topology.nodes)
+        found = select(value.text, topology.nodes, of_all=ours)
     except SelectorInvalid as error:
         problems.add(
             f"`{error.found}` {error.reason} in {topology.name}",

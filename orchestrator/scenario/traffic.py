@@ -314,11 +314,11 @@ def _check_pairs(
 
 def _nodes(selector: Value, topology: Topology, problems: Problems) -> tuple[int, ...]:
     """Return the nodes of a selector; `all` leaves out external ones."""
-    ours = {number: node for number, node in topology.nodes.items() if not node.external}
+    ours = [number for number, node in topology.nodes.items() if not node.external]
     found: set[int] = set()
     for item in [selector] if selector.sequence is None else selector.sequence:
         try:
-            chosen = select(item.text, ours if item.text.strip() == "all" else topology.nodes)
+            chosen = select(item.text, topology.nodes, of_all=ours)
         except SelectorInvalid as error:
             problems.add(
                 f"`{error.found}` {error.reason} in {topology.name}",

@@ -7,8 +7,7 @@ from typing import Any
 
 from orchestrator.source import Problems, Value
 from orchestrator.topology.model import LabTest, LabTestKindName, Node
-from orchestrator.topology.nodes import find_node, note_unknown
-from orchestrator.topology.selector import SelectorInvalid, select
+from orchestrator.topology.nodes import find_node, note_unknown, read_selector
 from orchestrator.units import Duration
 
 __all__ = ["build_lab_tests"]
@@ -100,22 +99,8 @@ def _one(item: Value, nodes: Mapping[int, Node], by_name: Mapping[str, int], pro
 
 def _chosen(key: str, selector: Value, nodes: Mapping[int, Node], problems: Problems) -> tuple[int, ...]:
     """Return the nodes of a selector; `all` leaves out external ones, in which nothing can be run."""
-    ours = {number: node for number, node in nodes.items() if not node.external}
-    members: set[int] = set()
-    for item in selector.sequence if selector.sequence is not None else [selector]:
-        for word in (item.text if item.data is not None else "").split(","):
-            try:
-                members.update(select(word, ours if word.strip() == "all" else nodes))
-            except SelectorInvalid as error:
-                problems.add(
-                    f"{key} names `{error.found}`, which {error.reason}",
-                    "selector",
-                    item.place,
-                    found=error.found,
-                    expected=error.expected,
-                    hint=error.hint,
-                )
-    return tuple(sorted(members))
+    ours = [number for number, node in nodes.items() if not node.external]
+    return read_selector(key, selector, nodes, problems, of_all=ours)
 
 
 def _name(read: Read, kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from orchestrator.errors import Place
 from orchestrator.source import Problems, Value
 from orchestrator.topology.generators import GENERATORS
 from orchestrator.topology.model import Node
-from orchestrator.topology.selector import SelectorInvalid, select, unknown_node_hint
+from orchestrator.topology.selector import Named, SelectorInvalid, select, unknown_node_hint
 from orchestrator.topology.shape import Shape
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "find_groups",
     "find_node",
     "make_shape",
+    "read_selector",
 ]
 
 Read = Mapping[str, Any]
@@ -100,7 +101,7 @@ def find_groups(root: Read, shape: Shape, problems: Problems) -> list[Group]:
         if name in rest:
             taken = {node for other, known in found.items() if other not in rest for node in known.members}
         selector: Value | None = group.get("nodes")
-        members = _select(selector, drafts, taken, problems) if selector else ()
+        members = read_selector("nodes", selector, drafts, problems, taken=taken) if selector else ()
         found[name] = Group(frozenset(members), group.get("node", {}), group.get("link", {}))
     return [found[name] for name in groups]
 
@@ -205,22 +206,39 @@ def _words(selector: Value | None) -> set[str]:
     return {word.strip() for item in items for word in str(item.data).split(",")}
 
 
-def _select(
-    selector: Value, drafts: Mapping[int, _Draft], taken: set[int], problems: Problems
+def read_selector(
+    what: str,
+    selector: Value,
+    nodes: Mapping[int, Named],
+    problems: Problems,
+    *,
+    taken: Collection[int] | None = None,
+    of_all: Collection[int] | None = None,
 ) -> tuple[int, ...]:
+    """Return the ids of the nodes that a selector of a file means, text or a list, in order and each once.
+
+    Args:
+        what: What has the selector, for messages.
+        selector: The value.
+        nodes: All nodes by id.
+        problems: Takes what is wrong.
+        taken: What others have selected already; see `select`.
+        of_all: The nodes that `all` means; all of them unless given.
+    """
     members: set[int] = set()
     for item in selector.sequence if selector.sequence is not None else [selector]:
-        try:
-            members.update(select(item.text if item.data is not None else "", drafts, taken=taken))
-        except SelectorInvalid as error:
-            problems.add(
-                f"nodes names `{error.found}`, which {error.reason}",
-                "selector",
-                item.place,
-                found=error.found,
-                expected=error.expected,
-                hint=error.hint,
-            )
+        for word in (item.text if item.data is not None else "").split(","):
+            try:
+                members.update(select(word, nodes, taken=taken, of_all=of_all))
+            except SelectorInvalid as error:
+                problems.add(
+                    f"{what} names `{error.found}`, which {error.reason}",
+                    "selector",
+                    item.place,
+                    found=error.found,
+                    expected=error.expected,
+                    hint=error.hint,
+                )
     return tuple(sorted(members))
 
 

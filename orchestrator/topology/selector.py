@@ -49,6 +49,7 @@ def select(
     nodes: Mapping[int, Named],
     *,
     taken: Collection[int] | None = None,
+    of_all: Collection[int] | None = None,
 ) -> tuple[int, ...]:
     """Return the ids of the nodes that are meant, in order and each once.
 
@@ -56,6 +57,7 @@ def select(
         expression: A selector, or several; text may hold several with commas between them.
         nodes: All nodes by id.
         taken: What others have selected already; `rest` is everything else. None where `rest` has no meaning.
+        of_all: What `all` means; every node unless given.
 
     Raises:
         SelectorInvalid: A part is malformed or matches no node.
@@ -65,7 +67,7 @@ def select(
     for part in parts:
         words = [part] if isinstance(part, int) else part.split(",")
         for word in words:
-            chosen.update(_one(str(word).strip(), nodes, taken))
+            chosen.update(_one(str(word).strip(), nodes, taken, of_all))
     if not chosen and not any(_is_rest(part) for part in parts):
         raise SelectorInvalid(str(expression), "names no node", _known_hint(nodes))
     return tuple(sorted(chosen))
@@ -86,9 +88,11 @@ def unknown_node_hint(name: str, nodes: Mapping[int, Named]) -> str | None:
     return nearest_hint(name, names, otherwise=f"nodes defined here are {describe_nodes(nodes)}")
 
 
-def _one(word: str, nodes: Mapping[int, Named], taken: Collection[int] | None) -> Iterable[int]:
+def _one(
+    word: str, nodes: Mapping[int, Named], taken: Collection[int] | None, of_all: Collection[int] | None
+) -> Iterable[int]:
     if word == "all":
-        return nodes
+        return nodes if of_all is None else of_all
     if word == "rest":
         if taken is None:
             raise SelectorInvalid(word, "has no meaning here", "write the nodes, or `all`")

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.errors import Place, nearest_hint
 from orchestrator.source import Problems, Value
 from orchestrator.topology.model import Node
-from orchestrator.topology.selector import SelectorInvalid, select
+from orchestrator.topology.nodes import read_selector
 from orchestrator.topology.service_model import HEALTHY, STARTED, Build, Ready, Service, Volume
 
 __all__ = ["build_services", "in_order"]
@@ -101,22 +101,10 @@ def _places(value: Value) -> dict[str, Place]:
 
 def _nodes(name: str, read: Read, nodes: Mapping[int, Node], problems: Problems) -> tuple[int, ...]:
     selector: Value | None = read.get("nodes")
-    chosen: set[int] = set()
     if selector is None:
         return ()
-    for item in selector.sequence if selector.sequence is not None else [selector]:
-        try:
-            chosen.update(select(item.text if item.data is not None else "", nodes))
-        except SelectorInvalid as error:
-            problems.add(
-                f"service {name} names `{error.found}`, which {error.reason}",
-                "selector",
-                item.place,
-                found=error.found,
-                expected=error.expected,
-                hint=error.hint,
-            )
-    outside = [node for node in sorted(chosen) if nodes[node].external]
+    chosen = read_selector(f"service {name}", selector, nodes, problems)
+    outside = [node for node in chosen if nodes[node].external]
     if outside and "all" not in selector.text:
         problems.add(
             f"service {name} cannot run in node {outside[0]}, which is external",
@@ -125,7 +113,7 @@ def _nodes(name: str, read: Read, nodes: Mapping[int, Node], problems: Problems)
             found=str(outside[0]),
             hint="nm starts nothing in an external node",
         )
-    return tuple(sorted(chosen - set(outside)))
+    return tuple(node for node in chosen if node not in outside)
 
 
 def _build(read: Read | str | None, folder: Path) -> Build | None:
