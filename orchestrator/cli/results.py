@@ -139,8 +139,10 @@ def remove(
 
     for each in folders:
         require_removable(each)
-    for each in folders:
-        notify(f"removed {delete(each)}")
+    named = {each.resolve(): each for each in folders}
+    for full, each in named.items():
+        if not named.keys() & set(full.parents):  # else it goes with the folder that it is in
+            notify(f"removed {delete(each)}")
 
 
 def replay(

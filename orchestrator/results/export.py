@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.errors import LabBusy, UsageError
 from orchestrator.results.bundle import ARCHIVES, LOCK, Bundle, open_bundle, read_rows
-from orchestrator.results.folder import unwritable
+from orchestrator.results.folder import EVENTS, unwritable
 from orchestrator.results.parquet import columns, parquet_bytes
 
 __all__ = ["FORMATS", "export", "joined_rows", "remove", "require_removable"]
@@ -80,7 +80,7 @@ def require_removable(path: Path) -> Bundle:
 
     Raises:
         UsageError: It is a link, or no folder of a run or a sweep.
-        LabBusy: It is that of a sweep that is being run.
+        LabBusy: It is that of a run or a sweep that is under way, or of a run of such a sweep.
     """
     if path.is_symlink():
         raise UsageError(
@@ -94,23 +94,26 @@ def require_removable(path: Path) -> Bundle:
             found=str(path),
             expected="the folder of a run or a sweep",
         )
-    _require_idle(path)
+    if not _is_idle(path / EVENTS):
+        raise LabBusy(
+            f"the run {path} is under way", id="results.busy", found=str(path), hint="wait for its end"
+        )
+    for sweep in (path, path.resolve().parent):
+        if not _is_idle(sweep / LOCK):
+            raise LabBusy(
+                f"the sweep {sweep} is being run by another process", id="sweep.busy", found=str(sweep)
+            )
     return bundle
 
 
-def _require_idle(path: Path) -> None:
-    """Check that no process makes the runs of a sweep.
-
-    Raises:
-        LabBusy: One does.
-    """
-    with suppress(FileNotFoundError), (path / LOCK).open() as file:
+def _is_idle(locked: Path) -> bool:
+    """Whether no process has a lock on a file: the events of a run, or that of a sweep for the purpose."""
+    with suppress(FileNotFoundError), locked.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LabBusy(
-                f"the sweep {path} is being run by another process", id="sweep.busy", found=str(path)
-            ) from error
+        except OSError:
+            return False
+    return True
 
 
 def remove(path: Path) -> str:

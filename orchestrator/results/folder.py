@@ -28,6 +28,7 @@ end.
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import math
@@ -41,6 +42,9 @@ from orchestrator.clock import Clock, SystemClock, utc_text
 from orchestrator.errors import HostNotFit
 from orchestrator.results.outcome import RunOutcome
 from orchestrator.results.parquet import columns, parquet_bytes
+
+EVENTS = "events.jsonl"
+"""The file of everything that happened; locked while the run is under way."""
 
 FIRST_REWRITE = 8
 """Rows at which the tables are written for the first time before the end."""
@@ -93,7 +97,11 @@ class ResultsFolder:
                 self._keep(name, content)
             self._write("run.json", [_pretty({**self._document, "verdict": "running"})])
             self._write_rows([])
-            self._events: TextIO = _appended(path / "events.jsonl")
+            self._events: TextIO = _appended(path / EVENTS)
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(
+                    self._events, fcntl.LOCK_EX | fcntl.LOCK_NB
+                )  # until it is closed, or the process ends
         except OSError as error:
             raise unwritable(path, error) from error
 

@@ -69,7 +69,7 @@ def test_nothing_is_removed_if_one_folder_is_none(nm: Nm, runs: Path) -> None:
     assert refused.code == 2  # `rm` prints no data
     assert nm("results", "rm", runs / "r1", runs).code == 2
     assert (runs / "r1").is_dir()
-    removed = nm("results", "rm", runs / "r1", runs / "r2")
+    removed = nm("results", "rm", runs / "r1", runs / "r2", runs / "r2" / ".." / "r1")
     assert (removed.code, list(runs.iterdir())) == (0, [])
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import tarfile
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
-from orchestrator.errors import UsageError
-from orchestrator.results import open_bundle, opened, read_rows
+from orchestrator.errors import LabBusy, UsageError
+from orchestrator.results import ResultsFolder, open_bundle, opened, read_rows
+from orchestrator.results.bundle import LOCK
 from orchestrator.results.export import export, remove
 
 from .written import write_sweep
@@ -65,3 +67,23 @@ def test_only_what_nm_has_written_is_removed(tmp_path: Path) -> None:
         assert caught.value.id == "results.none"
     assert remove(folder) == "a"
     assert not folder.exists() and mine.is_dir()
+
+
+def test_a_run_that_is_being_written_is_not_removed(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "r", {"run": "r", "scenario": "s"}, "name: ring\n")
+    with pytest.raises(LabBusy) as caught:
+        remove(tmp_path / "r")
+    assert caught.value.id == "results.busy" and (tmp_path / "r" / "run.json").is_file()
+    folder.close()
+    assert remove(tmp_path / "r") == "r"
+
+
+def test_a_run_of_a_sweep_that_is_under_way_is_not_removed(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "a", {"x": [1]})
+    run = next(done.parent for done in sweep.glob("*/done.json"))
+    (run / "run.json").write_text('{"run": "r", "scenario": "s", "verdict": "pass"}')
+    with (sweep / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(LabBusy) as caught:
+            remove(run)
+    assert caught.value.id == "sweep.busy" and run.is_dir()
