@@ -306,7 +306,7 @@ class AttachedReceiver(_Remote):
 
     @property
     def dropped(self) -> int:
-        """Messages that found no room."""
+        """Messages that were dropped because the queue was full."""
         found: int = self._call("dropped")
         return found
 

@@ -45,18 +45,18 @@ def interface_description(name: str, description: str, snaplen: int, expression:
 
 
 def interface_statistics(number: int, time_ns: int, received: int, accepted: int, missed: int) -> bytes:
-    """Return the block that says what an interface has seen, and what the capture had no room for."""
+    """Return the block that says what an interface has seen, and how many packets the queue could not take."""
     fixed = struct.pack("<III", number, time_ns >> 32, time_ns & 0xFFFFFFFF)
     counts = ((_RECEIVED, received), (_DROPPED, missed), (_ACCEPTED, accepted))
     return _block(_INTERFACE_STATISTICS, fixed, [(code, struct.pack("<Q", count)) for code, count in counts])
 
 
-def whole_blocks(blocks: memoryview, room: int) -> int:
-    """Return how many bytes the first blocks have that fit into some room."""
+def whole_blocks(blocks: memoryview, limit: int) -> int:
+    """Return how many bytes the first blocks have that fit into a limit."""
     at = 0
     while at < len(blocks):
         (length,) = struct.unpack_from("<I", blocks, at + 4)
-        if at + length > room:
+        if at + length > limit:
             break
         at += length
     return at

@@ -23,7 +23,7 @@ __all__ = ["Draft", "Imported", "comment", "header", "lab_name", "label_key", "l
 _SHOWN = 5
 """So many nodes, links or keys are named in a sentence."""
 _WIDTH = 110
-# What a topology file can hold, with room for a dozen values at each link (`orchestrator.source.yaml`).
+# What a topology file can hold, with a dozen values at each link (`orchestrator.source.yaml`).
 _MOST_NODES = 10_000
 _MOST_LINKS = 15_000
 

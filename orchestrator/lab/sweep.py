@@ -164,7 +164,7 @@ class Sweep:
                 outcome.unwritten,
                 id="results.unwritable",
                 found=outcome.results,
-                hint=f"make room, then `nm run scenario --resume {folder.path}`",
+                hint=f"free disk space, then `nm run scenario --resume {folder.path}`",
             )
         folder.complete(run, outcome)
         return outcome

@@ -75,7 +75,7 @@ class IsolatedProgram:
         """What runs a role in a process, and returns when it has ended.
 
         Raises:
-            ProgramError: There is no room for the scenario's files.
+            ProgramError: There is no space on disk for the scenario's files.
         """
         self._program.unpack()
         prepared = self._prepared

@@ -60,7 +60,7 @@ class AgentWire:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def send(self, kind: str, *values: Any) -> None:
-        """Send a message; waits while the agent has no room for it.
+        """Send a message; waits while the agent's queue is full.
 
         Raises:
             RoleStopped: The agent has ended.

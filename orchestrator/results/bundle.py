@@ -152,7 +152,7 @@ def opened(path: Path) -> Iterator[Bundle]:
 
     Raises:
         UsageError: See `open_bundle`; or an archive cannot be unpacked.
-        HostNotFit: There is no room to unpack it.
+        HostNotFit: There is not enough disk space to unpack it.
     """
     if not (path.is_file() and path.name.endswith(ARCHIVES)):
         yield open_bundle(path)
@@ -261,16 +261,16 @@ def _unpack(archive: Path, target: Path) -> None:
 
     Raises:
         UsageError: It is no archive, or its files are too large.
-        HostNotFit: There is no room for its files.
+        HostNotFit: There is not enough disk space for its files.
     """
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as packed:
-                _require_room(archive, target, (member.file_size for member in packed.infolist()))
+                _require_space(archive, target, (member.file_size for member in packed.infolist()))
                 packed.extractall(target)
         else:
             with tarfile.open(archive) as tar:
-                _require_room(archive, target, (member.size for member in tar))
+                _require_space(archive, target, (member.size for member in tar))
                 tar.extractall(target, filter="data")
     except (
         OSError,
@@ -289,7 +289,7 @@ def _unpack(archive: Path, target: Path) -> None:
         ) from error
 
 
-def _require_room(archive: Path, target: Path, sizes: Iterable[int]) -> None:
+def _require_space(archive: Path, target: Path, sizes: Iterable[int]) -> None:
     """Check that the files of an archive are not too large, before any is written.
 
     Raises:
@@ -310,8 +310,8 @@ def _require_room(archive: Path, target: Path, sizes: Iterable[int]) -> None:
             )
         if total > free:
             raise HostNotFit(
-                f"there is no room to unpack {archive} below {target.parent}",
-                id="results.no-room",
+                f"there is not enough disk space to unpack {archive} below {target.parent}",
+                id="results.disk-full",
                 found=f"{free} bytes free",
-                hint="make room, or set TMPDIR to a folder with more of it",
+                hint="free disk space, or set TMPDIR to a folder with more of it",
             )

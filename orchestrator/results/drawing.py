@@ -32,7 +32,7 @@ FEW_POINTS = 40
 """Points of a curve up to which each has a marker."""
 
 LEAST_PLACES = 6
-"""Bars and boxes for which there is room at least, so that one alone is not as wide as the picture."""
+"""The fewest bars and boxes that the width is divided by, so that one alone is not as wide as the picture."""
 
 _SIZE = (7.2, 3.3)
 _SETTINGS: Mapping[str, Any] = {

@@ -94,7 +94,7 @@ def _node(node: int, old: NodeSample, now: NodeSample) -> Iterator[Point]:
 def _flows(node: int, old: NodeSample, now: NodeSample, seconds: float) -> Iterator[Point]:
     """The flows that moved; a node reports those with the most bytes alone.
 
-    A flow that was not in the sample before is new if that had room for it. Otherwise it may have had bytes
+    A flow that was not in the sample before is new if that was not full. Otherwise it may have had bytes
     already, in an earlier interval, and counts from its next sample.
     """
     known = {flow.flow: flow for flow in old.flows}

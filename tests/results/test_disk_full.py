@@ -37,7 +37,7 @@ def test_what_was_known_before_the_disk_was_full_stays_readable(tmp_path: Path) 
     kept = [row["n"] for row in read_rows(open_bundle(target))]
     assert len(kept) > 30 and kept == list(range(len(kept)))
     assert len(json.loads((target / "rows.json").read_text())) <= len(kept)
-    assert list(load(target).rows["n"]) == list(range(400))  # it is compressed, and had room
+    assert list(load(target).rows["n"]) == list(range(400))  # it is compressed, and fitted
     (target / "rows.parquet").unlink()
     assert list(load(target).rows["n"]) == kept
     assert [each.name for each in find_bundles(tmp_path)] == ["r"]

@@ -180,9 +180,9 @@ def test_an_archive_that_is_too_large_is_refused(
     assert caught.value.id == "results.too-large"
     monkeypatch.undo()
     monkeypatch.setattr(bundles.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
-    with pytest.raises(HostNotFit, match="no room") as full, opened(archive):
+    with pytest.raises(HostNotFit, match="there is not enough disk space to unpack") as full, opened(archive):
         pass
-    assert full.value.id == "results.no-room"
+    assert full.value.id == "results.disk-full"
 
 
 def test_a_member_outside_of_an_archive_is_not_written(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@
 //! and then reads frames of whole [blocks]. It owns the file: it writes the section header and the interface
 //! descriptions, and may join the blocks of several nodes in one file, because it has numbered the interfaces.
 //!
-//! The packet threads never wait for a capture. What its queue has no room for is counted, and said in the statistics.
+//! The packet threads never wait for a capture. What does not fit into its queue is counted, and said in the statistics.
 
 pub mod blocks;
 pub mod filter;

@@ -50,7 +50,7 @@ struct Counts {
     accepted: u64,
     /// Bytes of those on a wire, also of what was cut off.
     bytes: u64,
-    /// Packets that the queue had no room for.
+    /// Packets that did not fit into the queue.
     missed: u64,
 }
 

@@ -48,7 +48,7 @@ pub struct Interface {
     pub number: u32,
     /// What is recorded.
     pub point: Point,
-    /// Packets (segments) that the queue had no room for.
+    /// Packets (segments) that did not fit into the queue.
     pub missed: AtomicU64,
 }
 
@@ -109,7 +109,7 @@ impl Tap {
         let _ = self.reader.set(thread);
     }
 
-    /// Queues a record if an interface wants it; counts it when there is no room.
+    /// Queues a record if an interface wants it; counts it when the queue is full.
     pub fn record(&self, tapped: &Tapped) {
         let point = Point::of(tapped.point);
         let found = self.interfaces.iter().position(|each| each.point == point);
