@@ -45,7 +45,7 @@ def interface_description(name: str, description: str, snaplen: int, expression:
 
 
 def interface_statistics(number: int, time_ns: int, received: int, accepted: int, missed: int) -> bytes:
-    """Return the block that says what an interface has seen, and how many packets the queue could not take."""
+    """Return the block that says what an interface has seen, and how much did not fit into the queue."""
     fixed = struct.pack("<III", number, time_ns >> 32, time_ns & 0xFFFFFFFF)
     counts = ((_RECEIVED, received), (_DROPPED, missed), (_ACCEPTED, accepted))
     return _block(_INTERFACE_STATISTICS, fixed, [(code, struct.pack("<Q", count)) for code, count in counts])
