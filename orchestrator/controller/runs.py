@@ -173,9 +173,12 @@ class Runs:
 
     def detach(self, peer: Peer, now_ms: int) -> None:
         """Record that an agent's connection ended; it may reconnect within a grace time."""
-        for node in [node for node, each in self._agents.items() if each == peer]:
+        nodes = {node for node, each in self._agents.items() if each == peer}
+        for node in nodes:
             del self._agents[node]
             self._disconnected[node] = now_ms + AGENT_GRACE_MS
+        # Nobody can confirm now; an agent that reconnects is asked again.
+        self._unconfirmed = {key: due for key, due in self._unconfirmed.items() if key[1] not in nodes}
         for run in self._runs.values():
             run.prepared.discard(peer)
             for peers in run.lookups.values():

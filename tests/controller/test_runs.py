@@ -233,6 +233,18 @@ def test_an_agent_started_anew_has_lost_what_it_ran(runs: Runs, effects: Recorde
     assert runs.run("r1").reason.endswith("its process was restarted")
 
 
+def test_an_agent_that_is_gone_again_before_it_confirms_is_gone(runs: Runs, effects: Recorder) -> None:
+    runs.start(wanted(), 0)
+    runs.started("r1", 3, 5)
+    runs.detach("B", 1000)
+    runs.attach("B2", m.AgentHello((3,)), 2000)
+    runs.detach("B2", 2500)
+    runs.tick(2000 + CONFIRM_MS)
+    assert runs.run("r1").state == "running"
+    runs.tick(2500 + AGENT_GRACE_MS)
+    assert runs.run("r1").reason.endswith("its process is gone")
+
+
 def test_a_role_that_ended_while_nobody_listened_may_still_say_so(runs: Runs, effects: Recorder) -> None:
     runs.start(wanted(), 0)
     runs.detach("B", 1000)
