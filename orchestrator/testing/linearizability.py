@@ -81,7 +81,7 @@ class Operation:
         times = (self.invoked, self.invoked if self.returned is None else self.returned)
         if not all(map(math.isfinite, times)) or times[1] < times[0]:
             raise HistoryInvalid(
-                f"a {self.kind} of {self.key} returned before it was called, or has times that are no numbers",
+                f"a {self.kind} of {self.key} returned before its call, or has times that are no numbers",
                 found=f"invoked {self.invoked}, returned {self.returned}",
                 expected="finite times, the call first",
                 hint="times of different clocks cannot be compared",
@@ -89,7 +89,7 @@ class Operation:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Operation:
-        """Return the operation in a row that a role reported; other fields than those of the class are left out.
+        """Return the operation in a row that a role reported; fields that are not the class's are left out.
 
         Raises:
             HistoryInvalid: A field is missing, or the operation contradicts itself.
@@ -110,7 +110,7 @@ class Operation:
         return self.returned is None
 
     def applied_to(self, value: Hashable) -> tuple[bool, Hashable]:
-        """Return whether it could have had its result when the key had this value, and the value afterwards."""
+        """Return whether its result fits a key that has this value, and the value afterwards."""
         if self.kind == "write":
             return True, self.value
         if self.kind == "read":
@@ -257,8 +257,8 @@ class _Search:
         ordered = sorted(operations, key=lambda each: each.invoked)
         self._known = [each for each in ordered if not each.unknown]
         self._returns = [each.returned or 0.0 for each in self._known]
-        # An unknown operation that wrote a value which nobody found may as well not have happened: in any order
-        # it is followed by another write before anybody looks, so the order holds without it.
+        # An unknown operation that wrote a value which nobody found may as well not have happened: in any
+        # order another write follows before anybody looks, so the order holds without it.
         found = {each.observed for each in ordered if each.kind != "write"}
         self._open = [
             each for each in ordered if each.unknown and each.kind != "read" and each.value in found
@@ -342,7 +342,8 @@ class _Search:
         beside = f"; beside it: {' · '.join(others[:5])}" if others else ""
         return (
             f"no order explains more than {_depth(at)} of {len(self._known)} operations; "
-            f"the key then has the value {at.value!r}, and what has to come next is: {self._known[first]}{beside}"
+            f"the key then has the value {at.value!r}, and what has to come next is: "
+            f"{self._known[first]}{beside}"
         )
 
 

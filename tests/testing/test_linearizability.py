@@ -152,7 +152,7 @@ def test_limits_end_a_search_undecided() -> None:
     ("row", "words"),
     [
         ({"kind": "append", "key": "k", "invoked": 0.0}, "unknown kind"),
-        ({"kind": "read", "key": "k", "invoked": 2.0, "returned": 1.0}, "returned before it was called"),
+        ({"kind": "read", "key": "k", "invoked": 2.0, "returned": 1.0}, "returned before its call"),
         ({"kind": "read", "key": "k", "invoked": float("nan")}, "times that are no numbers"),
         ({"kind": "read", "key": "k", "invoked": None}, "no operation"),
         ({"kind": "read", "key": "k", "invoked": 0.0, "value": [1]}, "compared by its hash"),
