@@ -90,7 +90,8 @@ def main(words: list[str] | None = None) -> int:
             (str(index), number(a, "s"), number(b, "s"), number(a - b, "s"))
             for index, (a, b) in enumerate(zip(lab, compose, strict=True), 1)
         ]
-        cells.append(("median", *(number(found[key], "s") for key in ("lab_s", "compose_s", "difference_s"))))
+        medians = [number(found[key], "s") for key in ("lab_s", "compose_s", "difference_s")]
+        cells.append(("median", medians[0], medians[1], medians[2]))
         print(table(("Round", "nm up", "docker-compose up", "difference"), cells))
     return 0 if found["difference_s"] <= BAR_S else 1
 
