@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import json
 import random
 import secrets
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from orchestrator.testing.linearizability import Operation, check
@@ -30,15 +31,9 @@ def client(ctx: Any) -> None:
     common = ctx.lookup("common", timeout=30)
     ctx.barrier("start")
     end = time.monotonic() + ctx.params.duration
-    histories: list[list[dict[str, Any]]] = [[] for _ in range(ctx.params.clients)]
-    threads = [
-        threading.Thread(target=use, args=(ctx, common, number, end, history))
-        for number, history in enumerate(histories)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(ctx.params.clients) as pool:
+        running = [pool.submit(use, ctx, common, number, end) for number in range(ctx.params.clients)]
+        histories = [each.result() for each in running]  # a client that failed fails the run
     for number, history in enumerate(histories):
         ctx.publish(f"history {ctx.node} {number}", history)
         for row in history:
@@ -69,7 +64,7 @@ def checker(ctx: Any) -> None:
     if report.linearizable is False and ctx.params.reads == "serializable":
         # Such reads may be stale without a split brain. What went through Raft has to fit without them.
         written = check((each for each in history if each.kind != "read"), limit_s=CHECK_S)
-        found = "stale-reads" if written.linearizable else found
+        found = {True: "stale-reads", False: "split-brain", None: "undecided"}[written.linearizable]
     ctx.report(
         found=found,
         operations=report.operations,
@@ -83,15 +78,16 @@ def checker(ctx: Any) -> None:
     )
 
 
-def use(ctx: Any, common: dict[str, Any], number: int, end: float, history: list[dict[str, Any]]) -> None:
-    """Be one client: read, write, and compare-and-swap keys until a time, and record each operation."""
+def use(ctx: Any, common: dict[str, Any], number: int, end: float) -> list[dict[str, Any]]:
+    """Be one client: read, write, and compare-and-swap keys until a time; return each operation as a row."""
+    history: list[dict[str, Any]] = []
     chance = random.Random(f"{ctx.seed} {ctx.node} {number}")
     member = Member(ctx.address(ctx.node), ctx.params.answer, ctx.params.reads == "serializable")
     last: dict[str, str | None] = {}
     try:
-        for count in range(1_000_000):
+        for count in itertools.count():
             if time.monotonic() >= end:
-                return
+                break
             key = f"{common['prefix']}/{chance.randrange(ctx.params.keys)}"
             kind = chance.choices(("read", "write", "cas"), (50, 30, 20))[0]
             value = None if kind == "read" else f"{ctx.node}.{number}.{count}"
@@ -102,6 +98,7 @@ def use(ctx: Any, common: dict[str, Any], number: int, end: float, history: list
             time.sleep(chance.expovariate(1 / max(ctx.params.pause, 1e-6)))
     finally:
         member.close()
+    return history
 
 
 def operation(
