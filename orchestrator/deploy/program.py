@@ -46,6 +46,8 @@ _PACKAGES = {
     "conntrack": "conntrack",
     "curl": "curl",
     "dnsmasq-base": "dnsmasq",
+    "etcd-client": "etcdctl",
+    "etcd-server": "etcd",
     "ethtool": "ethtool",
     "fping": "fping",
     "git": "git",

@@ -17,6 +17,9 @@ __all__ = ["plan_user_containers", "plan_user_volumes"]
 
 Labels = Mapping[str, str]
 
+NODE_IMAGE = "NODE_IMAGE"
+"""The build argument with the name of the nodes' image."""
+
 
 def plan_user_containers(plan: DeploymentPlan, labels: Labels) -> tuple[UserContainer, ...]:
     """Return a container for each service in each of its nodes, in the order of their start."""
@@ -80,7 +83,7 @@ def _program(plan: DeploymentPlan, service: Service) -> dict[str, Any]:
         return {"image": plan.images.node, "entrypoint": words[:1], "command": words[1:]}
     made: dict[str, Any] = {"image": service.image or f"nm-{plan.lab}-{service.name}".lower()}
     if service.build is not None:
-        made["build"] = _build(service.build)
+        made["build"] = _build(service.build, plan.images.node)
     if service.entrypoint is not None:
         # An empty word takes the image's entrypoint away.
         made["entrypoint"] = list(service.entrypoint) or [""]
@@ -89,14 +92,14 @@ def _program(plan: DeploymentPlan, service: Service) -> dict[str, Any]:
     return made
 
 
-def _build(build: Build) -> dict[str, Any]:
+def _build(build: Build, node_image: str) -> dict[str, Any]:
     made: dict[str, Any] = {"context": build.context}
     if build.dockerfile:
         made["dockerfile"] = build.dockerfile
     if build.target:
         made["target"] = build.target
-    if build.args:
-        made["args"] = dict(build.args)
+    # A base that is there whatever the engine can pull; a Dockerfile that does not declare it ignores it.
+    made["args"] = {NODE_IMAGE: node_image, **build.args}
     return made
 
 

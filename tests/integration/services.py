@@ -25,6 +25,7 @@ from orchestrator.topology import Topology
 
 PACKAGES = {
     "curl": "curl",
+    "etcd": "etcd-server",
     "iperf3": "iperf3",
     "ping": "iputils-ping",
     "psql": "postgresql-client",

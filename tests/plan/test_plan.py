@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import plan, topology
 from orchestrator.errors import UsageError
-from orchestrator.plan import Database, DeploymentPlan, Secrets, ServicePlan
+from orchestrator.plan import Database, DeploymentPlan, Images, Secrets, ServicePlan
 
 RING = topology.loads("name: ring\ntopology: {type: ring, n_nodes: 4}")
 SECRETS = Secrets(
@@ -96,6 +96,19 @@ def test_names_and_labels_of_a_named_node() -> None:
         "trainer",
         "2",
     )
+
+
+def test_an_image_is_built_with_the_image_of_the_nodes_as_an_argument_which_may_be_another() -> None:
+    text = """
+n_nodes: 1
+services:
+  one: {nodes: 1, build: "."}
+  two: {nodes: 1, build: {context: ".", args: {NODE_IMAGE: other, KEY: value}}}
+"""
+    made = plan.build(topology.loads(text), backend="docker", images=Images.of_version("7"))
+    one, two = (each.settings["build"]["args"] for each in made.user_containers)
+    assert one == {"NODE_IMAGE": "nm-node:7"}
+    assert two == {"NODE_IMAGE": "other", "KEY": "value"}
 
 
 def test_the_lab_may_be_called_otherwise() -> None:
