@@ -131,6 +131,8 @@ def build_flows(
     for read in section:
         noted = len(problems)
         value: Value = read["@"]
+        if "from" not in read or "to" not in read:
+            continue  # noted already
         pairs = _pairs(read, value, nodes, problems)
         title = f"the flow {_shown(read, 'from')} → {_shown(read, 'to')}"
         check_flow_form(read, value, problems, title)
@@ -151,8 +153,6 @@ def _pairs(
     read: Mapping[str, Any], value: Value, nodes: Mapping[int, Node], problems: Problems
 ) -> list[tuple[int, int]]:
     """Return each source with each destination that is another node."""
-    if "from" not in read or "to" not in read:
-        return []
     noted = len(problems)
     ours = [number for number, node in nodes.items() if not node.external]
     sources, targets = (read_selector(key, read[key], nodes, problems, of_all=ours) for key in ("from", "to"))
@@ -216,8 +216,6 @@ def _too_many(total: int, place: Place, problems: Problems) -> None:
 
 
 def _shown(read: Mapping[str, Any], key: str) -> str:
-    value: Value | None = read.get(key)
-    if value is None:
-        return "…"
+    value: Value = read[key]
     items = value.sequence if value.sequence is not None else [value]
     return ",".join(item.text or str(item.data) for item in items)
