@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.protocol.messages import FlowStatus
 
 MANY = 100
-"""Flows that a table has unless all are asked for."""
+"""Flows that a table has; JSON has all."""
 
 
 def register(app: typer.Typer) -> None:
@@ -93,11 +93,7 @@ def list_(
     """List flows with their states, bytes and rates; a table has the latest ones, JSON has all."""
     from orchestrator.lab import Lab
 
-    found = Lab.attach(lab).flows.list(*(_numbers(ids) or ()), open_only=running)
-    if output is Output.table and ids is None and len(found) > MANY:
-        notify(f"the latest {MANY} of {len(found)} flows; `-o json` has all")
-        found = found[-MANY:]
-    _show(found, output)
+    _show(Lab.attach(lab).flows.list(*(_numbers(ids) or ()), open_only=running), output)
 
 
 def wait(
@@ -173,15 +169,25 @@ def _exit_if_failed(flows: Sequence[FlowStatus]) -> None:
         raise typer.Exit(1)
 
 
+def as_json(flows: Sequence[FlowStatus]) -> list[dict[str, Any]]:
+    """Return flows as `-o json` prints them."""
+    return [{**asdict(flow), "seconds": flow.seconds, "bps": _speed(flow)} for flow in flows]
+
+
+def print_flows(flows: Sequence[FlowStatus], title: str | None = None) -> None:
+    """Print the latest of these flows as a table."""
+    columns = ("id", "from", "to", "transport", "wanted", "state", "bytes", "seconds", "rate", "reason")
+    note = f"the latest {MANY} of {len(flows)} flows; `nm flow list -o json` has all"
+    table(columns, [_cells(flow) for flow in flows[-MANY:]], title, note if len(flows) > MANY else "")
+
+
 def _show(flows: Sequence[FlowStatus], output: Output) -> None:
     if output is Output.json:
-        emit([{**asdict(flow), "seconds": flow.seconds, "bps": _speed(flow)} for flow in flows])
-        return
-    if not flows:
+        emit(as_json(flows))
+    elif flows:
+        print_flows(flows)
+    else:
         notify("no flows")
-        return
-    columns = ("id", "from", "to", "transport", "wanted", "state", "bytes", "seconds", "rate", "reason")
-    table(columns, [_cells(flow) for flow in flows])
 
 
 def _cells(flow: FlowStatus) -> tuple[str, ...]:
