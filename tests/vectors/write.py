@@ -90,7 +90,10 @@ TO_CONTROLLER: list[Message] = [
     m.AppFlowStart((m.AppFlow(FLOW, 1, 3, 1_700_000_000_000),)),
     m.UserFlowStart((m.UserFlow(4, FLOW, 1_700_000_000_000),)),
     m.RouteAssigned((m.RouteAssignment(FLOW, 65_537, 1_700_000_000_001),)),
-    m.FlowFinished((m.FinishedFlow(FLOW, 1, 2, 10**12), m.FinishedFlow(FLOW, 1, 2, 0, 4))),
+    m.UserFlowProgress(1_700_000_001_000, (m.FlowProgress(4, 2**40), m.FlowProgress(5, 0))),
+    m.FlowFinished(
+        (m.FinishedFlow(FLOW, 1, 2, 10**12), m.FinishedFlow(FLOW, 1, 2, 0, 4, "stopped", 1_001, 2**53))
+    ),
     m.CreateGroup("weights-sync"),
     m.JoinGroup(1, 5000),
     m.LeaveGroup(1),
@@ -165,6 +168,7 @@ TO_NODE: list[Message] = [
     m.InstallRoutes(78, None, (m.Route(65_537, 1, 3, (2, 4)),), (65_538,), True),
     m.SetLink(2, LinkSpec(delay_us=0), 12),
     m.AddFlows((m.Flow(1, 1, 3, 10**10), m.Flow(2, 1, 3, None, 1500, 10**9, 2, 65_537, "lossless_unicast"))),
+    m.StopFlows((1, 2**64 - 1)),
     m.TopologyReady(),
     m.AgentWanted(),
     m.GroupCreated(1, "239.255.0.10", 1, "weights-sync"),

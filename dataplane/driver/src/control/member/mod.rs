@@ -328,6 +328,7 @@ impl Member {
             wire::ToNode::NodeState(state) => Ok(self.on_node_state(state)),
             wire::ToNode::AddNodeAddress(_)
             | wire::ToNode::AddFlows(_)
+            | wire::ToNode::StopFlows(_)
             | wire::ToNode::ProbeLink(_) => {
                 Err("this node does not carry out such orders yet".to_owned())
             }
