@@ -101,7 +101,7 @@ pub struct FinishedFlow {
     /// Only for a flow that the controller asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller_id: Option<u64>,
-    /// Empty when it is complete; otherwise `stopped`, `timed out`, `route is gone` or `refused`.
+    /// Empty when it is complete; otherwise `stopped`, `timed out`, `route is gone`, `refused` or `reset`.
     #[serde(default)]
     pub reason: String,
     /// `start_ms` in microseconds; 0 when unknown.

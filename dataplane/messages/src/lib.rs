@@ -28,7 +28,8 @@ pub use codec::{
 pub use connection::{Ack, Error, Goodbye, Hello, Role, Welcome};
 pub use error::{DecodeError, EncodeError};
 pub use flows::{
-    AddFlows, FinishedFlow, Flow, FlowFinished, FlowProgress, StopFlows, UserFlow, UserFlowProgress, UserFlowStart,
+    AddFlows, FinishedFlow, Flow, FlowFinished, FlowProgress, StopFlows, UserFlow,
+    UserFlowProgress, UserFlowStart,
 };
 pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
 pub use rmpv::Value;

@@ -223,8 +223,9 @@ class FinishedFlow:
         size_bytes: For a flow that the controller asked for: payload that the destination counted, or,
             when the destination did not answer, those that it had acknowledged.
         controller_id: Only for a flow that the controller asked for.
-        reason: Empty when it came to its end; else `stopped`, `timed out`, `route is gone` or `refused` (the
-            destination does not expect it).
+        reason: Empty when it came to its end; else `stopped`, `timed out`, `route is gone` (timed out, and a
+            router reported that it has no route), `refused` or `reset` (by the destination: before and after
+            its beginning).
         start_us: `start_ms` in microseconds, for durations of short flows; 0 if unknown.
         finish_us: The same for `finish_ms`.
     """
