@@ -159,6 +159,7 @@ class UserFlows:
     async def _insert(self) -> None:
         """Insert what many ask for at once in one statement."""
         while self._adding:
+            await self._core.store.flushed()  # the nodes, when the controller has just started
             waiting, self._adding = self._adding, []
             try:
                 ids = await self._core.store.add_flows([flow for flows, _ in waiting for flow in flows])

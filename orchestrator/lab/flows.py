@@ -98,15 +98,13 @@ class AsyncFlows:
         *ids: int,
         timeout: float = WAIT_S,  # noqa: ASYNC109  # kept by the controller
     ) -> Sequence[FlowStatus]:
-        """Wait until these flows have ended, or all that have not; return what became of them.
+        """Wait until these flows have ended, or all; return what became of them.
 
         Raises:
             PeerError: They have not in time (`flow.not-ended`).
         """
-        awaited = ids or tuple(flow.id for flow in await self.list(open_only=True))
-        if awaited:
-            await self._ask(WaitFlows(max(0, round(timeout * 1000)), awaited), timeout + ANSWER_S)
-        return await self.list(*awaited) if awaited else []
+        await self._ask(WaitFlows(max(0, round(timeout * 1000)), ids or None), timeout + ANSWER_S)
+        return await self.list(*ids)
 
     async def stop(self, *ids: int) -> Sequence[int]:
         """Stop flows, all of them unless named; return those that had not ended. They stay in the list."""

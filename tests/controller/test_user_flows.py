@@ -180,6 +180,7 @@ REFUSED = {
 async def test_wrong_sql_fails(start: Start, database: dict[str, Any], statement: str) -> None:
     """The statement itself fails, and nothing is changed."""
     controller = await start(settings(database))
+    assert not await listed(controller)  # the nodes are stored
     async with sql(database) as db:
         await db.execute("INSERT INTO user_flows (src_node_id, dst_node_id, size_bytes) VALUES (1, 2, 5)")
         with pytest.raises(psycopg.IntegrityError):
