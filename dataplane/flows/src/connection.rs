@@ -180,6 +180,7 @@ fn socket(receive: usize, send: usize) -> Socket<'static> {
     socket
 }
 
-fn micros(now: Instant) -> smoltcp::time::Instant {
+/// The time as smoltcp's type.
+pub(crate) fn micros(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX))
 }
