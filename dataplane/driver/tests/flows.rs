@@ -21,7 +21,7 @@ fn a_flow_between_processes_delivers_every_byte_over_each_kind_of_link() {
         two.record.wait_link(1, true);
         one.route(&[(2, 2)]);
         two.route(&[(1, 1)]);
-        [&one, &two].map(prepare);
+        [&one, &two].into_iter().for_each(prepare);
         let size = 8_000_001;
         add(&[&one, &two], &[spec(7, 1, 2, Amount::Bytes(size), None)]);
         let end = wait_ends(&one, 1).remove(0);
@@ -47,7 +47,7 @@ fn flows_by_time_end_in_time_and_stopped_ones_at_once() {
     join(&one, &two);
     one.route(&[(2, 2)]);
     two.route(&[(1, 1)]);
-    [&one, &two].map(prepare);
+    [&one, &two].into_iter().for_each(prepare);
     let (short, long) = (Duration::from_millis(300), Duration::from_secs(3_600));
     let flows = [
         spec(1, 1, 2, Amount::Time(short), Some(20_000_000)),

@@ -17,7 +17,7 @@ use crate::source::Source;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Interval of probes on a connection that has nothing to send, so that [`TIMEOUT`] only ends those without a peer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// smoltcp asks to be called at once although the call had no effect; the connection is visited again after this.
+/// A connection that asks to be visited at once although the visit had no effect is visited again after this.
 const AGAIN: Duration = Duration::from_millis(1);
 /// Hop limit of packets; a ring of 128 nodes has paths of 64.
 const TTL: u8 = 255;
@@ -131,15 +131,13 @@ impl Connection {
             return Polled::Gone;
         }
         let socket_at = may_send.then(|| iface.poll_at(micros(now), &self.sockets)).flatten();
-        let socket_at = socket_at.map(|at| match Instant(at.total_micros().unsigned_abs() * 1_000) {
-            at if at <= now => now + AGAIN,
-            at => at,
-        });
+        let socket_at = socket_at.map(|at| Instant(at.total_micros().unsigned_abs() * 1_000));
         let side_at = match &self.side {
             Side::Source(source) => source.deadline(now),
             Side::Sink(_) => None,
         };
-        Polled::Idle(socket_at.into_iter().chain(side_at).min())
+        let deadline = socket_at.into_iter().chain(side_at).min();
+        Polled::Idle(deadline.map(|at| if at <= now { now + AGAIN } else { at }))
     }
 
     fn state(&self) -> State {
@@ -182,6 +180,7 @@ fn socket(receive: usize, send: usize) -> Socket<'static> {
     socket
 }
 
-fn micros(now: Instant) -> smoltcp::time::Instant {
+/// The time as smoltcp's type.
+pub(crate) fn micros(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX))
 }

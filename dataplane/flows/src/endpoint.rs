@@ -9,7 +9,7 @@ use nm_engine::{Instant, NodeConfig, Packet, Pool, VnetHeader};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
-use crate::connection::{Connection, Polled, Side};
+use crate::connection::{micros, Connection, Polled, Side};
 use crate::device::Slot;
 use crate::flow::{EndReason, FlowEnd, FlowError, FlowEvent, FlowKey, FlowSpec};
 use crate::frame::{self, Incoming, Peer, FLOW_PORT};
@@ -68,12 +68,10 @@ impl Endpoint {
         let addr = config.addresses.user_addr(config.node_id);
         let mut slot = Slot::new(config.mtu);
         let mut wanted = Config::new(HardwareAddress::Ip);
-        // Initial sequence numbers and ports differ between incarnations, so that segments of an earlier one are not
-        // taken for new ones (RFC 9293, section 3.4.1).
+        // Sequence numbers and ports differ between incarnations, so that old segments are not taken for new ones.
         let seed = config.seed ^ config.incarnation.rotate_left(32) ^ u64::from(config.node_id) << 17;
         wanted.random_seed = seed;
-        let at = smoltcp::time::Instant::from_micros(i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX));
-        let mut iface = Interface::new(wanted, &mut slot, at);
+        let mut iface = Interface::new(wanted, &mut slot, micros(now));
         iface.update_ip_addrs(|addrs| {
             // The list is empty and holds at least one.
             let _ = addrs.push(IpCidr::new(IpAddress::Ipv4(addr), 32));
@@ -104,8 +102,8 @@ impl Endpoint {
         })
     }
 
-    /// Runs flows that begin or end at this node. A flow that runs continues; the result of one that has ended is
-    /// reported again.
+    /// Runs flows that begin or end at this node. A flow that runs continues, with the rate and the weight of the
+    /// repeated request; the result of one that has ended is reported again.
     ///
     /// # Errors
     ///
@@ -127,8 +125,14 @@ impl Endpoint {
             }
             match self.records.get(spec.id) {
                 Some(Record::Ended(end)) => self.events.push_back(FlowEvent::Ended(end.clone())),
-                Some(Record::Running(index)) => self.repeat_began(*index),
-                Some(Record::Waiting { .. }) => {}
+                Some(Record::Running(index)) => {
+                    let index = *index;
+                    self.repeat(now, index, &spec);
+                }
+                Some(Record::Waiting { since, .. }) => {
+                    let since = *since;
+                    self.records.set(spec.id, Record::Waiting { spec, since });
+                }
                 None => new.push((spec, now)),
             }
         }
@@ -142,11 +146,13 @@ impl Endpoint {
         Ok(())
     }
 
-    fn repeat_began(&mut self, index: usize) {
-        if let Some(Side::Source(source)) = self.connections[index].as_ref().map(|each| &each.side) {
-            if let Some(at) = source.began() {
-                self.events.push_back(FlowEvent::Began { id: source.id(), key: source.key(), at });
-            }
+    /// Reports the beginning of a running flow again, and changes its rate and weight if they differ.
+    fn repeat(&mut self, now: Instant, index: usize, spec: &FlowSpec) {
+        if let Some(Side::Source(source)) = self.side(index) {
+            source.change(now, spec.rate_bps, spec.weight);
+            let began = source.began_again();
+            self.events.extend(began);
+            self.set_ready(index);
         }
     }
 
@@ -421,7 +427,6 @@ impl Endpoint {
     }
 
     /// Connections of both directions that exist.
-    #[must_use]
     pub fn connections(&self) -> usize {
         self.by_peer.len()
     }

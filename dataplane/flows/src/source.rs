@@ -74,14 +74,6 @@ impl Source {
         }
     }
 
-    pub(crate) fn id(&self) -> u64 {
-        self.spec.id
-    }
-
-    pub(crate) fn key(&self) -> FlowKey {
-        self.key
-    }
-
     pub(crate) fn weight(&self) -> u32 {
         self.spec.weight.max(1)
     }
@@ -92,9 +84,21 @@ impl Source {
         Some(FlowEvent::Began { id: self.spec.id, key: self.key, at })
     }
 
-    /// The time of the beginning, when it is known.
-    pub(crate) fn began(&self) -> Option<Instant> {
-        self.began
+    /// The event of the beginning again, if it was reported.
+    pub(crate) fn began_again(&self) -> Option<FlowEvent> {
+        let at = self.began.filter(|_| self.announced)?;
+        Some(FlowEvent::Began { id: self.spec.id, key: self.key, at })
+    }
+
+    /// Changes the rate and the weight.
+    pub(crate) fn change(&mut self, now: Instant, rate_bps: Option<u64>, weight: u32) {
+        self.spec.weight = weight;
+        if self.spec.rate_bps != rate_bps {
+            self.spec.rate_bps = rate_bps;
+            if self.began.is_some() {
+                self.pace = rate_bps.map(|rate| Pace::new(now, rate, self.mss));
+            }
+        }
     }
 
     /// Acknowledged bytes of payload.

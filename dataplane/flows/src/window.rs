@@ -90,7 +90,7 @@ impl Window {
             }
             Some(recovery) => {
                 recovery.allowed =
-                    (recovery.allowed + bytes.min(self.mss)).min(self.ssthresh.max(2 * self.mss));
+                    recovery.allowed.saturating_add(bytes.min(self.mss)).min(self.ssthresh.max(2 * self.mss));
                 recovery.rescue_at = now + RESCUE;
             }
             None => self.grow(bytes),
@@ -148,22 +148,23 @@ impl Window {
 
     /// Whether smoltcp may send now.
     pub(crate) fn may_send(&mut self, now: Instant) -> bool {
-        let repeated = self.position - self.acked;
-        let pending = self.position < self.highest;
-        match &mut self.recovery {
-            Some(recovery) if pending && repeated >= recovery.allowed => {
-                if now >= recovery.rescue_at {
+        match self.rescue_at() {
+            Some(at) if now < at => false,
+            Some(_) => {
+                if let Some(recovery) = &mut self.recovery {
                     recovery.allowed = u64::MAX;
                 }
-                now >= recovery.rescue_at
+                true
             }
-            _ => true,
+            None => true,
         }
     }
 
-    /// When [`Window::may_send`] changes without an acknowledgement.
+    /// When [`Window::may_send`] changes without an acknowledgement; `None` while it is true.
     pub(crate) fn rescue_at(&self) -> Option<Instant> {
-        self.recovery.as_ref().map(|recovery| recovery.rescue_at)
+        let recovery = self.recovery.as_ref()?;
+        let blocked = self.position < self.highest && self.position - self.acked >= recovery.allowed;
+        blocked.then_some(recovery.rescue_at)
     }
 
     /// Acknowledged bytes.
@@ -207,6 +208,8 @@ mod tests {
         assert!(!window.may_send(Instant::ZERO));
         let later = window.rescue_at().expect("a recovery");
         assert!(window.may_send(later));
+        assert_eq!(window.rescue_at(), None, "and the window does not ask to be called again");
+        window.on_acked(later, 1_000);
     }
 
     #[test]

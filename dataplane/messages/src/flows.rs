@@ -36,7 +36,8 @@ fn default_transport() -> String {
     "tcp".to_owned()
 }
 
-/// Runs flows; sent to both ends. Safe to repeat: a running flow continues and an ended one is reported again.
+/// Runs flows; sent to both ends. Safe to repeat: a running flow continues with the rate and weight of the repeated
+/// request, and an ended one is reported again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AddFlows {
     /// The flows.

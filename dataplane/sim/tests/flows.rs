@@ -208,6 +208,22 @@ fn a_repeated_request_does_not_start_a_flow_twice() {
 }
 
 #[test]
+fn a_repeated_request_changes_the_rate_of_a_running_flow() {
+    let mut lab = ring(3, 1, &Wire::default());
+    let at = |rate_bps| FlowSpec { rate_bps, ..bytes(1, 1, 2, 10_000_000) };
+    lab.add_flows(&[at(Some(80_000))]).expect("a flow");
+    lab.start_flows();
+    lab.run_for(SECOND);
+    lab.add_flows(&[at(Some(80_000_000))]).expect("the same flow");
+    lab.run_for(2 * SECOND);
+    let ends = lab.flow_ends(1);
+    assert_eq!(ends.len(), 1);
+    let took = (ends[0].ended - ends[0].began).as_secs_f64();
+    // The rest of 9.99 MB takes a second.
+    assert!((1.95..2.1).contains(&took), "{took}");
+}
+
+#[test]
 fn flows_that_cannot_run_are_refused() {
     let mut lab = ring(3, 1, &Wire::default());
     assert_eq!(lab.add_flows(&[bytes(1, 2, 2, 10)]), Err(FlowError::SameNode(1)));

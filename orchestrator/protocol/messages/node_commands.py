@@ -197,8 +197,9 @@ class Flow:
 class AddFlows(Message):
     """Run these flows; sent to both ends, whichever order they get it in.
 
-    Safe to repeat: a flow that runs goes on, and one that has ended is reported in `FlowFinished` again. The
-    source starts a flow after `TopologyReady`. Only the source of a flow reports about it.
+    Safe to repeat: a flow that runs goes on, with the rate and the weight of the repeated message, and one
+    that has ended is reported in `FlowFinished` again. The source starts a flow after `TopologyReady`. Only
+    the source of a flow reports about it.
     """
 
     flows: tuple[Flow, ...]

@@ -13,6 +13,9 @@ use crate::control::LinkReport;
 /// The number of TCP among the protocols of IP.
 const TCP: u8 = 6;
 
+/// Flows in one message: 150 kB.
+const FLOWS_PER_REPORT: usize = 1_000;
+
 /// Sends what happened to flows.
 pub(super) fn report(to: &LinkReport, events: Vec<FlowEvent>) {
     let clock = Clock::now();
@@ -40,11 +43,13 @@ pub(super) fn report(to: &LinkReport, events: Vec<FlowEvent>) {
             }
         }
     }
-    if !began.is_empty() {
-        to.report_flows(UserFlowStart { flows: began }, true);
+    for flows in began.chunks(FLOWS_PER_REPORT) {
+        let flows = flows.to_vec();
+        to.report_flows(UserFlowStart { flows }, true);
     }
-    if !ended.is_empty() {
-        to.report_flows(FlowFinished { flows: ended }, true);
+    for flows in ended.chunks(FLOWS_PER_REPORT) {
+        let flows = flows.to_vec();
+        to.report_flows(FlowFinished { flows }, true);
     }
 }
 
