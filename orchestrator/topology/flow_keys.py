@@ -12,7 +12,7 @@ from orchestrator.fields import Choice, Field, Integer, ListOf, Unit
 from orchestrator.source import Problems, Value
 from orchestrator.topology.kinds import NodeRef, Placed, SelectorText
 from orchestrator.topology.link_keys import DURATION_FORM, RATE_FORM, SIZE_FORM
-from orchestrator.topology.model import TRANSPORTS, Flow, Node, Route
+from orchestrator.topology.model import Flow, Node, Route
 from orchestrator.topology.nodes import find_node, note_unknown, read_selector
 
 __all__ = ["FLOW", "FLOW_FIELDS", "MOST_FLOWS", "build_flows", "check_flow_form", "read_flow_form"]
@@ -55,8 +55,8 @@ FLOW_FIELDS: Mapping[str, Field] = {
     ),
     "weight": Field(Integer(1, 65_535), "its weight at links whose scheduler knows weights"),
     "transport": Field(
-        Choice(*TRANSPORTS),
-        "`tcp` of the dataplane, or a lossless session (`lossless_unicast`)",
+        Choice("tcp", later={"lossless_unicast": "a flow as a session of the lossless protocol"}),
+        "what carries it: `tcp` of the dataplane",
         default="tcp",
     ),
 }

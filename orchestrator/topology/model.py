@@ -18,7 +18,6 @@ from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate
 
 __all__ = [
-    "TRANSPORTS",
     "Flow",
     "Generator",
     "LabTest",
@@ -29,9 +28,6 @@ __all__ = [
     "Route",
     "Topology",
 ]
-
-TRANSPORTS = ("tcp", "lossless_unicast")
-"""What can carry a user-space flow."""
 
 LabTestKindName = Literal["reach", "tcp", "http", "command", "route", "throughput", "loss", "delay"]
 
