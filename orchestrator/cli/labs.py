@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from orchestrator.cli import interrupts
+from orchestrator.cli import flows, interrupts
 from orchestrator.cli.common import (
     BackendName,
     LabOption,
@@ -170,13 +170,21 @@ def _print_services(seen: LabStatus) -> None:
 
 def inspect(lab: LabOption = None, output: OutputOption = Output.table) -> None:
     """Show all that is known of a lab: parts, links and what they do, groups, runs."""
+    from orchestrator.errors import NmError
     from orchestrator.lab import Lab
 
-    seen = Lab.attach(lab).status()
+    running = Lab.attach(lab)
+    seen = running.status()
+    try:
+        found = running.flows.list()
+    except NmError:  # the status says that the controller does not answer
+        found = None
     if output is Output.json:
-        emit(seen.details())
+        emit({**seen.details(), "flows": None if found is None else flows.as_json(found)})
         return
     _print_details(seen)
+    if found:
+        flows.print_flows(found, "flows")
 
 
 def labs(output: OutputOption = Output.table) -> None:

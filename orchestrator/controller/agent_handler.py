@@ -61,7 +61,7 @@ class AgentHandler:
         self._awaited: dict[int, float] = {}  # nodes whose agent was called and has not come, and since when
         core.on_registered.append(lambda node: self._node_registered(node.id))
         core.on_stopped.append(lambda node: self._node_stopped(node.id))
-        self._handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
+        self.handlers: dict[type[Message], Callable[[Session, Frame, Any], None]] = {
             m.AgentHello: self._hello,
             m.AgentTroubles: self._set_troubles,
             m.RoleStarted: self._role_started,
@@ -77,7 +77,7 @@ class AgentHandler:
 
     def take(self, session: Session, frame: Frame) -> None:
         """Handle a message."""
-        handler = self._handlers.get(type(frame.message))
+        handler = self.handlers.get(type(frame.message))
         if handler is not None:
             handler(session, frame, frame.message)
             self._schedule()
@@ -261,6 +261,7 @@ class AgentHandler:
         self._core.events.add("run.finished", 0, facts, level="info" if message.ok else "warning")
         streams = self.streams[run.id]
         self._logs.pop(run.id, None)
+        self._core.run_over(run.id)
 
         def end() -> None:  # stored when links are as declared, so that a restarted controller resets them
             self._core.store.runs.state(run.id, run.state, run.reason, self._core.now_ms())

@@ -181,6 +181,7 @@ class Core:
         self.on_registered: list[Callable[[Node], None]] = []
         self.on_stopped: list[Callable[[Node], None]] = []
         self.on_measured: list[Callable[[int, LinkMeasurements | NodeSample], None]] = []
+        self.on_run_over: list[Callable[[str], None]] = []
         self._pending: asyncio.TimerHandle | None = None
         self._settle_pending: asyncio.Handle | None = None
         self._states: dict[int, str] = {}
@@ -294,6 +295,11 @@ class Core:
         """Tell those concerned that a node is stopped by request."""
         for stopped in self.on_stopped:
             stopped(node)
+
+    def run_over(self, run: str) -> None:
+        """Tell those concerned that a run has ended."""
+        for ended in self.on_run_over:
+            ended(run)
 
     async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
         """Wait until a condition of the lab holds; False when it does not in time."""

@@ -6,6 +6,9 @@ from orchestrator.protocol import BadRequest, ProtocolError
 
 __all__ = [
     "AgentMissing",
+    "FlowInvalid",
+    "FlowUnknown",
+    "FlowsNotEnded",
     "GroupLabelTaken",
     "GroupNotStored",
     "GroupUnknown",
@@ -134,6 +137,24 @@ class RunInvalid(BadRequest):
     """A run that cannot be started."""
 
     id = "run.invalid"
+
+
+class FlowInvalid(BadRequest):
+    """A user-space flow that cannot be started."""
+
+    id = "flow.invalid"
+
+
+class FlowUnknown(BadRequest):
+    """There is no user-space flow of that number."""
+
+    id = "flow.unknown"
+
+
+class FlowsNotEnded(ProtocolError):
+    """User-space flows have not ended in time."""
+
+    id = "flow.not-ended"
 
 
 class AgentMissing(ProtocolError):

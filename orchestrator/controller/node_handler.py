@@ -58,13 +58,17 @@ class _DeferredRequest:
 
 
 class NodeHandler:
-    """Handles messages from dataplanes."""
+    """Handles messages from dataplanes.
+
+    Attributes:
+        handlers: What handles them, by type; those about flows are added.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._deferred: dict[int, list[_DeferredRequest]] = {}
         self._timers: set[asyncio.TimerHandle] = set()
-        self._handlers: dict[type[Message], Callable[[Session, Node, Frame, Any], None]] = {
+        self.handlers: dict[type[Message], Callable[[Session, Node, Frame, Any], None]] = {
             m.LinkState: self._link_state,
             m.NodeTopologyReady: self._reported_ready,
             m.CreateGroup: self._create_group,
@@ -76,9 +80,6 @@ class NodeHandler:
             m.NodeEvent: self._node_event,
             m.Metrics: self._metrics,
             m.AppFlowStart: self._app_flows,
-            m.UserFlowStart: self._user_flows,
-            m.RouteAssigned: self._routes_assigned,
-            m.FlowFinished: self._flows_finished,
             m.ProbeResult: self._probe_result,
             m.LinkMeasurements: self._measured,
             m.NodeSample: self._measured,
@@ -97,7 +98,7 @@ class NodeHandler:
         if isinstance(message, m.Goodbye):
             self._goodbye(session, frame, message)
             return
-        handler = self._handlers.get(type(message))
+        handler = self.handlers.get(type(message))
         if handler is None:
             return  # an Ack or Error for a request that is not waited for any more
         node = self._core.lab.registry.node(frame.node)
@@ -388,20 +389,6 @@ class NodeHandler:
             (f.flow_id, f.start_ms, node.id, f.src_node_id, f.dst_node_id, None) for f in message.appflows
         ]
         self._core.store.history.flows_started(rows)
-        session.connection.ack(frame)
-
-    def _user_flows(self, session: Session, node: Node, frame: Frame, message: m.UserFlowStart) -> None:
-        rows = [(f.flow_id, f.start_ms, node.id, None, None, f.controller_id) for f in message.flows]
-        self._core.store.history.flows_started(rows)
-        session.connection.ack(frame)
-
-    def _routes_assigned(self, session: Session, node: Node, frame: Frame, message: m.RouteAssigned) -> None:
-        self._core.store.history.flows_routed([(a.route_id, a.flow_id) for a in message.assignments])
-        session.connection.ack(frame)
-
-    def _flows_finished(self, session: Session, node: Node, frame: Frame, message: m.FlowFinished) -> None:
-        rows = [(f.flow_id, f.start_ms, node.id, f.finish_ms, f.size_bytes) for f in message.flows]
-        self._core.store.history.flows_finished(rows)
         session.connection.ack(frame)
 
     def _probe_result(self, session: Session, node: Node, frame: Frame, message: m.ProbeResult) -> None:

@@ -31,13 +31,17 @@ PROGRESS_EVERY = 0.1
 
 
 class OperatorHandler:
-    """Handles requests of operators."""
+    """Handles requests of operators.
+
+    Attributes:
+        handlers: What handles them, by type; those about flows are added.
+    """
 
     def __init__(self, core: Core, agents: AgentHandler) -> None:
         self._core = core
         self._agents = agents
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
+        self.handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
             m.GetStatus: self._get_status,
             m.WaitReady: self._wait_ready,
             m.StartRun: self._start_run,
@@ -54,7 +58,7 @@ class OperatorHandler:
 
     def take(self, session: Session, frame: Frame) -> None:
         """Handle a message in a task of its own, so that it does not delay the next one."""
-        handler = self._handlers.get(type(frame.message))
+        handler = self.handlers.get(type(frame.message))
         if handler is not None:
             self._begin(self._execute(handler(session, frame, frame.message), session, frame))
 

@@ -13,9 +13,11 @@ from orchestrator.controller import access, restore
 from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.events import EventLog
+from orchestrator.controller.flow_requests import FlowRequests
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
 from orchestrator.controller.registry import link_row_key
+from orchestrator.controller.user_flows import UserFlows
 from orchestrator.errors import NmError, StartFailed, StoreUnavailable
 from orchestrator.protocol import Admission, Bad, Frame, ProtocolError, Role, permitted
 from orchestrator.protocol.messages import Ack, Error, Publish, RoleLog, RoleReport
@@ -67,6 +69,7 @@ class Controller:
     nodes: NodeHandler
     agents: AgentHandler
     operators: OperatorHandler
+    flows: UserFlows
 
     async def start(self) -> None:
         """Read what Postgres remembers and listen.
@@ -87,6 +90,12 @@ class Controller:
         self._note_refused([row for row in found.links if row.refusal], {})
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
+        self._add_flows()
+        try:
+            await self.flows.start()
+        except StoreUnavailable:
+            await self._store.close()
+            raise
         for run in found.runs:
             try:
                 self.agents.restore(run, found.traces)
@@ -113,6 +122,19 @@ class Controller:
         }
         events.add("controller.listening", 0, facts)
 
+    def _add_flows(self) -> None:
+        """Let handlers take what is said about user-space flows."""
+        self.flows = UserFlows(self.core)
+        requests = FlowRequests(self.core, self.flows, self._has_role)
+        self.core.on_run_over.append(requests.run_over)
+        self.nodes.handlers |= self.flows.reports
+        self.agents.handlers |= requests.of_agents
+        self.operators.handlers |= requests.of_operators
+
+    def _has_role(self, run_id: str, node: int) -> bool:
+        run = self.agents.runs.get(run_id)
+        return run is not None and not run.over and node in run.roles
+
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that it listens on."""
@@ -130,7 +152,7 @@ class Controller:
         for session in list(self.core.sessions):
             session.connection.on_bad_frame = None
         await server.close()
-        for handler in (self.nodes, self.agents, self.operators):
+        for handler in (self.nodes, self.agents, self.operators, self.flows):
             handler.close()
         reading = list(self._reading.values())
         for task in reading:
@@ -221,6 +243,9 @@ class Controller:
 
     def _changed_by_sql(self, table: str) -> None:
         """Read a table again; a change that comes while it is read leads to one more reading."""
+        if table == "user_flows":
+            self.flows.changed()
+            return
         if table in self._reading:
             self._again.add(table)
             return

@@ -20,6 +20,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
+from orchestrator.lab.flows import Flows
 from orchestrator.lab.handle import AsyncLab, up_async
 from orchestrator.lab.link import AsyncLink, Direction
 from orchestrator.lab.node import AsyncNode
@@ -404,6 +405,11 @@ class Lab:
     def heal(self) -> dict[str, Any]:
         """End the partition; links that were taken down one by one stay down."""
         return loop_thread.call(self._inner.heal())
+
+    @property
+    def flows(self) -> Flows:
+        """Its user-space flows: `lab.flows.add(1, 3, bytes="10 MB")`, `.wait()`, `.list()`, `.stop()`."""
+        return Flows(self._inner.flows)
 
     def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

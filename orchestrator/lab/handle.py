@@ -29,6 +29,7 @@ from orchestrator.lab.find import (
     select_node,
     select_nodes,
 )
+from orchestrator.lab.flows import AsyncFlows
 from orchestrator.lab.link import AsyncLink
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged, act
@@ -411,6 +412,11 @@ class AsyncLab:
         """Send the controller a change of the states of links; what it answers stands at the messages."""
         async with operator(self._directory, self._state) as connection:
             return await connection.change_links(change)
+
+    @property
+    def flows(self) -> AsyncFlows:
+        """Its user-space flows."""
+        return AsyncFlows(self._directory, self._state)
 
     async def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

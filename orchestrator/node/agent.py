@@ -32,6 +32,8 @@ from orchestrator.protocol.messages import (
     Published,
     RoleFinished,
     RoleLog,
+    RunFlow,
+    RunFlowEnded,
     RunningRole,
     RunRole,
     StopRole,
@@ -102,7 +104,7 @@ class Agent:
             self._hello,
             self._handle_commands,
             self._ask_again,
-            self._change_refused,
+            self._request_refused,
         )
         self._commands: dict[type[Message], Callable[..., None]] = {
             PrepareRun: self._prepare,
@@ -110,7 +112,8 @@ class Agent:
             StopRole: self._stop_role,
             BarrierReleased: self._released,
             Published: self._published,
-            LinksChanged: self._links_changed,
+            LinksChanged: self._answered,
+            RunFlowEnded: self._answered,
         }
 
     async def serve(self) -> None:
@@ -190,13 +193,16 @@ class Agent:
         if message.run in self._runs:
             self._runs[message.run].published(message.key, message.value)
 
-    def _links_changed(self, message: LinksChanged) -> None:
+    def _answered(self, message: LinksChanged | RunFlowEnded) -> None:
         if message.run in self._runs:
-            self._runs[message.run].links_changed(message)
+            self._runs[message.run].answered(message)
 
-    def _change_refused(self, change: ChangeLinks, error: Error) -> None:
-        where = (change.run, change.node, change.number)
-        self._links_changed(LinksChanged(*where, error.message, error.error))
+    def _request_refused(self, request: ChangeLinks | RunFlow, error: Error) -> None:
+        where = (request.run, request.node, request.number)
+        if isinstance(request, RunFlow):
+            self._answered(RunFlowEnded(*where, None, error.message, error.error))
+        else:
+            self._answered(LinksChanged(*where, error.message, error.error))
 
     def _time_out(self, run: str) -> None:
         if run in self._runs:

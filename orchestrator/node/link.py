@@ -31,6 +31,7 @@ from orchestrator.protocol.messages import (
     RoleFinished,
     RoleLog,
     RoleReport,
+    RunFlow,
     RunningRole,
 )
 from orchestrator.transport import Connection, Disconnected, RequestTimeout, reconnecting
@@ -57,7 +58,7 @@ class _Posted:
         durable: It is kept until the controller has acknowledged it.
         counted: It takes room.
         ending: The role whose end it tells of.
-        change: The change of links that it asks for, whose role waits.
+        asked: The change of links or the flow that it asks for, whose role waits.
     """
 
     node: int
@@ -65,7 +66,7 @@ class _Posted:
     durable: bool
     counted: bool
     ending: RunningRole | None
-    change: ChangeLinks | None
+    asked: ChangeLinks | RunFlow | None
 
 
 class ControllerLink:
@@ -78,7 +79,7 @@ class ControllerLink:
         hello: Makes the agent's `AgentHello`, for every connection.
         on_frame: Called in the loop with each frame that the controller sends.
         on_return: Called in the loop when the controller is back after it was lost.
-        on_refusal: Called in the loop with a change of links that the controller refused to take, and why.
+        on_refusal: Called in the loop with what a role waits for and the controller refused, and why.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class ControllerLink:
         hello: Callable[[], AgentHello],
         on_frame: Callable[[Connection, Frame], None],
         on_return: Callable[[], None],
-        on_refusal: Callable[[ChangeLinks, Error], None] = lambda _change, _error: None,
+        on_refusal: Callable[[ChangeLinks | RunFlow, Error], None] = lambda _asked, _error: None,
     ) -> None:
         self._url = url
         self._token = token
@@ -131,10 +132,10 @@ class ControllerLink:
         payload = encode_payload(message)
         counted = durable and isinstance(message, _WITHOUT_END)
         ending = RunningRole(message.run, message.node) if isinstance(message, RoleFinished) else None
-        change = message if isinstance(message, ChangeLinks) else None
+        asked = message if isinstance(message, ChangeLinks | RunFlow) else None
         if counted:
             self._count(1, len(payload.data))
-        self._flushed.append(_Posted(node, payload, durable, counted, ending, change))
+        self._flushed.append(_Posted(node, payload, durable, counted, ending, asked))
         self._loop.call_soon_threadsafe(self._take)
 
     async def run(self) -> None:
@@ -205,8 +206,8 @@ class ControllerLink:
                 error=reply.error,
                 why=reply.message,
             )
-            if posted.change is not None:
-                self._on_refusal(posted.change, reply)
+            if posted.asked is not None:
+                self._on_refusal(posted.asked, reply)
 
     def _count(self, messages: int, size: int) -> None:
         with self._lock:

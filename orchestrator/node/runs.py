@@ -29,6 +29,8 @@ from orchestrator.protocol import Message
 from orchestrator.protocol.messages import (
     BarrierEnter,
     ChangeLinks,
+    FlowRequest,
+    FlowStatus,
     LinksChanged,
     Lookup,
     PrepareRun,
@@ -38,6 +40,8 @@ from orchestrator.protocol.messages import (
     RoleProgress,
     RoleReport,
     RoleStarted,
+    RunFlow,
+    RunFlowEnded,
     TimelineChange,
 )
 from orchestrator.values import MAX_ERROR_BYTES, MAX_TRACEBACK_BYTES, safe_text
@@ -99,7 +103,7 @@ class Run:
         self._entered: defaultdict[tuple[int, str], int] = defaultdict(int)
         self._barriers: defaultdict[tuple[str, int], list[Wait]] = defaultdict(list)
         self._lookups: defaultdict[str, list[Wait]] = defaultdict(list)
-        self._changes: dict[tuple[int, int], tuple[TimelineChange, Future[None]]] = {}
+        self._asked: dict[tuple[int, int], tuple[ChangeLinks | RunFlow, Future[Any]]] = {}
         self._numbers = itertools.count(1)
 
     @property
@@ -160,7 +164,7 @@ class Run:
         )
         thread = RoleThread(
             context,
-            with_traffic(functions, prepared.files, self.timeout_s),
+            with_traffic(functions, prepared.files, self.timeout_s, self.run_flow),
             enter,
             finished,
             namespace=node.inode,
@@ -219,13 +223,13 @@ class Run:
         with self._lock:
             barriers = [(key, node) for key, waiting in self._barriers.items() for node, _ in waiting]
             lookups = [(key, node) for key, waiting in self._lookups.items() for node, _ in waiting]
-            changes = [(*key, change) for key, (change, _) in self._changes.items()]
+            asked = [request for request, _ in self._asked.values()]
         for (name, generation), node in barriers:
             self._post(BarrierEnter(self.id, node, name, generation), node, True)
         for key, node in lookups:
             self._post(Lookup(self.id, node, key), node, True)
-        for node, number, change in changes:
-            self._post(ChangeLinks(self.id, node, number, change), node, True)
+        for request in asked:
+            self._post(request, request.node, True)
 
     def report(self, node: int, row: dict[str, Any]) -> None:
         """Send a row, numbered so that one sent twice is kept once."""
@@ -268,29 +272,36 @@ class Run:
 
     def change_links(self, node: int, change: TimelineChange) -> Future[None]:
         """Ask for a change of links."""
-        future: Future[None] = Future()
-        with self._lock:
-            number = next(self._numbers)
-            self._changes[node, number] = (change, future)
-        try:
-            self._post(ChangeLinks(self.id, node, number, change), node, True)
-        except BaseException:
-            with self._lock:
-                del self._changes[node, number]  # it cannot be sent, now or later
-            raise
-        return future
+        return self._ask(ChangeLinks(self.id, node, next(self._numbers), change))
 
-    def links_changed(self, message: LinksChanged) -> None:
-        """Pass on what became of a change of links."""
+    def run_flow(self, node: int, flow: FlowRequest) -> Future[FlowStatus]:
+        """Ask for a user-space flow; the future is done when it has ended."""
+        return self._ask(RunFlow(self.id, node, next(self._numbers), flow))
+
+    def answered(self, message: LinksChanged | RunFlowEnded) -> None:
+        """Pass on what became of a change of links, or of a flow."""
         with self._lock:
-            _, future = self._changes.pop((message.node, message.number), (None, None))
+            _, future = self._asked.pop((message.node, message.number), (None, None))
         if future is None:
             return
         if not message.error:
-            _settle(future, None)
+            _settle(future, message.flow if isinstance(message, RunFlowEnded) else None)
             return
         with suppress(InvalidStateError):  # the role was stopped
             future.set_exception(RoleError(message.error, id=message.error_id))
+
+    def _ask(self, request: ChangeLinks | RunFlow) -> Future[Any]:
+        future: Future[Any] = Future()
+        where = (request.node, request.number)
+        with self._lock:
+            self._asked[where] = (request, future)
+        try:
+            self._post(request, request.node, True)
+        except BaseException:
+            with self._lock:
+                del self._asked[where]  # it cannot be sent, now or later
+            raise
+        return future
 
     def _wait_for_room(self, node: int) -> None:
         """Block a role while the outbox is full.

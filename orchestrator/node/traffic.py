@@ -12,13 +12,15 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.node.context import Context, RoleStopped
+from orchestrator.node.context import Context, RoleError, RoleStopped
 from orchestrator.node.roles import Functions
-from orchestrator.node.traffic_flows import Listener, datagrams, pull, push
+from orchestrator.node.traffic_flows import Listener, Sent, datagrams, pull, push
+from orchestrator.protocol.messages import FlowRequest, FlowStatus
 from orchestrator.traffic import FILE, ROLE, Flow, TrafficEntry, flows_of, from_bytes
 
 __all__ = ["with_traffic"]
@@ -35,7 +37,13 @@ SHARE = 0.9
 MOST_OPEN = 400
 """Flows that a node has open at once; more of them wait, and are late by that."""
 
+MOST_OPEN_USER = 5_000
+"""The same for user-space flows, which take no socket and no descriptor."""
+
 STOP_LOOK_S = 0.1
+
+RunFlow = Callable[[int, FlowRequest], "Future[FlowStatus]"]
+"""Asks the controller for a user-space flow, for the role of a node; done when it has ended."""
 
 Row = dict[str, Any]
 
@@ -43,19 +51,26 @@ _Order = tuple[str, int, int, int, float]
 """The entry of a flow, its pair, its round and its planned start: what is the same in a replay."""
 
 
-def with_traffic(program: Functions, files: Mapping[str, bytes], timeout_s: float) -> Functions:
+def with_traffic(
+    program: Functions, files: Mapping[str, bytes], timeout_s: float, run_flow: RunFlow
+) -> Functions:
     """Return the functions of roles that also generate the traffic of the run, if it has any."""
-    return _WithTraffic(program, from_bytes(files[FILE]), timeout_s) if FILE in files else program
+    if FILE not in files:
+        return program
+    return _WithTraffic(program, from_bytes(files[FILE]), timeout_s, run_flow)
 
 
 class _WithTraffic:
     """The functions of roles, each with its node's traffic beside it."""
 
-    def __init__(self, program: Functions, entries: Sequence[TrafficEntry], timeout_s: float) -> None:
+    def __init__(
+        self, program: Functions, entries: Sequence[TrafficEntry], timeout_s: float, run_flow: RunFlow
+    ) -> None:
         self._program = program
         self._entries = entries
         self._nodes = sorted({node for entry in entries for node in entry.nodes})
         self._timeout_s = timeout_s
+        self._run_flow = run_flow
 
     @property
     def folder(self) -> Path:
@@ -79,7 +94,7 @@ class _WithTraffic:
         return beside
 
     def _generator(self, ctx: Context) -> _Generator:
-        return _Generator(ctx, self._entries, self._nodes, self._timeout_s)
+        return _Generator(ctx, self._entries, self._nodes, self._timeout_s, self._run_flow)
 
 
 class _Beside:
@@ -113,22 +128,31 @@ class _Generator:
     """The traffic of one node."""
 
     def __init__(
-        self, ctx: Context, entries: Sequence[TrafficEntry], nodes: Sequence[int], timeout_s: float
+        self,
+        ctx: Context,
+        entries: Sequence[TrafficEntry],
+        nodes: Sequence[int],
+        timeout_s: float,
+        run_flow: RunFlow,
     ) -> None:
         self._ctx = ctx
+        self._run_flow = run_flow
         self._entries = [entry for entry in entries if ctx.node in entry.nodes]
         self._nodes = nodes
         self._deadline = time.monotonic() + SHARE * timeout_s
         self._rows: list[tuple[_Order, Row]] = []
         self._open: dict[int, tuple[_Order, Row]] = {}
-        self._places = asyncio.Semaphore(MOST_OPEN)
+        self._sockets = asyncio.Semaphore(MOST_OPEN)
+        self._user_flows = asyncio.Semaphore(MOST_OPEN_USER)
         self._start = 0.0
 
     async def run(self) -> None:
         """Send what is to be sent, and stay until all nodes have."""
         async with AsyncExitStack() as stack:
             for entry in self._entries:
-                if any(self._ctx.node == (src if entry.pulls else dst) for src, dst in entry.pairs):
+                if entry.transport != "user" and any(
+                    self._ctx.node == (src if entry.pulls else dst) for src, dst in entry.pairs
+                ):
                     await stack.enter_async_context(Listener(entry, self._ctx.address(self._ctx.node)))
             await self._meet("ready", "start", READY_S)
             works = [work for entry in self._entries for work in self._work(entry)]
@@ -201,9 +225,10 @@ class _Generator:
 
     async def _send(self, entry: TrafficEntry, flow: Flow, due: float | None) -> None:
         """Send a flow when there is a place for it; waiting for one is part of its completion time."""
-        if due is None and self._places.locked():
+        places = self._user_flows if entry.transport == "user" else self._sockets
+        if due is None and places.locked():
             due = time.monotonic()
-        async with self._places:
+        async with places:
             await self._transfer(entry, flow, due)
 
     async def _transfer(self, entry: TrafficEntry, flow: Flow, due: float | None) -> None:
@@ -223,18 +248,43 @@ class _Generator:
         }
         place: _Order = (entry.name, flow.src, flow.dst, flow.round, flow.start_s)
         self._open[id(row)] = place, row
-        address = self._ctx.address(flow.src if entry.pulls else flow.dst)
         try:
-            if entry.transport == "udp":
-                sent = await datagrams(address, entry, flow, since)
-                row["late"] = round(max(row["late"] or 0.0, sent.late_s), 6)
-            else:
-                sent = await (pull if entry.pulls else push)(address, entry.port, flow, since)
-        except OSError as error:
+            sent = await self._carried(entry, flow, since, began)
+        except (OSError, RoleError) as error:
             row["state"], row["error"] = "failed", str(error)[:200]
         else:
+            if sent.late_s:
+                row["late"] = round(max(row["late"] or 0.0, sent.late_s), 6)
             row["received"] = sent.received
             row["seconds"] = round(sent.seconds, 6)
             row["state"] = "complete" if sent.received >= flow.bytes else "partial"
         del self._open[id(row)]
         self._rows.append((place, row))
+
+    async def _carried(self, entry: TrafficEntry, flow: Flow, since: float, began: float) -> Sent:
+        """Send a flow by the transport of its entry, and return when it has ended."""
+        if entry.transport == "user":
+            return await self._by_dataplane(flow, began - since)
+        address = self._ctx.address(flow.src if entry.pulls else flow.dst)
+        if entry.transport == "udp":
+            return await datagrams(address, entry, flow, since)
+        return await (pull if entry.pulls else push)(address, entry.port, flow, since)
+
+    async def _by_dataplane(self, flow: Flow, waited: float) -> Sent:
+        """Let the dataplane carry a flow.
+
+        Its time is from its first packet to its end, and what it waited for a place before. What
+        the controller needs to start it is no part of that, but makes it late.
+        """
+        asked = time.time()
+        request = FlowRequest(
+            flow.src,
+            flow.dst,
+            size_bytes=flow.bytes,
+            rate_bps=round(flow.rate_bps) if flow.rate_bps else None,
+        )
+        ended = await asyncio.wrap_future(self._run_flow(self._ctx.node, request))
+        if ended.state == "failed":
+            raise RoleError(ended.reason)
+        late = max(0.0, (ended.start_us or 0) / 1e6 - asked)
+        return Sent(ended.bytes, waited + (ended.seconds or 0.0), waited + late)

@@ -274,6 +274,7 @@ def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
         public_network_addrs={node: f"127.0.0.1:{port}" for node, port in shared.published.items()},
         links=topology.links,
         routes=topology.routes,
+        flows=topology.flows,
         file="controller.toml",
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.impairment import trace_contents, trace_to_text
 from orchestrator.services import Instance
-from orchestrator.topology import Link, Node, Route, Topology
+from orchestrator.topology import Flow, Link, Node, Route, Topology
 
 __all__ = [
     "Bind",
@@ -155,6 +155,7 @@ class ControllerPlan:
     public_network_addrs: Mapping[int, str]
     links: tuple[Link, ...]
     routes: tuple[Route, ...]
+    flows: tuple[Flow, ...]
     file: str
 
     @property

@@ -97,6 +97,10 @@ class PeerError(ProtocolError):
 MISTAKES = frozenset(
     {
         "control.request",
+        "flow.count",
+        "flow.invalid",
+        "flow.route",
+        "flow.unknown",
         "group.label-taken",
         "group.unknown",
         "link.change",

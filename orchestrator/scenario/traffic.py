@@ -63,8 +63,9 @@ TRAFFIC = Placed(
             SelectorText(), "the nodes that receive; of `request-response`, the servers", required=True
         ),
         "transport": Field(
-            Choice(*TRANSPORTS, later={"user": "flows through the Python API of a node"}),
-            "what carries it; `udp` for kinds with a pace",
+            Choice(*TRANSPORTS),
+            "what carries it: sockets of `tcp` or, for kinds with a pace, `udp`; "
+            "or `user`, user-space flows of the dataplane",
             default="tcp",
         ),
         "rate": Field(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from orchestrator.settings.controller import (
     ControllerSettings,
     DatabaseSettings,
+    FlowEntry,
     LinkEntry,
     NodeEntry,
     RouteEntry,
@@ -20,6 +21,7 @@ from orchestrator.settings.node import LosslessSettings, NodeSettings, load_node
 __all__ = [
     "ControllerSettings",
     "DatabaseSettings",
+    "FlowEntry",
     "LinkEntry",
     "LosslessSettings",
     "NodeEntry",

@@ -32,6 +32,7 @@ __all__ = [
     "CONTROLLER_TABLE",
     "ControllerSettings",
     "DatabaseSettings",
+    "FlowEntry",
     "LinkEntry",
     "NodeEntry",
     "RouteEntry",
@@ -98,6 +99,21 @@ class RouteEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowEntry:
+    """User-space flows between two nodes, `count` of them; `route` is the path of an explicit route."""
+
+    src: int
+    dst: int
+    size_bytes: int | None = None
+    duration_ms: int | None = None
+    rate_bps: int | None = None
+    weight: int | None = None
+    transport: str = "tcp"
+    count: int = 1
+    route: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSettings:
     """Everything in the controller's file; see `CONTROLLER_TABLE` for what each key means."""
 
@@ -125,6 +141,7 @@ class ControllerSettings:
     links: tuple[LinkEntry, ...] = ()
     routing: str = "shortest_path"
     routes: tuple[RouteEntry, ...] = ()
+    flows: tuple[FlowEntry, ...] = ()
     path: str = ""
 
 
@@ -274,6 +291,25 @@ _KEYS: dict[str, Field] = {
             "route",
         ),
     ),
+    "flows": Field(
+        ListOf(
+            Table(
+                "flow",
+                {
+                    "src": Field(_ID, required=True),
+                    "dst": Field(_ID, required=True),
+                    "size_bytes": Field(Integer(1, 2**63 - 1), "payload to transfer"),
+                    "duration_ms": Field(Integer(1, 2**53), "how long the source sends, instead"),
+                    "rate_bps": Field(Integer(1, 2**63 - 1), "the most payload that it sends"),
+                    "weight": Field(Integer(1, 65_535)),
+                    "transport": Field(Choice("tcp", "lossless_unicast")),
+                    "count": Field(Integer(1, 10_000), "so many such flows"),
+                    "route": Field(_NodePath(pairs=False), "the path of one of the routes"),
+                },
+            ),
+            "flow",
+        ),
+    ),
 }
 CONTROLLER_TABLE = Table("the controller's file", with_defaults(_KEYS, ControllerSettings))
 
@@ -296,6 +332,7 @@ def loads_controller(text: str, file: str = "controller.toml") -> ControllerSett
     read["links"] = _links(read.get("links", ()), read.pop("traces", {}), file)
     read["routing"] = read.get("routing", {}).get("protocol", "shortest_path")
     read["routes"] = tuple(_route(route) for route in read.get("routes", ()))
+    read["flows"] = tuple(FlowEntry(**flow) for flow in read.get("flows", ()))
     return ControllerSettings(**read, path=file)
 
 

@@ -3,6 +3,7 @@
     store      open, read once, write in the background, listen for changes made by SQL
     lab        SQL for nodes, links, routes, groups
     runs       SQL for runs and results
+    flows      SQL for user-space flows
     history    SQL for events, measurements and flows
     writer     writes in order, in batches, and through an outage
     migrate    numbered files under an advisory lock
@@ -14,7 +15,8 @@ first connection, so that importing this package is cheap.
 
 from __future__ import annotations
 
-from orchestrator.store.errors import SchemaTooNew, StoreUnavailable
+from orchestrator.store.errors import RowRefused, SchemaTooNew, StoreUnavailable
+from orchestrator.store.flows import FlowChange, FlowRow, NewFlow
 from orchestrator.store.rows import (
     EventRow,
     GroupRow,
@@ -31,12 +33,16 @@ from orchestrator.store.store import Store
 
 __all__ = [
     "EventRow",
+    "FlowChange",
+    "FlowRow",
     "GroupRow",
     "LabRow",
     "LinkRow",
+    "NewFlow",
     "NodeRow",
     "RoleRow",
     "RouteRow",
+    "RowRefused",
     "RunRow",
     "SchemaTooNew",
     "Snapshot",

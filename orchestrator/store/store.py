@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import log
 from orchestrator.backoff import Backoff
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import StoreUnavailable
-from orchestrator.store import history, lab, runs
+from orchestrator.store import flows, history, lab, runs
+from orchestrator.store.errors import RowRefused
+from orchestrator.store.flows import FlowChange, FlowRow, FlowTables, NewFlow
 from orchestrator.store.history import HistoryTables
 from orchestrator.store.lab import LabTables
 from orchestrator.store.migrate import migrate
@@ -30,7 +32,7 @@ __all__ = ["CHANNEL", "Store"]
 CHANNEL = "nm_changed"
 """The channel that triggers notify on writes of other sessions; the payload is the table."""
 
-TABLES = ("links", "routes", "groups")
+TABLES = ("links", "routes", "groups", "user_flows")
 """What may be changed by SQL; members and trees count as groups."""
 
 _HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
@@ -48,6 +50,7 @@ class Store:
     Attributes:
         lab: Writes nodes, links, routes and groups.
         runs: Writes runs and results.
+        flows: Writes what became of user-space flows.
         history: Writes events and measurements.
     """
 
@@ -61,6 +64,7 @@ class Store:
 
     lab: LabTables
     runs: RunTables
+    flows: FlowTables
     history: HistoryTables
 
     # Opening and closing.
@@ -148,6 +152,52 @@ class Store:
         async with self._connection() as connection:
             return await lab.read_groups(connection)
 
+    async def open_flows(self) -> list[FlowRow]:
+        """Read the user-space flows that have not ended."""
+        async with self._connection() as connection:
+            return await flows.read_open(connection)
+
+    async def read_flows(
+        self, flow_ids: Sequence[int] | None, after: int, limit: int, *, open_only: bool
+    ) -> list[FlowRow]:
+        """Read user-space flows after a number, in order; of these numbers only, unless that is None."""
+        async with self._connection() as connection:
+            return await flows.read_flows(connection, flow_ids, after, limit, open_only)
+
+    async def tagged_flow(self, origin: str, tag: str) -> FlowRow | None:
+        """Read the user-space flow of a name."""
+        async with self._connection() as connection:
+            return await flows.read_tagged(connection, origin, tag)
+
+    async def flow_changes(self, limit: int = 5_000) -> list[FlowChange]:
+        """Read changes of user-space flows that were not handled, the oldest first."""
+        async with self._connection() as connection:
+            return await flows.read_changes(connection, limit)
+
+    async def add_flows(self, new: Sequence[NewFlow]) -> list[int]:
+        """Insert user-space flows, all or none; return their numbers.
+
+        Raises:
+            RowRefused: One of them is none.
+        """
+        async with self._checked() as connection:
+            return await flows.insert(connection, new)
+
+    async def set_file_flows(self, name: str, digest: str, new: Sequence[NewFlow]) -> bool:
+        """Insert the user-space flows of the lab's file, unless it was done; see `insert_of_file`."""
+        async with self._checked() as connection:
+            return await flows.insert_of_file(connection, name, digest, new)
+
+    async def stop_flows(self, flow_ids: Sequence[int] | None) -> list[int]:
+        """Want user-space flows to be stopped, all for None; return those for which that is new."""
+        async with self._connection() as connection:
+            return await flows.stop(connection, flow_ids)
+
+    async def remove_flows(self, flow_ids: Sequence[int]) -> list[int]:
+        """Delete user-space flows; return those that were there."""
+        async with self._connection() as connection:
+            return await flows.remove(connection, flow_ids)
+
     async def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
         """Read events after a number, oldest first."""
         async with self._connection() as connection:
@@ -182,7 +232,7 @@ class Store:
             return None if row is None else (row[0], row[1], row[2])
 
     def listen(self, changed: Callable[[str], None]) -> None:
-        """Call back with `links`, `routes` or `groups` when another session has changed them.
+        """Call back with one of `TABLES` when another session has changed it.
 
         It calls back for all of them when it begins to listen, and again after an outage, since changes may
         have been missed before.
@@ -233,10 +283,11 @@ class Store:
         )
         await self._pool.open()
         self._writer = Writer(self._pool)
-        self.lab, self.runs, self.history = (
+        self.lab, self.runs, self.history, self.flows = (
             LabTables(self._writer),
             RunTables(self._writer),
             HistoryTables(self._writer),
+            FlowTables(self._writer),
         )
         self._writer.start()
 
@@ -253,6 +304,17 @@ class Store:
         except (OperationalError, PoolTimeout) as error:
             text = f"Postgres does not answer: {' '.join(str(error).split())[:200]}"
             raise StoreUnavailable(text, id="store.unreachable", hint=_HINT) from None
+
+    @contextlib.asynccontextmanager
+    async def _checked(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for rows that the database may refuse."""
+        from psycopg import DataError, IntegrityError
+
+        async with self._connection() as connection:
+            try:
+                yield connection
+            except (DataError, IntegrityError) as error:
+                raise RowRefused(flows.refusal(error)) from None
 
     async def _listen(self, changed: Callable[[str], None]) -> None:
         from psycopg import AsyncConnection, Error

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.topology.loader import load, loads
-from orchestrator.topology.model import Generator, LabTest, Link, Node, Route, Topology
+from orchestrator.topology.model import Flow, Generator, LabTest, Link, Node, Route, Topology
 from orchestrator.topology.selector import SelectorInvalid
 from orchestrator.topology.service_model import Build, Ready, Service, Volume
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Build",
+    "Flow",
     "Generator",
     "LabTest",
     "Link",

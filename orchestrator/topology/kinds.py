@@ -14,7 +14,7 @@ from orchestrator.fields import Kind, Table
 from orchestrator.source import Problems, Value
 from orchestrator.topology.generators import GENERATORS, HINTS, GeneratorType
 
-__all__ = ["Flows", "GeneratorKind", "NodeRef", "OrEmpty", "Placed", "SelectorText", "Subnet", "Sysctls"]
+__all__ = ["GeneratorKind", "NodeRef", "OrEmpty", "Placed", "SelectorText", "Subnet", "Sysctls"]
 
 
 class Placed(Table):
@@ -266,26 +266,3 @@ def _not_per_namespace(setting: str) -> str | None:
             f"belongs to the interface `{interface[1]}`; settings are made before there is any: use `default`"
         )
     return None
-
-
-class Flows(Kind):
-    """`flows:`, which has to stay empty until user-space flows are built."""
-
-    expected = "an empty list"
-
-    def read(self, value: Value, name: str, problems: Problems) -> list[Any] | None:
-        """Return an empty list, or refuse what would otherwise be ignored."""
-        if value.sequence == [] or value.data is None:
-            return []
-        problems.add(
-            "`flows` is not built yet: user-space flows that the controller starts",
-            "not-built",
-            value.place,
-            expected=self.expected,
-            hint="send traffic with a scenario, or with `nm exec` and any program",
-        )
-        return None
-
-    def schema(self) -> dict[str, Any]:
-        """Return the kind as JSON Schema."""
-        return {"type": "array", "maxItems": 0}

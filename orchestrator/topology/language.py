@@ -20,8 +20,8 @@ from orchestrator.fields import (
     Text,
     Unit,
 )
+from orchestrator.topology.flow_keys import FLOW
 from orchestrator.topology.kinds import (
-    Flows,
     GeneratorKind,
     NodeRef,
     OrEmpty,
@@ -244,7 +244,9 @@ ROOT = Placed(
         "tests": Field(
             ListOf(LabTestKind(), "test"), "what has to hold in the lab; `nm test` runs them one by one"
         ),
-        "flows": Field(Flows(), "user-space flows; has to stay empty for now"),
+        "flows": Field(
+            ListOf(FLOW, "flow"), "user-space flows, which the dataplane carries; they start with the lab"
+        ),
     },
     private=True,
     later={

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
+from orchestrator.topology.flow_keys import build_flows
 from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.language import LAB_NAME, ROOT
 from orchestrator.topology.links import build_links
@@ -95,6 +96,7 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         links=links,
         routing=root.get("routing", {}).get("protocol", "shortest_path"),
         routes=routes,
+        flows=build_flows(root.get("flows", ()), nodes, routes, by_name, problems),
         services=build_services(root, nodes, problems, _directory_of(file)),
         transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),

@@ -17,7 +17,17 @@ from orchestrator.impairment import PLAIN, LinkSpec
 from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate
 
-__all__ = ["Generator", "LabTest", "LabTestKindName", "Link", "Node", "Output", "Route", "Topology"]
+__all__ = [
+    "Flow",
+    "Generator",
+    "LabTest",
+    "LabTestKindName",
+    "Link",
+    "Node",
+    "Output",
+    "Route",
+    "Topology",
+]
 
 LabTestKindName = Literal["reach", "tcp", "http", "command", "route", "throughput", "loss", "delay"]
 
@@ -90,6 +100,33 @@ class Route:
     dst: int
     edges: tuple[tuple[int, int], ...]
     path: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """User-space flows of one pair of nodes; exactly one of `size_bytes` and `duration_ms` is there.
+
+    Attributes:
+        src: The node that sends.
+        dst: The node that receives.
+        size_bytes: Payload to transfer.
+        duration_ms: How long the source sends.
+        rate_bps: The most payload that the source sends, in bits per second.
+        weight: Its weight at links whose scheduler knows weights.
+        transport: `tcp` or `lossless_unicast`.
+        count: How many such flows there are.
+        route: The path of the explicit route that it takes.
+    """
+
+    src: int
+    dst: int
+    size_bytes: int | None = None
+    duration_ms: int | None = None
+    rate_bps: int | None = None
+    weight: int | None = None
+    transport: str = "tcp"
+    count: int = 1
+    route: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +223,7 @@ class Topology:
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
         routes: Explicit routes.
+        flows: User-space flows that start when the lab is ready, in the order of the file.
         services: Programs that are started in nodes, each after those it depends on.
         transport: What carries links between processes: `auto`, `unix` or `tcp`.
         subnet: The lab's TUN network; node n has its first address plus n.
@@ -201,6 +239,7 @@ class Topology:
     links: tuple[Link, ...] = ()
     routing: str = "shortest_path"
     routes: tuple[Route, ...] = ()
+    flows: tuple[Flow, ...] = ()
     services: tuple[Service, ...] = ()
     transport: str = "auto"
     subnet: str = "10.0.0.0/16"

@@ -14,9 +14,9 @@ from orchestrator.topology.generators import GENERATORS, HINTS, GeneratorType
 from orchestrator.topology.language import LAB_NAME
 from orchestrator.topology.link_words import written
 from orchestrator.topology.loader import loads
-from orchestrator.topology.model import Link, Node, Route, Topology
+from orchestrator.topology.model import Flow, Link, Node, Route, Topology
 from orchestrator.topology.service_model import Service
-from orchestrator.units import Duration, Size
+from orchestrator.units import Duration, Rate, Size
 
 __all__ = ["dump", "flow", "generate", "word"]
 
@@ -45,6 +45,8 @@ def dump(topology: Topology) -> str:
         lines.append(f"transport: {topology.transport}")
     if topology.routes:
         lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
+    if topology.flows:
+        lines += ["flows:", *(f"  - {flow(_flow(each))}" for each in topology.flows)]
     if topology.services:
         lines += [
             "services:",
@@ -186,6 +188,25 @@ def _route(route: Route) -> dict[str, Any]:
     if route.path is not None:
         return {**shown, "path": list(route.path)}
     return {**shown, "edges": [list(edge) for edge in route.edges]}
+
+
+def _flow(each: Flow) -> dict[str, Any]:
+    shown: dict[str, Any] = {"from": each.src, "to": each.dst}
+    if each.size_bytes is not None:
+        shown["bytes"] = str(Size(each.size_bytes))
+    if each.duration_ms is not None:
+        shown["duration"] = str(Duration(each.duration_ms * 1000))
+    if each.rate_bps is not None:
+        shown["rate"] = str(Rate(each.rate_bps))
+    if each.weight is not None:
+        shown["weight"] = each.weight
+    if each.transport != "tcp":
+        shown["transport"] = each.transport
+    if each.count != 1:
+        shown["count"] = each.count
+    if each.route is not None:
+        shown["route"] = list(each.route)
+    return shown
 
 
 def flow(value: Any) -> str:

@@ -26,7 +26,7 @@ KINDS: Mapping[str, str] = {
     "request-response": "clients ask a server, each one question at a time",
 }
 
-TRANSPORTS = ("tcp", "udp")
+TRANSPORTS = ("tcp", "udp", "user")
 
 MOST_FLOWS = 50_000
 """Flows of an entry, and of all entries together: each is a row of the results."""

@@ -76,6 +76,8 @@ class FakeNode:
     members: list[m.MemberChanged] = field(default_factory=list)
     states: dict[int, str] = field(default_factory=dict)
     said_ready: bool = False
+    flows: dict[int, m.Flow] = field(default_factory=dict)
+    stopped_flows: list[int] = field(default_factory=list)
 
     def have(self) -> m.Have:
         trees = {group: message.version for group, message in self.trees.items()}
@@ -228,6 +230,10 @@ class FakeProcess:
             connection.send_nowait(self.sample, node=node.id)
         elif isinstance(message, m.TopologyReady):
             node.ready = True
+        elif isinstance(message, m.AddFlows):
+            node.flows.update({flow.controller_id: flow for flow in message.flows})
+        elif isinstance(message, m.StopFlows):
+            node.stopped_flows += message.controller_ids
         elif isinstance(message, m.MemberChanged):
             node.members.append(message)
         elif isinstance(message, m.NodeState):

@@ -118,8 +118,8 @@ def test_a_change_of_links_is_asked_again_until_it_is_answered(tmp_path: Path) -
     asked = posted.wait_for(lambda message: isinstance(message, ChangeLinks), 2)
     assert asked[0] == asked[1] == ChangeLinks("r1", 1, 1, TimelineChange(0, "down", 1, 2))
     for _ in range(2):
-        run.links_changed(LinksChanged("r1", 1, 1))
+        run.answered(LinksChanged("r1", 1, 1))
     posted.wait_for(lambda message: isinstance(message, ChangeLinks) and message.number == 2)
-    run.links_changed(LinksChanged("r1", 1, 2, "there is no link 2–1", "link.unknown"))
+    run.answered(LinksChanged("r1", 1, 2, "there is no link 2–1", "link.unknown"))
     (row,) = posted.wait_for(lambda message: isinstance(message, RoleReport))
     assert isinstance(row, RoleReport) and row.row["id"] == "link.unknown"

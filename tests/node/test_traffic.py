@@ -7,7 +7,8 @@ import socket
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from orchestrator.node import traffic
 from orchestrator.node.context import RoleError
 from orchestrator.node.traffic import with_traffic
 from orchestrator.node.traffic_flows import Sent, _Counter
+from orchestrator.protocol.messages import FlowRequest, FlowStatus
 from orchestrator.traffic import FILE, TrafficEntry, fixed, to_bytes
 
 
@@ -48,11 +50,21 @@ def port() -> Iterator[int]:
     yield number
 
 
-async def generate(*entries: TrafficEntry, timeout_s: float = 20.0) -> list[Mapping[str, Any]]:
+RunFlow = Callable[[int, FlowRequest], "Future[FlowStatus]"]
+
+
+def no_flow(_node: int, _flow: FlowRequest) -> Future[FlowStatus]:
+    raise AssertionError("sockets carry this traffic")
+
+
+async def generate(
+    *entries: TrafficEntry, timeout_s: float = 20.0, run_flow: RunFlow = no_flow
+) -> list[Mapping[str, Any]]:
     """Generate the traffic of all nodes in this process; return the rows."""
     values = defaultdict(asyncio.get_running_loop().create_future)
     contexts = [Context(node, values) for node in sorted({n for entry in entries for n in entry.nodes})]
-    functions = with_traffic(None, {FILE: to_bytes(entries)}, timeout_s)  # type: ignore[arg-type]  # no roles
+    files = {FILE: to_bytes(entries)}
+    functions = with_traffic(None, files, timeout_s, run_flow)  # type: ignore[arg-type]  # no roles
     await asyncio.gather(*(functions.role("traffic")(context) for context in contexts))
     return [row for context in contexts for row in context.rows]
 
@@ -145,7 +157,38 @@ async def test_a_port_in_use_is_an_error_that_names_entry_and_key() -> None:
             sizes=fixed(10),
             requests=1,
         )
-        functions = with_traffic(None, {FILE: to_bytes([entry])}, 5.0)  # type: ignore[arg-type]  # no roles
+        files = {FILE: to_bytes([entry])}
+        functions = with_traffic(None, files, 5.0, no_flow)  # type: ignore[arg-type]  # no roles
         with pytest.raises(RoleError, match="`busy` cannot listen on port") as refused:
             await functions.role("traffic")(Context(1, defaultdict(asyncio.Future)))
     assert refused.value.hint == "`port` in the entry names another one"
+
+
+@pytest.mark.parametrize("kind", ["incast", "all-to-all", "request-response"])
+async def test_user_space_flows_have_the_rows_of_sockets(kind: str) -> None:
+    """The dataplane is asked for each flow once, by the node that reports it; rounds follow each other."""
+    asked: list[tuple[int, FlowRequest]] = []
+
+    def run_flow(node: int, flow: FlowRequest) -> Future[FlowStatus]:
+        future: Future[FlowStatus] = Future()
+        asked.append((node, flow))
+        begin = round(time.time() * 1e6)
+        state, size = ("failed", 0) if flow.src == 2 else ("finished", flow.size_bytes or 0)
+        where = (len(asked), flow.src, flow.dst, "tcp", "r")
+        status = FlowStatus(*where, state, size, "timed out", start_us=begin, finish_us=begin + 250_000)
+        asyncio.get_running_loop().call_later(0.01, future.set_result, status)
+        return future
+
+    pairs = ((1, 3), (2, 3))
+    entry = TrafficEntry(name="r", kind=kind, pairs=pairs, transport="user", sizes=fixed(300_000), requests=3)
+    rows = await generate(entry, run_flow=run_flow)
+    reporting = {1, 2} if kind == "all-to-all" else {3}
+    assert {node for node, _ in asked} == reporting and len(asked) == 6 == len(rows)
+    assert {(flow.src, flow.dst, flow.size_bytes) for _, flow in asked} == {
+        (*pair, 300_000) for pair in pairs
+    }
+    good, bad = ([row for row in rows if row["src"] == src] for src in (1, 2))
+    assert {(row["state"], row["received"]) for row in good} == {("complete", 300_000)}
+    # A flow of the first round has a due time, and may be asked for a little later.
+    assert all(0.25 <= row["seconds"] < 0.5 for row in good)
+    assert {(row["state"], row["error"]) for row in bad} == {("failed", "timed out")}

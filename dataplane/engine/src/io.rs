@@ -24,6 +24,9 @@ pub struct Io {
     pub transmits: Vec<(LinkId, Packet)>,
     /// Packets for the local TUN device, in order. Write [`Packet::patched_ip_header`], then the remaining bytes.
     pub tun: Vec<Packet>,
+    /// Packets for the endpoint behind the user-space address of the node, if [`crate::Engine::set_endpoint`] says that
+    /// there is one.
+    pub endpoint: Vec<Packet>,
     /// Messages for local receivers.
     pub deliveries: Vec<Delivery>,
     /// Events for the owner of the node.
@@ -40,6 +43,7 @@ impl Io {
             pool,
             transmits: Vec::with_capacity(256),
             tun: Vec::with_capacity(256),
+            endpoint: Vec::new(),
             deliveries: Vec::with_capacity(256),
             events: Vec::with_capacity(64),
             tapped: Vec::new(),
@@ -51,6 +55,7 @@ impl Io {
     pub fn is_empty(&self) -> bool {
         self.transmits.is_empty()
             && self.tun.is_empty()
+            && self.endpoint.is_empty()
             && self.deliveries.is_empty()
             && self.events.is_empty()
             && self.tapped.is_empty()

@@ -16,6 +16,7 @@
 mod codec;
 mod connection;
 mod error;
+mod flows;
 mod link;
 mod samples;
 mod to_controller;
@@ -26,6 +27,10 @@ pub use codec::{
 };
 pub use connection::{Ack, Error, Goodbye, Hello, Role, Welcome};
 pub use error::{DecodeError, EncodeError};
+pub use flows::{
+    AddFlows, FinishedFlow, Flow, FlowFinished, FlowProgress, StopFlows, UserFlow,
+    UserFlowProgress, UserFlowStart,
+};
 pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
 pub use rmpv::Value;
 pub use samples::{FlowSample, LinkSample, NodeSample};

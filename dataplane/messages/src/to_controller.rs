@@ -8,15 +8,16 @@ use serde_bytes::ByteBuf;
 
 use crate::codec::messages;
 use crate::connection::{Ack, Error, Goodbye, Hello};
+use crate::flows::{FlowFinished, UserFlowProgress, UserFlowStart};
 use crate::samples::NodeSample;
 
 messages! {
     /// A message from a dataplane to the controller; the variant's name is its type on the wire.
     ToController {
         Hello, Ack, Error, Goodbye,
-        StartUp, LinkState, NodeTopologyReady, Metrics, AppFlowStart, UserFlowStart, RouteAssigned, FlowFinished,
-        CreateGroup, JoinGroup, LeaveGroup, SetGroupRoutes, SetGroupRoutesMulti, ComputeGroupRoutes, NodeEvent,
-        ProbeResult, LinkMeasurements, NodeSample,
+        StartUp, LinkState, NodeTopologyReady, Metrics, AppFlowStart, UserFlowStart, UserFlowProgress, RouteAssigned,
+        FlowFinished, CreateGroup, JoinGroup, LeaveGroup, SetGroupRoutes, SetGroupRoutesMulti, ComputeGroupRoutes,
+        NodeEvent, ProbeResult, LinkMeasurements, NodeSample,
     }
 }
 
@@ -163,24 +164,6 @@ pub struct AppFlowStart {
     pub appflows: Vec<AppFlow>,
 }
 
-/// A flow that the controller asked for and that has begun.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct UserFlow {
-    /// The controller's number for it.
-    pub controller_id: u64,
-    /// Identifier of the flow, 16 bytes.
-    pub flow_id: ByteBuf,
-    /// Time in milliseconds since 1970 (Unix time).
-    pub start_ms: u64,
-}
-
-/// Flows that the controller asked for began.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct UserFlowStart {
-    /// The flows.
-    pub flows: Vec<UserFlow>,
-}
-
 /// The route that a flow uses, of several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouteAssignment {
@@ -197,30 +180,6 @@ pub struct RouteAssignment {
 pub struct RouteAssigned {
     /// The flows.
     pub assignments: Vec<RouteAssignment>,
-}
-
-/// A flow that ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FinishedFlow {
-    /// Identifier of the flow, 16 bytes.
-    pub flow_id: ByteBuf,
-    /// Time in milliseconds since 1970 (Unix time).
-    pub start_ms: u64,
-    /// Time in milliseconds since 1970 (Unix time).
-    pub finish_ms: u64,
-    /// Payload in bytes.
-    #[serde(default)]
-    pub size_bytes: u64,
-    /// Only for a flow that the controller asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub controller_id: Option<u64>,
-}
-
-/// Flows ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FlowFinished {
-    /// The flows.
-    pub flows: Vec<FinishedFlow>,
 }
 
 /// Creates a group with this node as its source; a repeated request with the same label returns the same group.

@@ -12,13 +12,14 @@ use serde_bytes::ByteBuf;
 
 use crate::codec::messages;
 use crate::connection::{Ack, Error, Goodbye, Welcome};
+use crate::flows::{AddFlows, StopFlows};
 use crate::link::LinkSpec;
 
 messages! {
     /// A message from the controller to a dataplane; the variant's name is its type on the wire.
     ToNode {
         Welcome, Ack, Error, Goodbye,
-        NodeSettings, AddNode, RemoveNode, AddNodeAddress, InstallRoutes, SetLink, AddFlows, TopologyReady,
+        NodeSettings, AddNode, RemoveNode, AddNodeAddress, InstallRoutes, SetLink, AddFlows, StopFlows, TopologyReady,
         AgentWanted,
         GroupCreated, InstallGroupDirectory, InstallGroupRoutes, MemberChanged, NodeState, ProbeLink,
         MeasureLinks, SampleNodes,
@@ -182,46 +183,6 @@ pub struct SetLink {
     /// As in [`AddNode`].
     #[serde(default)]
     pub down: bool,
-}
-
-/// A user-space flow to run; exactly one of `size_bytes` and `duration_ms` is given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Flow {
-    /// The controller's number for it.
-    pub controller_id: u64,
-    /// Its source node.
-    pub src_node_id: u32,
-    /// Its destination node.
-    pub dst_node_id: u32,
-    /// Payload to transfer, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size_bytes: Option<u64>,
-    /// Duration in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration_ms: Option<u64>,
-    /// Rate limit in bits per second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate_bps: Option<u64>,
-    /// Its weight when flows share a link.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u32>,
-    /// The route that it must use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route_id: Option<u64>,
-    /// Its transport: `tcp` or `lossless_unicast`.
-    #[serde(default = "default_transport")]
-    pub transport: String,
-}
-
-fn default_transport() -> String {
-    "tcp".to_owned()
-}
-
-/// Starts flows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AddFlows {
-    /// The flows.
-    pub flows: Vec<Flow>,
 }
 
 /// Every node is ready; traffic may start.

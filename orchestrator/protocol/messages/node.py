@@ -19,6 +19,7 @@ __all__ = [
     "FinishedFlow",
     "FlowCounter",
     "FlowFinished",
+    "FlowProgress",
     "Have",
     "JoinGroup",
     "LeaveGroup",
@@ -37,6 +38,7 @@ __all__ = [
     "StartUp",
     "Tree",
     "UserFlow",
+    "UserFlowProgress",
     "UserFlowStart",
 ]
 
@@ -158,7 +160,10 @@ class AppFlowStart(Message):
 
 @dataclass(frozen=True, slots=True)
 class UserFlow:
-    """A flow that the controller asked for and that has begun."""
+    """A flow that the controller asked for and that has begun: its connection is established.
+
+    `flow_id` is 16 bytes and equal to that of its packets.
+    """
 
     controller_id: U64
     flow_id: bytes
@@ -168,9 +173,26 @@ class UserFlow:
 @sent_by(Role.NODE)
 @dataclass(frozen=True, slots=True)
 class UserFlowStart(Message):
-    """Flows that the controller asked for began."""
+    """Flows that the controller asked for began; sent by their source, and again after a reconnect."""
 
     flows: tuple[UserFlow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowProgress:
+    """How far a flow that the controller asked for has come: bytes that its destination has acknowledged."""
+
+    controller_id: U64
+    size_bytes: U64
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class UserFlowProgress(Message):
+    """Flows of this source that came further since the last such message; about once per second."""
+
+    time_ms: U64
+    flows: tuple[FlowProgress, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,19 +214,36 @@ class RouteAssigned(Message):
 
 @dataclass(frozen=True, slots=True)
 class FinishedFlow:
-    """A flow that ended; `controller_id` only for one that the controller asked for."""
+    """A flow that ended.
+
+    Attributes:
+        flow_id: 16 bytes, as in `UserFlow`.
+        start_ms: When it began; when it was requested if it never began.
+        finish_ms: When it ended.
+        size_bytes: For a flow that the controller asked for: payload that the destination counted, or,
+            when the destination did not answer, those that it had acknowledged.
+        controller_id: Only for a flow that the controller asked for.
+        reason: Empty when it came to its end; else `stopped`, `timed out`, `route is gone` (timed out, and a
+            router reported that it has no route), `refused` or `reset` (by the destination: before and after
+            its beginning).
+        start_us: `start_ms` in microseconds, for durations of short flows; 0 if unknown.
+        finish_us: The same for `finish_ms`.
+    """
 
     flow_id: bytes
     start_ms: U64
     finish_ms: U64
     size_bytes: U64 = 0
     controller_id: U64 | None = None
+    reason: str = ""
+    start_us: U64 = 0
+    finish_us: U64 = 0
 
 
 @sent_by(Role.NODE)
 @dataclass(frozen=True, slots=True)
 class FlowFinished(Message):
-    """Flows ended."""
+    """Flows ended; sent by their source until acknowledged, and again whenever `AddFlows` repeats them."""
 
     flows: tuple[FinishedFlow, ...]
 

@@ -36,6 +36,7 @@ __all__ = [
     "RemoveNode",
     "Route",
     "SetLink",
+    "StopFlows",
     "TopologyReady",
 ]
 
@@ -166,7 +167,19 @@ class SetLink(Message):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A user-space flow to run; exactly one of `size_bytes` and `duration_ms` is given."""
+    """A user-space flow to run; exactly one of `size_bytes` and `duration_ms` is given.
+
+    Attributes:
+        controller_id: The controller's number for it, never used twice in a lab.
+        src_node_id: Its source.
+        dst_node_id: Its destination.
+        size_bytes: Payload to transfer.
+        duration_ms: How long the source sends.
+        rate_bps: The source sends at most at this rate of payload.
+        weight: Its weight where a link's scheduler knows weights.
+        route_id: The explicit route that it must take.
+        transport: `tcp` or `lossless_unicast`.
+    """
 
     controller_id: U64
     src_node_id: U32
@@ -182,9 +195,26 @@ class Flow:
 @sent_by(Role.CONTROLLER)
 @dataclass(frozen=True, slots=True)
 class AddFlows(Message):
-    """Run these flows."""
+    """Run these flows; sent to both ends, whichever order they get it in.
+
+    Safe to repeat: a flow that runs goes on, with the rate and the weight of the repeated message, and one
+    that has ended is reported in `FlowFinished` again. The source starts a flow after `TopologyReady`. Only
+    the source of a flow reports about it.
+    """
 
     flows: tuple[Flow, ...]
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class StopFlows(Message):
+    """Stop these flows; sent to both ends, and safe to repeat.
+
+    The source reports each flow that it has in `FlowFinished`, with the reason `stopped` unless it has ended
+    before. Flows that the node does not have are skipped.
+    """
+
+    controller_ids: tuple[U64, ...]
 
 
 @sent_by(Role.CONTROLLER)

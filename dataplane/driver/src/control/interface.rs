@@ -121,6 +121,11 @@ pub(crate) enum Input {
 /// states of links, and the steps and counters that the connection itself requested.
 pub(super) const MAX_REQUESTS: usize = 10_000;
 
+/// How long the beginning or the end of a flow is reported to a controller that is away …
+const FLOW_REPORT_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// … and its progress, which the next report replaces.
+const FLOW_PROGRESS_LIMIT: Duration = Duration::from_secs(1);
+
 /// A node's handle to its controller connection.
 #[derive(Clone)]
 pub struct ControlHandle {
@@ -220,6 +225,18 @@ impl LinkReport {
     pub fn restarted(&self) {
         let ControlHandle { node, input, .. } = &self.0;
         let _ = input.send(Input::Restarted { node: *node });
+    }
+
+    /// Reports user-space flows. What began or ended is sent until it is acknowledged, across reconnects; progress is
+    /// not worth repeating. Never blocks.
+    pub fn report_flows(&self, message: impl Into<ToController>, repeat: bool) {
+        let limit = if repeat {
+            FLOW_REPORT_LIMIT
+        } else {
+            FLOW_PROGRESS_LIMIT
+        };
+        // A refused report is not repeated: the node remembers the result, and `AddFlows` asks for it again.
+        self.0.request(message, limit, Box::new(|_| {}));
     }
 
     /// Reports an event for the lab's event log. Never blocks.

@@ -1,6 +1,7 @@
 //! Tests of the connection against a minimal controller, over a real socket.
 
 mod connection;
+mod flows;
 mod orders;
 mod refusals;
 

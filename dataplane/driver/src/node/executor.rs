@@ -1,7 +1,7 @@
 //! Carry out the controller's orders for a node as commands to its shard.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -98,7 +98,14 @@ impl Executor for NodeExecutor {
                 agent_request::record();
                 done(Ok(()));
             }
+            Effect::AddFlows(flows) => self
+                .port
+                .add_flows_then(flows, |answer| done(answer.map_err(error_text))),
+            Effect::StopFlows(ids) => self
+                .port
+                .stop_flows_then(ids, |answer| done(answer.map_err(error_text))),
             Effect::TopologyReady => {
+                self.port.start_flows();
                 self.topology_ready();
                 done(Ok(()));
             }
@@ -348,14 +355,30 @@ fn changed_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
     changed.into_iter().map(counter).collect()
 }
 
-/// A 16-byte key of a flow: addresses, ports, protocol.
 fn flow_id(flow: &FlowStats) -> [u8; 16] {
+    flow_key(
+        flow.src,
+        flow.dst,
+        flow.src_port,
+        flow.dst_port,
+        flow.protocol,
+    )
+}
+
+/// A 16-byte key of a flow: addresses, ports, protocol.
+pub(super) fn flow_key(
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    src_port: u16,
+    dst_port: u16,
+    protocol: u8,
+) -> [u8; 16] {
     let mut id = [0; 16];
-    id[0..4].copy_from_slice(&flow.src.octets());
-    id[4..8].copy_from_slice(&flow.dst.octets());
-    id[8..10].copy_from_slice(&flow.src_port.to_be_bytes());
-    id[10..12].copy_from_slice(&flow.dst_port.to_be_bytes());
-    id[12] = flow.protocol;
+    id[0..4].copy_from_slice(&src.octets());
+    id[4..8].copy_from_slice(&dst.octets());
+    id[8..10].copy_from_slice(&src_port.to_be_bytes());
+    id[10..12].copy_from_slice(&dst_port.to_be_bytes());
+    id[12] = protocol;
     id
 }
 

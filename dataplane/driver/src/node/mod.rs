@@ -10,6 +10,7 @@ pub mod error;
 mod error_class;
 pub mod events;
 mod executor;
+mod flows;
 mod groups;
 pub mod info;
 mod messages;

@@ -9,9 +9,11 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use nm_engine::{Delivery, Event, NodeId, ReceivedBytes, ReceiverId, SessionReport};
+use nm_flows::FlowEvent;
 use nm_messages::Value;
 
 use super::events::{EventBuffer, NodeEvent};
+use super::flows;
 use super::receiver::{Message, Queue};
 use super::records::Records;
 use super::wait::{lock, Signal};
@@ -182,6 +184,12 @@ impl NodeSink for NodeState {
                 (Value::from("times"), Value::from(times)),
             ]
         });
+    }
+
+    fn flows(&self, events: Vec<FlowEvent>) {
+        if let Some(report) = &*lock(&self.links) {
+            flows::report(report, events);
+        }
     }
 
     fn engine_restarted(&self, reason: &str) {

@@ -4,6 +4,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
 
 use nm_engine::{Command, CommandError, CommandOutput, LinkId, NodeConfig, NodeId, NodeStats};
+use nm_flows::FlowSpec;
 
 use super::link::wire::Wire;
 use super::setup::{LinkSetup, NodeSink};
@@ -102,6 +103,16 @@ impl<T> Drop for Reply<T> {
     }
 }
 
+/// What to do with user-space flows.
+pub enum FlowOrder {
+    /// Run these.
+    Add(Vec<FlowSpec>),
+    /// Stop these.
+    Stop(Vec<u64>),
+    /// The topology is ready, so that flows may begin.
+    Start,
+}
+
 /// A request to a node. A dropped reply means that the node is closed.
 pub enum Request {
     Command {
@@ -114,6 +125,10 @@ pub enum Request {
     },
     RemoveLink {
         remote: NodeId,
+        reply: Reply<Result<(), CommandError>>,
+    },
+    Flows {
+        order: FlowOrder,
         reply: Reply<Result<(), CommandError>>,
     },
     Stats {

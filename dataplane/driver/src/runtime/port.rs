@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nm_engine::{Command, CommandError, CommandOutput, LinkSpec, NodeId, NodeStats};
+use nm_flows::FlowSpec;
 use nm_kernel::offload::OffloadState;
 
-use super::mailbox::{NodeKey, Reply, Request, ShardMessage};
+use super::mailbox::{FlowOrder, NodeKey, Reply, Request, ShardMessage};
 use super::setup::{LinkSetup, PortError};
 use super::shared::Mailbox;
 use super::sinks;
@@ -106,6 +107,38 @@ impl NodePort {
         then: impl FnOnce(Result<(), PortError>) + Send + 'static,
     ) {
         self.ask_then(|reply| Request::RemoveLink { remote, reply }, then);
+    }
+
+    /// Runs user-space flows that begin or end at the node; their events go to its sink. Safe to repeat, see
+    /// [`nm_flows::Endpoint::add`]. Without waiting; see [`command_then`](Self::command_then).
+    pub fn add_flows_then(
+        &self,
+        flows: Vec<FlowSpec>,
+        then: impl FnOnce(Result<(), PortError>) + Send + 'static,
+    ) {
+        self.flows_then(FlowOrder::Add(flows), then);
+    }
+
+    /// Stops user-space flows; see [`nm_flows::Endpoint::stop`].
+    pub fn stop_flows_then(
+        &self,
+        ids: Vec<u64>,
+        then: impl FnOnce(Result<(), PortError>) + Send + 'static,
+    ) {
+        self.flows_then(FlowOrder::Stop(ids), then);
+    }
+
+    /// The topology is ready: user-space flows may begin.
+    pub fn start_flows(&self) {
+        self.flows_then(FlowOrder::Start, |_| {});
+    }
+
+    fn flows_then(
+        &self,
+        order: FlowOrder,
+        then: impl FnOnce(Result<(), PortError>) + Send + 'static,
+    ) {
+        self.ask_then(|reply| Request::Flows { order, reply }, then);
     }
 
     /// As [`stats`](Self::stats), without waiting; `None` when the node is closed.

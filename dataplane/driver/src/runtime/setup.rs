@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nm_engine::{CommandError, Delivery, Event, LinkSpec, NodeConfig, NodeId};
+use nm_flows::FlowEvent;
 use nm_kernel::interface::InterfaceSetup;
 use nm_kernel::KernelError;
 
@@ -170,6 +171,8 @@ pub trait NodeSink: Send + Sync {
     /// Connections that claimed to be node `from` failed to prove that they have the link's key; `times` is their
     /// number since the last call.
     fn incoming_refused(&self, _from: NodeId, _times: u64) {}
+    /// User-space flows of this node began, progressed or ended.
+    fn flows(&self, _events: Vec<FlowEvent>) {}
     /// The node's engine failed and was restarted, as after a restart of its process: every receiver and session has
     /// ended, and links and routes are missing until the controller sends them again. Memberships of groups are
     /// restored.

@@ -1,6 +1,8 @@
 //! Fixtures of the runtime's tests: nodes with and without devices, links, and sinks that record events.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
+pub mod flows;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +16,7 @@ use nm_driver::runtime::{
     Runtime, RuntimeConfig, TunNamespace, TunSetup,
 };
 use nm_engine::{Command, CommandOutput, Delivery, Event, LinkSpec, NodeConfig, NodeId};
+use nm_flows::FlowEvent;
 use nm_kernel::namespace;
 use nm_kernel::tun::{TunDevice, DEFAULT_DEVICE};
 
@@ -41,6 +44,8 @@ pub struct Record {
     /// The last carrier of each link.
     pub carriers: BTreeMap<NodeId, Carrier>,
     pub events: Vec<Event>,
+    /// Events of user-space flows.
+    pub flows: Vec<FlowEvent>,
     pub messages: Vec<Vec<u8>>,
     /// The nodes that failed connections claimed to be, with the reported counts.
     pub refused: Vec<(NodeId, u64)>,
@@ -114,6 +119,10 @@ impl NodeSink for RecordingSink {
     fn deliver(&self, delivery: Delivery) -> bool {
         self.note(|record| record.messages.push(delivery.payload().to_vec()));
         true
+    }
+
+    fn flows(&self, events: Vec<FlowEvent>) {
+        self.note(|record| record.flows.extend(events));
     }
 
     fn incoming_refused(&self, from: NodeId, times: u64) {

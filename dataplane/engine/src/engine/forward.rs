@@ -223,6 +223,13 @@ impl Engine {
             }
         }
         if matches!(self.map.owner(meta.dst), Owner::User(_)) {
+            if self.endpoint && !meta.fragment && matches!(meta.protocol, ip::TCP | ip::ICMP) {
+                self.flows.count(&packet);
+                self.receivers.delivered.count(packet.segments(), packet.wire_bytes());
+                self.tap_received(now, &packet, io);
+                io.endpoint.push(packet);
+                return;
+            }
             self.drop_packet(now, packet, origin, DropCause::NoReceiver, io);
             return;
         }

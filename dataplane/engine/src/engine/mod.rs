@@ -50,6 +50,8 @@ pub struct Engine {
     paused: bool,
     /// Whether packets are recorded at the points of the node itself.
     tapped: bool,
+    /// Whether TCP and ICMP to the user-space address go to [`Io::endpoint`].
+    endpoint: bool,
 }
 
 impl Engine {
@@ -72,6 +74,7 @@ impl Engine {
             now: Instant::ZERO,
             paused: false,
             tapped: false,
+            endpoint: false,
             config,
         }
     }
@@ -92,6 +95,12 @@ impl Engine {
     /// receivers of one process takes the packet thread 21 instead of 30 ms with it (2 vCPUs, 6.18).
     pub fn set_prefetch(&mut self, prefetch: Prefetch) {
         self.sessions.set_prefetch(prefetch);
+    }
+
+    /// Sets whether TCP and ICMP packets to the user-space address of the node go to [`Io::endpoint`]; without an
+    /// endpoint they are dropped.
+    pub fn set_endpoint(&mut self, exists: bool) {
+        self.endpoint = exists;
     }
 
     /// Executes a command.

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use nm_engine::{
-    Command, CommandOutput, Engine, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec, NodeConfig, NodeId,
-    Pool,
+    Command, CommandOutput, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec, NodeConfig, NodeId, Pool,
 };
 
-use super::{Lab, Node, NodeOutput};
+use super::{Lab, Node};
 use crate::{topology, Random, Wire};
 
 impl Lab {
@@ -70,10 +69,7 @@ impl Lab {
     /// Adds a node to the lab: a new one, or a new incarnation of one that was stopped.
     pub fn start_node(&mut self, config: NodeConfig) {
         let id = config.node_id;
-        self.nodes.insert(
-            id,
-            Node { engine: Engine::new(config), output: NodeOutput::default(), neighbours: BTreeMap::new() },
-        );
+        self.nodes.insert(id, Node::new(self.now, config));
         let edges: Vec<_> = self.edges.iter().copied().filter(|&(a, b)| a == id || b == id).collect();
         for (a, b) in edges {
             self.bring_up(a, b);

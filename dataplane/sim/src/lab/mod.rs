@@ -1,12 +1,14 @@
 //! The simulated lab: engines, wires, the virtual clock, and the outputs of the nodes.
 
 mod build;
+mod flows;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nm_engine::{Delivery, Engine, Event, Instant, Io, LinkId, NodeId, Packet, SessionId};
+use nm_flows::{Endpoint, FlowEvent};
 
 use crate::{Random, Wire};
 
@@ -22,6 +24,8 @@ pub struct NodeOutput {
     pub deliveries: Vec<Delivery>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// Events of user-space flows, in order.
+    pub flows: Vec<FlowEvent>,
     /// Received bytes of sessions, from their events.
     pub data: BTreeMap<SessionId, Arc<Vec<u8>>>,
 }
@@ -29,6 +33,8 @@ pub struct NodeOutput {
 #[derive(Debug)]
 struct Node {
     engine: Engine,
+    /// The user-space endpoint, where the node has user-space addresses.
+    endpoint: Option<Endpoint>,
     output: NodeOutput,
     /// The neighbour of each link, and the neighbour's id of the same link.
     neighbours: BTreeMap<LinkId, (NodeId, LinkId)>,
@@ -95,7 +101,7 @@ impl Lab {
 
     fn next_instant(&self) -> Option<Instant> {
         let arrivals = self.in_flight.keys().next().map(|(at, _)| *at);
-        let deadlines = self.nodes.values().filter_map(|node| node.engine.poll_deadline());
+        let deadlines = self.nodes.values().filter_map(Node::deadline);
         arrivals.into_iter().chain(deadlines).min()
     }
 
@@ -104,8 +110,8 @@ impl Lab {
         let now = self.now;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.with(id, |node, io| {
-                if node.engine.poll_deadline().is_some_and(|at| at <= now) {
-                    node.engine.handle_timeout(now, io);
+                if node.deadline().is_some_and(|at| at <= now) {
+                    node.handle_timeout(now, io);
                 }
             });
         }
@@ -113,7 +119,7 @@ impl Lab {
             self.deliver_arrived(now);
             let mut produced = false;
             for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-                produced |= self.with(id, |node, io| node.engine.poll_transmit(now, io)).unwrap_or(false);
+                produced |= self.with(id, |node, io| node.poll_transmit(now, io)).unwrap_or(false);
             }
             if !produced && self.in_flight.keys().next().is_none_or(|(at, _)| *at > now) {
                 return;
@@ -138,6 +144,12 @@ impl Lab {
                 node.output.data.insert(report.session, Arc::clone(&data.0));
             }
             node.output.events.push(event);
+        }
+        if let Some(endpoint) = &mut node.endpoint {
+            for packet in self.io.endpoint.drain(..) {
+                endpoint.handle_packet(self.now, packet, &mut self.io.pool);
+            }
+            node.output.flows.extend(std::iter::from_fn(|| endpoint.poll_event()));
         }
         node.output.deliveries.append(&mut self.io.deliveries);
         for packet in self.io.tun.drain(..) {

@@ -2,10 +2,12 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nm_engine::{
     ClassKey, Classes, Distribution, GroupInfo, LinkSpec, NodeId, QueueDiscipline, Scheduler, Trace,
 };
+use nm_flows::{Amount, FlowSpec};
 use nm_messages as wire;
 
 use crate::runtime::Carrier;
@@ -23,6 +25,35 @@ pub fn link_state(remote: NodeId, carrier: Option<Carrier>, reason: &str) -> wir
 /// Whether a node in this state can no longer reply.
 pub fn is_unavailable(state: &str) -> bool {
     matches!(state, "unreachable" | "stopped" | "vacant")
+}
+
+/// A flow as the endpoint's type.
+pub fn flow_spec(flow: &wire::Flow) -> Result<FlowSpec, String> {
+    let id = flow.controller_id;
+    let amount = match (flow.size_bytes, flow.duration_ms) {
+        (Some(size), None) => Amount::Bytes(size),
+        (None, Some(time)) => Amount::Time(Duration::from_millis(time)),
+        _ => return Err(format!("flow {id} needs either a size or a duration")),
+    };
+    if flow.transport != "tcp" {
+        let found = &flow.transport;
+        return Err(format!(
+            "flow {id} has transport {found:?}, expected \"tcp\""
+        ));
+    }
+    if flow.rate_bps == Some(0) {
+        return Err(format!(
+            "flow {id} has a rate of 0, expected bits per second"
+        ));
+    }
+    Ok(FlowSpec {
+        id,
+        src: flow.src_node_id,
+        dst: flow.dst_node_id,
+        amount,
+        rate_bps: flow.rate_bps,
+        weight: flow.weight.unwrap_or(1).max(1),
+    })
 }
 
 /// What this end of a link does, as the engine's type.

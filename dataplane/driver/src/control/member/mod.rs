@@ -18,9 +18,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute};
+use nm_flows::FlowSpec;
 use nm_messages as wire;
 
-use self::forms::{address, group_info, trace};
+use self::forms::{address, flow_spec, group_info, trace};
 pub use self::forms::{is_unavailable, link_spec, link_state};
 use self::progress::Progress;
 use super::resolve::is_host_and_port;
@@ -89,6 +90,10 @@ pub enum Effect {
     NodeGone { node: NodeId, reason: String },
     /// Append an event.
     Note(NodeEvent),
+    /// Run user-space flows.
+    AddFlows(Vec<FlowSpec>),
+    /// Stop user-space flows.
+    StopFlows(Vec<u64>),
     /// Every node is ready.
     TopologyReady,
     /// The controller asks this process to start an agent.
@@ -326,9 +331,11 @@ impl Member {
             wire::ToNode::InstallGroupRoutes(install) => Ok(self.on_group_routes(install)),
             wire::ToNode::MemberChanged(change) => Ok(self.on_member(&change)),
             wire::ToNode::NodeState(state) => Ok(self.on_node_state(state)),
-            wire::ToNode::AddNodeAddress(_)
-            | wire::ToNode::AddFlows(_)
-            | wire::ToNode::ProbeLink(_) => {
+            wire::ToNode::AddFlows(add) => self.on_add_flows(&add),
+            wire::ToNode::StopFlows(stop) => {
+                Ok(vec![self.plain(Effect::StopFlows(stop.controller_ids))])
+            }
+            wire::ToNode::AddNodeAddress(_) | wire::ToNode::ProbeLink(_) => {
                 Err("this node does not carry out such orders yet".to_owned())
             }
             // The connection itself handles these.

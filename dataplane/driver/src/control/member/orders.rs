@@ -305,6 +305,11 @@ impl Member {
         vec![self.plain(effect)]
     }
 
+    pub(super) fn on_add_flows(&mut self, add: &wire::AddFlows) -> Result<Vec<Step>, String> {
+        let flows: Result<Vec<FlowSpec>, String> = add.flows.iter().map(flow_spec).collect();
+        Ok(vec![self.plain(Effect::AddFlows(flows?))])
+    }
+
     pub(super) fn on_node_state(&mut self, change: wire::NodeState) -> Vec<Step> {
         let (node_id, state) = (change.node_id, change.state);
         if node_id == self.identity.node_id {

@@ -60,6 +60,9 @@ impl Shard {
             Request::RemoveLink { remote, reply } => {
                 reply.send(self.remove_link(key, remote));
             }
+            Request::Flows { order, reply } => {
+                reply.send(self.order_flows(key, order));
+            }
             Request::Stats { reply } => {
                 self.running = key.slot;
                 reply.send(node.engine.stats());

@@ -16,6 +16,7 @@
 //! ```
 
 mod dialling;
+mod flows;
 mod incoming;
 mod links;
 mod listener;

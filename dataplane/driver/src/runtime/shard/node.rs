@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nm_engine::{Engine, Event, GroupId, LinkId, NodeConfig, NodeId, SessionId, SessionReport};
+use nm_flows::Endpoint;
 
 use crate::runtime::link::handshake::Dialler;
 use crate::runtime::link::stream::Stream;
@@ -25,6 +26,9 @@ pub struct Node {
     /// The engine's configuration, for a restart of the engine.
     pub config: NodeConfig,
     pub engine: Engine,
+    /// The user-space endpoint, from its first use on, and whether its flows may begin.
+    pub endpoint: Option<Box<Endpoint>>,
+    pub flows_started: bool,
     pub sink: Arc<dyn NodeSink>,
     pub tun: Option<NodeTun>,
     /// Indexed by the engine's link ids.
@@ -34,7 +38,7 @@ pub struct Node {
     pub touched: bool,
     /// Whether it is in the list of nodes whose device keeps datagrams.
     pub keeps: bool,
-    /// Whether its sessions may have something to send.
+    /// Whether its sessions or flows may have something to send.
     pub busy: bool,
     /// The queue that its local sources wait for, and the latest end of that wait.
     pub paused: Option<(Pressure, u64)>,
@@ -56,12 +60,15 @@ impl Node {
         let id = new.config.node_id;
         let mut engine = Engine::new(new.config.clone());
         sinks::install_allocator(&mut engine);
+        engine.set_endpoint(true);
         Self {
             id,
             key,
             lab: new.lab,
             config: new.config,
             engine,
+            endpoint: None,
+            flows_started: false,
             sink: new.sink,
             tun: new.tun,
             links: Vec::new(),

@@ -70,9 +70,7 @@ impl Shard {
                 continue;
             }
             self.running = slot;
-            let more = node
-                .engine
-                .poll_transmit(nm_engine::Instant(self.now), &mut self.io);
+            let more = node.poll_transmit(nm_engine::Instant(self.now), &mut self.io);
             node.busy = more;
             self.source = Some(slot);
             self.carry_out(slot);
@@ -153,6 +151,9 @@ impl Shard {
             self.transmit(slot, link, packet);
         }
         self.io.transmits = transmits;
+        if !self.io.endpoint.is_empty() {
+            self.to_endpoint(slot);
+        }
         let Some(node) = self.nodes.at(slot) else {
             return;
         };
@@ -272,7 +273,8 @@ impl Shard {
             };
             node.touched = false;
             self.running = slot;
-            if !node.busy && node.engine.may_transmit() {
+            node.report_flows();
+            if !node.busy && node.may_transmit() {
                 node.busy = true;
                 self.busy.push_back(slot);
             }
@@ -287,7 +289,7 @@ impl Shard {
         let Some(node) = self.nodes.at(slot) else {
             return;
         };
-        if let Some(deadline) = node.engine.poll_deadline() {
+        if let Some(deadline) = node.poll_deadline() {
             if node.armed.last().is_none_or(|&armed| deadline.0 < armed) {
                 node.armed.push(deadline.0);
                 self.timers.add(deadline.0, Timer::Node(node.key));
@@ -304,11 +306,11 @@ impl Shard {
             return;
         }
         node.armed.pop();
-        match node.engine.poll_deadline() {
+        match node.poll_deadline() {
             Some(deadline) if deadline <= now => {
                 let late = now.nanos_since(deadline);
                 self.running = key.slot;
-                node.engine.handle_timeout(now, &mut self.io);
+                node.handle_timeout(now, &mut self.io);
                 let counters = &self.mailbox.counters;
                 counters.timeouts.add(1);
                 counters.late_ns.add(late);

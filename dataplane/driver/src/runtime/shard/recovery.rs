@@ -230,7 +230,10 @@ fn renew(node: &mut Node) {
     engine.set_paused(nm_engine::Instant::ZERO, node.engine.is_paused());
     sinks::install_allocator(&mut engine);
     engine.set_taps(&tap::points(&node.taps));
+    engine.set_endpoint(true);
     node.engine = engine;
+    // Its flows start again when the controller sends them again.
+    node.endpoint = None;
     node.busy = false;
     if let Some(tun) = &mut node.tun {
         tun.forget_kept();
