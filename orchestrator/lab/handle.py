@@ -29,6 +29,7 @@ from orchestrator.lab.find import (
     select_node,
     select_nodes,
 )
+from orchestrator.lab.following import follow
 from orchestrator.lab.link import AsyncLink
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged, act
@@ -416,6 +417,11 @@ class AsyncLab:
         """What happened in the lab, oldest first."""
         async with operator(self._directory, self._state) as connection:
             return await connection.events(after)
+
+    async def follow_events(self, after: int = 0) -> AsyncIterator[Event]:
+        """Yield the events after a number, then each new one until the lab is down."""
+        async for event in follow(self._directory, self._state, after):
+            yield event
 
     async def down(self, *, progress: Progress = _quiet) -> DownResult:
         """Take it down."""

@@ -236,6 +236,7 @@ PYTHON: list[Message] = [
     m.Partition(((1, 2), (3,))),
     m.Heal(),
     m.GetEvents(5),
+    m.WatchEvents(5),
     m.GetMeasurements(2_000),
     m.GetSamples(500),
     m.GetRoutes(2),
