@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator import log
@@ -31,6 +32,9 @@ class EventLog:
         store: Where they are kept.
         clock: Tells when they happened.
         last: The number of the last event of the controller before.
+
+    Attributes:
+        on_added: Called after each event.
     """
 
     def __init__(self, lab: str, store: Store, clock: Clock, last: int = 0) -> None:
@@ -39,6 +43,12 @@ class EventLog:
         self._clock = clock
         self._recent: deque[Event] = deque(maxlen=KEEP)
         self._last = last
+        self.on_added: list[Callable[[], None]] = []
+
+    @property
+    def last(self) -> int:
+        """The number of the last event."""
+        return self._last
 
     def add(self, name: str, node: int = 0, facts: Any = None, *, level: str = "info") -> None:
         """Note an event.
@@ -57,6 +67,8 @@ class EventLog:
         shown = {str(key): value for key, value in facts.items()} if isinstance(facts, dict) else {}
         logged = {"node": node, **shown} if node else shown
         getattr(self._log, level)(name.replace(".", " "), **logged)
+        for added in self.on_added:
+            added()
 
     def add_many(self, name: str, nodes: list[int], facts: Any = None, *, level: str = "info") -> None:
         """Note the same event of several nodes; the log says it once if they are many."""

@@ -13,6 +13,7 @@ from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.effects import failures_of
 from orchestrator.controller.errors import LabNotReady, RunUnknown
+from orchestrator.controller.event_requests import EventRequests
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
 from orchestrator.controller.link_changes import STORE_LIMIT
@@ -41,6 +42,7 @@ class OperatorHandler:
         self._core = core
         self._agents = agents
         self._tasks: set[asyncio.Task[None]] = set()
+        self._events = EventRequests(core)
         self.handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
             m.GetStatus: self._get_status,
             m.WaitReady: self._wait_ready,
@@ -48,8 +50,8 @@ class OperatorHandler:
             m.StopRun: self._stop_run,
             m.WatchRun: self._watch_run,
             m.TimelineDone: self._timeline_done,
-            m.GetEvents: self._get_events,
             m.SaveResult: self._save_result,
+            **self._events.handlers,
             **Faults(core).handlers,
             **NodeFaults(core).handlers,
             **Measurements(core).handlers,
@@ -66,6 +68,7 @@ class OperatorHandler:
         """Handle the end of an operator's connection; its runs continue."""
         for streams in self._agents.streams.values():
             streams.leave(session)
+        self._events.leave(session)
 
     def close(self) -> None:
         """Cancel all tasks."""
@@ -204,16 +207,6 @@ class OperatorHandler:
         failures = failures_of([(row[0], row[1], row[2], row[3]) for row in await store.run_failures(run)])
         streams.end(m.RunFinished(run, state[1] == "finished", state[2], failures))
         return streams
-
-    async def _get_events(self, session: Session, frame: Frame, message: m.GetEvents) -> None:
-        limit = max(1, min(message.limit, 10_000))
-        found = self._core.events.recent(message.after, limit)
-        if found is None:
-            await self._core.store.flushed()
-            rows = await self._core.store.events(message.after, limit + 1)
-            events = [m.Event(row.seq, row.time_ms, row.name, row.node, row.detail) for row in rows]
-            found = events[:limit], len(events) > limit
-        session.connection.reply(frame, m.Events(frame.id, tuple(found[0]), found[1]))
 
     async def _save_result(self, session: Session, frame: Frame, message: m.SaveResult) -> None:
         ack = self._core.ack_stored(session, frame)

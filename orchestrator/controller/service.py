@@ -17,14 +17,16 @@ from orchestrator.controller.flow_requests import FlowRequests
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
 from orchestrator.controller.registry import link_row_key
+from orchestrator.controller.rest.pages import Page
+from orchestrator.controller.rest.server import RestApi
 from orchestrator.controller.user_flows import UserFlows
 from orchestrator.errors import NmError, StartFailed, StoreUnavailable
-from orchestrator.protocol import Admission, Bad, Frame, ProtocolError, Role, permitted
+from orchestrator.protocol import Admission, Bad, Frame, Peer, ProtocolError, Role, permitted
 from orchestrator.protocol.messages import Ack, Error, Publish, RoleLog, RoleReport
 from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store import LinkRow, Store
 from orchestrator.tasks import spawn
-from orchestrator.transport import Connection, Server, admit, serve
+from orchestrator.transport import Connection, MemoryPipe, Server, admit, serve
 
 __all__ = ["STORE_LIMIT", "Controller"]
 
@@ -33,6 +35,9 @@ STORE_LIMIT = 120.0
 
 REGISTRATION_GRACE = 10.0
 """Seconds that nodes have to come back to a controller that was away, before they count as gone."""
+
+PIPE_LIMIT = 4
+"""Batches under way to a client of the REST API; each has at most 256 KiB, or is one message."""
 
 FRAMES_PER_TURN = 200
 """Frames taken from one connection before the others have a turn."""
@@ -45,6 +50,9 @@ class Controller:
         settings: Its file.
         clock: The time.
         store_limit: Seconds to wait for Postgres at the start; not longer than nodes may take to be ready.
+
+    Attributes:
+        pages: What is answered to GET beside the REST API, by path; to be filled before `start`.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class Controller:
         self._admission = Admission(settings.node_key, settings.operator_token)
         self._store = Store(settings.db.conninfo(), clock=self._clock)
         self._server: Server | None = None
+        self.pages: dict[str, Page] = {}
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._return_timer: asyncio.TimerHandle | None = None
@@ -102,7 +111,10 @@ class Controller:
             except Exception:  # a row written by SQL must not prevent a restart
                 self._log.exception("run not restored", run=run.run)
         try:
-            self._server = await serve(self._handle, settings.host, settings.port, http_handler=self._http)
+            api = RestApi(self._open_operator, settings.operator_token, self.pages)
+            self._server = await serve(
+                self._handle, settings.host, settings.port, http_handler=self._http, http_api=api
+            )
         except OSError as error:
             await self._store.close()
             raise StartFailed(
@@ -169,7 +181,23 @@ class Controller:
         except ProtocolError as error:
             self._log.warning("peer refused", address=connection.remote, error=error.id, reason=error.message)
             return
-        session = Session(connection, peer, {peer.node} - {0})
+        await self._serve_session(Session(connection, peer, {peer.node} - {0}))
+
+    def _open_operator(self) -> Connection:
+        """Return a connection in memory that is admitted as operator."""
+        ours, theirs = MemoryPipe.pair(PIPE_LIMIT)
+        session = Session(Connection(ours), Peer(Role.OPERATOR, "REST API", 0))
+        spawn(self._serve_in_memory(session), name="REST request")
+        return Connection(theirs)
+
+    async def _serve_in_memory(self, session: Session) -> None:
+        try:
+            await self._serve_session(session)
+        finally:
+            await session.connection.close(grace=0)
+
+    async def _serve_session(self, session: Session) -> None:
+        connection = session.connection
         connection.on_bad_frame = lambda bad: self._wrong(session, bad)
         self.core.sessions.add(session)
         try:

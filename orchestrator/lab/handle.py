@@ -29,8 +29,8 @@ from orchestrator.lab.find import (
     select_node,
     select_nodes,
 )
-from orchestrator.lab.flows import AsyncFlows
 from orchestrator.lab.link import AsyncLink
+from orchestrator.lab.live import LiveObjects
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged, act
 from orchestrator.lab.operator import operator
@@ -38,7 +38,7 @@ from orchestrator.lab.service import AsyncService, select_service
 from orchestrator.lab.status import LabStatus, all_labs, lab_status
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpOptions, UpResult, bring_up
 from orchestrator.lab.words import words_of
-from orchestrator.protocol.messages import Event, Heal, Partition, ResetLinks, SetLinkSpec, SetLinkState
+from orchestrator.protocol.messages import Heal, Partition, ResetLinks, SetLinkSpec, SetLinkState
 from orchestrator.topology import Topology
 
 # What only a run needs is loaded by a run: everybody waits for `nm up`.
@@ -54,7 +54,7 @@ def _quiet(_what: str) -> None:
     """Ignore progress messages."""
 
 
-class AsyncLab:
+class AsyncLab(LiveObjects):
     """A lab that is up.
 
     Get one from `AsyncLab.start`, which brings it up, or `AsyncLab.attach`, which finds it.
@@ -412,16 +412,6 @@ class AsyncLab:
         """Send the controller a change of the states of links; what it answers stands at the messages."""
         async with operator(self._directory, self._state) as connection:
             return await connection.change_links(change)
-
-    @property
-    def flows(self) -> AsyncFlows:
-        """Its user-space flows."""
-        return AsyncFlows(self._directory, self._state)
-
-    async def events(self, after: int = 0) -> Sequence[Event]:
-        """What happened in the lab, oldest first."""
-        async with operator(self._directory, self._state) as connection:
-            return await connection.events(after)
 
     async def down(self, *, progress: Progress = _quiet) -> DownResult:
         """Take it down."""

@@ -26,6 +26,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
+from orchestrator.protocol.tokens import TOKEN_FILE
 from orchestrator.services import ServiceState
 from orchestrator.supervisor.restarts import DEATHS, WINDOW_S
 from orchestrator.transport import Disconnected
@@ -125,6 +126,7 @@ class LabStatus:
         runs: Runs under way, and the last few that ended; None while the controller does not answer.
         services: The user's own services, in the order of their start.
         note: What `up` wrote down.
+        token_file: The file with the operator's token.
     """
 
     lab: str
@@ -138,6 +140,7 @@ class LabStatus:
     runs: tuple[RunStatus, ...] | None = None
     services: tuple[ServiceState, ...] = ()
     note: LabState | None = field(default=None, repr=False)
+    token_file: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The lab as `nm status -o json` shows it."""
@@ -194,9 +197,19 @@ class LabStatus:
             "seed": note.seed if note else None,
             "created": note.created if note else None,
             "controller": f"ws://127.0.0.1:{note.controller_port}/control" if note else None,
+            **self._rest_api(),
             "subnet": note.subnet if note else None,
             "ttl_mode": note.ttl_mode if note else None,
             "tcp_buffers": dict(note.buffers) if note else None,
+        }
+
+    def _rest_api(self) -> dict[str, str | None]:
+        """Where the REST API, its OpenAPI document and the operator's token are."""
+        api = f"http://127.0.0.1:{self.note.controller_port}/api/v1" if self.note else None
+        return {
+            "api_url": api,
+            "openapi_url": f"{api}/openapi.json" if api else None,
+            "token_file": self.token_file,
         }
 
     def _nodes_with_settings(self) -> list[dict[str, Any]]:
@@ -223,6 +236,7 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
             problems = (*status.problems, damaged(directory, gone).message)
             status = replace(status, state=kind, problems=problems)
     status = await _with_services(host, directory, state, status)
+    status = replace(status, token_file=str(directory.run / TOKEN_FILE))
     if supervision.wanted(state):
         report = supervision.report(directory, state)
         status = replace(status, parts=(*status.parts, Part("supervisor", report.running, str(report))))

@@ -26,7 +26,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.errors import BadBody
 from orchestrator.values import ValueRefused, brief, checked_name, plain_value
 
-__all__ = ["U16", "U32", "U64", "Json", "Name", "Row", "Value", "decode_body", "encode_body"]
+__all__ = ["U16", "U32", "U64", "Json", "Name", "Row", "Value", "decode_body", "decode_value", "encode_body"]
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Bytes of a text: far more than any that we write, a quarter of a message."""
@@ -69,6 +69,15 @@ def decode_body(cls: type[Any], body: Any) -> Any:
         except BadBody as error:
             raise BadBody(f"{cls.__name__}.{name}: {error.message}", found=brief(value)) from None
     return cls(**values)
+
+
+def decode_value(hint: Any, value: Any) -> Any:
+    """Read a single value by its annotation.
+
+    Raises:
+        BadBody: It has the wrong type or range.
+    """
+    return _decoder(hint)(value)
 
 
 def _fields(cls: type[Any]) -> tuple[tuple[str, _Decoder, bool], ...]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-__all__ = ["node_token", "token_matches"]
+__all__ = ["TOKEN_FILE", "node_token", "token_matches"]
+
+TOKEN_FILE = "operator-token"
+"""The file of a run directory that holds the operator's token alone, for programs that use the REST API."""
 
 _PURPOSE = b"nm node token"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator import resources, services, topology
 from orchestrator.plan import DeploymentPlan
+from orchestrator.protocol.tokens import TOKEN_FILE
 from orchestrator.render.quoting import compose, toml
 
 __all__ = ["RenderedFile", "render"]
@@ -37,6 +38,7 @@ def render(plan: DeploymentPlan) -> tuple[RenderedFile, ...]:
     files = [RenderedFile(node.file, node_template.render(node=node), secret) for node in plan.nodes]
     controller = environment.get_template("controller.toml.j2").render(controller=plan.controller)
     files.append(RenderedFile(plan.controller.file, controller, secret))
+    files.append(RenderedFile(TOKEN_FILE, plan.controller.operator_token + "\n", _CLOSED))
     hosts = environment.get_template("hosts.j2").render(lab=plan.lab, hosts=plan.hosts)
     files.append(RenderedFile("hosts", hosts, _OPEN))
     files.append(RenderedFile("topology.yaml", topology.dump(plan.topology), _OPEN))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from orchestrator.transport.client import connect, introduce, reconnecting
 from orchestrator.transport.connection import Connection, OnReply
 from orchestrator.transport.errors import Disconnected, RequestTimeout
+from orchestrator.transport.first_line import HttpApi
 from orchestrator.transport.pipes import MemoryPipe, Pipe, WebSocketPipe
 from orchestrator.transport.server import CONTROL_PATH, Handler, HttpHandler, Server, admit, serve
 
@@ -19,6 +20,7 @@ __all__ = [
     "Connection",
     "Disconnected",
     "Handler",
+    "HttpApi",
     "HttpHandler",
     "MemoryPipe",
     "OnReply",

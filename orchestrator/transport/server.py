@@ -1,4 +1,8 @@
-"""Accept control connections, and answer plain HTTP on the same port."""
+"""Accept control connections, and answer HTTP on the same port.
+
+The first line of a connection decides: control connections and short answers such as `/healthz` are those of
+the `websockets` library, and paths that an `HttpApi` takes are handed to the protocol that it makes.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ from orchestrator.protocol.messages import Welcome
 from orchestrator.transport.client import PING_INTERVAL, PING_TIMEOUT
 from orchestrator.transport.connection import Connection
 from orchestrator.transport.errors import RequestTimeout
+from orchestrator.transport.first_line import FirstLine, HttpApi
 from orchestrator.transport.pipes import WebSocketPipe
 
 if TYPE_CHECKING:
@@ -49,8 +54,9 @@ HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
 class Server:
     """A listening socket; created by `serve`."""
 
-    def __init__(self, inner: WebSocketServer) -> None:
+    def __init__(self, inner: WebSocketServer, http_api: HttpApi | None = None) -> None:
         self._inner = inner
+        self._http_api = http_api
 
     @property
     def address(self) -> tuple[str, int]:
@@ -61,10 +67,19 @@ class Server:
     async def close(self) -> None:
         """Take no more connections, end those that are open, and wait for their handlers."""
         self._inner.close()
+        if self._http_api is not None:
+            await self._http_api.close()
         await self._inner.wait_closed()
 
 
-async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHandler | None = None) -> Server:
+async def serve(
+    handler: Handler,
+    host: str,
+    port: int,
+    *,
+    http_handler: HttpHandler | None = None,
+    http_api: HttpApi | None = None,
+) -> Server:
     """Listen for control connections.
 
     Args:
@@ -72,6 +87,7 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
         host: Address to listen on.
         port: Port, 0 for any free one.
         http_handler: Answers plain HTTP requests.
+        http_api: Handles the connections whose first request it takes.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -96,7 +112,7 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
         host,
         port,
         process_request=answer,
-        create_connection=_bounded_socket(unauthenticated),
+        create_connection=_bounded_socket(unauthenticated, http_api),
         # Up to four frames (batches of at most 256 KiB) are buffered here; `Connection` adds back-pressure.
         max_queue=4,
         max_size=2 * MAX_MESSAGE,
@@ -109,10 +125,12 @@ async def serve(handler: Handler, host: str, port: int, *, http_handler: HttpHan
         server_header=None,
         logger=_quiet_logger(),
     )
-    return Server(inner)
+    return Server(inner, http_api)
 
 
-def _bounded_socket(unauthenticated: set[ServerConnection]) -> type[ServerConnection]:
+def _bounded_socket(
+    unauthenticated: set[ServerConnection], http_api: HttpApi | None
+) -> type[ServerConnection]:
     """Return the class of the server's sockets, which are in `unauthenticated` until they are admitted."""
     from websockets.asyncio.server import ServerConnection as Socket
 
@@ -122,16 +140,40 @@ def _bounded_socket(unauthenticated: set[ServerConnection]) -> type[ServerConnec
         When no file descriptor is left, asyncio itself stops listening for a second at a time.
         """
 
+        first_line: FirstLine | None = None
+        is_websocket = False  # `Socket` was told of the connection
+
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
+            assert isinstance(transport, asyncio.Transport), "the server listens on a stream"
             if len(unauthenticated) >= MAX_UNAUTHENTICATED:
-                self.transport.abort()
-            else:
-                unauthenticated.add(self)
+                transport.abort()
+                return
+            unauthenticated.add(self)
+            self.first_line = FirstLine(transport, http_api, self._begin, HELLO_TIMEOUT)
+
+        def _begin(self, transport: asyncio.Transport, data: bytes) -> None:
+            """Go on as a websocket."""
+            self.is_websocket = True
+            self.first_line = None
+            super().connection_made(transport)
+            super().data_received(data)
+
+        def data_received(self, data: bytes) -> None:
+            if self.first_line is None:
+                super().data_received(data)
+            elif self.first_line.take(data):
+                unauthenticated.discard(self)  # another protocol has the connection
+
+        def eof_received(self) -> None:
+            if self.first_line is None:
+                super().eof_received()
 
         def connection_lost(self, exc: Exception | None) -> None:
             unauthenticated.discard(self)
-            super().connection_lost(exc)
+            if self.first_line is not None:
+                self.first_line.close()
+            if self.is_websocket:
+                super().connection_lost(exc)
 
     return Bounded
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.reference import api, commands, errors, tables
+from scripts.reference import api, commands, errors, rest, tables
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 PAGES: dict[str, Callable[[], str]] = {
@@ -17,6 +17,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "scenario.md": tables.scenario_page,
     "settings.md": tables.settings_page,
     "errors.md": errors.page,
+    "rest.md": rest.page,
     "nextmini_py.md": api.nextmini_page,
     "orchestrator.md": api.orchestrator_page,
 }

@@ -240,6 +240,7 @@ PYTHON: list[Message] = [
     m.Partition(((1, 2), (3,))),
     m.Heal(),
     m.GetEvents(5),
+    m.WatchEvents(5),
     m.GetMeasurements(2_000),
     m.GetSamples(500),
     m.StartFlows((m.FlowRequest(1, 3, 10**12, rate_bps=5_000_000, count=3, route=(1, 2, 3)),)),

@@ -8,6 +8,7 @@
     flows        user-space flows, for operators and roles
     routes       the routes of a node, for an operator
     samples      counters of nodes and links, read every second during a run
+    watching     the lab's events as they happen, for an operator
 
 Messages grow only by optional fields; a removed or retyped field is a new message.
 """
@@ -23,6 +24,7 @@ from orchestrator.protocol.messages import (
     operator,
     routes,
     samples,
+    watching,
 )
 from orchestrator.protocol.messages.agent import *  # noqa: F403  # one import for all message classes
 from orchestrator.protocol.messages.base import MESSAGES, Message, Role
@@ -33,6 +35,7 @@ from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as a
 from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.routes import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.samples import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.watching import *  # noqa: F403  # as above
 
 __all__ = [
     "MESSAGES",
@@ -46,4 +49,5 @@ __all__ = [
     *node_commands.__all__,
     *routes.__all__,
     *samples.__all__,
+    *watching.__all__,
 ]

@@ -1,0 +1,231 @@
+"""Which verb and path of the REST API is which message of an operator, and what its answer holds.
+
+A new noun is a row in `ROUTES` over a message that a handler of the controller answers; see
+`docs/how-to/develop.md`. Parameters of the path, of the query and of the body are fields of the message with
+the same names, and are checked as the message's fields are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.controller.rest import answers
+from orchestrator.controller.rest.answers import ACK, Answer, acknowledged, of_status
+from orchestrator.protocol import Message
+from orchestrator.protocol import messages as m
+from orchestrator.protocol.schema import U32, Name
+
+__all__ = ["CAUSE", "PREFIX", "ROUTES", "STREAM", "Route"]
+
+PREFIX = "/api/v1"
+"""What every path of the API begins with."""
+
+STREAM = f"{PREFIX}/events/stream"
+"""The websocket of events; `?after=N` continues behind event N."""
+
+CAUSE = "rest"
+"""What events name as the cause of a change that was made here."""
+
+ANSWER_S = 10.0
+"""Seconds that the controller has for what it answers from memory or from Postgres."""
+
+CHANGE_S = 15.0
+"""Seconds for changes: up to 5 for the nodes to confirm them, and up to 5 for Postgres to store them."""
+
+_WAYS = ("both", "forward", "backward")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One verb on one path.
+
+    Attributes:
+        verb: `GET`, `PUT`, `PATCH`, `POST` or `DELETE`; all but `POST` may be repeated.
+        path: Below `PREFIX`, with the parameters in braces.
+        message: The message that is sent.
+        summary: What it does, as a sentence.
+        cli: The command that does the same; empty for none.
+        sdk: The call of `orchestrator.Lab` that does the same; empty for none.
+        answer: What is answered.
+        query: Fields of the message that the query may set.
+        body: Fields of the message that the body may set.
+        required: Those of the body that have to be there, beside those that the message requires.
+        words: The words that a field may be.
+        fixed: Fields that the row sets itself.
+        derived: Makes further fields from the parameters of the path.
+        within: Seconds that the controller has.
+    """
+
+    verb: str
+    path: str
+    message: type[Message]
+    summary: str
+    cli: str = ""
+    sdk: str = ""
+    answer: Answer = ACK
+    query: tuple[str, ...] = ()
+    body: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    derived: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda params: {}
+    within: float = ANSWER_S
+
+
+def _status(path: str, kind: Any, make: Callable[..., Any], summary: str, cli: str, **params: Any) -> Route:
+    """Return the row of something that is a part of the lab's status."""
+    sdk = "Lab.status"
+    answer = of_status(kind, make, **params)
+    return Route(verb="GET", path=path, message=m.GetStatus, summary=summary, cli=cli, sdk=sdk, answer=answer)
+
+
+def _change(verb: str, path: str, message: type[Message], summary: str, **more: Any) -> Route:
+    """Return the row of a change."""
+    fixed = {"cause": CAUSE, **more.pop("fixed", {})}
+    return Route(verb=verb, path=path, message=message, summary=summary, fixed=fixed, within=CHANGE_S, **more)
+
+
+_SETTINGS = {
+    "answer": acknowledged(answers.LinkSettings),
+    "words": {"direction": _WAYS},
+}
+
+ROUTES: tuple[Route, ...] = (
+    _status("/lab", m.Status, lambda status: status, "The lab as a whole.", "nm status"),
+    _status("/nodes", tuple[m.NodeStatus, ...], lambda status: status.nodes, "All nodes.", "nm status"),
+    _status("/nodes/{node_id}", m.NodeStatus, answers.node, "One node.", "nm status", node_id=U32),
+    _change(
+        "PUT",
+        "/nodes/{node_id}/wanted",
+        m.NodeFault,
+        "Record what a node shall be: its links and the routes of the lab follow at once. "
+        "Its process is ended, started, paused or resumed by `nm node` and `Lab.node(…)` alone, which run "
+        "on its host.",
+        cli="nm node kill|stop|start|pause|unpause",
+        sdk="Lab.node(N).kill() …",
+        body=("do",),
+        words={"do": ("kill", "stop", "start", "pause", "unpause")},
+        derived=lambda params: {"nodes": [params["node_id"]]},
+        answer=Answer(answers.NodesWanted, acknowledged(answers.NodesWanted).make, {"node_id": U32}),
+    ),
+    Route(
+        verb="GET",
+        path="/nodes/{node_id}/routes",
+        message=m.GetRoutes,
+        summary="The routes that a node should have.",
+        answer=Answer(answers.NodeRoutes, answers.routes, {}),
+    ),
+    _status("/links", tuple[m.LinkStatus, ...], lambda status: status.links, "All links.", "nm link show"),
+    _status("/links/{a}/{b}", m.LinkStatus, answers.link, "One link.", "nm link show A B", a=U32, b=U32),
+    _change(
+        "PATCH",
+        "/links/{a}/{b}/settings",
+        m.SetLinkSpec,
+        "Change what a link does; what is not named stays as it is.",
+        cli="nm link set A B --KEY VALUE",
+        sdk="Lab.link(A, B).set(…)",
+        body=("spec", "backward", "direction"),
+        required=("spec",),
+        fixed={"merge": True},
+        **_SETTINGS,
+    ),
+    _change(
+        "PUT",
+        "/links/{a}/{b}/settings",
+        m.SetLinkSpec,
+        "Set what a link does; what is not named has no effect on packets any more.",
+        cli="nm link set A B --profile NAME",
+        sdk="Lab.link(A, B).set(profile=…)",
+        body=("spec", "backward", "direction"),
+        required=("spec",),
+        **_SETTINGS,
+    ),
+    _change(
+        "DELETE",
+        "/links/{a}/{b}/settings",
+        m.SetLinkSpec,
+        "Return to what the topology declares for a link, and take it up where it was taken down.",
+        cli="nm link reset A B",
+        sdk="Lab.link(A, B).reset()",
+        query=("direction",),
+        fixed={"reset": True},
+        **_SETTINGS,
+    ),
+    _change(
+        "PUT",
+        "/links/{a}/{b}/state",
+        m.SetLinkState,
+        "Take a link down, or up again.",
+        cli="nm link down|up A B",
+        sdk="Lab.link(A, B).down(), .up()",
+        body=("down", "direction"),
+        words={"direction": _WAYS},
+        answer=acknowledged(answers.LinkState),
+    ),
+    _change(
+        "DELETE",
+        "/links/settings",
+        m.ResetLinks,
+        "Return all links to what the topology declares, and up; a partition stays.",
+        cli="nm link reset",
+        sdk="Lab.reset_links()",
+        answer=acknowledged(answers.LinksReset),
+    ),
+    _change(
+        "PUT",
+        "/partition",
+        m.Partition,
+        "Take down all links between groups of nodes; a partition that is in force is replaced.",
+        cli='nm partition "1,2|3,4"',
+        sdk="Lab.partition([[1, 2], [3, 4]])",
+        body=("groups",),
+        answer=acknowledged(answers.LinksCut),
+    ),
+    _change(
+        "DELETE",
+        "/partition",
+        m.Heal,
+        "End the partition.",
+        cli="nm heal",
+        sdk="Lab.heal()",
+        answer=acknowledged(answers.LinksCut),
+    ),
+    _status("/groups", tuple[m.GroupStatus, ...], lambda status: status.groups, "All groups.", "nm inspect"),
+    _status("/groups/{group_id}", m.GroupStatus, answers.group, "One group.", "nm inspect", group_id=U32),
+    _status(
+        "/runs",
+        tuple[m.RunStatus, ...],
+        lambda status: status.runs,
+        "Runs under way, and the last few that ended.",
+        "nm inspect",
+    ),
+    _status("/runs/{run}", m.RunStatus, answers.run, "One of these runs.", "nm inspect", run=Name),
+    Route(
+        verb="DELETE",
+        path="/runs/{run}",
+        message=m.StopRun,
+        summary="Stop the roles of a run.",
+    ),
+    Route(
+        verb="GET",
+        path="/events",
+        message=m.GetEvents,
+        summary="Events of the lab after a number, oldest first.",
+        cli="nm events --after N",
+        sdk="Lab.events(after=N)",
+        query=("after", "limit"),
+        answer=Answer(answers.EventPage, answers.events, {}),
+    ),
+    Route(
+        verb="GET",
+        path="/measurements",
+        message=m.GetMeasurements,
+        summary="What the nodes that answer within `timeout_ms` (at most 10000) measured of their links.",
+        query=("timeout_ms",),
+        answer=Answer(tuple[answers.NodeMeasurement, ...], answers.measurements, {}),
+        within=CHANGE_S,
+    ),
+)
+"""Every route; the OpenAPI document, the application and the reference page are made from it."""

@@ -1,0 +1,36 @@
+"""What an operator lists and changes while a lab runs, as attributes and methods of the lab."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from orchestrator.deploy.home import LabDirectory
+from orchestrator.deploy.state import LabState
+from orchestrator.lab.flows import AsyncFlows
+from orchestrator.lab.following import follow
+from orchestrator.lab.operator import operator
+from orchestrator.protocol.messages import Event
+
+__all__ = ["LiveObjects"]
+
+
+class LiveObjects:
+    """The part of `AsyncLab` for objects that exist in the controller: flows and events."""
+
+    _directory: LabDirectory
+    _state: LabState
+
+    @property
+    def flows(self) -> AsyncFlows:
+        """Its user-space flows."""
+        return AsyncFlows(self._directory, self._state)
+
+    async def events(self, after: int = 0) -> Sequence[Event]:
+        """What happened in the lab, oldest first."""
+        async with operator(self._directory, self._state) as connection:
+            return await connection.events(after)
+
+    async def follow_events(self, after: int = 0) -> AsyncIterator[Event]:
+        """Yield the events after a number, then each new one until the lab is down."""
+        async for event in follow(self._directory, self._state, after):
+            yield event
