@@ -95,6 +95,9 @@ impl Connection {
     /// Handles the packet in the slot; a reply may be in the slot afterwards.
     pub(crate) fn handle(&mut self, now: Instant, iface: &mut Interface, slot: &mut Slot) {
         slot.clear();
+        if let (Side::Source(source), Some(segment)) = (&mut self.side, frame::segment(slot.incoming())) {
+            source.on_arrived(segment);
+        }
         iface.poll_ingress_single(micros(now), slot, &mut self.sockets);
         if self.state() == State::Closed {
             self.closed(now, false);
@@ -119,7 +122,7 @@ impl Connection {
             iface.poll_egress(micros(now), slot, &mut self.sockets);
         }
         if let Some(packet) = slot.outgoing() {
-            if let (Side::Source(source), Some(sent)) = (&mut self.side, frame::sent(packet)) {
+            if let (Side::Source(source), Some(sent)) = (&mut self.side, frame::segment(packet)) {
                 source.on_sent(now, sent);
             }
             if self.state() == State::Closed {

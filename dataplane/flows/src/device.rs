@@ -22,6 +22,11 @@ impl Slot {
         self.incoming.extend_from_slice(packet);
     }
 
+    /// That packet, until smoltcp has read it.
+    pub(crate) fn incoming(&self) -> &[u8] {
+        &self.incoming
+    }
+
     /// The packet that the last call of smoltcp built, if any.
     pub(crate) fn outgoing(&self) -> Option<&[u8]> {
         (!self.outgoing.is_empty()).then_some(&self.outgoing[..])

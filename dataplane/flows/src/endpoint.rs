@@ -434,10 +434,8 @@ impl Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Endpoint")
-            .field("addr", &self.addr)
-            .field("peers", &self.by_peer)
-            .finish_non_exhaustive()
+        let connections: Vec<_> = self.connections.iter().flatten().collect();
+        out.debug_struct("Endpoint").field("connections", &connections).finish_non_exhaustive()
     }
 }
 

@@ -66,25 +66,29 @@ pub(crate) fn read(packet: &[u8]) -> Incoming {
     }
 }
 
-/// A segment that smoltcp built: sequence number, bytes of payload, and whether it is a SYN.
+/// The fields of a segment that the congestion window needs; `payload` in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sent {
+pub(crate) struct Segment {
     pub seq: u32,
     pub payload: usize,
     pub syn: bool,
+    pub fin: bool,
+    pub ack: u32,
 }
 
-/// Reads a segment of ours.
-pub(crate) fn sent(packet: &[u8]) -> Option<Sent> {
+/// Reads a segment.
+pub(crate) fn segment(packet: &[u8]) -> Option<Segment> {
     let (_, _, _, body) = ipv4(packet)?;
     if body.len() < 20 {
         return None;
     }
     let header = usize::from(body[12] >> 4) * 4;
-    Some(Sent {
+    Some(Segment {
         seq: u32::from_be_bytes([body[4], body[5], body[6], body[7]]),
         payload: body.len().saturating_sub(header),
         syn: body[13] & 0x02 != 0,
+        fin: body[13] & 0x01 != 0,
+        ack: u32::from_be_bytes([body[8], body[9], body[10], body[11]]),
     })
 }
 
@@ -124,7 +128,7 @@ mod tests {
                 if len > 9 {
                     packet[9] = TCP;
                 }
-                let _ = (read(&packet), sent(&packet));
+                let _ = (read(&packet), segment(&packet));
             }
         }
         assert_eq!(read(&[0x45; 19]), Incoming::Other);

@@ -6,7 +6,7 @@ use nm_engine::Instant;
 use smoltcp::socket::tcp::{Socket, State};
 
 use crate::flow::{Amount, EndReason, FlowEnd, FlowEvent, FlowKey, FlowSpec};
-use crate::frame::{self, Sent, FRAME};
+use crate::frame::{self, Segment, FRAME};
 use crate::pace::Pace;
 use crate::window::Window;
 
@@ -37,6 +37,7 @@ pub(crate) struct Source {
     pace: Option<Pace>,
     /// The low 32 bits of the sequence number of the stream's first byte.
     origin: Option<u32>,
+    fin_sent: bool,
     /// Bytes given to the socket, with the header.
     enqueued: u64,
     began: Option<Instant>,
@@ -59,9 +60,10 @@ impl Source {
             since,
             phase: Phase::Connecting,
             mss,
-            window: Window::new(mss, buffer),
+            window: Window::new(since, mss, buffer),
             pace: None,
             origin: None,
+            fin_sent: false,
             enqueued: 0,
             began: None,
             announced: false,
@@ -192,7 +194,7 @@ impl Source {
         let in_buffer = socket.send_queue();
         let free = (socket.send_capacity() - in_buffer) as u64;
         let paced = self.pace.as_mut().map_or(u64::MAX, |pace| pace.available(now));
-        let mut bytes = remaining.min(self.window.room(in_buffer as u64)).min(free).min(paced);
+        let mut bytes = remaining.min(self.window.room(now, in_buffer as u64)).min(free).min(paced);
         if bytes < remaining {
             // Full segments, except for the last one.
             bytes -= bytes % self.mss as u64;
@@ -274,7 +276,8 @@ impl Source {
     }
 
     /// A segment was sent.
-    pub(crate) fn on_sent(&mut self, now: Instant, sent: Sent) {
+    pub(crate) fn on_sent(&mut self, now: Instant, sent: Segment) {
+        self.fin_sent |= sent.fin;
         if sent.syn {
             self.origin = Some(sent.seq.wrapping_add(1));
         } else if let Some(origin) = self.origin {
@@ -284,7 +287,22 @@ impl Source {
 
     /// Whether the socket may send now.
     pub(crate) fn may_send(&mut self, now: Instant) -> bool {
-        self.phase == Phase::Done || self.window.may_send(now)
+        match self.phase {
+            Phase::Connecting | Phase::Done => true,
+            Phase::Sending | Phase::Answering => self.window.may_send(now, self.has_unsent()),
+        }
+    }
+
+    /// Whether the socket has bytes or a FIN that were never sent.
+    fn has_unsent(&self) -> bool {
+        self.enqueued > self.window.highest() || (self.phase == Phase::Answering && !self.fin_sent)
+    }
+
+    /// A segment of the destination arrived.
+    pub(crate) fn on_arrived(&mut self, arrived: Segment) {
+        if let Some(origin) = self.origin.filter(|_| arrived.payload == 0) {
+            self.window.on_acknowledgement(arrived.ack.wrapping_sub(origin));
+        }
     }
 
     /// When [`Source::act`] has something to do without a packet.
@@ -297,7 +315,8 @@ impl Source {
         // What is available already is not sent because the window is full: then an acknowledgement is next.
         let paced = paced.filter(|at| *at > now);
         let until = self.sends_until.filter(|_| self.phase == Phase::Sending);
-        let rescue = self.window.rescue_at();
+        let waiting = matches!(self.phase, Phase::Sending | Phase::Answering);
+        let rescue = self.window.blocked_until(self.has_unsent()).filter(|_| waiting);
         [paced, until, rescue, self.gives_up_at].into_iter().flatten().min()
     }
 
