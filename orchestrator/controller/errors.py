@@ -6,6 +6,7 @@ from orchestrator.protocol import BadRequest, ProtocolError
 
 __all__ = [
     "AgentMissing",
+    "GroupInvalid",
     "GroupLabelTaken",
     "GroupNotStored",
     "GroupUnknown",
@@ -98,6 +99,12 @@ class GroupUnknown(BadRequest):
     """There is no group of that number."""
 
     id = "group.unknown"
+
+
+class GroupInvalid(BadRequest):
+    """A row of a group, written by SQL, that no group can have."""
+
+    id = "group.invalid"
 
 
 class GroupLabelTaken(BadRequest):

@@ -2,6 +2,7 @@
 
     store      open, read once, write in the background, listen for changes made by SQL
     lab        SQL for nodes, links, routes, groups
+    sql_changes  SQL for what others change, and for what is refused of it
     runs       SQL for runs and results
     history    SQL for events, measurements and flows
     writer     writes in order, in batches, and through an outage
@@ -27,9 +28,11 @@ from orchestrator.store.rows import (
     Snapshot,
     TreeRow,
 )
+from orchestrator.store.sql_changes import Changed, SqlChange
 from orchestrator.store.store import Store
 
 __all__ = [
+    "Changed",
     "EventRow",
     "GroupRow",
     "LabRow",
@@ -40,6 +43,7 @@ __all__ = [
     "RunRow",
     "SchemaTooNew",
     "Snapshot",
+    "SqlChange",
     "Store",
     "StoreUnavailable",
     "TreeRow",

@@ -16,8 +16,9 @@ from orchestrator.store import history, lab, runs
 from orchestrator.store.history import HistoryTables
 from orchestrator.store.lab import LabTables
 from orchestrator.store.migrate import migrate
-from orchestrator.store.rows import EventRow, GroupRow, LinkRow, RouteRow, Snapshot
+from orchestrator.store.rows import EventRow, Snapshot
 from orchestrator.store.runs import RunTables
+from orchestrator.store.sql_changes import Changed, SqlTables, fill_link_fields, read_changes
 from orchestrator.store.writer import Writer
 from orchestrator.tasks import keep_running
 
@@ -29,9 +30,6 @@ __all__ = ["CHANNEL", "Store"]
 
 CHANNEL = "nm_changed"
 """The channel that triggers notify on writes of other sessions; the payload is the table."""
-
-TABLES = ("links", "routes", "groups")
-"""What may be changed by SQL; members and trees count as groups."""
 
 _HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
 
@@ -47,6 +45,7 @@ class Store:
 
     Attributes:
         lab: Writes nodes, links, routes and groups.
+        sql: Writes the answers to changes by SQL.
         runs: Writes runs and results.
         history: Writes events and measurements.
     """
@@ -60,6 +59,7 @@ class Store:
         self._listening = True  # until the contrary is known
 
     lab: LabTables
+    sql: SqlTables
     runs: RunTables
     history: HistoryTables
 
@@ -79,6 +79,7 @@ class Store:
         connection = await self._first_connection(within)
         async with connection:
             await migrate(connection)
+            await fill_link_fields(connection)
             snapshot = await _read_all(connection, lab_name)
         await self._open_pool()
         return snapshot
@@ -133,20 +134,10 @@ class Store:
 
     # Reading.
 
-    async def links(self) -> tuple[LinkRow, ...]:
-        """Read the links again."""
+    async def sql_changes(self) -> Changed:
+        """Read what was changed by SQL and is not applied yet."""
         async with self._connection() as connection:
-            return await lab.read_links(connection)
-
-    async def routes(self) -> tuple[RouteRow, ...]:
-        """Read the explicit routes again."""
-        async with self._connection() as connection:
-            return await lab.read_routes(connection)
-
-    async def groups(self) -> tuple[GroupRow, ...]:
-        """Read the groups again."""
-        async with self._connection() as connection:
-            return await lab.read_groups(connection)
+            return await read_changes(connection)
 
     async def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
         """Read events after a number, oldest first."""
@@ -181,11 +172,11 @@ class Store:
             row = await cursor.fetchone()
             return None if row is None else (row[0], row[1], row[2])
 
-    def listen(self, changed: Callable[[str], None]) -> None:
-        """Call back with `links`, `routes` or `groups` when another session has changed them.
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call back when another session has changed the lab; `sql_changes` then says what.
 
-        It calls back for all of them when it begins to listen, and again after an outage, since changes may
-        have been missed before.
+        It calls back when it begins to listen, and again after an outage, since changes may have been missed
+        before.
         """
         self._listener = keep_running(lambda: self._listen(changed), name="store listener")
 
@@ -233,8 +224,9 @@ class Store:
         )
         await self._pool.open()
         self._writer = Writer(self._pool)
-        self.lab, self.runs, self.history = (
+        self.lab, self.sql, self.runs, self.history = (
             LabTables(self._writer),
+            SqlTables(self._writer),
             RunTables(self._writer),
             HistoryTables(self._writer),
         )
@@ -254,7 +246,7 @@ class Store:
             text = f"Postgres does not answer: {' '.join(str(error).split())[:200]}"
             raise StoreUnavailable(text, id="store.unreachable", hint=_HINT) from None
 
-    async def _listen(self, changed: Callable[[str], None]) -> None:
+    async def _listen(self, changed: Callable[[], None]) -> None:
         from psycopg import AsyncConnection, Error
 
         backoff = Backoff(max_delay=1.0)
@@ -265,11 +257,10 @@ class Store:
                     await connection.execute(f"LISTEN {CHANNEL}".encode())
                     self._listening = True
                     backoff.reset()
-                    for table in TABLES:
-                        changed(table)
+                    changed()
                     while True:
-                        async for note in connection.notifies(timeout=0):
-                            changed("groups" if note.payload.startswith("group") else note.payload)
+                        async for _note in connection.notifies(timeout=0):
+                            changed()
                         await _readable(connection.fileno())
             except (Error, OSError) as error:
                 _LOG.debug("listener lost", reason=" ".join(str(error).split())[:200])
@@ -301,4 +292,5 @@ async def _read_all(connection: AsyncConnection, name: str) -> Snapshot:
         last_event=await history.last_event(connection),
         runs=await runs.read_runs(connection),
         traces=await lab.read_traces(connection),
+        **await lab.read_deleted(connection),
     )
