@@ -98,7 +98,7 @@ class Controller:
                 id="controller.listen",
             ) from None
         self._sql = SqlChanges(self.core)
-        self._store.listen(self._sql.notified)
+        self._store.listen(self._changed_by_sql)
         awaited = [node for node in lab.registry if node.expected_back]
         if awaited:
             loop = asyncio.get_running_loop()
@@ -197,6 +197,9 @@ class Controller:
             self.agents.lost(session)
         else:
             self.operators.lost(session)
+
+    def _changed_by_sql(self, table: str) -> None:
+        self._sql.notified()
 
     def _note_refused(self, rows: Iterable[LinkRow]) -> None:
         """Note rows of links that make no sense as events, when the controller starts."""

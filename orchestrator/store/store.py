@@ -31,6 +31,9 @@ __all__ = ["CHANNEL", "Store"]
 CHANNEL = "nm_changed"
 """The channel that triggers notify on writes of other sessions; the payload is the table."""
 
+TABLES = ("links", "routes", "groups")
+"""What may be changed by SQL; members and trees belong to groups."""
+
 _HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
 
 _LOG = log.get(__name__)
@@ -172,11 +175,11 @@ class Store:
             row = await cursor.fetchone()
             return None if row is None else (row[0], row[1], row[2])
 
-    def listen(self, changed: Callable[[], None]) -> None:
-        """Call back when another session has changed the lab; `sql_changes` then says what.
+    def listen(self, changed: Callable[[str], None]) -> None:
+        """Call back with the table when another session has changed one; `sql_changes` then says what.
 
-        It calls back when it begins to listen, and again after an outage, since changes may have been missed
-        before.
+        It calls back for all `TABLES` when it begins to listen, and again after an outage, since changes may
+        have been missed before.
         """
         self._listener = keep_running(lambda: self._listen(changed), name="store listener")
 
@@ -246,7 +249,7 @@ class Store:
             text = f"Postgres does not answer: {' '.join(str(error).split())[:200]}"
             raise StoreUnavailable(text, id="store.unreachable", hint=_HINT) from None
 
-    async def _listen(self, changed: Callable[[], None]) -> None:
+    async def _listen(self, changed: Callable[[str], None]) -> None:
         from psycopg import AsyncConnection, Error
 
         backoff = Backoff(max_delay=1.0)
@@ -257,10 +260,11 @@ class Store:
                     await connection.execute(f"LISTEN {CHANNEL}".encode())
                     self._listening = True
                     backoff.reset()
-                    changed()
+                    for table in TABLES:
+                        changed(table)
                     while True:
-                        async for _note in connection.notifies(timeout=0):
-                            changed()
+                        async for note in connection.notifies(timeout=0):
+                            changed(note.payload)
                         await _readable(connection.fileno())
             except (Error, OSError) as error:
                 _LOG.debug("listener lost", reason=" ".join(str(error).split())[:200])

@@ -357,7 +357,6 @@ BEGIN
     END LOOP;
 END
 $$;
-DROP FUNCTION nm_notify();
 
 -- The names of Nextmini, where we have the same thing.
 ALTER TABLE nodes ADD COLUMN id bigint GENERATED ALWAYS AS (node_id) STORED;
