@@ -23,10 +23,16 @@ from orchestrator.controller.registry import (
 from orchestrator.settings.controller import ControllerSettings, LinkEntry
 from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
-__all__ = ["build", "give_addresses", "group_from", "groups_from", "link_from", "save"]
+__all__ = ["build", "give_addresses", "group_from", "group_row_key", "groups_from", "link_from", "save"]
 
 _ROW = "row of group "
 """The prefix of the keys of problems with rows of groups."""
+
+
+def group_row_key(group_id: int) -> str:
+    """Return the key of a problem with the row of a group, as the lab keeps it."""
+    return f"{_ROW}{group_id}"
+
 
 MAX_TREE = 2**16 - 1
 """The highest number that a tree may have; together with its group's it is a route's."""
@@ -112,7 +118,7 @@ def groups_from(
         if not reason and row.src_node_id not in registry:
             reason = f"there is no node {row.src_node_id}"
         if reason:
-            problems[f"{_ROW}{row.group_id}"] = f"the row of group {row.group_id} is left out: {reason}"
+            problems[group_row_key(row.group_id)] = f"the row of group {row.group_id} is left out: {reason}"
         else:
             wanted[row.group_id] = row
     changed = {group.id for group in groups if group.id not in wanted}

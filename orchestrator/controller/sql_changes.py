@@ -62,6 +62,7 @@ class SqlChanges:
         self._core = core
         self._task: asyncio.Task[None] | None = None
         self._again = False
+        self._first = True  # what is in memory was read from these rows themselves, when the controller began
         self._confirming: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
 
@@ -114,6 +115,7 @@ class SqlChanges:
         if changed.changes:
             self._apply(changed)
             self._again |= changed.cut
+        self._first = changed.cut and self._first
         return True
 
     def _apply(self, changed: Changed) -> None:
@@ -209,9 +211,9 @@ class SqlChanges:
                 try:
                     check_route(row.src, row.dst, row.edges, lab.registry.links)
                 except RouteInvalid as error:
-                    before = lab.explicit.rows.get(route_id)
+                    before = None if self._first else lab.explicit.rows.get(route_id)
                     refusals.append(_Refusal("routes", (route_id,), error.id, error.message, before))
-                    continue
+                    row = before
             wanted[route_id] = row
         lab.change_routes(wanted)
         return refusals
@@ -230,6 +232,7 @@ class SqlChanges:
         """Make a group what its rows say; return the rows that are refused."""
         core, groups = self._core, self._core.lab.groups
         old = groups.group(group_id) if group_id in groups else None
+        core.lab.problems.pop(restore.group_row_key(group_id), None)
         if row is None:
             groups.drop(group_id)
             self._put(old, None)
@@ -242,7 +245,7 @@ class SqlChanges:
                 return refusals  # with the row go those of its members and trees
             row = replace(row, label=before.label, src_node_id=before.src_node_id, group_ip=before.group_ip)
         new = restore.group_from(row, groups, core.lab.registry)
-        known = {tree.tree_id: tree for tree in old.trees} if old else {}
+        known = {tree.tree_id: tree for tree in old.trees} if old and not self._first else {}
         kept: list[TreeSpec] = []
         for tree in new.trees:
             key = (group_id, tree.tree_id)
