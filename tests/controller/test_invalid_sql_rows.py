@@ -275,6 +275,7 @@ async def test_what_only_the_controller_knows_is_undone_and_kept_in_rejections(
     controller = await start(settings(database, 4))
     host = FakeProcess([1, 2, 3, 4], 7)
     await ready_lab(controller, [host])
+    await controller.core.store.flushed()
     async with await connection_to(database) as sql:
         for number, (name, (table, statement)) in enumerate(REJECTED.items(), start=1):
             before = await (await sql.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode())).fetchall()
@@ -364,6 +365,7 @@ async def test_a_link_takes_the_words_of_the_topology_file_and_keeps_them_as_fie
     controller = await start(settings(database, 4))
     host = FakeProcess([1, 2, 3, 4], 7)
     await ready_lab(controller, [host])
+    await controller.core.store.flushed()
     async with await connection_to(database) as sql:
         await sql.execute(
             """UPDATE links SET forward = '{"delay": "20 ms", "loss": "1 %"}' WHERE (a, b) = (2, 3)"""
