@@ -15,6 +15,7 @@ from orchestrator.controller.effects import failures_of
 from orchestrator.controller.errors import LabNotReady, RunUnknown
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
+from orchestrator.controller.group_requests import GroupRequests
 from orchestrator.controller.link_changes import STORE_LIMIT
 from orchestrator.controller.measurements import Measurements
 from orchestrator.controller.node_faults import NodeFaults, require_running
@@ -50,6 +51,7 @@ class OperatorHandler:
             **NodeFaults(core).handlers,
             **Measurements(core).handlers,
             **RouteRequests(core).handlers,
+            **GroupRequests(core).handlers,
         }
 
     def take(self, session: Session, frame: Frame) -> None:

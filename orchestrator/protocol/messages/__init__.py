@@ -5,6 +5,7 @@
     node_commands  to dataplanes: links, routes, groups, readiness
     agent        processes that run roles: runs, barriers, published values
     operator     the command line: status, runs, live links, events
+    groups       groups, for an operator
     routes       the routes of a node, for an operator
     samples      counters of nodes and links, read every second during a run
 
@@ -13,10 +14,20 @@ Messages grow only by optional fields; a removed or retyped field is a new messa
 
 from __future__ import annotations
 
-from orchestrator.protocol.messages import agent, connection, node, node_commands, operator, routes, samples
+from orchestrator.protocol.messages import (
+    agent,
+    connection,
+    groups,
+    node,
+    node_commands,
+    operator,
+    routes,
+    samples,
+)
 from orchestrator.protocol.messages.agent import *  # noqa: F403  # one import for all message classes
 from orchestrator.protocol.messages.base import MESSAGES, Message, Role
 from orchestrator.protocol.messages.connection import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.groups import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
@@ -29,6 +40,7 @@ __all__ = [
     "Role",
     *agent.__all__,
     *connection.__all__,
+    *groups.__all__,
     *node.__all__,
     *operator.__all__,
     *node_commands.__all__,
