@@ -33,6 +33,7 @@ from orchestrator.cli import (
     results,
     runs,
     services,
+    sql,
     view,
 )
 from orchestrator.errors import InternalError, NmError
@@ -78,6 +79,7 @@ for noun in (
     imports,
     host,
     bench,
+    sql,
     view,
 ):
     noun.register(app)

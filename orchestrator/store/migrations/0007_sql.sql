@@ -48,6 +48,10 @@ CREATE TABLE link_fields (
     words jsonb
 );
 
+-- Who is connected: the role that was set, or else the one that logged in.
+CREATE FUNCTION nm_role() RETURNS text LANGUAGE sql STABLE AS
+    $$ SELECT coalesce(nullif(current_setting('role'), 'none'), session_user) $$;
+
 -- Statements that changed the lab: one row per statement and table.
 CREATE TABLE sql_changes (
     change       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -55,7 +59,7 @@ CREATE TABLE sql_changes (
     table_name   text NOT NULL,
     operation    text NOT NULL,
     keys         jsonb NOT NULL,             -- the primary keys of the rows, each a list
-    role         text NOT NULL DEFAULT session_user,
+    role         text NOT NULL DEFAULT nm_role(),
     application  text NOT NULL DEFAULT current_setting('application_name'),
     applied_at   timestamptz,                -- when the controller sent it to the nodes
     confirmed_at timestamptz                 -- when they had confirmed it; null while one of them does not answer
@@ -83,8 +87,9 @@ CREATE TABLE deleted_from_file (
     PRIMARY KEY (table_name, key)
 );
 
+-- The role of people may call its connection what it likes, and is checked all the same.
 CREATE FUNCTION nm_by_controller() RETURNS boolean LANGUAGE sql STABLE AS
-    $$ SELECT current_setting('application_name') = 'nm-controller' $$;
+    $$ SELECT current_setting('application_name') = 'nm-controller' AND nm_role() <> 'nm_user' $$;
 
 CREATE FUNCTION nm_require_node(node bigint, what text) RETURNS void LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -365,6 +370,16 @@ ALTER TABLE groups ADD COLUMN id bigint GENERATED ALWAYS AS (group_id) STORED;
 CREATE VIEW group_routes AS
     SELECT group_id, tree_id, src_node_id, edges, weight, updated_at FROM group_trees JOIN groups USING (group_id);
 
+-- Times are milliseconds since 1970, as there.
+CREATE VIEW app_flows AS
+    SELECT row_number() OVER (ORDER BY start_ms, flow_id) AS id, flow_id, start_ms AS start_time, src_node_id,
+        dst_node_id, finish_ms IS NOT NULL AS is_finished, finish_ms AS finish_time, route_id
+    FROM flows WHERE controller_id IS NULL;
+
+ALTER TABLE flow_counters ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY;
+CREATE VIEW metrics AS
+    SELECT id, flow_id, node_id AS local_node_id, remote_node_id, bytes, time AS time_read FROM flow_counters;
+
 CREATE FUNCTION nm_write_group_route() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     source bigint;
@@ -405,7 +420,8 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'nm_user') THEN
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO nm_user;
         ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO nm_user;
-        GRANT INSERT, UPDATE, DELETE ON links, routes, groups, group_members, group_trees, group_routes TO nm_user;
+        GRANT INSERT, UPDATE, DELETE ON links, routes, groups, group_members, group_trees, group_routes,
+            nodes TO nm_user;  -- of nodes, the trigger says what to do instead
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO nm_user;
     END IF;
 END
