@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -140,3 +142,24 @@ async def test_the_role_of_people_may_change_the_lab_and_no_history(
         for table in ("events", "rejections", "sql_changes", "runs", "lab", "flow_counters"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await sql.execute(f"DELETE FROM {table}".encode())
+
+
+async def test_the_statements_of_the_page_about_sql_work(start: Start, database: dict[str, Any]) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/sql.md").read_text()
+    blocks = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    controller = await start(settings(database, 4))
+    host = FakeProcess([1, 2, 3, 4], 7)
+    await ready_lab(controller, [host])
+    await controller.core.store.flushed()
+    conninfo = DatabaseSettings(**{**database, "user": "nm_user"}).conninfo()
+    waiting = "SELECT count(*) FROM sql_changes WHERE confirmed_at IS NULL"
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as sql:
+        for statement in "".join(re.sub(r"--.*", "", block) for block in blocks).split(";"):
+            if not statement.strip():
+                continue
+            await sql.execute(statement.encode())
+            async with asyncio.timeout(10):
+                while await (await sql.execute(waiting.encode())).fetchone() != (0,):
+                    await asyncio.sleep(0.005)
+        assert await (await sql.execute("SELECT * FROM rejections")).fetchall() == []
+    assert len(blocks) == 3 and controller.core.problems() == ()
