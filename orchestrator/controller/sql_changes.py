@@ -21,7 +21,7 @@ from orchestrator.controller.link_changes import check_traces_fit, link_row
 from orchestrator.controller.registry import Link, Wanted, link_row_key
 from orchestrator.controller.routing import check_route, check_tree
 from orchestrator.errors import NmError, StoreUnavailable
-from orchestrator.store import Changed, GroupRow, LinkRow, RouteRow, SqlChange, TreeRow
+from orchestrator.store import Changed, GroupRow, LinkRow, RouteRow, SqlChange, TreeRow, preload
 from orchestrator.tasks import spawn
 
 __all__ = ["SqlChanges"]
@@ -30,6 +30,10 @@ _LOG = log.get("orchestrator.controller")
 
 RETRY_S = 0.5
 """Seconds until changes are read again that could not be read while Postgres was away."""
+
+PRELOAD_S = 5.0
+"""Seconds after the start at which what reads words of links is imported: when most labs are ready. It takes
+0.15 s, which the first change of a link by SQL would wait."""
 
 CONFIRM_LIMIT = 30.0
 """Seconds that nodes have to confirm a change before it is recorded as not confirmed."""
@@ -65,6 +69,7 @@ class SqlChanges:
         self._first = True  # what is in memory was read from these rows themselves, when the controller began
         self._confirming: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
+        self._preload = asyncio.get_running_loop().call_later(PRELOAD_S, self._load)
 
     def notified(self) -> None:
         """Read what was changed; a change that comes while that is done leads to one more reading."""
@@ -74,12 +79,16 @@ class SqlChanges:
 
     async def close(self) -> None:
         """End what is under way."""
+        self._preload.cancel()
         if self._retry is not None:
             self._retry.cancel()
         tasks = [*self._confirming, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _load(self) -> None:
+        spawn(asyncio.to_thread(preload), name="import of what reads words of links")
 
     async def _run(self) -> None:
         try:

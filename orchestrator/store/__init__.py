@@ -16,6 +16,7 @@ first connection, so that importing this package is cheap.
 from __future__ import annotations
 
 from orchestrator.store.errors import SchemaTooNew, StoreUnavailable
+from orchestrator.store.link_specs import preload
 from orchestrator.store.rows import (
     EventRow,
     GroupRow,
@@ -47,4 +48,5 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "TreeRow",
+    "preload",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.impairment import DISTRIBUTIONS, FIELDS, FieldKind, LinkSpec
 
-__all__ = ["read_spec"]
+__all__ = ["preload", "read_spec"]
 
 _KEYS = frozenset({rule.key for rule in FIELDS.values()} | {"profile"})
 """The keys of a link in the topology file that state its impairments."""
@@ -37,6 +37,11 @@ def read_spec(column: str, value: str) -> tuple[LinkSpec, bool]:
     spec = _from_words(column, read) if in_words else LinkSpec.from_wire(read)
     spec.check()
     return spec, in_words
+
+
+def preload() -> None:
+    """Import what reads words, so that the first link that is written in words does not wait for it."""
+    import orchestrator.topology.links  # noqa: F401  # for its effect
 
 
 def _is_word(name: str, value: Any) -> bool:

@@ -16,6 +16,7 @@ from orchestrator.settings.controller import DatabaseSettings
 
 from .conftest import Start
 from .fakes import FakeNode, FakeProcess, ready_lab, settings
+from .test_invalid_sql_rows import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -158,8 +159,6 @@ async def test_the_statements_of_the_page_about_sql_work(start: Start, database:
             if not statement.strip():
                 continue
             await sql.execute(statement.encode())
-            async with asyncio.timeout(10):
-                while await (await sql.execute(waiting.encode())).fetchone() != (0,):
-                    await asyncio.sleep(0.005)
+            await eventually(sql, f"{waiting} HAVING count(*) = 0", 1)
         assert await (await sql.execute("SELECT * FROM rejections")).fetchall() == []
     assert len(blocks) == 3 and controller.core.problems() == ()
