@@ -24,6 +24,7 @@ from orchestrator.cli import (
     faults,
     files,
     flows,
+    groups,
     host,
     imports,
     interrupts,
@@ -34,6 +35,7 @@ from orchestrator.cli import (
     results,
     runs,
     services,
+    sql,
     view,
 )
 from orchestrator.errors import InternalError, NmError
@@ -75,11 +77,13 @@ for noun in (
     faults,
     events,
     flows,
+    groups,
     captures,
     files,
     imports,
     host,
     bench,
+    sql,
     view,
 ):
     noun.register(app)

@@ -69,7 +69,7 @@ def exec_(
     if len(chosen) == 1 and output is Output.table and timeout is None:
         from orchestrator.deploy import node_command
 
-        _exec(node_command.command(directory, state, chosen[0], command, user=user))
+        become_program(node_command.command(directory, state, chosen[0], command, user=user))
 
     from orchestrator.lab import AsyncLab
 
@@ -89,7 +89,7 @@ def _exec_in_service(
     service = AsyncLab.attach(lab).service(word)
     node_states.require_running(service.directory, [service.node])
     if output is Output.table and timeout is None:
-        _exec(
+        become_program(
             node_command.service_command(
                 service.directory, service.state, service.instance, command, user=user
             )
@@ -128,7 +128,7 @@ def shell(node: NodeArgument, lab: LabOption = None) -> None:
     if terminal:
         what = f"service {service} in node {number}" if service else f"node {number}"
         notify(f"{what} of lab {state.lab}; leave with `exit`")
-    _exec(argv)
+    become_program(argv)
 
 
 def logs(
@@ -199,7 +199,7 @@ def _run_in_all(
     )
 
 
-def _exec(argv: Sequence[str]) -> NoReturn:
+def become_program(argv: Sequence[str]) -> NoReturn:
     """Replace this process by the command, so that terminal, signals and exit code are its own."""
     import signal
 

@@ -8,6 +8,7 @@ computation and one batch per connection.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -166,6 +167,9 @@ class Core:
         store: Postgres.
         events: The lab's log.
         clock: The time.
+
+    Attributes:
+        unanswered: How many commands each node was sent and has not answered.
     """
 
     def __init__(
@@ -180,8 +184,10 @@ class Core:
         self.sessions: set[Session] = set()
         self.on_registered: list[Callable[[Node], None]] = []
         self.on_stopped: list[Callable[[Node], None]] = []
+        self.on_group_created: list[Callable[[int], None]] = []
         self.on_measured: list[Callable[[int, LinkMeasurements | NodeSample], None]] = []
         self.on_run_over: list[Callable[[str], None]] = []
+        self.unanswered: Counter[int] = Counter()
         self._pending: asyncio.TimerHandle | None = None
         self._settle_pending: asyncio.Handle | None = None
         self._states: dict[int, str] = {}
@@ -225,7 +231,10 @@ class Core:
             to: 0 for all nodes of the connection.
         """
 
+        self.unanswered[node.id] += 1
+
         def replied(reply: Message | None) -> None:
+            self.unanswered[node.id] -= 1
             if node.peer is not session or reply is None:
                 return
             about = reconcile.about(message)
@@ -300,6 +309,11 @@ class Core:
         """Tell those concerned that a run has ended."""
         for ended in self.on_run_over:
             ended(run)
+
+    def group_created(self, group_id: int) -> None:
+        """Tell those concerned that there is a group, however it was created."""
+        for created in self.on_group_created:
+            created(group_id)
 
     async def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
         """Wait until a condition of the lab holds; False when it does not in time."""

@@ -9,6 +9,7 @@ __all__ = [
     "FlowInvalid",
     "FlowUnknown",
     "FlowsNotEnded",
+    "GroupInvalid",
     "GroupLabelTaken",
     "GroupNotStored",
     "GroupUnknown",
@@ -101,6 +102,12 @@ class GroupUnknown(BadRequest):
     """There is no group of that number."""
 
     id = "group.unknown"
+
+
+class GroupInvalid(BadRequest):
+    """A row of a group, written by SQL, that no group can have."""
+
+    id = "group.invalid"
 
 
 class GroupLabelTaken(BadRequest):

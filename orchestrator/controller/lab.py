@@ -11,18 +11,12 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
-from orchestrator.controller.errors import RouteInvalid
+from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
 from orchestrator.controller.registry import Link, Node, NodeStates, Registry, Wanted
-from orchestrator.controller.routing import (
-    Edges,
-    check_route,
-    children,
-    next_hop_tables,
-    shortest_path_tree,
-)
+from orchestrator.controller.routing import Edges, next_hop_tables, shortest_path_tree
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages import (
     Group as DirectoryEntry,
@@ -34,7 +28,6 @@ from orchestrator.protocol.messages import (
     InstallRoutes,
     Message,
     RemoveNode,
-    Route,
     StartUp,
 )
 from orchestrator.store import RouteRow
@@ -59,6 +52,7 @@ class Lab:
     Attributes:
         problems: Explicit routes and trees that cannot be used, as sentences by what they are about.
         sides: The places of the groups of the partition in force, by node.
+        explicit: The explicit routes.
         wanted_routes: The routes that each node should have, once they are computed.
     """
 
@@ -78,8 +72,7 @@ class Lab:
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
         self._shortest_path = shortest_path
-        self._routes: dict[int, RouteRow] = {}
-        self._explicit: dict[int, dict[int, Route]] = {}
+        self.explicit = ExplicitRoutes()
         self._tables: dict[int, tuple[bytes, int]] = {}
         self.wanted_routes: dict[int, WantedRoutes] = {}
         self._trees: dict[int, dict[int, tuple[int, tuple[GroupRoute, ...]]]] = {}
@@ -88,7 +81,7 @@ class Lab:
         self._groups_stale = {group.id for group in groups}
         self._returned: dict[int, Have] = {}
         self._dirty, self._unready = set[int](), set[int]()
-        self.set_routes(routes)
+        self.change_routes({route.route_id: route for route in routes})
 
     # Events.
 
@@ -200,19 +193,18 @@ class Lab:
 
     # Changes.
 
-    def set_links(self, links: Iterable[Link]) -> None:
-        """Replace the links of the lab; nodes get the differences.
+    def change_links(self, changed: Mapping[tuple[int, int], Link | None]) -> None:
+        """Add, replace or remove (None) links by their ends; nodes get the differences.
 
         Raises:
             NodeUnknown: A link ends at a node that there is not.
         """
-        wanted = {(link.a, link.b): link for link in links}
-        for ends in [ends for ends in self.registry.links if ends not in wanted]:
-            self.registry.drop_link(*ends)
-            self._changed(ends, paths=True)
-        for ends, link in wanted.items():
+        for ends, link in changed.items():
             old = self.registry.links.get(ends)
-            if old != link:
+            if link is None and old is not None:
+                self.registry.drop_link(*ends)
+                self._changed(ends, paths=True)
+            elif link is not None and old != link:
                 link.partitioned |= self._crosses_partition(link)
                 self.registry.put_link(link)
                 self._comes_up(link)
@@ -274,23 +266,15 @@ class Lab:
         self._touch(node_id, *self.registry.neighbours(node_id))
         return True
 
-    def set_routes(self, routes: Iterable[RouteRow]) -> None:
-        """Make these the explicit routes; one that is wrong is left out and named in `problems`."""
-        for about in [about for about in self.problems if about.startswith("route ")]:
-            del self.problems[about]
-        self._routes = {route.route_id: route for route in routes}
-        self._explicit = {}
-        for route in self._routes.values():
-            try:
-                check_route(route.src, route.dst, route.edges, self.registry.links)
-            except RouteInvalid as error:
-                self.problems[f"route {route.route_id}"] = error.message
-                continue
-            for node, hops in children(route.edges).items():
-                entry = Route(route.route_id, route.src, route.dst, hops)
-                self._explicit.setdefault(node, {})[route.route_id] = entry
-        self.wanted_routes.clear()
-        self._touch(*(node.id for node in self.registry))
+    def change_routes(self, changed: Mapping[int, RouteRow | None]) -> None:
+        """Add, replace or remove (None) explicit routes by number; nodes get the differences.
+
+        One that is wrong is left out and named in `problems`.
+        """
+        touched = self.explicit.change(changed, self.registry.links, self.problems)
+        for node in touched:
+            self.wanted_routes.pop(node, None)
+        self._touch(*touched)
 
     def group_changed(self, group_id: int) -> None:
         """A group, its members or its trees are not what they were."""
@@ -416,7 +400,7 @@ class Lab:
         if len(self.wanted_routes) < len(self._tables):
             for node_id, (table, digest) in self._tables.items():
                 if node_id not in self.wanted_routes:
-                    own = self._explicit.get(node_id, {})
+                    own = self.explicit.of_node(node_id)
                     self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own)
 
     def _refresh_groups(self) -> None:

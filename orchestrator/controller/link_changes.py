@@ -13,7 +13,16 @@ from orchestrator.impairment import PLAIN, Impossible, LinkSpec, check_traces
 from orchestrator.protocol.messages import SetLinkSpec
 from orchestrator.store import LinkRow
 
-__all__ = ["MAX_CAUSE", "STORE_LIMIT", "link_row", "put_in_force", "set_link_spec", "starts_of", "unnoticed"]
+__all__ = [
+    "MAX_CAUSE",
+    "STORE_LIMIT",
+    "check_traces_fit",
+    "link_row",
+    "put_in_force",
+    "set_link_spec",
+    "starts_of",
+    "unnoticed",
+]
 
 APPLY_LIMIT = 5.0
 """Seconds that nodes have to confirm a change of their link."""
@@ -89,7 +98,7 @@ async def set_link_spec(
                 f"the link {link.a}–{link.b} cannot do that: {error}", id="link.value", hint=error.hint
             ) from None
         wanted[end] = spec
-    _check_traces(core, link, wanted)
+    check_traces_fit(core, link, wanted)
     for end, spec in wanted.items():
         lab.set_link(link.a, link.b, spec, to_end=link.b if end == link.a else link.a)
     in_force = {
@@ -104,8 +113,12 @@ async def set_link_spec(
     return {**in_force, **({"reason": reason} if reason else {})}
 
 
-def _check_traces(core: Core, changed: Link, wanted: Mapping[int, LinkSpec | None]) -> None:
-    """Refuse a change with a trace that would be too much for all links together."""
+def check_traces_fit(core: Core, changed: Link, wanted: Mapping[int, LinkSpec | None]) -> None:
+    """Refuse a change with a trace that would be too much for all links together.
+
+    Raises:
+        LinkUnknown: It would (`link.traces`).
+    """
     new = [spec for spec in wanted.values() if spec is not None and spec.trace_data]
     kept = [
         link.spec_from(end)

@@ -16,11 +16,18 @@ from orchestrator.controller.errors import (
     TreeForbidden,
     TreeInvalid,
 )
+from orchestrator.controller.group_changes import (
+    change_member,
+    computed_tree,
+    create_group,
+    set_trees,
+    tell_member,
+)
 from orchestrator.controller.groups import Group, TreeSpec
 from orchestrator.controller.registry import Node, NodeStates, Wanted
 from orchestrator.protocol import Frame, Message, ProtocolError, Refused
 from orchestrator.protocol import messages as m
-from orchestrator.store import GroupRow, NodeRow, TreeRow
+from orchestrator.store import NodeRow
 
 __all__ = ["RECONNECT_GRACE", "NodeHandler", "node_row"]
 
@@ -40,7 +47,7 @@ MAX_DEFERRED = 10_000
 MAX_REASON = 300
 """Characters of a node's sentence about a link; it is shown in a line of `nm status`."""
 
-OWN_EVENTS = ("agent.", "controller.", "group.", "lab.", "link.", "node.", "run.", "store.")
+OWN_EVENTS = ("agent.", "controller.", "group.", "lab.", "link.", "node.", "run.", "sql.", "store.")
 """How the names of the controller's own events begin: no node may put words into its mouth."""
 
 
@@ -68,6 +75,7 @@ class NodeHandler:
         self._core = core
         self._deferred: dict[int, list[_DeferredRequest]] = {}
         self._timers: set[asyncio.TimerHandle] = set()
+        core.on_group_created.append(self._created)
         self.handlers: dict[type[Message], Callable[[Session, Node, Frame, Any], None]] = {
             m.LinkState: self._link_state,
             m.NodeTopologyReady: self._reported_ready,
@@ -220,19 +228,19 @@ class NodeHandler:
 
     def _create_group(self, session: Session, node: Node, frame: Frame, message: m.CreateGroup) -> None:
         core = self._core
-        group, new = core.lab.groups.create(message.label, node.id)
-        if new:
-            core.store.lab.save_group(GroupRow(group.id, group.label, group.source, group.ip))
-            facts = {"group": group.id, "label": group.label, "address": group.ip}
-            core.events.add("group.created", node.id, facts)
-            core.lab.group_changed(group.id)
+        group, new = create_group(core, message.label, node.id)
         entry = (group.id, group.ip, group.source, group.label)
         names = ("group_id", "group_ip", "src_node_id", "label")
         core.pump()  # the directory goes out before the answer
         self._ack_stored(session, frame, group.id, dict(zip(names, entry, strict=True)))
         created = m.GroupCreated(*entry)
         core.when_stored(lambda: session.connection.send_nowait(created, node=node.id))
-        for deferred in self._deferred.pop(group.id, []):
+        if new:
+            core.group_created(group.id)
+
+    def _created(self, group_id: int) -> None:
+        """Handle the requests that have waited for a group."""
+        for deferred in self._deferred.pop(group_id, []):
             deferred.timer.cancel()
             self._again(deferred)
 
@@ -246,24 +254,11 @@ class NodeHandler:
 
     def _membership(self, session: Session, node: Node, frame: Frame, group_id: int, *, joined: bool) -> None:
         core = self._core
-        change = core.lab.groups.join if joined else core.lab.groups.leave
-        if change(group_id, node.id):
-            write = core.store.lab.add_member if joined else core.store.lab.drop_member
-            write(group_id, node.id)
-            core.lab.group_changed(group_id)
-            name = "group.joined" if joined else "group.left"
-            core.events.add(name, node.id, {"group": group_id}, level="debug")
+        change_member(core, group_id, node.id, joined=joined)
         core.touch()
         self._ack_stored(session, frame, group_id)
-        source = core.lab.registry.node(core.lab.groups.group(group_id).source)
-        changed = m.MemberChanged(group_id, node.id, joined)
-
-        def tell() -> None:
-            session.connection.send_nowait(changed, node=node.id)
-            if source is not node and isinstance(source.peer, Session):
-                source.peer.connection.send_nowait(changed, node=source.id)
-
-        core.when_stored(tell)
+        group = core.lab.groups.group(group_id)
+        core.when_stored(lambda: tell_member(core, group, node.id, joined=joined))
 
     def _ack_stored(self, session: Session, frame: Frame, group_id: int, value: Any = None) -> None:
         """Acknowledge a change of a group once it is in Postgres, so that no crash undoes it."""
@@ -295,22 +290,16 @@ class NodeHandler:
                 text, id="tree.kind", found=message.kind[:40], hint="the kind is `shortest_path`"
             )
         self._check_may_plan(node.id, self._core.lab.groups.group(message.group_id))
-        edges, missed = self._core.lab.compute_tree(message.group_id, message.receivers)
-        if missed:
-            names = ", ".join(str(node_id) for node_id in missed[:12])
-            raise TreeInvalid(f"no path leads to the receivers {names}")
-        value = [list(edge) for edge in edges]
-        self._install(session, frame, message.group_id, [TreeSpec(0, edges)], value)
+        tree = computed_tree(self._core, message.group_id, message.receivers)
+        value = [list(edge) for edge in tree.edges]
+        self._install(session, frame, message.group_id, [tree], value)
 
     def _install(
         self, session: Session, frame: Frame, group_id: int, trees: list[TreeSpec], value: Any = None
     ) -> None:
         core = self._core
         self._check_may_plan(frame.node, core.lab.groups.group(group_id))
-        group = core.lab.set_trees(group_id, trees)
-        rows = [TreeRow(tree.tree_id, tree.edges, tree.weight) for tree in group.trees]
-        core.store.lab.set_trees(group_id, rows)
-        core.events.add("group.routed", frame.node, {"group": group_id, "trees": len(rows)}, level="debug")
+        set_trees(core, group_id, trees, frame.node)
         core.touch()
         self._ack_stored(session, frame, group_id, value)
 

@@ -16,6 +16,7 @@ from orchestrator.controller.errors import LabNotReady, RunUnknown
 from orchestrator.controller.event_requests import EventRequests
 from orchestrator.controller.event_streams import EventStream
 from orchestrator.controller.faults import Faults
+from orchestrator.controller.group_requests import GroupRequests
 from orchestrator.controller.link_changes import STORE_LIMIT
 from orchestrator.controller.measurements import Measurements
 from orchestrator.controller.node_faults import NodeFaults, require_running
@@ -56,6 +57,7 @@ class OperatorHandler:
             **NodeFaults(core).handlers,
             **Measurements(core).handlers,
             **RouteRequests(core).handlers,
+            **GroupRequests(core).handlers,
         }
 
     def take(self, session: Session, frame: Frame) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import (
-    LINK_ROW,
     Link,
     Node,
     NodeStates,
@@ -24,10 +23,16 @@ from orchestrator.controller.registry import (
 from orchestrator.settings.controller import ControllerSettings, LinkEntry
 from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
-__all__ = ["build", "give_addresses", "groups_from", "links_from", "save"]
+__all__ = ["build", "give_addresses", "group_from", "group_row_key", "groups_from", "link_from", "save"]
 
 _ROW = "row of group "
 """The prefix of the keys of problems with rows of groups."""
+
+
+def group_row_key(group_id: int) -> str:
+    """Return the key of a problem with the row of a group, as the lab keeps it."""
+    return f"{_ROW}{group_id}"
+
 
 MAX_TREE = 2**16 - 1
 """The highest number that a tree may have; together with its group's it is a route's."""
@@ -50,7 +55,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         _recall(node, remembered.get(node.id))
         nodes.append(node)
     registry = Registry(nodes, link_secret=settings.link_secret)
-    for link in _links(settings, found.links):
+    for link in _links(settings, found):
         if link.a in registry and link.b in registry:
             registry.put_link(link)
     groups = Groups(settings.multicast_pool_base, settings.multicast_pool_mask)
@@ -59,7 +64,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
     lab = Lab(
         registry,
         groups,
-        _routes(settings, found.routes),
+        _routes(settings, found),
         shortest_path=settings.routing == "shortest_path",
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
@@ -84,34 +89,10 @@ def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) 
     old_links = {(row.a, row.b): row for row in found.links}
     store.lab.drop_links([ends for ends, row in old_links.items() if ends not in links and not row.refusal])
     store.lab.save_links([row for ends, row in links.items() if old_links.get(ends) != row])
-    routes = {row.route_id: row for row in _routes(settings, found.routes)}
+    routes = {row.route_id: row for row in _routes(settings, found)}
     old_routes = {row.route_id: row for row in found.routes}
     store.lab.drop_routes([route_id for route_id in old_routes if route_id not in routes])
     store.lab.save_routes([row for route_id, row in routes.items() if old_routes.get(route_id) != row])
-
-
-def links_from(rows: Iterable[LinkRow], registry: Registry, problems: dict[str, str]) -> list[Link]:
-    """Return links as Postgres has them, without those whose ends are not in the lab.
-
-    Args:
-        rows: What Postgres has.
-        registry: Which nodes and links there are.
-        problems: Rows that no link can be are named here; their links stay as they are, or are left out.
-    """
-    for about in [about for about in problems if about.startswith(LINK_ROW)]:
-        del problems[about]
-    links: list[Link] = []
-    for row in rows:
-        if row.a not in registry or row.b not in registry:
-            continue
-        if not row.refusal:
-            links.append(_link(row))
-            continue
-        old = registry.links.get((row.a, row.b))
-        problems[link_row_key(row.a, row.b)] = _refused(row, "is as before" if old else "is left out")
-        if old:
-            links.append(old)
-    return links
 
 
 def _refused(row: LinkRow, what: str) -> str:
@@ -137,26 +118,31 @@ def groups_from(
         if not reason and row.src_node_id not in registry:
             reason = f"there is no node {row.src_node_id}"
         if reason:
-            problems[f"{_ROW}{row.group_id}"] = f"the row of group {row.group_id} is left out: {reason}"
+            problems[group_row_key(row.group_id)] = f"the row of group {row.group_id} is left out: {reason}"
         else:
             wanted[row.group_id] = row
     changed = {group.id for group in groups if group.id not in wanted}
     for group_id in changed:
         groups.drop(group_id)
     for row in wanted.values():
-        ip = row.group_ip or groups.address(row.group_id)
-        trees = tuple(
-            TreeSpec(tree.tree_id, tree.edges, tree.weight if _is_weight(tree.weight) else None)
-            for tree in row.trees
-            if tree.tree_id <= MAX_TREE and all(end in registry for edge in tree.edges for end in edge)
-        )
-        members = {member for member in row.members if member in registry}
+        new = group_from(row, groups, registry)
         old = groups.group(row.group_id) if row.group_id in groups else None
-        new = Group(row.group_id, ip, row.src_node_id, row.label, members, trees)
         if old is None or (old.entry, old.members, old.trees) != (new.entry, new.members, new.trees):
             groups.add(new)
             changed.add(new.id)
     return changed
+
+
+def group_from(row: GroupRow, groups: Groups, registry: Registry) -> Group:
+    """Return the group of a row, with those of its members and trees whose nodes there are."""
+    ip = row.group_ip or groups.address(row.group_id)
+    trees = tuple(
+        TreeSpec(tree.tree_id, tree.edges, tree.weight if _is_weight(tree.weight) else None)
+        for tree in row.trees
+        if tree.tree_id <= MAX_TREE and all(end in registry for edge in tree.edges for end in edge)
+    )
+    members = {member for member in row.members if member in registry}
+    return Group(row.group_id, ip, row.src_node_id, row.label, members, trees)
 
 
 def _is_weight(weight: float | None) -> bool:
@@ -189,9 +175,11 @@ def _recall(node: Node, row: NodeRow | None) -> None:
         node.state = NodeStates(row.state) if row.state in set(NodeStates) else NodeStates.UNREACHABLE
 
 
-def _links(settings: ControllerSettings, rows: Iterable[LinkRow]) -> list[Link]:
-    remembered = {(row.a, row.b): row for row in rows}
+def _links(settings: ControllerSettings, found: Snapshot) -> list[Link]:
+    remembered = {(row.a, row.b): row for row in found.links}
     declared = {pair(entry.a, entry.b): _declared(entry) for entry in settings.links}
+    for ends in found.deleted_links:
+        declared.pop(ends, None)
     for ends, link in declared.items():
         row = remembered.get(ends)
         if row is not None and row.refusal:
@@ -202,7 +190,7 @@ def _links(settings: ControllerSettings, rows: Iterable[LinkRow]) -> list[Link]:
             link.forward_down, link.backward_down = row.forward_down, row.backward_down
             link.partitioned = row.partitioned
     added = [
-        _link(row)
+        link_from(row)
         for ends, row in remembered.items()
         if row.origin == "sql" and ends not in declared and not row.refusal
     ]
@@ -219,7 +207,8 @@ def _declared(entry: LinkEntry) -> Link:
     return link
 
 
-def _link(row: LinkRow) -> Link:
+def link_from(row: LinkRow) -> Link:
+    """Return the link of a row."""
     return Link(
         row.a,
         row.b,
@@ -234,9 +223,11 @@ def _link(row: LinkRow) -> Link:
     )
 
 
-def _routes(settings: ControllerSettings, rows: Iterable[RouteRow]) -> list[RouteRow]:
-    declared = [
-        RouteRow(number, entry.src, entry.dst, tuple(entry.edges))
+def _routes(settings: ControllerSettings, found: Snapshot) -> list[RouteRow]:
+    declared = {
+        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges))
         for number, entry in enumerate(settings.routes, start=1)
-    ]
-    return [*declared, *(row for row in rows if row.origin == "sql")]
+        if number not in found.deleted_routes
+    }
+    changed = {row.route_id: row for row in found.routes if row.origin == "sql"}
+    return list({**declared, **changed}.values())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from orchestrator import log
 from orchestrator.clock import Clock, SystemClock
@@ -16,11 +15,11 @@ from orchestrator.controller.events import EventLog
 from orchestrator.controller.flow_requests import FlowRequests
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
-from orchestrator.controller.registry import link_row_key
 from orchestrator.controller.rest.pages import Page
 from orchestrator.controller.rest.server import RestApi
+from orchestrator.controller.sql_changes import SqlChanges
 from orchestrator.controller.user_flows import UserFlows
-from orchestrator.errors import NmError, StartFailed, StoreUnavailable
+from orchestrator.errors import StartFailed, StoreUnavailable
 from orchestrator.protocol import Admission, Bad, Frame, Peer, ProtocolError, Role, permitted
 from orchestrator.protocol.messages import Ack, Error, Publish, RoleLog, RoleReport
 from orchestrator.settings.controller import ControllerSettings
@@ -70,8 +69,6 @@ class Controller:
         self._store = Store(settings.db.conninfo(), clock=self._clock)
         self._server: Server | None = None
         self.pages: dict[str, Page] = {}
-        self._reading: dict[str, asyncio.Task[None]] = {}
-        self._again: set[str] = set()
         self._return_timer: asyncio.TimerHandle | None = None
 
     core: Core
@@ -79,6 +76,7 @@ class Controller:
     agents: AgentHandler
     operators: OperatorHandler
     flows: UserFlows
+    _sql: SqlChanges
 
     async def start(self) -> None:
         """Read what Postgres remembers and listen.
@@ -96,7 +94,7 @@ class Controller:
         self.nodes = NodeHandler(self.core)
         self.agents = AgentHandler(self.core)
         self.operators = OperatorHandler(self.core, self.agents)
-        self._note_refused([row for row in found.links if row.refusal], {})
+        self._note_refused(found.links)
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
         self._add_flows()
@@ -121,6 +119,7 @@ class Controller:
                 f"the controller cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
                 id="controller.listen",
             ) from None
+        self._sql = SqlChanges(self.core)
         self._store.listen(self._changed_by_sql)
         awaited = [node for node in lab.registry if node.expected_back]
         if awaited:
@@ -166,10 +165,7 @@ class Controller:
         await server.close()
         for handler in (self.nodes, self.agents, self.operators, self.flows):
             handler.close()
-        reading = list(self._reading.values())
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
+        await self._sql.close()
         self.core.close()
         await self._store.close()
 
@@ -253,6 +249,19 @@ class Controller:
         else:
             self.operators.lost(session)
 
+    def _changed_by_sql(self, table: str) -> None:
+        if table == "user_flows":
+            self.flows.changed()
+        else:
+            self._sql.notified()
+
+    def _note_refused(self, rows: Iterable[LinkRow]) -> None:
+        """Note rows of links that make no sense as events, when the controller starts."""
+        for row in rows:
+            if row.refusal:
+                facts = {"a": row.a, "b": row.b, "reason": row.refusal}
+                self.core.events.add("link.refused", 0, facts, level="warning")
+
     def _http(self, path: str) -> tuple[int, str, bytes] | None:
         if path != "/healthz":
             return None
@@ -266,68 +275,3 @@ class Controller:
             "total": total,
         }
         return 200, "application/json", json.dumps(body).encode() + b"\n"
-
-    # Postgres.
-
-    def _changed_by_sql(self, table: str) -> None:
-        """Read a table again; a change that comes while it is read leads to one more reading."""
-        if table == "user_flows":
-            self.flows.changed()
-            return
-        if table in self._reading:
-            self._again.add(table)
-            return
-        self._reading[table] = spawn(self._reload(table), name=f"reader of {table}")
-
-    async def _reload(self, table: str) -> None:
-        try:
-            while True:
-                self._again.discard(table)
-                try:
-                    await self._apply(table)
-                except StoreUnavailable as error:
-                    self._log.debug("not read", table=table, reason=error.message)  # reported again later
-                except NmError as error:
-                    self._log.error("change by SQL refused", table=table, reason=error.message)
-                if table not in self._again:
-                    return
-        finally:
-            self._reading.pop(table, None)
-
-    def _note_refused(self, rows: Iterable[LinkRow], known: Mapping[str, str]) -> None:
-        """Note rows of links that make no sense as events, unless they are known problems already."""
-        for row in rows:
-            about = link_row_key(row.a, row.b)
-            if about not in known or known[about] != self.core.lab.problems.get(about):
-                facts = {"a": row.a, "b": row.b, "reason": row.refusal}
-                self.core.events.add("link.refused", 0, facts, level="warning")
-
-    async def _apply(self, table: str) -> None:
-        store, lab = self._store, self.core.lab
-        read: dict[str, Callable[[], Awaitable[Any]]] = {
-            "links": store.links,
-            "routes": store.routes,
-            "groups": store.groups,
-        }
-        if table not in read:
-            return
-        while True:
-            # What we decide ourselves while we read would not be in what we read, and be undone.
-            decided = store.lab.changes
-            if not await store.flushed():
-                return
-            rows = await read[table]()
-            if store.lab.changes == decided:
-                break
-        if table == "links":
-            known = dict(lab.problems)
-            lab.set_links(restore.links_from(rows, lab.registry, lab.problems))
-            self._note_refused([row for row in rows if row.refusal], known)
-        elif table == "routes":
-            lab.set_routes(rows)
-        else:
-            for group_id in restore.groups_from(lab.groups, rows, lab.registry, lab.problems):
-                lab.group_changed(group_id)
-            restore.give_addresses(lab.groups, rows, store)
-        if lab.has_changes:
-            self.core.touch()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.lab.blocking import Lab, Link, Node, Service
     from orchestrator.lab.commands import Completed
     from orchestrator.lab.down import DownResult
+    from orchestrator.lab.groups import Group, GroupTree
     from orchestrator.lab.handle import AsyncLab
     from orchestrator.lab.link import AsyncLink
     from orchestrator.lab.node import AsyncNode
@@ -38,6 +39,8 @@ __all__ = [
     "AsyncService",
     "Completed",
     "DownResult",
+    "Group",
+    "GroupTree",
     "Lab",
     "LabStatus",
     "Link",
@@ -54,6 +57,7 @@ _HOMES = {
     "blocking": ("Lab", "Link", "Node", "Service"),
     "commands": ("Completed",),
     "down": ("DownResult",),
+    "groups": ("Group", "GroupTree"),
     "handle": ("AsyncLab",),
     "link": ("AsyncLink",),
     "node": ("AsyncNode",),

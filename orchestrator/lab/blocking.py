@@ -18,6 +18,7 @@ from orchestrator.deploy.state import Backend
 from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
+from orchestrator.lab.blocking_groups import Groups
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
 from orchestrator.lab.flows import Flows
@@ -393,6 +394,11 @@ class Lab:
     def link(self, a: int | str, b: int | str) -> Link:
         """A link by its ends, for taking it down and up again."""
         return Link(self._inner.link(a, b))
+
+    @property
+    def groups(self) -> Groups:
+        """Its multicast groups."""
+        return Groups(self._inner.groups)
 
     def reset_links(self) -> dict[str, Any]:
         """Return all links to what the topology declares, and up; a partition stays."""

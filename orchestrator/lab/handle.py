@@ -29,6 +29,7 @@ from orchestrator.lab.find import (
     select_node,
     select_nodes,
 )
+from orchestrator.lab.groups import AsyncGroups
 from orchestrator.lab.link import AsyncLink
 from orchestrator.lab.live import LiveObjects
 from orchestrator.lab.node import AsyncNode
@@ -383,6 +384,11 @@ class AsyncLab(LiveObjects):
             UsageError: The lab has no such node.
         """
         return AsyncLink(self, self.node(a).id, self.node(b).id)
+
+    @property
+    def groups(self) -> AsyncGroups:
+        """Its multicast groups."""
+        return AsyncGroups(self)
 
     async def reset_links(self) -> dict[str, Any]:
         """Return all links to what the topology declares, and up; a partition stays."""

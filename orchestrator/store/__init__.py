@@ -2,6 +2,7 @@
 
     store      open, read once, write in the background, listen for changes made by SQL
     lab        SQL for nodes, links, routes, groups
+    sql_changes  SQL for what others change, and for what is refused of it
     runs       SQL for runs and results
     flows      SQL for user-space flows
     history    SQL for events, measurements and flows
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from orchestrator.store.errors import RowRefused, SchemaTooNew, StoreUnavailable
 from orchestrator.store.flows import FlowChange, FlowRow, NewFlow
+from orchestrator.store.link_specs import preload
 from orchestrator.store.rows import (
     EventRow,
     GroupRow,
@@ -29,9 +31,11 @@ from orchestrator.store.rows import (
     Snapshot,
     TreeRow,
 )
+from orchestrator.store.sql_changes import Changed, SqlChange
 from orchestrator.store.store import Store
 
 __all__ = [
+    "Changed",
     "EventRow",
     "FlowChange",
     "FlowRow",
@@ -46,7 +50,9 @@ __all__ = [
     "RunRow",
     "SchemaTooNew",
     "Snapshot",
+    "SqlChange",
     "Store",
     "StoreUnavailable",
     "TreeRow",
+    "preload",
 ]

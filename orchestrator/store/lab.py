@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.impairment import FIELDS, LinkSpec, trace_contents, with_trace
+from orchestrator.impairment import trace_contents, with_trace
+from orchestrator.store.link_specs import read_spec
 from orchestrator.store.rows import Edges, GroupRow, LabRow, LinkRow, NodeRow, RouteRow, TreeRow
 from orchestrator.store.values import jsonb, text
 from orchestrator.store.writer import OnRefused, Statement, Writer
@@ -16,7 +16,17 @@ from orchestrator.store.writer import OnRefused, Statement, Writer
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-__all__ = ["LabTables", "begin", "read_groups", "read_links", "read_nodes", "read_routes", "read_traces"]
+__all__ = [
+    "LabTables",
+    "begin",
+    "link_values",
+    "read_deleted",
+    "read_groups",
+    "read_links",
+    "read_nodes",
+    "read_routes",
+    "read_traces",
+]
 
 _SAVE_NODE = Statement("""
     INSERT INTO nodes (node_id, name, labels, external, state, private_network_name, private_network_addr,
@@ -55,6 +65,7 @@ _SAVE_GROUP = Statement("""
     INSERT INTO groups (group_id, label, src_node_id, group_ip) VALUES (%s, %s, %s, %s)
     ON CONFLICT (group_id) DO UPDATE SET
         label = excluded.label, src_node_id = excluded.src_node_id, group_ip = excluded.group_ip""")
+_DROP_GROUP = Statement("DELETE FROM groups WHERE group_id = %s")
 # Not the whole group: it may have been deleted by hand meanwhile.
 _GIVE_ADDRESS = Statement("UPDATE groups SET group_ip = %s WHERE group_id = %s AND group_ip IS NULL")
 _ADD_MEMBER = Statement(
@@ -104,7 +115,7 @@ class LabTables:
         for link in links:
             specs = [link.forward, link.backward, link.forward_now, link.backward_now]
             self.save_traces(trace_contents(spec for spec in specs if spec), on_refused)
-            self._writer.put(_SAVE_LINK, *_link_values(link), on_refused=on_refused)
+            self._writer.put(_SAVE_LINK, *link_values(link), on_refused=on_refused)
 
     def save_traces(self, contents: Mapping[str, bytes], on_refused: OnRefused | None = None) -> None:
         """Write the contents of traces, by digest, that have not been written."""
@@ -133,6 +144,11 @@ class LabTables:
         """Write a group; its members and trees have calls of their own."""
         self.changes += 1
         self._writer.put(_SAVE_GROUP, group.group_id, text(group.label), group.src_node_id, group.group_ip)
+
+    def drop_group(self, group_id: int) -> None:
+        """Forget a group, and with it its members and trees."""
+        self.changes += 1
+        self._writer.put(_DROP_GROUP, group_id)
 
     def give_address(self, group_id: int, group_ip: str) -> None:
         """Write the address of a group that was added by hand without one."""
@@ -188,12 +204,21 @@ async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
     return tuple(NodeRow(*[*row[:8], int(row[8]), *row[9:]]) for row in rows)
 
 
-async def read_links(connection: AsyncConnection) -> tuple[LinkRow, ...]:
-    """Return all links; one whose impairments make no sense says so."""
+async def read_links(
+    connection: AsyncConnection, ends: Iterable[tuple[int, ...]] | None = None
+) -> tuple[LinkRow, ...]:
+    """Return all links, or those with these ends; one whose impairments make no sense says so."""
     # As text: jsonb can hold a number of thousands of digits, at which the driver would give up on all rows.
     columns = ", ".join(f"{name}::text" for name in _SPEC_COLUMNS)
+    which = ""
+    values: tuple[list[int], ...] = ()
+    if ends is not None:
+        which = "WHERE (a, b) IN (SELECT * FROM unnest(%s::bigint[], %s::bigint[]))"
+        values = tuple(list(each) for each in zip(*ends, strict=True))
     cursor = await connection.execute(
-        f"SELECT a, b, origin, forward_down, backward_down, partitioned, {columns} FROM links ORDER BY a, b"
+        f"SELECT a, b, origin, forward_down, backward_down, partitioned, {columns} FROM links {which}"
+        " ORDER BY a, b".encode(),
+        values,
     )
     rows = await cursor.fetchall()
     traces = await read_traces(connection)
@@ -206,34 +231,52 @@ async def read_traces(connection: AsyncConnection) -> dict[str, bytes]:
     return {digest: bytes(content) for digest, content in await cursor.fetchall()}
 
 
-async def read_routes(connection: AsyncConnection) -> tuple[RouteRow, ...]:
-    """Return all explicit routes."""
+async def read_routes(connection: AsyncConnection, ids: Iterable[int] | None = None) -> tuple[RouteRow, ...]:
+    """Return all explicit routes, or those of these numbers."""
     cursor = await connection.execute(
-        "SELECT route_id, src_node_id, dst_node_id, edges, origin FROM routes ORDER BY route_id"
+        "SELECT route_id, src_node_id, dst_node_id, edges, origin FROM routes"
+        f" {_which('route_id', ids)} ORDER BY route_id".encode(),
+        () if ids is None else (list(ids),),
     )
     rows: list[Any] = await cursor.fetchall()
     return tuple(RouteRow(*[*row[:3], _edges(row[3]), row[4]]) for row in rows)
 
 
-async def read_groups(connection: AsyncConnection) -> tuple[GroupRow, ...]:
-    """Return all groups with their members and trees."""
+async def read_deleted(connection: AsyncConnection) -> dict[str, frozenset[Any]]:
+    """Return what was deleted by SQL of the controller's file, as the fields of a `Snapshot`."""
+    cursor = await connection.execute("SELECT table_name, key FROM deleted_from_file")
+    rows = await cursor.fetchall()
+    return {
+        "deleted_links": frozenset(tuple(key) for table, key in rows if table == "links"),
+        "deleted_routes": frozenset(key[0] for table, key in rows if table == "routes"),
+    }
+
+
+async def read_groups(connection: AsyncConnection, ids: Iterable[int] | None = None) -> tuple[GroupRow, ...]:
+    """Return all groups with their members and trees, or those of these numbers."""
+    which, values = _which("group_id", ids).encode(), () if ids is None else (list(ids),)
     members: dict[int, list[int]] = defaultdict(list)
     cursor = await connection.execute(
-        "SELECT group_id, node_id FROM group_members ORDER BY group_id, node_id"
+        b"SELECT group_id, node_id FROM group_members %s ORDER BY group_id, node_id" % which, values
     )
     for group_id, node_id in await cursor.fetchall():
         members[group_id].append(node_id)
     trees: dict[int, list[TreeRow]] = defaultdict(list)
     cursor = await connection.execute(
-        "SELECT group_id, tree_id, edges, weight FROM group_trees ORDER BY group_id, tree_id"
+        b"SELECT group_id, tree_id, edges, weight FROM group_trees %s ORDER BY group_id, tree_id" % which,
+        values,
     )
     for group_id, tree_id, edges, weight in await cursor.fetchall():
         trees[group_id].append(TreeRow(tree_id, _edges(edges), weight))
     cursor = await connection.execute(
-        "SELECT group_id, label, src_node_id, group_ip FROM groups ORDER BY group_id"
+        b"SELECT group_id, label, src_node_id, group_ip FROM groups %s ORDER BY group_id" % which, values
     )
     rows: list[Any] = await cursor.fetchall()
     return tuple(GroupRow(*[*row, tuple(members[row[0]]), tuple(trees[row[0]])]) for row in rows)
+
+
+def _which(column: str, ids: Iterable[int] | None) -> str:
+    return "" if ids is None else f"WHERE {column} = ANY(%s)"
 
 
 def _node_values(node: NodeRow) -> tuple[Any, ...]:
@@ -253,7 +296,8 @@ def _node_values(node: NodeRow) -> tuple[Any, ...]:
     )
 
 
-def _link_values(link: LinkRow) -> tuple[Any, ...]:
+def link_values(link: LinkRow) -> tuple[Any, ...]:
+    """Return the values of a link in the order of the columns of `links`."""
     now = [None if spec is None else jsonb(spec.to_wire()) for spec in (link.forward_now, link.backward_now)]
     declared = [jsonb(spec.to_wire()) for spec in (link.forward, link.backward)]
     down = (link.forward_down, link.backward_down, link.partitioned)
@@ -278,25 +322,12 @@ def _link(row: Any, traces: Mapping[str, bytes]) -> LinkRow:
         if value is None:
             continue
         try:
-            specs[name] = with_trace(_spec(value), traces)
+            spec, in_words = read_spec(name, value)
+            specs[name] = with_trace(spec, traces)
         except ValueError as error:
             return replace(link, refusal=f"{name}: {error}")
+        specs["in_words"] = in_words or specs.get("in_words", False)
     return replace(link, **specs)
-
-
-def _spec(value: str) -> LinkSpec:
-    try:
-        read = json.loads(value)
-    except ValueError:
-        raise ValueError("it has a number that is too large") from None
-    if not isinstance(read, dict):
-        raise ValueError("it is no object with the fields of a link")
-    unknown = [name for name in read if name not in FIELDS]
-    if unknown:
-        raise ValueError(f"`{unknown[0][:40]}` is no field of a link")
-    spec = LinkSpec.from_wire(read)
-    spec.check()
-    return spec
 
 
 def _groups(value: Any) -> tuple[tuple[int, ...], ...]:

@@ -47,6 +47,7 @@ class LinkRow:
 
     Attributes:
         refusal: Why the impairments in the row, written by SQL, are those of no link; empty if they are.
+        in_words: They were written in the words of the topology file, and have to be written as fields.
     """
 
     a: int
@@ -60,6 +61,7 @@ class LinkRow:
     backward_down: bool = False
     partitioned: bool = False
     refusal: str = ""
+    in_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,12 @@ class LabRow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All state that a controller needs to continue after a restart."""
+    """All state that a controller needs to continue after a restart.
+
+    Attributes:
+        deleted_links: The ends of links of the controller's file that were deleted by SQL.
+        deleted_routes: The numbers of routes of the file that were.
+    """
 
     lab: LabRow
     nodes: tuple[NodeRow, ...]
@@ -170,3 +177,5 @@ class Snapshot:
     last_event: int
     runs: tuple[RunRow, ...]
     traces: Mapping[str, bytes] = field(default_factory=dict)
+    deleted_links: frozenset[tuple[int, int]] = frozenset()
+    deleted_routes: frozenset[int] = frozenset()

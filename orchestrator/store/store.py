@@ -18,8 +18,9 @@ from orchestrator.store.flows import FlowChange, FlowRow, FlowTables, NewFlow
 from orchestrator.store.history import HistoryTables
 from orchestrator.store.lab import LabTables
 from orchestrator.store.migrate import migrate
-from orchestrator.store.rows import EventRow, GroupRow, LinkRow, RouteRow, Snapshot
+from orchestrator.store.rows import EventRow, Snapshot
 from orchestrator.store.runs import RunTables
+from orchestrator.store.sql_changes import Changed, SqlTables, fill_link_fields, read_changes
 from orchestrator.store.writer import Writer
 from orchestrator.tasks import keep_running
 
@@ -33,7 +34,7 @@ CHANNEL = "nm_changed"
 """The channel that triggers notify on writes of other sessions; the payload is the table."""
 
 TABLES = ("links", "routes", "groups", "user_flows")
-"""What may be changed by SQL; members and trees count as groups."""
+"""What may be changed by SQL; members and trees belong to groups."""
 
 _HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
 
@@ -49,6 +50,7 @@ class Store:
 
     Attributes:
         lab: Writes nodes, links, routes and groups.
+        sql: Writes the answers to changes by SQL.
         runs: Writes runs and results.
         flows: Writes what became of user-space flows.
         history: Writes events and measurements.
@@ -63,6 +65,7 @@ class Store:
         self._listening = True  # until the contrary is known
 
     lab: LabTables
+    sql: SqlTables
     runs: RunTables
     flows: FlowTables
     history: HistoryTables
@@ -83,6 +86,7 @@ class Store:
         connection = await self._first_connection(within)
         async with connection:
             await migrate(connection)
+            await fill_link_fields(connection)
             snapshot = await _read_all(connection, lab_name)
         await self._open_pool()
         return snapshot
@@ -137,20 +141,10 @@ class Store:
 
     # Reading.
 
-    async def links(self) -> tuple[LinkRow, ...]:
-        """Read the links again."""
+    async def sql_changes(self) -> Changed:
+        """Read what was changed by SQL and is not applied yet."""
         async with self._connection() as connection:
-            return await lab.read_links(connection)
-
-    async def routes(self) -> tuple[RouteRow, ...]:
-        """Read the explicit routes again."""
-        async with self._connection() as connection:
-            return await lab.read_routes(connection)
-
-    async def groups(self) -> tuple[GroupRow, ...]:
-        """Read the groups again."""
-        async with self._connection() as connection:
-            return await lab.read_groups(connection)
+            return await read_changes(connection)
 
     async def open_flows(self) -> list[FlowRow]:
         """Read the user-space flows that have not ended."""
@@ -232,9 +226,9 @@ class Store:
             return None if row is None else (row[0], row[1], row[2])
 
     def listen(self, changed: Callable[[str], None]) -> None:
-        """Call back with one of `TABLES` when another session has changed it.
+        """Call back with the table when another session has changed one; `sql_changes` then says what.
 
-        It calls back for all of them when it begins to listen, and again after an outage, since changes may
+        It calls back for all `TABLES` when it begins to listen, and again after an outage, since changes may
         have been missed before.
         """
         self._listener = keep_running(lambda: self._listen(changed), name="store listener")
@@ -283,8 +277,9 @@ class Store:
         )
         await self._pool.open()
         self._writer = Writer(self._pool)
-        self.lab, self.runs, self.history, self.flows = (
+        self.lab, self.sql, self.runs, self.history, self.flows = (
             LabTables(self._writer),
+            SqlTables(self._writer),
             RunTables(self._writer),
             HistoryTables(self._writer),
             FlowTables(self._writer),
@@ -331,7 +326,7 @@ class Store:
                         changed(table)
                     while True:
                         async for note in connection.notifies(timeout=0):
-                            changed("groups" if note.payload.startswith("group") else note.payload)
+                            changed(note.payload)
                         await _readable(connection.fileno())
             except (Error, OSError) as error:
                 _LOG.debug("listener lost", reason=" ".join(str(error).split())[:200])
@@ -363,4 +358,5 @@ async def _read_all(connection: AsyncConnection, name: str) -> Snapshot:
         last_event=await history.last_event(connection),
         runs=await runs.read_runs(connection),
         traces=await lab.read_traces(connection),
+        **await lab.read_deleted(connection),
     )

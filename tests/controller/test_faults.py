@@ -287,12 +287,8 @@ async def test_a_link_that_is_added_during_a_partition_is_part_of_it(
     await ask(asking, m.Partition(((1, 2), (3, 4))))
 
     def add() -> None:
-        links = [
-            *controller.core.lab.registry.links.values(),
-            Link(1, 3, origin="sql"),
-            Link(2, 4, origin="sql"),
-        ]
-        controller.core.lab.set_links(links)
+        links = {(1, 3): Link(1, 3, origin="sql"), (2, 4): Link(2, 4, origin="sql")}
+        controller.core.lab.change_links(links)
         controller.core.pump()
 
     add()

@@ -240,7 +240,7 @@ def test_a_link_that_is_gone_is_removed() -> None:
     for node_id in (1, 2, 3):
         lab.register(node_id, hello(7), "host")
     lab.flush()
-    lab.set_links([Link(1, 2), Link(2, 3)])
+    lab.change_links({(1, 3): None, (1, 2): Link(1, 2)})
     sent = lab.flush()
     assert [message.type for message in sent[1]] == ["RemoveNode", "InstallRoutes"]
     assert [message.type for message in sent[3]] == ["RemoveNode", "InstallRoutes"]
@@ -252,12 +252,12 @@ def test_explicit_routes_are_sent_by_difference_and_a_wrong_one_is_named() -> No
         lab.register(node_id, hello(7), "host")
     confirm(lab, lab.flush())
     one, two = RouteRow(1, 1, 3, ((1, 2), (2, 3))), RouteRow(2, 1, 3, ((1, 4), (4, 3)))
-    lab.set_routes([one, two, RouteRow(3, 1, 3, ((1, 3),))])
+    lab.change_routes({1: one, 2: two, 3: RouteRow(3, 1, 3, ((1, 3),))})
     [message] = lab.flush()[1]
     assert isinstance(message, m.InstallRoutes) and message.table is None and not message.reset
     assert [(route.route_id, route.next_hops) for route in message.routes] == [(1, (2,)), (2, (4,))]
     assert list(lab.problems) == ["route 3"]
-    lab.set_routes([one])
+    lab.change_routes({2: None, 3: None})
     sent = lab.flush()
     assert set(sent) == {1, 4}
     gone = sent[4][0]

@@ -18,6 +18,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.protocol import PeerError
 from orchestrator.protocol import messages as m
 from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.lab import read_links
 from orchestrator.transport import Connection, connect
 
 from .conftest import Start
@@ -211,7 +212,8 @@ async def test_a_command_is_not_confirmed_while_postgres_is_away(
     await eventually(lambda: not controller.core.problems())
     monkeypatch.undo()
     await asking.request(m.SetLinkSpec(1, 2, spec=LinkSpec(delay_us=6)), within=10)
-    [link] = await controller.core.store.links()
+    async with controller.core.store._connection() as connection:
+        [link] = await read_links(connection)
     assert link.forward_now == LinkSpec(delay_us=6)
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 
-LANGUAGES = frozenset({"bash", "console", "ini", "json", "python", "text", "toml", "yaml"})
+LANGUAGES = frozenset({"bash", "console", "ini", "json", "python", "sql", "text", "toml", "yaml"})
 GENERATED = "<!-- Made from the code by `make docs`"
 """How a page begins that `scripts.reference --check` compares with the code."""
 

@@ -6,6 +6,7 @@
     agent        processes that run roles: runs, barriers, published values
     operator     the command line: status, runs, live links, events
     flows        user-space flows, for operators and roles
+    groups       groups, for an operator
     routes       the routes of a node, for an operator
     samples      counters of nodes and links, read every second during a run
     watching     the lab's events as they happen, for an operator
@@ -19,6 +20,7 @@ from orchestrator.protocol.messages import (
     agent,
     connection,
     flows,
+    groups,
     node,
     node_commands,
     operator,
@@ -30,6 +32,7 @@ from orchestrator.protocol.messages.agent import *  # noqa: F403  # one import f
 from orchestrator.protocol.messages.base import MESSAGES, Message, Role
 from orchestrator.protocol.messages.connection import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.flows import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.groups import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
@@ -44,6 +47,7 @@ __all__ = [
     *agent.__all__,
     *connection.__all__,
     *flows.__all__,
+    *groups.__all__,
     *node.__all__,
     *operator.__all__,
     *node_commands.__all__,
