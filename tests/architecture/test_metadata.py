@@ -52,18 +52,12 @@ def test_every_library_that_a_package_imports_is_installed_with_it(
     available = {import_name(requirement) for requirement in stated}
     available |= {"psycopg_pool"} if "psycopg" in available else set()
     used = set().union(*(third_party_imports(ROOT / package) for package in packages))
-    assert used - available - OPTIONAL - libraries_of_the_page() == set()
+    assert used - available - OPTIONAL == set()
 
 
-def test_the_libraries_of_the_page_are_imported_by_it_alone() -> None:
-    """They are an extra: whoever has not installed it is told so by `nm view`."""
-    rest = [path for path in (ROOT / "orchestrator").iterdir() if path.is_dir() and path.name != "view"]
-    assert libraries_of_the_page() & set().union(*map(third_party_imports, rest)) == set()
-    assert libraries_of_the_page() <= third_party_imports(ROOT / "orchestrator/view")
-
-
-def libraries_of_the_page() -> set[str]:
-    return {import_name(requirement) for requirement in PROJECT["optional-dependencies"]["view"]}
+def test_the_libraries_of_the_page_are_those_of_the_rest_api() -> None:
+    """The extra `view` stays for those who name it: the controller needs the same libraries."""
+    assert set(PROJECT["optional-dependencies"]["view"]) <= set(PROJECT["dependencies"])
 
 
 def import_name(requirement: str) -> str:

@@ -3,7 +3,7 @@
 //! smoltcp sends whatever is in its transmit buffer and fits the peer's window, so the source puts no more into the
 //! buffer than this window allows. After a loss smoltcp sends the whole buffer again; [`Window::may_send`] then lets
 //! segments out at the pace of a slow start, so that most of what has arrived is acknowledged before it is repeated.
-//! smoltcp's retransmission timer runs also while acknowledgements arrive; it is obeyed only when none has arrived for
+//! smoltcp's retransmission timer runs also while acknowledgements arrive; it counts only when none has arrived for
 //! the timeout of RFC 6298, or when duplicate acknowledgements mean a loss.
 //!
 //! Source: RFC 5681 (slow start, congestion avoidance, half of the data in flight after a loss), RFC 6928 (initial

@@ -16,6 +16,7 @@ use nm_messages::{
 
 use super::agent_request;
 use super::events::NodeEvent;
+use super::flow_key::flow_key;
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
 use crate::control::{link_spec, Done, Effect, Executor, LinkReport};
@@ -363,23 +364,6 @@ fn flow_id(flow: &FlowStats) -> [u8; 16] {
         flow.dst_port,
         flow.protocol,
     )
-}
-
-/// A 16-byte key of a flow: addresses, ports, protocol.
-pub(super) fn flow_key(
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
-    src_port: u16,
-    dst_port: u16,
-    protocol: u8,
-) -> [u8; 16] {
-    let mut id = [0; 16];
-    id[0..4].copy_from_slice(&src.octets());
-    id[4..8].copy_from_slice(&dst.octets());
-    id[8..10].copy_from_slice(&src_port.to_be_bytes());
-    id[10..12].copy_from_slice(&dst_port.to_be_bytes());
-    id[12] = protocol;
-    id
 }
 
 fn unix_millis() -> u64 {

@@ -10,6 +10,7 @@ pub mod error;
 mod error_class;
 pub mod events;
 mod executor;
+mod flow_key;
 mod flows;
 mod groups;
 pub mod info;
