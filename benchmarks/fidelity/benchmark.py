@@ -91,10 +91,10 @@ def run(settings: Settings, notify: Notify) -> Outcome:
 
 
 def _rounds(rounds: int, rows: list[Row], name: str, ends: Ends, notify: Notify) -> dict[str, Result]:
-    """Measure the rows in rounds; those that depend on the seed alone in the first."""
+    """Measure the rows in rounds; a link draws its losses from where the round before ended."""
     found: dict[str, list[Result]] = {row.name: [] for row in rows}
     for number in range(rounds):
-        wanted = [row for row in rows if (number == 0 or not row.once) and (name in JUDGED or _applies(row))]
+        wanted = [row for row in rows if name in JUDGED or _applies(row)]
         notify(f"{name}, round {number + 1}")
         results = measure(wanted, ends, notify)
         for key, result in results.items():

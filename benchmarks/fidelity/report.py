@@ -28,8 +28,8 @@ def sections(record: Mapping[str, Any]) -> list[str]:
     rounds = record["settings"]["rounds"]
     parts = [
         "### Requested and measured\n",
-        f"Medians of {rounds} round{'s' if rounds != 1 else ''}; rows of loss are measured once, because "
-        "they depend on the seed. References shape the rate alone and are no part of the verdict: their "
+        f"Medians of {rounds} round{'s' if rounds != 1 else ''}. "
+        "References shape the rate alone and are no part of the verdict: their "
         "token buckets count 14 bytes of Ethernet per packet, and have a burst of 4 ms of the rate.\n",
         table(("Requested", "Bar", *links), lines),
     ]

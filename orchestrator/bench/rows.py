@@ -48,7 +48,6 @@ class Row:
         options: Of the traffic program.
         bar: What the figures must be within, for people.
         judge: Computes the figures from what the receiver saw, and judges them.
-        once: It is random by a fixed seed, so a second round has nothing new.
         kernel: Whether the kernel's shapers can do it: rate alone.
     """
 
@@ -59,7 +58,6 @@ class Row:
     options: Mapping[str, Any]
     bar: str
     judge: Callable[[Seen], Result]
-    once: bool = False
     kernel: bool = False
 
     def quick(self) -> Row:
@@ -268,7 +266,6 @@ def _loss_row(percent: float) -> Row:
         {"count": count, "rate": 200_000.0},
         "within 4 standard errors",
         _loss(percent / 100),
-        once=True,
     )
 
 
@@ -306,7 +303,6 @@ ROWS: tuple[Row, ...] = (
         {"count": 1_000_000, "rate": 200_000.0},
         "mean and burst within 3 %",
         _bursts(0.05, 5.0),
-        once=True,
     ),
     Row(
         "wrr",

@@ -370,11 +370,8 @@ class Runs:
 
     def _dispatch(self, run: Run, peer: Peer) -> None:
         """Send an agent its roles that wait."""
-        waiting = [
-            role
-            for role in run.roles.values()
-            if role.state == "waiting" and self._agents.get(role.node) == peer
-        ]
+        mine = [role for role in run.roles.values() if self._agents.get(role.node) == peer]
+        waiting = [role for role in mine if role.state == "waiting"]
         if not waiting or run.state != "running":
             return
         if peer not in run.prepared:
