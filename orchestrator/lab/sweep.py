@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.state import Backend, LabState
 from orchestrator.errors import HostNotFit, LabNotFound, NmError, UsageError
-from orchestrator.lab.cleanup import run_shielded
+from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.down import take_down
 from orchestrator.lab.find import find_lab
 from orchestrator.lab.operator import dial
@@ -35,7 +36,7 @@ from orchestrator.scenario import Scenario, SweepRun
 __all__ = ["OnRun", "Sweep", "run_sweep"]
 
 OnRun = Callable[[int, int, SweepRun, RunOutcome | None], None]
-"""Told number, count and run when a run begins, and again with its outcome."""
+"""Told number, count and run when a run begins, and again, in a thread of its own, with its outcome."""
 
 MOST_FAILURES = 3
 """Runs in a row that cannot be made at all, after which a sweep gives up."""
@@ -48,7 +49,7 @@ class Sweep:
         folder: The sweep.
         home: Where labs live.
         progress: Called with a description of the current step.
-        on_run: Told when a run begins and when it has ended.
+        on_run: Told when a run begins and when it has ended; the next run waits for it to return.
         on_event: Told what happens in a run.
     """
 
@@ -139,7 +140,7 @@ class Sweep:
                 failure = error
             else:
                 in_a_row = 0
-                self._on_run(number, len(missing), run, outcome)
+                await in_daemon_thread(partial(self._on_run, number, len(missing), run, outcome))
                 continue
             in_a_row += 1
             self._failed[run.name] = failure.message

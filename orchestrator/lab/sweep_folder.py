@@ -7,6 +7,7 @@ topologies/1/    a resolved topology, with the files that it names
 c01-r2/          the folder of a run: combination 1, repetition 2; it has `done.json` when the run is complete
 interrupted/     folders of runs that were cut short
 plots/           the plot, as PNG and SVG
+report.html      the page about the sweep, with links to those of its runs
 ```
 
 `done.json` is written in one step when all else of a run is on disk. So a sweep that was killed at any moment
