@@ -26,7 +26,7 @@ from orchestrator.lab.find import find_lab
 from orchestrator.lab.operator import dial
 from orchestrator.lab.run import ALL_EVENTS, STOP_WAIT_S, OnEvent, load_topology, run_scenario
 from orchestrator.lab.run_options import RunOptions
-from orchestrator.lab.sweep_folder import SweepFolder, topology_digest
+from orchestrator.lab.sweep_folder import SweepFolder, new_lab_name, topology_digest
 from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
 from orchestrator.lab.up import UpOptions, bring_up
 from orchestrator.protocol.messages import RunFinished, StopRun, WatchRun
@@ -103,6 +103,7 @@ class Sweep:
 
     async def _prepare(self) -> None:
         """Clear away what an earlier process left when it was killed: its lab, its runs."""
+        copied = self._folder.separate_from_original()
         left = [run for run in self._folder.missing() if (self._folder.path / run.name).exists()]
         ids = [found for run in left if (found := self._folder.put_aside(run))]
         name = str(self._folder.document["lab"])
@@ -117,12 +118,12 @@ class Sweep:
         except NmError:
             same = False
         if same:
-            for each in ids:
+            for each in ids if not copied else ():
                 await _stop(directory, state, each)
         else:
             # The lab is gone or another; the topology is known, and the sweep's own lab has it.
             self._own = True
-            self._folder.document |= {"own_lab": True, "lab": f"sweep-{self._folder.document['sweep'][-6:]}"}
+            self._folder.document |= {"own_lab": True, "lab": new_lab_name()}
 
     async def _all(self) -> None:
         missing = self._folder.missing()
