@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.node.context import Context, RoleStopped
 from orchestrator.node.roles import Functions
-from orchestrator.node.traffic_flows import Listener, datagrams, pull, push
+from orchestrator.node.traffic_flows import Listener, Progress, datagrams, delivered, pull, push
 from orchestrator.traffic import FILE, ROLE, Flow, TrafficEntry, flows_of, from_bytes
 
 __all__ = ["with_traffic"]
@@ -34,6 +34,10 @@ SHARE = 0.9
 
 MOST_OPEN = 400
 """Flows that a node has open at once; more of them wait, and are late by that."""
+
+ASK_SHARE, ASK_MOST_S = 0.05, 1.0
+"""How long receivers may take to tell what has arrived of flows that were given up: half of what `SHARE`
+leaves of the time limit of the run, and at most so many seconds, above the round-trip time of a satellite."""
 
 STOP_LOOK_S = 0.1
 
@@ -119,6 +123,8 @@ class _Generator:
         self._entries = [entry for entry in entries if ctx.node in entry.nodes]
         self._nodes = nodes
         self._deadline = time.monotonic() + SHARE * timeout_s
+        self._ask_s = min(ASK_MOST_S, ASK_SHARE * timeout_s)
+        self._unconfirmed: list[tuple[Row, str, int, int]] = []
         self._rows: list[tuple[_Order, Row]] = []
         self._open: dict[int, tuple[_Order, Row]] = {}
         self._places = asyncio.Semaphore(MOST_OPEN)
@@ -133,6 +139,7 @@ class _Generator:
             await self._meet("ready", "start", READY_S)
             works = [work for entry in self._entries for work in self._work(entry)]
             await self._until_done(asyncio.gather(*works))
+            await self._ask()
             for _, row in sorted(self._rows, key=lambda each: each[0]):
                 self._ctx.report_traffic(row)
             # Listening ends when nobody sends any more.
@@ -164,6 +171,27 @@ class _Generator:
         flows.cancel()
         with suppress(asyncio.CancelledError):
             await flows
+
+    async def _ask(self) -> None:
+        """Fill in what has arrived of flows that failed or were given up, where receivers say it in time."""
+        asking = [asyncio.ensure_future(self._fill_in(*each)) for each in self._unconfirmed]
+        if not asking:
+            return
+        _, left = await asyncio.wait(asking, timeout=self._ask_s)
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _fill_in(self, row: Row, address: str, port: int, number: int) -> None:
+        with suppress(OSError):
+            row["received"], _ = await delivered(address, port, number)
+
+    def _give_up(self, row: Row, entry: TrafficEntry, address: str, progress: Progress) -> None:
+        """A flow ended without the confirmation of its receiver."""
+        row["given_up_s"] = round(time.monotonic() - self._start, 6)
+        row["received"] = progress.bytes
+        if not entry.pulls:
+            self._unconfirmed.append((row, address, entry.port, progress.number))
 
     def _work(self, entry: TrafficEntry) -> list[Coroutine[Any, Any, None]]:
         """What this node does for an entry."""
@@ -224,14 +252,19 @@ class _Generator:
         place: _Order = (entry.name, flow.src, flow.dst, flow.round, flow.start_s)
         self._open[id(row)] = place, row
         address = self._ctx.address(flow.src if entry.pulls else flow.dst)
+        progress = Progress()
         try:
             if entry.transport == "udp":
-                sent = await datagrams(address, entry, flow, since)
+                sent = await datagrams(address, entry, flow, since, progress)
                 row["late"] = round(max(row["late"] or 0.0, sent.late_s), 6)
             else:
-                sent = await (pull if entry.pulls else push)(address, entry.port, flow, since)
+                sent = await (pull if entry.pulls else push)(address, entry.port, flow, since, progress)
         except OSError as error:
             row["state"], row["error"] = "failed", str(error)[:200]
+            self._give_up(row, entry, address, progress)
+        except asyncio.CancelledError:
+            self._give_up(row, entry, address, progress)
+            raise
         else:
             row["received"] = sent.received
             row["seconds"] = round(sent.seconds, 6)
