@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +22,11 @@ from orchestrator.cli.common import (
     progress,
     table,
 )
-from orchestrator.cli.reports import write_report
+from orchestrator.cli.reports import report_if_interrupted, write_report
 from orchestrator.cli.run_plan import show_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orchestrator.deploy.state import Backend
     from orchestrator.lab import Lab
@@ -116,26 +117,26 @@ def run_scenario(
         else:
             same = partial(_require_same_lab, file=topology, backend=backend)
             folder = sweeps.new(sweeps.given(scenario), lab, wanted, same)
-        raise typer.Exit(sweeps.run(folder, output, plot, _progress_reporter(lambda _what: None)))
+        on_event = _progress_reporter(lambda _what: None)
+        raise typer.Exit(sweeps.run(folder, output, plot, on_event, report=report))
     scenario = sweeps.given(scenario)
     if dry_run:
         show_plan(scenario, lab, topology, params, timeout, output, seed)
         return
     running, ours = _lab_for(scenario, lab, topology, backend)
-    try:
-        with progress(every_s=2.0) as say:
-            outcome = running.run_scenario(
-                scenario,
-                params=params,
-                results=results,
-                seed=seed,
-                timeout=timeout,
-                on_event=_progress_reporter(say),
-            )
-    finally:
-        if ours and not keep:
-            with progress() as say:
-                running.down(progress=say)
+    with (
+        report_if_interrupted(results or Path("results"), enabled=report) as seen,
+        _taken_down(running if ours and not keep else None),
+        progress(every_s=2.0) as say,
+    ):
+        outcome = running.run_scenario(
+            scenario,
+            params=params,
+            results=results,
+            seed=seed,
+            timeout=timeout,
+            on_event=seen(_progress_reporter(say)),
+        )
     if output is Output.json:  # which tells where the report is
         outcome = write_report(outcome) if report else outcome
         show(outcome, output)
@@ -265,6 +266,17 @@ def _lab_for(
     with progress() as say:
         carrier: Backend | None = backend.value if backend else None
         return Lab.up(file, name=lab, backend=carrier, progress=say, home=home()), True
+
+
+@contextmanager
+def _taken_down(lab: Lab | None) -> Iterator[None]:
+    """Take a lab down at the end, whatever the end; do nothing for none."""
+    try:
+        yield
+    finally:
+        if lab is not None:
+            with progress() as say:
+                lab.down(progress=say)
 
 
 def _without_tests(meant: Topology) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import Output, emit, home, notify, progress, table
+from orchestrator.cli.reports import write_interrupted_sweep, write_page_of_run, write_sweep_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,8 +121,18 @@ def _differing(folder: SweepFolder, scenario: str | None, options: SweepOptions)
             yield f"--param {name}={kept}" if kept is not None else f"no --param {name}"
 
 
-def run(folder: SweepFolder, output: Output, plot: str | None, on_event: Callable[[Any], Any]) -> int:
-    """Make the runs that are missing, print the table, and return the exit code."""
+def run(
+    folder: SweepFolder, output: Output, plot: str | None, on_event: Callable[[Any], Any], *, report: bool
+) -> int:
+    """Make the runs that are missing, print the table, and return the exit code.
+
+    Args:
+        folder: The sweep.
+        output: What is printed.
+        plot: The column that is plotted.
+        on_event: Told what happens in a run.
+        report: Whether each run and the sweep get a page.
+    """
     from orchestrator.lab import loop_thread
     from orchestrator.lab.sweep import Sweep
 
@@ -130,15 +141,21 @@ def run(folder: SweepFolder, output: Output, plot: str | None, on_event: Callabl
     notify(f"sweep {folder.document['sweep']}: {missing} of {len(folder.runs)} runs to make, in {lab}")
     try:
         with progress(every_s=2.0) as say:
-            sweep = Sweep(folder, home(), progress=say, on_run=_reporter(), on_event=on_event)
+            sweep = Sweep(
+                folder, home(), progress=say, on_run=_reporter(folder.path, report=report), on_event=on_event
+            )
             document = loop_thread.call(sweep.run())
     except BaseException:
         left = len(folder.missing())
         notify(f"{len(folder.runs) - left} of {len(folder.runs)} runs are complete in {folder.path}")
         if left:
             notify(f"`nm run scenario --resume {folder.path}` makes the others")
+        if report:
+            write_interrupted_sweep(folder)
         raise
     document = _plotted(folder, document, plot or folder.document["plot"])
+    if report:
+        write_sweep_report(folder)
     show_sweep(document, folder.path, output)
     return 0 if document["verdict"] == "pass" else 1
 
@@ -189,13 +206,15 @@ def _plotted(folder: SweepFolder, document: dict[str, Any], wanted: str | None) 
     return folder.document
 
 
-def _reporter() -> OnRun:
+def _reporter(path: Path, *, report: bool) -> OnRun:
     def tell(number: int, count: int, run: SweepRun, outcome: RunOutcome | None) -> None:
         words = _words(run.combination.values, run.repetition)
         if outcome is None:
             return
         tail = f": {outcome.reason}" if outcome.reason else ""
         notify(f"run {number} of {count}  {words}  {outcome.verdict}  {outcome.seconds:.1f} s{tail}")
+        if report:
+            write_page_of_run(path / run.name)
 
     return tell
 

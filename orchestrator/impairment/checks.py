@@ -168,6 +168,12 @@ def _check_jitter(spec: LinkSpec) -> None:
 
 def _check_burst(spec: LinkSpec) -> None:
     burst, packet = spec.rate_burst_bytes, spec.mtu or PACKET_BYTES
+    # The content begins with the kind of the trace; 1 is a packet delivery file of Mahimahi.
+    if burst is not None and spec.trace_data and spec.trace_data[0] == 1:
+        raise Impossible(
+            f"the trace `{spec.trace_file}` states when each packet may leave, and `burst` is stated as well",
+            "leave out `burst`, or write `trace: none`",
+        )
     if burst is not None and burst < packet:
         raise Impossible(
             f"a burst of {Size(burst)} is smaller than one packet of {packet} B",

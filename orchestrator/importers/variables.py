@@ -19,9 +19,12 @@ from orchestrator.source import Problems, Value, read_text
 __all__ = ["Variables", "read_variables"]
 
 _VARIABLE = re.compile(
-    r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_]\w*)"
-    r"|\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-?+])(?P<word>[^{}]*))?\})"
+    r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:\}|(?P<how>:?[-?+])))"
 )
+"""A variable; after `how` follows a word that ends with the matching brace and may hold variables itself."""
+
+_DEEPEST = 32
+"""Variables within the words of variables: more than anybody writes, and bounded for files of others."""
 
 
 @dataclass(slots=True)
@@ -41,23 +44,50 @@ class Variables:
             return Value([self.put_into(item) for item in value.sequence], value.place, value.text)
         if not isinstance(value.data, str) or "$" not in value.data:
             return value
-        text = _VARIABLE.sub(self._replace, value.data)
+        text = self._put_into_text(value.data)
         return Value(text, value.place, text[:60])
 
-    def _replace(self, match: re.Match[str]) -> str:
+    def _put_into_text(self, text: str, depth: int = 0) -> str:
+        parts: list[str] = []
+        at = 0
+        while match := _VARIABLE.search(text, at):
+            end = match.end() if match["how"] is None else _end_of_word(text, match.end())
+            parts.append(text[at : match.start()])
+            if end is None or depth > _DEEPEST:
+                parts.append(text[match.start() : match.end()])  # no variable: it stays as it is
+                end = match.end()
+            else:
+                parts.append(self._replace(match, text[match.end() : end - 1], depth))
+            at = end
+        return "".join((*parts, text[at:]))
+
+    def _replace(self, match: re.Match[str], word: str, depth: int) -> str:
         if match["dollar"]:
             return "$"
-        name, how, word = match["plain"] or match["name"], match["how"] or "", match["word"] or ""
+        name, how = match["plain"] or match["name"], match["how"] or ""
         found = self.known.get(name)
         is_set = found is not None and not (how.startswith(":") and not found)
         if how.endswith("+"):
-            return word if is_set else ""
+            return self._put_into_text(word, depth + 1) if is_set else ""
         if is_set and found is not None:
             self.used[name] = None
             return found
         if not how.endswith("-"):
             self.missing[name] = None
-        return word if how.endswith("-") else ""
+        return self._put_into_text(word, depth + 1) if how.endswith("-") else ""
+
+
+def _end_of_word(text: str, start: int) -> int | None:
+    """Return the position behind the brace that ends a word; None if none does."""
+    depth = 1
+    for at in range(start, len(text)):
+        if text[at] == "}":
+            depth -= 1
+        elif text[at] == "{" and text[at - 1] == "$":
+            depth += 1
+        if depth == 0:
+            return at + 1
+    return None
 
 
 def read_variables(folder: Path) -> Variables:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from orchestrator.clock import SystemClock
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.state import Backend, LabState
 from orchestrator.errors import HostNotFit, LabNotFound, NmError, UsageError
-from orchestrator.lab.cleanup import run_shielded
+from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.down import take_down
 from orchestrator.lab.find import find_lab
 from orchestrator.lab.operator import dial
 from orchestrator.lab.run import ALL_EVENTS, STOP_WAIT_S, OnEvent, load_topology, run_scenario
 from orchestrator.lab.run_options import RunOptions
-from orchestrator.lab.sweep_folder import SweepFolder, topology_digest
+from orchestrator.lab.sweep_folder import SweepFolder, new_lab_name, topology_digest
 from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
 from orchestrator.lab.up import UpOptions, bring_up
 from orchestrator.protocol.messages import RunFinished, StopRun, WatchRun
@@ -35,7 +36,7 @@ from orchestrator.scenario import Scenario, SweepRun
 __all__ = ["OnRun", "Sweep", "run_sweep"]
 
 OnRun = Callable[[int, int, SweepRun, RunOutcome | None], None]
-"""Told number, count and run when a run begins, and again with its outcome."""
+"""Told number, count and run when a run begins, and again, in a thread of its own, with its outcome."""
 
 MOST_FAILURES = 3
 """Runs in a row that cannot be made at all, after which a sweep gives up."""
@@ -48,7 +49,7 @@ class Sweep:
         folder: The sweep.
         home: Where labs live.
         progress: Called with a description of the current step.
-        on_run: Told when a run begins and when it has ended.
+        on_run: Told when a run begins and when it has ended; the next run waits for it to return.
         on_event: Told what happens in a run.
     """
 
@@ -102,6 +103,7 @@ class Sweep:
 
     async def _prepare(self) -> None:
         """Clear away what an earlier process left when it was killed: its lab, its runs."""
+        copied = self._folder.separate_from_original()
         left = [run for run in self._folder.missing() if (self._folder.path / run.name).exists()]
         ids = [found for run in left if (found := self._folder.put_aside(run))]
         name = str(self._folder.document["lab"])
@@ -116,12 +118,12 @@ class Sweep:
         except NmError:
             same = False
         if same:
-            for each in ids:
+            for each in ids if not copied else ():
                 await _stop(directory, state, each)
         else:
             # The lab is gone or another; the topology is known, and the sweep's own lab has it.
             self._own = True
-            self._folder.document |= {"own_lab": True, "lab": f"sweep-{self._folder.document['sweep'][-6:]}"}
+            self._folder.document |= {"own_lab": True, "lab": new_lab_name()}
 
     async def _all(self) -> None:
         missing = self._folder.missing()
@@ -139,7 +141,7 @@ class Sweep:
                 failure = error
             else:
                 in_a_row = 0
-                self._on_run(number, len(missing), run, outcome)
+                await in_daemon_thread(partial(self._on_run, number, len(missing), run, outcome))
                 continue
             in_a_row += 1
             self._failed[run.name] = failure.message

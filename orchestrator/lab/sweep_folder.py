@@ -7,6 +7,7 @@ topologies/1/    a resolved topology, with the files that it names
 c01-r2/          the folder of a run: combination 1, repetition 2; it has `done.json` when the run is complete
 interrupted/     folders of runs that were cut short
 plots/           the plot, as PNG and SVG
+report.html      the page about the sweep, with links to those of its runs
 ```
 
 `done.json` is written in one step when all else of a run is on disk. So a sweep that was killed at any moment
@@ -18,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,7 +34,7 @@ from orchestrator.results.folder import unwritable
 from orchestrator.results.sweep_table import sweep_table
 from orchestrator.scenario import Axis, Combination, Scenario, SweepRun, combinations, load
 
-__all__ = ["SweepFolder", "topology_digest"]
+__all__ = ["SweepFolder", "new_lab_name", "topology_digest"]
 
 _ENTRY = tuple(RunOutcome("", "", "", "", 0, "error", "").as_json())
 
@@ -97,6 +99,7 @@ class SweepFolder:
                     _put(path / places[digest] / name, text.encode())
         except OSError as error:
             raise unwritable(path, error) from error
+        folder.document["folder"] = folder._identity()
         folder.write()
         return folder
 
@@ -146,6 +149,31 @@ class SweepFolder:
                     found=str(self.path),
                 ) from error
             yield
+
+    def separate_from_original(self) -> bool:
+        """Give a copied sweep a lab name of its own; return whether the folder is a copy.
+
+        The lab and the run under way that a copy names are those of the original, which may be running.
+
+        Raises:
+            HostNotFit: The folder cannot be written.
+        """
+        identity = self._identity()
+        if self.document.get("folder", identity) == identity:
+            return False
+        self.document["folder"] = identity
+        if self.document["own_lab"]:
+            self.document["lab"] = new_lab_name()
+        self.write()
+        return True
+
+    def _identity(self) -> str:
+        """Device and inode of the folder: they stay when it is renamed, and a copy has others."""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        return f"{found.st_dev}:{found.st_ino}"
 
     def scenario(self) -> Scenario:
         """The copy of the scenario."""
@@ -238,6 +266,11 @@ class SweepFolder:
     def write(self) -> None:
         """Write `sweep.json`."""
         _replace(self.path / "sweep.json", self.document)
+
+
+def new_lab_name() -> str:
+    """Draw a name for the labs of a sweep."""
+    return f"sweep-{secrets.token_hex(3)}"
 
 
 def _own(run: SweepRun) -> dict[str, Any]:

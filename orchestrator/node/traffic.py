@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator.node.context import Context, RoleError, RoleStopped
 from orchestrator.node.roles import Functions
-from orchestrator.node.traffic_flows import Listener, Sent, datagrams, pull, push
+from orchestrator.node.traffic_flows import Listener, Progress, Sent, datagrams, delivered, pull, push
 from orchestrator.protocol.messages import FlowRequest, FlowStatus
 from orchestrator.traffic import FILE, ROLE, Flow, TrafficEntry, flows_of, from_bytes
 
@@ -39,6 +39,10 @@ MOST_OPEN = 400
 
 MOST_OPEN_USER = 5_000
 """The same for user-space flows, which take no socket and no descriptor."""
+
+ASK_SHARE, ASK_MOST_S = 0.05, 1.0
+"""How long receivers may take to tell what has arrived of flows that were given up: half of what `SHARE`
+leaves of the time limit of the run, and at most so many seconds, above the round-trip time of a satellite."""
 
 STOP_LOOK_S = 0.1
 
@@ -140,6 +144,8 @@ class _Generator:
         self._entries = [entry for entry in entries if ctx.node in entry.nodes]
         self._nodes = nodes
         self._deadline = time.monotonic() + SHARE * timeout_s
+        self._ask_s = min(ASK_MOST_S, ASK_SHARE * timeout_s)
+        self._unconfirmed: list[tuple[Row, str, int, int]] = []
         self._rows: list[tuple[_Order, Row]] = []
         self._open: dict[int, tuple[_Order, Row]] = {}
         self._sockets = asyncio.Semaphore(MOST_OPEN)
@@ -157,6 +163,7 @@ class _Generator:
             await self._meet("ready", "start", READY_S)
             works = [work for entry in self._entries for work in self._work(entry)]
             await self._until_done(asyncio.gather(*works))
+            await self._ask()
             for _, row in sorted(self._rows, key=lambda each: each[0]):
                 self._ctx.report_traffic(row)
             # Listening ends when nobody sends any more.
@@ -188,6 +195,27 @@ class _Generator:
         flows.cancel()
         with suppress(asyncio.CancelledError):
             await flows
+
+    async def _ask(self) -> None:
+        """Fill in what has arrived of flows that failed or were given up, where receivers say it in time."""
+        asking = [asyncio.ensure_future(self._fill_in(*each)) for each in self._unconfirmed]
+        if not asking:
+            return
+        _, left = await asyncio.wait(asking, timeout=self._ask_s)
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _fill_in(self, row: Row, address: str, port: int, number: int) -> None:
+        with suppress(OSError):
+            row["received"], _ = await delivered(address, port, number)
+
+    def _give_up(self, row: Row, entry: TrafficEntry, address: str, progress: Progress) -> None:
+        """A flow ended without the confirmation of its receiver."""
+        row["given_up_s"] = round(time.monotonic() - self._start, 6)
+        row["received"] = progress.bytes
+        if not entry.pulls and entry.transport != "user":
+            self._unconfirmed.append((row, address, entry.port, progress.number))
 
     def _work(self, entry: TrafficEntry) -> list[Coroutine[Any, Any, None]]:
         """What this node does for an entry."""
@@ -248,10 +276,16 @@ class _Generator:
         }
         place: _Order = (entry.name, flow.src, flow.dst, flow.round, flow.start_s)
         self._open[id(row)] = place, row
+        address = self._ctx.address(flow.src if entry.pulls else flow.dst)
+        progress = Progress()
         try:
-            sent = await self._carried(entry, flow, since, began)
+            sent = await self._carried(entry, flow, since, began, address, progress)
         except (OSError, RoleError) as error:
             row["state"], row["error"] = "failed", str(error)[:200]
+            self._give_up(row, entry, address, progress)
+        except asyncio.CancelledError:
+            self._give_up(row, entry, address, progress)
+            raise
         else:
             if sent.late_s:
                 row["late"] = round(max(row["late"] or 0.0, sent.late_s), 6)
@@ -261,16 +295,17 @@ class _Generator:
         del self._open[id(row)]
         self._rows.append((place, row))
 
-    async def _carried(self, entry: TrafficEntry, flow: Flow, since: float, began: float) -> Sent:
+    async def _carried(
+        self, entry: TrafficEntry, flow: Flow, since: float, began: float, address: str, progress: Progress
+    ) -> Sent:
         """Send a flow by the transport of its entry, and return when it has ended."""
         if entry.transport == "user":
-            return await self._by_dataplane(flow, began - since)
-        address = self._ctx.address(flow.src if entry.pulls else flow.dst)
+            return await self._by_dataplane(flow, began - since, progress)
         if entry.transport == "udp":
-            return await datagrams(address, entry, flow, since)
-        return await (pull if entry.pulls else push)(address, entry.port, flow, since)
+            return await datagrams(address, entry, flow, since, progress)
+        return await (pull if entry.pulls else push)(address, entry.port, flow, since, progress)
 
-    async def _by_dataplane(self, flow: Flow, waited: float) -> Sent:
+    async def _by_dataplane(self, flow: Flow, waited: float, progress: Progress) -> Sent:
         """Let the dataplane carry a flow.
 
         Its time is from its first packet to its end, and what it waited for a place before. What
@@ -285,6 +320,7 @@ class _Generator:
         )
         ended = await asyncio.wrap_future(self._run_flow(self._ctx.node, request))
         if ended.state == "failed":
+            progress.count(ended.bytes)
             raise RoleError(ended.reason)
         late = max(0.0, (ended.start_us or 0) / 1e6 - asked)
         return Sent(ended.bytes, waited + (ended.seconds or 0.0), waited + late)

@@ -1,7 +1,8 @@
 """Flows over sockets: TCP connections that push or pull bytes, and paced UDP datagrams.
 
-A connection begins with what is asked for: `P` takes bytes until the end of the stream and says how many they
-were; `G` with a number sends so many bytes; `Q` with the number of a flow says what arrived of its datagrams.
+A connection begins with what is asked for: `P` with the number of a flow takes bytes until the end of the
+stream and says how many they were; `G` with a number sends so many bytes; `Q` with the number of a flow says
+what has arrived of it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import socket
 import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 from orchestrator.node.context import RoleError
 from orchestrator.traffic import Flow, TrafficEntry
 
-__all__ = ["Listener", "Sent", "datagrams", "pull", "push"]
+__all__ = ["Listener", "Progress", "Sent", "datagrams", "delivered", "pull", "push"]
 
 _REQUEST = struct.Struct("!cQ")
 _COUNT = struct.Struct("!QQ")
@@ -46,6 +48,20 @@ class Sent:
     received: int
     seconds: float
     late_s: float = 0.0
+
+
+class Progress:
+    """A flow under way: its number at its receiver, and the bytes that a pulled flow has brought."""
+
+    __slots__ = ("bytes", "number")
+
+    def __init__(self) -> None:
+        self.number = next(_flows)
+        self.bytes = 0
+
+    def count(self, size: int) -> None:
+        """Count bytes that arrived."""
+        self.bytes += size
 
 
 class Listener:
@@ -101,7 +117,9 @@ class Listener:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
         what, number = _REQUEST.unpack(await reader.readexactly(_REQUEST.size))
         if what == b"P":
-            writer.write(_COUNT.pack(await _read_all(reader), 0))
+            arrived = self._arrived[peer, number] = _Arrived(time.monotonic())
+            await _read_all(reader, arrived.count)
+            writer.write(_COUNT.pack(arrived.bytes, 0))
         elif what == b"G":
             await _write(writer, number)
         else:
@@ -119,6 +137,10 @@ class _Arrived:
         self.bytes = 0
         self.first = self.last = now
         self._seen = bytearray()  # a bit for each datagram
+
+    def count(self, size: int) -> None:
+        """Count bytes of a connection."""
+        self.bytes += size
 
     def add(self, index: int, size: int, now: float) -> None:
         """Count a datagram, unless it is a duplicate of one that was counted."""
@@ -152,11 +174,11 @@ class _Counter(asyncio.DatagramProtocol):
         found.add(index, len(data), now)
 
 
-async def push(address: str, port: int, flow: Flow, since: float) -> Sent:
+async def push(address: str, port: int, flow: Flow, since: float, progress: Progress) -> Sent:
     """Send a flow over a connection of its own; a flow with a pace ends when its time is over."""
     reader, writer = await asyncio.open_connection(address, port)
     try:
-        writer.write(_REQUEST.pack(b"P", flow.bytes))
+        writer.write(_REQUEST.pack(b"P", progress.number))
         if flow.rate_bps:
             await _write_paced(writer, flow)
         else:
@@ -168,20 +190,20 @@ async def push(address: str, port: int, flow: Flow, since: float) -> Sent:
         writer.close()
 
 
-async def pull(address: str, port: int, flow: Flow, since: float) -> Sent:
+async def pull(address: str, port: int, flow: Flow, since: float, progress: Progress) -> Sent:
     """Ask for a flow over a connection of its own."""
     reader, writer = await asyncio.open_connection(address, port, limit=len(_CHUNK))
     try:
         writer.write(_REQUEST.pack(b"G", flow.bytes))
-        received = await _read_all(reader)
-        return Sent(received, time.monotonic() - since)
+        await _read_all(reader, progress.count)
+        return Sent(progress.bytes, time.monotonic() - since)
     finally:
         writer.close()
 
 
-async def datagrams(address: str, entry: TrafficEntry, flow: Flow, since: float) -> Sent:
+async def datagrams(address: str, entry: TrafficEntry, flow: Flow, since: float, progress: Progress) -> Sent:
     """Send a flow as datagrams with a pace, then ask what arrived."""
-    number = next(_flows)
+    number = progress.number
     loop = asyncio.get_running_loop()
     late = 0.0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -203,17 +225,29 @@ async def datagrams(address: str, entry: TrafficEntry, flow: Flow, since: float)
     return Sent(received, span_us / 1e6, late)
 
 
+async def delivered(address: str, port: int, number: int) -> tuple[int, int]:
+    """Ask a receiver for the bytes of a flow that have arrived, and the microseconds they took.
+
+    The time is that between the first and the last datagram; it is 0 for a connection.
+
+    Raises:
+        OSError: The receiver cannot be reached.
+    """
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        writer.write(_REQUEST.pack(b"Q", number))
+        received, span_us = _COUNT.unpack(await _exactly(reader, _COUNT.size))
+        return received, span_us
+    finally:
+        writer.close()
+
+
 async def _settled(address: str, port: int, number: int) -> tuple[int, int]:
     """Ask what arrived of a flow until that does not change any more."""
     deadline = time.monotonic() + _SETTLE_MOST_S
     before: tuple[int, int] | None = None
     while True:
-        reader, writer = await asyncio.open_connection(address, port)
-        try:
-            writer.write(_REQUEST.pack(b"Q", number))
-            received, span_us = _COUNT.unpack(await _exactly(reader, _COUNT.size))
-        finally:
-            writer.close()
+        received, span_us = await delivered(address, port, number)
         if before == (received, span_us) or time.monotonic() > deadline:
             return received, span_us
         before = (received, span_us)
@@ -244,11 +278,9 @@ async def _write_paced(writer: asyncio.StreamWriter, flow: Flow) -> None:
             await asyncio.sleep(max(_TICK_S, min(0.01, 1460 * 8 / flow.rate_bps)))
 
 
-async def _read_all(reader: asyncio.StreamReader) -> int:
-    received = 0
+async def _read_all(reader: asyncio.StreamReader, count: Callable[[int], None]) -> None:
     while chunk := await reader.read(len(_CHUNK)):
-        received += len(chunk)
-    return received
+        count(len(chunk))
 
 
 async def _exactly(reader: asyncio.StreamReader, size: int) -> bytes:

@@ -10,7 +10,9 @@ from typing import Any
 
 from orchestrator.results.reading import RunFolder
 from orchestrator.results.series import matching
+from orchestrator.results.statistics import NO_MEASUREMENT, OF_TRAFFIC, group_of
 from orchestrator.scenario.plots import Plot, file_name, metric_of
+from orchestrator.traffic import ROLE
 
 __all__ = ["Chart", "Curve", "charts"]
 
@@ -240,19 +242,20 @@ def _row_bars(rows: Sequence[Mapping[str, Any]], plot: Plot) -> Chart:
 
 def _usual_rows(rows: Sequence[Mapping[str, Any]]) -> Iterable[Chart]:
     """Numbers that differ between rows: over time where a role says so, else by node."""
-    roles = dict.fromkeys(str(row.get("role", "")) for row in rows)
-    for role in roles:
-        mine = [row for row in rows if row.get("role") == role]
+    for group in dict.fromkeys(group_of(row) for row in rows):
+        mine = [row for row in rows if group_of(row) == group]
+        role = str(mine[0].get("role", ""))
+        left_out = NO_MEASUREMENT | OF_TRAFFIC if role == ROLE else NO_MEASUREMENT
         columns = dict.fromkeys(key for row in mine for key in row)
         time = next((each for each in _TIMES if each in columns), "")
         drawn = 0
         for column in columns:
             values = {row[column] for row in mine if _is_number(row.get(column))}
-            if column in ("node", "round", time) or len(values) < 2 or drawn == MOST_COLUMNS:
+            if column in left_out or column == time or len(values) < 2 or drawn == MOST_COLUMNS:
                 continue
             nodes = [row.get("node") for row in mine if _is_number(row.get(column))]
             kind = "line" if time else "bar" if len(set(nodes)) == len(nodes) else "box"
-            name = f"{role}: {column}"
+            name = f"{group}: {column}"
             chart = _of_rows(mine, Plot(name=name, kind=kind, rows=role, x=time or "node", y=column))
             if isinstance(chart, Chart):
                 drawn += 1

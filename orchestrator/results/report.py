@@ -9,21 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from orchestrator import topology
 from orchestrator.errors import NmError
 from orchestrator.results.drawing import inline
+from orchestrator.results.pages import NAME, write_page
 from orchestrator.results.plots import write_plots
 from orchestrator.results.reading import RunFolder
 from orchestrator.results.report_parts import happened, host_line, link_rows, manifest
 from orchestrator.results.tables import tables
 
 __all__ = ["NAME", "Report", "render", "write"]
-
-NAME = "report.html"
 
 LOG_LINES, LOG_WIDTH = 20, 400
 """The last lines of each log, and the characters of one."""
@@ -67,7 +65,9 @@ def render(folder: Path) -> Report:
     document, fidelity = run.document, run.document.get("fidelity") or {}
     picture, rows = _picture(run), _with_nodes(run)
     problems = [*run.problems, *missing]
-    page = _template().render(
+    target = write_page(
+        folder,
+        "report.html.j2",
         document=document,
         title=str(document.get("run") or folder.name),
         verdict=str(document.get("verdict") or "unknown"),
@@ -86,9 +86,6 @@ def render(folder: Path) -> Report:
         manifest=manifest(document),
         problems=problems,
     )
-    target, part = folder / NAME, folder / f".{NAME}.part"
-    part.write_text(page, encoding="utf-8", errors="backslashreplace")
-    part.replace(target)
     return Report(target, tuple(problems))
 
 
@@ -131,11 +128,3 @@ def _confined(style: re.Match[str]) -> str:
         flags=re.MULTILINE,
     )
     return f"<style>{rules}</style>"
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))

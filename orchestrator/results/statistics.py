@@ -13,11 +13,16 @@ from itertools import combinations
 from statistics import median
 from typing import Any
 
+from orchestrator.traffic import ROLE
+
 __all__ = [
     "LEAST_FOR_INTERVAL",
+    "NO_MEASUREMENT",
+    "OF_TRAFFIC",
     "SIGNIFICANCE",
     "Interval",
     "difference_p",
+    "group_of",
     "median_interval",
     "numeric_columns",
     "smallest_p",
@@ -34,7 +39,9 @@ RESAMPLES = 5_000
 MOST_ARRANGEMENTS = 20_000
 """Up to so many arrangements of two groups the test goes through all of them, above it draws so many."""
 
-_NO_MEASUREMENT = frozenset({"node", "role", "round"})
+NO_MEASUREMENT = frozenset({"node", "role", "round"})
+OF_TRAFFIC = frozenset({"entry", "src", "dst"})
+"""Columns that say what a row is about; the latter those of the rows of generated traffic."""
 
 Row = Mapping[str, Any]
 
@@ -49,19 +56,32 @@ class Interval:
     n: int
 
 
+def group_of(row: Row) -> str:
+    """Return what a row is summarised with: its role, and of generated traffic `traffic.ENTRY`.
+
+    Entries of one run differ in sizes and rates, so that a median of all their flows says nothing.
+    """
+    role = str(row.get("role", ""))
+    return f"{role}.{row['entry']}" if role == ROLE and "entry" in row else role
+
+
 def numeric_columns(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
-    """The value of each numeric column in one run, by role and name: the median of its rows."""
+    """The value of each numeric column in one run, by group and name: the median of its rows.
+
+    Groups are those of `group_of`.
+    """
     values: dict[tuple[str, str], list[float]] = {}
     others: set[tuple[str, str]] = set()
     for row in rows:
-        role = str(row.get("role", ""))
+        group = group_of(row)
+        left_out = NO_MEASUREMENT | OF_TRAFFIC if row.get("role") == ROLE else NO_MEASUREMENT
         for name, value in row.items():
-            if name in _NO_MEASUREMENT or value is None:
+            if name in left_out or value is None:
                 continue
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-                values.setdefault((role, name), []).append(float(value))
+                values.setdefault((group, name), []).append(float(value))
             else:
-                others.add((role, name))
+                others.add((group, name))
     return {column: median(found) for column, found in values.items() if column not in others}
 
 

@@ -77,7 +77,11 @@ def _summary(planned: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> d
 
 def _achieved(planned: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], received: int) -> float | None:
     """Bits per second that arrived, from the start of the entry to its planned end or to its last byte."""
-    ends = [float(row["start"]) + float(row["seconds"]) for row in rows if row["seconds"] is not None]
+    ends = [
+        float(row["given_up_s"]) if row["seconds"] is None else float(row["start"]) + float(row["seconds"])
+        for row in rows
+        if row["seconds"] is not None or row.get("given_up_s") is not None
+    ]
     if not ends:
         return None
     span = max(max(ends) - float(planned["start_s"]), float(planned["duration_s"]))

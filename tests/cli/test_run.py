@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,3 +87,21 @@ def test_what_cannot_be_drawn_is_said_and_changes_no_verdict(
     passing_lab(monkeypatch, tmp_path / "nothing")
     said = nm("run", "scenario", "pingall")
     assert said.code == 0 and "the run has no report: " in said.err and "pass  r1" in said.out
+
+
+def test_a_run_that_is_interrupted_gets_its_page(
+    nm: Nm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "2026-r1", run="r1", verdict="error", reason="interrupted")
+
+    class Interrupted(RunningLab):
+        def run_scenario(self, _scenario: str, *, on_event: Callable[[RunEvent], None], **_: Any) -> Any:
+            on_event(RunEvent("r1", 1, 0, "started", 0, "", {}))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "_lab_for", lambda *_: (Interrupted(), False))
+    said = nm("run", "scenario", "pingall", "--results", str(tmp_path), "--no-report")
+    assert said.code != 0 and not (folder / "report.html").exists()
+    said = nm("run", "scenario", "pingall", "--results", str(tmp_path))
+    assert said.code != 0 and f"report in {folder}/report.html" in said.err
+    assert "interrupted" in (folder / "report.html").read_text()

@@ -150,6 +150,9 @@ def test_a_bad_compose_file_is_refused_with_its_place(text: str, id: str, line: 
         ("${A:+set} ${B+set}", "set ", [], []),
         ("${B:?why} $B", " ", [], ["B"]),
         ("a $ b ${", "a $ b ${", [], []),
+        ("${B:-${A}}/${B:-${EMPTY:-${A:-z}}}", "1/1", ["A"], []),
+        ("${A:-${B}}", "1", ["A"], []),
+        ("${B:-${C}} ${B:-x", " ${B:-x", [], ["C"]),
     ],
 )
 def test_variables(text: str, result: str, used: list[str], missing: list[str]) -> None:

@@ -46,6 +46,9 @@ def test_a_sweep_that_is_killed_is_resumed_and_a_run_of_it_is_replayed_from_an_a
     assert len({row["seed"] for run in document["runs"] for row in run["rows"]}) == 2
     assert [file.endswith((".png", ".svg")) for file in document["plots"]] == [True, True]
     assert len(load(folder).rows) == 32
+    page = (folder / "report.html").read_text()
+    for name in after:
+        assert (folder / name / "report.html").is_file() and f'href="{name}/report.html"' in page
     assert leftovers(nm_home) == []
 
     assert nm("results", "export", folder / "c02-r1", "one.zip").code == 0

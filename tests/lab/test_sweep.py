@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +149,32 @@ async def test_an_interrupted_sweep_is_resumed_and_makes_no_run_twice(
     assert (folder.path / "interrupted" / f"{folder.runs[2].name}-1" / "run.json").is_file()
     labs.runs.clear()
     assert (await Sweep(SweepFolder.open(folder.path), home).run())["verdict"] == "pass" and labs.runs == []
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["copied", "renamed"])
+async def test_a_copy_of_a_sweep_leaves_the_lab_of_the_original_alone(
+    labs: Labs, make: Callable[..., SweepFolder], home: Home, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    folder = make("mode=x,y")
+    name = folder.document["lab"]
+    home.lab(name).path.mkdir(parents=True)  # the original is under way, or was killed
+    home.lab(name).mark.touch()
+    assert home.lab(name).exists()
+    other = folder.path.with_name("other")
+    if copied:
+        shutil.copytree(folder.path, other)
+    else:
+        folder.path.rename(other)
+    down: list[str] = []
+
+    async def take_down(_home: Home, lab: str, *_: Any) -> None:
+        down.append(lab)
+
+    monkeypatch.setattr(engine, "take_down", take_down)
+    document = await Sweep(SweepFolder.open(other), home).run()
+    assert document["verdict"] == "pass" and len(document["runs"]) == 2
+    assert (name in down) is not copied and (document["lab"] == name) is not copied
+    assert SweepFolder.open(other).document["lab"] == document["lab"]
 
 
 async def test_a_resume_runs_the_copy_and_not_what_the_scenario_has_become(

@@ -66,6 +66,17 @@ def test_numbers_of_a_role_are_drawn_by_node_and_equal_ones_are_not(tmp_path: Pa
     assert (chart.curves[0].xs, chart.curves[0].ys) == (["2", "10"], [1.0, 5.0])
 
 
+def test_entries_of_generated_traffic_have_charts_of_their_own(tmp_path: Path) -> None:
+    flow = {"node": 1, "role": "traffic", "src": 1}
+    rows = [
+        {**flow, "dst": number % 2, "entry": entry, "seconds": seconds * number}
+        for entry, seconds in (("web", 0.1), ("bulk", 9.0))
+        for number in (1, 2, 3)
+    ]
+    found, _ = charts(RunFolder(make_run(tmp_path, rows=rows)))
+    assert [each.name for each in found] == ["traffic.web: seconds", "traffic.bulk: seconds"]
+
+
 def test_several_rows_of_a_node_are_a_box_and_times_are_an_axis(tmp_path: Path) -> None:
     rows = [
         *({"node": 1, "role": "sink", "mb_per_s": n} for n in (3, 4, 5)),

@@ -26,6 +26,17 @@ def test_the_value_of_a_run_is_the_median_of_its_rows_by_role_and_column() -> No
     assert numeric_columns(rows) == {("a", "x"): 2.0, ("b", "x"): 7.5}
 
 
+def test_entries_of_generated_traffic_are_not_mixed() -> None:
+    flow = {"role": "traffic", "src": 1, "dst": 2, "state": "complete"}
+    rows = [
+        {**flow, "entry": "web", "seconds": 0.1, "late": None},
+        {**flow, "entry": "web", "seconds": 0.3, "late": None},
+        {**flow, "entry": "bulk", "seconds": 9.0, "late": 0.5},
+    ]
+    web, bulk = "traffic.web", "traffic.bulk"
+    assert numeric_columns(rows) == {(web, "seconds"): 0.2, (bulk, "seconds"): 9.0, (bulk, "late"): 0.5}
+
+
 def test_an_interval_holds_the_median_of_what_was_drawn_in_about_95_of_100_samples() -> None:
     chance = random.Random(1)
     held = 0

@@ -126,6 +126,15 @@ def test_a_link_states_how_its_trace_is_played(tmp_path: Path) -> None:
     assert forward.to_message()["trace_data"] == b"\x01\x01\x01\x09\x01"
 
 
+def test_a_burst_beside_a_packet_delivery_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.mahi").write_text("1\n10\n")
+    (tmp_path / "r.csv").write_text("time_s,rate\n0,1 Mbit\n1,9 Mbit\n")
+    link = "links:\n  - {endpoints: [1, 2], burst: 9 KB, trace: %s}\n"
+    with pytest.raises(TopologyInvalid, match="`burst` is stated as well"):
+        _loads(tmp_path, link % "d.mahi")
+    assert _loads(tmp_path, link % "r.csv").links[0].forward.rate_burst_bytes == 9_000
+
+
 def test_a_resolved_topology_names_the_files_of_its_traces(tmp_path: Path) -> None:
     (tmp_path / "d.mahi").write_text("1\n10\n")
     read = _loads(tmp_path, "links: [{endpoints: [1, 2], trace: {file: d.mahi, loop: false}}]")

@@ -27,6 +27,13 @@ def test_completion_times_are_those_of_complete_flows() -> None:
     assert summary["achieved_bps"] == pytest.approx(99_000 * 8 / (99 + 0.99 - 1), rel=0.001)
 
 
+def test_bytes_of_flows_that_were_given_up_count_until_then() -> None:
+    given_up = {**_row(1), "seconds": None, "received": 500, "state": "unfinished", "given_up_s": 5.0}
+    (summary,) = summarise([expected(ENTRY, 1)], [_row(1), given_up])
+    assert summary["received_bytes"] == 1500
+    assert summary["achieved_bps"] == pytest.approx(1500 * 8 / 4)  # the entry begins at 1 s
+
+
 @pytest.mark.parametrize(("late", "kept_up"), [(0.001, True), (0.05, False)])
 def test_a_generator_whose_flows_begin_late_is_marked(late: float, kept_up: bool) -> None:
     (summary,) = summarise([expected(ENTRY, 1)], [{**_row(number), "late": late} for number in range(1, 101)])
