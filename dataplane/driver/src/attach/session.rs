@@ -12,7 +12,7 @@ use crate::node::error::Failure;
 use crate::node::receiver::Queue;
 use crate::node::{Node, NodeError, Pending, Receiver, Waker};
 
-/// Most receivers and unread answers of a program; each holds a descriptor of the node's process.
+/// Most receivers and unread answers of a program; each holds two descriptors of the node's process.
 const MAX_THINGS: usize = 512;
 /// Most transfers of a program that run or were not forgotten.
 const MAX_SESSIONS: usize = 4096;
@@ -92,7 +92,7 @@ pub(super) struct Session {
 impl Session {
     /// A program that has opened nothing.
     pub(super) fn new(node: &Node) -> io::Result<Self> {
-        let waker = Waker::new().map_err(io::Error::other)?;
+        let waker = Waker::to_pass().map_err(io::Error::other)?;
         node.signal().watch(NODE, &waker);
         Ok(Session {
             reader: node.subscribe(),
@@ -108,7 +108,7 @@ impl Session {
     /// Carries out a call.
     pub(super) fn answer(&mut self, node: &Node, frame: Frame<Call>) -> Answer {
         for number in &frame.body.seen {
-            // Before the call looks, so that a change after its look raises the eventfd again.
+            // Before the call looks, so that a change after its look makes the descriptor readable again.
             match self.things.get(number) {
                 Some(thing) => drop(thing.waker.take()),
                 None if *number == NODE => drop(self.node.take()),
@@ -136,7 +136,8 @@ impl Session {
 
     /// Keeps something that the program may wait for.
     pub(super) fn add(&mut self, kind: Kind) -> Result<Answer, NodeError> {
-        let waker = Waker::new().map_err(|_| limit("no descriptor is left for another wait"))?;
+        let waker =
+            Waker::to_pass().map_err(|_| limit("no descriptor is left for another wait"))?;
         match &kind {
             Kind::Receiver(receiver) => receiver.queue().signal.watch(0, &waker),
             Kind::Nothing(pending) => pending.signal.watch(0, &waker),
