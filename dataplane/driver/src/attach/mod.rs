@@ -16,9 +16,12 @@
 //! invalid calls, or stops in the middle of one, loses its connection; nothing of the node waits for a program.
 
 pub mod client;
+mod holders;
+mod limits;
 mod perform;
 mod server;
 mod session;
+mod transfers;
 pub mod watcher;
 pub mod wire;
 
