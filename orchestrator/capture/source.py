@@ -125,8 +125,8 @@ class Source:
         if not self._filled:
             return ""
         return (
-            f"node {self.node} ended its part of the capture within a frame, so its last packets and counts are "
-            f"missing: its process was killed, or this one read nothing for {READ_S} s"
+            f"node {self.node} ended its part of the capture within a frame, so its last packets and counts "
+            f"are missing: its process was killed, or this one read nothing for {READ_S} s"
         )
 
     def frames(self) -> Iterator[tuple[int, memoryview]]:

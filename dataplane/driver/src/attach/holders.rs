@@ -11,8 +11,8 @@ use crate::node::wait::lock;
 pub(super) struct Holders(Mutex<BTreeMap<u32, BTreeSet<u64>>>);
 
 impl Holders {
-    /// Carries out `begin`; if it succeeds, the program holds the group from then on. `is_foreign` says whether the node
-    /// has it without any program: then the node's own process began it, and no program holds it.
+    /// Carries out `begin`; if it succeeds, the program holds the group from then on. `is_foreign` says whether the
+    /// node has it without any program: then the node's own process began it, and no program holds it.
     pub(super) fn hold<T, E>(
         &self,
         group: u32,
