@@ -190,7 +190,9 @@ class Recording:
         return "duration" if deadline is not None and now >= deadline else ""
 
     def _lost(self, source: Source) -> None:
-        if not self._ended:
+        if broken := source.broken():
+            self.told(broken)
+        elif not self._ended:
             self.told(f"node {source.node} has ended, and its part of the capture with it")
 
     def _take(self, source: Source) -> bool:

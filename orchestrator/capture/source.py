@@ -24,6 +24,10 @@ SNAPLEN = 262_144
 ANSWER_S = 10.0
 """How long a process may take to begin a capture: a container's needs a program to be started in it."""
 
+READ_S = 60
+"""How long a process waits for a capture that reads nothing, before it closes the connection: `WRITE_TIME` of
+`dataplane/driver/src/capture/server.rs`."""
+
 _FRAME = struct.Struct("<IB")
 _FIRST_BUFFER = 1 << 20
 _LARGEST_FRAME = 64 << 20
@@ -115,6 +119,15 @@ class Source:
             return False
         self._filled += count
         return count > 0
+
+    def broken(self) -> str:
+        """Say why a stream that has ended lacks the end of a frame; empty if it does not."""
+        if not self._filled:
+            return ""
+        return (
+            f"node {self.node} ended its part of the capture within a frame, so its last packets and counts "
+            f"are missing: its process was killed, or this one read nothing for {READ_S} s"
+        )
 
     def frames(self) -> Iterator[tuple[int, memoryview]]:
         """Return the whole frames that were read; each is valid until the next one is asked for."""

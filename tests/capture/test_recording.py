@@ -147,6 +147,14 @@ def test_a_node_that_is_killed_amid_a_packet_leaves_a_whole_file(tmp_path: Path)
     said: list[str] = []
     recorded, file = record(tmp_path / "killed.pcapng", Process(1, killed), told=said.append)
     assert (recorded.ended, len(file.packets)) == ("nodes", 1)
+    assert len(said) == 1
+    assert said[0].startswith("node 1 ended its part of the capture within a frame")
+
+
+def test_a_node_that_ends_between_frames_ends_its_part(tmp_path: Path) -> None:
+    said: list[str] = []
+    whole = Process(1, lambda connection: connection.sendall(frame(b"B", block(0))))
+    record(tmp_path / "whole.pcapng", whole, told=said.append)
     assert said == ["node 1 has ended, and its part of the capture with it"]
 
 

@@ -126,6 +126,39 @@ def test_a_group_and_a_lossless_transfer_to_it(nodes: dict[int, Dataplane], atta
         all_nodes[3].lossless_result(10_000)
 
 
+def test_a_membership_ends_with_the_last_program_that_joined(
+    nodes: dict[int, Dataplane], attach: Attach
+) -> None:
+    first, second, source = attach(2), attach(2), attach(1)
+    group_id, _group_ip = make_group({1: source, 2: first}, members=(2,))
+    second.join_group(group_id)
+
+    def is_member() -> bool:
+        return nodes[2].wait_for_local_membership(group_id, timeout_ms=0)
+
+    first.leave_group(group_id)
+    assert is_member(), "the second program has joined too"
+    first.leave_group(group_id)
+    assert is_member(), "a program ends no membership but its own"
+    second.close()
+    eventually(lambda: not is_member(), "the membership ends with the last program")
+
+
+def test_the_bytes_of_all_programs_of_a_node_are_limited(nodes: dict[int, Dataplane], attach: Attach) -> None:
+    near, far = attach(1), attach(2)
+    address = nodes[2].get_network_info()["user_space_address"]
+    with pytest.raises(InvalidArgument, match="4 GiB") as found:
+        far.receive_data(0, address, 1, (4 << 30) + 1)
+    assert found.value.id == "attach.limit"
+    received = far.receive_data(0, address, 1, 1000)
+    near.send_data(0, address, [2], bytes(1000))
+    assert far.lossless_wait(received, timeout_ms=WAIT_MS)
+    for consume in (False, False, True):
+        assert bytes(far.get_data_buffer(received, consume=consume)) == bytes(1000)
+    with pytest.raises(nextmini_py.NoData):
+        far.get_data_buffer(received)
+
+
 def test_async_calls_wait_for_what_happens_at_the_node(nodes: dict[int, Dataplane], attach: Attach) -> None:
     near, far = attach(1), attach(2)
     receiver = far.register_receiver_from_node(1)

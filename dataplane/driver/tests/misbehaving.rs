@@ -349,6 +349,8 @@ fn a_stalled_shard_is_reported_and_the_others_continue() {
             shard: Some(0),
         })
         .expect("added");
+    let tap = Arc::new(nm_driver::runtime::Tap::new(vec![]));
+    port.add_tap(&tap).expect("added");
     let (two, three) = (node_on(&home, 2, 1), node_on(&home, 3, 2));
     // Its result depends on which end of the link was first; it only has to return.
     let stuck = std::thread::spawn({
@@ -378,11 +380,16 @@ fn a_stalled_shard_is_reported_and_the_others_continue() {
     let refused = port.stats().expect_err("a stalled thread");
     assert_eq!(refused.id(), "node.stalled");
     assert!(asked.elapsed() < Duration::from_secs(10));
+    port.remove_tap(&tap);
+    assert!(asked.elapsed() < Duration::from_secs(10));
     // The gate is still closed, so the other shards have done this beside the stuck one.
     join(&two, &three);
     open.send(()).expect("the shard waits for it");
     let _ = stuck.join().expect("it ends");
     assert_eq!(blocking.record.wait_link(u32::MAX, false), "0 moves");
+    port.stats()
+        .expect("the shard goes on, with what came before");
+    assert_eq!(Arc::strong_count(&tap), 1, "it was removed");
 }
 
 fn node_on(home: &Runtime, id: NodeId, shard: usize) -> TestNode {

@@ -32,6 +32,7 @@ pub mod shared_file;
 pub mod socket;
 pub mod thread;
 pub mod tun;
+pub mod wake_pair;
 pub mod write_batch;
 
 pub use error::{KernelError, Result};

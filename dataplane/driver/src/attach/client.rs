@@ -56,7 +56,7 @@ pub struct Client {
 pub struct Thing {
     number: u64,
     raised: OwnedFd,
-    /// The eventfd was found raised, which the node is told with the next call.
+    /// The descriptor was found readable, which the node is told with the next call.
     seen: AtomicBool,
     changed: Signal,
     polling: Mutex<()>,
@@ -243,13 +243,13 @@ impl Thing {
         }
     }
 
-    /// The eventfd was found raised, or the connection has ended.
+    /// The descriptor was found readable, or the connection has ended.
     pub(super) fn note(&self) {
         self.seen.store(true, Ordering::SeqCst);
         self.changed.notify();
     }
 
-    /// Duplicates of its eventfd, and of the connection.
+    /// Duplicates of its descriptor, and of the connection.
     pub(super) fn descriptors(&self) -> Option<(io::Result<OwnedFd>, io::Result<UnixStream>)> {
         let client = self.client.upgrade()?;
         Some((self.raised.try_clone(), client.watched.try_clone()))

@@ -1,11 +1,10 @@
 //! Carry out the calls of an attached program.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nm_engine::{SessionState, SharedBytes, Target};
-use nm_kernel::shared_file;
 use nm_messages::Value;
 
 use super::session::{limit, Answer, Kind, Session};
@@ -91,8 +90,8 @@ impl Session {
                 src_node_id,
             } => node.group_routes(group_id, src_node_id).into(),
             Request::LeaveGroup { group_id } => {
-                node.leave_group(group_id)?;
-                self.joined.remove(&group_id);
+                let members = &self.shared.members;
+                members.release(group_id, self.program, || node.leave_group(group_id))?;
                 Value::Nil
             }
             request => return self.ask(node, request),
@@ -102,37 +101,47 @@ impl Session {
 
     /// Requests to the controller, whose answer is a thing to wait for.
     fn ask(&mut self, node: &Node, request: Request) -> Result<Answer, NodeError> {
-        self.check_room()?;
+        let charge = self.charge_thing()?;
         let kind = match request {
             Request::CreateGroup { label } => Kind::Nothing(node.create_group(&label)?),
             Request::JoinGroup { group_id, wait_ms } => {
-                let member = node.is_member(group_id);
                 let wait = Duration::from_millis(wait_ms);
-                let pending = node.join_group(group_id, wait)?;
-                if !member {
-                    self.joined.insert(group_id);
-                }
-                Kind::Nothing(pending)
+                Kind::Nothing(self.shared.members.hold(
+                    group_id,
+                    self.program,
+                    || node.is_member(group_id),
+                    || node.join_group(group_id, wait),
+                )?)
             }
             Request::SetGroupRoutes { group_id, edges } => {
-                self.trees.insert(group_id);
-                Kind::Nothing(node.set_group_routes(group_id, edges)?)
+                Kind::Nothing(self.with_trees(group_id, || node.set_group_routes(group_id, edges))?)
             }
             Request::SetGroupRoutesMulti { group_id, trees } => {
-                self.trees.insert(group_id);
-                Kind::Nothing(node.set_group_routes_multi(group_id, trees)?)
+                let set = || node.set_group_routes_multi(group_id, trees);
+                Kind::Nothing(self.with_trees(group_id, set)?)
             }
             Request::ComputeGroupRoutes {
                 group_id,
                 receivers,
                 kind,
             } => {
-                self.trees.insert(group_id);
-                Kind::Edges(node.compute_group_routes(group_id, receivers, &kind)?)
+                let compute = || node.compute_group_routes(group_id, receivers, &kind);
+                Kind::Edges(self.with_trees(group_id, compute)?)
             }
             _ => return Err(NodeError::Internal("a request of another kind")),
         };
-        self.add(kind)
+        self.add(kind, charge)
+    }
+
+    /// Carries out a call that gives a group trees, which stay until the last program that did so ends.
+    fn with_trees<T>(
+        &self,
+        group_id: u32,
+        set: impl FnOnce() -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        self.shared
+            .trees
+            .hold(group_id, self.program, || false, set)
     }
 
     fn receive(&mut self, node: &Node, request: Request) -> Result<Answer, NodeError> {
@@ -143,10 +152,10 @@ impl Session {
                 src_port,
                 dst_port,
             } => {
-                self.check_room()?;
+                let charge = self.charge_thing()?;
                 let group = group_ip.as_deref().map(address).transpose()?;
                 let receiver = node.register_receiver(src_node_id, group, src_port, dst_port)?;
-                return self.add(Kind::Receiver(receiver));
+                return self.add(Kind::Receiver(receiver), charge);
             }
             Request::Take { thing, limit } => return self.take(thing, limit),
             Request::Dropped { thing } => self.queue(thing)?.dropped().into(),
@@ -193,12 +202,8 @@ impl Session {
             } => {
                 let dest = address(&dest_ip)?;
                 let file = descriptor.ok_or_else(|| limit("the bytes to send are missing"))?;
-                let data =
-                    shared_file::map(file.as_fd()).map_err(|error| limit(&error.to_string()))?;
-                let data = SharedBytes::new(data);
-                return self.open(node, || {
-                    node.send_data(group_id, dest, receiver_ids, data, chunk_size)
-                });
+                let start = |data| node.send_data(group_id, dest, receiver_ids, data, chunk_size);
+                self.transfers.send(node, &file, start)?.into()
             }
             Request::ReceiveData {
                 group_id,
@@ -208,30 +213,26 @@ impl Session {
                 chunk_size,
             } => {
                 let dest = address(&dest_ip)?;
-                return self.open(node, || {
+                let start = || {
                     node.receive_data(group_id, dest, source_node_id, expected_bytes, chunk_size)
-                });
+                };
+                self.transfers.receive(node, expected_bytes, start)?.into()
             }
             Request::SessionDone { session_id } => {
-                let state = node.session_state(self.own(session_id)?)?;
+                let state = node.session_state(self.transfers.own(session_id)?)?;
                 state.map_or(Value::Nil, |state| (state == SessionState::Complete).into())
             }
             Request::SessionReport { session_id } => {
-                values::report(&node.session_report(self.own(session_id)?)?)
+                values::report(&node.session_report(self.transfers.own(session_id)?)?)
             }
             Request::SessionData {
                 session_id,
                 consume,
             } => {
-                let data = node.session_data(self.own(session_id)?, false)?;
-                let file = shared_file::copy(&data).map_err(|error| limit(&error.to_string()))?;
-                if consume {
-                    drop(node.session_data(session_id, true)?);
-                }
-                return Ok(Answer::data(file));
+                return self.transfers.data(node, session_id, consume);
             }
             Request::CancelSession { session_id } => {
-                node.cancel_session(self.own(session_id)?)?;
+                self.transfers.cancel(node, session_id)?;
                 Value::Nil
             }
             _ => return Err(NodeError::Internal("a request of another kind")),

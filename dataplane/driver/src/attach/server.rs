@@ -14,7 +14,7 @@ use nm_kernel::abstract_socket::{self, Peer};
 use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::{namespace, KernelError};
 
-use super::session::Session;
+use super::session::{Session, Shared};
 use super::wire::{self, Call, MAX_CALL};
 use crate::node::wait::lock;
 use crate::node::Node;
@@ -52,6 +52,7 @@ impl Drop for Programs {
 /// The connections of a node.
 #[derive(Default)]
 struct Connections {
+    shared: Arc<Shared>,
     streams: Mutex<HashMap<u64, UnixStream>>,
     last: AtomicU64,
     ended: AtomicBool,
@@ -198,7 +199,7 @@ fn start(stream: UnixStream, peer: Peer, node: &Weak<Node>, connections: &Arc<Co
     let started = thread::Builder::new()
         .name("attached".to_owned())
         .spawn(move || {
-            attend(stream, peer.process.as_ref(), &node);
+            attend(stream, peer.process.as_ref(), &node, number, &all.shared);
             lock(&all.streams).remove(&number);
         });
     if started.is_err() {
@@ -207,9 +208,15 @@ fn start(stream: UnixStream, peer: Peer, node: &Weak<Node>, connections: &Arc<Co
 }
 
 /// Answers a program's calls until it closes the connection, ends, or breaks the protocol; then closes what it opened.
-fn attend(mut stream: UnixStream, process: Option<&OwnedFd>, node: &Weak<Node>) {
+fn attend(
+    mut stream: UnixStream,
+    process: Option<&OwnedFd>,
+    node: &Weak<Node>,
+    number: u64,
+    shared: &Arc<Shared>,
+) {
     let Some(open) = node.upgrade() else { return };
-    let Ok(mut session) = Session::new(&open) else {
+    let Ok(mut session) = Session::new(&open, number, shared) else {
         return;
     };
     drop(open); // the node's owner decides how long it lives

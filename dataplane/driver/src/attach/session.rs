@@ -1,21 +1,28 @@
 //! What one attached program has opened in its node, and its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nm_messages::Value;
 
+use super::holders::Holders;
+use super::limits::{Charge, Limit};
+use super::transfers::Transfers;
 use super::wire::{Call, Edge, Frame, Header, Reply, NODE};
 use crate::node::error::Failure;
 use crate::node::receiver::Queue;
+use crate::node::records::UNFETCHED_LIMIT;
 use crate::node::{Node, NodeError, Pending, Receiver, Waker};
 
-/// Most receivers and unread answers of a program; each holds a descriptor of the node's process.
+/// Most receivers and unread answers of a program; each holds two descriptors of the node's process.
 const MAX_THINGS: usize = 512;
-/// Most transfers of a program that run or were not forgotten.
-const MAX_SESSIONS: usize = 4096;
+/// Most receivers, unread answers and kept copies of received bytes of all programs of a node: at most 8192 descriptors,
+/// far below the 524288 that systemd allows a process by default.
+const MAX_NODE_THINGS: u64 = 4096;
+/// Most bytes of transfers of all programs of a node, as many as it keeps for those that were not fetched.
+const MAX_NODE_BYTES: u64 = UNFETCHED_LIMIT;
 /// Payload bytes of the messages in one reply, unless a single message is larger.
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -23,6 +30,7 @@ const BATCH_BYTES: usize = 256 << 10;
 pub(super) struct Thing {
     pub(super) kind: Kind,
     waker: Arc<Waker>,
+    _charge: Charge,
 }
 
 pub(super) enum Kind {
@@ -78,37 +86,59 @@ impl<T: Into<Value>> From<T> for Answer {
     }
 }
 
+/// What the programs of a node have together.
+pub(super) struct Shared {
+    /// The programs for which the node is a member of a group.
+    pub(super) members: Holders,
+    /// The programs that have set trees of a group.
+    pub(super) trees: Holders,
+    things: Arc<Limit>,
+    bytes: Arc<Limit>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared {
+            members: Holders::default(),
+            trees: Holders::default(),
+            things: Limit::new(MAX_NODE_THINGS),
+            bytes: Limit::new(MAX_NODE_BYTES),
+        }
+    }
+}
+
 /// An attached program's state.
 pub(super) struct Session {
+    /// The number of the program among those of the node.
+    pub(super) program: u64,
+    pub(super) shared: Arc<Shared>,
     pub(super) reader: u64,
     node: Arc<Waker>,
     things: BTreeMap<u64, Thing>,
     last: u64,
-    sessions: BTreeSet<u64>,
-    pub(super) joined: BTreeSet<u32>,
-    pub(super) trees: BTreeSet<u32>,
+    pub(super) transfers: Transfers,
 }
 
 impl Session {
     /// A program that has opened nothing.
-    pub(super) fn new(node: &Node) -> io::Result<Self> {
-        let waker = Waker::new().map_err(io::Error::other)?;
+    pub(super) fn new(node: &Node, program: u64, shared: &Arc<Shared>) -> io::Result<Self> {
+        let waker = Waker::to_pass().map_err(io::Error::other)?;
         node.signal().watch(NODE, &waker);
         Ok(Session {
+            program,
+            shared: Arc::clone(shared),
             reader: node.subscribe(),
             node: waker,
             things: BTreeMap::new(),
             last: NODE,
-            sessions: BTreeSet::new(),
-            joined: BTreeSet::new(),
-            trees: BTreeSet::new(),
+            transfers: Transfers::new(Arc::clone(&shared.bytes), Arc::clone(&shared.things)),
         })
     }
 
     /// Carries out a call.
     pub(super) fn answer(&mut self, node: &Node, frame: Frame<Call>) -> Answer {
         for number in &frame.body.seen {
-            // Before the call looks, so that a change after its look raises the eventfd again.
+            // Before the call looks, so that a change after its look makes the descriptor readable again.
             match self.things.get(number) {
                 Some(thing) => drop(thing.waker.take()),
                 None if *number == NODE => drop(self.node.take()),
@@ -135,8 +165,9 @@ impl Session {
     }
 
     /// Keeps something that the program may wait for.
-    pub(super) fn add(&mut self, kind: Kind) -> Result<Answer, NodeError> {
-        let waker = Waker::new().map_err(|_| limit("no descriptor is left for another wait"))?;
+    pub(super) fn add(&mut self, kind: Kind, charge: Charge) -> Result<Answer, NodeError> {
+        let waker =
+            Waker::to_pass().map_err(|_| limit("no descriptor is left for another wait"))?;
         match &kind {
             Kind::Receiver(receiver) => receiver.queue().signal.watch(0, &waker),
             Kind::Nothing(pending) => pending.signal.watch(0, &waker),
@@ -146,6 +177,7 @@ impl Session {
         let thing = Thing {
             kind,
             waker: Arc::clone(&waker),
+            _charge: charge,
         };
         self.things.insert(self.last, thing);
         Ok(Answer {
@@ -154,14 +186,14 @@ impl Session {
         })
     }
 
-    /// Refuses what would need more things than a program may have.
-    pub(super) fn check_room(&self) -> Result<(), NodeError> {
+    /// Counts one thing more; refuses it where a program or all programs of a node would have too many.
+    pub(super) fn charge_thing(&self) -> Result<Charge, NodeError> {
         if self.things.len() >= MAX_THINGS {
             return Err(limit(
                 "a program may have 512 receivers and answers at once",
             ));
         }
-        Ok(())
+        self.shared.things.charge(1).ok_or_else(too_many_things)
     }
 
     pub(super) fn thing(&self, number: u64) -> Result<&Kind, NodeError> {
@@ -204,50 +236,25 @@ impl Session {
         Ok(Answer::messages(headers, bytes))
     }
 
-    /// Starts a transfer that ends with the program.
-    pub(super) fn open(
-        &mut self,
-        node: &Node,
-        start: impl FnOnce() -> Result<u64, NodeError>,
-    ) -> Result<Answer, NodeError> {
-        if self.sessions.len() >= MAX_SESSIONS {
-            // Those whose bytes are still to be fetched stay.
-            self.sessions
-                .retain(|session| !matches!(node.session_state(*session), Err(_) | Ok(Some(_))));
-        }
-        if self.sessions.len() >= MAX_SESSIONS {
-            return Err(limit("a program may have 4096 transfers at once"));
-        }
-        let session = start()?;
-        self.sessions.insert(session);
-        Ok(session.into())
-    }
-
-    /// Refuses the transfers of others.
-    pub(super) fn own(&self, session: u64) -> Result<u64, NodeError> {
-        if self.sessions.contains(&session) {
-            return Ok(session);
-        }
-        Err(NodeError::UnknownSession(session))
-    }
-
     /// Closes what the program opened.
     pub(super) fn close(mut self, node: &Node) {
         self.things.clear();
-        for session in &self.sessions {
-            // It has ended, or the node is closed: there is nothing to cancel.
-            let _ = node.cancel_session(*session);
-        }
-        for group in &self.trees {
+        self.transfers.close(node);
+        self.shared.trees.release_all(self.program, |group| {
             // While the node is still a member, which may do so. The controller's answer is not awaited.
-            let _ = node.set_group_routes_multi(*group, Vec::new());
-        }
-        for group in &self.joined {
+            let _ = node.set_group_routes_multi(group, Vec::new());
+        });
+        self.shared.members.release_all(self.program, |group| {
             // The group may be gone.
-            let _ = node.leave_group(*group);
-        }
+            let _ = node.leave_group(group);
+        });
         node.unsubscribe(self.reader);
     }
+}
+
+/// The error when the programs of a node have too much open together.
+pub(super) fn too_many_things() -> NodeError {
+    limit("the programs of a node may have 4096 receivers, answers and copies of received bytes at once")
 }
 
 /// The error of a program that has too much open.

@@ -78,7 +78,7 @@ impl Watcher {
         }
         things.insert(key, watched);
         drop(things);
-        // Whoever reads the eventfd first, a thread that waits or this set, tells the other.
+        // Whoever finds the descriptor readable first, a thread that waits or this set, tells the other.
         thing.watch(key, &self.waker);
         Ok(())
     }

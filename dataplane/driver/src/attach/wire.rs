@@ -23,7 +23,7 @@ pub const MAX_BYTES: usize = 512 << 10;
 
 const HEADER: usize = 8;
 
-/// A call, with the watched things whose eventfd the program found raised since its last call.
+/// A call, with the watched things whose descriptor the program found readable since its last call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Numbers of the things; the node itself is [`NODE`].
@@ -167,7 +167,7 @@ impl Request {
 pub enum Reply {
     /// A plain value; what it means depends on the call.
     Value(Value),
-    /// Something to wait for, with its number; its eventfd is passed with the frame.
+    /// Something to wait for, with its number; its descriptor is passed with the frame.
     Thing(u64),
     /// The messages whose payloads are in the bytes, one after the other.
     Messages(Vec<Header>),

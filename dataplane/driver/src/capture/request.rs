@@ -1,5 +1,6 @@
 //! The request of a capture: a line of JSON.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
 use nm_engine::NodeId;
@@ -8,6 +9,10 @@ use serde::Deserialize;
 use super::filter::Instruction;
 use crate::runtime::{Interface, Point};
 
+/// Most interfaces of a request: the node's two, and three for each of 2730 links. A packet's interface is looked up
+/// among all of them.
+const MAX_INTERFACES: usize = 8192;
+
 /// What a program asks for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,7 +20,7 @@ pub(super) struct Request {
     /// The node.
     pub node: NodeId,
     /// The interfaces that this node's packets have in the file.
-    pub interfaces: Vec<RequestedInterface>,
+    interfaces: Vec<RequestedInterface>,
     /// A program of classic BPF; empty accepts every packet.
     #[serde(default)]
     pub filter: Vec<Instruction>,
@@ -25,9 +30,40 @@ pub(super) struct Request {
     pub epoch_ns: u64,
 }
 
+impl Request {
+    /// The interfaces.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when there are too many, or two have the same number or the same point.
+    pub(super) fn interfaces(&self) -> Result<Vec<Interface>, String> {
+        let count = self.interfaces.len();
+        if count > MAX_INTERFACES {
+            return Err(format!(
+                "the request has {count} interfaces, at most {MAX_INTERFACES} are allowed"
+            ));
+        }
+        let (mut numbers, mut points) = (BTreeSet::new(), BTreeSet::new());
+        let mut interfaces = Vec::with_capacity(count);
+        for interface in self.interfaces.iter().map(RequestedInterface::build) {
+            if !numbers.insert(interface.number) {
+                return Err(format!("interface {} is requested twice", interface.number));
+            }
+            if !points.insert(interface.point) {
+                return Err(format!(
+                    "interface {} has the point of another one",
+                    interface.number
+                ));
+            }
+            interfaces.push(interface);
+        }
+        Ok(interfaces)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RequestedInterface {
+struct RequestedInterface {
     number: u32,
     point: PointName,
     /// The neighbour, for the points of a link.
@@ -46,7 +82,7 @@ enum PointName {
 }
 
 impl RequestedInterface {
-    pub(super) fn build(&self) -> Interface {
+    fn build(&self) -> Interface {
         let point = match self.point {
             PointName::Node => Point::Node,
             PointName::Refused => Point::Refused,
@@ -77,6 +113,43 @@ mod tests {
             (request.node, request.snaplen, request.filter[0].k),
             (3, 96, 1)
         );
+    }
+
+    fn request(interfaces: &[(u32, &str, NodeId)]) -> Request {
+        let interfaces: Vec<_> = interfaces
+            .iter()
+            .map(|(number, point, remote)| {
+                serde_json::json!({"number": number, "point": point, "remote": remote})
+            })
+            .collect();
+        let whole = serde_json::json!({
+            "node": 3, "snaplen": 96, "epoch_ns": 5, "interfaces": interfaces
+        });
+        serde_json::from_value(whole).expect("valid")
+    }
+
+    #[test]
+    fn two_interfaces_with_one_number_or_one_point_are_refused() {
+        let error = |interfaces: &[_]| request(interfaces).interfaces().expect_err("refused");
+        assert_eq!(
+            error(&[(1, "before", 4), (1, "after", 4)]),
+            "interface 1 is requested twice"
+        );
+        assert_eq!(
+            error(&[(1, "before", 4), (2, "before", 5), (3, "before", 4)]),
+            "interface 3 has the point of another one"
+        );
+    }
+
+    #[test]
+    fn too_many_interfaces_are_refused() {
+        let all: Vec<_> = (0..=8192).map(|number| (number, "after", number)).collect();
+        assert_eq!(
+            request(&all[1..]).interfaces().map(|all| all.len()),
+            Ok(8192)
+        );
+        let error = request(&all).interfaces().expect_err("refused");
+        assert!(error.contains("8193 interfaces"), "{error}");
     }
 
     #[test]

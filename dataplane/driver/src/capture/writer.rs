@@ -82,13 +82,13 @@ impl Writer {
     }
 
     /// Writes frames until the program closes its side, goes away, or the node is closed; `stop` ends the recording.
-    pub(super) fn run(&mut self, mut stream: impl Write, ended: &Ended, stop: impl Fn(&Arc<Tap>)) {
+    pub(super) fn run(&mut self, mut stream: impl Write, ended: &Ended, stop: impl Fn()) {
         let mut written_at = Instant::now();
         loop {
             // Asked before the queue is emptied, so that nothing of before the end is left in it.
             let over = ended.is_set() || self.is_orphaned();
             if over {
-                stop(&self.tap);
+                stop();
             }
             let mut sent = self.drain(&mut stream);
             if over || (sent.is_ok() && written_at.elapsed() >= STATISTICS) {
@@ -96,7 +96,7 @@ impl Writer {
                 written_at = Instant::now();
             }
             if sent.is_err() && !over {
-                stop(&self.tap);
+                stop();
             }
             if over || sent.is_err() {
                 return;
@@ -204,7 +204,13 @@ fn send_frame(stream: &mut impl Write, kind: u8, content: &[u8]) -> io::Result<(
     head[..4].copy_from_slice(&(content.len() as u32).to_le_bytes());
     head[4] = kind;
     let all = head.len() + content.len();
-    let written = stream.write_vectored(&[IoSlice::new(&head), IoSlice::new(content)])?;
+    let pieces = [IoSlice::new(&head), IoSlice::new(content)];
+    let written = loop {
+        match stream.write_vectored(&pieces) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => break outcome?,
+        }
+    };
     if written < head.len() {
         stream.write_all(&head[written..])?;
         return stream.write_all(content);

@@ -89,7 +89,7 @@ fn captured(points: &[TapPoint], filter: Filter, snaplen: u32) -> Stream {
         });
     }
     let mut bytes = Vec::new();
-    Writer::new(tap, filter, snaplen, 500).run(&mut bytes, &Ended::default(), |_| {});
+    Writer::new(tap, filter, snaplen, 500).run(&mut bytes, &Ended::default(), || {});
     frames(&bytes)
 }
 
@@ -151,22 +151,65 @@ fn a_program_that_went_away_ends_the_recording() {
             Ok(())
         }
     }
+    let tap = sent(1);
+    let held = [tap.clone(), tap.clone()]; // as by the shard and the capture's thread
+    let stopped = std::cell::Cell::new(0);
+    let stop = || stopped.set(stopped.get() + 1);
+    Writer::new(tap, Filter::default(), 99, 0).run(Gone, &Ended::default(), stop);
+    assert_eq!((stopped.get(), held.len()), (1, 2));
+}
+
+#[test]
+fn a_program_that_does_not_read_ends_the_recording_after_the_time_limit_of_its_socket() {
+    let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let limit = std::time::Duration::from_millis(50);
+    near.set_write_timeout(Some(limit)).expect("a time limit");
+    let tap = sent(4096); // two megabytes of blocks, more than a socket takes
+    let _held = [tap.clone(), tap.clone()];
+    let stopped = std::cell::Cell::new(0);
+    let stop = || stopped.set(stopped.get() + 1);
+    Writer::new(tap, Filter::default(), 65_535, 0).run(&near, &Ended::default(), stop);
+    assert_eq!(stopped.get(), 1);
+}
+
+#[test]
+fn a_signal_while_a_frame_is_written_changes_nothing() {
+    struct Signals(Vec<u8>, bool);
+    impl Write for Signals {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.0.push(bytes[0]);
+            Ok(1)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut signals = Signals(Vec::new(), false);
+    send_frame(&mut signals, b'S', b"[]").expect("written");
+    assert_eq!(signals.0, *b"\x02\0\0\0S[]");
+}
+
+/// A tap with records of what the node's programs sent.
+fn sent(records: usize) -> Arc<Tap> {
     let tap = Arc::new(Tap::new(vec![Interface {
         number: 0,
         point: Point::Node,
         missed: AtomicU64::new(0),
     }]));
-    let held = [tap.clone(), tap.clone()]; // as by the shard and the capture's thread
     let mut io = Io::new(Pool::standalone());
-    tap.record(&Tapped {
-        at: nm_engine::Instant(0),
-        point: TapPoint::Sent,
-        packet: datagrams(&mut io),
-        first: 0,
-        count: 3,
-    });
-    let stopped = std::cell::Cell::new(0);
-    let stop = |_: &Arc<Tap>| stopped.set(stopped.get() + 1);
-    Writer::new(tap, Filter::default(), 99, 0).run(Gone, &Ended::default(), stop);
-    assert_eq!((stopped.get(), held.len()), (1, 2));
+    let packet = datagrams(&mut io);
+    for _ in 0..records {
+        tap.record(&Tapped {
+            at: nm_engine::Instant(0),
+            point: TapPoint::Sent,
+            packet: packet.clone_ref(),
+            first: 0,
+            count: 3,
+        });
+    }
+    tap
 }

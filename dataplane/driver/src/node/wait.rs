@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use nm_kernel::poll::EventFd;
+use nm_kernel::wake_pair::WakePair;
 
 /// Locks a mutex whose data is valid even after a panic, and therefore ignores poisoning.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,14 +124,23 @@ impl Signal {
 
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        match &self.raised {
+            Raised::Local(fd) => fd.as_fd(),
+            Raised::Passed(pair) => pair.as_fd(),
+        }
     }
 }
 
 /// Lets an event loop wait for many signals.
 pub struct Waker {
-    fd: EventFd,
+    raised: Raised,
     fired: Mutex<Vec<u64>>,
+}
+
+/// What has the descriptor. Neither makes the thread wait that fires the waker, often a packet thread.
+enum Raised {
+    Local(EventFd),
+    Passed(WakePair),
 }
 
 impl fmt::Debug for Waker {
@@ -142,28 +152,43 @@ impl fmt::Debug for Waker {
 impl Waker {
     /// A waker that has not fired.
     pub fn new() -> nm_kernel::Result<Arc<Self>> {
-        Ok(Arc::new(Waker {
-            fd: EventFd::new()?,
+        Ok(Self::with(Raised::Local(EventFd::new()?)))
+    }
+
+    /// A waker that has not fired, whose descriptor may be passed to another process.
+    pub fn to_pass() -> nm_kernel::Result<Arc<Self>> {
+        Ok(Self::with(Raised::Passed(WakePair::new()?)))
+    }
+
+    fn with(raised: Raised) -> Arc<Self> {
+        Arc::new(Waker {
+            raised,
             fired: Mutex::new(Vec::new()),
-        }))
+        })
     }
 
     /// The descriptor that becomes readable when a signal fires.
     pub fn descriptor(&self) -> RawFd {
-        self.fd.as_fd().as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 
     /// The keys that fired since the last call; makes the descriptor unreadable again.
     pub fn take(&self) -> Vec<u64> {
         let mut fired = lock(&self.fired);
-        self.fd.clear();
+        match &self.raised {
+            Raised::Local(fd) => fd.clear(),
+            Raised::Passed(pair) => pair.clear(),
+        }
         std::mem::take(&mut *fired)
     }
 
     fn fire(&self, key: u64) {
         let mut fired = lock(&self.fired);
         if fired.is_empty() {
-            self.fd.raise();
+            match &self.raised {
+                Raised::Local(fd) => fd.raise(),
+                Raised::Passed(pair) => pair.raise(),
+            }
         }
         if !fired.contains(&key) {
             fired.push(key);
@@ -210,6 +235,25 @@ mod tests {
         assert_eq!(thread.join().expect("no panic"), Some(()));
         assert_eq!(waker.take(), [7]);
         assert!(waker.take().is_empty());
+    }
+
+    #[test]
+    fn a_program_that_has_the_descriptor_of_a_waker_does_not_block_it() {
+        let (signal, waker) = (Signal::default(), Waker::to_pass().expect("sockets"));
+        signal.watch(3, &waker);
+        let passed = waker.as_fd().try_clone_to_owned().expect("a duplicate");
+        let passed = std::os::unix::net::UnixDatagram::from(passed);
+        signal.notify();
+        passed.set_nonblocking(false).expect("a blocking open file");
+        passed.recv(&mut [0]).expect("raised");
+        assert_eq!(
+            waker.take(),
+            [3],
+            "nothing is left to read, and nothing waits"
+        );
+        signal.notify();
+        signal.notify();
+        assert_eq!(waker.take(), [3]);
     }
 
     #[test]

@@ -173,10 +173,20 @@ impl NodePort {
         self.ask(|reply| Request::Stats { reply })
     }
 
-    /// Passes records of packets to a tap from now on, or no longer.
-    pub fn set_tap(&self, tap: &Arc<Tap>, on: bool) -> Result<(), PortError> {
-        let tap = tap.clone();
+    /// Passes records of packets to a tap from now on.
+    ///
+    /// After an error the tap may still be added later, unless [`remove_tap`](Self::remove_tap) follows.
+    pub fn add_tap(&self, tap: &Arc<Tap>) -> Result<(), PortError> {
+        let (tap, on) = (tap.clone(), true);
         self.ask(|reply| Request::Tap { tap, on, reply })
+    }
+
+    /// Passes no more records of packets to a tap; no effect for one that was not added.
+    ///
+    /// Returns when that holds or the shard is stalled, which removes the tap when it resumes.
+    pub fn remove_tap(&self, tap: &Arc<Tap>) {
+        let (tap, on) = (tap.clone(), false);
+        self.ask_always(|reply| Request::Tap { tap, on, reply });
     }
 
     /// Whether the node's device carries super-packets, and if not, why.
@@ -188,14 +198,13 @@ impl NodePort {
     ///
     /// A second call has no effect.
     pub fn close(&self) {
-        // Posted to a stalled shard as well, which handles it when it resumes.
-        let panics = self.mailbox.panics();
-        let (sender, answer) = sync_channel(1);
-        let reply = Reply::to(sender);
-        let close = Request::Close { reply };
-        if self.mailbox.post(ShardMessage::ToNode(self.key, close)) {
-            let _ = wait(&self.mailbox, &answer, panics);
-        }
+        self.ask_always(|reply| Request::Close { reply });
+    }
+
+    /// As [`ask`](Self::ask), but posted to a stalled shard as well, which handles it when it resumes.
+    fn ask_always(&self, request: impl FnOnce(Reply<()>) -> Request) {
+        // An error means that the node is closed, or that the shard has the request and is stalled.
+        let _ = self.post_and_wait(request);
     }
 
     fn ask_then<T: Send + 'static>(
@@ -220,6 +229,13 @@ impl NodePort {
         if self.mailbox.is_stalled() {
             return Err(PortError::Stalled);
         }
+        self.post_and_wait(request)
+    }
+
+    fn post_and_wait<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, PortError> {
         let panics = self.mailbox.panics();
         let (sender, answer) = sync_channel(1);
         let reply = Reply::to(sender);

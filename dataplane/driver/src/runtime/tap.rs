@@ -15,7 +15,7 @@ const BYTES: usize = 64 << 20;
 const WAKE_BYTES: usize = BYTES / 64;
 
 /// What is recorded as one interface of a capture file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
     /// What the node's programs send and receive.
     Node,
