@@ -101,6 +101,7 @@ MISTAKES = frozenset(
         "flow.invalid",
         "flow.route",
         "flow.unknown",
+        "group.invalid",
         "group.label-taken",
         "group.unknown",
         "link.change",
@@ -117,6 +118,15 @@ MISTAKES = frozenset(
         "partition.invalid",
         "partition.no-links",
         "partition.twice",
+        "rest.body",
+        "rest.field",
+        "rest.method",
+        "rest.no-route",
+        "rest.parameter",
+        "rest.request",
+        "rest.slow",
+        "rest.token",
+        "rest.too-large",
         "route.invalid",
         "run.invalid",
         "run.taken",
@@ -124,6 +134,7 @@ MISTAKES = frozenset(
         "tree.forbidden",
         "tree.invalid",
         "tree.kind",
+        "tree.weight",
     }
 )
 """The ids of every `BadRequest`. An `Error` carries the id alone, and whoever receives one has to know its

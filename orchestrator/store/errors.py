@@ -16,4 +16,4 @@ class SchemaTooNew(StoreUnavailable):
 class RowRefused(NmError):
     """The database does not take a row, by one of its constraints."""
 
-    id = "store.refused"
+    id = "store.row"

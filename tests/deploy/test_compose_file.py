@@ -124,5 +124,8 @@ def test_a_service_has_the_network_of_its_node_and_what_its_image_has(tmp_path: 
     assert redis.host["device_requests"] == [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]
     assert (own.image, own.settings["entrypoint"]) == (planned.images.node, ["python3"])
     assert own.after == ("node-1", "node-2.redis")
-    assert built.build == {"context": str(tmp_path), "target": "x"} and built.image == "nm-l-built"
+    args = {"NODE_IMAGE": "nm-node:0.1.0"}
+    assert (
+        built.build == {"context": str(tmp_path), "target": "x", "args": args} and built.image == "nm-l-built"
+    )
     assert "nm-l-db.data" in {volume.name for volume in found.volumes}

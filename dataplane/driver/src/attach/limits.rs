@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use nm_kernel::shared_file::Mapping;
 
+use crate::node::NodeError;
+
 /// An amount that is in use, and the most that may be.
 #[derive(Debug)]
 pub(super) struct Limit {
@@ -62,6 +64,19 @@ impl Charged {
 impl AsRef<[u8]> for Charged {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
+    }
+}
+
+/// The error when the programs of a node have too much open together.
+pub(super) fn too_many_things() -> NodeError {
+    limit("the programs of a node may have 4096 receivers, answers and copies of received bytes at once")
+}
+
+/// The error of a program that has too much open.
+pub(super) fn limit(message: &str) -> NodeError {
+    NodeError::Argument {
+        id: "attach.limit",
+        message: message.to_owned(),
     }
 }
 

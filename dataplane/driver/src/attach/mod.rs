@@ -15,6 +15,7 @@
 //! What a program opened is closed when it closes the connection or ends ([`session::Session`]). A program that sends
 //! invalid calls, or stops in the middle of one, loses its connection; nothing of the node waits for a program.
 
+mod answer;
 pub mod client;
 mod holders;
 mod limits;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nm_engine::{SessionState, SharedBytes, Target};
 use nm_messages::Value;
 
-use super::session::{limit, Answer, Kind, Session};
+use super::answer::Answer;
+use super::limits::limit;
+use super::session::{Kind, Session};
 use super::wire::Request;
 use crate::node::{values, Node, NodeError};
 

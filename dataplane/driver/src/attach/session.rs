@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nm_messages::Value;
 
+use super::answer::Answer;
 use super::holders::Holders;
-use super::limits::{Charge, Limit};
+use super::limits::{limit, too_many_things, Charge, Limit};
 use super::transfers::Transfers;
 use super::wire::{Call, Edge, Frame, Header, Reply, NODE};
 use crate::node::error::Failure;
@@ -37,53 +37,6 @@ pub(super) enum Kind {
     Receiver(Receiver),
     Nothing(Arc<Pending<()>>),
     Edges(Arc<Pending<Vec<Edge>>>),
-}
-
-/// A reply with what is sent behind it.
-pub(super) struct Answer {
-    pub(super) reply: Reply,
-    pub(super) bytes: Vec<u8>,
-    file: Option<OwnedFd>,
-    waker: Option<Arc<Waker>>,
-}
-
-impl Answer {
-    /// The descriptor to send, if any.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        let waker = self.waker.as_ref().map(AsFd::as_fd);
-        self.file.as_ref().map(AsFd::as_fd).or(waker)
-    }
-
-    pub(super) fn messages(headers: Vec<Header>, bytes: Vec<u8>) -> Self {
-        Answer {
-            bytes,
-            ..Reply::Messages(headers).into()
-        }
-    }
-
-    pub(super) fn data(file: OwnedFd) -> Self {
-        Answer {
-            file: Some(file),
-            ..Reply::Data.into()
-        }
-    }
-}
-
-impl From<Reply> for Answer {
-    fn from(reply: Reply) -> Self {
-        Answer {
-            reply,
-            bytes: Vec::new(),
-            file: None,
-            waker: None,
-        }
-    }
-}
-
-impl<T: Into<Value>> From<T> for Answer {
-    fn from(value: T) -> Self {
-        Reply::Value(value.into()).into()
-    }
 }
 
 /// What the programs of a node have together.
@@ -249,18 +202,5 @@ impl Session {
             let _ = node.leave_group(group);
         });
         node.unsubscribe(self.reader);
-    }
-}
-
-/// The error when the programs of a node have too much open together.
-pub(super) fn too_many_things() -> NodeError {
-    limit("the programs of a node may have 4096 receivers, answers and copies of received bytes at once")
-}
-
-/// The error of a program that has too much open.
-pub(super) fn limit(message: &str) -> NodeError {
-    NodeError::Argument {
-        id: "attach.limit",
-        message: message.to_owned(),
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use nm_engine::SharedBytes;
 use nm_kernel::shared_file;
 
-use super::limits::{Charge, Charged, Limit};
-use super::session::{limit, too_many_things, Answer};
+use super::answer::Answer;
+use super::limits::{limit, too_many_things, Charge, Charged, Limit};
 use crate::node::{Node, NodeError};
 
 /// Most transfers of a program that run or were not forgotten.

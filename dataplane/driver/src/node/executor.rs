@@ -1,7 +1,7 @@
 //! Carry out the controller's orders for a node as commands to its shard.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -66,14 +66,14 @@ impl Executor for NodeExecutor {
                 table,
                 routes,
                 removed,
-            } => {
-                let install = Command::InstallRoutes {
+            } => self.command(
+                Command::InstallRoutes {
                     table,
                     routes,
                     removed,
-                };
-                self.command(install, done);
-            }
+                },
+                done,
+            ),
             Effect::Groups { groups, removed } => self.groups(groups, removed, done),
             Effect::GroupRoutes {
                 group_id,
@@ -99,12 +99,8 @@ impl Executor for NodeExecutor {
                 agent_request::record();
                 done(Ok(()));
             }
-            Effect::AddFlows(flows) => self
-                .port
-                .add_flows_then(flows, |answer| done(answer.map_err(error_text))),
-            Effect::StopFlows(ids) => self
-                .port
-                .stop_flows_then(ids, |answer| done(answer.map_err(error_text))),
+            Effect::AddFlows(flows) => self.port.add_flows_then(flows, answer_to(done)),
+            Effect::StopFlows(ids) => self.port.stop_flows_then(ids, answer_to(done)),
             Effect::TopologyReady => {
                 self.port.start_flows();
                 self.topology_ready();
@@ -364,6 +360,11 @@ fn flow_id(flow: &FlowStats) -> [u8; 16] {
         flow.dst_port,
         flow.protocol,
     )
+}
+
+/// What a shard calls with its answer, so that `done` gets a text.
+fn answer_to(done: Done) -> impl FnOnce(Result<(), PortError>) + Send {
+    |answer| done(answer.map_err(error_text))
 }
 
 fn unix_millis() -> u64 {

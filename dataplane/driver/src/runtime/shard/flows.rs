@@ -30,7 +30,7 @@ impl Shard {
     }
 
     /// Hands packets to the endpoint of a node.
-    pub(super) fn to_endpoint(&mut self, slot: u32) {
+    pub(super) fn pass_to_endpoint(&mut self, slot: u32) {
         let now = self.instant();
         let mut packets = std::mem::take(&mut self.io.endpoint);
         if let Some(node) = self.nodes.at(slot) {

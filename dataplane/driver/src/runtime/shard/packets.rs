@@ -152,7 +152,7 @@ impl Shard {
         }
         self.io.transmits = transmits;
         if !self.io.endpoint.is_empty() {
-            self.to_endpoint(slot);
+            self.pass_to_endpoint(slot);
         }
         let Some(node) = self.nodes.at(slot) else {
             return;
