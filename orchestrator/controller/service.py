@@ -132,6 +132,7 @@ class Controller:
             "nodes": len(lab.registry),
         }
         events.add("controller.listening", 0, facts)
+        self.core.touch()  # a lab whose nodes are all external is ready without any of them
 
     def _add_flows(self) -> None:
         """Let handlers take what is said about user-space flows."""
