@@ -39,9 +39,8 @@ def waiter(ctx):
         n += 1
 """
 
-SIGNAL_S = 15.0
-"""A second is the promise, three more are a role's to end, and the page of the run takes up to two with the
-import of matplotlib; the rest is for a machine with other work."""
+SIGNAL_S = 5.0
+"""A second is the promise, and three more are a role's to end; the rest is for a machine with other work."""
 
 
 lab = shared_lab(RING, name="floods")
