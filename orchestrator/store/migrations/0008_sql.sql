@@ -274,26 +274,19 @@ END
 $$;
 CREATE TRIGGER check_route BEFORE INSERT OR UPDATE ON routes FOR EACH ROW EXECUTE FUNCTION nm_check_route();
 
-CREATE FUNCTION nm_check_group() RETURNS trigger LANGUAGE plpgsql AS $$
+-- The argument is the column that names a node.
+CREATE FUNCTION nm_check_node_column() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT nm_by_controller() THEN
-        PERFORM nm_require_node(NEW.src_node_id, 'src_node_id');
+        PERFORM nm_require_node((to_jsonb(NEW) ->> TG_ARGV[0])::bigint, TG_ARGV[0]);
     END IF;
     RETURN NEW;
 END
 $$;
-CREATE TRIGGER check_group BEFORE INSERT OR UPDATE ON groups FOR EACH ROW EXECUTE FUNCTION nm_check_group();
-
-CREATE FUNCTION nm_check_member() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NOT nm_by_controller() THEN
-        PERFORM nm_require_node(NEW.node_id, 'node_id');
-    END IF;
-    RETURN NEW;
-END
-$$;
+CREATE TRIGGER check_group BEFORE INSERT OR UPDATE ON groups
+    FOR EACH ROW EXECUTE FUNCTION nm_check_node_column('src_node_id');
 CREATE TRIGGER check_member BEFORE INSERT OR UPDATE ON group_members
-    FOR EACH ROW EXECUTE FUNCTION nm_check_member();
+    FOR EACH ROW EXECUTE FUNCTION nm_check_node_column('node_id');
 
 CREATE FUNCTION nm_check_tree() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
