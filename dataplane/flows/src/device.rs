@@ -32,7 +32,7 @@ impl Slot {
         (!self.outgoing.is_empty()).then_some(&self.outgoing[..])
     }
 
-    /// Makes room for the next packet.
+    /// Drops that packet, before the next one is built.
     pub(crate) fn clear(&mut self) {
         self.outgoing.clear();
     }

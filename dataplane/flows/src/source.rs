@@ -194,7 +194,7 @@ impl Source {
         let in_buffer = socket.send_queue();
         let free = (socket.send_capacity() - in_buffer) as u64;
         let paced = self.pace.as_mut().map_or(u64::MAX, |pace| pace.available(now));
-        let mut bytes = remaining.min(self.window.room(now, in_buffer as u64)).min(free).min(paced);
+        let mut bytes = remaining.min(self.window.available(now, in_buffer as u64)).min(free).min(paced);
         if bytes < remaining {
             // Full segments, except for the last one.
             bytes -= bytes % self.mss as u64;

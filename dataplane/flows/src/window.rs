@@ -90,7 +90,7 @@ impl Window {
     }
 
     /// Bytes that may be appended to a buffer that holds `buffered` bytes.
-    pub(crate) fn room(&mut self, now: Instant, buffered: u64) -> u64 {
+    pub(crate) fn available(&mut self, now: Instant, buffered: u64) -> u64 {
         if self.highest == self.acked {
             (self.empty_at, self.draining) = (now, false);
         }
@@ -98,9 +98,9 @@ impl Window {
         if self.recovery.is_some() || self.draining {
             return 0;
         }
-        let room = self.cwnd.saturating_sub(buffered);
-        self.limited |= room < self.mss;
-        room
+        let available = self.cwnd.saturating_sub(buffered);
+        self.limited |= available < self.mss;
+        available
     }
 
     /// Everything before `position` is acknowledged.
@@ -254,20 +254,20 @@ mod tests {
     fn the_window_doubles_in_slow_start_and_halves_after_a_loss() {
         let mut window = Window::new(Instant::ZERO, MSS, 1 << 20);
         let now = Instant::ZERO;
-        assert_eq!(window.room(now, 0), 10_000);
+        assert_eq!(window.available(now, 0), 10_000);
         for segment in 0..10 {
             window.on_sent(now, segment * 1_000, MSS);
         }
-        assert_eq!(window.room(now, 10_000), 0);
+        assert_eq!(window.available(now, 10_000), 0);
         window.on_acked(now, 2_000);
-        assert_eq!(window.room(now, 8_000), 4_000);
+        assert_eq!(window.available(now, 8_000), 4_000);
         window.on_sent(now, 2_000, MSS); // again
-        assert_eq!(window.room(now, 8_000), 0);
+        assert_eq!(window.available(now, 8_000), 0);
         assert!(!window.may_send(now, false), "one segment at first");
         window.on_acked(now, 3_000);
         assert!(window.may_send(now, false));
         window.on_acked(now, 10_000);
-        assert_eq!(window.room(now, 0), 4_000, "half of what was in flight");
+        assert_eq!(window.available(now, 0), 4_000, "half of what was in flight");
     }
 
     #[test]
