@@ -15,7 +15,6 @@ from orchestrator.controller.events import EventLog
 from orchestrator.controller.flow_requests import FlowRequests
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
-from orchestrator.controller.rest.pages import Page
 from orchestrator.controller.rest.server import RestApi
 from orchestrator.controller.sql_changes import SqlChanges
 from orchestrator.controller.user_flows import UserFlows
@@ -51,7 +50,6 @@ class Controller:
         store_limit: Seconds to wait for Postgres at the start; not longer than nodes may take to be ready.
 
     Attributes:
-        pages: What is answered to GET beside the REST API, by path; to be filled before `start`.
     """
 
     def __init__(
@@ -68,7 +66,6 @@ class Controller:
         self._admission = Admission(settings.node_key, settings.operator_token)
         self._store = Store(settings.db.conninfo(), clock=self._clock)
         self._server: Server | None = None
-        self.pages: dict[str, Page] = {}
         self._return_timer: asyncio.TimerHandle | None = None
 
     core: Core
@@ -109,7 +106,7 @@ class Controller:
             except Exception:  # a row written by SQL must not prevent a restart
                 self._log.exception("run not restored", run=run.run)
         try:
-            api = RestApi(self._open_operator, settings.operator_token, self.pages)
+            api = RestApi(self._open_operator, settings.operator_token)
             self._server = await serve(
                 self._handle, settings.host, settings.port, http_handler=self._http, http_api=api
             )

@@ -8,7 +8,6 @@ requests   from an HTTP request to a message, and from what was wrong to a statu
 app        the application (Starlette), with the websocket of events
 server     the API as part of the controller, loaded with the first request
 connections  HTTP connections (uvicorn), each within bounds
-pages      further paths, such as metrics as text
 
 A request is handled as the message of an operator whose connection is in memory: it is checked, carried out
 and refused by the same code as one of the command line. Only `table` is imported with the controller; the

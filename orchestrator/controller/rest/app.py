@@ -20,7 +20,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from orchestrator.controller.rest.document import openapi
 from orchestrator.controller.rest.errors import RETRY_AFTER_S, RequestInvalid, status_of
-from orchestrator.controller.rest.pages import Page
 from orchestrator.controller.rest.requests import message_of, parameter
 from orchestrator.controller.rest.schema import as_json
 from orchestrator.controller.rest.table import ANSWER_S, PREFIX, ROUTES, STREAM, Route
@@ -53,13 +52,11 @@ class Parts:
         open_operator: Returns a connection as operator; each request has its own.
         token: The operator's token.
         version: Of nm, for the OpenAPI document.
-        pages: Further paths.
     """
 
     open_operator: Callable[[], Connection]
     token: str = field(repr=False)
     version: str
-    pages: Mapping[str, Page]
 
 
 def application(parts: Parts) -> ASGIApp:
@@ -73,25 +70,22 @@ def application(parts: Parts) -> ASGIApp:
         return Response(document, media_type="application/json")
 
     routes.append(HttpRoute(DOCUMENT, show_document, methods=["GET"]))
-    routes += [HttpRoute(path, _page(page), methods=["GET"]) for path, page in parts.pages.items()]
     routes.append(WebSocketRoute(STREAM, _stream(parts)))
     handlers = {HTTPException: _no_route, NmError: _refused, ClientDisconnect: _left}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    public = {DOCUMENT, *(path for path, page in parts.pages.items() if not page.token)}
-    return _Authenticated(app, parts.token, public)
+    return _Authenticated(app, parts.token)
 
 
 class _Authenticated:
-    """Lets requests with the token pass, and those for public paths."""
+    """Lets requests with the token pass, and those for the document."""
 
-    def __init__(self, app: ASGIApp, token: str, public: set[str]) -> None:
+    def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._token = token
-        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in self._public or self._shown(Headers(scope=scope)):
+        if scope["path"] == DOCUMENT or self._shown(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         error = RequestInvalid(
@@ -122,13 +116,6 @@ def _endpoint(parts: Parts, route: Route) -> Callable[[Request], Awaitable[Respo
         finally:
             await connection.close(grace=0)
         return _json(as_json(made))
-
-    return answer
-
-
-def _page(page: Page) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        return Response(await page.make(), media_type=page.media_type)
 
     return answer
 

@@ -7,11 +7,10 @@ that nobody asks over HTTP does not load it at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from orchestrator.controller.rest.pages import Page
 from orchestrator.controller.rest.table import PREFIX
 from orchestrator.transport import Connection
 
@@ -27,23 +26,16 @@ class RestApi:
     Args:
         open_operator: Returns a connection as operator; each request has one of its own.
         token: The operator's token.
-        pages: Further paths, outside of `PREFIX`.
     """
 
-    def __init__(
-        self,
-        open_operator: Callable[[], Connection],
-        token: str,
-        pages: Mapping[str, Page],
-    ) -> None:
+    def __init__(self, open_operator: Callable[[], Connection], token: str) -> None:
         self._open_operator = open_operator
         self._token = token
-        self._pages = pages
         self._loading: asyncio.Future[Connections] | None = None
 
     def takes(self, path: str) -> bool:
         """Tell whether requests with this path are for the API; `/control` and `/healthz` are not."""
-        return path.startswith(f"{PREFIX}/") or path in self._pages
+        return path.startswith(f"{PREFIX}/")
 
     async def protocol(self) -> asyncio.Protocol | None:
         """Return the protocol for a new connection, None when there are too many."""
@@ -62,4 +54,4 @@ class RestApi:
         from orchestrator.controller.rest.connections import Connections
 
         version = metadata.version("nm-testbed")
-        return Connections(application(Parts(self._open_operator, self._token, version, self._pages)))
+        return Connections(application(Parts(self._open_operator, self._token, version)))
