@@ -101,7 +101,7 @@ def _unknown(what: str, name: str, known: Sequence[str]) -> RequestInvalid:
     expected = ", ".join(known) or "none"
     hint = nearest_hint(name, known)
     return RequestInvalid(
-        f"there is no {what} `{brief(name)}` here",
+        f"there is no {what} {brief(name)} here",
         id="rest.field",
         found=name[:100],
         expected=expected,
