@@ -17,6 +17,7 @@ __all__ = [
     "LinkNotApplied",
     "LinkNotStored",
     "LinkUnknown",
+    "MetricsInvalid",
     "NodeFaultInvalid",
     "NodeNotReady",
     "NodeNotStored",
@@ -36,6 +37,12 @@ class NodeUnknown(BadRequest):
     """The topology has no node of that number, or it has not registered."""
 
     id = "node.unknown"
+
+
+class MetricsInvalid(BadRequest):
+    """Metrics contradict themselves or the lab, or a table of metrics is asked for that is none."""
+
+    id = "metrics.invalid"
 
 
 class NodeTaken(ProtocolError):

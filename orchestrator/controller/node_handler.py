@@ -86,7 +86,6 @@ class NodeHandler:
             m.SetGroupRoutesMulti: self._set_group_routes_multi,
             m.ComputeGroupRoutes: self._compute_group_routes,
             m.NodeEvent: self._node_event,
-            m.Metrics: self._metrics,
             m.AppFlowStart: self._app_flows,
             m.ProbeResult: self._probe_result,
             m.LinkMeasurements: self._measured,
@@ -182,6 +181,7 @@ class NodeHandler:
             scheduler_type=settings.scheduler_type,
             seed=settings.seed % 2**64,
             node_spec=m.NodeSpec(node.id, node.operating_mode),
+            metrics_ms=settings.metrics_interval_ms,
         )
 
     def _goodbye(self, session: Session, frame: Frame, message: m.Goodbye) -> None:
@@ -358,19 +358,6 @@ class NodeHandler:
         elif name == shards.MOVES:
             self._core.lab.problems.pop(shards.about(node.id), None)
         self._core.events.add(name, node.id, message.detail, level=level)
-        session.connection.ack(frame)
-
-    def _metrics(self, session: Session, node: Node, frame: Frame, message: m.Metrics) -> None:
-        history = self._core.store.history
-        if message.links:
-            links = [
-                (c.remote_node_id, c.tx_packets, c.tx_bytes, c.rx_packets, c.rx_bytes, c.drops)
-                for c in message.links
-            ]
-            history.link_counters(message.time_ms, node.id, links)
-        if message.flows:
-            flows = [(c.remote_node_id, c.flow_id, c.packets, c.size_bytes) for c in message.flows]
-            history.flow_counters(message.time_ms, node.id, flows)
         session.connection.ack(frame)
 
     def _app_flows(self, session: Session, node: Node, frame: Frame, message: m.AppFlowStart) -> None:

@@ -13,6 +13,7 @@ from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.events import EventLog
 from orchestrator.controller.flow_requests import FlowRequests
+from orchestrator.controller.metrics import MetricsCollector
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
 from orchestrator.controller.rest.server import RestApi
@@ -73,6 +74,7 @@ class Controller:
     agents: AgentHandler
     operators: OperatorHandler
     flows: UserFlows
+    metrics: MetricsCollector
     _sql: SqlChanges
 
     async def start(self) -> None:
@@ -95,6 +97,9 @@ class Controller:
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
         self._add_flows()
+        self.metrics = MetricsCollector(self.core)
+        self.nodes.handlers |= self.metrics.of_nodes
+        self.operators.handlers |= self.metrics.of_operators
         try:
             await self.flows.start()
         except StoreUnavailable:
@@ -118,6 +123,7 @@ class Controller:
             ) from None
         self._sql = SqlChanges(self.core)
         self._store.listen(self._changed_by_sql)
+        self.metrics.start()
         awaited = [node for node in lab.registry if node.expected_back]
         if awaited:
             loop = asyncio.get_running_loop()
@@ -163,6 +169,7 @@ class Controller:
         await server.close()
         for handler in (self.nodes, self.agents, self.operators, self.flows):
             handler.close()
+        await self.metrics.close()
         await self._sql.close()
         self.core.close()
         await self._store.close()

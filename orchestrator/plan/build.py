@@ -268,6 +268,8 @@ def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
         operator_token=secrets.operator_token,
         link_secret=secrets.link_secret,
         ready_timeout_ms=shared.ready_timeout_ms,
+        metrics_interval_ms=topology.metrics_interval_ms,
+        metrics_keep_s=topology.metrics_keep_s,
         db=_database(db, shared),
         routing=topology.routing,
         nodes=tuple(topology.nodes.values()),

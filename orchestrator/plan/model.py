@@ -149,6 +149,8 @@ class ControllerPlan:
     operator_token: str = field(repr=False)
     link_secret: str = field(repr=False)
     ready_timeout_ms: int
+    metrics_interval_ms: int
+    metrics_keep_s: int
     db: Database
     routing: str
     nodes: tuple[Node, ...]

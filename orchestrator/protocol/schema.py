@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from array import array
 from collections.abc import Callable
 from functools import partial
 from types import UnionType
@@ -26,13 +27,28 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.errors import BadBody
 from orchestrator.values import ValueRefused, brief, checked_name, plain_value
 
-__all__ = ["U16", "U32", "U64", "Json", "Name", "Row", "Value", "decode_body", "decode_value", "encode_body"]
+__all__ = [
+    "U16",
+    "U32",
+    "U64",
+    "Counters",
+    "Json",
+    "Name",
+    "Row",
+    "Value",
+    "decode_body",
+    "decode_value",
+    "encode_body",
+]
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Bytes of a text: far more than any that we write, a quarter of a message."""
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
 """Bytes of a value; a message has no more."""
+
+MAX_COUNTER = 2**63 - 1
+"""The most that a counter may be: what a column of Postgres holds."""
 
 _Decoder = Callable[[Any], Any]
 
@@ -130,6 +146,18 @@ def _integer(high: int) -> _Decoder:
     return decode
 
 
+def _counters(value: Any) -> tuple[int, ...]:
+    """Check all numbers of a list at once: an `array` takes integers of 64 bits and nothing else."""
+    _exactly(list, value)
+    try:
+        packed = array("Q", value)
+    except (TypeError, OverflowError):
+        raise BadBody("it is no list of integers that are not negative") from None
+    if value and max(packed) > MAX_COUNTER:
+        raise BadBody(f"it holds {max(packed)}, but {MAX_COUNTER} is the most")
+    return tuple(packed)
+
+
 def _number(value: Any) -> float:
     if type(value) is not int:
         _exactly(float, value)
@@ -195,6 +223,8 @@ _KINDS: dict[type[Any], str] = {
     list: "a list",
 }
 
+Counters = Annotated[tuple[int, ...], _counters]
+"""A list of integers from 0 to 2^63 - 1, checked at once."""
 U16 = Annotated[int, _integer(2**16 - 1)]
 U32 = Annotated[int, _integer(2**32 - 1)]
 U64 = Annotated[int, _integer(2**64 - 1)]

@@ -135,6 +135,8 @@ class ControllerSettings:
     protocol: str = "tcp"
     scheduler_type: str = "fifo"
     ready_timeout_ms: int = 60_000
+    metrics_interval_ms: int = 1_000
+    metrics_keep_s: int = 3_600
     db: DatabaseSettings = field(default_factory=DatabaseSettings)
     n_nodes: int = 0
     nodes: tuple[NodeEntry, ...] = ()
@@ -225,6 +227,8 @@ _KEYS: dict[str, Field] = {
     "protocol": Field(Choice("tcp", later={"udp": "links over UDP", "quic": "links over QUIC"})),
     "scheduler_type": Field(Choice("fifo", later={"wrr": "weighted round robin"})),
     "ready_timeout_ms": Field(Integer(1, 86_400_000), "how long nodes may take to become ready"),
+    "metrics_interval_ms": Field(Integer(0, 3_600_000), "how often nodes report their counters; 0 for never"),
+    "metrics_keep_s": Field(Integer(1, 31_536_000), "how long reports of counters are kept"),
     "db": Field(
         Table(
             "db",

@@ -1,4 +1,4 @@
-"""Write and read events, measurements and flows."""
+"""Write and read events and flows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.rows import EventRow
 from orchestrator.store.values import jsonb, text
-from orchestrator.store.writer import Copy, Statement, Writer
+from orchestrator.store.writer import Statement, Writer
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -25,11 +25,6 @@ _FLOW_ROUTED = Statement("UPDATE flows SET route_id = %s WHERE flow_id = %s AND 
 _FLOW_FINISHED = Statement("""
     INSERT INTO flows (flow_id, start_ms, node_id, finish_ms, bytes) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (flow_id, start_ms) DO UPDATE SET finish_ms = excluded.finish_ms, bytes = excluded.bytes""")
-_LINKS = Copy(
-    "link_counters",
-    ("time", "node_id", "remote_node_id", "tx_packets", "tx_bytes", "rx_packets", "rx_bytes", "drops"),
-)
-_FLOWS = Copy("flow_counters", ("time", "node_id", "remote_node_id", "flow_id", "packets", "bytes"))
 
 
 class HistoryTables:
@@ -42,16 +37,6 @@ class HistoryTables:
         """Write an event."""
         detail = None if event.detail is None else jsonb(event.detail)
         self._writer.put(_EVENT, event.seq, to_time(event.time_ms), text(event.name), event.node, detail)
-
-    def link_counters(self, time_ms: int, node_id: int, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write counters of links: remote node, packets and bytes out and in, drops by cause."""
-        time = to_time(time_ms)
-        self._writer.copy(_LINKS, [(time, node_id, *row[:5], jsonb(row[5])) for row in rows])
-
-    def flow_counters(self, time_ms: int, node_id: int, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write counters of flows: remote node, flow, packets, bytes."""
-        time = to_time(time_ms)
-        self._writer.copy(_FLOWS, [(time, node_id, *row) for row in rows])
 
     def flows_started(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write flows that began: flow, start, node, source, destination, the controller's number."""

@@ -12,11 +12,12 @@ from orchestrator import log
 from orchestrator.backoff import Backoff
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import StoreUnavailable
-from orchestrator.store import flows, history, lab, runs
+from orchestrator.store import flows, history, lab, metrics, runs
 from orchestrator.store.errors import RowRefused
 from orchestrator.store.flows import FlowChange, FlowRow, FlowTables, NewFlow
 from orchestrator.store.history import HistoryTables
 from orchestrator.store.lab import LabTables
+from orchestrator.store.metrics import MetricTables
 from orchestrator.store.migrate import migrate
 from orchestrator.store.rows import EventRow, Snapshot
 from orchestrator.store.runs import RunTables
@@ -53,7 +54,8 @@ class Store:
         sql: Writes the answers to changes by SQL.
         runs: Writes runs and results.
         flows: Writes what became of user-space flows.
-        history: Writes events and measurements.
+        history: Writes events and flows.
+        metrics: Writes counters of nodes.
     """
 
     def __init__(self, conninfo: str, *, clock: Clock | None = None) -> None:
@@ -69,6 +71,7 @@ class Store:
     runs: RunTables
     flows: FlowTables
     history: HistoryTables
+    metrics: MetricTables
 
     # Opening and closing.
 
@@ -225,6 +228,18 @@ class Store:
             row = await cursor.fetchone()
             return None if row is None else (row[0], row[1], row[2])
 
+    async def metric_rows(
+        self, table: str, after: int, since_ms: int, limit: int
+    ) -> tuple[tuple[str, ...], list[list[Any]], int]:
+        """Read metrics after a place; see `read_rows`."""
+        async with self._connection() as connection:
+            return await metrics.read_rows(connection, table, after, since_ms, limit)
+
+    async def expire_metrics(self, keep_s: int) -> bool:
+        """Delete some metrics that are older than so many seconds; return whether there may be more."""
+        async with self._connection() as connection:
+            return await metrics.expire(connection, keep_s)
+
     def listen(self, changed: Callable[[str], None]) -> None:
         """Call back with the table when another session has changed one; `sql_changes` then says what.
 
@@ -277,6 +292,7 @@ class Store:
         )
         await self._pool.open()
         self._writer = Writer(self._pool)
+        self.metrics = MetricTables(self._writer)
         self.lab, self.sql, self.runs, self.history, self.flows = (
             LabTables(self._writer),
             SqlTables(self._writer),

@@ -72,6 +72,31 @@ _LOSSLESS = Table(
     later={"fec": "forward error correction", "fec_enabled": "forward error correction"},
 )
 
+_INTERVAL = Unit(
+    units.parse_duration,
+    "a duration such as `1 s`",
+    pattern=DURATION_FORM,
+    examples=("1 s",),
+    least=units.Duration(100_000),
+    most=units.Duration(3_600_000_000),
+)
+_KEEP = Unit(
+    units.parse_duration,
+    "a duration such as `1 h`",
+    pattern=DURATION_FORM,
+    examples=("1 h",),
+    least=units.Duration(1_000_000),
+    most=units.Duration(31_536_000_000_000),
+)
+_METRICS = Table(
+    "metrics",
+    {
+        "enabled": Field(Boolean(), "whether nodes report their counters", default=True),
+        "interval": Field(_INTERVAL, "how often", default="1 s"),
+        "keep": Field(_KEEP, "how long Postgres keeps the reports, and flows that ended", default="1 h"),
+    },
+)
+
 _LABELS = MapOf(
     _LABEL_KEY,
     "a label's name (letters, digits, `_`, `.`, `-`)",
@@ -244,6 +269,7 @@ ROOT = Placed(
         "tests": Field(
             ListOf(LabTestKind(), "test"), "what has to hold in the lab; `nm test` runs them one by one"
         ),
+        "metrics": Field(_METRICS, "the counters of nodes, links and flows that `nm top` shows"),
         "flows": Field(
             ListOf(FLOW, "flow"), "user-space flows, which the dataplane carries; they start with the lab"
         ),

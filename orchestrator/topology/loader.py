@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
@@ -104,10 +105,23 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,
     )
+    topology = replace(topology, **_metrics(root.get("metrics", {})))
     if problems:
         return topology
     entries = [entry["@"].place for entry in root.get("routes", [])]
     return replace(topology, warnings=find_warnings(topology, value.place, entries))
+
+
+def _metrics(read: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a topology for the key `metrics`."""
+    found: dict[str, Any] = {}
+    if "interval" in read:
+        found["metrics_interval_ms"] = round(read["interval"].us / 1000)
+    if not read.get("enabled", True):
+        found["metrics_interval_ms"] = 0
+    if "keep" in read:
+        found["metrics_keep_s"] = max(1, round(read["keep"].us / 1_000_000))
+    return found
 
 
 def _directory_of(file: str) -> Path:

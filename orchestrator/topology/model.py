@@ -228,6 +228,8 @@ class Topology:
         transport: What carries links between processes: `auto`, `unix` or `tcp`.
         subnet: The lab's TUN network; node n has its first address plus n.
         generator: Where the links came from, if a generator was used.
+        metrics_interval_ms: How often nodes report their counters in milliseconds; 0 for never.
+        metrics_keep_s: Seconds for which the reports are kept.
         tests: What has to hold in the lab, in the order of the file.
         warnings: What is allowed but probably not meant.
         file: The file as the user typed it, for messages.
@@ -243,6 +245,8 @@ class Topology:
     services: tuple[Service, ...] = ()
     transport: str = "auto"
     subnet: str = "10.0.0.0/16"
+    metrics_interval_ms: int = 1_000
+    metrics_keep_s: int = 3_600
     tests: tuple[LabTest, ...] = ()
     generator: Generator | None = field(default=None, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

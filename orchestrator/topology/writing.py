@@ -43,6 +43,8 @@ def dump(topology: Topology) -> str:
     lines.append(f"routing: {{protocol: {topology.routing}}}")
     if topology.transport != "auto":
         lines.append(f"transport: {topology.transport}")
+    if metrics := _metrics(topology):
+        lines.append(f"metrics: {flow(metrics)}")
     if topology.routes:
         lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
     if topology.flows:
@@ -55,6 +57,18 @@ def dump(topology: Topology) -> str:
     if topology.tests:
         lines += ["tests:", *(f"  - {flow(dict(test.written))}" for test in topology.tests)]
     return "\n".join(lines) + "\n"
+
+
+def _metrics(topology: Topology) -> dict[str, Any]:
+    """Return the key `metrics`; empty for what holds without it."""
+    found: dict[str, Any] = {}
+    if not topology.metrics_interval_ms:
+        found["enabled"] = False
+    elif topology.metrics_interval_ms != 1_000:
+        found["interval"] = f"{topology.metrics_interval_ms} ms"
+    if topology.metrics_keep_s != 3_600:
+        found["keep"] = f"{topology.metrics_keep_s} s"
+    return found
 
 
 def generate(type: str, *, name: str, explicit: bool, seed: int, params: Mapping[str, Any]) -> str:

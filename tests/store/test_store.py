@@ -26,9 +26,11 @@ from orchestrator.store import (
     Store,
     StoreUnavailable,
     TreeRow,
+    writer,
 )
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.lab import read_groups, read_links
+from orchestrator.store.metrics import metric_line
 from orchestrator.store.migrate import migrate, migrations
 
 pytestmark = pytest.mark.integration
@@ -180,20 +182,39 @@ async def test_a_change_made_by_sql_is_heard_and_our_own_is_not(database: str, s
 
 async def test_measurements_go_in_by_the_thousand(database: str, store: Store) -> None:
     began = time.monotonic()
-    rows = [(n, 2**40, 2**63, 0, 2**64 - 1, {"loss": n}) for n in range(10_000)]
-    store.history.link_counters(1_700_000_000_000, 1, rows)
-    store.history.flow_counters(1_700_000_000_000, 1, [(2, bytes(16), 5, 6)])
+    totals, nothing = [0] * 8, ((), (), (), ())
+    store.metrics.reports(
+        metric_line(
+            1_700_000_000_000 + n, 1, totals, [(2, n, 2**63 - 1, 0, 0, 0, 0)], {"2": {"loss": n}}, *nothing
+        )
+        for n in range(10_000)
+    )
     store.history.flows_started([(bytes(16), 5, 1, 1, 2, None)])
     store.history.flows_routed([(9, bytes(16))])
     store.history.flows_finished([(bytes(16), 5, 1, 9, 10**12)])
     assert await store.flushed()
     await store.close()
     async with await psycopg.AsyncConnection.connect(database) as connection:
-        cursor = await connection.execute("SELECT count(*), max(rx_bytes) FROM link_counters")
-        assert await cursor.fetchone() == (10_000, 2**64 - 1)
+        cursor = await connection.execute(
+            "SELECT count(*), max(tx_bytes), max((drops->'loss')::int) FROM link_counters"
+        )
+        assert await cursor.fetchone() == (10_000, 2**63 - 1, 9_999)
         cursor = await connection.execute("SELECT bytes, route_id FROM flows")
         assert await cursor.fetchone() == (10**12, 9)
     assert time.monotonic() - began < 20
+
+
+async def test_measurements_are_bounded_while_postgres_is_away(
+    database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = metric_line(1_700_000_000_000, 1, [0] * 8, (), {}, (), (), (), ())
+    monkeypatch.setattr(writer, "KEEP_ROW_BYTES", 100 * len(line))
+    store.metrics.reports([line] * 250)  # before the writer has a turn
+    assert store.metrics.lost_rows == 150
+    assert await store.flushed()
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM node_metrics")
+        assert await cursor.fetchone() == (100,)
 
 
 async def test_a_write_that_postgres_refuses_does_not_hold_up_the_others(store: Store) -> None:

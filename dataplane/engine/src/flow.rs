@@ -1,87 +1,288 @@
-//! Flow counters of this node: a set-associative table of fixed size for flows that enter or leave the overlay here.
+//! The flows that enter or leave the overlay at this node: when they began and ended, and what they carried each way.
+//!
+//! A flow is known by its local and its remote end, so both directions share an entry. The table is set-associative
+//! and grows with the number of flows up to a limit; what does not fit is counted.
 
 use std::net::Ipv4Addr;
 
-use crate::{FlowStats, Packet};
+use crate::wire::ip;
+use crate::wire::tcp::TcpFlags;
+use crate::{FlowMetrics, FlowStats, Instant, Packet};
 
-/// Number of entries. A new flow replaces the oldest entry of a full set.
-const SLOTS: usize = 256;
-/// Associativity: entries that a flow may occupy; few, so that a look-up reads one or two cache lines.
+/// Entries at the first packet, and at most: 64 take 7 KB in each node of a large lab, 16,384 two megabytes in a node
+/// with thousands of flows.
+const SLOTS: (usize, usize) = (64, 16_384);
+/// Associativity: entries that a flow may occupy; few, so that a look-up reads few cache lines.
 const WAYS: usize = 4;
+/// Flows that ended and were not collected yet.
+const MOST_ENDED: usize = 1_024;
+
+/// After this time without a packet an entry may be replaced when the table has its full size.
+const UNUSED_NS: u64 = 1_000_000_000;
+/// How long the entry of a closed TCP flow is kept for packets that are sent again.
+const CLOSED_NS: u64 = 10_000_000_000;
+/// A TCP flow without packets ends after this time: 2 h 4 min (RFC 5382, REQ-5) …
+const TCP_IDLE_NS: u64 = 7_440_000_000_000;
+/// … and any other after this one, the default of the kernel's connection tracking for UDP.
+const OTHER_IDLE_NS: u64 = 30_000_000_000;
+
+/// The way of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From this node into the overlay.
+    Out,
+    /// From the overlay to this node.
+    In,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
+    /// The local and the remote address.
     ends: u64,
+    /// The local and the remote port.
     ports: u32,
     protocol: u8,
+}
+
+impl Key {
+    fn of(packet: &Packet, way: Way) -> Self {
+        let meta = packet.meta();
+        let (src_port, dst_port) = packet.ports();
+        let ((local, local_port), (remote, remote_port)) = match way {
+            Way::Out => ((meta.src, src_port), (meta.dst, dst_port)),
+            Way::In => ((meta.dst, dst_port), (meta.src, src_port)),
+        };
+        Key {
+            ends: u64::from(local) << 32 | u64::from(remote),
+            ports: u32::from(local_port) << 16 | u32::from(remote_port),
+            protocol: meta.protocol,
+        }
+    }
+
+    fn hash(self) -> usize {
+        let mixed = self.ends ^ u64::from(self.ports).rotate_left(21) ^ u64::from(self.protocol);
+        crate::rng::mix(mixed) as usize
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    packets: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     key: Key,
-    packets: u64,
-    bytes: u64,
-    last_use: u64,
+    out: Count,
+    back: Count,
+    first: Instant,
+    last: Instant,
+    /// Nanoseconds between the first packet and the first answer.
+    answered: Option<u64>,
+    started_here: bool,
+    fin: [bool; 2],
+    closed: bool,
+    /// Whether it changed since the last collection.
+    changed: bool,
+}
+
+impl Entry {
+    fn count(&mut self, now: Instant, way: Way, packet: &Packet, flags: TcpFlags) {
+        let started = if self.started_here { Way::Out } else { Way::In };
+        let (count, side) = match way {
+            Way::Out => (&mut self.out, 0),
+            Way::In => (&mut self.back, 1),
+        };
+        count.packets += u64::from(packet.segments());
+        count.bytes += packet.wire_bytes();
+        if self.answered.is_none() && way != started {
+            self.answered = Some(now.nanos_since(self.first));
+        }
+        self.fin[side] |= flags.fin;
+        self.closed |= flags.rst || self.fin == [true, true];
+        self.last = now;
+        self.changed = true;
+    }
+
+    fn idle_limit(&self) -> u64 {
+        if self.closed {
+            CLOSED_NS
+        } else if self.key.protocol == ip::TCP {
+            TCP_IDLE_NS
+        } else {
+            OTHER_IDLE_NS
+        }
+    }
+
+    fn metrics(&self, ended: bool) -> FlowMetrics {
+        FlowMetrics {
+            local: Ipv4Addr::from((self.key.ends >> 32) as u32),
+            remote: Ipv4Addr::from(self.key.ends as u32),
+            peer: 0,
+            application: true,
+            protocol: self.key.protocol,
+            local_port: (self.key.ports >> 16) as u16,
+            remote_port: self.key.ports as u16,
+            started_here: self.started_here,
+            packets_out: self.out.packets,
+            bytes_out: self.out.bytes,
+            packets_in: self.back.packets,
+            bytes_in: self.back.bytes,
+            first: self.first,
+            last: self.last,
+            answered_ns: self.answered,
+            ended,
+        }
+    }
+
+    fn stats(&self) -> impl Iterator<Item = FlowStats> {
+        let (local, remote) = ((self.key.ends >> 32) as u32, self.key.ends as u32);
+        let (local_port, remote_port) = ((self.key.ports >> 16) as u16, self.key.ports as u16);
+        let protocol = self.key.protocol;
+        let stats = move |src: u32, dst: u32, src_port, dst_port, count: Count| FlowStats {
+            src: Ipv4Addr::from(src),
+            dst: Ipv4Addr::from(dst),
+            protocol,
+            src_port,
+            dst_port,
+            packets: count.packets,
+            bytes: count.bytes,
+        };
+        let ways = [
+            stats(local, remote, local_port, remote_port, self.out),
+            stats(remote, local, remote_port, local_port, self.back),
+        ];
+        ways.into_iter().filter(|flow| flow.packets > 0)
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Flows {
-    /// Empty until the first packet, then [`SLOTS`] entries in sets of [`WAYS`].
+    /// Empty until the first packet, then sets of [`WAYS`].
     slots: Vec<Option<Entry>>,
-    /// Counts packets; serves as the age of entries.
-    uses: u64,
+    ended: Vec<FlowMetrics>,
+    /// Flows of which a part is not recorded: an entry that was replaced, or an end that was not collected in time.
     pub forgotten: u64,
+    /// Packets of flows for which there was no entry.
+    pub unrecorded: u64,
 }
 
 impl Flows {
-    pub(crate) fn count(&mut self, packet: &Packet) {
+    /// Counts a packet of a flow.
+    pub(crate) fn count(&mut self, now: Instant, way: Way, packet: &Packet) {
         if self.slots.is_empty() {
-            self.slots.resize(SLOTS, None);
+            self.slots.resize(SLOTS.0, None);
         }
-        self.uses += 1;
-        let meta = packet.meta();
-        let (src_port, dst_port) = packet.ports();
-        let key = Key {
-            ends: u64::from(meta.src) << 32 | u64::from(meta.dst),
-            ports: u32::from(src_port) << 16 | u32::from(dst_port),
-            protocol: meta.protocol,
-        };
-        let (segments, bytes) = (u64::from(packet.segments()), packet.wire_bytes());
-        let place =
-            crate::rng::mix(key.ends ^ u64::from(key.ports).rotate_left(21) ^ u64::from(key.protocol));
-        let start = place as usize % (SLOTS / WAYS) * WAYS;
-        let ways = &mut self.slots[start..start + WAYS];
-        let found = ways.iter_mut().flatten().find(|entry| entry.key == key);
-        if let Some(entry) = found {
-            entry.packets += segments;
-            entry.bytes += bytes;
-            entry.last_use = self.uses;
+        let key = Key::of(packet, way);
+        let flags = TcpFlags::of(packet);
+        let set = self.set_of(key);
+        if let Some(entry) = self.slots[set..set + WAYS].iter_mut().flatten().find(|entry| entry.key == key) {
+            if !(entry.closed && flags.opens) {
+                entry.count(now, way, packet, flags);
+                return;
+            }
+            // The same ports again: another flow.
+            let old = *entry;
+            *entry = begun(now, way, key);
+            entry.count(now, way, packet, flags);
+            self.end(&old);
             return;
         }
-        let Some(slot) = ways.iter_mut().min_by_key(|slot| slot.map_or(0, |entry| entry.last_use)) else {
+        let Some(slot) = self.free_slot(now, key) else {
+            self.unrecorded += u64::from(packet.segments());
             return;
         };
-        self.forgotten += u64::from(slot.is_some());
-        *slot = Some(Entry { key, packets: segments, bytes, last_use: self.uses });
+        let mut entry = begun(now, way, key);
+        entry.count(now, way, packet, flags);
+        if let Some(old) = self.slots[slot].replace(entry) {
+            self.forgotten += u64::from(!old.closed);
+            self.end(&old);
+        }
+    }
+
+    /// The flows that changed or ended since the last call.
+    pub(crate) fn collect(&mut self, now: Instant) -> Vec<FlowMetrics> {
+        let mut found = std::mem::take(&mut self.ended);
+        for slot in &mut self.slots {
+            let Some(entry) = slot else { continue };
+            let over = now.nanos_since(entry.last) > entry.idle_limit();
+            if entry.changed || (over && !entry.closed) {
+                entry.changed = false;
+                found.push(entry.metrics(entry.closed || over));
+            }
+            if over {
+                *slot = None;
+            }
+        }
+        found
     }
 
     pub(crate) fn stats(&self) -> Vec<FlowStats> {
-        let mut flows: Vec<FlowStats> = self.slots.iter().flatten().map(Entry::stats).collect();
+        let mut flows: Vec<FlowStats> = self.slots.iter().flatten().flat_map(Entry::stats).collect();
         flows.sort_by_key(|flow| (flow.src, flow.dst, flow.protocol, flow.src_port, flow.dst_port));
         flows
     }
-}
 
-impl Entry {
-    fn stats(&self) -> FlowStats {
-        FlowStats {
-            src: Ipv4Addr::from((self.key.ends >> 32) as u32),
-            dst: Ipv4Addr::from(self.key.ends as u32),
-            protocol: self.key.protocol,
-            src_port: (self.key.ports >> 16) as u16,
-            dst_port: self.key.ports as u16,
-            packets: self.packets,
-            bytes: self.bytes,
+    fn set_of(&self, key: Key) -> usize {
+        key.hash() % (self.slots.len() / WAYS) * WAYS
+    }
+
+    /// A slot for a new flow: one that is free, of a closed flow, or, in a table of the full size, of the flow that
+    /// was unused longest.
+    fn free_slot(&mut self, now: Instant, key: Key) -> Option<usize> {
+        loop {
+            let start = self.set_of(key);
+            let ways = start..start + WAYS;
+            let usable = |slot: &usize| self.slots[*slot].is_none_or(|entry| entry.closed);
+            if let Some(slot) = ways.clone().find(usable) {
+                return Some(slot);
+            }
+            if self.slots.len() >= SLOTS.1 {
+                let last = |slot: &usize| self.slots[*slot].map_or(Instant::ZERO, |entry| entry.last);
+                return ways.min_by_key(last).filter(|slot| now.nanos_since(last(slot)) > UNUSED_NS);
+            }
+            self.grow();
+        }
+    }
+
+    fn grow(&mut self) {
+        let more = vec![None; self.slots.len() * 4];
+        for entry in std::mem::replace(&mut self.slots, more).into_iter().flatten() {
+            let start = self.set_of(entry.key);
+            // The number of sets grows by a whole factor, so one set is never the target of two former ones.
+            if let Some(slot) = self.slots[start..start + WAYS].iter_mut().find(|slot| slot.is_none()) {
+                *slot = Some(entry);
+            }
+        }
+    }
+
+    fn end(&mut self, entry: &Entry) {
+        if !entry.changed && entry.closed {
+            return; // its end was collected
+        }
+        if self.ended.len() == MOST_ENDED {
+            self.forgotten += 1;
+        } else {
+            self.ended.push(entry.metrics(true));
         }
     }
 }
+
+fn begun(now: Instant, way: Way, key: Key) -> Entry {
+    Entry {
+        key,
+        out: Count::default(),
+        back: Count::default(),
+        first: now,
+        last: now,
+        answered: None,
+        started_here: way == Way::Out,
+        fin: [false; 2],
+        closed: false,
+        changed: false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::link::Links;
-use crate::{GroupId, GroupInfo, GroupRoute, LinkId, TreeId};
+use crate::{GroupId, GroupInfo, GroupMetrics, GroupRoute, LinkId, Traffic, TreeId};
 
 /// This node's forwarding entry in one tree.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub(crate) struct Group {
     pub member: bool,
     /// Ordered by tree id.
     pub branches: Vec<Branch>,
+    /// Packets that arrived, from this node or a neighbour.
+    pub rx: Traffic,
+    /// Copies that were sent to neighbours.
+    pub tx: Traffic,
 }
 
 impl Group {
@@ -84,6 +88,23 @@ impl Groups {
 
     pub(crate) fn by_addr(&self, addr: u32) -> Option<&Group> {
         self.groups.get(self.by_addr.get(&addr)?)
+    }
+
+    pub(crate) fn by_addr_mut(&mut self, addr: u32) -> Option<&mut Group> {
+        self.groups.get_mut(self.by_addr.get(&addr)?)
+    }
+
+    /// The counters of the groups that carried packets.
+    pub(crate) fn metrics(&self) -> Vec<GroupMetrics> {
+        let used = self.groups.iter().filter(|(_, group)| group.rx.packets > 0);
+        used.map(|(&group_id, group)| GroupMetrics {
+            group_id,
+            rx_packets: group.rx.packets,
+            rx_bytes: group.rx.bytes,
+            tx_packets: group.tx.packets,
+            tx_bytes: group.tx.bytes,
+        })
+        .collect()
     }
 
     pub(crate) fn get(&self, id: GroupId) -> Option<&Group> {

@@ -28,6 +28,7 @@ mod flow;
 mod group;
 mod io;
 mod link;
+mod metrics;
 mod packet;
 mod pool;
 mod receiver;
@@ -65,6 +66,7 @@ pub use config::{
 pub use engine::{Engine, MAX_MESSAGE};
 pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use link::{Distribution, Histogram, LinkMeasurement, Trace};
+pub use metrics::{FlowMetrics, GroupMetrics, LinkMetrics, NodeMetrics};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};

@@ -232,7 +232,7 @@ pub struct NodeStats {
     pub delivered: Traffic,
     /// Flows that enter or leave here.
     pub flows: Vec<FlowStats>,
-    /// Number of flows whose entries in the table were replaced.
+    /// Number of flows of which a part is not recorded: their entries were replaced, or they ended in great number.
     pub flows_forgotten: u64,
     /// Sessions, running and recently finished.
     pub sessions: Vec<SessionReport>,

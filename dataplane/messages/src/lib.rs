@@ -18,6 +18,7 @@ mod connection;
 mod error;
 mod flows;
 mod link;
+mod metrics;
 mod samples;
 mod to_controller;
 mod to_node;
@@ -32,6 +33,9 @@ pub use flows::{
     UserFlowProgress, UserFlowStart,
 };
 pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
+pub use metrics::{
+    AppFlowColumns, DropCounter, FlowColumns, GroupColumns, LinkColumns, Metrics, SessionCounter,
+};
 pub use rmpv::Value;
 pub use samples::{FlowSample, LinkSample, NodeSample};
 pub use to_controller::*;

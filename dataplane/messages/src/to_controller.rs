@@ -9,6 +9,7 @@ use serde_bytes::ByteBuf;
 use crate::codec::messages;
 use crate::connection::{Ack, Error, Goodbye, Hello};
 use crate::flows::{FlowFinished, UserFlowProgress, UserFlowStart};
+use crate::metrics::Metrics;
 use crate::samples::NodeSample;
 
 messages! {
@@ -93,56 +94,6 @@ pub struct LinkState {
 /// The node has installed its routes, and every link that it was assigned is up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeTopologyReady {}
-
-/// Counters of one link since the node started.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct LinkCounter {
-    /// The neighbour.
-    pub remote_node_id: u32,
-    /// Packets sent.
-    #[serde(default)]
-    pub tx_packets: u64,
-    /// Bytes sent.
-    #[serde(default)]
-    pub tx_bytes: u64,
-    /// Packets received.
-    #[serde(default)]
-    pub rx_packets: u64,
-    /// Bytes received.
-    #[serde(default)]
-    pub rx_bytes: u64,
-    /// Outgoing packets that were dropped, by cause.
-    #[serde(default)]
-    pub drops: BTreeMap<String, u64>,
-}
-
-/// Counters of one flow on one link since the flow began.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FlowCounter {
-    /// Identifier of the flow, 16 bytes.
-    pub flow_id: ByteBuf,
-    /// The neighbour that the flow's packets went to.
-    pub remote_node_id: u32,
-    /// Packets.
-    #[serde(default)]
-    pub packets: u64,
-    /// Bytes.
-    #[serde(default)]
-    pub size_bytes: u64,
-}
-
-/// A batch of measurements, read at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Time in milliseconds since 1970 (Unix time).
-    pub time_ms: u64,
-    /// By link.
-    #[serde(default)]
-    pub links: Vec<LinkCounter>,
-    /// By flow.
-    #[serde(default)]
-    pub flows: Vec<FlowCounter>,
-}
 
 /// A flow of an application, recognised at its first payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

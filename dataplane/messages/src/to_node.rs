@@ -67,6 +67,9 @@ pub struct NodeSettings {
     pub seed: u64,
     /// The mode of this node.
     pub node_spec: NodeSpec,
+    /// Milliseconds between two `Metrics`, 0 for none.
+    #[serde(default)]
+    pub metrics_ms: u32,
 }
 
 /// Adds the link to a neighbour that has registered; sent to both ends.

@@ -17,17 +17,14 @@ __all__ = [
     "ComputeGroupRoutes",
     "CreateGroup",
     "FinishedFlow",
-    "FlowCounter",
     "FlowFinished",
     "FlowProgress",
     "Have",
     "JoinGroup",
     "LeaveGroup",
-    "LinkCounter",
     "LinkMeasurement",
     "LinkMeasurements",
     "LinkState",
-    "Metrics",
     "NodeEvent",
     "NodeTopologyReady",
     "ProbeResult",
@@ -106,38 +103,6 @@ class LinkState(Message):
 @dataclass(frozen=True, slots=True)
 class NodeTopologyReady(Message):
     """The node has installed its routes and all of its links are up."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkCounter:
-    """Counters of one link since the node started; 64 bits each."""
-
-    remote_node_id: U32
-    tx_packets: U64 = 0
-    tx_bytes: U64 = 0
-    rx_packets: U64 = 0
-    rx_bytes: U64 = 0
-    drops: dict[str, U64] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class FlowCounter:
-    """Counters of one flow on one link since the flow began."""
-
-    flow_id: bytes
-    remote_node_id: U32
-    packets: U64 = 0
-    size_bytes: U64 = 0
-
-
-@sent_by(Role.NODE)
-@dataclass(frozen=True, slots=True)
-class Metrics(Message):
-    """A batch of measurements, read at one moment."""
-
-    time_ms: U64
-    links: tuple[LinkCounter, ...] = ()
-    flows: tuple[FlowCounter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

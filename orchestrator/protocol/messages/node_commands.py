@@ -52,7 +52,10 @@ class NodeSpec:
 @sent_by(Role.CONTROLLER)
 @dataclass(frozen=True, slots=True)
 class NodeSettings(Message):
-    """Who the node is: Nextmini's `ControllerToDataplane::StartUp`."""
+    """Who the node is: Nextmini's `ControllerToDataplane::StartUp`.
+
+    `metrics_ms` is the time between two `Metrics` in milliseconds, 0 for none.
+    """
 
     node_id: U32
     net_mask: str
@@ -66,6 +69,7 @@ class NodeSettings(Message):
     scheduler_type: str
     seed: U64
     node_spec: NodeSpec
+    metrics_ms: U32 = 0
 
 
 @sent_by(Role.CONTROLLER)

@@ -8,11 +8,8 @@ use tokio::time::Instant;
 use super::member::Member;
 use super::{Executor, Registration, Reply};
 
-/// Interval of reports while counters change.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
-/// Longest interval between measurements while counters do not change, so that a thousand idle nodes cost almost
-/// nothing.
-const MEASURE_IDLE: Duration = Duration::from_secs(40);
+/// Shortest interval between two reports: the connection looks for due ones ten times a second.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) struct Attached {
     /// Unique among all attached nodes, so that results for an earlier incarnation of a node are recognised and
@@ -25,8 +22,8 @@ pub(super) struct Attached {
     pub registered: bool,
     /// The reply to the first registration, its deadline and its time limit.
     pub waiting: Option<(Reply<()>, Instant, Duration)>,
-    measure_every: Duration,
-    measured: Instant,
+    /// The interval of reports, and when the next one is due; `None` before the settings arrived, and for none.
+    reports: Option<(Duration, Instant)>,
     /// Counters were requested and have not arrived: a stalled packet thread does not get repeated requests.
     measuring: bool,
 }
@@ -46,8 +43,7 @@ impl Attached {
             reconnect,
             registered: false,
             waiting: Some((reply, now + limit, limit)),
-            measure_every: MEASURE_EVERY,
-            measured: now,
+            reports: None,
             measuring: false,
         }
     }
@@ -59,23 +55,28 @@ impl Attached {
             .is_some_and(|(_, deadline, _)| *deadline <= now)
     }
 
+    /// Sets the interval of reports in milliseconds; 0 ends them.
+    pub fn measure_every(&mut self, interval_ms: u32, now: Instant) {
+        let every = Duration::from_millis(u64::from(interval_ms)).max(LEAST_INTERVAL);
+        self.reports = (interval_ms > 0).then_some((every, now + every));
+    }
+
     /// Whether the counters are due; if so, marks them as requested.
     pub fn measurement_due(&mut self, now: Instant) -> bool {
-        if !self.registered || self.measuring || now - self.measured < self.measure_every {
+        let Some((every, next)) = &mut self.reports else {
+            return false;
+        };
+        if !self.registered || self.measuring || now < *next {
             return false;
         }
-        self.measured = now;
+        // At a steady pace, and without catching up after a pause.
+        *next = (*next + *every).max(now + *every / 2);
         self.measuring = true;
         true
     }
 
-    /// Records that the counters arrived; `changed` when there was something to report.
-    pub fn was_measured(&mut self, changed: bool) {
+    /// Records that the counters arrived.
+    pub fn was_measured(&mut self) {
         self.measuring = false;
-        self.measure_every = if changed {
-            MEASURE_EVERY
-        } else {
-            (self.measure_every * 2).min(MEASURE_IDLE)
-        };
     }
 }

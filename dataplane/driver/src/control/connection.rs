@@ -21,8 +21,6 @@ use super::{Endpoint, Input};
 
 /// Interval at which time limits are checked.
 const TICK: Duration = Duration::from_millis(100);
-/// Interval at which due counters are requested.
-const MEASURE_ROUND: Duration = Duration::from_secs(1);
 /// Interval of pings, and how long nothing may be received before the connection is closed.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -224,9 +222,7 @@ impl Connection {
                     if !unflushed && liveness.ping_due(now) {
                         queue.push_back(Message::Ping(Vec::new().into()));
                     }
-                    if liveness.measurement_due(now) {
-                        self.session.measure();
-                    }
+                    self.session.measure(now);
                 }
             }
         }
@@ -244,13 +240,12 @@ where
     sink.close().await
 }
 
-/// How long a websocket has received nothing or could send nothing, and its last ping and measurement.
+/// How long a websocket has received nothing or could send nothing, and its last ping.
 struct Liveness {
     checked: Instant,
     silence: Duration,
     blocked: Duration,
     pinged: Instant,
-    measured: Instant,
 }
 
 impl Liveness {
@@ -260,7 +255,6 @@ impl Liveness {
             silence: Duration::ZERO,
             blocked: Duration::ZERO,
             pinged: now,
-            measured: now,
         }
     }
 
@@ -298,10 +292,6 @@ impl Liveness {
 
     fn ping_due(&mut self, now: Instant) -> bool {
         is_due(&mut self.pinged, now, PING_EVERY)
-    }
-
-    fn measurement_due(&mut self, now: Instant) -> bool {
-        is_due(&mut self.measured, now, MEASURE_ROUND)
     }
 }
 

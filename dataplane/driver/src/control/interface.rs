@@ -7,7 +7,7 @@ use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::{NodeId, NodeStats};
+use nm_engine::{NodeId, NodeMetrics, NodeStats};
 use nm_messages::{LinkMeasurements, Metrics, NodeSample, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,8 +28,10 @@ pub trait Executor: Send + Sync {
     fn carry_out(&self, effect: Effect, done: Done);
     /// Requests the node's counters; `done` is called once, on any thread, with `None` when the node is closed.
     fn measure(&self, done: Box<dyn FnOnce(Option<NodeStats>) + Send>);
+    /// Requests the counters and what changed; `done` is called once, with `None` when the node is closed.
+    fn collect(&self, done: Box<dyn FnOnce(Option<NodeMetrics>) + Send>);
     /// The report for these counters; `None` when nothing changed since the last report.
-    fn report(&self, stats: NodeStats) -> Option<Metrics>;
+    fn report(&self, found: NodeMetrics) -> Option<Metrics>;
     /// The measurements in these counters.
     fn measurements(&self, stats: &NodeStats) -> LinkMeasurements;
 
@@ -107,11 +109,16 @@ pub(crate) enum Input {
         ticket: u64,
         found: Result<SocketAddr, String>,
     },
-    /// A node's counters have arrived, which an order of the controller asked for or the connection itself.
-    Measured {
+    /// A node's counters have arrived, which the connection asked for.
+    Collected {
         node: NodeId,
         attached: u64,
-        order: Option<u64>,
+        found: Option<Box<NodeMetrics>>,
+    },
+    /// A node's counters have arrived, which an order of the controller asked for.
+    Measured {
+        node: NodeId,
+        order: u64,
         stats: Option<Box<NodeStats>>,
     },
 }

@@ -12,7 +12,7 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nm_engine::NodeStats;
+use nm_engine::{NodeMetrics, NodeStats};
 use nm_messages::{
     decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes,
     LinkMeasurements, LinkSpec, Metrics, NodeSample, NodeSettings, NodeSpec, RemoveNode, SetLink,
@@ -177,6 +177,7 @@ fn settings(node_id: u32) -> NodeSettings {
             node_id,
             operating_mode: "normal".to_owned(),
         },
+        metrics_ms: 1_000,
     }
 }
 
@@ -214,7 +215,10 @@ impl Executor for Recorder {
     fn measure(&self, done: Box<dyn FnOnce(Option<NodeStats>) + Send>) {
         done(None);
     }
-    fn report(&self, _stats: NodeStats) -> Option<Metrics> {
+    fn collect(&self, done: Box<dyn FnOnce(Option<NodeMetrics>) + Send>) {
+        done(None);
+    }
+    fn report(&self, _found: NodeMetrics) -> Option<Metrics> {
         None
     }
     fn measurements(&self, _stats: &NodeStats) -> LinkMeasurements {

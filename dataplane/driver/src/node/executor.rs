@@ -1,29 +1,28 @@
 //! Carry out the controller's orders for a node as commands to its shard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nm_engine::{
-    AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats, Traffic,
+    AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeMetrics, NodeStats,
+    Traffic,
 };
 use nm_messages::{
-    AddNode, FlowCounter, FlowSample, LinkCounter, LinkMeasurement, LinkMeasurements, LinkSample,
-    Metrics, NodeSample,
+    AddNode, FlowSample, LinkMeasurement, LinkMeasurements, LinkSample, Metrics, NodeSample,
 };
 
 use super::agent_request;
 use super::events::NodeEvent;
-use super::flow_key::flow_key;
+use super::flow_key::{flow_key, flow_name};
+use super::metrics::{Clocks, Reporter};
 use super::state::{KnownGroup, NodeState};
 use super::wait::lock;
 use crate::control::{link_spec, Done, Effect, Executor, LinkReport};
 use crate::runtime::{LinkKind, LinkSecret, LinkSetup, NodePort, PortError};
 
-/// Flows in one report; a node that has more reports those with the most bytes.
-const FLOWS_PER_REPORT: usize = 256;
 /// Flows in one sample.
 const FLOWS_PER_SAMPLE: usize = 8;
 
@@ -36,11 +35,8 @@ pub(super) struct NodeExecutor {
     /// Whether neighbours may be dialled at their unix sockets.
     pub by_socket: bool,
     pub addresses: Arc<Mutex<AddressPlan>>,
-    pub reported: Mutex<(Vec<LinkCounter>, Reported)>,
+    pub reporter: Mutex<Reporter>,
 }
-
-/// Packets and bytes of each flow at the last report.
-type Reported = HashMap<[u8; 16], (u64, u64)>;
 
 impl Executor for NodeExecutor {
     fn report_links_to(&self, report: LinkReport) {
@@ -113,20 +109,17 @@ impl Executor for NodeExecutor {
         self.port.stats_then(done);
     }
 
-    fn report(&self, stats: NodeStats) -> Option<Metrics> {
-        let mut reported = lock(&self.reported);
-        let links: Vec<LinkCounter> = stats.links.iter().map(link_counter).collect();
-        let flows = changed_flows(&stats, &reported.1);
-        if links == reported.0 && flows.is_empty() {
-            return None;
-        }
-        let seen = |flow: &FlowStats| (flow_id(flow), (flow.packets, flow.bytes));
-        *reported = (links.clone(), stats.flows.iter().map(seen).collect());
-        Some(Metrics {
-            time_ms: unix_millis(),
-            links,
-            flows,
-        })
+    fn collect(&self, done: Box<dyn FnOnce(Option<NodeMetrics>) + Send>) {
+        self.port.collect_then(done);
+    }
+
+    fn report(&self, found: NodeMetrics) -> Option<Metrics> {
+        let cpu_ms = nm_kernel::thread::process_cpu_time_ns() / 1_000_000;
+        let clocks = Clocks {
+            monotonic_ns: nm_kernel::thread::monotonic_ns(),
+            unix_us: unix_micros(),
+        };
+        lock(&self.reporter).report(&found, self.process, cpu_ms, clocks)
     }
 
     fn measurements(&self, stats: &NodeStats) -> LinkMeasurements {
@@ -302,54 +295,19 @@ fn largest_flows(stats: &NodeStats) -> Vec<FlowSample> {
     flows.sort_by_key(|flow| (std::cmp::Reverse(flow.bytes), flow_id(flow)));
     flows.truncate(FLOWS_PER_SAMPLE);
     let sample = |flow: &FlowStats| FlowSample {
-        flow: flow_name(flow),
+        flow: flow_name_of(flow),
         packets: flow.packets,
         bytes: flow.bytes,
     };
     flows.into_iter().map(sample).collect()
 }
 
-fn flow_name(flow: &FlowStats) -> String {
-    let FlowStats {
-        src,
-        dst,
-        src_port,
-        dst_port,
-        ..
-    } = flow;
-    match flow.protocol {
-        6 => format!("tcp {src}:{src_port} > {dst}:{dst_port}"),
-        17 => format!("udp {src}:{src_port} > {dst}:{dst_port}"),
-        1 => format!("icmp {src} > {dst}"),
-        other => format!("{other} {src} > {dst}"),
-    }
-}
-
-fn link_counter(link: &LinkStats) -> LinkCounter {
-    LinkCounter {
-        remote_node_id: link.remote,
-        tx_packets: link.tx.packets,
-        tx_bytes: link.tx.bytes,
-        rx_packets: link.rx.packets,
-        rx_bytes: link.rx.bytes,
-        drops: drops(&[&link.tx]),
-    }
-}
-
-/// The flows with the most bytes among those that changed since the last report.
-fn changed_flows(stats: &NodeStats, before: &Reported) -> Vec<FlowCounter> {
-    let differs =
-        |flow: &&FlowStats| before.get(&flow_id(flow)).copied() != Some((flow.packets, flow.bytes));
-    let mut changed: Vec<&FlowStats> = stats.flows.iter().filter(differs).collect();
-    changed.sort_by_key(|flow| std::cmp::Reverse(flow.bytes));
-    changed.truncate(FLOWS_PER_REPORT);
-    let counter = |flow: &FlowStats| FlowCounter {
-        flow_id: flow_id(flow).to_vec().into(),
-        remote_node_id: 0,
-        packets: flow.packets,
-        size_bytes: flow.bytes,
-    };
-    changed.into_iter().map(counter).collect()
+fn flow_name_of(flow: &FlowStats) -> String {
+    flow_name(
+        (flow.src, flow.src_port),
+        (flow.dst, flow.dst_port),
+        flow.protocol,
+    )
 }
 
 fn flow_id(flow: &FlowStats) -> [u8; 16] {
@@ -367,9 +325,13 @@ fn answer_to(done: Done) -> impl FnOnce(Result<(), PortError>) + Send {
     |answer| done(answer.map_err(error_text))
 }
 
-fn unix_millis() -> u64 {
+fn unix_micros() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn unix_millis() -> u64 {
+    unix_micros() / 1_000
 }

@@ -18,3 +18,14 @@ pub(super) fn flow_key(
     id[12] = protocol;
     id
 }
+
+/// Protocol, addresses and ports of a flow, as people read them.
+pub(super) fn flow_name(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), protocol: u8) -> String {
+    let ((src, src_port), (dst, dst_port)) = (src, dst);
+    match protocol {
+        6 => format!("tcp {src}:{src_port} > {dst}:{dst_port}"),
+        17 => format!("udp {src}:{src_port} > {dst}:{dst_port}"),
+        1 => format!("icmp {src} > {dst}"),
+        other => format!("{other} {src} > {dst}"),
+    }
+}

@@ -15,6 +15,7 @@ mod flows;
 mod groups;
 pub mod info;
 mod messages;
+mod metrics;
 pub mod pending;
 pub mod receiver;
 pub mod records;

@@ -175,6 +175,7 @@ mod tests {
             repair_rounds: 0,
             bytes_sent: 0,
             repair_bytes: 0,
+            rtt_ns: None,
             peers: Vec::new(),
         }
     }

@@ -128,7 +128,7 @@ fn attach(
         state: Arc::clone(state),
         by_socket: settings.protocol != LinkProtocol::Tcp,
         addresses: Arc::clone(addresses),
-        reported: Mutex::default(),
+        reporter: Mutex::default(),
     };
     let socket = Endpoint {
         addr: settings.controller_addr.clone(),

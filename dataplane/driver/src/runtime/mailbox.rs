@@ -3,7 +3,9 @@
 use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
 
-use nm_engine::{Command, CommandError, CommandOutput, LinkId, NodeConfig, NodeId, NodeStats};
+use nm_engine::{
+    Command, CommandError, CommandOutput, LinkId, NodeConfig, NodeId, NodeMetrics, NodeStats,
+};
 use nm_flows::FlowSpec;
 
 use super::link::wire::Wire;
@@ -133,6 +135,10 @@ pub enum Request {
     },
     Stats {
         reply: Reply<NodeStats>,
+    },
+    /// The counters, and what changed since the last such request.
+    Collect {
+        reply: Reply<NodeMetrics>,
     },
     /// Pass records of packets to a tap, or no longer.
     Tap {

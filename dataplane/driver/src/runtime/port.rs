@@ -9,7 +9,7 @@ use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nm_engine::{Command, CommandError, CommandOutput, LinkSpec, NodeId, NodeStats};
+use nm_engine::{Command, CommandError, CommandOutput, LinkSpec, NodeId, NodeMetrics, NodeStats};
 use nm_flows::FlowSpec;
 use nm_kernel::offload::OffloadState;
 
@@ -146,6 +146,13 @@ impl NodePort {
         let reply = Reply::then(then);
         self.mailbox
             .post(ShardMessage::ToNode(self.key, Request::Stats { reply }));
+    }
+
+    /// Requests the counters and what changed since the last call, without waiting; `None` when the node is closed.
+    pub fn collect_then(&self, then: impl FnOnce(Option<NodeMetrics>) + Send + 'static) {
+        let reply = Reply::then(then);
+        self.mailbox
+            .post(ShardMessage::ToNode(self.key, Request::Collect { reply }));
     }
 
     /// Makes one end of a link. A second call for the same neighbour replaces the first.

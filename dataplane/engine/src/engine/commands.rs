@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::forward::Origin;
 use super::{Engine, MAX_MESSAGE};
 use crate::address::AddressMap;
+use crate::flow::Way;
 use crate::rng::Rng;
 use crate::vnet::F_NEEDS_CSUM;
 use crate::wire::{checksum, ip};
@@ -194,7 +195,7 @@ impl Engine {
         let ports = (ports.0.unwrap_or(self.config.client_port), ports.1.unwrap_or(self.config.server_port));
         let mut packet = udp_packet(u32::from(src), u32::from(dst), ports, payload, &mut io.pool);
         packet.parse(self.config.mtu).map_err(|error| CommandError::Invalid(error.to_string()))?;
-        self.flows.count(&packet);
+        self.flows.count(now, Way::Out, &packet);
         self.dispatch(now, packet, Origin::Own, io);
         Ok(CommandOutput::Sent(payload.len()))
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::icmp::IcmpError;
 use super::Engine;
 use crate::address::Owner;
+use crate::flow::Way;
 use crate::link::{Sent, NO_LINK};
 use crate::stats::DropCause;
 use crate::tap::TapPoint;
@@ -41,7 +42,7 @@ impl Engine {
             }
             _ => {
                 self.tun_rx.count(segments, bytes);
-                self.flows.count(&packet);
+                self.flows.count(now, Way::Out, &packet);
             }
         }
         self.dispatch(now, packet, origin, io);
@@ -105,7 +106,8 @@ impl Engine {
         let dst = packet.meta().dst;
         let (mut known, mut member) = (false, false);
         self.hops.clear();
-        if let Some(group) = self.groups.by_addr(dst) {
+        if let Some(group) = self.groups.by_addr_mut(dst) {
+            group.rx.count(packet.segments(), packet.wire_bytes());
             member = group.member;
             if let Some(branch) = group.branch() {
                 known = true;
@@ -139,7 +141,12 @@ impl Engine {
             self.refuse(now, packet, origin, DropCause::Ttl, None, io);
             return 0;
         }
-        self.send_copies(now, packet, origin, io)
+        let (segments, bytes) = (packet.segments(), packet.wire_bytes());
+        let copies = self.send_copies(now, packet, origin, io);
+        if let Some(group) = self.groups.by_addr_mut(dst) {
+            group.tx.count(segments * copies, bytes * u64::from(copies));
+        }
+        copies
     }
 
     fn delivers_group_packet(&self, packet: &Packet, member: bool) -> bool {
@@ -214,7 +221,7 @@ impl Engine {
                             self.drop_packet(now, packet, origin, cause, io);
                             return;
                         }
-                        self.flows.count(&packet);
+                        self.flows.count(now, Way::In, &packet);
                         self.tap_received(now, &packet, io);
                         self.receivers.deliver(&filter, packet, io);
                         return;
@@ -224,7 +231,7 @@ impl Engine {
         }
         if matches!(self.map.owner(meta.dst), Owner::User(_)) {
             if self.endpoint && !meta.fragment && matches!(meta.protocol, ip::TCP | ip::ICMP) {
-                self.flows.count(&packet);
+                self.flows.count(now, Way::In, &packet);
                 self.receivers.delivered.count(packet.segments(), packet.wire_bytes());
                 self.tap_received(now, &packet, io);
                 io.endpoint.push(packet);
@@ -233,7 +240,7 @@ impl Engine {
             self.drop_packet(now, packet, origin, DropCause::NoReceiver, io);
             return;
         }
-        self.flows.count(&packet);
+        self.flows.count(now, Way::In, &packet);
         self.tun_tx.count(packet.segments(), packet.wire_bytes());
         self.tap_received(now, &packet, io);
         io.tun.push(packet);

@@ -12,6 +12,7 @@ use crate::address::AddressMap;
 use crate::flow::Flows;
 use crate::group::Groups;
 use crate::link::Links;
+use crate::metrics::Watched;
 use crate::receiver::Receivers;
 use crate::route::Routes;
 use crate::session::{Prefetch, Sessions, SinkAllocator};
@@ -29,16 +30,17 @@ pub const MAX_MESSAGE: usize = 65_535 - 20 - 8;
 #[derive(Debug)]
 pub struct Engine {
     config: NodeConfig,
-    map: AddressMap,
-    links: Links,
+    pub(crate) map: AddressMap,
+    pub(crate) links: Links,
     routes: Routes,
-    groups: Groups,
-    receivers: Receivers,
+    pub(crate) groups: Groups,
+    pub(crate) receivers: Receivers,
     pub(crate) sessions: Sessions,
-    flows: Flows,
+    pub(crate) flows: Flows,
+    pub(crate) watched: Watched,
     icmp: Icmp,
-    tun_rx: Traffic,
-    tun_tx: Traffic,
+    pub(crate) tun_rx: Traffic,
+    pub(crate) tun_tx: Traffic,
     /// Outgoing links of the packet that is being copied; kept for its capacity.
     hops: Vec<LinkId>,
     /// The next deadline of the sessions, cached until a command, a session packet or a timeout may have changed it;
@@ -66,6 +68,7 @@ impl Engine {
             receivers: Receivers::default(),
             sessions: Sessions::new(&config),
             flows: Flows::default(),
+            watched: Watched::default(),
             icmp: Icmp::default(),
             tun_rx: Traffic::default(),
             tun_tx: Traffic::default(),

@@ -26,7 +26,7 @@ use crate::address::AddressMap;
 use crate::rng::Rng;
 use crate::stats::{DropCause, ImpairedCounters, Traffic};
 use crate::tap::{TapPoint, Tapped};
-use crate::{Instant, Io, LinkId, LinkSpec, LinkStats, NodeId, Packet};
+use crate::{Instant, Io, LinkId, LinkMetrics, LinkSpec, LinkStats, NodeId, Packet};
 pub use distribution::Distribution;
 use meter::Meter;
 pub use meter::{Histogram, LinkMeasurement};
@@ -304,6 +304,21 @@ impl Links {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.shaped.iter().filter_map(|&id| self.slots[id as usize].shaper.as_ref()?.deadline()).min()
+    }
+
+    pub(crate) fn metrics(&self) -> Vec<LinkMetrics> {
+        let used = self.slots.iter().filter(|link| link.known || link.tx.frames + link.rx.frames > 0);
+        used.map(|link| {
+            let held = link.shaper.as_ref().map(|shaper| shaper.backlog()).unwrap_or_default();
+            LinkMetrics {
+                remote: link.remote,
+                tx: link.tx.clone(),
+                rx: link.rx.clone(),
+                queued_packets: held.packets,
+                queued_bytes: held.bytes,
+            }
+        })
+        .collect()
     }
 
     pub(crate) fn stats(&self) -> Vec<LinkStats> {

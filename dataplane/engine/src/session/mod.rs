@@ -248,6 +248,11 @@ impl Sessions {
         sent.or_else(received).ok_or(CommandError::UnknownSession(id))
     }
 
+    /// The last session that was begun.
+    pub(crate) fn last_id(&self) -> SessionId {
+        self.last
+    }
+
     pub(crate) fn reports(&self, now: Instant) -> Vec<SessionReport> {
         let node = self.queue.node_id;
         let senders = self.senders.values().chain(self.sender_history.values());

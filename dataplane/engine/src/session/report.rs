@@ -89,6 +89,8 @@ pub struct SessionReport {
     pub bytes_sent: u64,
     /// Payload bytes of them that were retransmissions.
     pub repair_bytes: u64,
+    /// The smoothed round trip to the receiver that is farthest, in nanoseconds; `None` until it is known.
+    pub rtt_ns: Option<u64>,
     /// Receivers; on the receiving side only this node.
     pub peers: Vec<PeerReport>,
 }

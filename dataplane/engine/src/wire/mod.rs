@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub(crate) mod ip;
+pub(crate) mod tcp;
 
 use thiserror::Error;
 

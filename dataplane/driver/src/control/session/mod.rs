@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use nm_engine::{NodeId, NodeStats};
+use nm_engine::{NodeId, NodeMetrics, NodeStats};
 use nm_messages::{
     decode_batch, encode, Ack, EncodeError, Error, Frame, Goodbye, NodeEvent, NodeTopologyReady,
     ToController, ToNode, Value,
@@ -191,18 +191,12 @@ impl Session {
                 ticket,
                 found,
             } => self.resolved(node, attached, remote, ticket, found),
-            Input::Measured {
+            Input::Collected {
                 node,
                 attached,
-                order: None,
-                stats,
-            } => self.measured(node, attached, stats),
-            Input::Measured {
-                node,
-                order: Some(order),
-                stats,
-                ..
-            } => self.node_measured(node, order, stats),
+                found,
+            } => self.collected(node, attached, found),
+            Input::Measured { node, order, stats } => self.node_measured(node, order, stats),
         }
     }
 
@@ -353,35 +347,33 @@ impl Session {
     }
 
     /// Requests the counters of nodes where they are due.
-    pub fn measure(&mut self) {
-        let now = Instant::now();
+    pub fn measure(&mut self, now: Instant) {
         for (node, attached) in &mut self.attached_nodes {
             if !attached.measurement_due(now) {
                 continue;
             }
             let (node, number, input) = (*node, attached.number, self.input.clone());
-            attached.executor.measure(Box::new(move |stats| {
-                let _ = input.send(Input::Measured {
+            attached.executor.collect(Box::new(move |found| {
+                let _ = input.send(Input::Collected {
                     node,
                     attached: number,
-                    order: None,
-                    stats: stats.map(Box::new),
+                    found: found.map(Box::new),
                 });
             }));
         }
     }
 
-    fn measured(&mut self, node: NodeId, number: u64, stats: Option<Box<NodeStats>>) {
+    fn collected(&mut self, node: NodeId, number: u64, found: Option<Box<NodeMetrics>>) {
         let Some(attached) = self.attached(node, number) else {
             return;
         };
+        attached.was_measured();
         let registered = attached.registered;
         // Counters that cannot be sent now are included in a later report.
-        let found = stats
+        let metrics = found
             .filter(|_| registered)
-            .and_then(|stats| attached.executor.report(*stats));
-        attached.was_measured(found.is_some());
-        if let Some(metrics) = found {
+            .and_then(|found| attached.executor.report(*found));
+        if let Some(metrics) = metrics {
             self.push_frame(node, metrics);
         }
     }

@@ -41,12 +41,11 @@ impl Session {
             },
         );
         for (node, attached) in nodes {
-            let (node, number, input) = (*node, attached.number, self.input.clone());
+            let (node, input) = (*node, self.input.clone());
             attached.executor.measure(Box::new(move |stats| {
                 let _ = input.send(Input::Measured {
                     node,
-                    attached: number,
-                    order: Some(order),
+                    order,
                     stats: stats.map(Box::new),
                 });
             }));
@@ -138,6 +137,9 @@ impl Session {
             .get_mut(&node)
             .ok_or_else(|| format!("node {node} is not in this process"))?;
         let decides = matches!(order, ToNode::NodeSettings(_));
+        if let ToNode::NodeSettings(settings) = &order {
+            attached.measure_every(settings.metrics_ms, Instant::now());
+        }
         match attached.member.handle(order) {
             Ok(steps) => {
                 for step in steps {

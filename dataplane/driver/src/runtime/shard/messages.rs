@@ -67,6 +67,10 @@ impl Shard {
                 self.running = key.slot;
                 reply.send(node.engine.stats());
             }
+            Request::Collect { reply } => {
+                self.running = key.slot;
+                reply.send(node.engine.collect(nm_engine::Instant(self.now)));
+            }
             Request::Tap { tap, on, reply } => {
                 node.set_tap(tap, on);
                 reply.send(());

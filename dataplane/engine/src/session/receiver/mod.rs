@@ -420,6 +420,7 @@ impl Receiver {
             repair_rounds,
             bytes_sent: 0,
             repair_bytes: 0,
+            rtt_ns: None,
             peers: vec![PeerReport {
                 node,
                 state: self.state,

@@ -29,6 +29,7 @@ impl Sender {
             repair_rounds: self.round,
             bytes_sent: self.bytes_sent,
             repair_bytes: self.repair_bytes,
+            rtt_ns: self.longest_rtt(),
             peers: self.peers.iter().map(|peer| peer.report(self.data_started, now)).collect(),
         }
     }
