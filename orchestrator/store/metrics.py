@@ -51,8 +51,8 @@ TABLES: Mapping[str, tuple[str, str]] = {
 """The tables of counters: the view, and what is read of it beside the time."""
 
 APP_FLOWS = (
-    "encode(flow_id, 'hex') AS flow_id, name, node_id, dst_node_id, start_us, finish_us, packets, bytes,"
-    " rx_packets, rx_bytes, answered_us, route_id::bigint AS route_id"
+    "encode(flow_id, 'hex') AS flow_id, name, node_id, dst_node_id, start_us, finish_us, packets,"
+    " bytes::bigint AS bytes, rx_packets, rx_bytes, answered_us, route_id::bigint AS route_id"
 )
 
 EXPIRED_ROWS = 10_000

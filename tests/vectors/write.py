@@ -289,11 +289,7 @@ PYTHON: list[Message] = [
         1,
         2,
         (m.LinkMetrics(2, 10, 15_000, 5, 260, 4, 6_000, {"loss": 3}, 1.2e5, 2_080.0, 10.0, 3.0),),
-        (
-            m.AppFlowMetrics(
-                FLOW.hex(), "udp 10.0.0.1:7 > 10.0.0.3:53", 3, 5, None, 10, 15_000, 0, 0, None, 1.2e5, 0.0
-            ),
-        ),
+        (m.AppFlowMetrics(FLOW.hex(), "udp 10.0.0.1:7 > 10.0.0.3:53", 3, 5, 10, 15_000, 0, 0, 1.2e5, 0.0),),
         (m.GroupMetrics(1, 20, 30_000, 10, 15_000, 2.4e5, 1.2e5),),
         (m.SessionCounter(4, "sender", 1, "active", 2**30, 2**20, 2**21, 4_096, 3, 812),),
     ),

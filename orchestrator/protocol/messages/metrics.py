@@ -213,14 +213,14 @@ class AppFlowMetrics:
     name: str
     dst_node_id: U32
     start_us: U64
-    finish_us: U64 | None
     tx_packets: U64
     tx_bytes: U64
     rx_packets: U64
     rx_bytes: U64
-    answered_us: U64 | None
     tx_bps: float
     rx_bps: float
+    finish_us: U64 | None = None
+    answered_us: U64 | None = None
 
 
 @dataclass(frozen=True, slots=True)
