@@ -37,7 +37,7 @@ from orchestrator.topology import Topology
 from orchestrator.topology import load as load_topology
 
 if TYPE_CHECKING:
-    from nextmini_py._native import Simulation
+    from orchestrator.node.dataplane import Simulation
 
 __all__ = ["BACKEND", "simulate", "simulate_scenario"]
 

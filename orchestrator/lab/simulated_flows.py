@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.traffic import ROLE, Flow, TrafficEntry, flows_of
 
 if TYPE_CHECKING:
-    from nextmini_py._native import Simulation
+    from orchestrator.node.dataplane import Simulation
 
 __all__ = ["SimulatedTraffic"]
 

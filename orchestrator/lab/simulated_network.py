@@ -19,7 +19,7 @@ from orchestrator.protocol.messages import TimelineChange
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
-    from nextmini_py._native import Simulation
+    from orchestrator.node.dataplane import Simulation
 
 __all__ = ["build_network"]
 

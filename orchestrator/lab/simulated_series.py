@@ -10,7 +10,7 @@ from orchestrator.results.samples import Samples, points
 from orchestrator.results.series import SeriesFile
 
 if TYPE_CHECKING:
-    from nextmini_py._native import Simulation
+    from orchestrator.node.dataplane import Simulation
 
 __all__ = ["SimulatedSeries"]
 
