@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nextmini_py import Dataplane as Dataplane
-    from nextmini_py._native import Simulation as Simulation
     from nextmini_py._run import RunDataplane as RunDataplane
+    from nextmini_py._simulation import Simulation as Simulation
 
 
 def open_nodes(nodes: Sequence[tuple[str, int | None]]) -> list[Dataplane]:
@@ -158,7 +158,7 @@ def simulation(
     Raises:
         ValueError: An address is none.
     """
-    from nextmini_py._native import Simulation
+    from nextmini_py._simulation import Simulation
 
     return Simulation(
         list(nodes),
