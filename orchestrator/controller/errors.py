@@ -20,6 +20,7 @@ __all__ = [
     "LinkUnknown",
     "MetricsInvalid",
     "NodeFaultInvalid",
+    "NodeNotActedOn",
     "NodeNotReady",
     "NodeNotStored",
     "NodeStopped",
@@ -62,6 +63,12 @@ class NodeFaultInvalid(BadRequest):
     """A node cannot be stopped, started, paused or resumed as it is."""
 
     id = "node.fault"
+
+
+class NodeNotActedOn(ProtocolError):
+    """What nodes shall be is recorded, but was not done to their processes."""
+
+    id = "node.not-done"
 
 
 class NodeNotReady(ProtocolError):
