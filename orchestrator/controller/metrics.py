@@ -165,7 +165,7 @@ class MetricsCollector:
         groups: list[tuple[int, ...]],
     ) -> None:
         totals = (
-            message.process & 2**63 - 1,  # a random number, of which any 63 bits tell processes apart
+            message.process & MAX_COUNTER,  # a random number, of which any 63 bits tell processes apart
             message.cpu_ms,
             message.packets_out,
             message.bytes_out,
@@ -178,7 +178,7 @@ class MetricsCollector:
             metric_line(
                 min(message.time_ms, MOST_MS),
                 node_id,
-                [min(each, 2**63 - 1) for each in totals],
+                totals if max(totals) <= MAX_COUNTER else [min(each, MAX_COUNTER) for each in totals],
                 links,
                 {str(each.remote_node_id): each.drops for each in message.drops or ()},
                 message.flows.flow_id if message.flows is not None else (),
@@ -250,6 +250,9 @@ class MetricsCollector:
 
 TABLE_NAMES = ("links", "flows", "nodes", "groups", "sessions", "app-flows")
 """The tables that operators read."""
+
+MAX_COUNTER = 2**63 - 1
+"""What a column of Postgres holds."""
 
 MOST_MS = 4_102_444_800_000
 """The year 2100: a later time is no clock's."""

@@ -148,13 +148,14 @@ def _integer(high: int) -> _Decoder:
 
 def _counters(value: Any) -> tuple[int, ...]:
     """Check all numbers of a list at once: an `array` takes integers of 64 bits and nothing else."""
-    _exactly(list, value)
+    if type(value) is not list:
+        _exactly(list, value)
     try:
-        packed = array("Q", value)
+        packed = array("q", value)
     except (TypeError, OverflowError):
-        raise BadBody("it is no list of integers that are not negative") from None
-    if value and max(packed) > MAX_COUNTER:
-        raise BadBody(f"it holds {max(packed)}, but {MAX_COUNTER} is the most")
+        raise BadBody(f"it is no list of integers from 0 to {MAX_COUNTER}") from None
+    if value and min(value) < 0:
+        raise BadBody(f"it holds {min(value)}, but 0 is the least")
     return tuple(packed)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.writer import Copy, Statement, Writer
@@ -91,9 +92,8 @@ def metric_line(
     sessions: Sequence[Mapping[str, Any]],
 ) -> bytes:
     """Return the line of a report."""
-    time = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
     parts = (
-        time,
+        _time(time_ms),
         str(node_id),
         "{" + ",".join(map(str, totals)) + "}",
         _rows(links),
@@ -104,6 +104,12 @@ def metric_line(
         _json(sessions),
     )
     return ("\t".join(parts) + "\n").encode()
+
+
+@lru_cache(maxsize=64)
+def _time(time_ms: int) -> str:
+    """Return a moment as Postgres reads it; the nodes of a process report at the same one."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
 
 
 def _rows(rows: Sequence[tuple[int, ...]]) -> str:

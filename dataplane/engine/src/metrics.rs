@@ -5,11 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::address::Owner;
-use crate::{Engine, GroupId, Instant, NodeId, SessionId, SessionReport, Traffic};
-
-/// Sessions in one report; a node that has more reports the oldest ones first.
-const MOST_SESSIONS: usize = 64;
+use crate::{GroupId, Instant, NodeId, SessionReport, Traffic};
 
 /// Counters of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,60 +95,4 @@ pub struct NodeMetrics {
     pub groups: Vec<GroupMetrics>,
     /// Sessions that run, or ended since the last report.
     pub sessions: Vec<SessionReport>,
-}
-
-/// The sessions that were reported last.
-#[derive(Debug, Default)]
-pub(crate) struct Watched {
-    last: SessionId,
-    running: Vec<SessionId>,
-}
-
-impl Engine {
-    /// The counters, and what changed since the last call.
-    pub fn collect(&mut self, now: Instant) -> NodeMetrics {
-        NodeMetrics {
-            links: self.links.metrics(),
-            tun_rx: self.tun_rx.clone(),
-            tun_tx: self.tun_tx.clone(),
-            delivered: self.receivers.delivered.clone(),
-            flows: self.collect_flows(now),
-            flows_forgotten: self.flows.forgotten,
-            packets_unrecorded: self.flows.unrecorded,
-            groups: self.groups.metrics(),
-            sessions: self.collect_sessions(now),
-        }
-    }
-
-    fn collect_flows(&mut self, now: Instant) -> Vec<FlowMetrics> {
-        let mut flows = self.flows.collect(now);
-        for flow in &mut flows {
-            flow.peer = self.map.node_of(u32::from(flow.remote)).unwrap_or(0);
-            flow.application = !matches!(self.map.owner(u32::from(flow.local)), Owner::User(_));
-        }
-        flows
-    }
-
-    fn collect_sessions(&mut self, now: Instant) -> Vec<SessionReport> {
-        let last = self.sessions.last_id();
-        let watched = &mut self.watched;
-        if watched.running.is_empty() && watched.last == last {
-            return Vec::new();
-        }
-        let mut ids = std::mem::take(&mut watched.running);
-        ids.extend(watched.last + 1..=last);
-        watched.last = last;
-        let mut reports = Vec::new();
-        for id in ids {
-            // One that has left the history by now is not known any more.
-            let Ok(report) = self.sessions.report(now, id) else { continue };
-            if !report.state.is_final() {
-                watched.running.push(id);
-            }
-            if reports.len() < MOST_SESSIONS {
-                reports.push(report);
-            }
-        }
-        reports
-    }
 }

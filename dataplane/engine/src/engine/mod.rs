@@ -1,5 +1,6 @@
 //! The engine of one node: the methods that a driver calls.
 
+mod collect;
 mod commands;
 mod forward;
 mod icmp;
@@ -12,7 +13,6 @@ use crate::address::AddressMap;
 use crate::flow::Flows;
 use crate::group::Groups;
 use crate::link::Links;
-use crate::metrics::Watched;
 use crate::receiver::Receivers;
 use crate::route::Routes;
 use crate::session::{Prefetch, Sessions, SinkAllocator};
@@ -20,6 +20,7 @@ use crate::{
     Command, CommandError, CommandOutput, Instant, Io, LinkId, NodeConfig, NodeStats, Packet, ReceiverId,
     Taps, Traffic,
 };
+use collect::Watched;
 use forward::Origin;
 use icmp::Icmp;
 
@@ -30,17 +31,17 @@ pub const MAX_MESSAGE: usize = 65_535 - 20 - 8;
 #[derive(Debug)]
 pub struct Engine {
     config: NodeConfig,
-    pub(crate) map: AddressMap,
-    pub(crate) links: Links,
+    map: AddressMap,
+    links: Links,
     routes: Routes,
-    pub(crate) groups: Groups,
-    pub(crate) receivers: Receivers,
+    groups: Groups,
+    receivers: Receivers,
     pub(crate) sessions: Sessions,
-    pub(crate) flows: Flows,
-    pub(crate) watched: Watched,
+    flows: Flows,
+    watched: Watched,
     icmp: Icmp,
-    pub(crate) tun_rx: Traffic,
-    pub(crate) tun_tx: Traffic,
+    tun_rx: Traffic,
+    tun_tx: Traffic,
     /// Outgoing links of the packet that is being copied; kept for its capacity.
     hops: Vec<LinkId>,
     /// The next deadline of the sessions, cached until a command, a session packet or a timeout may have changed it;
