@@ -32,11 +32,13 @@ from orchestrator.cli import (
     lab_tests,
     labs,
     links,
+    metrics,
     nodes,
     results,
     runs,
     services,
     sql,
+    top,
     view,
 )
 from orchestrator.errors import InternalError, NmError
@@ -75,6 +77,8 @@ for noun in (
     results,
     lab_tests,
     links,
+    metrics,
+    top,
     faults,
     changes,
     events,

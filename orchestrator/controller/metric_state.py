@@ -74,7 +74,7 @@ class NodeState:
             self.__init__()  # type: ignore[misc]  # all counters began again
             self._process = message.process
         self._received, self._newest, time_ms = now, message, message.time_ms
-        self._totals = _next(self._totals, time_ms, (message.bytes_out, message.bytes_in))
+        self._totals = _next(self._totals, time_ms, (message.bytes_out, message.bytes_in, message.cpu_ms))
         for row in links:
             self._links[row[0]] = _next(self._links.get(row[0]), time_ms, row)
         for row in groups:
@@ -143,6 +143,7 @@ class NodeState:
             ),
             groups=tuple(_group(each, current) for _, each in sorted(self._groups.items())),
             sessions=tuple(self._sessions.values()),
+            process_cpu=totals.rate(2, current) / 1000,
         )
 
     def _link(self, each: _Reading, current: int) -> m.LinkMetrics:

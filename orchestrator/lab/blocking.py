@@ -26,6 +26,7 @@ from orchestrator.lab.down import DownResult
 from orchestrator.lab.flows import Flows
 from orchestrator.lab.handle import AsyncLab, up_async
 from orchestrator.lab.link import AsyncLink, Direction
+from orchestrator.lab.metrics import Metrics
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged
 from orchestrator.lab.service import AsyncService
@@ -424,6 +425,11 @@ class Lab(BlockingChanges):
     def heal(self) -> dict[str, Any]:
         """End the partition; links that were taken down one by one stay down."""
         return loop_thread.call(self._inner.heal())
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counters of its nodes, links and flows: `.snapshot()`, `.rows("links")`, `.export("x.parquet")`."""
+        return Metrics(self._inner.metrics)
 
     @property
     def flows(self) -> Flows:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from orchestrator.lab.changing import ChangingLab
 from orchestrator.lab.flows import AsyncFlows
 from orchestrator.lab.following import follow
+from orchestrator.lab.metrics import AsyncMetrics
 from orchestrator.lab.operator import operator
 from orchestrator.protocol.messages import Event
 
@@ -14,12 +15,17 @@ __all__ = ["LiveObjects"]
 
 
 class LiveObjects(ChangingLab):
-    """The part of `AsyncLab` for objects that exist in the controller: flows and events."""
+    """The part of `AsyncLab` for objects that exist in the controller: flows, metrics and events."""
 
     @property
     def flows(self) -> AsyncFlows:
         """Its user-space flows."""
         return AsyncFlows(self._directory, self._state)
+
+    @property
+    def metrics(self) -> AsyncMetrics:
+        """Counters of its nodes, links and flows."""
+        return AsyncMetrics(self._directory, self._state)
 
     async def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

@@ -15,7 +15,7 @@ from orchestrator.controller.errors import GroupUnknown, LinkUnknown, NodeUnknow
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
-from orchestrator.protocol.schema import U32, U64
+from orchestrator.protocol.schema import U32, U64, Json
 
 __all__ = ["ACK", "Answer", "Nothing", "acknowledged", "of_status"]
 
@@ -125,6 +125,35 @@ class NodeMeasurement:
     links: tuple[m.LinkMeasurement, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class NodeCounters:
+    """The newest counters of a node."""
+
+    node_id: U32
+    counters: m.NodeMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class LabMetrics:
+    """The newest counters of all nodes that have reported, and how they are collected: see `MetricsState`."""
+
+    interval_ms: U32
+    keep_s: U64
+    reports: U64
+    refused: U64
+    lost_rows: U64
+    nodes: tuple[NodeCounters, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPage:
+    """Rows of a table of metrics; `next` is `after` of the next request, 0 when there is no more."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Json, ...]
+    next: U64
+
+
 def acknowledged(kind: Any) -> Answer:
     """Return the answer that is the value of an `Ack`."""
     return Answer(kind, lambda reply, frames, params: reply.value or {}, {})
@@ -197,6 +226,21 @@ def measurements(reply: Message, frames: Sequence[Frame], params: Mapping[str, A
             head = (frame.node, seen.time_ms, seen.cpu_ms, seen.overload_drops)
             found.append(NodeMeasurement(*head, seen.links))
     return sorted(found, key=lambda each: each.node_id)
+
+
+def lab_metrics(reply: m.MetricsState, frames: Sequence[Frame], params: Mapping[str, Any]) -> LabMetrics:
+    """Return the newest counters of all nodes."""
+    nodes = tuple(
+        NodeCounters(frame.node, frame.message)
+        for frame in frames
+        if isinstance(frame.message, m.NodeMetrics)
+    )
+    return LabMetrics(reply.interval_ms, reply.keep_s, reply.reports, reply.refused, reply.lost_rows, nodes)
+
+
+def metric_page(reply: m.MetricRows, frames: Sequence[Frame], params: Mapping[str, Any]) -> MetricPage:
+    """Return a page of rows."""
+    return MetricPage(reply.columns, tuple(reply.rows), reply.next)
 
 
 ACK = acknowledged(Nothing)

@@ -20,9 +20,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from orchestrator.controller.rest.document import openapi
 from orchestrator.controller.rest.errors import RETRY_AFTER_S, RequestInvalid, status_of
+from orchestrator.controller.rest.prometheus import CONTENT_TYPE, exposition
 from orchestrator.controller.rest.requests import message_of, parameter
 from orchestrator.controller.rest.schema import as_json
-from orchestrator.controller.rest.table import ANSWER_S, PREFIX, ROUTES, STREAM, Route
+from orchestrator.controller.rest.table import ANSWER_S, METRICS, PREFIX, ROUTES, STREAM, Route
 from orchestrator.errors import NmError
 from orchestrator.protocol import messages as m
 from orchestrator.protocol.schema import U64
@@ -70,6 +71,7 @@ def application(parts: Parts) -> ASGIApp:
         return Response(document, media_type="application/json")
 
     routes.append(HttpRoute(DOCUMENT, show_document, methods=["GET"]))
+    routes.append(HttpRoute(METRICS, _metrics(parts), methods=["GET"]))
     routes.append(WebSocketRoute(STREAM, _stream(parts)))
     handlers = {HTTPException: _no_route, NmError: _refused, ClientDisconnect: _left}
     app = Starlette(routes=routes, exception_handlers=handlers)
@@ -116,6 +118,23 @@ def _endpoint(parts: Parts, route: Route) -> Callable[[Request], Awaitable[Respo
         finally:
             await connection.close(grace=0)
         return _json(as_json(made))
+
+    return answer
+
+
+def _metrics(parts: Parts) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        connection = parts.open_operator()
+        try:
+            state = await connection.request(m.GetMetrics(), within=ANSWER_S)
+            frames = connection.take()
+        finally:
+            await connection.close(grace=0)
+        assert isinstance(state, m.MetricsState), "the controller answers a request with its reply"
+        nodes = [(each.node, each.message) for each in frames if isinstance(each.message, m.NodeMetrics)]
+        # In a thread: the text of a thousand nodes takes some 100 ms, in which messages would wait.
+        text = await asyncio.to_thread(exposition, nodes, state)
+        return Response(text, media_type=CONTENT_TYPE)
 
     return answer
 

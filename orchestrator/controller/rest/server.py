@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from orchestrator.controller.rest.table import PREFIX
+from orchestrator.controller.rest.table import METRICS, PREFIX
 from orchestrator.transport import Connection
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class RestApi:
 
     def takes(self, path: str) -> bool:
         """Tell whether requests with this path are for the API; `/control` and `/healthz` are not."""
-        return path.startswith(f"{PREFIX}/")
+        return path.startswith(f"{PREFIX}/") or path == METRICS
 
     async def protocol(self) -> asyncio.Protocol | None:
         """Return the protocol for a new connection, None when there are too many."""

@@ -17,13 +17,16 @@ from orchestrator.protocol import Message
 from orchestrator.protocol import messages as m
 from orchestrator.protocol.schema import U32, Name
 
-__all__ = ["CAUSE", "PREFIX", "ROUTES", "STREAM", "Route"]
+__all__ = ["CAUSE", "METRICS", "PREFIX", "ROUTES", "STREAM", "Route"]
 
 PREFIX = "/api/v1"
 """What every path of the API begins with."""
 
 STREAM = f"{PREFIX}/events/stream"
 """The websocket of events; `?after=N` continues behind event N."""
+
+METRICS = "/metrics"
+"""The path of the counters for Prometheus, which is not part of the API."""
 
 CAUSE = "rest"
 """What events name as the cause of a change that was made here."""
@@ -223,6 +226,25 @@ ROUTES: tuple[Route, ...] = (
         sdk="Lab.events(after=N)",
         query=("after", "limit"),
         answer=Answer(answers.EventPage, answers.events, {}),
+    ),
+    Route(
+        verb="GET",
+        path="/metrics",
+        message=m.GetMetrics,
+        summary="The newest counters of all nodes, with rates.",
+        cli="nm top -o json",
+        sdk="Lab.metrics.snapshot()",
+        answer=Answer(answers.LabMetrics, answers.lab_metrics, {}),
+    ),
+    Route(
+        verb="GET",
+        path="/metrics/{table}",
+        message=m.GetMetricRows,
+        summary="Counters that Postgres has: `links`, `flows`, `nodes`, `groups`, `sessions`, `app-flows`.",
+        cli="nm metrics export FILE --table TABLE",
+        sdk="Lab.metrics.rows(TABLE)",
+        query=("after", "since_ms", "limit"),
+        answer=Answer(answers.MetricPage, answers.metric_page, {}),
     ),
     Route(
         verb="GET",

@@ -258,6 +258,7 @@ class NodeMetrics(Message):
         app_flows: Flows of programs that began here: those that run, and the last that ended.
         groups: Groups that carried something.
         sessions: Sessions that run, and the last that ended.
+        process_cpu: Processors that the process used between the last two reports: 0.5 is half of one.
     """
 
     time_ms: U64
@@ -276,6 +277,7 @@ class NodeMetrics(Message):
     app_flows: tuple[AppFlowMetrics, ...] = ()
     groups: tuple[GroupMetrics, ...] = ()
     sessions: tuple[SessionCounter, ...] = ()
+    process_cpu: float = 0.0
 
 
 @sent_by(Role.OPERATOR)
