@@ -6,6 +6,7 @@ import csv
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,14 @@ def bulk(found: MetricsSnapshot) -> Any:
     return max(flows, key=lambda flow: flow.tx_bytes, default=None)
 
 
-def test_a_flow_of_a_program_is_seen_while_it_runs_and_when_it_has_ended(line: Lab, tmp_path: Path) -> None:
+def test_a_flow_of_a_program_is_seen_while_it_runs_and_when_it_has_ended(line: Lab) -> None:
     line.node(3).run(["iperf3", "-s", "-1", "-D"])
-    done = line.node(1).run("iperf3 -c node-3 -t 3 -J > /tmp/iperf-metrics.json & echo started")
-    assert done.stdout.strip() == "started"
-    seen = until(line, lambda found: (flow := bulk(found)) and flow.finish_us is None and flow.tx_bps > 30e6)
+    with ThreadPoolExecutor(1) as threads:
+        client = threads.submit(line.node(1).run, ["iperf3", "-c", "node-3", "-t", "3"])
+        seen = until(
+            line, lambda found: (flow := bulk(found)) and flow.finish_us is None and flow.tx_bps > 30e6
+        )
+        assert client.result().exit_code == 0
     flow = bulk(seen)
     assert (flow.dst_node_id, flow.name.endswith(" > 10.0.0.3:5201")) == (3, True)
     assert 8_000 <= flow.answered_us < 2_000_000, "four delays of 2 ms pass before the answer"

@@ -43,6 +43,7 @@ _BY_ID = {
     "node.stopped": 409,
     "run.taken": 409,
     "group.label-taken": 409,
+    "metrics.table": 400,
     "control.internal": 500,
     "control.timeout": 503,
     "control.disconnected": 503,
