@@ -30,7 +30,7 @@ from orchestrator.protocol.messages import (
     RemoveNode,
     StartUp,
 )
-from orchestrator.store import RouteRow
+from orchestrator.store import PinRow, RouteRow
 
 __all__ = ["Lab"]
 
@@ -271,10 +271,11 @@ class Lab:
 
         One that is wrong is left out and named in `problems`.
         """
-        touched = self.explicit.change(changed, self.registry.links, self.problems)
-        for node in touched:
-            self.wanted_routes.pop(node, None)
-        self._touch(*touched)
+        self._routes_touched(self.explicit.change(changed, self.registry.links, self.problems))
+
+    def change_pins(self, changed: Mapping[int, PinRow | None]) -> None:
+        """Add, replace or remove (None) pins by number; the sources of their flows get the differences."""
+        self._routes_touched(self.explicit.change_pins(changed))
 
     def group_changed(self, group_id: int) -> None:
         """A group, its members or its trees are not what they were."""
@@ -365,6 +366,11 @@ class Lab:
         self._dirty.update(node_ids)
         self._unready.update(node_ids)
 
+    def _routes_touched(self, touched: set[int]) -> None:
+        for node in touched:
+            self.wanted_routes.pop(node, None)
+        self._touch(*touched)
+
     def _changed(self, ends: tuple[int, int], *, paths: bool) -> None:
         self._touch(*ends)
         if paths:
@@ -391,6 +397,7 @@ class Lab:
             )
             self._alive, self._paths_stale = alive, False
             self._groups_stale.update(group.id for group in self.groups)
+            self._routes_touched(self.explicit.set_carrying(self.registry.carrying(alive)))
             for node_id, table in tables.items():
                 old = self._tables.get(node_id)
                 if old is None or old[0] != table:
@@ -400,8 +407,8 @@ class Lab:
         if len(self.wanted_routes) < len(self._tables):
             for node_id, (table, digest) in self._tables.items():
                 if node_id not in self.wanted_routes:
-                    own = self.explicit.of_node(node_id)
-                    self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own)
+                    own, pins = self.explicit.of_node(node_id), self.explicit.pins_of_node(node_id)
+                    self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own, pins)
 
     def _refresh_groups(self) -> None:
         if not self._groups_stale:

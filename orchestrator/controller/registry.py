@@ -6,7 +6,7 @@ Bookkeeping only: `reconcile` decides about messages, and nothing here reads a c
 from __future__ import annotations
 
 import hmac
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -55,6 +55,7 @@ class SentState:
     settings: bool = False
     table: int | None = None
     routes: dict[int, object] = field(default_factory=dict)
+    pins: dict[int, object] = field(default_factory=dict)
     routes_version: int | None = None
     routes_confirmed: int | None = None
     links: dict[int, tuple[int, int]] = field(default_factory=dict)  # remote → (base, version)
@@ -367,6 +368,13 @@ class Registry:
     def usable(self) -> list[Link]:
         """Return the links that routes may use, in one direction at least."""
         return [link for link in self._links.values() if self.exists(link) and not link.coming_up]
+
+    def carrying(self, alive: Collection[int]) -> frozenset[tuple[int, int]]:
+        """Return the directions of links, as (from, to), in which living nodes carry packets."""
+        links = [link for link in self.usable() if link.a in alive and link.b in alive]
+        forward = ((link.a, link.b) for link in links if link.carries_from(link.a))
+        backward = ((link.b, link.a) for link in links if link.carries_from(link.b))
+        return frozenset((*forward, *backward))
 
     def reached(self, node_id: int) -> list[int]:
         """Return the neighbours to which packets from a node are carried."""

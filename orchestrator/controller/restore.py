@@ -21,7 +21,7 @@ from orchestrator.controller.registry import (
     pair,
 )
 from orchestrator.settings.controller import ControllerSettings, LinkEntry
-from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
+from orchestrator.store import GroupRow, LinkRow, NodeRow, PinRow, RouteRow, Snapshot, Store
 
 __all__ = ["build", "give_addresses", "group_from", "group_row_key", "groups_from", "link_from", "save"]
 
@@ -69,6 +69,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
     )
+    lab.change_pins({pin.pin_id: pin for pin in found.pins if _is_of_its_pair(pin, lab)})
     for row in found.links:
         if row.refusal and (row.a, row.b) not in registry.links:
             problems[link_row_key(row.a, row.b)] = _refused(row, "is left out")
@@ -89,6 +90,7 @@ def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) 
     old_links = {(row.a, row.b): row for row in found.links}
     store.lab.drop_links([ends for ends, row in old_links.items() if ends not in links and not row.refusal])
     store.lab.save_links([row for ends, row in links.items() if old_links.get(ends) != row])
+    store.lab.drop_pins([pin.pin_id for pin in found.pins if pin.pin_id not in lab.explicit.pins])
     routes = {row.route_id: row for row in _routes(settings, found)}
     old_routes = {row.route_id: row for row in found.routes}
     store.lab.drop_routes([route_id for route_id in old_routes if route_id not in routes])
@@ -223,11 +225,17 @@ def link_from(row: LinkRow) -> Link:
     )
 
 
+def _is_of_its_pair(pin: PinRow, lab: Lab) -> bool:
+    """Tell whether a pin still names a route of its pair: the file may have changed."""
+    route = lab.explicit.rows.get(pin.route_id)
+    return route is not None and (route.src, route.dst) == (pin.src, pin.dst)
+
+
 def _routes(settings: ControllerSettings, found: Snapshot) -> list[RouteRow]:
     declared = {
-        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges))
+        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges), weight=entry.weight)
         for number, entry in enumerate(settings.routes, start=1)
         if number not in found.deleted_routes
     }
-    changed = {row.route_id: row for row in found.routes if row.origin == "sql"}
+    changed = {row.route_id: row for row in found.routes if row.origin != "file"}
     return list({**declared, **changed}.values())

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Edge", "Edges", "check_route", "check_tree", "children", "next_hop_tables", "shortest_path_tree"]
+__all__ = [
+    "Edge",
+    "Edges",
+    "check_route",
+    "check_tree",
+    "children",
+    "leads_to",
+    "next_hop_tables",
+    "shortest_path_tree",
+]
 
 Edge = tuple[int, int]
 Edges = tuple[Edge, ...]
@@ -207,6 +216,11 @@ def check_route(source: int, target: int, edges: Edges, links: Collection[Edge])
                 queue.append(end)
     if seen < len(set(edges)):
         raise RouteInvalid(f"{name} has a loop")
+
+
+def leads_to(source: int, target: int, edges: Iterable[Edge]) -> bool:
+    """Tell whether directed edges lead from one node to another."""
+    return target in _reached(source, edges)
 
 
 def _reached(source: int, edges: Iterable[Edge]) -> set[int]:

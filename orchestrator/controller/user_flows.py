@@ -245,12 +245,9 @@ class UserFlows:
         pinned = [
             row for row in self._table.to_be_added(node) if row.route_id is not None and row.src == node
         ]
-        if pinned and self._core.lab.has_changes:
-            self._core.pump()
         for row in pinned:
-            wanted = self._core.lab.wanted_routes.get(node)
-            route = wanted.explicit.get(row.route_id or 0) if wanted is not None else None
-            if route is None or (route.src_node_id, route.dst_node_id) != (row.src, row.dst):
+            usable = self._core.lab.explicit.of_pair(row.src, row.dst)
+            if row.route_id not in {route.route_id for route in usable}:
                 why = f"there is no explicit route {row.route_id} from node {row.src} to node {row.dst}"
                 self._table.fail(row.flow_id, why, self._now_us())
 

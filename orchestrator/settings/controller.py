@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, SettingsInvalid
-from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
+from orchestrator.fields import (
+    Boolean,
+    Choice,
+    Field,
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Number,
+    RouteWeight,
+    Table,
+    Text,
+)
 from orchestrator.impairment import (
     FIELDS,
     MOST_QUANTILES,
@@ -96,6 +108,7 @@ class RouteEntry:
     dst: int
     edges: tuple[tuple[int, int], ...]
     path: tuple[int, ...] | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +299,7 @@ _KEYS: dict[str, Field] = {
                     "dst": Field(_ID, required=True),
                     "path": Field(_NodePath(pairs=False)),
                     "edges": Field(_NodePath(pairs=True)),
+                    "weight": Field(RouteWeight(), "its share of the flows of its pair"),
                 },
             ),
             "route",
@@ -364,7 +378,8 @@ def _links(read: Sequence[Mapping[str, Any]], texts: Mapping[str, str], file: st
 def _route(read: Mapping[str, Any]) -> RouteEntry:
     path = read.get("path")
     edges = tuple(pairwise(path)) if path else read.get("edges", ())
-    return RouteEntry(src=read["src"], dst=read["dst"], edges=edges, path=path)
+    weight = float(read.get("weight", 1.0))
+    return RouteEntry(src=read["src"], dst=read["dst"], edges=edges, path=path, weight=weight)
 
 
 def _escaped(value: str) -> str:

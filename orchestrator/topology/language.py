@@ -16,6 +16,7 @@ from orchestrator.fields import (
     Integer,
     ListOf,
     MapOf,
+    RouteWeight,
     Table,
     Text,
     Unit,
@@ -166,8 +167,9 @@ _ROUTE = Placed(
             ListOf(ListOf(NodeRef(), "node", least=2, most=2), "edge", least=1),
             "directed edges without a cycle; several out of one node mean a copy to each",
         ),
+        "weight": Field(RouteWeight(), "its share of the flows where the pair has several routes", default=1),
     },
-    later={"weight": "shares of several routes", "tree": "routes of groups; use the Python API"},
+    later={"tree": "routes of groups; use the Python API"},
 )
 
 ROOT = Placed(

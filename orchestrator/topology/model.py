@@ -93,13 +93,14 @@ class Route:
     """One explicit route as directed edges, in the order of the file.
 
     `path` is kept where the route is a plain sequence of nodes. Several next hops at a node mean a copy to
-    each.
+    each. Flows of a pair with several routes are spread over them by `weight`.
     """
 
     src: int
     dst: int
     edges: tuple[tuple[int, int], ...]
     path: tuple[int, ...] | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,8 +186,12 @@ def _down(down: bool) -> dict[str, Any]:
 def _route(route: Route) -> dict[str, Any]:
     shown: dict[str, Any] = {"from": route.src, "to": route.dst}
     if route.path is not None:
-        return {**shown, "path": list(route.path)}
-    return {**shown, "edges": [list(edge) for edge in route.edges]}
+        shown["path"] = list(route.path)
+    else:
+        shown["edges"] = [list(edge) for edge in route.edges]
+    if route.weight != 1:
+        shown["weight"] = route.weight
+    return shown
 
 
 def _flow(each: Flow) -> dict[str, Any]:

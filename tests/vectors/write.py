@@ -166,6 +166,13 @@ TO_NODE: list[Message] = [
     m.AddNodeAddress(2, "10.1.0.2:8081"),
     m.InstallRoutes(77, bytes.fromhex("00000000 00000000 02000000 02000000 04000000")),
     m.InstallRoutes(78, None, (m.Route(65_537, 1, 3, (2, 4)),), (65_538,), True),
+    m.InstallRoutes(
+        79,
+        routes=(m.Route(7, 1, 3, (2,), 2.5),),
+        pins=(m.Pin(1, 1, 3, 7, 6, 4_000, 80), m.Pin(2, 1, 3, 7)),
+        removed_pins=(3,),
+    ),
+    m.ListFlowRoutes(1_000),
     m.SetLink(2, LinkSpec(delay_us=0), 12),
     m.AddFlows((m.Flow(1, 1, 3, 10**10), m.Flow(2, 1, 3, None, 1500, 10**9, 2, 65_537, "lossless_unicast"))),
     m.StopFlows((1, 2**64 - 1)),
