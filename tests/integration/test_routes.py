@@ -1,4 +1,4 @@
-"""Test several routes of one pair with real nodes: shares, pins, links that go down, and changes under load."""
+"""Test several routes of a pair with real nodes: shares, pins, links that go down, changes under load."""
 
 from __future__ import annotations
 
