@@ -27,7 +27,7 @@ from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store import FlowRow, NewFlow, RowRefused
 from orchestrator.tasks import spawn
 
-__all__ = ["MOST_AT_ONCE", "UserFlows", "route_number", "status_of"]
+__all__ = ["MOST_AT_ONCE", "UserFlows", "no_route", "status_of"]
 
 MOST_AT_ONCE = 10_000
 """Flows that one request may start; the file has the same bound."""
@@ -376,6 +376,7 @@ def status_of(row: FlowRow) -> m.FlowStatus:
         route_id=row.route_id,
         start_us=row.start_us,
         finish_us=row.finish_us,
+        taken_route=row.taken_route,
     )
 
 
@@ -390,13 +391,13 @@ def _of_file(core: Core) -> Iterator[NewFlow]:
             rate_bps=entry.rate_bps,
             weight=entry.weight,
             transport=entry.transport,
-            route_id=route_number(core.settings, entry.src, entry.dst, entry.route),
+            route_id=_route_number(core.settings, entry.src, entry.dst, entry.route),
             origin="file",
         )
         yield from [flow] * entry.count
 
 
-def route_number(settings: ControllerSettings, src: int, dst: int, path: Sequence[int] | None) -> int | None:
+def _route_number(settings: ControllerSettings, src: int, dst: int, path: Sequence[int] | None) -> int | None:
     """Return the explicit route of the file with this path; None without a path.
 
     Raises:
@@ -408,13 +409,14 @@ def route_number(settings: ControllerSettings, src: int, dst: int, path: Sequenc
     for number, route in enumerate(settings.routes, start=1):
         if (route.src, route.dst, frozenset(route.edges)) == (src, dst, wanted):
             return number
+    raise no_route(src, dst, path, "`routes:` of the topology file has them")
+
+
+def no_route(src: int, dst: int, path: Sequence[int], hint: str) -> RouteInvalid:
+    """Return the error that no explicit route has a path."""
     shown = " → ".join(map(str, path))
-    raise RouteInvalid(
-        f"there is no explicit route {shown} from node {src} to node {dst}",
-        id="flow.route",
-        found=shown,
-        hint="`routes:` of the topology file has them",
-    )
+    text = f"there is no explicit route {shown} from node {src} to node {dst}"
+    return RouteInvalid(text, id="flow.route", found=shown, hint=hint)
 
 
 def _settle(future: asyncio.Future[list[int]], value: list[int] | Exception) -> None:

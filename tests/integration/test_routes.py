@@ -119,7 +119,7 @@ def test_a_user_space_flow_takes_the_route_that_it_asks_for(lab: Lab) -> None:
     for path, route in (([9, 10, 13], 1), ([9, 12, 13], 3)):
         (number,) = lab.flows.add(9, 13, bytes="300 KB", route=path)
         (done,) = lab.flows.wait(number, timeout=20)
-        assert (done.state, done.bytes) == ("finished", 300_000)
+        assert (done.state, done.bytes, done.taken_route) == ("finished", 300_000, route)
         latest = [each for each in lab.routes.flows(9).flows if each.flow.startswith("tcp")]
         assert (latest[0].route, latest[0].by) == (route, "pin")
 
