@@ -1,8 +1,9 @@
 """Keep the explicit routes of the lab and the pins of flows to them, and each node's part of those in force.
 
 A route over a link that carries nothing is dead: while its pair has another one that is not, it is taken from
-the nodes, so that its flows move. Where all routes of a pair are dead they all stay, and packets are dropped
-at the link: explicit routes are never replaced by shortest paths.
+the nodes, so that its flows move. Where all routes of a pair are dead, those that were computed give way to
+the shortest path that is left. The others stay, and packets are dropped at the link: what somebody states is
+not replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from orchestrator.controller.routing import Edge, check_route, children, leads_t
 from orchestrator.protocol.messages import Pin, Route
 from orchestrator.store import PinRow, RouteRow
 
-__all__ = ["ExplicitRoutes"]
+__all__ = ["COMPUTED", "ExplicitRoutes"]
+
+COMPUTED = "computed"
+"""The origin of a route that is one of several shortest paths."""
 
 Pair = tuple[int, int]
 
@@ -147,7 +151,7 @@ class ExplicitRoutes:
             if not known:
                 self._by_pair.pop(pair, None)
                 continue
-            wanted = known - self.dead or known
+            wanted = known - self.dead or {each for each in known if self.rows[each].origin != COMPUTED}
             for route_id in (known - wanted) & self._installed:
                 touched |= self._take(self.rows[route_id])
             for route_id in wanted - self._installed:

@@ -46,6 +46,7 @@ class Lab:
         groups: Its groups.
         routes: Explicit routes.
         shortest_path: Whether everything else is routed by shortest path.
+        metric: What makes a path short, as declared: `hops`, `delay` or `inverse_rate`.
         was_ready: The lab was ready before this controller began.
         partition: The groups of the partition in force.
 
@@ -63,6 +64,7 @@ class Lab:
         routes: Iterable[RouteRow] = (),
         *,
         shortest_path: bool = True,
+        metric: str = "hops",
         was_ready: bool = False,
         partition: Sequence[Sequence[int]] = (),
     ) -> None:
@@ -71,7 +73,7 @@ class Lab:
         self.sides = {node: side for side, group in enumerate(partition) for node in group}
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
-        self._shortest_path = shortest_path
+        self._shortest_path, self._metric = shortest_path, metric
         self.explicit = ExplicitRoutes()
         self._tables: dict[int, tuple[bytes, int]] = {}
         self.wanted_routes: dict[int, WantedRoutes] = {}
@@ -390,8 +392,9 @@ class Lab:
             ids = [node.id for node in self.registry]
             usable = self.registry.usable()
             one_way = [(x.a, x.b) if x.down == "forward" else (x.b, x.a) for x in usable if x.down]
+            lengths = self.registry.lengths(self._metric)
             tables = (
-                next_hop_tables(ids, [(x.a, x.b) for x in usable], alive, one_way)
+                next_hop_tables(ids, [(x.a, x.b) for x in usable], alive, one_way, lengths)
                 if self._shortest_path
                 else dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.controller.errors import LinkUnknown, NodeTaken, NodeUnknown
-from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.impairment import PLAIN, LinkSpec, link_length
 from orchestrator.protocol.messages import StartUp
 
 __all__ = ["LINK_ROW", "Link", "Node", "NodeStates", "Registry", "Wanted", "link_row_key", "pair"]
@@ -368,6 +368,14 @@ class Registry:
     def usable(self) -> list[Link]:
         """Return the links that routes may use, in one direction at least."""
         return [link for link in self._links.values() if self.exists(link) and not link.coming_up]
+
+    def lengths(self, metric: str) -> dict[tuple[int, int], int] | None:
+        """Return the declared lengths of links, as (from, to); None where every link is one hop."""
+        if metric == "hops":
+            return None
+        links = self._links.values()
+        forward = {(link.a, link.b): link_length(link.forward, metric) for link in links}
+        return forward | {(link.b, link.a): link_length(link.backward, metric) for link in links}
 
     def carrying(self, alive: Collection[int]) -> frozenset[tuple[int, int]]:
         """Return the directions of links, as (from, to), in which living nodes carry packets."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from orchestrator.controller.explicit_routes import COMPUTED
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import (
@@ -20,7 +21,7 @@ from orchestrator.controller.registry import (
     link_row_key,
     pair,
 )
-from orchestrator.settings.controller import ControllerSettings, LinkEntry
+from orchestrator.settings.controller import ControllerSettings, LinkEntry, RouteEntry
 from orchestrator.store import GroupRow, LinkRow, NodeRow, PinRow, RouteRow, Snapshot, Store
 
 __all__ = ["build", "give_addresses", "group_from", "group_row_key", "groups_from", "link_from", "save"]
@@ -66,6 +67,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         groups,
         _routes(settings, found),
         shortest_path=settings.routing == "shortest_path",
+        metric=settings.metric,
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
     )
@@ -225,6 +227,10 @@ def link_from(row: LinkRow) -> Link:
     )
 
 
+def _origin(entry: RouteEntry) -> str:
+    return COMPUTED if entry.computed else "file"
+
+
 def _is_of_its_pair(pin: PinRow, lab: Lab) -> bool:
     """Tell whether a pin still names a route of its pair: the file may have changed."""
     route = lab.explicit.rows.get(pin.route_id)
@@ -233,9 +239,9 @@ def _is_of_its_pair(pin: PinRow, lab: Lab) -> bool:
 
 def _routes(settings: ControllerSettings, found: Snapshot) -> list[RouteRow]:
     declared = {
-        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges), weight=entry.weight)
+        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges), _origin(entry), entry.weight)
         for number, entry in enumerate(settings.routes, start=1)
         if number not in found.deleted_routes
     }
-    changed = {row.route_id: row for row in found.routes if row.origin != "file"}
+    changed = {row.route_id: row for row in found.routes if row.origin not in ("file", COMPUTED)}
     return list({**declared, **changed}.values())

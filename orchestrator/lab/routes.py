@@ -45,7 +45,7 @@ class ExplicitRoute:
         weight: Its weight.
         share: Its share of the flows of its pair at the moment, 0 while it is down.
         state: `up`, `down` where a link of it carries nothing, or `invalid` where it cannot be used.
-        origin: `file`, `sql` or `operator`.
+        origin: `file`, `computed`, `sql` or `operator`.
         pins: The numbers of the pins to it.
     """
 

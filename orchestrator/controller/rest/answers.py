@@ -113,7 +113,7 @@ class ExplicitRoute:
     Attributes:
         share: Its share of the flows of its pair at the moment; 0 while it is down.
         state: `up`, `down` where a link of it carries nothing, or `invalid` where it cannot be used.
-        origin: `file`, `sql` or `operator`.
+        origin: `file`, `computed`, `sql` or `operator`.
         pins: The numbers of the pins to it.
     """
 

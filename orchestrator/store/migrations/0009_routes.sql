@@ -75,6 +75,34 @@ CREATE TRIGGER note_delete AFTER DELETE ON flow_pins REFERENCING OLD TABLE AS ol
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON flow_pins
     FOR EACH STATEMENT EXECUTE FUNCTION nm_no_truncate();
 
+-- Routes that were computed from the file (`paths`) are rows of it as well.
+CREATE OR REPLACE FUNCTION nm_note_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT AS $$
+DECLARE
+    key text := (SELECT string_agg(format('%I', each), ', ') FROM unnest(TG_ARGV) AS each);
+    rows text := CASE TG_OP
+        WHEN 'INSERT' THEN format('SELECT %s FROM new_rows', key)
+        WHEN 'DELETE' THEN format('SELECT %s FROM old_rows', key)
+        ELSE format('SELECT %1$s FROM new_rows UNION SELECT %1$s FROM old_rows', key) END;
+    found jsonb;
+BEGIN
+    IF nm_by_controller() THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT jsonb_agg(jsonb_build_array(%s)) FROM (%s) AS rows', key, rows) INTO found;
+    IF found IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' AND TG_TABLE_NAME IN ('links', 'routes') THEN
+        EXECUTE format('INSERT INTO deleted_from_file SELECT %L, jsonb_build_array(%s) FROM old_rows'
+            ' WHERE origin IN (''file'', ''computed'') ON CONFLICT DO NOTHING', TG_TABLE_NAME, key);
+    END IF;
+    INSERT INTO sql_changes (table_name, operation, keys) VALUES (TG_TABLE_NAME, lower(TG_OP), found);
+    PERFORM pg_notify('nm_changed', TG_TABLE_NAME);
+    RETURN NULL;
+END
+$$;
+
 -- The name of Nextmini: which route a user-space flow has to take.
 CREATE VIEW flow_routes AS SELECT flow_id, route_id FROM user_flows WHERE route_id IS NOT NULL;
 
