@@ -49,6 +49,10 @@ class ExplicitRoutes:
         """Return a node's part of the routes in force, by their numbers."""
         return self._by_node.get(node_id, {})
 
+    def begin_at(self, node_id: int) -> bool:
+        """Tell whether a route in force begins at a node."""
+        return any(route.src_node_id == node_id for route in self.of_node(node_id).values())
+
     def pins_of_node(self, node_id: int) -> Mapping[int, Pin]:
         """Return the pins of the flows that begin at a node, by their numbers."""
         return self._pins_by_node.get(node_id, {})

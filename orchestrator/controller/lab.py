@@ -312,7 +312,8 @@ class Lab:
             reconcile.remember(self.registry.node(node_id), have, self.wanted_routes[node_id], self.registry)
         self._returned.clear()
         found: dict[int, list[Message]] = {}
-        for node_id in sorted(self._dirty):
+        # Where routes begin comes last: the nodes behind it know a route before it is taken.
+        for node_id in sorted(self._dirty, key=lambda each: (self.explicit.begin_at(each), each)):
             node = self.registry.node(node_id)
             if node.peer is None or node.wanted is Wanted.STOPPED:
                 continue

@@ -70,6 +70,14 @@ def test_a_route_that_is_changed_or_removed_leaves_nothing_behind() -> None:
     assert (explicit.dead, explicit.of_pair(1, 3)) == (set(), [])
 
 
+def test_computed_routes_that_are_all_dead_give_way_to_the_shortest_path() -> None:
+    explicit = routes(RouteRow(1, 1, 3, EAST, "computed"), RouteRow(2, 1, 3, WEST, "computed"))
+    explicit.set_carrying(EVERYTHING - {(2, 3), (1, 4)})
+    assert explicit.of_node(1) == {}
+    explicit.set_carrying(EVERYTHING - {(1, 4)})
+    assert explicit.of_node(1).keys() == {1} and explicit.begin_at(1) and not explicit.begin_at(2)
+
+
 def test_pins_are_sent_to_the_source_of_their_flows() -> None:
     explicit = routes(RouteRow(1, 1, 3, EAST), RouteRow(2, 1, 3, WEST))
     assert explicit.change_pins({7: PinRow(7, 1, 3, 2, 6, None, 80)}) == {1}
