@@ -118,5 +118,5 @@ def test_a_metric_decides_what_is_short() -> None:
 
 
 def test_too_many_routes_are_refused() -> None:
-    with pytest.raises(UsageError, match="up to 159600 routes"):
+    with pytest.raises(UsageError, match="up to 159200 routes"):
         computed_routes(read("{paths: 4}", "topology: {type: ring, n_nodes: 200}"))
