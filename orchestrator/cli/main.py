@@ -19,6 +19,7 @@ from typer.models import CommandInfo
 from orchestrator.cli import (
     bench,
     captures,
+    changes,
     common,
     events,
     faults,
@@ -76,6 +77,7 @@ for noun in (
     lab_tests,
     links,
     faults,
+    changes,
     events,
     flows,
     groups,

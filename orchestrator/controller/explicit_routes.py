@@ -16,10 +16,13 @@ from orchestrator.controller.routing import Edge, check_route, children, leads_t
 from orchestrator.protocol.messages import Pin, Route
 from orchestrator.store import PinRow, RouteRow
 
-__all__ = ["COMPUTED", "ExplicitRoutes"]
+__all__ = ["COMPUTED", "OF_FILE", "ExplicitRoutes"]
 
 COMPUTED = "computed"
 """The origin of a route that is one of several shortest paths."""
+
+OF_FILE = ("file", COMPUTED)
+"""The origins of routes that follow the controller's file."""
 
 Pair = tuple[int, int]
 
@@ -135,6 +138,15 @@ class ExplicitRoutes:
     def pins_of_route(self, route_id: int) -> list[int]:
         """Return the numbers of the pins to a route."""
         return sorted(self._pins_by_route.get(route_id, ()))
+
+    def orphaned_pins(self) -> list[int]:
+        """Return the numbers of pins whose route is gone, or is one of another pair."""
+        found = []
+        for pin_id, pin in self.pins.items():
+            route = self.rows.get(pin.route_id)
+            if route is None or (route.src, route.dst) != (pin.src, pin.dst):
+                found.append(pin_id)
+        return found
 
     def _look_at(self, route: RouteRow) -> None:
         """Find out whether a route is dead."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from orchestrator.controller.explicit_routes import COMPUTED
+from orchestrator.controller.explicit_routes import COMPUTED, OF_FILE
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import (
@@ -21,10 +21,21 @@ from orchestrator.controller.registry import (
     link_row_key,
     pair,
 )
-from orchestrator.settings.controller import ControllerSettings, LinkEntry, RouteEntry
-from orchestrator.store import GroupRow, LinkRow, NodeRow, PinRow, RouteRow, Snapshot, Store
+from orchestrator.settings.controller import ControllerSettings, LinkEntry, NodeEntry, RouteEntry
+from orchestrator.store import GroupRow, LabRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
-__all__ = ["build", "give_addresses", "group_from", "group_row_key", "groups_from", "link_from", "save"]
+__all__ = [
+    "build",
+    "declared_links",
+    "declared_node",
+    "declared_routes",
+    "give_addresses",
+    "group_from",
+    "group_row_key",
+    "groups_from",
+    "link_from",
+    "save",
+]
 
 _ROW = "row of group "
 """The prefix of the keys of problems with rows of groups."""
@@ -44,15 +55,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
     remembered = {row.node_id: row for row in found.nodes}
     nodes = []
     for entry in settings.nodes:
-        node = Node(
-            entry.node_id,
-            entry.name,
-            dict(entry.labels),
-            entry.external,
-            entry.operating_mode,
-            entry.public_network_addr,
-            mtu=entry.mtu,
-        )
+        node = declared_node(entry)
         _recall(node, remembered.get(node.id))
         nodes.append(node)
     registry = Registry(nodes, link_secret=settings.link_secret)
@@ -71,7 +74,8 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
     )
-    lab.change_pins({pin.pin_id: pin for pin in found.pins if _is_of_its_pair(pin, lab)})
+    lab.change_pins({pin.pin_id: pin for pin in found.pins})
+    lab.change_pins(dict.fromkeys(lab.explicit.orphaned_pins()))  # the file may have changed
     for row in found.links:
         if row.refusal and (row.a, row.b) not in registry.links:
             problems[link_row_key(row.a, row.b)] = _refused(row, "is left out")
@@ -231,17 +235,37 @@ def _origin(entry: RouteEntry) -> str:
     return COMPUTED if entry.computed else "file"
 
 
-def _is_of_its_pair(pin: PinRow, lab: Lab) -> bool:
-    """Tell whether a pin still names a route of its pair: the file may have changed."""
-    route = lab.explicit.rows.get(pin.route_id)
-    return route is not None and (route.src, route.dst) == (pin.src, pin.dst)
-
-
 def _routes(settings: ControllerSettings, found: Snapshot) -> list[RouteRow]:
     declared = {
         number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges), _origin(entry), entry.weight)
         for number, entry in enumerate(settings.routes, start=1)
         if number not in found.deleted_routes
     }
-    changed = {row.route_id: row for row in found.routes if row.origin not in ("file", COMPUTED)}
+    changed = {row.route_id: row for row in found.routes if row.origin not in OF_FILE}
     return list({**declared, **changed}.values())
+
+
+def declared_links(settings: ControllerSettings) -> dict[tuple[int, int], Link]:
+    """Return the links of the controller's file, as it declares them."""
+    return {pair(entry.a, entry.b): _declared(entry) for entry in settings.links}
+
+
+def declared_routes(settings: ControllerSettings) -> dict[int, RouteRow]:
+    """Return the explicit routes of the controller's file, by their numbers."""
+    nothing = Snapshot(LabRow(settings.lab, 0, False), (), (), (), (), 0, ())
+    return {row.route_id: row for row in _routes(settings, nothing)}
+
+
+def declared_node(entry: NodeEntry) -> Node:
+    """Return a node of the controller's file that has never registered."""
+    node = Node(
+        entry.node_id,
+        entry.name,
+        dict(entry.labels),
+        entry.external,
+        entry.operating_mode,
+        entry.public_network_addr,
+        mtu=entry.mtu,
+    )
+    _recall(node, None)
+    return node

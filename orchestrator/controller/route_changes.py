@@ -17,7 +17,17 @@ from orchestrator.controller.routing import Edges, check_route
 from orchestrator.fields import ROUTE_WEIGHTS
 from orchestrator.store import PinRow, RouteRow
 
-__all__ = ["add_pin", "add_route", "change_route", "delete_pin", "delete_route", "details", "pin_details"]
+__all__ = [
+    "add_pin",
+    "add_route",
+    "change_route",
+    "delete_pin",
+    "delete_route",
+    "details",
+    "forget_pins",
+    "known_route",
+    "pin_details",
+]
 
 FIRST = 500_000
 """The numbers of routes and pins of operators begin here. Below are the routes of the file, and those that
@@ -115,6 +125,13 @@ def delete_pin(core: Core, pin_id: int, cause: str) -> PinRow:
     core.store.lab.drop_pins([pin_id])
     core.events.add("flow.unpinned", pin.src, {**pin_details(pin), "cause": cause})
     return pin
+
+
+def forget_pins(core: Core) -> None:
+    """Delete the pins whose route is gone, or is one of another pair."""
+    orphaned = core.lab.explicit.orphaned_pins()
+    core.lab.change_pins(dict.fromkeys(orphaned))
+    core.store.lab.drop_pins(orphaned)
 
 
 def known_route(core: Core, route_id: int) -> RouteRow:
