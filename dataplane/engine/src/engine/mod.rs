@@ -58,9 +58,10 @@ impl Engine {
     /// A node without links or routes.
     #[must_use]
     pub fn new(config: NodeConfig) -> Self {
+        let map = AddressMap::new(&config.addresses, &config.prefixes);
         Self {
-            map: AddressMap::new(&config.addresses),
-            links: Links::new(AddressMap::new(&config.addresses)),
+            links: Links::new(map.clone()),
+            map,
             routes: Routes::new(config.seed),
             groups: Groups::default(),
             receivers: Receivers::default(),
@@ -245,7 +246,7 @@ impl Engine {
 
     /// The nodes of a flow's addresses.
     fn pair_of(&self, flow: &FiveTuple) -> Option<(NodeId, NodeId)> {
-        Some((self.map.node_at(flow.src)?, self.map.node_at(flow.dst)?))
+        Some((self.map.edge_at(flow.src)?, self.map.edge_at(flow.dst)?))
     }
 
     /// The next instant at which sessions have to act.
@@ -287,5 +288,5 @@ fn path_is_full(links: &Links, routes: &Routes, groups: &Groups, map: &AddressMa
         let branch = groups.by_addr(dest).and_then(|group| group.branch());
         return branch.is_some_and(|branch| branch.links.iter().any(|&link| links.is_congested(link)));
     }
-    map.node_of(dest).is_some_and(|node| links.is_congested(routes.towards(node)))
+    map.edge_of(dest).is_some_and(|node| links.is_congested(routes.towards(node)))
 }
