@@ -111,7 +111,7 @@ class Number(Kind):
 
 
 class RouteWeight(Number):
-    """The weight of one of several routes of a pair, the same in files, requests and SQL (migration 0009)."""
+    """The weight of one of several routes of a pair, the same in files, requests and SQL (migration 0010)."""
 
     def __init__(self) -> None:
         super().__init__(*ROUTE_WEIGHTS, expected="a number greater than 0")
