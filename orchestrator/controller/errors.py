@@ -28,6 +28,7 @@ __all__ = [
     "PinInvalid",
     "PinUnknown",
     "RouteInvalid",
+    "RouteNotApplied",
     "RouteNotStored",
     "RouteUnknown",
     "RunInvalid",
@@ -155,6 +156,12 @@ class RouteUnknown(BadRequest):
     """There is no explicit route of that number."""
 
     id = "route.unknown"
+
+
+class RouteNotApplied(ProtocolError):
+    """A node has not confirmed a change of routes or pins in time."""
+
+    id = "route.not-applied"
 
 
 class RouteNotStored(ProtocolError):
