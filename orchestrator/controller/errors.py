@@ -29,6 +29,7 @@ __all__ = [
     "PinInvalid",
     "PinUnknown",
     "RouteInvalid",
+    "RouteNotApplied",
     "RouteNotStored",
     "RouteUnknown",
     "RunInvalid",
@@ -162,6 +163,12 @@ class RouteUnknown(BadRequest):
     """There is no explicit route of that number."""
 
     id = "route.unknown"
+
+
+class RouteNotApplied(ProtocolError):
+    """A node has not confirmed a change of routes or pins in time."""
+
+    id = "route.not-applied"
 
 
 class RouteNotStored(ProtocolError):

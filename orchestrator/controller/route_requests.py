@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from orchestrator.controller import route_changes
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import RouteNotStored
-from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT
+from orchestrator.controller.errors import RouteNotApplied, RouteNotStored
+from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, routes_versions, unrouted_node
 from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
@@ -17,7 +17,7 @@ from orchestrator.protocol import messages as m
 __all__ = ["RouteRequests"]
 
 APPLY_LIMIT = 5.0
-"""Seconds that nodes have to confirm a change; one that hangs is told again when it answers."""
+"""Seconds that nodes have to confirm a change."""
 
 ASK_LIMIT = 5.0
 """Seconds that nodes have to list their flows."""
@@ -61,19 +61,25 @@ class RouteRequests:
 
     async def _add(self, session: Session, frame: Frame, message: m.AddRoute) -> None:
         form = (message.path, message.edges, message.weight, message.cause[:MAX_CAUSE])
+        before = routes_versions(self._core)
         row = route_changes.add_route(self._core, message.src_node_id, message.dst_node_id, *form)
-        await self._done(session, frame, lambda: route_changes.details(self._core, row))
+        await self._in_force(before)
+        session.connection.ack(frame, route_changes.details(self._core, row))
 
     async def _change(self, session: Session, frame: Frame, message: m.ChangeRoute) -> None:
         form = (message.path, message.edges, message.weight, message.cause[:MAX_CAUSE])
+        before = routes_versions(self._core)
         row = route_changes.change_route(self._core, message.route_id, *form)
-        await self._done(session, frame, lambda: route_changes.details(self._core, row))
+        await self._in_force(before)
+        session.connection.ack(frame, route_changes.details(self._core, row))
 
     async def _delete(self, session: Session, frame: Frame, message: m.DeleteRoute) -> None:
         row = route_changes.known_route(self._core, message.route_id)
         was = route_changes.details(self._core, row)
+        before = routes_versions(self._core)
         route_changes.delete_route(self._core, message.route_id, message.cause[:MAX_CAUSE])
-        await self._done(session, frame, lambda: was)
+        await self._in_force(before)
+        session.connection.ack(frame, was)
 
     async def _get_pins(self, session: Session, frame: Frame, message: m.GetPins) -> None:
         pins = self._core.lab.explicit.pins
@@ -81,30 +87,42 @@ class RouteRequests:
 
     async def _pin(self, session: Session, frame: Frame, message: m.AddPin) -> None:
         flows = (message.protocol, message.src_port, message.dst_port)
-        cause = message.cause[:MAX_CAUSE]
-        pin = route_changes.add_pin(self._core, message.route_id, *flows, cause)
-        await self._done(session, frame, lambda: route_changes.pin_details(pin))
+        before = routes_versions(self._core)
+        pin = route_changes.add_pin(self._core, message.route_id, *flows, message.cause[:MAX_CAUSE])
+        await self._in_force(before)
+        session.connection.ack(frame, route_changes.pin_details(pin))
 
     async def _unpin(self, session: Session, frame: Frame, message: m.DeletePin) -> None:
+        before = routes_versions(self._core)
         pin = route_changes.delete_pin(self._core, message.pin_id, message.cause[:MAX_CAUSE])
-        await self._done(session, frame, lambda: route_changes.pin_details(pin))
+        await self._in_force(before)
+        session.connection.ack(frame, route_changes.pin_details(pin))
 
-    async def _done(self, session: Session, frame: Frame, value: Callable[[], Any]) -> None:
-        """Send the change, wait until it is in force and stored, and acknowledge it.
+    async def _in_force(self, before: Mapping[int, int | None]) -> None:
+        """Send a change, and wait until the nodes have it and it is stored.
+
+        Args:
+            before: The versions of the routes of all nodes before the change.
 
         Raises:
+            RouteNotApplied: A node has not confirmed it in time.
             RouteNotStored: Postgres has not taken it in time.
         """
         core = self._core
         core.pump()
-        sent = [node_id for node_id, count in core.unanswered.items() if count > 0]
-        await core.wait_until(lambda: not any(core.unanswered[node_id] for node_id in sent), APPLY_LIMIT)
+        after = routes_versions(core).items()
+        concerned = [node_id for node_id, version in after if before.get(node_id) != version]
+        applied = await core.wait_until(lambda: not unrouted_node(core, concerned), APPLY_LIMIT)
         if not await core.store.stored(STORE_LIMIT):
             raise RouteNotStored(
                 f"the change is in force, but Postgres has not taken it in {STORE_LIMIT:g} s",
                 hint="it is kept when Postgres is back, and lost if the controller ends before",
             )
-        session.connection.ack(frame, value())
+        if not applied:
+            raise RouteNotApplied(
+                f"the change is stored, but {unrouted_node(core, concerned) or 'not in time'}",
+                hint="it will be applied when the node answers",
+            )
 
     # Flows.
 

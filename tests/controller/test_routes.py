@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from orchestrator.controller import route_requests
 from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.service import Controller
 from orchestrator.protocol import PeerError
@@ -196,6 +197,24 @@ async def test_what_is_no_route_is_refused_with_the_reason_and_changes_nothing(
                 await operator.request(message)
             assert caught.value.id == error, (message, caught.value.message)
     assert dict(host.received) == before and controller.core.lab.explicit.rows.keys() == {1}
+
+
+@pytest.mark.integration
+async def test_a_node_that_cannot_take_a_route_is_named(
+    start: Start, database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_requests, "APPLY_LIMIT", 0.2)
+    controller, host = await lab(start, database)
+    host.refuse = lambda message: isinstance(message, m.InstallRoutes)
+    async with operating(controller) as operator:
+        with pytest.raises(
+            PeerError, match="node 1 has not confirmed its routes: InstallRoutes was refused"
+        ) as caught:
+            await operator.request(m.AddRoute(1, 3, path=(1, 2, 3)))
+        assert caught.value.id == "route.not-applied"
+        # It was not lost: the nodes are told again when they can.
+        host.refuse = lambda message: False
+        await host.until(lambda: len(host.nodes[1].explicit) == len(host.nodes[2].explicit) == 1)
 
 
 STATEMENTS = {
