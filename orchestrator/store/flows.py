@@ -272,5 +272,5 @@ async def read_changes(connection: AsyncConnection, limit: int) -> list[FlowChan
 
 
 def _row(row: Sequence[Any]) -> FlowRow:
-    taken = row[-1]
-    return FlowRow(*row[:-1], None if taken is None else int(taken))
+    values = [*row[:-1], None if row[-1] is None else int(row[-1])]
+    return FlowRow(*values)
