@@ -7,6 +7,7 @@
 
 mod assigned;
 mod choice;
+mod pair;
 mod pins;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::{FiveTuple, Instant, LinkId, NodeId, Packet, PairRoute, RouteId};
 use assigned::Assigned;
 pub use assigned::{RoutedFlow, RoutedFlows};
 pub use choice::{ChosenBy, RouteChoice};
+use pair::{Explicit, Pair};
 pub use pins::Pin;
 use pins::Pins;
 
@@ -34,35 +36,6 @@ pub(crate) struct Routes {
     seed: u64,
     /// Increases when routes, pins or links change, so that recorded choices are made again.
     generation: u64,
-}
-
-/// The explicit routes of a pair that contain this node, ordered by number.
-#[derive(Debug, Default)]
-struct Pair {
-    routes: Vec<Explicit>,
-}
-
-impl Pair {
-    /// The links of a route.
-    fn find(&self, id: RouteId) -> Option<&[LinkId]> {
-        self.routes.iter().find(|route| route.id == id).map(|route| route.links.as_slice())
-    }
-}
-
-/// A route's next hops here.
-#[derive(Debug)]
-struct Explicit {
-    id: RouteId,
-    weight: f64,
-    /// Not empty.
-    links: Vec<LinkId>,
-}
-
-impl Explicit {
-    /// Whether a packet can be sent on it from here.
-    fn is_usable(&self, links: &Links) -> bool {
-        self.links.iter().any(|&link| links.carries(link))
-    }
 }
 
 impl Routes {

@@ -289,9 +289,8 @@ impl Endpoint {
             None if syn && peer.local_port == FLOW_PORT => Some(self.accept(peer)),
             None => None,
         };
-        let connection = index.and_then(|index| Some((index, self.connections[index].as_mut()?)));
-        let route = connection.as_ref().map_or(0, |(_, connection)| connection.route());
-        match connection {
+        let route = index.and_then(|index| self.connections[index].as_ref()).map_or(0, Connection::route);
+        match index.and_then(|index| Some((index, self.connections[index].as_mut()?))) {
             Some((index, connection)) => {
                 connection.handle(now, &mut self.iface, &mut self.slot);
                 self.set_ready(index);

@@ -6,7 +6,7 @@
 //! share (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998; the weights: Schindelhauer
 //! and Schomaker, "Weighted distributed hash tables", 2005).
 
-use super::{Explicit, Pair};
+use super::pair::{Explicit, Pair};
 use crate::link::Links;
 use crate::rng::{mix, unit};
 use crate::{FiveTuple, RouteId};
