@@ -14,7 +14,17 @@ from orchestrator.controller.errors import LinkUnknown, NodeTaken, NodeUnknown
 from orchestrator.impairment import PLAIN, LinkSpec, link_length
 from orchestrator.protocol.messages import StartUp
 
-__all__ = ["LINK_ROW", "Link", "Node", "NodeStates", "Registry", "Wanted", "link_row_key", "pair"]
+__all__ = [
+    "LINK_ROW",
+    "Link",
+    "Node",
+    "NodeStates",
+    "Registry",
+    "Wanted",
+    "link_lengths",
+    "link_row_key",
+    "pair",
+]
 
 LINK_ROW = "row of link "
 """The prefix of the keys of problems with rows of links."""
@@ -381,11 +391,7 @@ class Registry:
 
     def lengths(self, metric: str) -> dict[tuple[int, int], int] | None:
         """Return the declared lengths of links, as (from, to); None where every link is one hop."""
-        if metric == "hops":
-            return None
-        links = self._links.values()
-        forward = {(link.a, link.b): link_length(link.forward, metric) for link in links}
-        return forward | {(link.b, link.a): link_length(link.backward, metric) for link in links}
+        return link_lengths(self._links.values(), metric)
 
     def carrying(self, alive: Collection[int]) -> frozenset[tuple[int, int]]:
         """Return the directions of links, as (from, to), in which living nodes carry packets."""
@@ -427,3 +433,14 @@ class Registry:
 def pair(a: int, b: int) -> tuple[int, int]:
     """Return a link's ends with the lesser first."""
     return (a, b) if a < b else (b, a)
+
+
+def link_lengths(links: Iterable[Link], metric: str) -> dict[tuple[int, int], int] | None:
+    """Return the declared lengths of links, as (from, to); None where every link is one hop."""
+    if metric == "hops":
+        return None
+    found: dict[tuple[int, int], int] = {}
+    for link in links:
+        found[link.a, link.b] = link_length(link.forward, metric)
+        found[link.b, link.a] = link_length(link.backward, metric)
+    return found
