@@ -185,6 +185,7 @@ impl PySimulation {
             amount: Amount::Bytes(size),
             rate_bps,
             weight: 1,
+            route: 0,
         };
         let added = self.lock().add_flow(flow, begin);
         added.map_err(|error| refused(&error))
