@@ -9,13 +9,14 @@ from orchestrator.lab.flows import AsyncFlows
 from orchestrator.lab.following import follow
 from orchestrator.lab.metrics import AsyncMetrics
 from orchestrator.lab.operator import operator
+from orchestrator.lab.routes import AsyncRoutes
 from orchestrator.protocol.messages import Event
 
 __all__ = ["LiveObjects"]
 
 
 class LiveObjects(ChangingLab):
-    """The part of `AsyncLab` for objects that exist in the controller: flows, metrics and events."""
+    """The part of `AsyncLab` for objects that exist in the controller: flows, routes, metrics and events."""
 
     @property
     def flows(self) -> AsyncFlows:
@@ -26,6 +27,11 @@ class LiveObjects(ChangingLab):
     def metrics(self) -> AsyncMetrics:
         """Counters of its nodes, links and flows."""
         return AsyncMetrics(self._directory, self._state)
+
+    @property
+    def routes(self) -> AsyncRoutes:
+        """Its explicit routes, and the pins of flows to them."""
+        return AsyncRoutes(self._directory, self._state)
 
     async def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

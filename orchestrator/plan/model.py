@@ -154,6 +154,7 @@ class ControllerPlan:
     metrics_keep_s: int
     db: Database
     routing: str
+    metric: str
     nodes: tuple[Node, ...]
     public_network_addrs: Mapping[int, str]
     links: tuple[Link, ...]

@@ -28,6 +28,7 @@ from orchestrator.protocol.errors import BadBody
 from orchestrator.values import ValueRefused, brief, checked_name, plain_value
 
 __all__ = [
+    "U8",
     "U16",
     "U32",
     "U64",
@@ -226,6 +227,7 @@ _KINDS: dict[type[Any], str] = {
 
 Counters = Annotated[tuple[int, ...], _counters]
 """A list of integers from 0 to 2^63 - 1, checked at once."""
+U8 = Annotated[int, _integer(2**8 - 1)]
 U16 = Annotated[int, _integer(2**16 - 1)]
 U32 = Annotated[int, _integer(2**32 - 1)]
 U64 = Annotated[int, _integer(2**64 - 1)]
