@@ -7,13 +7,14 @@ that register at once do not cause a million messages.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
 from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab_nodes import LabNodes
+from orchestrator.controller.outside import with_outside
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
 from orchestrator.controller.registry import Link, Node, NodeStates, Registry, Wanted
@@ -64,6 +65,7 @@ class Lab(LabNodes):
         routes: Iterable[RouteRow] = (),
         *,
         shortest_path: bool = True,
+        uplinks: Collection[int] = (),
         was_ready: bool = False,
         partition: Sequence[Sequence[int]] = (),
     ) -> None:
@@ -73,6 +75,7 @@ class Lab(LabNodes):
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
         self._shortest_path = shortest_path
+        self._uplinks = frozenset(uplinks)
         self.explicit = ExplicitRoutes()
         self._tables: dict[int, tuple[bytes, int]] = {}
         self.wanted_routes: dict[int, WantedRoutes] = {}
@@ -390,6 +393,9 @@ class Lab(LabNodes):
                 if self._shortest_path
                 else dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
             )
+            if self._shortest_path and self._uplinks:
+                pairs = [(x.a, x.b) for x in usable]
+                tables = with_outside(tables, self._uplinks, pairs, alive, one_way)
             self._alive, self._paths_stale = alive, False
             self._groups_stale.update(group.id for group in self.groups)
             for node_id, table in tables.items():

@@ -69,6 +69,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         groups,
         _routes(settings, found),
         shortest_path=settings.routing == "shortest_path",
+        uplinks=[entry.node_id for entry in settings.nodes if entry.uplink],
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
-from orchestrator.plan.behind import forwarding, prefix_routes
+from orchestrator.plan.behind import forwarding, prefix_routes, uplink_of
 from orchestrator.plan.containers import DATABASE_SOCKET, LINKS, plan_containers
 from orchestrator.plan.machines import buffer_sysctls, hostname
 from orchestrator.plan.model import (
@@ -174,6 +174,14 @@ def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topol
             found=str(unknown[0]),
             expected=f"1 to {max(topology.nodes)}",
         )
+    leading = next((number for number in sorted(external) if topology.nodes[number].uplink), None)
+    if leading is not None:
+        raise UsageError(
+            f"node {leading} cannot be external: it has an uplink",
+            id="topology.uplink-external",
+            found=str(leading),
+            expected="a node without `uplink`",
+        )
     nodes = {
         number: replace(node, external=True) if number in external else node
         for number, node in topology.nodes.items()
@@ -241,6 +249,7 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         net_mask=topology.net_mask,
         base_addr=topology.base_addr,
         prefixes=shared.prefixes,
+        uplink=uplink_of(topology, node),
         restart_on_disconnect=True,
         ready_grace_ms=node.ready_grace_ms,
         peer_report_timeout_ms=node.peer_report_timeout_ms,
@@ -248,6 +257,7 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         window_bytes=node.window_bytes,
         hostname=hostname(node),
         sysctls={**forwarding(node), **node.sysctls},
+        outside=node.uplink,
         file=f"node-{node.id}.toml",
     )
 

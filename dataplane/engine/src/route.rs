@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use crate::link::{Links, NO_LINK};
 use crate::{LinkId, NodeId, PairRoute};
 
+/// The number that stands for all addresses outside of the lab in the forwarding table.
+pub(crate) const OUTSIDE: NodeId = 0;
+
 /// The unicast routes of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    /// Link per destination id; [`NO_LINK`] where there is none.
+    /// Link per destination id; [`NO_LINK`] where there is none. The first entry leads to the nearest uplink.
     table: Vec<LinkId>,
     pairs: BTreeMap<(NodeId, NodeId), Pair>,
 }
@@ -66,6 +69,11 @@ impl Routes {
         let explicit =
             self.pairs.get(&(src, dst)).is_some_and(|pair| pair.routes.iter().any(|links| !links.is_empty()));
         explicit || self.towards(dst) != NO_LINK
+    }
+
+    /// Whether the table has an entry for a node, with or without a link.
+    pub(crate) fn knows(&self, dst: NodeId) -> bool {
+        (dst as usize) < self.table.len()
     }
 
     /// The link towards a destination, or [`NO_LINK`].
