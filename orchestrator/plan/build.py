@@ -81,11 +81,17 @@ def build(
         ttl: What relays do with TTL; chosen by the longest path unless given.
 
     Raises:
-        UsageError: The lab's name, an external node or the subnet cannot be used.
+        UsageError: The lab's name, an external node, an uplink or the subnet cannot be used.
     """
     name = _checked_name(lab or topology.name)
     docker = backend == "docker"
     marked = _with_external_nodes(topology, external)
+    if docker and any(node.uplink for node in marked.nodes.values()):
+        raise UsageError(
+            "nodes with `uplink` are for the native backend",
+            id="uplink.backend",
+            hint="`--backend native`, or leave `uplink` out",
+        )
     shared = _Shared(
         topology=marked,
         lab=name,
@@ -174,12 +180,12 @@ def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topol
             found=str(unknown[0]),
             expected=f"1 to {max(topology.nodes)}",
         )
-    leading = next((number for number in sorted(external) if topology.nodes[number].uplink), None)
-    if leading is not None:
+    outward = next((number for number in sorted(external) if topology.nodes[number].uplink), None)
+    if outward is not None:
         raise UsageError(
-            f"node {leading} cannot be external: it has an uplink",
+            f"node {outward} cannot be external: it has an uplink",
             id="topology.uplink-external",
-            found=str(leading),
+            found=str(outward),
             expected="a node without `uplink`",
         )
     nodes = {

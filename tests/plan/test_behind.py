@@ -40,3 +40,5 @@ def test_the_nodes_of_a_lab_with_an_uplink_send_what_is_outside_to_it() -> None:
     assert {node.uplink for node in plan.build(LINE).nodes} == {"none"}
     with pytest.raises(UsageError, match="node 2 cannot be external: it has an uplink"):
         plan.build(topology.loads(text), external=[2])
+    with pytest.raises(UsageError, match="for the native backend"):
+        plan.build(topology.loads(text), backend="docker")
