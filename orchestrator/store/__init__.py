@@ -30,6 +30,7 @@ from orchestrator.store.rows import (
     RunRow,
     Snapshot,
     TreeRow,
+    WantedRow,
 )
 from orchestrator.store.sql_changes import Changed, SqlChange
 from orchestrator.store.store import Store
@@ -54,5 +55,6 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "TreeRow",
+    "WantedRow",
     "preload",
 ]
