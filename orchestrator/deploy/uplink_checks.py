@@ -15,6 +15,8 @@ from orchestrator.topology import Uplink
 __all__ = ["examine_uplinks", "uplink_tools"]
 
 NAMESPACES = Path("/run/netns")
+TUN = Path("/dev/net/tun")
+"""The only TUN device that `pasta` opens, whatever `NM_TUN_DEVICE` says."""
 
 
 def uplink_tools() -> list[Finding]:
@@ -36,6 +38,9 @@ def examine_uplinks(backend: Backend, uplinks: Sequence[Uplink]) -> list[Finding
         detail = "nodes with `uplink` are for the native backend; containers are not connected to the outside"
         return [Finding("uplink", "problem", detail, "`--backend native`, or leave `uplink` out")]
     found = [tool("pasta", "passt"), tool("nft", "nftables")]
+    if not os.access(TUN, os.R_OK | os.W_OK):
+        detail = f"`pasta` opens {TUN}, which this user may not"
+        found.append(Finding("uplink", "problem", detail, f"`sudo chmod 0666 {TUN}`"))
     for uplink in uplinks:
         if uplink.namespace is not None:
             found.append(_namespace(uplink.namespace))
