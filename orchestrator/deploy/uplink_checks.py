@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.deploy.host_checks import Finding, tool
+from orchestrator.deploy.host_checks import SYSTEM_PATH, Finding, tool
 from orchestrator.deploy.state import Backend
 from orchestrator.topology import Uplink
 
@@ -21,12 +21,11 @@ TUN = Path("/dev/net/tun")
 
 def uplink_tools() -> list[Finding]:
     """Whether the programs are installed that only nodes with an uplink need; no problem without one."""
-    found = [tool("pasta", "passt"), tool("nft", "nftables")]
     return [
         each
         if each.level == "ok"
         else replace(each, level="warning", detail=f"{each.detail}, so that no node can have an `uplink`")
-        for each in found
+        for each in _tools()
     ]
 
 
@@ -37,7 +36,7 @@ def examine_uplinks(backend: Backend, uplinks: Sequence[Uplink]) -> list[Finding
     if backend == "docker":
         detail = "nodes with `uplink` are for the native backend; containers are not connected to the outside"
         return [Finding("uplink", "problem", detail, "`--backend native`, or leave `uplink` out")]
-    found = [tool("pasta", "passt"), tool("nft", "nftables")]
+    found = _tools()
     if not os.access(TUN, os.R_OK | os.W_OK):
         detail = f"`pasta` opens {TUN}, which this user may not"
         found.append(Finding("uplink", "problem", detail, f"`sudo chmod 0666 {TUN}`"))
@@ -49,6 +48,11 @@ def examine_uplinks(backend: Backend, uplinks: Sequence[Uplink]) -> list[Finding
     if all(uplink.namespace is not None or uplink.interface is not None for uplink in uplinks):
         return found
     return [*found, _default_route()]
+
+
+def _tools() -> list[Finding]:
+    """Look also where only root's PATH leads: ordinary users of Debian have no `/usr/sbin` in theirs."""
+    return [tool("pasta", "passt", path=SYSTEM_PATH), tool("nft", "nftables", path=SYSTEM_PATH)]
 
 
 def _namespace(name: str) -> Finding:

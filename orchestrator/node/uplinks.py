@@ -12,6 +12,7 @@ it, with that the first process of its process namespace, and with that one all 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -146,6 +147,10 @@ def _run(node: int, argv: Sequence[str], namespace: int, stdin: str = "") -> str
             pass_fds=[namespace],
             timeout=_COMMAND_S,
             check=False,
+            env={
+                **os.environ,
+                "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
+            },
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(node, argv[0], str(error)) from error

@@ -12,6 +12,8 @@ import random
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,7 @@ from orchestrator.testing.plugin import Labs
 from tests.integration.conftest import Nm
 from tests.integration.machines import Machine, machine, named
 from tests.integration.services import need
+from tests.integration.unprivileged import World
 from tests.integration.waiting import until
 
 NAMESPACE = f"nm-test-{os.getpid()}"
@@ -145,6 +148,25 @@ def test_nothing_of_an_uplink_survives_its_host_process(lab: Lab, home: Home) ->
     until(lambda: fetch(lab, 4) == SHA256, LIMIT_S)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+def test_a_lab_of_an_ordinary_user_has_a_way_out(outside: Machine) -> None:
+    with World() as world:
+        user = replace(world.named, network=outside.pid)
+        user.look(user.folder / "w.yaml").write_text(
+            "name: w\ntopology: {type: line, n_nodes: 3}\nnodes: {1: {uplink: true}}\n"
+        )
+        closed = user.nm("up", "w.yaml", "--backend", "native")
+        if Path("/dev/net/tun").stat().st_mode & 0o006 != 0o006:
+            assert closed.code != 0 and "`pasta` opens /dev/net/tun" in closed.err
+            world.open_tun()
+            assert user.nm("up", "w.yaml", "--backend", "native").code == 0
+        fetched = user.nm("exec", "3", "--", "sh", "-c", f"curl -sS --max-time 5 {URL} | sha256sum")
+        assert fetched.out.split()[0] == SHA256, fetched.err
+        assert user.nm("exec", "3", "--", "curl", "-sS", "--max-time", "5", OWN_URL).code != 0
+        assert user.nm("down").code == 0
+        until(lambda: user.processes() == [], LIMIT_S)
+
+
 def test_a_namespace_that_is_not_there_is_refused_before_anything_starts(labs: Labs) -> None:
     with pytest.raises(NmError, match="there is no network namespace `nm-none`") as refused:
         labs.up("name: none\nn_nodes: 1\nnodes:\n  1: {uplink: {namespace: nm-none}}\n")
@@ -154,7 +176,8 @@ def test_a_namespace_that_is_not_there_is_refused_before_anything_starts(labs: L
 
 def test_a_missing_program_is_refused_by_name(labs: Labs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "orchestrator.deploy.host_checks.shutil.which", lambda name: None if name == "pasta" else name
+        "orchestrator.deploy.host_checks.shutil.which",
+        lambda name, path=None: None if name == "pasta" else name,
     )
     with pytest.raises(NmError, match="pasta: is not installed") as refused:
         labs.up("name: none\nn_nodes: 1\nnodes:\n  1: {uplink: {interface: lo}}\n")
