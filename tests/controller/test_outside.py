@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 from hypothesis import given, settings
@@ -34,27 +35,31 @@ def labs(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]], set[int], set[int
 
 
 @settings(deadline=None)  # a busy machine is no failure
-@given(labs())
+@given(labs(), st.booleans(), st.integers(0, 2**32))
 def test_every_way_ends_at_a_nearest_uplink(
     lab: tuple[int, list[tuple[int, int]], set[int], set[int], set[tuple[int, int]]],
+    weighted: bool,
+    seed: int,
 ) -> None:
     n, links, alive, uplinks, blocked = lab
-    tables = next_hop_tables(range(1, n + 1), links, alive, blocked)
-    after = with_outside(tables, uplinks, links, alive, blocked)
+    draw = random.Random(seed)
+    both = [way for a, b in links for way in ((a, b), (b, a))]
+    lengths = {way: draw.randint(1, 9) for way in both} if weighted else None
+    tables = next_hop_tables(range(1, n + 1), links, alive, blocked, lengths)
+    after = with_outside(tables, uplinks, links, alive, blocked, lengths)
     assert {node: table[4:] for node, table in after.items()} == {n: t[4:] for n, t in tables.items()}
     hops = first_entries(after)
-    ways = {way for a, b in links for way in ((a, b), (b, a))} - blocked
+    steps = {way: lengths[way] if lengths else 1 for way in set(both) - blocked}
     distance = dict.fromkeys(uplinks & alive, 0)
     for _ in range(n):  # Bellman and Ford
-        for start, end in ways:
+        for (start, end), step in steps.items():
             if {start, end} <= alive and end in distance:
-                distance[start] = min(distance.get(start, n), distance[end] + 1)
+                distance[start] = min(distance.get(start, 10**6), distance[end] + step)
     for node in range(1, n + 1):
         if distance.get(node, 0) == 0:
             assert hops[node] == 0
-        else:
-            assert (node, hops[node]) in ways
-            assert distance[hops[node]] == distance[node] - 1
+        else:  # with equal distances the next hop may be one to another uplink, but it is always nearer
+            assert distance[hops[node]] <= distance[node] - steps[node, hops[node]]
 
 
 def test_the_outside_moves_to_another_uplink_when_one_is_gone() -> None:
