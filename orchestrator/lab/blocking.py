@@ -26,10 +26,11 @@ from orchestrator.lab.handle import AsyncLab, up_async
 from orchestrator.lab.link import AsyncLink, Direction
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged
+from orchestrator.lab.probes import DEFAULT_PROBE_BYTES, DEFAULT_PROBE_S
 from orchestrator.lab.service import AsyncService
 from orchestrator.lab.status import LabStatus
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
-from orchestrator.protocol.messages import Event
+from orchestrator.protocol.messages import Event, ProbeStatus
 from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
@@ -191,6 +192,17 @@ class Link:
     def reset(self, direction: Direction = "both") -> dict[str, Any]:
         """Return it to what the topology declares, and up."""
         return loop_thread.call(self._inner.reset(direction))
+
+    def probe(
+        self,
+        direction: Literal["forward", "backward"] = "forward",
+        *,
+        below: bool = False,
+        bytes: int | str = DEFAULT_PROBE_BYTES,
+        time: float | str = DEFAULT_PROBE_S,
+    ) -> ProbeStatus:
+        """Measure `.capacity_bps`, round trip and `.loss` of one direction; see `AsyncLink.probe`."""
+        return loop_thread.call(self._inner.probe(direction, below=below, bytes=bytes, time=time))
 
 
 class Lab:
@@ -416,6 +428,10 @@ class Lab:
     def flows(self) -> Flows:
         """Its user-space flows: `lab.flows.add(1, 3, bytes="10 MB")`, `.wait()`, `.list()`, `.stop()`."""
         return Flows(self._inner.flows)
+
+    def probes(self, after: int = 0) -> Sequence[ProbeStatus]:
+        """Return the probes of links so far, and what they measured."""
+        return loop_thread.call(self._inner.probes(after))
 
     def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

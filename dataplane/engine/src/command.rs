@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ReceiverId, SessionId, SessionReport, TreeId};
+use crate::{AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ProbeOrder, ReceiverId, SessionId, SessionReport, TreeId};
 
 /// Bytes that another owner holds and that the engine only reads: a Python buffer, a mapped file, a vector.
 #[derive(Clone)]
@@ -229,6 +229,13 @@ pub enum Command {
         node: NodeId,
         /// The reason, as shown in session reports.
         reason: String,
+    },
+    /// Measures a link; [`crate::Event::ProbeFinished`] has the result. Output: `Done`.
+    ProbeLink {
+        /// The neighbour.
+        remote: NodeId,
+        /// What to do.
+        order: ProbeOrder,
     },
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::{
-    GroupId, Instant, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState,
+    GroupId, Instant, LinkId, NodeId, Packet, Pool, ProbeReport, ReceiverId, SessionId, SessionReport, SessionState,
     TapPoint, Tapped,
 };
 
@@ -176,5 +176,10 @@ pub enum Event {
         node: NodeId,
         /// Its new state.
         state: SessionState,
+    },
+    /// A probe of this node ended, successfully or not.
+    ProbeFinished {
+        /// The result.
+        report: Box<ProbeReport>,
     },
 }

@@ -30,6 +30,7 @@ mod io;
 mod link;
 mod packet;
 mod pool;
+mod probe;
 mod receiver;
 mod rng;
 mod route;
@@ -60,13 +61,14 @@ pub use command::{
 };
 pub use config::{
     AddressPlan, ClassKey, Classes, LinkSpec, NodeConfig, QueueDiscipline, Scheduler, SessionConfig, TtlMode,
-    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, SESSION_PORT,
+    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, PROBE_PORT, SESSION_PORT,
 };
 pub use engine::{Engine, MAX_MESSAGE};
 pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use link::{Distribution, Histogram, LinkMeasurement, Trace};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
+pub use probe::{ProbeOrder, ProbeReport};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::{Prefetch, SinkAllocator};
 pub use stats::{DropCause, DropCounters, FlowStats, ImpairedCounters, LinkStats, NodeStats, Traffic};

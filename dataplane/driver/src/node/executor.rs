@@ -99,6 +99,9 @@ impl Executor for NodeExecutor {
                 agent_request::record();
                 done(Ok(()));
             }
+            Effect::ProbeLink(remote, order) => {
+                self.command(Command::ProbeLink { remote, order }, done);
+            }
             Effect::AddFlows(flows) => self.port.add_flows_then(flows, answer_to(done)),
             Effect::StopFlows(ids) => self.port.stop_flows_then(ids, answer_to(done)),
             Effect::TopologyReady => {

@@ -16,6 +16,7 @@ mod groups;
 pub mod info;
 mod messages;
 pub mod pending;
+mod probes;
 pub mod receiver;
 pub mod records;
 pub mod sessions;
