@@ -63,10 +63,14 @@ def _show(probes: list[ProbeStatus], output: Output) -> None:
 
 def _row(probe: ProbeStatus) -> tuple[str, ...]:
     ends = (str(probe.id), str(probe.src), str(probe.dst), probe.state)
-    capacity = "-" if probe.capacity_bps is None else f"{probe.capacity_bps / 1e6:.4g} Mbit/s"
+    capacity = "-" if probe.capacity_bps is None else _rate(probe.capacity_bps)
     loss = "-" if probe.loss is None else f"{100 * probe.loss:.2f} %"
     times = (_milliseconds(probe.round_trip_p50_us), _milliseconds(probe.round_trip_p99_us))
     return (*ends, capacity, *times, loss, str(probe.packets_sent), probe.reason or "-")
+
+
+def _rate(bps: int) -> str:
+    return f"{bps / 1e9:.4g} Gbit/s" if bps >= 10**9 else f"{bps / 1e6:.4g} Mbit/s"
 
 
 def _milliseconds(us: float | None) -> str:

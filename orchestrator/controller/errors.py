@@ -174,7 +174,7 @@ class ProbeInvalid(BadRequest):
     id = "probe.invalid"
 
 
-class ProbeRefused(BadRequest):
+class ProbeRefused(ProtocolError):
     """A link that cannot be probed as it is, or that too many probes wait for."""
 
     id = "probe.refused"

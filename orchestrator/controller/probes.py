@@ -109,13 +109,12 @@ class Probes:
     async def _start(self, session: Session, frame: Frame, message: m.StartProbe) -> None:
         core, registry = self._core, self._core.lab.registry
         for what, found, (least, most) in (
-            ("bytes", message.probe_bytes, BYTES),
-            ("time in milliseconds", message.time_ms, TIME_MS),
+            ("send {} bytes", message.probe_bytes, BYTES),
+            ("take {} ms", message.time_ms, TIME_MS),
         ):
             if not least <= found <= most:
-                raise ProbeInvalid(
-                    f"the {what} of a probe is out of bounds", found=str(found), expected=f"{least} to {most}"
-                )
+                text = f"a probe may {what.format(f'{least} to {most}')}, not {found}"
+                raise ProbeInvalid(text, found=str(found), expected=f"{least} to {most}")
         for node in (message.src, message.dst):
             registry.node(node)
         link = registry.link(message.src, message.dst)

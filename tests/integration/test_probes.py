@@ -1,4 +1,4 @@
-"""Test that a probe finds what links of a real lab do, in each direction, through the emulation and below it."""
+"""Test that a probe finds what links of a real lab do, each direction, through the emulation and below it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from orchestrator.deploy.home import Home
 from orchestrator.errors import NmError
 from orchestrator.lab import Lab
 from orchestrator.protocol.messages import ProbeStatus
@@ -26,11 +27,19 @@ links:
   - {endpoints: [3, 4], rate: 20 Mbit}
 """
 
+pytestmark = pytest.mark.integration
+
 ATTEMPTS = 3
 """The clock is that of a machine that may have other work. A link that is wrong is wrong each time."""
 
 
 lab = shared_lab(LINKS)
+
+
+@pytest.fixture
+def nm(home: Home, tmp_path: Path) -> Nm:
+    """`nm` with the home of the lab that the tests share."""
+    return Nm(home, tmp_path)
 
 
 def is_as_declared(forward: ProbeStatus, backward: ProbeStatus) -> bool:

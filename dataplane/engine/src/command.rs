@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ProbeOrder, ReceiverId, SessionId, SessionReport, TreeId};
+use crate::{
+    AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ProbeOrder, ReceiverId, SessionId, SessionReport, TreeId,
+};
 
 /// Bytes that another owner holds and that the engine only reads: a Python buffer, a mapped file, a vector.
 #[derive(Clone)]

@@ -9,7 +9,9 @@ use crate::link::{Sent, NO_LINK};
 use crate::stats::DropCause;
 use crate::tap::TapPoint;
 use crate::wire::ip;
-use crate::{FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, PROBE_PORT, SESSION_PORT};
+use crate::{
+    FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, PROBE_PORT, SESSION_PORT,
+};
 
 /// The source of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,7 +318,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn drop_packet(&mut self, now: Instant, packet: Packet, origin: Origin, cause: DropCause, io: &mut Io) {
+    pub(super) fn drop_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        origin: Origin,
+        cause: DropCause,
+        io: &mut Io,
+    ) {
         if self.tapped {
             io.tap(now, TapPoint::Refused(cause), &packet);
         }

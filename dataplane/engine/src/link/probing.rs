@@ -45,14 +45,7 @@ impl Links {
     }
 
     /// Sends a packet of a probe, through the impairments of the link or below them.
-    pub(crate) fn send_probe(
-        &mut self,
-        now: Instant,
-        id: LinkId,
-        packet: Packet,
-        below: bool,
-        io: &mut Io,
-    ) {
+    pub(crate) fn send_probe(&mut self, now: Instant, id: LinkId, packet: Packet, below: bool, io: &mut Io) {
         if below {
             self.send_below(id, packet, io);
         } else if let Sent::TooLong(packet, _) = self.send(now, id, packet, io) {

@@ -89,7 +89,9 @@ impl Probes {
         let remote = terms.remote;
         if let Some(run) = self.runs.get(&link) {
             let busy = run.order().probe;
-            return Err(CommandError::Invalid(format!("the link to node {remote} is measured by probe {busy}")));
+            return Err(CommandError::Invalid(format!(
+                "the link to node {remote} is measured by probe {busy}"
+            )));
         }
         if links.refusal(link, order.below) == Some(crate::DropCause::LinkDown) {
             return Err(CommandError::Invalid(format!("the link to node {remote} is down")));
@@ -169,7 +171,8 @@ impl Probes {
                     Kind::Train => answer.train(now, &header, &packet),
                     Kind::EchoRequest => {
                         answer.echo(&header);
-                        let echo = wire::build(ends, Header { kind: Kind::Echo, ..header }, None, &mut io.pool);
+                        let echo =
+                            wire::build(ends, Header { kind: Kind::Echo, ..header }, None, &mut io.pool);
                         links.send_probe(now, link, echo, header.below, io);
                     }
                     _ => {

@@ -302,9 +302,9 @@ impl Run {
         ProbeReport {
             probe: self.order.probe,
             remote: self.terms.remote,
-            capacity_bps: self.capacity.map(|(bytes, nanos)| {
-                (u128::from(bytes) * 8_000_000_000 / u128::from(nanos.max(1))) as u64
-            }),
+            capacity_bps: self
+                .capacity
+                .map(|(bytes, nanos)| (u128::from(bytes) * 8_000_000_000 / u128::from(nanos.max(1))) as u64),
             round_trip_p50_ns: quantile(&self.round_trips, 50),
             round_trip_p99_ns: quantile(&self.round_trips, 99),
             packets_sent: self.echoes,

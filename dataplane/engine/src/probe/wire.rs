@@ -215,8 +215,7 @@ mod tests {
             time: 1 << 50 | 9,
             total: 80_000,
         };
-        let report =
-            Received {
+        let report = Received {
             segments: 3,
             ended: true,
             bytes: 1 << 33,
