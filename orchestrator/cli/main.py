@@ -19,6 +19,7 @@ from typer.models import CommandInfo
 from orchestrator.cli import (
     bench,
     captures,
+    changes,
     common,
     events,
     faults,
@@ -77,6 +78,7 @@ for noun in (
     links,
     probes,
     faults,
+    changes,
     events,
     flows,
     groups,

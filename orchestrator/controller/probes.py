@@ -259,8 +259,9 @@ class Probes:
     def _overdue(self, key: _Key, limit: float) -> None:
         running = self._running[key]
         row = running.row
-        state = self._core.lab.registry.node(row.src).state
-        reason = f"node {row.src} has not reported a result within {limit:g} s; it is {state}"
+        registry = self._core.lab.registry
+        state = f"it is {registry.node(row.src).state}" if row.src in registry else "it was removed"
+        reason = f"node {row.src} has not reported a result within {limit:g} s; {state}"
         self._over(key, row.probe_id, replace(row, state="failed", reason=reason))
 
     def _over(self, key: _Key, probe_id: int, row: ProbeRow) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from orchestrator.deploy.home import LabDirectory
-from orchestrator.deploy.state import LabState
 from orchestrator.lab import probes
+from orchestrator.lab.changing import ChangingLab
 from orchestrator.lab.flows import AsyncFlows
 from orchestrator.lab.following import follow
 from orchestrator.lab.operator import operator
@@ -15,11 +14,8 @@ from orchestrator.protocol.messages import Event, ProbeStatus
 __all__ = ["LiveObjects"]
 
 
-class LiveObjects:
+class LiveObjects(ChangingLab):
     """The part of `AsyncLab` for objects that exist in the controller: flows, probes and events."""
-
-    _directory: LabDirectory
-    _state: LabState
 
     @property
     def flows(self) -> AsyncFlows:

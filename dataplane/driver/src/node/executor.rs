@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nm_engine::{
-    AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats, Traffic,
+    AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats, ProbeOrder,
+    Traffic,
 };
 use nm_messages::{
     AddNode, FlowCounter, FlowSample, LinkCounter, LinkMeasurement, LinkMeasurements, LinkSample,
@@ -99,9 +100,7 @@ impl Executor for NodeExecutor {
                 agent_request::record();
                 done(Ok(()));
             }
-            Effect::ProbeLink(remote, order) => {
-                self.command(Command::ProbeLink { remote, order }, done);
-            }
+            Effect::ProbeLink(remote, order) => self.probe(remote, order, done),
             Effect::AddFlows(flows) => self.port.add_flows_then(flows, answer_to(done)),
             Effect::StopFlows(ids) => self.port.stop_flows_then(ids, answer_to(done)),
             Effect::TopologyReady => {
@@ -182,6 +181,10 @@ impl NodeExecutor {
         self.port.command_then(command, |answer| {
             done(answer.map(|_| ()).map_err(error_text))
         });
+    }
+
+    fn probe(&self, remote: NodeId, order: ProbeOrder, done: Done) {
+        self.command(Command::ProbeLink { remote, order }, done);
     }
 
     fn connect(&self, add: AddNode, address: Option<SocketAddr>, done: Done) {
