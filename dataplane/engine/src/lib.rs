@@ -68,7 +68,7 @@ pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use link::{Distribution, Histogram, LinkMeasurement, Trace};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
-pub use probe::{ProbeOrder, ProbeReport};
+pub use probe::report::{ProbeOrder, ProbeReport};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::{Prefetch, SinkAllocator};
 pub use stats::{DropCause, DropCounters, FlowStats, ImpairedCounters, LinkStats, NodeStats, Traffic};

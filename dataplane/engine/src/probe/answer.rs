@@ -1,7 +1,6 @@
 //! The answering side of a probe: count what arrives on a link, and report it on request.
 
-use super::wire::{Header, Kind, Received};
-use super::MOST_ECHOES;
+use super::wire::{Header, Kind, Received, MOST_ECHOES};
 use crate::{Instant, Packet};
 
 /// What has arrived of the latest probe of one link.

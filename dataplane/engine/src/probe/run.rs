@@ -8,10 +8,9 @@
 //! nine tenths of the bytes are used.
 
 use super::answer::mark;
-use super::wire::{self, Header, Kind, Received};
-use super::{ProbeOrder, ProbeReport, MOST_ECHOES};
+use super::wire::{self, Header, Kind, Received, MOST_ECHOES};
 use crate::link::LinkTerms;
-use crate::{Instant, Packet, Pool};
+use crate::{Instant, Packet, Pool, ProbeOrder, ProbeReport};
 
 /// Segments of the first train: 20 kB, which a link of 1 Mbit carries in 0.2 s.
 const FIRST_TRAIN: u32 = 16;

@@ -24,6 +24,9 @@ pub(super) const ECHO: u64 = (IP_UDP + HEADER) as u64;
 /// Bytes of the largest super-packet of a train: its total length has 16 bits (RFC 791).
 const LARGEST: usize = 64_000;
 
+/// The most echo requests of one probe: one each millisecond for a minute.
+pub(super) const MOST_ECHOES: u32 = 65_536;
+
 /// The meaning of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
