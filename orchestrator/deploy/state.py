@@ -38,6 +38,7 @@ class NodeNote:
     config: str
     labels: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
 
 def _decode(raw: dict[str, Any]) -> LabState:
     owner = raw.pop("owner")
-    nodes = tuple(NodeNote(**node) for node in raw.pop("nodes"))
+    nodes = tuple(
+        NodeNote(**{**node, "prefixes": tuple(node.get("prefixes", ()))}) for node in raw.pop("nodes")
+    )
     links = tuple((int(a), int(b)) for a, b in raw.pop("links"))
     parts = {role: ProcessId(**process) for role, process in raw.pop("parts").items()}
     carried = {role: tuple(nodes) for role, nodes in raw.pop("carried", {}).items()}
