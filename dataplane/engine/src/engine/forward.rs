@@ -10,7 +10,9 @@ use crate::route::OUTSIDE;
 use crate::stats::DropCause;
 use crate::tap::TapPoint;
 use crate::wire::ip;
-use crate::{FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, SESSION_PORT};
+use crate::{
+    FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, PROBE_PORT, SESSION_PORT,
+};
 
 /// The source of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,6 +236,12 @@ impl Engine {
                 }
                 return;
             }
+            if packet.ports() == (PROBE_PORT, PROBE_PORT) {
+                match self.take_probe(now, packet, origin, io) {
+                    Some(other) => packet = other,
+                    None => return,
+                }
+            }
             if !self.receivers.is_empty() {
                 if let Some(filter) = self.flow_filter(&packet, group) {
                     if self.receivers.matches_flow(&filter) {
@@ -283,7 +291,7 @@ impl Engine {
     }
 
     #[inline]
-    fn tap_received(&self, now: Instant, packet: &Packet, io: &mut Io) {
+    pub(super) fn tap_received(&self, now: Instant, packet: &Packet, io: &mut Io) {
         if self.tapped {
             io.tap(now, TapPoint::Received, packet);
         }
@@ -353,7 +361,14 @@ impl Engine {
         }
     }
 
-    fn drop_packet(&mut self, now: Instant, packet: Packet, origin: Origin, cause: DropCause, io: &mut Io) {
+    pub(super) fn drop_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        origin: Origin,
+        cause: DropCause,
+        io: &mut Io,
+    ) {
         if self.tapped {
             io.tap(now, TapPoint::Refused(cause), &packet);
         }
@@ -378,7 +393,7 @@ fn is_unicast_outside(addr: Ipv4Addr) -> bool {
 }
 
 /// Checks a UDP datagram as a host does before delivery. Returns the cause for which it is dropped.
-fn accept_datagram(packet: &mut Packet) -> Result<(), DropCause> {
+pub(super) fn accept_datagram(packet: &mut Packet) -> Result<(), DropCause> {
     if !packet.trim_to_datagram() {
         return Err(DropCause::Malformed);
     }
