@@ -17,6 +17,7 @@ from orchestrator.controller.lab_changes import LabChanges
 from orchestrator.controller.metrics import MetricsCollector
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
+from orchestrator.controller.probes import Probes
 from orchestrator.controller.rest.server import RestApi
 from orchestrator.controller.sql_changes import SqlChanges
 from orchestrator.controller.user_flows import UserFlows
@@ -76,6 +77,7 @@ class Controller:
     operators: OperatorHandler
     flows: UserFlows
     metrics: MetricsCollector
+    probes: Probes
     _sql: SqlChanges
 
     async def start(self) -> None:
@@ -101,8 +103,12 @@ class Controller:
         self.metrics = MetricsCollector(self.core)
         self.nodes.handlers |= self.metrics.of_nodes
         self.operators.handlers |= self.metrics.of_operators
+        self.probes = Probes(self.core)
+        self.nodes.handlers |= self.probes.reports
+        self.operators.handlers |= self.probes.of_operators
         try:
             await self.flows.start()
+            await self.probes.start()
         except StoreUnavailable:
             await self._store.close()
             raise
@@ -169,7 +175,7 @@ class Controller:
         for session in list(self.core.sessions):
             session.connection.on_bad_frame = None
         await server.close()
-        for handler in (self.nodes, self.agents, self.operators, self.flows):
+        for handler in (self.nodes, self.agents, self.operators, self.flows, self.probes):
             handler.close()
         await self.metrics.close()
         await self._sql.close()
@@ -259,6 +265,8 @@ class Controller:
     def _changed_by_sql(self, table: str) -> None:
         if table == "user_flows":
             self.flows.changed()
+        elif table == "probes":
+            self.probes.changed()
         else:
             self._sql.notified()
 

@@ -33,6 +33,7 @@ mod metrics;
 mod packet;
 mod pool;
 mod prefix;
+mod probe;
 mod receiver;
 mod rng;
 mod route;
@@ -65,7 +66,7 @@ pub use command::{
 };
 pub use config::{
     AddressPlan, ClassKey, Classes, LinkSpec, NodeConfig, QueueDiscipline, Scheduler, SessionConfig, TtlMode,
-    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, SESSION_PORT,
+    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, PROBE_PORT, SESSION_PORT,
 };
 pub use engine::{Engine, MAX_MESSAGE};
 pub use five_tuple::FiveTuple;
@@ -75,6 +76,7 @@ pub use metrics::{FlowMetrics, GroupMetrics, LinkMetrics, NodeMetrics};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use prefix::{Prefix, Prefixes};
+pub use probe::report::{ProbeOrder, ProbeReport};
 pub use route::{ChosenBy, Pin, RouteChoice, RoutedFlow, RoutedFlows};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::{Prefetch, SinkAllocator};

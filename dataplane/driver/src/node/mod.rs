@@ -18,6 +18,7 @@ pub mod link_values;
 mod messages;
 mod metrics;
 pub mod pending;
+mod probes;
 pub mod receiver;
 pub mod records;
 pub mod sessions;
