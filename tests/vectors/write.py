@@ -302,6 +302,7 @@ PYTHON: list[Message] = [
         (m.AppFlowMetrics(FLOW.hex(), "udp 10.0.0.1:7 > 10.0.0.3:53", 3, 5, 10, 15_000, 0, 0, 1.2e5, 0.0),),
         (m.GroupMetrics(1, 20, 30_000, 10, 15_000, 2.4e5, 1.2e5),),
         (m.SessionCounter(4, "sender", 1, "active", 2**30, 2**20, 2**21, 4_096, 3, 812),),
+    ),
     m.StartProbe(1, 2, True, 10_000, 100),
     m.GetProbe(7),
     m.WaitProbe(7, 3_600_000),
