@@ -98,7 +98,7 @@ def test_prometheus_and_the_rest_api_have_them_for_those_with_the_token(line: La
     assert {each["node_id"] for each in body["nodes"]} == {1, 2, 3}
     page = requests.get(f"{facts['api_url']}/metrics/links?limit=1", headers=headers, timeout=10).json()
     assert page["rows"] and page["next"] > 0
-    wrong = requests.get(f"{facts['api_url']}/metrics/doors", headers=headers, timeout=10)
+    wrong = requests.get(f"{facts['api_url']}/metrics/clouds", headers=headers, timeout=10)
     assert (wrong.status_code, wrong.json()["error"]["id"]) == (400, "metrics.table")
 
 
