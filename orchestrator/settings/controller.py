@@ -12,9 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, SettingsInvalid
-from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
+from orchestrator.fields import (
+    Boolean,
+    Choice,
+    Field,
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Number,
+    RouteWeight,
+    Table,
+    Text,
+)
 from orchestrator.impairment import (
     FIELDS,
+    METRICS,
     MOST_QUANTILES,
     PLAIN,
     FieldKind,
@@ -73,6 +86,7 @@ class NodeEntry:
     external: bool = False
     operating_mode: str = "normal"
     mtu: int = 1_500
+    uplink: bool = False
     public_network_addr: str = ""
 
 
@@ -96,6 +110,8 @@ class RouteEntry:
     dst: int
     edges: tuple[tuple[int, int], ...]
     path: tuple[int, ...] | None = None
+    weight: float = 1.0
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +156,7 @@ class ControllerSettings:
     nodes: tuple[NodeEntry, ...] = ()
     links: tuple[LinkEntry, ...] = ()
     routing: str = "shortest_path"
+    metric: str = "hops"
     routes: tuple[RouteEntry, ...] = ()
     flows: tuple[FlowEntry, ...] = ()
     path: str = ""
@@ -250,6 +267,7 @@ _KEYS: dict[str, Field] = {
                     "external": Field(Boolean()),
                     "operating_mode": Field(Choice("normal", later={"max": "flows spliced at relays"})),
                     "mtu": Field(Integer(576, PORT_MOST)),
+                    "uplink": Field(Boolean()),
                     "public_network_addr": Field(Text()),
                 },
             ),
@@ -276,7 +294,15 @@ _KEYS: dict[str, Field] = {
             "link",
         ),
     ),
-    "routing": Field(Table("routing", {"protocol": Field(Choice("shortest_path", "none"))})),
+    "routing": Field(
+        Table(
+            "routing",
+            {
+                "protocol": Field(Choice("shortest_path", "none")),
+                "metric": Field(Choice(*METRICS), "what makes a path short"),
+            },
+        )
+    ),
     "routes": Field(
         ListOf(
             Table(
@@ -286,6 +312,8 @@ _KEYS: dict[str, Field] = {
                     "dst": Field(_ID, required=True),
                     "path": Field(_NodePath(pairs=False)),
                     "edges": Field(_NodePath(pairs=True)),
+                    "weight": Field(RouteWeight(), "its share of the flows of its pair"),
+                    "computed": Field(Boolean(), "it is one of the `paths` of its pair"),
                 },
             ),
             "route",
@@ -330,7 +358,9 @@ def loads_controller(text: str, file: str = "controller.toml") -> ControllerSett
     read["n_nodes"] = read.pop("topology", {}).get("n_nodes", len(read.get("nodes", ())))
     read["nodes"] = tuple(NodeEntry(**node) for node in read.get("nodes", ()))
     read["links"] = _links(read.get("links", ()), read.pop("traces", {}), file)
-    read["routing"] = read.get("routing", {}).get("protocol", "shortest_path")
+    routing = read.get("routing", {})
+    read["routing"] = routing.get("protocol", "shortest_path")
+    read["metric"] = routing.get("metric", "hops")
     read["routes"] = tuple(_route(route) for route in read.get("routes", ()))
     read["flows"] = tuple(FlowEntry(**flow) for flow in read.get("flows", ()))
     return ControllerSettings(**read, path=file)
@@ -364,7 +394,9 @@ def _links(read: Sequence[Mapping[str, Any]], texts: Mapping[str, str], file: st
 def _route(read: Mapping[str, Any]) -> RouteEntry:
     path = read.get("path")
     edges = tuple(pairwise(path)) if path else read.get("edges", ())
-    return RouteEntry(src=read["src"], dst=read["dst"], edges=edges, path=path)
+    weight = float(read.get("weight", 1.0))
+    kind = {"weight": weight, "computed": read.get("computed", False)}
+    return RouteEntry(src=read["src"], dst=read["dst"], edges=edges, path=path, **kind)
 
 
 def _escaped(value: str) -> str:

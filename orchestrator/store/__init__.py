@@ -5,6 +5,7 @@
     sql_changes  SQL for what others change, and for what is refused of it
     runs       SQL for runs and results
     flows      SQL for user-space flows
+    probes     SQL for probes of links
     history    SQL for events, measurements and flows
     writer     writes in order, in batches, and through an outage
     migrate    numbered files under an advisory lock
@@ -19,12 +20,14 @@ from __future__ import annotations
 from orchestrator.store.errors import RowRefused, SchemaTooNew, StoreUnavailable
 from orchestrator.store.flows import FlowChange, FlowRow, NewFlow
 from orchestrator.store.link_specs import preload
+from orchestrator.store.probes import ProbeRow
 from orchestrator.store.rows import (
     EventRow,
     GroupRow,
     LabRow,
     LinkRow,
     NodeRow,
+    PinRow,
     RoleRow,
     RouteRow,
     RunRow,
@@ -45,6 +48,8 @@ __all__ = [
     "LinkRow",
     "NewFlow",
     "NodeRow",
+    "PinRow",
+    "ProbeRow",
     "RoleRow",
     "RouteRow",
     "RowRefused",

@@ -27,9 +27,23 @@ __all__ = [
     "Output",
     "Route",
     "Topology",
+    "Uplink",
 ]
 
 LabTestKindName = Literal["reach", "tcp", "http", "command", "route", "throughput", "loss", "delay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """A way to the outside of the lab; at most one of both is given.
+
+    Attributes:
+        interface: The machine's interface that connections leave by; that of its default route unless given.
+        namespace: The network namespace (`ip netns`) that is the outside; the machine's own unless given.
+    """
+
+    interface: str | None = None
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +56,7 @@ class Node:
         labels: The user's own words about it, for selectors.
         external: Whether it is run by a program of the user's own and not started by us.
         prefixes: Networks behind it, which the lab routes to it, in CIDR notation.
+        uplink: Its way to the outside, if it has one.
         sysctls: Kernel settings of its network namespace, by name.
         mtu: Largest packet of its TUN interface, in bytes.
         offload: `auto` carries super-packets where the kernel can; `off` never does.
@@ -60,6 +75,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     external: bool = False
     prefixes: tuple[str, ...] = ()
+    uplink: Uplink | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
     mtu: int = 1_500
     offload: str = "auto"
@@ -95,13 +111,16 @@ class Route:
     """One explicit route as directed edges, in the order of the file.
 
     `path` is kept where the route is a plain sequence of nodes. Several next hops at a node mean a copy to
-    each.
+    each. Flows of a pair with several routes are spread over them by `weight`. A `computed` one is one of the
+    `paths` of the topology.
     """
 
     src: int
     dst: int
     edges: tuple[tuple[int, int], ...]
     path: tuple[int, ...] | None = None
+    weight: float = 1.0
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +243,10 @@ class Topology:
         nodes: All nodes by id, from 1; numbers of removed ones are missing.
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
-        routes: Explicit routes.
+        metric: What makes a path short: `hops`, `delay` or `inverse_rate`.
+        paths: How many shortest paths each pair of nodes has.
+        disjoint: Whether these share no link.
+        routes: Explicit routes, those of a function included.
         flows: User-space flows that start when the lab is ready, in the order of the file.
         services: Programs that are started in nodes, each after those it depends on.
         transport: What carries links between processes: `auto`, `unix` or `tcp`.
@@ -240,6 +262,9 @@ class Topology:
     seed: int = 1
     links: tuple[Link, ...] = ()
     routing: str = "shortest_path"
+    metric: str = "hops"
+    paths: int = 1
+    disjoint: bool = False
     routes: tuple[Route, ...] = ()
     flows: tuple[Flow, ...] = ()
     services: tuple[Service, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from orchestrator.errors import Place, UsageError, nearest_hint, quoted
@@ -51,7 +51,7 @@ def dump(topology: Topology) -> str:
     lines += ["nodes:", *(f"  {node.id}: {flow(_node(node))}" for node in topology.nodes.values())]
     if topology.links:
         lines += ["links:", *(f"  - {flow(_link(link))}" for link in topology.links)]
-    lines.append(f"routing: {{protocol: {topology.routing}}}")
+    lines.append(f"routing: {flow(_routing(topology))}")
     if topology.transport != "auto":
         lines.append(f"transport: {topology.transport}")
     if topology.routes:
@@ -125,6 +125,8 @@ def _checked(kind: GeneratorType, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NODE_DEFAULTS = Node(id=1, name="")
+_OWN_FORM = frozenset({"id", "name", "labels", "prefixes", "sysctls", "uplink"})
+"""What is not written as it is in the model."""
 
 
 def _node(node: Node) -> dict[str, Any]:
@@ -135,10 +137,13 @@ def _node(node: Node) -> dict[str, Any]:
         shown["sysctls"] = dict(node.sysctls)
     if node.prefixes:
         shown["prefixes"] = list(node.prefixes)
+    if node.uplink:
+        words = {key: word for key, word in asdict(node.uplink).items() if word is not None}
+        shown["uplink"] = words or True
     lossless: dict[str, Any] = {}
     for key in (field.name for field in fields(Node)):
         value = getattr(node, key)
-        if key in ("id", "name", "labels", "prefixes", "sysctls") or value == getattr(_NODE_DEFAULTS, key):
+        if key in _OWN_FORM or value == getattr(_NODE_DEFAULTS, key):
             continue
         if key == "ready_grace_ms":
             lossless["ready_grace"] = str(Duration(value * 1000))
@@ -196,11 +201,26 @@ def _down(down: bool) -> dict[str, Any]:
     return {"down": True} if down else {}
 
 
+def _routing(topology: Topology) -> dict[str, Any]:
+    shown: dict[str, Any] = {"protocol": topology.routing}
+    if topology.metric != "hops":
+        shown["metric"] = topology.metric
+    if topology.paths != 1:
+        shown["paths"] = topology.paths
+    if topology.disjoint:
+        shown["disjoint"] = "edges"
+    return shown
+
+
 def _route(route: Route) -> dict[str, Any]:
     shown: dict[str, Any] = {"from": route.src, "to": route.dst}
     if route.path is not None:
-        return {**shown, "path": list(route.path)}
-    return {**shown, "edges": [list(edge) for edge in route.edges]}
+        shown["path"] = list(route.path)
+    else:
+        shown["edges"] = [list(edge) for edge in route.edges]
+    if route.weight != 1:
+        shown["weight"] = route.weight
+    return shown
 
 
 def _flow(each: Flow) -> dict[str, Any]:

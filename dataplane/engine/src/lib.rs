@@ -24,6 +24,7 @@ mod command;
 mod config;
 mod digest;
 mod engine;
+mod five_tuple;
 mod flow;
 mod group;
 mod io;
@@ -31,6 +32,7 @@ mod link;
 mod packet;
 mod pool;
 mod prefix;
+mod probe;
 mod receiver;
 mod rng;
 mod route;
@@ -46,6 +48,8 @@ pub mod wire;
 pub type NodeId = u32;
 /// The link to one neighbour, both directions: an index local to one engine.
 pub type LinkId = u32;
+/// An explicit route of a pair of nodes; 0 is none.
+pub type RouteId = u32;
 /// A multicast group.
 pub type GroupId = u32;
 /// A tree of a group.
@@ -61,14 +65,17 @@ pub use command::{
 };
 pub use config::{
     AddressPlan, ClassKey, Classes, LinkSpec, NodeConfig, QueueDiscipline, Scheduler, SessionConfig, TtlMode,
-    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, SESSION_PORT,
+    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, PROBE_PORT, SESSION_PORT,
 };
 pub use engine::{Engine, MAX_MESSAGE};
+pub use five_tuple::FiveTuple;
 pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use link::{Distribution, Histogram, LinkMeasurement, Trace};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use prefix::{Prefix, Prefixes};
+pub use probe::report::{ProbeOrder, ProbeReport};
+pub use route::{ChosenBy, Pin, RouteChoice, RoutedFlow, RoutedFlows};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::{Prefetch, SinkAllocator};
 pub use stats::{DropCause, DropCounters, FlowStats, ImpairedCounters, LinkStats, NodeStats, Traffic};

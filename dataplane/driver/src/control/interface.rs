@@ -7,8 +7,8 @@ use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::{NodeId, NodeStats};
-use nm_messages::{LinkMeasurements, Metrics, NodeSample, ToController, Value};
+use nm_engine::{NodeId, NodeStats, RoutedFlows};
+use nm_messages::{LinkMeasurements, Metrics, NodeSample, ProbeResult, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::member::{Effect, Identity};
@@ -35,6 +35,9 @@ pub trait Executor: Send + Sync {
 
     /// The sample of these counters.
     fn sample(&self, stats: &NodeStats) -> NodeSample;
+    /// Requests the flows for which the node chose a route, at most `limit`; `done` is called once, on any thread, with
+    /// `None` when the node is closed.
+    fn routed_flows(&self, limit: usize, done: Box<dyn FnOnce(Option<RoutedFlows>) + Send>);
     /// The connection was made or lost.
     fn connected(&self, up: bool, reason: &str);
 }
@@ -114,6 +117,12 @@ pub(crate) enum Input {
         order: Option<u64>,
         stats: Option<Box<NodeStats>>,
     },
+    /// The flows of a node have arrived, which the request `id` of the controller asked for.
+    RoutedFlows {
+        node: NodeId,
+        id: u32,
+        flows: Option<RoutedFlows>,
+    },
 }
 
 /// Largest number of pending requests of one node: the number that the controller keeps waiting for groups that do
@@ -125,6 +134,9 @@ pub(super) const MAX_REQUESTS: usize = 10_000;
 const FLOW_REPORT_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// … and its progress, which the next report replaces.
 const FLOW_PROGRESS_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the result of a probe is reported to a controller that is away; it then counts the probe as failed.
+const PROBE_REPORT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A node's handle to its controller connection.
 #[derive(Clone)]
@@ -237,6 +249,11 @@ impl LinkReport {
         };
         // A refused report is not repeated: the node remembers the result, and `AddFlows` asks for it again.
         self.0.request(message, limit, Box::new(|_| {}));
+    }
+
+    /// Reports the result of a probe, until it is acknowledged. Never blocks.
+    pub fn report_probe(&self, result: ProbeResult) {
+        self.0.request(result, PROBE_REPORT_LIMIT, Box::new(|_| {}));
     }
 
     /// Reports an event for the lab's event log. Never blocks.

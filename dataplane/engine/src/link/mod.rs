@@ -11,6 +11,7 @@ mod limit;
 mod loss;
 mod meter;
 mod piece;
+mod probing;
 mod queue;
 mod rate;
 mod reorder;
@@ -31,6 +32,7 @@ pub use distribution::Distribution;
 use meter::Meter;
 pub use meter::{Histogram, LinkMeasurement};
 pub(crate) use piece::Piece;
+pub(crate) use probing::LinkTerms;
 use shaper::Shaper;
 pub use trace::Trace;
 
@@ -248,6 +250,11 @@ impl Links {
         if let Some(link) = self.slots.get_mut(id as usize) {
             link.congested = congested;
         }
+    }
+
+    /// Whether the link carries packets, or would if its transport were not full.
+    pub(crate) fn carries(&self, id: LinkId) -> bool {
+        self.slots.get(id as usize).is_some_and(|link| link.blocked() != Some(DropCause::LinkDown))
     }
 
     /// Whether the link is up but its transport is full.
