@@ -1,0 +1,37 @@
+//! Tell the driver where a flow that is not carried as packets goes next, by the routes that packets take.
+
+use super::Engine;
+use crate::address::Owner;
+use crate::link::NO_LINK;
+use crate::{CommandError, CommandOutput, HopTarget, NodeId};
+
+impl Engine {
+    /// The node at which a flow of `src` leaves, and the neighbour through which it gets there; of several routes the
+    /// one that `flow` selects.
+    pub(super) fn find_hop(
+        &self,
+        src: NodeId,
+        target: HopTarget,
+        flow: u64,
+    ) -> Result<CommandOutput, CommandError> {
+        let exit = match target {
+            HopTarget::Node(node) => node,
+            HopTarget::Address(address) => match self.map.owner(address.into()) {
+                Owner::Node(node) => node,
+                _ => return Err(CommandError::UnknownAddress(address)),
+            },
+        };
+        if self.paused {
+            return Err(CommandError::Invalid(format!("node {} is paused", self.config.node_id)));
+        }
+        if exit == self.config.node_id {
+            return Ok(CommandOutput::Hop { exit, next: None });
+        }
+        let explicit = self.routes.explicit(src, exit, || flow).and_then(|links| links.first().copied());
+        let link = explicit.unwrap_or_else(|| self.routes.towards(exit));
+        match self.links.neighbour(link) {
+            Some(next) if link != NO_LINK => Ok(CommandOutput::Hop { exit, next: Some(next) }),
+            _ => Err(CommandError::NoRoute(exit)),
+        }
+    }
+}
