@@ -14,6 +14,7 @@ mod flow_key;
 mod flows;
 mod groups;
 pub mod info;
+mod max_mode;
 mod messages;
 pub mod pending;
 pub mod receiver;

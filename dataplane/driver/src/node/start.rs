@@ -12,6 +12,7 @@ use nm_kernel::{local, thread};
 use super::error::NodeError;
 use super::events::NodeEvent;
 use super::executor::NodeExecutor;
+use super::max_mode;
 use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
@@ -54,6 +55,7 @@ impl Node {
         options: Options,
     ) -> Result<Self, NodeError> {
         check_port(runtime, &settings)?;
+        let max_mode = max_mode::prepare(&settings, &options)?;
         let state = Arc::new(NodeState::new(settings.node_id));
         let port = runtime.add_node(NodeSetup {
             config: engine_config(&settings),
@@ -75,7 +77,7 @@ impl Node {
             }
         };
         capture::add_node(&port);
-        Ok(Node {
+        let node = Node {
             settings,
             runtime: Arc::clone(runtime),
             port,
@@ -87,7 +89,11 @@ impl Node {
             waited: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             resources: Mutex::default(),
-        })
+        };
+        if let Some(prepared) = max_mode {
+            max_mode::enter(&node, prepared)?;
+        }
+        Ok(node)
     }
 }
 
