@@ -248,7 +248,7 @@ _KEYS: dict[str, Field] = {
                     "name": Field(Text(), required=True),
                     "labels": Field(MapOf(".+", "a label", Text(), "labels")),
                     "external": Field(Boolean()),
-                    "operating_mode": Field(Choice("normal", later={"max": "flows spliced at relays"})),
+                    "operating_mode": Field(Choice("normal", "max")),
                     "mtu": Field(Integer(576, PORT_MOST)),
                     "public_network_addr": Field(Text()),
                 },
