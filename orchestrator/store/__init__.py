@@ -5,6 +5,7 @@
     sql_changes  SQL for what others change, and for what is refused of it
     runs       SQL for runs and results
     flows      SQL for user-space flows
+    max_flows  SQL for flows of nodes in max mode
     history    SQL for events, measurements and flows
     writer     writes in order, in batches, and through an outage
     migrate    numbered files under an advisory lock
@@ -19,6 +20,7 @@ from __future__ import annotations
 from orchestrator.store.errors import RowRefused, SchemaTooNew, StoreUnavailable
 from orchestrator.store.flows import FlowChange, FlowRow, NewFlow
 from orchestrator.store.link_specs import preload
+from orchestrator.store.max_flows import MaxFlowRow
 from orchestrator.store.rows import (
     EventRow,
     GroupRow,
@@ -42,6 +44,7 @@ __all__ = [
     "GroupRow",
     "LabRow",
     "LinkRow",
+    "MaxFlowRow",
     "NewFlow",
     "NodeRow",
     "RoleRow",

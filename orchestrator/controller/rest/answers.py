@@ -115,6 +115,14 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
+class MaxFlowPage:
+    """Flows in max mode, the latest first; `more` when the limit cut them off."""
+
+    flows: tuple[m.MaxFlowStatus, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeMeasurement:
     """What a node measured of its links since the start: see `LinkMeasurements`."""
 
@@ -186,6 +194,11 @@ def routes(reply: m.Routes, frames: Sequence[Frame], params: Mapping[str, Any]) 
 def events(reply: m.Events, frames: Sequence[Frame], params: Mapping[str, Any]) -> EventPage:
     """Return a page of events."""
     return EventPage(reply.events, reply.more)
+
+
+def max_flows(reply: m.MaxFlowList, frames: Sequence[Frame], params: Mapping[str, Any]) -> MaxFlowPage:
+    """Return a page of flows in max mode."""
+    return MaxFlowPage(reply.flows, reply.more)
 
 
 def measurements(reply: Message, frames: Sequence[Frame], params: Mapping[str, Any]) -> list[NodeMeasurement]:
