@@ -25,6 +25,7 @@ from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
+from orchestrator.lab.planned_change import is_interrupted
 from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
 from orchestrator.protocol.tokens import TOKEN_FILE
 from orchestrator.services import ServiceState
@@ -213,10 +214,14 @@ class LabStatus:
         }
 
     def _nodes_with_settings(self) -> list[dict[str, Any]]:
-        """The nodes with the kernel settings that were made in each."""
+        """The nodes with the kernel settings that were made in each, and the networks behind them."""
         note = self.note
         stated = {node.id: {**note.buffers, **node.sysctls} for node in note.nodes} if note else {}
-        return [{**node, "sysctls": stated.get(node["id"], {})} for node in self.as_json()["nodes"]]
+        behind = {node.id: list(node.prefixes) for node in note.nodes} if note else {}
+        return [
+            {**node, "sysctls": stated.get(node["id"], {}), "prefixes": behind.get(node["id"], [])}
+            for node in self.as_json()["nodes"]
+        ]
 
 
 async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
@@ -235,6 +240,9 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
             kind = "degraded" if status.state == "ready" else status.state
             problems = (*status.problems, damaged(directory, gone).message)
             status = replace(status, state=kind, problems=problems)
+    if is_interrupted(directory):
+        text = "a change of the lab is under way, or was interrupted: the same command again completes it"
+        status = replace(status, problems=(*status.problems, text))
     status = await _with_services(host, directory, state, status)
     status = replace(status, token_file=str(directory.run / TOKEN_FILE))
     if supervision.wanted(state):

@@ -32,6 +32,7 @@ from orchestrator.topology.kinds import (
 )
 from orchestrator.topology.lab_test_keys import LabTestKind
 from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HINTS, LINK_LATER, SIZE_FORM
+from orchestrator.topology.prefixes import PrefixKind
 from orchestrator.topology.service_keys import SERVICE, SERVICE_NAME
 
 __all__ = ["LAB_NAME", "NODE_NAME", "ROOT"]
@@ -142,6 +143,10 @@ _NODE = Placed(
             "what the node is called; `node-<id>` works besides",
         ),
         "external": _EXTERNAL,
+        "prefixes": Field(
+            ListOf(PrefixKind(), "prefix"),
+            "networks behind the node (its own bridges, containers or tunnels), which the lab routes to it",
+        ),
         **_NODE_BASE,
     },
     later=_NODE_LATER,
@@ -201,6 +206,10 @@ ROOT = Placed(
         "n_nodes": Field(
             Integer(1, expected="a whole number of nodes"),
             "number of nodes, if no generator says it or there are more",
+        ),
+        "without": Field(
+            ListOf(Integer(1, 2**32 - 1, "a node's number"), "number"),
+            "numbers that no node has, such as those of removed nodes; with them go a generator's links",
         ),
         "topology": Field(GeneratorKind(), "a generated shape"),
         "defaults": Field(

@@ -41,6 +41,7 @@ class Node:
         name: What it can be reached by; `node-<id>` unless the file gives one.
         labels: The user's own words about it, for selectors.
         external: Whether it is run by a program of the user's own and not started by us.
+        prefixes: Networks behind it, which the lab routes to it, in CIDR notation.
         sysctls: Kernel settings of its network namespace, by name.
         mtu: Largest packet of its TUN interface, in bytes.
         offload: `auto` carries super-packets where the kernel can; `off` never does.
@@ -61,6 +62,7 @@ class Node:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     external: bool = False
+    prefixes: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     mtu: int = 1_500
     offload: str = "auto"
@@ -225,7 +227,7 @@ class Topology:
     Attributes:
         name: The lab's name unless the user gives another.
         seed: Drives every draw.
-        nodes: All nodes by id, 1 to n without a gap.
+        nodes: All nodes by id, from 1; numbers of removed ones are missing.
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
         routes: Explicit routes.

@@ -19,7 +19,16 @@ from orchestrator.topology.nodes import SOCKS5_FIELDS
 from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate, Size
 
-__all__ = ["dump", "flow", "generate", "word"]
+__all__ = [
+    "dump",
+    "flow",
+    "flow_words",
+    "generate",
+    "node_words",
+    "route_words",
+    "service_words",
+    "word",
+]
 
 # Words that plain YAML would read as something else than text.
 _NOT_TEXT = re.compile(r"(?i:null|true|false|yes|no|on|off|~)|[-+.0-9].*")
@@ -36,8 +45,10 @@ def dump(topology: Topology) -> str:
         f"name: {word(topology.name)}",
         f"seed: {topology.seed}",
         f"subnet: {topology.subnet}",
-        f"n_nodes: {len(topology.nodes)}",
+        f"n_nodes: {max(topology.nodes)}",
     ]
+    if without := [number for number in range(1, max(topology.nodes)) if number not in topology.nodes]:
+        lines.append(f"without: {flow(without)}")
     lines += ["nodes:", *(f"  {node.id}: {flow(_node(node))}" for node in topology.nodes.values())]
     if topology.links:
         lines += ["links:", *(f"  - {flow(_link(link))}" for link in topology.links)]
@@ -123,12 +134,14 @@ def _node(node: Node) -> dict[str, Any]:
         shown["labels"] = dict(node.labels)
     if node.sysctls:
         shown["sysctls"] = dict(node.sysctls)
+    if node.prefixes:
+        shown["prefixes"] = list(node.prefixes)
     lossless: dict[str, Any] = {}
     socks5: dict[str, Any] = {}
     words = {attribute: word for word, attribute in SOCKS5_FIELDS.items()}
     for key in (field.name for field in fields(Node)):
         value = getattr(node, key)
-        if key in ("id", "name", "labels", "sysctls") or value == getattr(_NODE_DEFAULTS, key):
+        if key in ("id", "name", "labels", "prefixes", "sysctls") or value == getattr(_NODE_DEFAULTS, key):
             continue
         if key == "ready_grace_ms":
             lossless["ready_grace"] = str(Duration(value * 1000))
@@ -236,3 +249,7 @@ def word(text: str) -> str:
         return text
     quoted_text = json.dumps(text, ensure_ascii=False)
     return _NOT_PRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", quoted_text)
+
+
+node_words, route_words, flow_words, service_words = _node, _route, _flow, _service
+"""What the file states of one node, route, flow or service, by key."""

@@ -1,6 +1,6 @@
 //! Addresses as integers: the node or group that each belongs to.
 
-use crate::NodeId;
+use crate::{NodeId, Prefixes};
 
 /// The kind of destination that an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,22 +8,25 @@ pub(crate) enum Owner {
     Node(NodeId),
     /// A node, by its user-space address for the Python API.
     User(NodeId),
+    /// A network behind a node.
+    Behind(NodeId),
     Group,
     Nobody,
 }
 
 /// The address plan as integers, because every packet is compared with it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct AddressMap {
     base: u32,
     hosts: u32,
     user_base: Option<u32>,
     group_base: u32,
     group_mask: u32,
+    prefixes: Prefixes,
 }
 
 impl AddressMap {
-    pub(crate) fn new(plan: &crate::AddressPlan) -> Self {
+    pub(crate) fn new(plan: &crate::AddressPlan, prefixes: &Prefixes) -> Self {
         let group_mask = u32::from(plan.multicast_mask);
         Self {
             base: u32::from(plan.base_addr),
@@ -31,6 +34,7 @@ impl AddressMap {
             user_base: plan.user_base_addr.map(u32::from),
             group_base: u32::from(plan.multicast_base) & group_mask,
             group_mask,
+            prefixes: prefixes.clone(),
         }
     }
 
@@ -43,6 +47,11 @@ impl AddressMap {
         if addr & self.group_mask == self.group_base {
             return Owner::Group;
         }
+        // Networks behind nodes come first: the user-space range is as wide as the overlay, but only the first of its
+        // addresses, of the nodes that exist, are used.
+        if let Some(node) = self.prefixes.node_before(addr) {
+            return Owner::Behind(node);
+        }
         match self.user_base.map(|base| addr.wrapping_sub(base)) {
             Some(node) if node <= self.hosts => Owner::User(node),
             _ => Owner::Nobody,
@@ -53,15 +62,23 @@ impl AddressMap {
     pub(crate) fn node_of(&self, addr: u32) -> Option<NodeId> {
         match self.owner(addr) {
             Owner::Node(node) | Owner::User(node) => Some(node),
+            Owner::Behind(_) | Owner::Group | Owner::Nobody => None,
+        }
+    }
+
+    /// The node that an address belongs to or is behind: where its packets enter and leave the overlay.
+    pub(crate) fn edge_of(&self, addr: u32) -> Option<NodeId> {
+        match self.owner(addr) {
+            Owner::Node(node) | Owner::User(node) | Owner::Behind(node) => Some(node),
             Owner::Group | Owner::Nobody => None,
         }
     }
 
-    /// The number of the node or, for the address of a group, its distance from the first one of the pool; 0 for other
+    /// The number of the node that the address belongs to or is behind or, for the address of a group, its distance from the first one of the pool; 0 for other
     /// addresses.
     pub(crate) fn number_of(&self, addr: u32) -> u32 {
         match self.owner(addr) {
-            Owner::Node(node) | Owner::User(node) => node,
+            Owner::Node(node) | Owner::User(node) | Owner::Behind(node) => node,
             Owner::Group => addr - self.group_base,
             Owner::Nobody => 0,
         }
@@ -74,6 +91,6 @@ impl AddressMap {
 
 impl Default for AddressMap {
     fn default() -> Self {
-        Self::new(&crate::AddressPlan::default())
+        Self::new(&crate::AddressPlan::default(), &Prefixes::default())
     }
 }

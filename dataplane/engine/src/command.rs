@@ -92,7 +92,7 @@ pub enum Target {
 /// The destination of a flow that is not carried as packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HopTarget {
-    /// An address; the node that it belongs to is the exit.
+    /// An address; the node that it belongs to, or is behind, is the exit.
     Address(Ipv4Addr),
     /// The exit.
     Node(NodeId),

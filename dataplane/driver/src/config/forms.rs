@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use nm_engine::Prefix;
+
 /// The parser of a text that is one of several names.
 pub fn one_of<'a, T: Copy>(names: &'a [(&str, T)]) -> impl Fn(&str) -> Result<T, String> + 'a {
     move |text| match names.iter().find(|(name, _)| *name == text) {
@@ -41,6 +43,25 @@ pub fn parse_mask(text: &str) -> Result<Ipv4Addr, String> {
     } else {
         Err(expected)
     }
+}
+
+/// A network behind a node, as `192.168.50.0/24 via 3`.
+pub fn parse_prefix(text: &str) -> Result<Prefix, String> {
+    let expected = || "a network and its node, as `192.168.50.0/24 via 3`".to_owned();
+    let (network, node) = text.split_once(" via ").ok_or_else(expected)?;
+    let (network, length) = network.split_once('/').ok_or_else(expected)?;
+    let network: Ipv4Addr = network.parse().map_err(|_| expected())?;
+    let length: u8 = length.parse().map_err(|_| expected())?;
+    let node: u32 = node.parse().map_err(|_| expected())?;
+    let hosts = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+    if length > 32 || node == 0 || u32::from(network) & hosts != 0 {
+        return Err(expected());
+    }
+    Ok(Prefix {
+        network,
+        length,
+        node,
+    })
 }
 
 /// Completes `host:port` to `ws://host:port/control`; a complete address is also accepted.

@@ -15,11 +15,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nm_engine::{Prefix, Prefixes};
 use nm_max::socks::Credentials;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
-use forms::{one_of, parse_controller, parse_interface, parse_mask, public_address, unless};
+use forms::{
+    one_of, parse_controller, parse_interface, parse_mask, parse_prefix, public_address, unless,
+};
 pub use nearest::nearest;
 use reader::{position, Reader};
 
@@ -159,6 +162,8 @@ pub struct NodeSettings {
     pub net_mask: Ipv4Addr,
     /// The base address: node n has this address plus n.
     pub base_addr: Ipv4Addr,
+    /// The networks behind the nodes of the lab, this one's included.
+    pub prefixes: Vec<Prefix>,
     /// Whether to reconnect after the connection to the controller was lost.
     pub restart_on_disconnect: bool,
     /// Lossless sessions.
@@ -240,6 +245,7 @@ fn read_root(
     let protocol = root.parsed("protocol", Some("auto"), one_of(LINK_PROTOCOLS));
     let operating_mode = root.parsed("operating_mode", Some("normal"), one_of(OPERATING_MODES));
     let socks5_credentials = read_credentials(root);
+    let prefixes = read_prefixes(root);
     let ttl_mode = root.parsed("ttl_mode", Some("uniform"), one_of(TTL_MODES));
     Some(NodeSettings {
         path: path.to_owned(),
@@ -267,6 +273,7 @@ fn read_root(
         restart_on_disconnect: root.boolean("restart_on_disconnect", true),
         local_address: own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
         base_addr: base_addr?,
+        prefixes: prefixes?,
         net_mask: net_mask?,
         controller_addr: controller_addr?,
         private_network_addr: private_network_addr?,
@@ -333,6 +340,18 @@ fn read_credentials(root: &mut Reader<'_>) -> Option<Option<Credentials>> {
     let message = "`socks5_username` and `socks5_password` need 1 to 255 bytes each".to_owned();
     root.refuse_value("socks5_password", message);
     None
+}
+
+/// The networks behind nodes, which may not overlap.
+fn read_prefixes(root: &mut Reader<'_>) -> Option<Vec<Prefix>> {
+    let prefixes = root.list("prefixes", parse_prefix)?;
+    match Prefixes::new(&prefixes) {
+        Ok(_) => Some(prefixes),
+        Err(message) => {
+            root.refuse_value("prefixes", message);
+            None
+        }
+    }
 }
 
 fn optional_path(root: &mut Reader<'_>, key: &'static str) -> Option<PathBuf> {

@@ -62,7 +62,13 @@ impl Engine {
                 self.deliver(now, packet, None, origin, io);
                 0
             }
-            Owner::Node(node) | Owner::User(node) => self.forward(now, packet, node, origin, io),
+            Owner::Behind(node) if node == self.config.node_id => {
+                self.deliver_behind(now, packet, origin, io);
+                0
+            }
+            Owner::Node(node) | Owner::User(node) | Owner::Behind(node) => {
+                self.forward(now, packet, node, origin, io)
+            }
             Owner::Group => self.fan_out(now, packet, origin, io),
             Owner::Nobody => {
                 self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
@@ -78,7 +84,7 @@ impl Engine {
             return 0;
         }
         if self.routes.has_explicit() {
-            let src = self.map.node_of(packet.meta().src).unwrap_or(0);
+            let src = self.map.edge_of(packet.meta().src).unwrap_or(0);
             if let Some(links) = self.routes.explicit(src, dst, || packet.flow_hash()) {
                 if let [link] = *links {
                     return self.send(now, link, packet, origin, io);
@@ -113,7 +119,7 @@ impl Engine {
             }
         }
         if let Origin::Link(link) = origin {
-            let ours = self.map.node_of(packet.meta().src) == Some(self.config.node_id);
+            let ours = self.map.edge_of(packet.meta().src) == Some(self.config.node_id);
             if ours || self.hops.contains(&link) {
                 self.hops.retain(|&hop| !ours && hop != link);
                 if ours || (self.hops.is_empty() && !self.delivers_group_packet(&packet, member)) {
@@ -233,6 +239,22 @@ impl Engine {
             self.drop_packet(now, packet, origin, DropCause::NoReceiver, io);
             return;
         }
+        self.write_to_tun(now, packet, io);
+    }
+
+    /// Delivers a packet to a network behind this node: its kernel forwards it.
+    ///
+    /// A packet from the kernel itself is refused: the kernel has no route to the network, and would send the packet
+    /// back until its TTL is used up.
+    fn deliver_behind(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) {
+        if origin == Origin::Tun {
+            self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
+            return;
+        }
+        self.write_to_tun(now, packet, io);
+    }
+
+    fn write_to_tun(&mut self, now: Instant, packet: Packet, io: &mut Io) {
         self.flows.count(&packet);
         self.tun_tx.count(packet.segments(), packet.wire_bytes());
         self.tap_received(now, &packet, io);
@@ -248,7 +270,7 @@ impl Engine {
 
     fn flow_filter(&self, packet: &Packet, group: Option<Ipv4Addr>) -> Option<FlowFilter> {
         let (src_port, dst_port) = packet.ports();
-        let src_node = self.map.node_of(packet.meta().src)?;
+        let src_node = self.map.edge_of(packet.meta().src)?;
         Some(FlowFilter { src_node, group, src_port, dst_port })
     }
 

@@ -17,7 +17,7 @@ impl Engine {
         let exit = match target {
             HopTarget::Node(node) => node,
             HopTarget::Address(address) => match self.map.owner(address.into()) {
-                Owner::Node(node) => node,
+                Owner::Node(node) | Owner::Behind(node) => node,
                 _ => return Err(CommandError::UnknownAddress(address)),
             },
         };
