@@ -19,6 +19,7 @@ __all__ = [
     "LinkNotStored",
     "LinkUnknown",
     "NodeFaultInvalid",
+    "NodeNotActedOn",
     "NodeNotReady",
     "NodeNotStored",
     "NodeStopped",
@@ -55,6 +56,12 @@ class NodeFaultInvalid(BadRequest):
     """A node cannot be stopped, started, paused or resumed as it is."""
 
     id = "node.fault"
+
+
+class NodeNotActedOn(ProtocolError):
+    """What nodes shall be is recorded, but was not done to their processes."""
+
+    id = "node.not-done"
 
 
 class NodeNotReady(ProtocolError):

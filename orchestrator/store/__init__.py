@@ -32,6 +32,7 @@ from orchestrator.store.rows import (
     RunRow,
     Snapshot,
     TreeRow,
+    WantedRow,
 )
 from orchestrator.store.sql_changes import Changed, SqlChange
 from orchestrator.store.store import Store
@@ -57,5 +58,6 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "TreeRow",
+    "WantedRow",
     "preload",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "read_traces",
 ]
 
+# What a node shall be is written by `_NODE_WANTED` alone: it may have been changed by SQL a moment ago.
 _SAVE_NODE = Statement("""
     INSERT INTO nodes (node_id, name, labels, external, state, private_network_name, private_network_addr,
                        public_network_addr, process, mtu, wanted, registered_at)
@@ -37,7 +38,6 @@ _SAVE_NODE = Statement("""
         private_network_name = excluded.private_network_name,
         private_network_addr = excluded.private_network_addr,
         public_network_addr = excluded.public_network_addr, process = excluded.process, mtu = excluded.mtu,
-        wanted = excluded.wanted,
         registered_at = coalesce(excluded.registered_at, nodes.registered_at), updated_at = now()""")
 _NODE_STATE = Statement("UPDATE nodes SET state = %s, updated_at = now() WHERE node_id = %s")
 _NODE_WANTED = Statement("UPDATE nodes SET wanted = %s, updated_at = now() WHERE node_id = %s")
@@ -104,6 +104,7 @@ class LabTables:
 
     def nodes_wanted(self, wanted: Iterable[tuple[int, str]]) -> None:
         """Write what nodes shall be, by id."""
+        self.changes += 1
         self._writer.put_many(_NODE_WANTED, [(value, node_id) for node_id, value in wanted])
 
     def drop_nodes(self, node_ids: Iterable[int]) -> None:
@@ -200,10 +201,13 @@ async def begin(connection: AsyncConnection, lab: str) -> LabRow:
 
 
 async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
-    """Return all nodes."""
+    """Return all nodes; what one shall be by SQL that was not taken yet is not counted."""
     cursor = await connection.execute(
         "SELECT node_id, name, labels, external, state, private_network_name, private_network_addr,"
-        " public_network_addr, process, mtu, wanted FROM nodes ORDER BY node_id"
+        " public_network_addr, process, mtu, CASE WHEN EXISTS (SELECT FROM sql_changes"
+        "  WHERE applied_at IS NULL AND table_name = 'nodes'"
+        "  AND keys @> jsonb_build_array(jsonb_build_array(node_id))) THEN 'running' ELSE wanted END"
+        " FROM nodes ORDER BY node_id"
     )
     rows: list[Any] = await cursor.fetchall()
     return tuple(NodeRow(*[*row[:8], int(row[8]), *row[9:]]) for row in rows)

@@ -151,6 +151,14 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedRow:
+    """What a node shall be by request: `running`, `stopped` or `paused`."""
+
+    node_id: int
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabRow:
     """The lab itself."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.impairment import FIELDS, FieldKind
 from orchestrator.store.lab import link_values, read_groups, read_links, read_routes
-from orchestrator.store.rows import GroupRow, LinkRow, RouteRow, TreeRow
+from orchestrator.store.rows import GroupRow, LinkRow, RouteRow, TreeRow, WantedRow
 from orchestrator.store.values import jsonb, text
 from orchestrator.store.writer import Statement, Writer
 
@@ -71,6 +71,7 @@ class Changed:
     routes: Mapping[Key, RouteRow] = field(default_factory=dict)
     groups: Mapping[Key, GroupRow] = field(default_factory=dict)
     versions: Mapping[tuple[str, Key], str] = field(default_factory=dict)
+    nodes: Mapping[Key, WantedRow] = field(default_factory=dict)
 
     def keys(self, *tables: str) -> list[Key]:
         """Return the keys of rows of these tables that were changed, each once."""
@@ -93,6 +94,7 @@ _KEYS = {
     "groups": ("group_id",),
     "group_members": ("group_id", "node_id"),
     "group_trees": ("group_id", "tree_id"),
+    "nodes": ("node_id",),
 }
 _SET = {
     "links": (
@@ -108,6 +110,7 @@ _SET = {
     "routes": ("src_node_id", "dst_node_id", "edges", "origin"),
     "groups": ("label", "src_node_id", "group_ip"),
     "group_trees": ("edges", "weight"),
+    "nodes": ("wanted",),
 }
 """The columns that the controller writes, besides the key."""
 
@@ -168,7 +171,7 @@ class SqlTables:
             table: Its table.
             key: Its key.
             version: The version of the row that is undone; one that was written since stays.
-            row: A `LinkRow`, `RouteRow`, `GroupRow` or `TreeRow`.
+            row: A `LinkRow`, `RouteRow`, `GroupRow`, `TreeRow` or `WantedRow`.
         """
         if row is None:
             self._writer.put(_UNDO_INSERT[table], *key, version)
@@ -187,6 +190,8 @@ def _values(row: object) -> Sequence[Any]:
             return (text(row.label), row.src_node_id, row.group_ip)
         case TreeRow():
             return (jsonb(row.edges), row.weight)
+        case WantedRow():
+            return (row.wanted,)
     raise TypeError(f"{type(row).__name__} is no row that SQL changes")
 
 
@@ -223,7 +228,18 @@ async def read_changes(connection: AsyncConnection) -> Changed:
         if groups
         else {},
         versions,
+        await _wanted(connection, named.keys("nodes")),
     )
+
+
+async def _wanted(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, WantedRow]:
+    """Return what nodes shall be."""
+    if not keys:
+        return {}
+    ids = [key[0] for key in keys]
+    query = "SELECT node_id, wanted FROM nodes WHERE node_id = ANY(%s)"
+    cursor = await connection.execute(query, (ids,))
+    return {(node_id,): WantedRow(node_id, wanted) for node_id, wanted in await cursor.fetchall()}
 
 
 async def _versions(

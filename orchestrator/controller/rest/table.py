@@ -34,6 +34,9 @@ ANSWER_S = 10.0
 CHANGE_S = 15.0
 """Seconds for changes: up to 5 for the nodes to confirm them, and up to 5 for Postgres to store them."""
 
+ACT_S = 70.0
+"""Seconds for what is done to processes of nodes: what the controller allows for it, and some more."""
+
 _WAYS = ("both", "forward", "backward")
 
 
@@ -83,8 +86,9 @@ def _status(path: str, kind: Any, make: Callable[..., Any], summary: str, cli: s
 
 def _change(verb: str, path: str, message: type[Message], summary: str, **more: Any) -> Route:
     """Return the row of a change."""
-    fixed = {"cause": CAUSE, **more.pop("fixed", {})}
-    return Route(verb=verb, path=path, message=message, summary=summary, fixed=fixed, within=CHANGE_S, **more)
+    more["fixed"] = {"cause": CAUSE, **more.get("fixed", {})}
+    more.setdefault("within", CHANGE_S)
+    return Route(verb=verb, path=path, message=message, summary=summary, **more)
 
 
 _SETTINGS = {
@@ -100,14 +104,16 @@ ROUTES: tuple[Route, ...] = (
         "PUT",
         "/nodes/{node_id}/wanted",
         m.NodeFault,
-        "Record what a node shall be: its links and the routes of the lab follow at once. "
-        "Its process is ended, started, paused or resumed by `nm node` and `Lab.node(…)` alone, which run "
-        "on its host.",
+        "Make a node what it shall be: its links and the routes of the lab follow at once, and its process "
+        "is ended, started, paused or resumed. Refused with docker, where the controller is in a container: "
+        "`nm node` and `Lab.node(…)` do it there, on the machine of the lab.",
         cli="nm node kill|stop|start|pause|unpause",
         sdk="Lab.node(N).kill() …",
         body=("do",),
         words={"do": ("kill", "stop", "start", "pause", "unpause")},
+        fixed={"act": True},
         derived=lambda params: {"nodes": [params["node_id"]]},
+        within=ACT_S,
         answer=Answer(answers.NodesWanted, acknowledged(answers.NodesWanted).make, {"node_id": U32}),
     ),
     Route(
