@@ -18,6 +18,7 @@ mod end;
 mod entry;
 mod flow;
 mod hosts;
+mod inbox;
 mod opening;
 mod pump;
 mod redirect;

@@ -12,8 +12,8 @@ use nm_max::{socks, Host, Reply};
 
 use super::end::End;
 use super::flow::{Flow, FlowKey, Request, Stage, DOWN, UP};
+use super::inbox::Message;
 use super::pump::Direction;
-use super::server::Message;
 use super::worker::Worker;
 use super::{hosts, Entry, Found, Query};
 

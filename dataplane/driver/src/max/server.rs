@@ -8,43 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-use nm_kernel::poll::EventFd;
 use nm_kernel::{namespace, relay_socket, KernelError};
 
-use super::flow::FlowKey;
+use super::inbox::{Inbox, Message};
 use super::worker::Worker;
-use super::{Found, Limits, NodeSetup};
+use super::{Limits, NodeSetup};
 use crate::node::wait::lock;
-
-/// A message to the worker.
-pub(super) enum Message {
-    /// Adds a node, with its number and listeners.
-    Add(u64, Box<NodeSetup>, Vec<TcpListener>),
-    /// Removes a node; its flows are reset.
-    Remove(u64),
-    /// The next hop of a flow was found, or there is none.
-    Routed(FlowKey, Found),
-    /// Ends the thread.
-    Stop,
-}
-
-/// The messages to the worker.
-pub(super) struct Inbox {
-    messages: Mutex<Vec<Message>>,
-    pub(super) wake: EventFd,
-}
-
-impl Inbox {
-    pub(super) fn post(&self, message: Message) {
-        lock(&self.messages).push(message);
-        self.wake.raise();
-    }
-
-    pub(super) fn take(&self) -> Vec<Message> {
-        self.wake.clear();
-        std::mem::take(&mut *lock(&self.messages))
-    }
-}
 
 /// The thread that carries the flows of a process. Dropping it resets them.
 pub struct Server {
@@ -103,10 +72,7 @@ impl Server {
     ///
     /// As [`get_or_start`](Self::get_or_start).
     pub fn start(limits: Limits) -> nm_kernel::Result<Self> {
-        let inbox = Arc::new(Inbox {
-            messages: Mutex::default(),
-            wake: EventFd::new()?,
-        });
+        let inbox = Arc::new(Inbox::new()?);
         let mut worker = Worker::new(Arc::clone(&inbox), limits)?;
         thread::Builder::new()
             .name("max-mode".to_owned())

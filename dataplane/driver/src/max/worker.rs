@@ -11,8 +11,8 @@ use nm_kernel::poll::{Epoll, Interest, ReadyList};
 use nm_kernel::{namespace, thread};
 
 use super::flow::{Flow, FlowKey, Stage, DOWN, UP};
+use super::inbox::{Inbox, Message};
 use super::pump::Pipes;
-use super::server::{Inbox, Message};
 use super::table::{Flows, Token};
 use super::{FlowReport, Limits, NodeSetup};
 

@@ -44,38 +44,40 @@ pub(super) fn prepare(
     Ok(Some(Prepared(space)))
 }
 
-/// Opens the node's listener and redirects the flows of its programs. Without the packet filter SOCKS5 works alone,
-/// and an event says so.
-pub(super) fn enter(node: &Node, prepared: Prepared) -> Result<(), NodeError> {
-    let (settings, port) = (&node.settings, node.settings.max_server_port);
-    let space = prepared.0;
-    let redirected = max::redirect(
-        space.as_ref().map(AsFd::as_fd),
-        &settings.tun_interface_name,
-        port,
-    );
-    let redirects = redirected.is_ok();
-    if let Err(reason) = redirected {
-        node.state.note(NodeEvent::NoRedirect { reason });
+impl Node {
+    /// Opens the node's listener and redirects the flows of its programs. Without the packet filter SOCKS5 works alone,
+    /// and an event says so.
+    pub(super) fn enter_max_mode(&self, prepared: Prepared) -> Result<(), NodeError> {
+        let (settings, port) = (&self.settings, self.settings.max_server_port);
+        let space = prepared.0;
+        let redirected = max::redirect(
+            space.as_ref().map(AsFd::as_fd),
+            &settings.tun_interface_name,
+            port,
+        );
+        let redirects = redirected.is_ok();
+        if let Err(reason) = redirected {
+            self.state.note(NodeEvent::NoRedirect { reason });
+        }
+        // Without a password only the programs of the node itself may enter.
+        let address = match settings.socks5_credentials {
+            Some(_) => Ipv4Addr::UNSPECIFIED,
+            None => Ipv4Addr::LOCALHOST,
+        };
+        let setup = NodeSetup {
+            lab: Arc::from(settings.lab.as_str()),
+            node: settings.node_id,
+            namespace: space,
+            listen: vec![SocketAddr::from((address, port))],
+            credentials: settings.socks5_credentials.clone(),
+            redirected: redirects,
+            router: Arc::new(EngineRoutes(self.port.clone())),
+            sink: Arc::clone(&self.state) as _,
+        };
+        let server = Server::get_or_start().map_err(RuntimeError::from)?;
+        self.end_with(server.add(setup).map_err(RuntimeError::from)?);
+        Ok(())
     }
-    // Without a password only the programs of the node itself may enter.
-    let address = match settings.socks5_credentials {
-        Some(_) => Ipv4Addr::UNSPECIFIED,
-        None => Ipv4Addr::LOCALHOST,
-    };
-    let setup = NodeSetup {
-        lab: Arc::from(settings.lab.as_str()),
-        node: settings.node_id,
-        namespace: space,
-        listen: vec![SocketAddr::from((address, port))],
-        credentials: settings.socks5_credentials.clone(),
-        redirected: redirects,
-        router: Arc::new(EngineRoutes(node.port.clone())),
-        sink: Arc::clone(&node.state) as _,
-    };
-    let server = Server::get_or_start().map_err(RuntimeError::from)?;
-    node.end_with(server.add(setup).map_err(RuntimeError::from)?);
-    Ok(())
 }
 
 /// The routes of a node's packets.

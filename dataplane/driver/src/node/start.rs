@@ -91,7 +91,7 @@ impl Node {
             resources: Mutex::default(),
         };
         if let Some(prepared) = max_mode {
-            max_mode::enter(&node, prepared)?;
+            node.enter_max_mode(prepared)?;
         }
         Ok(node)
     }
