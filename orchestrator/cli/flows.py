@@ -1,4 +1,4 @@
-"""Commands on flows: `flow add`, `list`, `wait`, `stop`, `del` of user-space ones, `max` of max mode."""
+"""Commands on flows: user-space ones and, as `flow max`, those of max mode; `routes` adds those on pins."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.common import LabOption, Output, OutputOption, emit, notify, table
+from orchestrator.cli.routes import register_pins
 
 if TYPE_CHECKING:
     from orchestrator.protocol.messages import FlowStatus, MaxFlowStatus
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     flow.command()(wait)
     flow.command()(stop)
     flow.command("del")(delete)
+    register_pins(flow)
     app.add_typer(flow, name="flow")
 
 

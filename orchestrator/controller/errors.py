@@ -26,7 +26,12 @@ __all__ = [
     "NodeTaken",
     "NodeUnknown",
     "PartitionInvalid",
+    "PinInvalid",
+    "PinUnknown",
     "RouteInvalid",
+    "RouteNotApplied",
+    "RouteNotStored",
+    "RouteUnknown",
     "RunInvalid",
     "RunUnknown",
     "TreeForbidden",
@@ -149,9 +154,39 @@ class TreeInvalid(BadRequest):
 
 
 class RouteInvalid(BadRequest):
-    """Edges that make no route."""
+    """Edges that make no route, or a weight that is none (`route.weight`)."""
 
     id = "route.invalid"
+
+
+class RouteUnknown(BadRequest):
+    """There is no explicit route of that number."""
+
+    id = "route.unknown"
+
+
+class RouteNotApplied(ProtocolError):
+    """A node has not confirmed a change of routes or pins in time."""
+
+    id = "route.not-applied"
+
+
+class RouteNotStored(ProtocolError):
+    """Postgres has not taken a change of routes or pins in time; it is lost if the controller ends first."""
+
+    id = "route.not-stored"
+
+
+class PinUnknown(BadRequest):
+    """There is no pin of that number."""
+
+    id = "pin.unknown"
+
+
+class PinInvalid(BadRequest):
+    """A pin that no flow can match."""
+
+    id = "pin.invalid"
 
 
 class RunInvalid(BadRequest):

@@ -144,6 +144,7 @@ class SqlChanges:
         refusals = [*self._links(changed), *self._routes(changed), *self._groups(changed)]
         for node_id, error, reason, row in self._wanted.take(changed, first=self._first):
             refusals.append(_Refusal("nodes", (node_id,), error, reason, row))
+        self._pins(changed)
         if core.lab.has_changes:
             core.pump()
         for change in changed.changes:
@@ -240,6 +241,13 @@ class SqlChanges:
             wanted[route_id] = row
         lab.change_routes(wanted)
         return refusals
+
+    def _pins(self, changed: Changed) -> None:
+        """Take pins as they are: the database has judged them. With a route that was refused go its pins."""
+        lab = self._core.lab
+        wanted = {key[0]: changed.pins.get(key) for key in changed.keys("flow_pins")}
+        known = lab.explicit.rows
+        lab.change_pins({pin: row if row and row.route_id in known else None for pin, row in wanted.items()})
 
     # Groups.
 

@@ -261,7 +261,7 @@ async def test_an_error_of_the_database_says_what_is_wrong_and_what_would_be_rig
             "forward: loss is 1.5, but a probability from 0 to 1 is expected",
             None,
         ),
-        "TRUNCATE routes": ("TRUNCATE does not reach the lab", "DELETE FROM routes"),
+        "TRUNCATE group_trees": ("TRUNCATE does not reach the lab", "DELETE FROM group_trees"),
     }
     await controller.core.store.flushed()
     async with await connection_to(database) as sql:

@@ -1,5 +1,7 @@
 //! Addresses as integers: the node or group that each belongs to.
 
+use std::net::IpAddr;
+
 use crate::{NodeId, Prefixes};
 
 /// The kind of destination that an address belongs to.
@@ -71,6 +73,14 @@ impl AddressMap {
         match self.owner(addr) {
             Owner::Node(node) | Owner::User(node) | Owner::Behind(node) => Some(node),
             Owner::Group | Owner::Nobody => None,
+        }
+    }
+
+    /// The same for an address in the form that users see.
+    pub(crate) fn edge_at(&self, addr: IpAddr) -> Option<NodeId> {
+        match addr {
+            IpAddr::V4(addr) => self.edge_of(u32::from(addr)),
+            IpAddr::V6(_) => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use nm_engine::{Instant, NodeConfig, Packet, Pool, VnetHeader};
+use nm_engine::{Instant, NodeConfig, Packet, Pool, RouteId, VnetHeader};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
@@ -289,6 +289,7 @@ impl Endpoint {
             None if syn && peer.local_port == FLOW_PORT => Some(self.accept(peer)),
             None => None,
         };
+        let route = index.and_then(|index| self.connections[index].as_ref()).map_or(0, Connection::route);
         match index.and_then(|index| Some((index, self.connections[index].as_mut()?))) {
             Some((index, connection)) => {
                 connection.handle(now, &mut self.iface, &mut self.slot);
@@ -304,7 +305,7 @@ impl Endpoint {
                 self.iface.poll_ingress_single(at, &mut self.slot, &mut nobody);
             }
         }
-        if let Some(reply) = packet(self.slot.outgoing(), pool) {
+        if let Some(reply) = packet(self.slot.outgoing(), route, pool) {
             self.replies.push_back(reply);
         }
     }
@@ -382,8 +383,9 @@ impl Endpoint {
                         connection.credit = connection.weight();
                         self.ready.push_back(index);
                     }
+                    let route = connection.route();
                     self.collect(index);
-                    return packet(self.slot.outgoing(), pool);
+                    return packet(self.slot.outgoing(), route, pool);
                 }
                 Polled::Idle(deadline) => {
                     connection.ready = false;
@@ -439,9 +441,10 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-fn packet(bytes: Option<&[u8]>, pool: &mut Pool) -> Option<Packet> {
+fn packet(bytes: Option<&[u8]>, route: RouteId, pool: &mut Pool) -> Option<Packet> {
     let bytes = bytes?;
     let mut packet = pool.get_for(bytes.len());
     packet.fill(bytes, VnetHeader::default())?;
+    packet.set_route(route);
     Some(packet)
 }

@@ -3,7 +3,8 @@
 use super::Engine;
 use crate::address::Owner;
 use crate::link::NO_LINK;
-use crate::{CommandError, CommandOutput, HopTarget, NodeId};
+use crate::wire::ip;
+use crate::{CommandError, CommandOutput, FiveTuple, HopTarget, NodeId};
 
 impl Engine {
     /// The node at which a flow of `src` leaves, and the neighbour through which it gets there; of several routes the
@@ -27,11 +28,24 @@ impl Engine {
         if exit == self.config.node_id {
             return Ok(CommandOutput::Hop { exit, next: None });
         }
-        let explicit = self.routes.explicit(src, exit, || flow).and_then(|links| links.first().copied());
+        let explicit =
+            self.routes.explicit_link((src, exit), &self.as_five_tuple(src, exit, flow), &self.links);
         let link = explicit.unwrap_or_else(|| self.routes.towards(exit));
         match self.links.neighbour(link) {
             Some(next) if link != NO_LINK => Ok(CommandOutput::Hop { exit, next: Some(next) }),
             _ => Err(CommandError::NoRoute(exit)),
+        }
+    }
+
+    /// A 5-tuple that stands for the flow where routes are chosen, equal at every node.
+    fn as_five_tuple(&self, src: NodeId, exit: NodeId, flow: u64) -> FiveTuple {
+        let address = |node| self.config.addresses.node_addr(node).into();
+        FiveTuple {
+            src: address(src),
+            dst: address(exit),
+            protocol: ip::TCP,
+            src_port: flow as u16,
+            dst_port: (flow >> 16) as u16,
         }
     }
 }
