@@ -5,6 +5,7 @@
     sql_changes  SQL for what others change, and for what is refused of it
     runs       SQL for runs and results
     flows      SQL for user-space flows
+    probes     SQL for probes of links
     max_flows  SQL for flows of nodes in max mode
     history    SQL for events, measurements and flows
     writer     writes in order, in batches, and through an outage
@@ -21,6 +22,7 @@ from orchestrator.store.errors import RowRefused, SchemaTooNew, StoreUnavailable
 from orchestrator.store.flows import FlowChange, FlowRow, NewFlow
 from orchestrator.store.link_specs import preload
 from orchestrator.store.max_flows import MaxFlowRow
+from orchestrator.store.probes import ProbeRow
 from orchestrator.store.rows import (
     EventRow,
     GroupRow,
@@ -50,6 +52,7 @@ __all__ = [
     "NewFlow",
     "NodeRow",
     "PinRow",
+    "ProbeRow",
     "RoleRow",
     "RouteRow",
     "RowRefused",

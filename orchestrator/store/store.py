@@ -12,7 +12,7 @@ from orchestrator import log
 from orchestrator.backoff import Backoff
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import StoreUnavailable
-from orchestrator.store import flows, history, lab, max_flows, runs
+from orchestrator.store import flows, history, lab, max_flows, probes, runs
 from orchestrator.store.errors import RowRefused
 from orchestrator.store.flows import FlowChange, FlowRow, FlowTables, NewFlow
 from orchestrator.store.history import HistoryTables
@@ -20,6 +20,7 @@ from orchestrator.store.lab import LabTables
 from orchestrator.store.max_flows import MaxFlowRow, MaxFlowTables
 from orchestrator.store.migrate import migrate
 from orchestrator.store.pins import read_pins
+from orchestrator.store.probes import ProbeRow, ProbeTables
 from orchestrator.store.rows import EventRow, Snapshot
 from orchestrator.store.runs import RunTables
 from orchestrator.store.sql_changes import Changed, SqlTables, fill_link_fields, read_changes
@@ -35,7 +36,7 @@ __all__ = ["CHANNEL", "Store"]
 CHANNEL = "nm_changed"
 """The channel that triggers notify on writes of other sessions; the payload is the table."""
 
-TABLES = ("links", "routes", "groups", "user_flows")
+TABLES = ("links", "routes", "groups", "user_flows", "probes")
 """What may be changed by SQL; members and trees belong to groups."""
 
 _HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
@@ -55,6 +56,7 @@ class Store:
         sql: Writes the answers to changes by SQL.
         runs: Writes runs and results.
         flows: Writes what became of user-space flows.
+        probes: Writes what became of probes of links.
         history: Writes events and measurements.
     """
 
@@ -70,6 +72,7 @@ class Store:
     sql: SqlTables
     runs: RunTables
     flows: FlowTables
+    probes: ProbeTables
     history: HistoryTables
     max_flows: MaxFlowTables
 
@@ -195,6 +198,25 @@ class Store:
         async with self._connection() as connection:
             return await flows.remove(connection, flow_ids)
 
+    async def open_probes(self) -> list[ProbeRow]:
+        """Read the probes that have not ended."""
+        async with self._connection() as connection:
+            return await probes.read_open(connection)
+
+    async def read_probes(self, after: int, limit: int) -> list[ProbeRow]:
+        """Read probes after a number, in order."""
+        async with self._connection() as connection:
+            return await probes.read(connection, after, limit)
+
+    async def add_probe(self, src: int, dst: int, probe_bytes: int, time_ms: int, *, below: bool) -> int:
+        """Insert a probe; return its number.
+
+        Raises:
+            RowRefused: The lab has no such node.
+        """
+        async with self._checked() as connection:
+            return await probes.insert(connection, src, dst, probe_bytes, time_ms, below=below)
+
     async def read_max_flows(self, limit: int, *, running: bool) -> list[MaxFlowRow]:
         """Read flows in max mode, the latest first; those that have not ended, if asked."""
         async with self._connection() as connection:
@@ -292,6 +314,7 @@ class Store:
             HistoryTables(self._writer),
             FlowTables(self._writer),
         )
+        self.probes = ProbeTables(self._writer)
         self.max_flows = MaxFlowTables(self._writer)
         self._writer.start()
 

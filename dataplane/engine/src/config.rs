@@ -10,6 +10,9 @@ use crate::{Distribution, NodeId, Prefixes, Trace};
 /// (32768–60999), so the kernel never assigns it to a socket of an application.
 pub const SESSION_PORT: u16 = 61_997;
 
+/// The UDP port of probes between neighbours, source and destination.
+pub const PROBE_PORT: u16 = 61_998;
+
 /// Default source port of messages from Python.
 pub const DEFAULT_CLIENT_PORT: u16 = 45_535;
 /// Default destination port of messages from Python.

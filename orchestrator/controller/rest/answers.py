@@ -163,6 +163,21 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeStarted:
+    """The number of a probe."""
+
+    id: U64
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePage:
+    """Probes in order of their numbers; `more` when the limit cut them off."""
+
+    probes: tuple[m.ProbeStatus, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MaxFlowPage:
     """Flows in max mode, the latest first; `more` when the limit cut them off."""
 
@@ -242,6 +257,11 @@ def routes(reply: m.Routes, frames: Sequence[Frame], params: Mapping[str, Any]) 
 def events(reply: m.Events, frames: Sequence[Frame], params: Mapping[str, Any]) -> EventPage:
     """Return a page of events."""
     return EventPage(reply.events, reply.more)
+
+
+def probes(reply: m.ProbeList, frames: Sequence[Frame], params: Mapping[str, Any]) -> ProbePage:
+    """Return a page of probes."""
+    return ProbePage(reply.probes, reply.more)
 
 
 def max_flows(reply: m.MaxFlowList, frames: Sequence[Frame], params: Mapping[str, Any]) -> MaxFlowPage:

@@ -18,6 +18,7 @@ pub mod link_values;
 mod max_mode;
 mod messages;
 pub mod pending;
+mod probes;
 pub mod receiver;
 pub mod records;
 pub mod sessions;

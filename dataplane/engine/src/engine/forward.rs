@@ -9,7 +9,9 @@ use crate::link::{Sent, NO_LINK};
 use crate::stats::DropCause;
 use crate::tap::TapPoint;
 use crate::wire::ip;
-use crate::{FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, SESSION_PORT};
+use crate::{
+    FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, PROBE_PORT, SESSION_PORT,
+};
 
 /// The source of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,6 +216,12 @@ impl Engine {
                 }
                 return;
             }
+            if packet.ports() == (PROBE_PORT, PROBE_PORT) {
+                match self.take_probe(now, packet, origin, io) {
+                    Some(other) => packet = other,
+                    None => return,
+                }
+            }
             if !self.receivers.is_empty() {
                 if let Some(filter) = self.flow_filter(&packet, group) {
                     if self.receivers.matches_flow(&filter) {
@@ -263,7 +271,7 @@ impl Engine {
     }
 
     #[inline]
-    fn tap_received(&self, now: Instant, packet: &Packet, io: &mut Io) {
+    pub(super) fn tap_received(&self, now: Instant, packet: &Packet, io: &mut Io) {
         if self.tapped {
             io.tap(now, TapPoint::Received, packet);
         }
@@ -333,7 +341,14 @@ impl Engine {
         }
     }
 
-    fn drop_packet(&mut self, now: Instant, packet: Packet, origin: Origin, cause: DropCause, io: &mut Io) {
+    pub(super) fn drop_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        origin: Origin,
+        cause: DropCause,
+        io: &mut Io,
+    ) {
         if self.tapped {
             io.tap(now, TapPoint::Refused(cause), &packet);
         }
@@ -351,7 +366,7 @@ impl Engine {
 }
 
 /// Checks a UDP datagram as a host does before delivery. Returns the cause for which it is dropped.
-fn accept_datagram(packet: &mut Packet) -> Result<(), DropCause> {
+pub(super) fn accept_datagram(packet: &mut Packet) -> Result<(), DropCause> {
     if !packet.trim_to_datagram() {
         return Err(DropCause::Malformed);
     }
