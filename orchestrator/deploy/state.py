@@ -39,6 +39,7 @@ class NodeNote:
     labels: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()
+    uplink: bool = False
 
 
 @dataclass(frozen=True)

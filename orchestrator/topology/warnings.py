@@ -22,7 +22,12 @@ def find_warnings(topology: Topology, place: Place, routes: Sequence[Place]) -> 
         place: Where it begins.
         routes: Where each of its routes stands.
     """
-    return (*_disconnected(topology, place), *_one_way(topology, routes), *_skipped(topology, place))
+    return (
+        *_disconnected(topology, place),
+        *_one_way(topology, routes),
+        *_uplinks_alone(topology, place),
+        *_skipped(topology, place),
+    )
 
 
 def _disconnected(topology: Topology, place: Place) -> Iterator[Problem]:
@@ -38,6 +43,17 @@ def _disconnected(topology: Topology, place: Place) -> Iterator[Problem]:
         place,
         hint="links are missing, or this is meant",
     )
+
+
+def _uplinks_alone(topology: Topology, place: Place) -> Iterator[Problem]:
+    uplinks = [node.id for node in topology.nodes.values() if node.uplink]
+    if uplinks and topology.routing == "none" and len(topology.nodes) > len(uplinks):
+        yield Problem(
+            f"no other node has a route to the outside through node {uplinks[0]}",
+            "topology.uplink-unreached",
+            place,
+            hint="with `protocol: none` only the nodes with an uplink reach the outside",
+        )
 
 
 def _cut_off(topology: Topology) -> list[int]:

@@ -49,3 +49,11 @@ def test_settings_of_links_that_max_mode_skips_are_named() -> None:
     assert warning.message.endswith("skip rate, loss, delay of links 1-2, 2-3")
     mixed = "nodes: {2: {operating_mode: normal}}\n"
     assert topology.loads(text + emulated + mixed).warnings == ()
+
+
+def test_an_uplink_that_no_other_node_has_a_route_to() -> None:
+    alone = (
+        "n_nodes: 2\nlinks: [{endpoints: [1, 2]}]\nrouting: {protocol: none}\nnodes: {2: {uplink: true}}\n"
+    )
+    assert [each.id for each in topology.loads(alone).warnings] == ["topology.uplink-unreached"]
+    assert topology.loads(alone.replace("none", "shortest_path")).warnings == ()

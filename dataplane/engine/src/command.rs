@@ -288,7 +288,7 @@ pub enum CommandOutput {
     Session(SessionId),
     /// The next node of a flow.
     Hop {
-        /// The node at which it leaves.
+        /// The node at which it leaves; 0 for the nearest uplink.
         exit: NodeId,
         /// The neighbour on the way there; `None` when this node is the exit.
         next: Option<NodeId>,

@@ -114,6 +114,8 @@ pub struct NodeConfig {
     pub addresses: AddressPlan,
     /// The networks behind the nodes of the lab.
     pub prefixes: Prefixes,
+    /// Whether the kernel of this node forwards packets to the outside of the lab.
+    pub uplink: bool,
     /// The incarnation: random bits from which the numbers of this node's transfers are derived. They differ in every
     /// start of a node. The runtime reads them from the kernel's random number generator; a simulation sets them, so
     /// that runs are repeatable.
@@ -143,6 +145,7 @@ impl NodeConfig {
             name: format!("n{node_id}"),
             addresses: AddressPlan::default(),
             prefixes: Prefixes::default(),
+            uplink: false,
             incarnation: 0,
             last_session: 0,
             mtu: 1500,

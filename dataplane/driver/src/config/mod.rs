@@ -69,6 +69,17 @@ pub enum OperatingMode {
     Max,
 }
 
+/// Where packets to addresses outside of the lab go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UplinkSetting {
+    /// Nowhere: the lab has no uplink.
+    None,
+    /// This node is an uplink: its kernel forwards them.
+    Here,
+    /// To the nearest node with an uplink.
+    Elsewhere,
+}
+
 /// How relays treat the TTL of packets that they forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TtlSetting {
@@ -164,6 +175,8 @@ pub struct NodeSettings {
     pub base_addr: Ipv4Addr,
     /// The networks behind the nodes of the lab, this one's included.
     pub prefixes: Vec<Prefix>,
+    /// Where packets to addresses outside of the lab go.
+    pub uplink: UplinkSetting,
     /// Whether to reconnect after the connection to the controller was lost.
     pub restart_on_disconnect: bool,
     /// Lossless sessions.
@@ -246,6 +259,7 @@ fn read_root(
     let operating_mode = root.parsed("operating_mode", Some("normal"), one_of(OPERATING_MODES));
     let socks5_credentials = read_credentials(root);
     let prefixes = read_prefixes(root);
+    let uplink = root.parsed("uplink", Some("none"), one_of(UPLINKS));
     let ttl_mode = root.parsed("ttl_mode", Some("uniform"), one_of(TTL_MODES));
     Some(NodeSettings {
         path: path.to_owned(),
@@ -274,6 +288,7 @@ fn read_root(
         local_address: own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
         base_addr: base_addr?,
         prefixes: prefixes?,
+        uplink: uplink?,
         net_mask: net_mask?,
         controller_addr: controller_addr?,
         private_network_addr: private_network_addr?,
@@ -298,6 +313,11 @@ const LINK_PROTOCOLS: &[(&str, LinkProtocol)] = &[
 const OPERATING_MODES: &[(&str, OperatingMode)] = &[
     ("normal", OperatingMode::Normal),
     ("max", OperatingMode::Max),
+];
+const UPLINKS: &[(&str, UplinkSetting)] = &[
+    ("none", UplinkSetting::None),
+    ("here", UplinkSetting::Here),
+    ("elsewhere", UplinkSetting::Elsewhere),
 ];
 const TTL_MODES: &[(&str, TtlSetting)] =
     &[("uniform", TtlSetting::Uniform), ("pipe", TtlSetting::Pipe)];

@@ -6,6 +6,7 @@ use super::icmp::IcmpError;
 use super::Engine;
 use crate::address::Owner;
 use crate::link::{Sent, NO_LINK};
+use crate::route::OUTSIDE;
 use crate::stats::DropCause;
 use crate::tap::TapPoint;
 use crate::wire::ip;
@@ -72,10 +73,7 @@ impl Engine {
                 self.forward(now, packet, node, origin, io)
             }
             Owner::Group => self.fan_out(now, packet, origin, io),
-            Owner::Nobody => {
-                self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
-                0
-            }
+            Owner::Nobody => self.forward_outside(now, packet, origin, io),
         }
     }
 
@@ -99,10 +97,32 @@ impl Engine {
         }
         let link = self.routes.towards(dst);
         if link == NO_LINK {
+            // The user-space range is as wide as the overlay; beyond the nodes that exist, its addresses are outside.
+            let user_space = || matches!(self.map.owner(packet.meta().dst), Owner::User(_));
+            if dst != OUTSIDE && !self.routes.knows(dst) && user_space() {
+                return self.forward_outside(now, packet, origin, io);
+            }
             self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
             return 0;
         }
         self.send(now, link, packet, origin, io)
+    }
+
+    /// Forwards a packet to an address outside of the lab: towards the nearest uplink, whose kernel forwards it on.
+    ///
+    /// A packet from the uplink's own kernel is refused: the kernel has no route, and would send it back until its TTL
+    /// is used up.
+    fn forward_outside(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        let leaves = is_unicast_outside(Ipv4Addr::from(packet.meta().dst));
+        if leaves && !self.config.uplink {
+            return self.forward(now, packet, OUTSIDE, origin, io);
+        }
+        if leaves && origin != Origin::Tun {
+            self.write_to_tun(now, packet, io);
+        } else {
+            self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
+        }
+        0
     }
 
     /// Forwards a packet of a group: a copy to every child in the tree, and one for local delivery.
@@ -363,6 +383,13 @@ impl Engine {
         }
         io.pool.put(packet);
     }
+}
+
+/// Whether packets to an address may leave the lab: it is no address of the host itself, of its link, or of a group
+/// (RFC 6890). Metadata services of clouds are at a link-local address.
+pub(super) fn is_unicast_outside(addr: Ipv4Addr) -> bool {
+    let first = addr.octets()[0];
+    (1..224).contains(&first) && !addr.is_loopback() && !addr.is_link_local()
 }
 
 /// Checks a UDP datagram as a host does before delivery. Returns the cause for which it is dropped.

@@ -1,8 +1,10 @@
 //! Tell the driver where a flow that is not carried as packets goes next, by the routes that packets take.
 
+use super::forward::is_unicast_outside;
 use super::Engine;
 use crate::address::Owner;
 use crate::link::NO_LINK;
+use crate::route::OUTSIDE;
 use crate::wire::ip;
 use crate::{CommandError, CommandOutput, FiveTuple, HopTarget, NodeId};
 
@@ -19,20 +21,23 @@ impl Engine {
             HopTarget::Node(node) => node,
             HopTarget::Address(address) => match self.map.owner(address.into()) {
                 Owner::Node(node) | Owner::Behind(node) => node,
+                Owner::Nobody if is_unicast_outside(address) => OUTSIDE,
                 _ => return Err(CommandError::UnknownAddress(address)),
             },
         };
         if self.paused {
             return Err(CommandError::Invalid(format!("node {} is paused", self.config.node_id)));
         }
-        if exit == self.config.node_id {
-            return Ok(CommandOutput::Hop { exit, next: None });
+        let own = self.config.node_id;
+        if exit == own || (exit == OUTSIDE && self.config.uplink) {
+            return Ok(CommandOutput::Hop { exit: own, next: None });
         }
         let explicit =
             self.routes.explicit_link((src, exit), &self.as_five_tuple(src, exit, flow), &self.links);
         let link = explicit.unwrap_or_else(|| self.routes.towards(exit));
         match self.links.neighbour(link) {
             Some(next) if link != NO_LINK => Ok(CommandOutput::Hop { exit, next: Some(next) }),
+            _ if exit == OUTSIDE => Err(CommandError::Invalid("no route to an uplink".to_owned())),
             _ => Err(CommandError::NoRoute(exit)),
         }
     }
