@@ -18,6 +18,7 @@ mod connection;
 mod error;
 mod flows;
 mod link;
+mod max_flows;
 mod metrics;
 mod samples;
 mod to_controller;
@@ -33,6 +34,7 @@ pub use flows::{
     UserFlowProgress, UserFlowStart,
 };
 pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
+pub use max_flows::{MaxFlow, MaxFlows};
 pub use metrics::{
     AppFlowColumns, DropCounter, FlowColumns, GroupColumns, LinkColumns, Metrics, SessionCounter,
 };

@@ -9,6 +9,7 @@
     groups       groups, for an operator
     probes       probes of links, for an operator
     lab_changes  nodes and links that come and go, for an operator
+    max_flows    flows of nodes in max mode
     routes       the routes of a node, for an operator
     metrics      counters of nodes, which they send every second
     samples      counters of nodes and links, read every second during a run
@@ -25,6 +26,7 @@ from orchestrator.protocol.messages import (
     flows,
     groups,
     lab_changes,
+    max_flows,
     metrics,
     node,
     node_commands,
@@ -40,6 +42,7 @@ from orchestrator.protocol.messages.connection import *  # noqa: F403  # as abov
 from orchestrator.protocol.messages.flows import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.groups import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.lab_changes import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.max_flows import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.metrics import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as above
@@ -59,6 +62,7 @@ __all__ = [
     *groups.__all__,
     *metrics.__all__,
     *lab_changes.__all__,
+    *max_flows.__all__,
     *node.__all__,
     *operator.__all__,
     *node_commands.__all__,

@@ -3,6 +3,7 @@
 mod collect;
 mod commands;
 mod forward;
+mod hop;
 mod icmp;
 mod probes;
 #[cfg(test)]
