@@ -204,7 +204,7 @@ impl Session {
                 stats,
                 ..
             } => self.node_measured(node, order, stats),
-            Input::RoutedFlows { node, id, flows } => self.flow_routes_listed(node, id, flows),
+            Input::RoutedFlows { order, flows } => self.flow_routes_listed(order, flows),
         }
     }
 
