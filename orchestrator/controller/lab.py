@@ -13,7 +13,7 @@ from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
 from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.groups import Group, Groups, TreeSpec
-from orchestrator.controller.lab_nodes import LabNodes
+from orchestrator.controller.lab_nodes import LabNodes, same_length
 from orchestrator.controller.outside import with_outside
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
@@ -213,7 +213,8 @@ class Lab(LabNodes):
                 link.partitioned |= self._crosses_partition(link)
                 self.registry.put_link(link)
                 self._comes_up(link)
-                self._changed(ends, paths=old is None or old.down != link.down)
+                same = old is not None and old.down == link.down and same_length(old, link, self._metric)
+                self._changed(ends, paths=not same)
 
     def set_link(self, a: int, b: int, spec: LinkSpec | None, *, to_end: int) -> Link:
         """Change what a link does to packets towards one of its ends.

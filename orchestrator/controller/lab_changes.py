@@ -227,7 +227,7 @@ class LabChanges:
         store.save_nodes([node_row(lab.registry.node(node_id)) for node_id in change.labels])
         changed = self._change_links(change)
         lab.avoid_no_more()  # links that were drained for a change that failed
-        self._change_routes(routes)
+        self._change_routes(routes, cause)
         for ends in removed:
             core.events.add("link.removed", 0, {"a": ends[0], "b": ends[1], "cause": cause})
         for ends in sorted(change.new_links):
@@ -268,7 +268,7 @@ class LabChanges:
         routes = [use.id for use in uses if use.kind == "route" and isinstance(use.id, int)]
         core.lab.change_routes(dict.fromkeys(routes))
         core.store.lab.drop_routes(routes)
-        forget_pins(core)
+        forget_pins(core, cause)
         for use in uses:
             group_id, _, part = str(use.id).partition("/")
             if use.kind == "group":
@@ -308,14 +308,14 @@ class LabChanges:
             kept.backward_down_declared = link.backward_down
         return [registry.links[ends] for ends in wanted]
 
-    def _change_routes(self, routes: Mapping[int, RouteRow | None]) -> None:
+    def _change_routes(self, routes: Mapping[int, RouteRow | None], cause: str) -> None:
         core = self._core
         kept = {number: row for number, row in routes.items() if row is not None}
         core.lab.change_routes(kept)
         core.store.lab.declare_again("routes", [(number,) for number in routes])
         core.store.lab.drop_routes([number for number in routes if number not in kept])
         core.store.lab.save_routes(kept.values())
-        forget_pins(core)
+        forget_pins(core, cause)
 
     # Waiting.
 

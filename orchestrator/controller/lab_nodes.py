@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.controller import link_states
-from orchestrator.controller.registry import Link, Node, Registry
+from orchestrator.controller.registry import Link, Node, Registry, link_lengths
 from orchestrator.protocol.messages import Have
 
-__all__ = ["LabNodes", "NodeNames"]
+__all__ = ["LabNodes", "NodeNames", "same_length"]
 
 
 class NodeNames(Mapping[int, str]):
@@ -84,3 +84,8 @@ class LabNodes:
         self._dirty.discard(node_id)
         self._unready.discard(node_id)
         self._paths_stale = True
+
+
+def same_length(one: Link, other: Link, metric: str) -> bool:
+    """Tell whether two links between the same nodes are declared as long as each other, both ways."""
+    return link_lengths([one], metric) == link_lengths([other], metric)

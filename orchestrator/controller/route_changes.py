@@ -127,9 +127,11 @@ def delete_pin(core: Core, pin_id: int, cause: str) -> PinRow:
     return pin
 
 
-def forget_pins(core: Core) -> None:
+def forget_pins(core: Core, cause: str) -> None:
     """Delete the pins whose route is gone, or is one of another pair."""
     orphaned = core.lab.explicit.orphaned_pins()
+    for pin in (core.lab.explicit.pins[pin_id] for pin_id in orphaned):
+        core.events.add("flow.unpinned", pin.src, {**pin_details(pin), "cause": cause})
     core.lab.change_pins(dict.fromkeys(orphaned))
     core.store.lab.drop_pins(orphaned)
 

@@ -27,6 +27,8 @@ class SqlWanted:
         self._faults = NodeFaults(core)
         self._one = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._last: dict[int, tuple[NodeFault, Wanted]] = {}  # of each node, the last one under way
+        self._failed: set[int] = set()  # nodes whose last change was not done
 
     def take(self, changed: Changed, *, first: bool) -> Iterator[tuple[int, str, str, WantedRow]]:
         """Begin to carry changes out; return those that are refused: node, error, reason, the row before.
@@ -41,9 +43,10 @@ class SqlWanted:
             row = changed.nodes.get((node_id,))
             if row is None or node_id not in registry:
                 continue
-            before = registry.node(node_id).wanted
+            last = self._last.get(node_id)  # what counts is what those under way will have made
+            before = last[1] if last is not None else registry.node(node_id).wanted
             wanted = Wanted(row.wanted)
-            if before is wanted and not first:
+            if before is wanted and not first and node_id not in self._failed:
                 continue
             do = _DO.get(wanted) or ("unpause" if before is Wanted.PAUSED else "start")
             fault = NodeFault((node_id,), do, "sql", True)
@@ -52,6 +55,7 @@ class SqlWanted:
             except NmError as error:
                 yield node_id, error.id, error.message, WantedRow(node_id, before.value)
             else:
+                self._last[node_id] = (fault, wanted)
                 task = spawn(self._carry_out(fault), name="change of a node by SQL")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -63,9 +67,15 @@ class SqlWanted:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _carry_out(self, fault: NodeFault) -> None:
+        (node_id,) = fault.nodes
         async with self._one:
+            self._failed.discard(node_id)
             try:
                 await self._faults.change(fault)
             except NmError as error:
+                self._failed.add(node_id)
                 facts = {"do": fault.do, "reason": error.message, "error": error.id, "cause": "sql"}
-                self._core.events.add("node.not-done", fault.nodes[0], facts, level="warning")
+                self._core.events.add("node.not-done", node_id, facts, level="warning")
+            finally:
+                if node_id in self._last and self._last[node_id][0] is fault:
+                    del self._last[node_id]

@@ -103,6 +103,7 @@ class UserFlows:
         digest = hashlib.sha256(json.dumps(plain).encode()).hexdigest() if new else ""
         if new and not await core.store.stored(STORE_LIMIT):
             raise StoreUnavailable("Postgres has not taken the nodes of the lab", id="store.unreachable")
+        core.lab.problems.pop("flows of the file", None)
         try:
             if await core.store.set_file_flows(core.settings.lab, digest, new) and new:
                 core.events.add("flow.added", 0, {"count": len(new), "cause": "file"})

@@ -69,6 +69,7 @@ def start(node: int, namespace: int, outside: Mapping[str, str | None], log_file
             stdout=said,
             stderr=said,
             pass_fds=[namespace],
+            env=_environment(),
         )
     deadline = time.monotonic() + START_S
     while f"\n{INTERFACE}\t00000000\t" not in _run(node, [*inside, "cat", "/proc/self/net/route"], namespace):
@@ -137,6 +138,12 @@ def _pasta(namespace: int, interface: str | None) -> list[str]:
     return ["pasta", *options]
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment of programs, with the folders of those that change the system in its PATH."""
+    path = os.environ.get("PATH", os.defpath)
+    return {**os.environ, "PATH": f"{path}:/usr/local/sbin:/usr/sbin:/sbin"}
+
+
 def _run(node: int, argv: Sequence[str], namespace: int, stdin: str = "") -> str:
     try:
         done = subprocess.run(
@@ -147,10 +154,7 @@ def _run(node: int, argv: Sequence[str], namespace: int, stdin: str = "") -> str
             pass_fds=[namespace],
             timeout=_COMMAND_S,
             check=False,
-            env={
-                **os.environ,
-                "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
-            },
+            env=_environment(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(node, argv[0], str(error)) from error

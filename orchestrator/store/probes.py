@@ -6,8 +6,9 @@ from its row. What it measured is written in the background.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.values import text
 from orchestrator.store.writer import Statement, Writer
@@ -73,6 +74,17 @@ class ProbeTables:
         self._writer.put(_ENDED, row.state, text(row.reason), *measured, *counts, *times, row.probe_id)
 
 
+def _row(values: Sequence[Any]) -> ProbeRow:
+    """Return a row of `_COLUMNS`; of a probe that has not ended, SQL may have written what is measured."""
+    row = ProbeRow(*values)
+    if row.state not in ("waiting", "running"):
+        return row
+    bare = ProbeRow(
+        row.probe_id, row.src, row.dst, row.below, row.probe_bytes, row.time_ms, row.origin, row.state
+    )
+    return replace(bare, start_us=row.start_us if row.state == "running" else None)
+
+
 async def insert(
     connection: AsyncConnection, src: int, dst: int, probe_bytes: int, time_ms: int, *, below: bool
 ) -> int:
@@ -92,7 +104,7 @@ async def read_open(connection: AsyncConnection) -> list[ProbeRow]:
     cursor = await connection.execute(
         f"SELECT {_COLUMNS} FROM probes WHERE state IN ('waiting', 'running') ORDER BY probe_id"
     )
-    return [ProbeRow(*row) for row in await cursor.fetchall()]
+    return [_row(row) for row in await cursor.fetchall()]
 
 
 async def read(connection: AsyncConnection, after: int, limit: int) -> list[ProbeRow]:
@@ -100,4 +112,4 @@ async def read(connection: AsyncConnection, after: int, limit: int) -> list[Prob
     cursor = await connection.execute(
         f"SELECT {_COLUMNS} FROM probes WHERE probe_id > %s ORDER BY probe_id LIMIT %s", (after, limit)
     )
-    return [ProbeRow(*row) for row in await cursor.fetchall()]
+    return [_row(row) for row in await cursor.fetchall()]

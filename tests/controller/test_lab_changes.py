@@ -203,10 +203,15 @@ async def test_explicit_routes_of_the_file_follow_it(start: Start, database: Dat
     )
     await ask(asking, change(replace(file, routes=ways)))
     await host.until(lambda: sorted(host.nodes[1].explicit) == [1, 2])
+    await ask(asking, m.AddPin(2))
     await ask(asking, change(replace(file, routes=ways[1:])))
     await host.until(lambda: [each.next_hops for each in host.nodes[1].explicit.values()] == [(4,)])
-    await ask(asking, change(file))
+    await ask(asking, change(file, cause="nm up"))
     await host.until(lambda: not host.nodes[1].explicit)
+    events = await asking.request(m.GetEvents())
+    assert isinstance(events, m.Events)
+    unpinned = [event.detail for event in events.events if event.name == "flow.unpinned"]
+    assert [(each["route_id"], each["cause"]) for each in unpinned] == [(2, "operator")]
     await controller.stop()
     controller = await start(file)
     assert not controller.core.lab.explicit.rows

@@ -22,6 +22,8 @@ from orchestrator.store import RouteRow
 
 from .fakes import ring
 
+SLOW = LinkSpec(delay_us=1_000)
+
 
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]], set[int]]:
@@ -346,6 +348,31 @@ def test_a_computed_tree_goes_around_a_dead_node_and_back() -> None:
         lab.link_state(a, b, True)
     lab.flush()
     assert group.computed[0].edges == ((1, 2), (2, 3))
+
+
+def test_shortest_paths_follow_declared_delays_and_not_those_of_live_changes() -> None:
+    links = [Link(a, b, forward=SLOW, backward=SLOW) for a, b in ring(4)]
+    registry = Registry([Node(i, f"node-{i}") for i in range(1, 5)], links)
+    lab = Lab(registry, Groups(), metric="delay", was_ready=True)
+    for node_id in range(1, 5):
+        lab.register(node_id, hello(7 + node_id), node_id)
+
+    def hop() -> int:
+        confirm(lab, lab.flush())
+        for a, b in ring(4):
+            lab.link_state(a, b, True)
+            lab.link_state(b, a, True)
+        lab.flush()
+        return unpack(lab.wanted_routes[1].table)[2]
+
+    assert hop() == 2
+    slower = LinkSpec(delay_us=9_000)
+    lab.set_link(1, 2, slower, to_end=2)
+    assert hop() == 2
+    lab.change_links({(1, 2): Link(1, 2, forward=slower, backward=SLOW)})
+    assert hop() == 4
+    lab.change_links({(1, 2): Link(1, 2, forward=SLOW, backward=SLOW)})
+    assert hop() == 2
 
 
 def make(n: int, *, external: Iterable[int] = ()) -> Lab:

@@ -156,6 +156,22 @@ async def test_probes_by_sql(start: Start, database: dict[str, Any]) -> None:
         )
         await until(person, "SELECT DISTINCT state, origin FROM probes", [("finished", "sql")])
 
+        # What SQL states as measured counts for nothing, whether the probe has ended or not.
+        await person.execute(
+            "INSERT INTO probes (src_node_id, dst_node_id, capacity_bps, packets_sent, finish_us, reason)"
+            " VALUES (3, 4, -1, -1, -1, 'none')"
+        )
+        await host.until(lambda: bool(host.nodes[3].probes))
+        async with operating(controller) as operator:
+            listed = await operator.request(m.GetProbes(order.probe_id))
+            assert isinstance(listed, m.ProbeList)
+            (forged,) = listed.probes
+            assert (forged.capacity_bps, forged.packets_sent, forged.finish_us) == (None, 0, None)
+            await host.request(3, result(forged.id, 4, error="it went down"))
+            found = await ended(operator, forged.id)
+            assert (found.reason, found.capacity_bps, found.packets_sent) == ("it went down", None, 0)
+        await person.execute("DELETE FROM probes WHERE src_node_id = 3")
+
         for statement, reason in (
             ("INSERT INTO probes (src_node_id, dst_node_id) VALUES (1, 9)", "there is no node 9"),
             ("INSERT INTO probes (src_node_id, dst_node_id) VALUES (1, 3)", "no link between 1 and 3"),

@@ -164,6 +164,25 @@ async def test_changes_outlast_the_controller(start: Start, database: dict[str, 
 
 
 @pytest.mark.integration
+async def test_a_route_of_the_file_that_sql_changed_and_deleted_does_not_come_back(
+    start: Start, database: dict[str, Any]
+) -> None:
+    declared = RouteEntry(src=1, dst=3, edges=EAST), RouteEntry(src=1, dst=3, edges=WEST)
+    controller, host = await lab(start, database, *declared)
+    async with operating(controller) as operator:
+        await value(operator, m.ChangeRoute(2, weight=3.0))
+    conninfo = DatabaseSettings(**{**database, "user": "nm_user"}).conninfo()
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as sql:
+        await sql.execute("UPDATE routes SET weight = 2 WHERE route_id = 1")
+        await host.until(lambda: host.nodes[1].explicit[1].weight == 2)
+        await sql.execute("DELETE FROM routes")
+        await host.until(lambda: not host.nodes[1].explicit)
+    await controller.stop()
+    controller, host = await lab(start, database, *declared)
+    assert host.nodes[1].explicit == {} and controller.core.lab.explicit.rows == {}
+
+
+@pytest.mark.integration
 async def test_what_is_no_route_is_refused_with_the_reason_and_changes_nothing(
     start: Start, database: dict[str, Any]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.deploy import node_states
 from orchestrator.errors import ControllerUnreachable, LabBusy
-from orchestrator.lab.node_faults import STATES, Action
+from orchestrator.lab.node_faults import Action
 from orchestrator.lab.timeline_nodes import TimelineNodes
 from orchestrator.protocol.messages import RunEvent, TimelineDone
 from tests.lab.conftest import MakeLab
@@ -42,7 +42,7 @@ class Driver:
         if self.failures:
             raise self.failures.pop(0)
         self.made.append((tuple(nodes), do, cause))
-        node_states.record(self.directory, nodes, STATES[do])
+        node_states.record(self.directory, nodes, node_states.AFTER[do])
 
     async def _confirm(self, message: TimelineDone) -> None:
         self.confirmed.append(message)

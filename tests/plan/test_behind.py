@@ -42,3 +42,9 @@ def test_the_nodes_of_a_lab_with_an_uplink_send_what_is_outside_to_it() -> None:
         plan.build(topology.loads(text), external=[2])
     with pytest.raises(UsageError, match="for the native backend"):
         plan.build(topology.loads(text), backend="docker")
+
+
+def test_the_network_of_an_external_node_keeps_its_own_way_to_the_outside() -> None:
+    file = topology.loads("name: out\ntopology: {type: line, n_nodes: 3}\nnodes: {1: {uplink: true}}")
+    planned = plan.build(file, external=[3])
+    assert [node.uplink for node in planned.nodes] == ["here", "elsewhere", "none"]

@@ -242,7 +242,7 @@ fn lose_and_restore(carrier: Carrier) {
         .map(std::path::Path::to_owned);
     one.port.close();
     drop(home);
-    let reason = two.record.wait_link(1, false);
+    let reason = two.record.wait_loss(1);
     assert_eq!(
         reason,
         "the neighbour ended the link: the neighbouring node was closed"

@@ -124,10 +124,9 @@ pub(crate) enum Input {
         order: u64,
         stats: Option<Box<NodeStats>>,
     },
-    /// The flows of a node have arrived, which the request `id` of the controller asked for.
+    /// The flows of a node have arrived, for an order of the controller.
     RoutedFlows {
-        node: NodeId,
-        id: u32,
+        order: u64,
         flows: Option<RoutedFlows>,
     },
 }

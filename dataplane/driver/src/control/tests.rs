@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use nm_engine::{NodeMetrics, NodeStats, RoutedFlows};
 use nm_messages::{
     decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes,
-    LinkMeasurements, LinkSpec, Metrics, NodeSample, NodeSettings, NodeSpec, RemoveNode, SetLink,
-    ToController, ToNode, Value, Welcome,
+    LinkMeasurements, LinkSpec, ListFlowRoutes, Metrics, NodeSample, NodeSettings, NodeSpec,
+    RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_tungstenite::tungstenite::{accept, Message, WebSocket};
@@ -228,7 +228,14 @@ impl Executor for Recorder {
         unreachable!("it has no counters")
     }
     fn routed_flows(&self, limit: usize, done: Box<dyn FnOnce(Option<RoutedFlows>) + Send>) {
-        done((limit > 0).then(RoutedFlows::default));
+        let flows = (limit > 0).then(RoutedFlows::default);
+        match &self.held {
+            Some(held) => {
+                let release: Done = Box::new(move |_| done(flows));
+                let _ = held.lock().expect("no panic").send(release);
+            }
+            None => done(flows),
+        }
     }
     fn connected(&self, _up: bool, _reason: &str) {}
 }

@@ -109,6 +109,15 @@ impl RecordingSink {
             (last.1 == up).then(|| last.2.clone())
         })
     }
+
+    /// Waits until a link that was up is lost and returns why; reports of later attempts to dial do not count.
+    pub fn wait_loss(&self, remote: NodeId) -> String {
+        self.wait(&format!("the loss of the link to {remote}"), |record| {
+            let reports = record.links.iter().filter(|(node, ..)| *node == remote);
+            let after = reports.rev().take_while(|report| !report.1);
+            after.last().map(|report| report.2.clone())
+        })
+    }
 }
 
 impl NodeSink for RecordingSink {

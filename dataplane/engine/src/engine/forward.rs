@@ -70,6 +70,10 @@ impl Engine {
                 self.deliver_behind(now, packet, origin, io);
                 0
             }
+            // The user-space range is as wide as the overlay; beyond the nodes that exist, its addresses are outside.
+            Owner::User(node) if !self.routes.knows(node) && !self.has_explicit(&packet, node) => {
+                self.forward_outside(now, packet, origin, io)
+            }
             Owner::Node(node) | Owner::User(node) | Owner::Behind(node) => {
                 self.forward(now, packet, node, origin, io)
             }
@@ -98,15 +102,16 @@ impl Engine {
         }
         let link = self.routes.towards(dst);
         if link == NO_LINK {
-            // The user-space range is as wide as the overlay; beyond the nodes that exist, its addresses are outside.
-            let user_space = || matches!(self.map.owner(packet.meta().dst), Owner::User(_));
-            if dst != OUTSIDE && !self.routes.knows(dst) && user_space() {
-                return self.forward_outside(now, packet, origin, io);
-            }
             self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
             return 0;
         }
         self.send(now, link, packet, origin, io)
+    }
+
+    /// Whether explicit routes lead to a node from where the packet comes from.
+    fn has_explicit(&self, packet: &Packet, dst: NodeId) -> bool {
+        let src = self.map.edge_of(packet.meta().src).unwrap_or(0);
+        self.routes.has_explicit() && self.routes.reaches(src, dst)
     }
 
     /// Forwards a packet to an address outside of the lab: towards the nearest uplink, whose kernel forwards it on.

@@ -7,19 +7,31 @@ use super::*;
 impl Session {
     /// Requests the flows for which a node chose a route; they are the value of the acknowledgement.
     pub(super) fn list_flow_routes(&mut self, node: NodeId, id: u32, limit: u32) {
+        let order = self.number();
+        let entry = Order {
+            node,
+            id,
+            left: 1,
+            error: None,
+            sample: false,
+        };
+        self.orders.insert(order, entry);
         let Some(attached) = self.attached_nodes.get(&node) else {
-            return self.flow_routes_listed(node, id, None);
+            return self.flow_routes_listed(order, None);
         };
         let input = self.input.clone();
         let done = move |flows| {
-            let _ = input.send(Input::RoutedFlows { node, id, flows });
+            let _ = input.send(Input::RoutedFlows { order, flows });
         };
         attached
             .executor
             .routed_flows(limit as usize, Box::new(done));
     }
 
-    pub(super) fn flow_routes_listed(&mut self, node: NodeId, id: u32, flows: Option<RoutedFlows>) {
+    pub(super) fn flow_routes_listed(&mut self, order: u64, flows: Option<RoutedFlows>) {
+        let Some(Order { node, id, .. }) = self.orders.remove(&order) else {
+            return; // its connection was lost
+        };
         match flows {
             Some(flows) => self.push_frame(
                 node,

@@ -198,7 +198,7 @@ impl Session {
                 found,
             } => self.collected(node, attached, found),
             Input::Measured { node, order, stats } => self.node_measured(node, order, stats),
-            Input::RoutedFlows { node, id, flows } => self.flow_routes_listed(node, id, flows),
+            Input::RoutedFlows { order, flows } => self.flow_routes_listed(order, flows),
         }
     }
 

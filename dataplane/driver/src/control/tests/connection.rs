@@ -153,6 +153,31 @@ fn a_panic_ends_the_websocket_and_all_state_is_sent_again() {
 }
 
 #[test]
+fn a_list_of_flows_of_a_lost_connection_answers_no_request_of_the_next_one() {
+    let (listener, addr) = listen();
+    let nodes = connect_with(addr, [(2, true)], no_names());
+    let held = || nodes[0].held.recv_timeout(LONG).expect("a callback");
+    let list = || ListFlowRoutes { limit: 1 };
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    held()(Ok(()));
+    peer.order(4, 2, list());
+    let late = held();
+    drop(peer);
+    let mut peer = Peer::welcome(&listener);
+    peer.register(2);
+    held()(Ok(()));
+    late(Ok(()));
+    peer.order(5, 2, list());
+    held()(Ok(()));
+    let answer = peer.handle_message();
+    assert!(
+        matches!(&answer.message, ToController::Ack(ack) if ack.re == 5 && ack.value.is_some()),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn a_link_that_is_up_at_once_is_reported() {
     let (listener, addr) = listen();
     let _node = attach_node(addr, LONG);

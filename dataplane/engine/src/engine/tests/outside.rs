@@ -60,3 +60,17 @@ fn the_uplink_leaves_packets_of_others_to_its_kernel_and_refuses_what_that_sends
     assert_eq!(sent(&mut engine, &mut io, SERVER), (0, 1));
     assert_eq!(io.tun[0].bytes()[20], 3, "destination unreachable");
 }
+
+#[test]
+fn a_relay_counts_one_hop_of_packets_to_the_outside_whatever_their_address_looks_like() {
+    let no_node: [u8; 4] = [192, 168, 0, 200]; // an address in the user-space range
+    for (uplink, dst) in [(false, SERVER), (false, no_node), (true, SERVER), (true, no_node)] {
+        let mut io = Io::new(Pool::standalone());
+        let mut engine = node(&mut io, uplink, vec![2, 0, 2, 2]);
+        let before = packet(&mut io, &udp([10, 0, 0, 2], dst, 9), VnetHeader::default());
+        engine.handle_link(Instant::ZERO, 0, before, &mut io);
+        let relayed = io.transmits.first().map(|(_, packet)| packet).or(io.tun.first()).expect("forwarded");
+        // The kernel of the uplink counts the hop of that node.
+        assert_eq!(relayed.hops(), u16::from(!uplink), "uplink {uplink}, {dst:?}");
+    }
+}
