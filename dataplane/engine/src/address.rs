@@ -1,6 +1,9 @@
 //! Addresses as integers: the node or group that each belongs to.
 
-use crate::NodeId;
+use std::net::Ipv6Addr;
+
+use crate::wire::ip6;
+use crate::{NodeId, Packet};
 
 /// The kind of destination that an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +12,19 @@ pub(crate) enum Owner {
     /// A node, by its user-space address for the Python API.
     User(NodeId),
     Group,
+    /// An IPv6 multicast address. The overlay has no IPv6 groups, and neighbour discovery has no use on it.
+    Multicast6,
     Nobody,
+}
+
+impl Owner {
+    /// The node, by an address of either kind.
+    pub(crate) const fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Node(node) | Self::User(node) => Some(node),
+            Self::Group | Self::Multicast6 | Self::Nobody => None,
+        }
+    }
 }
 
 /// The address plan as integers, because every packet is compared with it.
@@ -20,6 +35,8 @@ pub(crate) struct AddressMap {
     user_base: Option<u32>,
     group_base: u32,
     group_mask: u32,
+    /// The address of node 0.
+    base6: Option<u128>,
 }
 
 impl AddressMap {
@@ -31,6 +48,35 @@ impl AddressMap {
             user_base: plan.user_base_addr.map(u32::from),
             group_base: u32::from(plan.multicast_base) & group_mask,
             group_mask,
+            base6: plan.base_addr6.map(Ipv6Addr::to_bits),
+        }
+    }
+
+    /// The destination of a parsed packet of either version.
+    #[inline]
+    pub(crate) fn destination(&self, packet: &Packet) -> Owner {
+        if packet.meta().v6 {
+            return self.owner6(ip6::destination(packet.bytes()));
+        }
+        self.owner(packet.meta().dst)
+    }
+
+    /// The node that sent a parsed packet of either version.
+    #[inline]
+    pub(crate) fn source(&self, packet: &Packet) -> Option<NodeId> {
+        if packet.meta().v6 {
+            return self.owner6(ip6::source(packet.bytes())).node();
+        }
+        self.node_of(packet.meta().src)
+    }
+
+    pub(crate) fn owner6(&self, addr: u128) -> Owner {
+        if ip6::is_multicast(addr) {
+            return Owner::Multicast6;
+        }
+        match self.base6.map(|base| addr.wrapping_sub(base)) {
+            Some(node) if node <= u128::from(self.hosts) => Owner::Node(node as NodeId),
+            _ => Owner::Nobody,
         }
     }
 
@@ -51,19 +97,15 @@ impl AddressMap {
 
     /// The node that an address of either kind belongs to.
     pub(crate) fn node_of(&self, addr: u32) -> Option<NodeId> {
-        match self.owner(addr) {
-            Owner::Node(node) | Owner::User(node) => Some(node),
-            Owner::Group | Owner::Nobody => None,
-        }
+        self.owner(addr).node()
     }
 
     /// The number of the node or, for the address of a group, its distance from the first one of the pool; 0 for other
     /// addresses.
-    pub(crate) fn number_of(&self, addr: u32) -> u32 {
-        match self.owner(addr) {
-            Owner::Node(node) | Owner::User(node) => node,
-            Owner::Group => addr - self.group_base,
-            Owner::Nobody => 0,
+    pub(crate) fn number_of_destination(&self, packet: &Packet) -> u32 {
+        match self.destination(packet) {
+            Owner::Group => packet.meta().dst - self.group_base,
+            owner => owner.node().unwrap_or(0),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Flow counters of this node: a set-associative table of fixed size for flows that enter or leave the overlay here.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{FlowStats, Packet};
 
@@ -11,9 +11,11 @@ const WAYS: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
+    /// The addresses, or a hash of them in IPv6.
     ends: u64,
     ports: u32,
     protocol: u8,
+    v6: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +30,8 @@ struct Entry {
 pub(crate) struct Flows {
     /// Empty until the first packet, then [`SLOTS`] entries in sets of [`WAYS`].
     slots: Vec<Option<Entry>>,
+    /// The addresses of IPv6 flows, by slot; empty until the first one.
+    addresses6: Vec<(IpAddr, IpAddr)>,
     /// Counts packets; serves as the age of entries.
     uses: u64,
     pub forgotten: u64,
@@ -42,9 +46,10 @@ impl Flows {
         let meta = packet.meta();
         let (src_port, dst_port) = packet.ports();
         let key = Key {
-            ends: u64::from(meta.src) << 32 | u64::from(meta.dst),
+            ends: packet.ends(),
             ports: u32::from(src_port) << 16 | u32::from(dst_port),
             protocol: meta.protocol,
+            v6: meta.v6,
         };
         let (segments, bytes) = (u64::from(packet.segments()), packet.wire_bytes());
         let place =
@@ -58,25 +63,38 @@ impl Flows {
             entry.last_use = self.uses;
             return;
         }
-        let Some(slot) = ways.iter_mut().min_by_key(|slot| slot.map_or(0, |entry| entry.last_use)) else {
+        let oldest = ways.iter_mut().enumerate();
+        let Some((way, slot)) = oldest.min_by_key(|(_, slot)| slot.map_or(0, |entry| entry.last_use)) else {
             return;
         };
         self.forgotten += u64::from(slot.is_some());
         *slot = Some(Entry { key, packets: segments, bytes, last_use: self.uses });
+        if meta.v6 {
+            let none = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            self.addresses6.resize(SLOTS, none);
+            self.addresses6[start + way] = packet.addresses();
+        }
     }
 
     pub(crate) fn stats(&self) -> Vec<FlowStats> {
-        let mut flows: Vec<FlowStats> = self.slots.iter().flatten().map(Entry::stats).collect();
+        let slots = self.slots.iter().enumerate();
+        let mut flows: Vec<FlowStats> =
+            slots.filter_map(|(at, slot)| Some(slot.as_ref()?.stats(self.addresses6.get(at)))).collect();
         flows.sort_by_key(|flow| (flow.src, flow.dst, flow.protocol, flow.src_port, flow.dst_port));
         flows
     }
 }
 
 impl Entry {
-    fn stats(&self) -> FlowStats {
+    fn stats(&self, addresses6: Option<&(IpAddr, IpAddr)>) -> FlowStats {
+        let of = |address: u32| IpAddr::V4(Ipv4Addr::from(address));
+        let (src, dst) = match addresses6.filter(|_| self.key.v6) {
+            Some(&both) => both,
+            None => (of((self.key.ends >> 32) as u32), of(self.key.ends as u32)),
+        };
         FlowStats {
-            src: Ipv4Addr::from((self.key.ends >> 32) as u32),
-            dst: Ipv4Addr::from(self.key.ends as u32),
+            src,
+            dst,
             protocol: self.key.protocol,
             src_port: (self.key.ports >> 16) as u16,
             dst_port: self.key.ports as u16,

@@ -4,6 +4,10 @@ mod commands;
 mod forward;
 mod icmp;
 #[cfg(test)]
+mod ip6_tests;
+#[cfg(test)]
+mod mtu_tests;
+#[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
