@@ -10,7 +10,7 @@ mod nearest;
 mod reader;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,10 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
-use forms::{one_of, only, parse_controller, parse_interface, parse_mask, public_address, unless};
+use forms::{
+    one_of, only, parse_controller, parse_interface, parse_mask, parse_network6, public_address,
+    unless,
+};
 pub use nearest::nearest;
 use reader::{position, Reader};
 
@@ -145,6 +148,8 @@ pub struct NodeSettings {
     pub net_mask: Ipv4Addr,
     /// The base address: node n has this address plus n.
     pub base_addr: Ipv4Addr,
+    /// The IPv6 network, in which node n has the first address plus n, and the length of its prefix.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
     /// Whether to reconnect after the connection to the controller was lost.
     pub restart_on_disconnect: bool,
     /// Lossless sessions.
@@ -152,6 +157,16 @@ pub struct NodeSettings {
 }
 
 impl NodeSettings {
+    /// The node's IPv6 address on the emulated network and the length of its prefix; `None` where the network has no
+    /// such addresses, or the MTU is too small for them.
+    pub fn interface6(&self) -> Option<(Ipv6Addr, u8)> {
+        let (base, length) = self.ipv6.filter(|_| self.mtu >= MIN_MTU6)?;
+        Some((
+            Ipv6Addr::from_bits(base.to_bits() | u128::from(self.node_id)),
+            length,
+        ))
+    }
+
     /// Reads and checks the file at `path`.
     ///
     /// # Errors
@@ -214,6 +229,7 @@ fn read_root(
     let base_addr = root.form("base_addr", Some("10.0.0.0"), IPV4);
     let net_mask = root.parsed("net_mask", Some("255.255.0.0"), parse_mask);
     let local_address = root.parsed("local_address", Some(""), unless(&[""], IPV4));
+    let ipv6 = root.parsed("ipv6", Some(""), parse_network6);
     let controller_addr = root.parsed("controller_addr", None, parse_controller);
     let private_network_addr = root.parsed(
         "private_network_addr",
@@ -251,6 +267,7 @@ fn read_root(
         restart_on_disconnect: root.boolean("restart_on_disconnect", true),
         local_address: own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
         base_addr: base_addr?,
+        ipv6: ipv6?,
         net_mask: net_mask?,
         controller_addr: controller_addr?,
         private_network_addr: private_network_addr?,
@@ -280,6 +297,8 @@ const IPV4: &str = "an IPv4 address";
 
 /// RFC 791: every host must accept a datagram of 576 bytes; smaller MTUs are not supported.
 const MIN_MTU: u16 = 576;
+/// The least MTU of an interface with IPv6 (RFC 8200, section 5); Linux has no IPv6 on smaller ones.
+const MIN_MTU6: u16 = 1280;
 
 fn read_lossless(table: &mut Reader<'_>) -> LosslessSettings {
     LosslessSettings {

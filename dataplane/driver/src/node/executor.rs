@@ -1,7 +1,7 @@
 //! Carry out the controller's orders for a node as commands to its shard.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -49,10 +49,7 @@ impl Executor for NodeExecutor {
 
     fn carry_out(&self, effect: Effect, done: Done) {
         match effect {
-            Effect::Configure(addresses) => {
-                lock(&self.addresses).clone_from(&addresses);
-                self.command(Command::Configure { addresses }, done);
-            }
+            Effect::Configure(addresses) => self.configure(addresses, done),
             Effect::Resolve { name, .. } => {
                 done(Err(format!("{name:?} is not for the packet path")))
             }
@@ -175,6 +172,16 @@ impl Executor for NodeExecutor {
 }
 
 impl NodeExecutor {
+    fn configure(&self, mut addresses: AddressPlan, done: Done) {
+        {
+            // The node's own file has the IPv6 network: the device is configured with it before the controller answers.
+            let mut known = lock(&self.addresses);
+            addresses.base_addr6 = known.base_addr6;
+            known.clone_from(&addresses);
+        }
+        self.command(Command::Configure { addresses }, done);
+    }
+
     fn command(&self, command: Command, done: Done) {
         self.port.command_then(command, |answer| {
             done(answer.map(|_| ()).map_err(error_text))
@@ -317,10 +324,12 @@ fn flow_name(flow: &FlowStats) -> String {
         dst_port,
         ..
     } = flow;
+    // IPv6 addresses in brackets (RFC 5952, section 6).
+    let at = |address: &IpAddr, port: &u16| SocketAddr::new(*address, *port).to_string();
     match flow.protocol {
-        6 => format!("tcp {src}:{src_port} > {dst}:{dst_port}"),
-        17 => format!("udp {src}:{src_port} > {dst}:{dst_port}"),
-        1 => format!("icmp {src} > {dst}"),
+        6 => format!("tcp {} > {}", at(src, src_port), at(dst, dst_port)),
+        17 => format!("udp {} > {}", at(src, src_port), at(dst, dst_port)),
+        1 | 58 => format!("icmp {src} > {dst}"),
         other => format!("{other} {src} > {dst}"),
     }
 }

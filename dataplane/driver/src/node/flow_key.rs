@@ -1,20 +1,33 @@
 //! The key of a flow in messages to the controller.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-/// A 16-byte key of a flow: addresses, ports, protocol.
+/// A 16-byte key of a flow: addresses, ports, protocol. IPv6 addresses are folded into 4 bytes each; their lower
+/// bytes, which tell nodes apart, stay apart by that.
 pub(super) fn flow_key(
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+    src: IpAddr,
+    dst: IpAddr,
     src_port: u16,
     dst_port: u16,
     protocol: u8,
 ) -> [u8; 16] {
     let mut id = [0; 16];
-    id[0..4].copy_from_slice(&src.octets());
-    id[4..8].copy_from_slice(&dst.octets());
+    id[0..4].copy_from_slice(&word(src));
+    id[4..8].copy_from_slice(&word(dst));
     id[8..10].copy_from_slice(&src_port.to_be_bytes());
     id[10..12].copy_from_slice(&dst_port.to_be_bytes());
     id[12] = protocol;
+    id[13] = u8::from(src.is_ipv6());
     id
+}
+
+fn word(address: IpAddr) -> [u8; 4] {
+    match address {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            let words = (0..4).map(|word| (bits >> (32 * word)) as u32);
+            words.fold(0, |folded, word| folded ^ word).to_be_bytes()
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use nm_engine::{AddressPlan, NodeConfig, SessionConfig, TtlMode};
+use nm_kernel::interface::InterfaceSetup;
 use nm_kernel::{local, thread};
 
 use super::error::NodeError;
@@ -226,6 +227,7 @@ fn address_plan(settings: &NodeSettings) -> AddressPlan {
     AddressPlan {
         base_addr: settings.base_addr,
         net_mask: settings.net_mask,
+        base_addr6: settings.ipv6.map(|(base, _)| base),
         ..AddressPlan::default()
     }
 }
@@ -267,7 +269,10 @@ fn tun_setup(settings: &NodeSettings, namespace: Option<OwnedFd>) -> TunSetup {
     };
     TunSetup {
         name: settings.tun_interface_name.clone(),
-        interface: TunSetup::interface(settings.local_address, prefix, u32::from(settings.mtu)),
+        interface: InterfaceSetup {
+            ipv6: settings.interface6(),
+            ..TunSetup::interface(settings.local_address, prefix, u32::from(settings.mtu))
+        },
         offload: match settings.offload {
             OffloadMode::Auto => OffloadChoice::Auto,
             OffloadMode::Off => OffloadChoice::Off,
