@@ -23,7 +23,7 @@ from orchestrator.deploy.backends import default_backend, host_for, known_backen
 from orchestrator.deploy.docker.host import SubnetTaken
 from orchestrator.deploy.home import Home, LabDirectory, checked_name
 from orchestrator.deploy.host import Host, Progress
-from orchestrator.deploy.host_checks import TUN
+from orchestrator.deploy.host_checks import IPV6, TUN
 from orchestrator.deploy.locks import lab_lock, machine_lock
 from orchestrator.deploy.ports import free_ports, free_subnet
 from orchestrator.deploy.preflight import require_fit
@@ -142,6 +142,8 @@ async def bring_up(home: Home, source: Topology, options: UpOptions, progress: P
         local = len(source.nodes) - len(external_nodes)
         await require_fit(backend, nodes=local, processes=_processes(options, backend, local), home=home)
         timer.done("checks")
+        if not IPV6.exists():
+            source = replace(source, ipv6="")
         result = await _start(home, directory, source, external, digest, backend, options, timer)
         return replace(result, warnings=warnings)
 
@@ -304,6 +306,7 @@ def _note(
                 id=node.id,
                 name=node.name,
                 address=source.address(node.id),
+                address6=source.address6(node.id),
                 external=node.id in external_nodes,
                 config=str(directory.run / f"node-{node.id}.toml"),
                 labels=dict(node.labels),

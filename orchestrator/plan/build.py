@@ -234,6 +234,7 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         local_address=topology.address(node.id),
         net_mask=topology.net_mask,
         base_addr=topology.base_addr,
+        ipv6=topology.ipv6,
         restart_on_disconnect=True,
         ready_grace_ms=node.ready_grace_ms,
         peer_report_timeout_ms=node.peer_report_timeout_ms,
@@ -292,4 +293,6 @@ def _hosts(topology: Topology) -> tuple[HostEntry, ...]:
         if hostname(node) not in taken:
             names[hostname(node)] = None
         entries.append(HostEntry(address=topology.address(node.id), names=tuple(names)))
+        if address := topology.address6(node.id):
+            entries.append(HostEntry(address=address, names=tuple(names)))
     return tuple(entries)

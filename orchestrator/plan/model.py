@@ -117,6 +117,7 @@ class NodePlan:
     local_address: str
     net_mask: str
     base_addr: str
+    ipv6: str
     restart_on_disconnect: bool
     ready_grace_ms: int
     peer_report_timeout_ms: int

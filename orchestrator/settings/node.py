@@ -70,6 +70,7 @@ class NodeSettings:
     local_address: str = ""
     net_mask: str = "255.255.0.0"
     base_addr: str = "10.0.0.0"
+    ipv6: str = ""
     restart_on_disconnect: bool = True
     lossless: LosslessSettings = field(default_factory=LosslessSettings)
     path: str = ""
@@ -119,6 +120,7 @@ _KEYS = {
     "local_address": Field(Address(), "our address on the emulated network"),
     "net_mask": Field(Address(), "mask of the emulated network"),
     "base_addr": Field(Address(), "node n has this address plus n"),
+    "ipv6": Field(Text(), "the IPv6 network, in which node n has the first address plus n; none without it"),
     "restart_on_disconnect": Field(Boolean(), "whether to reconnect when the controller is lost"),
     "lossless_runtime_config": Field(
         Table(

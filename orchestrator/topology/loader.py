@@ -17,6 +17,7 @@ from pathlib import Path
 from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
 from orchestrator.topology.flow_keys import build_flows
+from orchestrator.topology.ipv6 import unique_local_prefix
 from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.language import LAB_NAME, ROOT
 from orchestrator.topology.links import build_links
@@ -89,8 +90,10 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
     links = build_links(root, shape, nodes, groups, by_name, problems, _directory_of(file))
     routes = build_routes(root, nodes, links, by_name, problems)
     generator = root.get("topology")
+    name = root.get("name") or _name_from(file)
+    ipv6 = root.get("ipv6", True)
     topology = Topology(
-        name=root.get("name") or _name_from(file),
+        name=name,
         seed=root.get("seed", 1),
         nodes=nodes,
         links=links,
@@ -100,6 +103,7 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         services=build_services(root, nodes, problems, _directory_of(file)),
         transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),
+        ipv6=(unique_local_prefix(name) if ipv6 else "") if isinstance(ipv6, bool) else ipv6,
         tests=build_lab_tests(root.get("tests", ()), nodes, problems),
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,

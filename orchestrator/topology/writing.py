@@ -35,6 +35,7 @@ def dump(topology: Topology) -> str:
         f"name: {word(topology.name)}",
         f"seed: {topology.seed}",
         f"subnet: {topology.subnet}",
+        f"ipv6: {topology.ipv6 or 'false'}",
         f"n_nodes: {len(topology.nodes)}",
     ]
     lines += ["nodes:", *(f"  {node.id}: {flow(_node(node))}" for node in topology.nodes.values())]
